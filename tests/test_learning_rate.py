@@ -1,0 +1,49 @@
+"""The learning rate against values worked out by hand."""
+
+import pytest
+
+from trainable.learning_rate import learning_rate_at
+
+PEAK = 1e-3
+
+
+def every_rate(total, warmup_share):
+    return [learning_rate_at(step, total, PEAK, warmup_share) for step in range(total)]
+
+
+@pytest.mark.parametrize(
+    ("step", "share_of_peak"),
+    [(0, 1 / 11), (4, 5 / 11), (9, 10 / 11), (10, 1.0), (55, 0.5), (99, 1 / 90)],
+)
+def test_a_hundred_steps_with_a_tenth_of_warm_up(step, share_of_peak):
+    assert learning_rate_at(step, 100, PEAK, 0.1) == pytest.approx(PEAK * share_of_peak)
+
+
+def test_no_warm_up_starts_at_the_peak():
+    assert every_rate(4, 0.0) == pytest.approx([PEAK, 0.75 * PEAK, 0.5 * PEAK, 0.25 * PEAK])
+
+
+@pytest.mark.parametrize("total", [1, 2, 7, 100, 1000])
+@pytest.mark.parametrize("warmup_share", [0.0, 0.06, 0.1, 0.5])
+def test_it_rises_once_to_the_peak_then_falls_and_is_never_zero(total, warmup_share):
+    rates = every_rate(total, warmup_share)
+    top = rates.index(max(rates))
+    assert top == round(warmup_share * total)
+    assert rates[top] == pytest.approx(PEAK)
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert len(set(rates)) >= len(rates[top:])
+    assert min(rates) > 0
+
+
+@pytest.mark.parametrize("total", [1, 2, 10])
+def test_a_warm_up_as_long_as_the_trial_stays_between_zero_and_the_peak(total):
+    rates = every_rate(total, 0.999)
+    assert rates == sorted(rates)
+    assert 0 < rates[0] <= rates[-1] < PEAK
+
+
+def test_the_rate_is_proportional_to_its_peak():
+    assert learning_rate_at(37, 100, 3 * PEAK, 0.1) == pytest.approx(
+        3 * learning_rate_at(37, 100, PEAK, 0.1)
+    )

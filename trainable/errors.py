@@ -1,0 +1,31 @@
+"""The two ways a request ends early: the user can mend it, or the trial itself broke down."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something given is unusable; the message is one line that says what would be right."""
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss became NaN or infinite; the message names the step and the settings there."""
+
+
+def not_among(value: object, valid: Iterable[str]) -> str:
+    """What to say of a name outside `valid`: the nearest one, where one is close, and all."""
+    choices = list(valid)
+    near = get_close_matches(str(value), choices, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{value!r} is not known; {hint}valid: {', '.join(choices)}"
+
+
+def unknown_name(setting: str, value: object, valid: Iterable[str]) -> UserError:
+    """The error for a setting whose value is outside `valid`."""
+    return UserError(f"{setting}: {not_among(value, valid)}")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,36 @@
+"""Accuracy, the score of a trial, and the correct/wrong bits in a form JSON can hold."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+
+import numpy as np
+
+BEST_OF = 5  # the score is the mean of this many highest evaluations
+
+
+def best5_accuracy(accuracies: Sequence[float]) -> float:
+    """Mean of the five highest evaluations so far, or of all while there are fewer.
+
+    Raises ValueError where there is none: a trial has no score before its first evaluation.
+    """
+    if not accuracies:
+        raise ValueError("no evaluation yet")
+    highest = sorted(accuracies, reverse=True)[:BEST_OF]
+    return sum(highest) / len(highest)
+
+
+def best5_indices(accuracies: Sequence[float]) -> list[int]:
+    """Positions of the evaluations that best5_accuracy averages; of equal ones, the earlier."""
+    order = sorted(range(len(accuracies)), key=lambda index: (-accuracies[index], index))
+    return sorted(order[:BEST_OF])
+
+
+def pack_bits(correct: np.ndarray) -> str:
+    """Base64 of the bits of a boolean array [N], eight sentences a byte."""
+    return b64encode(np.packbits(correct).tobytes()).decode("ascii")
+
+
+def unpack_bits(packed: str, count: int) -> np.ndarray:
+    """The boolean array [count] that `pack_bits` packed."""
+    bits = np.frombuffer(b64decode(packed), dtype=np.uint8)
+    return np.unpackbits(bits, count=count).astype(bool)
