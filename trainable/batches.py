@@ -1,0 +1,45 @@
+"""Batches of sentences of similar length, shuffled anew each epoch."""
+
+import numpy as np
+
+POOL_BATCHES = 50  # sentences of this many batches are sorted by length together
+
+
+def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Row numbers of each batch of an epoch; every row of `lengths` [N] is in exactly one batch.
+
+    All sentences are shuffled, each pool of POOL_BATCHES batches is sorted by length and cut, and
+    the batches are shuffled: neighbours in length train together, but never the same neighbours
+    twice. All batches have `batch_size` rows but at most one. The order depends on seed and epoch
+    alone, so a resumed trial finds its place by counting.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    order = generator.permutation(len(lengths))
+    pool = batch_size * POOL_BATCHES
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[cut : cut + batch_size] for cut in range(0, len(rows), batch_size)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Row numbers of each batch in order of length, each row once."""
+    order = np.argsort(lengths, kind="stable")
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def steps_per_epoch(sentences: int, batch_size: int) -> int:
+    """How many batches `epoch_batches` makes."""
+    return -(-sentences // batch_size)
+
+
+def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
+    """After how many steps each evaluation comes: equally spaced, the last at the end.
+
+    Raises ValueError where there are fewer steps than evaluations.
+    """
+    if evaluations > total_steps:
+        raise ValueError(f"{evaluations} evaluations in {total_steps} steps")
+    return [total_steps * (i + 1) // evaluations for i in range(evaluations)]

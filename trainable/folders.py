@@ -1,0 +1,73 @@
+"""Folders that appear whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from trainable.digest import digest_file
+
+MANIFEST = "manifest.json"
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends well.
+
+    What stood under that name is replaced; after an error it stays, and nothing of ours is left.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
+    replaced = Path(f"{temporary}.old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        _flush(temporary)
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+    finally:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Readable JSON with a closing newline."""
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value that `write_json` wrote."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def seal(folder: Path, values: dict[str, Any]) -> None:
+    """Writes the folder's manifest: what is known of it, and the digest of each of its files."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    digests = {str(path.relative_to(folder)): digest_file(path) for path in files}
+    write_json(folder / MANIFEST, {"values": values, "files": digests})
+
+
+def sealed_values(folder: Path) -> dict[str, Any] | None:
+    """The values given to `seal`; None where the folder is missing, incomplete or changed since."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        whole = all(digest_file(folder / f) == d for f, d in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not as seal writes it
+        return None
+    return dict(manifest["values"]) if whole else None

@@ -1,0 +1,21 @@
+"""Libraries kept from drawing their own progress bars and reports into ours."""
+
+import os
+
+
+def quiet_libraries() -> None:
+    """Call once in a process, before models or datasets are loaded."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def quiet_datasets() -> None:
+    """The same for `datasets`, which only the loading of sentences imports."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.utils.logging.set_verbosity(datasets.utils.logging.CRITICAL)
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # reading a local file asks no host

@@ -1,0 +1,91 @@
+"""Tokenised sentences without padding, and padded batches of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TokenisedSplit:
+    """N labelled sentences as one run of token ids.
+
+    token_ids [sum of lengths] int32; offsets [N + 1] int64, sentence i being
+    token_ids[offsets[i]:offsets[i + 1]]; labels [N] int64.
+    """
+
+    token_ids: np.ndarray
+    offsets: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sentence, [N]."""
+        return np.diff(self.offsets)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sentences padded to the longest: input_ids and attention_mask [B, T], labels [B], int64.
+
+    `rows` [B] (NumPy) are the sentences' positions in the split.
+    """
+
+    rows: np.ndarray
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+
+
+def tokenise(
+    tokenizer: Any, texts: list[str], labels: list[int], max_length: int
+) -> TokenisedSplit:
+    """Token ids with the model's special tokens, cut to `max_length` tokens."""
+    encoded = tokenizer(
+        texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
+    )["input_ids"]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+    np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
+    token_ids = np.fromiter((i for ids in encoded for i in ids), np.int32, count=offsets[-1])
+    return TokenisedSplit(token_ids, offsets, np.asarray(labels, dtype=np.int64))
+
+
+def padded_batch(
+    split: TokenisedSplit, rows: np.ndarray, pad_id: int, device: torch.device
+) -> Batch:
+    """The sentences `rows` of a split, padded on the right with `pad_id`, on `device`."""
+    lengths = split.lengths[rows]
+    width = int(lengths.max())
+    mask = np.arange(width) < lengths[:, None]  # [B, T]
+    input_ids = np.full((len(rows), width), pad_id, dtype=np.int64)
+    starts = split.offsets[rows]
+    positions = starts[:, None] + np.arange(width)
+    input_ids[mask] = split.token_ids[positions[mask]]
+    return Batch(
+        rows=rows,
+        input_ids=torch.from_numpy(input_ids).to(device),
+        attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
+        labels=torch.from_numpy(split.labels[rows]).to(device),
+    )
+
+
+def save_split(split: TokenisedSplit, folder: Path, name: str) -> None:
+    """Writes three arrays, `NAME_token_ids.npy` and so on, into an existing folder."""
+    np.save(folder / f"{name}_token_ids.npy", split.token_ids)
+    np.save(folder / f"{name}_offsets.npy", split.offsets)
+    np.save(folder / f"{name}_labels.npy", split.labels)
+
+
+def load_split(folder: Path, name: str) -> TokenisedSplit:
+    """The split that `save_split` wrote; raises FileNotFoundError where a part is missing."""
+    return TokenisedSplit(
+        np.load(folder / f"{name}_token_ids.npy"),
+        np.load(folder / f"{name}_offsets.npy"),
+        np.load(folder / f"{name}_labels.npy"),
+    )
