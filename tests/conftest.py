@@ -1,0 +1,178 @@
+"""Tiny models and sentences, built here: no download, no wheel, a second at most."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaV2Config,
+    ElectraConfig,
+    MPNetConfig,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+)
+
+from trainable.config import TeacherSettings, TrialConfig
+from trainable.data import Dataset, LabelledTexts
+from trainable.environment import Environment
+from trainable.inputs import Inputs
+from trainable.prepare import Preparation, prepare_task
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [f"w{i}" for i in range(200)]  # only the first 60 occur in the sentences
+SIZES = {
+    "vocab_size": len(SPECIAL) + len(WORDS),
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+ARCHITECTURES = {
+    "bert": BertConfig(**SIZES),
+    "roberta": RobertaConfig(**SIZES, bos_token_id=2, eos_token_id=3),
+    "electra": ElectraConfig(**SIZES, embedding_size=16),
+    "mpnet": MPNetConfig(**SIZES, bos_token_id=2, eos_token_id=3),
+    "deberta-v2": DebertaV2Config(
+        **SIZES,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        position_buckets=16,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pooler_hidden_size=32,
+        pooler_dropout=0,
+        type_vocab_size=0,
+        position_biased_input=False,
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums in the same order whatever the machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    vocabulary = {word: index for index, word in enumerate(SPECIAL + WORDS)}
+    backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.pre_tokenizer = WhitespaceSplit()
+    backend.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, **dict(zip(names, SPECIAL, strict=True))
+    )
+
+
+def tiny_classifier(architecture="bert", seed=0, **changes):
+    """A classifier of 4 layers, 32 wide, with random weights large enough to have opinions."""
+    config = ARCHITECTURES[architecture].__class__.from_dict(
+        {**ARCHITECTURES[architecture].to_dict(), **changes}
+    )
+    config.architectures = None
+    torch.manual_seed(seed)
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(4.0)
+    return model.eval()
+
+
+def random_sentences(count, seed):
+    """Sentences of 3 to 20 words; the label says whether even or odd words prevail."""
+    generator = np.random.default_rng(seed)
+    texts, labels = [], []
+    for _ in range(count):
+        words = generator.integers(0, 60, size=generator.integers(3, 21))
+        texts.append(" ".join(f"w{word}" for word in words))
+        labels.append(int((words % 2).mean() > 0.5))
+    return LabelledTexts(texts, labels)
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    return Dataset(random_sentences(96, seed=1), random_sentences(40, seed=2), ["even", "odd"])
+
+
+@pytest.fixture(scope="session")
+def data_folder(dataset, tmp_path_factory):
+    """The sentences as a user would have them: a folder of two TSV files."""
+    folder = tmp_path_factory.mktemp("data")
+    for name, split in (("train", dataset.train), ("dev", dataset.evaluation)):
+        rows = [f"{text}\t{label}" for text, label in zip(split.texts, split.labels, strict=True)]
+        (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def teacher_folder(tokenizer, tmp_path_factory):
+    """A fitted teacher on disk, as a user would give it: a classifier for two labels."""
+    folder = tmp_path_factory.mktemp("teacher")
+    tiny_classifier("bert").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    return Environment(tmp_path_factory.mktemp("cache"), torch.device("cpu"), "fp32", print)
+
+
+@pytest.fixture(scope="session")
+def inputs(dataset, teacher_folder):
+    return Inputs(dataset, (96, 40), str(teacher_folder), TeacherSettings(epochs=1), max_length=16)
+
+
+@pytest.fixture(scope="session")
+def task(inputs, environment):
+    """Everything that trials share, with all three pools of hidden states."""
+    preparation = Preparation.load(inputs)
+    return prepare_task(preparation, {"cls", "mean", "tokens"}, environment)
+
+
+@pytest.fixture
+def make_config():
+    """A short trial on the tiny task; keywords change single settings."""
+
+    def make(**changes):
+        base = {
+            "initialisation": "teacher_spread",
+            "aligned_layers": "1,2",
+            "alpha_schedule": "fixed",
+            "alpha": 0.5,
+            "student_layers": 2,
+            "learning_rate": 1e-3,
+            "batch_size": 8,
+            "epochs": 1,
+            "evaluations": 3,
+        }
+        chosen = {**base, **changes}
+        return TrialConfig.from_dict({k: v for k, v in chosen.items() if v is not None})
+
+    return make
+
+
+@pytest.fixture
+def cpu():
+    return torch.device("cpu")
+
+
+@pytest.fixture
+def repository():
+    return Path(__file__).parent.parent

@@ -1,0 +1,92 @@
+"""Shared inputs: what is checked, what depends on what."""
+
+from dataclasses import replace
+
+import pytest
+from sentencepiece import SentencePieceTrainer
+
+from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
+from trainable.errors import UserError
+from trainable.prepare import (
+    Preparation,
+    hidden_pools,
+    load_tokenizer,
+    prepare_task,
+    tokenizer_digest,
+)
+from trainable.task import Task
+
+
+def test_task_survives_json(task):
+    import json
+
+    assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+
+
+def test_pools_of_aligned_trials_only(make_config):
+    configs = [
+        make_config(hidden_pool="mean", aligned_layers="none"),
+        make_config(hidden_pool="tokens"),
+    ]
+    assert hidden_pools(configs) == {"tokens"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student_layers": 3}, "student_layers: 3 does not divide"),
+        ({"evaluations": 13}, "evaluations: 13 are more than the trial's 12 steps"),
+        ({"student_width": 20, "initialisation": "random"}, "student_width: 20"),
+    ],
+)
+def test_impossible_trials_are_refused(inputs, make_config, changes, message):
+    preparation = Preparation.load(inputs)
+    preparation.check([make_config()])
+    with pytest.raises(UserError, match=message):
+        preparation.check([make_config(), make_config(**changes)])
+
+
+def test_shorter_sentences_are_another_task(inputs, task, environment):
+    other = prepare_task(Preparation.load(replace(inputs, max_length=8)), set(), environment)
+    assert other.data_digest != task.data_digest
+    assert other.outputs["logits"] != task.outputs["logits"]
+    assert other.tokens != task.tokens
+
+
+def test_folder_without_a_tokenizer(tmp_path):
+    with pytest.raises(UserError, match=r"--teacher .*: no usable tokenizer"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_tokenizer_without_padding(tmp_path, tokenizer):
+    bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
+    bare.save_pretrained(tmp_path)
+    tiny_classifier().config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no padding token"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
+    """As microsoft/deberta-v3-base ships it; fails where sentencepiece and protobuf don't agree."""
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(f"the {word} film was not good" for word in WORDS))
+    pieces = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+    names = {
+        f"{name}_piece": piece
+        for name, piece in zip(("pad", "bos", "eos", "unk"), pieces, strict=True)
+    }
+    SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(tmp_path / "spm"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, **names},
+    )
+    (tmp_path / "tokenizer_config.json").write_text('{"vocab_type": "spm"}')
+    ARCHITECTURES["deberta-v2"].save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    ids = tokenizer("the film was good")["input_ids"]
+    assert (ids[0], ids[-1], tokenizer.pad_token_id) == (1, 2, 0)
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "the film was good"
+    assert len(tokenizer_digest(tokenizer)) == 64

@@ -1,0 +1,128 @@
+"""Teachers: fine-tuned once, found again by digest, refused where they don't fit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import tiny_classifier
+from trainable.config import TeacherSettings
+from trainable.environment import Environment
+from trainable.errors import UserError
+from trainable.inputs import Inputs
+from trainable.metrics import unpack_bits
+from trainable.prepare import Preparation, prepare_task
+from trainable.teacher import digest_model, load_base, load_teacher
+from trainable.tokens import load_split
+
+
+@pytest.fixture
+def bare_encoder(tmp_path, tokenizer):
+    """A pretrained encoder without a classification head, on disk."""
+    folder = tmp_path / "encoder"
+    tiny_classifier("bert").bert.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def lines_and_environment(tmp_path):
+    lines = []
+    return lines, Environment(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
+
+
+def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, tmp_path):
+    settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
+    inputs = Inputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    lines, environment = lines_and_environment(tmp_path)
+    first = prepare_task(Preparation.load(inputs), {"cls"}, environment)
+    assert any("fine-tuning" in line for line in lines)
+    assert first.teacher.fine_tuned_here
+    assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
+
+    lines.clear()
+    assert prepare_task(Preparation.load(inputs), {"cls"}, environment) == first
+    assert lines == []
+
+    other = replace(inputs, teacher_settings=replace(settings, seed=1, epochs=1))
+    second = prepare_task(Preparation.load(other), {"cls"}, environment)
+    assert second.teacher.digest != first.teacher.digest
+
+
+def test_kept_teacher_is_whole_and_scores_as_recorded(bare_encoder, dataset, tmp_path):
+    inputs = Inputs(dataset, (96, 40), str(bare_encoder), TeacherSettings(epochs=1), max_length=32)
+    task = prepare_task(Preparation.load(inputs), set(), lines_and_environment(tmp_path)[1])
+    model = load_teacher(task.teacher.folder)
+    assert model.get_input_embeddings().weight.shape[0] == 205
+    assert model.config.id2label == {0: "even", 1: "odd"}
+    split = load_split(tmp_path / "cache" / "tokens" / task.data_digest[:16], "evaluation")
+    correct = []
+    for i, label in enumerate(split.labels):
+        ids = torch.from_numpy(split.token_ids[split.offsets[i] : split.offsets[i + 1]]).long()
+        with torch.no_grad():
+            correct.append(int(model(ids[None]).logits.argmax()) == label)
+    assert np.array_equal(unpack_bits(task.teacher.correct, 40), correct)
+    assert task.teacher.accuracy == np.mean(correct)
+
+
+def test_fitted_teacher_is_used_as_it_is(task, teacher_folder):
+    assert not task.teacher.fine_tuned_here
+    mine, its = load_teacher(task.teacher.folder).state_dict(), tiny_classifier().state_dict()
+    assert all(torch.equal(mine[name], its[name]) for name in its)
+
+
+def test_head_for_other_labels_is_refused(teacher_folder):
+    with pytest.raises(UserError, match="its head has 2 labels, the dataset 3"):
+        load_base(str(teacher_folder), ["a", "b", "c"], seed=0)
+
+
+def test_folder_without_weights(tmp_path):
+    tiny_classifier().config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"--teacher .*: no usable model"):
+        load_base(str(tmp_path), ["a", "b"], seed=0)
+
+
+def test_half_precision_weights_are_trained_in_fp32(tmp_path, tokenizer):
+    tiny_classifier().half().save_pretrained(tmp_path)
+    model, fitted = load_base(str(tmp_path), ["a", "b"], seed=0)
+    assert fitted
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_labels_in_another_order_are_refused(tmp_path):
+    names = {0: "Positive", 1: "Negative"}
+    tiny_classifier(id2label=names).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="its labels are positive, negative, the dataset's neg"):
+        load_base(str(tmp_path), ["negative", "positive"], seed=0)
+    assert load_base(str(tmp_path), ["positive", "negative"], seed=0)[1]
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage"])
+def test_damaged_weights_are_refused_in_one_line(tmp_path, damage):
+    tiny_classifier().save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"garbage")
+    with pytest.raises(UserError, match=r"--teacher .*: no usable model; .+$"):
+        load_base(str(tmp_path), ["a", "b"], seed=0)
+
+
+def test_digest_depends_on_weights_and_configuration():
+    digests = {
+        digest_model(model)
+        for model in (
+            tiny_classifier(),
+            tiny_classifier(),
+            tiny_classifier(seed=1),
+            tiny_classifier(hidden_dropout_prob=0.3),
+        )
+    }
+    assert len(digests) == 3
+
+
+def test_a_teacher_that_guesses_is_warned_of(inputs, tmp_path):
+    """The tiny teacher of these tests has random weights."""
+    lines, environment = lines_and_environment(tmp_path)
+    task = prepare_task(Preparation.load(inputs), set(), environment)
+    said = any("no better than always" in line for line in lines)
+    assert said == (task.teacher.accuracy <= 0.6)

@@ -1,0 +1,178 @@
+"""Everything that all trials of a sweep share, made once and found again by digest.
+
+Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a folder of the cache that
+appears whole or not at all.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel
+
+from trainable.batches import steps_per_epoch
+from trainable.config import TrialConfig
+from trainable.digest import digest_strings, digest_values
+from trainable.environment import Environment
+from trainable.errors import UserError, first_line
+from trainable.folders import seal, sealed_values, whole_folder
+from trainable.hub import model_at_hand, require_on_hub
+from trainable.inputs import Inputs
+from trainable.names import NO_LAYERS
+from trainable.precision import faster_precision
+from trainable.student import encoder_layers, student_config
+from trainable.task import Task
+from trainable.teacher import Teacher, TeacherData, load_base, load_teacher, prepare_teacher
+from trainable.teacher_outputs import LOGITS, OutputsKey, write_outputs
+from trainable.tokens import load_split, save_split, tokenise
+from trainable.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
+
+
+def hidden_pools(configs: Iterable[TrialConfig]) -> set[str]:
+    """The pools of teacher states that these trials look at."""
+    return {config.hidden_pool for config in configs if config.aligned_layers != NO_LAYERS}
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a hub id or folder; UserError where there is none."""
+    if not model_at_hand(source):
+        require_on_hub("--teacher", "model", source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    except Exception as error:  # damaged files raise whatever the library that reads them does
+        raise UserError(f"--teacher {source}: no usable tokenizer; {first_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"--teacher {source}: its tokenizer has no padding token")
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Loaded inputs; what passes `check` can be trained on them."""
+
+    inputs: Inputs
+    tokenizer: Any
+    base: PreTrainedModel
+    fitted: bool  # the base is already a classifier for these labels
+
+    @classmethod
+    def load(cls, inputs: Inputs) -> "Preparation":
+        """Loads tokenizer and base model; UserError where one can't be had or doesn't fit."""
+        tokenizer = load_tokenizer(inputs.teacher_source)
+        base, fitted = load_base(
+            inputs.teacher_source, inputs.dataset.label_names, inputs.teacher_settings.seed
+        )
+        encoder_layers(base)
+        return cls(inputs, tokenizer, base, fitted)
+
+    def check(self, configs: Iterable[TrialConfig]) -> None:
+        """UserError for sentences too long for the teacher, a student that can't be made from it,
+        or more evaluations than steps."""
+        self._check_length()
+        for config in configs:
+            student_config(self.base.config, config)
+            sentences = len(self.inputs.dataset.train)
+            steps = config.epochs * steps_per_epoch(sentences, config.batch_size)
+            if config.evaluations > steps:
+                raise UserError(
+                    f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
+                    "give fewer, or more training sentences or epochs"
+                )
+
+    def precision(self, config: TrialConfig, device: torch.device, cache: Path) -> str:
+        """The faster arithmetic for this kind of student on this device."""
+        return faster_precision(self.base.config, config, device, cache)
+
+    def _check_length(self) -> None:
+        """Runs the base model once on a sentence as long as any may be."""
+        length, needed = self.inputs.max_length, self.tokenizer.num_special_tokens_to_add() + 1
+        if length < needed:
+            raise UserError(f"--max-length {length}: must be at least {needed}")
+        token = next(i for i in self.tokenizer.all_special_ids if i != self.tokenizer.pad_token_id)
+        try:
+            with torch.no_grad():
+                self.base.eval()(torch.full((1, length), token))
+        except (IndexError, RuntimeError):
+            most = getattr(self.base.config, "max_position_embeddings", "fewer")
+            raise UserError(
+                f"--max-length {length}: too long for this teacher, which has {most} positions"
+            ) from None
+
+
+def prepare_task(preparation: Preparation, pools: set[str], environment: Environment) -> Task:
+    """Makes, or finds in the cache, all that trials with these hidden pools share."""
+    inputs, cache = preparation.inputs, environment.cache
+    data = _prepare_tokens(preparation, cache)
+    teacher = prepare_teacher(
+        preparation.base, preparation.fitted, data, inputs.teacher_settings, environment
+    )
+    outputs = _prepare_outputs(teacher, data, pools, environment)
+    if environment.device.type == "cuda":
+        torch.cuda.empty_cache()  # the trials are other processes on the same GPU
+    return Task(
+        tokens=str(_tokens_folder(cache, data.digest)),
+        pad_id=data.pad_id,
+        label_names=inputs.dataset.label_names,
+        teacher=teacher,
+        outputs=outputs,
+        data_digest=data.digest,
+        device=environment.device.type,
+    )
+
+
+def _tokens_folder(cache: Path, digest: str) -> Path:
+    return cache / "tokens" / digest[:16]
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return digest_strings([backend.to_str()])
+    return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
+
+
+def _prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
+    inputs, tokenizer = preparation.inputs, preparation.tokenizer
+    digest = digest_values(
+        {
+            "data": inputs.dataset.digest,
+            "tokenizer": tokenizer_digest(tokenizer),
+            "max_length": inputs.max_length,
+        }
+    )
+    folder = _tokens_folder(cache, digest)
+    if sealed_values(folder) is None:
+        with whole_folder(folder) as temporary:
+            for name in ("train", "evaluation"):
+                part = getattr(inputs.dataset, name)
+                split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
+                save_split(split, temporary, name)
+            token_ids = [load_split(temporary, name).token_ids for name in ("train", "evaluation")]
+            padding_row = preparation.base.get_input_embeddings().padding_idx or 0
+            last_fixed = max(tokenizer.pad_token_id, padding_row)
+            in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
+            save_vocabulary(in_use, temporary)
+            tokenizer.save_pretrained(temporary / "tokenizer")
+            seal(temporary, {"label_names": inputs.dataset.label_names})
+    return TeacherData(
+        train=load_split(folder, "train"),
+        evaluation=load_split(folder, "evaluation"),
+        in_use=load_vocabulary(folder),
+        pad_id=tokenizer.pad_token_id,
+        digest=digest,
+    )
+
+
+def _prepare_outputs(
+    teacher: Teacher, data: TeacherData, pools: set[str], environment: Environment
+) -> dict[str, str]:
+    key = OutputsKey(teacher.digest, data.digest, environment.precision)
+    folders = {kind: key.folder(environment.cache, kind) for kind in (LOGITS, *sorted(pools))}
+    missing = {kind: folder for kind, folder in folders.items() if sealed_values(folder) is None}
+    if missing:
+        model = load_teacher(Path(teacher.folder))
+        write_outputs(model, data.train, data.pad_id, missing, environment)
+    return {kind: str(folder) for kind, folder in folders.items()}

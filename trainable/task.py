@@ -1,0 +1,38 @@
+"""Where the inputs lie that all trials of a sweep share."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainable.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class Task:
+    """Where the shared inputs of all trials lie, and what was measured of the teacher.
+
+    Plain values throughout: it is written as JSON into a run and handed to other processes.
+    """
+
+    tokens: str  # folder of the tokenised splits
+    pad_id: int  # of the tokenizer; the same among the tokens in use
+    label_names: list[str]
+    teacher: Teacher
+    outputs: dict[str, str]  # LOGITS and hidden pools -> folder
+    data_digest: str
+    device: str  # "cpu" or "cuda": where the trials train
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Task":
+        """The task that `to_dict` wrote."""
+        return cls(**{**values, "teacher": Teacher(**values["teacher"])})
+
+    def folders(self) -> list[Path]:
+        """All that a trial reads."""
+        return [
+            Path(folder) for folder in (self.tokens, self.teacher.folder, *self.outputs.values())
+        ]

@@ -1,0 +1,186 @@
+"""The teacher: loaded, fine-tuned where it is not yet, kept in the cache by digest."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from trainable.batches import epoch_batches, steps_per_epoch
+from trainable.config import TeacherSettings
+from trainable.digest import digest_tensors, digest_values
+from trainable.engine import TrainingStep, accuracy, evaluate, label_losses, make_optimiser
+from trainable.environment import Environment
+from trainable.errors import TrainingDivergedError, UserError, first_line
+from trainable.folders import seal, sealed_values, whole_folder
+from trainable.learning_rate import learning_rate_at
+from trainable.metrics import pack_bits
+from trainable.tokens import TokenisedSplit, padded_batch
+from trainable.vocabulary import dense_split, restore_embedding, trim_embedding
+
+PROGRESS_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher in the cache: its folder (a Hugging Face one) and what was measured of it."""
+
+    folder: str
+    digest: str  # of weights and configuration
+    fine_tuned_here: bool
+    accuracy: float
+    correct: str  # packed bits over the evaluation split
+    seconds: float
+
+
+def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
+    """The model of a hub id or folder in fp32, and whether it is a fine-tuned classifier.
+
+    A new classification head is drawn from `seed`. Raises UserError where the model can't be had,
+    or is fine-tuned for other labels.
+    """
+    try:
+        found = AutoConfig.from_pretrained(source)
+        fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
+        head: dict[str, Any] = {}
+        if fitted:
+            _check_labels(source, list(found.id2label.values()), label_names)
+        else:
+            head["num_labels"] = len(label_names)
+            head["id2label"] = dict(enumerate(label_names))
+            head["label2id"] = {name: index for index, name in enumerate(label_names)}
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source, dtype=torch.float32, **head
+        )
+    except UserError:
+        raise
+    except Exception as error:  # damaged files raise whatever the library that reads them does
+        raise UserError(f"--teacher {source}: no usable model; {first_line(error)}") from error
+    assert isinstance(model, PreTrainedModel)
+    return model, fitted
+
+
+def _check_labels(source: str, its: list[str], ours: list[str]) -> None:
+    """Refuses a head for another number of labels, or for the same names in another order."""
+    if len(its) != len(ours):
+        raise UserError(
+            f"--teacher {source}: its head has {len(its)} labels, the dataset {len(ours)}; "
+            "give a teacher for these labels or an encoder without a head"
+        )
+    its, ours = [name.casefold() for name in its], [name.casefold() for name in ours]
+    if its != ours and sorted(its) == sorted(ours):
+        raise UserError(
+            f"--teacher {source}: its labels are {', '.join(its)}, the dataset's "
+            f"{', '.join(ours)}; number the dataset's labels in the teacher's order"
+        )
+
+
+def digest_model(model: PreTrainedModel) -> str:
+    """Of a model's weights and configuration, less what says only where it came from."""
+    ignored = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+    config = {k: v for k, v in model.config.to_dict().items() if k not in ignored}
+    return digest_values({"config": config, "weights": digest_tensors(model.state_dict())})
+
+
+@dataclass(frozen=True)
+class TeacherData:
+    """What a teacher is fine-tuned and scored on; token ids are the tokenizer's own."""
+
+    train: TokenisedSplit
+    evaluation: TokenisedSplit
+    in_use: np.ndarray
+    pad_id: int
+    digest: str
+
+
+def prepare_teacher(
+    model: PreTrainedModel,
+    fitted: bool,
+    data: TeacherData,
+    settings: TeacherSettings,
+    environment: Environment,
+) -> Teacher:
+    """The fine-tuned teacher, from the cache where the same one was made before."""
+    key = digest_values(
+        {
+            "base": digest_model(model),
+            "data": data.digest,
+            "settings": None if fitted else asdict(settings),
+            "precision": environment.precision,
+        }
+    )
+    folder = environment.cache / "teachers" / key[:16]
+    kept = sealed_values(folder)
+    if kept is not None:
+        return Teacher(folder=str(folder), **kept)
+    start = time.perf_counter()
+    model.to(environment.device)
+    full_embedding = trim_embedding(model, data.in_use)
+    if not fitted:
+        train = dense_split(data.train, data.in_use)
+        _fine_tune(model, train, data.pad_id, settings, environment)
+    evaluation = dense_split(data.evaluation, data.in_use)
+    correct = evaluate(model, evaluation, data.pad_id, environment.device, environment.precision)
+    _warn_of_guessing(correct, data.evaluation.labels, environment)
+    restore_embedding(model, data.in_use, full_embedding)
+    model.to("cpu")
+    values: dict[str, Any] = {
+        "digest": digest_model(model),
+        "fine_tuned_here": not fitted,
+        "accuracy": accuracy(correct),
+        "correct": pack_bits(correct),
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+    with whole_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        seal(temporary, values)
+    return Teacher(folder=str(folder), **values)
+
+
+def _warn_of_guessing(correct: np.ndarray, labels: np.ndarray, environment: Environment) -> None:
+    majority = float(np.bincount(labels).max() / len(labels))
+    if accuracy(correct) <= majority:
+        environment.say(
+            f"warning: the teacher's accuracy of {accuracy(correct):.4f} is no better than always "
+            f"giving the most frequent label ({majority:.4f})"
+        )
+
+
+def load_teacher(folder: Path) -> PreTrainedModel:
+    """A prepared teacher in fp32, in evaluation mode, on the CPU."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    return model.eval()
+
+
+def _fine_tune(
+    model: PreTrainedModel,
+    train: TokenisedSplit,
+    pad_id: int,
+    settings: TeacherSettings,
+    environment: Environment,
+) -> None:
+    """Trains with cross-entropy in place; tells of progress every ten seconds."""
+    torch.manual_seed(settings.seed)
+    model.train()
+    optimiser = make_optimiser([model], settings.weight_decay)
+    step = TrainingStep(
+        model, optimiser, label_losses(environment.precision), settings.gradient_clip
+    )
+    total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
+    done, told = 0, time.perf_counter()
+    environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
+    for epoch in range(settings.epochs):
+        for rows in epoch_batches(train.lengths, settings.batch_size, settings.seed, epoch):
+            rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
+            losses = step(padded_batch(train, rows, pad_id, environment.device), rate)
+            done += 1
+            if time.perf_counter() - told > PROGRESS_SECONDS or done == total:
+                told, loss = time.perf_counter(), float(losses["loss"])
+                if not np.isfinite(loss):
+                    raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
+                environment.say(f"  teacher step {done} of {total}, loss {loss:.3f}")
