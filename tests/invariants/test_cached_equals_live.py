@@ -1,0 +1,73 @@
+"""Losses from the prepared teacher outputs are those of a teacher run beside the student."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.conftest import tiny_classifier
+from trainable.prepare import Preparation, prepare_task
+from trainable.teacher import load_teacher
+from trainable.tokens import TokenisedSplit, padded_batch
+from trainable.trial import Trial
+from trainable.vocabulary import load_vocabulary
+
+HALF_PRECISION = 2e-3  # hidden states are kept in fp16
+
+
+def live_losses(trial, rows):
+    """The definition, sentence by sentence, with the teacher run on the tokenizer's own ids."""
+    config, dense = trial.config, trial.splits["train"]
+    ids = load_vocabulary(Path(trial.task.tokens))[dense.token_ids]
+    split = TokenisedSplit(ids, dense.offsets, dense.labels)
+    teacher = load_teacher(trial.task.teacher.folder)
+    kl, hidden, tokens = 0.0, 0.0, 0
+    for row in rows:
+        mine = padded_batch(dense, np.array([row]), 0, trial.device)
+        its = padded_batch(split, np.array([row]), 0, trial.device)
+        student = trial.student(mine.input_ids, mine.attention_mask, output_hidden_states=True)
+        target = teacher(its.input_ids, its.attention_mask, output_hidden_states=True)
+        p = (target.logits / config.temperature).softmax(-1)
+        q = (student.logits / config.temperature).softmax(-1)
+        kl += float((p * (p / q).log()).sum()) * config.temperature**2
+        for layer in (1, 2):
+            a, b = student.hidden_states[layer][0], target.hidden_states[2 * layer][0]  # [T, H]
+            if config.hidden_pool == "cls":
+                a, b = a[:1], b[:1]
+            if config.hidden_pool == "mean":
+                a, b = a.mean(0, keepdim=True), b.mean(0, keepdim=True)
+            a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)
+            hidden += float((a - b).pow(2).mean(-1).sum())
+        tokens += len(a)
+    return kl / len(rows), config.hidden_weight * hidden / tokens
+
+
+@pytest.fixture(scope="module", params=["bert", "deberta-v2"])
+def any_task(request, task, inputs, environment, tokenizer):
+    """The tiny task, and the same with a teacher that counts its hidden states another way."""
+    if request.param == "bert":
+        return task
+    folder = environment.cache / "encoders" / request.param
+    tiny_classifier(request.param).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    preparation = Preparation.load(replace(inputs, teacher_source=str(folder)))
+    return prepare_task(preparation, {"cls", "mean", "tokens"}, environment)
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+def test_losses(any_task, make_config, cpu, pool):
+    config = make_config(hidden_pool=pool, hidden_weight=10.0, initialisation="random")
+    trial = Trial.start(config, any_task, cpu)
+    trial.student.eval()
+    rows = np.array([5, 3, 17, 60, 2])
+    batch = padded_batch(trial.splits["train"], rows, any_task.pad_id, cpu)
+    with torch.no_grad():
+        cached = trial.distillation.losses(trial.student, batch)
+        kl, hidden = live_losses(trial, rows)
+    assert kl > 1e-4
+    assert hidden > 0.01
+    assert float(cached["kl"]) == pytest.approx(kl, rel=1e-3)
+    assert float(cached["hidden"]) == pytest.approx(hidden, rel=HALF_PRECISION)
