@@ -1,0 +1,149 @@
+"""The command line of `python -m search.run`."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from search.schedulers import SCHEDULERS
+from spaces import SPACES
+from trainable.arguments import (
+    OneLineParser,
+    add_input_arguments,
+    one_of,
+    parse_setting,
+    positive,
+    writable_folder,
+)
+from trainable.config import TrialConfig
+from trainable.errors import UserError, unknown_name
+
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+
+EXAMPLE = """\
+examples:
+  python -m search.run --space schedules
+  python -m search.run --space study --dataset my_folder --set epochs=1
+  python -m search.run --resume NAME
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its unit and default."""
+    parser = OneLineParser(
+        prog="python -m search.run",
+        description="Searches for the best recipe to distil an encoder text classifier.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--space", type=one_of(SPACES), metavar="S", help=f"what to try: {', '.join(SPACES)}"
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with an interrupted run (name or path); no other flag",
+    )
+    add_input_arguments(parser)
+    _add_sweep_arguments(parser)
+    return parser
+
+
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sweep")
+    group.add_argument("--name", help="name of the run (space, preset and time)")
+    group.add_argument(
+        "--storage", default="runs", metavar="DIR", help="folder of all runs (%(default)s)"
+    )
+    group.add_argument(
+        "--scheduler",
+        type=one_of(SCHEDULERS),
+        default="asha",
+        metavar="S",
+        help="asha stops weak trials early, fifo runs all to the end (%(default)s)",
+    )
+    group.add_argument(
+        "--compare-within",
+        default="init",
+        metavar="P",
+        help="asha compares trials only with those that share these settings: init, a comma list "
+        "of settings, or all for no such limit (%(default)s)",
+    )
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="fix a setting in all trials, e.g. epochs=1; see python -m trainable --help",
+    )
+    group.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="decides the order of the trials and is each trial's seed (%(default)s)",
+    )
+    group.add_argument(
+        "--max-concurrent",
+        type=positive,
+        metavar="N",
+        help="most trials at once (one a core, or --trials-per-gpu on each GPU)",
+    )
+    group.add_argument(
+        "--trials-per-gpu",
+        type=positive,
+        metavar="N",
+        help="trials that share a GPU, where there is one (the preset's)",
+    )
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The checked command line; exits with code 2 after one line where it is wrong."""
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.resume is None and arguments.space is None:
+        parser.error(f"--space: missing; valid: {', '.join(SPACES)} (or --resume RUN)")
+    if arguments.resume is not None:
+        for name, value in vars(arguments).items():
+            if name not in {"resume", "storage"} and value != parser.get_default(name):
+                flag = "--set" if name == "overrides" else "--" + name.replace("_", "-")
+                parser.error(f"{flag} {value}: not beside --resume; a run keeps its settings")
+    elif arguments.name is not None and not re.fullmatch(NAME, arguments.name):
+        parser.error(f"--name {arguments.name}: give letters, digits, '.', '_' and '-' only")
+    return arguments
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs in their types; UserError for another form, an unknown key or no number."""
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set {pair}: give KEY=VALUE, for example epochs=1")
+        values[key.replace("-", "_")] = parse_setting(key.replace("-", "_"), text)
+    return values
+
+
+def parse_strata(text: str) -> tuple[str, ...]:
+    """The settings that divide trials into strata; `()` for `all`, one stratum."""
+    if text == "all":
+        return ()
+    known = [setting.name for setting in fields(TrialConfig)]
+    names = tuple("initialisation" if name == "init" else name for name in text.split(","))
+    for name in names:
+        if name not in known:
+            raise unknown_name("--compare-within", name, ("init", "all", *known))
+    return names
+
+
+def storage_folder(text: str) -> Path:
+    """The absolute folder of all runs; UserError for a URI or where no folder can be made."""
+    if "://" in text:
+        raise UserError(f"--storage {text}: give a local folder; URIs are not supported yet")
+    try:
+        return writable_folder(text)
+    except argparse.ArgumentTypeError as error:
+        raise UserError(f"--storage {error}") from None

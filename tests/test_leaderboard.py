@@ -1,0 +1,250 @@
+"""The leaderboard: its rows by value, and what a reader finds in the printed tables."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from search.leaderboard import INTERRUPTED, leaderboard, print_leaderboard
+from search.plan import plan_trials
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from spaces.study import STUDY_ROWS
+from trainable.config import TrialConfig
+from trainable.layers import resolve_layer_set
+from trainable.metrics import best5_accuracy, pack_bits
+from trainable.presets import PRESETS
+
+SENTENCES = 1000
+TEACHER = 0.9
+
+
+def evaluations(*rights):
+    """Evaluations of which the first so many of 1,000 sentences are right."""
+    made = []
+    for right in rights:
+        accuracies = [e["accuracy"] for e in made] + [right / SENTENCES]
+        made.append(
+            {
+                "evaluations": len(accuracies),
+                "accuracy": accuracies[-1],
+                "best5_accuracy": best5_accuracy(accuracies),
+                "correct": pack_bits(np.arange(SENTENCES) < right),
+                "training_seconds": 2.0,
+                "evaluation_seconds": 1.0,
+            }
+        )
+    return made
+
+
+def config(initialisation="random", **settings):
+    return TrialConfig(initialisation=initialisation, **({"alpha": 0.5} | settings))
+
+
+def make_run(*trials, space="logits", compare_within=("initialisation",)):
+    sweep = {
+        "space": space,
+        "compare_within": list(compare_within),
+        "evaluation_sentences": SENTENCES,
+        "task": {"teacher": {"accuracy": TEACHER}},
+    }
+    return Run(None, sweep, {trial.config.digest: trial for trial in trials})
+
+
+@pytest.fixture
+def mixed():
+    """Every outcome among the random ones, in the order planned; one better from the teacher."""
+    return make_run(
+        TrialRecord(config(temperature=1.0), FAILED, "CUDA out of memory", evaluations(990)),
+        TrialRecord(config(temperature=1.5), PENDING),
+        TrialRecord(config(temperature=2.0), FINISHED, "", evaluations(700, 720, 710)),
+        TrialRecord(config(temperature=2.5), STOPPED, "", evaluations(850)),
+        TrialRecord(config(temperature=3.0), FINISHED, "", evaluations(800, 780)),
+        TrialRecord(config(temperature=3.5), RUNNING, "", evaluations(860)),
+        TrialRecord(config(temperature=4.0), STOPPED, "", evaluations(840, 855)),
+        TrialRecord(config(temperature=5.0), RUNNING),
+        TrialRecord(config("teacher_spread"), FINISHED, "", evaluations(995)),
+    )
+
+
+def printed(run, width=120):
+    file = io.StringIO()
+    print_leaderboard(run, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def line_with(text, words):
+    """The one printed line that holds these words."""
+    (line,) = [line for line in text.splitlines() if words in line]
+    return line
+
+
+def test_rows_run_to_the_end_come_first_then_by_falling_best5(mixed):
+    rows = leaderboard(mixed)["random"]
+    assert [(row.outcome, row.best5) for row in rows] == [
+        (FINISHED, pytest.approx(0.79)),
+        (FINISHED, pytest.approx(0.71)),
+        (STOPPED, pytest.approx(0.85)),
+        (STOPPED, pytest.approx(0.8475)),
+        (INTERRUPTED, pytest.approx(0.86)),
+        (INTERRUPTED, None),
+        (PENDING, None),
+        (FAILED, pytest.approx(0.99)),
+    ]
+
+
+def test_strata_by_falling_best_score(mixed):
+    assert list(leaderboard(mixed)) == ["teacher_spread", "random"]
+
+
+@pytest.mark.parametrize(
+    ("compare_within", "sizes"),
+    [
+        ((), {"all trials": 9}),
+        (("initialisation",), {"random": 8, "teacher_spread": 1}),
+        (("alpha",), {"alpha=0.5": 9}),
+    ],
+)
+def test_strata_are_those_of_the_sweep(mixed, compare_within, sizes):
+    mixed.sweep["compare_within"] = list(compare_within)
+    assert {name: len(rows) for name, rows in leaderboard(mixed).items()} == sizes
+
+
+def test_row_of_a_trial_by_hand():
+    made = evaluations(500, 900, 910, 920, 930, 940, 905)
+    run = make_run(TrialRecord(config(), FINISHED, "", made))
+    (row,) = leaderboard(run)["random"]
+    assert (row.evaluations, row.last) == (7, 0.905)
+    assert row.best5 == pytest.approx((0.91 + 0.92 + 0.93 + 0.94 + 0.905) / 5)
+    assert (row.words, row.reason, row.study) == ("random, logits only, fixed 0.5", "", None)
+
+
+def test_interval_is_over_the_sentences_of_the_five_best():
+    run = make_run(TrialRecord(config(), FINISHED, "", evaluations(100, 900, 900, 900, 900, 900)))
+    (row,) = leaderboard(run)["random"]
+    half = 1.96 * np.sqrt(0.9 * 0.1 / SENTENCES)
+    np.testing.assert_allclose(row.interval, (0.9 - half, 0.9 + half), rtol=0, atol=0.002)
+
+
+def test_interval_is_the_same_each_time(mixed):
+    assert leaderboard(mixed) == leaderboard(mixed)
+
+
+def test_sentences_that_do_not_fill_a_byte_are_counted_right():
+    run = make_run(TrialRecord(config(), FINISHED, "", evaluations(1000)))
+    (row,) = leaderboard(run)["random"]
+    assert row.interval == (1.0, 1.0)
+    run.sweep["evaluation_sentences"] = 997  # of 1,000 packed bits, all right
+    assert leaderboard(run)["random"][0].interval == (1.0, 1.0)
+
+
+def test_trial_without_evaluation_has_no_numbers():
+    (row,) = leaderboard(make_run(TrialRecord(config())))["random"]
+    assert (row.best5, row.interval, row.last, row.evaluations) == (None, None, None, 0)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("number", range(18))
+def test_each_row_of_the_study_finds_its_figure(preset, number):
+    _, initialisation, layer_set, alpha, figure = STUDY_ROWS[number]
+    planned = plan_trials("study", PRESETS[preset], {}, 4)
+    wanted = {"alpha": None, "sharpness": None, **alpha, "initialisation": initialisation}
+    wanted["aligned_layers"] = resolve_layer_set(layer_set, planned[0].student_layers)
+    (found,) = [c for c in planned if wanted.items() <= c.to_dict().items()]
+    ((row,),) = leaderboard(make_run(TrialRecord(found), space="study")).values()
+    assert row.study == figure
+
+
+def test_study_figure_only_in_the_study():
+    found = plan_trials("study", PRESETS["sst2"], {}, 0)[0]
+    ((row,),) = leaderboard(make_run(TrialRecord(found), space="schedules")).values()
+    assert row.study is None
+
+
+def test_recipe_outside_the_study_has_no_figure():
+    run = make_run(TrialRecord(config(alpha=0.25)), space="study")
+    assert leaderboard(run)["random"][0].study is None
+
+
+def test_printed_row_has_the_numbers(mixed):
+    line = line_with(printed(mixed), "T=3 ")
+    interval = leaderboard(mixed)["random"][0].interval
+    for part in ("0.7900", "{:.3f} - {:.3f}".format(*interval), "87.8%", "0.7800", " 2 ", FINISHED):
+        assert part in line
+
+
+def test_printed_rows_stand_in_order_below_their_stratum(mixed):
+    text = printed(mixed)
+    wanted = ["Teacher: 0.9000 on the 1,000 evaluation sentences", "teacher_spread", "0.9950"]
+    wanted += ["\nrandom", "0.7900", "0.7100", "0.8500", "0.8475", "0.8600", "0.9900"]
+    places = [text.index(words) for words in wanted]
+    assert places == sorted(places)
+
+
+def test_stratum_is_not_said_again_in_each_row(mixed):
+    assert "random, logits only" not in printed(mixed)
+    mixed.sweep["compare_within"] = []
+    assert printed(mixed).count("random, logits only") == 8
+
+
+def test_trial_without_evaluation_is_printed_with_dashes(mixed):
+    line = line_with(printed(mixed), PENDING)
+    assert line.split()[-6:] == ["-", "-", "-", "-", "0", PENDING]
+
+
+def test_reason_of_a_failure_is_printed(mixed):
+    assert "failed: CUDA out of memory" in line_with(printed(mixed), FAILED)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "[enforce fail at alloc_cpu.cpp:117] not enough memory",
+        "no such file [/tmp/x]",
+        "[Errno 28] No space left on device",
+        "size [3, 4] at [bold]",
+    ],
+)
+def test_brackets_in_a_reason_are_printed_as_they_are(reason):
+    text = printed(make_run(TrialRecord(config(), FAILED, reason)), width=200)
+    assert f"failed: {reason}" in text
+
+
+def test_long_reason_loses_no_word():
+    words = [f"word{number}" for number in range(40)]
+    text = printed(make_run(TrialRecord(config(), FAILED, " ".join(words))))
+    assert all(word in text.split() for word in words)
+
+
+def test_study_column_stands_only_in_the_study():
+    planned = plan_trials("study", PRESETS["mini"], {}, 0)
+    trials = [TrialRecord(c, FINISHED, "", evaluations(800)) for c in planned]
+    lines = printed(make_run(*trials, space="study")).splitlines()
+    headers = [line for line in lines if line.startswith("trial ")]
+    assert len(headers) == 2
+    assert all("study" in line for line in headers)
+    for figure in {row[-1] for row in STUDY_ROWS}:
+        assert any(f"{figure:.4f}" in line for line in lines)
+    other = make_run(*trials, space="schedules")
+    assert "study" not in printed(other)
+
+
+def test_all_numbers_of_the_study_fit_a_line_of_120():
+    planned = plan_trials("study", PRESETS["sst2"], {}, 0)
+    trials = [TrialRecord(c, FINISHED, "", evaluations(*[800] * 15)) for c in planned]
+    lines = printed(make_run(*trials, space="study")).splitlines()
+    assert sum(FINISHED in line and "0.8000" in line for line in lines) == 18
+    assert max(len(line) for line in lines) <= 120
+
+
+def test_footnote_says_what_the_numbers_are(mixed):
+    text = " ".join(printed(mixed).split())
+    assert "mean of the five best evaluations" in text
+    assert "95 % interval" in text
+
+
+def test_printing_leaves_the_run_as_it_was(mixed):
+    before = {digest: replace(trial) for digest, trial in mixed.trials.items()}
+    printed(mixed)
+    assert mixed.trials == before

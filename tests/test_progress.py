@@ -1,0 +1,107 @@
+"""Progress of a sweep in numbers, each worked out by hand."""
+
+import pytest
+
+from search.progress import measure, time_left
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from trainable.config import TrialConfig
+
+
+def make_run(*trials, scheduler="asha"):
+    """A run from (outcome, evaluations, seconds each) with 10 evaluations a whole trial."""
+    records = {}
+    for number, (outcome, count, seconds) in enumerate(trials):
+        config = TrialConfig(alpha=0.5, evaluations=10, seed=number)
+        one = {"training_seconds": seconds * 0.75, "evaluation_seconds": seconds * 0.25}
+        records[config.digest] = TrialRecord(config, outcome, "", [one] * count)
+    return Run(None, {"scheduler": scheduler}, records)
+
+
+def test_before_the_first_evaluation_no_time_is_told():
+    progress = measure(make_run((RUNNING, 0, 0), (PENDING, 0, 0)), 2)
+    assert progress.seconds_left is None
+    assert progress.words() == "0 of 2 ended (0 finished, 0 stopped early), 1 running"
+
+
+def test_counts_by_outcome():
+    run = make_run(
+        (FINISHED, 10, 1.0),
+        (STOPPED, 2, 1.0),
+        (STOPPED, 4, 1.0),
+        (FAILED, 1, 1.0),
+        (RUNNING, 3, 1.0),
+        (PENDING, 0, 1.0),
+    )
+    progress = measure(run, 1)
+    assert progress.counts == {FINISHED: 1, STOPPED: 2, FAILED: 1, RUNNING: 1, PENDING: 1}
+    assert progress.total == 6
+
+
+def test_words_with_and_without_failures():
+    failed = measure(make_run((FINISHED, 10, 1.0), (FAILED, 0, 1.0), (RUNNING, 0, 1.0)), 1)
+    assert failed.words() == (
+        "2 of 3 ended (1 finished, 0 stopped early, 1 failed), 1 running, about 10 s left"
+    )
+    well = measure(make_run((FINISHED, 10, 1.0), (RUNNING, 4, 1.0)), 1)
+    assert well.words() == ("1 of 2 ended (1 finished, 0 stopped early), 1 running, about 6 s left")
+
+
+@pytest.mark.parametrize(("scheduler", "expected"), [("fifo", 10), ("asha", 6)])
+def test_before_any_trial_ended_asha_is_guessed_to_run_60_percent(scheduler, expected):
+    run = make_run((RUNNING, 2, 3.0), (PENDING, 0, 0), (PENDING, 0, 0), scheduler=scheduler)
+    seconds = (expected - 2 + expected + expected) * 3.0
+    assert measure(run, 1).seconds_left == pytest.approx(seconds)
+
+
+def test_later_trials_are_expected_to_go_as_far_as_those_that_ended():
+    run = make_run((FINISHED, 10, 2.0), (STOPPED, 2, 2.0), (RUNNING, 5, 2.0), (PENDING, 0, 0))
+    # six evaluations each: one and six are to come
+    assert measure(run, 1).seconds_left == pytest.approx((1 + 6) * 2.0)
+
+
+def test_running_trial_beyond_the_mean_has_one_evaluation_to_come():
+    run = make_run((STOPPED, 2, 2.0), (RUNNING, 9, 2.0))
+    assert measure(run, 1).seconds_left == pytest.approx(2.0)
+
+
+def test_failed_trials_do_not_shorten_what_is_expected():
+    run = make_run((FINISHED, 10, 1.0), (FAILED, 0, 0), (PENDING, 0, 0))
+    assert measure(run, 1).seconds_left == pytest.approx(10.0)
+
+
+def test_seconds_of_an_evaluation_are_the_mean_over_all():
+    run = make_run((FINISHED, 10, 1.0), (STOPPED, 10, 3.0), (PENDING, 0, 0))
+    assert measure(run, 1).seconds_left == pytest.approx(10 * 2.0)
+
+
+def test_trials_side_by_side_share_the_time():
+    run = make_run((FINISHED, 10, 1.0), *[(PENDING, 0, 0)] * 8)
+    assert measure(run, 1).seconds_left == pytest.approx(80.0)
+    assert measure(run, 4).seconds_left == pytest.approx(20.0)
+
+
+def test_last_trial_cannot_be_shared_among_places():
+    run = make_run((FINISHED, 10, 1.0), (RUNNING, 2, 1.0))
+    assert measure(run, 4).seconds_left == pytest.approx(8.0)
+
+
+def test_nothing_is_left_when_all_ended():
+    progress = measure(make_run((FINISHED, 10, 1.0), (STOPPED, 2, 1.0)), 2)
+    assert progress.seconds_left is None
+    assert progress.words() == "2 of 2 ended (1 finished, 1 stopped early), 0 running"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "about 0 s left"),
+        (89, "about 89 s left"),
+        (90, "about 2 min left"),
+        (240, "about 4 min left"),
+        (5340, "about 89 min left"),
+        (5400, "about 1.5 h left"),
+        (36000, "about 10.0 h left"),
+    ],
+)
+def test_time_in_the_unit_that_reads_best(seconds, words):
+    assert time_left(seconds) == words

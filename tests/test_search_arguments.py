@@ -1,0 +1,285 @@
+"""The sweep's command line: a mistake gets one line and exit code 2, before anything is loaded."""
+
+from pathlib import Path
+
+import pytest
+
+from search.arguments import (
+    make_parser,
+    parse_arguments,
+    parse_overrides,
+    parse_strata,
+    storage_folder,
+)
+from search.record import create_run
+from search.run import main
+from spaces import SPACES
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+
+BASELINES = ["--space", "baselines"]
+
+
+def unexpected(*arguments, **settings):
+    raise AssertionError("inputs were loaded")
+
+
+@pytest.fixture
+def refuse(tmp_path, capsys, monkeypatch):
+    """Runs a command that must be refused; returns the one line it wrote to stderr."""
+    monkeypatch.setattr("trainable.inputs.load_inputs", unexpected)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        before = sorted(tmp_path.rglob("*"))
+        try:
+            code = main(argv)
+        except SystemExit as stopped:
+            code = stopped.code
+        error = capsys.readouterr().err
+        assert (code, error.count("\n")) == (2, 1), error
+        assert error.startswith("error: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--space", "schedule"], ["--space", "'schedule'", "did you mean schedules?"]),
+        (["--space", "nothing-near"], ["--space", "'nothing-near'", *SPACES]),
+        ([*BASELINES, "--preset", "minni"], ["--preset", "'minni'", "did you mean mini?"]),
+        ([*BASELINES, "--scheduler", "asah"], ["--scheduler", "'asah'", "did you mean asha?"]),
+        ([*BASELINES, "--max-concurrent", "0"], ["--max-concurrent", "'0'", "at least 1"]),
+        ([*BASELINES, "--max-concurrent", "-1"], ["--max-concurrent", "-1"]),
+        ([*BASELINES, "--trials-per-gpu", "half"], ["--trials-per-gpu", "'half'", "at least 1"]),
+        ([*BASELINES, "--train-sentences", "1e3"], ["--train-sentences", "'1e3'"]),
+        ([*BASELINES, "--seed", "x"], ["--seed", "'x'"]),
+        ([*BASELINES, "--seed", "-1"], ["seed", "-1", "at least 0"]),
+        ([*BASELINES, "--no-such-flag"], ["--no-such-flag"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_flag(refuse, argv, said):
+    error = refuse(*argv)
+    assert [words for words in said if words not in error] == []
+
+
+def test_missing_space_lists_those_there_are(refuse):
+    error = refuse()
+    assert "--space: missing" in error
+    assert all(name in error for name in SPACES)
+    assert "--resume" in error
+
+
+def test_space_beside_resume(refuse):
+    error = refuse(*BASELINES, "--resume", "mine")
+    assert "--space" in error
+    assert "--resume" in error
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("temperature=-1", ["temperature", "-1.0", "above 0"]),
+        ("learning_rate=abc", ["learning_rate", "'abc'", "a number"]),
+        ("learning-rate=abc", ["learning_rate", "'abc'", "a number"]),
+        ("learning_rate=nan", ["learning_rate", "nan", "above 0"]),
+        ("learning_rate=inf", ["learning_rate", "inf", "finite"]),
+        ("epochs=1.5", ["epochs", "'1.5'", "a whole number"]),
+        ("epochs=0", ["epochs", "0", "at least 1"]),
+        ("evaluations=-3", ["evaluations", "-3", "at least 1"]),
+        ("warmup_share=1", ["warmup_share", "1.0", "below 1"]),
+        ("hidden_pool=clss", ["hidden_pool", "'clss'", "did you mean cls?"]),
+        ("epoch=1", ["'epoch'", "did you mean epochs?"]),
+        ("epochs", ["--set epochs", "KEY=VALUE"]),
+        ("=1", ["''"]),
+        ("student_width=100", ["student_width", "100", "initialisation random"]),
+    ],
+)
+def test_bad_setting(refuse, space, pair, said):
+    if space == "logits" and pair.startswith("temperature"):
+        said = ["--set temperature", "logits"]
+    error = refuse("--space", space, "--set", pair)
+    assert [words for words in said if words not in error] == []
+
+
+@pytest.mark.parametrize(
+    ("space", "pair", "said"),
+    [
+        ("baselines", "temperature=0", ["temperature", "0.0", "above 0"]),
+        ("baselines", "sharpness=0", ["sharpness", "0.0", "above 0"]),
+        ("layers", "sharpness=-2", ["sharpness", "-2.0", "above 0"]),
+        ("logits", "sharpness=1", ["sharpness", "1.0", "fixed has none"]),
+    ],
+)
+def test_bad_setting_that_some_spaces_vary(refuse, space, pair, said):
+    error = refuse("--space", space, "--set", pair)
+    assert [words for words in said if words not in error] == []
+
+
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("alpha_schedule", "cosine_grwoth"),
+        ("alpha", "1.5"),
+        ("alpha", "-0.1"),
+        ("initialisation", "random"),
+        ("aligned_layers", "1,9"),
+    ],
+)
+def test_setting_that_the_space_varies(refuse, space, key, value):
+    error = refuse("--space", space, "--set", f"{key}={value}")
+    assert f"--set {key}" in error
+    assert space in error
+
+
+def test_value_of_a_setting_that_the_space_varies_is_said(refuse):
+    error = refuse(*BASELINES, "--set", "alpha_schedule=cosine_grwoth")
+    assert "cosine_grwoth" in error
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        (
+            "alpha_schedule=cosine_grwoth",
+            "'cosine_grwoth' is not known; did you mean cosine_growth",
+        ),
+        ("alpha=1.5", "alpha: 1.5 must be at most 1"),
+        ("alpha=-0.1", "alpha: -0.1 must be at least 0"),
+        ("aligned_layers=1,9", "layer 9 is outside the student, whose layers are 1 to 6"),
+        ("initialisation=teacher_spred", "did you mean teacher_spread"),
+    ],
+)
+def test_bad_value_of_a_setting_that_all_spaces_vary(pair, said):
+    values = {"alpha": 0.5} | parse_overrides([pair])
+    with pytest.raises(UserError, match=said):
+        TrialConfig.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("initialization", ["'initialization'", "did you mean initialisation?"]),
+        ("init,temprature", ["'temprature'", "did you mean temperature?"]),
+        ("", ["''", "init", "all"]),
+        ("init,", ["''", "init"]),
+        ("init, temperature", ["' temperature'", "temperature"]),
+    ],
+)
+def test_bad_compare_within(refuse, text, said):
+    error = refuse(*BASELINES, "--compare-within", text)
+    assert [words for words in ["--compare-within", *said] if words not in error] == []
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/runs", "file:///tmp/runs", "gs://bucket"])
+@pytest.mark.parametrize("argv", [BASELINES, ["--resume", "mine"]], ids=["new", "resume"])
+def test_storage_uri(refuse, argv, uri):
+    assert f"--storage {uri}: " in refuse(*argv, "--storage", uri)
+
+
+def test_storage_that_is_a_file(refuse, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "--storage" in refuse(*BASELINES, "--storage", str(tmp_path / "file"))
+
+
+def test_name_that_exists(refuse, tmp_path):
+    folder = create_run(tmp_path / "runs" / "mine", {}, []).folder
+    error = refuse(*BASELINES, "--name", "mine")
+    assert "--name mine: " in error
+    assert f"python -m search.run --resume {folder}" in error
+
+
+def test_resume_of_an_unknown_run_lists_those_there_are(refuse, tmp_path):
+    for name in ("mine", "another"):
+        create_run(tmp_path / "runs" / name, {}, [])
+    error = refuse("--resume", "yours")
+    assert "--resume yours: " in error
+    assert "another, mine" in error
+
+
+def test_resume_where_there_is_no_run(refuse, tmp_path):
+    assert "there: none" in refuse("--resume", "yours", "--storage", str(tmp_path / "nowhere"))
+
+
+def test_resume_of_a_newer_format(refuse, tmp_path):
+    folder = create_run(tmp_path / "runs" / "mine", {}, []).folder
+    (folder / "sweep.json").write_text('{"format": 99, "trials": []}')
+    assert "format 99" in refuse("--resume", "mine")
+
+
+def test_overrides_in_their_types():
+    found = parse_overrides(
+        ["epochs=2", "learning-rate=3e-5", "alpha=1", "hidden_pool=mean", "aligned_layers=1,2"]
+    )
+    assert found == {
+        "epochs": 2,
+        "learning_rate": 3e-5,
+        "alpha": 1.0,
+        "hidden_pool": "mean",
+        "aligned_layers": "1,2",
+    }
+    assert [type(value) for value in found.values()] == [int, float, float, str, str]
+
+
+def test_of_two_overrides_of_a_key_the_last_holds():
+    assert parse_overrides(["epochs=2", "epochs=4"]) == {"epochs": 4}
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("init", ("initialisation",)),
+        ("initialisation", ("initialisation",)),
+        ("all", ()),
+        ("init,aligned_layers", ("initialisation", "aligned_layers")),
+        ("temperature", ("temperature",)),
+    ],
+)
+def test_strata_of_the_flag(text, settings):
+    assert parse_strata(text) == settings
+
+
+def test_storage_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert storage_folder("runs") == tmp_path / "runs"
+    assert storage_folder("~/runs") == tmp_path / "home" / "runs"
+    assert storage_folder(str(tmp_path)) == tmp_path
+
+
+def test_defaults():
+    found = parse_arguments(["--space", "study"])
+    assert (found.space, found.preset, found.storage) == ("study", "auto", "runs")
+    assert (found.scheduler, found.compare_within) == ("asha", "init")
+    assert (found.seed, found.overrides, found.resume, found.name) == (0, [], None, None)
+
+
+def test_flags_arrive():
+    given = ["--space", "study", "--name", "n", "--seed", "4", "--max-concurrent", "3"]
+    given += ["--set", "epochs=1", "--set", "alpha=1", "--trials-per-gpu", "2", "--cache", "c"]
+    found = parse_arguments(given)
+    assert (found.name, found.seed, found.max_concurrent, found.trials_per_gpu) == ("n", 4, 3, 2)
+    assert (found.overrides, found.cache) == (["epochs=1", "alpha=1"], Path("c").resolve())
+
+
+def test_help_explains_every_flag(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    for action in make_parser()._actions:
+        assert action.help
+        assert action.option_strings[-1] in text
+    assert all(name in text for name in SPACES)
+
+
+def test_parsing_leaves_no_trace_in_the_next_parsing():
+    parse_arguments(["--space", "study", "--set", "epochs=1"])
+    assert parse_arguments(["--space", "study"]).overrides == []
