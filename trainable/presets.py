@@ -1,7 +1,7 @@
 """The presets: which teacher, which sentences, and the settings that a space leaves constant."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -40,30 +40,27 @@ class Preset:
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
 
 
+SST2 = Preset(
+    teacher="microsoft/deberta-v3-base",
+    dataset="nyu-mll/glue",
+    dataset_configuration="sst2",
+    max_length=64,
+    train_sentences=None,
+    evaluation_sentences=None,
+    coarse_grid=False,
+    grace_evaluations=3,
+    trials_per_gpu=4,
+    trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
+)
+
 PRESETS: dict[str, Preset] = {
-    "sst2": Preset(
-        teacher="microsoft/deberta-v3-base",
-        dataset="nyu-mll/glue",
-        dataset_configuration="sst2",
-        max_length=64,
-        train_sentences=None,
-        evaluation_sentences=None,
-        coarse_grid=False,
-        grace_evaluations=3,
-        trials_per_gpu=4,
-        trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
-    ),
-    "imdb": Preset(
-        teacher="microsoft/deberta-v3-base",
+    "sst2": SST2,
+    "imdb": replace(
+        SST2,
         dataset="stanfordnlp/imdb",
         dataset_configuration=None,
         max_length=512,
-        train_sentences=None,
-        evaluation_sentences=None,
-        coarse_grid=False,
-        grace_evaluations=3,
         trials_per_gpu=1,
-        trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
         teacher_settings=TeacherSettings(epochs=2),
     ),
     "mini": Preset(
