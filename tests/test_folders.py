@@ -7,11 +7,9 @@ import pytest
 from trainable import folders
 from trainable.folders import (
     MANIFEST,
-    read_json,
     seal,
     sealed_values,
     whole_folder,
-    write_json,
 )
 
 
@@ -111,14 +109,6 @@ def test_what_a_killed_process_left_behind_does_not_stop_the_next(tmp_path, monk
     assert folders.shutil.rmtree is shutil.rmtree
     fill(target, "third")
     assert content(target) == {"inner/file.txt": "third"}
-
-
-@pytest.mark.parametrize("values", [{"a": [1, 2.5, None], "é": "ü\n"}, [], "text", 3, None])
-def test_json_comes_back_as_it_was_written(tmp_path, values):
-    path = tmp_path / "values.json"
-    write_json(path, values)
-    assert read_json(path) == values
-    assert path.read_text(encoding="utf-8").endswith("\n")
 
 
 @pytest.fixture

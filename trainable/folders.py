@@ -1,7 +1,5 @@
 """Folders that appear whole or not at all."""
 
-import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from trainable.digest import digest_file
+from trainable.files import flush, read_json, write_json
 
 MANIFEST = "manifest.json"
 
@@ -26,7 +25,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _flush(temporary)
+        _flush_tree(temporary)
         if target.exists():
             target.rename(replaced)
         temporary.rename(target)
@@ -37,23 +36,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def _flush(folder: Path) -> None:
+def _flush_tree(folder: Path) -> None:
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Readable JSON with a closing newline."""
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """The value that `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+        flush(path)
 
 
 def seal(folder: Path, values: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from trainable.config import TrialConfig
 from trainable.digest import digest_strings
 from trainable.engine import TrainingStep, label_losses, make_optimiser
 from trainable.environment import device_name
-from trainable.folders import read_json, write_json
+from trainable.files import read_json, whole_file, write_json
 from trainable.names import PRECISIONS
 from trainable.student import new_model, student_config
 from trainable.tokens import Batch
@@ -38,7 +38,9 @@ def faster_precision(
     kept = cache / "precision" / f"{_key(student)}.json"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, _measure(student))
+        seconds = _measure(student)
+        with whole_file(kept) as path:
+            write_json(path, seconds)
     seconds = read_json(kept)
     return "bf16" if seconds["bf16"] * WORTHWHILE < seconds["fp32"] else "fp32"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.errors import UserError, first_line
-from trainable.folders import read_json
+from trainable.files import read_json
 from trainable.hub import require_on_hub
 from trainable.quiet import quiet_datasets
 

@@ -1,0 +1,145 @@
+"""Files that appear whole or not at all, whatever happens while they are written."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from trainable import files
+from trainable.files import read_json, remove_leftovers, whole_file, write_json
+
+
+class InterruptedWritingError(Exception):
+    """Stands for whatever may go wrong while a folder is filled."""
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def write(target, text):
+    with whole_file(target) as temporary:
+        temporary.write_text(text)
+
+
+def fail_to_write(target, half, error):
+    with whole_file(target) as temporary:
+        if half:
+            temporary.write_text(half)
+        raise error
+
+
+def leave_behind(target, text):
+    """What a kill leaves of a `whole_file`: the old file, and a part of the new one."""
+    with pytest.raises(InterruptedWritingError), whole_file(target) as temporary:
+        raise InterruptedWritingError
+    temporary.write_text(text)
+    return temporary
+
+
+@pytest.mark.parametrize("name", ["file.txt", "no-ending", ".hidden", "model.v1.2.safetensors"])
+def test_a_file_appears_and_is_replaced_with_nothing_beside_it(tmp_path, name):
+    for text in ("first", "second"):
+        write(tmp_path / name, text)
+        assert content(tmp_path) == {name: text}
+
+
+@pytest.mark.parametrize("before", [None, "first"])
+def test_a_file_takes_its_name_when_the_block_ends(tmp_path, before):
+    target = tmp_path / "file.txt"
+    if before:
+        write(target, before)
+    with whole_file(target) as temporary:
+        temporary.write_text("second")
+        assert temporary.parent == target.parent  # so that it can be renamed in one step
+        assert (target.read_text() if target.exists() else None) == before
+    assert target.read_text() == "second"
+
+
+@pytest.mark.parametrize("error", [InterruptedWritingError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("before", [None, "first"])
+@pytest.mark.parametrize("half", [None, "half"])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, before, half, error):
+    target = tmp_path / "file.txt"
+    if before:
+        write(target, before)
+    with pytest.raises(error):
+        fail_to_write(target, half, error)
+    assert content(tmp_path) == ({"file.txt": before} if before else {})
+
+
+def test_a_block_that_writes_nothing_replaces_nothing(tmp_path):
+    write(tmp_path / "file.txt", "first")
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "file.txt"):
+        pass
+    assert content(tmp_path) == {"file.txt": "first"}
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_disk_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, failing):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    write(tmp_path / "file.txt", "first")
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(files.os if failing == "fsync" else Path, failing, fail)
+        with pytest.raises(OSError, match="No space left"):
+            write(tmp_path / "file.txt", "second")
+    assert content(tmp_path) == {"file.txt": "first"}
+
+
+def test_a_file_is_on_disk_before_it_takes_its_name_and_the_name_before_the_block_is_left(
+    tmp_path, monkeypatch
+):
+    target, synced = tmp_path / "file.txt", []
+
+    def note(descriptor):
+        synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")), target.exists()))
+
+    monkeypatch.setattr(files.os, "fsync", note)
+    with whole_file(target) as temporary:
+        temporary.write_text("whole")
+    assert synced == [(temporary, False), (tmp_path, True)]
+
+
+def test_what_a_killed_process_left_of_a_file_does_not_stop_the_next(tmp_path):
+    write(tmp_path / "file.txt", "first")
+    left = leave_behind(tmp_path / "file.txt", "ha")
+    write(tmp_path / "file.txt", "second")
+    assert content(tmp_path) == {"file.txt": "second", left.name: "ha"}
+
+
+def test_leftovers_are_removed_and_nothing_else(tmp_path):
+    others = (
+        *("state.safetensors", "student-12.safetensors", ".lock", ".pause", ".hidden"),
+        *("plain", "two.12345678", "a.b.12345678", ".12345678", ".short.1234567"),
+        *(".long.123456789", "inner/.state.safetensors.12345678"),
+    )
+    (tmp_path / "inner").mkdir()
+    for name in others:
+        (tmp_path / name).write_text(name)
+    (tmp_path / ".folder.12345678").mkdir()
+    for name in ("state.safetensors", "student-12.safetensors", "a.b", "plain", ".lock"):
+        leave_behind(tmp_path / name, "half")
+    assert len(content(tmp_path)) == len(others) + 5
+    for _ in range(2):
+        remove_leftovers(tmp_path)
+        assert content(tmp_path) == {name: name for name in others}
+        assert (tmp_path / ".folder.12345678").is_dir()
+
+
+def test_where_there_is_no_folder_nothing_is_left_over(tmp_path):
+    remove_leftovers(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("values", [{"a": [1, 2.5, None], "é": "ü\n"}, [], "text", 3, None])
+def test_json_comes_back_as_it_was_written(tmp_path, values):
+    path = tmp_path / "values.json"
+    write_json(path, values)
+    assert read_json(path) == values
+    assert path.read_text(encoding="utf-8").endswith("\n")
