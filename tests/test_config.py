@@ -1,5 +1,6 @@
 """Trial configurations: bounds, combinations, equality and words."""
 
+import re
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
@@ -254,10 +255,56 @@ def test_only_alpha_one_needs_no_teacher_outputs(values, uses):
             {**FIXED, "hidden_pool": "mean", "hidden_weight": 10},
             "teacher_spread, logits only, fixed 0.5",
         ),
+        ({**FIXED, "seed": 0}, "teacher_spread, logits only, fixed 0.5"),
+        ({**FIXED, "seed": 3}, "teacher_spread, logits only, fixed 0.5, seed 3"),
+        (
+            {**GROWTH, "aligned_layers": "6", "temperature": 4, "seed": 12},
+            "teacher_spread, layers 6, cosine_growth k=1, T=4, seed 12",
+        ),
+        ({"alpha": 1.0, "seed": 0}, "teacher_spread, cross-entropy only"),
+        ({"alpha": 1.0, "seed": 1}, "teacher_spread, cross-entropy only, seed 1"),
     ],
 )
 def test_words(values, words):
     assert TrialConfig.from_dict(values).words() == words
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"alpha": 1.0}, "teacher_spread-cross-entropy-only"),
+        ({**FIXED, "seed": 3}, "teacher_spread-logits-only-fixed-0.5-seed-3"),
+        (
+            {**GROWTH, "initialisation": "random", "aligned_layers": "lower"},
+            "random-layers-1-2-3-cosine_growth-k=1",
+        ),
+        (
+            {
+                "aligned_layers": "6",
+                "hidden_weight": 0.5,
+                "alpha_schedule": "cosine_^shape",
+                "sharpness": 2.5,
+                "temperature": 4,
+            },
+            "teacher_spread-layers-6-weight-0.5-cosine_-shape-k=2.5-T=4",
+        ),
+    ],
+)
+def test_a_folder_is_named_by_words_and_digest(values, name):
+    config = TrialConfig.from_dict(values)
+    assert config.folder_name == f"{name}-{config.digest}"
+
+
+def test_configurations_with_the_same_words_have_folders_of_their_own():
+    one, other = TrialConfig(alpha=0.5, epochs=1), TrialConfig(alpha=0.5, epochs=2)
+    assert one.words() == other.words()
+    assert one.folder_name != other.folder_name
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_every_folder_name_is_safe_on_any_file_system(name):
+    config = TrialConfig.from_dict({**FIXED, **OTHER_VALUES[name]})
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*[A-Za-z0-9]", config.folder_name)
 
 
 def test_types_of_the_settings():

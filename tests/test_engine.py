@@ -57,6 +57,26 @@ def test_loss_means():
     assert means.take() == {"loss": 5.0}
 
 
+def test_loss_means_go_on_from_their_sums_and_steps():
+    means = LossMeans()
+    first = torch.tensor(1.0)
+    means.add({"loss": first})
+    means.add({"loss": torch.tensor(2.0)})
+    again = LossMeans({"loss": means.sums["loss"].clone()}, means.steps)
+    for both in (means, again):
+        both.add({"loss": torch.tensor(6.0)})
+    assert (again.sums, again.steps) == ({"loss": torch.tensor(9.0)}, 3)
+    assert means.take() == again.take() == {"loss": 3.0}
+    assert (again.sums, again.steps) == ({}, 0)
+    assert first == 1.0  # the caller's, not added to
+
+
+def test_loss_means_are_apart_from_each_other():
+    one = LossMeans()
+    one.add({"loss": torch.tensor(1.0)})
+    assert LossMeans().sums == {}
+
+
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
 def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     generator = np.random.default_rng(0)

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
+from trainable import trial as trial_module
 from trainable.alpha import alpha_at
 from trainable.errors import TrainingDivergedError
 from trainable.metrics import unpack_bits
@@ -57,6 +60,80 @@ def test_stops_between_evaluations_without_further_work(task, make_config, cpu):
     next(evaluations)
     evaluations.close()
     assert trial.step == 4
+
+
+def test_advance_takes_one_step_and_returns_the_evaluation_due_after_it(task, make_config, cpu):
+    trial = Trial.start(make_config(batch_size=16, epochs=2, evaluations=5), task, cpu)
+    assert (trial.step, trial.total_steps, trial.finished) == (0, 12, False)
+    found = {}
+    for step in range(1, 13):
+        evaluation = trial.advance()
+        assert trial.step == step
+        assert trial.finished == (step == 12)
+        if evaluation is not None:
+            found[step] = evaluation
+            assert evaluation is trial.history[-1]
+    assert list(found) == [2, 4, 7, 9, 12]
+    assert [(e.evaluations, e.step) for e in found.values()] == list(enumerate(found, start=1))
+    assert trial.history == list(found.values())
+
+
+def test_run_goes_on_where_advance_is(task, make_config, cpu):
+    config = make_config(batch_size=16, epochs=2, evaluations=5)
+    whole = Trial.start(config, task, cpu)
+    expected = numbers(whole.run())
+    trial = Trial.start(config, task, cpu)
+    for _ in range(5):
+        trial.advance()
+    assert [e.evaluations for e in trial.run()] == [3, 4, 5]
+    assert numbers(trial.history) == expected
+    assert list(trial.run()) == []
+    for name, weight in trial.student.state_dict().items():
+        assert torch.equal(weight, whole.student.state_dict()[name]), name
+
+
+def numbers(evaluations):
+    """Evaluations without their clocks."""
+    return [replace(e, training_seconds=0.0, evaluation_seconds=0.0) for e in evaluations]
+
+
+def test_losses_are_means_over_the_steps_since_the_evaluation_before(task, make_config, cpu):
+    trial = Trial.start(make_config(batch_size=16), task, cpu)
+    every_step = Trial.start(make_config(batch_size=16, evaluations=6), task, cpu)
+    single = [evaluation.loss for evaluation in every_step.run()]
+    torch.manual_seed(0)  # as `start` left it: both draw the same dropout
+    means = [evaluation.loss for evaluation in trial.run()]
+    assert means == pytest.approx([np.mean(single[i : i + 2]) for i in (0, 2, 4)], rel=1e-6)
+    assert len(set(single)) == 6
+
+
+def test_training_seconds_are_those_of_the_steps_alone(task, make_config, cpu, monkeypatch):
+    """Whatever passes between two steps, saving for one, is not among them."""
+    clock = SimpleNamespace(now=0.0)
+
+    def tick():
+        clock.now += 1.0
+        return clock.now
+
+    monkeypatch.setattr(trial_module, "time", SimpleNamespace(perf_counter=tick))
+    trial = Trial.start(make_config(batch_size=16, epochs=2, evaluations=5), task, cpu)
+    passed = []
+    while not trial.finished:
+        evaluation = trial.advance()
+        passed.append(trial.trained_seconds if evaluation is None else evaluation.training_seconds)
+        assert evaluation is None or trial.trained_seconds == 0.0
+        clock.now += 100.0
+    assert passed == [1, 2, 1, 2, 1, 2, 3, 1, 2, 1, 2, 3]
+    assert [e.evaluation_seconds for e in trial.history] == [1.0] * 5
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_loss_that_is_not_finite_is_no_evaluation(task, make_config, cpu):
+    trial = Trial.start(make_config(learning_rate=1e30), task, cpu)
+    assert [trial.advance() for _ in range(3)] == [None, None, None]
+    with pytest.raises(TrainingDivergedError):
+        trial.advance()
+    assert trial.history == []
 
 
 def test_missing_tokens_are_an_error(task, make_config, cpu, tmp_path):

@@ -1,74 +1,202 @@
-"""A trial on disk: safetensors and JSON, nothing that needs unpickling."""
+"""A trial on disk: one safetensors file to go on from, one with the best student so far.
 
+What is not a tensor stands as JSON in a file's header, so each file is whole by itself, and
+nothing needs unpickling.
+"""
+
+import json
 import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
+from transformers import AutoConfig
 
 from trainable.config import TrialConfig
-from trainable.folders import read_json, write_json
+from trainable.errors import first_line
+from trainable.files import whole_file
+from trainable.student import new_model, student_config
 from trainable.task import Task
 from trainable.trial import Evaluation, Trial
+from trainable.vocabulary import load_vocabulary
 
-FORMAT = 1
-STATE, TENSORS = "trial.json", "trial.safetensors"
+FORMAT = 2
+STATE = "state.safetensors"
+HEADER = "trial"  # the key of our JSON among a file's metadata
+STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
+HEADER_BYTES = 1_000_000  # more than history and random states take
 ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 class CheckpointError(Exception):
-    """A checkpoint of something else; the message says which and why."""
+    """A checkpoint that a trial can't go on from; the message says why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A trial at one moment, in host memory, apart from the trial that trains on."""
+
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+    new_best: bool  # whether its student has just been found the best so far
+
+
+def take_snapshot(trial: Trial, buffers: dict[str, Tensor]) -> Snapshot:
+    """Copies what `load_checkpoint` needs into `buffers`, made as needed and then reused."""
+    tensors = {name: _copied(tensor, name, buffers) for name, tensor in _tensors(trial).items()}
+    if trial.device.type == "cuda":
+        torch.cuda.current_stream(trial.device).synchronize()
+    history = trial.history
+    header = {
+        **_identity(trial.config, trial.task),
+        "step": trial.step,
+        "mean_steps": trial.means.steps,
+        "trained_seconds": trial.trained_seconds,
+        "history": [evaluation.to_dict() for evaluation in history],
+        "python_random": random.getstate(),
+        "numpy_random": _numpy_state(),
+    }
+    just_evaluated = bool(history) and history[-1].step == trial.step
+    return Snapshot(header, tensors, just_evaluated and _best(history) is history[-1])
+
+
+def write_checkpoint(snapshot: Snapshot, folder: Path) -> None:
+    """Puts a snapshot on disk; at any moment of it a kill leaves a whole checkpoint behind."""
+    folder.mkdir(parents=True, exist_ok=True)
+    history = [Evaluation(**values) for values in snapshot.header["history"]]
+    best = student_file(folder, _best(history)) if history else None
+    if best is not None and snapshot.new_best:
+        weights = {
+            name.removeprefix(STUDENT): tensor
+            for name, tensor in snapshot.tensors.items()
+            if name.startswith(STUDENT)
+        }
+        keys = ("format", "config", "data_digest", "teacher_digest")
+        header = {key: snapshot.header[key] for key in keys}
+        _write(best, {**header, "evaluation": _best(history).to_dict()}, weights)
+    _write(folder / STATE, snapshot.header, snapshot.tensors)
+    for student in student_files(folder):
+        if student != best:
+            student.unlink()
+
+
+def student_bytes(config: TrialConfig, task: Task) -> int:
+    """Size of a student's weights on disk, from the teacher's shapes and the tokens in use."""
+    shape = student_config(AutoConfig.from_pretrained(task.teacher.folder), config)
+    shape.vocab_size = len(load_vocabulary(Path(task.tokens)))
+    with torch.device("meta"):
+        return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
+
+
+def checkpoint_bytes(config: TrialConfig, task: Task) -> tuple[int, int]:
+    """The most that a trial's state and its best student take on disk.
+
+    A state is the student, its projections to the teacher's width, and two Adam moments of both.
+    """
+    student, width = student_bytes(config, task), config.student_width or 0
+    teacher_width = AutoConfig.from_pretrained(task.teacher.folder).hidden_size
+    projections = 4 * config.student_layers * width * teacher_width
+    return 3 * (student + projections) + HEADER_BYTES, student + HEADER_BYTES
 
 
 def save_checkpoint(trial: Trial, folder: Path) -> None:
-    """Writes all that `load_checkpoint` needs into an existing folder.
+    """Writes a trial's checkpoint and returns when it is on disk."""
+    write_checkpoint(take_snapshot(trial, {}), folder)
 
-    The JSON file comes last. Ray copies the folder into the run and only then counts it as the
-    trial's checkpoint, so nothing here waits for the disk.
+
+def student_file(folder: Path, evaluation: Evaluation) -> Path:
+    """Where the student of this evaluation is kept, while it is the trial's best."""
+    return folder / f"student-{evaluation.evaluations}.safetensors"
+
+
+def student_files(folder: Path) -> list[Path]:
+    """The students kept in a trial's folder: one, or two for a moment."""
+    return sorted(folder.glob("student-*.safetensors"))
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its tensors.
+
+    CheckpointError for none and for one cut short; OSError where the file can't be read, which says
+    nothing of what is in it.
     """
-    save_file(_tensors(trial), folder / TENSORS)
-    write_json(
-        folder / STATE,
-        {
-            "format": FORMAT,
-            "config": trial.config.to_dict(),
-            "data_digest": trial.task.data_digest,
-            "teacher_digest": trial.task.teacher.digest,
-            "step": trial.step,
-            "history": [evaluation.to_dict() for evaluation in trial.history],
-            "python_random": random.getstate(),
-            "numpy_random": _numpy_state(),
-        },
-    )
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+        return dict(header)
+    except FileNotFoundError:
+        raise CheckpointError("missing") from None
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        raise CheckpointError("cut short or not a checkpoint") from None
+
+
+def check_identity(header: dict[str, Any], config: TrialConfig, task: Task) -> None:
+    """CheckpointError where a checkpoint is of another format, configuration, data or teacher."""
+    for key, value in _identity(config, task).items():
+        if header.get(key) != value:
+            raise CheckpointError(f"of another {key.removesuffix('_digest')}")
 
 
 def load_checkpoint(folder: Path, config: TrialConfig, task: Task, device: torch.device) -> Trial:
     """The trial as it was saved, random generators included.
 
-    Raises CheckpointError for a checkpoint of another configuration, task or format.
+    Raises CheckpointError where there is none, or one that is cut short or of another trial.
     """
-    state = read_json(folder / STATE)
-    expected = {
+    header = read_header(folder / STATE)
+    check_identity(header, config, task)
+    trial = Trial.start(config, task, device)
+    with safe_open(folder / STATE, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    try:
+        _restore_tensors(trial, tensors)
+    except (KeyError, RuntimeError):  # a tensor is not there, or has another shape
+        raise CheckpointError("of another model") from None
+    trial.step = header["step"]
+    trial.means.steps = header["mean_steps"]
+    trial.trained_seconds = header["trained_seconds"]
+    trial.history = [Evaluation(**values) for values in header["history"]]
+    version, internal, gauss = header["python_random"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = header["numpy_random"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    return trial
+
+
+def _identity(config: TrialConfig, task: Task) -> dict[str, Any]:
+    """What a checkpoint must share with the trial that goes on from it."""
+    return {
         "format": FORMAT,
         "config": config.to_dict(),
         "data_digest": task.data_digest,
         "teacher_digest": task.teacher.digest,
     }
-    for key, value in expected.items():
-        if state.get(key) != value:
-            raise CheckpointError(f"{folder}: its {key} is not this trial's")
-    trial = Trial.start(config, task, device)
-    _restore_tensors(trial, load_file(folder / TENSORS))
-    trial.step = state["step"]
-    trial.history = [Evaluation(**values) for values in state["history"]]
-    version, internal, gauss = state["python_random"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, *rest = state["numpy_random"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    return trial
+
+
+def _best(history: list[Evaluation]) -> Evaluation:
+    """The first of the evaluations with the highest accuracy."""
+    return max(history, key=lambda evaluation: evaluation.accuracy)
+
+
+def _write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+        except SafetensorError as error:  # which is no OSError, whatever went wrong
+            raise OSError(f"{path}: {first_line(error)}") from error
+
+
+def _copied(tensor: Tensor, name: str, buffers: dict[str, Tensor]) -> Tensor:
+    if name not in buffers:
+        pinned = tensor.device.type == "cuda"
+        buffers[name] = torch.empty_like(
+            tensor, device="cpu", memory_format=torch.contiguous_format, pin_memory=pinned
+        )
+    return buffers[name].copy_(tensor, non_blocking=True)
 
 
 def _numpy_state() -> list[Any]:
@@ -78,31 +206,38 @@ def _numpy_state() -> list[Any]:
 
 def _parameters(trial: Trial) -> dict[str, Tensor]:
     """Trained tensors by name, in the same order for equal configurations."""
-    named = {f"student.{name}": tensor for name, tensor in trial.student.named_parameters()}
+    named = {STUDENT + name: tensor for name, tensor in trial.student.named_parameters()}
     projections = trial.distillation.projections.named_parameters()
-    return named | {f"projections.{name}": tensor for name, tensor in projections}
+    return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
     tensors = {"random.cpu": torch.get_rng_state()}
     if trial.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(trial.device)
+    tensors |= {MEANS + name: value for name, value in trial.means.sums.items()}
     for name, parameter in _parameters(trial).items():
         tensors[name] = parameter.detach()
         for key, value in trial.optimiser.state[parameter].items():
             tensors[f"optimiser.{key}.{name}"] = value
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return tensors
 
 
 def _restore_tensors(trial: Trial, tensors: dict[str, Tensor]) -> None:
     for name, parameter in _parameters(trial).items():
+        if tensors[name].shape != parameter.shape:
+            raise KeyError(name)
         with torch.no_grad():
             parameter.copy_(tensors[name])
-        saved = {key: tensors.get(f"optimiser.{key}.{name}") for key in ADAM_STATE}
-        if saved["step"] is not None:  # a parameter that had no gradient has no state
+        if f"optimiser.step.{name}" in tensors:  # a parameter that had no gradient has no state
             trial.optimiser.state[parameter] = {
-                key: value.to(parameter.device) for key, value in saved.items() if value is not None
+                key: tensors[f"optimiser.{key}.{name}"].to(parameter.device) for key in ADAM_STATE
             }
+    trial.means.sums = {
+        name.removeprefix(MEANS): value.to(trial.device)
+        for name, value in tensors.items()
+        if name.startswith(MEANS)
+    }
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], trial.device)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from functools import cache
@@ -148,8 +149,9 @@ class TrialConfig:
 
     def words(self) -> str:
         """The searched settings as a reader would say them: `teacher_spread, layers 1,2,3, ...`."""
+        seed = [f"seed {self.seed}"] if self.seed else []
         if not self.uses_teacher_outputs:
-            return f"{self.initialisation}, cross-entropy only"
+            return ", ".join([self.initialisation, "cross-entropy only", *seed])
         said = [self.initialisation, "logits only"]
         if self.aligned_layers != NO_LAYERS:
             said[1] = f"layers {self.aligned_layers}"
@@ -160,7 +162,12 @@ class TrialConfig:
         else:
             said.append(f"{self.alpha_schedule} k={self.sharpness:g}")
         said += [f"T={self.temperature:g}"] if self.temperature != 2.0 else []
-        return ", ".join(said)
+        return ", ".join([*said, *seed])
+
+    @property
+    def folder_name(self) -> str:
+        """`words` and digest as a folder's name, safe on any file system."""
+        return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.words())}-{self.digest}"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The training step and the evaluation, for teachers and students alike."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -69,23 +69,23 @@ class TrainingStep:
         return {name: value.detach() for name, value in losses.items()}
 
 
+@dataclass
 class LossMeans:
     """Running means of the losses, kept on the device so that a step never waits for it."""
 
-    def __init__(self) -> None:
-        self._sums: Losses = {}
-        self._steps = 0
+    sums: Losses = field(default_factory=dict)
+    steps: int = 0
 
     def add(self, losses: Losses) -> None:
         """Counts one step's losses."""
-        self._steps += 1
+        self.steps += 1
         for name, value in losses.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
 
     def take(self) -> dict[str, float]:
         """The mean of each loss since the last call, in nats; starts anew."""
-        means = {name: float(value) / self._steps for name, value in self._sums.items()}
-        self._sums, self._steps = {}, 0
+        means = {name: float(value) / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
         return means
 
 

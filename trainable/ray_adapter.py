@@ -1,37 +1,117 @@
 """The one place in this package that knows of Ray: a trial as a Tune function trainable."""
 
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from trainable.checkpoint import load_checkpoint, save_checkpoint
+from trainable.checkpoint import CheckpointError, load_checkpoint
 from trainable.config import TrialConfig
+from trainable.errors import TrainingDivergedError, first_line
+from trainable.files import remove_leftovers
+from trainable.locks import locked
+from trainable.pause import PauseRequest
 from trainable.quiet import quiet_libraries
+from trainable.saving import Saver
 from trainable.task import Task
-from trainable.trial import Trial
+from trainable.trial import Evaluation, Trial
+
+TROUBLE, REASON = "trouble", "reason"  # keys of a result that says why the trial is about to fail
+DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
+DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
+ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
-def train_student(config: dict[str, Any], task_values: dict[str, Any]) -> None:
-    """Trains one student and reports each evaluation to Tune with a checkpoint.
+def train_student(
+    config: dict[str, Any],
+    task_values: dict[str, Any],
+    run_folder: Path,
+    count_recorded: Callable[[str], int],
+) -> None:
+    """Trains one student from its checkpoint, where there is one, and reports each evaluation.
 
-    `task_values` is `Task.to_dict()`. One thread a trial on a CPU: as many trials run as cores.
+    `task_values` is `Task.to_dict()`; `count_recorded` gives the evaluations that the run has of a
+    digest. An evaluation is reported when its checkpoint is on disk: a kill in between costs
+    nothing, since what the checkpoint holds and the run does not is reported again. Where trying
+    again would not help by itself, a result with TROUBLE and REASON goes before the error.
     """
     quiet_libraries()
-    torch.set_num_threads(1)
-    trial = _start_or_restore(TrialConfig.from_dict(config), Task.from_dict(task_values))
-    for evaluation in trial.run():
-        with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(trial, Path(folder))
-            tune.report(evaluation.to_dict(), checkpoint=tune.Checkpoint.from_directory(folder))
+    torch.set_num_threads(1)  # as many trials run as there are cores
+    described, pause = TrialConfig.from_dict(config), PauseRequest(run_folder)
+    if pause:
+        return
+    try:
+        folder = run_folder / described.folder_name
+        folder.mkdir(exist_ok=True)
+        with locked(folder, wait=True), Saver(folder) as saver:  # a killed trial lives for seconds
+            remove_leftovers(folder)
+            trial = _start_or_restore(described, Task.from_dict(task_values), folder)
+            for evaluation in trial.history[count_recorded(described.digest) :]:
+                _report(evaluation)
+            _train(trial, saver, pause)
+    except Exception as error:
+        trouble = _trouble(error)
+        if trouble is not None:
+            tune.report({TROUBLE: trouble, REASON: first_line(error)})
+        raise
 
 
-def _start_or_restore(config: TrialConfig, task: Task) -> Trial:
+def _start_or_restore(config: TrialConfig, task: Task, folder: Path) -> Trial:
     device = torch.device(task.device)
-    checkpoint = tune.get_checkpoint()
-    if checkpoint is None:
+    try:
+        return load_checkpoint(folder, config, task, device)
+    except CheckpointError:  # none yet, or damaged: then that is all that is lost
         return Trial.start(config, task, device)
-    with checkpoint.as_directory() as folder:
-        return load_checkpoint(Path(folder), config, task, device)
+
+
+def _train(trial: Trial, saver: Saver, pause: PauseRequest) -> None:
+    """Trains to the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
+    unreported: Evaluation | None = None
+    while not trial.finished and not pause:
+        try:
+            evaluation = trial.advance()
+        except Exception:
+            _report_saved(unreported, saver)  # what was reached before counts
+            raise
+        if evaluation is not None or not saver.busy:
+            _report_saved(unreported, saver)
+            unreported = evaluation
+        if evaluation is not None:
+            saver.save(trial)
+    _report_saved(unreported, saver)
+    if not trial.finished and trial.trained_seconds:  # between two evaluations
+        saver.save(trial)
+        saver.wait()
+
+
+def _report_saved(evaluation: Evaluation | None, saver: Saver) -> None:
+    """Reports an evaluation, if there is one, when its checkpoint is on disk."""
+    saver.wait()
+    if evaluation is not None:
+        held, saver.held_seconds = saver.held_seconds, 0.0
+        _report(evaluation, held)
+
+
+def _report(evaluation: Evaluation, saving_seconds: float = 0.0) -> None:
+    tune.report(
+        {
+            **evaluation.to_dict(),
+            "saving_seconds": saving_seconds,
+            "training_iteration": evaluation.evaluations,
+        }
+    )
+
+
+def _trouble(error: Exception) -> str | None:
+    """The kind of error that must not simply be tried again, or None."""
+    if isinstance(error, TrainingDivergedError):
+        return DIVERGED
+    if isinstance(error, OSError):
+        return DISK
+    if isinstance(error, torch.OutOfMemoryError):
+        return OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILED):
+        return OUT_OF_MEMORY
+    return None

@@ -66,7 +66,7 @@ def load_dense_splits(tokens_folder: Path) -> dict[str, TokenisedSplit]:
 
 @dataclass
 class Trial:
-    """A student in training. `run` goes on from `step`, so a restored trial needs nothing else."""
+    """A student in training, and all that decides how it goes on from `step`."""
 
     config: TrialConfig
     task: Task
@@ -77,6 +77,15 @@ class Trial:
     splits: dict[str, TokenisedSplit]
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
+    means: LossMeans = field(default_factory=LossMeans)  # since the last evaluation
+    trained_seconds: float = 0.0  # since the last evaluation
+
+    def __post_init__(self) -> None:
+        self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
+        self._batches: Iterator[np.ndarray] | None = None  # opened at the first step taken
+        self._take_step = TrainingStep(
+            self.student, self.optimiser, self.distillation.losses, self.config.gradient_clip
+        )
 
     @classmethod
     def start(cls, config: TrialConfig, task: Task, device: torch.device) -> "Trial":
@@ -102,29 +111,45 @@ class Trial:
         per_epoch = steps_per_epoch(len(self.splits["train"]), self.config.batch_size)
         return self.config.epochs * per_epoch
 
-    def run(self) -> Iterator[Evaluation]:
-        """Trains to the end, yielding after each evaluation.
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.step >= self.total_steps
 
-        Raises TrainingDivergedError where a loss is NaN or infinite.
+    def run(self) -> Iterator[Evaluation]:
+        """Trains to the end, yielding after each evaluation; raises what `advance` raises."""
+        while not self.finished:
+            evaluation = self.advance()
+            if evaluation is not None:
+                yield evaluation
+
+    def advance(self) -> Evaluation | None:
+        """Takes one step; returns the evaluation where one is due after it.
+
+        Raises TrainingDivergedError where a loss since the last evaluation is NaN or infinite, and
+        StopIteration where the trial is finished.
         """
-        due = set(evaluation_steps(self.total_steps, self.config.evaluations))
-        means, start = LossMeans(), time.perf_counter()
-        take_step = TrainingStep(
-            self.student, self.optimiser, self.distillation.losses, self.config.gradient_clip
-        )
-        for rows in self._remaining_batches():
-            alpha, rate = self._controls()
-            self.distillation.alpha.fill_(alpha)
-            batch = padded_batch(self.splits["train"], rows, self.task.pad_id, self.device)
-            means.add(take_step(batch, rate))
-            self.step += 1
-            if self.step in due:
-                losses = means.take()
-                self._check_finite(losses, alpha, rate)
-                trained = time.perf_counter() - start
-                self.history.append(self._evaluate(losses, alpha, rate, trained))
-                yield self.history[-1]
-                start = time.perf_counter()
+        start = time.perf_counter()
+        alpha, rate = self._controls()
+        self.distillation.alpha.fill_(alpha)
+        rows = self._next_rows()
+        batch = padded_batch(self.splits["train"], rows, self.task.pad_id, self.device)
+        self.means.add(self._take_step(batch, rate))
+        self.step += 1
+        due = self.step in self._due
+        losses = self.means.take() if due else {}
+        self.trained_seconds += time.perf_counter() - start
+        if not due:
+            return None
+        self._check_finite(losses, alpha, rate)
+        self.history.append(self._evaluate(losses, alpha, rate, self.trained_seconds))
+        self.trained_seconds = 0.0
+        return self.history[-1]
+
+    def _next_rows(self) -> np.ndarray:
+        if self._batches is None:
+            self._batches = self._remaining_batches()
+        return next(self._batches)
 
     def _remaining_batches(self) -> Iterator[np.ndarray]:
         lengths = self.splits["train"].lengths

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+import pytest
 import torch
 
 from trainable.checkpoint import load_checkpoint, save_checkpoint
@@ -23,6 +24,7 @@ def run(config, task, device):
 
 def assert_same(first, second):
     assert first[0] == second[0]
+    assert first[1].keys() == second[1].keys()
     for name, tensor in first[1].items():
         assert torch.equal(tensor, second[1][name]), name
 
@@ -41,24 +43,73 @@ def test_a_workers_tenth_trial_equals_its_first(task, make_config, cpu):
     assert_same(fresh, run(config, task, cpu))
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit(task, make_config, cpu, tmp_path):
-    config = make_config(
-        alpha_schedule="cosine_vshape", alpha=None, sharpness=0.5, epochs=2, evaluations=4
+@pytest.fixture
+def config(make_config):
+    """8 steps, evaluated after 2, 5 and 8; an epoch is 4, and ends within an interval."""
+    return make_config(
+        alpha_schedule="cosine_vshape",
+        alpha=None,
+        sharpness=0.5,
+        hidden_pool="tokens",
+        batch_size=24,
+        epochs=2,
     )
-    whole = run(config, task, cpu)
-    interrupted = Trial.start(config, task, cpu)
-    for evaluation in interrupted.run():
-        if evaluation.evaluations == 3:  # in the second epoch
-            break
-    save_checkpoint(interrupted, tmp_path)
+
+
+def begin(config, task):
+    """A trial before its first step, with generators that are not where the seed puts them."""
+    trial = Trial.start(config, task, torch.device("cpu"))
+    random.random()
+    np.random.rand()
+    return trial
+
+
+def disturb_generators():
     torch.manual_seed(99)
     np.random.seed(99)
     random.seed(99)
-    resumed = load_checkpoint(tmp_path, config, task, cpu)
-    assert resumed.step == interrupted.step == 18
-    last = numbers(resumed.run())
-    assert len(last) == 1
-    assert_same(whole, (numbers(resumed.history), resumed.student.state_dict()))
+
+
+def end_of(trial):
+    """What a trial becomes by its last step, and where it leaves the random generators."""
+    for _ in trial.run():
+        pass
+    moments = trial.optimiser.state_dict()["state"]
+    tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
+    tensors |= trial.student.state_dict()
+    tensors["torch"] = torch.get_rng_state()
+    tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
+    tensors["python"] = torch.tensor(random.getstate()[1])
+    return numbers(trial.history), tensors
+
+
+def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
+    config, task, cpu, tmp_path
+):
+    whole = end_of(begin(config, task))
+    assert [evaluation["step"] for evaluation in whole[0]] == [2, 5, 8]
+    interrupted = begin(config, task)
+    for step in range(9):
+        save_checkpoint(interrupted, tmp_path / str(step))
+        if not interrupted.finished:
+            interrupted.advance()
+    assert_same(whole, end_of(interrupted))  # saving itself changes nothing
+    for step in range(9):
+        disturb_generators()
+        resumed = load_checkpoint(tmp_path / str(step), config, task, cpu)
+        assert resumed.step == step
+        assert_same(whole, end_of(resumed))
+
+
+def test_a_trial_interrupted_after_each_step_equals_the_uninterrupted(config, task, cpu, tmp_path):
+    whole = end_of(begin(config, task))
+    trial = begin(config, task)
+    while not trial.finished:
+        save_checkpoint(trial, tmp_path)
+        disturb_generators()
+        trial = load_checkpoint(tmp_path, config, task, cpu)
+        trial.advance()
+    assert_same(whole, end_of(trial))
 
 
 def test_another_seed_is_another_run(task, make_config, cpu):
