@@ -5,15 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from search.schedulers import SCHEDULERS
 from spaces import SPACES
 from trainable.arguments import (
     OneLineParser,
     add_input_arguments,
+    at_least_zero,
     one_of,
-    parse_setting,
     positive,
     writable_folder,
 )
@@ -21,12 +20,16 @@ from trainable.config import TrialConfig
 from trainable.errors import UserError, unknown_name
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+KEEP, RETRIES = 5, 2
+OPERATION = ("max_concurrent", "trials_per_gpu", "keep", "retries")  # change no trial's numbers
+EXTENSION = ("space", "overrides", "additions", "seeds", "samples")
 
 EXAMPLE = """\
 examples:
   python -m search.run --space schedules
   python -m search.run --space study --dataset my_folder --set epochs=1
   python -m search.run --resume NAME
+  python -m search.run --resume NAME --seeds 3
 """
 
 
@@ -44,11 +47,52 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with an interrupted run (name or path); no other flag",
+        help="go on with a run (name or path) as it was asked for; --space, --set, --add, --seeds "
+        "and --samples add trials to it, and those it has are not run again",
     )
     add_input_arguments(parser)
+    _add_space_arguments(parser)
     _add_sweep_arguments(parser)
     return parser
+
+
+def _add_space_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("trials")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="fix a setting in all trials, e.g. epochs=1; see python -m trainable --help",
+    )
+    group.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="additions",
+        help="let the space try one more value of a setting that it varies, e.g. sharpness=5",
+    )
+    group.add_argument(
+        "--samples",
+        type=positive,
+        metavar="N",
+        help="draw so many of the space's configurations (all)",
+    )
+    group.add_argument(
+        "--seeds",
+        type=positive,
+        metavar="N",
+        help="run each configuration on so many seeds, counted from --seed (1)",
+    )
+    group.add_argument(
+        "--seed",
+        type=at_least_zero,
+        default=0,
+        metavar="N",
+        help="decides the order of the trials and is each trial's seed (%(default)s)",
+    )
 
 
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,21 +116,6 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "of settings, or all for no such limit (%(default)s)",
     )
     group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="fix a setting in all trials, e.g. epochs=1; see python -m trainable --help",
-    )
-    group.add_argument(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="decides the order of the trials and is each trial's seed (%(default)s)",
-    )
-    group.add_argument(
         "--max-concurrent",
         type=positive,
         metavar="N",
@@ -98,33 +127,38 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="trials that share a GPU, where there is one (the preset's)",
     )
+    group.add_argument(
+        "--keep",
+        type=at_least_zero,
+        metavar="N",
+        help=f"best students of the sweep whose weights are kept ({KEEP})",
+    )
+    group.add_argument(
+        "--retries",
+        type=at_least_zero,
+        metavar="N",
+        help=f"times that a trial that crashed goes on from its checkpoint ({RETRIES})",
+    )
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The checked command line; exits with code 2 after one line where it is wrong."""
+    """The checked command line; exits with code 2 after one line where it is wrong.
+
+    What only a new run needs and `--resume` leaves open is None.
+    """
     parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.resume is None and arguments.space is None:
         parser.error(f"--space: missing; valid: {', '.join(SPACES)} (or --resume RUN)")
     if arguments.resume is not None:
+        allowed = {"resume", "storage", *OPERATION, *EXTENSION}
         for name, value in vars(arguments).items():
-            if name not in {"resume", "storage"} and value != parser.get_default(name):
-                flag = "--set" if name == "overrides" else "--" + name.replace("_", "-")
+            if name not in allowed and value != parser.get_default(name):
+                flag = "--" + name.replace("_", "-")
                 parser.error(f"{flag} {value}: not beside --resume; a run keeps its settings")
     elif arguments.name is not None and not re.fullmatch(NAME, arguments.name):
         parser.error(f"--name {arguments.name}: give letters, digits, '.', '_' and '-' only")
     return arguments
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs in their types; UserError for another form, an unknown key or no number."""
-    values = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not equals:
-            raise UserError(f"--set {pair}: give KEY=VALUE, for example epochs=1")
-        values[key.replace("-", "_")] = parse_setting(key.replace("-", "_"), text)
-    return values
 
 
 def parse_strata(text: str) -> tuple[str, ...]:

@@ -41,8 +41,11 @@ class PlainLines:
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Prints at most two lines."""
-        if event["event"] == "end":
-            self._line(ended_line(run.trials[event["trial"]]))
+        trial = run.trials[event["trial"]]
+        if event["event"] in ("evaluation", "failure") and trial.outcome in ENDED:
+            self._line(ended_line(trial))
+        elif event["event"] == "failure":
+            self._line(f"{event['then']} after {event['reason']}: {trial.config.words()}")
         now = time.monotonic()
         if now - self._told >= HEARTBEAT_SECONDS:
             self._told = now

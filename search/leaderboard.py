@@ -46,7 +46,7 @@ def leaderboard(run: Run) -> dict[str, list[Row]]:
 
 
 def _row(trial: TrialRecord, run: Run) -> Row:
-    interval = None
+    interval, with_study = None, any(r["space"] == "study" for r in run.sweep["requests"])
     if trial.evaluations:
         count = run.sweep["evaluation_sentences"]
         correct = [unpack_bits(e["correct"], count) for e in trial.evaluations]
@@ -60,7 +60,7 @@ def _row(trial: TrialRecord, run: Run) -> Row:
         best5=trial.best5,
         interval=interval,
         last=trial.evaluations[-1]["accuracy"] if trial.evaluations else None,
-        study=_study_score(trial) if run.sweep["space"] == "study" else None,
+        study=_study_score(trial) if with_study else None,
     )
 
 

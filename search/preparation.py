@@ -1,18 +1,17 @@
-"""What a new sweep does before its first trial: plan, load, check, then make what trials share."""
+"""What a sweep does before its first trial: plan, load, check, then make what trials share."""
 
-from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
 
 from rich.console import Console
 
 from search.plan import plan_trials
+from search.request import Request
 from trainable.config import TrialConfig
 from trainable.environment import Environment, best_device
 from trainable.inputs import Inputs, load_inputs
 from trainable.prepare import Preparation, hidden_pools, prepare_task
-from trainable.presets import Preset
 from trainable.quiet import quiet_libraries
 from trainable.task import Task
 
@@ -26,26 +25,45 @@ class PreparedSweep:
     evaluation_sentences: int
 
 
-def prepare_sweep(
-    arguments: Namespace, preset: Preset, overrides: Mapping[str, Any], console: Console
-) -> PreparedSweep:
+def prepare_sweep(request: Request, console: Console) -> PreparedSweep:
     """Refuses what can't be run (UserError) before any training; then teacher and cache."""
     quiet_libraries()
-    device = best_device()
-    configs = plan_trials(arguments.space, preset, overrides, arguments.seed)
-    inputs = load_inputs(
-        preset, teacher=arguments.teacher, dataset=arguments.dataset, cache=arguments.cache
-    )
+    configs = plan_trials(request)
+    inputs = _load(request)
     preparation = Preparation.load(inputs)
     preparation.check(configs)
-    if "precision" not in overrides:
-        precision = preparation.precision(configs[0], device, arguments.cache)
+    if "precision" not in request.overrides:
+        precision = preparation.precision(configs[0], best_device(), Path(request.cache))
         configs = [replace(config, precision=precision) for config in configs]
     console.print(describe(configs, inputs))
-    environment = Environment(arguments.cache, device, configs[0].precision, console.print)
-    task = prepare_task(preparation, hidden_pools(configs), environment)
+    task = _prepare(request, preparation, configs, console)
     console.print(f"Teacher's accuracy: {task.teacher.accuracy:.4f}.")
     return PreparedSweep(configs, task, len(inputs.dataset.evaluation))
+
+
+def prepare_again(request: Request, configs: Sequence[TrialConfig], console: Console) -> Task:
+    """What these trials share, made anew or found in the cache; UserError as above."""
+    quiet_libraries()
+    preparation = Preparation.load(_load(request))
+    preparation.check(configs)
+    return _prepare(request, preparation, configs, console)
+
+
+def _load(request: Request) -> Inputs:
+    return load_inputs(
+        request.sized_preset,
+        teacher=request.teacher,
+        dataset=request.dataset,
+        cache=Path(request.cache),
+    )
+
+
+def _prepare(
+    request: Request, preparation: Preparation, configs: Sequence[TrialConfig], console: Console
+) -> Task:
+    precision = configs[0].precision
+    environment = Environment(Path(request.cache), best_device(), precision, console.print)
+    return prepare_task(preparation, hidden_pools(configs), environment)
 
 
 def describe(configs: list[TrialConfig], inputs: Inputs) -> str:

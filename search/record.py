@@ -1,25 +1,30 @@
 """A run's own record: what was planned (`sweep.json`) and what happened (`record.jsonl`).
 
 Both are plain JSON, the second only ever appended to; reading them needs neither Ray nor torch.
-Ray keeps its own files beside them in the same folder.
+Whatever one file of a run loses, another has: the record holds the plan too, and each trial's
+folder a copy of the trial's events. Events are numbered, so the copies merge into one order.
 """
 
 import json
 import os
-import shlex
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.files import whole_file, write_json
 
 SWEEP, RECORD = "sweep.json", "record.jsonl"
-FORMAT = 1
+FORMAT = 2
 
 PENDING, RUNNING = "pending", "running"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
+
+RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
 
 
 @dataclass
@@ -28,8 +33,10 @@ class TrialRecord:
 
     config: TrialConfig
     outcome: str = PENDING
-    reason: str = ""  # of a failure
+    reason: str = ""  # of the last failure
+    alone: bool = False  # whether it ran out of GPU memory beside others
     evaluations: list[dict[str, Any]] = field(default_factory=list)
+    repeated: int = 0  # evaluations that had to be made again, with the same result
 
     @property
     def best5(self) -> float | None:
@@ -42,61 +49,189 @@ class TrialRecord:
         parts = ("training_seconds", "evaluation_seconds")
         return float(sum(e[part] for e in self.evaluations for part in parts))
 
+    def apply(self, event: dict[str, Any]) -> None:
+        """Takes in one event; a trial that went back evaluates anew, and that is what counts."""
+        match event["event"]:
+            case "start":
+                self.outcome = RUNNING
+            case "evaluation":
+                self._evaluated(event["evaluation"], stop=event["decision"] == "stop")
+            case "repeated":
+                self.repeated += 1
+            case "failure":
+                self.reason, then = event["reason"], event["then"]
+                self.outcome = FAILED if then == GIVE_UP else PENDING
+                self.alone = self.alone or then == RETRY_ALONE
+
+    def _evaluated(self, values: dict[str, Any], *, stop: bool) -> None:
+        number = values["evaluations"]
+        if number > len(self.evaluations) + 1:
+            return  # one before it is lost; the trial makes both again
+        self.evaluations[number - 1 :] = [values]
+        whole = number >= self.config.evaluations
+        self.outcome = FINISHED if whole else STOPPED if stop else RUNNING
+        self.reason = ""
+
 
 @dataclass
 class Run:
-    """A sweep: what `sweep.json` says and its trials by digest, in the order planned."""
+    """A sweep: its plan, its trials by digest in the order planned, and its record to write to."""
 
     folder: Path
     sweep: dict[str, Any]
     trials: dict[str, TrialRecord]
+    next_number: int = 0  # of the event to come
 
     @property
     def interrupted(self) -> bool:
         """Whether some trial has not ended."""
         return any(trial.outcome not in ENDED for trial in self.trials.values())
 
-    def apply(self, event: dict[str, Any]) -> None:
-        """Takes in one event; a trial that went back evaluates anew, and that is what counts."""
-        trial = self.trials[event["trial"]]
-        match event["event"]:
-            case "start":
-                trial.outcome, trial.reason = RUNNING, ""
-            case "evaluation":
-                values = event["evaluation"]
-                number = values["evaluations"]
-                if number <= len(trial.evaluations) + 1:
-                    trial.evaluations[number - 1 :] = [values]
-            case "end":
-                trial.outcome, trial.reason = event["outcome"], event.get("reason", "")
+    def trial_folder(self, trial: TrialRecord) -> Path:
+        """Where everything of a trial lies."""
+        return self.folder / trial.config.folder_name
 
+    def append(self, event: dict[str, Any]) -> None:
+        """Numbers an event, has it on disk, and takes it in; OSError where it can't be written."""
+        stamped = {"number": self.next_number, "time": round(time.time(), 3), **event}
+        line = json.dumps(stamped).encode()
+        _append_line(self.folder / RECORD, line)
+        self.next_number += 1
+        if "trial" in event:
+            trial = self.trials[event["trial"]]
+            self.trial_folder(trial).mkdir(exist_ok=True)
+            _append_line(self.trial_folder(trial) / RECORD, line)
+            trial.apply(event)
 
-def refuse_existing(folder: Path) -> None:
-    """UserError, which says how to resume it, where there is a run of that name."""
-    if folder.exists():
-        raise UserError(
-            f"--name {folder.name}: {folder} exists; choose another name, or go on with it: "
-            f"python -m search.run --resume {shlex.quote(str(folder))}"
-        )
+    def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
+        """Puts a plan with these changes and these more trials in the place of the present one."""
+        trials = [*self.sweep["trials"], *(config.to_dict() for config in configs)]
+        revision = self.sweep["revision"] + 1
+        sweep = {**self.sweep, **changes, "revision": revision, "trials": trials}
+        self.append({"event": "plan", "sweep": sweep})
+        _write_plan(self.folder, sweep)
+        self.sweep = sweep
+        self.trials |= _pending(configs)
 
 
 def create_run(folder: Path, sweep: dict[str, Any], configs: list[TrialConfig]) -> Run:
-    """Makes the run's folder with its plan; UserError where there is one of that name."""
-    refuse_existing(folder)
-    folder.mkdir(parents=True)
-    plan = {"format": FORMAT, **sweep, "trials": [config.to_dict() for config in configs]}
-    temporary = folder / f".{SWEEP}"
-    temporary.write_text(json.dumps(plan, indent=2) + "\n", encoding="utf-8")
-    temporary.rename(folder / SWEEP)
-    return Run(folder, plan, _pending(configs))
+    """Makes the plan's files in the run's folder."""
+    trials = [config.to_dict() for config in configs]
+    plan = {"format": FORMAT, "revision": 0, **sweep, "trials": trials}
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_plan(folder, plan)
+    run = Run(folder, plan, _pending(configs))
+    run.append({"event": "plan", "sweep": plan})
+    return run
 
 
-def append_event(folder: Path, event: dict[str, Any]) -> None:
-    """Adds a line to the record and has it on disk before it returns."""
-    with (folder / RECORD).open("ab+") as file:
+def read_run(folder: Path) -> Run:
+    """The run as its record tells it, from whichever files are whole.
+
+    Raises UserError for a run of another format and for one whose plan is lost.
+    """
+    events = read_events(folder)
+    sweep = _read_plan(folder, events)
+    run = Run(folder, sweep, _pending([TrialConfig.from_dict(c) for c in sweep["trials"]]))
+    for event in events:
+        if event.get("trial") in run.trials:
+            run.trials[event["trial"]].apply(event)
+    run.next_number = events[-1]["number"] + 1 if events else 0
+    return run
+
+
+def read_events(folder: Path) -> list[dict[str, Any]]:
+    """All events of a run, in order, each once, from the record and the trials' copies."""
+    found = {event["number"]: event for path in _copies(folder) for event in _read_lines(path)}
+    return [found[number] for number in sorted(found)]
+
+
+def mend(run: Run) -> list[str]:
+    """Completes each of a run's files from the others; says what was wrong.
+
+    A last line that a kill cut short is no damage: what it told had not been acted upon.
+    """
+    events, said = read_events(run.folder), []
+    missing = len(events) - len(list(_read_lines(run.folder / RECORD)))
+    if missing:
+        said.append(f"{RECORD} was damaged: {missing} event(s) put back from the trials' copies")
+    _rewrite(run.folder / RECORD, events)
+    for digest, trial in run.trials.items():
+        of_trial = [event for event in events if event.get("trial") == digest]
+        if of_trial:
+            run.trial_folder(trial).mkdir(exist_ok=True)
+            _rewrite(run.trial_folder(trial) / RECORD, of_trial)
+    if _read_json(run.folder / SWEEP) != run.sweep:
+        said.append(f"{SWEEP} was damaged: put back from {RECORD}")
+        _write_plan(run.folder, run.sweep)
+    if run.sweep not in [event["sweep"] for event in events if event["event"] == "plan"]:
+        said.append(f"{RECORD} had lost the plan: put back from {SWEEP}")
+        run.append({"event": "plan", "sweep": run.sweep})
+    return said
+
+
+def _rewrite(path: Path, events: list[dict[str, Any]]) -> None:
+    """Makes a record hold these events, all of them in whole lines, where it does not."""
+    wanted = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    if not path.is_file() or path.read_bytes() != wanted:
+        with whole_file(path) as temporary:
+            temporary.write_bytes(wanted)
+
+
+def _copies(folder: Path) -> Iterator[Path]:
+    yield folder / RECORD
+    yield from folder.glob(f"*/{RECORD}")
+
+
+def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
+    plans = [event["sweep"] for event in events if event["event"] == "plan"]
+    plans += [plan] if (plan := _read_json(folder / SWEEP)) else []
+    if not plans:
+        raise UserError(
+            f"RUN {folder}: {SWEEP} is cut short and {RECORD} has lost its first line; "
+            "put one of them back from a copy"
+        )
+    newest = max(plans, key=lambda plan: int(plan.get("revision", 0)))
+    if newest["format"] != FORMAT:
+        age = "a newer" if newest["format"] > FORMAT else "an older"
+        raise UserError(
+            f"RUN {folder}: written by {age} version (format {newest['format']}, this version "
+            f"reads {FORMAT}); use that version, nothing was changed"
+        )
+    return dict(newest)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no whole one."""
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) and "format" in values else None
+
+
+def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
+    with whole_file(folder / SWEEP) as path:
+        write_json(path, plan)
+
+
+def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a record; those cut short by a kill are passed over."""
+    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and "number" in event:
+            yield event
+
+
+def _append_line(path: Path, line: bytes) -> None:
+    """Adds a line and has it on disk before it returns."""
+    with path.open("ab+") as file:
         if file.tell() and not _ends_with_newline(file):
             file.write(b"\n")  # a line cut short by a kill stays alone and is passed over
-        file.write(json.dumps(event).encode() + b"\n")
+        file.write(line + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -104,38 +239,6 @@ def append_event(folder: Path, event: dict[str, Any]) -> None:
 def _ends_with_newline(file: BinaryIO) -> bool:
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
-
-
-def find_run(flag: str, name: str, storage: Path) -> Path:
-    """The folder of a run given by path or name; UserError that names `flag` if there is none."""
-    for folder in (Path(name).expanduser(), storage / name):
-        if (folder / SWEEP).is_file():
-            return folder.resolve()
-    names = sorted(path.parent.name for path in storage.glob(f"*/{SWEEP}"))
-    raise UserError(f"{flag} {name}: no such run in {storage}; there: {', '.join(names) or 'none'}")
-
-
-def read_run(folder: Path) -> Run:
-    """The run as its record tells it; a last line that was cut short is left out."""
-    sweep = json.loads((folder / SWEEP).read_text(encoding="utf-8"))
-    if sweep["format"] > FORMAT:
-        raise UserError(f"RUN {folder}: written by a newer version (format {sweep['format']})")
-    run = Run(folder, sweep, _pending([TrialConfig.from_dict(c) for c in sweep["trials"]]))
-    for event in read_events(folder):
-        run.apply(event)
-    return run
-
-
-def read_events(folder: Path) -> list[dict[str, Any]]:
-    """All whole lines of the record, in order."""
-    path = folder / RECORD
-    events = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue  # cut short when the process was killed
-    return events
 
 
 def _pending(configs: list[TrialConfig]) -> dict[str, TrialRecord]:

@@ -1,39 +1,50 @@
 """Ray's events turned into the run's own record, and shown."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
-from rich.console import Console
 
-from search.display import Display, make_display
-from search.record import FAILED, FINISHED, STOPPED, Run, append_event, read_run
+from search.disk import prune
+from search.display import Display
+from search.interruption import READER_GONE, Interruption
+from search.record import GIVE_UP, RETRY, RETRY_ALONE, Run
 from trainable.config import TrialConfig
+from trainable.ray_adapter import DISK, OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
+
+CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 
 class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     """Writes each event to the run's record before anything else is done with it.
 
-    Ray pickles its callbacks into the run and a restored Tuner uses those, so what is pickled is
-    only where to find the run again.
+    `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
+    or a trial can't save, the sweep pauses, and nothing more is recorded of it: what the record
+    lacks, the trials' checkpoints have.
     """
 
-    def __init__(self, folder: Path, concurrency: int) -> None:
-        self._folder, self._concurrency = folder, concurrency
-        self._run: Run = read_run(folder)
-        self._display: Display = make_display(Console(), concurrency)
+    def __init__(
+        self, run: Run, display: Display, interruption: Interruption, *, sharing: bool
+    ) -> None:
+        self._run, self._display, self._interruption = run, display, interruption
+        self._sharing = sharing
+        self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self._folder, "concurrency": self._concurrency}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)  # type: ignore[misc]
+        return {}  # Ray pickles its callbacks into the run; a resumed run makes its own
 
     def setup(self, *args: Any, **info: Any) -> None:
         """Ray's hook, before the first trial."""
         self._display.start()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Ray's hook, several times a second: once all trials have saved, the loop can end."""
+        waiting = any(trial.status == Trial.RUNNING for trial in trials)
+        if self._interruption.requested and (self._interruption.problem or not waiting):
+            self._interruption.leave_loop()
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Ray's hook, after the last trial or an interruption."""
@@ -43,7 +54,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Ray's hook."""
-        self._take({"event": "start"}, trial)
+        if not self._interruption.requested:
+            self._take({"event": "start"}, trial)
 
     def on_trial_result(
         self,
@@ -53,35 +65,74 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Ray's hook, after the scheduler has decided."""
-        if "accuracy" in result:
-            values = {key: result[key] for key in EVALUATION_KEYS}
-            self._take({"event": "evaluation", "evaluation": values}, trial)
+        """Ray's hook, after the scheduler has decided: `done` is true where it stops the trial."""
+        if TROUBLE in result:
+            self._troubles[_digest(trial)] = result[TROUBLE]
+            trial.max_failures = 0
+            if result[TROUBLE] == DISK:
+                self._interruption.pause(result[REASON])
+        elif "accuracy" in result:
+            values = {key: result[key] for key in (*EVALUATION_KEYS, "saving_seconds")}
+            if self._known(trial, values):
+                event = {"event": "repeated", "evaluations": values["evaluations"]}
+            else:
+                decision = "stop" if result.get("done") else "continue"
+                event = {"event": "evaluation", "decision": decision, "evaluation": values}
+            self._take(event, trial)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Ray's hook for trials that finished and those that the scheduler stopped."""
-        record = self._run.trials[_digest(trial)]
-        whole = len(record.evaluations) >= record.config.evaluations
-        self._take({"event": "end", "outcome": FINISHED if whole else STOPPED}, trial)
+        """Ray's hook for trials that finished, were stopped, or paused."""
+        prune(self._run)
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Ray's hook for a trial that failed and goes on from its checkpoint."""
+        self._take({"event": "failure", "reason": _reason(trial), "then": RETRY}, trial)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Ray's hook."""
-        text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-        self._take({"event": "end", "outcome": FAILED, "reason": failure_reason(text)}, trial)
+        """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
+        record, trouble = self._run.trials[_digest(trial)], self._troubles.get(_digest(trial))
+        alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
+        then = RETRY_ALONE if alone else GIVE_UP
+        self._take({"event": "failure", "reason": _reason(trial), "then": then}, trial)
+        prune(self._run)
+
+    def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
+        """Whether the record has this very evaluation already, clocks apart."""
+        recorded = self._run.trials[_digest(trial)].evaluations
+        number = values["evaluations"]
+        return number <= len(recorded) and _timeless(recorded[number - 1]) == _timeless(values)
 
     def _take(self, event: dict[str, Any], trial: Trial) -> None:
+        if self._interruption.problem:
+            return
         event |= {"trial": _digest(trial), "tune_trial": trial.trial_id}
-        append_event(self._run.folder, event)
-        self._run.apply(event)
-        self._display.show(self._run, event)
+        try:
+            self._run.append(event)
+        except OSError as error:
+            self._interruption.pause(str(error))
+            return
+        with suppress(*READER_GONE):
+            self._display.show(self._run, event)
 
 
 def _digest(trial: Trial) -> str:
     return TrialConfig.from_dict(trial.config).digest
+
+
+def _timeless(evaluation: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in evaluation.items() if key not in CLOCKS}
+
+
+def _reason(trial: Trial) -> str:
+    """From the text that Ray keeps of a trial's error."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    return failure_reason(text)
 
 
 def failure_reason(error: str) -> str:

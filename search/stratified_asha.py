@@ -25,7 +25,7 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
 
     Ray does not save a scheduler's rungs. They are a function of the evaluations in the order they
     came in, which the run's record holds: the first trial that is added brings them back. Trials
-    are known by their configuration's digest, which a restored or rebuilt Tuner does not change.
+    are known by their configuration's digest, which is the same in every session.
     """
 
     def __init__(self, settings: SchedulerSettings) -> None:
@@ -33,7 +33,6 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         self._metric = METRIC
         self._settings = settings
         self._strata: dict[str, ASHAScheduler] = {}
-        self._stopped: set[str] = set()  # digests; a stop may be recorded yet unknown to Ray
         self._refilled = False
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
@@ -81,11 +80,7 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         return self._strata[key]
 
     def _decide(self, config: TrialConfig, result: dict[str, Any]) -> str:
-        """ASHA's decision; a trial that was stopped once is stopped again at its next report."""
-        decision = self._stratum(config).on_trial_result(None, _known(config), result)
-        if decision == self.STOP:
-            self._stopped.add(config.digest)
-        return str(self.STOP if config.digest in self._stopped else decision)
+        return str(self._stratum(config).on_trial_result(None, _known(config), result))
 
     def _refill(self) -> None:
         """Shows every recorded evaluation to its stratum again."""

@@ -2,19 +2,22 @@
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from math import floor
 from pathlib import Path
 from typing import Any
 
-from search.record import ENDED, Run
+from search.record import Run, TrialRecord, read_run
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # search.interruption has its own
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last result may say why it fails
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a failure after an interruption
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns where it is unset
     "TOKENIZERS_PARALLELISM": "false",
 }
@@ -56,23 +59,79 @@ def concurrency(cores: int, gpus: int, trials_per_gpu: int, limit: int | None) -
 
 
 def trial_folder(trial: Any) -> str:
-    """A trial's folder name in words, with its number first, safe on any file system."""
+    """A trial's folder, the same in every session of a run."""
     from trainable.config import TrialConfig
 
-    config = TrialConfig.from_dict(trial.config)
-    number = trial.trial_id.rpartition("_")[2]
-    words = re.sub(r"[^A-Za-z0-9.=_]+", "-", config.words())
-    return f"{number}-{words}-{config.digest}"
+    return TrialConfig.from_dict(trial.config).folder_name
 
 
-def _trainable(task: dict[str, Any], resources: dict[str, float]) -> Any:
-    from functools import partial
+def count_recorded(run_folder: Path, digest: str) -> int:
+    """How many evaluations the run has of a trial."""
+    return len(read_run(run_folder).trials[digest].evaluations)
 
+
+def make_tuner(
+    run: Run,
+    trials: Sequence[TrialRecord],
+    places: int,
+    *,
+    resources: dict[str, float],
+    scheduler: Any,
+    recorder: Any,
+) -> Any:
+    """A Tuner that runs these trials in their order, each from its checkpoint if it has one.
+
+    A resumed run gets a new one: the record says all that a Tuner must know, while what Ray keeps
+    of an earlier one may lag behind, be damaged, or point to where the run lay before.
+    """
+    from ray import tune
+
+    points = [trial.config.to_dict() for trial in trials]
+    return tune.Tuner(
+        _trainable(run, resources),
+        param_space=_space_as_domains(points),
+        tune_config=tune.TuneConfig(
+            search_alg=_planned_trials(run.folder, points, places),
+            scheduler=scheduler,
+            num_samples=len(points),
+            reuse_actors=True,
+            trial_dirname_creator=trial_folder,
+        ),
+        run_config=tune.RunConfig(
+            name=run.folder.name,
+            storage_path=str(run.folder.parent),
+            callbacks=[recorder],
+            failure_config=tune.FailureConfig(max_failures=run.sweep["retries"]),
+            verbose=0,
+        ),
+    )
+
+
+def _trainable(run: Run, resources: dict[str, float]) -> Any:
     from ray import tune
 
     from trainable.ray_adapter import train_student
 
-    return tune.with_resources(partial(train_student, task_values=task), resources)
+    train = partial(
+        train_student,
+        task_values=run.sweep["task"],
+        run_folder=run.folder,
+        count_recorded=partial(count_recorded, run.folder),
+    )
+    return tune.with_resources(train, resources)
+
+
+def _planned_trials(run_folder: Path, points: list[dict[str, Any]], places: int) -> Any:
+    """The points in their order, none of them once a pause is requested."""
+    from ray.tune.search import BasicVariantGenerator
+
+    from trainable.pause import PauseRequest
+
+    class PlannedTrials(BasicVariantGenerator):  # type: ignore[misc] # Ray has no types
+        def next_trial(self) -> Any:
+            return None if PauseRequest(run_folder) else super().next_trial()
+
+    return PlannedTrials(points_to_evaluate=points, max_concurrent=places)
 
 
 def _space_as_domains(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -87,44 +146,3 @@ def _space_as_domains(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 values.append(config[key])
         domains[key] = tune.choice(values)
     return domains
-
-
-def new_tuner(run: Run, places: int, resources: dict[str, float], scheduler: Any) -> Any:
-    """A Tuner that runs each configuration that has not ended once, in the planned order."""
-    from ray import tune
-    from ray.tune.search import BasicVariantGenerator
-
-    from search.recorder import Recorder
-
-    open_trials = [trial for trial in run.trials.values() if trial.outcome not in ENDED]
-    points = [trial.config.to_dict() for trial in open_trials]
-    return tune.Tuner(
-        _trainable(run.sweep["task"], resources),
-        param_space=_space_as_domains(points),
-        tune_config=tune.TuneConfig(
-            search_alg=BasicVariantGenerator(points_to_evaluate=points, max_concurrent=places),
-            scheduler=scheduler,
-            num_samples=len(points),
-            reuse_actors=True,
-            trial_dirname_creator=trial_folder,
-        ),
-        run_config=tune.RunConfig(
-            name=run.folder.name,
-            storage_path=str(run.folder.parent),
-            callbacks=[Recorder(run.folder, places)],
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
-            verbose=0,
-        ),
-    )
-
-
-def restored_tuner(run: Run, resources: dict[str, float]) -> Any:
-    """The Tuner of an interrupted run; its trials go on from their last checkpoints."""
-    from ray import tune
-
-    return tune.Tuner.restore(str(run.folder), _trainable(run.sweep["task"], resources))
-
-
-def ray_state_exists(folder: Path) -> bool:
-    """Whether Ray had saved enough of the sweep to restore it."""
-    return (folder / "tuner.pkl").is_file() and any(folder.glob("experiment_state-*.json"))

@@ -1,5 +1,6 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ SIZES = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+TINY_SETTINGS = ["--set", "student_layers=2", "--set", "batch_size=8", "--set", "precision=fp32"]
 ARCHITECTURES = {
     "bert": BertConfig(**SIZES),
     "roberta": RobertaConfig(**SIZES, bos_token_id=2, eos_token_id=3),
@@ -54,6 +56,13 @@ ARCHITECTURES = {
         position_biased_input=False,
     ),
 }
+
+
+def pytest_addoption(parser):
+    """For `tests/test_kills.py` and `tests/test_damage.py`; see there."""
+    parser.addoption("--kills", type=int, default=2, help="kills of the killed sweep (2)")
+    parser.addoption("--kill-seed", type=int, default=0, help="decides their moments (0)")
+    parser.addoption("--every-file", action="store_true", help="train on after each file's loss")
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +136,21 @@ def teacher_folder(tokenizer, tmp_path_factory):
     tiny_classifier("bert").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_command(teacher_folder, data_folder):
+    """The command line up to what a test adds, writing into a folder."""
+
+    def make(folder):
+        return [
+            *(sys.executable, "-m", "search.run", "--preset", "mini"),
+            *("--teacher", str(teacher_folder), "--dataset", str(data_folder)),
+            *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
+            *TINY_SETTINGS,
+        ]
+
+    return make
 
 
 @pytest.fixture(scope="session")

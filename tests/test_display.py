@@ -7,16 +7,27 @@ from rich.console import Console
 
 from search import display
 from search.display import LiveTable, PlainLines, draw, ended_line, make_display
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.record import (
+    FAILED,
+    FINISHED,
+    GIVE_UP,
+    PENDING,
+    RETRY,
+    RETRY_ALONE,
+    RUNNING,
+    STOPPED,
+    Run,
+    TrialRecord,
+)
 from trainable.config import TrialConfig
 
 
-def record(number, outcome=PENDING, best5=None, *, last=None, count=1, reason=""):
+def record(number, outcome=PENDING, best5=None, *, last=None, count=1, reason="", alone=False):
     """A trial told apart by its temperature; 10 evaluations are a whole one."""
     config = TrialConfig(alpha=0.5, temperature=3.0 + number, evaluations=10)
     one = {"best5_accuracy": best5, "accuracy": last if last is not None else best5}
     one |= {"training_seconds": 2.0, "evaluation_seconds": 1.0}
-    return TrialRecord(config, outcome, reason, [] if best5 is None else [one] * count)
+    return TrialRecord(config, outcome, reason, alone, [] if best5 is None else [one] * count)
 
 
 def make_run(*trials):
@@ -64,33 +75,70 @@ def test_ended_lines_stand_below_one_another():
     assert len({ended_line(trial).index(" of 10") for trial in trials}) == 1
 
 
-def test_plain_lines_tell_each_end_once_and_nothing_else(clock):
+def shown(event, trial, **more):
+    """What plain lines print of an event after which the trial stands so."""
     target = console()
     lines = PlainLines(target, 1)
-    trial = record(0, FINISHED, 0.8, reason="[red]x[/red]")
-    run, digest = make_run(trial), trial.config.digest
     lines.start()
-    for event in ("start", "evaluation", "end"):
-        lines.show(run, {"event": event, "trial": digest})
+    lines.show(make_run(trial), {"event": event, "trial": trial.config.digest, **more})
     lines.stop()
+    return target.file.getvalue()
+
+
+@pytest.mark.parametrize("outcome", [FINISHED, STOPPED])
+def test_evaluation_that_ends_a_trial_is_told_as_its_end(clock, outcome):
+    trial = record(0, outcome, 0.8, reason="[red]x[/red]")
+    assert shown("evaluation", trial) == ended_line(trial) + "\n"
+
+
+def test_failure_for_good_is_told_as_the_trials_end(clock):
+    trial = record(0, FAILED, reason="no [/memory]")
+    said = shown("failure", trial, reason="no [/memory]", then=GIVE_UP)
+    assert said == ended_line(trial) + "\n"
+
+
+@pytest.mark.parametrize("then", [RETRY, RETRY_ALONE])
+def test_failure_that_is_tried_again_is_told_with_its_reason(clock, then):
+    trial = record(0, PENDING, 0.8, reason="no [/memory]", alone=then == RETRY_ALONE)
+    said = shown("failure", trial, reason="no [/memory]", then=then)
+    assert said == f"{then} after no [/memory]: {trial.config.words()}\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [("start", RUNNING), ("evaluation", RUNNING), ("repeated", RUNNING), ("repeated", FINISHED)],
+)
+def test_nothing_else_is_told(clock, event, outcome):
+    assert shown(event, record(0, outcome, 0.8)) == ""
+
+
+def test_each_end_is_told_once(clock):
+    target = console()
+    lines = PlainLines(target, 1)
+    for outcome, event in ((RUNNING, "start"), (RUNNING, "evaluation"), (STOPPED, "evaluation")):
+        trial = record(0, outcome, 0.8)
+        lines.show(make_run(trial), {"event": event, "trial": trial.config.digest})
     assert target.file.getvalue() == ended_line(trial) + "\n"
 
 
-def test_plain_lines_are_never_broken(clock):
-    target = console()
-    trial = record(0, FAILED, reason="because " * 40)
-    PlainLines(target, 1).show(make_run(trial), {"event": "end", "trial": trial.config.digest})
-    assert target.file.getvalue().count("\n") == 1
+@pytest.mark.parametrize("outcome", [FAILED, PENDING])
+def test_plain_lines_are_never_broken(clock, outcome):
+    reason = "because " * 40
+    then = GIVE_UP if outcome == FAILED else RETRY
+    text = shown("failure", record(0, outcome, reason=reason), reason=reason, then=then)
+    assert text.count("\n") == 1
+    assert len(text) > 300
 
 
 def test_plain_lines_tell_the_whole_every_half_minute(clock):
     target = console()
     lines = PlainLines(target, 1)
-    run = make_run(record(0, FINISHED, 0.8, count=10), record(1, RUNNING, 0.7, count=2))
+    running = record(1, RUNNING, 0.7, count=2)
+    run = make_run(record(0, FINISHED, 0.8, count=10), running)
     told = []
     for seconds in (10.0, 19.9, 0.2, 29.0, 1.0):
         clock[0] += seconds
-        lines.show(run, {"event": "evaluation"})
+        lines.show(run, {"event": "evaluation", "trial": running.config.digest})
         told.append(len(target.file.getvalue().splitlines()))
     assert told == [0, 0, 1, 1, 2]
     wanted = "1 of 2 ended (1 finished, 0 stopped early), 1 running, about 24 s left"
@@ -160,7 +208,7 @@ def test_live_table_leaves_the_last_state_standing():
     table = LiveTable(target, 1)
     table.start()
     table.show(make_run(record(0, RUNNING, 0.5)), {"event": "start"})
-    table.show(make_run(record(0, FINISHED, 0.75)), {"event": "end"})
+    table.show(make_run(record(0, FINISHED, 0.75)), {"event": "evaluation"})
     table.stop()
     last = target.file.getvalue().rpartition("state")[2]  # below the last header
     assert "0.7500" in last

@@ -10,6 +10,7 @@ from rich.console import Console
 from search.leaderboard import INTERRUPTED, leaderboard, print_leaderboard
 from search.plan import plan_trials
 from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.request import Request
 from spaces.study import STUDY_ROWS
 from trainable.config import TrialConfig
 from trainable.layers import resolve_layer_set
@@ -42,9 +43,9 @@ def config(initialisation="random", **settings):
     return TrialConfig(initialisation=initialisation, **({"alpha": 0.5} | settings))
 
 
-def make_run(*trials, space="logits", compare_within=("initialisation",)):
+def make_run(*trials, spaces=("logits",), compare_within=("initialisation",)):
     sweep = {
-        "space": space,
+        "requests": [{"space": space} for space in spaces],
         "compare_within": list(compare_within),
         "evaluation_sentences": SENTENCES,
         "task": {"teacher": {"accuracy": TEACHER}},
@@ -52,19 +53,25 @@ def make_run(*trials, space="logits", compare_within=("initialisation",)):
     return Run(None, sweep, {trial.config.digest: trial for trial in trials})
 
 
+def planned_study(preset, seed=0):
+    return plan_trials(Request("study", preset, cache="", seed=seed))
+
+
 @pytest.fixture
 def mixed():
     """Every outcome among the random ones, in the order planned; one better from the teacher."""
     return make_run(
-        TrialRecord(config(temperature=1.0), FAILED, "CUDA out of memory", evaluations(990)),
+        TrialRecord(
+            config(temperature=1.0), FAILED, "CUDA out of memory", evaluations=evaluations(990)
+        ),
         TrialRecord(config(temperature=1.5), PENDING),
-        TrialRecord(config(temperature=2.0), FINISHED, "", evaluations(700, 720, 710)),
-        TrialRecord(config(temperature=2.5), STOPPED, "", evaluations(850)),
-        TrialRecord(config(temperature=3.0), FINISHED, "", evaluations(800, 780)),
-        TrialRecord(config(temperature=3.5), RUNNING, "", evaluations(860)),
-        TrialRecord(config(temperature=4.0), STOPPED, "", evaluations(840, 855)),
+        TrialRecord(config(temperature=2.0), FINISHED, evaluations=evaluations(700, 720, 710)),
+        TrialRecord(config(temperature=2.5), STOPPED, evaluations=evaluations(850)),
+        TrialRecord(config(temperature=3.0), FINISHED, evaluations=evaluations(800, 780)),
+        TrialRecord(config(temperature=3.5), RUNNING, evaluations=evaluations(860)),
+        TrialRecord(config(temperature=4.0), STOPPED, evaluations=evaluations(840, 855)),
         TrialRecord(config(temperature=5.0), RUNNING),
-        TrialRecord(config("teacher_spread"), FINISHED, "", evaluations(995)),
+        TrialRecord(config("teacher_spread"), FINISHED, evaluations=evaluations(995)),
     )
 
 
@@ -113,7 +120,7 @@ def test_strata_are_those_of_the_sweep(mixed, compare_within, sizes):
 
 def test_row_of_a_trial_by_hand():
     made = evaluations(500, 900, 910, 920, 930, 940, 905)
-    run = make_run(TrialRecord(config(), FINISHED, "", made))
+    run = make_run(TrialRecord(config(), FINISHED, evaluations=made))
     (row,) = leaderboard(run)["random"]
     assert (row.evaluations, row.last) == (7, 0.905)
     assert row.best5 == pytest.approx((0.91 + 0.92 + 0.93 + 0.94 + 0.905) / 5)
@@ -121,7 +128,9 @@ def test_row_of_a_trial_by_hand():
 
 
 def test_interval_is_over_the_sentences_of_the_five_best():
-    run = make_run(TrialRecord(config(), FINISHED, "", evaluations(100, 900, 900, 900, 900, 900)))
+    run = make_run(
+        TrialRecord(config(), FINISHED, evaluations=evaluations(100, 900, 900, 900, 900, 900))
+    )
     (row,) = leaderboard(run)["random"]
     half = 1.96 * np.sqrt(0.9 * 0.1 / SENTENCES)
     np.testing.assert_allclose(row.interval, (0.9 - half, 0.9 + half), rtol=0, atol=0.002)
@@ -132,7 +141,7 @@ def test_interval_is_the_same_each_time(mixed):
 
 
 def test_sentences_that_do_not_fill_a_byte_are_counted_right():
-    run = make_run(TrialRecord(config(), FINISHED, "", evaluations(1000)))
+    run = make_run(TrialRecord(config(), FINISHED, evaluations=evaluations(1000)))
     (row,) = leaderboard(run)["random"]
     assert row.interval == (1.0, 1.0)
     run.sweep["evaluation_sentences"] = 997  # of 1,000 packed bits, all right
@@ -148,22 +157,32 @@ def test_trial_without_evaluation_has_no_numbers():
 @pytest.mark.parametrize("number", range(18))
 def test_each_row_of_the_study_finds_its_figure(preset, number):
     _, initialisation, layer_set, alpha, figure = STUDY_ROWS[number]
-    planned = plan_trials("study", PRESETS[preset], {}, 4)
+    planned = planned_study(preset, seed=4)
     wanted = {"alpha": None, "sharpness": None, **alpha, "initialisation": initialisation}
     wanted["aligned_layers"] = resolve_layer_set(layer_set, planned[0].student_layers)
     (found,) = [c for c in planned if wanted.items() <= c.to_dict().items()]
-    ((row,),) = leaderboard(make_run(TrialRecord(found), space="study")).values()
+    ((row,),) = leaderboard(make_run(TrialRecord(found), spaces=("study",))).values()
     assert row.study == figure
 
 
 def test_study_figure_only_in_the_study():
-    found = plan_trials("study", PRESETS["sst2"], {}, 0)[0]
-    ((row,),) = leaderboard(make_run(TrialRecord(found), space="schedules")).values()
+    found = planned_study("sst2")[0]
+    ((row,),) = leaderboard(make_run(TrialRecord(found), spaces=("schedules", "layers"))).values()
     assert row.study is None
 
 
+@pytest.mark.parametrize("spaces", [("study", "schedules"), ("schedules", "study")])
+def test_run_that_was_extended_has_the_studys_figures_where_one_request_was_the_study(spaces):
+    """A sweep of `schedules` to which the study was added, or the other way round."""
+    of_study = config(
+        aligned_layers="1,2,3", alpha=None, alpha_schedule="cosine_growth", sharpness=1.0
+    )
+    (rows,) = leaderboard(make_run(TrialRecord(of_study), spaces=spaces)).values()
+    assert rows[0].study == 0.8431
+
+
 def test_recipe_outside_the_study_has_no_figure():
-    run = make_run(TrialRecord(config(alpha=0.25)), space="study")
+    run = make_run(TrialRecord(config(alpha=0.25)), spaces=("study",))
     assert leaderboard(run)["random"][0].study is None
 
 
@@ -218,22 +237,22 @@ def test_long_reason_loses_no_word():
 
 
 def test_study_column_stands_only_in_the_study():
-    planned = plan_trials("study", PRESETS["mini"], {}, 0)
-    trials = [TrialRecord(c, FINISHED, "", evaluations(800)) for c in planned]
-    lines = printed(make_run(*trials, space="study")).splitlines()
+    planned = planned_study("mini")
+    trials = [TrialRecord(c, FINISHED, evaluations=evaluations(800)) for c in planned]
+    lines = printed(make_run(*trials, spaces=("study",))).splitlines()
     headers = [line for line in lines if line.startswith("trial ")]
     assert len(headers) == 2
     assert all("study" in line for line in headers)
     for figure in {row[-1] for row in STUDY_ROWS}:
         assert any(f"{figure:.4f}" in line for line in lines)
-    other = make_run(*trials, space="schedules")
+    other = make_run(*trials, spaces=("schedules", "layers"))
     assert "study" not in printed(other)
 
 
 def test_all_numbers_of_the_study_fit_a_line_of_120():
-    planned = plan_trials("study", PRESETS["sst2"], {}, 0)
-    trials = [TrialRecord(c, FINISHED, "", evaluations(*[800] * 15)) for c in planned]
-    lines = printed(make_run(*trials, space="study")).splitlines()
+    planned = planned_study("sst2")
+    trials = [TrialRecord(c, FINISHED, evaluations=evaluations(*[800] * 15)) for c in planned]
+    lines = printed(make_run(*trials, spaces=("study",))).splitlines()
     assert sum(FINISHED in line and "0.8000" in line for line in lines) == 18
     assert max(len(line) for line in lines) <= 120
 
@@ -242,6 +261,13 @@ def test_footnote_says_what_the_numbers_are(mixed):
     text = " ".join(printed(mixed).split())
     assert "mean of the five best evaluations" in text
     assert "95 % interval" in text
+
+
+def test_trial_that_waits_to_be_alone_is_printed_as_pending_with_what_went_wrong():
+    waiting = TrialRecord(config(), PENDING, "out of memory", True, evaluations(800))
+    line = line_with(printed(make_run(waiting)), "pending")
+    assert "pending: out of memory" in line
+    assert "0.8000" in line
 
 
 def test_printing_leaves_the_run_as_it_was(mixed):

@@ -13,7 +13,7 @@ def make_run(*trials, scheduler="asha"):
     for number, (outcome, count, seconds) in enumerate(trials):
         config = TrialConfig(alpha=0.5, evaluations=10, seed=number)
         one = {"training_seconds": seconds * 0.75, "evaluation_seconds": seconds * 0.25}
-        records[config.digest] = TrialRecord(config, outcome, "", [one] * count)
+        records[config.digest] = TrialRecord(config, outcome, evaluations=[one] * count)
     return Run(None, {"scheduler": scheduler}, records)
 
 
@@ -67,6 +67,12 @@ def test_running_trial_beyond_the_mean_has_one_evaluation_to_come():
 def test_failed_trials_do_not_shorten_what_is_expected():
     run = make_run((FINISHED, 10, 1.0), (FAILED, 0, 0), (PENDING, 0, 0))
     assert measure(run, 1).seconds_left == pytest.approx(10.0)
+
+
+def test_trial_that_is_tried_again_has_only_its_remaining_evaluations_to_come():
+    """A retry goes on from its checkpoint; it waits with the evaluations that it had."""
+    run = make_run((FINISHED, 10, 2.0), (PENDING, 7, 2.0))
+    assert measure(run, 1).seconds_left == pytest.approx(3 * 2.0)
 
 
 def test_seconds_of_an_evaluation_are_the_mean_over_all():

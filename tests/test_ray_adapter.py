@@ -336,6 +336,51 @@ def test_a_full_disk_says_so_and_costs_what_came_after_the_last_checkpoint(
     assert_same_end(trial, whole[1])
 
 
+def test_what_was_reached_before_an_error_is_saved_and_reported(
+    *, train, whole, results, at_step, monkeypatch, trial
+):
+    """The error comes while the last evaluation's checkpoint is still being written."""
+
+    def write_slowly(snapshot, folder):
+        time.sleep(0.3)
+        write_checkpoint(snapshot, folder)
+
+    def fail():
+        raise TrainingDivergedError("loss is nan")
+
+    monkeypatch.setattr(saving, "write_checkpoint", write_slowly)
+    at_step(3, fail)  # the first evaluation is after the second
+    with pytest.raises(TrainingDivergedError):
+        train()
+    assert numbers(results) == [*numbers(whole[0][:1]), {TROUBLE: DIVERGED, REASON: "loss is nan"}]
+    assert read_header(trial / STATE)["step"] == 2
+    assert_unlocked_and_tidy(trial)
+
+
+def test_a_disk_that_fails_before_training_says_so(train, results, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainable.locks.os.pwrite", fail)
+    with pytest.raises(OSError, match="No space left"):
+        train()
+    assert [result[TROUBLE] for result in results] == [DISK]
+
+
+def test_a_state_that_cannot_be_read_now_is_not_trained_over(train, results, finished, monkeypatch):
+    """Too many open files, say: that tells nothing of what is in it."""
+    before = (finished / STATE).read_bytes()
+
+    def fail(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("trainable.checkpoint.safe_open", fail)
+    with pytest.raises(OSError, match="Too many"):
+        train(recorded=3)
+    assert [result[TROUBLE] for result in results] == [DISK]
+    assert (finished / STATE).read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("error", "trouble"),
     [

@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from search.record import create_run, read_run
 from search.schedulers import SCHEDULERS
+from search.session import make_scheduler
 from search.strata import SchedulerSettings
 from search.stratified_asha import StratifiedASHA
+from trainable.config import TrialConfig
 
 
 @pytest.fixture
@@ -44,6 +47,20 @@ def test_each_call_makes_a_scheduler_of_its_own(settings):
 def test_settings_cannot_be_changed(settings):
     with pytest.raises(AttributeError):
         settings.evaluations = 3
+
+
+@pytest.mark.parametrize(
+    ("name", "compare_within"), [("asha", ["initialisation"]), ("asha", []), ("fifo", [])]
+)
+def test_scheduler_of_a_run_is_the_one_it_was_planned_with(tmp_path, name, compare_within):
+    """In every session the same, whatever the command line of that session says."""
+    sweep = {"scheduler": name, "compare_within": compare_within, "grace_evaluations": 3}
+    run = create_run(tmp_path, sweep, [TrialConfig(alpha=0.5, evaluations=12)])
+    scheduler = make_scheduler(read_run(run.folder))
+    assert type(scheduler) is {"asha": StratifiedASHA, "fifo": FIFOScheduler}[name]
+    if name == "asha":
+        wanted = SchedulerSettings(12, 3, tuple(compare_within), tmp_path)
+        assert scheduler._settings == wanted
 
 
 def test_naming_schedulers_does_not_load_ray(repository):

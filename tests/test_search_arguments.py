@@ -5,17 +5,22 @@ from pathlib import Path
 import pytest
 
 from search.arguments import (
+    EXTENSION,
+    KEEP,
+    OPERATION,
+    RETRIES,
     make_parser,
     parse_arguments,
-    parse_overrides,
     parse_strata,
     storage_folder,
 )
-from search.record import create_run
+from search.record import RECORD, create_run
+from search.request import parse_additions, parse_overrides
 from search.run import main
 from spaces import SPACES
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.locks import LOCK
 
 BASELINES = ["--space", "baselines"]
 
@@ -24,15 +29,21 @@ def unexpected(*arguments, **settings):
     raise AssertionError("inputs were loaded")
 
 
+def files(folder):
+    """All files with their contents; a lock that nobody holds means nothing."""
+    found = [path for path in folder.rglob("*") if path.name != LOCK]
+    return {path: path.read_bytes() if path.is_file() else None for path in found}
+
+
 @pytest.fixture
 def refuse(tmp_path, capsys, monkeypatch):
     """Runs a command that must be refused; returns the one line it wrote to stderr."""
-    monkeypatch.setattr("trainable.inputs.load_inputs", unexpected)
+    monkeypatch.setattr("search.preparation.load_inputs", unexpected)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 
     def run(*argv):
-        before = sorted(tmp_path.rglob("*"))
+        before = files(tmp_path)
         try:
             code = main(argv)
         except SystemExit as stopped:
@@ -40,7 +51,7 @@ def refuse(tmp_path, capsys, monkeypatch):
         error = capsys.readouterr().err
         assert (code, error.count("\n")) == (2, 1), error
         assert error.startswith("error: ")
-        assert sorted(tmp_path.rglob("*")) == before
+        assert files(tmp_path) == before
         return error
 
     return run
@@ -58,7 +69,15 @@ def refuse(tmp_path, capsys, monkeypatch):
         ([*BASELINES, "--trials-per-gpu", "half"], ["--trials-per-gpu", "'half'", "at least 1"]),
         ([*BASELINES, "--train-sentences", "1e3"], ["--train-sentences", "'1e3'"]),
         ([*BASELINES, "--seed", "x"], ["--seed", "'x'"]),
-        ([*BASELINES, "--seed", "-1"], ["seed", "-1", "at least 0"]),
+        ([*BASELINES, "--seed", "-1"], ["--seed", "'-1'", "at least 0"]),
+        ([*BASELINES, "--seed", "1.5"], ["--seed", "'1.5'", "at least 0"]),
+        ([*BASELINES, "--seeds", "0"], ["--seeds", "'0'", "at least 1"]),
+        ([*BASELINES, "--samples", "0"], ["--samples", "'0'", "at least 1"]),
+        ([*BASELINES, "--samples", "half"], ["--samples", "'half'", "at least 1"]),
+        ([*BASELINES, "--keep", "-1"], ["--keep", "'-1'", "at least 0"]),
+        ([*BASELINES, "--keep", "all"], ["--keep", "'all'", "at least 0"]),
+        ([*BASELINES, "--retries", "-1"], ["--retries", "'-1'", "at least 0"]),
+        ([*BASELINES, "--retries", "0.5"], ["--retries", "'0.5'", "at least 0"]),
         ([*BASELINES, "--no-such-flag"], ["--no-such-flag"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -75,10 +94,65 @@ def test_missing_space_lists_those_there_are(refuse):
     assert "--resume" in error
 
 
-def test_space_beside_resume(refuse):
-    error = refuse(*BASELINES, "--resume", "mine")
-    assert "--space" in error
+RESUME = ["--resume", "mine"]
+BESIDE_RESUME = {
+    "--storage": "elsewhere",
+    "--max-concurrent": "3",
+    "--trials-per-gpu": "2",
+    "--keep": "0",
+    "--retries": "0",
+    "--space": "study",
+    "--set": "epochs=1",
+    "--add": "sharpness=5",
+    "--seeds": "2",
+    "--samples": "4",
+}
+NOT_BESIDE_RESUME = {
+    "--preset": "mini",
+    "--teacher": "some/teacher",
+    "--dataset": "some/data",
+    "--train-sentences": "100",
+    "--evaluation-sentences": "100",
+    "--max-length": "32",
+    "--cache": "elsewhere",
+    "--seed": "1",
+    "--name": "yours",
+    "--scheduler": "fifo",
+    "--compare-within": "all",
+}
+
+
+def test_each_flag_is_allowed_beside_resume_or_not():
+    flags = {action.option_strings[-1] for action in make_parser()._actions}
+    assert flags == {"--help", "--resume", *BESIDE_RESUME, *NOT_BESIDE_RESUME}
+    named = {action.option_strings[-1]: action.dest for action in make_parser()._actions}
+    assert {named[flag] for flag in BESIDE_RESUME} == {"storage", *OPERATION, *EXTENSION}
+
+
+@pytest.mark.parametrize("flag", BESIDE_RESUME)
+def test_flag_beside_resume_arrives(flag):
+    found = vars(parse_arguments([*RESUME, flag, BESIDE_RESUME[flag]]))
+    (name,) = [a.dest for a in make_parser()._actions if flag in a.option_strings]
+    wanted = BESIDE_RESUME[flag]
+    wanted = [wanted] if flag in ("--set", "--add") else int(wanted) if wanted.isdigit() else wanted
+    assert found[name] == wanted
+
+
+@pytest.mark.parametrize("flag", NOT_BESIDE_RESUME)
+def test_flag_that_a_run_keeps_is_refused_by_its_name(refuse, tmp_path, flag):
+    create_run(tmp_path / "runs" / "mine", {}, [])
+    error = refuse(*RESUME, flag, NOT_BESIDE_RESUME[flag])
+    assert error.startswith(f"error: {flag} ")
+    assert NOT_BESIDE_RESUME[flag] in error
     assert "--resume" in error
+
+
+def test_what_resume_leaves_to_the_run_is_none():
+    found = vars(parse_arguments(RESUME))
+    assert {key: found[key] for key in (*OPERATION, "space", "seeds", "samples")} == dict.fromkeys(
+        (*OPERATION, "space", "seeds", "samples")
+    )
+    assert (found["overrides"], found["additions"]) == ([], [])
 
 
 @pytest.mark.parametrize("space", SPACES)
@@ -158,9 +232,28 @@ def test_value_of_a_setting_that_the_space_varies_is_said(refuse):
     ],
 )
 def test_bad_value_of_a_setting_that_all_spaces_vary(pair, said):
-    values = {"alpha": 0.5} | parse_overrides([pair])
-    with pytest.raises(UserError, match=said):
-        TrialConfig.from_dict(values)
+    for values in (parse_overrides([pair]), dict(parse_additions([pair]))):
+        with pytest.raises(UserError, match=said):
+            TrialConfig.from_dict({"alpha": 0.5} | values)
+
+
+@pytest.mark.parametrize(
+    ("space", "pair", "said"),
+    [
+        ("schedules", "sharpness", ["--add sharpness", "KEY=VALUE"]),
+        ("schedules", "sharpness=much", ["sharpness", "'much'", "a number"]),
+        ("schedules", "sharpness=0", ["sharpness", "0.0", "above 0"]),
+        ("schedules", "sharpnes=5", ["'sharpnes'", "did you mean sharpness?"]),
+        ("schedules", "initialisation=teacher_spred", ["did you mean teacher_spread?"]),
+        ("schedules", "epochs=3", ["--add epochs=3", "schedules", "--set epochs=3"]),
+        ("layers", "temperature=4", ["--add temperature=4.0", "layers"]),
+        ("baselines", "sharpness=5", ["--add sharpness=5.0", "baselines"]),
+        ("layers", "aligned_layers=1,9", ["layer 9 is outside the student"]),
+    ],
+)
+def test_bad_addition(refuse, space, pair, said):
+    error = refuse("--space", space, "--preset", "mini", "--add", pair)
+    assert [words for words in said if words not in error] == []
 
 
 @pytest.mark.parametrize(
@@ -208,28 +301,21 @@ def test_resume_where_there_is_no_run(refuse, tmp_path):
     assert "there: none" in refuse("--resume", "yours", "--storage", str(tmp_path / "nowhere"))
 
 
-def test_resume_of_a_newer_format(refuse, tmp_path):
+@pytest.mark.parametrize("version", [1, 99])
+def test_resume_of_another_format(refuse, tmp_path, version):
     folder = create_run(tmp_path / "runs" / "mine", {}, []).folder
-    (folder / "sweep.json").write_text('{"format": 99, "trials": []}')
-    assert "format 99" in refuse("--resume", "mine")
+    (folder / RECORD).unlink()
+    (folder / "sweep.json").write_text(f'{{"format": {version}, "trials": []}}')
+    assert f"format {version}" in refuse("--resume", "mine")
 
 
-def test_overrides_in_their_types():
-    found = parse_overrides(
-        ["epochs=2", "learning-rate=3e-5", "alpha=1", "hidden_pool=mean", "aligned_layers=1,2"]
-    )
-    assert found == {
-        "epochs": 2,
-        "learning_rate": 3e-5,
-        "alpha": 1.0,
-        "hidden_pool": "mean",
-        "aligned_layers": "1,2",
-    }
-    assert [type(value) for value in found.values()] == [int, float, float, str, str]
-
-
-def test_of_two_overrides_of_a_key_the_last_holds():
-    assert parse_overrides(["epochs=2", "epochs=4"]) == {"epochs": 4}
+def test_resume_of_a_run_whose_plan_is_lost(refuse, tmp_path):
+    folder = create_run(tmp_path / "runs" / "mine", {}, []).folder
+    for name in ("sweep.json", RECORD):
+        (folder / name).write_text('{"format')
+    error = refuse("--resume", "mine")
+    assert str(folder) in error
+    assert "put one of them back" in error
 
 
 @pytest.mark.parametrize(
@@ -259,12 +345,18 @@ def test_defaults():
     assert (found.space, found.preset, found.storage) == ("study", "auto", "runs")
     assert (found.scheduler, found.compare_within) == ("asha", "init")
     assert (found.seed, found.overrides, found.resume, found.name) == (0, [], None, None)
+    assert (found.additions, found.seeds, found.samples) == ([], None, None)
+    assert [getattr(found, name) for name in OPERATION] == [None] * 4
 
 
 def test_flags_arrive():
     given = ["--space", "study", "--name", "n", "--seed", "4", "--max-concurrent", "3"]
     given += ["--set", "epochs=1", "--set", "alpha=1", "--trials-per-gpu", "2", "--cache", "c"]
+    given += ["--add", "sharpness=5", "--add", "alpha=1", "--seeds", "3", "--samples", "9"]
+    given += ["--keep", "0", "--retries", "0"]
     found = parse_arguments(given)
+    assert (found.additions, found.seeds, found.samples) == (["sharpness=5", "alpha=1"], 3, 9)
+    assert (found.keep, found.retries) == (0, 0)
     assert (found.name, found.seed, found.max_concurrent, found.trials_per_gpu) == ("n", 4, 3, 2)
     assert (found.overrides, found.cache) == (["epochs=1", "alpha=1"], Path("c").resolve())
 
@@ -280,6 +372,31 @@ def test_help_explains_every_flag(capsys):
     assert all(name in text for name in SPACES)
 
 
-def test_parsing_leaves_no_trace_in_the_next_parsing():
-    parse_arguments(["--space", "study", "--set", "epochs=1"])
-    assert parse_arguments(["--space", "study"]).overrides == []
+@pytest.mark.parametrize(
+    ("flag", "default"),
+    [
+        ("--keep", KEEP),
+        ("--retries", RETRIES),
+        ("--seed", 0),
+        ("--seeds", 1),
+        ("--samples", "all"),
+        ("--storage", "runs"),
+        ("--scheduler", "asha"),
+        ("--compare-within", "init"),
+        ("--max-concurrent", "one a core, or --trials-per-gpu on each GPU"),
+        ("--trials-per-gpu", "the preset's"),
+        ("--name", "space, preset and time"),
+    ],
+)
+def test_help_ends_with_the_default(flag, default):
+    parser = make_parser()
+    (action,) = [a for a in parser._actions if flag in a.option_strings]
+    text = action.help % {"default": action.default}
+    assert text.endswith(f"({default})")
+
+
+@pytest.mark.parametrize("flag", ["--set", "--add"])
+def test_parsing_leaves_no_trace_in_the_next_parsing(flag):
+    parse_arguments(["--space", "study", flag, "epochs=1"])
+    found = parse_arguments(["--space", "study"])
+    assert (found.overrides, found.additions) == ([], [])

@@ -3,6 +3,7 @@
 import pytest
 
 from search.plan import plan_trials
+from search.request import Request
 from spaces import SPACES
 from spaces.study import STUDY_ROWS
 from trainable.layers import resolve_layer_set
@@ -33,6 +34,10 @@ STUDY = [
     (True, "1,2,3", "cosine_^shape", 0.8956),
 ]
 ALPHAS = {"cross-entropy": ("fixed", 1.0, None), "fixed 0.5": ("fixed", 0.5, None)}
+
+
+def plan(space, preset, **overrides):
+    return plan_trials(Request(space, preset, cache="", overrides=overrides))
 
 
 def study_settings(row):
@@ -80,7 +85,7 @@ def test_study_names_the_table_of_each_row():
 def test_study_tries_exactly_its_rows(coarse):
     points = SPACES["study"](coarse)
     assert points == SPACES["study"](not coarse)
-    planned = plan_trials("study", PRESETS["sst2"], {}, 0)
+    planned = plan("study", "sst2")
     assert len(points) == len(planned) == 18
     assert {settings(config) for config in planned} == {study_settings(row) for row in STUDY}
 
@@ -90,7 +95,7 @@ def test_study_tries_exactly_its_rows(coarse):
 @pytest.mark.parametrize("depth", [6, 3])
 def test_every_point_is_a_valid_trial_and_none_is_there_twice(space, preset, depth):
     points = SPACES[space](PRESETS[preset].coarse_grid)
-    planned = plan_trials(space, PRESETS[preset], {"student_layers": depth}, 0)
+    planned = plan(space, preset, student_layers=depth)
     assert len(planned) == len({config.digest for config in planned}) == len(points)
     assert {config.student_layers for config in planned} == {depth}
 
@@ -134,7 +139,7 @@ def test_baselines_are_cross_entropy_only_by_initialisation(coarse):
 
 
 def test_baselines_need_no_teacher_outputs():
-    planned = plan_trials("baselines", PRESETS["mini"], {}, 0)
+    planned = plan("baselines", "mini")
     assert not any(config.uses_teacher_outputs for config in planned)
 
 
@@ -164,7 +169,7 @@ def test_logits_cross_alpha_and_temperature_without_layers(coarse, alphas, tempe
     ],
 )
 def test_layers_cross_initialisation_and_layer_set(depth, layer_sets):
-    planned = plan_trials("layers", PRESETS["sst2"], {"student_layers": depth}, 0)
+    planned = plan("layers", "sst2", student_layers=depth)
     assert {settings(config) for config in planned} == {
         (initialisation, layers, "fixed", 0.5, None)
         for initialisation in ("random", "teacher_spread")
@@ -188,6 +193,6 @@ def test_schedules_cross_all_and_give_fixed_no_sharpness(preset, layer_sets, sha
         for layers in layer_sets
         for alpha in alphas
     }
-    planned = plan_trials("schedules", PRESETS[preset], {}, 0)
+    planned = plan("schedules", preset)
     assert len(planned) == len(wanted) == count
     assert {settings(config) for config in planned} == wanted

@@ -5,10 +5,10 @@ from itertools import combinations
 import pytest
 
 from search.plan import plan_trials
+from search.request import Request
 from search.strata import EVERYTHING, stratum_of
-from trainable.presets import PRESETS
 
-CONFIGS = [config.to_dict() for config in plan_trials("study", PRESETS["sst2"], {}, 0)]
+CONFIGS = [config.to_dict() for config in plan_trials(Request("study", "sst2", cache=""))]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Stratified ASHA against ASHA's rule written out by hand, live and after a restart."""
 
+import os
 import pickle
 import random
 from statistics import median
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from search.record import RECORD, append_event, create_run
+from search.record import RECORD, create_run
 from search.strata import SchedulerSettings
 from search.stratified_asha import StratifiedASHA
 from trainable.config import TrialConfig
@@ -56,11 +57,12 @@ def report(scheduler, trial, n, score):
     return decision
 
 
-def write_down(folder, trial, n, score):
+def write_down(run, trial, n, score, decision=GO):
     """What the recorder writes of an evaluation."""
     values = {"evaluations": n, "best5_accuracy": score, "accuracy": score}
-    event = {"event": "evaluation", "evaluation": values}
-    append_event(folder, event | {"trial": trial.digest, "tune_trial": trial.trial_id})
+    said = "stop" if decision == STOP else "continue"
+    event = {"event": "evaluation", "decision": said, "evaluation": values}
+    run.append(event | {"trial": trial.digest, "tune_trial": trial.trial_id})
 
 
 def make_trials(count):
@@ -69,10 +71,16 @@ def make_trials(count):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """The folder of a run of 40 trials, half random and half from the teacher, not yet begun."""
+def run(tmp_path, monkeypatch):
+    """A run of 40 trials, half random and half from the teacher, not yet begun."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a hundred evaluations are recorded
     configs = [TrialConfig.from_dict(trial.config) for trial in make_trials(40)]
-    return create_run(tmp_path / "run", {}, configs).folder
+    return create_run(tmp_path / "run", {}, configs)
+
+
+@pytest.fixture
+def folder(run):
+    return run.folder
 
 
 def play(trials, decide, seed, begun=None):
@@ -182,8 +190,8 @@ def test_removed_trial_leaves_what_it_scored(folder):
 
 @pytest.mark.parametrize("cut", [0, 1, 7, 30, 60, 90])
 @pytest.mark.parametrize("compare_within", [BY_INIT, ()], ids=["init", "all"])
-def test_fresh_scheduler_goes_on_as_the_one_that_saw_it_live(folder, cut, compare_within):
-    trials = make_trials(40)
+def test_fresh_scheduler_goes_on_as_the_one_that_saw_it_live(run, cut, compare_within):
+    folder, trials = run.folder, make_trials(40)
     live = make_scheduler(folder, trials, compare_within=compare_within)
     fresh, seen, stopped = None, 0, set()
     for trial, n, score, decision in play(trials, lambda *e: report(live, *e), seed=11):
@@ -191,7 +199,7 @@ def test_fresh_scheduler_goes_on_as_the_one_that_saw_it_live(folder, cut, compar
             left = [t for t in trials if t.trial_id not in stopped]
             fresh = make_scheduler(folder, left, compare_within=compare_within)
         if seen < cut:
-            write_down(folder, trial, n, score)
+            write_down(run, trial, n, score, decision)
         else:
             assert report(fresh, trial, n, score) == decision
         seen += 1
@@ -199,60 +207,78 @@ def test_fresh_scheduler_goes_on_as_the_one_that_saw_it_live(folder, cut, compar
     assert seen > cut + 20
 
 
-def fill_record(folder, scheduler, trials):
+def fill_record(run, trials):
     """Three trials at the first rung, written down."""
+    scheduler = make_scheduler(run.folder, trials)
     for trial, score in zip(trials, (0.5, 0.6, 0.7), strict=False):
-        report(scheduler, trial, 2, score)
-        write_down(folder, trial, 2, score)
+        for n in (1, 2):
+            write_down(run, trial, n, score, report(scheduler, trial, n, score))
 
 
-def test_evaluation_recorded_twice_counts_once_in_the_rungs(folder):
+def test_evaluation_recorded_twice_counts_once_in_the_rungs(run):
     trials = [make_trial(number) for number in range(0, 10, 2)]
-    fill_record(folder, make_scheduler(folder, trials), trials)
+    fill_record(run, trials)
     for _ in range(3):
-        write_down(folder, trials[2], 2, 0.7)
-    fresh = make_scheduler(folder, trials)
+        write_down(run, trials[2], 2, 0.7)
+    fresh = make_scheduler(run.folder, trials)
     assert report(fresh, trials[3], 2, 0.6) == GO  # median of 0.5, 0.6, 0.7; not of four times 0.7
     assert report(fresh, trials[4], 2, 0.59) == STOP
 
 
-def test_refill_leaves_out_a_line_cut_short(folder):
+def cut_last_line(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def test_line_cut_short_is_refilled_from_the_trials_copy(run):
     trials = [make_trial(number) for number in range(0, 10, 2)]
-    fill_record(folder, make_scheduler(folder, trials), trials)
-    path = folder / RECORD
-    path.write_bytes(path.read_bytes()[:-20])  # of 0.5, 0.6, 0.7 the last is lost
-    fresh = make_scheduler(folder, trials)
+    fill_record(run, trials)
+    cut_last_line(run.folder / RECORD)
+    fresh = make_scheduler(run.folder, trials)
+    assert report(fresh, trials[3], 2, 0.59) == STOP  # median of 0.5, 0.6, 0.7
+
+
+def test_refill_leaves_out_what_is_whole_nowhere(run):
+    trials = [make_trial(number) for number in range(0, 10, 2)]
+    fill_record(run, trials)
+    cut_last_line(run.folder / RECORD)
+    cut_last_line(run.trial_folder(run.trials[trials[2].digest]) / RECORD)
+    fresh = make_scheduler(run.folder, trials)  # of 0.5, 0.6, 0.7 the last is lost
     assert report(fresh, trials[3], 2, 0.55) == GO
     assert report(fresh, trials[4], 2, 0.54) == STOP
 
 
-def test_rungs_are_refilled_once(folder):
+def test_rungs_are_refilled_once(run):
     trials = make_trials(3)
-    fresh = make_scheduler(folder, trials[:1])
-    write_down(folder, trials[0], 2, 0.9)  # by the recorder, after the scheduler took it in
+    fresh = make_scheduler(run.folder, trials[:1])
+    write_down(run, trials[0], 2, 0.9)  # by the recorder, after the scheduler took it in
     fresh.on_trial_add(None, trials[2])
     assert report(fresh, trials[2], 2, 0.1) == GO
 
 
-def test_stop_that_did_not_come_through_is_decided_again(folder):
-    """Killed between the decision and Ray's saving of it, the trial reports once more."""
-    one, two = make_trial(0), make_trial(2)
-    live = make_scheduler(folder, [one, two])
-    for trial, score, decision in ((one, 0.8, GO), (two, 0.7, STOP)):
-        assert report(live, trial, 2, score) == decision
-        write_down(folder, trial, 2, score)
-    fresh = make_scheduler(folder, [one, two])
-    assert report(fresh, two, 2, 0.7) == STOP
+def test_other_events_do_not_matter_to_the_rungs(run):
+    trials = [make_trial(number) for number in range(0, 10, 2)]
+    fill_record(run, trials)
+    run.append({"event": "session", "provenance": {}})
+    run.append({"event": "start", "trial": trials[3].digest})
+    run.append({"event": "repeated", "evaluations": 2, "trial": trials[0].digest})
+    for then in ("retry", "give up"):
+        failure = {"event": "failure", "reason": "x", "then": then}
+        run.append(failure | {"trial": trials[3].digest})
+    run.replan({"keep": 1}, [])
+    fresh = make_scheduler(run.folder, trials)
+    assert report(fresh, trials[3], 2, 0.59) == STOP
+    assert report(fresh, trials[4], 2, 0.6) == GO  # median of 0.5, 0.59, 0.6, 0.7 is 0.595
 
 
-def test_trial_does_not_compete_with_its_own_past_under_another_id(folder):
-    """Without Ray's state a run starts anew, with new ids and the old record."""
+def test_trial_does_not_compete_with_its_own_past_under_another_id(run):
+    """Each session of a run is a new Tuner, with new ids and the old record."""
     old, new = ([make_trial(n, prefix=p) for n in (0, 2)] for p in ("old", "new"))
-    live = make_scheduler(folder, old)
+    live = make_scheduler(run.folder, old)
     for trial, score in zip(old, (0.7, 0.8), strict=True):
         assert report(live, trial, 2, score) == GO
-        write_down(folder, trial, 2, score)
-    fresh = make_scheduler(folder, new)
+        write_down(run, trial, 1, score)
+        write_down(run, trial, 2, score)
+    fresh = make_scheduler(run.folder, new)
     assert [report(fresh, t, 2, s) for t, s in zip(new, (0.7, 0.8), strict=True)] == [GO, GO]
 
 
@@ -276,10 +302,10 @@ def test_result_without_a_score_changes_nothing(folder):
     assert report(scheduler, two, 2, 0.0) == GO
 
 
-def test_pickled_before_the_first_trial_it_refills_on_its_own(folder):
+def test_pickled_before_the_first_trial_it_refills_on_its_own(run):
     one, two = make_trial(0), make_trial(2)
-    restored = pickle.loads(pickle.dumps(make_scheduler(folder)))
-    write_down(folder, one, 2, 0.8)
+    restored = pickle.loads(pickle.dumps(make_scheduler(run.folder)))
+    write_down(run, one, 2, 0.8)
     for trial in (one, two):
         restored.on_trial_add(None, trial)
     assert report(restored, two, 2, 0.7) == STOP

@@ -1,8 +1,44 @@
-"""How many trials run at once, and on what."""
+"""How many trials run at once, on what, in which folders, and what Ray is told of them."""
+
+import re
+from dataclasses import replace
 
 import pytest
+from ray import tune
+from ray.tune.experiment import Experiment
+from ray.tune.search.sample import Categorical
 
-from search.sweep import concurrency, resources_per_trial, trial_folder
+from search.record import create_run
+from search.sweep import (
+    concurrency,
+    count_recorded,
+    make_tuner,
+    resources_per_trial,
+    trial_folder,
+)
+from trainable.config import TrialConfig
+from trainable.pause import PAUSE
+
+CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.75, 0.25, 0.5)]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return create_run(tmp_path / "runs" / "mine", {"task": {"pad_id": 0}, "retries": 4}, CONFIGS)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What `make_tuner` hands to Ray: the trainable and the Tuner's keywords."""
+
+    def make(run, trials, places=2):
+        with monkeypatch.context() as patched:
+            patched.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
+            return make_tuner(
+                run, trials, places, resources={"cpu": 1}, scheduler="s", recorder="r"
+            )
+
+    return make
 
 
 @pytest.mark.parametrize(
@@ -12,6 +48,7 @@ from search.sweep import concurrency, resources_per_trial, trial_folder
         (16, 0, 4, 3, 3),
         (16, 1, 4, None, 4),
         (16, 2, 4, None, 8),
+        (16, 1, 1, None, 1),
         (2, 1, 4, None, 2),
         (1, 0, 4, 9, 1),
     ],
@@ -23,13 +60,108 @@ def test_concurrency(cores, gpus, share, limit, expected):
 def test_resources():
     assert resources_per_trial(0, 4) == {"cpu": 1}
     assert resources_per_trial(1, 4) == {"cpu": 1, "gpu": 0.25}
+    assert resources_per_trial(2, 1) == {"cpu": 1, "gpu": 1.0}
 
 
-def test_folder_is_readable_and_safe(make_config):
+@pytest.mark.parametrize("share", range(1, 20))
+def test_all_trials_that_share_a_gpu_fit(share):
+    """Ray counts in ten-thousandths, and takes a third for no less than it is."""
+    each = resources_per_trial(1, share)["gpu"]
+    assert round(each * 10_000) * share <= 10_000
+    assert each * (share + 1) > 1.0
+
+
+def test_folder_is_readable_safe_and_the_same_in_every_session(make_config):
+    config = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5)
+
     class Trial:
-        trial_id = "abc12_00007"
-        config = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5).to_dict()
+        def __init__(self, trial_id):
+            self.trial_id, self.config = trial_id, config.to_dict()
 
-    name = trial_folder(Trial())
-    digest = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5).digest
-    assert name == f"00007-teacher_spread-layers-1-2-cosine_-shape-k=0.5-{digest}"
+    names = {trial_folder(Trial(name)) for name in ("abc12_00007", "def34_00000")}
+    wanted = f"teacher_spread-layers-1-2-cosine_-shape-k=0.5-{config.digest}"
+    assert names == {wanted} == {config.folder_name}
+    assert re.fullmatch(r"[A-Za-z0-9.=_-]+", wanted)
+
+
+def test_folders_of_trials_that_read_the_same_differ(make_config):
+    """`words` leaves out what a space leaves constant; a run can be extended to differ in it."""
+    configs = [make_config(), make_config(epochs=2), make_config(seed=1)]
+    assert len({config.folder_name for config in configs}) == 3
+
+
+def test_recorded_evaluations_are_counted_from_the_files(run):
+    digest = CONFIGS[1].digest
+    for n in (1, 2):
+        assert count_recorded(run.folder, digest) == n - 1
+        values = {"evaluations": n, "accuracy": 0.5, "best5_accuracy": 0.5}
+        event = {"event": "evaluation", "decision": "continue", "evaluation": values}
+        run.append(event | {"trial": digest})
+    assert count_recorded(run.folder, digest) == 2
+    assert count_recorded(run.folder, CONFIGS[0].digest) == 0
+
+
+def test_tuner_writes_into_the_runs_folder_and_tries_again_as_often_as_asked(run, told):
+    _, keywords = told(run, list(run.trials.values()))
+    config = keywords["run_config"]
+    assert (config.storage_path, config.name) == (str(run.folder.parent), run.folder.name)
+    assert config.failure_config.max_failures == 4
+    assert config.callbacks == ["r"]
+    assert keywords["tune_config"].scheduler == "s"
+    assert keywords["tune_config"].trial_dirname_creator is trial_folder
+
+
+def begun_by(keywords):
+    """The search algorithm, told of the sweep as Tune tells it; nothing of it ever ends."""
+    search = keywords["tune_config"].search_alg
+    settings = {"config": keywords["param_space"], "num_samples": len(CONFIGS)}
+    search.add_configurations(Experiment("mine", lambda config: None, **settings))
+    return search
+
+
+def next_alpha(search):
+    trial = search.next_trial()
+    return None if trial is None else trial.config["alpha"]
+
+
+def test_trials_begin_in_their_order_so_many_at_a_time(run, told):
+    _, keywords = told(run, [run.trials[CONFIGS[n].digest] for n in (2, 0, 1)], places=2)
+    search = begun_by(keywords)
+    assert keywords["tune_config"].num_samples == 3
+    assert [next_alpha(search) for _ in range(3)] == [0.5, 0.75, None]
+
+
+def test_no_trial_is_begun_once_a_pause_is_requested(run, told):
+    _, keywords = told(run, list(run.trials.values()), places=3)
+    search = begun_by(keywords)
+    assert next_alpha(search) == 0.75
+    (run.folder / PAUSE).touch()
+    assert [next_alpha(search) for _ in range(2)] == [None, None]
+    (run.folder / PAUSE).unlink()
+    assert next_alpha(search) == 0.25
+
+
+def test_space_of_the_tuner_holds_every_value_of_the_trials(run, told):
+    trials = list(run.trials.values())
+    _, keywords = told(run, trials)
+    space = keywords["param_space"]
+    assert set(space) == set(CONFIGS[0].to_dict())
+    for key, domain in space.items():
+        assert isinstance(domain, Categorical)
+        wanted = [config.to_dict()[key] for config in CONFIGS]
+        assert domain.categories == sorted(set(wanted), key=wanted.index)
+
+
+def test_trainable_knows_the_task_and_the_run(run, told):
+    function, _ = told(run, list(run.trials.values()))
+    keywords = function.keywords
+    assert keywords["task_values"] == run.sweep["task"]
+    assert keywords["run_folder"] == run.folder
+    assert keywords["count_recorded"](CONFIGS[0].digest) == 0
+
+
+def test_a_tuner_made_again_after_the_plan_was_extended_has_the_new_trials(run, told):
+    run.replan({}, [replace(CONFIGS[0], seed=7)])
+    _, keywords = told(run, list(run.trials.values()))
+    assert keywords["tune_config"].num_samples == 4
+    assert keywords["param_space"]["seed"].categories == [0, 7]

@@ -43,6 +43,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def at_least_zero(text: str) -> int:
+    """An argument type: a whole number, 0 included."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
+    return int(text)
+
+
 def default_cache() -> Path:
     """`distillation-search` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

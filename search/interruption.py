@@ -1,0 +1,91 @@
+"""Ctrl-C and its like: once, trials save where they are; twice, leave at once."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from search.exit_codes import INTERRUPTED
+from search.runs import resume_command
+from trainable.pause import PAUSE
+
+READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interruption:
+    """Holds the signals of the whole command.
+
+    Before there is a run they raise KeyboardInterrupt. From `attach` on the first asks the trials
+    to save; a sweep that has a problem of its own asks for the same with `pause`. `requested` is
+    true once the sweep is to end early, and `problem` says why where it was not a signal.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.requested = False
+        self.problem = ""
+        self._console = console
+        self._folder: Path | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interruption":
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.hold()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._folder is not None:
+            (self._folder / PAUSE).unlink(missing_ok=True)
+
+    def hold(self) -> None:
+        """Takes the signals, again where a library has taken them meanwhile."""
+        for number in SIGNALS:
+            signal.signal(number, self._on_signal)
+
+    def attach(self, folder: Path) -> None:
+        """From here on there is a run to go on with."""
+        if self.requested:  # and a library has swallowed the KeyboardInterrupt
+            raise KeyboardInterrupt
+        self._folder = folder
+        (folder / PAUSE).unlink(missing_ok=True)  # of a session that was killed
+
+    def pause(self, problem: str = "") -> None:
+        """Asks the trials to save and stop; after a problem they may not be able to."""
+        assert self._folder is not None
+        self.requested, self.problem = True, self.problem or problem
+        try:
+            (self._folder / PAUSE).touch()
+        except OSError as error:
+            self.problem = self.problem or str(error)
+
+    def leave_loop(self) -> None:
+        """Makes `Tuner.fit` return, from within one of its callbacks."""
+        os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal; elsewhere it would end us
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._folder is None:
+            self.requested = True
+            raise KeyboardInterrupt
+        if self.requested:
+            self._leave_at_once(self._folder)
+        self.pause()
+        with suppress(*READER_GONE):
+            self._console.print(
+                "\nInterrupted: the running trials finish their step and save. "
+                "Once more leaves at once.",
+            )
+
+    def _leave_at_once(self, folder: Path) -> None:
+        """Ends this process; Ray's see that it is gone and end within seconds."""
+        with suppress(*READER_GONE):
+            self._console.show_cursor()
+            sys.stdout.write(f"\nLeft at once. Go on with:\n{resume_command(folder)}\n")
+            sys.stdout.flush()
+        os._exit(INTERRUPTED)

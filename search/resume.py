@@ -1,0 +1,144 @@
+"""A run opened again: what is damaged is said and mended, what was asked for more is added."""
+
+from argparse import Namespace
+from dataclasses import replace
+
+from rich.console import Console
+
+from search.arguments import OPERATION
+from search.disk import kept_students
+from search.plan import plan_trials
+from search.record import ENDED, Run, mend
+from search.request import Request, parse_additions, parse_overrides
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.folders import sealed_values
+from trainable.task import Task
+
+
+def reopen(run: Run, arguments: Namespace, console: Console) -> None:
+    """Makes the run ready to go on, with what the command line asks for beyond its plan.
+
+    Raises UserError where it can't go on here; nothing of it is lost then.
+    """
+    for said in mend(run):
+        _say(console, f"{said}.")
+    changes = {key: value for key in OPERATION if (value := getattr(arguments, key)) is not None}
+    more = _more_trials(run, arguments)
+    if more is not None:
+        requests, configs = more
+        _say(console, f"{len(configs)} more trial(s); those already in the run are not run again.")
+        if configs:
+            changes["requests"] = [request.to_dict() for request in requests]
+    else:
+        configs = []
+    if configs or run.interrupted:
+        task = _task(run, configs, console)
+        if task != run.sweep["task"]:
+            changes["task"] = task
+    if any(run.sweep.get(key) != value for key, value in changes.items()):
+        run.replan(changes, configs)
+    _tell_damaged_checkpoints(run, console)
+
+
+def _more_trials(run: Run, arguments: Namespace) -> tuple[list[Request], list[TrialConfig]] | None:
+    """The run's requests as they are to be, and the trials that they have beyond its own."""
+    asked = (arguments.space, arguments.overrides, arguments.additions, arguments.samples)
+    if not any(asked) and arguments.seeds is None:
+        return None
+    requests = [Request.from_dict(values) for values in run.sweep["requests"]]
+    if any(asked):
+        last = requests[-1]
+        other_space = arguments.space not in (None, last.space)
+        asked_for = replace(
+            last,
+            space=arguments.space or last.space,
+            overrides={**last.overrides, **parse_overrides(arguments.overrides)},
+            additions=(
+                *(() if other_space else last.additions),
+                *parse_additions(arguments.additions),
+            ),
+            samples=arguments.samples or (None if other_space else last.samples),
+        )
+        requests.append(asked_for)
+    if arguments.seeds is not None:
+        requests = [replace(request, seeds=arguments.seeds) for request in requests]
+    return requests, _new_configs(run, requests)
+
+
+def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
+    of_run = next(iter(run.trials.values())).config
+    new: dict[str, TrialConfig] = {}
+    for request in requests:
+        for planned in plan_trials(request):
+            if request.overrides.get("precision", of_run.precision) != of_run.precision:
+                raise UserError(
+                    f"--set precision={planned.precision}: the trials of {run.folder.name} have "
+                    f"{of_run.precision}, and only those alike are compared; start a new run"
+                )
+            config = replace(planned, precision=of_run.precision)
+            if config.evaluations != of_run.evaluations:
+                raise UserError(
+                    f"evaluations: {config.evaluations}, but the trials of {run.folder.name} have "
+                    f"{of_run.evaluations} each and are compared at equal numbers; start a new run"
+                )
+            if config.digest not in run.trials:
+                new.setdefault(config.digest, config)
+    return list(new.values())
+
+
+def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, object]:
+    """What the trials share, as it was, or made again where it is gone or lacks something."""
+    from search.preparation import prepare_again
+    from trainable.environment import best_device
+
+    task = Task.from_dict(run.sweep["task"])
+    if task.device != best_device().type:
+        raise UserError(
+            f"--resume {run.folder.name}: its trials train on {task.device}, which is not here"
+            if task.device == "cuda"
+            else f"--resume {run.folder.name}: its trials train on the CPU; "
+            "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
+        )
+    missing = [folder for folder in task.folders() if sealed_values(folder) is None]
+    if not missing and not more:
+        return run.sweep["task"]  # type: ignore[no-any-return]
+    for folder in missing:
+        _say(console, f"{folder} is missing or damaged: made again.")
+    configs = [*(trial.config for trial in run.trials.values()), *more]
+    again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
+    for name, was, now in (
+        ("data", task.data_digest, again.data_digest),
+        ("teacher", task.teacher.digest, again.teacher.digest),
+    ):
+        if was != now:
+            raise UserError(
+                f"--resume {run.folder.name}: its {name} (digest {was[:8]}) can't be made again, "
+                f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
+                "or start a new run"
+            )
+    return again.to_dict()
+
+
+def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
+    """Says which trials start again, and which students can't be used; their results stand."""
+    from trainable.checkpoint import STATE, CheckpointError, check_identity, read_header
+
+    task = Task.from_dict(run.sweep["task"])
+    for trial in run.trials.values():
+        state = run.trial_folder(trial) / STATE
+        if trial.outcome in ENDED or not (trial.evaluations or state.exists()):
+            continue
+        try:
+            check_identity(read_header(state), trial.config, task)
+        except CheckpointError as error:
+            _say(console, f"Checkpoint {error}, starts again: {trial.config.words()}.")
+    for student in kept_students(run):
+        try:
+            read_header(student)
+        except CheckpointError as error:
+            _say(console, f"Student {error}, its result stands: {student}.")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True)  # a path stays whole, to be copied

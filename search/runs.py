@@ -1,0 +1,52 @@
+"""Runs as folders: found by name, refused where taken, opened by one process at a time."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from search.record import RECORD, SWEEP
+from trainable.errors import UserError
+from trainable.locks import LOCK, LockedError, locked
+from trainable.pause import PAUSE
+
+
+def refuse_existing(folder: Path) -> None:
+    """UserError, which says how to resume it, where there is a run of that name."""
+    if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
+        raise UserError(
+            f"--name {folder.name}: {folder} exists; choose another name, or go on with it: "
+            f"{resume_command(folder)}"
+        )
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether it is of a run that was killed before its plan was there."""
+    return path.name in (LOCK, PAUSE) or path.name.startswith(f".{SWEEP}.")
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with the run in this folder, to be pasted into a shell."""
+    return f"python -m search.run --resume {shlex.quote(str(folder))}"
+
+
+def find_run(flag: str, name: str, storage: Path) -> Path:
+    """The folder of a run given by path or name; UserError that names `flag` if there is none."""
+    for folder in (Path(name).expanduser(), storage / name):
+        if (folder / SWEEP).is_file() or (folder / RECORD).is_file():
+            return folder.resolve()
+    names = sorted({path.parent.name for path in storage.glob(f"*/{SWEEP}")})
+    raise UserError(f"{flag} {name}: no such run in {storage}; there: {', '.join(names) or 'none'}")
+
+
+@contextmanager
+def alone_with(folder: Path) -> Iterator[None]:
+    """Keeps every other process from writing this run; UserError where one does already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder, wait=False):
+            yield
+    except LockedError as holder:
+        raise UserError(
+            f"RUN {folder}: {holder} is running it; wait for its end, or stop it first"
+        ) from None

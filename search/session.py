@@ -1,0 +1,89 @@
+"""One session of a run: what has not ended is run, until it has or the session is interrupted."""
+
+import os
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from search.disk import in_words, most_checkpoint_bytes, prune
+from search.display import make_display
+from search.interruption import Interruption
+from search.record import ENDED, Run, TrialRecord
+from search.recorder import Recorder
+from search.results import mend_results
+from search.schedulers import SCHEDULERS
+from search.strata import SchedulerSettings
+from search.sweep import concurrency, make_tuner, resources_per_trial, start_ray
+
+
+def run_trials(
+    run: Run, session: dict[str, Any], console: Console, interruption: Interruption
+) -> None:
+    """Runs what has not ended yet; `session` is its provenance.
+
+    Where the disk fails, `interruption.problem` says how; the run can be resumed all the same.
+    """
+    try:
+        run.append({"event": "session", "provenance": session})
+        prune(run)
+        mend_results(run)
+        if not interruption.requested:
+            _tune(run, console, interruption)
+            mend_results(run)
+    except OSError as error:  # Ray can't write its own files
+        interruption.problem = interruption.problem or str(error)
+
+
+def _tune(run: Run, console: Console, interruption: Interruption) -> None:
+    """Runs the open trials: first beside others, then those that need a GPU for themselves."""
+    sweep, cores, gpus = run.sweep, available_cores(), torch.cuda.device_count()
+    start_ray(cores, gpus)
+    interruption.hold()
+    for share in (sweep["trials_per_gpu"], 1):
+        alone = share == 1
+        trials = [trial for trial in open_trials(run) if alone or not trial.alone]
+        if not trials or interruption.requested:
+            continue
+        places = concurrency(cores, gpus, share, sweep["max_concurrent"])
+        _announce(run, places, console)
+        display = make_display(console, places)
+        make_tuner(
+            run,
+            trials,
+            places,
+            resources=resources_per_trial(gpus, share),
+            scheduler=make_scheduler(run),
+            recorder=Recorder(run, display, interruption, sharing=gpus > 0 and not alone),
+        ).fit()
+
+
+def open_trials(run: Run) -> list[TrialRecord]:
+    """Trials that have not ended, in the order planned."""
+    return [trial for trial in run.trials.values() if trial.outcome not in ENDED]
+
+
+def _announce(run: Run, places: int, console: Console) -> None:
+    keep = run.sweep["keep"]
+    most = in_words(most_checkpoint_bytes(run, places))
+    console.print(
+        f"Run {run.folder}: {places} trial(s) at a time; checkpoints take at most {most}, "
+        f"the best {keep} student(s) are kept.",
+        soft_wrap=True,
+    )
+
+
+def make_scheduler(run: Run) -> Any:
+    """The run's trial scheduler."""
+    settings = SchedulerSettings(
+        evaluations=next(iter(run.trials.values())).config.evaluations,
+        grace_evaluations=run.sweep["grace_evaluations"],
+        compare_within=tuple(run.sweep["compare_within"]),
+        run_folder=run.folder,
+    )
+    return SCHEDULERS[run.sweep["scheduler"]](settings)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,36 @@
+"""What a command says at the end of a run or of one of its sessions."""
+
+import sys
+
+from rich.console import Console
+
+from search.disk import bytes_used, in_words, kept_students
+from search.exit_codes import FAILURES, INTERRUPTED
+from search.leaderboard import print_leaderboard
+from search.record import FAILED, Run
+from search.runs import resume_command
+
+
+def finish(run: Run, console: Console, problem: str = "") -> int:
+    """Prints the leaderboard, where things are, and what to do next; returns the exit code."""
+    print_leaderboard(run, console)
+    console.print(f"\nRun: {run.folder} ({describe_disk(run)})", soft_wrap=True)
+    failed = sum(trial.outcome == FAILED for trial in run.trials.values())
+    if failed:
+        console.print(f"{failed} trial(s) failed; the reasons are in the leaderboard.")
+    if problem:
+        print(f"error: {problem}; mend that, then go on", file=sys.stderr)
+    if run.interrupted:
+        console.print("Interrupted. Go on with:")
+        console.print(resume_command(run.folder), soft_wrap=True)
+        return FAILURES if problem else INTERRUPTED
+    return FAILURES if failed or problem else 0
+
+
+def describe_disk(run: Run) -> str:
+    """`0.2 GB, with the weights of 5 student(s); saving held training for 0.4%`."""
+    text = f"{in_words(bytes_used(run))}, with the weights of {len(kept_students(run))} student(s)"
+    evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
+    training = sum(e["training_seconds"] + e["evaluation_seconds"] for e in evaluations)
+    saving = sum(e["saving_seconds"] for e in evaluations)
+    return f"{text}; saving held training for {saving / training:.1%}" if training else text
