@@ -6,55 +6,19 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 import pytest
 from ray.tune import ExperimentAnalysis, ResultGrid
 
-from search.record import read_run
+from search.record import read_events, read_run
+from tests.sweeps import numbers, run, wait_for_evaluations
 
 pytestmark = pytest.mark.slow
-
-TINY = ["--set", "student_layers=2", "--set", "batch_size=8", "--set", "precision=fp32"]
-
-
-@pytest.fixture(scope="module")
-def make_command(teacher_folder, data_folder):
-    """The command line up to what a test adds, writing into a folder."""
-
-    def make(folder):
-        return [
-            *(sys.executable, "-m", "search.run", "--preset", "mini"),
-            *("--teacher", str(teacher_folder), "--dataset", str(data_folder)),
-            *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
-            *TINY,
-        ]
-
-    return make
 
 
 @pytest.fixture
 def command(make_command, tmp_path):
     return make_command(tmp_path)
-
-
-def run(command, *more):
-    return subprocess.run(
-        [*command, *more], capture_output=True, text=True, timeout=300, check=False
-    )
-
-
-def numbers(folder):
-    """Each trial's outcome and evaluations, without clocks."""
-    clocks = {"training_seconds", "evaluation_seconds"}
-    return {
-        digest: (
-            t.outcome,
-            [{k: v for k, v in e.items() if k not in clocks} for e in t.evaluations],
-        )
-        for digest, t in read_run(folder).trials.items()
-    }
 
 
 @pytest.fixture(scope="module")
@@ -110,17 +74,6 @@ def test_a_name_that_exists_says_how_to_resume(whole):
     ]
 
 
-def wait_for_evaluations(folder, count, process):
-    """Until the record has so many evaluations."""
-    for _ in range(600):
-        assert process.poll() is None, process.communicate()
-        record = folder / "record.jsonl"
-        if record.exists() and record.read_text().count('"evaluation": {') >= count:
-            return
-        time.sleep(0.1)
-    raise AssertionError("no evaluation within a minute")
-
-
 def test_interrupted_and_resumed_equals_uninterrupted(command, tmp_path):
     options = ["--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12"]
     assert run(command, *options, "--name", "whole").returncode == 0
@@ -146,6 +99,43 @@ def test_interrupted_and_resumed_equals_uninterrupted(command, tmp_path):
     complete = run(command[:3], "--resume", "cut", "--storage", str(tmp_path / "runs"))
     assert complete.returncode == 0
     assert "complete; nothing left to run" in complete.stdout
+
+
+def test_more_samples_run_only_what_is_new(command, tmp_path):
+    assert run(command, "--space", "baselines", "--name", "mine", "--samples", "2").returncode == 0
+    folder = tmp_path / "runs" / "mine"
+    before = numbers(folder)
+    assert len(before) == 2
+    grown = run(command[:3], "--resume", str(folder), "--samples", "3", "--keep", "1")
+    assert grown.returncode == 0, grown.stderr
+    assert "1 more trial(s)" in grown.stdout
+    after = numbers(folder)
+    assert len(after) == 3
+    assert {digest: after[digest] for digest in before} == before
+    starts = [e["trial"] for e in read_events(folder) if e["event"] == "start"]
+    assert len(starts) == len(set(starts)) == 3
+    assert len(list(folder.glob("*/student-*.safetensors"))) == 1
+    assert len(ResultGrid(ExperimentAnalysis(str(folder)))) == 3
+    again = run(command[:3], "--resume", str(folder), "--samples", "3")
+    assert "0 more trial(s)" in again.stdout
+    assert "complete; nothing left to run" in again.stdout
+
+
+def test_two_processes_cannot_write_one_run(command, tmp_path):
+    folder = tmp_path / "runs" / "mine"
+    options = ["--space", "baselines", "--name", "mine", "--set", "epochs=40"]
+    process = subprocess.Popen(
+        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    wait_for_evaluations(folder, 1, process)
+    second = run(command[:3], "--resume", str(folder))
+    assert second.returncode == 2
+    assert f"process {process.pid} on " in second.stderr
+    assert len(second.stderr.strip().splitlines()) == 1
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert output.strip().splitlines()[-1] == f"python -m search.run --resume {folder}"
 
 
 def test_nan_fails_the_trial_and_not_the_sweep(command, tmp_path):
@@ -190,7 +180,9 @@ def test_a_relative_cache_and_a_cache_that_was_cleared(command, tmp_path):
     before = read_run(folder)
     shutil.rmtree(tmp_path / "cache" / "tokens")
     resumed = run(command[:3], "--resume", str(folder))
-    assert resumed.returncode == 2
-    assert "which its trials read, is missing or damaged" in resumed.stderr
-    assert len(resumed.stderr.strip().splitlines()) == 1
-    assert read_run(folder).trials == before.trials
+    assert resumed.returncode == 0, resumed.stderr
+    assert "is missing or damaged: made again" in resumed.stdout
+    trials = read_run(folder).trials
+    assert {trial.outcome for trial in trials.values()} == {"finished"}
+    for digest, trial in before.trials.items():
+        assert trials[digest].evaluations[: len(trial.evaluations)] == trial.evaluations

@@ -1,0 +1,58 @@
+"""`python -m search.run` with trials that fail where told, on a GPU that only Ray believes in.
+
+Started as a script by `test_failures.py`, with the command line of `search.run`. FAULTS in the
+environment is JSON: initialisation -> kind of fault, which strikes at step FAULT_STEP.
+"""
+
+import json
+import os
+import sys
+import time
+
+import torch
+from ray import tune
+
+from trainable import ray_adapter
+from trainable.ray_adapter import train_student
+from trainable.trial import Trial
+
+FAULT_STEP = 40
+
+
+def strike(kind, trial, run_folder):
+    """Fails the step as real trials do."""
+    alone = tune.get_context().get_trial_resources().required_resources.get("GPU") == 1.0
+    first = run_folder / f".struck-{trial.config.digest}"
+    if (kind == "memory" and not alone) or kind == "memory, even alone":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    if kind == "crash always" or (kind == "crash once" and not first.exists()):
+        first.touch()
+        raise ValueError("a bug in this trial")
+    if kind == "disk" and not first.exists():
+        first.touch()
+        raise OSError(28, "No space left on device")
+
+
+def train_with_faults(config, run_folder, **arguments):
+    """`train_student`, failing."""
+    advance, kind = Trial.advance, json.loads(os.environ["FAULTS"]).get(config["initialisation"])
+
+    def faulty_advance(trial):
+        if trial.step == FAULT_STEP:
+            time.sleep(0.5)  # the neighbours are under way, too
+            strike(kind, trial, run_folder)
+        return advance(trial)
+
+    Trial.advance = faulty_advance
+    try:
+        train_student(config, run_folder=run_folder, **arguments)
+    finally:
+        Trial.advance = advance
+
+
+if __name__ == "__main__":
+    ray_adapter.train_student = train_with_faults
+    torch.cuda.device_count = lambda: 1
+    from search.run import main
+
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""A run that is cut short, stripped or moved says so in a line, and loses no trial that ended.
+
+`python -m pytest tests/test_damage.py --every-file -s` also trains on after the loss of each file.
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import search.run
+import search.session
+from search.record import ENDED, read_run
+from tests.sweeps import numbers, run, wait_for_evaluations
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ["--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12"]
+LENGTHS = (0.0, 0.01, 0.5, 0.99)  # shares of a file that are left
+
+
+@pytest.fixture(scope="module")
+def cut(make_command, tmp_path_factory):
+    """An interrupted run: one trial finished, one under way, three to come."""
+    folder = tmp_path_factory.mktemp("damage")
+    process = subprocess.Popen(
+        [*make_command(folder), *OPTIONS, "--name", "cut"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for_evaluations(folder / "runs" / "cut", 11, process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    found = read_run(folder / "runs" / "cut")
+    outcomes = [trial.outcome for trial in found.trials.values()]
+    assert outcomes == ["finished", "running", "pending", "pending", "pending"]
+    return found.folder
+
+
+@pytest.fixture(scope="module")
+def whole(cut):
+    """What the run comes to when it is resumed undamaged."""
+    folder = shutil.copytree(cut, cut.with_name("whole"))
+    done = resume(folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return numbers(folder)
+
+
+def resume(folder):
+    return run([sys.executable, "-m", "search.run"], "--resume", str(folder))
+
+
+def files_of(folder):
+    return sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+
+
+def truncate(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def ended(folder):
+    """The trials that ended, with all that was evaluated of them."""
+    return {digest: found for digest, found in numbers(folder).items() if found[0] in ENDED}
+
+
+def test_every_file_at_every_length(cut, tmp_path, monkeypatch, capsys):
+    """All that resuming does but training: nothing raises, nothing that ended is lost."""
+    monkeypatch.setattr(search.session, "_tune", lambda *_: None)
+    before, files = ended(cut), files_of(cut)
+    assert len(files) > 15
+    for file in files:
+        for share in LENGTHS:
+            folder = shutil.copytree(cut, tmp_path / "copy")
+            truncate(folder / file, share)
+            code = search.run.main(["--resume", str(folder)])
+            printed = capsys.readouterr()
+            assert code == 130, (file, share, printed)
+            assert printed.err == "", (file, share)
+            assert f"--resume {folder}" in printed.out.splitlines()[-1]
+            assert ended(folder) == before, (file, share)
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("file", ["sweep.json", "record.jsonl"])
+def test_said_and_put_back(cut, tmp_path, monkeypatch, capsys, file):
+    monkeypatch.setattr(search.session, "_tune", lambda *_: None)
+    folder = shutil.copytree(cut, tmp_path / "copy")
+    truncate(folder / file, 0.3)
+    search.run.main(["--resume", str(folder)])
+    assert f"{file} was damaged" in capsys.readouterr().out
+    search.run.main(["--resume", str(folder)])
+    assert "damaged" not in capsys.readouterr().out
+    assert ended(folder) == ended(cut)
+
+
+def test_plan_that_is_nowhere_whole_is_one_line(cut, tmp_path, capsys):
+    folder = shutil.copytree(cut, tmp_path / "copy")
+    for name in ("sweep.json", "record.jsonl"):
+        truncate(folder / name, 0.0)
+    assert search.run.main(["--resume", str(folder)]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_moved_and_damaged_all_over_it_ends_as_the_undamaged_one(cut, whole, tmp_path):
+    """Record, Ray's files and the checkpoint of the trial under way, all at once."""
+    folder = tmp_path / "elsewhere" / "another name"
+    shutil.copytree(cut, folder)
+    before = cut.with_name("moved away")
+    cut.rename(before)
+    try:
+        for pattern in ("record.jsonl", "tuner.pkl", "experiment_state*", "*/state.*", "*/result*"):
+            found = list(folder.glob(pattern))
+            assert found, pattern
+            for path in found:
+                truncate(path, 0.4)
+        done = resume(folder)
+        assert not cut.exists()
+    finally:
+        before.rename(cut)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    assert "Traceback" not in printed
+    assert "Checkpoint cut short or not a checkpoint, starts again: " in printed
+    assert numbers(folder) == whole
+
+
+def test_without_its_checkpoint_a_trial_starts_again_alone(cut, whole, tmp_path):
+    folder = shutil.copytree(cut, tmp_path / "copy")
+    [state] = folder.glob("*/state.safetensors")
+    state.unlink()
+    done = resume(folder)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"Checkpoint missing, starts again: \w+, cross-entropy only", done.stdout)
+    assert numbers(folder) == whole
+    repeated = {t.config.folder_name: t.repeated for t in read_run(folder).trials.values()}
+    assert repeated.pop(state.parent.name) > 0
+    assert set(repeated.values()) == {0}
+
+
+def test_every_file_for_real(cut, whole, tmp_path, request):
+    if not request.config.getoption("--every-file"):
+        pytest.skip("takes minutes; asked for with --every-file")
+    for file in files_of(cut):
+        for share in (0.0, 0.6):
+            folder = shutil.copytree(cut, tmp_path / "copy")
+            truncate(folder / file, share)
+            done = resume(folder)
+            print(file, share, done.stdout.splitlines()[:2])
+            assert done.returncode == 0, (file, share, done.stdout + done.stderr)
+            assert "Traceback" not in done.stdout + done.stderr
+            assert numbers(folder) == whole, (file, share)
+            shutil.rmtree(folder)
