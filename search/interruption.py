@@ -78,7 +78,7 @@ class Interruption:
         self.pause()
         with suppress(*READER_GONE):
             self._console.print(
-                "\nInterrupted: the running trials finish their step and save. "
+                "\nInterrupted: trials under way finish their step and save. "
                 "Once more leaves at once.",
             )
 

@@ -18,45 +18,67 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     """The configurations of a space, each once on each seed, shuffled by the request's seed.
 
     ASHA never stops the first to arrive at a rung, so the order must not favour any of them. More
-    samples or seeds leave the trials of fewer as they are, and in their places.
+    samples, seeds or added values leave those of fewer among them. Samples are drawn from the
+    space's own configurations; an added value then joins those drawn that have another for it.
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """
     preset, overrides = request.sized_preset, request.overrides
     points = SPACES[request.space](preset.coarse_grid)
     _check_overrides(request, points)
-    points = _grown(request, points)
-    configs = [complete_config(preset, point, overrides, request.seed) for point in points]
-    for key, value in overrides.items():
-        if all(key in config.idle_settings for config in configs):
-            raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")
-    once = list({config.digest: config for config in configs}.values())
-    random.Random(request.seed).shuffle(once)
-    drawn = once[: request.samples]
-    return drawn + [
+    drawn = list(_each_once(request, points).values())
+    random.Random(request.seed).shuffle(drawn)
+    drawn = drawn[: request.samples]
+    if request.additions:
+        drawn = _grown(request, drawn)
+        random.Random(request.seed).shuffle(drawn)
+    configs = [complete_config(preset, point, overrides, request.seed) for point in drawn]
+    return configs + [
         replace(config, seed=config.seed + more)
         for more in range(1, request.seeds)
-        for config in drawn
+        for config in configs
     ]
 
 
+def _each_once(request: Request, points: list[Point]) -> dict[str, Point]:
+    """Of points that train the same student, the first; keyed by what they do."""
+    found: dict[str, Point] = {}
+    for point in points:
+        config = complete_config(request.sized_preset, point, request.overrides, request.seed)
+        idle = {key: TrialConfig.default(key) for key in config.idle_settings}
+        found.setdefault(replace(config, **idle).digest, point)
+    return found
+
+
 def _check_overrides(request: Request, points: list[Point]) -> None:
+    varied = {key for point in points for key in point}
     for key, value in request.overrides.items():
-        if any(key in point for point in points):
+        if key in varied:
             raise UserError(
                 f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
                 f"a space leaves constant (--add {key}={value} tries one more value)"
             )
+    trials = [
+        complete_config(request.sized_preset, point, request.overrides, request.seed)
+        for point in points
+    ]
+    for key, value in request.overrides.items():
+        if all(key in trial.idle_settings for trial in trials):
+            raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")
 
 
 def _grown(request: Request, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
+    given = {key for point in points for key in point}
     for key, value in request.additions:
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
         if not varied:
-            constant = not any(key in point for point in points)
-            instead = f"--set {key}={value} fixes it in all trials" if constant else "leave it out"
+            instead = "leave it out" if key in given else f"--set {key}={value} fixes it in all"
             raise UserError(
                 f"--add {key}={value}: the space {request.space} does not vary it; {instead}"
             )
-        points = points + [{**point, key: value} for point in varied]
+        try:
+            more = [*points, *({**point, key: value} for point in varied)]
+            points = list(_each_once(request, more).values())
+        except UserError as error:
+            raise UserError(f"--add {key}={value}: {error}") from None
     return points

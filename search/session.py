@@ -40,9 +40,8 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     sweep, cores, gpus = run.sweep, available_cores(), torch.cuda.device_count()
     start_ray(cores, gpus)
     interruption.hold()
-    for share in (sweep["trials_per_gpu"], 1):
-        alone = share == 1
-        trials = [trial for trial in open_trials(run) if alone or not trial.alone]
+    for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
+        trials = [trial for trial in open_trials(run) if trial.alone == alone]
         if not trials or interruption.requested:
             continue
         places = concurrency(cores, gpus, share, sweep["max_concurrent"])
@@ -54,7 +53,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             places,
             resources=resources_per_trial(gpus, share),
             scheduler=make_scheduler(run),
-            recorder=Recorder(run, display, interruption, sharing=gpus > 0 and not alone),
+            recorder=Recorder(run, display, interruption, sharing=gpus > 0 and share > 1),
         ).fit()
 
 
@@ -67,8 +66,8 @@ def _announce(run: Run, places: int, console: Console) -> None:
     keep = run.sweep["keep"]
     most = in_words(most_checkpoint_bytes(run, places))
     console.print(
-        f"Run {run.folder}: {places} trial(s) at a time; checkpoints take at most {most}, "
-        f"the best {keep} student(s) are kept.",
+        f"Run {run.folder}: {places} trial(s) at a time; their checkpoints and the best {keep} "
+        f"student(s), which are kept, take at most {most}.",
         soft_wrap=True,
     )
 

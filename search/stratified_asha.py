@@ -86,7 +86,7 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         """Shows every recorded evaluation to its stratum again."""
         run = read_run(self._settings.run_folder)
         for event in read_events(self._settings.run_folder):
-            if event["event"] == "evaluation":
+            if event["event"] == "evaluation" and event["trial"] in run.trials:
                 config, values = run.trials[event["trial"]].config, event["evaluation"]
                 self._stratum(config).on_trial_add(None, _known(config))
                 self._decide(config, {**values, TIME: values["evaluations"]})

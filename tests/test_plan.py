@@ -278,12 +278,32 @@ def test_trials_without_the_teacher_are_given_no_layers(space, layer_set):
     assert {c.aligned_layers for c in after} == {c.aligned_layers for c in before} | {written}
 
 
-def test_additions_and_samples_and_seeds_go_together():
-    asked = {"additions": (("sharpness", 5.0),), "seed": 1}
-    whole = plan("schedules", **asked)
-    assert len(whole) == 2 * (1 + 4 * 3)
-    drawn = plan("schedules", samples=10, seeds=2, **asked)
-    assert drawn == whole[:10] + [replace(config, seed=2) for config in whole[:10]]
+def test_additions_join_the_samples_drawn_and_all_take_each_seed():
+    """So that a run of samples that is grown gets no others."""
+    asked = {"samples": 10, "seed": 1}
+    base = plan("schedules", **asked)
+    sharper = {replace(config, sharpness=5.0) for config in base if config.sharpness}
+    grown = plan("schedules", additions=(("sharpness", 5.0),), seeds=2, **asked)
+    first, second = grown[: len(grown) // 2], grown[len(grown) // 2 :]
+    assert set(first) == {*base, *sharper}
+    assert len(first) == len(base) + len(sharper)
+    assert second == [replace(config, seed=2) for config in first]
+    assert first[: len(base)] != base  # none is always the first to arrive
+
+
+def test_an_added_value_that_silences_others_is_tried_once():
+    """Without the teacher the temperatures of `logits` are all the same."""
+    grown = plan("logits", "sst2", additions=(("alpha", 1.0),))
+    only_labels = [config for config in grown if not config.uses_teacher_outputs]
+    assert sorted(config.initialisation for config in only_labels) == ["random", "teacher_spread"]
+
+
+@pytest.mark.parametrize(
+    ("space", "key", "value"),
+    [("study", "alpha_schedule", "cosine_growth"), ("layers", "alpha", 1.0)],
+)
+def test_an_added_value_that_no_trial_can_take_names_its_flag(space, key, value):
+    assert refusal(space, additions=((key, value),)).startswith(f"--add {key}={value}: ")
 
 
 @pytest.mark.parametrize(

@@ -238,9 +238,10 @@ def test_additions_add_up_over_sessions(make_run, prepare_again):
 
 def test_another_space_does_not_take_the_last_ones_additions_and_samples(make_run, prepare_again):
     run = make_run(replace(SCHEDULES, samples=3, additions=(("sharpness", 5.0),)))
+    before = len(run.trials)
     prepare_again()
     found, _ = resume(run, "--space", "baselines")
-    assert len(found.trials) == 3 + 5
+    assert len(found.trials) == before + 5
     assert Request.from_dict(found.sweep["requests"][-1]) == replace(SCHEDULES, space="baselines")
 
 

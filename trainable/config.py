@@ -141,6 +141,11 @@ class TrialConfig:
         """Plain JSON values, one for every field."""
         return asdict(self)
 
+    @classmethod
+    def default(cls, key: str) -> Any:
+        """What a setting is where nobody gives it."""
+        return next(setting.default for setting in fields(cls) if setting.name == key)
+
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that are the same exactly for equal configurations."""
