@@ -122,7 +122,8 @@ def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, obje
 
 def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
     """Says which trials start again, and which students can't be used; their results stand."""
-    from trainable.checkpoint import STATE, CheckpointError, check_identity, read_header
+    from trainable.checkpoint import STATE, check_identity
+    from trainable.training_state import CheckpointError, read_header
 
     task = Task.from_dict(run.sweep["task"])
     for trial in run.trials.values():

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return FAILURES
     except KeyboardInterrupt:
-        print("interrupted before the first trial; nothing is lost", file=sys.stderr)
+        print("interrupted before the first trial; the same command goes on", file=sys.stderr)
         return INTERRUPTED
 
 

@@ -15,15 +15,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from trainable import checkpoint, files
+from trainable import files, training_state
 from trainable import trial as trial_module
 from trainable.checkpoint import (
     FORMAT,
-    HEADER,
     STATE,
-    CheckpointError,
     load_checkpoint,
-    read_header,
     save_checkpoint,
     student_bytes,
     student_file,
@@ -35,6 +32,7 @@ from trainable.config import TrialConfig
 from trainable.engine import evaluate
 from trainable.files import remove_leftovers
 from trainable.metrics import pack_bits
+from trainable.training_state import HEADER, CheckpointError, read_header
 from trainable.trial import Trial
 
 SHORT = {"batch_size": 16, "evaluations": 3}  # 6 steps, evaluated after 2, 4 and 6
@@ -350,7 +348,7 @@ def ending(monkeypatch, moment, *, killed):
             file.truncate(path.stat().st_size // 2)
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint, "save_file", watched(save_file, half_saved))
+        patched.setattr(training_state, "save_file", watched(save_file, half_saved))
         patched.setattr(files.os, "fsync", watched(files.os.fsync))
         patched.setattr(Path, "replace", watched(Path.replace))
         patched.setattr(Path, "unlink", watched(Path.unlink))

@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 from trainable import pause, ray_adapter, saving
-from trainable.checkpoint import STATE, read_header, student_files, write_checkpoint
+from trainable.checkpoint import STATE, student_files, write_checkpoint
 from trainable.config import TrialConfig
 from trainable.errors import TrainingDivergedError
 from trainable.locks import LOCK, LockedError, locked
 from trainable.pause import PAUSE
 from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE, train_student
 from trainable.saving import Saver
+from trainable.training_state import read_header
 from trainable.trial import EVALUATION_KEYS, Trial
 
 OURS = TrialConfig(
@@ -374,7 +375,7 @@ def test_a_state_that_cannot_be_read_now_is_not_trained_over(train, results, fin
     def fail(*_, **__):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("trainable.checkpoint.safe_open", fail)
+    monkeypatch.setattr("trainable.training_state.safe_open", fail)
     with pytest.raises(OSError, match="Too many"):
         train(recorded=3)
     assert [result[TROUBLE] for result in results] == [DISK]

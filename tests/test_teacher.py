@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from tests.conftest import tiny_classifier
+from trainable import fine_tuning
 from trainable.config import TeacherSettings
+from trainable.engine import TrainingStep
 from trainable.environment import Environment
 from trainable.errors import UserError
 from trainable.inputs import Inputs
@@ -47,6 +49,40 @@ def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, tmp_pat
     other = replace(inputs, teacher_settings=replace(settings, seed=1, epochs=1))
     second = prepare_task(Preparation.load(other), {"cls"}, environment)
     assert second.teacher.digest != first.teacher.digest
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
+    *, bare_encoder, dataset, tmp_path, monkeypatch, damaged
+):
+    settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
+    inputs = Inputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    whole = prepare_task(Preparation.load(inputs), set(), lines_and_environment(tmp_path / "a")[1])
+
+    lines, environment = lines_and_environment(tmp_path / "b")
+    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    take_step, taken = TrainingStep.__call__, []
+
+    def interrupted_step(step, batch, rate):
+        taken.append(rate)
+        if len(taken) == 17:  # in the second epoch
+            raise KeyboardInterrupt
+        return take_step(step, batch, rate)
+
+    preparation = Preparation.load(inputs)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(TrainingStep, "__call__", interrupted_step)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_task(preparation, set(), environment)
+    [state] = (tmp_path / "b" / "cache" / "teachers").glob("*.state")
+    if damaged:
+        state.write_bytes(state.read_bytes()[:-1])
+    torch.manual_seed(99)
+    resumed = prepare_task(Preparation.load(inputs), set(), environment)
+    assert resumed.teacher.digest == whole.teacher.digest
+    assert resumed.teacher.correct == whole.teacher.correct
+    assert ("  going on from step 16, where it was interrupted" in lines) is not damaged
+    assert not state.exists()
 
 
 def test_kept_teacher_is_whole_and_scores_as_recorded(bare_encoder, dataset, tmp_path):

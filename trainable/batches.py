@@ -1,5 +1,7 @@
 """Batches of sentences of similar length, shuffled anew each epoch."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 POOL_BATCHES = 50  # sentences of this many batches are sorted by length together
@@ -22,6 +24,16 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
         rows = rows[np.argsort(lengths[rows], kind="stable")]
         batches += [rows[cut : cut + batch_size] for cut in range(0, len(rows), batch_size)]
     return [batches[index] for index in generator.permutation(len(batches))]
+
+
+def remaining_batches(
+    lengths: np.ndarray, batch_size: int, seed: int, step: int, total_steps: int
+) -> Iterator[np.ndarray]:
+    """The batches from `step` (counted from 0) on, over as many epochs as `total_steps` take."""
+    per_epoch = steps_per_epoch(len(lengths), batch_size)
+    for epoch in range(step // per_epoch, -(-total_steps // per_epoch)):
+        batches = epoch_batches(lengths, batch_size, seed, epoch)
+        yield from batches[max(step - epoch * per_epoch, 0) :]
 
 
 def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:

@@ -1,10 +1,5 @@
-"""A trial on disk: one safetensors file to go on from, one with the best student so far.
+"""A trial on disk: one file to go on from, and one with the best student so far."""
 
-What is not a tensor stands as JSON in a file's header, so each file is whole by itself, and
-nothing needs unpickling.
-"""
-
-import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,29 +7,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoConfig
 
 from trainable.config import TrialConfig
-from trainable.errors import first_line
-from trainable.files import whole_file
 from trainable.student import new_model, student_config
 from trainable.task import Task
+from trainable.training_state import (
+    CheckpointError,
+    read_header,
+    read_tensors,
+    restore_training,
+    training_tensors,
+    write_state,
+)
 from trainable.trial import Evaluation, Trial
 from trainable.vocabulary import load_vocabulary
 
 FORMAT = 2
 STATE = "state.safetensors"
-HEADER = "trial"  # the key of our JSON among a file's metadata
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 HEADER_BYTES = 1_000_000  # more than history and random states take
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
-
-
-class CheckpointError(Exception):
-    """A checkpoint that a trial can't go on from; the message says why, in a few words."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +71,8 @@ def write_checkpoint(snapshot: Snapshot, folder: Path) -> None:
         }
         keys = ("format", "config", "data_digest", "teacher_digest")
         header = {key: snapshot.header[key] for key in keys}
-        _write(best, {**header, "evaluation": _best(history).to_dict()}, weights)
-    _write(folder / STATE, snapshot.header, snapshot.tensors)
+        write_state(best, {**header, "evaluation": _best(history).to_dict()}, weights)
+    write_state(folder / STATE, snapshot.header, snapshot.tensors)
     for student in student_files(folder):
         if student != best:
             student.unlink()
@@ -119,22 +112,6 @@ def student_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("student-*.safetensors"))
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its tensors.
-
-    CheckpointError for none and for one cut short; OSError where the file can't be read, which says
-    nothing of what is in it.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[HEADER])
-        return dict(header)
-    except FileNotFoundError:
-        raise CheckpointError("missing") from None
-    except (SafetensorError, KeyError, ValueError, TypeError):
-        raise CheckpointError("cut short or not a checkpoint") from None
-
-
 def check_identity(header: dict[str, Any], config: TrialConfig, task: Task) -> None:
     """CheckpointError where a checkpoint is of another format, configuration, data or teacher."""
     for key, value in _identity(config, task).items():
@@ -150,12 +127,13 @@ def load_checkpoint(folder: Path, config: TrialConfig, task: Task, device: torch
     header = read_header(folder / STATE)
     check_identity(header, config, task)
     trial = Trial.start(config, task, device)
-    with safe_open(folder / STATE, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    try:
-        _restore_tensors(trial, tensors)
-    except (KeyError, RuntimeError):  # a tensor is not there, or has another shape
-        raise CheckpointError("of another model") from None
+    tensors = read_tensors(folder / STATE)
+    restore_training(_parameters(trial), trial.optimiser, device, tensors)
+    trial.means.sums = {
+        name.removeprefix(MEANS): value.to(device)
+        for name, value in tensors.items()
+        if name.startswith(MEANS)
+    }
     trial.step = header["step"]
     trial.means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]
@@ -182,14 +160,6 @@ def _best(history: list[Evaluation]) -> Evaluation:
     return max(history, key=lambda evaluation: evaluation.accuracy)
 
 
-def _write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    with whole_file(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
-        except SafetensorError as error:  # which is no OSError, whatever went wrong
-            raise OSError(f"{path}: {first_line(error)}") from error
-
-
 def _copied(tensor: Tensor, name: str, buffers: dict[str, Tensor]) -> Tensor:
     if name not in buffers:
         pinned = tensor.device.type == "cuda"
@@ -212,32 +182,5 @@ def _parameters(trial: Trial) -> dict[str, Tensor]:
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    tensors = {"random.cpu": torch.get_rng_state()}
-    if trial.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(trial.device)
-    tensors |= {MEANS + name: value for name, value in trial.means.sums.items()}
-    for name, parameter in _parameters(trial).items():
-        tensors[name] = parameter.detach()
-        for key, value in trial.optimiser.state[parameter].items():
-            tensors[f"optimiser.{key}.{name}"] = value
-    return tensors
-
-
-def _restore_tensors(trial: Trial, tensors: dict[str, Tensor]) -> None:
-    for name, parameter in _parameters(trial).items():
-        if tensors[name].shape != parameter.shape:
-            raise KeyError(name)
-        with torch.no_grad():
-            parameter.copy_(tensors[name])
-        if f"optimiser.step.{name}" in tensors:  # a parameter that had no gradient has no state
-            trial.optimiser.state[parameter] = {
-                key: tensors[f"optimiser.{key}.{name}"].to(parameter.device) for key in ADAM_STATE
-            }
-    trial.means.sums = {
-        name.removeprefix(MEANS): value.to(trial.device)
-        for name, value in tensors.items()
-        if name.startswith(MEANS)
-    }
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"], trial.device)
+    means = {MEANS + name: value for name, value in trial.means.sums.items()}
+    return means | training_tensors(_parameters(trial), trial.optimiser, trial.device)

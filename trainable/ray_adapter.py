@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from trainable.checkpoint import CheckpointError, load_checkpoint
+from trainable.checkpoint import load_checkpoint
 from trainable.config import TrialConfig
 from trainable.errors import TrainingDivergedError, first_line
 from trainable.files import remove_leftovers
@@ -16,6 +16,7 @@ from trainable.pause import PauseRequest
 from trainable.quiet import quiet_libraries
 from trainable.saving import Saver
 from trainable.task import Task
+from trainable.training_state import CheckpointError
 from trainable.trial import Evaluation, Trial
 
 TROUBLE, REASON = "trouble", "reason"  # keys of a result that says why the trial is about to fail

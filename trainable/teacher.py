@@ -9,19 +9,16 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
-from trainable.batches import epoch_batches, steps_per_epoch
 from trainable.config import TeacherSettings
 from trainable.digest import digest_tensors, digest_values
-from trainable.engine import TrainingStep, accuracy, evaluate, label_losses, make_optimiser
+from trainable.engine import accuracy, evaluate
 from trainable.environment import Environment
-from trainable.errors import TrainingDivergedError, UserError, first_line
+from trainable.errors import UserError, first_line
+from trainable.fine_tuning import TeacherState, fine_tune
 from trainable.folders import seal, sealed_values, whole_folder
-from trainable.learning_rate import learning_rate_at
 from trainable.metrics import pack_bits
-from trainable.tokens import TokenisedSplit, padded_batch
+from trainable.tokens import TokenisedSplit
 from trainable.vocabulary import dense_split, restore_embedding, trim_embedding
-
-PROGRESS_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -117,12 +114,12 @@ def prepare_teacher(
     kept = sealed_values(folder)
     if kept is not None:
         return Teacher(folder=str(folder), **kept)
-    start = time.perf_counter()
+    start, state = time.perf_counter(), TeacherState(folder.with_name(f"{key[:16]}.state"), key)
     model.to(environment.device)
     full_embedding = trim_embedding(model, data.in_use)
     if not fitted:
         train = dense_split(data.train, data.in_use)
-        _fine_tune(model, train, data.pad_id, settings, environment)
+        fine_tune(model, train, data.pad_id, settings, environment=environment, state=state)
     evaluation = dense_split(data.evaluation, data.in_use)
     correct = evaluate(model, evaluation, data.pad_id, environment.device, environment.precision)
     _warn_of_guessing(correct, data.evaluation.labels, environment)
@@ -138,6 +135,7 @@ def prepare_teacher(
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         seal(temporary, values)
+    state.path.unlink(missing_ok=True)
     return Teacher(folder=str(folder), **values)
 
 
@@ -155,32 +153,3 @@ def load_teacher(folder: Path) -> PreTrainedModel:
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
     return model.eval()
-
-
-def _fine_tune(
-    model: PreTrainedModel,
-    train: TokenisedSplit,
-    pad_id: int,
-    settings: TeacherSettings,
-    environment: Environment,
-) -> None:
-    """Trains with cross-entropy in place; tells of progress every ten seconds."""
-    torch.manual_seed(settings.seed)
-    model.train()
-    optimiser = make_optimiser([model], settings.weight_decay)
-    step = TrainingStep(
-        model, optimiser, label_losses(environment.precision), settings.gradient_clip
-    )
-    total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
-    done, told = 0, time.perf_counter()
-    environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
-    for epoch in range(settings.epochs):
-        for rows in epoch_batches(train.lengths, settings.batch_size, settings.seed, epoch):
-            rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
-            losses = step(padded_batch(train, rows, pad_id, environment.device), rate)
-            done += 1
-            if time.perf_counter() - told > PROGRESS_SECONDS or done == total:
-                told, loss = time.perf_counter(), float(losses["loss"])
-                if not np.isfinite(loss):
-                    raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
-                environment.say(f"  teacher step {done} of {total}, loss {loss:.3f}")

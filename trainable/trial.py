@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from trainable.alpha import alpha_at
-from trainable.batches import epoch_batches, evaluation_steps, steps_per_epoch
+from trainable.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.distillation import Distillation
 from trainable.engine import LossMeans, TrainingStep, accuracy, evaluate, make_optimiser
@@ -148,15 +148,14 @@ class Trial:
 
     def _next_rows(self) -> np.ndarray:
         if self._batches is None:
-            self._batches = self._remaining_batches()
+            self._batches = remaining_batches(
+                self.splits["train"].lengths,
+                self.config.batch_size,
+                self.config.seed,
+                self.step,
+                self.total_steps,
+            )
         return next(self._batches)
-
-    def _remaining_batches(self) -> Iterator[np.ndarray]:
-        lengths = self.splits["train"].lengths
-        per_epoch = steps_per_epoch(len(lengths), self.config.batch_size)
-        for epoch in range(self.step // per_epoch, self.config.epochs):
-            batches = epoch_batches(lengths, self.config.batch_size, self.config.seed, epoch)
-            yield from batches[self.step - epoch * per_epoch :]
 
     def _controls(self) -> tuple[float, float]:
         """Alpha and the learning rate at the step about to be taken."""

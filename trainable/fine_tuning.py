@@ -1,0 +1,102 @@
+"""A teacher fine-tuned on the labels, which goes on where it was interrupted."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from trainable.batches import remaining_batches, steps_per_epoch
+from trainable.config import TeacherSettings
+from trainable.engine import TrainingStep, label_losses, make_optimiser
+from trainable.environment import Environment
+from trainable.errors import TrainingDivergedError
+from trainable.learning_rate import learning_rate_at
+from trainable.tokens import TokenisedSplit, padded_batch
+from trainable.training_state import (
+    CheckpointError,
+    read_header,
+    read_tensors,
+    restore_training,
+    training_tensors,
+    write_state,
+)
+
+PROGRESS_SECONDS = 10.0
+SAVE_SECONDS = 60.0  # between two states, each a gigabyte for a teacher of full size
+
+
+@dataclass(frozen=True)
+class TeacherState:
+    """A teacher in training on disk; `key` names all that its fine-tuning depends on."""
+
+    path: Path
+    key: str
+
+    def load(
+        self, model: PreTrainedModel, optimiser: torch.optim.Optimizer, device: torch.device
+    ) -> int:
+        """Puts model and optimiser back; the steps that were taken, 0 where none were saved."""
+        try:
+            header = read_header(self.path)
+            if header.get("key") != self.key:
+                return 0
+            tensors = read_tensors(self.path)
+            restore_training(dict(model.named_parameters()), optimiser, device, tensors)
+        except CheckpointError:
+            return 0
+        return int(header["step"])
+
+    def save(
+        self,
+        model: PreTrainedModel,
+        optimiser: torch.optim.Optimizer,
+        device: torch.device,
+        step: int,
+    ) -> None:
+        """Writes the model after so many steps; OSError where the disk does not take it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = training_tensors(dict(model.named_parameters()), optimiser, device)
+        write_state(self.path, {"key": self.key, "step": step}, tensors)
+
+
+def fine_tune(
+    model: PreTrainedModel,
+    train: TokenisedSplit,
+    pad_id: int,
+    settings: TeacherSettings,
+    *,
+    environment: Environment,
+    state: TeacherState,
+) -> None:
+    """Trains with cross-entropy in place, from `state` on; tells of progress every ten seconds.
+
+    Raises TrainingDivergedError where the loss is NaN or infinite.
+    """
+    torch.manual_seed(settings.seed)
+    model.train()
+    optimiser = make_optimiser([model], settings.weight_decay)
+    step = TrainingStep(
+        model, optimiser, label_losses(environment.precision), settings.gradient_clip
+    )
+    total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
+    environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
+    done = state.load(model, optimiser, environment.device)
+    if done:
+        environment.say(f"  going on from step {done}, where it was interrupted")
+    told = saved = time.perf_counter()
+    for rows in remaining_batches(train.lengths, settings.batch_size, settings.seed, done, total):
+        rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
+        losses = step(padded_batch(train, rows, pad_id, environment.device), rate)
+        done += 1
+        now = time.perf_counter()
+        if now - told > PROGRESS_SECONDS or done == total:
+            told, loss = now, float(losses["loss"])
+            if not np.isfinite(loss):
+                raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
+            environment.say(f"  teacher step {done} of {total}, loss {loss:.3f}")
+        if now - saved > SAVE_SECONDS:
+            state.save(model, optimiser, environment.device, done)
+            saved = time.perf_counter()

@@ -1,0 +1,105 @@
+"""Weights, optimiser and random generators of something in training, as one safetensors file.
+
+What is not a tensor stands as JSON in the file's header, so a file is whole by itself, and nothing
+needs unpickling.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainable.errors import first_line
+from trainable.files import whole_file
+
+HEADER = "trial"  # the key of our JSON among a file's metadata
+ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
+
+
+class CheckpointError(Exception):
+    """A checkpoint that nothing can go on from; the message says why, in a few words."""
+
+
+def training_tensors(
+    parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device
+) -> dict[str, Tensor]:
+    """Parameters by name, the optimiser's state of each, and torch's random states; no copies."""
+    tensors = {"random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    for name, parameter in parameters.items():
+        tensors[name] = parameter.detach()
+        for key, value in optimiser.state[parameter].items():
+            tensors[f"optimiser.{key}.{name}"] = value
+    return tensors
+
+
+def restore_training(
+    parameters: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
+    tensors: dict[str, Tensor],
+) -> None:
+    """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
+    if not _fits(parameters, tensors):
+        raise CheckpointError("of another model")
+    for name, parameter in parameters.items():
+        with torch.no_grad():
+            parameter.copy_(tensors[name])
+        if _has_state(name, tensors):
+            optimiser.state[parameter] = {
+                key: tensors[f"optimiser.{key}.{name}"].to(parameter.device) for key in ADAM_STATE
+            }
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+
+def _has_state(name: str, tensors: dict[str, Tensor]) -> bool:
+    """False for a parameter that has had no gradient yet."""
+    return f"optimiser.step.{name}" in tensors
+
+
+def _fits(parameters: dict[str, Tensor], tensors: dict[str, Tensor]) -> bool:
+    """Whether each parameter and its moments are there, in its shape."""
+    for name, parameter in parameters.items():
+        moments = ADAM_STATE[1:] if _has_state(name, tensors) else ()
+        for key in (name, *(f"optimiser.{moment}.{name}" for moment in moments)):
+            if key not in tensors or tensors[key].shape != parameter.shape:
+                return False
+    return "random.cpu" in tensors
+
+
+def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Writes the file whole or not at all; OSError where the disk does not take it."""
+    with whole_file(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+        except SafetensorError as error:  # which is no OSError, whatever went wrong
+            raise OSError(f"{path}: {first_line(error)}") from error
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """What a file says of itself, without its tensors.
+
+    CheckpointError for none and for one cut short; OSError where the file can't be read, which says
+    nothing of what is in it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+        return dict(header)
+    except FileNotFoundError:
+        raise CheckpointError("missing") from None
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        raise CheckpointError("cut short or not a checkpoint") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file whose header was read."""
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
