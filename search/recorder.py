@@ -1,9 +1,11 @@
 """Ray's events turned into the run's own record, and shown."""
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -15,6 +17,7 @@ from trainable.config import TrialConfig
 from trainable.ray_adapter import DISK, OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
 
+LOOK_SECONDS = 5.0  # between two looks at whether Ray lives
 CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 
@@ -31,6 +34,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         self._run, self._display, self._interruption = run, display, interruption
         self._sharing = sharing
+        self._next_look = time.monotonic() + LOOK_SECONDS
         self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
 
     def __getstate__(self) -> dict[str, Any]:
@@ -42,6 +46,11 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Ray's hook, several times a second: once all trials have saved, the loop can end."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            if not any(node["Alive"] for node in ray.nodes()):  # Tune would wait for ever
+                self._interruption.pause("Ray's own processes have died, killed or out of memory")
         waiting = any(trial.status == Trial.RUNNING for trial in trials)
         if self._interruption.requested and (self._interruption.problem or not waiting):
             self._interruption.leave_loop()

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import time
 import traceback
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 from rich.console import Console
 
+from search import recorder as recorder_module
 from search.interruption import Interruption
 from search.record import (
     FAILED,
@@ -26,7 +28,7 @@ from search.record import (
     read_events,
     read_run,
 )
-from search.recorder import Recorder, failure_reason
+from search.recorder import LOOK_SECONDS, Recorder, failure_reason
 from trainable.checkpoint import STATE
 from trainable.config import TrialConfig
 from trainable.errors import TrainingDivergedError
@@ -479,6 +481,17 @@ def test_loop_is_left_at_once_after_a_problem(recorder, interruption):
     interruption.pause(FULL)
     recorder.on_step_end(1, [make_trial(status=Trial.RUNNING)])
     assert interruption.left == 1
+
+
+@pytest.mark.parametrize(("alive", "left"), [([True, False], 0), ([False], 1), ([], 1)])
+def test_loop_is_left_where_ray_has_died(recorder, interruption, monkeypatch, alive, left):
+    """Tune itself would wait for ever for a new actor."""
+    monkeypatch.setattr(recorder_module.ray, "nodes", lambda: [{"Alive": one} for one in alive])
+    now = time.monotonic()
+    monkeypatch.setattr(recorder_module.time, "monotonic", lambda: now + LOOK_SECONDS + 1)
+    recorder.on_step_end(1, [make_trial(status=Trial.PENDING)])
+    assert interruption.left == left
+    assert ("Ray's own processes have died" in interruption.problem) is bool(left)
 
 
 # Reasons.
