@@ -45,9 +45,13 @@ class Interruption:
             (self._folder / PAUSE).unlink(missing_ok=True)
 
     def hold(self) -> None:
-        """Takes the signals, again where a library has taken them meanwhile."""
+        """Takes the signals, again where a library has taken them meanwhile.
+
+        Not SIGHUP under `nohup`, which is there to have it ignored.
+        """
         for number in SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or self._before[number] != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def attach(self, folder: Path) -> None:
         """From here on there is a run to go on with."""

@@ -241,3 +241,15 @@ def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session):
         assert shlex.split(last)[-2:] == ["--resume", str(folder)]
         assert "tidied up" not in output
         assert (folder / PAUSE).exists()  # the next session removes it; trials still under way stop
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption(Console(file=io.StringIO())) as interruption:
+            interruption.attach(tmp_path)
+            interruption.hold()
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
