@@ -175,9 +175,15 @@ def parse_strata(text: str) -> tuple[str, ...]:
 
 def storage_folder(text: str) -> Path:
     """The absolute folder of all runs; UserError for a URI or where no folder can be made."""
-    if "://" in text:
-        raise UserError(f"--storage {text}: give a local folder; URIs are not supported yet")
+    place_of_runs(text)
     try:
         return writable_folder(text)
     except argparse.ArgumentTypeError as error:
         raise UserError(f"--storage {error}") from None
+
+
+def place_of_runs(text: str) -> Path:
+    """The same to look in only, where it need not be writable; UserError for a URI."""
+    if "://" in text:
+        raise UserError(f"--storage {text}: give a local folder; URIs are not supported yet")
+    return Path(text).expanduser().resolve()

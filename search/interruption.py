@@ -53,6 +53,10 @@ class Interruption:
             if number != signal.SIGHUP or self._before[number] != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
+    def spare_children(self) -> None:
+        """Has processes started from here until `hold` outlive a closed terminal, to save first."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
     def attach(self, folder: Path) -> None:
         """From here on there is a run to go on with."""
         if self.requested:  # and a library has swallowed the KeyboardInterrupt

@@ -222,7 +222,7 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             event = json.loads(line)
         except ValueError:
             continue
-        if isinstance(event, dict) and "number" in event:
+        if isinstance(event, dict) and isinstance(event.get("number"), int) and "event" in event:
             yield event
 
 

@@ -118,7 +118,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         return number <= len(recorded) and _timeless(recorded[number - 1]) == _timeless(values)
 
     def _take(self, event: dict[str, Any], trial: Trial) -> None:
-        if self._interruption.problem:
+        pausing = self._interruption.requested  # then a failure is tried again on resuming
+        if self._interruption.problem or (pausing and event["event"] == "failure"):
             return
         event |= {"trial": _digest(trial), "tune_trial": trial.trial_id}
         try:

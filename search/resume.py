@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from search.arguments import OPERATION
-from search.disk import kept_students
+from search.disk import kept_students, prune
 from search.plan import plan_trials
 from search.record import ENDED, Run, mend
 from search.request import Request, parse_additions, parse_overrides
@@ -38,6 +38,7 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
             changes["task"] = task
     if any(run.sweep.get(key) != value for key, value in changes.items()):
         run.replan(changes, configs)
+    prune(run)
     _tell_damaged_checkpoints(run, console)
 
 

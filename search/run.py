@@ -7,7 +7,14 @@ from datetime import datetime
 
 from rich.console import Console
 
-from search.arguments import KEEP, RETRIES, parse_arguments, parse_strata, storage_folder
+from search.arguments import (
+    KEEP,
+    RETRIES,
+    parse_arguments,
+    parse_strata,
+    place_of_runs,
+    storage_folder,
+)
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.interruption import Interruption
 from search.record import create_run, read_run
@@ -98,7 +105,7 @@ def resume_sweep(
     arguments: Namespace, command: Sequence[str], console: Console, interruption: Interruption
 ) -> int:
     """Goes on with a run; one that is complete shows its leaderboard again."""
-    folder = find_run("--resume", arguments.resume, storage_folder(arguments.storage))
+    folder = find_run("--resume", arguments.resume, place_of_runs(arguments.storage))
     with alone_with(folder):
         interruption.attach(folder)
 

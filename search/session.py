@@ -38,6 +38,7 @@ def run_trials(
 def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     """Runs the open trials: first beside others, then those that need a GPU for themselves."""
     sweep, cores, gpus = run.sweep, available_cores(), torch.cuda.device_count()
+    interruption.spare_children()
     start_ray(cores, gpus)
     interruption.hold()
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):

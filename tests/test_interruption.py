@@ -243,6 +243,22 @@ def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session):
         assert (folder / PAUSE).exists()  # the next session removes it; trials still under way stop
 
 
+def test_children_outlive_a_closed_terminal(tmp_path):
+    """Ray's processes get the same SIGHUP and would take the trials with them."""
+    with Interruption(Console(file=io.StringIO())) as interruption:
+        interruption.attach(tmp_path)
+        interruption.spare_children()
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+        interruption.hold()
+        child.send_signal(signal.SIGHUP)
+        time.sleep(0.3)
+        assert child.poll() is None
+        child.kill()
+        child.wait()
+        signal.raise_signal(signal.SIGHUP)
+        assert interruption.requested
+
+
 def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
