@@ -22,8 +22,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     space's own configurations; an added value then joins those drawn that have another for it.
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """
-    preset, overrides = request.sized_preset, request.overrides
-    points = SPACES[request.space](preset.coarse_grid)
+    points = SPACES[request.space](request.sized_preset.coarse_grid)
     _check_overrides(request, points)
     drawn = list(_each_once(request, points).values())
     random.Random(request.seed).shuffle(drawn)
@@ -31,7 +30,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     if request.additions:
         drawn = _grown(request, drawn)
         random.Random(request.seed).shuffle(drawn)
-    configs = [complete_config(preset, point, overrides, request.seed) for point in drawn]
+    configs = [_config(request, point) for point in drawn]
     return configs + [
         replace(config, seed=config.seed + more)
         for more in range(1, request.seeds)
@@ -39,11 +38,15 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     ]
 
 
+def _config(request: Request, point: Point) -> TrialConfig:
+    return complete_config(request.sized_preset, point, request.overrides, request.seed)
+
+
 def _each_once(request: Request, points: list[Point]) -> dict[str, Point]:
     """Of points that train the same student, the first; keyed by what they do."""
     found: dict[str, Point] = {}
     for point in points:
-        config = complete_config(request.sized_preset, point, request.overrides, request.seed)
+        config = _config(request, point)
         idle = {key: TrialConfig.default(key) for key in config.idle_settings}
         found.setdefault(replace(config, **idle).digest, point)
     return found
@@ -57,10 +60,7 @@ def _check_overrides(request: Request, points: list[Point]) -> None:
                 f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
                 f"a space leaves constant (--add {key}={value} tries one more value)"
             )
-    trials = [
-        complete_config(request.sized_preset, point, request.overrides, request.seed)
-        for point in points
-    ]
+    trials = [_config(request, point) for point in points]
     for key, value in request.overrides.items():
         if all(key in trial.idle_settings for trial in trials):
             raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")

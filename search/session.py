@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from search.disk import in_words, most_checkpoint_bytes, prune
+from search.disk import in_words, most_checkpoint_bytes
 from search.display import make_display
 from search.interruption import Interruption
 from search.record import ENDED, Run, TrialRecord
@@ -26,7 +26,6 @@ def run_trials(
     """
     try:
         run.append({"event": "session", "provenance": session})
-        prune(run)
         mend_results(run)
         if not interruption.requested:
             _tune(run, console, interruption)

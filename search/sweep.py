@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.record import Run, TrialRecord, read_run
+from trainable.config import TrialConfig
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -60,8 +61,6 @@ def concurrency(cores: int, gpus: int, trials_per_gpu: int, limit: int | None) -
 
 def trial_folder(trial: Any) -> str:
     """A trial's folder, the same in every session of a run."""
-    from trainable.config import TrialConfig
-
     return TrialConfig.from_dict(trial.config).folder_name
 
 
