@@ -6,12 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainable.static_forward import attention_input
 from trainable.tokens import Batch
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
     """bf16 matrix products inside the block where `precision` asks for them."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    if precision != "bf16":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 def run_model(
@@ -21,7 +24,7 @@ def run_model(
     with autocast(batch.input_ids.device, precision):
         outputs = model(
             input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
+            attention_mask=attention_input(model.config, batch.attention_mask),
             output_hidden_states=states,
         )
     return outputs.logits, outputs.hidden_states[1:] if states else ()

@@ -1,0 +1,139 @@
+"""Every known architecture's step can be recorded as a CUDA graph."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.capture_watch import NotCapturableError, capture_watch
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.losses import cross_entropy
+from trainable.model_outputs import run_model
+from trainable.static_forward import attention_input, make_static
+from trainable.tokens import Batch
+
+META = torch.empty(3, device="meta")
+
+FORBIDDEN = {
+    "item": lambda: META.sum().item(),
+    "truth": lambda: bool(META.all()),
+    "list": META.tolist,
+    "to the host": META.cpu,
+    "values": lambda: torch.tensor([1.0, 2.0], device="meta"),
+    "one value": lambda: META.new_tensor(1.0),
+    "move": lambda: torch.ones(3).to("meta"),
+    "move of one value": lambda: torch.tensor(1.0).type_as(META),
+    "copy": lambda: META.clone().copy_(torch.ones(3)),
+    "operand on the host": lambda: META[torch.tensor([0, 1])],
+    "nonzero": META.nonzero,
+    "picked by a mask": lambda: META[META > 0],
+    "set by a mask": lambda: META.clone().index_put_((META > 0,), META[0]),
+    "unique": lambda: torch.unique(META),
+    "compared": lambda: torch.equal(META, META),
+}
+ALLOWED = {
+    "number": lambda: META * 2 + torch.full((), 3.0, device="meta"),
+    "0-dimensional operand": lambda: META / torch.tensor(3.0),
+    "positions": lambda: torch.arange(3, device="meta"),
+    "gather": lambda: META[torch.zeros(2, dtype=torch.long, device="meta")],
+    "fill": lambda: META.masked_fill(META > 0, float("-inf")),
+    "host alone": lambda: torch.tensor([1.0, 2.0]).sum().item(),
+}
+
+
+@pytest.mark.parametrize("name", FORBIDDEN)
+def test_watch_sees(name):
+    with pytest.raises(NotCapturableError), capture_watch():
+        FORBIDDEN[name]()
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_watch_lets_pass(name):
+    with capture_watch():
+        ALLOWED[name]()
+
+
+def make_batch(device, length=9):
+    """Three sentences on a device, the third one short."""
+    ids = torch.full((3, length), 7, device=device)
+    mask = torch.ones((3, length), dtype=torch.long, device=device)
+    if device != "meta":
+        mask[2, 4:] = 0
+    labels = torch.zeros(3, dtype=torch.long, device=device)
+    return Batch(np.arange(3), ids * mask, mask, labels)
+
+
+def step(model, batch):
+    """Forward, a loss of logits and states, backward."""
+    logits, states = run_model(model, batch, "fp32", states=True)
+    loss = cross_entropy(logits, batch.labels) + sum(s.pow(2).mean() for s in states)
+    loss.backward()
+    return loss.detach()
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_static_step(architecture):
+    model = tiny_classifier(architecture).train()
+    make_static(model)
+    model.to("meta")
+    step(model, make_batch("meta"))  # builds the positions, as the warm-up before a capture does
+    with capture_watch():
+        step(model, make_batch("meta"))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_untouched_model_is_caught(architecture):
+    model = tiny_classifier(architecture).train().to("meta")
+    batch = make_batch("meta")
+    # Where the library uses TorchScript (5.17), a RuntimeError hides the watch's own.
+    caught = pytest.raises(
+        (NotCapturableError, RuntimeError), match=r"goes to the host|from cpu to meta|TorchScript"
+    )
+    with caught, capture_watch():
+        model(batch.input_ids, batch.attention_mask)
+
+
+def gradients_of(model):
+    """Copies of all gradients by name."""
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def record(model, batch):
+    """The step as a graph, and the tensor that its loss is in; gradients are overwritten."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step(model, batch)
+    torch.cuda.current_stream().wait_stream(stream)
+    model.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step(model, batch)
+    return graph, loss
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_graph_equals_eager(architecture):
+    recorded, eager = (tiny_classifier(architecture).cuda() for _ in range(2))
+    make_static(recorded)
+    batch = make_batch("cuda")
+    graph, loss = record(recorded, batch)
+    for token, length in ((9, 7), (50, 2)):  # written in place, as the engine does
+        batch.input_ids.fill_(token)
+        batch.attention_mask[1, length:] = 0
+        graph.replay()
+        eager.zero_grad()
+        assert float(loss) == pytest.approx(float(step(eager, batch)), rel=1e-5)
+        for name, gradient in gradients_of(eager).items():
+            found = recorded.get_parameter(name).grad
+            torch.testing.assert_close(found, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_attention_input_is_capturable():
+    with capture_watch():
+        for architecture in ARCHITECTURES:
+            config = tiny_classifier(architecture).config
+            mask = attention_input(config, torch.ones((3, 9), dtype=torch.long, device="meta"))
+            assert mask.device.type == "meta"

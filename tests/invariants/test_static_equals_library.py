@@ -1,0 +1,88 @@
+"""A model made static computes what the library's does: logits, states, gradients."""
+
+import pytest
+import torch
+
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.model_outputs import autocast
+from trainable.static_forward import attention_input, make_static
+
+LENGTHS = ([16, 9, 1], [5, 3, 2], [33, 20, 33])  # of the sentences, batch by batch
+
+
+def padded(lengths, seed=0):
+    """Random ids and their mask, [B, T]."""
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).long()
+    ids = torch.randint(5, 205, mask.shape, generator=generator)
+    return ids * mask, mask
+
+
+def outputs_and_gradients(model, ids, mask, precision):
+    """Logits, each layer's states, and the gradients of a loss that uses all of them."""
+    model.zero_grad()
+    torch.manual_seed(1)  # the dropout's
+    with autocast(ids.device, precision):
+        outputs = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+    values = [outputs.logits, *outputs.hidden_states]
+    sum(value.float().pow(2).mean() for value in values).backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    return [value.detach() for value in values], gradients
+
+
+def both(architecture, lengths, precision, training):
+    """The library's numbers, given the 2-D mask, and the static model's."""
+    ids, mask = padded(lengths)
+    library = tiny_classifier(architecture).train(training)
+    static = tiny_classifier(architecture).train(training)
+    make_static(static)
+    return (
+        outputs_and_gradients(library, ids, mask, precision),
+        outputs_and_gradients(static, ids, attention_input(static.config, mask), precision),
+    )
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_fp32_to_the_last_bit(architecture, lengths, training):
+    (values, gradients), (static_values, static_gradients) = both(
+        architecture, lengths, "fp32", training
+    )
+    assert all(torch.equal(*pair) for pair in zip(values, static_values, strict=True))
+    assert gradients.keys() == static_gradients.keys()
+    assert all(torch.equal(gradients[name], static_gradients[name]) for name in gradients)
+    assert sum(bool(gradient.abs().max() > 0) for gradient in gradients.values()) > 60
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_bf16_within_its_rounding(architecture, training):
+    (values, gradients), (static_values, static_gradients) = both(
+        architecture, LENGTHS[0], "bf16", training
+    )
+    for value, static_value in zip(values, static_values, strict=True):
+        assert value.dtype == static_value.dtype
+        torch.testing.assert_close(static_value, value, rtol=2**-7, atol=2**-7)
+    for name, gradient in gradients.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(static_gradients[name], gradient, rtol=0, atol=0.02 * scale)
+
+
+@pytest.mark.parametrize("architecture", ["mpnet", "deberta-v2"])
+def test_position_tables_learn(architecture):
+    """The tables that positions look up get the library's gradient in every batch."""
+    static = tiny_classifier(architecture)
+    make_static(static)
+    library = tiny_classifier(architecture)
+    table = {
+        "mpnet": "mpnet.encoder.relative_attention_bias.weight",
+        "deberta-v2": "deberta.encoder.rel_embeddings.weight",
+    }[architecture]
+    for lengths in LENGTHS:
+        ids, mask = padded(lengths)
+        expected = outputs_and_gradients(library, ids, mask, "fp32")[1][table]
+        mask = attention_input(static.config, mask)
+        found = outputs_and_gradients(static, ids, mask, "fp32")[1][table]
+        assert torch.equal(found, expected)
+        assert found.abs().max() > 0
