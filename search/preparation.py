@@ -9,7 +9,7 @@ from rich.console import Console
 from search.plan import plan_trials
 from search.request import Request
 from trainable.config import TrialConfig
-from trainable.environment import Environment, best_device
+from trainable.environment import best_device
 from trainable.inputs import Inputs, load_inputs
 from trainable.prepare import Preparation, hidden_pools, prepare_task
 from trainable.quiet import quiet_libraries
@@ -62,7 +62,9 @@ def _prepare(
     request: Request, preparation: Preparation, configs: Sequence[TrialConfig], console: Console
 ) -> Task:
     precision = configs[0].precision
-    environment = Environment(Path(request.cache), best_device(), precision, console.print)
+    environment = preparation.environment(
+        Path(request.cache), precision, request.executor, console.print
+    )
     return prepare_task(preparation, hidden_pools(configs), environment)
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainable.arguments import parse_setting
+from trainable.arguments import AUTO, parse_setting
 from trainable.errors import UserError
 from trainable.presets import PRESETS, Preset
 
@@ -25,6 +25,7 @@ class Request:
     train_sentences: int | None = None
     evaluation_sentences: int | None = None
     max_length: int | None = None
+    executor: str = AUTO
     overrides: Mapping[str, Any] = field(default_factory=dict)  # settings fixed in every trial
     additions: tuple[tuple[str, Any], ...] = ()  # values that the space takes beside its own
     seed: int = 0  # the first of the trials', and of their order
@@ -40,6 +41,7 @@ class Request:
             teacher=_absolute(arguments.teacher),
             dataset=_absolute(arguments.dataset),
             cache=str(arguments.cache),
+            executor=arguments.executor,
             overrides=parse_overrides(arguments.overrides),
             additions=parse_additions(arguments.additions),
             seed=arguments.seed,

@@ -25,6 +25,8 @@ from trainable.data import Dataset, LabelledTexts
 from trainable.environment import Environment
 from trainable.inputs import Inputs
 from trainable.prepare import Preparation, prepare_task
+from trainable.sentences import Batch, Sentences
+from trainable.workbench import load_dense_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"w{i}" for i in range(200)]  # only the first 60 occur in the sentences
@@ -112,6 +114,30 @@ def random_sentences(count, seed):
         texts.append(" ".join(f"w{word}" for word in words))
         labels.append(int((words % 2).mean() > 0.5))
     return LabelledTexts(texts, labels)
+
+
+def padded_batch(split, rows, pad_id, device):
+    """These sentences of a split, padded to the longest of them."""
+    sentences = Sentences.on_device(split, pad_id, device)
+    return sentences.batch(torch.as_tensor(rows, device=device), sentences.longest(rows))
+
+
+def train_split(task):
+    """The training sentences of a task under dense token ids."""
+    return load_dense_splits(Path(task.tokens))["train"]
+
+
+def batch_of(ids, mask, labels):
+    """A batch of token ids that stand in no split."""
+    return Batch(
+        rows=torch.arange(len(labels), device=labels.device),
+        input_ids=ids,
+        attention_mask=mask,
+        labels=labels,
+        positions=torch.zeros_like(ids),
+        weights=torch.full_like(labels, 1 / len(labels), dtype=torch.float32),
+        token_weights=mask / mask.sum(),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from trainable.batches import (
     epoch_batches,
     evaluation_batches,
     evaluation_steps,
+    padded_width,
     steps_per_epoch,
 )
 
@@ -135,3 +136,18 @@ def test_evaluations_are_equally_spaced_and_the_last_is_at_the_end(total, evalua
 def test_more_evaluations_than_steps_are_refused():
     with pytest.raises(ValueError, match="6 evaluations in 5 steps"):
         evaluation_steps(5, 6)
+
+
+@pytest.mark.parametrize(
+    ("longest", "width"),
+    [(1, 8), (8, 8), (9, 12), (33, 48), (64, 64), (65, 96), (512, 512), (513, 1024), (1025, 1536)],
+)
+def test_padded_width(longest, width):
+    assert padded_width(longest) == width
+
+
+def test_padding_to_few_widths_costs_little_on_sentences_like_sst2():
+    """Half of a width at most is padding, and few widths are enough for all of them."""
+    widths = {padded_width(longest) for longest in range(3, 65)}
+    assert len(widths) == 7
+    assert all(padded_width(n) <= 1.5 * n for n in range(6, 513))

@@ -4,21 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_classifier
+from tests.conftest import batch_of, padded_batch, tiny_classifier
 from trainable.engine import (
+    Evaluator,
     LossMeans,
+    Training,
     TrainingStep,
     accuracy,
-    evaluate,
     label_losses,
     make_optimiser,
 )
-from trainable.tokens import Batch, TokenisedSplit
+from trainable.executor import EagerExecutor
+from trainable.sentences import Sentences
+from trainable.tokens import TokenisedSplit
 
 
 def batch():
     ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
-    return Batch(np.arange(2), ids, (ids > 0).long(), torch.tensor([0, 1]))
+    return batch_of(ids, (ids > 0).long(), torch.tensor([0, 1]))
 
 
 losses = label_losses("fp32")
@@ -48,44 +51,134 @@ def test_step_returns_the_loss_before_it_and_clears_gradients():
     assert float(step(batch(), 1e-3)["loss"]) < before
 
 
+def random_split(seed=0, count=24):
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(3, 17, size=count)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = generator.integers(4, 200, size=offsets[-1]).astype(np.int32)
+    return TokenisedSplit(ids, offsets, generator.integers(0, 2, size=count))
+
+
+@pytest.mark.parametrize("most", [1, 3, 5, 8])
+def test_gradients_of_parts_add_up_to_those_of_the_batch(most):
+    model = tiny_classifier()
+    optimiser = make_optimiser([model], 0.0)
+    whole = padded_batch(random_split(), np.arange(8), 0, torch.device("cpu"))
+    step = TrainingStep(model, optimiser, losses, gradient_clip=1.0)
+    expected, loss = step.gradients(whole, step.parameters)
+    step.most_sentences = most
+    found, summed = step.gradients(whole, step.parameters)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    assert float(summed["loss"]) == pytest.approx(float(loss["loss"]), rel=1e-6)
+
+
+def memory_for(sentences):
+    """Losses on a device that holds so many sentences, and the counts that it was given."""
+    given = []
+
+    def limited(model, batch):
+        given.append(len(batch.rows))
+        if len(batch.rows) > sentences:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(model, batch)
+
+    return limited, given
+
+
+@pytest.mark.parametrize(("sentences", "most"), [(8, None), (7, 4), (3, 2), (1, 1)])
+def test_as_many_sentences_at_a_time_as_fit(cpu, sentences, most):
+    model = tiny_classifier()
+    before = [p.detach().clone() for p in model.parameters()]
+    limited, given = memory_for(sentences)
+    step = TrainingStep(model, make_optimiser([model], 0.0), limited, gradient_clip=1.0)
+    training = Training(step, Sentences.on_device(random_split(), 0, cpu), batch_size=8)
+    training.fit_memory()
+    assert step.most_sentences == most
+    assert max(given) == 8
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    training.step(np.arange(8), 1e-3)  # whatever its sentences
+    assert max(given[-(8 // (most or 8)) :]) == (most or 8)
+
+
+def test_not_even_one_sentence_fits(cpu):
+    model = tiny_classifier()
+    limited, _ = memory_for(0)
+    step = TrainingStep(model, make_optimiser([model], 0.0), limited, gradient_clip=1.0)
+    training = Training(step, Sentences.on_device(random_split(), 0, cpu), batch_size=8)
+    with pytest.raises(torch.OutOfMemoryError):
+        training.fit_memory()
+
+
+def test_memory_is_tried_on_the_longest_sentences(cpu):
+    model, split, seen = tiny_classifier(), random_split(), []
+
+    def watched(model, batch):
+        seen.append(sorted(batch.attention_mask.sum(dim=1).tolist()))
+        return losses(model, batch)
+
+    step = TrainingStep(model, make_optimiser([model], 0.0), watched, gradient_clip=1.0)
+    Training(step, Sentences.on_device(split, 0, cpu), batch_size=8).fit_memory()
+    assert seen == [sorted(split.lengths.tolist())[-8:]]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_wider_batch_trains_the_same_student(cpu, padded):
+    """Whatever a batch is padded to, with dropout off; against batches of the longest sentence."""
+    trained = []
+    for executor in (EagerExecutor(), EagerExecutor(padded=padded)):
+        model = tiny_classifier("deberta-v2").eval()
+        step = TrainingStep(model, make_optimiser([model], 0.01), losses, gradient_clip=1.0)
+        training = Training(step, Sentences.on_device(random_split(), 0, cpu), 8, executor)
+        for first in (0, 8, 16):
+            training.step(np.arange(first, first + 8), 1e-3)
+        trained.append((model, training.means.take()["loss"]))
+    (one, loss), (other, its) = trained
+    assert its == pytest.approx(loss, rel=1e-5)
+    for mine, wider in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(wider, mine, rtol=1e-3, atol=2e-5)
+
+
+def counted(means, losses):
+    means.add(losses)
+    means.steps += 1
+
+
 def test_loss_means():
     means = LossMeans()
     for value in (1.0, 2.0, 6.0):
-        means.add({"loss": torch.tensor(value), "kl": torch.tensor(10 * value)})
+        counted(means, {"loss": torch.tensor(value), "kl": torch.tensor(10 * value)})
+    places = {name: value.data_ptr() for name, value in means.sums.items()}
     assert means.take() == {"loss": 3.0, "kl": 30.0}
-    means.add({"loss": torch.tensor(5.0)})
-    assert means.take() == {"loss": 5.0}
+    counted(means, {"loss": torch.tensor(5.0), "kl": torch.tensor(7.0)})
+    assert means.take() == {"loss": 5.0, "kl": 7.0}
+    assert places == {name: value.data_ptr() for name, value in means.sums.items()}
 
 
 def test_loss_means_go_on_from_their_sums_and_steps():
-    means = LossMeans()
-    first = torch.tensor(1.0)
-    means.add({"loss": first})
-    means.add({"loss": torch.tensor(2.0)})
+    means, first = LossMeans(), torch.tensor(1.0)
+    counted(means, {"loss": first})
+    counted(means, {"loss": torch.tensor(2.0)})
     again = LossMeans({"loss": means.sums["loss"].clone()}, means.steps)
     for both in (means, again):
-        both.add({"loss": torch.tensor(6.0)})
-    assert (again.sums, again.steps) == ({"loss": torch.tensor(9.0)}, 3)
+        counted(both, {"loss": torch.tensor(6.0)})
     assert means.take() == again.take() == {"loss": 3.0}
-    assert (again.sums, again.steps) == ({}, 0)
     assert first == 1.0  # the caller's, not added to
 
 
 def test_loss_means_are_apart_from_each_other():
     one = LossMeans()
-    one.add({"loss": torch.tensor(1.0)})
+    counted(one, {"loss": torch.tensor(1.0)})
     assert LossMeans().sums == {}
 
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
 def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(3, 17, size=150)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    ids = generator.integers(4, 200, size=offsets[-1]).astype(np.int32)
-    split = TokenisedSplit(ids, offsets, generator.integers(0, 2, size=150))
+    split = random_split(count=150)
+    ids, offsets = split.token_ids, split.offsets
     model = tiny_classifier(architecture).train()
-    correct = evaluate(model, split, 0, cpu, "fp32")
+    sentences = Sentences.on_device(split, 0, cpu)
+    correct = Evaluator(model, sentences, "fp32").correct()
     assert model.training
     model.eval()
     for i in range(150):

@@ -1,12 +1,16 @@
 import copy
-from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
-from trainable.flash import has_flash_attention, obstacle, replace_attention, use_flash_attention
+from trainable.flash import (
+    flash_obstacle,
+    has_flash_attention,
+    replace_attention,
+    use_flash_attention,
+)
 from trainable.model_outputs import autocast
 from trainable.static_forward import make_static
 
@@ -83,10 +87,7 @@ def test_obstacles_on_a_gpu(monkeypatch, capability, installed, changes, reason)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: "there" if installed else None)
     sizes = {"hidden_size": 64, "pooler_hidden_size": 64, "num_attention_heads": 2}
     model = tiny_classifier("deberta-v2", **{**sizes, **changes})
-    there = SimpleNamespace(
-        device=torch.device("cuda"), config=model.config, base_model=model.base_model
-    )
-    found = obstacle(there)
+    found = flash_obstacle(model.config, torch.device("cuda"))
     assert found is None if reason is None else found.startswith(reason)
 
 
@@ -107,7 +108,7 @@ def test_equals_plain_attention(variant, training):
 
 
 def test_difference_without_relative_positions():
-    """Why `obstacle` names it: the package scales the scores by another factor there."""
+    """Why `flash_obstacle` names it: the package scales the scores by another factor there."""
     plain = deberta(relative_attention=False)
     logits = [values_and_gradients(model)[0][0] for model in (plain, with_flash(plain))]
     assert (logits[0] - logits[1]).abs().max() > 1e-2

@@ -110,8 +110,8 @@ def mask():
 def measured_hidden(states, mask, pool, weights):
     student, teacher = states
     pooled = pool_states(tuple(student), mask, pool)
-    token_mask = mask if pool == "tokens" else None
-    return hidden_loss(pooled, naive_pool(teacher, pool), torch.tensor(weights), token_mask)
+    token_weights = mask / mask.sum() if pool == "tokens" else None
+    return hidden_loss(pooled, naive_pool(teacher, pool), torch.tensor(weights), token_weights)
 
 
 def test_cross_entropy_is_the_naive_one(logits, labels):

@@ -1,12 +1,10 @@
 """Pooling of hidden states."""
 
-import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES, tiny_classifier
+from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier
 from trainable.model_outputs import pool_states, run_model
-from trainable.tokens import Batch
 
 LAYERS = (
     torch.tensor([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]]),
@@ -32,7 +30,7 @@ def test_tokens_keep_their_places():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_states_are_layers_without_the_embeddings(architecture):
     ids = torch.tensor([[2, 7, 3]])
-    batch = Batch(np.arange(1), ids, torch.ones_like(ids), torch.tensor([0]))
+    batch = batch_of(ids, torch.ones_like(ids), torch.tensor([0]))
     model = tiny_classifier(architecture)
     with torch.no_grad():
         logits, states = run_model(model, batch, "fp32", states=True)

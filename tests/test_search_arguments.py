@@ -115,6 +115,7 @@ NOT_BESIDE_RESUME = {
     "--evaluation-sentences": "100",
     "--max-length": "32",
     "--cache": "elsewhere",
+    "--executor": "eager",
     "--seed": "1",
     "--name": "yours",
     "--scheduler": "fifo",

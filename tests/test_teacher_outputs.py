@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from tests.conftest import padded_batch
 from trainable.prepare import Preparation, prepare_task
+from trainable.sentences import Sentences
 from trainable.teacher import load_teacher
-from trainable.teacher_outputs import ARRAY, open_outputs
-from trainable.tokens import load_split, padded_batch
+from trainable.teacher_outputs import ARRAY, HiddenStates, StreamedHidden, open_outputs
+from trainable.tokens import load_split
 
 
 @pytest.fixture
@@ -27,21 +29,22 @@ def states_of(task, split, row):
     return torch.cat(states.hidden_states[1:])
 
 
-def opened(task, split, pool):
-    return open_outputs(Path(task.outputs["logits"]), Path(task.outputs[pool]), pool, split)
+def opened(task, split, pool, layers=(2, 4)):
+    hidden = HiddenStates(Path(task.outputs[pool]), pool, layers)
+    cpu = torch.device("cpu")
+    return open_outputs(Path(task.outputs["logits"]), hidden, split, batch_size=8, device=cpu)
 
 
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_hidden_states(task, split, pool, cpu):
     rows = np.array([4, 0, 31])
     batch = padded_batch(split, rows, task.pad_id, cpu)
-    found = opened(task, split, pool).batch_hidden(batch, np.array([2, 4])).float()
+    found = opened(task, split, pool).batch_hidden(batch).float()
     for index, row in enumerate(rows):
         states = states_of(task, split, row)[[1, 3]]  # layers 2 and 4: [2, T, H]
         length = states.shape[1]
         if pool == "tokens":
             expected = functional.normalize(states, dim=-1).transpose(0, 1)  # [T, 2, H]
-            assert found[index, length:].abs().sum() == 0
             mine = found[index, :length]
         else:
             pooled = states[:, 0] if pool == "cls" else states.mean(dim=1)
@@ -58,6 +61,26 @@ def test_logits(task, split, cpu):
         with torch.no_grad():
             expected = load_teacher(task.teacher.folder)(ids.long()[None]).logits[0]
         torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [None, 3])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+def test_streamed_states_are_the_resident_ones(task, split, pool, cpu, most):
+    """Whole batches and parts of them, wider than they need be, one after the other."""
+    wanted = HiddenStates(Path(task.outputs[pool]), pool, (1, 4))
+    states = np.load(wanted.folder / ARRAY)
+    streamed = StreamedHidden(states, wanted, split, 8, cpu)
+    resident = opened(task, split, pool, layers=(1, 4)).hidden
+    sentences = Sentences.on_device(split, task.pad_id, cpu)
+    for rows in (np.arange(8), np.array([31, 5, 60, 2]), np.arange(88, 96)):
+        streamed.stage(rows, 16)
+        for batch in sentences.batch(torch.from_numpy(rows), 16).parts(most):
+            found, expected = streamed.of_batch(batch), resident.of_batch(batch)
+            if pool == "tokens":
+                real = batch.attention_mask.bool()
+                found, expected = found[real], expected[real]
+            assert torch.equal(found, expected)
+            assert found.abs().sum() > 0
 
 
 @pytest.mark.parametrize("part", ["cls", "tokens", "teacher"])

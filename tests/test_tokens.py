@@ -1,15 +1,13 @@
-"""Tokenised splits and padded batches, with the real tokenizer of the small encoder."""
+"""Tokenised splits, with the real tokenizer of the small encoder."""
 
 import numpy as np
 import pytest
-import torch
 from transformers import AutoTokenizer
 
-from trainable.tokens import TokenisedSplit, load_split, padded_batch, save_split, tokenise
+from trainable.tokens import TokenisedSplit, load_split, save_split, tokenise
 from trainable.wheels import small_encoder
 
 CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088  # of BERT's uncased vocabulary
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -48,42 +46,6 @@ def test_sentences_are_cut_and_keep_their_end(bert, max_length):
     assert split.lengths.tolist() == [max_length, 3]
     assert sentence(split, 0) == [CLS] + [HELLO] * (max_length - 2) + [SEP]
     assert sentence(split, 1) == [CLS, HELLO, SEP]
-
-
-def test_one_batch_by_hand(split):
-    batch = padded_batch(split, np.array([2, 0, 1]), pad_id=99, device=CPU)
-    assert batch.input_ids.tolist() == [[5, 6, 99], [1, 2, 3], [4, 99, 99]]
-    assert batch.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1], [1, 0, 0]]
-    assert batch.labels.tolist() == [0, 1, 0]
-    assert batch.rows.tolist() == [2, 0, 1]
-    tensors = (batch.input_ids, batch.attention_mask, batch.labels)
-    assert {tensor.dtype for tensor in tensors} == {torch.int64}
-
-
-@pytest.mark.parametrize("rows", [[4], [1], [4, 3], [0, 1, 2, 3, 4], [3, 3, 0]])
-def test_a_batch_less_its_padding_is_the_sentences(split, rows):
-    batch = padded_batch(split, np.array(rows), pad_id=0, device=CPU)
-    real = [
-        ids[mask == 1].tolist()
-        for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
-    ]
-    assert real == [sentence(split, row) for row in rows]
-    assert batch.input_ids.shape[1] == max(len(ids) for ids in real)
-    assert batch.input_ids[batch.attention_mask == 0].eq(0).all()
-
-
-def test_a_real_token_that_equals_the_padding_stays_real(split):
-    batch = padded_batch(split, np.array([4]), pad_id=0, device=CPU)
-    assert batch.attention_mask.tolist() == [[1, 1]]
-
-
-def test_a_batch_agrees_with_the_tokenizers_own_padding(bert):
-    texts = ["a tiny, tender film", "dull", "I would watch it again and again !"]
-    split = tokenise(bert, texts, [1, 0, 1], max_length=8)
-    batch = padded_batch(split, np.arange(3), bert.pad_token_id, CPU)
-    expected = bert(texts, truncation=True, max_length=8, padding="longest", return_tensors="pt")
-    assert torch.equal(batch.input_ids, expected["input_ids"])
-    assert torch.equal(batch.attention_mask, expected["attention_mask"])
 
 
 def test_a_split_comes_back_as_it_was_saved(split, tmp_path):

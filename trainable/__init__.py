@@ -8,6 +8,9 @@ Nothing here knows of Ray except `trainable.ray_adapter`. The way from text to l
     teacher         the encoder, fine-tuned once        } kept by digest and
     teacher_outputs logits [N, C], hidden states        } shared; `prepare` calls all of these
     student         the teacher's configuration with fewer layers, weights copied or random
-    trial           the loop: batches -> tokens.padded_batch [B, T] -> engine.TrainingStep
+    workbench       what one process keeps from trial to trial: the student, its optimiser, steps
+    trial           the loop: batches -> engine.Training -> executor -> engine.TrainingStep
+    sentences       rows -> Batch [B, T], made on the device
     distillation    student's and teacher's outputs on a batch -> losses -> one scalar
+    execution       whether a step runs as it is or is captured (capture_watch), which attention
 """

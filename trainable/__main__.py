@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
     import torch
 
-    from trainable.environment import Environment, best_device
+    from trainable.environment import best_device
     from trainable.inputs import complete_config, load_inputs
     from trainable.prepare import Preparation, hidden_pools, prepare_task
     from trainable.quiet import quiet_libraries
@@ -64,7 +64,9 @@ def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
     if "precision" not in settings:
         config = replace(config, precision=preparation.precision(config, device, arguments.cache))
     say(f"preset {name} ({why}); {config.words()}; in {config.precision}")
-    environment = Environment(arguments.cache, device, config.precision, say)
+    environment = preparation.environment(
+        arguments.cache, config.precision, arguments.executor, say
+    )
     task = prepare_task(preparation, hidden_pools([config]), environment)
     say(f"teacher's accuracy {task.teacher.accuracy:.4f}")
     for evaluation in Trial.start(config, task, environment.device).run():

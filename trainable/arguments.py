@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from trainable.config import TrialConfig, setting_types
 from trainable.errors import UserError, not_among, unknown_name
+from trainable.names import EAGER, EXECUTORS, GRAPH
 from trainable.presets import PRESETS, Preset, automatic_preset
 
 AUTO = "auto"
@@ -93,6 +94,14 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
         ("--max-length", "tokens a sentence is cut to"),
     ):
         group.add_argument(name, type=positive, metavar="N", help=f"{what} (the preset's)")
+    group.add_argument(
+        "--executor",
+        type=one_of((AUTO, *EXECUTORS)),
+        default=AUTO,
+        metavar="E",
+        help=f"{GRAPH} captures a step once and replays it, on a CUDA GPU; {EAGER} runs each as it "
+        f"is; auto: {GRAPH} where it can be had",
+    )
     group.add_argument(
         "--cache",
         type=writable_folder,

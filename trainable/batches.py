@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 POOL_BATCHES = 50  # sentences of this many batches are sorted by length together
+# Tokens that batches are padded to where each width has a cost of its own, such as a captured step.
+WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -40,6 +42,12 @@ def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]
     """Row numbers of each batch in order of length, each row once."""
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+def padded_width(longest: int) -> int:
+    """The least of WIDTHS that holds `longest` tokens; beyond the last, a multiple of it."""
+    fitting = [width for width in WIDTHS if width >= longest]
+    return fitting[0] if fitting else -(-longest // WIDTHS[-1]) * WIDTHS[-1]
 
 
 def steps_per_epoch(sentences: int, batch_size: int) -> int:

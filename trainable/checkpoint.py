@@ -23,8 +23,9 @@ from trainable.training_state import (
 )
 from trainable.trial import Evaluation, Trial
 from trainable.vocabulary import load_vocabulary
+from trainable.workbench import Workbench
 
-FORMAT = 2
+FORMAT = 3
 STATE = "state.safetensors"
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 HEADER_BYTES = 1_000_000  # more than history and random states take
@@ -119,21 +120,24 @@ def check_identity(header: dict[str, Any], config: TrialConfig, task: Task) -> N
             raise CheckpointError(f"of another {key.removesuffix('_digest')}")
 
 
-def load_checkpoint(folder: Path, config: TrialConfig, task: Task, device: torch.device) -> Trial:
+def load_checkpoint(
+    folder: Path,
+    config: TrialConfig,
+    task: Task,
+    device: torch.device,
+    workbench: Workbench | None = None,
+) -> Trial:
     """The trial as it was saved, random generators included.
 
     Raises CheckpointError where there is none, or one that is cut short or of another trial.
     """
     header = read_header(folder / STATE)
     check_identity(header, config, task)
-    trial = Trial.start(config, task, device)
+    trial = Trial.start(config, task, device, workbench)
     tensors = read_tensors(folder / STATE)
     restore_training(_parameters(trial), trial.optimiser, device, tensors)
-    trial.means.sums = {
-        name.removeprefix(MEANS): value.to(device)
-        for name, value in tensors.items()
-        if name.startswith(MEANS)
-    }
+    sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
+    trial.means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
     trial.step = header["step"]
     trial.means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]

@@ -9,29 +9,28 @@ from transformers import PreTrainedConfig
 
 from trainable.config import TrialConfig
 from trainable.engine import Losses
-from trainable.layers import mirrored_layer, parse_layers
+from trainable.layers import parse_layers
 from trainable.losses import cross_entropy, distillation_kl, distillation_loss, hidden_loss
 from trainable.model_outputs import pool_states, run_model
+from trainable.sentences import Batch
 from trainable.teacher_outputs import TeacherOutputs
-from trainable.tokens import Batch
 
 
 @dataclass
 class Distillation:
     """What a student is trained towards.
 
-    `alpha` is a scalar tensor that the training loop writes before each step. `layer_weights` [S]
-    is `hidden_weight` for aligned layers and 0 for others. `mirrored` [S] are the teacher's layers,
-    one for each of the student's. `projections` maps each student layer to the teacher's width,
-    and is empty where the widths are the same.
+    `alpha` and `temperature` are scalar tensors, `layer_weights` [S] is `hidden_weight` for aligned
+    layers and 0 for others: they are written in place, so that one captured step serves trials that
+    differ in them. `projections` maps each student layer to the teacher's width, and is empty where
+    the widths are the same.
     """
 
     outputs: TeacherOutputs | None
     alpha: Tensor
+    temperature: Tensor
     layer_weights: Tensor
-    mirrored: np.ndarray
     projections: nn.ModuleList
-    temperature: float
     precision: str
 
     @classmethod
@@ -42,38 +41,53 @@ class Distillation:
         outputs: TeacherOutputs | None,
         device: torch.device,
     ) -> "Distillation":
-        """Draws the projections, where there are any, from torch's global generator."""
-        depth, aligned = config.student_layers, parse_layers(config.aligned_layers)
-        layers = range(1, depth + 1)
-        weights = [config.hidden_weight if layer in aligned else 0.0 for layer in layers]
+        """For the trial, and for others like it; the projections are drawn by `set_up`."""
         width, teacher_width = config.student_width, teacher_config.hidden_size
-        needed = depth if aligned and width not in (None, teacher_width) else 0
-        mirrored = [mirrored_layer(i, depth, teacher_config.num_hidden_layers) for i in layers]
+        narrower = width not in (None, teacher_width)
+        needed = config.student_layers if narrower and outputs and outputs.hidden_pool else 0
         projections = [
             nn.Linear(width or teacher_width, teacher_width, bias=False) for _ in range(needed)
         ]
         return cls(
             outputs=outputs,
             alpha=torch.zeros((), device=device),
-            layer_weights=torch.tensor(weights, device=device),
-            mirrored=np.array(mirrored),
+            temperature=torch.ones((), device=device),
+            layer_weights=torch.zeros(config.student_layers, device=device),
             projections=nn.ModuleList(projections).to(device),
-            temperature=config.temperature,
             precision=config.precision,
         )
 
+    def set_up(self, config: TrialConfig) -> None:
+        """Writes a trial's constants, and draws its projections from torch's global generator."""
+        aligned = parse_layers(config.aligned_layers)
+        for layer in range(1, config.student_layers + 1):
+            self.layer_weights[layer - 1] = config.hidden_weight if layer in aligned else 0.0
+        self.temperature.fill_(config.temperature)
+        for projection in self.projections:
+            assert isinstance(projection, nn.Linear)
+            projection.reset_parameters()
+
+    def stage(self, rows: np.ndarray, width: int) -> None:
+        """Call before a step on these rows, padded to so many tokens."""
+        if self.outputs is not None:
+            self.outputs.stage(rows, width)
+
     def losses(self, student: nn.Module, batch: Batch) -> Losses:
-        """`loss` and its parts; without teacher outputs the loss is the cross-entropy alone."""
+        """`loss` and its parts; without teacher outputs the loss is the cross-entropy alone.
+
+        Of a part of a batch they are what it adds to those of the whole.
+        """
         if self.outputs is None:
             logits, _ = run_model(student, batch, self.precision)
-            labels_loss = cross_entropy(logits, batch.labels)
+            labels_loss = cross_entropy(logits, batch.labels, batch.weights)
             return {"loss": labels_loss, "cross_entropy": labels_loss}
         pool = self.outputs.hidden_pool
         logits, states = run_model(student, batch, self.precision, states=pool is not None)
+        its_logits = self.outputs.batch_logits(batch)
         parts = distillation_loss(
             self.alpha,
-            cross_entropy(logits, batch.labels),
-            distillation_kl(logits, self.outputs.batch_logits(batch), self.temperature),
+            cross_entropy(logits, batch.labels, batch.weights),
+            distillation_kl(logits, its_logits, self.temperature, batch.weights),
             self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha),
         )
         return {
@@ -92,7 +106,7 @@ class Distillation:
             )
         return hidden_loss(
             pool_states(states, batch.attention_mask, pool),
-            self.outputs.batch_hidden(batch, self.mirrored),
+            self.outputs.batch_hidden(batch),
             self.layer_weights,
-            batch.attention_mask if pool == "tokens" else None,
+            batch.token_weights if pool == "tokens" else batch.weights,
         )

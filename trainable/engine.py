@@ -1,23 +1,35 @@
-"""The training step and the evaluation, for teachers and students alike."""
+"""The training step and the evaluation, for teachers and students alike, whatever executes them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainable.batches import evaluation_batches
+from trainable.executor import EagerExecutor, Executor
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
-from trainable.tokens import Batch, TokenisedSplit, padded_batch
+from trainable.sentences import Batch, Sentences
+from trainable.uploads import Upload
 
 EVALUATION_BATCH = 64
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
+NORM_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 Losses = dict[str, Tensor]  # scalar tensors by name; `loss` is the one that is minimised
 LossFunction = Callable[[nn.Module, Batch], Losses]
+
+
+class Staged(Protocol):
+    """Losses that need something of the host before a step on these rows at this width."""
+
+    def stage(self, rows: np.ndarray, width: int) -> None:
+        """Puts it on the device."""
 
 
 def label_losses(precision: str) -> LossFunction:
@@ -25,7 +37,7 @@ def label_losses(precision: str) -> LossFunction:
 
     def losses(model: nn.Module, batch: Batch) -> Losses:
         logits, _ = run_model(model, batch, precision)
-        return {"loss": cross_entropy(logits, batch.labels)}
+        return {"loss": cross_entropy(logits, batch.labels, batch.weights)}
 
     return losses
 
@@ -33,7 +45,7 @@ def label_losses(precision: str) -> LossFunction:
 def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
     """Fused AdamW over the modules' parameters; vectors (biases, norms) don't decay.
 
-    The learning rate is set at each step.
+    The learning rate is set at each step. On a GPU the step can be captured.
     """
     parameters = [p for module in modules for p in module.parameters()]
     matrices = [p for p in parameters if p.ndim > 1]
@@ -43,66 +55,216 @@ def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.o
         {"params": vectors, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        groups, lr=0.0, betas=ADAM_BETAS, eps=ADAM_EPSILON, weight_decay=0.0, fused=True
+        groups,
+        lr=0.0,
+        betas=ADAM_BETAS,
+        eps=ADAM_EPSILON,
+        weight_decay=0.0,
+        fused=True,
+        capturable=any(p.is_cuda for p in parameters),
     )
 
 
 @dataclass
 class TrainingStep:
-    """Forward, losses, backward, clipping and the optimiser's step on one batch."""
+    """Forward, losses, backward, clipping and the optimiser's step on one batch.
+
+    `most_sentences` go through the model at a time, all where it is None; the gradients of a
+    batch's parts add up to those of the whole.
+    """
 
     model: nn.Module
     optimiser: torch.optim.Optimizer
     losses: LossFunction
     gradient_clip: float
+    most_sentences: int | None = None
 
-    def __call__(self, batch: Batch, learning_rate: float) -> Losses:
+    def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
         """Takes one step; returns the losses before it, detached, still on the device."""
-        losses = self.losses(self.model, batch)
-        losses["loss"].backward()  # type: ignore[no-untyped-call]
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.gradient_clip)
+        parameters = self.parameters
+        gradients, losses = self.gradients(batch, parameters)
+        norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+        # The fused step divides gradients by this as it reads them: clipping costs no pass.
+        scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
+        self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
-        return {name: value.detach() for name, value in losses.items()}
+        return losses
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained, in the optimiser's order."""
+        every = [p for group in self.optimiser.param_groups for p in group["params"]]
+        return [parameter for parameter in every if parameter.requires_grad]
+
+    def gradients(
+        self, batch: Batch, parameters: Sequence[Tensor]
+    ) -> tuple[list[Tensor | None], Losses]:
+        """The gradient of `loss` for each parameter, None where there is none, and the losses."""
+        first, *others = batch.parts(self.most_sentences)
+        gradients, losses = self._of_part(first, parameters)
+        for part in others:
+            more, more_losses = self._of_part(part, parameters)
+            pairs = [
+                (one, other)
+                for one, other in zip(gradients, more, strict=True)
+                if one is not None and other is not None
+            ]
+            torch._foreach_add_([one for one, _ in pairs], [other for _, other in pairs])
+            losses = {name: value + more_losses[name] for name, value in losses.items()}
+        return gradients, losses
+
+    def _of_part(
+        self, batch: Batch, parameters: Sequence[Tensor]
+    ) -> tuple[list[Tensor | None], Losses]:
+        losses = self.losses(self.model, batch)
+        found = torch.autograd.grad(losses["loss"], parameters, allow_unused=True)
+        return list(found), {name: value.detach() for name, value in losses.items()}
 
 
 @dataclass
 class LossMeans:
-    """Running means of the losses, kept on the device so that a step never waits for it."""
+    """Running means of the losses, kept on the device so that a step never waits for it.
+
+    `sums` keep their places: a captured step adds to them.
+    """
 
     sums: Losses = field(default_factory=dict)
     steps: int = 0
 
     def add(self, losses: Losses) -> None:
-        """Counts one step's losses."""
-        self.steps += 1
+        """Adds one step's losses; the steps are counted apart."""
         for name, value in losses.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            if name in self.sums:
+                self.sums[name].add_(value)
+            else:
+                self.sums[name] = value.clone()
 
     def take(self) -> dict[str, float]:
         """The mean of each loss since the last call, in nats; starts anew."""
         means = {name: float(value) / self.steps for name, value in self.sums.items()}
-        self.sums, self.steps = {}, 0
+        self.clear()
         return means
 
+    def clear(self) -> None:
+        """Starts anew."""
+        self.steps = 0
+        for value in self.sums.values():
+            value.zero_()
 
-@torch.inference_mode()
-def evaluate(
-    model: nn.Module, split: TokenisedSplit, pad_id: int, device: torch.device, precision: str
-) -> np.ndarray:
-    """Whether each of the split's N sentences is classified right, bool [N]; dropout off."""
-    was_training = model.training
-    model.eval()
-    correct = np.empty(len(split), dtype=bool)
-    for rows in evaluation_batches(split.lengths, EVALUATION_BATCH):
-        batch = padded_batch(split, rows, pad_id, device)
-        logits, _ = run_model(model, batch, precision)
-        correct[rows] = (logits.argmax(dim=-1) == batch.labels).cpu().numpy()
-    model.train(was_training)
-    return correct
+
+class Training:
+    """A model in training on the sentences of one device, step by step.
+
+    The step is a function of tensors that keep their places: weights, the optimiser's state, row
+    numbers, learning rate, and what the losses read. So an executor may capture it once for each
+    width and replay it for whatever stands there.
+    """
+
+    def __init__(
+        self,
+        take_step: TrainingStep,
+        sentences: Sentences,
+        batch_size: int,
+        executor: Executor | None = None,
+        staged: Staged | None = None,
+    ) -> None:
+        device = sentences.device
+        self.take_step, self.sentences, self.batch_size = take_step, sentences, batch_size
+        self.executor = EagerExecutor() if executor is None else executor
+        self.means = LossMeans()
+        self._staged = staged
+        self._rows = Upload(batch_size, torch.int64, device)
+        self._learning_rate = torch.zeros((), device=device)
+        self._count = torch.zeros((), device=device)  # sentences of the step
+
+    def step(self, rows: np.ndarray, learning_rate: float) -> None:
+        """Takes one step on these sentences; its losses are added to `means`."""
+        width = self.executor.width(self.sentences.longest(rows))
+        places = self.executor.rows(len(rows), self.batch_size)
+        self._write(np.resize(rows, places), width)  # a short batch says some rows again,
+        self._count.fill_(len(rows))  # which have no weight
+        self._learning_rate.fill_(learning_rate)
+        self.executor.run(("step", places, width), partial(self._body, places, width))
+        self.means.steps += 1
+
+    def _write(self, rows: np.ndarray, width: int) -> None:
+        self._rows.write(rows)
+        if self._staged is not None:
+            self._staged.stage(rows, width)
+
+    def fit_memory(self) -> None:
+        """Sends fewer sentences through the model at a time until the longest step fits the device.
+
+        Changes no weight. Raises torch.OutOfMemoryError where not even one sentence fits.
+        """
+        longest = np.argsort(self.sentences.lengths, kind="stable")[-self.batch_size :]
+        while not self._fits(longest):
+            most = self.take_step.most_sentences or self.batch_size
+            self.take_step.most_sentences = -(-most // 2)
+
+    def _fits(self, rows: np.ndarray) -> bool:
+        """Whether gradients on these sentences fit beside AdamW's two moments, yet to be made."""
+        width = self.executor.width(self.sentences.longest(rows))
+        parameters = self.take_step.parameters
+        try:
+            moments = [torch.empty_like(p) for p in (*parameters, *parameters)]
+            self._write(rows, width)
+            batch = self.sentences.batch(self._rows.target[: len(rows)], width)
+            self.take_step.gradients(batch, parameters)
+            del moments
+        except torch.OutOfMemoryError:
+            if self.take_step.most_sentences == 1:
+                raise
+            return False
+        finally:
+            if self.sentences.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return True
+
+    def _body(self, places: int, width: int) -> None:
+        batch = self.sentences.batch(self._rows.target[:places], width, self._count)
+        self.means.add(self.take_step(batch, self._learning_rate))
+
+
+class Evaluator:
+    """Classifies all sentences of a split with a model, again and again."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sentences: Sentences,
+        precision: str,
+        executor: Executor | None = None,
+    ) -> None:
+        self._model, self._sentences, self._precision = model, sentences, precision
+        self._executor = EagerExecutor() if executor is None else executor
+        self._rows = Upload(EVALUATION_BATCH, torch.int64, sentences.device)
+
+    @torch.no_grad()
+    def correct(self) -> np.ndarray:
+        """Whether each of the split's N sentences is classified right, bool [N]; dropout off."""
+        was_training = self._model.training
+        self._model.eval()
+        correct = np.empty(len(self._sentences), dtype=bool)
+        for rows in evaluation_batches(self._sentences.lengths, EVALUATION_BATCH):
+            count = self._executor.rows(len(rows), EVALUATION_BATCH)
+            width = self._executor.width(self._sentences.longest(rows))
+            self._rows.write(np.resize(rows, count))  # a short batch says some rows again
+            key = ("evaluation", self, count, width)
+            found = self._executor.run(key, partial(self._body, count, width))
+            correct[rows] = found[: len(rows)].cpu().numpy()
+        self._model.train(was_training)
+        return correct
+
+    def _body(self, count: int, width: int) -> Tensor:
+        batch = self._sentences.batch(self._rows.target[:count], width)
+        logits, _ = run_model(self._model, batch, self._precision)
+        return logits.argmax(dim=-1) == batch.labels
 
 
 def accuracy(correct: np.ndarray) -> float:

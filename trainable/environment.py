@@ -2,10 +2,12 @@
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+
+from trainable.execution import Execution
 
 
 def best_device() -> torch.device:
@@ -33,3 +35,4 @@ class Environment:
     device: torch.device
     precision: str
     say: Callable[[str], None]
+    execution: Execution = field(default_factory=Execution)

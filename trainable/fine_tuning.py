@@ -10,11 +10,13 @@ from transformers import PreTrainedModel
 
 from trainable.batches import remaining_batches, steps_per_epoch
 from trainable.config import TeacherSettings
-from trainable.engine import TrainingStep, label_losses, make_optimiser
+from trainable.engine import Training, TrainingStep, label_losses, make_optimiser
 from trainable.environment import Environment
 from trainable.errors import TrainingDivergedError
+from trainable.executor import Executor
 from trainable.learning_rate import learning_rate_at
-from trainable.tokens import TokenisedSplit, padded_batch
+from trainable.sentences import Sentences
+from trainable.tokens import TokenisedSplit
 from trainable.training_state import (
     CheckpointError,
     read_header,
@@ -69,6 +71,7 @@ def fine_tune(
     settings: TeacherSettings,
     *,
     environment: Environment,
+    executor: Executor,
     state: TeacherState,
 ) -> None:
     """Trains with cross-entropy in place, from `state` on; tells of progress every ten seconds.
@@ -78,9 +81,15 @@ def fine_tune(
     torch.manual_seed(settings.seed)
     model.train()
     optimiser = make_optimiser([model], settings.weight_decay)
-    step = TrainingStep(
-        model, optimiser, label_losses(environment.precision), settings.gradient_clip
+    training = Training(
+        TrainingStep(model, optimiser, label_losses(environment.precision), settings.gradient_clip),
+        Sentences.on_device(train, pad_id, environment.device),
+        settings.batch_size,
+        executor,
     )
+    if environment.device.type == "cuda":
+        training.fit_memory()
+        torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
     environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
     done = state.load(model, optimiser, environment.device)
@@ -89,11 +98,11 @@ def fine_tune(
     told = saved = time.perf_counter()
     for rows in remaining_batches(train.lengths, settings.batch_size, settings.seed, done, total):
         rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
-        losses = step(padded_batch(train, rows, pad_id, environment.device), rate)
+        training.step(rows, rate)
         done += 1
         now = time.perf_counter()
         if now - told > PROGRESS_SECONDS or done == total:
-            told, loss = now, float(losses["loss"])
+            told, loss = now, training.means.take()["loss"]
             if not np.isfinite(loss):
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
             environment.say(f"  teacher step {done} of {total}, loss {loss:.3f}")

@@ -4,8 +4,9 @@ import importlib.util
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
+FLASH_MODEL = "deberta-v2"  # its third version has the same type
 HEAD_SIZES = (32, 64, 128)  # that the kernels are written for
 OLDEST_GPU = (8, 0)  # Ampere: the first with bf16
 
@@ -63,18 +64,18 @@ def has_flash_attention(model: PreTrainedModel) -> bool:
     return type(encoder).__module__.partition(".")[0] == "disentangled_flash"
 
 
-def obstacle(model: PreTrainedModel) -> str | None:
-    """Why this DeBERTa can't have the fused attention; None where it seems that it can."""
-    device = model.device
+def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None:
+    """Why DeBERTas of this configuration can't have the fused attention; None where they can."""
     if device.type != "cuda":
         return f"it needs a CUDA GPU and the model is on {device.type}"
     if torch.cuda.get_device_capability(device) < OLDEST_GPU:
         return f"{torch.cuda.get_device_name(device)} is older than Ampere"
     if importlib.util.find_spec("disentangled_flash") is None:
         return "disentangled-flash is not installed: pip install 'distillation-search[gpu]'"
-    if not model.config.relative_attention:  # the package then scales the scores differently
+    if not config.relative_attention:  # the package then scales the scores differently
         return "this model has no relative positions"
-    head = model.base_model.encoder.layer[0].attention.self.attention_head_size
+    size = config.hidden_size // config.num_attention_heads
+    head = getattr(config, "attention_head_size", size)
     if head not in HEAD_SIZES:
         return f"heads of size {head} are not among {', '.join(map(str, HEAD_SIZES))}"
     return None
@@ -89,9 +90,9 @@ def use_flash_attention(model: PreTrainedModel) -> str | None:
     the configuration; its seeds come from the GPU's default generator, so that a replayed graph
     draws new ones.
     """
-    if model.config.model_type != "deberta-v2" or has_flash_attention(model):
+    if model.config.model_type != FLASH_MODEL or has_flash_attention(model):
         return None
-    reason = obstacle(model)
+    reason = flash_obstacle(model.config, model.device)
     if reason is None and not replace_attention(model.base_model, "triton"):
         reason = "this PyTorch comes without a Triton that the kernels can use"
     return reason and f"plain attention instead of disentangled-flash: {reason}"

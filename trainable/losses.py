@@ -5,7 +5,6 @@ L = alpha * CE + (1 - alpha) * (KL + hidden_weight * sum over aligned layers i o
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,21 +19,32 @@ class LossParts:
     hidden: Tensor
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy in nats; logits [B, C], labels [B] with values 0..C-1."""
-    return functional.cross_entropy(logits.float(), labels)
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """sum of weights * values; the weights add up to 1, and None stands for equal ones."""
+    return values.mean() if weights is None else (values * weights).sum()
 
 
-def distillation_kl(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy in nats; logits [B, C], labels [B] with values 0..C-1, weights [B]."""
+    each = functional.cross_entropy(logits.float(), labels, reduction="none")
+    return weighted_mean(each, weights)
+
+
+def distillation_kl(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    temperature: Tensor | float,
+    weights: Tensor | None = None,
+) -> Tensor:
     """T^2 * mean over the batch of KL(softmax(teacher / T) || softmax(student / T)), in nats.
 
-    Both logits [B, C]. T^2 keeps the gradient's size independent of T (Hinton et al. 2015,
-    section 2).
+    Both logits [B, C], weights [B]. T^2 keeps the gradient's size independent of T (Hinton et al.
+    2015, section 2).
     """
     student = functional.log_softmax(student_logits.float() / temperature, dim=-1)
     teacher = functional.log_softmax(teacher_logits.float() / temperature, dim=-1)
     per_class = functional.kl_div(student, teacher, reduction="none", log_target=True)
-    return per_class.sum(dim=-1).mean() * temperature**2
+    return weighted_mean(per_class.sum(dim=-1), weights) * temperature**2
 
 
 def unit(states: Tensor) -> Tensor:
@@ -46,21 +56,17 @@ def hidden_loss(
     student_states: Tensor,
     teacher_units: Tensor,
     layer_weights: Tensor,
-    token_mask: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """Sum over layers of layer_weights[i] * H_i, H_i the mean squared error of unit vectors.
 
-    student_states [B, S, H], or [B, T, S, H] with token_mask [B, T] (1 for a real token);
-    teacher_units of the same shape, each vector of length 1 (or 0 under the mask); layer_weights
-    [S]. The mean runs over the H coordinates and over the batch, or over its real tokens.
+    student_states [B, S, H], or [B, T, S, H] for states of all tokens; teacher_units of the same
+    shape, each vector of length 1 where it has weight; layer_weights [S]. The mean runs over the H
+    coordinates, and with weights [B] or [B, T] over the batch or its real tokens.
     """
     squared = (unit(student_states) - teacher_units.float()).pow(2).mean(dim=-1)  # [..., S]
-    if token_mask is None:
-        per_layer = squared.mean(dim=0)
-    else:
-        mask = token_mask.to(squared.dtype)
-        per_layer = torch.einsum("bts,bt->s", squared, mask) / mask.sum()
-    return (per_layer * layer_weights).sum()
+    each = (squared * layer_weights).sum(dim=-1)
+    return weighted_mean(each, weights)
 
 
 def distillation_loss(

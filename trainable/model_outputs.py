@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainable.sentences import Batch
 from trainable.static_forward import attention_input
-from trainable.tokens import Batch
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:

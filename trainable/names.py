@@ -25,3 +25,7 @@ NAMED_LAYER_SETS = (NO_LAYERS, "all", "lower", "upper", "even", "odd")
 HIDDEN_POOLS = ("cls", "mean", "tokens")
 
 PRECISIONS = ("fp32", "bf16")
+
+# How steps are run on a device: each as it is, or captured once and replayed.
+EAGER, GRAPH = "eager", "graph"
+EXECUTORS = (EAGER, GRAPH)

@@ -9,12 +9,13 @@ from transformers import PreTrainedConfig
 
 from trainable.config import TrialConfig
 from trainable.digest import digest_strings
-from trainable.engine import TrainingStep, label_losses, make_optimiser
+from trainable.engine import Training, TrainingStep, label_losses, make_optimiser
 from trainable.environment import device_name
 from trainable.files import read_json, whole_file, write_json
 from trainable.names import PRECISIONS
+from trainable.sentences import Sentences
 from trainable.student import new_model, student_config
-from trainable.tokens import Batch
+from trainable.tokens import TokenisedSplit
 
 PROBE_SENTENCES, PROBE_TOKENS, PROBE_STEPS = 16, 32, 3
 PROBE_VOCABULARY = 8000  # tokens
@@ -64,22 +65,21 @@ def _measure(student: PreTrainedConfig) -> dict[str, float]:
 def _step_seconds(student: PreTrainedConfig, precision: str) -> float:
     """The fastest of a few training steps of a student on random tokens."""
     model = new_model(student).train()
-    shape = (PROBE_SENTENCES, PROBE_TOKENS)
-    batch = Batch(
-        rows=np.arange(PROBE_SENTENCES),
-        input_ids=torch.randint(model.config.vocab_size, shape),
-        attention_mask=torch.ones(shape, dtype=torch.int64),
-        labels=torch.zeros(PROBE_SENTENCES, dtype=torch.int64),
+    tokens = PROBE_SENTENCES * PROBE_TOKENS
+    split = TokenisedSplit(
+        token_ids=np.random.default_rng(0).integers(0, model.config.vocab_size, tokens),
+        offsets=np.arange(0, tokens + 1, PROBE_TOKENS),
+        labels=np.zeros(PROBE_SENTENCES, dtype=np.int64),
     )
-    step = TrainingStep(
-        model,
-        make_optimiser([model], weight_decay=0.0),
-        label_losses(precision),
-        gradient_clip=1.0,
+    optimiser = make_optimiser([model], weight_decay=0.0)
+    training = Training(
+        TrainingStep(model, optimiser, label_losses(precision), gradient_clip=1.0),
+        Sentences.on_device(split, 0, torch.device("cpu")),
+        PROBE_SENTENCES,
     )
     times = []
     for _ in range(PROBE_STEPS):
         start = time.perf_counter()
-        step(batch, learning_rate=1e-5)
+        training.step(np.arange(PROBE_SENTENCES), learning_rate=1e-5)
         times.append(time.perf_counter() - start)
     return min(times)

@@ -4,7 +4,7 @@ Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a fold
 appears whole or not at all.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from transformers import AutoTokenizer, PreTrainedModel
 from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
-from trainable.environment import Environment
+from trainable.environment import Environment, best_device
 from trainable.errors import UserError, first_line
+from trainable.execution import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import model_at_hand, require_on_hub
 from trainable.inputs import Inputs
@@ -81,6 +82,14 @@ class Preparation:
                     "give fewer, or more training sentences or epochs"
                 )
 
+    def environment(
+        self, cache: Path, precision: str, executor: str, say: Callable[[str], None]
+    ) -> Environment:
+        """This machine; UserError where the executor can't be had here."""
+        device = best_device()
+        execution = choose_execution(self.base.config, device, executor, say)
+        return Environment(cache, device, precision, say, execution)
+
     def precision(self, config: TrialConfig, device: torch.device, cache: Path) -> str:
         """The faster arithmetic for this kind of student on this device."""
         return faster_precision(self.base.config, config, device, cache)
@@ -119,6 +128,7 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
         outputs=outputs,
         data_digest=data.digest,
         device=environment.device.type,
+        execution=environment.execution,
     )
 
 

@@ -1,6 +1,7 @@
 """The one place in this package that knows of Ray: a trial as a Tune function trainable."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from trainable.saving import Saver
 from trainable.task import Task
 from trainable.training_state import CheckpointError
 from trainable.trial import Evaluation, Trial
+from trainable.workbench import Workbench
 
 TROUBLE, REASON = "trouble", "reason"  # keys of a result that says why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
@@ -59,12 +61,18 @@ def train_student(
         raise
 
 
+@cache
+def _workbench() -> Workbench:
+    """This process's: Ray runs many trials in it, one after the other."""
+    return Workbench()
+
+
 def _start_or_restore(config: TrialConfig, task: Task, folder: Path) -> Trial:
-    device = torch.device(task.device)
+    device, workbench = torch.device(task.device), _workbench()
     try:
-        return load_checkpoint(folder, config, task, device)
+        return load_checkpoint(folder, config, task, device, workbench)
     except CheckpointError:  # none yet, or damaged: then that is all that is lost
-        return Trial.start(config, task, device)
+        return Trial.start(config, task, device, workbench)
 
 
 def _train(trial: Trial, saver: Saver, pause: PauseRequest) -> None:

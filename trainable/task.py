@@ -1,9 +1,10 @@
 """Where the inputs lie that all trials of a sweep share."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trainable.execution import Execution
 from trainable.teacher import Teacher
 
 
@@ -21,6 +22,7 @@ class Task:
     outputs: dict[str, str]  # LOGITS and hidden pools -> folder
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
+    execution: Execution = field(default_factory=Execution)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -29,7 +31,11 @@ class Task:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Task":
         """The task that `to_dict` wrote."""
-        return cls(**{**values, "teacher": Teacher(**values["teacher"])})
+        parts = {
+            "teacher": Teacher(**values["teacher"]),
+            "execution": Execution(**values["execution"]),
+        }
+        return cls(**{**values, **parts})
 
     def folders(self) -> list[Path]:
         """All that a trial reads."""

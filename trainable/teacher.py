@@ -11,12 +11,15 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from trainable.config import TeacherSettings
 from trainable.digest import digest_tensors, digest_values
-from trainable.engine import accuracy, evaluate
+from trainable.engine import Evaluator, accuracy
 from trainable.environment import Environment
 from trainable.errors import UserError, first_line
+from trainable.executor import make_executor
 from trainable.fine_tuning import TeacherState, fine_tune
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.metrics import pack_bits
+from trainable.sentences import Sentences
+from trainable.static_forward import make_static
 from trainable.tokens import TokenisedSplit
 from trainable.vocabulary import dense_split, restore_embedding, trim_embedding
 
@@ -115,13 +118,25 @@ def prepare_teacher(
     if kept is not None:
         return Teacher(folder=str(folder), **kept)
     start, state = time.perf_counter(), TeacherState(folder.with_name(f"{key[:16]}.state"), key)
+    make_static(model)
     model.to(environment.device)
     full_embedding = trim_embedding(model, data.in_use)
+    executor = make_executor(environment.execution.executor, environment.device)
     if not fitted:
         train = dense_split(data.train, data.in_use)
-        fine_tune(model, train, data.pad_id, settings, environment=environment, state=state)
-    evaluation = dense_split(data.evaluation, data.in_use)
-    correct = evaluate(model, evaluation, data.pad_id, environment.device, environment.precision)
+        fine_tune(
+            model,
+            train,
+            data.pad_id,
+            settings,
+            environment=environment,
+            executor=executor,
+            state=state,
+        )
+    evaluation = Sentences.on_device(
+        dense_split(data.evaluation, data.in_use), data.pad_id, environment.device
+    )
+    correct = Evaluator(model, evaluation, environment.precision, executor).correct()
     _warn_of_guessing(correct, data.evaluation.labels, environment)
     restore_embedding(model, data.in_use, full_embedding)
     model.to("cpu")
@@ -152,4 +167,5 @@ def load_teacher(folder: Path) -> PreTrainedModel:
     """A prepared teacher in fp32, in evaluation mode, on the CPU."""
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     assert isinstance(model, PreTrainedModel)
+    make_static(model)
     return model.eval()

@@ -1,12 +1,10 @@
-"""Tokenised sentences without padding, and padded batches of them."""
+"""Tokenised sentences without padding, in host memory and on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -30,19 +28,6 @@ class TokenisedSplit:
         return np.diff(self.offsets)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """B sentences padded to the longest: input_ids and attention_mask [B, T], labels [B], int64.
-
-    `rows` [B] (NumPy) are the sentences' positions in the split.
-    """
-
-    rows: np.ndarray
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-
-
 def tokenise(
     tokenizer: Any, texts: list[str], labels: list[int], max_length: int
 ) -> TokenisedSplit:
@@ -54,25 +39,6 @@ def tokenise(
     np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
     token_ids = np.fromiter((i for ids in encoded for i in ids), np.int32, count=offsets[-1])
     return TokenisedSplit(token_ids, offsets, np.asarray(labels, dtype=np.int64))
-
-
-def padded_batch(
-    split: TokenisedSplit, rows: np.ndarray, pad_id: int, device: torch.device
-) -> Batch:
-    """The sentences `rows` of a split, padded on the right with `pad_id`, on `device`."""
-    lengths = split.lengths[rows]
-    width = int(lengths.max())
-    mask = np.arange(width) < lengths[:, None]  # [B, T]
-    input_ids = np.full((len(rows), width), pad_id, dtype=np.int64)
-    starts = split.offsets[rows]
-    positions = starts[:, None] + np.arange(width)
-    input_ids[mask] = split.token_ids[positions[mask]]
-    return Batch(
-        rows=rows,
-        input_ids=torch.from_numpy(input_ids).to(device),
-        attention_mask=torch.from_numpy(mask.astype(np.int64)).to(device),
-        labels=torch.from_numpy(split.labels[rows]).to(device),
-    )
 
 
 def save_split(split: TokenisedSplit, folder: Path, name: str) -> None:

@@ -47,16 +47,34 @@ def restore_training(
     """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
     if not _fits(parameters, tensors):
         raise CheckpointError("of another model")
+    clear_optimiser(optimiser)
     for name, parameter in parameters.items():
         with torch.no_grad():
             parameter.copy_(tensors[name])
         if _has_state(name, tensors):
-            optimiser.state[parameter] = {
-                key: tensors[f"optimiser.{key}.{name}"].to(parameter.device) for key in ADAM_STATE
-            }
+            saved = {key: tensors[f"optimiser.{key}.{name}"] for key in ADAM_STATE}
+            _restore_state(optimiser.state[parameter], saved, parameter.device)
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+
+def clear_optimiser(optimiser: torch.optim.Optimizer) -> None:
+    """Puts it where it was before its first step, its tensors staying in their places."""
+    for state in optimiser.state.values():
+        for value in state.values():
+            value.zero_()
+
+
+def _restore_state(
+    state: dict[str, Tensor], saved: dict[str, Tensor], device: torch.device
+) -> None:
+    """In place where there are tensors already: a captured step goes on to use those."""
+    for key, value in saved.items():
+        if key in state:
+            state[key].copy_(value)
+        else:
+            state[key] = value.to(device)
 
 
 def _has_state(name: str, tensors: dict[str, Tensor]) -> bool:

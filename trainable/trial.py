@@ -4,30 +4,23 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from trainable.alpha import alpha_at
 from trainable.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.distillation import Distillation
-from trainable.engine import LossMeans, TrainingStep, accuracy, evaluate, make_optimiser
+from trainable.engine import LossMeans, accuracy
 from trainable.errors import TrainingDivergedError
 from trainable.learning_rate import learning_rate_at
 from trainable.metrics import best5_accuracy, pack_bits
-from trainable.names import NO_LAYERS
-from trainable.student import build_student
+from trainable.sentences import Sentences
 from trainable.task import Task
-from trainable.teacher import load_teacher
-from trainable.teacher_outputs import LOGITS, TeacherOutputs, open_outputs
-from trainable.tokens import TokenisedSplit, load_split, padded_batch
-from trainable.vocabulary import dense_split, load_vocabulary, trim_embedding
+from trainable.workbench import Apparatus, Workbench
 
 
 @dataclass(frozen=True)
@@ -56,14 +49,6 @@ class Evaluation:
 EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation))
 
 
-@lru_cache(maxsize=4)
-def load_dense_splits(tokens_folder: Path) -> dict[str, TokenisedSplit]:
-    """Both splits with dense token ids; kept, since a worker runs many trials on one task."""
-    in_use = load_vocabulary(tokens_folder)
-    names = ("train", "evaluation")
-    return {name: dense_split(load_split(tokens_folder, name), in_use) for name in names}
-
-
 @dataclass
 class Trial:
     """A student in training, and all that decides how it goes on from `step`."""
@@ -71,44 +56,61 @@ class Trial:
     config: TrialConfig
     task: Task
     device: torch.device
-    student: PreTrainedModel
-    distillation: Distillation
-    optimiser: torch.optim.Optimizer
-    splits: dict[str, TokenisedSplit]
+    apparatus: Apparatus
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
-    means: LossMeans = field(default_factory=LossMeans)  # since the last evaluation
     trained_seconds: float = 0.0  # since the last evaluation
 
     def __post_init__(self) -> None:
         self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
         self._batches: Iterator[np.ndarray] | None = None  # opened at the first step taken
-        self._take_step = TrainingStep(
-            self.student, self.optimiser, self.distillation.losses, self.config.gradient_clip
-        )
 
     @classmethod
-    def start(cls, config: TrialConfig, task: Task, device: torch.device) -> "Trial":
-        """A trial before its first step; seeds all random generators from the configuration."""
+    def start(
+        cls,
+        config: TrialConfig,
+        task: Task,
+        device: torch.device,
+        workbench: Workbench | None = None,
+    ) -> "Trial":
+        """A trial before its first step; seeds all random generators from the configuration.
+
+        With a workbench it takes over what an earlier trial there left, which must be over.
+        """
         random.seed(config.seed)
         np.random.seed(config.seed)
-        splits = load_dense_splits(Path(task.tokens))
-        teacher = load_teacher(Path(task.teacher.folder))
-        student = build_student(teacher, config)
-        trim_embedding(student, load_vocabulary(Path(task.tokens)))
-        student.to(device).train()
-        distillation = Distillation.build(
-            config, teacher.config, _teacher_outputs(config, task, splits["train"]), device
-        )
-        modules: list[nn.Module] = [student, distillation.projections]
-        optimiser = make_optimiser(modules, config.weight_decay)
+        apparatus = (workbench or Workbench()).set_up(config, task, device)
         torch.manual_seed(config.seed)  # dropout is the same whatever the initialisation drew
-        return cls(config, task, device, student, distillation, optimiser, splits)
+        return cls(config, task, device, apparatus)
+
+    @property
+    def student(self) -> PreTrainedModel:
+        """The model in training."""
+        return self.apparatus.student
+
+    @property
+    def distillation(self) -> Distillation:
+        """What it is trained towards."""
+        return self.apparatus.distillation
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """Its optimiser."""
+        return self.apparatus.optimiser
+
+    @property
+    def means(self) -> LossMeans:
+        """Of the losses since the last evaluation."""
+        return self.apparatus.training.means
+
+    @property
+    def _train(self) -> Sentences:
+        return self.apparatus.training.sentences
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole trial."""
-        per_epoch = steps_per_epoch(len(self.splits["train"]), self.config.batch_size)
+        per_epoch = steps_per_epoch(len(self._train), self.config.batch_size)
         return self.config.epochs * per_epoch
 
     @property
@@ -132,9 +134,7 @@ class Trial:
         start = time.perf_counter()
         alpha, rate = self._controls()
         self.distillation.alpha.fill_(alpha)
-        rows = self._next_rows()
-        batch = padded_batch(self.splits["train"], rows, self.task.pad_id, self.device)
-        self.means.add(self._take_step(batch, rate))
+        self.apparatus.training.step(self._next_rows(), rate)
         self.step += 1
         due = self.step in self._due
         losses = self.means.take() if due else {}
@@ -149,7 +149,7 @@ class Trial:
     def _next_rows(self) -> np.ndarray:
         if self._batches is None:
             self._batches = remaining_batches(
-                self.splits["train"].lengths,
+                self._train.lengths,
                 self.config.batch_size,
                 self.config.seed,
                 self.step,
@@ -183,13 +183,7 @@ class Trial:
         self, losses: dict[str, float], alpha: float, rate: float, trained: float
     ) -> Evaluation:
         start = time.perf_counter()
-        correct = evaluate(
-            self.student,
-            self.splits["evaluation"],
-            self.task.pad_id,
-            self.device,
-            self.config.precision,
-        )
+        correct = self.apparatus.evaluator.correct()
         accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
         return Evaluation(
             evaluations=len(accuracies),
@@ -200,23 +194,9 @@ class Trial:
             learning_rate=rate,
             loss=losses["loss"],
             loss_cross_entropy=losses["cross_entropy"],
-            loss_kl=losses.get("kl", 0.0),
+            loss_kl=losses["kl"] if self.config.uses_teacher_outputs else 0.0,
             loss_hidden=losses.get("hidden", 0.0),
             training_seconds=trained,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),
         )
-
-
-def _teacher_outputs(
-    config: TrialConfig, task: Task, train: TokenisedSplit
-) -> TeacherOutputs | None:
-    if not config.uses_teacher_outputs:
-        return None
-    aligned = config.aligned_layers != NO_LAYERS
-    return open_outputs(
-        Path(task.outputs[LOGITS]),
-        Path(task.outputs[config.hidden_pool]) if aligned else None,
-        config.hidden_pool if aligned else None,
-        train,
-    )

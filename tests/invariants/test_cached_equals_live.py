@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.conftest import tiny_classifier
+from tests.conftest import padded_batch, tiny_classifier, train_split
 from trainable.prepare import Preparation, prepare_task
 from trainable.teacher import load_teacher
-from trainable.tokens import TokenisedSplit, padded_batch
+from trainable.tokens import TokenisedSplit
 from trainable.trial import Trial
 from trainable.vocabulary import load_vocabulary
 
@@ -20,7 +20,7 @@ HALF_PRECISION = 2e-3  # hidden states are kept in fp16
 
 def live_losses(trial, rows):
     """The definition, sentence by sentence, with the teacher run on the tokenizer's own ids."""
-    config, dense = trial.config, trial.splits["train"]
+    config, dense = trial.config, train_split(trial.task)
     ids = load_vocabulary(Path(trial.task.tokens))[dense.token_ids]
     split = TokenisedSplit(ids, dense.offsets, dense.labels)
     teacher = load_teacher(trial.task.teacher.folder)
@@ -63,7 +63,7 @@ def test_losses(any_task, make_config, cpu, pool):
     trial = Trial.start(config, any_task, cpu)
     trial.student.eval()
     rows = np.array([5, 3, 17, 60, 2])
-    batch = padded_batch(trial.splits["train"], rows, any_task.pad_id, cpu)
+    batch = padded_batch(train_split(any_task), rows, any_task.pad_id, cpu)
     with torch.no_grad():
         cached = trial.distillation.losses(trial.student, batch)
         kl, hidden = live_losses(trial, rows)

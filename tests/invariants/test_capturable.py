@@ -1,17 +1,22 @@
 """Every known architecture's step can be recorded as a CUDA graph."""
 
-import numpy as np
 import pytest
 import torch
+from transformers import AlbertConfig
 
-from tests.capture_watch import NotCapturableError, capture_watch
-from tests.conftest import ARCHITECTURES, tiny_classifier
+from tests.conftest import ARCHITECTURES, SIZES, batch_of, tiny_classifier, train_split
+from trainable.capture_watch import NotCapturableError, capture_problem, capture_watch
+from trainable.distillation import Distillation
+from trainable.engine import Evaluator, Training, TrainingStep
+from trainable.environment import Environment
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
+from trainable.sentences import Sentences
 from trainable.static_forward import attention_input, make_static
-from trainable.tokens import Batch
+from trainable.teacher_outputs import OutputReader, ResidentHidden, TeacherOutputs
 
 META = torch.empty(3, device="meta")
+TRAP = "a value goes to the host, or a shape depends on values"
 
 FORBIDDEN = {
     "item": lambda: META.sum().item(),
@@ -59,13 +64,13 @@ def make_batch(device, length=9):
     if device != "meta":
         mask[2, 4:] = 0
     labels = torch.zeros(3, dtype=torch.long, device=device)
-    return Batch(np.arange(3), ids * mask, mask, labels)
+    return batch_of(ids * mask, mask, labels)
 
 
 def step(model, batch):
     """Forward, a loss of logits and states, backward."""
     logits, states = run_model(model, batch, "fp32", states=True)
-    loss = cross_entropy(logits, batch.labels) + sum(s.pow(2).mean() for s in states)
+    loss = cross_entropy(logits, batch.labels, batch.weights) + sum(s.pow(2).mean() for s in states)
     loss.backward()
     return loss.detach()
 
@@ -90,6 +95,79 @@ def test_untouched_model_is_caught(architecture):
     )
     with caught, capture_watch():
         model(batch.input_ids, batch.attention_mask)
+
+
+META_DEVICE = torch.device("meta")
+
+
+class StillOptimiser:
+    """An optimiser that does nothing: the library's own fused step can be captured on a GPU."""
+
+    def __init__(self, parameters):
+        self.param_groups = [{"params": list(parameters)}]
+
+    def step(self):
+        pass
+
+    def zero_grad(self, set_to_none):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.grad = None
+
+
+def meta_distillation(pool, sentences):
+    states = sentences.token_ids if pool == "tokens" else sentences.labels
+    hidden = ResidentHidden(
+        torch.empty((len(states), 4, 32), dtype=torch.float16, device="meta"),
+        torch.empty(4, dtype=torch.long, device="meta"),
+        pool,
+    )
+    logits = torch.empty((len(sentences), 2), device="meta")
+    return Distillation(
+        outputs=TeacherOutputs(logits, hidden, pool),
+        alpha=torch.empty((), device="meta"),
+        temperature=torch.empty((), device="meta"),
+        layer_weights=torch.empty(4, device="meta"),
+        projections=torch.nn.ModuleList(),
+        precision="fp32",
+    )
+
+
+@pytest.mark.parametrize("most", [None, 3])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+def test_whole_step_of_the_engine(task, pool, most):
+    """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
+    sentences = Sentences.on_device(train_split(task), 0, META_DEVICE)
+    model = tiny_classifier().train().to("meta")
+    make_static(model)
+    losses = meta_distillation(pool, sentences).losses
+    optimiser = StillOptimiser(model.parameters())
+    training = Training(TrainingStep(model, optimiser, losses, 1.0, most), sentences, batch_size=8)
+    training._body(8, 16)
+    with capture_watch():
+        training._body(8, 16)
+
+
+def test_evaluation_and_outputs_of_the_engine(task):
+    sentences = Sentences.on_device(train_split(task), 0, META_DEVICE)
+    model = tiny_classifier("deberta-v2").to("meta")
+    make_static(model)
+    environment = Environment(None, META_DEVICE, "fp32", print)
+    reader = OutputReader(model, sentences, ("logits", "cls", "mean", "tokens"), environment)
+    for body in (Evaluator(model, sentences, "fp32")._body, reader._body):
+        body(8, 16)
+        with capture_watch():
+            body(8, 16)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_known_architectures_have_no_problem(architecture):
+    assert capture_problem(ARCHITECTURES[architecture]) is None
+
+
+def test_the_problem_of_another_architecture_is_said():
+    """ALBERT hands its mask to the library's code, which looks at it."""
+    config = AlbertConfig(**SIZES, embedding_size=16)
+    assert capture_problem(config) == "aten._local_scalar_dense.default: " + TRAP
 
 
 def gradients_of(model):

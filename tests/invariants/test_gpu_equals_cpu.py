@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES, tiny_classifier
+from tests.conftest import ARCHITECTURES, batch_of, padded_batch, tiny_classifier, train_split
 from trainable.checkpoint import load_checkpoint, save_checkpoint
 from trainable.engine import TrainingStep, label_losses, make_optimiser
-from trainable.tokens import Batch, padded_batch
 from trainable.trial import Trial
 
 pytestmark = [
@@ -23,7 +22,7 @@ def test_training_steps(architecture, cpu):
     for device in (cpu, CUDA):
         model = tiny_classifier(architecture).to(device)
         ids = torch.tensor([[2, 7, 9, 50, 120, 3], [2, 9, 9, 3, 0, 0]], device=device)
-        batch = Batch(np.arange(2), ids, (ids > 0).long(), torch.tensor([0, 1], device=device))
+        batch = batch_of(ids, (ids > 0).long(), torch.tensor([0, 1], device=device))
         step = TrainingStep(
             model,
             make_optimiser([model], weight_decay=0.01),
@@ -44,7 +43,7 @@ def test_losses(task, make_config, cpu, pool):
         trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=10.0), task, device)
         trial.student.eval()
         trial.distillation.alpha.fill_(0.3)
-        batch = padded_batch(trial.splits["train"], np.arange(16), task.pad_id, device)
+        batch = padded_batch(train_split(task), np.arange(16), task.pad_id, device)
         losses = trial.distillation.losses(trial.student, batch)
         found.append({name: float(value.detach()) for name, value in losses.items()})
     assert found[1] == pytest.approx(found[0], rel=1e-4)

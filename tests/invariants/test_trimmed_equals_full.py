@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES, tiny_classifier
+from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier
 from trainable.engine import TrainingStep, label_losses, make_optimiser
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
-from trainable.tokens import Batch
 from trainable.vocabulary import restore_embedding, to_dense_ids, tokens_in_use, trim_embedding
 
 USED = np.array([2, 7, 9, 50, 120, 3], dtype=np.int64)
@@ -19,7 +18,7 @@ def batches(in_use, device="cpu"):
     ids = np.array([[2, 7, 9, 50, 120, 3], [2, 9, 9, 3, 0, 0]])
     mask, labels = torch.tensor([[1] * 6, [1] * 4 + [0] * 2]), torch.tensor([0, 1])
     for token_ids in (ids, to_dense_ids(ids, in_use).astype(np.int64)):
-        yield Batch(np.arange(2), torch.from_numpy(token_ids), mask, labels)
+        yield batch_of(torch.from_numpy(token_ids), mask, labels)
 
 
 def train(model, batch, steps=3):

@@ -1,0 +1,143 @@
+"""A step that was captured once trains as one that is run anew each time, trial after trial."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.invariants.test_same_seed_same_run import assert_same, numbers
+from tests.traced import Executors, state_of
+from trainable.execution import Execution
+from trainable.executor import GraphExecutor
+from trainable.names import EAGER, GRAPH
+from trainable.trial import Trial
+from trainable.workbench import Workbench
+
+
+class Bench:
+    """Runs trials one after the other on one workbench, under one kind of executor."""
+
+    def __init__(self, task, executor):
+        self.task, self.executors = replace(task, execution=Execution(executor)), Executors()
+        self.workbench = Workbench(self.executors)
+
+    def start(self, config):
+        trial = Trial.start(config, self.task, torch.device("cpu"), self.workbench)
+        for capture in self.executors.captures[-1:]:
+            capture.changed = lambda: state_of(trial.apparatus)
+        return trial
+
+    def run(self, config):
+        trial = self.start(config)
+        return numbers(trial.run()), {n: v.clone() for n, v in trial.student.state_dict().items()}
+
+    @property
+    def captured(self):
+        return sum(capture.captured for capture in self.executors.captures)
+
+
+@pytest.fixture
+def schedule(make_config):
+    """A student of one layer, 96 sentences in batches of 20: the last of an epoch is filled up."""
+
+    def make(**changes):
+        base = {"alpha_schedule": "cosine_growth", "alpha": None, "sharpness": 1.0, "epochs": 2}
+        small = {"student_layers": 1, "aligned_layers": "1", "batch_size": 20, "evaluations": 2}
+        return make_config(**{**base, **small, **changes})
+
+    return make
+
+
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+def test_over_fifty_steps_bit_for_bit(task, schedule, pool):
+    """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included."""
+    size = {"student_layers": 2, "aligned_layers": "1,2"}
+    config = schedule(**size, hidden_pool=pool, epochs=11, evaluations=4)  # 55 steps, mostly replayed
+    eager, graph = Bench(task, EAGER), Bench(task, GRAPH)
+    assert_same(eager.run(config), graph.run(config))
+    assert graph.captured >= 3  # steps of two widths, and evaluations
+    assert eager.captured == 0
+
+
+def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(task, schedule):
+    trials = [
+        schedule(),
+        schedule(alpha_schedule="cosine_descent", sharpness=3.0),
+        schedule(hidden_weight=50.0),
+        schedule(aligned_layers="none"),
+        schedule(temperature=5.0),
+        schedule(learning_rate=3e-3),
+        schedule(initialisation="random"),
+        schedule(initialisation="teacher_upper", seed=7),
+        schedule(alpha_schedule="fixed", alpha=0.3, sharpness=None),
+        schedule(alpha_schedule="fixed", alpha=1.0, sharpness=None, aligned_layers="none"),
+    ]
+    graph = Bench(task, GRAPH)
+    found = [graph.run(trials[0])]
+    captured = graph.captured
+    found += [graph.run(config) for config in trials[1:]]
+    assert graph.captured == captured > 0
+    for config, mine in zip(trials, found, strict=True):
+        alone = Bench(task, EAGER).run(config)
+        assert_same(alone, mine)
+
+
+def test_a_workers_tenth_trial_equals_the_same_on_a_fresh_worker(task, schedule):
+    config, graph = schedule(seed=3), Bench(task, GRAPH)
+    for seed in range(9):
+        graph.run(schedule(seed=seed, initialisation="random", epochs=1))
+    assert_same(graph.run(config), Bench(task, GRAPH).run(config))
+
+
+def test_a_trial_that_was_left_half_way_leaves_nothing_behind(task, schedule):
+    config, graph = schedule(), Bench(task, GRAPH)
+    left = graph.start(schedule(seed=5))
+    for _ in range(7):
+        left.advance()
+    assert left.means.steps > 0
+    assert_same(graph.run(config), Bench(task, EAGER).run(config))
+
+
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 16}, {"student_layers": 2, "aligned_layers": "2"}]
+)
+def test_another_shape_is_captured_anew_and_right(task, schedule, change):
+    graph = Bench(task, GRAPH)
+    graph.run(schedule())
+    before = graph.captured
+    assert_same(graph.run(schedule(**change)), Bench(task, EAGER).run(schedule(**change)))
+    assert graph.captured > before
+
+
+def test_what_cannot_be_captured_runs_as_it_is_and_says_why(task, schedule):
+    def refuse(body):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    refusing = Bench(task, GRAPH)
+    executor = GraphExecutor(refuse)
+    refusing.workbench = Workbench(lambda name, device: executor)
+    config = schedule(epochs=1)
+    assert_same(refusing.run(config), Bench(task, EAGER).run(config))
+    assert executor.problem == "operation not permitted when stream is capturing"
+
+
+def test_running_out_of_memory_is_no_reason_to_run_as_it_is():
+    def exhaust(body):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    executor = GraphExecutor(exhaust)
+    executor.run("step", lambda: None)
+    with pytest.raises(torch.OutOfMemoryError):
+        executor.run("step", lambda: None)
+    assert executor.problem == ""
+
+
+def test_this_check_sees_a_number_that_is_not_in_a_tensor():
+    """The stand-in must fail where a CUDA graph would."""
+    total, number, executors = torch.zeros(()), [1.0], Executors()
+    executor = executors(GRAPH, None)
+    executors.captures[0].changed = lambda: [total]
+    for value in (1.0, 2.0, 3.0):
+        number[0] = value
+        executor.run("add", lambda: total.add_(number[0]))
+    assert float(total) == 1.0 + 2.0 + 2.0  # the 3 is not seen

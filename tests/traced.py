@@ -1,0 +1,54 @@
+"""A stand-in for CUDA graphs on a CPU: a step's tensor operations, recorded once and replayed.
+
+What a replay leaves out is what a CUDA graph leaves out, too: all Python. A number that is not in a
+tensor is the one that was there when the step was recorded.
+"""
+
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from trainable.executor import EagerExecutor, GraphExecutor
+from trainable.names import GRAPH
+
+
+class TracedCapture:
+    """Records a body. Recording runs it, so what it changes is put back."""
+
+    def __init__(self):
+        self.captured = 0
+        self.changed = lambda: []  # the tensors that bodies write to
+
+    def __call__(self, body):
+        self.captured += 1
+        tensors, random_state = list(self.changed()), torch.get_rng_state()
+        before = [tensor.detach().clone() for tensor in tensors]
+        recorded = make_fx(lambda: _outputs(body()))()
+        with torch.no_grad():
+            for tensor, old in zip(tensors, before, strict=True):
+                tensor.copy_(old)
+        torch.set_rng_state(random_state)
+        return recorded
+
+
+def _outputs(found):
+    return () if found is None else found
+
+
+def state_of(apparatus):
+    """All that a training step writes to."""
+    yield from apparatus.training.take_step.parameters
+    yield from (v for s in apparatus.optimiser.state.values() for v in s.values())
+    yield from apparatus.training.means.sums.values()
+
+
+class Executors:
+    """Makes a workbench's executors, and remembers them."""
+
+    def __init__(self):
+        self.captures = []
+
+    def __call__(self, name, device):
+        if name != GRAPH:
+            return EagerExecutor(padded=True)
+        self.captures.append(TracedCapture())
+        return GraphExecutor(self.captures[-1])

@@ -1,0 +1,142 @@
+"""How a piece of work that repeats is run on a device: as it is, or captured once and replayed.
+
+A body is a function without arguments that works on tensors whose places never change: what differs
+from one run to the next is written into them before.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Any, Protocol
+
+import torch
+
+from trainable.batches import padded_width
+from trainable.errors import first_line
+from trainable.names import GRAPH
+
+Body = Callable[[], Any]
+
+
+class Executor(Protocol):
+    """Runs bodies; the same numbers come out whichever executor runs them."""
+
+    def width(self, longest: int) -> int:
+        """Tokens to pad a batch to, whose longest sentence has so many."""
+
+    def rows(self, count: int, most: int) -> int:
+        """Sentences to fill a batch up to, of `count` sentences where others have `most`."""
+
+    def run(self, key: Hashable, body: Body) -> Any:
+        """What the body returns; `key` says which runs are alike in all shapes.
+
+        The tensors that are returned are good until the next run.
+        """
+
+
+class EagerExecutor:
+    """Runs every body as it is; batches are filled up as a GraphExecutor's where `padded`.
+
+    Dropout draws one number for each place, so only equal shapes give equal numbers.
+    """
+
+    def __init__(self, *, padded: bool = False) -> None:
+        self._padded = padded
+
+    def width(self, longest: int) -> int:
+        """The longest itself, or the width that holds it."""
+        return padded_width(longest) if self._padded else longest
+
+    def rows(self, count: int, most: int) -> int:
+        """The count itself, or the most."""
+        return most if self._padded else count
+
+    def run(self, key: Hashable, body: Body) -> Any:
+        """Calls the body."""
+        return body()
+
+
+class GraphExecutor:
+    """Runs the first body of a kind as it is, captures the second, and replays that ever after.
+
+    The first run warms up: it makes what lives on, such as the optimiser's state. Where capturing
+    fails, everything from there on is run as it is, and `problem` says why in one line.
+    """
+
+    def __init__(self, capture: Callable[[Body], Body]) -> None:
+        self.problem = ""
+        self._capture = capture
+        self._warm: set[Hashable] = set()
+        self._replays: dict[Hashable, Body] = {}
+
+    def width(self, longest: int) -> int:
+        """One of few widths, each of which is captured once."""
+        return padded_width(longest)
+
+    def rows(self, count: int, most: int) -> int:
+        """As many as the others have."""
+        return most
+
+    def run(self, key: Hashable, body: Body) -> Any:
+        """Replays the body's capture, or calls it."""
+        if key in self._replays:
+            return self._replays[key]()
+        if key not in self._warm or self.problem:
+            self._warm.add(key)
+            return body()
+        try:
+            replay = self._capture(body)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.problem = first_line(error)
+            return body()
+        self._replays[key] = replay
+        return replay()
+
+
+class CudaGraphCapture:
+    """Captures bodies as CUDA graphs that share one pool of memory: one of them runs at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __call__(self, body: Body) -> Body:
+        """The body's graph as a function; capturing runs nothing.
+
+        RuntimeError where the body waits for the device or copies from host memory. Generators are
+        left as they were, so that a run that follows draws what it would have drawn.
+        """
+        random_state = torch.cuda.get_rng_state(self._device)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Blocks that the warm-up left behind would stand beside the graph's own.
+            torch.cuda.empty_cache()
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                result = body()
+        except BaseException:
+            _renew_generator(self._device, random_state)
+            raise
+
+        def replay() -> Any:
+            graph.replay()
+            return result
+
+        return replay
+
+
+def _renew_generator(device: torch.device, random_state: torch.Tensor) -> None:
+    """A capture that failed leaves the device's generator waiting for its end; start it anew."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    generator.graphsafe_set_state(generator.clone_state())
+    torch.cuda.set_rng_state(random_state, device)
+
+
+def make_executor(name: str, device: torch.device) -> Executor:
+    """The executor of that name; GRAPH needs a CUDA device."""
+    if name == GRAPH:
+        return GraphExecutor(CudaGraphCapture(device))
+    return EagerExecutor(padded=device.type == "cuda")

@@ -1,0 +1,110 @@
+"""Sentences that stay on the device, and padded batches of them, made there.
+
+A batch is gathered by row numbers with operations of fixed shapes and no look at any value, so that
+it can be part of a captured step.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainable.tokens import TokenisedSplit
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sentences padded on the right to T tokens, all on one device.
+
+    rows [B] int64: the sentences' positions in the split; input_ids and attention_mask [B, T]
+    int64; labels [B] int64; positions [B, T] int64: where each token stands among the split's
+    token ids (0 where there is none). Losses are means with `weights` [B] and `token_weights`
+    [B, T], fp32, which add up to 1 over a step: 0 for sentences that only fill the batch up. A
+    batch may be a part of a step's, from its sentence `offset` on.
+    """
+
+    rows: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    positions: Tensor
+    weights: Tensor
+    token_weights: Tensor
+    offset: int = 0
+
+    def parts(self, most: int | None) -> list["Batch"]:
+        """The batch cut into pieces of at most `most` sentences; losses of these add up to its."""
+        count = len(self.rows)
+        if most is None or count <= most:
+            return [self]
+        return [self._part(slice(start, start + most)) for start in range(0, count, most)]
+
+    def _part(self, rows: slice) -> "Batch":
+        names = [field.name for field in fields(self) if field.name != "offset"]
+        return Batch(offset=rows.start, **{name: getattr(self, name)[rows] for name in names})
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """A split on a device: token_ids [sum of lengths], starts, token_counts and labels [N], int64.
+
+    `lengths` [N] are the token counts again, in host memory, where batches are planned.
+    """
+
+    token_ids: Tensor
+    starts: Tensor
+    token_counts: Tensor
+    labels: Tensor
+    lengths: np.ndarray
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are made."""
+        return self.token_ids.device
+
+    @classmethod
+    def on_device(cls, split: TokenisedSplit, pad_id: int, device: torch.device) -> "Sentences":
+        """Copies a split to the device."""
+
+        def copied(array: np.ndarray) -> Tensor:
+            return torch.tensor(array, dtype=torch.int64, device=device)
+
+        return cls(
+            token_ids=copied(split.token_ids),
+            starts=copied(split.offsets[:-1]),
+            token_counts=copied(split.lengths),
+            labels=copied(split.labels),
+            lengths=split.lengths,
+            pad_id=pad_id,
+        )
+
+    def longest(self, rows: np.ndarray) -> int:
+        """Tokens of the longest of these sentences."""
+        return int(self.lengths[rows].max())
+
+    def batch(self, rows: Tensor, width: int, count: Tensor | int | None = None) -> Batch:
+        """The sentences `rows` [B] (int64, on the device) padded to `width` tokens.
+
+        `width` must hold the longest of them; it is not looked at here. Only the first `count`
+        (all where it is None) have weight.
+        """
+        places = torch.arange(width, device=self.device)
+        mask = places < self.token_counts[rows, None]
+        positions = (self.starts[rows, None] + places) * mask
+        count = len(rows) if count is None else count
+        counts = (torch.arange(len(rows), device=self.device) < count).float()
+        token_counts = mask * counts[:, None]
+        return Batch(
+            rows=rows,
+            input_ids=self.token_ids[positions].masked_fill(~mask, self.pad_id),
+            attention_mask=mask.long(),
+            labels=self.labels[rows],
+            positions=positions,
+            weights=counts / count,
+            token_weights=token_counts / token_counts.sum(),
+        )

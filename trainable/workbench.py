@@ -1,0 +1,169 @@
+"""What one process keeps from trial to trial: sentences, teacher, and students ready to train."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from trainable.config import TrialConfig
+from trainable.distillation import Distillation
+from trainable.engine import Evaluator, Training, TrainingStep, make_optimiser
+from trainable.executor import Executor, make_executor
+from trainable.flash import use_flash_attention
+from trainable.layers import mirrored_layer
+from trainable.names import EAGER, NO_LAYERS
+from trainable.sentences import Sentences
+from trainable.static_forward import make_static
+from trainable.student import build_student
+from trainable.task import Task
+from trainable.teacher import load_teacher
+from trainable.teacher_outputs import LOGITS, HiddenStates, TeacherOutputs, open_outputs
+from trainable.tokens import TokenisedSplit, load_split
+from trainable.training_state import clear_optimiser
+from trainable.vocabulary import dense_split, load_vocabulary, trim_embedding
+
+SPLITS = ("train", "evaluation")
+MOST_KEPT = 2  # students, each with its optimiser and captured steps
+
+
+@dataclass
+class Apparatus:
+    """A student with all that trains and scores it; each trial puts its own weights in."""
+
+    student: PreTrainedModel
+    distillation: Distillation
+    optimiser: torch.optim.Optimizer
+    training: Training
+    evaluator: Evaluator
+
+    def take_over(self, fresh: PreTrainedModel) -> None:
+        """Puts a new student's weights in place of the last trial's, and forgets its moments."""
+        state = fresh.state_dict()
+        with torch.no_grad():
+            for name, tensor in self.student.state_dict().items():
+                tensor.copy_(state[name])
+        clear_optimiser(self.optimiser)
+        self.training.means.clear()
+        self.student.train()
+
+
+class Workbench:
+    """Sets up trials one after the other; a trial must be over before the next is set up.
+
+    A trial like one before in all that shapes its step takes over that one's student, optimiser
+    and captured steps. No number depends on which trials came before.
+    """
+
+    def __init__(self, executors: Callable[[str, torch.device], Executor] = make_executor) -> None:
+        self._make_executor = executors
+        self._kept: dict[tuple[Any, ...], Apparatus] = {}
+        self._teacher: tuple[str, PreTrainedModel] | None = None
+        self._sentences: tuple[tuple[str, str], dict[str, Sentences]] | None = None
+
+    def set_up(self, config: TrialConfig, task: Task, device: torch.device) -> Apparatus:
+        """A student as the trial starts with, random weights drawn from its seed."""
+        teacher = self._load_teacher(task.teacher.folder)
+        with device:  # drawing 100 million weights on a CPU would take a second
+            fresh = build_student(teacher, config)
+        trim_embedding(fresh, load_vocabulary(Path(task.tokens)))
+        fresh.to(device)
+        key = _key(config, task, device)
+        apparatus = self._kept.pop(key, None)
+        if apparatus is None:
+            while len(self._kept) >= MOST_KEPT:
+                del self._kept[next(iter(self._kept))]  # the one that was not used for longest
+            apparatus = self._build(config, task, fresh, device)
+        else:
+            apparatus.take_over(fresh)
+        self._kept[key] = apparatus
+        apparatus.distillation.set_up(config)
+        return apparatus
+
+    def _build(
+        self, config: TrialConfig, task: Task, student: PreTrainedModel, device: torch.device
+    ) -> Apparatus:
+        sentences = self._load_sentences(task, device)
+        student.train()
+        make_static(student)
+        if task.execution.flash_attention:
+            use_flash_attention(student)
+        teacher_config = self._load_teacher(task.teacher.folder).config
+        outputs = _open_outputs(config, task, teacher_config.num_hidden_layers, device)
+        distillation = Distillation.build(config, teacher_config, outputs, device)
+        modules: list[nn.Module] = [student, distillation.projections]
+        optimiser = make_optimiser(modules, config.weight_decay)
+        take_step = TrainingStep(student, optimiser, distillation.losses, config.gradient_clip)
+        executor = self._make_executor(task.execution.executor, device)
+        training = Training(
+            take_step, sentences["train"], config.batch_size, executor, staged=distillation
+        )
+        if device.type == "cuda":
+            training.fit_memory()
+        evaluator = Evaluator(student, sentences["evaluation"], config.precision, executor)
+        return Apparatus(student, distillation, optimiser, training, evaluator)
+
+    def _load_teacher(self, folder: str) -> PreTrainedModel:
+        if self._teacher is None or self._teacher[0] != folder:
+            self._teacher = (folder, load_teacher(Path(folder)))
+        return self._teacher[1]
+
+    def _load_sentences(self, task: Task, device: torch.device) -> dict[str, Sentences]:
+        key = (task.tokens, str(device))
+        if self._sentences is None or self._sentences[0] != key:
+            splits = load_dense_splits(Path(task.tokens))
+            found = {
+                name: Sentences.on_device(split, task.pad_id, device)
+                for name, split in splits.items()
+            }
+            self._sentences = (key, found)
+        return self._sentences[1]
+
+
+@lru_cache(maxsize=4)
+def load_dense_splits(tokens_folder: Path) -> dict[str, TokenisedSplit]:
+    """Both splits with dense token ids."""
+    in_use = load_vocabulary(tokens_folder)
+    return {name: dense_split(load_split(tokens_folder, name), in_use) for name in SPLITS}
+
+
+def outputs_read(config: TrialConfig, task: Task) -> tuple[bool, str | None]:
+    """Whether a trial's step reads the teacher's logits, and which pool of hidden states.
+
+    Where steps are captured, a trial reads what its neighbours read, at weight 0, so that they
+    share one capture: 0 times a finite number changes no sum.
+    """
+    aligned = config.aligned_layers != NO_LAYERS
+    if task.execution.executor == EAGER or aligned:
+        return config.uses_teacher_outputs, config.hidden_pool if aligned else None
+    small = [pool for pool in ("cls", "mean") if pool in task.outputs]
+    return True, small[0] if small else None
+
+
+def _key(config: TrialConfig, task: Task, device: torch.device) -> tuple[Any, ...]:
+    """All that decides the shapes of a step and the numbers that are part of it."""
+    return (
+        str(device),
+        *(task.tokens, task.pad_id, task.teacher.folder, task.execution),
+        *sorted(task.outputs.items()),
+        *outputs_read(config, task),
+        *(config.student_layers, config.student_width, config.batch_size, config.precision),
+        *(config.weight_decay, config.gradient_clip),
+    )
+
+
+def _open_outputs(
+    config: TrialConfig, task: Task, teacher_layers: int, device: torch.device
+) -> TeacherOutputs | None:
+    reads, pool = outputs_read(config, task)
+    if not reads:
+        return None
+    depth = config.student_layers
+    layers = tuple(mirrored_layer(i, depth, teacher_layers) for i in range(1, depth + 1))
+    hidden = None if pool is None else HiddenStates(Path(task.outputs[pool]), pool, layers)
+    train = load_dense_splits(Path(task.tokens))["train"]
+    return open_outputs(Path(task.outputs[LOGITS]), hidden, train, config.batch_size, device)
