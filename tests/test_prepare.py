@@ -1,11 +1,14 @@
 """Shared inputs: what is checked, what depends on what."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceTrainer
 
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
+from trainable.data import sample_evaluation
 from trainable.errors import UserError
 from trainable.prepare import (
     Preparation,
@@ -15,11 +18,11 @@ from trainable.prepare import (
     tokenizer_digest,
 )
 from trainable.task import Task
+from trainable.tokens import load_split
+from trainable.vocabulary import load_vocabulary
 
 
 def test_task_survives_json(task):
-    import json
-
     assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
 
 
@@ -29,6 +32,44 @@ def test_pools_of_aligned_trials_only(make_config):
         make_config(hidden_pool="tokens"),
     ]
     assert hidden_pools(configs) == {"tokens"}
+
+
+def test_a_task_says_how_many_sentences_each_split_has(task, sampled_task):
+    assert task.sentences == {"train": 96, "evaluation": 40}
+    assert sampled_task.sentences == {"train": 96, "evaluation": 13, "whole": 40}
+    assert Task.from_dict(json.loads(json.dumps(sampled_task.to_dict()))) == sampled_task
+
+
+def test_a_task_of_a_run_that_knew_no_samples(task):
+    """Written before there were any; it is trained on as it was."""
+    values = task.to_dict()
+    del values["sentences"], values["teacher"]["whole_accuracy"], values["teacher"]["whole_correct"]
+    old = Task.from_dict(values)
+    assert replace(old, sentences=task.sentences) == task
+    assert old.teacher_in_words() == f"{task.teacher.accuracy:.4f}"
+
+
+def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
+    sampled_inputs, sampled_task, tokenizer
+):
+    folder = Path(sampled_task.tokens)
+    for name, part in sampled_inputs.dataset.splits.items():
+        split = load_split(folder, name)
+        assert split.labels.tolist() == part.labels
+        for row, text in enumerate(part.texts):
+            ids = split.token_ids[split.offsets[row] : split.offsets[row + 1]]
+            assert ids.tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+    whole = load_split(folder, "whole")
+    assert set(whole.token_ids) <= set(load_vocabulary(folder))
+
+
+def test_another_sample_is_another_task(inputs, task, sampled_task, environment):
+    other = replace(inputs, dataset=sample_evaluation(inputs.dataset, 14))
+    tasks = [task, sampled_task, prepare_task(Preparation.load(other), set(), environment)]
+    assert len({found.data_digest for found in tasks}) == 3
+    assert len({found.tokens for found in tasks}) == 3
+    assert len({found.teacher.folder for found in tasks}) == 3
+    assert sorted(path.name for path in Path(task.tokens).glob("whole*")) == []
 
 
 @pytest.mark.parametrize(

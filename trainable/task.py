@@ -1,6 +1,6 @@
 """Where the inputs lie that all trials of a sweep share."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ class Task:
     outputs: dict[str, str]  # LOGITS and hidden pools -> folder
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
+    # Of each split: `train`, `evaluation`, and `whole` where `evaluation` is a sample of it.
+    sentences: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -30,6 +32,14 @@ class Task:
     def from_dict(cls, values: dict[str, Any]) -> "Task":
         """The task that `to_dict` wrote."""
         return cls(**{**values, "teacher": Teacher(**values["teacher"])})
+
+    def teacher_in_words(self) -> str:
+        """`0.8688`, or `0.9580 on the 900 sentences of the sample, 0.9608 on all 25,000`."""
+        accuracy, whole = f"{self.teacher.accuracy:.4f}", self.teacher.whole_accuracy
+        if whole is None:
+            return accuracy
+        sample = f"{accuracy} on the {self.sentences['evaluation']:,} sentences of the sample"
+        return f"{sample}, {whole:.4f} on all {self.sentences['whole']:,}"
 
     def folders(self) -> list[Path]:
         """All that a trial reads."""

@@ -31,6 +31,8 @@ class Teacher:
     accuracy: float
     correct: str  # packed bits over the evaluation split
     seconds: float
+    whole_accuracy: float | None = None  # where the evaluation split is a sample of a whole one
+    whole_correct: str | None = None
 
 
 def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
@@ -92,6 +94,7 @@ class TeacherData:
     in_use: np.ndarray
     pad_id: int
     digest: str
+    whole: TokenisedSplit | None = None  # the whole evaluation split, where there is a larger one
 
 
 def prepare_teacher(
@@ -123,6 +126,11 @@ def prepare_teacher(
     evaluation = dense_split(data.evaluation, data.in_use)
     correct = evaluate(model, evaluation, data.pad_id, environment.device, environment.precision)
     _warn_of_guessing(correct, data.evaluation.labels, environment)
+    on_whole = {}
+    if data.whole is not None:
+        whole = dense_split(data.whole, data.in_use)
+        bits = evaluate(model, whole, data.pad_id, environment.device, environment.precision)
+        on_whole = {"whole_accuracy": accuracy(bits), "whole_correct": pack_bits(bits)}
     restore_embedding(model, data.in_use, full_embedding)
     model.to("cpu")
     values: dict[str, Any] = {
@@ -131,6 +139,7 @@ def prepare_teacher(
         "accuracy": accuracy(correct),
         "correct": pack_bits(correct),
         "seconds": round(time.perf_counter() - start, 1),
+        **on_whole,
     }
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)

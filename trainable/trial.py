@@ -47,6 +47,9 @@ class Evaluation:
     training_seconds: float  # since the evaluation before
     evaluation_seconds: float
     correct: str  # packed bits: which sentences of the evaluation split were right
+    # On the whole evaluation split where that one is a sample, after the last step only.
+    whole_accuracy: float | None = None
+    whole_correct: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -57,10 +60,10 @@ EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation))
 
 
 @lru_cache(maxsize=4)
-def load_dense_splits(tokens_folder: Path) -> dict[str, TokenisedSplit]:
-    """Both splits with dense token ids; kept, since a worker runs many trials on one task."""
+def load_dense_splits(tokens_folder: Path, *, with_whole: bool) -> dict[str, TokenisedSplit]:
+    """All splits with dense token ids; kept, since a worker runs many trials on one task."""
     in_use = load_vocabulary(tokens_folder)
-    names = ("train", "evaluation")
+    names = ("train", "evaluation", *(["whole"] if with_whole else []))
     return {name: dense_split(load_split(tokens_folder, name), in_use) for name in names}
 
 
@@ -92,7 +95,7 @@ class Trial:
         """A trial before its first step; seeds all random generators from the configuration."""
         random.seed(config.seed)
         np.random.seed(config.seed)
-        splits = load_dense_splits(Path(task.tokens))
+        splits = load_dense_splits(Path(task.tokens), with_whole="whole" in task.sentences)
         teacher = load_teacher(Path(task.teacher.folder))
         student = build_student(teacher, config)
         trim_embedding(student, load_vocabulary(Path(task.tokens)))
@@ -183,13 +186,8 @@ class Trial:
         self, losses: dict[str, float], alpha: float, rate: float, trained: float
     ) -> Evaluation:
         start = time.perf_counter()
-        correct = evaluate(
-            self.student,
-            self.splits["evaluation"],
-            self.task.pad_id,
-            self.device,
-            self.config.precision,
-        )
+        correct = self._answers("evaluation")
+        whole = self._answers("whole") if self.finished and "whole" in self.splits else None
         accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
         return Evaluation(
             evaluations=len(accuracies),
@@ -205,7 +203,14 @@ class Trial:
             training_seconds=trained,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),
+            whole_accuracy=None if whole is None else accuracy(whole),
+            whole_correct=None if whole is None else pack_bits(whole),
         )
+
+    def _answers(self, name: str) -> np.ndarray:
+        """Whether each sentence of a split is classified right."""
+        split, precision = self.splits[name], self.config.precision
+        return evaluate(self.student, split, self.task.pad_id, self.device, precision)
 
 
 def _teacher_outputs(
