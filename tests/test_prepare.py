@@ -59,8 +59,21 @@ def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
         for row, text in enumerate(part.texts):
             ids = split.token_ids[split.offsets[row] : split.offsets[row + 1]]
             assert ids.tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
-    whole = load_split(folder, "whole")
-    assert set(whole.token_ids) <= set(load_vocabulary(folder))
+
+
+def test_words_that_occur_in_the_whole_split_alone_are_in_use(
+    sampled_inputs, environment, tokenizer
+):
+    """They are scored with the others, and would otherwise have no row in the embedding."""
+    dataset = sampled_inputs.dataset
+    left_out = next(text for text in dataset.whole.texts if text not in dataset.evaluation.texts)
+    texts = ["w150" if text == left_out else text for text in dataset.whole.texts]
+    changed = replace(dataset, whole=replace(dataset.whole, texts=texts))
+    other = replace(sampled_inputs, dataset=changed)
+    task = prepare_task(Preparation.load(other), set(), environment)
+    rare = tokenizer.convert_tokens_to_ids("w150")
+    assert rare in load_vocabulary(Path(task.tokens))
+    assert rare not in load_split(Path(task.tokens), "train").token_ids
 
 
 def test_another_sample_is_another_task(inputs, task, sampled_task, environment):
