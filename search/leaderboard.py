@@ -31,6 +31,7 @@ class Row:
     best5: float | None
     interval: tuple[float, float] | None  # 95 %, over evaluation sentences
     last: float | None  # the one evaluation that nothing selected
+    whole: float | None  # on the whole evaluation split, where `last` is on a sample of it
     study: float | None  # the study's score on SST-2, where it has this row
 
 
@@ -60,6 +61,7 @@ def _row(trial: TrialRecord, run: Run) -> Row:
         best5=trial.best5,
         interval=interval,
         last=trial.evaluations[-1]["accuracy"] if trial.evaluations else None,
+        whole=trial.evaluations[-1].get("whole_accuracy") if trial.evaluations else None,
         study=_study_score(trial) if with_study else None,
     )
 
@@ -82,10 +84,9 @@ def _study_score(trial: TrialRecord) -> float | None:
 def print_leaderboard(run: Run, console: Console) -> None:
     """A table a stratum, the teacher's accuracy above."""
     teacher = run.sweep["task"]["teacher"]["accuracy"]
-    sentences = run.sweep["evaluation_sentences"]
-    console.print(f"\nTeacher: {teacher:.4f} on the {sentences:,} evaluation sentences.")
+    with_whole = _print_teacher(run, console)
     for name, rows in leaderboard(run).items():
-        console.print(_table(name, rows, teacher))
+        console.print(_table(name, rows, teacher, with_whole=with_whole))
     console.print(
         "best5 is the mean of the five best evaluations, with its 95 % interval over evaluation "
         "sentences; two seeds of one recipe differ too. A stopped trial had fewer evaluations: "
@@ -94,11 +95,28 @@ def print_leaderboard(run: Run, console: Console) -> None:
     )
 
 
-def _table(name: str, rows: list[Row], teacher: float) -> Table:
+def _print_teacher(run: Run, console: Console) -> bool:
+    """What the teacher reaches, on which sentences; whether there is a whole beside a sample."""
+    task, sentences = run.sweep["task"], run.sweep["evaluation_sentences"]
+    teacher, whole = task["teacher"], task.get("sentences", {}).get("whole")
+    said = f"\nTeacher: {teacher['accuracy']:.4f} on the {sentences:,} evaluation sentences"
+    if whole is None:
+        console.print(f"{said}.")
+        return False
+    console.print(f"{said} of the sample, {teacher['whole_accuracy']:.4f} on all {whole:,}.")
+    console.print(
+        f"best5 and last: {sentences:,} sentences drawn from the {whole:,}, the same for every "
+        f"trial; whole: all {whole:,}, once, at the end."
+    )
+    return True
+
+
+def _table(name: str, rows: list[Row], teacher: float, *, with_whole: bool) -> Table:
     table = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial")
     with_study = any(row.study is not None for row in rows)
-    headers = ["best5", "95 % interval", "of teacher", "last", "evaluations"]
+    headers = ["best5", "95 % interval", "of teacher", "last"]
+    headers += ["whole", "evaluations"] if with_whole else ["evaluations"]
     for header in [*headers, "study (SST-2)"] if with_study else headers:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("outcome")
@@ -109,6 +127,7 @@ def _table(name: str, rows: list[Row], teacher: float) -> Table:
             NO_VALUE if row.interval is None else "{:.3f} - {:.3f}".format(*row.interval),
             NO_VALUE if row.best5 is None else f"{row.best5 / teacher:.1%}",
             _share(row.last),
+            *([_share(row.whole)] if with_whole else []),
             str(row.evaluations),
             *([_share(row.study)] if with_study else []),
             Text(row.outcome + (f": {row.reason}" if row.reason else "")),

@@ -9,6 +9,7 @@ from rich.console import Console
 from search.plan import plan_trials
 from search.request import Request
 from trainable.config import TrialConfig
+from trainable.data import check_sample
 from trainable.environment import best_device
 from trainable.inputs import Inputs, load_inputs
 from trainable.prepare import Preparation, hidden_pools, prepare_task
@@ -37,7 +38,7 @@ def prepare_sweep(request: Request, console: Console) -> PreparedSweep:
         configs = [replace(config, precision=precision) for config in configs]
     console.print(describe(configs, inputs))
     task = _prepare(request, preparation, configs, console)
-    console.print(f"Teacher's accuracy: {task.teacher.accuracy:.4f}.")
+    console.print(f"Teacher's accuracy: {task.teacher_in_words()}.")
     return PreparedSweep(configs, task, len(inputs.dataset.evaluation))
 
 
@@ -50,12 +51,14 @@ def prepare_again(request: Request, configs: Sequence[TrialConfig], console: Con
 
 
 def _load(request: Request) -> Inputs:
-    return load_inputs(
+    inputs = load_inputs(
         request.sized_preset,
         teacher=request.teacher,
         dataset=request.dataset,
         cache=Path(request.cache),
     )
+    check_sample(inputs.dataset, request.search_sentences)
+    return inputs
 
 
 def _prepare(
@@ -70,12 +73,17 @@ def _prepare(
 
 def describe(configs: list[TrialConfig], inputs: Inputs) -> str:
     """`18 trials on 2,560 of 18,124 sentences, each evaluated 8 times on 1,000, in bf16.`"""
-    splits = (inputs.dataset.train, inputs.dataset.evaluation)
-    train, evaluation = (
-        f"{len(split):,}" + (f" of {available:,}" if len(split) < available else "")
-        for split, available in zip(splits, inputs.available, strict=True)
-    )
+    dataset, (train, evaluation) = inputs.dataset, inputs.available
+    looked_at = _of(len(dataset.evaluation), evaluation)
+    if dataset.whole is not None:
+        whole = len(dataset.whole)
+        looked_at = f"{_of(len(dataset.evaluation), whole)} and once, at its end, on "
+        looked_at += _of(whole, evaluation)
     return (
-        f"{len(configs)} trials on {train} sentences, each evaluated {configs[0].evaluations} "
-        f"times on {evaluation}, in {configs[0].precision}."
+        f"{len(configs)} trials on {_of(len(dataset.train), train)} sentences, each evaluated "
+        f"{configs[0].evaluations} times on {looked_at}, in {configs[0].precision}."
     )
+
+
+def _of(count: int, available: int) -> str:
+    return f"{count:,}" + (f" of {available:,}" if count < available else "")

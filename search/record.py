@@ -18,7 +18,7 @@ from trainable.errors import UserError
 from trainable.files import whole_file, write_json
 
 SWEEP, RECORD = "sweep.json", "record.jsonl"
-FORMAT = 2
+FORMAT = 3
 
 PENDING, RUNNING = "pending", "running"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"

@@ -6,11 +6,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from trainable.arguments import AUTO, parse_setting
+from trainable.arguments import AUTO, SIZES, parse_setting
 from trainable.errors import UserError
 from trainable.presets import PRESETS, Preset
-
-SIZES = ("train_sentences", "evaluation_sentences", "max_length")
 
 
 @dataclass(frozen=True)
@@ -24,6 +22,7 @@ class Request:
     dataset: str | None = None
     train_sentences: int | None = None
     evaluation_sentences: int | None = None
+    search_sentences: int | None = None
     max_length: int | None = None
     executor: str = AUTO
     overrides: Mapping[str, Any] = field(default_factory=dict)  # settings fixed in every trial

@@ -1,6 +1,7 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from transformers import (
 )
 
 from trainable.config import TeacherSettings, TrialConfig
-from trainable.data import Dataset, LabelledTexts
+from trainable.data import Dataset, LabelledTexts, sample_evaluation
 from trainable.environment import Environment
 from trainable.inputs import Inputs
 from trainable.prepare import Preparation, prepare_task
@@ -124,7 +125,7 @@ def padded_batch(split, rows, pad_id, device):
 
 def train_split(task):
     """The training sentences of a task under dense token ids."""
-    return load_dense_splits(Path(task.tokens))["train"]
+    return load_dense_splits(task)["train"]
 
 
 def batch_of(ids, mask, labels):
@@ -194,6 +195,17 @@ def task(inputs, environment):
     """Everything that trials share, with all three pools of hidden states."""
     preparation = Preparation.load(inputs)
     return prepare_task(preparation, {"cls", "mean", "tokens"}, environment)
+
+
+@pytest.fixture(scope="session")
+def sampled_inputs(inputs):
+    """The same inputs, where each evaluation looks at 13 of the 40 sentences."""
+    return replace(inputs, dataset=sample_evaluation(inputs.dataset, 13))
+
+
+@pytest.fixture(scope="session")
+def sampled_task(sampled_inputs, environment):
+    return prepare_task(Preparation.load(sampled_inputs), {"cls", "mean", "tokens"}, environment)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from trainable.arguments import (
+    SIZES,
     OneLineParser,
     add_input_arguments,
     add_setting_arguments,
@@ -92,7 +93,7 @@ def test_the_default_cache_is_in_the_users_cache_folder(monkeypatch, variables, 
 def test_input_arguments_and_their_defaults(parser):
     plain = parser.parse_args([])
     assert (plain.preset, plain.teacher, plain.dataset) == ("auto", None, None)
-    assert (plain.train_sentences, plain.evaluation_sentences, plain.max_length) == (None,) * 3
+    assert {getattr(plain, size) for size in SIZES} == {None}
     line = "--preset mini --teacher a/b --dataset c.tsv --train-sentences 5 --cache /tmp/c"
     given = parser.parse_args(line.split())
     assert (given.preset, given.teacher, given.dataset) == ("mini", "a/b", "c.tsv")
@@ -118,6 +119,7 @@ def test_which_preset_and_why(parser, preset, cuda, name, why):
     [
         ("--train-sentences", "train_sentences"),
         ("--evaluation-sentences", "evaluation_sentences"),
+        ("--search-sentences", "search_sentences"),
         ("--max-length", "max_length"),
     ],
 )

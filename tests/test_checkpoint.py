@@ -19,6 +19,7 @@ from trainable import files, training_state
 from trainable import trial as trial_module
 from trainable.checkpoint import (
     FORMAT,
+    HEADER_BYTES,
     STATE,
     load_checkpoint,
     save_checkpoint,
@@ -214,6 +215,16 @@ def test_a_loaded_trial_is_the_saved_one_and_goes_on_like_it(
     assert [e.loss for e in again.history] == [e.loss for e in trial.history]
 
 
+def test_a_header_with_the_longest_history_is_within_its_bound(sampled_task, make_config, cpu):
+    """15 evaluations of 25,000 sentences each, and once more of as many."""
+    trial = started(make_config(**SHORT), sampled_task, steps=6)
+    bits = pack_bits(np.ones(25_000, dtype=bool))
+    longest = replace(trial.history[-1], correct=bits, whole_correct=bits)
+    trial.history = [longest] * 15
+    assert longest.whole_accuracy is not None
+    assert len(json.dumps(take_snapshot(trial, {}).header)) < HEADER_BYTES
+
+
 def test_parameters_without_gradient_have_no_state(task, make_config, cpu, tmp_path):
     """Some heads leave a pooler unused; such a parameter comes back all the same."""
     trial = Trial.start(make_config(), task, cpu)
@@ -312,7 +323,7 @@ def test_the_kept_student_answers_as_its_evaluation_says(task, make_config, cpu,
     (kept,) = student_files(tmp_path)
     fresh = Trial.start(config, task, cpu)
     fresh.student.load_state_dict(load_file(kept))
-    correct = fresh.apparatus.evaluator.correct()
+    correct = fresh.apparatus.evaluators["evaluation"].correct()
     evaluation = read_header(kept)["evaluation"]
     assert pack_bits(correct) == evaluation["correct"]
     assert correct.mean() == evaluation["accuracy"] == max(e.accuracy for e in trial.history)

@@ -5,7 +5,16 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from trainable.data import Dataset, LabelledTexts, pick, stratified_order, subset
+from trainable.data import (
+    Dataset,
+    LabelledTexts,
+    check_sample,
+    pick,
+    sample_evaluation,
+    stratified_order,
+    subset,
+)
+from trainable.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -65,6 +74,68 @@ def test_a_subset_as_large_as_the_whole_is_the_whole(corpus, counts):
 def test_pick_keeps_texts_and_labels_together():
     split = LabelledTexts(["a", "b", "c"], [0, 1, 2])
     assert pick(split, np.array([2, 0, 2])) == LabelledTexts(["c", "a", "c"], [2, 0, 2])
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"),
+    [([0, 1] * 12_500, 900), ([0, 0, 0, 0, 1] * 8, 13), ([0, 1, 2, 2] * 30, 7)],
+)
+def test_a_sample_has_each_label_within_one_of_its_share(labels, count):
+    split = LabelledTexts([f"sentence {row}" for row in range(len(labels))], labels)
+    found = sample_evaluation(Dataset(split, split, ["a", "b", "c"]), count)
+    assert found.whole is split
+    assert found.train is split
+    assert len(found.evaluation) == len(set(found.evaluation.texts)) == count
+    assert set(zip(found.evaluation.texts, found.evaluation.labels, strict=True)) < set(
+        zip(split.texts, labels, strict=True)
+    )
+    drawn = Counter(found.evaluation.labels)
+    for label, number in Counter(labels).items():
+        assert abs(drawn[label] - count * number / len(labels)) <= 1
+
+
+def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
+    np.random.seed(99)
+    small = sample_evaluation(corpus, 10).evaluation
+    assert small == sample_evaluation(corpus, 10).evaluation
+    assert small == subset(corpus, None, 10).evaluation
+    assert sample_evaluation(corpus, 20).evaluation.texts[:10] == small.texts
+
+
+@pytest.mark.parametrize("count", [None, 40, 41])
+def test_a_sample_that_leaves_nothing_out_is_none(corpus, count):
+    assert sample_evaluation(corpus, count) == corpus
+    assert set(corpus.splits) == {"train", "evaluation"}
+
+
+def test_sample_sizes_have_digests_of_their_own(corpus):
+    sampled = [sample_evaluation(corpus, count) for count in (10, 11, None)]
+    alone = Dataset(corpus.train, sampled[0].evaluation, corpus.label_names)
+    assert len({dataset.digest for dataset in (*sampled, alone)}) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (41, "--search-sentences 41: the evaluation split has 40; give at most that"),
+        (1, "--search-sentences 1: too few to have each label among them; give at least "),
+    ],
+)
+def test_a_sample_that_cannot_be_had_is_refused(corpus, asked, message):
+    with pytest.raises(UserError) as caught:
+        check_sample(sample_evaluation(corpus, asked), asked)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_least_sample_that_a_refusal_names_will_do_and_one_fewer_not(corpus):
+    with pytest.raises(UserError) as caught:
+        check_sample(sample_evaluation(corpus, 1), 1)
+    least = int(str(caught.value).rpartition(" ")[2])
+    assert set(sample_evaluation(corpus, least).evaluation.labels) == {0, 1}
+    assert len(set(sample_evaluation(corpus, least - 1).evaluation.labels)) == 1
+    for asked in (least, 40, None):
+        check_sample(sample_evaluation(corpus, asked), asked)
 
 
 def changed(corpus, name):

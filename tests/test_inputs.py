@@ -31,6 +31,17 @@ def file(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def folder(tmp_path, file):
+    """The same sentences for training and 10 others for evaluation."""
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    file.rename(folder / "train.tsv")
+    rows = [f"other {row}\t{row % 2}" for row in range(10)]
+    (folder / "dev.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture
 def asked(monkeypatch):
     """The arguments with which datasets are loaded, in place of loading them."""
     calls = []
@@ -70,6 +81,22 @@ def test_sizes_of_the_preset_hold_for_given_sentences_too(tmp_path, file):
     assert sorted(found.dataset.train.labels) == [0, 0, 1, 1]
     assert len(found.dataset.evaluation) == 1
     assert found.max_length == 9
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "search", "sizes"),
+    [(None, 4, (4, 10)), (8, 4, (4, 8)), (None, None, (10, None)), (4, 6, (4, None))],
+)
+def test_a_preset_looks_at_a_sample_of_what_it_uses(tmp_path, folder, evaluation, search, sizes):
+    preset = replace(MINI, evaluation_sentences=evaluation, search_sentences=search)
+    found = load_inputs(preset, teacher="t", dataset=str(folder), cache=tmp_path / "cache")
+    whole = found.dataset.whole
+    assert (len(found.dataset.evaluation), None if whole is None else len(whole)) == sizes
+    assert found.available == (20, 10)
+    labels = found.dataset.evaluation.labels
+    assert labels.count(0) == labels.count(1)
+    if whole is not None:
+        assert set(found.dataset.evaluation.texts) < set(whole.texts)
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,82 @@ def test_all_numbers_of_the_study_fit_a_line_of_120():
     assert max(len(line) for line in lines) <= 120
 
 
+@pytest.fixture
+def sampled():
+    """1,000 sentences looked at of 25,000, on all of which the finished trials were scored."""
+    trials = [
+        TrialRecord(config(temperature=1.0), FINISHED, evaluations=evaluations(700, 720)),
+        TrialRecord(config(temperature=3.0), FINISHED, evaluations=evaluations(800, 780)),
+        TrialRecord(config(temperature=4.0), STOPPED, evaluations=evaluations(850)),
+        TrialRecord(config(temperature=5.0), PENDING),
+    ]
+    for trial, whole in zip(trials, (0.7123, 0.7746, None), strict=False):
+        for evaluation in trial.evaluations:
+            evaluation |= {"whole_accuracy": None, "whole_correct": None}
+        trial.evaluations[-1]["whole_accuracy"] = whole
+    run = make_run(*trials)
+    run.sweep["task"] = {
+        "teacher": {"accuracy": TEACHER, "whole_accuracy": 0.8765},
+        "sentences": {"train": 25_000, "evaluation": SENTENCES, "whole": 25_000},
+    }
+    return run
+
+
+def test_score_on_the_whole_split_stands_beside_the_last(sampled):
+    rows = leaderboard(sampled)["random"]
+    assert [(row.best5, row.last, row.whole) for row in rows] == [
+        (pytest.approx(0.79), 0.78, 0.7746),
+        (pytest.approx(0.71), 0.72, 0.7123),
+        (pytest.approx(0.85), 0.85, None),
+        (None, None, None),
+    ]
+    text = printed(sampled)
+    header = line_with(text, "best5  ").split()
+    assert header[header.index("last") + 1] == "whole"
+    assert line_with(text, "T=3 ").split()[-5:] == ["87.8%", "0.7800", "0.7746", "2", FINISHED]
+    assert line_with(text, "T=4 ").split()[-4:] == ["0.8500", "-", "1", STOPPED]
+    assert line_with(text, "T=5 ").split()[-6:] == ["-", "-", "-", "-", "0", PENDING]
+
+
+def test_what_each_number_is_taken_on_is_said(sampled):
+    lines = printed(sampled).splitlines()
+    place = lines.index(
+        "Teacher: 0.9000 on the 1,000 evaluation sentences of the sample, 0.8765 on all 25,000."
+    )
+    assert lines[place + 1] == (
+        "best5 and last: 1,000 sentences drawn from the 25,000, the same for every trial; "
+        "whole: all 25,000, once, at the end."
+    )
+
+
+@pytest.mark.parametrize("sentences", [None, {}, {"train": 2048, "evaluation": SENTENCES}])
+def test_without_a_whole_split_nothing_is_said_of_one(mixed, sentences):
+    plain = printed(mixed)
+    if sentences is not None:
+        mixed.sweep["task"]["sentences"] = sentences
+    for trial in mixed.trials.values():
+        for evaluation in trial.evaluations:
+            evaluation |= {"whole_accuracy": None, "whole_correct": None}
+    assert printed(mixed) == plain
+    assert "whole" not in plain
+    assert plain.startswith("\nTeacher: 0.9000 on the 1,000 evaluation sentences.\n")
+
+
+def test_numbers_of_the_study_with_those_on_the_whole_fit_a_line_of_120(sampled):
+    made = [evaluations(*[800] * 15) for _ in STUDY_ROWS]
+    for found in made:
+        found[-1]["whole_accuracy"] = 0.8123
+    trials = [
+        TrialRecord(planned, FINISHED, evaluations=found)
+        for planned, found in zip(planned_study("imdb"), made, strict=True)
+    ]
+    run = make_run(*trials, spaces=("study",))
+    run.sweep["task"] = sampled.sweep["task"]
+    lines = printed(run).splitlines()
+    assert sum(FINISHED in line and "0.8123" in line for line in lines) == 18
+    assert max(len(line) for line in lines) <= 120
+
+
 def test_footnote_says_what_the_numbers_are(mixed):
     text = " ".join(printed(mixed).split())
     assert "mean of the five best evaluations" in text

@@ -7,6 +7,7 @@ import pytest
 from trainable.__main__ import main
 from trainable.trial import EVALUATION_KEYS, Trial
 
+NOT_PRINTED = {"correct", "whole_correct", "whole_accuracy"}  # where there is no whole
 SMALL = ["--student-layers", "2", "--batch-size", "8", "--epochs", "1", "--evaluations", "3"]
 
 
@@ -34,9 +35,25 @@ def test_prints_what_the_trial_yields(trial_command, capsys, task, make_config, 
     expected = [e.to_dict() for e in Trial.start(config, task, cpu).run()]
     found = [json.loads(line) for line in lines]
     assert code == 0
-    assert [set(line) for line in found] == [set(EVALUATION_KEYS) - {"correct"}] * 3
+    assert [set(line) for line in found] == [set(EVALUATION_KEYS) - NOT_PRINTED] * 3
     for key in ("accuracy", "best5_accuracy", "loss", "alpha", "step"):
         assert [line[key] for line in found] == [e[key] for e in expected]
+
+
+def test_a_sample_is_looked_at_and_the_whole_scored_at_the_end(
+    trial_command, capsys, sampled_task, make_config, cpu
+):
+    options = ["--search-sentences", "13", "--aligned-layers", "all", "--precision", "fp32"]
+    options += ["--learning-rate", "1e-3", "--initialisation", "teacher_spread"]
+    code, lines, said = trial_command(capsys, *options)
+    expected = [e.to_dict() for e in Trial.start(make_config(), sampled_task, cpu).run()]
+    found = [json.loads(line) for line in lines]
+    assert code == 0
+    assert said[-1] == f"teacher's accuracy {sampled_task.teacher_in_words()}"
+    assert [line["accuracy"] for line in found] == [e["accuracy"] for e in expected]
+    assert ["whole_accuracy" in line for line in found] == [False, False, True]
+    assert found[-1]["whole_accuracy"] == expected[-1]["whole_accuracy"]
+    assert not any("whole_correct" in line for line in found)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +70,9 @@ def test_prints_what_the_trial_yields(trial_command, capsys, task, make_config, 
         (["--max-length", "512"], "--max-length 512: too long for this teacher, which has 64"),
         (["--max-length", "2"], "--max-length 2: must be at least 3"),
         (["--seed", "5000000000"], "seed: 5000000000 must be at most 4294967295"),
+        (["--search-sentences", "41"], "--search-sentences 41: the evaluation split has 40"),
+        (["--search-sentences", "1"], "--search-sentences 1: too few to have each label"),
+        (["--search-sentences", "0"], "--search-sentences: '0' is not a whole number of at least"),
         (["--epochs", "many"], "epochs: 'many' is not a whole number"),
         (["--dataset", "no/where"], "--dataset no/where: "),
         (["--teacher", "no/where"], "--teacher no/where: "),

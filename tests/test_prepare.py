@@ -1,11 +1,14 @@
 """Shared inputs: what is checked, what depends on what."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceTrainer
 
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
+from trainable.data import sample_evaluation
 from trainable.errors import UserError
 from trainable.prepare import (
     Preparation,
@@ -15,11 +18,11 @@ from trainable.prepare import (
     tokenizer_digest,
 )
 from trainable.task import Task
+from trainable.tokens import load_split
+from trainable.vocabulary import load_vocabulary
 
 
 def test_task_survives_json(task):
-    import json
-
     assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
 
 
@@ -29,6 +32,48 @@ def test_pools_of_aligned_trials_only(make_config):
         make_config(hidden_pool="tokens"),
     ]
     assert hidden_pools(configs) == {"tokens"}
+
+
+def test_a_task_says_how_many_sentences_each_split_has(task, sampled_task):
+    assert task.sentences == {"train": 96, "evaluation": 40}
+    assert sampled_task.sentences == {"train": 96, "evaluation": 13, "whole": 40}
+    assert Task.from_dict(json.loads(json.dumps(sampled_task.to_dict()))) == sampled_task
+
+
+def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
+    sampled_inputs, sampled_task, tokenizer
+):
+    folder = Path(sampled_task.tokens)
+    for name, part in sampled_inputs.dataset.splits.items():
+        split = load_split(folder, name)
+        assert split.labels.tolist() == part.labels
+        for row, text in enumerate(part.texts):
+            ids = split.token_ids[split.offsets[row] : split.offsets[row + 1]]
+            assert ids.tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+
+
+def test_words_that_occur_in_the_whole_split_alone_are_in_use(
+    sampled_inputs, environment, tokenizer
+):
+    """They are scored with the others, and would otherwise have no row in the embedding."""
+    dataset = sampled_inputs.dataset
+    left_out = next(text for text in dataset.whole.texts if text not in dataset.evaluation.texts)
+    texts = ["w150" if text == left_out else text for text in dataset.whole.texts]
+    changed = replace(dataset, whole=replace(dataset.whole, texts=texts))
+    other = replace(sampled_inputs, dataset=changed)
+    task = prepare_task(Preparation.load(other), set(), environment)
+    rare = tokenizer.convert_tokens_to_ids("w150")
+    assert rare in load_vocabulary(Path(task.tokens))
+    assert rare not in load_split(Path(task.tokens), "train").token_ids
+
+
+def test_another_sample_is_another_task(inputs, task, sampled_task, environment):
+    other = replace(inputs, dataset=sample_evaluation(inputs.dataset, 14))
+    tasks = [task, sampled_task, prepare_task(Preparation.load(other), set(), environment)]
+    assert len({found.data_digest for found in tasks}) == 3
+    assert len({found.tokens for found in tasks}) == 3
+    assert len({found.teacher.folder for found in tasks}) == 3
+    assert sorted(path.name for path in Path(task.tokens).glob("whole*")) == []
 
 
 @pytest.mark.parametrize(

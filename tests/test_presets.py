@@ -7,7 +7,7 @@ import pytest
 from trainable.config import TrialConfig
 from trainable.layers import check_depths
 from trainable.names import INITIALISATIONS
-from trainable.presets import LEARNING_RATES, PRESETS, automatic_preset
+from trainable.presets import LEARNING_RATES, PRESETS, affordable_sample, automatic_preset
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,27 @@ def test_only_the_small_preset_cuts_its_sentences():
     cut = {name: (p.train_sentences, p.evaluation_sentences) for name, p in PRESETS.items()}
     assert cut["sst2"] == cut["imdb"] == (None, None)
     assert all(count >= 800 for count in cut["mini"])
+
+
+def test_imdb_looks_at_a_sample_and_stays_within_its_share():
+    """Of 25,000 reviews each for training and testing, in forward passes of one."""
+
+    def share(looked_at):
+        looks = PRESETS["imdb"].trial["evaluations"] * looked_at + 25_000
+        return looks / (3 * 25_000 * PRESETS["imdb"].trial["epochs"] + looks)
+
+    assert {name: preset.search_sentences for name, preset in PRESETS.items()} == {
+        "sst2": None,
+        "imdb": 900,
+        "mini": None,
+    }
+    assert share(900) < 0.15 < share(1_000) < share(1_100)
+    assert share(25_000) > 0.6  # looking at all of them would cost more than the training
+
+
+def test_affordable_sample_by_hand():
+    """300,000 passes of training allow 52,941 for evaluation; 10,000 go to the whole split."""
+    assert affordable_sample(train=10_000, whole=10_000, epochs=10, evaluations=10) == 4_200
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -156,7 +156,7 @@ def test_create_then_read_gives_the_same_run(run):
 def test_plan_stands_in_both_files_and_nothing_else_is_there(run):
     sweep = json.loads((run.folder / SWEEP).read_text())
     trials = [config.to_dict() for config in CONFIGS]
-    wanted = {"format": 2, "revision": 0, "space": "baselines", "seed": 3, "trials": trials}
+    wanted = {"format": FORMAT, "revision": 0, "space": "baselines", "seed": 3, "trials": trials}
     assert sweep == run.sweep == wanted
     (line,) = (run.folder / RECORD).read_text().splitlines()
     event = json.loads(line)
@@ -488,7 +488,7 @@ def test_empty_folder_is_a_users_error(tmp_path):
 def test_another_format_is_refused_in_one_line_and_nothing_changes(story, kept, written, age):
     for name in (SWEEP, RECORD):
         path = story.folder / name
-        path.write_text(path.read_text().replace('"format": 2', f'"format": {written}'))
+        path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {written}'))
         if name not in kept:
             path.unlink()
     before = files(story.folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from search.arguments import parse_arguments
-from search.request import SIZES, Request, parse_additions, parse_overrides
+from search.request import Request, parse_additions, parse_overrides
+from trainable.arguments import SIZES
 from trainable.errors import UserError
 from trainable.presets import PRESETS
 
@@ -15,6 +16,7 @@ NEW = ["--space", "schedules", "--cache", "/cache"]
 FULL = [
     *("--teacher", "some/teacher", "--dataset", "nyu-mll/glue:sst2"),
     *("--train-sentences", "100", "--evaluation-sentences", "50", "--max-length", "32"),
+    *("--search-sentences", "20"),
     *("--set", "epochs=2", "--set", "temperature=3", "--add", "sharpness=5"),
     *("--add", "aligned-layers=1,2", "--seed", "4", "--seeds", "3", "--samples", "7"),
 ]
@@ -32,6 +34,7 @@ def test_all_that_is_asked_for_is_in_the_request():
         dataset="nyu-mll/glue:sst2",
         train_sentences=100,
         evaluation_sentences=50,
+        search_sentences=20,
         max_length=32,
         cache="/cache",
         overrides={"epochs": 2, "temperature": 3.0},

@@ -12,6 +12,7 @@ from ray.tune import ExperimentAnalysis, ResultGrid
 
 from search.record import read_events, read_run
 from tests.sweeps import numbers, run, wait_for_evaluations
+from trainable.metrics import unpack_bits
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +73,34 @@ def test_a_name_that_exists_says_how_to_resume(whole):
         f"error: --name whole: {swept.folder} exists; choose another name, or go on with it: "
         f"python -m search.run --resume {swept.folder}"
     ]
+
+
+def test_a_sample_is_looked_at_and_finished_trials_are_scored_on_the_whole(command, tmp_path):
+    """Also where the sweep is killed on the way: the end is that of one left alone."""
+    options = ["--space", "schedules", "--samples", "6", "--max-concurrent", "1"]
+    options += ["--search-sentences", "13"]
+    done = run(command, *options, "--name", "whole")
+    assert done.returncode == 0, done.stderr
+    swept = read_run(tmp_path / "runs" / "whole")
+    assert swept.sweep["task"]["sentences"] == {"train": 96, "evaluation": 13, "whole": 40}
+    assert {"finished", "stopped"} == {trial.outcome for trial in swept.trials.values()}
+    for trial in swept.trials.values():
+        *before, last = [evaluation["whole_accuracy"] for evaluation in trial.evaluations]
+        assert set(before) <= {None}
+        assert (last is not None) == (trial.outcome == "finished")
+        if last is not None:
+            assert last == unpack_bits(trial.evaluations[-1]["whole_correct"], 40).mean()
+            assert f" {last:.4f} " in done.stdout
+    assert "13 sentences drawn from the 40" in done.stdout
+
+    folder = tmp_path / "runs" / "cut"
+    process = subprocess.Popen([*command, *options, "--name", "cut"], stderr=subprocess.PIPE)
+    wait_for_evaluations(folder, 10, process)
+    process.kill()
+    process.communicate(timeout=120)
+    resumed = run(command[:3], "--resume", str(folder))
+    assert resumed.returncode == 0, resumed.stderr
+    assert numbers(folder) == numbers(swept.folder)
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(command, tmp_path):

@@ -166,7 +166,7 @@ def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypa
     from trainable.teacher import Teacher
 
     teacher = Teacher("", "", False, 0.5, "", 0.0)
-    task = Task("", 0, [], teacher, {}, "", "cpu")
+    task = Task("", 0, [], teacher, {}, "", "cpu", {})
     folder = tmp_path / "runs" / "mine"
 
     def prepare(request, console):

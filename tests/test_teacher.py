@@ -101,6 +101,33 @@ def test_kept_teacher_is_whole_and_scores_as_recorded(bare_encoder, dataset, tmp
     assert task.teacher.accuracy == np.mean(correct)
 
 
+def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
+    sampled_inputs, sampled_task, tokenizer
+):
+    """Sentence by sentence, from the texts."""
+    teacher, dataset = sampled_task.teacher, sampled_inputs.dataset
+    model = load_teacher(teacher.folder)
+    for split, found, bits in (
+        (dataset.evaluation, teacher.accuracy, teacher.correct),
+        (dataset.whole, teacher.whole_accuracy, teacher.whole_correct),
+    ):
+        correct = []
+        for text, label in zip(split.texts, split.labels, strict=True):
+            ids = tokenizer(text, truncation=True, max_length=16, return_tensors="pt")["input_ids"]
+            with torch.no_grad():
+                correct.append(int(model(ids).logits.argmax()) == label)
+        assert found == np.mean(correct)
+        assert np.array_equal(unpack_bits(bits, len(split)), correct)
+    assert sampled_task.teacher_in_words() == (
+        f"{teacher.accuracy:.4f} on the 13 sentences of the sample, "
+        f"{teacher.whole_accuracy:.4f} on all 40"
+    )
+
+
+def test_a_teacher_without_a_whole_has_no_score_on_it(task):
+    assert (task.teacher.whole_accuracy, task.teacher.whole_correct) == (None, None)
+
+
 def test_fitted_teacher_is_used_as_it_is(task, teacher_folder):
     assert not task.teacher.fine_tuned_here
     mine, its = load_teacher(task.teacher.folder).state_dict(), tiny_classifier().state_dict()

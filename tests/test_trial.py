@@ -1,5 +1,6 @@
 """A trial as it runs: where it evaluates, what it reports, how it fails."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from trainable.alpha import alpha_at
 from trainable.errors import TrainingDivergedError
 from trainable.metrics import unpack_bits
 from trainable.trial import Trial
+from trainable.vocabulary import load_vocabulary
 
 
 def test_evaluations_are_equally_spaced_and_scored(task, make_config, cpu):
@@ -30,6 +32,73 @@ def test_evaluations_are_equally_spaced_and_scored(task, make_config, cpu):
         expected = alpha_at(evaluation.step - 1, 24, "cosine_^shape", sharpness=2.0)
         assert evaluation.alpha == expected
     assert found[-1].learning_rate == pytest.approx(1e-3 / 22)  # 2 of 24 steps warm up
+
+
+def answers_one_by_one(trial, split, tokenizer):
+    """Whether a student is right, sentence by sentence, from the texts."""
+    in_use = load_vocabulary(Path(trial.task.tokens)).tolist()
+    trial.student.eval()
+    correct = []
+    for text, label in zip(split.texts, split.labels, strict=True):
+        ids = tokenizer(text, truncation=True, max_length=16)["input_ids"]
+        dense = torch.tensor([[in_use.index(token) for token in ids]])
+        with torch.no_grad():
+            correct.append(int(trial.student(dense).logits.argmax()) == label)
+    return correct
+
+
+def test_the_whole_split_is_scored_once_after_the_last_step(
+    sampled_inputs, sampled_task, make_config, cpu, tokenizer
+):
+    dataset = sampled_inputs.dataset
+    trial = Trial.start(make_config(epochs=2, evaluations=8), sampled_task, cpu)
+    *before, last = trial.run()
+    assert [(e.whole_accuracy, e.whole_correct) for e in before] == [(None, None)] * 7
+    on_whole = answers_one_by_one(trial, dataset.whole, tokenizer)
+    assert last.whole_accuracy == np.mean(on_whole)
+    assert np.array_equal(unpack_bits(last.whole_correct, 40), on_whole)
+    assert last.accuracy == np.mean(answers_one_by_one(trial, dataset.evaluation, tokenizer))
+    assert 0 < last.whole_accuracy < 1
+    for evaluation in (*before, last):
+        assert evaluation.accuracy == unpack_bits(evaluation.correct, 13).mean()
+
+
+def test_scoring_the_whole_split_leaves_the_trial_as_it_is(
+    sampled_task, make_config, cpu, monkeypatch
+):
+    """A student trains on after an evaluation as if the whole were never scored."""
+    trial = Trial.start(make_config(), sampled_task, cpu)
+    found = numbers(trial.run())
+    without = replace(sampled_task, sentences={"train": 96, "evaluation": 13})
+    other = Trial.start(make_config(), without, cpu)
+    expected = numbers(other.run())
+    assert [replace(e, whole_accuracy=None, whole_correct=None) for e in found] == expected
+    for name, weight in trial.student.state_dict().items():
+        assert torch.equal(weight, other.student.state_dict()[name]), name
+
+
+def test_every_trial_looks_at_the_same_sample(sampled_inputs, sampled_task, make_config, cpu):
+    labels = sampled_inputs.dataset.evaluation.labels
+    for settings in ({"seed": 0}, {"seed": 7}, {"initialisation": "random", "seed": 3}):
+        trial = Trial.start(make_config(**settings), sampled_task, cpu)
+        looked_at = trial.apparatus.evaluators["evaluation"].sentences
+        assert looked_at.labels.tolist() == labels
+        if settings["seed"] == 0:
+            first = looked_at
+        for part in ("token_ids", "starts", "token_counts"):
+            assert torch.equal(getattr(looked_at, part), getattr(first, part))
+
+
+def test_without_a_sample_there_is_no_other_score(task, make_config, cpu):
+    for evaluation in Trial.start(make_config(), task, cpu).run():
+        assert (evaluation.whole_accuracy, evaluation.whole_correct) == (None, None)
+
+
+def test_a_missing_whole_split_is_an_error(sampled_task, make_config, cpu, tmp_path):
+    tokens = shutil.copytree(sampled_task.tokens, tmp_path / "tokens")
+    (tokens / "whole_offsets.npy").unlink()
+    with pytest.raises(FileNotFoundError):
+        Trial.start(make_config(), replace(sampled_task, tokens=str(tokens)), cpu)
 
 
 def test_training_helps(task, make_config, cpu):

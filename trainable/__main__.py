@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
     import torch
 
+    from trainable.data import check_sample
     from trainable.environment import best_device
     from trainable.inputs import complete_config, load_inputs
     from trainable.prepare import Preparation, hidden_pools, prepare_task
@@ -59,6 +60,7 @@ def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
     inputs = load_inputs(
         preset, teacher=arguments.teacher, dataset=arguments.dataset, cache=arguments.cache
     )
+    check_sample(inputs.dataset, arguments.search_sentences)
     preparation = Preparation.load(inputs)
     preparation.check([config])
     if "precision" not in settings:
@@ -68,11 +70,15 @@ def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
         arguments.cache, config.precision, arguments.executor, say
     )
     task = prepare_task(preparation, hidden_pools([config]), environment)
-    say(f"teacher's accuracy {task.teacher.accuracy:.4f}")
+    say(f"teacher's accuracy {task.teacher_in_words()}")
     for evaluation in Trial.start(config, task, environment.device).run():
-        values = evaluation.to_dict()
-        del values["correct"]
-        print(json.dumps(values), flush=True)
+        print(json.dumps(_in_line(evaluation.to_dict())), flush=True)
+
+
+def _in_line(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation less its bits, and less the score on a whole split where there is none."""
+    bits = ("correct", "whole_correct")
+    return {key: v for key, v in evaluation.items() if key not in bits and v is not None}
 
 
 if __name__ == "__main__":

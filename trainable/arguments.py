@@ -14,6 +14,7 @@ from trainable.names import EAGER, EXECUTORS, GRAPH
 from trainable.presets import PRESETS, Preset, automatic_preset
 
 AUTO = "auto"
+SIZES = ("train_sentences", "evaluation_sentences", "search_sentences", "max_length")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -91,6 +92,11 @@ def add_input_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("--train-sentences", "most training sentences used"),
         ("--evaluation-sentences", "most evaluation sentences used"),
+        (
+            "--search-sentences",
+            "evaluation sentences that each evaluation looks at, the same ones in all; where there "
+            "are more, a trial is scored on all of them once, at its end",
+        ),
         ("--max-length", "tokens a sentence is cut to"),
     ):
         group.add_argument(name, type=positive, metavar="N", help=f"{what} (the preset's)")
@@ -116,11 +122,7 @@ def choose_preset(arguments: argparse.Namespace, cuda: bool) -> tuple[str, Prese
     name, why = arguments.preset, "chosen with --preset"
     if name == AUTO:
         name, why = automatic_preset(cuda)
-    sizes = {
-        key: getattr(arguments, key)
-        for key in ("train_sentences", "evaluation_sentences", "max_length")
-        if getattr(arguments, key) is not None
-    }
+    sizes = {key: getattr(arguments, key) for key in SIZES if getattr(arguments, key) is not None}
     return name, replace(PRESETS[name], **sizes), why
 
 

@@ -30,18 +30,27 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What students train on and what they are scored on; label_names [C]."""
+    """What students train on and what they are scored on; label_names [C].
+
+    `whole` is the whole evaluation split where `evaluation` is a sample of it, else None.
+    """
 
     train: LabelledTexts
     evaluation: LabelledTexts
     label_names: list[str]
+    whole: LabelledTexts | None = None
+
+    @property
+    def splits(self) -> dict[str, LabelledTexts]:
+        """Those there are, by name."""
+        found = {"train": self.train, "evaluation": self.evaluation}
+        return found if self.whole is None else {**found, "whole": self.whole}
 
     @property
     def digest(self) -> str:
         """Of every sentence, label and label name, in order."""
         parts = {
-            name: [digest_strings(split.texts), split.labels]
-            for name, split in (("train", self.train), ("evaluation", self.evaluation))
+            name: [digest_strings(split.texts), split.labels] for name, split in self.splits.items()
         }
         return digest_values({**parts, "label_names": self.label_names})
 
@@ -100,6 +109,39 @@ def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Datas
         train=_stratified(dataset.train, train),
         evaluation=_stratified(dataset.evaluation, evaluation),
     )
+
+
+def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
+    """The dataset with so many of its evaluation sentences to look at, and all of them as `whole`.
+
+    The sample is the first `count` of `stratified_order`, in that order: the same for every seed.
+    None, or a count that leaves nothing out, changes nothing.
+    """
+    if count is None or count >= len(dataset.evaluation):
+        return dataset
+    sample = _stratified(dataset.evaluation, count)
+    return replace(dataset, evaluation=sample, whole=dataset.evaluation)
+
+
+def check_sample(dataset: Dataset, asked: int | None) -> None:
+    """UserError where the evaluation sentences that a user asked for can't be had or lack a label.
+
+    A preset's own size needs no check: of a smaller split it takes all.
+    """
+    whole = dataset.whole or dataset.evaluation
+    if asked is None:
+        return
+    if asked > len(whole):
+        raise UserError(
+            f"--search-sentences {asked}: the evaluation split has {len(whole)}; give at most that"
+        )
+    if set(dataset.evaluation.labels) != set(whole.labels):
+        labels = np.asarray(whole.labels)[stratified_order(whole.labels)]
+        least = 1 + max(int(np.argmax(labels == label)) for label in set(whole.labels))
+        raise UserError(
+            f"--search-sentences {asked}: too few to have each label among them; "
+            f"give at least {least}"
+        )
 
 
 def _stratified(split: LabelledTexts, count: int | None) -> LabelledTexts:

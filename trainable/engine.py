@@ -241,7 +241,7 @@ class Evaluator:
         precision: str,
         executor: Executor | None = None,
     ) -> None:
-        self._model, self._sentences, self._precision = model, sentences, precision
+        self._model, self.sentences, self._precision = model, sentences, precision
         self._executor = EagerExecutor() if executor is None else executor
         self._rows = Upload(EVALUATION_BATCH, torch.int64, sentences.device)
 
@@ -250,10 +250,10 @@ class Evaluator:
         """Whether each of the split's N sentences is classified right, bool [N]; dropout off."""
         was_training = self._model.training
         self._model.eval()
-        correct = np.empty(len(self._sentences), dtype=bool)
-        for rows in evaluation_batches(self._sentences.lengths, EVALUATION_BATCH):
+        correct = np.empty(len(self.sentences), dtype=bool)
+        for rows in evaluation_batches(self.sentences.lengths, EVALUATION_BATCH):
             count = self._executor.rows(len(rows), EVALUATION_BATCH)
-            width = self._executor.width(self._sentences.longest(rows))
+            width = self._executor.width(self.sentences.longest(rows))
             self._rows.write(np.resize(rows, count))  # a short batch says some rows again
             key = ("evaluation", self, count, width)
             found = self._executor.run(key, partial(self._body, count, width))
@@ -262,7 +262,7 @@ class Evaluator:
         return correct
 
     def _body(self, count: int, width: int) -> Tensor:
-        batch = self._sentences.batch(self._rows.target[:count], width)
+        batch = self.sentences.batch(self._rows.target[:count], width)
         logits, _ = run_model(self._model, batch, self._precision)
         return logits.argmax(dim=-1) == batch.labels
 

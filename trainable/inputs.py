@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.config import TeacherSettings, TrialConfig
-from trainable.data import Dataset, load_dataset, subset
+from trainable.data import Dataset, load_dataset, sample_evaluation, subset
 from trainable.presets import Preset
 from trainable.wheels import small_encoder, tweets
 
@@ -35,8 +35,9 @@ def load_inputs(preset: Preset, *, teacher: str | None, dataset: str | None, cac
         found = load_dataset(preset.dataset, preset.dataset_configuration, cache / "datasets")
     else:
         found = tweets()
+    used = subset(found, preset.train_sentences, preset.evaluation_sentences)
     return Inputs(
-        dataset=subset(found, preset.train_sentences, preset.evaluation_sentences),
+        dataset=sample_evaluation(used, preset.search_sentences),
         available=(len(found.train), len(found.evaluation)),
         teacher_source=_local_path(teacher or preset.teacher or str(small_encoder())),
         teacher_settings=preset.teacher_settings,

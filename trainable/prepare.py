@@ -129,6 +129,7 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
         data_digest=data.digest,
         device=environment.device.type,
         execution=environment.execution,
+        sentences={name: len(split) for name, split in inputs.dataset.splits.items()},
     )
 
 
@@ -153,14 +154,13 @@ def _prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
             "max_length": inputs.max_length,
         }
     )
-    folder = _tokens_folder(cache, digest)
+    folder, splits = _tokens_folder(cache, digest), inputs.dataset.splits
     if sealed_values(folder) is None:
         with whole_folder(folder) as temporary:
-            for name in ("train", "evaluation"):
-                part = getattr(inputs.dataset, name)
+            for name, part in splits.items():
                 split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
                 save_split(split, temporary, name)
-            token_ids = [load_split(temporary, name).token_ids for name in ("train", "evaluation")]
+            token_ids = [load_split(temporary, name).token_ids for name in splits]
             padding_row = preparation.base.get_input_embeddings().padding_idx or 0
             last_fixed = max(tokenizer.pad_token_id, padding_row)
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
@@ -173,6 +173,7 @@ def _prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
         in_use=load_vocabulary(folder),
         pad_id=tokenizer.pad_token_id,
         digest=digest,
+        whole=load_split(folder, "whole") if "whole" in splits else None,
     )
 
 

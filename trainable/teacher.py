@@ -14,7 +14,7 @@ from trainable.digest import digest_tensors, digest_values
 from trainable.engine import Evaluator, accuracy
 from trainable.environment import Environment
 from trainable.errors import UserError, first_line
-from trainable.executor import make_executor
+from trainable.executor import Executor, make_executor
 from trainable.fine_tuning import TeacherState, fine_tune
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.metrics import pack_bits
@@ -34,6 +34,8 @@ class Teacher:
     accuracy: float
     correct: str  # packed bits over the evaluation split
     seconds: float
+    whole_accuracy: float | None = None  # where the evaluation split is a sample of a whole one
+    whole_correct: str | None = None
 
 
 def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
@@ -95,6 +97,7 @@ class TeacherData:
     in_use: np.ndarray
     pad_id: int
     digest: str
+    whole: TokenisedSplit | None = None  # the whole evaluation split, where there is a larger one
 
 
 def prepare_teacher(
@@ -125,26 +128,18 @@ def prepare_teacher(
     if not fitted:
         train = dense_split(data.train, data.in_use)
         fine_tune(
-            model,
-            train,
-            data.pad_id,
-            settings,
+            *(model, train, data.pad_id, settings),
             environment=environment,
             executor=executor,
             state=state,
         )
-    evaluation = Sentences.on_device(
-        dense_split(data.evaluation, data.in_use), data.pad_id, environment.device
-    )
-    correct = Evaluator(model, evaluation, environment.precision, executor).correct()
-    _warn_of_guessing(correct, data.evaluation.labels, environment)
+    scores = _score(model, data, environment, executor)
     restore_embedding(model, data.in_use, full_embedding)
     model.to("cpu")
     values: dict[str, Any] = {
         "digest": digest_model(model),
         "fine_tuned_here": not fitted,
-        "accuracy": accuracy(correct),
-        "correct": pack_bits(correct),
+        **scores,
         "seconds": round(time.perf_counter() - start, 1),
     }
     with whole_folder(folder) as temporary:
@@ -152,6 +147,25 @@ def prepare_teacher(
         seal(temporary, values)
     state.path.unlink(missing_ok=True)
     return Teacher(folder=str(folder), **values)
+
+
+def _score(
+    model: PreTrainedModel, data: TeacherData, environment: Environment, executor: Executor
+) -> dict[str, Any]:
+    """A teacher's accuracy and answers, as the fields of Teacher; on a whole split, too."""
+
+    def correct(split: TokenisedSplit) -> np.ndarray:
+        dense = dense_split(split, data.in_use)
+        sentences = Sentences.on_device(dense, data.pad_id, environment.device)
+        return Evaluator(model, sentences, environment.precision, executor).correct()
+
+    bits = correct(data.evaluation)
+    _warn_of_guessing(bits, data.evaluation.labels, environment)
+    scores: dict[str, Any] = {"accuracy": accuracy(bits), "correct": pack_bits(bits)}
+    if data.whole is not None:
+        bits = correct(data.whole)
+        scores |= {"whole_accuracy": accuracy(bits), "whole_correct": pack_bits(bits)}
+    return scores
 
 
 def _warn_of_guessing(correct: np.ndarray, labels: np.ndarray, environment: Environment) -> None:

@@ -40,6 +40,9 @@ class Evaluation:
     training_seconds: float  # since the evaluation before
     evaluation_seconds: float
     correct: str  # packed bits: which sentences of the evaluation split were right
+    # On the whole evaluation split where that one is a sample, after the last step only.
+    whole_accuracy: float | None = None
+    whole_correct: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -183,7 +186,10 @@ class Trial:
         self, losses: dict[str, float], alpha: float, rate: float, trained: float
     ) -> Evaluation:
         start = time.perf_counter()
-        correct = self.apparatus.evaluator.correct()
+        evaluators = self.apparatus.evaluators
+        correct = evaluators["evaluation"].correct()
+        score_whole = self.finished and "whole" in evaluators
+        whole = evaluators["whole"].correct() if score_whole else None
         accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
         return Evaluation(
             evaluations=len(accuracies),
@@ -199,4 +205,6 @@ class Trial:
             training_seconds=trained,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),
+            whole_accuracy=None if whole is None else accuracy(whole),
+            whole_correct=None if whole is None else pack_bits(whole),
         )

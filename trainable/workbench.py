@@ -27,7 +27,6 @@ from trainable.tokens import TokenisedSplit, load_split
 from trainable.training_state import clear_optimiser
 from trainable.vocabulary import dense_split, load_vocabulary, trim_embedding
 
-SPLITS = ("train", "evaluation")
 MOST_KEPT = 2  # students, each with its optimiser and captured steps
 
 
@@ -39,7 +38,7 @@ class Apparatus:
     distillation: Distillation
     optimiser: torch.optim.Optimizer
     training: Training
-    evaluator: Evaluator
+    evaluators: dict[str, Evaluator]  # by split: `evaluation`, and `whole` where there is one
 
     def take_over(self, fresh: PreTrainedModel) -> None:
         """Puts a new student's weights in place of the last trial's, and forgets its moments."""
@@ -104,8 +103,12 @@ class Workbench:
         )
         if device.type == "cuda":
             training.fit_memory()
-        evaluator = Evaluator(student, sentences["evaluation"], config.precision, executor)
-        return Apparatus(student, distillation, optimiser, training, evaluator)
+        evaluators = {
+            name: Evaluator(student, split, config.precision, executor)
+            for name, split in sentences.items()
+            if name != "train"
+        }
+        return Apparatus(student, distillation, optimiser, training, evaluators)
 
     def _load_teacher(self, folder: str) -> PreTrainedModel:
         if self._teacher is None or self._teacher[0] != folder:
@@ -115,7 +118,7 @@ class Workbench:
     def _load_sentences(self, task: Task, device: torch.device) -> dict[str, Sentences]:
         key = (task.tokens, str(device))
         if self._sentences is None or self._sentences[0] != key:
-            splits = load_dense_splits(Path(task.tokens))
+            splits = load_dense_splits(task)
             found = {
                 name: Sentences.on_device(split, task.pad_id, device)
                 for name, split in splits.items()
@@ -124,11 +127,15 @@ class Workbench:
         return self._sentences[1]
 
 
+def load_dense_splits(task: Task) -> dict[str, TokenisedSplit]:
+    """All splits of a task with dense token ids, from memory where they were loaded before."""
+    return _load_dense_splits(Path(task.tokens), tuple(task.sentences))
+
+
 @lru_cache(maxsize=4)
-def load_dense_splits(tokens_folder: Path) -> dict[str, TokenisedSplit]:
-    """Both splits with dense token ids."""
-    in_use = load_vocabulary(tokens_folder)
-    return {name: dense_split(load_split(tokens_folder, name), in_use) for name in SPLITS}
+def _load_dense_splits(tokens: Path, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+    in_use = load_vocabulary(tokens)
+    return {name: dense_split(load_split(tokens, name), in_use) for name in names}
 
 
 def outputs_read(config: TrialConfig, task: Task) -> tuple[bool, str | None]:
@@ -165,5 +172,5 @@ def _open_outputs(
     depth = config.student_layers
     layers = tuple(mirrored_layer(i, depth, teacher_layers) for i in range(1, depth + 1))
     hidden = None if pool is None else HiddenStates(Path(task.outputs[pool]), pool, layers)
-    train = load_dense_splits(Path(task.tokens))["train"]
+    train = load_dense_splits(task)["train"]
     return open_outputs(Path(task.outputs[LOGITS]), hidden, train, config.batch_size, device)

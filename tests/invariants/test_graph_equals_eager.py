@@ -52,7 +52,9 @@ def schedule(make_config):
 def test_over_fifty_steps_bit_for_bit(task, schedule, pool):
     """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included."""
     size = {"student_layers": 2, "aligned_layers": "1,2"}
-    config = schedule(**size, hidden_pool=pool, epochs=11, evaluations=4)  # 55 steps, mostly replayed
+    config = schedule(
+        **size, hidden_pool=pool, epochs=11, evaluations=4
+    )  # 55 steps, mostly replayed
     eager, graph = Bench(task, EAGER), Bench(task, GRAPH)
     assert_same(eager.run(config), graph.run(config))
     assert graph.captured >= 3  # steps of two widths, and evaluations

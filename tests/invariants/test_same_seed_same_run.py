@@ -101,6 +101,24 @@ def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
         assert_same(whole, end_of(resumed))
 
 
+def test_a_resumed_trial_ends_with_the_same_score_on_the_whole_split(
+    config, sampled_task, cpu, tmp_path
+):
+    whole = end_of(begin(config, sampled_task))
+    scores = [evaluation["whole_accuracy"] for evaluation in whole[0]]
+    assert scores[:2] == [None, None]
+    assert 0 < scores[2] < 1
+    trial = begin(config, sampled_task)
+    for step in range(9):
+        save_checkpoint(trial, tmp_path)
+        disturb_generators()
+        trial = load_checkpoint(tmp_path, config, sampled_task, cpu)
+        assert trial.step == step
+        if not trial.finished:
+            trial.advance()
+    assert_same(whole, end_of(trial))
+
+
 def test_a_trial_interrupted_after_each_step_equals_the_uninterrupted(config, task, cpu, tmp_path):
     whole = end_of(begin(config, task))
     trial = begin(config, task)
