@@ -34,7 +34,6 @@ class Preset:
     evaluation_sentences: int | None
     coarse_grid: bool  # spaces leave out values that a small machine has no time for
     grace_evaluations: int  # before ASHA may stop a trial
-    trials_per_gpu: int  # that share a GPU of 24 GB
     trial: Mapping[str, Any]  # constants of TrialConfig
     teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
@@ -49,7 +48,6 @@ SST2 = Preset(
     evaluation_sentences=None,
     coarse_grid=False,
     grace_evaluations=3,
-    trials_per_gpu=4,
     trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
 )
 
@@ -60,7 +58,6 @@ PRESETS: dict[str, Preset] = {
         dataset="stanfordnlp/imdb",
         dataset_configuration=None,
         max_length=512,
-        trials_per_gpu=1,
         teacher_settings=TeacherSettings(epochs=2),
     ),
     "mini": Preset(
@@ -72,7 +69,6 @@ PRESETS: dict[str, Preset] = {
         evaluation_sentences=800,
         coarse_grid=True,
         grace_evaluations=2,
-        trials_per_gpu=4,
         trial=MappingProxyType({"student_layers": 3, "epochs": 2, "evaluations": 8}),
         teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
     ),
