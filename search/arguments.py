@@ -125,7 +125,7 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--trials-per-gpu",
         type=positive,
         metavar="N",
-        help="trials that share a GPU, where there is one (the preset's)",
+        help="trials that share a GPU, where there is one (measured)",
     )
     group.add_argument(
         "--keep",

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from dataclasses import replace
+from typing import Any
 
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from search.disk import kept_students, prune
 from search.plan import plan_trials
 from search.record import ENDED, Run, mend
 from search.request import Request, parse_additions, parse_overrides
+from search.sharing import as_measured, settle_again
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.folders import sealed_values
@@ -33,9 +35,10 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
     else:
         configs = []
     if configs or run.interrupted:
-        task = _task(run, configs, console)
-        if task != run.sweep["task"]:
-            changes["task"] = task
+        task = Task.from_dict(_task(run, configs, console))
+        changes |= settle_again(run, task, configs, changes, console)
+        sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
+        changes["task"] = as_measured(task, sharing, console).to_dict()
     if any(run.sweep.get(key) != value for key, value in changes.items()):
         run.replan(changes, configs)
     prune(run)
@@ -88,7 +91,7 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     return list(new.values())
 
 
-def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, object]:
+def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, Any]:
     """What the trials share, as it was, or made again where it is gone or lacks something."""
     from search.preparation import prepare_again
     from trainable.environment import best_device

@@ -71,9 +71,18 @@ def new_sweep(
     from search.preparation import prepare_sweep
     from search.provenance import provenance
     from search.session import run_trials
+    from search.sharing import as_measured, settle_sharing
     from search.summary import finish
 
     prepared = prepare_sweep(request, console)
+    sharing = settle_sharing(
+        prepared.task,
+        prepared.configs,
+        arguments.cache,
+        asked=arguments.trials_per_gpu,
+        max_concurrent=arguments.max_concurrent,
+        console=console,
+    )
     made = provenance(command)
     sweep = {
         **made,
@@ -81,12 +90,12 @@ def new_sweep(
         "scheduler": arguments.scheduler,
         "compare_within": list(strata),
         "grace_evaluations": preset.grace_evaluations,
-        "trials_per_gpu": arguments.trials_per_gpu or preset.trials_per_gpu,
+        **sharing,
         "max_concurrent": arguments.max_concurrent,
         "keep": KEEP if arguments.keep is None else arguments.keep,
         "retries": RETRIES if arguments.retries is None else arguments.retries,
         "evaluation_sentences": prepared.evaluation_sentences,
-        "task": prepared.task.to_dict(),
+        "task": as_measured(prepared.task, sharing["gpu_sharing"], console).to_dict(),
     }
     with alone_with(folder):
         refuse_existing(folder)  # one of that name may have come up while the teacher was made

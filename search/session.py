@@ -1,6 +1,5 @@
 """One session of a run: what has not ended is run, until it has or the session is interrupted."""
 
-import os
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
 from search.sweep import concurrency, make_tuner, resources_per_trial, start_ray
+from trainable.environment import available_cores
 
 
 def run_trials(
@@ -81,8 +81,3 @@ def make_scheduler(run: Run) -> Any:
         run_folder=run.folder,
     )
     return SCHEDULERS[run.sweep["scheduler"]](settings)
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,6 +23,7 @@ def sweep(teacher_folder, data_folder, tmp_path, repository):
             *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
             *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")),
             *(part for setting in settings for part in ("--set", setting)),
+            *("--trials-per-gpu", "4"),
         ]
         if "--resume" in more:
             command = [*command[:3], *more]
@@ -60,6 +61,7 @@ def test_failures_of_every_kind_leave_the_others_alone(sweep):
     trials = by_initialisation(folder)
     assert done.returncode == 1, done.stderr
     assert "2 trial(s) failed" in done.stdout
+    assert "4 trials share the GPU: asked for with --trials-per-gpu" in done.stdout
     outcomes = {name: trial.outcome for name, trial in trials.items()}
     assert outcomes == {
         "random": "finished",

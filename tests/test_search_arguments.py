@@ -387,7 +387,7 @@ def test_help_explains_every_flag(capsys):
         ("--scheduler", "asha"),
         ("--compare-within", "init"),
         ("--max-concurrent", "one a core, or --trials-per-gpu on each GPU"),
-        ("--trials-per-gpu", "the preset's"),
+        ("--trials-per-gpu", "measured"),
         ("--name", "space, preset and time"),
     ],
 )

@@ -1,6 +1,10 @@
 """How many trials run at once, on what, in which folders, and what Ray is told of them."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -165,3 +169,28 @@ def test_a_tuner_made_again_after_the_plan_was_extended_has_the_new_trials(run, 
     _, keywords = told(run, list(run.trials.values()))
     assert keywords["tune_config"].num_samples == 4
     assert keywords["param_space"]["seed"].categories == [0, 7]
+
+
+ASK_WORKER = """
+import json, os, ray
+from search.sweep import start_ray
+start_ray(2, 1)
+print(json.dumps(ray.get(ray.remote(num_gpus=0.5)(lambda: dict(os.environ)).remote())))
+"""
+
+
+@pytest.mark.slow
+def test_trials_reach_the_mps_daemon_that_the_sweep_reaches(repository):
+    """Its folder arrives in them, and they see the GPU by the number that it has there."""
+    done = subprocess.run(
+        [sys.executable, "-c", ASK_WORKER],
+        cwd=repository,
+        env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/some-mps"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    environment = json.loads(done.stdout.splitlines()[-1])
+    assert environment["CUDA_MPS_PIPE_DIRECTORY"] == "/tmp/some-mps"
+    assert environment["CUDA_VISIBLE_DEVICES"] == "0"

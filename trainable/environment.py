@@ -1,5 +1,6 @@
 """Where and how the shared inputs are made: cache folder, device, arithmetic, and whom to tell."""
 
+import os
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from pathlib import Path
 import torch
 
 from trainable.execution import Execution
+
+ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def best_device() -> torch.device:
@@ -25,6 +28,25 @@ def device_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def gpu_bytes() -> int:
+    """The memory of the first CUDA GPU, 0 where none is visible; takes none of it."""
+    if not torch.cuda.is_available():
+        return 0
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def out_of_gpu_memory(error: BaseException) -> bool:
+    """Whether an error says that the GPU's memory did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(t in str(error) for t in ALLOCATION_FAILED)
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,22 @@ import torch
 
 from trainable.batches import padded_width
 from trainable.errors import first_line
-from trainable.names import GRAPH
+from trainable.names import EAGER, GRAPH
 
 Body = Callable[[], Any]
 
 
 class Executor(Protocol):
-    """Runs bodies; the same numbers come out whichever executor runs them."""
+    """Runs bodies; the same numbers come out whichever executor runs them.
+
+    `name` is EAGER or GRAPH, and `problem` says why a GRAPH one has become EAGER.
+    """
+
+    problem: str
+
+    @property
+    def name(self) -> str:
+        """How bodies are run."""
 
     def width(self, longest: int) -> int:
         """Tokens to pad a batch to, whose longest sentence has so many."""
@@ -37,6 +46,9 @@ class EagerExecutor:
 
     Dropout draws one number for each place, so only equal shapes give equal numbers.
     """
+
+    name = EAGER
+    problem = ""
 
     def __init__(self, *, padded: bool = False) -> None:
         self._padded = padded
@@ -66,6 +78,11 @@ class GraphExecutor:
         self._capture = capture
         self._warm: set[Hashable] = set()
         self._replays: dict[Hashable, Body] = {}
+
+    @property
+    def name(self) -> str:
+        """GRAPH until capturing fails."""
+        return EAGER if self.problem else GRAPH
 
     def width(self, longest: int) -> int:
         """One of few widths, each of which is captured once."""

@@ -49,7 +49,6 @@ class Preset:
     search_sentences: int | None  # of those for evaluation, what each evaluation is taken on
     coarse_grid: bool  # spaces leave out values that a small machine has no time for
     grace_evaluations: int  # before ASHA may stop a trial
-    trials_per_gpu: int  # that share a GPU of 24 GB
     trial: Mapping[str, Any]  # constants of TrialConfig
     teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
     learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
@@ -65,7 +64,6 @@ SST2 = Preset(
     search_sentences=None,
     coarse_grid=False,
     grace_evaluations=3,
-    trials_per_gpu=4,
     trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
 )
 
@@ -82,7 +80,6 @@ PRESETS: dict[str, Preset] = {
             epochs=SST2.trial["epochs"],
             evaluations=SST2.trial["evaluations"],
         ),
-        trials_per_gpu=1,
         teacher_settings=TeacherSettings(epochs=2),
     ),
     "mini": Preset(
@@ -95,7 +92,6 @@ PRESETS: dict[str, Preset] = {
         search_sentences=None,
         coarse_grid=True,
         grace_evaluations=2,
-        trials_per_gpu=4,
         trial=MappingProxyType({"student_layers": 3, "epochs": 2, "evaluations": 8}),
         teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
     ),

@@ -10,6 +10,7 @@ from ray import tune
 
 from trainable.checkpoint import load_checkpoint
 from trainable.config import TrialConfig
+from trainable.environment import out_of_gpu_memory
 from trainable.errors import TrainingDivergedError, first_line
 from trainable.files import remove_leftovers
 from trainable.locks import locked
@@ -24,7 +25,6 @@ from trainable.workbench import Workbench
 TROUBLE, REASON = "trouble", "reason"  # keys of a result that says why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
 DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
-ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def train_student(
@@ -119,8 +119,4 @@ def _trouble(error: Exception) -> str | None:
         return DIVERGED
     if isinstance(error, OSError):
         return DISK
-    if isinstance(error, torch.OutOfMemoryError):
-        return OUT_OF_MEMORY
-    if isinstance(error, RuntimeError) and any(text in str(error) for text in ALLOCATION_FAILED):
-        return OUT_OF_MEMORY
-    return None
+    return OUT_OF_MEMORY if out_of_gpu_memory(error) else None
