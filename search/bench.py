@@ -51,6 +51,7 @@ def bench(arguments: Namespace, command: Sequence[str], folder: Path) -> list[di
     from search.bench_rungs import RUNGS
     from search.bench_session import Entry, run_session
     from search.length_tables import LENGTH_TABLES
+    from search.measure import load_average
     from trainable.environment import best_device
     from trainable.quiet import quiet_libraries
 
@@ -64,13 +65,14 @@ def bench(arguments: Namespace, command: Sequence[str], folder: Path) -> list[di
     steps = arguments.steps or STEPS[device.type]
     workload = make_workload(teacher, config, table, steps, device=device, folder=folder)
     say(f"{words}; {config.student_layers}-layer student in {config.precision} on {device.type}")
+    load = load_average()
     entries = [Entry(name, RUNGS[name]) for name in arguments.rungs]
     warmup = arguments.warmup or WARMUP[device.type]
     run_session(entries, workload, warmup=warmup, repeats=arguments.repeats, say=say)
     baseline = next(entry for entry in entries if entry.name == BASELINE)
     lines = [result(entry, baseline, workload) for entry in entries]
     shared = {"preset": preset, "teacher": words, "lengths": table.source, "warmup": warmup}
-    shared |= circumstances(workload, command)
+    shared |= {**circumstances(workload, command), "load_average_before": load}
     for line in lines:
         print(json.dumps({**line, **shared}), flush=True)
     say(as_table(lines))

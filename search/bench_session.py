@@ -42,9 +42,9 @@ class Entry:
 
     def set_up(self, workload: Workload, warmup: int) -> None:
         """Prepares the rung and takes its first steps, none of which is timed as a step."""
-        device, start = workload.device, perf_counter()
+        device = workload.device
         release_memory(device)
-        before = memory_now(device)
+        before, start = memory_now(device), perf_counter()
         prepared = self.make(workload)
         synchroniser(device)()
         self.setup_seconds = perf_counter() - start
@@ -67,14 +67,16 @@ class Entry:
         """On a GPU, the share of a few steps in which it works; nothing on a CPU.
 
         The steps are timed first and profiled then, since recording slows down the launching of
-        kernels, though not the kernels.
+        kernels, though not the kernels. RuntimeError where the profiler sees none.
         """
-        if workload.device.type != "cuda":
+        if workload.device.type != "cuda" or self.failure is not None:
             return
         prepared, synchronise = self.ready, synchroniser(workload.device)
         few = range(min(PROFILED_STEPS, len(prepared.batches)))
         seconds = timed(lambda: take_steps(prepared, few), synchronise)
         intervals = profiled_intervals(lambda: take_steps(prepared, few), synchronise)
+        if not intervals:
+            raise RuntimeError("the profiler recorded nothing on the GPU")
         self.busy_share = min(covered_seconds(intervals) / seconds, 1.0)
         self.operations_per_step = len(intervals) / len(few)
 
@@ -135,4 +137,7 @@ def run_session(
         for entry in entries:
             entry.attempt(partial(entry.time_once, workload))
     for entry in entries:
-        entry.attempt(partial(entry.profile, workload))
+        try:
+            entry.profile(workload)
+        except Exception as error:  # the times are there: what the profiler can't do is not fatal
+            say(f"{entry.name}: no GPU-busy share: {first_line(error)}")

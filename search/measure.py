@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,6 +45,17 @@ def wake(device: torch.device) -> None:
     float((square @ square).sum())
 
 
+def load_average() -> float | None:
+    """Processes that wanted a core in the last minute, on average; None where none can tell.
+
+    Above what the bench itself takes, someone else's work is part of a CPU's numbers.
+    """
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):  # AttributeError: Windows
+        return None
+
+
 def timed(work: Work, synchronise: Work, clock: Callable[[], float] = time.perf_counter) -> float:
     """Seconds that `work` takes, from an idle device to an idle device."""
     synchronise()
@@ -64,9 +76,9 @@ class Memory(NamedTuple):
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives back what no live object holds, so that the next one's memory is its own."""
-    gc.collect()
+    """Gives back the GPU memory that no live object holds, so that what comes is counted alone."""
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
 
 

@@ -47,7 +47,7 @@ def test_lines(run, tiny, teacher_folder):
         assert line["command"].startswith("python -m search.bench --preset mini")
         assert line["versions"]["torch"] == torch.__version__
         assert {"transformers"} <= set(line["versions"])
-        assert {"commit", "device", "lengths", "started"} <= set(line)
+        assert {"commit", "device", "lengths", "started", "load_average_before"} <= set(line)
         assert line["milliseconds_per_step_min"] <= line["milliseconds_per_step"]
         assert line["milliseconds_per_step"] <= line["milliseconds_per_step_max"]
         assert line["peak_allocated_gib"] is None
@@ -98,7 +98,7 @@ def test_a_rung_that_cannot_run_is_skipped_and_one_that_fails_shows(run, tiny, m
     assert {"command", "commit", "device"} <= set(lines[1])
     assert "cached: skipped: needs a CUDA GPU" in errors
     monkeypatch.setitem(bench_rungs.RUNGS, "cached", fails)
-    code, lines, _ = run(*tiny)
+    code, lines, _ = run(*tiny, "--rungs", "cached,lengths")
     assert code == 1
     assert lines[1]["error"] == "OutOfMemoryError: CUDA out of memory"
     assert "ratio_to_live" in lines[2]

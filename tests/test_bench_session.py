@@ -10,6 +10,7 @@ from search import bench_session
 from search.bench_results import as_table, padded_tokens, result
 from search.bench_rungs import CannotRunHere, Prepared
 from search.bench_session import Entry, run_session, warmup_order
+from search.measure import Memory
 
 BATCHES = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
 LENGTHS = np.array([3, 4, 9, 2, 5, 5])
@@ -99,11 +100,49 @@ def test_medians_and_ratios_are_of_the_same_turn(session):
     assert live["milliseconds_per_step"] == 2000.0
     assert live["milliseconds_per_step_min"] == 1000.0
     assert live["milliseconds_per_step_max"] == 9000.0
-    assert live["sentences_per_second_min"] == round(6 / 27, 1)
+    assert live["sentences_per_second_min"] == round(6 / 27, 2)
     assert live["sentences_per_second_max"] == 2.0
     ratios = [cached[f"ratio_to_live{end}"] for end in ("", "_min", "_max")]
     assert ratios == [2.0, 2.0, 9.0]
     assert live["ratio_to_live_min"] == live["ratio_to_live_max"] == 1.0
+
+
+@pytest.fixture
+def fake_gpu(workload, monkeypatch):
+    """A GPU for those who ask; what a profiler records of it is put into the list."""
+    workload.device, recorded = torch.device("cuda"), []
+    for name in ("wake", "release_memory"):
+        monkeypatch.setattr(bench_session, name, lambda device: None)
+    monkeypatch.setattr(bench_session, "synchroniser", lambda device: lambda: None)
+    memories = iter([(100, 200), (150, 300)] * 2)  # before a rung, after its preparation
+    monkeypatch.setattr(bench_session, "memory_now", lambda device: Memory(*next(memories)))
+    peaks = iter([(400, 700), (250, 300)])
+    monkeypatch.setattr(bench_session, "peak_memory", lambda device: Memory(*next(peaks)))
+
+    def profile(work, synchronise):
+        work()
+        return recorded
+
+    monkeypatch.setattr(bench_session, "profiled_intervals", profile)
+    return recorded
+
+
+def test_busy_share_and_memory_by_hand(session, fake_gpu):
+    fake_gpu += [(0.0, 1.0), (0.5, 1.5), (4.0, 5.5)]  # busy for 3 s
+    entries = [session.rung("live", 2.0), session.rung("cached", 1.0)]
+    live, cached = session.run(entries)
+    assert (live["gpu_busy_share"], cached["gpu_busy_share"]) == (0.5, 1.0)  # of 3 steps
+    assert live["gpu_operations_per_step"] == 1.0
+    assert [entry.peak for entry in entries] == [Memory(300, 500), Memory(150, 100)]
+    assert live["milliseconds_per_step"] == 2000.0
+
+
+def test_a_profiler_that_sees_nothing_costs_only_the_share(session, fake_gpu):
+    said = []
+    lines = session.run([session.rung("live", 2.0)], say=said.append)
+    assert lines[0]["gpu_busy_share"] is None
+    assert lines[0]["milliseconds_per_step"] == 2000.0
+    assert said[-1] == "live: no GPU-busy share: the profiler recorded nothing on the GPU"
 
 
 def test_a_rung_that_fails_leaves_the_others_alone(session):

@@ -8,6 +8,7 @@ from search.measure import (
     Spread,
     covered_seconds,
     gpu_intervals,
+    load_average,
     memory_now,
     peak_memory,
     profiled_intervals,
@@ -90,6 +91,15 @@ def test_a_cpu_has_nothing_to_wait_for_and_no_memory_of_its_own(cpu):
     release_memory(cpu)
     assert memory_now(cpu) is None
     assert peak_memory(cpu) is None
+
+
+def test_load_average_is_none_where_nobody_knows(monkeypatch):
+    def unknown():
+        raise OSError
+
+    assert load_average() >= 0
+    monkeypatch.setattr("os.getloadavg", unknown)
+    assert load_average() is None
 
 
 def test_memory_differences():
