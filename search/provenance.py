@@ -14,11 +14,11 @@ from trainable.environment import device_name
 PACKAGES = ("ray", "torch", "transformers", "datasets", "optuna", "numpy", "scipy")
 
 
-def provenance(arguments: Sequence[str]) -> dict[str, Any]:
+def provenance(arguments: Sequence[str], module: str = "search.run") -> dict[str, Any]:
     """JSON values that go into `sweep.json`; what git tells is None outside a checkout."""
     changes = _git("status", "--porcelain")
     return {
-        "command": shlex.join(["python", "-m", "search.run", *arguments]),
+        "command": shlex.join(["python", "-m", module, *arguments]),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": None if changes is None else bool(changes),

@@ -74,3 +74,9 @@ def check_depths(student_layers: int, teacher_layers: int) -> None:
 def mirrored_layer(student_layer: int, student_layers: int, teacher_layers: int) -> int:
     """The teacher layer that a student layer mirrors: i * T / S (12 -> 6: layer 2i)."""
     return student_layer * teacher_layers // student_layers
+
+
+def mirrored_layers(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """The teacher layers that all of a student's layers mirror, in their order."""
+    layers = range(1, student_layers + 1)
+    return tuple(mirrored_layer(layer, student_layers, teacher_layers) for layer in layers)

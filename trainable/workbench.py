@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.config import TrialConfig
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.executor import Executor, make_executor
 from trainable.flash import use_flash_attention
-from trainable.layers import mirrored_layer
+from trainable.layers import mirrored_layers
 from trainable.names import EAGER, NO_LAYERS
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
@@ -49,6 +48,41 @@ class Apparatus:
         clear_optimiser(self.optimiser)
         self.training.means.clear()
         self.student.train()
+
+
+def assemble(
+    config: TrialConfig,
+    student: PreTrainedModel,
+    teacher_config: PreTrainedConfig,
+    outputs: TeacherOutputs | None,
+    *,
+    sentences: dict[str, Sentences],
+    executor: Executor,
+    flash_attention: bool = False,
+) -> Apparatus:
+    """What trains this student on the split `train` and scores it on the others.
+
+    The student is on their device; what a trial sets (`Distillation.set_up`) is still to be set.
+    """
+    device = sentences["train"].device
+    student.train()
+    make_static(student)
+    if flash_attention:
+        use_flash_attention(student)
+    distillation = Distillation.build(config, teacher_config, outputs, device)
+    optimiser = make_optimiser([student, distillation.projections], config.weight_decay)
+    take_step = TrainingStep(student, optimiser, distillation.losses, config.gradient_clip)
+    training = Training(
+        take_step, sentences["train"], config.batch_size, executor, staged=distillation
+    )
+    if device.type == "cuda":
+        training.fit_memory()
+    evaluators = {
+        name: Evaluator(student, split, config.precision, executor)
+        for name, split in sentences.items()
+        if name != "train"
+    }
+    return Apparatus(student, distillation, optimiser, training, evaluators)
 
 
 class Workbench:
@@ -86,29 +120,16 @@ class Workbench:
     def _build(
         self, config: TrialConfig, task: Task, student: PreTrainedModel, device: torch.device
     ) -> Apparatus:
-        sentences = self._load_sentences(task, device)
-        student.train()
-        make_static(student)
-        if task.execution.flash_attention:
-            use_flash_attention(student)
         teacher_config = self._load_teacher(task.teacher.folder).config
-        outputs = _open_outputs(config, task, teacher_config.num_hidden_layers, device)
-        distillation = Distillation.build(config, teacher_config, outputs, device)
-        modules: list[nn.Module] = [student, distillation.projections]
-        optimiser = make_optimiser(modules, config.weight_decay)
-        take_step = TrainingStep(student, optimiser, distillation.losses, config.gradient_clip)
-        executor = self._make_executor(task.execution.executor, device)
-        training = Training(
-            take_step, sentences["train"], config.batch_size, executor, staged=distillation
+        return assemble(
+            config,
+            student,
+            teacher_config,
+            _open_outputs(config, task, teacher_config.num_hidden_layers, device),
+            sentences=self._load_sentences(task, device),
+            executor=self._make_executor(task.execution.executor, device),
+            flash_attention=task.execution.flash_attention,
         )
-        if device.type == "cuda":
-            training.fit_memory()
-        evaluators = {
-            name: Evaluator(student, split, config.precision, executor)
-            for name, split in sentences.items()
-            if name != "train"
-        }
-        return Apparatus(student, distillation, optimiser, training, evaluators)
 
     def _load_teacher(self, folder: str) -> PreTrainedModel:
         if self._teacher is None or self._teacher[0] != folder:
@@ -169,8 +190,7 @@ def _open_outputs(
     reads, pool = outputs_read(config, task)
     if not reads:
         return None
-    depth = config.student_layers
-    layers = tuple(mirrored_layer(i, depth, teacher_layers) for i in range(1, depth + 1))
+    layers = mirrored_layers(config.student_layers, teacher_layers)
     hidden = None if pool is None else HiddenStates(Path(task.outputs[pool]), pool, layers)
     train = load_dense_splits(task)["train"]
     return open_outputs(Path(task.outputs[LOGITS]), hidden, train, config.batch_size, device)

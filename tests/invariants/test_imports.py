@@ -69,9 +69,10 @@ def test_no_import_runs_in_a_circle(repository):
         visit(module, [])
 
 
-def test_help_loads_neither_torch_nor_ray(repository):
+@pytest.mark.parametrize("module", ["search.arguments", "search.bench"])
+def test_help_loads_neither_torch_nor_ray(repository, module):
     code = (
-        "import sys; from search.arguments import make_parser; make_parser().format_help(); "
+        f"import sys; from {module} import make_parser; make_parser().format_help(); "
         "print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(
