@@ -42,13 +42,11 @@ def _config(request: Request, point: Point) -> TrialConfig:
     return complete_config(request.sized_preset, point, request.overrides, request.seed)
 
 
-def _each_once(request: Request, points: list[Point]) -> dict[str, Point]:
+def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:
     """Of points that train the same student, the first; keyed by what they do."""
-    found: dict[str, Point] = {}
+    found: dict[TrialConfig, Point] = {}
     for point in points:
-        config = _config(request, point)
-        idle = {key: TrialConfig.default(key) for key in config.idle_settings}
-        found.setdefault(replace(config, **idle).digest, point)
+        found.setdefault(_config(request, point).recipe, point)
     return found
 
 

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from functools import cache
 from hashlib import sha256
 from types import UnionType
@@ -127,6 +127,11 @@ class TrialConfig:
         if not self.uses_teacher_outputs:
             return of_hidden | {"temperature"}
         return of_hidden if self.aligned_layers == NO_LAYERS else set()
+
+    @property
+    def recipe(self) -> "TrialConfig":
+        """One configuration for all that train alike, seeds apart: what is idle at its default."""
+        return replace(self, **{key: self.default(key) for key in self.idle_settings}, seed=0)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":

@@ -15,9 +15,13 @@ class TrainingDivergedError(RuntimeError):
 def not_among(value: object, valid: Iterable[str]) -> str:
     """What to say of a name outside `valid`: the nearest one, where one is close, and all."""
     choices = list(valid)
-    near = get_close_matches(str(value), choices, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{value!r} is not known; {hint}valid: {', '.join(choices)}"
+    return f"{value!r} is not known; {nearest(value, choices)}valid: {', '.join(choices)}"
+
+
+def nearest(value: object, valid: Iterable[str]) -> str:
+    """`did you mean X? ` where a valid name is close, else nothing."""
+    near = get_close_matches(str(value), list(valid), n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def unknown_name(setting: str, value: object, valid: Iterable[str]) -> UserError:
