@@ -19,6 +19,7 @@ from trainable.files import whole_file, write_json
 
 SWEEP, RECORD = "sweep.json", "record.jsonl"
 FORMAT = 3
+CONFIRMS = "confirms"  # in a plan: what of another run this one confirms
 
 PENDING, RUNNING = "pending", "running"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"

@@ -1,6 +1,7 @@
 """A run opened again: what is damaged is said and mended, what was asked for more is added."""
 
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from search.arguments import OPERATION
 from search.disk import kept_students, prune
 from search.plan import plan_trials
-from search.record import ENDED, Run, mend
+from search.record import CONFIRMS, ENDED, Run, mend
 from search.request import Request, parse_additions, parse_overrides
 from search.sharing import as_measured, settle_again
 from trainable.config import TrialConfig
@@ -23,19 +24,38 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
 
     Raises UserError where it can't go on here; nothing of it is lost then.
     """
-    for said in mend(run):
-        _say(console, f"{said}.")
-    changes = {key: value for key in OPERATION if (value := getattr(arguments, key)) is not None}
+    tell_mended(run, console)
+    changes = given_operation(arguments)
+    configs: list[TrialConfig] = []
     more = _more_trials(run, arguments)
     if more is not None:
         requests, configs = more
         _say(console, f"{len(configs)} more trial(s); those already in the run are not run again.")
         if configs:
             changes["requests"] = [request.to_dict() for request in requests]
-    else:
-        configs = []
+    extend(run, changes, configs, console)
+
+
+def given_operation(arguments: Namespace) -> dict[str, Any]:
+    """What the command line says of how many trials run at once and the like."""
+    return {key: value for key in OPERATION if (value := getattr(arguments, key)) is not None}
+
+
+def tell_mended(run: Run, console: Console) -> None:
+    """Mends the run's files, and says in a line each what was wrong."""
+    for said in mend(run):
+        _say(console, f"{said}.")
+
+
+def extend(
+    run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console
+) -> None:
+    """Takes these changes of the plan and more trials into the run, and makes it ready to go on.
+
+    Raises UserError as `reopen` does.
+    """
     if configs or run.interrupted:
-        task = Task.from_dict(_task(run, configs, console))
+        task = task_again(run, configs, console, f"--resume {run.folder.name}")
         changes |= settle_again(run, task, configs, changes, console)
         sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
         changes["task"] = as_measured(task, sharing, console).to_dict()
@@ -50,6 +70,11 @@ def _more_trials(run: Run, arguments: Namespace) -> tuple[list[Request], list[Tr
     asked = (arguments.space, arguments.overrides, arguments.additions, arguments.samples)
     if not any(asked) and arguments.seeds is None:
         return None
+    if CONFIRMS in run.sweep:
+        raise UserError(
+            f"--resume {run.folder.name}: a confirmation of {run.sweep[CONFIRMS]['run']}, to which "
+            "only seeds can be added, with python -m search.confirm"
+        )
     requests = [Request.from_dict(values) for values in run.sweep["requests"]]
     if any(asked):
         last = requests[-1]
@@ -91,22 +116,26 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     return list(new.values())
 
 
-def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, Any]:
-    """What the trials share, as it was, or made again where it is gone or lacks something."""
+def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: str) -> Task:
+    """What the run's trials share, as it was, or made again where it is gone or lacks something
+    that these more trials need.
+
+    Raises UserError, which names `flag`, where that can't be had here.
+    """
     from search.preparation import prepare_again
     from trainable.environment import best_device
 
     task = Task.from_dict(run.sweep["task"])
     if task.device != best_device().type:
         raise UserError(
-            f"--resume {run.folder.name}: its trials train on {task.device}, which is not here"
+            f"{flag}: its trials train on {task.device}, which is not here"
             if task.device == "cuda"
-            else f"--resume {run.folder.name}: its trials train on the CPU; "
+            else f"{flag}: its trials train on the CPU; "
             "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
         )
     missing = [folder for folder in task.folders() if sealed_values(folder) is None]
     if not missing and not more:
-        return run.sweep["task"]  # type: ignore[no-any-return]
+        return task
     for folder in missing:
         _say(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more]
@@ -117,11 +146,11 @@ def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, Any]
     ):
         if was != now:
             raise UserError(
-                f"--resume {run.folder.name}: its {name} (digest {was[:8]}) can't be made again, "
+                f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
                 f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
                 "or start a new run"
             )
-    return again.to_dict()
+    return again
 
 
 def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
