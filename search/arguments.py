@@ -115,6 +115,11 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         help="asha compares trials only with those that share these settings: init, a comma list "
         "of settings, or all for no such limit (%(default)s)",
     )
+    add_operation_arguments(group)
+
+
+def add_operation_arguments(group: argparse._ArgumentGroup) -> None:
+    """The flags that change no trial's numbers: OPERATION."""
     group.add_argument(
         "--max-concurrent",
         type=positive,

@@ -51,9 +51,14 @@ def measure(run: Run, concurrency: int) -> Progress:
 
 
 def time_left(seconds: float) -> str:
-    """`about 4 min left`, or seconds or hours where those read better."""
+    """`about 4 min left`."""
+    return f"{in_time(seconds)} left"
+
+
+def in_time(seconds: float) -> str:
+    """`about 4 min`, or seconds or hours where those read better."""
     if seconds < 90:
-        return f"about {seconds:.0f} s left"
+        return f"about {seconds:.0f} s"
     if seconds < 5400:
-        return f"about {seconds / 60:.0f} min left"
-    return f"about {seconds / 3600:.1f} h left"
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"

@@ -47,9 +47,7 @@ def tell_mended(run: Run, console: Console) -> None:
         _say(console, f"{said}.")
 
 
-def extend(
-    run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console
-) -> None:
+def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console) -> None:
     """Takes these changes of the plan and more trials into the run, and makes it ready to go on.
 
     Raises UserError as `reopen` does.

@@ -30,10 +30,15 @@ def resume_command(folder: Path) -> str:
     return f"python -m search.run --resume {shlex.quote(str(folder))}"
 
 
+def has_run(folder: Path) -> bool:
+    """Whether there is a run in this folder, or what is left of one."""
+    return (folder / SWEEP).is_file() or (folder / RECORD).is_file()
+
+
 def find_run(flag: str, name: str, storage: Path) -> Path:
     """The folder of a run given by path or name; UserError that names `flag` if there is none."""
     for folder in (Path(name).expanduser(), storage / name):
-        if (folder / SWEEP).is_file() or (folder / RECORD).is_file():
+        if has_run(folder):
             return folder.resolve()
     names = sorted({path.parent.name for path in storage.glob(f"*/{SWEEP}")})
     raise UserError(f"{flag} {name}: no such run in {storage}; there: {', '.join(names) or 'none'}")

@@ -4,20 +4,29 @@ import sys
 
 from rich.console import Console
 
+from search.conclusion import conclude, print_conclusion, write_conclusion
 from search.disk import bytes_used, in_words, kept_students
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
-from search.record import FAILED, Run
+from search.record import CONFIRMS, FAILED, Run
 from search.runs import resume_command
 
 
 def finish(run: Run, console: Console, problem: str = "") -> int:
-    """Prints the leaderboard, where things are, and what to do next; returns the exit code."""
-    print_leaderboard(run, console)
+    """Prints the leaderboard, where things are, and what to do next; returns the exit code.
+
+    Of a confirmation that is complete, its answers take the leaderboard's place.
+    """
+    if CONFIRMS in run.sweep and not run.interrupted:
+        conclusion = conclude(run)
+        print_conclusion(conclusion, console)
+        write_conclusion(conclusion, run)
+    else:
+        print_leaderboard(run, console)
     console.print(f"\nRun: {run.folder} ({describe_disk(run)})", soft_wrap=True)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:
-        console.print(f"{failed} trial(s) failed; the reasons are in the leaderboard.")
+        console.print(f"{failed} trial(s) failed; the reasons stand above.")
     if problem:
         print(f"error: {problem}; mend that, then go on", file=sys.stderr)
     if run.interrupted:
