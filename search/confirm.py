@@ -13,7 +13,7 @@ from search.arguments import NAME, OPERATION, add_operation_arguments, place_of_
 from search.finalists import Confirmation, best_finished, fresh_seeds, named_trials
 from search.launch import Session, begin, go_on, guarded
 from search.progress import in_time
-from search.record import CONFIRMS, ENDED, FINISHED, Run, read_run
+from search.record import CONFIRMS, ENDED, FINISHED, SWEEP, Run, read_run, written_plan
 from search.runs import find_run, has_run, refuse_existing
 from trainable.arguments import OneLineParser, positive
 from trainable.config import TrialConfig
@@ -158,8 +158,16 @@ def choose(source: Run, arguments: Namespace) -> Confirmation:
 
 
 def used_seeds(source: Run) -> set[int]:
-    """Of the run's trials, whether they have been trained yet or not."""
-    return {trial.config.seed for trial in source.trials.values()}
+    """Of the run's trials, trained or not, and of its confirmations so far.
+
+    What those showed may be why another is asked for, and would flatter it on the same seeds.
+    """
+    used = {trial.config.seed for trial in source.trials.values()}
+    for path in source.folder.parent.glob(f"*/{SWEEP}"):
+        confirms = (written_plan(path.parent) or {}).get(CONFIRMS)
+        if confirms and confirms["run"] == source.folder.name:
+            used |= set(confirms["seeds"])
+    return used
 
 
 def operation_of(source: Run, arguments: Namespace) -> dict[str, int | None]:

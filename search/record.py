@@ -147,6 +147,15 @@ def read_events(folder: Path) -> list[dict[str, Any]]:
     return [found[number] for number in sorted(found)]
 
 
+def written_plan(folder: Path) -> dict[str, Any] | None:
+    """What the `sweep.json` of a run holds; None where there is no whole one."""
+    try:
+        values = json.loads((folder / SWEEP).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) and "format" in values else None
+
+
 def mend(run: Run) -> list[str]:
     """Completes each of a run's files from the others; says what was wrong.
 
@@ -162,7 +171,7 @@ def mend(run: Run) -> list[str]:
         if of_trial:
             run.trial_folder(trial).mkdir(exist_ok=True)
             _rewrite(run.trial_folder(trial) / RECORD, of_trial)
-    if _read_json(run.folder / SWEEP) != run.sweep:
+    if written_plan(run.folder) != run.sweep:
         said.append(f"{SWEEP} was damaged: put back from {RECORD}")
         _write_plan(run.folder, run.sweep)
     if run.sweep not in [event["sweep"] for event in events if event["event"] == "plan"]:
@@ -186,7 +195,7 @@ def _copies(folder: Path) -> Iterator[Path]:
 
 def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
     plans = [event["sweep"] for event in events if event["event"] == "plan"]
-    plans += [plan] if (plan := _read_json(folder / SWEEP)) else []
+    plans += [plan] if (plan := written_plan(folder)) else []
     if not plans:
         raise UserError(
             f"RUN {folder}: {SWEEP} is cut short and {RECORD} has lost its first line; "
@@ -200,15 +209,6 @@ def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
             f"reads {FORMAT}); use that version, nothing was changed"
         )
     return dict(newest)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None where there is no whole one."""
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) and "format" in values else None
 
 
 def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
