@@ -32,7 +32,8 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     Accuracies are shares, missing (NaN) before the first evaluation. Columns:
 
     - every setting of TrialConfig; `evaluations`, how many are planned, as `planned_evaluations`;
-      None where a setting does not apply;
+      None or NaN where a setting does not apply;
+    - `idle_settings`, those that change nothing in this trial, joined by commas;
     - `digest`, `words`, `folder` (of the trial), `stratum`, `outcome` (as in the record: pending,
       running, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again);
@@ -79,6 +80,7 @@ def _row(digest: str, run: Run, scores: np.ndarray | None) -> dict[str, Any]:
         "digest": digest,
         "words": trial.config.words(),
         "folder": trial.config.folder_name,
+        "idle_settings": ",".join(sorted(trial.config.idle_settings)),
         "stratum": stratum_of(settings, run.sweep["compare_within"]),
         "outcome": trial.outcome,
         "reason": trial.reason,
