@@ -106,7 +106,10 @@ def recipe_names(recipes: Iterable[TrialConfig]) -> dict[TrialConfig, str]:
     Settings that a sweep rarely varies are named only until no two are called the same.
     """
     settings = {recipe: _settings(recipe) for recipe in recipes}
-    keys = [key for key in (*ALWAYS_SAID, *_keys(settings.values())) if _varies(key, settings)]
+    known_keys = dict.fromkeys(
+        (*ALWAYS_SAID, *(key for known in settings.values() for key in known))
+    )
+    keys = [key for key in known_keys if _varies(key, settings)]
     said = [key for key in keys if key in ALWAYS_SAID]
     names = _named(settings, said)
     for key in keys:
@@ -134,10 +137,6 @@ def _settings(recipe: TrialConfig) -> dict[str, Any]:
     if not recipe.uses_teacher_outputs:
         idle |= {"aligned_layers"}
     return {key: value for key, value in recipe.to_dict().items() if key not in idle}
-
-
-def _keys(settings: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(key for known in settings for key in known))
 
 
 def _varies(key: str, settings: Mapping[TrialConfig, Mapping[str, Any]]) -> bool:

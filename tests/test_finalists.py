@@ -1,0 +1,231 @@
+"""Finalists, baselines, pairs and seeds, by hand; and what holds for every recipe there may be."""
+
+import json
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from search.finalists import (
+    SEED_LIMIT,
+    Confirmation,
+    baselines_of,
+    best_finished,
+    fresh_seeds,
+    named_trials,
+)
+from search.record import FAILED, FINISHED, PENDING, STOPPED, TrialRecord
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.names import ALPHA_SCHEDULES, INITIALISATIONS
+
+GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 2.0}
+FIXED = {"alpha_schedule": "fixed", "alpha": 0.5}
+CE_ONLY = {"alpha_schedule": "fixed", "alpha": 1.0}
+
+
+def config(**settings):
+    return TrialConfig(**({"aligned_layers": "1,2,3"} | settings))
+
+
+def ce_only(**settings):
+    return TrialConfig(**CE_ONLY, **settings)
+
+
+def trial(best5, outcome=FINISHED, **settings):
+    evaluations = [] if best5 is None else [{"best5_accuracy": best5}]
+    return TrialRecord(config(**settings), outcome, evaluations=evaluations)
+
+
+def confirmation(*finalists, seeds=(1, 2)):
+    return Confirmation(
+        run="mine",
+        started="then",
+        finalists=tuple(finalists),
+        scores=tuple(0.9 for _ in finalists),
+        named=False,
+        top=3,
+        seeds=seeds,
+        asked=(len(seeds),),
+    )
+
+
+def test_best_are_those_of_highest_best5_among_the_finished():
+    trials = [
+        trial(0.90, **GROWTH),
+        trial(0.99, STOPPED, **FIXED),
+        trial(0.98, FAILED, **FIXED, temperature=3.0),
+        trial(None, PENDING, **FIXED, temperature=4.0),
+        trial(0.91, **GROWTH, initialisation="random"),
+        trial(0.89, **FIXED, temperature=5.0),
+    ]
+    assert best_finished(trials, 2) == [trials[4], trials[0]]
+    assert best_finished(trials, 9) == [trials[4], trials[0], trials[5]]
+    assert best_finished(trials[1:4], 3) == []
+
+
+def test_seeds_of_a_recipe_count_once_by_the_best_of_them():
+    seeds = [trial(best5, **GROWTH, seed=s) for s, best5 in enumerate((0.90, 0.93, 0.92))]
+    other = trial(0.91, **FIXED)
+    assert best_finished([*seeds, other], 2) == [seeds[1], other]
+
+
+def test_what_is_idle_makes_no_recipe_of_its_own():
+    """The weight of hidden states where none are aligned."""
+    same = [
+        TrialRecord(TrialConfig(**GROWTH, hidden_weight=w), FINISHED, evaluations=[score])
+        for w, score in ((1.0, {"best5_accuracy": 0.8}), (10.0, {"best5_accuracy": 0.9}))
+    ]
+    assert best_finished(same, 3) == [same[1]]
+    assert (
+        len(best_finished([trial(0.8, **GROWTH), trial(0.9, **GROWTH, hidden_weight=9.0)], 3)) == 2
+    )
+
+
+def test_of_equal_scores_the_first_planned_comes_first():
+    trials = [trial(0.9, **FIXED, temperature=t) for t in (3.0, 2.0, 4.0)]
+    assert best_finished(trials, 2) == trials[:2]
+
+
+def test_named_by_digest_and_by_folder_best_first():
+    trials = [trial(0.8, **FIXED), trial(0.9, STOPPED, **GROWTH), trial(None, PENDING, **CE)]
+    of_run = {t.config.digest: t for t in trials}
+    names = [trials[2].config.digest, trials[0].config.folder_name, trials[1].config.digest]
+    assert named_trials(of_run, names) == [trials[1], trials[0], trials[2]]
+    assert named_trials(of_run, [names[1], names[1]]) == [trials[0]]
+    assert named_trials(of_run, []) == []
+
+
+CE = {"alpha_schedule": "fixed", "alpha": 0.25}
+
+
+def test_unknown_name_is_refused_with_the_nearest():
+    known = trial(0.8, **FIXED)
+    wrong = known.config.folder_name.replace("fixed", "fxed")
+    with pytest.raises(UserError) as caught:
+        named_trials({known.config.digest: known}, [wrong])
+    assert str(caught.value).startswith(f"--trial {wrong}: no such trial in the run; did you mean ")
+    assert known.config.folder_name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("finalist", "baselines"),
+    [
+        (config(**GROWTH), [config(**FIXED), ce_only()]),
+        (config(**FIXED), [ce_only()]),
+        (ce_only(), [TrialConfig(**FIXED)]),
+        (config(alpha=0.25), [config(**FIXED), ce_only()]),
+        (
+            config(**GROWTH, initialisation="random", learning_rate=3e-4, temperature=4.0),
+            [
+                config(**FIXED, initialisation="random", learning_rate=3e-4, temperature=4.0),
+                ce_only(initialisation="random", learning_rate=3e-4, temperature=4.0),
+            ],
+        ),
+    ],
+)
+def test_baselines_by_hand(finalist, baselines):
+    assert baselines_of(finalist) == baselines
+
+
+EVERY_ALPHA = [
+    {"alpha_schedule": s, **({"alpha": a} if s == "fixed" else {"sharpness": a})}
+    for s, a in product(ALPHA_SCHEDULES, (0.25, 0.5, 1.0))
+]
+
+
+@pytest.mark.parametrize("alpha", EVERY_ALPHA, ids=lambda alpha: "-".join(map(str, alpha.values())))
+@pytest.mark.parametrize("initialisation", INITIALISATIONS)
+def test_baselines_differ_from_every_finalist_in_alpha_alone(initialisation, alpha):
+    layers = "none" if alpha == CE_ONLY else "1,2,3"
+    settings = {"initialisation": initialisation, "epochs": 2, "learning_rate": 1e-3, "seed": 7}
+    finalist = TrialConfig(**settings, **alpha, aligned_layers=layers, precision="bf16")
+    found = baselines_of(finalist)
+    assert len(found) == (1 if alpha in (FIXED, CE_ONLY) else 2)
+    for baseline in found:
+        assert baseline.recipe != finalist.recipe
+        assert (baseline.alpha_schedule, baseline.sharpness) == ("fixed", None)
+        assert baseline.alpha in (0.5, 1.0)
+        assert baseline.aligned_layers == (layers if baseline.alpha == 0.5 else "none")
+        own = {"alpha_schedule", "alpha", "sharpness", "aligned_layers"}
+        kept = baseline.to_dict().keys() - own
+        assert {k: baseline.to_dict()[k] for k in kept} == {k: finalist.to_dict()[k] for k in kept}
+
+
+def test_baselines_that_finalists_share_are_trained_once():
+    """Cross-entropy only is the same whatever the layers; fixed alpha is not."""
+    first, second = config(**GROWTH), config(**GROWTH | {"aligned_layers": "4,5,6"})
+    made = confirmation(first, second)
+    fixed = [config(**FIXED), config(**FIXED | {"aligned_layers": "4,5,6"})]
+    assert made.recipes == [first, second, fixed[0], ce_only(), fixed[1]]
+    assert made.baselines == made.recipes[2:]
+    assert made.pairs == [
+        (first, fixed[0]),
+        (first, ce_only()),
+        (second, fixed[1]),
+        (second, ce_only()),
+        (first, second),
+    ]
+
+
+def test_baseline_that_is_a_finalist_is_trained_and_compared_once():
+    growth, fixed, alone = config(**GROWTH), config(**FIXED), ce_only()
+    made = confirmation(fixed, growth, alone)
+    assert made.recipes == [fixed, growth, alone, TrialConfig(**FIXED)]
+    assert made.pairs == [
+        (fixed, alone),
+        (growth, fixed),
+        (growth, alone),
+        (alone, TrialConfig(**FIXED)),
+    ]
+
+
+def test_trials_are_each_recipe_on_each_seed_whole_seeds_first():
+    finalist = config(**GROWTH, seed=1)
+    made = confirmation(finalist, seeds=(4, 6)).trials()
+    recipes = [finalist, config(**FIXED), ce_only()]
+    assert made == [replace(recipe, seed=seed) for seed in (4, 6) for recipe in recipes]
+
+
+def test_trials_keep_what_is_idle_as_the_run_had_it():
+    """Their digests are then the run's, seed apart."""
+    finalist = TrialConfig(**GROWTH, hidden_weight=10.0)
+    made = confirmation(finalist, seeds=(3, 4))
+    assert made.trials()[0] == replace(finalist, seed=3)
+    assert made.recipes[0] == replace(finalist, hidden_weight=1.0)
+    assert [trial.recipe for trial in made.trials()] == made.recipes * 2
+
+
+@pytest.mark.parametrize(
+    ("used", "count", "seeds"),
+    [
+        ({0}, 3, [1, 2, 3]),
+        ({0, 1, 2}, 2, [3, 4]),
+        ({3, 7}, 2, [8, 9]),
+        (set(), 2, [0, 1]),
+        ({SEED_LIMIT - 1}, 2, [0, 1]),
+        ({SEED_LIMIT - 2, 0}, 3, [SEED_LIMIT - 1, 1, 2]),
+    ],
+)
+def test_fresh_seeds(used, count, seeds):
+    found = fresh_seeds(used, count)
+    assert found == seeds
+    assert not set(found) & used
+    for seed in found:
+        TrialConfig(alpha=0.5, seed=seed)  # a seed that a trial may have
+
+
+def test_more_seeds_are_added_behind_and_none_is_taken_away():
+    made = confirmation(config(**GROWTH), seeds=(1, 2))
+    more = made.with_seeds(4, used={0, 3})
+    assert (more.seeds, more.asked) == ((1, 2, 4, 5), (2, 4))
+    assert more.trials()[: len(made.trials())] == made.trials()
+    assert made.with_seeds(2, {0}) == made.with_seeds(0, {0}) == made
+    assert more.with_seeds(3, {0}) == more
+
+
+def test_confirmation_survives_json():
+    made = replace(confirmation(config(**GROWTH), ce_only(seed=3)), scores=(0.9, None))
+    values = json.loads(json.dumps(made.to_dict()))
+    assert Confirmation.from_dict(values) == made
+    assert [TrialConfig.from_dict(c) for c in values["baselines"]] == made.baselines
