@@ -142,7 +142,7 @@ def choose(source: Run, arguments: Namespace) -> Confirmation:
     if not finalists:
         raise UserError(
             f"RUN {source.folder.name}: no trial of it has finished, so that there is nothing to "
-            f"confirm; go on with it, or name one of its trials with --trial"
+            "confirm; go on with it, or name one of its trials with --trial"
         )
     count = arguments.seeds or SEEDS
     return Confirmation(
