@@ -438,9 +438,9 @@ def test_simulated_students_are_as_described():
 @pytest.mark.slow
 @pytest.mark.parametrize("same_seeds", [True, False])
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-@pytest.mark.parametrize(("seed_sd", "own"), [(0.0, 0.0), (0.004, 0.3), (0.01, 0.5)])
+@pytest.mark.parametrize(("seed_sd", "own"), [(0.004, 0.3), (0.01, 0.5)])
 def test_equal_recipes_differ_in_at_most_5_percent(seeds, same_seeds, seed_sd, own):
-    rng, count, claimed = generator(7), 500, 0
+    rng, count, claimed = generator(7), 400, 0
     for _ in range(count):
         first, second = students(rng, 2, seeds, seed_sd=seed_sd, own=own)
         claimed += seeds_difference(first, second, same_seeds=same_seeds).p_value < 0.05
@@ -454,7 +454,7 @@ def test_equal_recipes_differ_in_at_most_5_percent(seeds, same_seeds, seed_sd, o
     [(5, True, 0.8), (5, False, 0.85), (3, True, 0.4), (3, False, 0.55)],
 )
 def test_two_points_are_found_most_of_the_time(seeds, same_seeds, least):
-    rng, count, found, held = generator(8), 400, 0, 0
+    rng, count, found, held = generator(8), 300, 0, 0
     for _ in range(count):
         first, second = students(rng, 2, seeds, better=0.02)
         difference = seeds_difference(first, second, same_seeds=same_seeds)
@@ -466,10 +466,9 @@ def test_two_points_are_found_most_of_the_time(seeds, same_seeds, least):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trials", [2, 10, 40])
-@pytest.mark.parametrize("seed_sd", [0.0, 0.004])
+@pytest.mark.parametrize(("trials", "seed_sd"), [(2, 0.004), (10, 0.0), (10, 0.004)])
 def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials, seed_sd):
-    rng, count, claimed = generator(9), 400, 0
+    rng, count, claimed = generator(9), 300, 0
     for _ in range(count):
         scores = students(rng, trials, 1, seed_sd=seed_sd)[:, 0]
         claimed += not tied_with_first(scores, rng).all()
@@ -478,7 +477,7 @@ def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials, seed_sd):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("better", "least"), [(0.02, 0.15), (0.03, 0.55), (0.04, 0.9)])
+@pytest.mark.parametrize(("better", "least"), [(0.02, 0.15), (0.03, 0.55)])
 def test_others_than_a_better_trial_are_excluded(better, least):
     rng, count, excluded, kept = generator(10), 200, 0.0, 0
     for _ in range(count):
