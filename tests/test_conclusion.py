@@ -161,8 +161,8 @@ def test_failed_trials_are_told_and_the_rest_is_compared(tmp_path):
     conclusion = conclude(make_run(tmp_path, failed=failed))
     assert [row.seeds for row in conclusion.rows] == [3, 2, 1]
     assert conclusion.rows[2].interval is None
-    assert conclusion.verdicts[0].difference.estimate == pytest.approx((10 + 10) / 2 / SENTENCES)
-    assert conclusion.verdicts[1].sentence().endswith(": 1 seed finished for both.")
+    assert conclusion.verdicts[0].difference.estimate == pytest.approx((182 - 171) / SENTENCES)
+    assert conclusion.verdicts[1].sentence().endswith(": 1 seed of one finished.")
     assert len(conclusion.failures) == 3
     assert "failed: teacher_spread, cross-entropy only, seed 4: loss is nan\n" in printed(
         conclusion
@@ -176,7 +176,7 @@ def test_where_all_failed_there_is_nothing_to_compare(tmp_path):
     conclusion = conclude(run)
     assert [v.difference for v in conclusion.verdicts] == [None, None]
     write_conclusion(conclusion, run)
-    assert "0 seeds finished for both" in printed(conclusion)
+    assert "0 seeds of one finished" in printed(conclusion)
 
 
 def test_seeds_added_on_the_way_are_told(tmp_path):

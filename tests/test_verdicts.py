@@ -72,7 +72,7 @@ def test_sentence_of_too_few_seeds(seeds, count):
     assert not verdict.shown
     assert verdict.sentence() == (
         "cosine_growth with sharpness 2 is not compared with fixed alpha 0.5: "
-        f"{count} finished for both."
+        f"{count} of one finished."
     )
 
 
@@ -88,7 +88,7 @@ def students(rights, sentences=400, seeds=None):
 def test_p_values_are_holms_of_all_comparisons():
     rights = {
         GROWTH: (360, 364, 356, 361),
-        VSHAPE: (354, 361, 352, 362),
+        VSHAPE: (358, 361, 355, 362),
         FIXED: (350, 356, 349, 352),
         CE_ONLY: (355, 350, 359, 361),
     }
@@ -96,7 +96,9 @@ def test_p_values_are_holms_of_all_comparisons():
     pairs = [(GROWTH, FIXED), (GROWTH, CE_ONLY), (VSHAPE, FIXED), (VSHAPE, CE_ONLY)]
     verdicts = judge(retrained, [*pairs, (GROWTH, VSHAPE)])
     alone = [
-        seeds_difference(*(np.array(list(retrained[r].last.values())) for r in v.pair))
+        seeds_difference(
+            *(np.array(list(retrained[r].last.values())) for r in v.pair), same_seeds=False
+        )
         for v in verdicts
     ]
     assert [v.difference for v in verdicts] == alone
@@ -107,18 +109,18 @@ def test_p_values_are_holms_of_all_comparisons():
     assert p_values[2] < 0.05 < verdicts[2].adjusted  # the correction decides here
 
 
-def test_difference_is_first_less_second_on_the_seeds_of_both():
+def test_difference_is_first_less_second_over_all_seeds_that_finished():
     retrained = {
-        GROWTH: students((360, 200, 364), seeds=(1, 2, 3)),
-        FIXED: students((352, 348, 10), seeds=(3, 1, 4)),
+        GROWTH: students((360, 356, 364), seeds=(1, 2, 3)),
+        FIXED: students((352, 344), seeds=(3, 1)),
     }
     (verdict,) = judge(retrained, [(GROWTH, FIXED)])
     assert verdict.seeds == 2
-    assert verdict.difference.estimate == pytest.approx(((360 - 348) + (364 - 352)) / 2 / 400)
+    assert verdict.difference.estimate == pytest.approx((360 - 348) / 400)
     assert verdict.sentence().startswith(f"{NAMES[0]} is better than {NAMES[1]} by 3.0 points")
 
 
-def test_pairs_without_common_seeds_don_t_count_as_comparisons():
+def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
     retrained = {
         GROWTH: students((360, 364, 356)),
         FIXED: students((350, 355, 347)),
@@ -238,24 +240,24 @@ def simulated(of, gain, generator):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("finalists", "seeds"), [(3, 2), (3, 5), (1, 5), (3, 10)])
-def test_equal_recipes_are_seldom_told_apart(finalists, seeds):
-    """Any `shown` in at most 5 % of 200 confirmations: 10, and twice the deviation of 3.1."""
-    of, generator = confirmation(finalists, seeds), np.random.default_rng(seeds)
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_equal_recipes_are_seldom_told_apart(seeds):
+    """Any `shown` in at most 5 % of confirmations of 3 finalists; 5 of 100, deviation 2.2."""
+    of, generator = confirmation(3, seeds), np.random.default_rng(seeds)
     false = sum(
         any(verdict.shown for verdict in judge(simulated(of, 0.0, generator), of.pairs))
-        for _ in range(200)
+        for _ in range(100)
     )
-    print(f"{finalists} finalists, {seeds} seeds: a false claim in {false / 2:.1f} %")
-    assert false <= 16
+    print(f"{seeds} seeds: a false claim in {false} %")
+    assert false <= 5
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("finalists", "seeds", "least"), [(3, 5, 0.5), (1, 5, 0.6), (3, 10, 0.9)])
+@pytest.mark.parametrize(("finalists", "seeds", "least"), [(3, 5, 0.5), (1, 5, 0.6)])
 def test_two_points_are_found_in_most(finalists, seeds, least):
     of, generator = confirmation(finalists, seeds), np.random.default_rng(seeds)
     found = []
-    for _ in range(100):
+    for _ in range(60):
         verdicts = judge(simulated(of, 0.02, generator), of.pairs)
         mine = [verdict for verdict in verdicts if verdict.pair[0] == of.recipes[0]]
         found.append([verdict.shown and verdict.difference.estimate > 0 for verdict in mine])
