@@ -150,7 +150,7 @@ def write_conclusion(conclusion: Conclusion, run: Run) -> None:
 
 
 def title(conclusion: Conclusion) -> str:
-    """`Confirmation of NAME: 5 fresh seeds (1-5), 800 sentences; teacher_spread, layers 1,2,3.`"""
+    """`Confirmation of NAME on 5 fresh seeds (1-5) and 800 sentences; all teacher_spread.`"""
     confirmation = conclusion.confirmation
     common = in_common(confirmation.recipes)
     return (
