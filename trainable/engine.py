@@ -244,6 +244,7 @@ class Evaluator:
         self._model, self.sentences, self._precision = model, sentences, precision
         self._executor = EagerExecutor() if executor is None else executor
         self._rows = Upload(EVALUATION_BATCH, torch.int64, sentences.device)
+        self._key = object()  # apart from other evaluators of the same executor
 
     @torch.no_grad()
     def correct(self) -> np.ndarray:
@@ -255,7 +256,7 @@ class Evaluator:
             count = self._executor.rows(len(rows), EVALUATION_BATCH)
             width = self._executor.width(self.sentences.longest(rows))
             self._rows.write(np.resize(rows, count))  # a short batch says some rows again
-            key = ("evaluation", self, count, width)
+            key = (self._key, count, width)
             found = self._executor.run(key, partial(self._body, count, width))
             correct[rows] = found[: len(rows)].cpu().numpy()
         self._model.train(was_training)

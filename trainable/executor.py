@@ -5,6 +5,7 @@ from one run to the next is written into them before.
 """
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -134,7 +135,8 @@ class CudaGraphCapture:
             ):
                 result = body()
         except BaseException:
-            _renew_generator(self._device, random_state)
+            with suppress(Exception):  # what went wrong first is what is to be said
+                _renew_generator(self._device, random_state)
             raise
 
         def replay() -> Any:
