@@ -106,6 +106,7 @@ class GraphExecutor:
             raise
         except RuntimeError as error:
             self.problem = first_line(error)
+            self._replays.clear()  # their random numbers would be those of a generator given up
             return body()
         self._replays[key] = replay
         return replay()
