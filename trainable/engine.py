@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainable.batches import evaluation_batches
+from trainable.environment import release_memory
 from trainable.executor import EagerExecutor, Executor
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
@@ -204,8 +205,10 @@ class Training:
         """
         longest = np.argsort(self.sentences.lengths, kind="stable")[-self.batch_size :]
         while not self._fits(longest):
+            release_memory(self.sentences.device)
             most = self.take_step.most_sentences or self.batch_size
             self.take_step.most_sentences = -(-most // 2)
+        release_memory(self.sentences.device)
 
     def _fits(self, rows: np.ndarray) -> bool:
         """Whether gradients on these sentences fit beside AdamW's two moments, yet to be made."""
@@ -221,9 +224,6 @@ class Training:
             if self.take_step.most_sentences == 1:
                 raise
             return False
-        finally:
-            if self.sentences.device.type == "cuda":
-                torch.cuda.empty_cache()
         return True
 
     def _body(self, places: int, width: int) -> None:
