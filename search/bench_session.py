@@ -15,11 +15,11 @@ from search.measure import (
     memory_now,
     peak_memory,
     profiled_intervals,
-    release_memory,
     synchroniser,
     timed,
     wake,
 )
+from trainable.environment import release_memory
 from trainable.errors import first_line
 
 PROFILED_STEPS = 10

@@ -1,6 +1,5 @@
 """Timing, memory and GPU-busy time of repeated work, apart from what the work is."""
 
-import gc
 import json
 import os
 import tempfile
@@ -73,13 +72,6 @@ class Memory(NamedTuple):
 
     def __sub__(self, other: "Memory") -> "Memory":
         return Memory(self.allocated - other.allocated, self.reserved - other.reserved)
-
-
-def release_memory(device: torch.device) -> None:
-    """Gives back the GPU memory that no live object holds, so that what comes is counted alone."""
-    if device.type == "cuda":
-        gc.collect()
-        torch.cuda.empty_cache()
 
 
 def memory_now(device: torch.device) -> Memory | None:

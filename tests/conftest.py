@@ -13,6 +13,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoModelForSequenceClassification,
+    AutoTokenizer,
     BertConfig,
     DebertaV2Config,
     ElectraConfig,
@@ -27,6 +28,8 @@ from trainable.environment import Environment
 from trainable.inputs import Inputs
 from trainable.prepare import Preparation, prepare_task
 from trainable.sentences import Batch, Sentences
+from trainable.tokens import TokenisedSplit
+from trainable.wheels import small_encoder
 from trainable.workbench import load_dense_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -115,6 +118,28 @@ def random_sentences(count, seed):
         texts.append(" ".join(f"w{word}" for word in words))
         labels.append(int((words % 2).mean() > 0.5))
     return LabelledTexts(texts, labels)
+
+
+@pytest.fixture(scope="session")
+def bert():
+    """The real tokenizer of the small encoder."""
+    return AutoTokenizer.from_pretrained(small_encoder())
+
+
+@pytest.fixture
+def split():
+    """Five sentences of one to four tokens; a token of the last one is 0."""
+    sentences = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [0, 11]]
+    return TokenisedSplit(
+        token_ids=np.array([token for sentence in sentences for token in sentence], np.int32),
+        offsets=np.array([0, 3, 4, 6, 10, 12]),
+        labels=np.array([1, 0, 0, 1, 2]),
+    )
+
+
+def tokens_of(split, row):
+    """The token ids of one sentence."""
+    return split.token_ids[split.offsets[row] : split.offsets[row + 1]].tolist()
 
 
 def padded_batch(split, rows, pad_id, device):

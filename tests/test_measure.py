@@ -12,11 +12,11 @@ from search.measure import (
     memory_now,
     peak_memory,
     profiled_intervals,
-    release_memory,
     synchroniser,
     timed,
     wake,
 )
+from trainable.environment import release_memory
 
 
 class Device:

@@ -5,33 +5,12 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
 
-from tests.conftest import padded_batch
+from tests.conftest import padded_batch, tokens_of
 from trainable.sentences import Sentences
-from trainable.tokens import TokenisedSplit, tokenise
-from trainable.wheels import small_encoder
+from trainable.tokens import tokenise
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def bert():
-    return AutoTokenizer.from_pretrained(small_encoder())
-
-
-@pytest.fixture
-def split():
-    sentences = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [0, 11]]
-    return TokenisedSplit(
-        token_ids=np.array([token for sentence in sentences for token in sentence], np.int32),
-        offsets=np.array([0, 3, 4, 6, 10, 12]),
-        labels=np.array([1, 0, 0, 1, 2]),
-    )
-
-
-def sentence(split, row):
-    return split.token_ids[split.offsets[row] : split.offsets[row + 1]].tolist()
 
 
 def test_one_batch_by_hand(split):
@@ -51,7 +30,7 @@ def test_a_batch_less_its_padding_is_the_sentences(split, rows):
         ids[mask == 1].tolist()
         for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
     ]
-    assert real == [sentence(split, row) for row in rows]
+    assert real == [tokens_of(split, row) for row in rows]
     assert batch.input_ids.shape[1] == max(len(ids) for ids in real)
     assert batch.input_ids[batch.attention_mask == 0].eq(0).all()
 

@@ -2,31 +2,11 @@
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
 
-from trainable.tokens import TokenisedSplit, load_split, save_split, tokenise
-from trainable.wheels import small_encoder
+from tests.conftest import tokens_of
+from trainable.tokens import load_split, save_split, tokenise
 
 CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088  # of BERT's uncased vocabulary
-
-
-@pytest.fixture(scope="module")
-def bert():
-    return AutoTokenizer.from_pretrained(small_encoder())
-
-
-@pytest.fixture
-def split():
-    sentences = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [0, 11]]
-    return TokenisedSplit(
-        token_ids=np.array([token for sentence in sentences for token in sentence], np.int32),
-        offsets=np.array([0, 3, 4, 6, 10, 12]),
-        labels=np.array([1, 0, 0, 1, 2]),
-    )
-
-
-def sentence(split, row):
-    return split.token_ids[split.offsets[row] : split.offsets[row + 1]].tolist()
 
 
 def test_token_ids_with_special_tokens(bert):
@@ -44,8 +24,8 @@ def test_token_ids_with_special_tokens(bert):
 def test_sentences_are_cut_and_keep_their_end(bert, max_length):
     split = tokenise(bert, ["hello " * 100, "hello"], [0, 1], max_length)
     assert split.lengths.tolist() == [max_length, 3]
-    assert sentence(split, 0) == [CLS] + [HELLO] * (max_length - 2) + [SEP]
-    assert sentence(split, 1) == [CLS, HELLO, SEP]
+    assert tokens_of(split, 0) == [CLS] + [HELLO] * (max_length - 2) + [SEP]
+    assert tokens_of(split, 1) == [CLS, HELLO, SEP]
 
 
 def test_a_split_comes_back_as_it_was_saved(split, tmp_path):

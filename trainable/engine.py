@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from trainable.batches import evaluation_batches
+from trainable.environment import release_memory
 from trainable.executor import EagerExecutor, Executor
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
@@ -204,8 +205,10 @@ class Training:
         """
         longest = np.argsort(self.sentences.lengths, kind="stable")[-self.batch_size :]
         while not self._fits(longest):
+            release_memory(self.sentences.device)
             most = self.take_step.most_sentences or self.batch_size
             self.take_step.most_sentences = -(-most // 2)
+        release_memory(self.sentences.device)
 
     def _fits(self, rows: np.ndarray) -> bool:
         """Whether gradients on these sentences fit beside AdamW's two moments, yet to be made."""
@@ -221,9 +224,6 @@ class Training:
             if self.take_step.most_sentences == 1:
                 raise
             return False
-        finally:
-            if self.sentences.device.type == "cuda":
-                torch.cuda.empty_cache()
         return True
 
     def _body(self, places: int, width: int) -> None:
@@ -244,6 +244,7 @@ class Evaluator:
         self._model, self.sentences, self._precision = model, sentences, precision
         self._executor = EagerExecutor() if executor is None else executor
         self._rows = Upload(EVALUATION_BATCH, torch.int64, sentences.device)
+        self._key = object()  # apart from other evaluators of the same executor
 
     @torch.no_grad()
     def correct(self) -> np.ndarray:
@@ -255,7 +256,7 @@ class Evaluator:
             count = self._executor.rows(len(rows), EVALUATION_BATCH)
             width = self._executor.width(self.sentences.longest(rows))
             self._rows.write(np.resize(rows, count))  # a short batch says some rows again
-            key = ("evaluation", self, count, width)
+            key = (self._key, count, width)
             found = self._executor.run(key, partial(self._body, count, width))
             correct[rows] = found[: len(rows)].cpu().numpy()
         self._model.train(was_training)

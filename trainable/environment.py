@@ -1,5 +1,6 @@
 """Where and how the shared inputs are made: cache folder, device, arithmetic, and whom to tell."""
 
+import gc
 import os
 import platform
 from collections.abc import Callable
@@ -16,6 +17,13 @@ ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 def best_device() -> torch.device:
     """The first CUDA GPU where one is visible, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back the GPU memory that no live object holds, to other processes and to captures."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def device_name() -> str:

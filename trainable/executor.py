@@ -5,6 +5,7 @@ from one run to the next is written into them before.
 """
 
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import torch
@@ -105,6 +106,7 @@ class GraphExecutor:
             raise
         except RuntimeError as error:
             self.problem = first_line(error)
+            self._replays.clear()  # their random numbers would be those of a generator given up
             return body()
         self._replays[key] = replay
         return replay()
@@ -134,7 +136,8 @@ class CudaGraphCapture:
             ):
                 result = body()
         except BaseException:
-            _renew_generator(self._device, random_state)
+            with suppress(Exception):  # what went wrong first is what is to be said
+                _renew_generator(self._device, random_state)
             raise
 
         def replay() -> Any:

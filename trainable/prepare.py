@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
-from trainable.environment import Environment, best_device
+from trainable.environment import Environment, best_device, release_memory
 from trainable.errors import UserError, first_line
 from trainable.execution import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
@@ -118,8 +118,7 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
         preparation.base, preparation.fitted, data, inputs.teacher_settings, environment
     )
     outputs = _prepare_outputs(teacher, data, pools, environment)
-    if environment.device.type == "cuda":
-        torch.cuda.empty_cache()  # the trials are other processes on the same GPU
+    release_memory(environment.device)  # the trials are other processes on the same GPU
     return Task(
         tokens=str(_tokens_folder(cache, data.digest)),
         pad_id=data.pad_id,

@@ -1,11 +1,14 @@
 """Libraries kept from drawing their own progress bars and reports into ours."""
 
 import os
+import warnings
 
 
 def quiet_libraries() -> None:
     """Call once in a process, before models or datasets are loaded."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # AdamW that may be captured warns at steps that aren't, such as the first of each width.
+    warnings.filterwarnings("ignore", message=".*capturable=True")
     import transformers
 
     transformers.utils.logging.set_verbosity_error()

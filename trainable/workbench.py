@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from trainable.config import TrialConfig
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep, make_optimiser
+from trainable.environment import release_memory
 from trainable.executor import Executor, make_executor
 from trainable.flash import use_flash_attention
 from trainable.layers import mirrored_layers
@@ -110,6 +111,7 @@ class Workbench:
         if apparatus is None:
             while len(self._kept) >= MOST_KEPT:
                 del self._kept[next(iter(self._kept))]  # the one that was not used for longest
+                release_memory(device)
             apparatus = self._build(config, task, fresh, device)
         else:
             apparatus.take_over(fresh)

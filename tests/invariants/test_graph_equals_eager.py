@@ -123,6 +123,22 @@ def test_what_cannot_be_captured_runs_as_it_is_and_says_why(task, schedule):
     assert executor.problem == "operation not permitted when stream is capturing"
 
 
+def test_once_a_capture_failed_nothing_is_replayed():
+    total, captured = [], []
+
+    def capture(body):
+        if captured:
+            raise RuntimeError("no more")
+        captured.append(body)
+        return lambda: total.append("replayed")
+
+    executor = GraphExecutor(capture)
+    for key in ("first", "first", "first", "second", "second", "first"):
+        executor.run(key, lambda: total.append("run"))
+    assert total == ["run", "replayed", "replayed", "run", "run", "run"]
+    assert (executor.name, executor.problem) == (EAGER, "no more")
+
+
 def test_running_out_of_memory_is_no_reason_to_run_as_it_is():
     def exhaust(body):
         raise torch.OutOfMemoryError("CUDA out of memory")
