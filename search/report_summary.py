@@ -1,0 +1,133 @@
+"""What a run shows and what it can't, as sentences made from the table of its trials."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+
+import pandas as pd
+
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED
+
+NAMED = 4  # tied recipes that a sentence names
+NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`headline` and `tied` are sentences; `others` one a further stratum; `open` what is not."""
+
+    headline: str
+    tied: str
+    others: tuple[str, ...]
+    open: tuple[str, ...]
+
+
+def leading(table: pd.DataFrame) -> dict[str, str]:
+    """By stratum, the digest of its best trial that ran to its end; none where none did."""
+    finished = _finished(table).sort_values("best5", ascending=False, kind="stable")
+    return dict(finished.groupby("stratum", sort=False)["digest"].first())
+
+
+def tied_digests(table: pd.DataFrame) -> frozenset[str]:
+    """The trials tied with the first of their stratum, the first among them."""
+    return frozenset(table.loc[table["tied"].fillna(value=False).astype(bool), "digest"])
+
+
+def summarise(table: pd.DataFrame, teacher: float, sentences: int) -> Summary:
+    """The answer in sentences; `teacher` is its accuracy on the evaluation sentences."""
+    finished = _finished(table).sort_values("best5", ascending=False, kind="stable")
+    limits = tuple(_limits(table, sentences))
+    if finished.empty:
+        return Summary(_nothing_finished(table), "", (), limits)
+    first = finished.iloc[0]
+    headline = (
+        f"{first['words']} leads: best5 {first['best5']:.4f} "
+        f"({first['low']:.3f} to {first['high']:.3f}), "
+        f"{first['best5'] / teacher:.1%} of the teacher's {teacher:.4f}."
+    )
+    others = [
+        f"Among {stratum} {group.iloc[0]['words']} leads with {group.iloc[0]['best5']:.4f}, "
+        f"{points(first['best5'] - group.iloc[0]['best5'])} below; "
+        f"{_tied_words(group)[0].lower()}{_tied_words(group)[1:]}"
+        for stratum, group in finished.groupby("stratum", sort=False)
+        if stratum != first["stratum"]
+    ]
+    own = finished[finished["stratum"] == first["stratum"]]
+    return Summary(headline, _tied_words(own), tuple(others), limits)
+
+
+def points(share: float) -> str:
+    """`0.85 points` for 0.0085."""
+    return f"{100 * share:.2f} points"
+
+
+def _finished(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["outcome"] == FINISHED) & table["best5"].notna()]
+
+
+def _nothing_finished(table: pd.DataFrame) -> str:
+    counts = table["outcome"].value_counts()
+    if counts.get(FAILED, 0) == len(table):
+        return f"All {len(table)} trials failed: there is nothing to compare."
+    scored = table[table["best5"].notna()]
+    if scored.empty:
+        return "No trial has been evaluated yet: nothing leads."
+    best = scored.loc[scored["best5"].idxmax()]
+    return (
+        f"No trial has run to its end yet. Highest so far: {best['words']}, {best['best5']:.4f} "
+        f"after {best['evaluations']} of {best['planned_evaluations']} evaluations."
+    )
+
+
+def _tied_words(finished: pd.DataFrame) -> str:
+    """How many of a stratum's finished trials, best first, are tied with the first of them."""
+    tied = finished[finished["tied"].fillna(value=False).astype(bool)].iloc[1:]
+    if len(finished) == 1:
+        return "No other trial of its stratum ran to its end."
+    if tied.empty:
+        return f"None of the {len(finished) - 1} others that finished is tied with it."
+    names = [str(words) for words in tied["words"].head(NAMED)]
+    more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
+    of = "all" if len(tied) == len(finished) - 1 else f"{len(tied)} of"
+    listed = "; ".join([*names, *more])
+    return f"Tied with it: {of} the {len(finished) - 1} others that finished ({listed})."
+
+
+def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
+    """What can't be concluded, and why, the weightiest first."""
+    counts = table["outcome"].value_counts()
+    tied = table[table["tied"].fillna(value=False).astype(bool)]
+    if len(tied) > tied["stratum"].nunique():
+        level = float(tied["best5"].mean())
+        noise = NOISE_LEVEL * sqrt(level * (1 - level) / sentences)
+        yield (
+            f"Which of the tied recipes is best. On {sentences:,} sentences an accuracy near "
+            f"{level:.2f} is known to {points(noise)} only, and the ties allow for that and for "
+            "the luck of a seed."
+        )
+    if counts.get(STOPPED, 0):
+        yield (
+            f"What the {counts[STOPPED]} trials that ASHA stopped early would have reached; they "
+            "stand below the finished ones whatever their score."
+        )
+    if _one_seed(table):
+        yield (
+            "Whether another seed would give the same order: each recipe ran once, and two seeds "
+            "of one recipe have differed by up to 0.8 points. python -m search.confirm retrains "
+            "the finalists on fresh seeds."
+        )
+    waiting = counts.get(PENDING, 0) + counts.get(RUNNING, 0)
+    if waiting:
+        yield f"Anything about the {waiting} trials that have not ended."
+    if counts.get(FAILED, 0):
+        yield f"Anything about the {counts[FAILED]} trials that failed."
+    optimism = float(table.loc[table["outcome"] == FINISHED, "optimism"].mean())
+    if optimism > 0.0005:
+        yield (
+            "The accuracy on new sentences from best5 itself: choosing the best evaluations "
+            f"flatters it by {points(optimism)} on average; last is not flattered."
+        )
+
+
+def _one_seed(table: pd.DataFrame) -> bool:
+    return table["seed"].nunique() == 1 and len(table) > 1
