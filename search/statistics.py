@@ -1,14 +1,20 @@
 """Statistics of a trial's answers: pure functions with an explicit random generator."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap, sem
+from scipy.stats import t as student_t
 
-from trainable.metrics import best5_indices
+from trainable.metrics import BEST_OF, best5_indices
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
+FOLDS, REPEATS = 10, 20  # of a cross-validation over sentences
+ROUNDING = 1e-12  # means that differ by less are equal
 
 
 def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
@@ -29,8 +35,14 @@ def sentence_interval(scores: np.ndarray, generator: np.random.Generator) -> tup
     """
     if np.ptp(scores) == 0:  # all right or all wrong: resampling can't move the mean
         return float(scores[0]), float(scores[0])
-    found = bootstrap(
-        (scores,),
+    found = _bootstrap_mean(scores, generator)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def _bootstrap_mean(values: np.ndarray, generator: np.random.Generator) -> Any:
+    """SciPy's result for the mean of `values` [N]."""
+    return bootstrap(
+        (values,),
         np.mean,
         confidence_level=CONFIDENCE,
         n_resamples=RESAMPLES,
@@ -38,4 +50,221 @@ def sentence_interval(scores: np.ndarray, generator: np.random.Generator) -> tup
         method="percentile",
         rng=generator,
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the first is than the second, in shares (0.01 is one point)."""
+
+    estimate: float
+    low: float  # of the 95 % interval
+    high: float
+    p_value: float  # two-sided, of no difference
+    sentences: int
+    seeds: int  # of each; 1 where the students, not their recipes, are compared
+
+
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, generator: np.random.Generator
+) -> Difference:
+    """Of the mean scores of two trials, paired bootstrap over sentences.
+
+    `first` and `second` are scores [N] on the same sentences, such as `best5_scores`. Percentile
+    interval; the p-value is twice the smaller share of resamples on one side of zero, one counted
+    in (Davison & Hinkley 1997, Bootstrap Methods, 4.4), so at least 2 / (RESAMPLES + 1).
+
+    It compares these two students on other sentences; two seeds of one recipe may differ as
+    significantly. For recipes there is `seeds_difference`. Raises ValueError for unequal shapes.
+    """
+    if np.shape(first) != np.shape(second):
+        raise ValueError(f"paired scores of shapes {np.shape(first)} and {np.shape(second)}")
+    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
+    estimate, sentences = float(differences.mean()), len(differences)
+    if np.ptp(differences) == 0:  # resampling can't move the mean
+        return Difference(estimate, estimate, estimate, float(estimate == 0), sentences, 1)
+    found = _bootstrap_mean(differences, generator)
+    means = found.bootstrap_distribution
+    beyond = min(np.sum(means <= 0), np.sum(means >= 0))
+    p_value = min(1.0, 2 * (1 + int(beyond)) / (1 + RESAMPLES))
+    low, high = map(float, found.confidence_interval)
+    return Difference(estimate, low, high, p_value, sentences, 1)
+
+
+def exact_mcnemar(first: np.ndarray, second: np.ndarray) -> float:
+    """Two-sided p-value of the exact McNemar test of two students' correct/wrong bits [N] each.
+
+    Given the sentences on which exactly one of them is right, either is equally likely to be: a
+    binomial test of share 1/2 (McNemar 1947, Psychometrika 12). 1 where they never differ.
+    Raises ValueError for unequal shapes.
+    """
+    if np.shape(first) != np.shape(second):
+        raise ValueError(f"paired answers of shapes {np.shape(first)} and {np.shape(second)}")
+    one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    only_first, only_second = int(np.sum(one & ~other)), int(np.sum(other & ~one))
+    if only_first + only_second == 0:
+        return 1.0
+    return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
+
+    An adjusted value below 0.05 stands for a difference claimed where the chance of any false claim
+    among all M is at most 5 %. Raises ValueError for a value outside [0, 1] or NaN.
+    """
+    # Loads pandas, 0.6 s that a sweep's start is spared.
+    from statsmodels.stats.multitest import multipletests
+
+    values = np.asarray(p_values, dtype=np.float64)
+    if not np.all((values >= 0) & (values <= 1)):  # false for NaN, too
+        raise ValueError(f"p-values must lie in [0, 1]: {values.tolist()}")
+    if values.size == 0:
+        return values
+    return np.asarray(multipletests(values, method="holm")[1], dtype=np.float64)
+
+
+def seed_interval(scores: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """95 % t interval of the mean score of a recipe over seeds; `scores` [S], one a seed.
+
+    It says how much other seeds would move the mean on THESE sentences, not what other sentences
+    would do. Raises ValueError below two seeds: one seed does not tell how much seeds differ.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if len(values) < 2:
+        raise ValueError(f"{len(values)} seed(s): an interval over seeds needs two at least")
+    half = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def seeds_difference(
+    first: np.ndarray, second: np.ndarray, *, same_seeds: bool = True
+) -> Difference:
+    """Of the mean scores of two recipes, for other seeds AND other sentences.
+
+    `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
+    sentences. With `same_seeds`, row s of both is of one seed, S = S', and the test is paired by
+    seed. Deterministic: no resampling. Raises ValueError below two seeds or for unfit shapes.
+
+    Seeds and sentences are crossed random effects, as readers and cases are in radiology. With
+    the differences D [S, N] of paired seeds, the variance of their mean is estimated by
+
+        (MS_seeds + max(MS_sentences - MS_rest, 0)) / (S N)
+
+    of the two-way table's mean squares, and a t test has Hillis's degrees of freedom, which are
+    Satterthwaite's with the sentences' part taken as known: (S - 1) (MS_seeds + max(..))^2 /
+    MS_seeds^2 (S. L. Hillis 2007, Statistics in Medicine 26, 596-619). Seeds that are not shared
+    have a mean square a recipe, and the degrees of freedom Welch's form.
+    """
+    one, other = np.atleast_2d(first).astype(np.float64), np.atleast_2d(second).astype(np.float64)
+    _check_seeds(one, other, same_seeds)
+    estimate = float(one.mean() - other.mean())
+    groups = [one - other] if same_seeds else [one, other]
+    of_seeds = [np.var(group.mean(axis=1), ddof=1) / len(group) for group in groups]
+    of_sentences = _sentence_variance(estimate, groups)
+    variance = sum(of_seeds) + of_sentences
+    seeds, sentences = min(len(one), len(other)), one.shape[1]
+    if variance == 0:
+        return Difference(estimate, estimate, estimate, float(estimate == 0), sentences, seeds)
+    own = sum(part**2 / (len(group) - 1) for part, group in zip(of_seeds, groups, strict=True))
+    freedom = variance**2 / own if own else np.inf
+    error = float(np.sqrt(variance))
+    half = float(student_t.ppf((1 + CONFIDENCE) / 2, freedom)) * error
+    p_value = float(2 * student_t.sf(abs(estimate) / error, freedom))
+    return Difference(estimate, estimate - half, estimate + half, p_value, sentences, seeds)
+
+
+def _check_seeds(first: np.ndarray, second: np.ndarray, same_seeds: bool) -> None:
+    if first.shape[1] != second.shape[1] or (same_seeds and len(first) != len(second)):
+        raise ValueError(f"scores [seeds, sentences] of shapes {first.shape} and {second.shape}")
+    if min(len(first), len(second)) < 2:
+        raise ValueError("one seed does not tell how much seeds differ: two at least")
+    if first.shape[1] < 2:
+        raise ValueError("one sentence does not tell how much sentences differ: two at least")
+
+
+def _sentence_variance(estimate: float, groups: list[np.ndarray]) -> float:
+    """What the choice of sentences adds to the variance of the mean difference, at least 0.
+
+    The part of a sentence that is each seed's own is in the seeds' variance already.
+    """
+    sentences = groups[0].shape[1]
+    means = groups[0].mean(axis=0) - (groups[1].mean(axis=0) if len(groups) > 1 else 0.0)
+    total = float(np.sum((means - estimate) ** 2)) / (sentences - 1) / sentences
+    rest = 0.0
+    for group in groups:
+        seeds = len(group)
+        left = group - group.mean(axis=1, keepdims=True) - group.mean(axis=0) + group.mean()
+        square = float(np.sum(left**2)) / ((seeds - 1) * (sentences - 1))
+        rest += square / (seeds * sentences)
+    return float(max(total - rest, 0.0))
+
+
+def tied_with_first(
+    scores: np.ndarray, generator: np.random.Generator, *, seed_sd: float = SEED_SD
+) -> np.ndarray:
+    """Which of K trials are statistically tied with the best of them, boolean [K].
+
+    `scores` [K, N]: each trial's best5 scores on the same sentences, at equal numbers of
+    evaluations, finished; trials of a seed each. The first of several best is always tied.
+
+    The best is itself selected, so that testing each of the others against it claims too much. This
+    is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
+    as statistic: while the range of the means is larger than its 95 % quantile would be if all of
+    the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
+    on jointly resampled sentences, centred. Where all K are equal, any is excluded at most 5 % of
+    the time.
+
+    One seed says nothing of how much seeds differ, so that is brought in from outside: `seed_sd`,
+    the standard deviation between seeds of a recipe's accuracy, in shares, is added to every
+    resample. SEED_SD is what two seeds that differ by up to 0.8 points suggest; as part of that
+    is the sentences' noise, which is counted already, it rather ties too many than too few.
+    """
+    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    means = table.mean(axis=1)
+    order = np.argsort(-means, kind="stable")
+    shifts = _resampled_means(table[order] - means[order, None], generator)
+    shifts += generator.normal(0.0, seed_sd, shifts.shape)
+    ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
+    limits = np.quantile(ranges, CONFIDENCE, axis=0)  # of the first, the first two, ... [K]
+    kept = np.flatnonzero(means[order[0]] - means[order] <= limits + ROUNDING)[-1] + 1
+    tied = np.zeros(len(table), dtype=bool)
+    tied[order[:kept]] = True
+    return tied
+
+
+def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Means of K scores [K, N] over RESAMPLES joint resamples of sentences, [RESAMPLES, K]."""
+    sentences = scores.shape[1]
+    share = np.full(sentences, 1 / sentences)
+    parts = [  # in parts, since the counts of 25,000 sentences at once fill the memory
+        generator.multinomial(sentences, share, size=RESAMPLES // 20) @ scores.T for _ in range(20)
+    ]
+    return np.asarray(np.concatenate(parts) / sentences)
+
+
+def best_of_many_optimism(correct: Sequence[np.ndarray], generator: np.random.Generator) -> float:
+    """By how much best5 flatters: above the accuracy of the same students on new sentences.
+
+    `correct` has one boolean array [N] an evaluation, E in all; the result is a share. Repeated
+    tenfold cross-validation over sentences: the five best evaluations are chosen on nine tenths and
+    scored on the tenth left out; the optimism is best5 less the mean of those scores. 0 for
+    evaluations that are all equal and where E is at most 5 (nothing is chosen then); by
+    chance it can be somewhat below 0. It concerns the choice of evaluations only, not that of the
+    trial among others.
+    """
+    answers = np.asarray(correct, dtype=np.float64)
+    evaluations, sentences = answers.shape
+    folds = min(FOLDS, sentences)
+    if evaluations <= BEST_OF or folds < 2:
+        return 0.0
+    best5 = float(best5_scores(correct).mean())
+    starts = np.linspace(0, sentences, folds, endpoint=False).astype(int)
+    sizes = np.diff([*starts, sentences])
+    held_out = 0.0
+    for _ in range(REPEATS):
+        shuffled = answers[:, generator.permutation(sentences)]
+        inside = np.add.reduceat(shuffled, starts, axis=1)  # [E, folds]
+        outside = (inside.sum(axis=1, keepdims=True) - inside) / (sentences - sizes)
+        chosen = np.argsort(-outside, axis=0, kind="stable")[:BEST_OF]
+        held_out += np.take_along_axis(inside, chosen, axis=0).sum() / BEST_OF / sentences
+    return best5 - float(held_out) / REPEATS
