@@ -14,12 +14,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from search.record import STOPPED
-from search.report_data import AlphaCurve, Curve, CurvePanel, PointPanel
+from search.report_data import AlphaCurve, Curve, CurvePanel, Point, PointPanel
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; greys for what stands behind.
 LEADER, TIED, OTHER, ENDED_EARLY = "#0072B2", "#56B4E9", "#8b949e", "#b9c0c8"
@@ -40,10 +41,11 @@ class Layout:
     curves: int
     alphas: int
     points: int
+    marginals: int
 
 
-WIDE = Layout("wide", 10.4, 9.5, curves=2, alphas=5, points=5)
-NARROW = Layout("narrow", 5.0, 11.0, curves=1, alphas=2, points=2)
+WIDE = Layout("wide", 10.4, 9.5, curves=2, alphas=5, points=5, marginals=4)
+NARROW = Layout("narrow", 5.0, 11.0, curves=1, alphas=2, points=2, marginals=1)
 LAYOUTS = (WIDE, NARROW)
 
 
@@ -241,7 +243,7 @@ def _first_turn(curve: AlphaCurve) -> int:
 
 
 def points_figure(
-    panels: Sequence[PointPanel], layout: Layout
+    panels: Sequence[PointPanel], words: Mapping[str, str], layout: Layout
 ) -> tuple[Figure, dict[str, str]]:
     """best5 with its interval by sharpness, a panel for each initialisation and schedule."""
     schedules = list(dict.fromkeys(panel.schedule for panel in panels))
@@ -259,7 +261,10 @@ def points_figure(
             axis.set_yticklabels(())
         else:
             axis.set_ylabel("best5")
-        titles |= _draw_points(axis, panel, sets, layout)
+        titles |= {
+            name: f"{words[point.digest]}: {point.best5:.4f} ({point.low:.3f} to {point.high:.3f})"
+            for name, point in _draw_points(axis, panel, sets, layout).items()
+        }
     if len(sets) > 1:
         _draw_key(figure, sets, layout)
     return figure, titles
@@ -278,14 +283,15 @@ def _limits_by_initialisation(panels: Sequence[PointPanel]) -> dict[str, tuple[f
 
 def _draw_points(
     axis: Axes, panel: PointPanel, sets: Sequence[str], layout: Layout
-) -> dict[str, str]:
+) -> dict[str, Point]:
+    """The points by the names they have in the SVG."""
     values = sorted({point.value for point in panel.points})
     categories = len(values) <= MOST_TICKS
     if categories:
         axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axis.set_xlim(-0.6, len(values) - 0.4)
     axis.set_xlabel("alpha" if panel.schedule == "fixed" else "sharpness k")
-    titles = {}
+    drawn = {}
     beside: dict[tuple[float, str], int] = {}  # trials that differ elsewhere stand side by side
     for point in panel.points:
         index = sets.index(point.layers)
@@ -304,8 +310,8 @@ def _draw_points(
             markerfacecolor=color if point.whole else "white",
             markersize=5,
         )
-        titles[name] = f"{point.best5:.4f} ({point.low:.3f} to {point.high:.3f})"
-    return titles
+        drawn[name] = point
+    return drawn
 
 
 def _draw_key(figure: Figure, sets: Sequence[str], layout: Layout) -> None:
@@ -324,3 +330,35 @@ def _draw_key(figure: Figure, sets: Sequence[str], layout: Layout) -> None:
     figure.legend(
         handles=handles, loc="outside upper left", ncols=min(columns, len(sets)), frameon=False
     )
+
+
+def marginals_figure(
+    tables: Mapping[str, pd.DataFrame], layout: Layout
+) -> tuple[Figure, dict[str, str]]:
+    """Mean score by value of each setting, a panel a setting, bars the spread between trials."""
+    figure, axes = _grid(len(tables), layout.marginals, layout, 1.9)
+    for axis, (name, table) in zip(axes, tables.items(), strict=True):
+        axis.set_title(name)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        numbers = [value for value in table["value"] if not isinstance(value, str)]
+        if len(numbers) > MOST_TICKS:
+            known = table[table["value"].map(lambda value: not isinstance(value, str))]
+            axis.plot(known["mean"], known["value"].astype(float), "o", color=LEADER, markersize=3)
+            axis.set_yscale("log" if min(numbers) > 0 else "linear")
+            continue
+        places = range(len(table))
+        spread = table["spread"].fillna(0.0)
+        axis.hlines(places, table["mean"] - spread, table["mean"] + spread, color=TIED, linewidth=4)
+        axis.plot(table["mean"], places, "o", color=LEADER, markersize=5)
+        labels = [
+            f"{_setting_words(value)} ({count})"
+            for value, count in zip(table["value"], table["count"], strict=True)
+        ]
+        axis.set_yticks(places, labels)
+        axis.set_ylim(len(table) - 0.4, -0.6)
+        axis.grid(visible=False, axis="y")
+    return figure, {}
+
+
+def _setting_words(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:g}"

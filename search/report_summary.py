@@ -45,15 +45,19 @@ def summarise(table: pd.DataFrame, teacher: float, sentences: int) -> Summary:
         f"({first['low']:.3f} to {first['high']:.3f}), "
         f"{first['best5'] / teacher:.1%} of the teacher's {teacher:.4f}."
     )
+    groups = finished.groupby("stratum", sort=False)
     others = [
-        f"Among {stratum} {group.iloc[0]['words']} leads with {group.iloc[0]['best5']:.4f}, "
-        f"{points(first['best5'] - group.iloc[0]['best5'])} below; "
-        f"{_tied_words(group)[0].lower()}{_tied_words(group)[1:]}"
-        for stratum, group in finished.groupby("stratum", sort=False)
+        _other_stratum(group, float(first["best5"]))
+        for stratum, group in groups
         if stratum != first["stratum"]
     ]
-    own = finished[finished["stratum"] == first["stratum"]]
+    own = groups.get_group(first["stratum"])
     return Summary(headline, _tied_words(own), tuple(others), limits)
+
+
+def short_words(row: pd.Series) -> str:
+    """A trial's words without the stratum's name before them."""
+    return str(row["words"]).removeprefix(f"{row['stratum']}, ")
 
 
 def points(share: float) -> str:
@@ -79,6 +83,15 @@ def _nothing_finished(table: pd.DataFrame) -> str:
     )
 
 
+def _other_stratum(group: pd.DataFrame, highest: float) -> str:
+    """Of a stratum's finished trials, best first, how far the first is from the first of all."""
+    first = group.iloc[0]
+    return (
+        f"In {first['stratum']}: {short_words(first)} leads with {first['best5']:.4f}, "
+        f"{points(highest - first['best5'])} below. {_tied_words(group)}"
+    )
+
+
 def _tied_words(finished: pd.DataFrame) -> str:
     """How many of a stratum's finished trials, best first, are tied with the first of them."""
     tied = finished[finished["tied"].fillna(value=False).astype(bool)].iloc[1:]
@@ -86,11 +99,11 @@ def _tied_words(finished: pd.DataFrame) -> str:
         return "No other trial of its stratum ran to its end."
     if tied.empty:
         return f"None of the {len(finished) - 1} others that finished is tied with it."
-    names = [str(words) for words in tied["words"].head(NAMED)]
+    names = [short_words(row) for _, row in tied.head(NAMED).iterrows()]
     more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
-    of = "all" if len(tied) == len(finished) - 1 else f"{len(tied)} of"
+    of = "all" if len(tied) == len(finished) - 1 else f"{len(tied)} of the"
     listed = "; ".join([*names, *more])
-    return f"Tied with it: {of} the {len(finished) - 1} others that finished ({listed})."
+    return f"Tied with it: {of} {len(finished) - 1} others that finished ({listed})."
 
 
 def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
