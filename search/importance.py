@@ -1,43 +1,51 @@
 """Which settings of a run matter: importance by Optuna's fANOVA, and means by value."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from numbers import Real
 from typing import Any
 
+import numpy as np
+import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
-from optuna.study import Study, create_study
-from optuna.trial import create_trial
 
 from search.strata import EVERYTHING
 from search.table import SETTINGS
 
-NOT_APPLICABLE = "-"  # the value of a setting that a trial does not have
+NOT_APPLICABLE = "-"  # the value of a setting that changes nothing in a trial
 FEW_VALUES = 6  # a number with more values is continuous, with no more each is a category
+QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORE = "common_best5"
 
 
 def importance(table: pd.DataFrame, score: str = SCORE, seed: int = 0) -> dict[str, float]:
     """Share of the variance of `score` that each varying setting explains, largest first.
 
-    fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML): main effects of a random forest fitted to the
-    trials of `trials_table` (or some of its rows) that have a score; they sum to 1, interactions
-    being left out. `seed` decides the forest. Empty below two usable trials, where no setting
+    fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML): the main effects of a random forest fitted to
+    those rows of `trials_table` that have a score. They sum to at most 1, interactions
+    being the rest; `seed` decides the forest. Empty below two usable trials, where no setting
     varies, and where all scores are equal.
+
+    The forest explains noise, too: where trials differ by chance alone, the setting with the most
+    values looks the most important. A varying `seed` stands among the settings as a yardstick.
 
     `common_best5`, the default, compares trials that ASHA stopped with finished ones after equally
     many evaluations; `best5` does so only among rows that are all finished.
     """
-    usable = table[table[score].notna()] if score in table else table.iloc[:0]
+    usable = _usable(table, score)
     varying = varying_settings(usable)
     if len(usable) < 2 or not varying or usable[score].nunique() < 2:
         return {}
-    evaluator = FanovaImportanceEvaluator(seed=seed)
-    return dict(evaluator.evaluate(_as_study(usable, varying, score)))
+    with _silent_optuna():
+        study = _as_study(usable, varying, score)
+    return dict(FanovaImportanceEvaluator(seed=seed).evaluate(study))
 
 
 def importance_by_stratum(table: pd.DataFrame, score: str = SCORE, seed: int = 0) -> pd.DataFrame:
-    """`importance` over all trials and, where there are several, within each stratum.
+    """`importance` over all trials and, where there are several strata, within each.
 
     Columns `stratum` ("all trials" for all), `parameter`, `importance` (a share), `trials` (how
     many had a score); in the order of the strata's names, within them by falling importance.
@@ -47,7 +55,7 @@ def importance_by_stratum(table: pd.DataFrame, score: str = SCORE, seed: int = 0
             "stratum": name,
             "parameter": parameter,
             "importance": share,
-            "trials": int(part[score].notna().sum()),
+            "trials": len(_usable(part, score)),
         }
         for name, part in _parts(table)
         for parameter, share in importance(part, score, seed).items()
@@ -56,56 +64,80 @@ def importance_by_stratum(table: pd.DataFrame, score: str = SCORE, seed: int = 0
 
 
 def marginals(table: pd.DataFrame, parameter: str, score: str = SCORE) -> pd.DataFrame:
-    """Mean `score` by value of a setting, over all trials of `table` that have one.
+    """Mean `score` by value of a setting, over all rows of `trials_table` that have a score.
 
-    Columns `value` ("-" where the setting does not apply), `mean`, `spread` (standard deviation
-    between trials; NaN for one), `count`; by rising value, names alphabetically. The other settings
-    are not held equal unless the run tried each value with the same of them. Raises KeyError for a
-    parameter that is no setting.
+    Columns `value`, `mean`, `spread` (standard deviation between trials; NaN for one) and `count`;
+    by rising value, names after numbers. A number with many values comes in quarters of its
+    trials, `0.5 to 1.2`; `-` is where the setting changes nothing. Other settings are not held
+    equal, unless the run tried each value with the same of them. Raises KeyError for a parameter
+    that is no setting.
     """
     if parameter not in SETTINGS:
         raise KeyError(parameter)
-    if score not in table:
-        return pd.DataFrame(columns=["value", "mean", "spread", "count"])
-    usable = table[table[score].notna()]
-    groups = usable[score].groupby(_values(usable, parameter), sort=False)
-    found = groups.agg(mean="mean", spread="std", count="count").rename_axis("value")
-    found = found.reset_index()
-    return found.sort_values("value", key=lambda column: column.map(_rank), ignore_index=True)
+    usable, rows = _usable(table, score), []
+    values, order = _grouped(_values(usable, parameter))
+    for value in order:
+        found = usable[score][values == value]
+        rows.append(
+            {"value": value, "mean": found.mean(), "spread": found.std(), "count": len(found)}
+        )
+    return pd.DataFrame(rows, columns=["value", "mean", "spread", "count"])
 
 
 def varying_settings(table: pd.DataFrame) -> list[str]:
     """The settings that have more than one value among these rows, in TrialConfig's order."""
-    return [name for name in SETTINGS if name in table and _values(table, name).nunique() > 1]
+    return [name for name in SETTINGS if _values(table, name).nunique() > 1]
+
+
+def _usable(table: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The rows that have a score."""
+    return table[table[score].notna()]
 
 
 def _parts(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     yield EVERYTHING, table
-    if "stratum" in table and table["stratum"].nunique() > 1:
+    if table["stratum"].nunique() > 1:
         for name, part in table.groupby("stratum"):
             yield str(name), part
 
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
-    """A setting's values, with a name of its own where it does not apply."""
-    column = table[name].astype(object)
-    return column.where(column.notna(), NOT_APPLICABLE)
+    """A setting's values; NOT_APPLICABLE where it has none or changes nothing."""
+    idle = table["idle_settings"].map(lambda settings: name in settings.split(",")).astype(bool)
+    return table[name].astype(object).mask(table[name].isna() | idle, NOT_APPLICABLE)
+
+
+def _grouped(column: pd.Series) -> tuple[pd.Series, list[Any]]:
+    """The values, many numbers made quarters, and what there is of them in a reader's order."""
+    order = sorted(column.unique(), key=_rank)
+    numbers = [float(value) for value in order if isinstance(value, Real)]
+    if len(numbers) <= FEW_VALUES:
+        return column, order
+    are_numbers = column.map(lambda value: isinstance(value, Real)).astype(bool)
+    edges = np.unique(np.quantile(column[are_numbers].astype(float), QUARTERS))
+    labels = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+
+    def group(value: Any) -> Any:
+        if not isinstance(value, Real):
+            return value
+        return labels[int(np.searchsorted(edges[1:-1], float(value), side="right"))]
+
+    return column.map(group), [*labels, *order[len(numbers) :]]
 
 
 def _rank(value: Any) -> tuple[bool, Any]:
     """Numbers before names."""
-    return isinstance(value, str), value
+    return not isinstance(value, Real), value
 
 
-def _as_study(table: pd.DataFrame, varying: list[str], score: str) -> Study:
+def _as_study(table: pd.DataFrame, varying: list[str], score: str) -> optuna.Study:
     """An in-memory study of these trials and settings."""
-    columns = {name: _values(table, name) for name in varying}
-    distributions = {name: _distribution(column) for name, column in columns.items()}
-    study = create_study(direction="maximize")
+    described = {name: _described(_values(table, name)) for name in varying}
+    study = optuna.create_study(direction="maximize")
     study.add_trials(
-        create_trial(
-            params={name: columns[name][index] for name in varying},
-            distributions=distributions,
+        optuna.create_trial(
+            params={name: values[index] for name, (values, _) in described.items()},
+            distributions={name: kind for name, (_, kind) in described.items()},
             value=float(table[score][index]),
         )
         for index in table.index
@@ -113,8 +145,21 @@ def _as_study(table: pd.DataFrame, varying: list[str], score: str) -> Study:
     return study
 
 
-def _distribution(column: pd.Series) -> BaseDistribution:
+def _described(column: pd.Series) -> tuple[pd.Series, BaseDistribution]:
+    """A setting's values and how they are distributed: continuous, or categories."""
     values = sorted(column.unique(), key=_rank)
-    if len(values) > FEW_VALUES and not isinstance(values[-1], str):
-        return FloatDistribution(float(values[0]), float(values[-1]))
-    return CategoricalDistribution(values)
+    if len(values) > FEW_VALUES and isinstance(values[-1], Real):
+        return column, FloatDistribution(float(values[0]), float(values[-1]))
+    grouped, order = _grouped(column)
+    return grouped, CategoricalDistribution(order)
+
+
+@contextmanager
+def _silent_optuna() -> Iterator[None]:
+    """Without the line that Optuna logs for a new study."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -23,7 +23,19 @@ PLANNED = "planned_evaluations"  # a trial's setting `evaluations`, beside the c
 SETTINGS = tuple(
     PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
 )
+ACCURACIES = (
+    *("best5", "low", "high", "of_teacher", "last", "last_minus_best5", "whole", "optimism"),
+    *("tied", "common_best5"),
+)
 CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
+
+COLUMNS = (
+    *SETTINGS,
+    *("digest", "words", "folder", "idle_settings", "stratum"),
+    *("outcome", "reason", "evaluations", "repeated"),
+    *ACCURACIES,
+    *CLOCKS,
+)
 
 
 def trials_table(run: Run | Path | str) -> pd.DataFrame:
@@ -32,7 +44,8 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     Accuracies are shares, missing (NaN) before the first evaluation. Columns:
 
     - every setting of TrialConfig; `evaluations`, how many are planned, as `planned_evaluations`;
-      None where a setting does not apply;
+      None or NaN where a setting does not apply;
+    - `idle_settings`, those that change nothing in this trial, joined by commas;
     - `digest`, `words`, `folder` (of the trial), `stratum`, `outcome` (as in the record: pending,
       running, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again);
@@ -49,9 +62,8 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     """
     run = run if isinstance(run, Run) else read_run(Path(run))
     scores = {digest: _scores(trial, run) for digest, trial in run.trials.items()}
-    table = pd.DataFrame([_row(digest, run, scores[digest]) for digest in run.trials])
-    if table.empty:
-        return table
+    rows = [_row(digest, run, scores[digest]) for digest in run.trials]
+    table = pd.DataFrame(rows, columns=[*COLUMNS])
     table["tied"] = _tied(table, scores)
     common = _common_evaluations(run)
     table["common_best5"] = [_best5_after(trial, common) for trial in run.trials.values()]
@@ -79,6 +91,7 @@ def _row(digest: str, run: Run, scores: np.ndarray | None) -> dict[str, Any]:
         "digest": digest,
         "words": trial.config.words(),
         "folder": trial.config.folder_name,
+        "idle_settings": ",".join(sorted(trial.config.idle_settings)),
         "stratum": stratum_of(settings, run.sweep["compare_within"]),
         "outcome": trial.outcome,
         "reason": trial.reason,
@@ -90,9 +103,9 @@ def _row(digest: str, run: Run, scores: np.ndarray | None) -> dict[str, Any]:
 
 
 def _accuracies(trial: TrialRecord, run: Run, scores: np.ndarray | None) -> dict[str, float]:
-    names = ("best5", "low", "high", "of_teacher", "last", "last_minus_best5", "whole", "optimism")
+    """Those that need no other trial; none before the first evaluation."""
     if scores is None:
-        return dict.fromkeys(names, np.nan)
+        return {}
     best5, last = float(trial.best5 or 0.0), trial.evaluations[-1]
     whole = last.get("whole_accuracy")
     low, high = sentence_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
@@ -107,7 +120,7 @@ def _accuracies(trial: TrialRecord, run: Run, scores: np.ndarray | None) -> dict
         np.nan if whole is None else whole,
         best_of_many_optimism(list(correct_bits(trial, run)), generator),
     )
-    return dict(zip(names, values, strict=True))
+    return dict(zip(ACCURACIES, values, strict=False))  # but what is compared with other trials
 
 
 def _tied(table: pd.DataFrame, scores: dict[str, np.ndarray | None]) -> pd.Series:

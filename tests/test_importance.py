@@ -1,0 +1,199 @@
+"""Importance and marginals of settings, on tables whose answer is known."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from search.importance import (
+    NOT_APPLICABLE,
+    importance,
+    importance_by_stratum,
+    marginals,
+    varying_settings,
+)
+from search.record import FAILED, FINISHED, STOPPED, TrialRecord
+from search.table import trials_table
+from tests.test_table import config, evaluations, make_run
+
+
+def finished(rights, *more, **settings):
+    return TrialRecord(config(**settings), FINISHED, evaluations=evaluations(rights, *more))
+
+
+def table_of(*trials, **values):
+    return trials_table(make_run(*trials, **values))
+
+
+@pytest.fixture
+def by_temperature():
+    """A full grid where the temperature decides nearly all, the learning rate little."""
+    return table_of(
+        *(
+            finished(700 + 50 * i + 2 * j, temperature=temperature, learning_rate=rate)
+            for i, temperature in enumerate([1.0, 2.0, 4.0])
+            for j, rate in enumerate([1e-5, 3e-5, 5e-5])
+        )
+    )
+
+
+@pytest.fixture
+def conditional():
+    """Schedules of which the fixed one has alpha, the other sharpness; two strata."""
+    return table_of(
+        finished(800, alpha=0.5),
+        finished(810, alpha=0.25),
+        finished(820, alpha=None, alpha_schedule="cosine_growth", sharpness=1.0),
+        finished(840, alpha=None, alpha_schedule="cosine_growth", sharpness=3.0),
+        finished(900, initialisation="teacher_spread", alpha=0.5),
+        finished(910, initialisation="teacher_spread", aligned_layers="1,2,3"),
+    )
+
+
+def test_the_setting_that_decides_comes_first(by_temperature):
+    found = importance(by_temperature)
+    assert list(found) == ["temperature", "learning_rate"]
+    assert found["temperature"] > 0.9
+    assert sum(found.values()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_two_settings_that_decide_equally():
+    table = table_of(
+        *(
+            finished(700 + 50 * i + 50 * j, temperature=1.0 + i, epochs=1 + j)
+            for i in range(3)
+            for j in range(3)
+        )
+    )
+    found = importance(table)
+    assert found["temperature"] == pytest.approx(found["epochs"], abs=0.1)
+
+
+def test_a_single_varying_setting_has_it_all():
+    found = importance(table_of(finished(700), finished(800, temperature=4.0)))
+    assert found == {"temperature": pytest.approx(1.0)}
+
+
+def test_constant_settings_are_left_out(conditional):
+    assert varying_settings(conditional) == [
+        "initialisation",
+        "aligned_layers",
+        "alpha_schedule",
+        "alpha",
+        "sharpness",
+        "hidden_weight",  # applies where layers are aligned
+        "hidden_pool",
+    ]
+
+
+def test_none_and_layer_sets_are_categories(conditional):
+    found = importance(conditional)
+    assert set(found) == set(varying_settings(conditional))
+    assert max(found, key=found.get) == "initialisation"
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [],
+        [finished(800)],
+        [finished(800), finished(800, temperature=3.0)],  # nothing to explain
+        [finished(800), TrialRecord(config(temperature=3.0), FAILED, "nan")],
+        [TrialRecord(config(temperature=t), FAILED, "nan") for t in (1.0, 2.0)],
+    ],
+)
+def test_too_little_to_tell_is_empty(trials):
+    table = table_of(*trials)
+    assert importance(table) == {}
+    by_stratum = importance_by_stratum(table)
+    assert len(by_stratum) == 0
+    assert list(by_stratum.columns) == ["stratum", "parameter", "importance", "trials"]
+
+
+def test_stopped_trials_count_at_equal_evaluations():
+    stopped = TrialRecord(config(temperature=4.0), STOPPED, evaluations=evaluations(600))
+    table = table_of(finished(700, 900), stopped)
+    assert importance(table) == {"temperature": pytest.approx(1.0)}
+    assert importance(table, "best5") == {"temperature": pytest.approx(1.0)}
+    assert marginals(table, "temperature")["mean"].tolist() == pytest.approx([0.7, 0.6])
+    ended = table[table["outcome"] == FINISHED]
+    assert marginals(ended, "temperature", "best5")["mean"].tolist() == pytest.approx([0.8])
+
+
+def test_many_numbers_are_continuous():
+    table = table_of(*(finished(600 + 10 * i, temperature=1.0 + i) for i in range(20)))
+    assert importance(table) == {"temperature": pytest.approx(1.0)}
+
+
+def test_numbers_with_gaps_come_in_quarters():
+    generator = np.random.default_rng(0)
+    trials = [
+        finished(
+            800 + i, alpha=None, alpha_schedule="cosine_growth", sharpness=generator.uniform(1, 5)
+        )
+        for i in range(12)
+    ]
+    table = table_of(finished(700), *trials)
+    found = marginals(table, "sharpness")
+    assert found["count"].tolist() == [3, 3, 3, 3, 1]
+    assert found["value"].iloc[-1] == NOT_APPLICABLE
+    assert found["mean"].iloc[-1] == 0.7
+    assert set(importance(table)) == {"alpha_schedule", "alpha", "sharpness"}
+
+
+def test_same_seed_same_importance_another_seed_another_forest(by_temperature):
+    assert importance(by_temperature, seed=3) == importance(by_temperature, seed=3)
+    assert importance(by_temperature, seed=3) != importance(by_temperature, seed=4)
+
+
+def test_by_stratum(conditional):
+    found = importance_by_stratum(conditional)
+    assert list(found["stratum"].unique()) == ["all trials", "random", "teacher_spread"]
+    assert found.groupby("stratum")["trials"].first().to_dict() == {
+        "all trials": 6,
+        "random": 4,
+        "teacher_spread": 2,
+    }
+    within = found[found["stratum"] != "all trials"]
+    assert "initialisation" not in set(within["parameter"])
+
+
+def test_one_stratum_is_not_said_twice(by_temperature):
+    assert set(importance_by_stratum(by_temperature)["stratum"]) == {"all trials"}
+
+
+def test_optuna_says_nothing_and_its_logging_is_as_before(by_temperature, caplog, capsys):
+    logger = logging.getLogger("optuna")
+    before = logger.level
+    importance(by_temperature)
+    assert logger.level == before
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_marginals_by_hand(by_temperature):
+    found = marginals(by_temperature, "temperature")
+    assert found["value"].tolist() == [1.0, 2.0, 4.0]
+    assert found["mean"].tolist() == pytest.approx([0.702, 0.752, 0.802])
+    assert found["spread"].tolist() == pytest.approx([0.002] * 3)
+    assert found["count"].tolist() == [3, 3, 3]
+
+
+def test_marginals_of_names_and_of_what_does_not_apply(conditional):
+    found = marginals(conditional, "sharpness")
+    assert found["value"].tolist() == [1.0, 3.0, "-"]
+    assert found["mean"].tolist() == pytest.approx([0.82, 0.84, 0.855])
+    assert found["count"].tolist() == [1, 1, 4]
+    assert pd.isna(found["spread"][0])
+    assert marginals(conditional, "initialisation")["value"].tolist() == [
+        "random",
+        "teacher_spread",
+    ]
+    assert marginals(conditional, "hidden_pool")["value"].tolist() == ["-", "cls"]
+
+
+def test_marginals_of_no_trials_and_of_no_setting(by_temperature):
+    assert len(marginals(table_of(), "temperature")) == 0
+    with pytest.raises(KeyError, match="best5"):
+        marginals(by_temperature, "best5")
