@@ -5,7 +5,7 @@ stays text, so that it can be searched and takes the page's font.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
@@ -28,6 +28,7 @@ INK, MUTED, RULE = "#1f2328", "#57606a", "#d8dee4"
 SETS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1f2328")
 MARKERS = "osD^vPX"
 SHADES = ("#9ecae1", "#4292c6", "#08519c")  # low, middle and high sharpness
+MOST_TIED = 20  # curves of a full weight
 MOST_TICKS = 6  # values of sharpness that stand side by side as categories
 
 
@@ -49,7 +50,7 @@ NARROW = Layout("narrow", 5.0, 11.0, curves=1, alphas=2, points=2, marginals=1)
 LAYOUTS = (WIDE, NARROW)
 
 
-def _style(layout: Layout) -> dict[str, Any]:
+def _style(layout: Layout) -> Any:  # matplotlib's own type lists every name that there is
     return {
         "svg.fonttype": "none",
         "svg.hashsalt": layout.name,  # the same ids each time, others in the other layout
@@ -94,16 +95,20 @@ def draw(figure: Callable[[Layout], tuple[Figure, Mapping[str, str]]], layout: L
 
 
 def _grid(
-    panels: int, columns: int, layout: Layout, height: float, **shared: Any
+    groups: Sequence[int], columns: int, layout: Layout, height: float, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels, each `height` inches; places left over stay empty."""
-    columns = min(columns, panels)
-    rows = ceil(panels / columns)
-    figure = Figure(figsize=(layout.width, rows * height))
-    axes = figure.subplots(rows, columns, squeeze=False, **shared).ravel().tolist()
-    for spare in axes[panels:]:
-        spare.remove()
-    return figure, axes[:panels]
+    """A figure of groups of so many panels, each `height` inches, a group in rows of its own."""
+    columns = min(columns, max(groups))
+    rows = [ceil(size / columns) for size in groups]
+    figure = Figure(figsize=(layout.width, sum(rows) * height))
+    places = figure.subplots(sum(rows), columns, squeeze=False, **shared).ravel().tolist()
+    axes: list[Axes] = []
+    for size, height_of_group in zip(groups, rows, strict=True):
+        group, places = places[: height_of_group * columns], places[height_of_group * columns :]
+        axes += group[:size]
+        for spare in group[size:]:
+            spare.remove()
+    return figure, axes
 
 
 def curves_figure(
@@ -114,9 +119,9 @@ def curves_figure(
     layout: Layout,
 ) -> tuple[Figure, dict[str, str]]:
     """Accuracy over evaluations, a panel a stratum; `leaders` are digests by stratum."""
-    figure, axes = _grid(len(panels), layout.curves, layout, 3.1, sharey=True)
+    figure, axes = _grid([len(panels)], layout.curves, layout, 3.1, sharey=True)
     everything = [a for panel in panels for curve in panel.curves for a in curve.accuracies]
-    low, high = float(np.quantile(everything, 0.02)), max(max(everything), teacher)
+    low, high = float(np.quantile(everything, 0.02)), max([*everything, teacher])
     margin = 0.08 * max(high - low, 0.01)
     titles: dict[str, str] = {}
     for axis, panel in zip(axes, panels, strict=True):
@@ -162,7 +167,7 @@ def _draw_curve(
         curve.accuracies,
         gid=name,
         color=(ENDED_EARLY, OTHER, TIED, LEADER)[rank],
-        linewidth=(0.9, 0.9, 1.2, 2.4)[rank],
+        linewidth=(0.8, 0.9, 0.8 if len(tied) > MOST_TIED else 1.3, 2.4)[rank],
         marker="o" if len(numbers) == 1 else None,
         markersize=3,
         zorder=2 + rank,
@@ -192,7 +197,7 @@ def alpha_figure(
 ) -> tuple[Figure, dict[str, str]]:
     """Alpha over a trial, a panel a schedule, a curve a sharpness."""
     figure, axes = _grid(
-        len(curves), layout.alphas, layout, 2.0, sharey=True, sharex=layout is WIDE
+        [len(curves)], layout.alphas, layout, 2.0, sharey=True, sharex=layout is WIDE
     )
     for number, (axis, (schedule, drawn)) in enumerate(zip(axes, curves.items(), strict=True)):
         axis.set_title(schedule)
@@ -248,7 +253,8 @@ def points_figure(
     """best5 with its interval by sharpness, a panel for each initialisation and schedule."""
     schedules = list(dict.fromkeys(panel.schedule for panel in panels))
     columns = min(layout.points, len(schedules))
-    figure, axes = _grid(len(panels), columns, layout, 2.1, sharey=False)
+    of_each = [len(schedules)] * (len(panels) // len(schedules))
+    figure, axes = _grid(of_each, columns, layout, 2.1)
     sets = sorted({point.layers for panel in panels for point in panel.points})
     limits = _limits_by_initialisation(panels)
     titles: dict[str, str] = {}
@@ -257,7 +263,7 @@ def points_figure(
         axis.set_ylim(*limits[panel.initialisation])
         axis.yaxis.set_major_locator(MaxNLocator(4))
         axis.grid(visible=False, axis="x")
-        if number % columns:
+        if number % len(schedules) % columns:
             axis.set_yticklabels(())
         else:
             axis.set_ylabel("best5")
@@ -336,10 +342,12 @@ def marginals_figure(
     tables: Mapping[str, pd.DataFrame], layout: Layout
 ) -> tuple[Figure, dict[str, str]]:
     """Mean score by value of each setting, a panel a setting, bars the spread between trials."""
-    figure, axes = _grid(len(tables), layout.marginals, layout, 1.9)
+    figure, axes = _grid([len(tables)], layout.marginals, layout, 1.9)
+    limits = _marginal_limits(tables.values())
     for axis, (name, table) in zip(axes, tables.items(), strict=True):
         axis.set_title(name)
         axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.set_xlim(*limits)
         numbers = [value for value in table["value"] if not isinstance(value, str)]
         if len(numbers) > MOST_TICKS:
             known = table[table["value"].map(lambda value: not isinstance(value, str))]
@@ -358,6 +366,15 @@ def marginals_figure(
         axis.set_ylim(len(table) - 0.4, -0.6)
         axis.grid(visible=False, axis="y")
     return figure, {}
+
+
+def _marginal_limits(tables: Iterable[pd.DataFrame]) -> tuple[float, float]:
+    """One scale for all settings, so that large effects look larger."""
+    together = pd.concat(tables)
+    spread = together["spread"].fillna(0.0)
+    low, high = (together["mean"] - spread).min(), (together["mean"] + spread).max()
+    margin = 0.05 * max(high - low, 0.01)
+    return float(low - margin), float(high + margin)
 
 
 def _setting_words(value: Any) -> str:

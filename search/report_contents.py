@@ -81,7 +81,7 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         teacher=teacher["accuracy"],
         whole_sentences=task.get("sentences", {}).get("whole"),
         teacher_whole=teacher.get("whole_accuracy"),
-        summary=summarise(table, teacher["accuracy"], sentences),
+        summary=summarise(table, teacher["accuracy"], sentences, unmoved(run)),
         table=table,
         strata=leaderboard_rows(table),
         leaders=leading(table),
@@ -93,7 +93,7 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         panels=point_panels(table) if evaluated else [],
         importance=importance_by_stratum(table if weigh else table.iloc[:0]),
         together=moving_together(scored),
-        marginals={name: marginals(table, name) for name in varying_settings(scored)},
+        marginals={name: marginals(table, name) for name in told_apart(scored)},
         stops=early_stops(run),
         rungs=rung_counts(run),
         cost=cost(run, events),
@@ -128,30 +128,40 @@ def status(run: Run, events: Sequence[dict[str, Any]]) -> str:
     return f"Running or interrupted{last}. {text}, {missing} not ended."
 
 
+def unmoved(run: Run) -> int:
+    """Trials whose answers are the same at all of their evaluations, of at least two."""
+    answers = [[e["correct"] for e in trial.evaluations] for trial in run.trials.values()]
+    return sum(len(given) > 1 and len(set(given)) == 1 for given in answers)
+
+
 def moment(seconds: float) -> str:
     """A time in UTC, to the minute."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
+def told_apart(table: pd.DataFrame) -> list[str]:
+    """The varying settings that have at least two values where they apply."""
+    return [name for name in varying_settings(table) if table[name].nunique() > 1]
+
+
 def moving_together(table: pd.DataFrame) -> list[str]:
     """Varying settings that follow from another's value, as sentences.
 
-    The effects of such two can't be told apart by this run. Alpha and sharpness are left out: that
-    a schedule has either is no finding.
+    The effects of such two can't be told apart by this run. Of two that follow from each other the
+    later is said to. Those that do not always apply are left out: that is no finding.
     """
-    names = [name for name in varying_settings(table) if name not in ("alpha", "sharpness")]
-    values = table[names].astype(object).fillna("-")
+    names = [name for name in told_apart(table) if table[name].notna().all()]
     return [
         f"{second} follows from {first}"
         for first, second in permutations(names, 2)
-        if _follows(values, first, second)
-        and (names.index(first) < names.index(second) or not _follows(values, second, first))
+        if _follows(table, first, second)
+        and (names.index(first) < names.index(second) or not _follows(table, second, first))
     ]
 
 
-def _follows(values: pd.DataFrame, first: str, second: str) -> bool:
+def _follows(table: pd.DataFrame, first: str, second: str) -> bool:
     """Whether each value of the first goes with one of the second."""
-    return len(values[[first, second]].drop_duplicates()) == values[first].nunique()
+    return len(table[[first, second]].drop_duplicates()) == int(table[first].nunique())
 
 
 def _inputs(sweep: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ from search.report_study import AGREES, HIGHER, LOWER
 from search.report_summary import points, short_words
 
 SHOWN_ROWS = 15  # of a stratum before the rest folds away
-NO_VALUE = "–"
+NO_VALUE = "-"
 CAPTIONS = {
     "learning_curves": "Accuracy at each evaluation",
     "alpha_schedules": "How alpha, the weight of the labels, moves over a trial",
@@ -66,15 +66,15 @@ def _environment(*, autoescape: bool) -> Environment:
 
 def _context(report: Report) -> dict[str, Any]:
     with_whole = report.whole_sentences is not None
-    scale = Scale.over(report)
+    scales = {name: Scale.over(rows, report.teacher) for name, rows in report.strata.items()}
     return {
         "report": report,
         "captions": CAPTIONS,
         "strata": {
-            name: [leaderboard_row(row, report, scale) for _, row in rows.iterrows()]
+            name: [leaderboard_row(row, report, scales[name]) for _, row in rows.iterrows()]
             for name, rows in report.strata.items()
         },
-        "scale": scale,
+        "scales": scales,
         "with_whole": with_whole,
         "shown": SHOWN_ROWS,
         "study": study_tables(report),
@@ -91,11 +91,9 @@ class Scale:
         self.low, self.high = low, high
 
     @classmethod
-    def over(cls, report: Report) -> "Scale":
-        """The scale of all trials and the teacher."""
-        table = report.table
-        ends = [*table["low"].dropna(), *table["high"].dropna(), *table["last"].dropna()]
-        ends.append(report.teacher)
+    def over(cls, rows: pd.DataFrame, teacher: float) -> "Scale":
+        """The scale of these trials and the teacher."""
+        ends = [*rows["low"].dropna(), *rows["high"].dropna(), *rows["last"].dropna(), teacher]
         return cls(min(ends), max(ends))
 
     def place(self, value: float | None) -> float | None:
@@ -122,6 +120,7 @@ def leaderboard_row(row: pd.Series, report: Report, scale: Scale) -> dict[str, A
         "whole": share(row["whole"]),
         "evaluations": f"{row['evaluations']}/{row['planned_evaluations']}",
         "outcome": f"{ended}: {row['reason']}" if row["reason"] else ended,
+        "teacher": scale.place(report.teacher),
         "places": {key: scale.place(row[key]) for key in ("low", "high", "best5", "last")},
     }
 

@@ -121,8 +121,9 @@ def _compare(
     table, initialisation, layers, alpha, study = row
     of_baseline = alpha is CE_ONLY
     interval = None if scores is None else sentence_interval(scores, _generator())
-    compared = scores is not None and base is not None and not of_baseline
-    gap = paired_difference(scores, base, _generator()) if compared else None
+    gap = None
+    if scores is not None and base is not None and not of_baseline:
+        gap = paired_difference(scores, base, _generator())
     gap_interval = None if gap is None else (gap.low, gap.high)
     study_gap = None if of_baseline else study - study_base
     missing = NOT_WHOLE if trials else NOT_RUN

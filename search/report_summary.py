@@ -33,10 +33,13 @@ def tied_digests(table: pd.DataFrame) -> frozenset[str]:
     return frozenset(table.loc[table["tied"].fillna(value=False).astype(bool), "digest"])
 
 
-def summarise(table: pd.DataFrame, teacher: float, sentences: int) -> Summary:
-    """The answer in sentences; `teacher` is its accuracy on the evaluation sentences."""
+def summarise(table: pd.DataFrame, teacher: float, sentences: int, unmoved: int = 0) -> Summary:
+    """The answer in sentences; `teacher` is its accuracy on the evaluation sentences.
+
+    `unmoved` trials gave the same answers at every evaluation.
+    """
     finished = _finished(table).sort_values("best5", ascending=False, kind="stable")
-    limits = tuple(_limits(table, sentences))
+    limits = (*_limits(table, sentences), *_unmoved_words(unmoved))
     if finished.empty:
         return Summary(_nothing_finished(table), "", (), limits)
     first = finished.iloc[0]
@@ -115,8 +118,8 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
         noise = NOISE_LEVEL * sqrt(level * (1 - level) / sentences)
         yield (
             f"Which of the tied recipes is best. On {sentences:,} sentences an accuracy near "
-            f"{level:.2f} is known to {points(noise)} only, and the ties allow for that and for "
-            "the luck of a seed."
+            f"{level:.2f} is known to within {points(noise)} only, and the ties allow for that "
+            "and for the luck of a seed."
         )
     if counts.get(STOPPED, 0):
         yield (
@@ -129,6 +132,11 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
             "of one recipe have differed by up to 0.8 points. python -m search.confirm retrains "
             "the finalists on fresh seeds."
         )
+    if table["seed"].nunique() > 1:
+        yield (
+            "Which recipe is best over seeds: each seed is a row of its own, and the best of "
+            "several seeds is flattered by luck. python -m search.confirm compares recipes over seeds."
+        )
     waiting = counts.get(PENDING, 0) + counts.get(RUNNING, 0)
     if waiting:
         yield f"Anything about the {waiting} trials that have not ended."
@@ -139,6 +147,14 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
         yield (
             "The accuracy on new sentences from best5 itself: choosing the best evaluations "
             f"flatters it by {points(optimism)} on average; last is not flattered."
+        )
+
+
+def _unmoved_words(unmoved: int) -> Iterator[str]:
+    if unmoved:
+        yield (
+            f"How {unmoved} of the trials compare: they gave the same answers at every evaluation, "
+            "most likely one label to all sentences, and have learned nothing yet."
         )
 
 
