@@ -2,8 +2,21 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+from statsmodels.stats.contingency_tables import mcnemar
 
-from search.statistics import best5_scores, sentence_interval
+from search.statistics import (
+    Difference,
+    best5_scores,
+    best_of_many_optimism,
+    exact_mcnemar,
+    holm,
+    paired_difference,
+    seed_interval,
+    seeds_difference,
+    sentence_interval,
+    tied_with_first,
+)
 from trainable.metrics import best5_accuracy
 
 
@@ -112,3 +125,376 @@ def test_95_percent_of_intervals_hold_the_true_share():
     draws = (np.asarray(answers(1, 400, 0.8, seed)[0], dtype=float) for seed in range(150))
     found = [sentence_interval(scores, generator(1)) for scores in draws]
     assert 134 <= sum(low <= 0.8 <= high for low, high in found) <= 150
+
+
+# Two students on the same sentences.
+
+
+def test_paired_difference_by_hand():
+    """30 of 200 differ, 22 for the first: a normal approximation of mean 0.07, error 0.0270."""
+    first = np.repeat([1.0, 0.0, 1.0], [22, 8, 170])
+    second = np.repeat([0.0, 1.0, 1.0], [22, 8, 170])
+    found = paired_difference(first, second, generator())
+    assert found.estimate == pytest.approx(0.07)
+    assert (found.sentences, found.seeds) == (200, 1)
+    error = np.sqrt((0.15 - 0.07**2) / 200)
+    assert (found.low, found.high) == pytest.approx(
+        (0.07 - 1.96 * error, 0.07 + 1.96 * error), abs=0.005
+    )
+    assert found.p_value == pytest.approx(2 * norm.sf(0.07 / error), abs=0.006)
+
+
+def test_paired_difference_counts_sentences_in_pairs():
+    """Two students of 0.50 that agree on all but 2 of 1,000 sentences: tight."""
+    first = np.tile([1.0, 0.0], 500)
+    second = first.copy()
+    second[:2] = [0.0, 1.0]
+    found = paired_difference(first, second, generator())
+    assert found.estimate == 0
+    assert -0.004 < found.low < 0 < found.high < 0.004
+    assert found.p_value > 0.5
+
+
+def test_equal_students_do_not_differ():
+    scores = best5_scores(answers(6, 50))
+    assert paired_difference(scores, scores, generator()) == Difference(0.0, 0.0, 0.0, 1.0, 50, 1)
+
+
+def test_the_same_difference_on_every_sentence_has_no_width():
+    found = paired_difference(np.ones(9), np.zeros(9), generator())
+    assert found == Difference(1.0, 1.0, 1.0, 0.0, 9, 1)
+
+
+def test_exchanged_students_exchange_the_interval():
+    first, second = answers(2, 300)
+    there = paired_difference(first, second, generator(1))
+    back = paired_difference(second, first, generator(1))
+    assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
+    assert back.p_value == there.p_value
+
+
+def test_least_p_value_is_that_of_no_resample_beyond_zero():
+    first = np.repeat([1.0, 0.0], [90, 10])
+    assert paired_difference(first, np.zeros(100), generator()).p_value == 2 / 2001
+
+
+@pytest.mark.parametrize("test", [exact_mcnemar, lambda a, b: paired_difference(a, b, generator())])
+def test_students_on_other_sentences_are_no_pair(test):
+    with pytest.raises(ValueError, match=r"\(3,\) and \(4,\)"):
+        test(np.ones(3, dtype=bool), np.ones(4, dtype=bool))
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p_value"),
+    [(0, 0, 1.0), (1, 0, 1.0), (3, 3, 1.0), (5, 0, 2 / 32), (1, 8, 2 * (1 + 9) / 512)],
+)
+def test_exact_mcnemar_by_hand(only_first, only_second, p_value):
+    counts = [only_first, only_second, 20, 7]
+    first = np.repeat([True, False, True, False], counts)
+    second = np.repeat([False, True, True, False], counts)
+    assert exact_mcnemar(first, second) == pytest.approx(p_value)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_exact_mcnemar_is_that_of_statsmodels(seed):
+    first, second = answers(2, 60, 0.7, seed)
+    table = [[np.sum(a & b) for b in (second, ~second)] for a in (first, ~first)]
+    assert exact_mcnemar(first, second) == pytest.approx(mcnemar(table, exact=True).pvalue)
+
+
+# Many comparisons.
+
+
+@pytest.mark.parametrize(
+    ("raw", "adjusted"),
+    [
+        ([], []),
+        ([0.2], [0.2]),
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 x 0.01; 2 x 0.03; no less than that
+        ([0.5, 0.6, 0.9], [1.0, 1.0, 1.0]),
+        ([0.0, 1.0], [0.0, 1.0]),
+        ([0.02, 0.02], [0.04, 0.04]),
+    ],
+)
+def test_holm_by_hand(raw, adjusted):
+    found = holm(raw)
+    assert isinstance(found, np.ndarray)
+    np.testing.assert_allclose(found, adjusted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1])
+def test_holm_takes_p_values_only(wrong):
+    with pytest.raises(ValueError, match="p-values"):
+        holm([0.5, wrong])
+
+
+def test_holm_keeps_the_order_of_the_p_values():
+    raw = generator().random(30)
+    found = holm(raw)
+    assert (np.diff(found[np.argsort(raw)]) >= 0).all()
+    assert (found >= raw).all()
+
+
+# Seeds.
+
+
+def test_seed_interval_by_hand():
+    """Mean 0.91, standard deviation 0.01, Student's 4.3027 at two degrees of freedom."""
+    half = 4.302653 * 0.01 / np.sqrt(3)
+    found = seed_interval([0.90, 0.91, 0.92])
+    assert found == pytest.approx((0.91 - half, 0.91 + half), abs=1e-8)
+    assert seed_interval([0.9, 0.9]) == (0.9, 0.9)
+
+
+@pytest.mark.parametrize("scores", [[], [0.9]])
+def test_seed_interval_needs_two_seeds(scores):
+    with pytest.raises(ValueError, match="two at least"):
+        seed_interval(scores)
+
+
+def test_seeds_and_sentences_both_widen_the_difference():
+    """Differences that are a seed's part plus a sentence's: nothing is left between the two."""
+    differences = np.array([[0.1], [0.3]]) + np.array([-0.1, 0.0, 0.1])
+    found = seeds_difference(differences, np.zeros((2, 3)))
+    of_seeds, of_sentences = 0.02 / 2, 0.01 / 3  # variances 0.02 of 2 seeds, 0.01 of 3 sentences
+    half = np.sqrt(12.706205**2 * of_seeds + 1.959964**2 * of_sentences)
+    assert found.estimate == pytest.approx(0.2)
+    assert (found.low, found.high) == pytest.approx((0.2 - half, 0.2 + half), abs=1e-6)
+    assert (found.sentences, found.seeds) == (3, 2)
+
+
+def test_sentences_alone_are_a_z_test_and_seeds_alone_a_t_test():
+    of_sentences = np.tile([0.0, 0.0, 0.3], (4, 1))
+    found = seeds_difference(of_sentences, np.zeros((4, 3)))
+    error = np.sqrt(0.03 / 3)
+    assert found.p_value == pytest.approx(2 * norm.sf(0.1 / error), rel=1e-6)
+    of_seeds = np.repeat([[0.01], [0.02], [0.03]], 5, axis=1)
+    found = seeds_difference(of_seeds, np.zeros((3, 5)))
+    low, high = seed_interval([0.01, 0.02, 0.03])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+    assert found.p_value == pytest.approx(0.07418, abs=1e-5)  # t = 3.4641 at 2 degrees of freedom
+
+
+def test_seeds_that_agree_by_luck_do_not_close_the_interval():
+    """Mean 1/2 for either seed and either sentence; the rest's mean square is 1."""
+    found = seeds_difference(np.eye(2), np.zeros((2, 2)))
+    half = 1.959964 * np.sqrt(1 / 4)
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
+    assert found.p_value == pytest.approx(2 * norm.sf(1.0), rel=1e-6)
+
+
+def test_seeds_not_shared_have_welchs_degrees_of_freedom():
+    """Seeds alone: 0.5, 0.7 against 0.1, 0.2, 0.3."""
+    first = np.repeat([[0.5], [0.7]], 4, axis=1)
+    second = np.repeat([[0.1], [0.2], [0.3]], 4, axis=1)
+    found = seeds_difference(first, second, same_seeds=False)
+    parts = (0.02 / 2, 0.01 / 3)
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 2)
+    assert freedom == pytest.approx(1.6842, abs=1e-4)
+    half = 5.2005 * np.sqrt(sum(parts))  # Student's quantile there
+    assert found.estimate == pytest.approx(0.4)
+    assert found.high - found.estimate == pytest.approx(half, rel=0.01)
+    assert found.seeds == 2
+
+
+def test_the_interval_holds_zero_exactly_where_p_is_above_5_percent():
+    for seed in range(40):
+        first, second = students(generator(seed), 2, 3)
+        found = seeds_difference(first, second)
+        assert (found.low <= 0 <= found.high) == (found.p_value >= 0.05)
+
+
+def test_equal_recipes_and_certain_differences_have_finite_p_values():
+    bits = np.array(answers(3, 50))
+    assert seeds_difference(bits, bits) == Difference(0.0, 0.0, 0.0, 1.0, 50, 3)
+    assert seeds_difference(np.ones((3, 50)), np.zeros((3, 50))).p_value == 0.0
+    first = np.ones((3, 10_000))
+    first[0, 0] = 0.0
+    assert 0 < seeds_difference(first, np.zeros((3, 10_000)), same_seeds=False).p_value < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same_seeds"),
+    [
+        ((1, 9), (1, 9), True),
+        ((3, 9), (1, 9), False),
+        ((3, 9), (2, 9), True),
+        ((3, 9), (3, 8), True),
+        ((3, 1), (3, 1), True),
+    ],
+)
+def test_seeds_difference_needs_seeds_and_sentences(first, second, same_seeds):
+    with pytest.raises(ValueError, match=r"two at least|shapes"):
+        seeds_difference(np.ones(first), np.zeros(second), same_seeds=same_seeds)
+
+
+# The set of the best.
+
+
+def test_a_trial_alone_is_the_first():
+    assert tied_with_first(np.ones((1, 20)), generator()).tolist() == [True]
+
+
+def test_equal_trials_are_tied():
+    scores = np.tile(best5_scores(answers(6, 100)), (4, 1))
+    assert tied_with_first(scores, generator()).all()
+    assert tied_with_first(scores, generator(), seed_sd=0.0).all()
+
+
+def test_far_apart_are_not_tied_whatever_their_order():
+    scores = np.array([best5_scores(answers(1, 872, share)) for share in (0.5, 0.9, 0.7, 0.89)])
+    assert tied_with_first(scores, generator()).tolist() == [False, True, False, True]
+
+
+def test_more_noise_between_seeds_ties_more():
+    scores = np.array([best5_scores(answers(1, 872, share)) for share in (0.85, 0.90)])
+    assert tied_with_first(scores, generator(), seed_sd=0.0).tolist() == [False, True]
+    assert tied_with_first(scores, generator(), seed_sd=0.05).tolist() == [True, True]
+
+
+def test_two_trials_without_seed_noise_are_a_paired_test():
+    """Of sentences wrong by the second alone, 3 may be none in another draw, 6 may not."""
+    first = np.ones(1000)
+    for wrong, tied in ((3, True), (6, False)):  # Poisson: 0 of 6 or 12 and more in 2 %
+        second = np.repeat([0.0, 1.0], [wrong, 1000 - wrong])
+        found = tied_with_first(np.array([first, second]), generator(), seed_sd=0.0)
+        assert found.tolist() == [True, tied]
+
+
+def test_same_seed_same_ties():
+    scores = students(generator(), 12, 1)[:, 0]
+    found = [tied_with_first(scores, generator(3)).tolist() for _ in range(2)]
+    assert found[0] == found[1]
+
+
+# What choosing the best evaluations flatters.
+
+
+def test_no_choice_no_optimism():
+    assert best_of_many_optimism(answers(5, 80), generator()) == 0.0
+    assert best_of_many_optimism(answers(1, 80), generator()) == 0.0
+    assert best_of_many_optimism(answers(8, 1), generator()) == 0.0
+
+
+def test_equal_evaluations_have_no_optimism():
+    assert best_of_many_optimism(answers(1, 83) * 12, generator()) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_five_far_better_evaluations_have_no_optimism():
+    correct = [*answers(5, 872, 0.9), *answers(10, 872, 0.5, seed=1)]
+    assert best_of_many_optimism(correct, generator()) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_optimism_of_pure_noise():
+    """15 evaluations of one accuracy, nothing in common.
+
+    The five highest of 15 normal numbers average 1.0324 (their expectations are 1.7359, 1.2479,
+    0.9477, 0.7149 and 0.5157) standard errors, here sqrt(0.9 x 0.1 / 872).
+    """
+    expected = 1.0324 * np.sqrt(0.09 / 872)
+    draws = [best_of_many_optimism(answers(15, 872, 0.9, s), generator(s)) for s in range(300)]
+    error = np.std(draws) / np.sqrt(300)
+    assert error < 0.0003
+    assert np.mean(draws) == pytest.approx(expected, abs=3 * error + 0.0001)
+
+
+def test_optimism_uses_its_generator():
+    correct = answers(15, 200)
+    found = [best_of_many_optimism(correct, generator(seed)) for seed in (1, 1, 2)]
+    assert found[0] == found[1] != found[2]
+
+
+# Simulations: 872 sentences, accuracy 0.90, two seeds of a recipe disagree on 5 % of sentences.
+
+
+def students(rng, recipes, seeds, *, better=0.0, seed_sd=0.004, sentences=872, own=0.3):
+    """Correct/wrong bits [recipes, seeds, sentences]; the first recipe is `better` by so much.
+
+    A sentence is right where its ease, common to all, and what is left to chance exceed a
+    threshold. `own` is the share of that chance which a recipe's seeds have in common. The
+    accuracy that a seed would have on all sentences varies with `seed_sd` between seeds.
+    """
+    accuracy = 0.9 + seed_sd * rng.standard_normal((recipes, seeds))
+    accuracy[0] += better
+    ease = np.sqrt(0.94) * rng.standard_normal(sentences)
+    of_recipe = np.sqrt(0.06 * own) * rng.standard_normal((recipes, 1, sentences))
+    of_seed = np.sqrt(0.06 * (1 - own)) * rng.standard_normal((recipes, seeds, sentences))
+    return ease + of_recipe + of_seed + norm.ppf(accuracy)[..., None] > 0
+
+
+def beyond_chance(share, count):
+    """The share plus three standard deviations of its count among so many."""
+    return share + 3 * np.sqrt(share * (1 - share) / count)
+
+
+def test_simulated_students_are_as_described():
+    bits = students(generator(), 2, 2, sentences=200_000, own=0.0, seed_sd=0.0)
+    assert bits.mean() == pytest.approx(0.9, abs=0.003)
+    assert np.mean(bits[0, 0] != bits[0, 1]) == pytest.approx(0.0483, abs=0.002)
+    accuracies = students(generator(), 300, 1, sentences=20_000, own=0.0).mean(axis=2)
+    assert accuracies.std() == pytest.approx(0.0042, abs=0.0006)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("same_seeds", [True, False])
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize(("seed_sd", "own"), [(0.004, 0.3), (0.01, 0.5)])
+def test_equal_recipes_differ_in_at_most_5_percent(seeds, same_seeds, seed_sd, own):
+    rng, count, claimed = generator(7), 400, 0
+    for _ in range(count):
+        first, second = students(rng, 2, seeds, seed_sd=seed_sd, own=own)
+        claimed += seeds_difference(first, second, same_seeds=same_seeds).p_value < 0.05
+    print(f"claimed {claimed / count:.3f}")
+    assert claimed / count <= beyond_chance(0.05, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seeds", "same_seeds", "least"),
+    [(5, True, 0.8), (5, False, 0.85), (3, True, 0.4), (3, False, 0.55)],
+)
+def test_two_points_are_found_most_of_the_time(seeds, same_seeds, least):
+    rng, count, found, held = generator(8), 300, 0, 0
+    for _ in range(count):
+        first, second = students(rng, 2, seeds, better=0.02)
+        difference = seeds_difference(first, second, same_seeds=same_seeds)
+        found += difference.p_value < 0.05
+        held += difference.low <= 0.02 <= difference.high
+    print(f"found {found / count:.3f}, intervals that hold the truth {held / count:.3f}")
+    assert found / count >= least
+    assert 1 - held / count <= beyond_chance(0.05, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trials", "seed_sd"), [(2, 0.004), (10, 0.0), (10, 0.004)])
+def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials, seed_sd):
+    rng, count, claimed = generator(9), 300, 0
+    for _ in range(count):
+        scores = students(rng, trials, 1, seed_sd=seed_sd)[:, 0]
+        claimed += not tied_with_first(scores, rng).all()
+    print(f"any excluded {claimed / count:.3f}")
+    assert claimed / count <= beyond_chance(0.05, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("better", "least"), [(0.02, 0.15), (0.03, 0.55)])
+def test_others_than_a_better_trial_are_excluded(better, least):
+    rng, count, excluded, kept = generator(10), 200, 0.0, 0
+    for _ in range(count):
+        tied = tied_with_first(students(rng, 10, 1, better=better)[:, 0], rng)
+        excluded += float(np.mean(~tied[1:])) / count
+        kept += int(tied[0])
+    print(f"excluded {excluded:.3f}, the best kept {kept / count:.3f}")
+    assert excluded >= least
+    assert kept / count >= 0.95
+
+
+@pytest.mark.slow
+def test_95_percent_of_paired_intervals_hold_the_true_difference():
+    rng, count, held = generator(11), 300, 0
+    for _ in range(count):
+        (first,), (second,) = students(rng, 2, 1, better=0.02, seed_sd=0.0)
+        difference = paired_difference(first, second, rng)
+        held += difference.low <= 0.02 <= difference.high
+    print(f"held {held / count:.3f}")
+    assert abs(held / count - 0.95) <= 3 * np.sqrt(0.05 * 0.95 / count)
