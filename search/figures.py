@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from search.record import STOPPED
 from search.report_data import AlphaCurve, Curve, CurvePanel, Point, PointPanel
@@ -227,11 +227,11 @@ def _label_alphas(axis: Axes, curves: Sequence[AlphaCurve], layout: Layout) -> N
     for place, index in enumerate(chosen):
         curve = curves[index]
         if curve.schedule == "fixed":
-            where, text = (0.5, curve.value), f"{curve.value:g}"
+            where, text = (0.5, curve.value), f"{curve.value:.2g}"
         else:
             level = 0.5 if len(chosen) == 1 else 0.78 - 0.56 * place / (len(chosen) - 1)
             step = int(np.argmin(np.abs(np.asarray(curve.alpha[: _first_turn(curve)]) - level)))
-            where, text = (curve.progress[step], curve.alpha[step]), f"k={curve.value:g}"
+            where, text = (curve.progress[step], curve.alpha[step]), f"k={curve.value:.2g}"
         axis.text(
             *where,
             text,
@@ -256,6 +256,7 @@ def points_figure(
     of_each = [len(schedules)] * (len(panels) // len(schedules))
     figure, axes = _grid(of_each, columns, layout, 2.1)
     sets = sorted({point.layers for panel in panels for point in panel.points})
+    values = {name: _few_values(panels, name) for name in schedules}
     limits = _limits_by_initialisation(panels)
     titles: dict[str, str] = {}
     for number, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
@@ -269,11 +270,19 @@ def points_figure(
             axis.set_ylabel("best5")
         titles |= {
             name: f"{words[point.digest]}: {point.best5:.4f} ({point.low:.3f} to {point.high:.3f})"
-            for name, point in _draw_points(axis, panel, sets, layout).items()
+            for name, point in _draw_points(
+                axis, panel, values[panel.schedule], sets, layout
+            ).items()
         }
     if len(sets) > 1:
         _draw_key(figure, sets, layout)
     return figure, titles
+
+
+def _few_values(panels: Sequence[PointPanel], schedule: str) -> list[float] | None:
+    """The values that a schedule is tried with, alike in all its panels; None for many."""
+    found = {p.value for panel in panels if panel.schedule == schedule for p in panel.points}
+    return sorted(found) if len(found) <= MOST_TICKS else None
 
 
 def _limits_by_initialisation(panels: Sequence[PointPanel]) -> dict[str, tuple[float, float]]:
@@ -288,14 +297,21 @@ def _limits_by_initialisation(panels: Sequence[PointPanel]) -> dict[str, tuple[f
 
 
 def _draw_points(
-    axis: Axes, panel: PointPanel, sets: Sequence[str], layout: Layout
+    axis: Axes,
+    panel: PointPanel,
+    values: Sequence[float] | None,
+    sets: Sequence[str],
+    layout: Layout,
 ) -> dict[str, Point]:
-    """The points by the names they have in the SVG."""
-    values = sorted({point.value for point in panel.points})
-    categories = len(values) <= MOST_TICKS
-    if categories:
+    """The points by the names they have in the SVG; `values` are few and stand as categories."""
+    if values is not None:
         axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
         axis.set_xlim(-0.6, len(values) - 0.4)
+    elif panel.schedule != "fixed":
+        axis.set_xscale("log")  # sharpness is above 0, and 0.5 is as far from 1 as 2 is
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel("alpha" if panel.schedule == "fixed" else "sharpness k")
     drawn = {}
     beside: dict[tuple[float, str], int] = {}  # trials that differ elsewhere stand side by side
@@ -303,7 +319,7 @@ def _draw_points(
         index = sets.index(point.layers)
         again = beside[point.value, point.layers] = beside.get((point.value, point.layers), -1) + 1
         offset = (index - (len(sets) - 1) / 2) * min(0.22, 0.8 / len(sets)) + 0.06 * again
-        place = values.index(point.value) + offset if categories else point.value
+        place = point.value if values is None else values.index(point.value) + offset
         color, marker = SETS[index % len(SETS)], MARKERS[index % len(MARKERS)]
         axis.plot((place, place), (point.low, point.high), color=color, linewidth=1.1, alpha=0.55)
         name = f"{layout.name}-point-{point.digest}"

@@ -10,7 +10,7 @@ from search.arguments import place_of_runs
 from search.exit_codes import FAILURES, USER_ERROR
 from search.record import read_events, read_run
 from search.runs import find_run
-from trainable.arguments import OneLineParser
+from trainable.arguments import OneLineParser, writable_folder
 from trainable.errors import UserError
 
 FOLDER, FIGURES = "report", "figures"
@@ -40,14 +40,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-        output = Path(arguments.output).expanduser().resolve() if arguments.output else None
-        return write_report(folder, output or folder / FOLDER)
+        return write_report(folder, output_folder(arguments.output, folder))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except OSError as error:
-        print(f"error: {error}; --output DIR writes elsewhere", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return FAILURES
+
+
+def output_folder(given: str | None, run: Path) -> Path:
+    """Where to write; UserError where no folder can be made or written to."""
+    try:
+        return writable_folder(given or str(run / FOLDER))
+    except argparse.ArgumentTypeError as error:
+        advice = "" if given else "; give another with --output DIR"
+        raise UserError(f"--output {error}{advice}") from None
 
 
 def write_report(folder: Path, output: Path) -> int:
@@ -55,7 +63,6 @@ def write_report(folder: Path, output: Path) -> int:
     run, events = read_run(folder), read_events(folder)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
-    output.mkdir(parents=True, exist_ok=True)  # before the work, since it may not be writable
     import optuna
 
     from search.report_contents import gather
@@ -64,9 +71,9 @@ def write_report(folder: Path, output: Path) -> int:
 
     optuna.logging.set_verbosity(logging.WARNING)
     report = gather(run, events)
+    (output / FIGURES).mkdir(parents=True, exist_ok=True)
     report.table.to_csv(output / TRIALS, index=False)
     drawn = draw_all(report)
-    (output / FIGURES).mkdir(exist_ok=True)
     for name, by_layout in drawn.items():
         (output / FIGURES / f"{name}.svg").write_text(by_layout["wide"] + "\n", encoding="utf-8")
     (output / PAGE).write_text(render_html(report, drawn), encoding="utf-8")

@@ -25,7 +25,7 @@ from search.report_data import (
     rung_counts,
 )
 from search.report_study import StudyRow, same_task, study_rows
-from search.report_summary import Summary, leading, summarise, tied_digests
+from search.report_summary import Summary, counted, leading, summarise, tied_digests
 from search.table import trials_table
 
 RUNNING_ORDER = ORDER[STOPPED] + 0.5  # before those that have not begun
@@ -121,7 +121,7 @@ def status(run: Run, events: Sequence[dict[str, Any]]) -> str:
     ]
     counts += [f"{outcomes.count(FAILED)} failed"] if FAILED in outcomes else []
     missing = sum(outcome not in ENDED for outcome in outcomes)
-    text = f"{len(outcomes)} trials: {', '.join(counts)}"
+    text = f"{counted(len(outcomes))}: {', '.join(counts)}"
     if not missing:
         return f"Complete. {text}."
     last = f"; last event {moment(events[-1]['time'])}" if events else ""

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from search.record import FINISHED, RUNNING
 from search.report_contents import Report
 from search.report_study import AGREES, HIGHER, LOWER
-from search.report_summary import points, short_words
+from search.report_summary import points, rounded, short_words
 
 SHOWN_ROWS = 15  # of a stratum before the rest folds away
 NO_VALUE = "-"
@@ -60,6 +60,7 @@ def _environment(*, autoescape: bool) -> Environment:
         "signed": signed,
         "duration": duration,
         "cell": cell,
+        "rounded": rounded,
     }
     return environment
 
@@ -119,7 +120,8 @@ def leaderboard_row(row: pd.Series, report: Report, scale: Scale) -> dict[str, A
         "last": share(row["last"]),
         "whole": share(row["whole"]),
         "evaluations": f"{row['evaluations']}/{row['planned_evaluations']}",
-        "outcome": f"{ended}: {row['reason']}" if row["reason"] else ended,
+        "outcome": ended,
+        "reason": row["reason"],
         "teacher": scale.place(report.teacher),
         "places": {key: scale.place(row[key]) for key in ("low", "high", "best5", "last")},
     }

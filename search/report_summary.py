@@ -1,5 +1,6 @@
 """What a run shows and what it can't, as sentences made from the table of its trials."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
@@ -44,7 +45,7 @@ def summarise(table: pd.DataFrame, teacher: float, sentences: int, unmoved: int 
         return Summary(_nothing_finished(table), "", (), limits)
     first = finished.iloc[0]
     headline = (
-        f"{first['words']} leads: best5 {first['best5']:.4f} "
+        f"{rounded(first['words'])} leads: best5 {first['best5']:.4f} "
         f"({first['low']:.3f} to {first['high']:.3f}), "
         f"{first['best5'] / teacher:.1%} of the teacher's {teacher:.4f}."
     )
@@ -59,13 +60,28 @@ def summarise(table: pd.DataFrame, teacher: float, sentences: int, unmoved: int 
 
 
 def short_words(row: pd.Series) -> str:
-    """A trial's words without the stratum's name before them."""
-    return str(row["words"]).removeprefix(f"{row['stratum']}, ")
+    """A trial's words without the stratum's name before them, numbers as `rounded`."""
+    return rounded(str(row["words"]).removeprefix(f"{row['stratum']}, "))
+
+
+def rounded(words: str) -> str:
+    """Long decimals cut to three digits: `k=0.234683` reads `k=0.235`; the table has them whole."""
+
+    def shorter(found: re.Match[str]) -> str:
+        value = float(found[0])
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+    return re.sub(r"\d+\.\d{2,}(?![\de])", shorter, words)
 
 
 def points(share: float) -> str:
     """`0.85 points` for 0.0085."""
     return f"{100 * share:.2f} points"
+
+
+def counted(number: int) -> str:
+    """`1 trial` or `3 trials`."""
+    return f"{number} trial{'' if number == 1 else 's'}"
 
 
 def _finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -75,13 +91,13 @@ def _finished(table: pd.DataFrame) -> pd.DataFrame:
 def _nothing_finished(table: pd.DataFrame) -> str:
     counts = table["outcome"].value_counts()
     if counts.get(FAILED, 0) == len(table):
-        return f"All {len(table)} trials failed: there is nothing to compare."
+        return f"All of {counted(len(table))} failed: there is nothing to compare."
     scored = table[table["best5"].notna()]
     if scored.empty:
         return "No trial has been evaluated yet: nothing leads."
     best = scored.loc[scored["best5"].idxmax()]
     return (
-        f"No trial has run to its end yet. Highest so far: {best['words']}, {best['best5']:.4f} "
+        f"No trial has run to its end yet. Highest so far: {rounded(best['words'])}, {best['best5']:.4f} "
         f"after {best['evaluations']} of {best['planned_evaluations']} evaluations."
     )
 
@@ -101,12 +117,13 @@ def _tied_words(finished: pd.DataFrame) -> str:
     if len(finished) == 1:
         return "No other trial of its stratum ran to its end."
     if tied.empty:
-        return f"None of the {len(finished) - 1} others that finished is tied with it."
+        return f"Of the {len(finished) - 1} other(s) that finished none is tied with it."
     names = [short_words(row) for _, row in tied.head(NAMED).iterrows()]
     more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
-    of = "all" if len(tied) == len(finished) - 1 else f"{len(tied)} of the"
+    others = len(finished) - 1
+    of = f"all {others}" if len(tied) == others else f"{len(tied)} of the {others}"
     listed = "; ".join([*names, *more])
-    return f"Tied with it: {of} {len(finished) - 1} others that finished ({listed})."
+    return f"Tied with it: {of} other(s) that finished ({listed})."
 
 
 def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
@@ -123,8 +140,8 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
         )
     if counts.get(STOPPED, 0):
         yield (
-            f"What the {counts[STOPPED]} trials that ASHA stopped early would have reached; they "
-            "stand below the finished ones whatever their score."
+            f"What the {counted(counts[STOPPED])} that ASHA stopped early would have reached: such "
+            "a trial stands below the finished ones whatever its score."
         )
     if _one_seed(table):
         yield (
@@ -135,13 +152,14 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
     if table["seed"].nunique() > 1:
         yield (
             "Which recipe is best over seeds: each seed is a row of its own, and the best of "
-            "several seeds is flattered by luck. python -m search.confirm compares recipes over seeds."
+            "several seeds is flattered by luck. python -m search.confirm compares recipes over "
+            "seeds."
         )
     waiting = counts.get(PENDING, 0) + counts.get(RUNNING, 0)
     if waiting:
-        yield f"Anything about the {waiting} trials that have not ended."
+        yield f"Anything about {counted(waiting)} not ended."
     if counts.get(FAILED, 0):
-        yield f"Anything about the {counts[FAILED]} trials that failed."
+        yield f"Anything about {counted(counts[FAILED])} that failed."
     optimism = float(table.loc[table["outcome"] == FINISHED, "optimism"].mean())
     if optimism > 0.0005:
         yield (
@@ -153,8 +171,8 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
 def _unmoved_words(unmoved: int) -> Iterator[str]:
     if unmoved:
         yield (
-            f"How {unmoved} of the trials compare: they gave the same answers at every evaluation, "
-            "most likely one label to all sentences, and have learned nothing yet."
+            f"What {counted(unmoved)} can do, with the same answers at every evaluation: most "
+            "likely one label for all sentences, nothing learned yet."
         )
 
 
