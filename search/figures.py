@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from search.record import STOPPED
 from search.report_data import AlphaCurve, Curve, CurvePanel, Point, PointPanel
@@ -221,9 +221,9 @@ def _shades(count: int) -> list[Any]:
 
 
 def _label_alphas(axis: Axes, curves: Sequence[AlphaCurve], layout: Layout) -> None:
-    """A word beside the curves: all of a few, else the least, the middle and the greatest."""
+    """A word on the curves: on all of a few, else on the least and the greatest."""
     count = len(curves)
-    chosen = range(count) if count <= 3 else (0, count // 2, count - 1)
+    chosen = range(count) if count <= 3 else (0, count - 1)
     for place, index in enumerate(chosen):
         curve = curves[index]
         if curve.schedule == "fixed":
@@ -257,6 +257,8 @@ def points_figure(
     figure, axes = _grid(of_each, columns, layout, 2.1)
     sets = sorted({point.layers for panel in panels for point in panel.points})
     values = {name: _few_values(panels, name) for name in schedules}
+    sharp = [p.value for panel in panels if panel.schedule != "fixed" for p in panel.points]
+    span = (min(sharp, default=1.0) / 1.2, max(sharp, default=1.0) * 1.2)
     limits = _limits_by_initialisation(panels)
     titles: dict[str, str] = {}
     for number, (axis, panel) in enumerate(zip(axes, panels, strict=True)):
@@ -271,12 +273,29 @@ def points_figure(
         titles |= {
             name: f"{words[point.digest]}: {point.best5:.4f} ({point.low:.3f} to {point.high:.3f})"
             for name, point in _draw_points(
-                axis, panel, values[panel.schedule], sets, layout
+                axis, panel, values[panel.schedule], span, sets, layout
             ).items()
         }
     if len(sets) > 1:
         _draw_key(figure, sets, layout)
     return figure, titles
+
+
+def _scale_of_values(
+    axis: Axes, schedule: str, values: Sequence[float] | None, span: tuple[float, float]
+) -> None:
+    """Few values side by side; many on the scale that all panels share, `span` of sharpness."""
+    if values is not None:
+        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axis.set_xlim(-0.6, max(len(values), 1) - 0.4)
+    elif schedule == "fixed":
+        axis.set(xlim=(-0.05, 1.05), xticks=(0, 0.5, 1))
+    else:
+        axis.set_xscale("log")  # sharpness is above 0, and 0.5 is as far from 1 as 2 is
+        axis.set_xlim(*span)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
 
 
 def _few_values(panels: Sequence[PointPanel], schedule: str) -> list[float] | None:
@@ -300,18 +319,12 @@ def _draw_points(
     axis: Axes,
     panel: PointPanel,
     values: Sequence[float] | None,
+    span: tuple[float, float],
     sets: Sequence[str],
     layout: Layout,
 ) -> dict[str, Point]:
     """The points by the names they have in the SVG; `values` are few and stand as categories."""
-    if values is not None:
-        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
-        axis.set_xlim(-0.6, len(values) - 0.4)
-    elif panel.schedule != "fixed":
-        axis.set_xscale("log")  # sharpness is above 0, and 0.5 is as far from 1 as 2 is
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+    _scale_of_values(axis, panel.schedule, values, span)
     axis.set_xlabel("alpha" if panel.schedule == "fixed" else "sharpness k")
     drawn = {}
     beside: dict[tuple[float, str], int] = {}  # trials that differ elsewhere stand side by side

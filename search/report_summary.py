@@ -71,7 +71,7 @@ def rounded(words: str) -> str:
         value = float(found[0])
         return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
-    return re.sub(r"\d+\.\d{2,}(?![\de])", shorter, words)
+    return re.sub(r"\d+\.\d+(?![\de])", shorter, words)
 
 
 def points(share: float) -> str:
@@ -97,8 +97,8 @@ def _nothing_finished(table: pd.DataFrame) -> str:
         return "No trial has been evaluated yet: nothing leads."
     best = scored.loc[scored["best5"].idxmax()]
     return (
-        f"No trial has run to its end yet. Highest so far: {rounded(best['words'])}, {best['best5']:.4f} "
-        f"after {best['evaluations']} of {best['planned_evaluations']} evaluations."
+        f"No trial has run to its end yet. Highest so far: {rounded(best['words'])}, "
+        f"{best['best5']:.4f} after {best['evaluations']} of {best['planned_evaluations']} evaluations."
     )
 
 
