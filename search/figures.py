@@ -270,10 +270,11 @@ def points_figure(
             axis.set_yticklabels(())
         else:
             axis.set_ylabel("best5")
+        _scale_of_values(axis, panel.schedule, values[panel.schedule], span)
         titles |= {
             name: f"{words[point.digest]}: {point.best5:.4f} ({point.low:.3f} to {point.high:.3f})"
             for name, point in _draw_points(
-                axis, panel, values[panel.schedule], span, sets, layout
+                axis, panel, values[panel.schedule], sets, layout
             ).items()
         }
     if len(sets) > 1:
@@ -319,12 +320,10 @@ def _draw_points(
     axis: Axes,
     panel: PointPanel,
     values: Sequence[float] | None,
-    span: tuple[float, float],
     sets: Sequence[str],
     layout: Layout,
 ) -> dict[str, Point]:
     """The points by the names they have in the SVG; `values` are few and stand as categories."""
-    _scale_of_values(axis, panel.schedule, values, span)
     axis.set_xlabel("alpha" if panel.schedule == "fixed" else "sharpness k")
     drawn = {}
     beside: dict[tuple[float, str], int] = {}  # trials that differ elsewhere stand side by side
@@ -377,12 +376,6 @@ def marginals_figure(
         axis.set_title(name)
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.set_xlim(*limits)
-        numbers = [value for value in table["value"] if not isinstance(value, str)]
-        if len(numbers) > MOST_TICKS:
-            known = table[table["value"].map(lambda value: not isinstance(value, str))]
-            axis.plot(known["mean"], known["value"].astype(float), "o", color=LEADER, markersize=3)
-            axis.set_yscale("log" if min(numbers) > 0 else "linear")
-            continue
         places = range(len(table))
         spread = table["spread"].fillna(0.0)
         axis.hlines(places, table["mean"] - spread, table["mean"] + spread, color=TIED, linewidth=4)

@@ -69,8 +69,6 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
     sweep, table = run.sweep, trials_table(run)
     task, evaluated = sweep["task"], bool(table["best5"].notna().any())
     teacher, sentences = task["teacher"], sweep["evaluation_sentences"]
-    ended = int(table["outcome"].isin((FINISHED, STOPPED)).sum())
-    weigh = ended >= FEWEST_FOR_IMPORTANCE
     scored = table[table["common_best5"].notna()]
     return Report(
         name=run.folder.name,
@@ -91,7 +89,7 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         curves=learning_curves(run),
         alphas=alpha_curves(trial.config for trial in run.trials.values()),
         panels=point_panels(table) if evaluated else [],
-        importance=importance_by_stratum(table if weigh else table.iloc[:0]),
+        importance=_importance(table),
         together=moving_together(scored),
         marginals={name: marginals(table, name) for name in told_apart(scored)},
         stops=early_stops(run),
@@ -100,6 +98,12 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         provenance=_provenance(sweep),
         sessions=_sessions(events),
     )
+
+
+def _importance(table: pd.DataFrame) -> pd.DataFrame:
+    """Importance over all trials and within strata, where enough of them have a score."""
+    shares = importance_by_stratum(table)
+    return shares[shares["trials"] >= FEWEST_FOR_IMPORTANCE]
 
 
 def leaderboard_rows(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -148,13 +152,16 @@ def moving_together(table: pd.DataFrame) -> list[str]:
     """Varying settings that follow from another's value, as sentences.
 
     The effects of such two can't be told apart by this run. Of two that follow from each other the
-    later is said to. Those that do not always apply are left out: that is no finding.
+    later is said to. Left out is what is no finding: settings that do not always apply, and what
+    follows from one that hardly ever has the same value twice.
     """
     names = [name for name in told_apart(table) if table[name].notna().all()]
+    repeated = {name: 2 * table[name].nunique() <= len(table) for name in names}
     return [
         f"{second} follows from {first}"
         for first, second in permutations(names, 2)
-        if _follows(table, first, second)
+        if repeated[first]
+        and _follows(table, first, second)
         and (names.index(first) < names.index(second) or not _follows(table, second, first))
     ]
 

@@ -98,7 +98,8 @@ def _nothing_finished(table: pd.DataFrame) -> str:
     best = scored.loc[scored["best5"].idxmax()]
     return (
         f"No trial has run to its end yet. Highest so far: {rounded(best['words'])}, "
-        f"{best['best5']:.4f} after {best['evaluations']} of {best['planned_evaluations']} evaluations."
+        f"{best['best5']:.4f} after {best['evaluations']} of {best['planned_evaluations']} "
+        "evaluations."
     )
 
 

@@ -112,10 +112,35 @@ def test_settings_that_move_together_are_said(tmp_path):
         config("teacher_spread", "none", learning_rate=5e-5),
         config("teacher_lower", "none", learning_rate=5e-5),
         config("random", "none", learning_rate=1e-4, temperature=4.0),
+        config("teacher_spread", "none", learning_rate=5e-5, temperature=4.0),
+        config("teacher_lower", "none", learning_rate=5e-5, temperature=4.0),
     ]
     table = trials_table(create_run(tmp_path / "run", sweep(), configs))
     assert told_apart(table) == ["initialisation", "temperature", "learning_rate"]
     assert moving_together(table) == ["learning_rate follows from initialisation"]
+
+
+def test_nothing_follows_from_a_setting_that_is_never_the_same_twice(tmp_path):
+    configs = [
+        config("random" if number % 2 else "teacher_spread", "none", temperature=1.0 + number)
+        for number in range(6)
+    ]
+    table = trials_table(create_run(tmp_path / "run", sweep(), configs))
+    assert told_apart(table) == ["initialisation", "temperature"]
+    assert moving_together(table) == []
+
+
+def test_importance_only_of_groups_that_are_large_enough(tmp_path):
+    configs = [config(alpha=0.1 * n) for n in range(9)] + [config("random", "none")]
+    run = create_run(tmp_path / "run", sweep(), configs)
+    for number, chosen in enumerate(configs):
+        report_evaluations(run, chosen, (0.5 + 0.03 * number,) * 4)
+    found = gather(run, read_events(run.folder)).importance
+    assert found.groupby("stratum")["trials"].first().to_dict() == {
+        "all trials": 10,
+        "teacher_spread": 9,
+    }
+    assert found["stratum"].nunique() == 2
 
 
 def test_gathered_report_of_a_whole_run(finished):
