@@ -118,13 +118,17 @@ def _tied_words(finished: pd.DataFrame) -> str:
     if len(finished) == 1:
         return "No other trial of its stratum ran to its end."
     if tied.empty:
-        return f"Of the {len(finished) - 1} other(s) that finished none is tied with it."
+        return f"Not tied with it: the {_others(len(finished) - 1)} that finished."
     names = [short_words(row) for _, row in tied.head(NAMED).iterrows()]
     more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
     others = len(finished) - 1
-    of = f"all {others}" if len(tied) == others else f"{len(tied)} of the {others}"
+    of = "all of" if len(tied) == others > 1 else f"{len(tied)} of"
     listed = "; ".join([*names, *more])
-    return f"Tied with it: {of} other(s) that finished ({listed})."
+    return f"Tied with it: {of} the {_others(others)} that finished ({listed})."
+
+
+def _others(number: int) -> str:
+    return "1 other" if number == 1 else f"{number} others"
 
 
 def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:

@@ -36,7 +36,7 @@ def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, caps
     assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("teacher_spread, layers 1,2,3, fixed 0.5 leads: best5 0.8600 (")
-    assert lines[1] == "Of the 1 other(s) that finished none is tied with it."
+    assert lines[1] == "Not tied with it: the 1 other that finished."
     assert str(output / PAGE) in lines[2]
     assert len(lines) == 3
     page = (output / PAGE).read_text(encoding="utf-8")

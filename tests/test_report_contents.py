@@ -49,7 +49,7 @@ def test_headline_names_the_best_that_finished(finished):
 def test_ties_and_other_strata_are_said(finished):
     summary = summary_of(finished)
     assert summary.tied == (
-        "Tied with it: 1 of the 2 other(s) that finished (layers 1,2,3, fixed 0.25)."
+        "Tied with it: 1 of the 2 others that finished (layers 1,2,3, fixed 0.25)."
     )
     assert summary.others == (
         "In random: logits only, fixed 0.5 leads with 0.7000, 16.00 points below. "
@@ -70,7 +70,7 @@ def test_no_tie_no_doubt_which_is_best(run):
     report_evaluations(run, BEST, (0.95,) * 4)
     report_evaluations(run, FAR, (0.5,) * 4)
     summary = summary_of(run)
-    assert summary.tied == "Of the 1 other(s) that finished none is tied with it."
+    assert summary.tied == "Not tied with it: the 1 other that finished."
     assert not any("tied" in sentence for sentence in summary.open)
     assert "Anything about 3 trials not ended." in summary.open
 
