@@ -12,12 +12,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 
 from search.record import read_events, read_run
-from search.strata import SchedulerSettings, stratum_of
+from search.strata import REDUCTION_FACTOR, SchedulerSettings, stratum_of
 from trainable.config import TrialConfig
 
 METRIC = "best5_accuracy"
 TIME = "training_iteration"  # counts evaluations
-REDUCTION_FACTOR = 2  # the better half goes on at each rung
 
 
 class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types

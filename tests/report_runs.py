@@ -1,0 +1,141 @@
+"""Runs made up through the record's own API, for the tests of the report."""
+
+from itertools import product
+
+import numpy as np
+
+from search.record import create_run
+from trainable.config import TrialConfig
+from trainable.metrics import best5_accuracy, pack_bits
+
+SENTENCES = 200
+TEACHER = 0.95
+
+
+def sweep(**changes):
+    """A plan as `search.run` writes it, of the study's own inputs."""
+    sentences = changes.get("evaluation_sentences", SENTENCES)
+    return {
+        "command": "python -m search.run --space schedules",
+        "started": "2026-11-24T10:00:00+00:00",
+        "commit": "0123456789abcdef",
+        "uncommitted_changes": False,
+        "versions": {"python": "3.11.7", "ray": "2.60.0", "swanlab": None},
+        "device": "a device",
+        "requests": [{"space": "schedules", "preset": "sst2", "teacher": None, "dataset": None}],
+        "scheduler": "asha",
+        "compare_within": ["initialisation"],
+        "grace_evaluations": 2,
+        "trials_per_gpu": 1,
+        "gpu_sharing": None,
+        "evaluation_sentences": sentences,
+        "task": {
+            "teacher": {
+                "accuracy": TEACHER,
+                "digest": "teacherdigest",
+                "fine_tuned_here": True,
+                "seconds": 40.0,
+                "whole_accuracy": None,
+            },
+            "data_digest": "datadigest",
+            "device": "cpu",
+            "label_names": ["negative", "positive"],
+            "sentences": {"train": 1000, "evaluation": sentences},
+            "execution": {"executor": "eager"},
+        },
+        **changes,
+    }
+
+
+def answers(share, count=SENTENCES, seed=0):
+    """Bits of which exactly so many are right, on sentences that `seed` draws."""
+    bits = np.arange(count) < round(share * count)
+    return np.random.default_rng(seed).permutation(bits)
+
+
+def evaluation(number, correct, before=(), seconds=3.0, **more):
+    """The `number`th evaluation of a trial whose earlier accuracies are `before`."""
+    accuracy = float(np.mean(correct))
+    return {
+        "evaluations": number,
+        "accuracy": accuracy,
+        "best5_accuracy": best5_accuracy([*before, accuracy]),
+        "training_seconds": seconds - 1.0,
+        "evaluation_seconds": 1.0,
+        "saving_seconds": 0.5,
+        "correct": pack_bits(correct),
+        **more,
+    }
+
+
+def report_evaluations(run, config, shares, *, stop=False, seed=0):
+    """Starts a trial and evaluates it with these shares right; ASHA stops it at the last."""
+    run.append({"event": "start", "trial": config.digest})
+    for number, share in enumerate(shares, start=1):
+        count = run.sweep["evaluation_sentences"]
+        values = evaluation(number, answers(share, count, seed), shares_of(shares, number, count))
+        last = stop and number == len(shares)
+        run.append(
+            {
+                "event": "evaluation",
+                "decision": "stop" if last else "continue",
+                "evaluation": values,
+                "trial": config.digest,
+            }
+        )
+
+
+def shares_of(shares, number, count):
+    """The accuracies before the `number`th evaluation."""
+    return [round(share * count) / count for share in shares[: number - 1]]
+
+
+def fail(run, config, reason="CUDA out of memory"):
+    run.append({"event": "start", "trial": config.digest})
+    run.append({"event": "failure", "reason": reason, "then": "give up", "trial": config.digest})
+
+
+def config(initialisation="teacher_spread", layers="1,2,3", **settings):
+    """A trial of four evaluations; fixed alpha 0.5 unless a schedule is given."""
+    if "alpha_schedule" not in settings:
+        settings = {"alpha": 0.5, **settings}
+    return TrialConfig(
+        initialisation=initialisation,
+        aligned_layers=layers,
+        evaluations=settings.pop("evaluations", 4),
+        **settings,
+    )
+
+
+def many_configs(count, evaluations=15):
+    """Initialisation x layer set x schedule x sharpness x seed, as many as asked for."""
+    schedules = ("cosine_growth", "cosine_descent", "cosine_vshape", "cosine_^shape")
+    grid = product(range(10), ("random", "teacher_spread"), ("none", "1,2,3", "1,2,3,4,5,6"))
+    configs = []
+    for seed, initialisation, layers in grid:
+        common = {"seed": seed, "evaluations": evaluations}
+        configs.append(config(initialisation, layers, **common))
+        for schedule, sharpness in product(schedules, (0.5, 1.0, 2.0)):
+            configs.append(
+                config(
+                    initialisation, layers, alpha_schedule=schedule, sharpness=sharpness, **common
+                )
+            )
+    return configs[:count]
+
+
+def many_trials(folder, count, evaluations=15, sentences=872):
+    """A finished run of so many trials, half of them stopped early by their seed's luck."""
+    configs = many_configs(count, evaluations)
+    run = create_run(folder, sweep(evaluation_sentences=sentences, grace_evaluations=3), configs)
+    run.append({"event": "session", "provenance": {"command": "made up", "commit": "0" * 40}})
+    generator = np.random.default_rng(0)
+    for number, chosen in enumerate(configs):
+        base = 0.82 if chosen.initialisation == "random" else 0.9
+        shares = base + 0.01 * generator.standard_normal() + 0.02 * np.log1p(range(evaluations))
+        shares = np.clip(shares / 1.03 + 0.004 * generator.standard_normal(evaluations), 0, 1)
+        length = int(generator.choice([3, 6, 12, evaluations], p=[0.4, 0.2, 0.1, 0.3]))
+        report_evaluations(
+            run, chosen, list(shares[:length]), stop=length < evaluations, seed=number
+        )
+    return run
