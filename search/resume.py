@@ -35,7 +35,7 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
     else:
         configs = []
     if configs or run.interrupted:
-        task = Task.from_dict(_task(run, configs, console))
+        task = Task.from_dict(task_at_hand(run, configs, console))
         changes |= settle_again(run, task, configs, changes, console)
         sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
         changes["task"] = as_measured(task, sharing, console).to_dict()
@@ -91,8 +91,11 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     return list(new.values())
 
 
-def _task(run: Run, more: list[TrialConfig], console: Console) -> dict[str, Any]:
-    """What the trials share, as it was, or made again where it is gone or lacks something."""
+def task_at_hand(run: Run, more: list[TrialConfig], console: Console) -> dict[str, Any]:
+    """What the trials share, as it was, or made again where it is gone or lacks something.
+
+    Raises UserError where it can't be had here as it was.
+    """
     from search.preparation import prepare_again
     from trainable.environment import best_device
 
