@@ -20,6 +20,8 @@ from search.interruption import Interruption
 from search.record import create_run, read_run
 from search.request import Request
 from search.runs import alone_with, find_run, refuse_existing
+from search.tracking import Tracking
+from search.tracking_modes import OFF
 from trainable.arguments import choose_preset
 from trainable.errors import TrainingDivergedError, UserError
 
@@ -94,6 +96,7 @@ def new_sweep(
         "max_concurrent": arguments.max_concurrent,
         "keep": KEEP if arguments.keep is None else arguments.keep,
         "retries": RETRIES if arguments.retries is None else arguments.retries,
+        "swanlab": arguments.swanlab or OFF,
         "evaluation_sentences": prepared.evaluation_sentences,
         "task": as_measured(prepared.task, sharing["gpu_sharing"], console).to_dict(),
     }
@@ -130,6 +133,8 @@ def resume_sweep(
             run_trials(run, provenance(command), console, interruption)
         else:
             console.print(f"{run.folder.name} is complete; nothing left to run.")
+            with Tracking(folder, run.sweep.get("swanlab", OFF), console):
+                pass  # trials that no session has written yet
         return finish(read_run(folder), console, interruption.problem)
 
 
