@@ -8,6 +8,7 @@ from sweep and trial, so that the cloud knows one that is written again.
 
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -26,6 +27,7 @@ FOLDER = "swanlab"  # in the run's
 DONE, LOG = "written.json", "log.txt"
 LOOK_SECONDS = 2.0  # between two looks at the record
 NICENESS = 10  # trials come first
+LONGEST_NAME, LONGEST_TEXT = 100, 1000  # characters that SwanLab takes
 NO_METRIC = ("step", "correct", "whole_correct")
 
 Say = Callable[[str], None]
@@ -108,6 +110,11 @@ def run_id(run: Run, trial: TrialRecord) -> str:
     return f"{trial.config.digest}{sha256(json.dumps(whose).encode()).hexdigest()[:12]}"
 
 
+def project_name(run: Run) -> str:
+    """The sweep's, in the characters that SwanLab takes."""
+    return re.sub(r"[^0-9A-Za-z_.+-]", "-", run.folder.name)[:LONGEST_NAME]
+
+
 def metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """What SwanLab draws of an evaluation, over the optimiser's steps."""
     return {
@@ -140,9 +147,9 @@ def write_trial(run: Run, trial: TrialRecord, mode: str, place: Path) -> None:
     )
     active = swanlab.init(
         mode="online" if mode == CLOUD else OFFLINE,
-        project=run.folder.name,
+        project=project_name(run),
         name=trial.config.words(),
-        description=trial.reason or None,
+        description=trial.reason[:LONGEST_TEXT] or None,
         tags=[trial.outcome],
         id=run_id(run, trial),
         resume="allow",

@@ -15,7 +15,7 @@ from swanlab.sdk.internal.core_python.store import DataStoreReader
 
 from search import tracking
 from search.record import FAILED, FINISHED, GIVE_UP, STOPPED, create_run, read_run
-from search.swanlab_writer import DONE, follow, metrics, run_id, write_ended
+from search.swanlab_writer import DONE, follow, metrics, project_name, run_id, write_ended
 from search.tracking import Tracking
 from search.tracking_modes import CLOUD, OFF, OFFLINE
 from tests.sweeps import run as run_command
@@ -165,6 +165,11 @@ def test_what_a_killed_writer_left_is_written_anew(run, tmp_path):
     (left / "half").write_text("")
     write_ended(run, OFFLINE, tmp_path / "place", script(run, "x", []), lambda line: None)
     assert not (left / "half").exists()
+
+
+def test_any_folders_name_makes_a_project(tmp_path):
+    made = create_run(tmp_path / ("my run, " + 99 * "x"), {}, [])
+    assert project_name(made) == "my-run--" + 92 * "x"
 
 
 def test_ids_differ_between_trials_and_sweeps(run, tmp_path):
