@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from search.schedulers import SCHEDULERS
+from search.tracking_modes import OFF, TRACKING_MODES
 from spaces import SPACES
 from trainable.arguments import (
     OneLineParser,
@@ -21,7 +22,8 @@ from trainable.errors import UserError, unknown_name
 
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 KEEP, RETRIES = 5, 2
-OPERATION = ("max_concurrent", "trials_per_gpu", "keep", "retries")  # change no trial's numbers
+# What changes no trial's numbers.
+OPERATION = ("max_concurrent", "trials_per_gpu", "keep", "retries", "swanlab")
 EXTENSION = ("space", "overrides", "additions", "seeds", "samples")
 
 EXAMPLE = """\
@@ -143,6 +145,13 @@ def add_operation_arguments(group: argparse._ArgumentGroup) -> None:
         type=at_least_zero,
         metavar="N",
         help=f"times that a trial that crashed goes on from its checkpoint ({RETRIES})",
+    )
+    group.add_argument(
+        "--swanlab",
+        type=one_of(TRACKING_MODES),
+        metavar="MODE",
+        help="write each trial that has ended to SwanLab: offline (in the run's folder swanlab, "
+        f"for `swanlab sync`), cloud (needs a login), or off ({OFF})",
     )
 
 

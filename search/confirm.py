@@ -170,7 +170,7 @@ def used_seeds(source: Run) -> set[int]:
     return used
 
 
-def operation_of(source: Run, arguments: Namespace) -> dict[str, int | None]:
+def operation_of(source: Run, arguments: Namespace) -> dict[str, Any]:
     """How many trials run at once and the like: as given, else as in the run that is confirmed.
 
     How many share a GPU is measured again unless it was asked for.

@@ -13,6 +13,8 @@ from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.interruption import Interruption
 from search.record import Run, create_run, read_run
 from search.runs import alone_with, refuse_existing
+from search.tracking import Tracking
+from search.tracking_modes import OFF
 from trainable.errors import TrainingDivergedError, UserError
 
 if TYPE_CHECKING:  # with torch, which takes seconds to load
@@ -66,7 +68,7 @@ def make_console() -> Console:
 def begin(
     folder: Path,
     plan: Mapping[str, Any],
-    operation: Mapping[str, int | None],
+    operation: Mapping[str, Any],
     prepared: "PreparedSweep",
     session: Session,
 ) -> int:
@@ -94,6 +96,7 @@ def begin(
         "max_concurrent": operation["max_concurrent"],
         "keep": KEEP if keep is None else keep,
         "retries": RETRIES if retries is None else retries,
+        "swanlab": operation["swanlab"] or OFF,
         "evaluation_sentences": prepared.evaluation_sentences,
         "task": as_measured(prepared.task, sharing["gpu_sharing"], session.console).to_dict(),
     }
@@ -120,4 +123,6 @@ def go_on(folder: Path, reopen: Callable[[Run], None], session: Session) -> int:
             run_trials(run, session.provenance(), session.console, session.interruption)
         else:
             session.console.print(f"{run.folder.name} is complete; nothing left to run.")
+            with Tracking(folder, run.sweep.get("swanlab", OFF), session.console):
+                pass  # trials that no session has written yet
         return finish(read_run(folder), session.console, session.interruption.problem)

@@ -14,6 +14,8 @@ from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
 from search.sweep import concurrency, make_tuner, resources_per_trial, start_ray
+from search.tracking import Tracking
+from search.tracking_modes import OFF
 from trainable.environment import available_cores
 
 
@@ -28,7 +30,8 @@ def run_trials(
         run.append({"event": "session", "provenance": session})
         mend_results(run)
         if not interruption.requested:
-            _tune(run, console, interruption)
+            with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
+                _tune(run, console, interruption)
             mend_results(run)
     except OSError as error:  # Ray can't write its own files
         interruption.problem = interruption.problem or str(error)

@@ -151,6 +151,13 @@ def test_flags_of_operation_are_kept_in_the_plan(make_run, flag, key, ended):
     assert files(run.folder) == before
 
 
+def test_tracking_can_be_turned_on_and_off(make_run):
+    run = make_run()
+    assert resume(run, "--swanlab", "offline")[0].sweep["swanlab"] == "offline"
+    assert resume(run)[0].sweep["swanlab"] == "offline"
+    assert resume(run, "--swanlab", "off")[0].sweep["swanlab"] == "off"
+
+
 @pytest.mark.parametrize("flag", ["--keep", "--retries"])
 def test_nought_is_a_value(make_run, flag):
     found, _ = resume(make_run(), flag, "0")

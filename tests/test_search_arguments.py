@@ -79,6 +79,7 @@ def refuse(tmp_path, capsys, monkeypatch):
         ([*BASELINES, "--keep", "all"], ["--keep", "'all'", "at least 0"]),
         ([*BASELINES, "--retries", "-1"], ["--retries", "'-1'", "at least 0"]),
         ([*BASELINES, "--retries", "0.5"], ["--retries", "'0.5'", "at least 0"]),
+        ([*BASELINES, "--swanlab", "ofline"], ["--swanlab", "did you mean offline?"]),
         ([*BASELINES, "--no-such-flag"], ["--no-such-flag"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -102,6 +103,7 @@ BESIDE_RESUME = {
     "--trials-per-gpu": "2",
     "--keep": "0",
     "--retries": "0",
+    "--swanlab": "offline",
     "--space": "study",
     "--set": "epochs=1",
     "--add": "sharpness=5",
@@ -349,7 +351,7 @@ def test_defaults():
     assert (found.scheduler, found.compare_within) == ("asha", "init")
     assert (found.seed, found.overrides, found.resume, found.name) == (0, [], None, None)
     assert (found.additions, found.seeds, found.samples) == ([], None, None)
-    assert [getattr(found, name) for name in OPERATION] == [None] * 4
+    assert [getattr(found, name) for name in OPERATION] == [None] * len(OPERATION)
 
 
 def test_flags_arrive():
@@ -380,6 +382,7 @@ def test_help_explains_every_flag(capsys):
     [
         ("--keep", KEEP),
         ("--retries", RETRIES),
+        ("--swanlab", "off"),
         ("--seed", 0),
         ("--seeds", 1),
         ("--samples", "all"),

@@ -69,7 +69,9 @@ def test_no_import_runs_in_a_circle(repository):
         visit(module, [])
 
 
-@pytest.mark.parametrize("module", ["search.arguments", "search.bench", "search.confirm"])
+@pytest.mark.parametrize(
+    "module", ["search.arguments", "search.bench", "search.confirm", "search.export"]
+)
 def test_help_loads_neither_torch_nor_ray(repository, module):
     code = (
         f"import sys; from {module} import make_parser; make_parser().format_help(); "
