@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
+import search.report
 import search.run
 import search.session
 from search.record import ENDED, read_run
+from search.table import trials_table
 from tests.sweeps import numbers, run, wait_for_evaluations
 
 pytestmark = pytest.mark.slow
@@ -85,6 +88,30 @@ def test_every_file_at_every_length(cut, tmp_path, monkeypatch, capsys):
             assert f"--resume {folder}" in printed.out.splitlines()[-1]
             assert ended(folder) == before, (file, share)
             shutil.rmtree(folder)
+
+
+def test_table_whatever_file_is_cut(cut, tmp_path):
+    """What is analysed is read as resuming reads it: whatever one file loses, another has."""
+    whole = trials_table(cut)
+    for file in files_of(cut):
+        for share in LENGTHS:
+            folder = shutil.copytree(cut, tmp_path / "copy")
+            truncate(folder / file, share)
+            pd.testing.assert_frame_equal(trials_table(folder), whole)
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("file", ["sweep.json", "record.jsonl"])
+def test_report_of_a_damaged_run(cut, tmp_path, capsys, file):
+    folder = shutil.copytree(cut, tmp_path / "copy")
+    truncate(folder / file, 0.3)
+    before = {path: (folder / path).read_bytes() for path in files_of(folder)}
+    assert search.report.main([str(folder), "--output", str(tmp_path / "report")]) == 0
+    assert capsys.readouterr().err == ""
+    [finished] = [t for t in read_run(cut).trials.values() if t.outcome == "finished"]
+    rows = pd.read_csv(tmp_path / "report" / "trials.csv").set_index("digest")
+    assert rows.loc[finished.config.digest, "best5"] == pytest.approx(finished.best5)
+    assert {path: (folder / path).read_bytes() for path in files_of(folder)} == before
 
 
 @pytest.mark.parametrize("file", ["sweep.json", "record.jsonl"])
