@@ -1,5 +1,6 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,13 @@ def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=2, help="kills of the killed sweep (2)")
     parser.addoption("--kill-seed", type=int, default=0, help="decides their moments (0)")
     parser.addoption("--every-file", action="store_true", help="train on after each file's loss")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def signals_as_at_a_terminal():
+    """However the tests were started: `nohup` and `&` leave signals ignored, in children, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
