@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from search.objectives import OBJECTIVES
 from search.schedulers import SCHEDULERS
+from search.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.tracking_modes import OFF, TRACKING_MODES
-from spaces import SPACES
+from spaces import SEARCHED_SPACES, SPACE_NAMES, SPACES
 from trainable.arguments import (
     OneLineParser,
     add_input_arguments,
@@ -24,12 +26,15 @@ NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 KEEP, RETRIES = 5, 2
 # What changes no trial's numbers.
 OPERATION = ("max_concurrent", "trials_per_gpu", "keep", "retries", "swanlab")
-EXTENSION = ("space", "overrides", "additions", "seeds", "samples")
+EXTENSION = ("space", "overrides", "additions", "seeds", "samples", "time_budget")
+TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 EXAMPLE = """\
 examples:
   python -m search.run --space schedules
   python -m search.run --space study --dataset my_folder --set epochs=1
+  python -m search.run --space recipe --time-budget 2h
   python -m search.run --resume NAME
   python -m search.run --resume NAME --seeds 3
 """
@@ -44,13 +49,17 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--space", type=one_of(SPACES), metavar="S", help=f"what to try: {', '.join(SPACES)}"
+        "--space",
+        type=one_of(SPACE_NAMES),
+        metavar="S",
+        help=f"what to try: {', '.join(SPACES)} are tried whole, {', '.join(SEARCHED_SPACES)} is "
+        "searched",
     )
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with a run (name or path) as it was asked for; --space, --set, --add, --seeds "
-        "and --samples add trials to it, and those it has are not run again",
+        help="go on with a run (name or path) as it was asked for; --space, --set, --add, --seeds, "
+        "--samples and --time-budget add trials to it, and those it has are not run again",
     )
     add_input_arguments(parser)
     _add_space_arguments(parser)
@@ -80,7 +89,28 @@ def _add_space_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=positive,
         metavar="N",
-        help="draw so many of the space's configurations (all)",
+        help="draw so many of the space's configurations (all); where it is searched, suggest so "
+        f"many ({SUGGESTIONS})",
+    )
+    group.add_argument(
+        "--searcher",
+        type=one_of((GRID, *SEARCHERS)),
+        metavar="S",
+        help=f"what suggests the configurations of {', '.join(SEARCHED_SPACES)}: "
+        f"{', '.join(SEARCHERS)} ({next(iter(SEARCHERS))}); {GRID} is the others' whole list",
+    )
+    group.add_argument(
+        "--time-budget",
+        type=time_budget,
+        metavar="TIME",
+        help="suggest no more after so long, e.g. 30m or 2h; trials under way are completed",
+    )
+    group.add_argument(
+        "--against",
+        type=one_of(OBJECTIVES),
+        metavar="COST",
+        help="try students of several depths, and weigh accuracy against their depth (in layers) "
+        "or their latency (in milliseconds a sentence, measured here)",
     )
     group.add_argument(
         "--seeds",
@@ -112,10 +142,9 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--compare-within",
-        default="init",
         metavar="P",
         help="asha compares trials only with those that share these settings: init, a comma list "
-        "of settings, or all for no such limit (%(default)s)",
+        "of settings, or all for no such limit (init; all where the space is searched)",
     )
     add_operation_arguments(group)
 
@@ -163,7 +192,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.resume is None and arguments.space is None:
-        parser.error(f"--space: missing; valid: {', '.join(SPACES)} (or --resume RUN)")
+        parser.error(f"--space: missing; valid: {', '.join(SPACE_NAMES)} (or --resume RUN)")
     if arguments.resume is not None:
         allowed = {"resume", "storage", *OPERATION, *EXTENSION}
         for name, value in vars(arguments).items():
@@ -173,6 +202,24 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     elif arguments.name is not None and not re.fullmatch(NAME, arguments.name):
         parser.error(f"--name {arguments.name}: give letters, digits, '.', '_' and '-' only")
     return arguments
+
+
+def time_budget(text: str) -> float:
+    """Seconds, from `90s`, `30m` or `2h`."""
+    found = re.fullmatch(TIME_BUDGET, text)
+    if found is None or float(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text}: give a time such as 90s, 30m or 2h")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def default_strata(space: str, against: str | None) -> str:
+    """What `--compare-within` is where it is not given.
+
+    A space that lists its configurations is there to show them all, so that a random student must
+    not fall to one copied from the teacher; one that is searched is after the best.
+    """
+    within = [] if space in SEARCHED_SPACES else ["init"]
+    return ",".join(within if against is None else [*within, "student_layers"]) or "all"
 
 
 def parse_strata(text: str) -> tuple[str, ...]:

@@ -4,12 +4,19 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
 from search.request import Request
-from spaces import SPACES
+from spaces import SEARCHED_SPACES, SPACES
+from spaces.recipe import Suggests
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.inputs import complete_config
 from trainable.names import NO_LAYERS
+
+POSSIBLE_DRAWS = 64  # enough for every value of a setting of few to be among them
 
 Point = dict[str, Any]
 
@@ -22,7 +29,13 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     space's own configurations; an added value then joins those drawn that have another for it.
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """
-    points = SPACES[request.space](request.sized_preset.coarse_grid)
+    if request.searched:
+        return [config for config, _ in plan_starts(request)]
+    points = [
+        {**point, **depth}
+        for point in SPACES[request.space](request.sized_preset.coarse_grid)
+        for depth in _depth_points(request)
+    ]
     _check_overrides(request, points)
     drawn = list(_each_once(request, points).values())
     random.Random(request.seed).shuffle(drawn)
@@ -36,6 +49,57 @@ def plan_trials(request: Request) -> list[TrialConfig]:
         for more in range(1, request.seeds)
         for config in configs
     ]
+
+
+def plan_starts(request: Request) -> list[tuple[TrialConfig, Point]]:
+    """What a searched space has tried first, on each seed, with the draw that it stands for."""
+    _refuse_additions(request)
+    starts = [
+        {**start, **_depth_points(request)[0]} for start in SEARCHED_SPACES[request.space].starts
+    ]
+    _check_overrides(request, starts)
+    wanted = starts[: request.samples]
+    return [
+        (replace(config_of_draw(request, start), seed=request.seed + more), start)
+        for start in wanted
+        for more in range(request.seeds)
+    ]
+
+
+def draw(request: Request, trial: Suggests) -> Point:
+    """A searched space's point, drawn with the `suggest` methods of an Optuna trial."""
+    point = SEARCHED_SPACES[request.space].draw(trial)
+    if len(request.depths) > 1:
+        point["student_layers"] = trial.suggest_categorical("student_layers", request.depths)
+    return point
+
+
+def config_of_draw(request: Request, parameters: Point) -> TrialConfig:
+    """The configuration that drawn values stand for, on the first seed."""
+    return _config(request, draw(request, FixedTrial(parameters)))
+
+
+def possible_trials(request: Request) -> list[TrialConfig]:
+    """Configurations as the sweep may come to have them: all that are listed, or random draws."""
+    if not request.searched:
+        return plan_trials(request)
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    drawn = [_config(request, draw(request, study.ask())) for _ in range(POSSIBLE_DRAWS)]
+    return [*plan_trials(request), *drawn]
+
+
+def _depth_points(request: Request) -> list[Point]:
+    """The depths to try, as what they add to a point: nothing where there is only the usual one."""
+    several = len(request.depths) > 1
+    return [{"student_layers": depth} for depth in request.depths] if several else [{}]
+
+
+def _refuse_additions(request: Request) -> None:
+    for key, value in request.additions:
+        raise UserError(
+            f"--add {key}={value}: {request.space} draws its values from ranges; "
+            "--samples draws more of them"
+        )
 
 
 def _config(request: Request, point: Point) -> TrialConfig:

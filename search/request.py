@@ -1,12 +1,17 @@
 """What the user asked a sweep to try, as plain values that a run keeps."""
 
+import math
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from search.objectives import depths
+from search.searchers import GRID, SEARCHERS, SUGGESTIONS
+from spaces import SEARCHED_SPACES
 from trainable.arguments import AUTO, SIZES, parse_setting
+from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.presets import PRESETS, Preset
 
@@ -29,7 +34,10 @@ class Request:
     additions: tuple[tuple[str, Any], ...] = ()  # values that the space takes beside its own
     seed: int = 0  # the first of the trials', and of their order
     seeds: int = 1  # of each configuration
-    samples: int | None = None  # configurations drawn from the space; None for all
+    samples: int | None = None  # configurations drawn from the space; None for all that are listed
+    searcher: str = GRID  # or what suggests a searched space's configurations
+    time_budget: float | None = None  # seconds after which nothing more is suggested
+    against: str | None = None  # what accuracy is weighed against, of OBJECTIVES
 
     @classmethod
     def from_arguments(cls, arguments: Namespace, preset: str) -> "Request":
@@ -46,6 +54,9 @@ class Request:
             seed=arguments.seed,
             seeds=arguments.seeds or 1,
             samples=arguments.samples,
+            searcher=choose_searcher(arguments.space, arguments.searcher),
+            time_budget=check_time_budget(arguments.space, arguments.time_budget),
+            against=arguments.against,
             **{size: getattr(arguments, size) for size in SIZES},
         )
 
@@ -60,10 +71,55 @@ class Request:
         return cls(**{**values, "additions": additions})
 
     @property
+    def searched(self) -> bool:
+        """Whether a searcher suggests the configurations, rather than the space listing them."""
+        return self.space in SEARCHED_SPACES
+
+    @property
+    def wanted(self) -> float:
+        """Configurations that a searcher is to suggest, its starts included; infinite where only
+        time limits it."""
+        if self.samples is not None:
+            return self.samples
+        return SUGGESTIONS if self.time_budget is None else math.inf
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """The student depths that are tried."""
+        given = {**self.sized_preset.trial, **self.overrides}
+        depth = given.get("student_layers", TrialConfig.default("student_layers"))
+        return (depth,) if self.against is None else depths(depth)
+
+    @property
     def sized_preset(self) -> Preset:
         """The preset with the user's sizes put in."""
         given = {size: getattr(self, size) for size in SIZES if getattr(self, size) is not None}
         return replace(PRESETS[self.preset], **given)
+
+
+def check_time_budget(space: str, seconds: float | None) -> float | None:
+    """The time budget of a space; UserError where there is nothing that it could end."""
+    if seconds is not None and space not in SEARCHED_SPACES:
+        raise UserError(
+            f"--time-budget {seconds:g}s: the space {space} lists its configurations, and all are "
+            f"tried (--samples draws some); one that is searched: {', '.join(SEARCHED_SPACES)}"
+        )
+    return seconds
+
+
+def choose_searcher(space: str, asked: str | None) -> str:
+    """The searcher of a space; UserError where the one that is asked for can't search it."""
+    if space not in SEARCHED_SPACES:
+        if asked not in (None, GRID):
+            raise UserError(
+                f"--searcher {asked}: the space {space} lists its configurations, and all are "
+                f"tried; searched are {', '.join(SEARCHED_SPACES)}"
+            )
+        return GRID
+    if asked == GRID:
+        valid = ", ".join(SEARCHERS)
+        raise UserError(f"--searcher {GRID}: {space} can't be listed; valid for it: {valid}")
+    return asked or next(iter(SEARCHERS))
 
 
 def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:

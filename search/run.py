@@ -8,6 +8,7 @@ from functools import partial
 
 from search.arguments import (
     OPERATION,
+    default_strata,
     parse_arguments,
     parse_strata,
     place_of_runs,
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def new_sweep(arguments: Namespace, session: Session) -> int:
     """Checks everything, prepares teacher and cache, then runs the trials."""
-    strata = parse_strata(arguments.compare_within)
+    within = arguments.compare_within or default_strata(arguments.space, arguments.against)
+    strata = parse_strata(within)
     storage = storage_folder(arguments.storage)
     import torch
 

@@ -1,0 +1,42 @@
+"""Searchers by name: what suggests the configurations of a space that can't be listed."""
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # Optuna takes a second to load
+    from optuna.samplers import BaseSampler
+
+GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
+SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget says how many
+STARTUP_TRIALS = 8  # that are drawn at random, the space's own starts counted, before TPE learns
+
+
+def make_tpe(seed: int) -> "BaseSampler":
+    """Optuna's TPE on the settings that occur together (Bergstra et al. 2011; Falkner et al. 2018).
+
+    Trials under way count as bad ones (the constant liar), so that those side by side differ.
+    """
+    from optuna.samplers import TPESampler
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `group` may change in a later Optuna
+        return TPESampler(
+            n_startup_trials=STARTUP_TRIALS,
+            seed=seed,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+        )
+
+
+def make_random(seed: int) -> "BaseSampler":
+    """Independent draws, uniform or log-uniform as the space says."""
+    from optuna.samplers import RandomSampler
+
+    return RandomSampler(seed=seed)
+
+
+# From a seed to an Optuna sampler. A sampler is made anew for each suggestion and told of all
+# trials so far, so that it needs no memory of its own; another one is a function and a line here.
+SEARCHERS: dict[str, Callable[[int], "BaseSampler"]] = {"optuna": make_tpe, "random": make_random}

@@ -1,0 +1,73 @@
+"""What a practitioner would search to get the best student: conditional, mostly continuous.
+
+Its values are drawn one configuration after another by a searcher (`--searcher`) that learns from
+the scores of those before.
+"""
+
+from typing import Any, Protocol
+
+from trainable.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
+
+Point = dict[str, Any]
+
+
+class Suggests(Protocol):
+    """The part of an Optuna trial that a space needs."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number from `low` to `high`, both included."""
+
+    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
+        """One of the values."""
+
+
+def recipe(trial: Suggests) -> Point:
+    """One configuration: each setting is drawn only where it changes something."""
+    point: Point = {
+        "initialisation": trial.suggest_categorical("initialisation", INITIALISATIONS),
+        "learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-4, log=True),
+        "alpha_schedule": trial.suggest_categorical("alpha_schedule", ALPHA_SCHEDULES),
+        "aligned_layers": "none",
+    }
+    if point["alpha_schedule"] == "fixed":
+        point["alpha"] = trial.suggest_float("alpha", 0.0, 1.0)
+        if point["alpha"] == 1.0:
+            return point  # cross-entropy only: the teacher's part has no weight
+    else:
+        point["sharpness"] = trial.suggest_float("sharpness", 0.25, 4.0, log=True)
+    point["temperature"] = trial.suggest_float("temperature", 1.0, 8.0, log=True)
+    point["aligned_layers"] = trial.suggest_categorical("aligned_layers", NAMED_LAYER_SETS)
+    if point["aligned_layers"] != "none":
+        point["hidden_pool"] = trial.suggest_categorical("hidden_pool", HIDDEN_POOLS)
+        point["hidden_weight"] = trial.suggest_float("hidden_weight", 1.0, 10_000.0, log=True)
+    return point
+
+
+# The first to be tried, whatever the searcher: the study's best recipe, then the plain baselines.
+RECIPE_STARTS: list[Point] = [
+    {
+        "initialisation": "teacher_spread",
+        "learning_rate": 5e-5,
+        "alpha_schedule": "cosine_growth",
+        "sharpness": 1.0,
+        "temperature": 2.0,
+        "aligned_layers": "lower",
+        "hidden_pool": "cls",
+        "hidden_weight": 1.0,
+    },
+    {
+        "initialisation": "teacher_spread",
+        "learning_rate": 5e-5,
+        "alpha_schedule": "fixed",
+        "alpha": 0.5,
+        "temperature": 2.0,
+        "aligned_layers": "none",
+    },
+    {
+        "initialisation": "teacher_spread",
+        "learning_rate": 5e-5,
+        "alpha_schedule": "fixed",
+        "alpha": 1.0,
+    },
+    {"initialisation": "random", "learning_rate": 1e-4, "alpha_schedule": "fixed", "alpha": 1.0},
+]
