@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from search.forecast import seconds_left
 from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run
-
-SURVIVAL_GUESS = 0.6  # share of a trial's evaluations that asha lets happen, before any trial ended
 
 
 @dataclass(frozen=True)
@@ -24,30 +23,13 @@ class Progress:
         return text if self.seconds_left is None else f"{text}, {time_left(self.seconds_left)}"
 
 
-def measure(run: Run, concurrency: int) -> Progress:
-    """Progress of a run whose trials run so many at a time.
-
-    The time left is the mean seconds of an evaluation so far, times the evaluations that are still
-    to come if later trials are stopped as early as those that have ended.
-    """
+def measure(run: Run, concurrency: int, still_to_be_suggested: float = 0) -> Progress:
+    """Progress of a run whose trials run so many at a time, with so many more to be suggested."""
     trials = list(run.trials.values())
     outcomes = (PENDING, RUNNING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
-    done = sum(len(trial.evaluations) for trial in trials)
-    if not done:
-        return Progress(counts, len(trials), None)
-    lengths = [len(t.evaluations) for t in trials if t.outcome in (FINISHED, STOPPED)]
-    full = trials[0].config.evaluations
-    asha = run.sweep["scheduler"] == "asha"
-    expected = sum(lengths) / len(lengths) if lengths else full * (SURVIVAL_GUESS if asha else 1.0)
-    to_come = sum(
-        max(expected - len(trial.evaluations), 1.0)
-        for trial in trials
-        if trial.outcome not in ENDED
-    )
-    each = sum(trial.seconds for trial in trials) / done
-    places = min(concurrency, counts[PENDING] + counts[RUNNING])
-    return Progress(counts, len(trials), to_come * each / places if places else None)
+    left = seconds_left(run, concurrency, still_to_be_suggested)
+    return Progress(counts, len(trials), left)
 
 
 def time_left(seconds: float) -> str:

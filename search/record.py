@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from search.timeline import Timeline
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file, write_json
@@ -82,6 +83,7 @@ class Run:
     sweep: dict[str, Any]
     trials: dict[str, TrialRecord]
     next_number: int = 0  # of the event to come
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def interrupted(self) -> bool:
@@ -103,6 +105,12 @@ class Run:
             self.trial_folder(trial).mkdir(exist_ok=True)
             _append_line(self.trial_folder(trial) / RECORD, line)
             trial.apply(event)
+        self._timed(stamped)
+
+    def _timed(self, event: dict[str, Any]) -> None:
+        """Puts an event that the trials have taken in on the timeline."""
+        trial = self.trials.get(event.get("trial", ""))
+        self.timeline.take(event, ended=trial is not None and trial.outcome in ENDED)
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""
@@ -137,6 +145,7 @@ def read_run(folder: Path) -> Run:
     for event in events:
         if event.get("trial") in run.trials:
             run.trials[event["trial"]].apply(event)
+        run._timed(event)
     run.next_number = events[-1]["number"] + 1 if events else 0
     return run
 
