@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from search.record import ENDED, STOPPED, Run, TrialRecord
+from search.record import ENDED, Run, TrialRecord
 from search.strata import REDUCTION_FACTOR, rungs, stratum_of
 from search.timeline import clock_seconds
 from trainable.config import TrialConfig
@@ -98,7 +98,8 @@ class _Lengths:
             count[stopped] = number
             before += alive
             alive &= ~stopped
-        return job.first + np.maximum(count - job.done - 1, 0) * job.each
+        rest: np.ndarray = np.maximum(count - job.done - 1, 0)
+        return np.asarray(job.first + rest * job.each)
 
 
 def seconds_left(run: Run, concurrency: int, still_to_be_suggested: float = 0) -> float | None:
@@ -157,7 +158,9 @@ def _ties(histories: Mapping[str, list[History]], compared: Sequence[int]) -> di
     ties: dict[str, float] = {}
     for stratum, found in histories.items():
         reached = [number for number in compared if any(len(h) >= number for h in found)]
-        alike = [_alike([h[n - 1]["best5_accuracy"] for h in found if len(h) >= n]) for n in reached]
+        alike: list[tuple[float, int]] = [
+            _alike([h[n - 1]["best5_accuracy"] for h in found if len(h) >= n]) for n in reached
+        ]
         alike += [_still(history) for history in found if len(history) > 1]
         seen = sum(others for _, others in alike)
         ties[stratum] = sum(count for count, _ in alike) / (seen + TIES_WEIGHT)
@@ -176,7 +179,7 @@ def _still(history: History) -> tuple[float, int]:
 
 
 def kind_of(config: TrialConfig) -> Kind:
-    """What trials share that take as long: the student's size, and what they read of the teacher."""
+    """What decides how long a trial takes: the student's size, what it reads of the teacher."""
     reads = config.hidden_pool if config.aligned_layers != NO_LAYERS else ""
     return (
         *(config.student_layers, config.student_width, config.batch_size, config.precision),

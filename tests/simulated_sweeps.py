@@ -76,7 +76,7 @@ class Simulation:
             now, _, config, number, clocks = heapq.heappop(heap)
             score = self._score(config)
             stop = self._decides_to_stop(config, number, score)
-            self._evaluated(now, config, number, clocks, stop, score)
+            self._evaluated(now, config, stop, evaluation_of(number, clocks, score))
             if stop:
                 self._start(queue, heap, now + scenario.between, setup=scenario.setup)
             else:
@@ -90,8 +90,10 @@ class Simulation:
             self._next(heap, now + setup, config, 1)
 
     def _next(self, heap, now, config, number):
-        seconds = self.scenario.each * cost_of(config) * self._random.lognormal(
-            -self.scenario.noise**2 / 2, self.scenario.noise
+        seconds = (
+            self.scenario.each
+            * cost_of(config)
+            * self._random.lognormal(-(self.scenario.noise**2) / 2, self.scenario.noise)
         )
         tie_break = self._random.random()
         heapq.heappush(heap, (now + seconds + 0.05, tie_break, config, number, seconds))
@@ -114,26 +116,22 @@ class Simulation:
         before.append(score)
         return stop
 
-    def _evaluated(self, now, config, number, seconds, stop, score):
-        values = {
-            "evaluations": number,
-            "accuracy": score,
-            "best5_accuracy": score,
-            "training_seconds": 0.8 * seconds,
-            "evaluation_seconds": 0.19 * seconds,
-            "saving_seconds": 0.01 * seconds,
-        }
-        decision = "stop" if stop else "continue"
-        self.events.append(
-            {
-                "event": "evaluation",
-                "trial": config.digest,
-                "time": now,
-                "decision": decision,
-                "evaluation": values,
-            }
-        )
+    def _evaluated(self, now, config, stop, values):
+        event = {"event": "evaluation", "trial": config.digest, "time": now, "evaluation": values}
+        self.events.append({**event, "decision": "stop" if stop else "continue"})
         self.events.sort(key=lambda event: event["time"])
+
+
+def evaluation_of(number, seconds, score):
+    """What a record keeps of an evaluation, as far as a forecast looks at it."""
+    return {
+        "evaluations": number,
+        "accuracy": score,
+        "best5_accuracy": score,
+        "training_seconds": 0.8 * seconds,
+        "evaluation_seconds": 0.19 * seconds,
+        "saving_seconds": 0.01 * seconds,
+    }
 
 
 def take(run, event):

@@ -7,14 +7,25 @@ from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, Tria
 from trainable.config import TrialConfig
 
 
-def make_run(*trials, scheduler="asha"):
-    """A run from (outcome, evaluations, seconds each) with 10 evaluations a whole trial."""
+def make_run(*trials, scheduler="fifo"):
+    """A run from (outcome, evaluations, seconds each) with 10 evaluations a whole trial.
+
+    Those that run have just started or been evaluated.
+    """
     records = {}
     for number, (outcome, count, seconds) in enumerate(trials):
         config = TrialConfig(alpha=0.5, evaluations=10, seed=number)
         one = {"training_seconds": seconds * 0.75, "evaluation_seconds": seconds * 0.25}
-        records[config.digest] = TrialRecord(config, outcome, evaluations=[one] * count)
-    return Run(None, {"scheduler": scheduler}, records)
+        # scores in descending order: none like another, the first is never stopped
+        scores = {"accuracy": 0.9 - number / 100, "best5_accuracy": 0.9 - number / 100}
+        done = [{**one, **scores, "accuracy": 0.5 + n / 100} for n in range(count)]
+        records[config.digest] = TrialRecord(config, outcome, evaluations=done)
+    sweep = {"scheduler": scheduler, "grace_evaluations": 2, "compare_within": []}
+    run = Run(None, sweep, records)
+    for digest, trial in records.items():
+        if trial.outcome == RUNNING:
+            run.timeline.since[digest] = run.timeline.now
+    return run
 
 
 def test_before_the_first_evaluation_no_time_is_told():
@@ -46,22 +57,21 @@ def test_words_with_and_without_failures():
     assert well.words() == ("1 of 2 ended (1 finished, 0 stopped early), 1 running, about 6 s left")
 
 
-@pytest.mark.parametrize(("scheduler", "expected"), [("fifo", 10), ("asha", 6)])
-def test_before_any_trial_ended_asha_is_guessed_to_run_60_percent(scheduler, expected):
-    run = make_run((RUNNING, 2, 3.0), (PENDING, 0, 0), (PENDING, 0, 0), scheduler=scheduler)
-    seconds = (expected - 2 + expected + expected) * 3.0
-    assert measure(run, 1).seconds_left == pytest.approx(seconds)
+def test_without_asha_all_evaluations_are_still_to_come():
+    run = make_run((RUNNING, 2, 3.0), (PENDING, 0, 0), (PENDING, 0, 0))
+    assert measure(run, 1).seconds_left == pytest.approx((8 + 10 + 10) * 3.0)
 
 
-def test_later_trials_are_expected_to_go_as_far_as_those_that_ended():
-    run = make_run((FINISHED, 10, 2.0), (STOPPED, 2, 2.0), (RUNNING, 5, 2.0), (PENDING, 0, 0))
-    # six evaluations each: one and six are to come
-    assert measure(run, 1).seconds_left == pytest.approx((1 + 6) * 2.0)
+def test_with_asha_some_trials_are_expected_to_be_stopped():
+    """The chance of a later trial is a half at the first rung: 2, 4, 8 or 10 evaluations."""
+    run = make_run((RUNNING, 9, 3.0), *[(PENDING, 0, 0)] * 40, scheduler="asha")
+    seconds = measure(run, 1).seconds_left
+    assert (1 + 40 * 3.5) * 3.0 < seconds < (1 + 40 * 6.0) * 3.0
 
 
-def test_running_trial_beyond_the_mean_has_one_evaluation_to_come():
-    run = make_run((STOPPED, 2, 2.0), (RUNNING, 9, 2.0))
-    assert measure(run, 1).seconds_left == pytest.approx(2.0)
+def test_first_at_a_rung_is_not_expected_to_be_stopped():
+    run = make_run((RUNNING, 1, 3.0), scheduler="asha")
+    assert measure(run, 1).seconds_left == pytest.approx(9 * 3.0)
 
 
 def test_failed_trials_do_not_shorten_what_is_expected():
@@ -89,6 +99,11 @@ def test_trials_side_by_side_share_the_time():
 def test_last_trial_cannot_be_shared_among_places():
     run = make_run((FINISHED, 10, 1.0), (RUNNING, 2, 1.0))
     assert measure(run, 4).seconds_left == pytest.approx(8.0)
+
+
+def test_trials_to_be_suggested_are_waited_for():
+    run = make_run((FINISHED, 10, 1.0), (FINISHED, 10, 1.0))
+    assert measure(run, 2, still_to_be_suggested=6).seconds_left == pytest.approx(30.0)
 
 
 def test_nothing_is_left_when_all_ended():
