@@ -1,5 +1,6 @@
 """One session of a run: what has not ended is run, until it has or the session is interrupted."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from rich.console import Console
 from search.disk import in_words, most_checkpoint_bytes
 from search.display import make_display
 from search.interruption import Interruption
+from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
 from search.results import mend_results
@@ -45,19 +47,42 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     interruption.hold()
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
         trials = [trial for trial in open_trials(run) if trial.alone == alone]
-        if not trials or interruption.requested:
+        growing = not alone and run.growing
+        if interruption.requested or not (trials or growing):
             continue
         places = concurrency(cores, gpus, share, sweep["max_concurrent"])
         _announce(run, places, console)
         display = make_display(console, places)
+        recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
         make_tuner(
             run,
-            trials,
-            places,
             resources=resources_per_trial(gpus, share),
+            searcher=OpenTrials(run, trials, places, _suggester(interruption) if growing else None),
             scheduler=make_scheduler(run),
-            recorder=Recorder(run, display, interruption, sharing=gpus > 0 and share > 1),
+            callbacks=[recorder, *_study_writers(run, interruption)],
         ).fit()
+
+
+def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
+    """What adds the searcher's trials to the record; where that can't be written, it pauses."""
+    from search.suggestions import extend_by_suggestion
+
+    def more(run: Run) -> list[TrialRecord]:
+        try:
+            return extend_by_suggestion(run)
+        except OSError as error:
+            interruption.pause(str(error))
+            return []
+
+    return more
+
+
+def _study_writers(run: Run, interruption: Interruption) -> list[Any]:
+    if not run.searched:
+        return []
+    from search.study_writer import StudyWriter  # with Optuna, which takes a second to load
+
+    return [StudyWriter(run, interruption)]
 
 
 def open_trials(run: Run) -> list[TrialRecord]:
