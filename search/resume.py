@@ -27,6 +27,19 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
     Raises UserError where it can't go on here; nothing of it is lost then.
     """
     tell_mended(run, console)
+    changes, configs = asked_changes(run, arguments, console)
+    extend(run, changes, configs, console)
+    for config, parameters in run.missing_seeds:  # of a run that was asked for more of them
+        run.add_suggestion(config, parameters)
+
+
+def asked_changes(
+    run: Run, arguments: Namespace, console: Console
+) -> tuple[dict[str, Any], list[TrialConfig]]:
+    """How the command line changes a run's plan, and the trials that it adds; says how many.
+
+    UserError for what can't be added to it.
+    """
     changes = given_operation(arguments)
     configs: list[TrialConfig] = []
     more = _more_trials(run, arguments)
@@ -37,9 +50,7 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
         _say(console, f"{len(configs)} more trial(s); those already in the run are not run again.")
         if configs:
             changes["requests"] = [request.to_dict() for request in requests]
-    extend(run, changes, configs, console)
-    for config, parameters in run.missing_seeds:  # of a run that was asked for more of them
-        run.add_suggestion(config, parameters)
+    return changes, configs
 
 
 def given_operation(arguments: Namespace) -> dict[str, Any]:
@@ -147,16 +158,10 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     Raises UserError, which names `flag`, where that can't be had here.
     """
     from search.preparation import prepare_again
-    from trainable.environment import best_device
 
     task = Task.from_dict(run.sweep["task"])
-    if task.device != best_device().type:
-        raise UserError(
-            f"{flag}: its trials train on {task.device}, which is not here"
-            if task.device == "cuda"
-            else f"{flag}: its trials train on the CPU; "
-            "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
-        )
+    if problem := changed_here(task, flag):
+        raise UserError(problem)
     missing = [folder for folder in task.folders() if sealed_values(folder) is None]
     if not missing and not more:
         return task
@@ -176,6 +181,20 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
                 "or start a new run"
             )
     return again
+
+
+def changed_here(task: Task, flag: str) -> str:
+    """Why the device that a run's trials train on can't be had here; nothing where it can."""
+    from trainable.environment import best_device
+
+    if task.device == best_device().type:
+        return ""
+    if task.device == "cuda":
+        return f"{flag}: its trials train on {task.device}, which is not here"
+    return (
+        f"{flag}: its trials train on the CPU; "
+        "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
+    )
 
 
 def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
