@@ -61,7 +61,11 @@ class _Wanted:
     def environment(self) -> Environment:
         """Where nothing is said."""
         device = torch.device(self.task.device)
-        return Environment(self.scratch, device, self.precision, str, self.task.execution)
+        return Environment(self.scratch, device, self.precision, _say_nothing, self.task.execution)
+
+
+def _say_nothing(line: str) -> None:
+    """A probe is no news."""
 
 
 def _probe(wanted: _Wanted) -> tuple[float, float]:
