@@ -59,9 +59,9 @@ def say_time(outlook: Outlook, times: Times, console: Console) -> None:
     text = f"Time: {', '.join(told)}, {outlook.at_a_time} trial(s) at a time"
     _line(f"{text}; this sweep has {outlook.run.sweep['scheduler']}.", console)
     if times.budget is not None:
-        ends = [f"{count} suggested trials ({name})" for name, count in times.fitting.items()]
-        fit = f"; about {', '.join(ends)} fit in it" if ends else "; all trials fit in it"
-        _line(f"Time budget: {in_time(times.budget).removeprefix('about ')}{fit}.", console)
+        ends = [f"{count} ({name})" for name, count in times.fitting.items()]
+        fit = f"about {', '.join(ends)} more suggested trials fit" if ends else "all trials fit"
+        _line(f"Time budget: {in_time(times.budget).removeprefix('about ')}; {fit} in it.", console)
     before = [
         ("fine-tune and score the teacher", times.teacher),
         ("get its outputs", times.outputs),
