@@ -19,13 +19,15 @@ from search.mirrored_cache import mirrored
 from search.outlook import Outlook, Times, expected_times, representatives
 from search.plan import possible_trials, starting_parameters
 from search.preparation import CheckedSweep, check_again, check_sweep
+from search.progress import still_to_be_suggested
 from search.record import PARAMETERS, Run, TrialRecord, read_run
 from search.request import Request
-from search.resume import asked_changes, changed_here
+from search.resume import asked_changes, changed_here, damaged_folders, refuse_other
 from search.sharing import as_measured, settle_again, settle_sharing
 from search.sweep import concurrency
 from search.teacher_probe import teacher_seconds
 from search.trial_probe import Probed, probe_trials
+from trainable.config import TeacherSettings, TrialConfig
 from trainable.environment import available_cores
 from trainable.errors import UserError
 from trainable.prepare import hidden_pools
@@ -36,21 +38,23 @@ from trainable.task import Task
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What the trials of a dry run share, in a mirrored cache."""
+    """What the trials of a dry run share, and a folder to write to."""
 
-    checked: CheckedSweep
     found: StandIn
+    possible: list[TrialConfig]
+    teacher_settings: TeacherSettings
     mirror: Path
 
     @classmethod
     def of(cls, checked: CheckedSweep, request: Request, session: Session) -> "_Prepared":
-        """UserError where the executor can't be had here."""
+        """Into the request's cache, a mirror; UserError where the executor can't be had here."""
         mirror = Path(request.cache)
         environment = checked.preparation.environment(
-            mirror, checked.precision, request.executor, session.console.print
+            mirror, checked.possible[0].precision, request.executor, session.console.print
         )
         pools = hidden_pools(checked.possible)
-        return cls(checked, stand_in_task(checked.preparation, pools, environment), mirror)
+        found = stand_in_task(checked.preparation, pools, environment)
+        return cls(found, checked.possible, checked.preparation.inputs.teacher_settings, mirror)
 
 
 def tell_new_sweep(
@@ -88,7 +92,7 @@ def tell_new_sweep(
         if request.searched:
             sweep[PARAMETERS] = starting_parameters(request, checked.configs)
         trials = {config.digest: TrialRecord(config) for config in checked.configs}
-        return _tell(Run(folder, sweep, trials), prepared, request, session)
+        return _tell(Run(folder, sweep, trials), prepared, session)
 
 
 def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
@@ -106,28 +110,45 @@ def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
     if not run.interrupted:
         session.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
-    task = Task.from_dict(run.sweep["task"])
-    if problem := changed_here(task, f"--resume {folder.name}"):
+    flag = f"--resume {folder.name}"
+    if problem := changed_here(Task.from_dict(run.sweep["task"]), flag):
         raise UserError(problem)
-    request = Request.from_dict(run.sweep["requests"][0])
-    with mirrored(Path(request.cache)) as mirror:
-        seen = replace(request, cache=str(mirror))
-        of_run = [trial.config for trial in run.trials.values()]
-        of_run += possible_trials(run.request) if run.searched else []
-        checked = check_again(seen, of_run)
-        prepared = _Prepared.of(checked, seen, session)
+    cache = Path(run.sweep["requests"][0]["cache"])
+    with mirrored(cache) as mirror:
+        prepared = _prepared_again(run, configs, mirror, session)
+        seen = [{**request, "cache": str(mirror)} for request in run.sweep["requests"]]
+        looked_at = replace(run, sweep={**run.sweep, "requests": seen})
         task = prepared.found.task
-        moved = {
-            **run.sweep,
-            "requests": [{**r, "cache": str(mirror)} for r in run.sweep["requests"]],
-        }
-        sharing = settle_again(replace(run, sweep=moved), task, configs, changes, session.console)
+        sharing = settle_again(looked_at, task, configs, changes, session.console)
         gpu_sharing = sharing.get("gpu_sharing", run.sweep.get("gpu_sharing"))
         run.sweep |= {**sharing, "task": as_measured(task, gpu_sharing, session.console).to_dict()}
-        return _tell(run, prepared, run.request, session)
+        return _tell(run, prepared, session)
 
 
-def _tell(run: Run, prepared: _Prepared, request: Request, session: Session) -> int:
+def _prepared_again(run: Run, more: list[TrialConfig], mirror: Path, session: Session) -> _Prepared:
+    """As it was, or where something is gone or lacking, as it would be made again.
+
+    UserError as from `resume.task_again`.
+    """
+    task, request = Task.from_dict(run.sweep["task"]), Request.from_dict(run.sweep["requests"][0])
+    possible = [trial.config for trial in run.trials.values()]
+    if run.searched:
+        precision = possible[0].precision
+        drawn = possible_trials(run.request)
+        possible += [replace(config, precision=precision) for config in drawn]
+    settings = request.sized_preset.teacher_settings
+    if not more and not damaged_folders(task):
+        return _Prepared(StandIn(task, False, (), 0), possible, settings, mirror)
+    seen = replace(request, cache=str(mirror))
+    prepared = _Prepared.of(check_again(seen, possible), seen, session)
+    found, flag = prepared.found, f"--resume {run.folder.name}"
+    refuse_other("data", task.data_digest, found.task.data_digest, task, flag)
+    if not found.teacher_missing:
+        refuse_other("teacher", task.teacher.digest, found.task.teacher.digest, task, flag)
+    return prepared
+
+
+def _tell(run: Run, prepared: _Prepared, session: Session) -> int:
     console, sweep = session.console, run.sweep
     places = concurrency(
         available_cores(),
@@ -135,8 +156,7 @@ def _tell(run: Run, prepared: _Prepared, request: Request, session: Session) -> 
         sweep["trials_per_gpu"],
         sweep["max_concurrent"],
     )
-    more = run.to_suggest * request.seeds
-    outlook = Outlook(run, places, more, prepared.checked.possible)
+    outlook = Outlook(run, places, still_to_be_suggested(run), prepared.possible)
     say_trials(outlook, console)
     try:
         probed, times = _measured(outlook, prepared)
@@ -157,10 +177,7 @@ def _measured(outlook: Outlook, prepared: _Prepared) -> tuple[Probed, Times]:
     scratch = prepared.mirror.parent / "scratch"
     scratch.mkdir()
     probed = probe_trials(kinds, task, outlook.at_a_time, scratch)
-    settings = prepared.checked.preparation.inputs.teacher_settings
-    teacher = teacher_seconds(
-        replace(prepared.found, task=task), settings, prepared.checked.precision, scratch
-    )
-    return probed, expected_times(
-        outlook, dict(zip(kinds, probed.costs, strict=True)), probed.start, teacher
-    )
+    found, precision = replace(prepared.found, task=task), kinds[0].precision
+    teacher = teacher_seconds(found, prepared.teacher_settings, precision, scratch)
+    costs = dict(zip(kinds, probed.costs, strict=True))
+    return probed, expected_times(outlook, costs, probed.start, teacher)

@@ -34,4 +34,4 @@ def cost_of(run: "Run", config: TrialConfig) -> list[float]:
     if against is None:
         return []
     depth = config.student_layers
-    return [float(depth) if against == DEPTH else float(run.sweep["latency"][str(depth)])]
+    return [float(depth) if against == DEPTH else float(run.sweep[LATENCY][str(depth)])]

@@ -54,9 +54,10 @@ def plan_trials(request: Request) -> list[TrialConfig]:
 def plan_starts(request: Request) -> list[tuple[TrialConfig, Point]]:
     """What a searched space has tried first, on each seed, with the draw that it stands for."""
     _refuse_additions(request)
-    starts = [
-        {**start, **_depth_points(request)[0]} for start in SEARCHED_SPACES[request.space].starts
-    ]
+    best, *plain = SEARCHED_SPACES[request.space].starts
+    usual, *others = _depth_points(request)
+    starts = [{**start, **usual} for start in (best, *plain)]
+    starts += [{**best, **depth} for depth in others]
     _check_overrides(request, starts)
     return [
         (config, start)

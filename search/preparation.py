@@ -39,11 +39,6 @@ class CheckedSweep:
     possible: list[TrialConfig]
     preparation: Preparation
 
-    @property
-    def precision(self) -> str:
-        """Of all trials, and of the teacher."""
-        return self.possible[0].precision
-
 
 def check_sweep(request: Request, console: Console) -> CheckedSweep:
     """Refuses what can't be run (UserError), and says in a line what will be."""

@@ -23,13 +23,33 @@ class Progress:
         return text if self.seconds_left is None else f"{text}, {time_left(self.seconds_left)}"
 
 
-def measure(run: Run, concurrency: int, still_to_be_suggested: float = 0) -> Progress:
-    """Progress of a run whose trials run so many at a time, with so many more to be suggested."""
+def measure(run: Run, concurrency: int) -> Progress:
+    """Progress of a run whose trials run so many at a time."""
     trials = list(run.trials.values())
     outcomes = (PENDING, RUNNING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
-    left = seconds_left(run, concurrency, still_to_be_suggested)
-    return Progress(counts, len(trials), left)
+    return Progress(counts, len(trials), _seconds_left(run, concurrency))
+
+
+def still_to_be_suggested(run: Run) -> float:
+    """Trials that a searcher will add, on all seeds; infinite where only time limits them."""
+    if not run.searched:
+        return 0
+    return run.to_suggest * run.request.seeds + len(run.missing_seeds)
+
+
+def _seconds_left(run: Run, concurrency: int) -> float | None:
+    """As forecast, but no longer than a time budget lets it be: until nothing more is suggested,
+    then as long as what is under way now takes."""
+    more = still_to_be_suggested(run)
+    left = seconds_left(run, concurrency, more)
+    if not more or run.request.time_budget is None:
+        return left
+    under_way = seconds_left(run, concurrency)
+    if under_way is None:  # nothing evaluated yet, or nothing under way
+        return left
+    budgeted = max(run.request.time_budget - run.seconds, 0.0) + under_way
+    return budgeted if left is None else min(left, budgeted)
 
 
 def time_left(seconds: float) -> str:

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -162,7 +163,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     task = Task.from_dict(run.sweep["task"])
     if problem := changed_here(task, flag):
         raise UserError(problem)
-    missing = [folder for folder in task.folders() if sealed_values(folder) is None]
+    missing = damaged_folders(task)
     if not missing and not more:
         return task
     for folder in missing:
@@ -170,17 +171,24 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     configs = [*(trial.config for trial in run.trials.values()), *more]
     configs += possible_trials(run.request) if run.searched else []
     again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
-    for name, was, now in (
-        ("data", task.data_digest, again.data_digest),
-        ("teacher", task.teacher.digest, again.teacher.digest),
-    ):
-        if was != now:
-            raise UserError(
-                f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
-                f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
-                "or start a new run"
-            )
+    refuse_other("data", task.data_digest, again.data_digest, task, flag)
+    refuse_other("teacher", task.teacher.digest, again.teacher.digest, task, flag)
     return again
+
+
+def damaged_folders(task: Task) -> list[Path]:
+    """Those of a task that are missing or changed."""
+    return [folder for folder in task.folders() if sealed_values(folder) is None]
+
+
+def refuse_other(name: str, was: str, now: str, task: Task, flag: str) -> None:
+    """UserError where what a run's trials share has another digest than it had."""
+    if was != now:
+        raise UserError(
+            f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
+            f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
+            "or start a new run"
+        )
 
 
 def changed_here(task: Task, flag: str) -> str:

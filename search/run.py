@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.arguments import (
     OPERATION,
@@ -16,10 +16,14 @@ from search.arguments import (
     storage_folder,
 )
 from search.launch import Session, begin, go_on, guarded
+from search.objectives import LATENCY
 from search.record import PARAMETERS, Run
 from search.request import Request
 from search.runs import find_run, refuse_existing
 from trainable.arguments import choose_preset
+
+if TYPE_CHECKING:  # with torch, which takes seconds to load
+    from search.preparation import PreparedSweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,7 +65,17 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     prepared = prepare_sweep(request, session.console)
     if request.searched:
         plan[PARAMETERS] = starting_parameters(request, prepared.configs)
+    if request.against == LATENCY:
+        plan[LATENCY] = _measured_latencies(prepared, session)
     return begin(folder, plan, operation, prepared, session)
+
+
+def _measured_latencies(prepared: "PreparedSweep", session: Session) -> dict[str, float]:
+    from search.latency import in_words, latencies
+
+    found = latencies(prepared.task, prepared.possible)
+    session.console.print(in_words(found))
+    return found
 
 
 def default_name(space: str, preset: str) -> str:

@@ -9,6 +9,7 @@ from search.conclusion import conclude, print_conclusion, write_conclusion
 from search.disk import bytes_used, in_words, kept_students
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
+from search.pareto import print_front
 from search.record import CONFIRMS, FAILED, Run
 from search.runs import resume_command
 
@@ -24,6 +25,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         write_conclusion(conclusion, run)
     else:
         print_leaderboard(run, console)
+        print_front(run, console)
     console.print(f"\nRun: {run.folder} ({describe_disk(run)})", soft_wrap=True)
     if run.searched:
         _write_study(run, console)

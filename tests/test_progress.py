@@ -2,8 +2,18 @@
 
 import pytest
 
-from search.progress import measure, time_left
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.progress import measure, still_to_be_suggested, time_left
+from search.record import (
+    FAILED,
+    FINISHED,
+    PARAMETERS,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    Run,
+    TrialRecord,
+)
+from search.request import Request
 from trainable.config import TrialConfig
 
 
@@ -101,9 +111,32 @@ def test_last_trial_cannot_be_shared_among_places():
     assert measure(run, 4).seconds_left == pytest.approx(8.0)
 
 
+def searched(run, **asked):
+    """The run as one whose configurations a searcher suggests."""
+    request = Request("recipe", "mini", "cache", **asked)
+    run.sweep |= {PARAMETERS: [], "requests": [request.to_dict()]}
+    return run
+
+
 def test_trials_to_be_suggested_are_waited_for():
-    run = make_run((FINISHED, 10, 1.0), (FINISHED, 10, 1.0))
-    assert measure(run, 2, still_to_be_suggested=6).seconds_left == pytest.approx(30.0)
+    done = make_run((FINISHED, 10, 1.0), (FINISHED, 10, 1.0))
+    run = searched(done, samples=4, seeds=1)
+    assert still_to_be_suggested(run) == 3  # seeds apart, the two are one configuration
+    assert measure(run, 1).seconds_left == pytest.approx(30.0)
+    assert measure(searched(done, samples=4, seeds=2), 1).seconds_left == pytest.approx(60.0)
+
+
+def test_time_budget_ends_what_has_no_other_end():
+    run = searched(make_run((FINISHED, 10, 1.0), (RUNNING, 6, 1.0)), time_budget=500.0)
+    run.seconds = 450.0
+    assert measure(run, 1).seconds_left == pytest.approx(50.0 + 4.0)
+    run.seconds = 600.0
+    assert measure(run, 1).seconds_left == pytest.approx(4.0)
+
+
+def test_time_budget_shortens_a_long_search():
+    run = searched(make_run((RUNNING, 6, 1.0)), samples=1000, time_budget=500.0)
+    assert measure(run, 1).seconds_left == pytest.approx(500.0 + 4.0)
 
 
 def test_nothing_is_left_when_all_ended():
