@@ -35,7 +35,9 @@ def still_to_be_suggested(run: Run) -> float:
     """Trials that a searcher will add, on all seeds; infinite where only time limits them."""
     if not run.searched:
         return 0
-    return run.to_suggest * run.request.seeds + len(run.missing_seeds)
+    seeds, have = run.request.seeds, {trial.config.recipe for trial in run.trials.values()}
+    missing = max(seeds * len(have) - len(run.trials), 0)  # counted; Run.missing_seeds makes them
+    return run.to_suggest * seeds + missing
 
 
 def _seconds_left(run: Run, concurrency: int) -> float | None:

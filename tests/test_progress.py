@@ -124,6 +124,8 @@ def test_trials_to_be_suggested_are_waited_for():
     assert still_to_be_suggested(run) == 3  # seeds apart, the two are one configuration
     assert measure(run, 1).seconds_left == pytest.approx(30.0)
     assert measure(searched(done, samples=4, seeds=2), 1).seconds_left == pytest.approx(60.0)
+    assert still_to_be_suggested(searched(done, samples=4, seeds=3)) == 3 * 3 + 1
+    assert len(run.missing_seeds) == 1
 
 
 def test_time_budget_ends_what_has_no_other_end():
