@@ -25,6 +25,11 @@ def directions(request: "Request") -> list[str]:
     return ["maximize"] if request.against is None else ["maximize", "minimize"]
 
 
+def names(request: "Request") -> list[str]:
+    """Of each objective, as `optuna-dashboard` shows them."""
+    return ["best5_accuracy", *([] if request.against is None else [request.against])]
+
+
 def cost_of(run: "Run", config: TrialConfig) -> list[float]:
     """The second objective of a configuration, where the sweep has one.
 

@@ -5,6 +5,7 @@ sampler from a seed that the run's seed and the suggestion's number give: a run 
 resumed goes on with the very suggestions it would have had.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +15,7 @@ import numpy as np
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from search.objectives import cost_of, directions
+from search.objectives import cost_of, directions, names
 from search.plan import config_of_draw, draw
 from search.record import ENDED, FAILED, Run, TrialRecord
 from search.request import Request
@@ -156,4 +157,7 @@ def write_study(run: Run) -> None:
         copy = optuna.create_study(
             storage=storage, study_name=study.study_name, directions=study.directions
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # naming may change in a later Optuna
+            copy.set_metric_names(names(run.request))
         copy.add_trials(study.trials)

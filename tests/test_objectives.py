@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from search.objectives import DEPTH, LATENCY, OBJECTIVES, cost_of, depths, directions
+from search.objectives import DEPTH, LATENCY, OBJECTIVES, cost_of, depths, directions, names
 from search.plan import plan_trials
 from search.request import Request
 from trainable.config import TrialConfig
@@ -28,6 +28,13 @@ def test_directions():
         DEPTH: ["maximize", "minimize"],
         LATENCY: ["maximize", "minimize"],
     }
+
+
+def test_names():
+    assert [names(request(against)) for against in (None, DEPTH)] == [
+        ["best5_accuracy"],
+        ["best5_accuracy", "depth"],
+    ]
 
 
 @pytest.mark.parametrize(("against", "cost"), [(None, []), (DEPTH, [2.0]), (LATENCY, [4.5])])

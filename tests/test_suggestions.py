@@ -305,6 +305,7 @@ def test_written_study_is_what_optuna_loads_and_the_newest_takes_its_place(run):
             (t.params, t.state, t.values) for t in wanted.trials
         ]
         assert loaded.directions == wanted.directions
+        assert loaded.metric_names == ["best5_accuracy"]
 
 
 def test_random_and_tpe_search_begin_alike_and_then_part(tmp_path):
