@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from search.arguments import KEEP
+from search.draws import starting_draws
 from search.dry_run_words import say_command, say_disk, say_memory, say_time, say_trials
 from search.launch import Session
 from search.mirrored_cache import mirrored
 from search.outlook import Outlook, Times, expected_times, representatives
-from search.plan import possible_trials, starting_parameters
+from search.plan import possible_trials
 from search.preparation import CheckedSweep, check_again, check_sweep
 from search.progress import still_to_be_suggested
 from search.record import PARAMETERS, Run, TrialRecord, read_run
@@ -90,7 +91,7 @@ def tell_new_sweep(
             "task": task.to_dict(),
         }
         if request.searched:
-            sweep[PARAMETERS] = starting_parameters(request, checked.configs)
+            sweep[PARAMETERS] = starting_draws(request, checked.configs)
         trials = {config.digest: TrialRecord(config) for config in checked.configs}
         return _tell(Run(folder, sweep, trials), prepared, session)
 

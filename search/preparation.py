@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search.plan import plan_trials, possible_trials
+from search.progress import in_time
 from search.request import Request
 from trainable.config import TrialConfig
 from trainable.data import check_sample
@@ -105,8 +106,11 @@ def how_many(request: Request, configs: list[TrialConfig]) -> str:
         return f"{len(configs)} trials"
     first = len(configs) // request.seeds
     if request.wanted == math.inf:
-        return f"{first} configurations and what {request.searcher} suggests"
-    said = f"{request.wanted} configurations ({request.searcher} suggests {request.wanted - first})"
+        said = f"{first} configurations and what {request.searcher} suggests for "
+        said += in_time(request.time_budget or 0.0)
+    else:
+        suggested = f"{request.searcher} suggests {request.wanted - first} of them"
+        said = f"{request.wanted} configurations ({suggested})"
     return said if request.seeds == 1 else f"{said}, each on {request.seeds} seeds"
 
 

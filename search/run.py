@@ -59,12 +59,12 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
 
         return tell_new_sweep(request, folder, plan, operation, session)
 
-    from search.plan import starting_parameters
+    from search.draws import starting_draws
     from search.preparation import prepare_sweep
 
     prepared = prepare_sweep(request, session.console)
     if request.searched:
-        plan[PARAMETERS] = starting_parameters(request, prepared.configs)
+        plan[PARAMETERS] = starting_draws(request, prepared.configs)
     if request.against == LATENCY:
         plan[LATENCY] = _measured_latencies(prepared, session)
     return begin(folder, plan, operation, prepared, session)

@@ -5,17 +5,17 @@ sampler from a seed that the run's seed and the suggestion's number give: a run 
 resumed goes on with the very suggestions it would have had.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from search.objectives import cost_of, directions
-from search.plan import config_of_draw, draw
+from search.draws import Draw, config_of_draw, draw
+from search.objectives import LATENCY, cost_of, directions, names
 from search.record import ENDED, FAILED, Run, TrialRecord
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
@@ -26,8 +26,6 @@ from trainable.files import whole_file
 JOURNAL = "optuna-journal.log"
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 1000  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number
-
-Parameters = dict[str, Any]  # a draw, by setting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -45,7 +43,7 @@ def extend_by_suggestion(run: Run) -> list[TrialRecord]:
     return [run.add_suggestion(config, parameters) for config, parameters in missing]
 
 
-def suggest(run: Run, request: Request) -> tuple[TrialConfig, Parameters]:
+def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw]:
     """The searcher's next configuration, and the draw that it stands for."""
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
     precision = next(iter(run.trials.values())).config.precision
@@ -56,10 +54,10 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Parameters]:
             if attempt >= ATTEMPTS_OF_SEARCHER
             else SEARCHERS[request.searcher](seed)
         )
-        parameters = _drawn(study, request)
-        config = replace(config_of_draw(request, parameters), precision=precision)
+        drawn = _drawn(study, request)
+        config = replace(config_of_draw(request, drawn), precision=precision)
         if config.recipe not in known:
-            return config, parameters
+            return config, drawn
     raise RuntimeError(f"{ATTEMPTS} suggestions in a row that the run has already")
 
 
@@ -67,7 +65,7 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _drawn(study: optuna.Study, request: Request) -> Parameters:
+def _drawn(study: optuna.Study, request: Request) -> Draw:
     """What the sampler draws given the study, which stays as it was; numbers of few digits."""
     trial = study.ask()
     draw(request, trial)
@@ -84,7 +82,9 @@ def study_of(run: Run) -> optuna.Study:
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    study = optuna.create_study(study_name=run.folder.name, directions=directions(run.request))
+    study = optuna.create_study(
+        study_name=run.folder.name, directions=directions(run.request.against)
+    )
     words = wording(run)
     study.add_trials(_as_optuna(trials, run, words) for trials in _suggested(run).values())
     return study
@@ -106,7 +106,7 @@ def _as_optuna(
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in ENDED for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
-    values = [_mean(good, -1), *cost_of(run, trials[0].config)] if state.is_finished() else []
+    values = [_mean(good, -1), *_cost(run, trials[0].config)] if state.is_finished() else []
     made = create_trial(
         state=state,
         values=values if state == TrialState.COMPLETE else None,
@@ -121,6 +121,11 @@ def _as_optuna(
     )
     _put_times(made, trials)
     return made
+
+
+def _cost(run: Run, config: TrialConfig) -> list[float]:
+    against = run.request.against
+    return [] if against is None else [cost_of(config, against, run.sweep.get(LATENCY, {}))]
 
 
 def _mean(trials: Sequence[TrialRecord], index: int) -> float:
@@ -156,4 +161,7 @@ def write_study(run: Run) -> None:
         copy = optuna.create_study(
             storage=storage, study_name=study.study_name, directions=study.directions
         )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # naming may change in a later Optuna
+            copy.set_metric_names(names(run.request.against))
         copy.add_trials(study.trials)
