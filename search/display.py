@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from search.progress import measure
-from search.record import ENDED, FAILED, PENDING, RUNNING, Run, TrialRecord
+from search.record import ENDED, FAILED, PENDING, RUNNING, WAITING, Run, TrialRecord
 
 HEARTBEAT_SECONDS = 30.0
-STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim"}
+STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
 
 
 class Display(Protocol):
@@ -42,7 +42,7 @@ class PlainLines:
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Prints at most two lines."""
         trial = run.trials[event["trial"]]
-        if event["event"] in ("evaluation", "failure") and trial.outcome in ENDED:
+        if event["event"] in ("evaluation", "failure", "stop") and trial.outcome in ENDED:
             self._line(ended_line(trial))
         elif event["event"] == "failure":
             self._line(f"{event['then']} after {event['reason']}: {trial.config.words()}")

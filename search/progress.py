@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run
+from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run
 
 SURVIVAL_GUESS = 0.6  # share of a trial's evaluations that asha lets happen, before any trial ended
 
@@ -21,6 +21,7 @@ class Progress:
         kinds = [f"{self.counts[FINISHED]} finished", f"{self.counts[STOPPED]} stopped early"]
         kinds += [f"{self.counts[FAILED]} failed"] if self.counts[FAILED] else []
         text = f"{ended} of {self.total} ended ({', '.join(kinds)}), {self.counts[RUNNING]} running"
+        text += f", {self.counts[WAITING]} waiting" if self.counts.get(WAITING) else ""
         return text if self.seconds_left is None else f"{text}, {time_left(self.seconds_left)}"
 
 
@@ -31,7 +32,7 @@ def measure(run: Run, concurrency: int) -> Progress:
     to come if later trials are stopped as early as those that have ended.
     """
     trials = list(run.trials.values())
-    outcomes = (PENDING, RUNNING, *ENDED)
+    outcomes = (PENDING, RUNNING, WAITING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
     done = sum(len(trial.evaluations) for trial in trials)
     if not done:
@@ -46,7 +47,7 @@ def measure(run: Run, concurrency: int) -> Progress:
         if trial.outcome not in ENDED
     )
     each = sum(trial.seconds for trial in trials) / done
-    places = min(concurrency, counts[PENDING] + counts[RUNNING])
+    places = min(concurrency, counts[PENDING] + counts[RUNNING] + counts[WAITING])
     return Progress(counts, len(trials), to_come * each / places if places else None)
 
 

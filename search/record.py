@@ -22,6 +22,7 @@ FORMAT = 3
 CONFIRMS = "confirms"  # in a plan: what of another run this one confirms
 
 PENDING, RUNNING = "pending", "running"
+WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 
@@ -56,7 +57,9 @@ class TrialRecord:
             case "start":
                 self.outcome = RUNNING
             case "evaluation":
-                self._evaluated(event["evaluation"], stop=event["decision"] == "stop")
+                self._evaluated(event["evaluation"], event["decision"])
+            case "stop":  # while it waited
+                self.outcome, self.reason = STOPPED, ""
             case "repeated":
                 self.repeated += 1
             case "failure":
@@ -64,13 +67,14 @@ class TrialRecord:
                 self.outcome = FAILED if then == GIVE_UP else PENDING
                 self.alone = self.alone or then == RETRY_ALONE
 
-    def _evaluated(self, values: dict[str, Any], *, stop: bool) -> None:
+    def _evaluated(self, values: dict[str, Any], decision: str) -> None:
         number = values["evaluations"]
         if number > len(self.evaluations) + 1:
             return  # one before it is lost; the trial makes both again
         self.evaluations[number - 1 :] = [values]
         whole = number >= self.config.evaluations
-        self.outcome = FINISHED if whole else STOPPED if stop else RUNNING
+        decided = {"stop": STOPPED, "wait": WAITING}
+        self.outcome = FINISHED if whole else decided.get(decision, RUNNING)
         self.reason = ""
 
 

@@ -55,7 +55,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             trials,
             places,
             resources=resources_per_trial(gpus, share),
-            scheduler=make_scheduler(run),
+            scheduler=make_scheduler(run, places),
             recorder=Recorder(run, display, interruption, sharing=gpus > 0 and share > 1),
         ).fit()
 
@@ -75,12 +75,13 @@ def _announce(run: Run, places: int, console: Console) -> None:
     )
 
 
-def make_scheduler(run: Run) -> Any:
-    """The run's trial scheduler."""
+def make_scheduler(run: Run, places: int | None = None) -> Any:
+    """The run's trial scheduler, for so many trials at a time."""
     settings = SchedulerSettings(
         evaluations=next(iter(run.trials.values())).config.evaluations,
         grace_evaluations=run.sweep["grace_evaluations"],
         compare_within=tuple(run.sweep["compare_within"]),
         run_folder=run.folder,
+        places=places,
     )
     return SCHEDULERS[run.sweep["scheduler"]](settings)

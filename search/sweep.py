@@ -90,7 +90,7 @@ def make_tuner(
         _trainable(run, resources),
         param_space=_space_as_domains(points),
         tune_config=tune.TuneConfig(
-            search_alg=_planned_trials(run.folder, points, places),
+            search_alg=_planned_trials(run.folder, points, places, scheduler),
             scheduler=scheduler,
             num_samples=len(points),
             reuse_actors=True,
@@ -120,15 +120,25 @@ def _trainable(run: Run, resources: dict[str, float]) -> Any:
     return tune.with_resources(train, resources)
 
 
-def _planned_trials(run_folder: Path, points: list[dict[str, Any]], places: int) -> Any:
-    """The points in their order, none of them once a pause is requested."""
+def _planned_trials(
+    run_folder: Path, points: list[dict[str, Any]], places: int, scheduler: Any
+) -> Any:
+    """The points in their order, none of them once a pause is requested.
+
+    Trials that wait for other seeds take no place. While some do, more may have to be begun, so
+    that their processes are kept.
+    """
     from ray.tune.search import BasicVariantGenerator
 
     from trainable.pause import PauseRequest
 
     class PlannedTrials(BasicVariantGenerator):  # type: ignore[misc] # Ray has no types
         def next_trial(self) -> Any:
+            self.max_concurrent = places + getattr(scheduler, "waiting", 0)
             return None if PauseRequest(run_folder) else super().next_trial()
+
+        def is_finished(self) -> bool:
+            return super().is_finished() and not getattr(scheduler, "waiting", 0)
 
     return PlannedTrials(points_to_evaluate=points, max_concurrent=places)
 

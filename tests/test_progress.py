@@ -3,7 +3,7 @@
 import pytest
 
 from search.progress import measure, time_left
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
 from trainable.config import TrialConfig
 
 
@@ -33,7 +33,8 @@ def test_counts_by_outcome():
         (PENDING, 0, 1.0),
     )
     progress = measure(run, 1)
-    assert progress.counts == {FINISHED: 1, STOPPED: 2, FAILED: 1, RUNNING: 1, PENDING: 1}
+    counts = {FINISHED: 1, STOPPED: 2, FAILED: 1, RUNNING: 1, PENDING: 1, WAITING: 0}
+    assert progress.counts == counts
     assert progress.total == 6
 
 
