@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
 from search.statistics import best5_scores, sentence_interval
 from search.strata import stratum_of
 from spaces.study import STUDY_ROWS
@@ -17,7 +17,7 @@ from trainable.metrics import unpack_bits
 BOOTSTRAP_SEED = 0
 NO_VALUE = "-"
 INTERRUPTED = "interrupted"  # what a trial that was running is when a leaderboard is printed
-ORDER = {FINISHED: 0, STOPPED: 1, INTERRUPTED: 2, PENDING: 3, FAILED: 4}
+ORDER = {FINISHED: 0, STOPPED: 1, INTERRUPTED: 2, WAITING: 3, PENDING: 4, FAILED: 5}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from search.record import Run, TrialRecord
+from search.record import TrialRecord
 from trainable.config import TrialConfig
 
 GO, WAIT, STOP = "continue", "wait", "stop"  # as an evaluation's `decision` in the record
