@@ -10,10 +10,10 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from search.disk import best_trials, in_words
 from search.export_check import Check
-from search.leaderboard import BOOTSTRAP_SEED
 from search.record import FINISHED, Run, TrialRecord
 from search.request import Request
 from search.statistics import best5_scores, sentence_interval
+from search.unit_scores import BOOTSTRAP_SEED
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.metrics import unpack_bits
 from trainable.presets import PRESETS

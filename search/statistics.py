@@ -191,6 +191,16 @@ def seeds_difference(
     return Difference(estimate, estimate - half, estimate + half, float(p_value), *size)
 
 
+def seeds_interval(scores: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a recipe's mean score, for other seeds AND other sentences.
+
+    `scores` [S, N]: each seed's on the same N sentences. The interval of `seeds_difference`, which
+    takes the scores themselves as well as their differences, and raises as it does.
+    """
+    found = seeds_difference(scores, np.zeros(np.shape(scores)))
+    return found.low, found.high
+
+
 def _check_seeds(first: np.ndarray, second: np.ndarray, same_seeds: bool) -> None:
     if first.shape[1] != second.shape[1] or (same_seeds and len(first) != len(second)):
         raise ValueError(f"scores [seeds, sentences] of shapes {first.shape} and {second.shape}")
