@@ -38,6 +38,13 @@ def test_counts_by_outcome():
     assert progress.total == 6
 
 
+def test_trials_that_wait_are_said_and_still_have_to_go_on():
+    run = make_run((FINISHED, 10, 1.0), (WAITING, 4, 1.0), (WAITING, 4, 1.0))
+    progress = measure(run, 4)
+    assert progress.words().startswith("1 of 3 ended (1 finished, 0 stopped early), 0 running, 2 w")
+    assert progress.seconds_left == pytest.approx(2 * 6 * 1.0 / 2)
+
+
 def test_words_with_and_without_failures():
     failed = measure(make_run((FINISHED, 10, 1.0), (FAILED, 0, 1.0), (RUNNING, 0, 1.0)), 1)
     assert failed.words() == (

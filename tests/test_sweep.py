@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from ray import tune
@@ -35,11 +36,11 @@ def run(tmp_path):
 def told(monkeypatch):
     """What `make_tuner` hands to Ray: the trainable and the Tuner's keywords."""
 
-    def make(run, trials, places=2):
+    def make(run, trials, places=2, scheduler="s"):
         with monkeypatch.context() as patched:
             patched.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
             return make_tuner(
-                run, trials, places, resources={"cpu": 1}, scheduler="s", recorder="r"
+                run, trials, places, resources={"cpu": 1}, scheduler=scheduler, recorder="r"
             )
 
     return make
@@ -143,6 +144,22 @@ def test_no_trial_is_begun_once_a_pause_is_requested(run, told):
     assert [next_alpha(search) for _ in range(2)] == [None, None]
     (run.folder / PAUSE).unlink()
     assert next_alpha(search) == 0.25
+
+
+def test_trials_that_wait_take_no_place_and_keep_the_processes(run, told):
+    scheduler = SimpleNamespace(waiting=0)
+    _, keywords = told(run, list(run.trials.values()), places=1, scheduler=scheduler)
+    search = begun_by(keywords)
+    assert [next_alpha(search) for _ in range(2)] == [0.75, None]
+    scheduler.waiting = 1
+    assert [next_alpha(search) for _ in range(2)] == [0.25, None]
+    scheduler.waiting = 2
+    assert [next_alpha(search) for _ in range(2)] == [0.5, None]
+    scheduler.waiting = 3
+    assert next_alpha(search) is None
+    assert not search.is_finished()
+    scheduler.waiting = 0
+    assert search.is_finished()
 
 
 def test_space_of_the_tuner_holds_every_value_of_the_trials(run, told):
