@@ -76,6 +76,7 @@ class Session:
         return [trial for trial in self.trials if trial.status in statuses]
 
     def step(self):
+        before = [trial.status for trial in self.trials]
         self._hand_out()
         chosen = self.scheduler.choose_trial_to_run(self)
         for trial in [*([chosen] if chosen else []), *self.of(Trial.PENDING)]:
@@ -87,7 +88,7 @@ class Session:
         if running:
             self._advance(self.chance.choice(running))
         else:
-            assert self.finished or self.queue, "the sweep hangs"
+            assert before != [trial.status for trial in self.trials], "the sweep hangs"
 
     def _hand_out(self):
         live = len(self.of(Trial.PENDING, Trial.PAUSED, Trial.RUNNING))
@@ -158,6 +159,7 @@ def play(run, places, chance, disasters=None, killed=0.0):
                 trials = [t for t in run.trials.values() if t.outcome not in ENDED]
                 trials = [trial for trial in trials if trial.alone == alone]
                 Session(run, trials, places, chance, disasters=disasters or {}, killed=killed).fit()
+            assert not run.interrupted, "all is over, but not in the record"
         except KilledError:
             pass
         run = read_run(run.folder)
