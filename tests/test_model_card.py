@@ -89,7 +89,7 @@ def test_card_tells_the_numbers(told):
     assert "1.8 times as fast" in card
     assert "65 of the 205 rows" in card
     assert "the other 140 are the teacher's own" in card
-    assert "of the 2 trials that ended" in card
+    assert "of the 2 trials that ended, by the mean best5 of a recipe's seeds" in card
     assert "looked at the evaluation sentences 8 times" in card
     assert f"those of evaluation {told.evaluation['evaluations']}, the most accurate of its 4." in (
         card
