@@ -1,5 +1,6 @@
 """How far a sweep is, in numbers: counts and the time that is left."""
 
+import math
 from dataclasses import dataclass
 
 from search.forecast import seconds_left
@@ -8,7 +9,10 @@ from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WA
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts of trials, and seconds left: None before the first evaluation and after the last."""
+    """Counts of trials, and seconds left: None before the first evaluation and after the last.
+
+    `total` has those that a searcher will add, where their number is known.
+    """
 
     counts: dict[str, int]
     total: int
@@ -29,7 +33,9 @@ def measure(run: Run, concurrency: int) -> Progress:
     trials = list(run.trials.values())
     outcomes = (PENDING, RUNNING, WAITING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
-    return Progress(counts, len(trials), _seconds_left(run, concurrency))
+    more = still_to_be_suggested(run)
+    total = len(trials) + (int(more) if math.isfinite(more) else 0)
+    return Progress(counts, total, _seconds_left(run, concurrency))
 
 
 def still_to_be_suggested(run: Run) -> float:

@@ -170,3 +170,11 @@ def test_nothing_is_left_when_all_ended():
 )
 def test_time_in_the_unit_that_reads_best(seconds, words):
     assert time_left(seconds) == words
+
+
+def test_trials_that_a_searcher_will_add_are_counted_where_their_number_is_known():
+    run = searched(make_run((FINISHED, 10, 1.0), (RUNNING, 6, 1.0)), samples=9)
+    total = len(run.trials) + still_to_be_suggested(run)
+    assert measure(run, 1).words().startswith(f"1 of {total} ended")
+    endless = searched(make_run((FINISHED, 10, 1.0), (RUNNING, 6, 1.0)), time_budget=500.0)
+    assert measure(endless, 1).words().startswith("1 of 2 ended")
