@@ -24,7 +24,7 @@ from search.confirm import (
 )
 from search.finalists import Confirmation
 from search.plan import plan_trials
-from search.record import CONFIRMS, FORMAT, SWEEP, create_run, read_run
+from search.record import CONFIRMS, READABLE, SWEEP, create_run, read_run
 from search.request import Request
 from tests.sweeps import numbers, run, wait_for_evaluations
 from trainable.errors import UserError
@@ -127,9 +127,9 @@ def test_run_of_another_format(source, refuse):
     plan = json.loads((source.folder / SWEEP).read_text())
     for path in source.folder.glob("**/record.jsonl"):
         path.unlink()
-    (source.folder / SWEEP).write_text(json.dumps(plan | {"format": FORMAT - 1}))
+    (source.folder / SWEEP).write_text(json.dumps(plan | {"format": READABLE[0] - 1}))
     error = refuse("mine")
-    assert f"written by an older version (format {FORMAT - 1}" in error
+    assert f"written by an older version (format {READABLE[0] - 1}" in error
 
 
 def test_unknown_trial(source, refuse):
