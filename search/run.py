@@ -14,6 +14,7 @@ from search.arguments import (
     place_of_runs,
     storage_folder,
 )
+from search.cluster import check_address
 from search.launch import Session, begin, go_on, guarded
 from search.record import Run
 from search.request import Request
@@ -33,6 +34,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     within = arguments.compare_within or default_strata(arguments.space, arguments.against)
     strata = parse_strata(within)
     storage = storage_folder(arguments.storage)
+    check_address(arguments.address)
     import torch
 
     preset_name, preset, why = choose_preset(arguments, torch.cuda.is_available())
@@ -61,6 +63,7 @@ def default_name(space: str, preset: str) -> str:
 
 def resume_sweep(arguments: Namespace, session: Session) -> int:
     """Goes on with a run; one that is complete shows its leaderboard again."""
+    check_address(arguments.address)
     folder = find_run("--resume", arguments.resume, place_of_runs(arguments.storage))
 
     def ready(run: Run) -> None:

@@ -5,11 +5,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from search.cluster import LOCAL
+from search.desk import open_remote
 from search.disk import in_words, most_checkpoint_bytes
 from search.display import make_display
 from search.interruption import Interruption
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
+from search.remote_runs import mirrored
 from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
@@ -28,21 +31,24 @@ def run_trials(
     """
     try:
         run.append({"event": "session", "provenance": session})
-        mend_results(run)
-        if not interruption.requested:
-            with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
-                _tune(run, console, interruption)
+        with mirrored(run.folder):
             mend_results(run)
+            if not interruption.requested:
+                with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
+                    _tune(run, console, interruption)
+                mend_results(run)
     except OSError as error:  # Ray can't write its own files
         interruption.problem = interruption.problem or str(error)
 
 
 def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     """Runs the open trials: first beside others, then those that need a GPU for themselves."""
-    sweep, cores, gpus = run.sweep, available_cores(), torch.cuda.device_count()
+    sweep = run.sweep
     interruption.spare_children()
-    start_ray(cores, gpus)
+    address = sweep.get("address") or LOCAL
+    cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), address)
     interruption.hold()
+    remote = open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
         trials = [trial for trial in open_trials(run) if trial.alone == alone]
         if not trials or interruption.requested:
@@ -57,6 +63,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             resources=resources_per_trial(gpus, share),
             scheduler=make_scheduler(run),
             recorder=Recorder(run, display, interruption, sharing=gpus > 0 and share > 1),
+            remote=remote,
         ).fit()
 
 

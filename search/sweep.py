@@ -9,8 +9,10 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from search.cluster import DEATH_INFO, LOCAL, cluster_size, join
 from search.record import Run, TrialRecord, read_run
 from trainable.config import TrialConfig
+from trainable.remote import Remote
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -25,23 +27,31 @@ QUIET = {
 UNWIND_SECONDS = "60"  # a stopped trial may take so long before its process takes the next
 
 
-def start_ray(cores: int, gpus: int) -> None:
-    """A quiet local Ray with so many CPUs and GPUs."""
-    os.environ.update(QUIET)
-    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = UNWIND_SECONDS
+def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
+    """A quiet Ray: a local one with so many CPUs and GPUs, or a cluster. Returns what it has.
+
+    UserError where there is no cluster at this address.
+    """
+    environment = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
+    os.environ.update(environment | DEATH_INFO)
     import ray
 
     warnings.filterwarnings("ignore", module="ray")
-    ray.init(
-        address="local",  # not a cluster that happens to run here
-        num_cpus=cores,
-        num_gpus=gpus,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
+    if address == LOCAL:  # not a cluster that happens to run here
+        ray.init(
+            address=LOCAL,
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    else:
+        join(address, runtime_env={"env_vars": environment})
+        cores, gpus = cluster_size() if gpus else (cluster_size()[0], 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    return cores, gpus
 
 
 def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:
@@ -77,6 +87,7 @@ def make_tuner(
     resources: dict[str, float],
     scheduler: Any,
     recorder: Any,
+    remote: Remote | None = None,
 ) -> Any:
     """A Tuner that runs these trials in their order, each from its checkpoint if it has one.
 
@@ -87,7 +98,7 @@ def make_tuner(
 
     points = [trial.config.to_dict() for trial in trials]
     return tune.Tuner(
-        _trainable(run, resources),
+        _trainable(run, resources, remote),
         param_space=_space_as_domains(points),
         tune_config=tune.TuneConfig(
             search_alg=_planned_trials(run.folder, points, places),
@@ -106,16 +117,18 @@ def make_tuner(
     )
 
 
-def _trainable(run: Run, resources: dict[str, float]) -> Any:
+def _trainable(run: Run, resources: dict[str, float], remote: Remote | None) -> Any:
     from ray import tune
 
     from trainable.ray_adapter import train_student
 
+    count = remote.recorded if remote is not None else partial(count_recorded, run.folder)
     train = partial(
         train_student,
         task_values=run.sweep["task"],
         run_folder=run.folder,
-        count_recorded=partial(count_recorded, run.folder),
+        count_recorded=count,
+        remote=remote,
     )
     return tune.with_resources(train, resources)
 
