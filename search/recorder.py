@@ -27,7 +27,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
 
     `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
     or a trial can't save, the sweep pauses, and nothing more is recorded of it: what the record
-    lacks, the trials' checkpoints have.
+    lacks, the trials' checkpoints have. `left_over` is true once a trial has lost its node with no
+    retry left: to Ray it has failed, while it is to be run again.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self._run, self._display, self._interruption = run, display, interruption
         self._sharing = sharing
         self._next_look = time.monotonic() + LOOK_SECONDS
+        self.left_over = False
         self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,6 +118,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
         lost = reason == NODE_LOST  # with no retry left; it is run again when the others have ended
+        self.left_over = self.left_over or lost
         then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
         prune(self._run)
@@ -151,7 +154,7 @@ def _timeless(evaluation: dict[str, Any]) -> dict[str, Any]:
 def _reason(trial: Trial) -> str:
     """From the text that Ray keeps of a trial's error."""
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    last = text.rpartition("\nFailure # ")[2]  # Ray keeps those before it, too
+    last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
     return NODE_LOST if SIGN_OF_LOST_NODE in last else failure_reason(last)
 
 

@@ -50,21 +50,25 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     interruption.hold()
     remote = open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
-        trials = [trial for trial in open_trials(run) if trial.alone == alone]
-        if not trials or interruption.requested:
-            continue
-        places = concurrency(cores, gpus, share, sweep["max_concurrent"])
-        _announce(run, places, console)
-        display = make_display(console, places)
-        make_tuner(
-            run,
-            trials,
-            places,
-            resources=resources_per_trial(gpus, share),
-            scheduler=make_scheduler(run),
-            recorder=Recorder(run, display, interruption, sharing=gpus > 0 and share > 1),
-            remote=remote,
-        ).fit()
+        left_over = True
+        while left_over and not interruption.requested:
+            trials = [trial for trial in open_trials(run) if trial.alone == alone]
+            if not trials:
+                break
+            places = concurrency(cores, gpus, share, sweep["max_concurrent"])
+            _announce(run, places, console)
+            display = make_display(console, places)
+            recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
+            make_tuner(
+                run,
+                trials,
+                places,
+                resources=resources_per_trial(gpus, share),
+                scheduler=make_scheduler(run),
+                recorder=recorder,
+                remote=remote,
+            ).fit()
+            left_over = recorder.left_over
 
 
 def open_trials(run: Run) -> list[TrialRecord]:
