@@ -63,12 +63,17 @@ def note(desk: Any, values: dict[str, Any]) -> None:
     ask(desk, "note", {"node": node, "host": socket.gethostname(), **values})
 
 
+def _is_here(node: str) -> bool:
+    return bool(ray.get_runtime_context().get_node_id() == node)
+
+
 def remote_run(desk: Any, storage: str, run: str, shared: dict[str, str]) -> Remote:
     """What trials must know of a run in a storage; see `Remote`."""
     return Remote(
         storage=storage,
         run=run,
         shared=shared,
+        at_home=partial(_is_here, ray.get_runtime_context().get_node_id()),
         paused=partial(ask, desk, "paused"),
         recorded=partial(ask, desk, "recorded"),
         note=partial(note, desk),

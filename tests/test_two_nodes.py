@@ -1,48 +1,78 @@
-"""A sweep on two Ray nodes, one of which is killed midway, ends as the one on this machine alone."""
+"""A sweep on two Ray nodes, one of which is killed midway: nothing of it is lost."""
 
 import json
-import os
 import subprocess
+from collections import Counter
 
 import pytest
+import torch
 
 from search.record import read_events, read_run
 from tests.clusters import Cluster, kill_tree, wait_until
-from tests.sweeps import numbers, run
+from tests.sweeps import timeless
+from trainable.task import Task
+from trainable.trial import Trial
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--space", "baselines", "--scheduler", "fifo", "--retries", "0", "--set", "epochs=40"]
-
-
-def evaluations_on(folder, node):
-    """How many evaluations the run has of trials that this node has told of."""
+OPTIONS = ["--space", "baselines", "--samples", "4", "--scheduler", "fifo", "--retries", "0"]
 
 
 def test_a_node_is_lost(make_command, tmp_path):
-    alone = [*make_command(tmp_path), *OPTIONS, "--name", "alone"]
-    done = run(alone)
-    assert done.returncode == 0, done.stderr
-
-    uri = f"file://{tmp_path}/storage"
-    command = [*make_command(tmp_path), *OPTIONS, "--name", "lost", "--storage", uri]
     with Cluster(tmp_path) as cluster:
         second = cluster.join("second")
-        environment = cluster.environment | {"XDG_CACHE_HOME": str(tmp_path / "driver")}
         process = subprocess.Popen(
-            [*command, "--address", cluster.address],
-            env=environment,
+            [
+                *(*make_command(tmp_path), *OPTIONS, "--set", "epochs=120", "--name", "lost"),
+                *("--storage", f"file://{tmp_path}/storage", "--address", cluster.address),
+            ],
+            env=cluster.environment | {"XDG_CACHE_HOME": str(tmp_path / "driver")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        nodes = tmp_path / "storage" / "lost" / "nodes.jsonl"
-        wait_until(lambda: nodes.exists() and len(fetches(nodes)) == 6 or process.poll() is not None, 120)
+        run = tmp_path / "storage" / "lost"
+        wait_until(lambda: process.poll() is not None or midway(run, tmp_path / "second"), 120)
         kill_tree(second.pid)
+        on_second = {path.name for path in trial_folders(tmp_path / "second")}
         output = process.communicate(timeout=200)[0]
-        print(output)
+        on_head = {path.name for path in trial_folders(tmp_path / "head")}
     assert process.returncode == 0, output
 
+    ended = read_run(run)
+    assert {trial.outcome for trial in ended.trials.values()} == {"finished"}
+    assert len(ended.trials) == 4
+    task = Task.from_dict(ended.sweep["task"])
+    for trial in ended.trials.values():
+        alone = [e.to_dict() for e in Trial.start(trial.config, task, torch.device("cpu")).run()]
+        assert [timeless(e) for e in trial.evaluations] == [timeless(e) for e in alone]
 
-def fetches(path):
-    return [line for line in map(json.loads, path.read_text().splitlines()) if "fetched" in line]
+    failures = [event for event in read_events(run) if event["event"] == "failure"]
+    assert [(f["reason"], f["then"]) for f in failures] == [("its node was lost", "retry")]
+    moved = ended.trials[failures[0]["trial"]]
+    assert moved.config.folder_name in on_second & on_head
+    assert on_second | on_head == {trial.config.folder_name for trial in ended.trials.values()}
+    evaluations = Counter(e["trial"] for e in read_events(run) if e["event"] == "evaluation")
+    repeated = sum(trial.repeated for trial in ended.trials.values())
+    assert set(evaluations.values()) == {8}
+    assert repeated <= 1, repeated
+
+    lines = [json.loads(line) for line in (run / "nodes.jsonl").read_text().splitlines()]
+    (home,) = [line for line in lines if "shared" in line]
+    fetched = [line for line in lines if "fetched" in line]
+    assert len({line["node"] for line in fetched} - {home["node"]}) == 1
+    assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
+
+
+def trial_folders(cache):
+    """Of the trials that a node with this cache folder has had."""
+    return [path for path in cache.glob("distillation-search/runs/*/lost/*") if path.is_dir()]
+
+
+def midway(run, cache):
+    """Whether a trial that is on the node with this cache folder has been evaluated a few times."""
+    names = {path.name for path in trial_folders(cache)}
+    if not names or not (run / "record.jsonl").exists():
+        return False
+    trials = read_run(run).trials.values()
+    return any(t.config.folder_name in names and 2 <= len(t.evaluations) < 7 for t in trials)

@@ -35,15 +35,17 @@ def runs_here(uri: str) -> Path:
 class Remote:
     """What a trial must know of its run where it may not see the run's folder.
 
-    `shared` gives the digest of each of the task's folders. `paused` tells whether the sweep is to
-    pause, and `note` is told, as plain values, what this node fetched.
+    `shared` gives the digest of each of the task's folders. `at_home` tells whether this is the
+    node where they were made, `paused` whether the sweep is to pause, `recorded` how many
+    evaluations the run has of a digest, and `note` is told, as plain values, what was fetched here.
     """
 
     storage: str  # URI of all runs
     run: str
     shared: Mapping[str, str]
+    at_home: Callable[[], bool]
     paused: Callable[[], bool]
-    recorded: Callable[[str], int]  # evaluations of a digest
+    recorded: Callable[[str], int]
     note: Callable[[dict[str, Any]], None]
 
     @property
@@ -52,9 +54,11 @@ class Remote:
         return runs_here(self.storage) / self.run
 
     def task_here(self, task: Task) -> Task:
-        """The task with its folders where this node has them; OSError where one is damaged."""
+        """The task with its folders where this node has them; OSError as `folder_here` raises."""
+        if self.at_home():
+            return task
         here = {
-            path: folder_here(self.storage, Path(path), digest, self.note)
+            path: str(folder_here(self.storage, digest, self.note))
             for path, digest in self.shared.items()
         }
         return replace(
@@ -92,16 +96,12 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
     return digest, sum(wanted[name] for name in missing)
 
 
-def folder_here(
-    uri: str, made_at: Path, digest: str, note: Callable[[dict[str, Any]], None]
-) -> str:
-    """Where this node has a shared folder: where it was made, or fetched, once, from the storage.
+def folder_here(uri: str, digest: str, note: Callable[[dict[str, Any]], None]) -> Path:
+    """Where this node has a shared folder, fetched from the storage by whichever trial is first.
 
-    Folders appear whole, so that a manifest that is right vouches for the rest. OSError where what
-    the storage gives is damaged; it is then uploaded anew by the next session.
+    It appears whole, so that a manifest that is right vouches for the rest. OSError where what the
+    storage gives is damaged; it is then uploaded anew by the next session.
     """
-    if manifest_digest(made_at) == digest:
-        return str(made_at)
     place = default_cache() / "fetched" / digest
     place.mkdir(parents=True, exist_ok=True)
     content = place / CONTENT
@@ -117,7 +117,7 @@ def folder_here(
                     raise OSError(f"{there.uri} is damaged; the next session uploads it again")
             seconds = round(time.perf_counter() - start, 3)
             note({"fetched": digest, "bytes": sum(sizes.values()), "seconds": seconds})
-    return str(content)
+    return content
 
 
 @dataclass(frozen=True)
