@@ -1,13 +1,14 @@
 """The Ray cluster that a sweep runs in: found, checked and counted before anything is prepared."""
 
 import socket
-from contextlib import closing
+from collections.abc import Callable
 from typing import Any
 
 from trainable.errors import UserError, first_line
 
 LOCAL, AUTO = "local", "auto"
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
+PACKAGES = ("search", "spaces", "trainable")
 CLIENT = "ray://"
 # Ray waits so long to hear why a trial's process is gone, so that a lost node is told from a crash.
 DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
@@ -16,10 +17,12 @@ SIGN_OF_LOST_NODE = "its node has died"  # what Ray says
 
 
 def check_address(address: str | None) -> None:
-    """UserError, within seconds, where there is no cluster to join at this address."""
-    if address in (None, LOCAL):
+    """UserError, within seconds, where there is no cluster to join at this address.
+
+    Also where one of its nodes can't run a trial, since this package is not installed there.
+    """
+    if address is None or address == LOCAL:
         return
-    assert address is not None
     if address.startswith(CLIENT):
         raise UserError(
             f"--address {address}: Ray's client can't run a sweep; run this command on a node of "
@@ -32,22 +35,48 @@ def check_address(address: str | None) -> None:
         _check_reachable(address, host, int(port))
     import ray
 
-    with closing(_Joined(address)):
-        if not any(node["Alive"] for node in ray.nodes()):
-            raise UserError(f"--address {address}: no node of that cluster is alive")
-
-
-class _Joined:
-    """A connection to a cluster, for a moment."""
-
-    def __init__(self, address: str) -> None:
-        join(address)
-
-    def close(self) -> None:
-        """Leaves it; it runs on."""
-        import ray
-
+    join(address)
+    try:
+        _check_nodes(address)
+    finally:
         ray.shutdown()
+
+
+def _check_nodes(address: str) -> None:
+    import ray
+    from ray.exceptions import GetTimeoutError
+
+    packages = PACKAGES
+
+    def has_packages() -> bool:  # within, so that Ray sends it whole: the node may not have us
+        from importlib.util import find_spec
+
+        return all(find_spec(name) is not None for name in packages)
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    answers = [_on_node(node["NodeID"], has_packages) for node in nodes]
+    for node, answer in zip(nodes, answers, strict=True):
+        host = node["NodeManagerHostname"]
+        try:
+            installed = ray.get(answer, timeout=ANSWER_SECONDS)
+        except GetTimeoutError:
+            raise UserError(
+                f"--address {address}: {host} has not answered within {ANSWER_SECONDS:.0f} s"
+            ) from None
+        if not installed:
+            raise UserError(
+                f"--address {address}: {host} lacks this package; install it on every node, "
+                "with the same Python"
+            )
+
+
+def _on_node(node: str, question: Callable[[], Any]) -> Any:
+    """The question put to a node, answered in a process there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(question).options(num_cpus=0, scheduling_strategy=there).remote()
 
 
 def _check_reachable(address: str, host: str, port: int) -> None:
@@ -56,7 +85,7 @@ def _check_reachable(address: str, host: str, port: int) -> None:
     except OSError as error:
         raise UserError(
             f"--address {address}: {first_line(error)}; give that of a Ray head that is up "
-            "(ray start --head prints it), or auto on one of its nodes"
+            f"(ray start --head prints it), auto on one of its nodes, or {LOCAL}"
         ) from None
 
 

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from search.disk import in_words
 from search.record import Run, read_run
-from search.remote_runs import uri_of
+from search.remote_runs import SHARED, uri_of
+from trainable.files import write_json
 from trainable.pause import PAUSE
 from trainable.remote import Remote, share_folder
 from trainable.storage import Storage
@@ -94,6 +95,7 @@ def open_remote(run: Run, console: Console) -> Remote | None:
         uploaded += size
     if uploaded:
         console.print(f"What trials share is uploaded to {uri}: {in_words(uploaded)}.")
+    write_json(run.folder / SHARED, shared)
     desk = open_desk(run.folder)
     note(desk, {"shared": list(shared.values()), "bytes": uploaded})
     return remote_run(desk, uri, run.folder.name, shared)

@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from search.record import ENDED, RECORD, SWEEP, read_run
+from search.record import ENDED, RECORD, SWEEP, Run, read_run
 from trainable.errors import UserError
-from trainable.files import whole_file
+from trainable.files import read_json, whole_file
 from trainable.locks import LOCK, LockedError, locked
 
 if TYPE_CHECKING:
     from trainable.storage import Storage
+    from trainable.task import Task
 
 ADDRESS = ".storage"  # in a folder of local copies: the URI that they are of
+SHARED = "shared.json"  # in a run's folder: what its storage has of what trials share, by path
 PROBE = ".probe"
 WEIGHTS = ".safetensors"
 LOOK_SECONDS = 2.0  # between two looks at what changed
@@ -133,6 +135,28 @@ def fetch_students(storage: "Storage", folder: Path) -> None:
     for file in storage.sizes():
         if Path(file).name.startswith("student-") and not (folder / file).exists():
             storage.download(file, folder / file)
+
+
+def task_of(run: Run) -> "Task":
+    """What a run's trials share; of a run in a storage, fetched from there where it is gone here.
+
+    Where the storage does not have it, either, the task says where it was.
+    """
+    from trainable.folders import sealed_values  # with torch, which takes seconds to load
+    from trainable.remote import folder_here
+    from trainable.task import Task
+
+    task, uri = Task.from_dict(run.sweep["task"]), uri_of(run.folder.parent)
+    if uri is None or not (run.folder / SHARED).is_file():
+        return task
+    digests, here = read_json(run.folder / SHARED), {}
+    for folder in task.folders():
+        path = str(folder)
+        here[path] = path
+        if path in digests and sealed_values(folder) is None:
+            with suppress(OSError):
+                here[path] = str(folder_here(uri, digests[path]))
+    return task.moved(here)
 
 
 def open_storage(uri: str) -> "Storage":

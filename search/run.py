@@ -63,7 +63,6 @@ def default_name(space: str, preset: str) -> str:
 
 def resume_sweep(arguments: Namespace, session: Session) -> int:
     """Goes on with a run; one that is complete shows its leaderboard again."""
-    check_address(arguments.address)
     folder = find_run("--resume", arguments.resume, place_of_runs(arguments.storage))
 
     def ready(run: Run) -> None:

@@ -58,10 +58,10 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
     if is_uri(name):
         uri, name = split_run(name)
         storage = local_runs(uri)
-    for folder in (Path(name).expanduser(), storage / name):
-        uri_of_copy = uri_of(folder.parent)
+    for place in (Path(name).expanduser(), storage / name):
+        folder, uri_of_copy = place, uri_of(place.parent)
         if uri_of_copy is not None:
-            fetch_run(uri_of_copy, folder.name)
+            folder = fetch_run(uri_of_copy, folder.name)
         if has_run(folder):
             return folder.resolve()
     names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}

@@ -104,7 +104,7 @@ def refuse(tmp_path, capsys, monkeypatch):
         (["mine", "--top", "2", "--trial", "abc"], ["--top 2: not beside --trial"]),
         (["mine", "--name", "a/b"], ["--name a/b"]),
         (["mine", "--keep", "-1"], ["--keep"]),
-        (["mine", "--storage", "s3://x"], ["--storage s3://x"]),
+        (["mine", "--storage", "nowhere://x"], ["--storage nowhere://x"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -7,7 +7,7 @@ they are written, so that another node can go on with it.
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,7 @@ class Remote:
             path: str(folder_here(self.storage, digest, self.note))
             for path, digest in self.shared.items()
         }
-        return replace(
-            task,
-            tokens=here[task.tokens],
-            teacher=replace(task.teacher, folder=here[task.teacher.folder]),
-            outputs={kind: here[path] for kind, path in task.outputs.items()},
-        )
+        return task.moved(here)
 
     def checkpoints(self, folder: Path) -> "RemoteCheckpoints":
         """Of the trial that has this folder on this node."""
@@ -96,7 +91,9 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
     return digest, sum(wanted[name] for name in missing)
 
 
-def folder_here(uri: str, digest: str, note: Callable[[dict[str, Any]], None]) -> Path:
+def folder_here(
+    uri: str, digest: str, note: Callable[[dict[str, Any]], None] | None = None
+) -> Path:
     """Where this node has a shared folder, fetched from the storage by whichever trial is first.
 
     It appears whole, so that a manifest that is right vouches for the rest. OSError where what the
@@ -116,7 +113,8 @@ def folder_here(uri: str, digest: str, note: Callable[[dict[str, Any]], None]) -
                     there.remove(MANIFEST)
                     raise OSError(f"{there.uri} is damaged; the next session uploads it again")
             seconds = round(time.perf_counter() - start, 3)
-            note({"fetched": digest, "bytes": sum(sizes.values()), "seconds": seconds})
+            if note is not None:
+                note({"fetched": digest, "bytes": sum(sizes.values()), "seconds": seconds})
     return content
 
 

@@ -1,0 +1,78 @@
+"""A cluster that can't be joined is refused in one line, within seconds."""
+
+import socket
+import time
+
+import pytest
+
+from search import cluster
+from search.cluster import LOCAL, check_address
+from tests.clusters import Cluster, free_port
+from trainable.errors import UserError
+
+
+def refusal(address):
+    start = time.monotonic()
+    with pytest.raises(UserError) as error:
+        check_address(address)
+    assert time.monotonic() - start < 10
+    message = str(error.value)
+    assert message.startswith(f"--address {address}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("address", [None, LOCAL])
+def test_this_machine_alone_needs_no_cluster(address, monkeypatch):
+    monkeypatch.setattr(cluster, "join", None)  # would fail
+    check_address(address)
+
+
+def test_rays_client_is_refused_with_what_to_do_instead():
+    assert "run this command on a node of the cluster" in refusal("ray://head:10001")
+
+
+@pytest.mark.parametrize("address", ["head", "head:", ":6379", "head:port", "remote", ""])
+def test_no_address(address):
+    assert "give auto, HOST:PORT or local" in refusal(address)
+
+
+def test_nobody_listens_there():
+    assert "ray start --head" in refusal(f"127.0.0.1:{free_port()}")
+
+
+def test_a_host_that_is_not_known():
+    assert "ray start --head" in refusal("no-such-host.invalid:6379")
+
+
+@pytest.fixture
+def listening():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionError("Could not find any running Ray instance.\nMore."), "Could not find any"),
+        (RuntimeError("Version mismatch: ..."), "Version mismatch"),
+        (RuntimeError("InvalidAuthToken: missing"), "set RAY_AUTH_MODE=token"),
+    ],
+)
+def test_what_ray_says_is_told_in_a_line(listening, monkeypatch, error, said):
+    def fail(**settings):
+        raise error
+
+    monkeypatch.setattr("ray.init", fail)
+    assert said in refusal(listening)
+
+
+@pytest.mark.slow
+def test_a_node_without_the_package_is_named(tmp_path, monkeypatch):
+    with Cluster(tmp_path) as nodes:
+        for name, value in nodes.environment.items():
+            monkeypatch.setenv(name, value)
+        check_address(nodes.address)
+        monkeypatch.setattr(cluster, "PACKAGES", ("search", "no_such_package"))
+        with pytest.raises(UserError, match="lacks this package; install it on every node"):
+            check_address(nodes.address)
