@@ -136,8 +136,8 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--storage",
         default="runs",
         metavar="DIR",
-        help="folder of all runs (%(default)s), or a URI such as s3://bucket/runs, which every "
-        "node of a cluster reaches",
+        help="folder of all runs, or a URI such as s3://bucket/runs, which every node of a cluster "
+        "reaches (%(default)s)",
     )
     group.add_argument(
         "--scheduler",

@@ -33,7 +33,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
     UserError where there is no cluster at this address.
     """
     environment = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
-    os.environ.update(environment | DEATH_INFO)
+    os.environ.update(environment if address == LOCAL else environment | DEATH_INFO)
     import ray
 
     warnings.filterwarnings("ignore", module="ray")

@@ -389,6 +389,7 @@ def test_help_explains_every_flag(capsys):
         ("--keep", KEEP),
         ("--retries", RETRIES),
         ("--swanlab", "off"),
+        ("--address", "local"),
         ("--seed", 0),
         ("--seeds", 1),
         ("--samples", "all"),
