@@ -574,14 +574,12 @@ def test_a_crash_uses_up_a_retry_also_after_a_lost_node(recorder, run, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("error", "outcome", "left_over"), [(LOST, PENDING, True), (CRASHED, FAILED, False)]
+    ("error", "expected"), [(LOST, (PENDING, True)), (CRASHED, (FAILED, False))]
 )
-def test_a_lost_node_is_no_end_where_no_retry_is_left(
-    recorder, run, tmp_path, error, outcome, left_over
-):
+def test_a_lost_node_is_no_end_where_no_retry_is_left(recorder, run, tmp_path, error, expected):
     assert not recorder.left_over
     tell(recorder, "error", fail_with(tmp_path, CRASHED, error))
-    assert (run.trials[FIRST].outcome, recorder.left_over) == (outcome, left_over)
+    assert (run.trials[FIRST].outcome, recorder.left_over) == expected
 
 
 def test_reason_of_a_real_trial_of_rays(recorder, run, tmp_path, monkeypatch):
