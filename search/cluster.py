@@ -1,6 +1,7 @@
 """The Ray cluster that a sweep runs in: found, checked and counted before anything is prepared."""
 
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from trainable.errors import UserError, first_line
 
 LOCAL, AUTO = "local", "auto"
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
+LOOK_SECONDS = 5.0  # between two counts of the nodes
 PACKAGES = ("search", "spaces", "trainable")
 CLIENT = "ray://"
 # Ray waits so long to hear why a trial's process is gone, so that a lost node is told from a crash.
@@ -103,9 +105,24 @@ def join(address: str, **more: Any) -> None:
         raise UserError(f"--address {address}: {said}") from None
 
 
-def cluster_size() -> tuple[int, int]:
-    """CPUs and GPUs of the nodes that are alive."""
+def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
+    """CPUs and GPUs of the nodes that are alive; no GPUs where trials train on the CPU."""
     import ray
 
     found = ray.cluster_resources()
-    return int(found.get("CPU", 0)), int(found.get("GPU", 0))
+    return int(found.get("CPU", 0)), int(found.get("GPU", 0)) if with_gpus else 0
+
+
+class Places:
+    """How many trials run at a time, counted again every few seconds: nodes come and go."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count, self._places = count, count()
+        self._next_look = time.monotonic() + LOOK_SECONDS
+
+    def __call__(self) -> int:
+        """As counted last."""
+        if time.monotonic() >= self._next_look:
+            self._places = self._count()
+            self._next_look = time.monotonic() + LOOK_SECONDS
+        return self._places

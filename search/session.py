@@ -1,11 +1,12 @@
 """One session of a run: what has not ended is run, until it has or the session is interrupted."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from search.cluster import LOCAL
+from search.cluster import LOCAL, Places, cluster_size
 from search.desk import open_remote
 from search.disk import in_words, most_checkpoint_bytes
 from search.display import make_display
@@ -55,9 +56,9 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             trials = [trial for trial in open_trials(run) if trial.alone == alone]
             if not trials:
                 break
-            places = concurrency(cores, gpus, share, sweep["max_concurrent"])
-            _announce(run, places, console)
-            display = make_display(console, places)
+            places = _places(address, share, sweep["max_concurrent"], cores, gpus)
+            _announce(run, places(), console)
+            display = make_display(console, places())
             recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
             make_tuner(
                 run,
@@ -69,6 +70,15 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
                 remote=remote,
             ).fit()
             left_over = recorder.left_over
+
+
+def _places(
+    address: str, share: int, limit: int | None, cores: int, gpus: int
+) -> Callable[[], int]:
+    """How many trials run at a time, with so many cores and GPUs or in a cluster that changes."""
+    if address == LOCAL:
+        return lambda: concurrency(cores, gpus, share, limit)
+    return Places(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
 
 
 def open_trials(run: Run) -> list[TrialRecord]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import floor
 from pathlib import Path
@@ -48,7 +48,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
         )
     else:
         join(address, runtime_env={"env_vars": environment})
-        cores, gpus = cluster_size() if gpus else (cluster_size()[0], 0)
+        cores, gpus = cluster_size(with_gpus=gpus > 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     return cores, gpus
@@ -82,7 +82,7 @@ def count_recorded(run_folder: Path, digest: str) -> int:
 def make_tuner(
     run: Run,
     trials: Sequence[TrialRecord],
-    places: int,
+    places: Callable[[], int],
     *,
     resources: dict[str, float],
     scheduler: Any,
@@ -133,7 +133,9 @@ def _trainable(run: Run, resources: dict[str, float], remote: Remote | None) -> 
     return tune.with_resources(train, resources)
 
 
-def _planned_trials(run_folder: Path, points: list[dict[str, Any]], places: int) -> Any:
+def _planned_trials(
+    run_folder: Path, points: list[dict[str, Any]], places: Callable[[], int]
+) -> Any:
     """The points in their order, none of them once a pause is requested."""
     from ray.tune.search import BasicVariantGenerator
 
@@ -141,9 +143,10 @@ def _planned_trials(run_folder: Path, points: list[dict[str, Any]], places: int)
 
     class PlannedTrials(BasicVariantGenerator):  # type: ignore[misc] # Ray has no types
         def next_trial(self) -> Any:
+            self.max_concurrent = places()
             return None if PauseRequest(run_folder) else super().next_trial()
 
-    return PlannedTrials(points_to_evaluate=points, max_concurrent=places)
+    return PlannedTrials(points_to_evaluate=points, max_concurrent=places())
 
 
 def _space_as_domains(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:

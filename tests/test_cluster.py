@@ -6,7 +6,7 @@ import time
 import pytest
 
 from search import cluster
-from search.cluster import LOCAL, check_address
+from search.cluster import LOCAL, LOOK_SECONDS, Places, check_address, cluster_size
 from tests.clusters import Cluster, free_port
 from trainable.errors import UserError
 
@@ -76,3 +76,22 @@ def test_a_node_without_the_package_is_named(tmp_path, monkeypatch):
         monkeypatch.setattr(cluster, "PACKAGES", ("search", "no_such_package"))
         with pytest.raises(UserError, match="lacks this package; install it on every node"):
             check_address(nodes.address)
+
+
+def test_places_are_counted_again_every_few_seconds(monkeypatch):
+    now, counts = [100.0], iter([2, 4, 1])
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
+    places = Places(lambda: next(counts))
+    found = []
+    for seconds in (0.0, LOOK_SECONDS - 0.1, 0.1, 1.0, LOOK_SECONDS):
+        now[0] += seconds
+        found.append(places())
+    assert found == [2, 2, 4, 4, 1]
+
+
+def test_gpus_count_where_trials_use_them(monkeypatch):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 6.0, "GPU": 2.0, "memory": 1e9})
+    assert cluster_size(with_gpus=True) == (6, 2)
+    assert cluster_size(with_gpus=False) == (6, 0)
+    monkeypatch.setattr("ray.cluster_resources", dict)
+    assert cluster_size(with_gpus=True) == (0, 0)

@@ -41,7 +41,7 @@ def told(monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
             return make_tuner(
-                run, trials, places, resources={"cpu": 1}, scheduler="s", recorder="r"
+                run, trials, lambda: places, resources={"cpu": 1}, scheduler="s", recorder="r"
             )
 
     return make
