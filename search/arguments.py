@@ -91,15 +91,16 @@ def _add_space_arguments(parser: argparse.ArgumentParser) -> None:
         "--samples",
         type=positive,
         metavar="N",
-        help="draw so many of the space's configurations (all); where it is searched, suggest so "
-        f"many ({SUGGESTIONS})",
+        help="draw so many of the space's configurations; where it is searched, suggest so many "
+        f"(all; {SUGGESTIONS} where it is searched)",
     )
     group.add_argument(
         "--searcher",
         type=one_of((GRID, *SEARCHERS)),
         metavar="S",
         help=f"what suggests the configurations of {', '.join(SEARCHED_SPACES)}: "
-        f"{', '.join(SEARCHERS)} ({next(iter(SEARCHERS))}); {GRID} is the others' whole list",
+        f"{', '.join(SEARCHERS)}; of every other space the whole {GRID} is tried "
+        f"({next(iter(SEARCHERS))})",
     )
     group.add_argument(
         "--time-budget",
@@ -150,7 +151,8 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare-within",
         metavar="P",
         help="asha compares trials only with those that share these settings: init, a comma list "
-        "of settings, or all for no such limit (init; all where the space is searched)",
+        "of settings, or all for no such limit (init, all where the space is searched; with "
+        "--against also student_layers)",
     )
     add_operation_arguments(group)
 

@@ -130,7 +130,7 @@ def begin_confirmation(source: Run, folder: Path, arguments: Namespace, session:
         "grace_evaluations": source.sweep["grace_evaluations"],
         CONFIRMS: confirmation.to_dict(),
     }
-    prepared = PreparedSweep(trials, task, source.sweep["evaluation_sentences"])
+    prepared = PreparedSweep(trials, trials, task, source.sweep["evaluation_sentences"])
     return begin(folder, plan, operation_of(source, arguments), prepared, session)
 
 

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from search.progress import measure
 from search.record import ENDED, FAILED, PENDING, RUNNING, Run, TrialRecord
+from search.trial_words import wording
 
 HEARTBEAT_SECONDS = 30.0
 STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim"}
@@ -43,9 +44,9 @@ class PlainLines:
         """Prints at most two lines."""
         trial = run.trials[event["trial"]]
         if event["event"] in ("evaluation", "failure") and trial.outcome in ENDED:
-            self._line(ended_line(trial))
+            self._line(ended_line(trial, wording(run)(trial)))
         elif event["event"] == "failure":
-            self._line(f"{event['then']} after {event['reason']}: {trial.config.words()}")
+            self._line(f"{event['then']} after {event['reason']}: {wording(run)(trial)}")
         now = time.monotonic()
         if now - self._told >= HEARTBEAT_SECONDS:
             self._told = now
@@ -58,14 +59,14 @@ class PlainLines:
         """Nothing to undo."""
 
 
-def ended_line(trial: TrialRecord) -> str:
+def ended_line(trial: TrialRecord, words: str) -> str:
     """`stopped  best5 0.8123 after  2 of 8 evaluations, 12 s: random, layers 1, ...`."""
     best5 = "     -" if trial.best5 is None else f"{trial.best5:.4f}"
     reason = f" ({trial.reason})" if trial.reason else ""
     return (
         f"{trial.outcome:<8} best5 {best5} after {len(trial.evaluations):>2} of "
         f"{trial.config.evaluations} evaluations, {trial.seconds:.0f} s: "
-        f"{trial.config.words()}{reason}"
+        f"{words}{reason}"
     )
 
 
@@ -98,13 +99,13 @@ def draw(run: Run, concurrency: int, height: int) -> Group:
     for header in ("evaluations", "best5", "last"):
         table.add_column(header, justify="right")
     table.add_column("state")
-    shown = sorted(run.trials.values(), key=_importance)
+    shown, words = sorted(run.trials.values(), key=_importance), wording(run)
     for trial in shown[:height]:
         best5, last = "-", "-"
         if trial.evaluations:
             best5, last = f"{trial.best5:.4f}", f"{trial.evaluations[-1]['accuracy']:.4f}"
         table.add_row(
-            trial.config.words(),
+            words(trial),
             f"{len(trial.evaluations)} of {trial.config.evaluations}",
             best5,
             last,

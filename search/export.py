@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
+from search.trial_words import wording
 from trainable.arguments import OneLineParser, writable_folder
 from trainable.errors import UserError
 
@@ -84,7 +85,7 @@ def export(arguments: argparse.Namespace) -> int:
     trial = choose_trial(run, arguments.trial)
     task = shared_task(run)
     student = load_student(run, trial, task)
-    print(f"{trial.config.words()} ({trial.config.digest}), {student.in_words()}.")
+    print(f"{wording(run)(trial)} ({trial.config.digest}), {student.in_words()}.")
     with whole_folder(out) as temporary:
         exported = write_folder(temporary, run, trial, student, task=task, check=arguments.check)
         free_folder(out)  # minutes may have passed

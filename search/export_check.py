@@ -90,14 +90,19 @@ def _same(one: TokenisedSplit, other: TokenisedSplit) -> bool:
 
 @torch.inference_mode()
 def sentences_per_second(
-    models: Mapping[str, PreTrainedModel], split: TokenisedSplit, pad_id: int, device: torch.device
+    models: Mapping[str, PreTrainedModel],
+    split: TokenisedSplit,
+    pad_id: int,
+    device: torch.device,
+    at_once: int | None = None,
 ) -> dict[str, float]:
     """Each model's speed on the same batches of similar length, in turns, fp32.
 
-    The sentences are the tokenizer's ids already. Leaves the models on the device.
+    A batch has `at_once` sentences, or as many as suit the device; they are the tokenizer's ids
+    already. Leaves the models on the device.
     """
     generator = np.random.default_rng(ORDER_SEED)
-    batches = evaluation_batches(split.lengths, TIMED_SENTENCES[device.type])
+    batches = evaluation_batches(split.lengths, at_once or TIMED_SENTENCES[device.type])
     batches = [batches[index] for index in generator.permutation(len(batches))]
     seconds, count = dict.fromkeys(models, 0.0), 0
     for model in models.values():

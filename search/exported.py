@@ -19,6 +19,7 @@ from search.record import Run, TrialRecord
 from search.remote_runs import task_of
 from search.request import Request
 from search.resume import task_again
+from search.trial_words import wording
 from trainable.checkpoint import student_files
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError
@@ -66,7 +67,8 @@ def find_trial(run: Run, wanted: str) -> TrialRecord:
     ]
     if len(found) == 1:
         return found[0]
-    listed = "; ".join(f"{t.config.digest} ({t.config.words()})" for t in found)
+    words = wording(run)
+    listed = "; ".join(f"{t.config.digest} ({words(t)})" for t in found)
     if found:
         raise UserError(f"--trial {wanted}: {len(found)} trials begin so: {listed}")
     raise UserError(

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from search.pareto import Candidate
 from search.record import STOPPED
 from search.report_data import AlphaCurve, Curve, CurvePanel, Point, PointPanel
 
@@ -364,6 +365,37 @@ def _draw_key(figure: Figure, sets: Sequence[str], layout: Layout) -> None:
     figure.legend(
         handles=handles, loc="outside upper left", ncols=min(columns, len(sets)), frameon=False
     )
+
+
+def front_figure(
+    candidates: Sequence[Candidate], cost_name: str, layout: Layout
+) -> tuple[Figure, dict[str, str]]:
+    """best5 with its interval by what a student costs; the front is joined by steps."""
+    figure, (axis,) = _grid([1], 1, layout, 3.2)
+    front = [candidate for candidate in candidates if candidate.on_front]
+    axis.step(
+        [candidate.cost for candidate in front],
+        [candidate.best5 for candidate in front],
+        where="post",
+        color=LEADER,
+        linewidth=1.5,
+    )
+    titles: dict[str, str] = {}
+    for number, candidate in enumerate(candidates):
+        name, colour = f"front-{number}", LEADER if candidate.on_front else OTHER
+        if candidate.on_front:
+            axis.vlines(candidate.cost, candidate.low, candidate.high, color=TIED, linewidth=3)
+        axis.plot(
+            *(candidate.cost, candidate.best5, "o"),
+            color=colour,
+            markersize=6,
+            gid=name,
+            zorder=3 if candidate.on_front else 2,
+        )
+        titles[name] = f"{candidate.words}: {candidate.best5:.4f}"
+    axis.set(xlabel=cost_name, ylabel="best5")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=cost_name == "layers"))
+    return figure, titles
 
 
 def marginals_figure(

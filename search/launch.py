@@ -83,7 +83,7 @@ def begin(
 
     sharing = settle_sharing(
         prepared.task,
-        prepared.configs,
+        prepared.possible,
         Path(plan["requests"][0]["cache"]),
         asked=operation["trials_per_gpu"],
         max_concurrent=operation["max_concurrent"],

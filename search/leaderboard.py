@@ -10,6 +10,7 @@ from rich.text import Text
 from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
 from search.statistics import best5_scores, sentence_interval
 from search.strata import stratum_of
+from search.trial_words import wording
 from spaces.study import STUDY_ROWS
 from trainable.layers import resolve_layer_set
 from trainable.metrics import unpack_bits
@@ -38,15 +39,16 @@ class Row:
 def leaderboard(run: Run) -> dict[str, list[Row]]:
     """Rows by stratum: those run to the end first, each group by falling best5."""
     strata: dict[str, list[Row]] = {}
+    words = wording(run)
     for trial in run.trials.values():
         name = stratum_of(trial.config.to_dict(), run.sweep["compare_within"])
-        strata.setdefault(name, []).append(_row(trial, run))
+        strata.setdefault(name, []).append(_row(trial, run, words(trial)))
     for rows in strata.values():
         rows.sort(key=lambda row: (ORDER[row.outcome], -(row.best5 or 0.0)))
     return dict(sorted(strata.items(), key=lambda item: -max(r.best5 or 0.0 for r in item[1])))
 
 
-def _row(trial: TrialRecord, run: Run) -> Row:
+def _row(trial: TrialRecord, run: Run, words: str) -> Row:
     interval, with_study = None, any(r["space"] == "study" for r in run.sweep["requests"])
     if trial.evaluations:
         count = run.sweep["evaluation_sentences"]
@@ -54,7 +56,7 @@ def _row(trial: TrialRecord, run: Run) -> Row:
         generator = np.random.default_rng(BOOTSTRAP_SEED)
         interval = sentence_interval(best5_scores(correct), generator)
     return Row(
-        words=trial.config.words(),
+        words=words,
         outcome=INTERRUPTED if trial.outcome == RUNNING else trial.outcome,
         reason=trial.reason,
         evaluations=len(trial.evaluations),

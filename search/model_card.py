@@ -14,6 +14,7 @@ from search.leaderboard import BOOTSTRAP_SEED
 from search.record import FINISHED, Run, TrialRecord
 from search.request import Request
 from search.statistics import best5_scores, sentence_interval
+from search.trial_words import wording
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.metrics import unpack_bits
 from trainable.presets import PRESETS
@@ -221,7 +222,7 @@ def _introduction(exported: Exported) -> str:
     return f"""# {_title(exported).replace("`", "")}
 
 A text classifier with the labels {", ".join(exported.labels)}, distilled from a teacher of the
-same architecture by a search over recipes ({exported.trial.config.words()}).
+same architecture by a search over recipes ({wording(exported.run)(exported.trial)}).
 
 ```python
 from transformers import pipeline

@@ -25,6 +25,11 @@ def directions(request: "Request") -> list[str]:
     return ["maximize"] if request.against is None else ["maximize", "minimize"]
 
 
+def names(request: "Request") -> list[str]:
+    """Of each objective, as `optuna-dashboard` shows them."""
+    return ["best5_accuracy", *([] if request.against is None else [request.against])]
+
+
 def cost_of(run: "Run", config: TrialConfig) -> list[float]:
     """The second objective of a configuration, where the sweep has one.
 
@@ -34,4 +39,4 @@ def cost_of(run: "Run", config: TrialConfig) -> list[float]:
     if against is None:
         return []
     depth = config.student_layers
-    return [float(depth) if against == DEPTH else float(run.sweep["latency"][str(depth)])]
+    return [float(depth) if against == DEPTH else float(run.sweep[LATENCY][str(depth)])]

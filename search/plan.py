@@ -54,16 +54,22 @@ def plan_trials(request: Request) -> list[TrialConfig]:
 def plan_starts(request: Request) -> list[tuple[TrialConfig, Point]]:
     """What a searched space has tried first, on each seed, with the draw that it stands for."""
     _refuse_additions(request)
-    starts = [
-        {**start, **_depth_points(request)[0]} for start in SEARCHED_SPACES[request.space].starts
-    ]
+    best, *plain = SEARCHED_SPACES[request.space].starts
+    usual, *others = _depth_points(request)
+    starts = [{**start, **usual} for start in (best, *plain)]
+    starts += [{**best, **depth} for depth in others]
     _check_overrides(request, starts)
-    wanted = starts[: request.samples]
     return [
-        (replace(config_of_draw(request, start), seed=request.seed + more), start)
-        for start in wanted
-        for more in range(request.seeds)
+        (config, start)
+        for start in starts[: request.samples]
+        for config in request.on_all_seeds(config_of_draw(request, start))
     ]
+
+
+def starting_parameters(request: Request, configs: list[TrialConfig]) -> dict[str, Point]:
+    """The draws that `plan_trials` began a searched space with, by digest of these trials of it."""
+    drawn = [parameters for _, parameters in plan_starts(request)]
+    return {config.digest: point for config, point in zip(configs, drawn, strict=True)}
 
 
 def draw(request: Request, trial: Suggests) -> Point:
@@ -118,9 +124,10 @@ def _check_overrides(request: Request, points: list[Point]) -> None:
     varied = {key for point in points for key in point}
     for key, value in request.overrides.items():
         if key in varied:
+            instead = "" if request.searched else f" (--add {key}={value} tries one more value)"
             raise UserError(
                 f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
-                f"a space leaves constant (--add {key}={value} tries one more value)"
+                f"a space leaves constant{instead}"
             )
     trials = [_config(request, point) for point in points]
     for key, value in request.overrides.items():

@@ -1,12 +1,14 @@
 """What a sweep does before its first trial: plan, load, check, then make what trials share."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from search.plan import plan_trials
+from search.plan import plan_trials, possible_trials
+from search.progress import in_time
 from search.request import Request
 from trainable.config import TrialConfig
 from trainable.data import check_sample
@@ -19,9 +21,13 @@ from trainable.task import Task
 
 @dataclass(frozen=True)
 class PreparedSweep:
-    """The trials in their order, and what they share."""
+    """The trials in their order, and what they share.
+
+    `possible` are configurations such as the sweep may come to have: the same, or a searcher's.
+    """
 
     configs: list[TrialConfig]
+    possible: list[TrialConfig]
     task: Task
     evaluation_sentences: int
 
@@ -29,17 +35,18 @@ class PreparedSweep:
 def prepare_sweep(request: Request, console: Console) -> PreparedSweep:
     """Refuses what can't be run (UserError) before any training; then teacher and cache."""
     quiet_libraries()
-    configs = plan_trials(request)
+    configs, possible = plan_trials(request), possible_trials(request)
     inputs = _load(request)
     preparation = Preparation.load(inputs)
-    preparation.check(configs)
+    preparation.check(possible)
     if "precision" not in request.overrides:
         precision = preparation.precision(configs[0], best_device(), Path(request.cache))
         configs = [replace(config, precision=precision) for config in configs]
-    console.print(describe(configs, inputs))
-    task = _prepare(request, preparation, configs, console)
+        possible = [replace(config, precision=precision) for config in possible]
+    console.print(f"{how_many(request, configs)} {describe(configs, inputs)}")
+    task = _prepare(request, preparation, possible, console)
     console.print(f"Teacher's accuracy: {task.teacher_in_words()}.")
-    return PreparedSweep(configs, task, len(inputs.dataset.evaluation))
+    return PreparedSweep(configs, possible, task, len(inputs.dataset.evaluation))
 
 
 def prepare_again(request: Request, configs: Sequence[TrialConfig], console: Console) -> Task:
@@ -71,8 +78,22 @@ def _prepare(
     return prepare_task(preparation, hidden_pools(configs), environment)
 
 
+def how_many(request: Request, configs: list[TrialConfig]) -> str:
+    """`18 trials`, or `24 configurations (optuna suggests 20 of them)`."""
+    if not request.searched:
+        return f"{len(configs)} trials"
+    first = len(configs) // request.seeds
+    if request.wanted == math.inf:
+        said = f"{first} configurations and what {request.searcher} suggests for "
+        said += in_time(request.time_budget or 0.0)
+    else:
+        suggested = f"{request.searcher} suggests {request.wanted - first} of them"
+        said = f"{request.wanted} configurations ({suggested})"
+    return said if request.seeds == 1 else f"{said}, each on {request.seeds} seeds"
+
+
 def describe(configs: list[TrialConfig], inputs: Inputs) -> str:
-    """`18 trials on 2,560 of 18,124 sentences, each evaluated 8 times on 1,000, in bf16.`"""
+    """`on 2,560 of 18,124 sentences, each evaluated 8 times on 1,000, in bf16.`"""
     dataset, (train, evaluation) = inputs.dataset, inputs.available
     looked_at = _of(len(dataset.evaluation), evaluation)
     if dataset.whole is not None:
@@ -80,7 +101,7 @@ def describe(configs: list[TrialConfig], inputs: Inputs) -> str:
         looked_at = f"{_of(len(dataset.evaluation), whole)} and once, at its end, on "
         looked_at += _of(whole, evaluation)
     return (
-        f"{len(configs)} trials on {_of(len(dataset.train), train)} sentences, each evaluated "
+        f"on {_of(len(dataset.train), train)} sentences, each evaluated "
         f"{configs[0].evaluations} times on {looked_at}, in {configs[0].precision}."
     )
 

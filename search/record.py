@@ -13,13 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from search.request import Request
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file, write_json
 
 SWEEP, RECORD = "sweep.json", "record.jsonl"
-FORMAT = 3
+FORMAT = 4
+READABLE = (3, 4)  # 3 had no suggestions
 CONFIRMS = "confirms"  # in a plan: what of another run this one confirms
+PARAMETERS = "parameters"  # in a searched sweep's plan: of each trial in it, as if it were drawn
+SUGGESTION = "suggestion"  # an event that adds a trial
 
 PENDING, RUNNING = "pending", "running"
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
@@ -38,6 +42,9 @@ class TrialRecord:
     alone: bool = False  # whether it ran out of GPU memory beside others
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     repeated: int = 0  # evaluations that had to be made again, with the same result
+    parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
+    began: float | None = None  # clock time of its first start, in seconds since 1970
+    last_seen: float | None = None  # and of its last event
 
     @property
     def best5(self) -> float | None:
@@ -52,6 +59,9 @@ class TrialRecord:
 
     def apply(self, event: dict[str, Any]) -> None:
         """Takes in one event; a trial that went back evaluates anew, and that is what counts."""
+        self.last_seen = event.get("time")
+        if event["event"] == "start" and self.began is None:
+            self.began = self.last_seen
         match event["event"]:
             case "start":
                 self.outcome = RUNNING
@@ -76,17 +86,62 @@ class TrialRecord:
 
 @dataclass
 class Run:
-    """A sweep: its plan, its trials by digest in the order planned, and its record to write to."""
+    """A sweep: its plan, its trials by digest in the order planned, and its record to write to.
+
+    A searched sweep's plan has the trials that come first; the others are in the record only.
+    """
 
     folder: Path
     sweep: dict[str, Any]
     trials: dict[str, TrialRecord]
     next_number: int = 0  # of the event to come
+    seconds: float = 0.0  # that its sessions took so far, from their first event to their last
+    last_time: float | None = None  # of the last event
 
     @property
     def interrupted(self) -> bool:
-        """Whether some trial has not ended."""
-        return any(trial.outcome not in ENDED for trial in self.trials.values())
+        """Whether some trial has not ended, or one is still to be added by a searcher."""
+        return self.growing or any(t.outcome not in ENDED for t in self.trials.values())
+
+    @property
+    def growing(self) -> bool:
+        """Whether a searcher is still to add trials."""
+        return self.to_suggest > 0 or bool(self.missing_seeds)
+
+    @property
+    def request(self) -> Request:
+        """What was asked for last."""
+        return Request.from_dict(self.sweep["requests"][-1])
+
+    @property
+    def searched(self) -> bool:
+        """Whether a searcher suggests this run's configurations."""
+        return PARAMETERS in self.sweep
+
+    @property
+    def to_suggest(self) -> float:
+        """Configurations that a searcher is still to suggest; infinite where only time limits it.
+
+        None once the time budget is spent.
+        """
+        if not self.searched:
+            return 0
+        request, have = self.request, {trial.config.recipe for trial in self.trials.values()}
+        spent = request.time_budget is not None and self.seconds >= request.time_budget
+        return 0 if spent else max(0, request.wanted - len(have))
+
+    @property
+    def missing_seeds(self) -> list[tuple[TrialConfig, dict[str, Any]]]:
+        """Trials, each with its draw, that suggested configurations lack of the seeds asked for."""
+        if not self.searched:
+            return []
+        first = {trial.config.recipe: trial for trial in reversed(self.trials.values())}
+        return [
+            (config, trial.parameters or {})
+            for trial in reversed(first.values())
+            for config in self.request.on_all_seeds(trial.config)
+            if config.digest not in self.trials
+        ]
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""
@@ -99,20 +154,39 @@ class Run:
         _append_line(self.folder / RECORD, line)
         self.next_number += 1
         if "trial" in event:
-            trial = self.trials[event["trial"]]
+            added = event["event"] == SUGGESTION
+            trial = _suggested(event) if added else self.trials[event["trial"]]
             self.trial_folder(trial).mkdir(exist_ok=True)
             _append_line(self.trial_folder(trial) / RECORD, line)
-            trial.apply(event)
+        self.take_in(stamped)
+
+    def take_in(self, event: dict[str, Any]) -> None:
+        """Brings clock and trials up to an event of the record."""
+        now = float(event.get("time", self.last_time or 0.0))
+        if event["event"] not in ("plan", "session") and self.last_time is not None:
+            self.seconds += max(0.0, now - self.last_time)
+        self.last_time = now
+        if event["event"] == SUGGESTION and event["trial"] not in self.trials:
+            self.trials[event["trial"]] = _suggested(event)
+        if event.get("trial") in self.trials:
+            self.trials[event["trial"]].apply(event)
+
+    def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
+        """Records a trial beyond the plan, as a searcher drew it."""
+        event = {"event": SUGGESTION, "trial": config.digest, "config": config.to_dict()}
+        self.append({**event, "parameters": parameters})
+        return self.trials[config.digest]
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""
         trials = [*self.sweep["trials"], *(config.to_dict() for config in configs)]
         revision = self.sweep["revision"] + 1
-        sweep = {**self.sweep, **changes, "revision": revision, "trials": trials}
+        changes = {**changes, "format": FORMAT, "revision": revision, "trials": trials}
+        sweep = {**self.sweep, **changes}
         self.append({"event": "plan", "sweep": sweep})
         _write_plan(self.folder, sweep)
         self.sweep = sweep
-        self.trials |= _pending(configs)
+        self.trials |= _pending(configs, sweep)
 
 
 def create_run(folder: Path, sweep: dict[str, Any], configs: list[TrialConfig]) -> Run:
@@ -121,7 +195,7 @@ def create_run(folder: Path, sweep: dict[str, Any], configs: list[TrialConfig]) 
     plan = {"format": FORMAT, "revision": 0, **sweep, "trials": trials}
     folder.mkdir(parents=True, exist_ok=True)
     _write_plan(folder, plan)
-    run = Run(folder, plan, _pending(configs))
+    run = Run(folder, plan, _pending(configs, plan))
     run.append({"event": "plan", "sweep": plan})
     return run
 
@@ -133,10 +207,10 @@ def read_run(folder: Path) -> Run:
     """
     events = read_events(folder)
     sweep = _read_plan(folder, events)
-    run = Run(folder, sweep, _pending([TrialConfig.from_dict(c) for c in sweep["trials"]]))
+    planned = [TrialConfig.from_dict(values) for values in sweep["trials"]]
+    run = Run(folder, sweep, _pending(planned, sweep))
     for event in events:
-        if event.get("trial") in run.trials:
-            run.trials[event["trial"]].apply(event)
+        run.take_in(event)
     run.next_number = events[-1]["number"] + 1 if events else 0
     return run
 
@@ -202,11 +276,11 @@ def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
             "put one of them back from a copy"
         )
     newest = max(plans, key=lambda plan: int(plan.get("revision", 0)))
-    if newest["format"] != FORMAT:
+    if newest["format"] not in READABLE:
         age = "a newer" if newest["format"] > FORMAT else "an older"
         raise UserError(
             f"RUN {folder}: written by {age} version (format {newest['format']}, this version "
-            f"reads {FORMAT}); use that version, nothing was changed"
+            f"reads {READABLE[0]} to {FORMAT}); use that version, nothing was changed"
         )
     return dict(newest)
 
@@ -242,5 +316,10 @@ def _ends_with_newline(file: BinaryIO) -> bool:
     return file.read(1) == b"\n"
 
 
-def _pending(configs: list[TrialConfig]) -> dict[str, TrialRecord]:
-    return {config.digest: TrialRecord(config) for config in configs}
+def _suggested(event: dict[str, Any]) -> TrialRecord:
+    return TrialRecord(TrialConfig.from_dict(event["config"]), parameters=event["parameters"])
+
+
+def _pending(configs: list[TrialConfig], sweep: dict[str, Any]) -> dict[str, TrialRecord]:
+    drawn = sweep.get(PARAMETERS, {})
+    return {c.digest: TrialRecord(c, parameters=drawn.get(c.digest)) for c in configs}

@@ -10,6 +10,7 @@ import pandas as pd
 
 from search.importance import importance_by_stratum, marginals, varying_settings
 from search.leaderboard import ORDER
+from search.pareto import Candidate, candidates, cost_name
 from search.record import ENDED, FAILED, FINISHED, RUNNING, STOPPED, Run
 from search.report_cost import Cost, cost
 from search.report_data import (
@@ -60,6 +61,8 @@ class Report:
     stops: Sequence[EarlyStop]
     rungs: Sequence[RungCount]
     cost: Cost
+    candidates: Sequence[Candidate]  # where accuracy is weighed against a cost
+    cost_name: str  # of that, with its unit
     provenance: Sequence[tuple[str, str]]
     sessions: Sequence[tuple[str, str]]
 
@@ -84,7 +87,7 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         strata=leaderboard_rows(table),
         leaders=leading(table),
         tied=tied_digests(table),
-        study=study_rows(run),
+        study=[] if run.searched else study_rows(run),
         study_task=same_task(run),
         curves=learning_curves(run),
         alphas=alpha_curves(trial.config for trial in run.trials.values()),
@@ -95,6 +98,8 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         stops=early_stops(run),
         rungs=rung_counts(run),
         cost=cost(run, events),
+        candidates=candidates(run),
+        cost_name=cost_name(run),
         provenance=_provenance(sweep),
         sessions=_sessions(events),
     )

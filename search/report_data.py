@@ -8,6 +8,7 @@ import pandas as pd
 
 from search.record import FINISHED, STOPPED, Run, TrialRecord
 from search.strata import rungs, stratum_of
+from search.trial_words import wording
 from trainable.alpha import alpha_at
 from trainable.config import TrialConfig
 from trainable.names import ALPHA_SCHEDULES
@@ -110,18 +111,18 @@ def rungs_of(run: Run) -> tuple[int, ...]:
 
 def learning_curves(run: Run) -> list[CurvePanel]:
     """A panel a stratum with something to show, the one with the highest accuracy first."""
-    panels = []
+    panels, words = [], wording(run)
     for stratum, trials in by_stratum(run).items():
-        curves = tuple(_curve(trial) for trial in trials if trial.evaluations)
+        curves = tuple(_curve(trial, words(trial)) for trial in trials if trial.evaluations)
         if curves:
             whole = trials[0].config.evaluations
             panels.append(CurvePanel(stratum, whole, rungs_of(run), curves))
     return sorted(panels, key=lambda panel: -max(max(c.accuracies) for c in panel.curves))
 
 
-def _curve(trial: TrialRecord) -> Curve:
+def _curve(trial: TrialRecord, words: str) -> Curve:
     accuracies = tuple(float(e["accuracy"]) for e in trial.evaluations)
-    return Curve(trial.config.digest, trial.config.words(), trial.outcome, accuracies)
+    return Curve(trial.config.digest, words, trial.outcome, accuracies)
 
 
 def alpha_curves(configs: Iterable[TrialConfig]) -> dict[str, list[AlphaCurve]]:
@@ -161,7 +162,7 @@ def _alpha_curve(schedule: str, value: float, trials: int) -> AlphaCurve:
 
 def early_stops(run: Run) -> list[EarlyStop]:
     """Each trial that ASHA ended: how it stood among those with as many evaluations, by stratum."""
-    found = []
+    found, words = [], wording(run)
     for stratum, trials in by_stratum(run).items():
         stopped = [trial for trial in trials if trial.outcome == STOPPED]
         for trial in sorted(stopped, key=lambda t: (-len(t.evaluations), -(t.best5 or 0.0))):
@@ -170,7 +171,7 @@ def early_stops(run: Run) -> list[EarlyStop]:
             own = _best5_at(trial, number)
             found.append(
                 EarlyStop(
-                    words=trial.config.words(),
+                    words=words(trial),
                     stratum=stratum,
                     evaluations=number,
                     best5=own,

@@ -11,6 +11,7 @@ from search.figures import (
     alpha_figure,
     curves_figure,
     draw,
+    front_figure,
     marginals_figure,
     points_figure,
 )
@@ -36,6 +37,8 @@ def _figures(report: Report) -> dict[str, Drawing]:
     if report.panels:
         words = dict(zip(report.table["digest"], report.table["words"], strict=True))
         figures["sharpness"] = partial(points_figure, report.panels, words)
+    if report.candidates:
+        figures["front"] = partial(front_figure, report.candidates, report.cost_name)
     if report.marginals:
         figures["marginals"] = partial(marginals_figure, report.marginals)
     return figures

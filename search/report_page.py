@@ -7,6 +7,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from search.pareto import gain_words
 from search.record import FINISHED, RUNNING
 from search.report_contents import Report
 from search.report_study import AGREES, HIGHER, LOWER
@@ -18,6 +19,7 @@ CAPTIONS = {
     "learning_curves": "Accuracy at each evaluation",
     "alpha_schedules": "How alpha, the weight of the labels, moves over a trial",
     "sharpness": "best5 by initialisation, schedule and sharpness",
+    "front": "Accuracy against what a student costs",
     "marginals": "Mean score by each setting's value",
 }
 
@@ -82,6 +84,8 @@ def _context(report: Report) -> dict[str, Any]:
         "importance": importance_rows(report.importance),
         "verdicts": {AGREES: "agrees", HIGHER: "differs", LOWER: "differs"},
         "points": points,
+        "front": [candidate for candidate in report.candidates if candidate.on_front],
+        "gain_words": gain_words,
     }
 
 

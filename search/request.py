@@ -90,6 +90,10 @@ class Request:
         depth = given.get("student_layers", TrialConfig.default("student_layers"))
         return (depth,) if self.against is None else depths(depth)
 
+    def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
+        """The configuration on each seed that is asked for, the first one first."""
+        return [replace(config, seed=config.seed + more) for more in range(self.seeds)]
+
     @property
     def sized_preset(self) -> Preset:
         """The preset with the user's sizes put in."""

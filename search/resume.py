@@ -10,11 +10,13 @@ from rich.console import Console
 from search.arguments import OPERATION
 from search.cluster import check_address
 from search.disk import kept_students, prune
-from search.plan import plan_trials
+from search.plan import plan_trials, possible_trials
 from search.record import CONFIRMS, ENDED, Run, mend
 from search.remote_runs import task_of, uri_of
 from search.request import Request, parse_additions, parse_overrides
 from search.sharing import as_measured, settle_again
+from search.trial_words import wording
+from spaces import SEARCHED_SPACES
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.folders import sealed_values
@@ -30,12 +32,16 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
     changes = given_operation(arguments)
     configs: list[TrialConfig] = []
     more = _more_trials(run, arguments)
-    if more is not None:
+    if more is not None and run.searched:
+        changes["requests"] = [request.to_dict() for request in more[0]]
+    elif more is not None:
         requests, configs = more
         _say(console, f"{len(configs)} more trial(s); those already in the run are not run again.")
         if configs:
             changes["requests"] = [request.to_dict() for request in requests]
     extend(run, changes, configs, console)
+    for config, parameters in run.missing_seeds:  # of a run that was asked for more of them
+        run.add_suggestion(config, parameters)
 
 
 def given_operation(arguments: Namespace) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
 
     Raises UserError as `reopen` does.
     """
-    if configs or run.interrupted:
+    if configs or run.interrupted or "requests" in changes:
         check_address(changes.get("address", run.sweep.get("address")))
         task = task_again(run, configs, console, f"--resume {run.folder.name}")
         changes |= settle_again(run, task, configs, changes, console)
@@ -69,7 +75,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
 def _more_trials(run: Run, arguments: Namespace) -> tuple[list[Request], list[TrialConfig]] | None:
     """The run's requests as they are to be, and the trials that they have beyond its own."""
     asked = (arguments.space, arguments.overrides, arguments.additions, arguments.samples)
-    if not any(asked) and arguments.seeds is None:
+    if not any((*asked, arguments.time_budget)) and arguments.seeds is None:
         return None
     if CONFIRMS in run.sweep:
         raise UserError(
@@ -77,6 +83,13 @@ def _more_trials(run: Run, arguments: Namespace) -> tuple[list[Request], list[Tr
             "only seeds can be added, with python -m search.confirm"
         )
     requests = [Request.from_dict(values) for values in run.sweep["requests"]]
+    if run.searched:
+        return [_searched_further(run, arguments)], []
+    if arguments.space in SEARCHED_SPACES or arguments.time_budget is not None:
+        raise UserError(
+            f"--resume {run.folder.name}: its trials are listed, so that nothing can be suggested "
+            f"in it; start a new run with --space {next(iter(SEARCHED_SPACES))}"
+        )
     if any(asked):
         last = requests[-1]
         other_space = arguments.space not in (None, last.space)
@@ -94,6 +107,19 @@ def _more_trials(run: Run, arguments: Namespace) -> tuple[list[Request], list[Tr
     if arguments.seeds is not None:
         requests = [replace(request, seeds=arguments.seeds) for request in requests]
     return requests, _new_configs(run, requests)
+
+
+def _searched_further(run: Run, arguments: Namespace) -> Request:
+    """The request of a searched run with more to suggest, in numbers or in time, or more seeds."""
+    for flag in ("space", "overrides", "additions"):
+        if getattr(arguments, flag):
+            typed = {"overrides": "--set", "additions": "--add"}.get(flag, f"--{flag}")
+            raise UserError(
+                f"{typed}: {run.folder.name} is searched, and its space stays as it is; what can "
+                "be added: --samples, --time-budget (both in all), --seeds"
+            )
+    given = {key: getattr(arguments, key) for key in ("samples", "time_budget", "seeds")}
+    return replace(run.request, **{key: value for key, value in given.items() if value is not None})
 
 
 def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
@@ -140,6 +166,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     for folder in missing:
         _say(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more]
+    configs += possible_trials(run.request) if run.searched else []
     again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
     for name, was, now in (
         ("data", task.data_digest, again.data_digest),
@@ -159,7 +186,7 @@ def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
     from trainable.checkpoint import STATE, check_identity
     from trainable.training_state import CheckpointError, read_header
 
-    task = Task.from_dict(run.sweep["task"])
+    task, words = Task.from_dict(run.sweep["task"]), wording(run)
     remote = uri_of(run.folder.parent) is not None  # then the nodes look for them there
     for trial in run.trials.values():
         state = run.trial_folder(trial) / STATE
@@ -168,7 +195,7 @@ def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
         try:
             check_identity(read_header(state), trial.config, task)
         except CheckpointError as error:
-            _say(console, f"Checkpoint {error}, starts again: {trial.config.words()}.")
+            _say(console, f"Checkpoint {error}, starts again: {words(trial)}.")
     for student in kept_students(run):
         try:
             read_header(student)

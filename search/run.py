@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from search.arguments import (
     OPERATION,
@@ -16,10 +17,14 @@ from search.arguments import (
 )
 from search.cluster import check_address
 from search.launch import Session, begin, go_on, guarded
-from search.record import Run
+from search.objectives import LATENCY
+from search.record import PARAMETERS, Run
 from search.request import Request
 from search.runs import find_run, refuse_existing
 from trainable.arguments import choose_preset
+
+if TYPE_CHECKING:  # with torch, which takes seconds to load
+    from search.preparation import PreparedSweep
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def new_sweep(arguments: Namespace, session: Session) -> int:
     """Checks everything, prepares teacher and cache, then runs the trials."""
-    within = arguments.compare_within or default_strata(arguments.space, arguments.against)
+    within = arguments.compare_within
+    if within is None:
+        within = default_strata(arguments.space, arguments.against)
     strata = parse_strata(within)
     storage = storage_folder(arguments.storage)
     check_address(arguments.address)
@@ -43,17 +50,30 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     folder = storage / (arguments.name or default_name(arguments.space, preset_name))
     refuse_existing(folder)
 
+    from search.plan import starting_parameters
     from search.preparation import prepare_sweep
 
     prepared = prepare_sweep(request, session.console)
-    plan = {
+    plan: dict[str, Any] = {
         "requests": [request.to_dict()],
         "scheduler": arguments.scheduler,
         "compare_within": list(strata),
         "grace_evaluations": preset.grace_evaluations,
     }
+    if request.searched:
+        plan[PARAMETERS] = starting_parameters(request, prepared.configs)
+    if request.against == LATENCY:
+        plan[LATENCY] = _measured_latencies(prepared, session)
     operation = {key: getattr(arguments, key) for key in OPERATION}
     return begin(folder, plan, operation, prepared, session)
+
+
+def _measured_latencies(prepared: "PreparedSweep", session: Session) -> dict[str, float]:
+    from search.latency import in_words, latencies
+
+    found = latencies(prepared.task, prepared.possible)
+    session.console.print(in_words(found))
+    return found
 
 
 def default_name(space: str, preset: str) -> str:

@@ -11,6 +11,7 @@ from search.desk import open_remote
 from search.disk import in_words, most_checkpoint_bytes
 from search.display import make_display
 from search.interruption import Interruption
+from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
 from search.remote_runs import mirrored
@@ -54,19 +55,20 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
         left_over = True
         while left_over and not interruption.requested:
             trials = [trial for trial in open_trials(run) if trial.alone == alone]
-            if not trials:
+            growing = not alone and run.growing
+            if not (trials or growing):
                 break
             places = _places(address, share, sweep["max_concurrent"], cores, gpus)
             _announce(run, places(), console)
             display = make_display(console, places())
             recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
+            more = _suggester(interruption) if growing else None
             make_tuner(
                 run,
-                trials,
-                places,
                 resources=resources_per_trial(gpus, share),
+                searcher=OpenTrials(run, trials, places, more),
                 scheduler=make_scheduler(run),
-                recorder=recorder,
+                callbacks=[recorder, *_study_writers(run, interruption)],
                 remote=remote,
             ).fit()
             left_over = recorder.left_over
@@ -79,6 +81,28 @@ def _places(
     if address == LOCAL:
         return lambda: concurrency(cores, gpus, share, limit)
     return Places(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
+
+
+def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
+    """What adds the searcher's trials to the record; where that can't be written, it pauses."""
+    from search.suggestions import extend_by_suggestion
+
+    def more(run: Run) -> list[TrialRecord]:
+        try:
+            return extend_by_suggestion(run)
+        except OSError as error:
+            interruption.pause(str(error))
+            return []
+
+    return more
+
+
+def _study_writers(run: Run, interruption: Interruption) -> list[Any]:
+    if not run.searched:
+        return []
+    from search.study_writer import StudyWriter  # with Optuna, which takes a second to load
+
+    return [StudyWriter(run, interruption)]
 
 
 def open_trials(run: Run) -> list[TrialRecord]:

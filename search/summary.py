@@ -1,5 +1,6 @@
 """What a command says at the end of a run or of one of its sessions."""
 
+import shlex
 import sys
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from search.conclusion import conclude, print_conclusion, write_conclusion
 from search.disk import bytes_used, in_words, kept_students
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
+from search.pareto import print_front
 from search.record import CONFIRMS, FAILED, Run
 from search.runs import resume_command
 
@@ -23,7 +25,10 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         write_conclusion(conclusion, run)
     else:
         print_leaderboard(run, console)
+        print_front(run, console)
     console.print(f"\nRun: {run.folder} ({describe_disk(run)})", soft_wrap=True)
+    if run.searched:
+        _write_study(run, console)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:
         console.print(f"{failed} trial(s) failed; the reasons stand above.")
@@ -34,6 +39,14 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print(resume_command(run.folder), soft_wrap=True)
         return FAILURES if problem else INTERRUPTED
     return FAILURES if failed or problem else 0
+
+
+def _write_study(run: Run, console: Console) -> None:
+    from search.suggestions import JOURNAL, write_study  # with Optuna, which takes a second
+
+    write_study(run)
+    journal = shlex.quote(str(run.folder / JOURNAL))
+    console.print(f"Its study: optuna-dashboard {journal}", soft_wrap=True)
 
 
 def describe_disk(run: Run) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 from search.record import ENDED, FAILED, RECORD, Run, TrialRecord, read_run
 from search.tracking_modes import CLOUD, OFFLINE, PROBLEM, WRITTEN
+from search.trial_words import wording
 from trainable.errors import first_line
 from trainable.files import read_json, whole_file, write_json
 
@@ -148,7 +149,7 @@ def write_trial(run: Run, trial: TrialRecord, mode: str, place: Path) -> None:
     active = swanlab.init(
         mode="online" if mode == CLOUD else OFFLINE,
         project=project_name(run),
-        name=trial.config.words(),
+        name=wording(run)(trial),
         description=trial.reason[:LONGEST_TEXT] or None,
         tags=[trial.outcome],
         id=run_id(run, trial),

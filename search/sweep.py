@@ -3,14 +3,13 @@
 import logging
 import os
 import warnings
-from collections.abc import Callable, Sequence
 from functools import partial
 from math import floor
 from pathlib import Path
 from typing import Any
 
 from search.cluster import DEATH_INFO, LOCAL, cluster_size, join
-from search.record import Run, TrialRecord, read_run
+from search.record import Run, read_run
 from trainable.config import TrialConfig
 from trainable.remote import Remote
 
@@ -81,36 +80,33 @@ def count_recorded(run_folder: Path, digest: str) -> int:
 
 def make_tuner(
     run: Run,
-    trials: Sequence[TrialRecord],
-    places: Callable[[], int],
     *,
     resources: dict[str, float],
+    searcher: Any,
     scheduler: Any,
-    recorder: Any,
+    callbacks: list[Any],
     remote: Remote | None = None,
 ) -> Any:
-    """A Tuner that runs these trials in their order, each from its checkpoint if it has one.
+    """A Tuner that runs what the searcher hands out, each trial from its checkpoint if it has one.
 
     A resumed run gets a new one: the record says all that a Tuner must know, while what Ray keeps
     of an earlier one may lag behind, be damaged, or point to where the run lay before.
     """
     from ray import tune
 
-    points = [trial.config.to_dict() for trial in trials]
     return tune.Tuner(
         _trainable(run, resources, remote),
-        param_space=_space_as_domains(points),
         tune_config=tune.TuneConfig(
-            search_alg=_planned_trials(run.folder, points, places),
+            search_alg=searcher,
             scheduler=scheduler,
-            num_samples=len(points),
+            num_samples=-1,  # until the searcher has no more
             reuse_actors=True,
             trial_dirname_creator=trial_folder,
         ),
         run_config=tune.RunConfig(
             name=run.folder.name,
             storage_path=str(run.folder.parent),
-            callbacks=[recorder],
+            callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=run.sweep["retries"]),
             verbose=0,
         ),
@@ -131,33 +127,3 @@ def _trainable(run: Run, resources: dict[str, float], remote: Remote | None) -> 
         remote=remote,
     )
     return tune.with_resources(train, resources)
-
-
-def _planned_trials(
-    run_folder: Path, points: list[dict[str, Any]], places: Callable[[], int]
-) -> Any:
-    """The points in their order, none of them once a pause is requested."""
-    from ray.tune.search import BasicVariantGenerator
-
-    from trainable.pause import PauseRequest
-
-    class PlannedTrials(BasicVariantGenerator):  # type: ignore[misc] # Ray has no types
-        def next_trial(self) -> Any:
-            self.max_concurrent = places()
-            return None if PauseRequest(run_folder) else super().next_trial()
-
-    return PlannedTrials(points_to_evaluate=points, max_concurrent=places())
-
-
-def _space_as_domains(configs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The values that each setting takes, as Tune domains; the points come from the plan."""
-    from ray import tune
-
-    domains = {}
-    for key in configs[0]:
-        values = []
-        for config in configs:
-            if config[key] not in values:
-                values.append(config[key])
-        domains[key] = tune.choice(values)
-    return domains

@@ -16,6 +16,7 @@ from search.statistics import (
     tied_with_first,
 )
 from search.strata import stratum_of
+from search.trial_words import wording
 from trainable.config import TrialConfig
 from trainable.metrics import best5_accuracy, unpack_bits
 
@@ -62,7 +63,11 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     """
     run = run if isinstance(run, Run) else read_run(Path(run))
     scores = {digest: _scores(trial, run) for digest, trial in run.trials.items()}
-    rows = [_row(digest, run, scores[digest]) for digest in run.trials]
+    words = wording(run)
+    rows = [
+        {**_row(digest, run, scores[digest]), "words": words(trial)}
+        for digest, trial in run.trials.items()
+    ]
     table = pd.DataFrame(rows, columns=[*COLUMNS])
     table["tied"] = _tied(table, scores)
     common = _common_evaluations(run)
@@ -89,7 +94,6 @@ def _row(digest: str, run: Run, scores: np.ndarray | None) -> dict[str, Any]:
     return {
         **dict(zip(SETTINGS, settings.values(), strict=True)),
         "digest": digest,
-        "words": trial.config.words(),
         "folder": trial.config.folder_name,
         "idle_settings": ",".join(sorted(trial.config.idle_settings)),
         "stratum": stratum_of(settings, run.sweep["compare_within"]),

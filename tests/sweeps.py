@@ -30,10 +30,15 @@ def numbers(folder):
 
 def wait_for_evaluations(folder, count, process):
     """Until the record has so many evaluations."""
+    wait_for(folder, '"evaluation": {', count, process)
+
+
+def wait_for(folder, text, count, process):
+    """Until the record has a text so many times."""
     for _ in range(600):
         assert process.poll() is None, process.communicate()
         record = folder / "record.jsonl"
-        if record.exists() and record.read_text().count('"evaluation": {') >= count:
+        if record.exists() and record.read_text().count(text) >= count:
             return
         time.sleep(0.1)
-    raise AssertionError("no evaluation within a minute")
+    raise AssertionError(f"not {count} times {text} within a minute")

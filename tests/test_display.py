@@ -58,21 +58,21 @@ def clock(monkeypatch):
 
 
 def test_ended_line_has_what_a_reader_needs():
-    line = ended_line(record(0, STOPPED, best5=0.81234, count=4))
-    for part in ("stopped", "0.8123", "4 of 10 evaluations", "12 s", "teacher_spread", "T=3"):
+    line = ended_line(record(0, STOPPED, best5=0.81234, count=4), "random, lr 3e-05")
+    for part in ("stopped", "0.8123", "4 of 10 evaluations", "12 s", "random, lr 3e-05"):
         assert part in line
 
 
 def test_ended_line_of_a_failure_before_any_evaluation_has_its_reason():
-    line = ended_line(record(0, FAILED, reason="[enforce fail] no [/memory]"))
+    line = ended_line(record(0, FAILED, reason="[enforce fail] no [/memory]"), "random")
     for part in ("failed", "best5      -", "0 of 10", "([enforce fail] no [/memory])"):
         assert part in line
 
 
 def test_ended_lines_stand_below_one_another():
     trials = [record(0, FAILED), record(1, STOPPED, 0.5), record(2, FINISHED, 0.5, count=10)]
-    assert len({ended_line(trial).index("best5") for trial in trials}) == 1
-    assert len({ended_line(trial).index(" of 10") for trial in trials}) == 1
+    assert len({ended_line(trial, "random").index("best5") for trial in trials}) == 1
+    assert len({ended_line(trial, "random").index(" of 10") for trial in trials}) == 1
 
 
 def shown(event, trial, **more):
@@ -88,13 +88,13 @@ def shown(event, trial, **more):
 @pytest.mark.parametrize("outcome", [FINISHED, STOPPED])
 def test_evaluation_that_ends_a_trial_is_told_as_its_end(clock, outcome):
     trial = record(0, outcome, 0.8, reason="[red]x[/red]")
-    assert shown("evaluation", trial) == ended_line(trial) + "\n"
+    assert shown("evaluation", trial) == ended_line(trial, trial.config.words()) + "\n"
 
 
 def test_failure_for_good_is_told_as_the_trials_end(clock):
     trial = record(0, FAILED, reason="no [/memory]")
     said = shown("failure", trial, reason="no [/memory]", then=GIVE_UP)
-    assert said == ended_line(trial) + "\n"
+    assert said == ended_line(trial, trial.config.words()) + "\n"
 
 
 @pytest.mark.parametrize("then", [RETRY, RETRY_ALONE])
@@ -118,7 +118,7 @@ def test_each_end_is_told_once(clock):
     for outcome, event in ((RUNNING, "start"), (RUNNING, "evaluation"), (STOPPED, "evaluation")):
         trial = record(0, outcome, 0.8)
         lines.show(make_run(trial), {"event": event, "trial": trial.config.digest})
-    assert target.file.getvalue() == ended_line(trial) + "\n"
+    assert target.file.getvalue() == ended_line(trial, trial.config.words()) + "\n"
 
 
 @pytest.mark.parametrize("outcome", [FAILED, PENDING])

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from search.plan import plan_trials
-from search.preparation import describe, prepare_again, prepare_sweep
+from search.preparation import describe, how_many, prepare_again, prepare_sweep
 from search.request import Request
 from search.run import main
 from trainable.data import sample_evaluation, subset
@@ -54,7 +54,28 @@ def test_description_says_what_each_evaluation_is_on(inputs, request_for, used, 
     dataset = sample_evaluation(subset(inputs.dataset, None, used), sample)
     configs = plan_trials(request_for())
     text = describe(configs, replace(inputs, dataset=dataset))
-    assert text == f"{len(configs)} trials on 96 sentences, {said} fp32."
+    assert text == f"on 96 sentences, {said} fp32."
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"space": "study"}, "18 trials"),
+        ({"space": "recipe", "samples": 24}, "24 configurations (optuna suggests 20 of them)"),
+        ({"space": "recipe", "samples": 2}, "2 configurations (optuna suggests 0 of them)"),
+        (
+            {"space": "recipe", "samples": 24, "seeds": 3},
+            "24 configurations (optuna suggests 20 of them), each on 3 seeds",
+        ),
+        (
+            {"space": "recipe", "time_budget": 60.0},
+            "4 configurations and what optuna suggests for about 60 s",
+        ),
+    ],
+)
+def test_how_many_are_to_come_is_said_of_every_kind_of_sweep(asked, said):
+    request = Request(preset="mini", cache="", searcher="optuna", **asked)
+    assert how_many(request, plan_trials(request)) == said
 
 
 def test_both_scores_of_the_teacher_are_said_and_handed_on(request_for, sampled_task):

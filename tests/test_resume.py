@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from search.arguments import parse_arguments
-from search.plan import plan_trials
-from search.record import GIVE_UP, RECORD, SWEEP, create_run, read_run
+from search.plan import plan_trials, possible_trials, starting_parameters
+from search.record import GIVE_UP, PARAMETERS, RECORD, SWEEP, create_run, read_run
 from search.request import Request
 from search.resume import reopen
 from trainable.checkpoint import STATE, save_checkpoint
@@ -68,8 +68,11 @@ def make_run(tmp_path, task):
             "retries": 2,
             "task": of.to_dict(),
         }
+        configs = configs or plan_trials(request)
+        if request.searched:
+            sweep[PARAMETERS] = starting_parameters(request, configs)
         folder = tmp_path / "runs" / "mine"
-        create_run(folder, sweep, configs or plan_trials(request))
+        create_run(folder, sweep, configs)
         return read_run(folder)
 
     return make
@@ -524,3 +527,75 @@ def test_each_damage_has_a_line_of_its_own(begun):
         path.write_bytes(b"")
     _, said = resume(begun)
     assert [line.split()[0] for line in said] == [SWEEP, "Checkpoint", "Student"]
+
+
+# Searched runs.
+
+
+SEARCHED = Request("recipe", "mini", cache="cache", overrides=TINY, searcher="random", samples=4)
+
+
+def test_a_searched_run_goes_on_for_more_samples(make_run, prepare_again):
+    calls, run = prepare_again(), make_run(SEARCHED)
+    end(run)
+    assert not run.interrupted
+    found, _ = resume(run, "--samples", "6")
+    assert (found.interrupted, found.to_suggest, len(found.trials)) == (True, 2, 4)
+    assert found.request == replace(SEARCHED, samples=6)
+    assert calls == []  # what its trials share is there, for all that may be suggested
+
+
+def test_what_a_searched_run_shares_is_made_again_for_all_that_it_may_suggest(
+    make_run, prepare_again, task, tmp_path
+):
+    folder = tmp_path / "cls"
+    shutil.copytree(task.outputs["cls"], folder)
+    gone = replace(task, outputs={**task.outputs, "cls": str(folder)})
+    calls, run = prepare_again(), make_run(SEARCHED, of=gone)
+    shutil.rmtree(folder)
+    resume(run)
+    ((_, configs),) = calls
+    assert configs == [*plan_trials(SEARCHED), *possible_trials(SEARCHED)]
+
+
+@pytest.mark.parametrize("flag", ["--time-budget=1h", "--time-budget=90s"])
+def test_a_searched_run_goes_on_for_longer(make_run, flag):
+    run = make_run(replace(SEARCHED, samples=None, time_budget=60.0))
+    run.append({"event": "session", "provenance": {}, "time": run.last_time})
+    run.append({"event": "other", "time": run.last_time + 61.0})
+    end(run)
+    assert not read_run(run.folder).growing
+    found, _ = resume(run, flag)
+    assert found.growing
+
+
+def test_more_seeds_of_a_searched_run_come_on_each_of_its_configurations(make_run):
+    run = make_run(SEARCHED)
+    end(run)
+    found, _ = resume(run, "--seeds", "2")
+    assert [t.config.seed for t in found.trials.values()] == [0] * 4 + [1] * 4
+    assert [t.parameters for t in found.trials.values()] == 2 * list(
+        found.sweep[PARAMETERS].values()
+    )
+    assert found.to_suggest == 0
+    again, _ = resume(found, "--seeds", "2")
+    assert list(again.trials) == list(found.trials)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--space", "study"], "--space: mine is searched"),
+        (["--set", "epochs=1"], "--set: mine is searched"),
+        (["--add", "alpha=1"], "--add: mine is searched"),
+    ],
+)
+def test_the_space_of_a_searched_run_stays(make_run, argv, said):
+    assert refused(make_run(SEARCHED), *argv).startswith(said)
+
+
+@pytest.mark.parametrize("argv", [["--space", "recipe"], ["--time-budget", "1h"]])
+def test_nothing_can_be_suggested_in_a_listed_run(make_run, argv):
+    said = refused(make_run(), *argv)
+    assert said.startswith("--resume mine: its trials are listed")
+    assert "--space recipe" in said

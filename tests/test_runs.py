@@ -171,7 +171,7 @@ def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypa
 
     def prepare(request, console):
         create_run(folder, {"seed": 3}, CONFIGS)
-        return preparation.PreparedSweep(CONFIGS, task, 1)
+        return preparation.PreparedSweep(CONFIGS, CONFIGS, task, 1)
 
     monkeypatch.setattr(preparation, "prepare_sweep", prepare)
     monkeypatch.setattr("search.session.run_trials", lambda *arguments: None)

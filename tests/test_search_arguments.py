@@ -9,6 +9,7 @@ from search.arguments import (
     KEEP,
     OPERATION,
     RETRIES,
+    default_strata,
     make_parser,
     parse_arguments,
     parse_strata,
@@ -110,6 +111,7 @@ BESIDE_RESUME = {
     "--add": "sharpness=5",
     "--seeds": "2",
     "--samples": "4",
+    "--time-budget": "90s",
 }
 NOT_BESIDE_RESUME = {
     "--preset": "mini",
@@ -125,6 +127,8 @@ NOT_BESIDE_RESUME = {
     "--name": "yours",
     "--scheduler": "fifo",
     "--compare-within": "all",
+    "--searcher": "random",
+    "--against": "depth",
 }
 
 
@@ -141,6 +145,7 @@ def test_flag_beside_resume_arrives(flag):
     (name,) = [a.dest for a in make_parser()._actions if flag in a.option_strings]
     wanted = BESIDE_RESUME[flag]
     wanted = [wanted] if flag in ("--set", "--add") else int(wanted) if wanted.isdigit() else wanted
+    wanted = 90.0 if flag == "--time-budget" else wanted
     assert found[name] == wanted
 
 
@@ -277,6 +282,48 @@ def test_bad_compare_within(refuse, text, said):
     assert [words for words in ["--compare-within", *said] if words not in error] == []
 
 
+@pytest.mark.parametrize(
+    ("space", "against", "within"),
+    [
+        ("schedules", None, "init"),
+        ("recipe", None, "all"),
+        ("schedules", "depth", "init,student_layers"),
+        ("recipe", "latency", "student_layers"),
+    ],
+)
+def test_trials_compete_with_those_that_answer_the_same_question(space, against, within):
+    assert default_strata(space, against) == within
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400)])
+def test_time_budget_in_seconds(text, seconds):
+    found = parse_arguments(["--space", "recipe", "--time-budget", text])
+    assert found.time_budget == seconds
+
+
+@pytest.mark.parametrize("text", ["90", "2 h", "h", "0m", "-1h", "1d", "1e3s", ""])
+def test_time_budget_in_no_known_form_is_refused(refuse, text):
+    error = refuse("--space", "recipe", f"--time-budget={text}")
+    assert [words for words in ("--time-budget", "30m", "2h") if words not in error] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--space", "study", "--time-budget", "2h"], ["--time-budget", "study", "recipe"]),
+        (["--space", "study", "--searcher", "optuna"], ["--searcher optuna", "study", "recipe"]),
+        (["--space", "recipe", "--searcher", "grid"], ["--searcher grid", "recipe", "optuna"]),
+        (["--space", "recipe", "--searcher", "optunna"], ["optunna", "optuna", "random", "grid"]),
+        (["--space", "recipe", "--set", "learning_rate=1e-3"], ["--set learning_rate", "recipe"]),
+        (["--space", "recipe", "--add", "alpha=1"], ["--add alpha=1", "recipe", "--samples"]),
+        (["--space", "recipe", "--against", "size"], ["--against", "depth", "latency"]),
+    ],
+)
+def test_what_a_space_cannot_do_is_refused_before_anything_is_loaded(refuse, given, said):
+    error = refuse(*given, "--preset", "mini")
+    assert [words for words in said if words not in error] == []
+
+
 @pytest.mark.parametrize("argv", [BASELINES, ["--resume", "mine"]], ids=["new", "resume"])
 def test_storage_uri_of_no_known_file_system(refuse, argv):
     assert "--storage nowhere://bucket/runs: " in refuse(
@@ -354,7 +401,8 @@ def test_storage_is_absolute(tmp_path, monkeypatch):
 def test_defaults():
     found = parse_arguments(["--space", "study"])
     assert (found.space, found.preset, found.storage) == ("study", "auto", "runs")
-    assert (found.scheduler, found.compare_within) == ("asha", "init")
+    assert (found.scheduler, found.compare_within, found.searcher) == ("asha", None, None)
+    assert (found.time_budget, found.against) == (None, None)
     assert (found.seed, found.overrides, found.resume, found.name) == (0, [], None, None)
     assert (found.additions, found.seeds, found.samples) == ([], None, None)
     assert [getattr(found, name) for name in OPERATION] == [None] * len(OPERATION)
@@ -392,10 +440,14 @@ def test_help_explains_every_flag(capsys):
         ("--address", "local"),
         ("--seed", 0),
         ("--seeds", 1),
-        ("--samples", "all"),
+        ("--samples", "all; 40 where it is searched"),
+        ("--searcher", "optuna"),
         ("--storage", "runs"),
         ("--scheduler", "asha"),
-        ("--compare-within", "init"),
+        (
+            "--compare-within",
+            "init, all where the space is searched; with --against also student_layers",
+        ),
         ("--max-concurrent", "one a core, or --trials-per-gpu on each GPU"),
         ("--trials-per-gpu", "measured"),
         ("--name", "space, preset and time"),

@@ -275,7 +275,7 @@ def prepared(monkeypatch, task, configs):
     """Whatever is asked for, these trials are prepared."""
     from search import preparation
 
-    made = preparation.PreparedSweep(configs, task, 40)
+    made = preparation.PreparedSweep(configs, configs, task, 40)
     monkeypatch.setattr(preparation, "prepare_sweep", lambda request, console: made)
 
 

@@ -5,13 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from ray import tune
-from ray.tune.experiment import Experiment
-from ray.tune.search.sample import Categorical
 
 from search.record import create_run
 from search.sweep import (
@@ -23,7 +20,6 @@ from search.sweep import (
     trial_folder,
 )
 from trainable.config import TrialConfig
-from trainable.pause import PAUSE
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.75, 0.25, 0.5)]
 
@@ -37,12 +33,11 @@ def run(tmp_path):
 def told(monkeypatch):
     """What `make_tuner` hands to Ray: the trainable and the Tuner's keywords."""
 
-    def make(run, trials, places=2):
+    def make(run):
         with monkeypatch.context() as patched:
             patched.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
-            return make_tuner(
-                run, trials, lambda: places, resources={"cpu": 1}, scheduler="s", recorder="r"
-            )
+            settings = {"searcher": "o", "scheduler": "s", "callbacks": ["r"]}
+            return make_tuner(run, resources={"cpu": 1}, **settings)
 
     return make
 
@@ -108,58 +103,18 @@ def test_recorded_evaluations_are_counted_from_the_files(run):
 
 
 def test_tuner_writes_into_the_runs_folder_and_tries_again_as_often_as_asked(run, told):
-    _, keywords = told(run, list(run.trials.values()))
-    config = keywords["run_config"]
+    _, keywords = told(run)
+    config, asked = keywords["run_config"], keywords["tune_config"]
     assert (config.storage_path, config.name) == (str(run.folder.parent), run.folder.name)
     assert config.failure_config.max_failures == 4
     assert config.callbacks == ["r"]
-    assert keywords["tune_config"].scheduler == "s"
-    assert keywords["tune_config"].trial_dirname_creator is trial_folder
-
-
-def begun_by(keywords):
-    """The search algorithm, told of the sweep as Tune tells it; nothing of it ever ends."""
-    search = keywords["tune_config"].search_alg
-    settings = {"config": keywords["param_space"], "num_samples": len(CONFIGS)}
-    search.add_configurations(Experiment("mine", lambda config: None, **settings))
-    return search
-
-
-def next_alpha(search):
-    trial = search.next_trial()
-    return None if trial is None else trial.config["alpha"]
-
-
-def test_trials_begin_in_their_order_so_many_at_a_time(run, told):
-    _, keywords = told(run, [run.trials[CONFIGS[n].digest] for n in (2, 0, 1)], places=2)
-    search = begun_by(keywords)
-    assert keywords["tune_config"].num_samples == 3
-    assert [next_alpha(search) for _ in range(3)] == [0.5, 0.75, None]
-
-
-def test_no_trial_is_begun_once_a_pause_is_requested(run, told):
-    _, keywords = told(run, list(run.trials.values()), places=3)
-    search = begun_by(keywords)
-    assert next_alpha(search) == 0.75
-    (run.folder / PAUSE).touch()
-    assert [next_alpha(search) for _ in range(2)] == [None, None]
-    (run.folder / PAUSE).unlink()
-    assert next_alpha(search) == 0.25
-
-
-def test_space_of_the_tuner_holds_every_value_of_the_trials(run, told):
-    trials = list(run.trials.values())
-    _, keywords = told(run, trials)
-    space = keywords["param_space"]
-    assert set(space) == set(CONFIGS[0].to_dict())
-    for key, domain in space.items():
-        assert isinstance(domain, Categorical)
-        wanted = [config.to_dict()[key] for config in CONFIGS]
-        assert domain.categories == sorted(set(wanted), key=wanted.index)
+    assert (asked.scheduler, asked.search_alg, asked.num_samples) == ("s", "o", -1)
+    assert asked.trial_dirname_creator is trial_folder
+    assert "param_space" not in keywords  # the searcher hands out whole configurations
 
 
 def test_trainable_knows_the_task_and_the_run(run, told):
-    function, _ = told(run, list(run.trials.values()))
+    function, _ = told(run)
     keywords = function.keywords
     assert keywords["task_values"] == run.sweep["task"]
     assert keywords["run_folder"] == run.folder
@@ -173,13 +128,6 @@ def test_trials_of_a_run_in_a_storage_ask_its_desk(run, monkeypatch):
         function = _trainable(run, {"cpu": 1}, remote)
     assert function.keywords["remote"] is remote
     assert function.keywords["count_recorded"](CONFIGS[0].digest) == 7
-
-
-def test_a_tuner_made_again_after_the_plan_was_extended_has_the_new_trials(run, told):
-    run.replan({}, [replace(CONFIGS[0], seed=7)])
-    _, keywords = told(run, list(run.trials.values()))
-    assert keywords["tune_config"].num_samples == 4
-    assert keywords["param_space"]["seed"].categories == [0, 7]
 
 
 ASK_WORKER = """

@@ -1,0 +1,67 @@
+"""What Tune runs next: a run's open trials in their order, then what its searcher suggests.
+
+Tune's own searchers keep state that a kill loses or tears (its Optuna adapter can't be told of
+evaluated points where the space is conditional, either). This one has none: what is open and what
+was suggested is in the run's record, where a suggestion stands before Tune hears of it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from search.record import Run, TrialRecord
+from trainable.pause import PauseRequest
+
+
+class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
+    """Hands out trials while fewer than `places` says are under way, none once a pause is requested.
+
+    When those given are handed out, `more` is asked, one call at a time, so that each suggestion
+    knows all results so far; an empty answer ends the sweep.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        trials: Sequence[TrialRecord],
+        places: Callable[[], int],
+        more: Callable[[Run], list[TrialRecord]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._run, self._places, self._more = run, places, more
+        self._waiting = list(trials)
+        self._under_way: set[str] = set()  # Tune's ids
+        self._pause = PauseRequest(run.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its searcher into the run; a resumed run makes its own
+
+    def set_search_properties(
+        self, metric: str | None, mode: str | None, config: dict[str, Any], **spec: Any
+    ) -> bool:
+        """Ray's hook: the space is the run's, not Tune's."""
+        return not config
+
+    def suggest(self, trial_id: str) -> Any:
+        """Ray's hook: a configuration, None for now, or that there are no more."""
+        if self._pause or len(self._under_way) >= self._places():
+            return None
+        if not self._waiting and self._more is not None:
+            self._waiting = self._more(self._run)
+        if not self._waiting:
+            return Searcher.FINISHED
+        self._under_way.add(trial_id)
+        return self._waiting.pop(0).config.to_dict()
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Ray's hook for each trial that ends."""
+        self._under_way.discard(trial_id)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Ray's hook: there is nothing to save."""
+
+    def restore_from_dir(self, checkpoint_dir: str) -> None:
+        """Ray's hook: nor to restore."""

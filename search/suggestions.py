@@ -1,0 +1,163 @@
+"""What a searcher suggests next: a function of the run's record alone.
+
+Nothing of Optuna is kept between two suggestions. The study is made anew from the record, and the
+sampler from a seed that the run's seed and the suggestion's number give: a run that was killed and
+resumed goes on with the very suggestions it would have had.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+
+from search.objectives import cost_of, directions, names
+from search.plan import config_of_draw, draw
+from search.record import ENDED, FAILED, Run, TrialRecord
+from search.request import Request
+from search.searchers import SEARCHERS, make_random
+from search.trial_words import wording
+from trainable.config import TrialConfig
+from trainable.files import whole_file
+
+JOURNAL = "optuna-journal.log"
+ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 1000  # to suggest what the run does not have yet
+DIGITS = 3  # significant ones of a suggested number
+
+Parameters = dict[str, Any]  # a draw, by setting
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def extend_by_suggestion(run: Run) -> list[TrialRecord]:
+    """Records one more configuration on all its seeds; empty where no more are wanted.
+
+    Before that come seeds that configurations lack: of one whose recording was cut short, or where
+    the run was asked for more seeds.
+    """
+    missing = run.missing_seeds
+    if not missing and run.to_suggest:
+        config, parameters = suggest(run, run.request)
+        missing = [(seeded, parameters) for seeded in run.request.on_all_seeds(config)]
+    return [run.add_suggestion(config, parameters) for config, parameters in missing]
+
+
+def suggest(run: Run, request: Request) -> tuple[TrialConfig, Parameters]:
+    """The searcher's next configuration, and the draw that it stands for."""
+    study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
+    precision = next(iter(run.trials.values())).config.precision
+    for attempt in range(ATTEMPTS):
+        seed = _seed(request.seed, len(study.trials), attempt)
+        study.sampler = (
+            make_random(seed)
+            if attempt >= ATTEMPTS_OF_SEARCHER
+            else SEARCHERS[request.searcher](seed)
+        )
+        parameters = _drawn(study, request)
+        config = replace(config_of_draw(request, parameters), precision=precision)
+        if config.recipe not in known:
+            return config, parameters
+    raise RuntimeError(f"{ATTEMPTS} suggestions in a row that the run has already")
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _drawn(study: optuna.Study, request: Request) -> Parameters:
+    """What the sampler draws given the study, which stays as it was; numbers of few digits."""
+    trial = study.ask()
+    draw(request, trial)
+    study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
+    return {
+        key: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        for key, value in trial.params.items()
+    }
+
+
+def study_of(run: Run) -> optuna.Study:
+    """The run's suggested configurations as an in-memory study, in the order suggested.
+
+    The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
+    of its last evaluation, which is what a comparison with finished ones may hold against it.
+    """
+    study = optuna.create_study(study_name=run.folder.name, directions=directions(run.request))
+    words = wording(run)
+    study.add_trials(_as_optuna(trials, run, words) for trials in _suggested(run).values())
+    return study
+
+
+def _suggested(run: Run) -> dict[TrialConfig, list[TrialRecord]]:
+    """The trials of each suggested configuration, one a seed."""
+    units: dict[TrialConfig, list[TrialRecord]] = {}
+    for trial in run.trials.values():
+        units.setdefault(trial.config.recipe, []).append(trial)
+    return {recipe: ts for recipe, ts in units.items() if ts[0].parameters is not None}
+
+
+def _as_optuna(
+    trials: Sequence[TrialRecord], run: Run, words: Callable[[TrialRecord], str]
+) -> FrozenTrial:
+    fixed = FixedTrial(trials[0].parameters or {})
+    draw(run.request, fixed)  # for the distributions
+    good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
+    open_ = any(trial.outcome not in ENDED for trial in trials)
+    state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
+    values = [_mean(good, -1), *cost_of(run, trials[0].config)] if state.is_finished() else []
+    made = create_trial(
+        state=state,
+        values=values if state == TrialState.COMPLETE else None,
+        params=fixed.params,
+        distributions=fixed.distributions,
+        intermediate_values=_intermediate(good) if len(values) == 1 else None,
+        user_attrs={
+            "trials": [trial.config.digest for trial in trials],
+            "words": words(trials[0]),
+            "outcomes": [trial.outcome for trial in trials],
+        },
+    )
+    _put_times(made, trials)
+    return made
+
+
+def _mean(trials: Sequence[TrialRecord], index: int) -> float:
+    found = [trial.evaluations[index]["best5_accuracy"] for trial in trials]
+    return float(np.mean(found)) if found else float("nan")
+
+
+def _intermediate(trials: Sequence[TrialRecord]) -> dict[int, float]:
+    """best5 by evaluation, as far as all seeds have come."""
+    common = min((len(trial.evaluations) for trial in trials), default=0)
+    return {number: _mean(trials, number - 1) for number in range(1, common + 1)}
+
+
+def _put_times(made: FrozenTrial, trials: Sequence[TrialRecord]) -> None:
+    """The record's clock, for Optuna's timelines."""
+    began = [trial.began for trial in trials if trial.began is not None]
+    seen = [trial.last_seen for trial in trials if trial.last_seen is not None]
+    if began:
+        made.datetime_start = datetime.fromtimestamp(min(began))
+        if made.state.is_finished():
+            made.datetime_complete = datetime.fromtimestamp(max(seen))
+
+
+def write_study(run: Run) -> None:
+    """Writes the study into the run's folder, for `optuna-dashboard` and `optuna.load_study`."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    study = study_of(run)
+    with whole_file(run.folder / JOURNAL) as path:
+        path.touch()
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        copy = optuna.create_study(
+            storage=storage, study_name=study.study_name, directions=study.directions
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # naming may change in a later Optuna
+            copy.set_metric_names(names(run.request))
+        copy.add_trials(study.trials)

@@ -1,0 +1,78 @@
+"""Trials in words: what a run's trials differ in is said, what they share is not."""
+
+from dataclasses import replace
+
+import pytest
+
+from search.plan import plan_trials, starting_parameters
+from search.record import PARAMETERS, create_run
+from search.request import Request
+from search.trial_words import UNSAID, wording
+from trainable.config import TrialConfig
+
+SPREAD = TrialConfig(alpha=0.5)
+RANDOM = TrialConfig(initialisation="random", alpha=1.0, learning_rate=1e-4)
+
+
+def said(tmp_path, *configs):
+    run = create_run(tmp_path / "mine", {}, list(configs))
+    words = wording(run)
+    return [words(trial) for trial in run.trials.values()]
+
+
+def test_what_the_initialisation_decides_is_not_said(tmp_path):
+    assert said(tmp_path, SPREAD, RANDOM) == [SPREAD.words(), RANDOM.words()]
+
+
+def test_what_differs_among_trials_alike_otherwise_is_said_of_all_before_the_seed(tmp_path):
+    configs = [
+        SPREAD,
+        replace(SPREAD, learning_rate=3e-4, seed=2),
+        RANDOM,
+    ]
+    assert said(tmp_path, *configs) == [
+        "teacher_spread, logits only, fixed 0.5, lr 5e-05",
+        "teacher_spread, logits only, fixed 0.5, lr 0.0003, seed 2",
+        "random, cross-entropy only, lr 0.0001",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("student_layers", 3, "depth 3"),
+        ("student_width", 128, "width 128"),
+        ("weight_decay", 0.1, "weight decay 0.1"),
+        ("warmup_share", 0.2, "warm-up 0.2"),
+        ("gradient_clip", 0.5, "clip 0.5"),
+        ("batch_size", 8, "batch 8"),
+        ("epochs", 1, "epochs 1"),
+    ],
+)
+def test_each_setting_has_its_words(tmp_path, key, value, words):
+    first, second = said(tmp_path, RANDOM, replace(RANDOM, **{key: value}))
+    assert second == f"random, cross-entropy only, {words}"
+    assert first != second
+
+
+def test_every_setting_is_said_by_one_or_the_other():
+    """But precision and evaluations, which are the same in all trials of a run."""
+    changed = {
+        "initialisation": "teacher_upper",
+        "aligned_layers": "1",
+        "alpha_schedule": "cosine_growth",
+        "temperature": 3.0,
+        "seed": 1,
+    }
+    known = {key for key, value in changed.items() if key in SPREAD.to_dict() and value}
+    known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", *UNSAID}
+    assert set(SPREAD.to_dict()) - known == {"precision", "evaluations"}
+
+
+def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):
+    request = Request("recipe", "mini", cache="", searcher="random", samples=1)
+    configs = plan_trials(request)
+    plan = {"requests": [request.to_dict()], PARAMETERS: starting_parameters(request, configs)}
+    run = create_run(tmp_path / "mine", plan, configs)
+    (trial,) = run.trials.values()
+    assert wording(run)(trial).endswith("k=1, lr 5e-05")
