@@ -4,7 +4,6 @@ import socket
 import time
 
 import pytest
-
 from rich.console import Console
 
 from search import cluster, resume
@@ -104,6 +103,6 @@ def test_gpus_count_where_trials_use_them(monkeypatch):
 def test_a_run_whose_cluster_is_gone_says_so_before_anything_is_prepared(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "task_again", None)  # would fail
     address = f"127.0.0.1:{free_port()}"
-    run = create_run(tmp_path / "run", {"address": address}, [TrialConfig()])
+    run = create_run(tmp_path / "run", {"address": address}, [TrialConfig(alpha=0.5)])
     with pytest.raises(UserError, match=f"--address {address}: .*, or local"):
         resume.extend(run, {}, [], Console())
