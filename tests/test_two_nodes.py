@@ -18,7 +18,7 @@ from trainable.trial import Trial
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--space", "baselines", "--samples", "4", "--scheduler", "fifo", "--retries", "0"]
+OPTIONS = ["--space", "baselines", "--samples", "4", "--scheduler", "fifo"]
 
 
 def test_a_node_is_lost(make_command, tmp_path):
@@ -41,7 +41,6 @@ def test_a_node_is_lost(make_command, tmp_path):
         output = process.communicate(timeout=200)[0]
         on_head = {path.name for path in trial_folders(tmp_path / "head")}
     assert process.returncode == 0, output
-    assert "raylet" not in output, output
 
     ended = read_run(run)
     assert len(ended.trials) == 4
