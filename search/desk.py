@@ -49,7 +49,13 @@ class RunDesk:
 def open_desk(run_folder: Path) -> Any:
     """The run's desk, on this node, for as long as the handle that is returned lives."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    desk = ray.remote(RunDesk).options(num_cpus=0, max_concurrency=4, scheduling_strategy=here)
+    desk = ray.remote(RunDesk).options(
+        num_cpus=0,
+        max_concurrency=4,
+        max_restarts=-1,  # all that it knows is on disk
+        max_task_retries=-1,
+        scheduling_strategy=here,
+    )
     return desk.remote(run_folder)
 
 

@@ -50,6 +50,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     address = sweep.get("address") or LOCAL
     cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), address)
     interruption.hold()
+    _tell_idle_gpus(address, gpus, console)
     remote = open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
         left_over = True
@@ -72,6 +73,12 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
                 remote=remote,
             ).fit()
             left_over = recorder.left_over
+
+
+def _tell_idle_gpus(address: str, gpus: int, console: Console) -> None:
+    """Trials train on the kind of device that this node has: it prepared them, and measured."""
+    if address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
+        console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
 
 
 def _places(

@@ -37,7 +37,6 @@ class Cluster:
     def __enter__(self) -> "Cluster":
         port = self.address.rpartition(":")[2]
         self.start("head", "--head", f"--port={port}", "--include-dashboard=false")
-        wait_until(lambda: reachable(self.address))
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -47,18 +46,20 @@ class Cluster:
         self._sessions.cleanup()
 
     def start(self, name, *options):
-        """A node with one CPU, as a process whose children are all of it."""
+        """A node with one CPU that is up, as a process whose children are all of it."""
+        log = self.folder / f"{name}.log"
         node = subprocess.Popen(
             [
                 *(*RAY, *options, "--num-cpus=1", "--object-store-memory=100000000"),
                 *("--temp-dir", f"{self._sessions.name}/{name}", "--include-log-monitor=false"),
             ],
             env=self.environment | {"XDG_CACHE_HOME": str(self.folder / name)},
-            stdout=(self.folder / f"{name}.log").open("w"),
+            stdout=log.open("w"),
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         self._nodes.append(node)
+        wait_until(lambda: "Ray runtime started" in log.read_text(), 120)
         return node
 
     def join(self, name):
@@ -72,16 +73,7 @@ def free_port():
         return listening.getsockname()[1]
 
 
-def reachable(address):
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def wait_until(holds, seconds=60):
+def wait_until(holds, seconds):
     """Until it holds; fails where it does not in time."""
     end = time.monotonic() + seconds
     while not holds():

@@ -4,10 +4,13 @@ import socket
 import time
 
 import pytest
+from rich.console import Console
 
-from search import cluster
+from search import cluster, resume
 from search.cluster import LOCAL, LOOK_SECONDS, Places, check_address, cluster_size
+from search.record import create_run
 from tests.clusters import Cluster, free_port
+from trainable.config import TrialConfig
 from trainable.errors import UserError
 
 
@@ -95,3 +98,11 @@ def test_gpus_count_where_trials_use_them(monkeypatch):
     assert cluster_size(with_gpus=False) == (6, 0)
     monkeypatch.setattr("ray.cluster_resources", dict)
     assert cluster_size(with_gpus=True) == (0, 0)
+
+
+def test_a_run_whose_cluster_is_gone_says_so_before_anything_is_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "task_again", None)  # would fail
+    address = f"127.0.0.1:{free_port()}"
+    run = create_run(tmp_path / "run", {"address": address}, [TrialConfig(alpha=0.5)])
+    with pytest.raises(UserError, match=f"--address {address}: .*, or local"):
+        resume.extend(run, {}, [], Console())

@@ -18,7 +18,7 @@ from trainable.trial import Trial
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--space", "baselines", "--samples", "4", "--scheduler", "fifo", "--retries", "0"]
+OPTIONS = ["--space", "baselines", "--samples", "4", "--scheduler", "fifo"]
 
 
 def test_a_node_is_lost(make_command, tmp_path):
