@@ -4,19 +4,13 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import optuna
-from optuna.samplers import RandomSampler
-from optuna.trial import FixedTrial
-
+from search.draws import random_draws, starts
 from search.request import Request
-from spaces import SEARCHED_SPACES, SPACES
-from spaces.recipe import Suggests
+from spaces import SPACES
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.inputs import complete_config
 from trainable.names import NO_LAYERS
-
-POSSIBLE_DRAWS = 64  # enough for every value of a setting of few to be among them
 
 Point = dict[str, Any]
 
@@ -30,7 +24,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """
     if request.searched:
-        return [config for config, _ in plan_starts(request)]
+        return [config for config, _ in starts(request)]
     points = [
         {**point, **depth}
         for point in SPACES[request.space](request.sized_preset.coarse_grid)
@@ -51,61 +45,16 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     ]
 
 
-def plan_starts(request: Request) -> list[tuple[TrialConfig, Point]]:
-    """What a searched space has tried first, on each seed, with the draw that it stands for."""
-    _refuse_additions(request)
-    best, *plain = SEARCHED_SPACES[request.space].starts
-    usual, *others = _depth_points(request)
-    starts = [{**start, **usual} for start in (best, *plain)]
-    starts += [{**best, **depth} for depth in others]
-    _check_overrides(request, starts)
-    return [
-        (config, start)
-        for start in starts[: request.samples]
-        for config in request.on_all_seeds(config_of_draw(request, start))
-    ]
-
-
-def starting_parameters(request: Request, configs: list[TrialConfig]) -> dict[str, Point]:
-    """The draws that `plan_trials` began a searched space with, by digest of these trials of it."""
-    drawn = [parameters for _, parameters in plan_starts(request)]
-    return {config.digest: point for config, point in zip(configs, drawn, strict=True)}
-
-
-def draw(request: Request, trial: Suggests) -> Point:
-    """A searched space's point, drawn with the `suggest` methods of an Optuna trial."""
-    point = SEARCHED_SPACES[request.space].draw(trial)
-    if len(request.depths) > 1:
-        point["student_layers"] = trial.suggest_categorical("student_layers", request.depths)
-    return point
-
-
-def config_of_draw(request: Request, parameters: Point) -> TrialConfig:
-    """The configuration that drawn values stand for, on the first seed."""
-    return _config(request, draw(request, FixedTrial(parameters)))
-
-
 def possible_trials(request: Request) -> list[TrialConfig]:
     """Configurations as the sweep may come to have them: all that are listed, or random draws."""
-    if not request.searched:
-        return plan_trials(request)
-    study = optuna.create_study(sampler=RandomSampler(seed=0))
-    drawn = [_config(request, draw(request, study.ask())) for _ in range(POSSIBLE_DRAWS)]
-    return [*plan_trials(request), *drawn]
+    drawn = random_draws(request) if request.searched else []
+    return [*plan_trials(request), *(config for config, _ in drawn)]
 
 
 def _depth_points(request: Request) -> list[Point]:
     """The depths to try, as what they add to a point: nothing where there is only the usual one."""
     several = len(request.depths) > 1
     return [{"student_layers": depth} for depth in request.depths] if several else [{}]
-
-
-def _refuse_additions(request: Request) -> None:
-    for key, value in request.additions:
-        raise UserError(
-            f"--add {key}={value}: {request.space} draws its values from ranges; "
-            "--samples draws more of them"
-        )
 
 
 def _config(request: Request, point: Point) -> TrialConfig:
@@ -124,10 +73,9 @@ def _check_overrides(request: Request, points: list[Point]) -> None:
     varied = {key for point in points for key in point}
     for key, value in request.overrides.items():
         if key in varied:
-            instead = "" if request.searched else f" (--add {key}={value} tries one more value)"
             raise UserError(
                 f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
-                f"a space leaves constant{instead}"
+                f"a space leaves constant (--add {key}={value} tries one more value)"
             )
     trials = [_config(request, point) for point in points]
     for key, value in request.overrides.items():

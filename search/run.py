@@ -50,7 +50,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     folder = storage / (arguments.name or default_name(arguments.space, preset_name))
     refuse_existing(folder)
 
-    from search.plan import starting_parameters
+    from search.draws import starting_draws
     from search.preparation import prepare_sweep
 
     prepared = prepare_sweep(request, session.console)
@@ -61,7 +61,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
         "grace_evaluations": preset.grace_evaluations,
     }
     if request.searched:
-        plan[PARAMETERS] = starting_parameters(request, prepared.configs)
+        plan[PARAMETERS] = starting_draws(request, prepared.configs)
     if request.against == LATENCY:
         plan[LATENCY] = _measured_latencies(prepared, session)
     operation = {key: getattr(arguments, key) for key in OPERATION}

@@ -9,14 +9,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
+from search.draws import Draw, config_of_draw, draw
 from search.objectives import cost_of, directions, names
-from search.plan import config_of_draw, draw
 from search.record import ENDED, FAILED, Run, TrialRecord
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
@@ -27,8 +26,6 @@ from trainable.files import whole_file
 JOURNAL = "optuna-journal.log"
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 1000  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number
-
-Parameters = dict[str, Any]  # a draw, by setting
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -46,7 +43,7 @@ def extend_by_suggestion(run: Run) -> list[TrialRecord]:
     return [run.add_suggestion(config, parameters) for config, parameters in missing]
 
 
-def suggest(run: Run, request: Request) -> tuple[TrialConfig, Parameters]:
+def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw]:
     """The searcher's next configuration, and the draw that it stands for."""
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
     precision = next(iter(run.trials.values())).config.precision
@@ -57,10 +54,10 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Parameters]:
             if attempt >= ATTEMPTS_OF_SEARCHER
             else SEARCHERS[request.searcher](seed)
         )
-        parameters = _drawn(study, request)
-        config = replace(config_of_draw(request, parameters), precision=precision)
+        drawn = _drawn(study, request)
+        config = replace(config_of_draw(request, drawn), precision=precision)
         if config.recipe not in known:
-            return config, parameters
+            return config, drawn
     raise RuntimeError(f"{ATTEMPTS} suggestions in a row that the run has already")
 
 
@@ -68,7 +65,7 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _drawn(study: optuna.Study, request: Request) -> Parameters:
+def _drawn(study: optuna.Study, request: Request) -> Draw:
     """What the sampler draws given the study, which stays as it was; numbers of few digits."""
     trial = study.ask()
     draw(request, trial)

@@ -7,7 +7,8 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
-from search.plan import config_of_draw, draw, plan_starts, plan_trials, possible_trials
+from search.draws import config_of_draw, random_draws, starts
+from search.plan import plan_trials, possible_trials
 from search.request import Request
 from spaces import SEARCHED_SPACES, SPACE_NAMES, SPACES
 from spaces.recipe import RECIPE_STARTS, recipe
@@ -100,10 +101,8 @@ def test_starts_are_the_studys_best_recipe_and_the_plain_baselines():
         "random, cross-entropy only",
     ]
     assert [config.learning_rate for config in configs] == [5e-5, 5e-5, 5e-5, 1e-4]
-    for config, start in plan_starts(request()):
-        trial = FixedTrial(start)
-        draw(request(), trial)
-        assert trial.params == start  # nothing in a start is ignored, nothing is missing
+    for config, start in starts(request()):
+        assert start in RECIPE_STARTS  # nothing in a start is ignored, nothing is missing
         assert config_of_draw(request(), start) == config
 
 
@@ -125,11 +124,52 @@ def test_what_may_be_suggested_has_every_pool_and_every_depth():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"overrides": {"temperature": 3.0}}, "--set temperature=3.0: the space recipe"),
         ({"additions": (("alpha", 1.0),)}, "--add alpha=1.0: recipe"),
+        (
+            {"overrides": {"aligned_layers": "none", "hidden_weight": 9.0}},
+            "--set hidden_weight=9.0: changes nothing",
+        ),
+        ({"overrides": {"temperature": -1.0}}, "temperature: -1.0 must be above"),
+        (
+            {"overrides": {"student_layers": 2}, "against": "depth"},
+            "--set student_layers=2: --against depth tries 2, 1",
+        ),
     ],
 )
-def test_what_the_space_draws_cannot_be_set(asked, said):
+def test_what_cannot_be_given_to_the_space_is_refused(asked, said):
     with pytest.raises(UserError) as caught:
         plan_trials(request(**asked))
     assert str(caught.value).startswith(said)
+
+
+PINNED = {"alpha_schedule": "cosine_growth", "initialisation": "teacher_upper"}
+
+
+def test_what_is_set_is_not_drawn_and_holds_in_every_trial():
+    asked = request(overrides=PINNED)
+    for config, values in [*random_draws(asked), *starts(asked)]:
+        assert (config.alpha_schedule, config.initialisation) == tuple(PINNED.values())
+        assert not set(PINNED) & set(values)
+        assert config_of_draw(asked, values) == config
+
+
+def test_starts_that_what_is_set_leaves_no_room_for_are_passed_over():
+    """A growing alpha has a sharpness, which only the study's best recipe knows of."""
+    ((config, values),) = starts(request(overrides=PINNED))
+    assert config.words() == "teacher_upper, layers 1, cosine_growth k=1"
+    assert values["sharpness"] == 1.0
+
+
+def test_starts_that_are_made_alike_come_once():
+    pinned = {"initialisation": "random", "learning_rate": 2e-4}
+    words = [config.words() for config in plan_trials(request(overrides=pinned))]
+    assert words == [
+        "random, layers 1, cosine_growth k=1",
+        "random, logits only, fixed 0.5",
+        "random, cross-entropy only",
+    ]
+
+
+def test_where_no_start_fits_a_random_draw_begins():
+    asked = request(overrides={"alpha_schedule": "fixed", "aligned_layers": "all"})
+    assert starts(asked) == random_draws(asked, 1)

@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 
 from search.arguments import parse_arguments
-from search.plan import plan_trials, possible_trials, starting_parameters
+from search.draws import starting_draws
+from search.plan import plan_trials, possible_trials
 from search.record import GIVE_UP, PARAMETERS, RECORD, SWEEP, create_run, read_run
 from search.request import Request
 from search.resume import reopen
@@ -70,7 +71,7 @@ def make_run(tmp_path, task):
         }
         configs = configs or plan_trials(request)
         if request.searched:
-            sweep[PARAMETERS] = starting_parameters(request, configs)
+            sweep[PARAMETERS] = starting_draws(request, configs)
         folder = tmp_path / "runs" / "mine"
         create_run(folder, sweep, configs)
         return read_run(folder)

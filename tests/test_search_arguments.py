@@ -314,7 +314,7 @@ def test_time_budget_in_no_known_form_is_refused(refuse, text):
         (["--space", "study", "--searcher", "optuna"], ["--searcher optuna", "study", "recipe"]),
         (["--space", "recipe", "--searcher", "grid"], ["--searcher grid", "recipe", "optuna"]),
         (["--space", "recipe", "--searcher", "optunna"], ["optunna", "optuna", "random", "grid"]),
-        (["--space", "recipe", "--set", "learning_rate=1e-3"], ["--set learning_rate", "recipe"]),
+        (["--space", "recipe", "--set", "alpha=2"], ["alpha", "at most 1"]),
         (["--space", "recipe", "--add", "alpha=1"], ["--add alpha=1", "recipe", "--samples"]),
         (["--space", "recipe", "--against", "size"], ["--against", "depth", "latency"]),
     ],

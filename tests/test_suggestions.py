@@ -10,7 +10,8 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
 from search import suggestions
-from search.plan import config_of_draw, plan_trials, starting_parameters
+from search.draws import config_of_draw, starting_draws
+from search.plan import plan_trials
 from search.record import GIVE_UP, PARAMETERS, RECORD, create_run, read_run
 from search.request import Request
 from search.searchers import SEARCHERS
@@ -25,7 +26,7 @@ def make_run(folder, **asked):
     configs = plan_trials(request)
     plan = {"requests": [request.to_dict()], "latency": {"3": 5.0, "2": 4.0}}
     if request.searched:
-        plan[PARAMETERS] = starting_parameters(request, configs)
+        plan[PARAMETERS] = starting_draws(request, configs)
     return create_run(folder, plan, configs)
 
 
@@ -131,7 +132,7 @@ def test_every_trial_has_the_precision_of_the_first(tmp_path):
     request = Request("recipe", "mini", cache="", searcher="random", samples=6)
     configs = [replace(config, precision="bf16") for config in plan_trials(request)]
     plan = {"requests": [request.to_dict()]}
-    plan[PARAMETERS] = starting_parameters(request, configs)
+    plan[PARAMETERS] = starting_draws(request, configs)
     run = sweep(create_run(tmp_path / "mine", plan, configs))
     assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
 

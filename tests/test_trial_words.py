@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.plan import plan_trials, starting_parameters
+from search.draws import starting_draws
+from search.plan import plan_trials
 from search.record import PARAMETERS, create_run
 from search.request import Request
 from search.trial_words import UNSAID, wording
@@ -72,7 +73,7 @@ def test_every_setting_is_said_by_one_or_the_other():
 def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):
     request = Request("recipe", "mini", cache="", searcher="random", samples=1)
     configs = plan_trials(request)
-    plan = {"requests": [request.to_dict()], PARAMETERS: starting_parameters(request, configs)}
+    plan = {"requests": [request.to_dict()], PARAMETERS: starting_draws(request, configs)}
     run = create_run(tmp_path / "mine", plan, configs)
     (trial,) = run.trials.values()
     assert wording(run)(trial).endswith("k=1, lr 5e-05")
