@@ -9,6 +9,7 @@ from search.disk import bytes_used, in_words, kept_students
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
 from search.record import CONFIRMS, FAILED, Run
+from search.remote_runs import where
 from search.runs import resume_command
 
 
@@ -23,7 +24,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         write_conclusion(conclusion, run)
     else:
         print_leaderboard(run, console)
-    console.print(f"\nRun: {run.folder} ({describe_disk(run)})", soft_wrap=True)
+    console.print(f"\nRun: {where(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:
         console.print(f"{failed} trial(s) failed; the reasons stand above.")
