@@ -97,8 +97,8 @@ def _announce(run: Run, places: int, console: Console) -> None:
     keep = run.sweep["keep"]
     most = in_words(most_checkpoint_bytes(run, places))
     console.print(
-        f"Run {where(run.folder)}: {places} trial(s) at a time; their checkpoints and the best {keep} "
-        f"student(s), which are kept, take at most {most}.",
+        f"Run {where(run.folder)}: {places} trial(s) at a time; their checkpoints and the "
+        f"best {keep} student(s), which are kept, take at most {most}.",
         soft_wrap=True,
     )
 
