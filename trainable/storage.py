@@ -5,6 +5,7 @@ Loads neither Ray nor torch: a run in a storage is looked at without them.
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -48,8 +49,10 @@ class Storage:
         self._has_folders = self._filesystem.type_name not in OBJECT_STORES
 
     def below(self, name: str) -> "Storage":
-        """The files below one of the names."""
-        return Storage(join_uri(self.uri, name))
+        """The files below one of the names, over the same connection."""
+        lower = copy(self)
+        lower.uri, lower._root = join_uri(self.uri, name), self._path(name)
+        return lower
 
     def sizes(self) -> dict[str, int]:
         """All files there are, at any depth, with their sizes in bytes."""
