@@ -1,5 +1,6 @@
 """The Ray cluster that a sweep runs in: found, checked and counted before anything is prepared."""
 
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -46,7 +47,7 @@ def check_address(address: str | None) -> None:
 
 def _check_nodes(address: str) -> None:
     import ray
-    from ray.exceptions import GetTimeoutError
+    from ray.exceptions import RayError
 
     packages = PACKAGES
 
@@ -61,9 +62,9 @@ def _check_nodes(address: str) -> None:
         host = node["NodeManagerHostname"]
         try:
             installed = ray.get(answer, timeout=ANSWER_SECONDS)
-        except GetTimeoutError:
+        except RayError as error:  # also of the time that is over
             raise UserError(
-                f"--address {address}: {host} has not answered within {ANSWER_SECONDS:.0f} s"
+                f"--address {address}: {host} does not answer; {first_line(error)}"
             ) from None
         if not installed:
             raise UserError(
@@ -93,6 +94,7 @@ def _check_reachable(address: str, host: str, port: int) -> None:
 
 def join(address: str, **more: Any) -> None:
     """Connects this process, which must be on a node of the cluster; UserError where it can't."""
+    os.environ.update(DEATH_INFO)
     import ray
     from ray.exceptions import RayError
 

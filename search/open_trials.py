@@ -15,7 +15,7 @@ from trainable.pause import PauseRequest
 
 
 class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
-    """Hands out trials while fewer are under way than `places` says, none once a pause is requested.
+    """Hands out trials while fewer than `places` says run, none once a pause is requested.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
     knows all results so far; an empty answer ends the sweep.

@@ -36,7 +36,7 @@ def is_uri(text: str) -> bool:
 
 def local_runs(uri: str) -> Path:
     """The folder of the local copies of a storage's runs; made where it is not there."""
-    from trainable.remote import runs_here
+    from trainable.storage import runs_here  # with pyarrow, which takes a moment to load
 
     folder = runs_here(uri)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,6 +71,12 @@ def join_name(uri: str, name: str) -> str:
     """The URI of a run, from that of its storage."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(path=f"{parts.path}/{name}"))
+
+
+def where(folder: Path) -> str:
+    """Where a run lies, in words: its URI and its copy here, or its folder."""
+    uri = uri_of(folder.parent)
+    return str(folder) if uri is None else f"{join_name(uri, folder.name)}, a copy in {folder}"
 
 
 def check_writable(uri: str) -> None:
@@ -161,7 +167,7 @@ def task_of(run: Run) -> "Task":
 
 def open_storage(uri: str) -> "Storage":
     """The storage; UserError for a URI of no file system that is known."""
-    from trainable.storage import Storage  # with pyarrow, which takes a moment to load
+    from trainable.storage import Storage
 
     return Storage(uri)
 

@@ -14,7 +14,7 @@ from search.interruption import Interruption
 from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
-from search.remote_runs import mirrored
+from search.remote_runs import mirrored, where
 from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
@@ -121,8 +121,8 @@ def _announce(run: Run, places: int, console: Console) -> None:
     keep = run.sweep["keep"]
     most = in_words(most_checkpoint_bytes(run, places))
     console.print(
-        f"Run {run.folder}: {places} trial(s) at a time; their checkpoints and the best {keep} "
-        f"student(s), which are kept, take at most {most}.",
+        f"Run {where(run.folder)}: {places} trial(s) at a time; their checkpoints and the "
+        f"best {keep} student(s), which are kept, take at most {most}.",
         soft_wrap=True,
     )
 

@@ -8,7 +8,7 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from search.cluster import DEATH_INFO, LOCAL, cluster_size, join
+from search.cluster import LOCAL, cluster_size, join
 from search.record import Run, read_run
 from trainable.config import TrialConfig
 from trainable.remote import Remote
@@ -32,7 +32,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
     UserError where there is no cluster at this address.
     """
     environment = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
-    os.environ.update(environment if address == LOCAL else environment | DEATH_INFO)
+    os.environ.update(environment)
     import ray
 
     warnings.filterwarnings("ignore", module="ray")

@@ -1,6 +1,8 @@
 """A cluster that can't be joined is refused in one line, within seconds."""
 
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -70,15 +72,46 @@ def test_what_ray_says_is_told_in_a_line(listening, monkeypatch, error, said):
     assert said in refusal(listening)
 
 
+CHECK = """
+import sys
+from search import cluster
+cluster.PACKAGES = (*cluster.PACKAGES, *sys.argv[2:])
+try:
+    cluster.check_address(sys.argv[1])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
 @pytest.mark.slow
-def test_a_node_without_the_package_is_named(tmp_path, monkeypatch):
+def test_a_real_cluster(tmp_path, repository):
+    """One that is well, one whose node lacks a package, and one that wants another token."""
     with Cluster(tmp_path) as nodes:
-        for name, value in nodes.environment.items():
-            monkeypatch.setenv(name, value)
-        check_address(nodes.address)
-        monkeypatch.setattr(cluster, "PACKAGES", ("search", "no_such_package"))
-        with pytest.raises(UserError, match="lacks this package; install it on every node"):
-            check_address(nodes.address)
+
+        def said(*packages, **environment):
+            done = subprocess.run(
+                [sys.executable, "-c", CHECK, nodes.address, *packages],
+                cwd=repository,
+                env=nodes.environment | environment,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert "Traceback" not in done.stderr
+            return done.stdout
+
+        assert said() == ""
+        start = f"UserError --address {nodes.address}: "
+        lacking = said("no_such_package")
+        assert lacking.startswith(start)
+        assert lacking.endswith(
+            " lacks this package; install it on every node, with the same Python\n"
+        )
+        token = said(RAY_AUTH_MODE="disabled")
+        assert token.startswith(start)
+        assert token.endswith("it asks for a token: set RAY_AUTH_MODE=token here, too\n")
+        assert token.count("\n") == 1
 
 
 def test_places_are_counted_again_every_few_seconds(monkeypatch):

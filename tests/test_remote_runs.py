@@ -1,5 +1,7 @@
 """Runs in a storage: their local copies, which of the two is believed, and what is taken there."""
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from search.remote_runs import (
     split_run,
     task_of,
     uri_of,
+    where,
 )
 from search.runs import find_run, refuse_existing, resume_command
 from trainable.config import TrialConfig
@@ -106,6 +109,11 @@ def test_a_folder_of_copies_knows_its_storage(run, uri, tmp_path):
     assert uri_of(tmp_path) is None
     other = local_runs(uri + "x")
     assert (uri_of(other), other == run.folder.parent) == (uri + "x", False)
+
+
+def test_where_a_run_lies_is_its_uri_and_its_copy(run, uri, tmp_path):
+    assert where(run.folder) == f"{uri}/mine, a copy in {run.folder}"
+    assert where(tmp_path / "runs" / "mine") == f"{tmp_path}/runs/mine"
 
 
 def test_the_command_that_resumes_names_the_uri(run, uri):
@@ -322,3 +330,27 @@ def test_what_trials_share_comes_from_the_storage_where_it_is_gone(task, uri, on
 
     write_json(run.folder / SHARED, {**digests, "/gone": "0" * 16})
     assert task_of(run) == gone
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from search.record import read_run
+from search.runs import find_run
+print(len(read_run(find_run("RUN", sys.argv[1], Path("runs"))).trials))
+print({"ray", "torch", "transformers"} & set(sys.modules))
+"""
+
+
+def test_looking_at_a_run_needs_neither_ray_nor_torch(run, mirror, uri, on_machine, repository):
+    mirror.sync()
+    on_machine("second")
+    done = subprocess.run(
+        [sys.executable, "-c", LOOK, f"{uri}/mine"],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.splitlines() == ["3", "set()"]

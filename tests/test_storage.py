@@ -50,7 +50,9 @@ def test_what_is_put_there_comes_back(there, tmp_path):
     assert there.read("small") == b"few"
     there.download("a/b/large", tmp_path / "new" / "folder" / "copy")
     assert (tmp_path / "new" / "folder" / "copy").read_bytes() == local.read_bytes()
-    assert there.below("a").below("b").sizes() == {"large": 1_280_000}
+    lower = there.below("a").below("b")
+    assert lower.sizes() == {"large": 1_280_000}
+    assert (lower.uri, there.sizes()) == (f"{there.uri}/a/b", {"small": 3, "a/b/large": 1_280_000})
     assert there.names() == ["a"]
 
 

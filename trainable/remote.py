@@ -8,7 +8,6 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,13 @@ from trainable.checkpoint import STATE, best_student, student_files
 from trainable.digest import digest_file
 from trainable.folders import MANIFEST, sealed_values, whole_folder
 from trainable.locks import locked
-from trainable.storage import Storage
+from trainable.storage import Storage, runs_here
 from trainable.task import Task
 from trainable.training_state import CheckpointError, read_header
 
 SHARED = ".shared"  # beside the runs of a storage; no run can have that name
 CONTENT = "content"
 STATE_NAME = r"state-(\d{9})\.safetensors"  # in a storage each state has a name of its own
-
-
-def runs_here(uri: str) -> Path:
-    """Where this machine's user has the local copies of the runs of a storage."""
-    return default_cache() / "runs" / sha256(uri.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,19 @@
-"""Files on whatever file system a URI names: those that pyarrow knows, which Ray Tune takes."""
+"""Files on whatever file system a URI names: those that pyarrow knows, which Ray Tune takes.
+
+Loads neither Ray nor torch: a run in a storage is looked at without them.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
+from trainable.arguments import default_cache
 from trainable.errors import UserError, first_line
 from trainable.files import whole_file
 
@@ -19,6 +25,11 @@ def join_uri(uri: str, name: str) -> str:
     """What lies under a URI, its query kept: `s3://bucket/runs?region=r` -> `.../runs/NAME?...`."""
     parts = urlsplit(uri)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{name}"))
+
+
+def runs_here(uri: str) -> Path:
+    """Where this machine's user has the local copies of the runs of a storage."""
+    return default_cache() / "runs" / sha256(uri.encode()).hexdigest()[:16]
 
 
 class Storage:
@@ -38,8 +49,10 @@ class Storage:
         self._has_folders = self._filesystem.type_name not in OBJECT_STORES
 
     def below(self, name: str) -> "Storage":
-        """The files below one of the names."""
-        return Storage(join_uri(self.uri, name))
+        """The files below one of the names, over the same connection."""
+        lower = copy(self)
+        lower.uri, lower._root = join_uri(self.uri, name), self._path(name)
+        return lower
 
     def sizes(self) -> dict[str, int]:
         """All files there are, at any depth, with their sizes in bytes."""
