@@ -66,6 +66,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_input_arguments(parser)
     _add_space_arguments(parser)
     _add_sweep_arguments(parser)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, say which trials would run and what time, memory and disk they "
+        "would take (from a few measured steps), and run nothing",
+    )
     return parser
 
 
@@ -208,7 +214,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.resume is None and arguments.space is None:
         parser.error(f"--space: missing; valid: {', '.join(SPACE_NAMES)} (or --resume RUN)")
     if arguments.resume is not None:
-        allowed = {"resume", "storage", *OPERATION, *EXTENSION}
+        allowed = {"resume", "storage", "dry_run", *OPERATION, *EXTENSION}
         for name, value in vars(arguments).items():
             if name not in allowed and value != parser.get_default(name):
                 flag = "--" + name.replace("_", "-")

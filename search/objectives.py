@@ -1,12 +1,8 @@
 """What a sweep is after: accuracy alone, or accuracy against what a student costs to run."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from trainable.config import TrialConfig
-
-if TYPE_CHECKING:
-    from search.record import Run
-    from search.request import Request
 
 DEPTH, LATENCY = "depth", "latency"
 OBJECTIVES = (DEPTH, LATENCY)
@@ -20,23 +16,17 @@ def depths(student_layers: int) -> tuple[int, ...]:
     return tuple(round(depth) for depth in found if abs(depth - round(depth)) < 1e-9)
 
 
-def directions(request: "Request") -> list[str]:
+def directions(against: str | None) -> list[str]:
     """Of each objective, as Optuna names them; best5 comes first."""
-    return ["maximize"] if request.against is None else ["maximize", "minimize"]
+    return ["maximize"] if against is None else ["maximize", "minimize"]
 
 
-def names(request: "Request") -> list[str]:
+def names(against: str | None) -> list[str]:
     """Of each objective, as `optuna-dashboard` shows them."""
-    return ["best5_accuracy", *([] if request.against is None else [request.against])]
+    return ["best5_accuracy", *([] if against is None else [against])]
 
 
-def cost_of(run: "Run", config: TrialConfig) -> list[float]:
-    """The second objective of a configuration, where the sweep has one.
-
-    Depth in layers; latency in milliseconds, as measured on this machine before the sweep.
-    """
-    against = run.request.against
-    if against is None:
-        return []
+def cost_of(config: TrialConfig, against: str, latencies: Mapping[str, float]) -> float:
+    """What accuracy is weighed against: layers, or milliseconds a sentence as measured by depth."""
     depth = config.student_layers
-    return [float(depth) if against == DEPTH else float(run.sweep[LATENCY][str(depth)])]
+    return float(depth if against == DEPTH else latencies[str(depth)])

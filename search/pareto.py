@@ -59,7 +59,8 @@ def candidates(run: Run) -> list[Candidate]:
         return []
     words = wording(run)
     found = [(_scores(trials, run), trials) for trials in _finished(run).values()]
-    costs = [cost_of(run, trials[0].config)[0] for _, trials in found]
+    latencies = run.sweep.get(LATENCY, {})
+    costs = [cost_of(trials[0].config, against(run), latencies) for _, trials in found]
     front = pareto_front(costs, [float(scores.mean()) for scores, _ in found])
     gains = _gains([found[index][0] for index in front])
     gain_of = dict(zip(front, gains, strict=True))
@@ -83,8 +84,13 @@ def candidates(run: Run) -> list[Candidate]:
 
 def cost_name(run: Run) -> str:
     """What accuracy is weighed against, `layers` or `ms a sentence`; empty for nothing."""
-    against = run.request.against if "requests" in run.sweep else None
-    return COST_NAMES.get(against or "", "")
+    return COST_NAMES.get(against(run), "")
+
+
+def against(run: Run) -> str:
+    """What accuracy is weighed against, by the name that `--against` has for it."""
+    requests = run.sweep.get("requests", [])
+    return str(requests[-1].get("against") or "") if requests else ""
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
@@ -132,7 +138,7 @@ def print_front(run: Run, console: Console) -> None:
     front = [candidate for candidate in candidates(run) if candidate.on_front]
     if not front:
         return
-    title = f"Accuracy against {run.request.against}: nothing cheaper is as accurate"
+    title = f"Accuracy against {against(run)}: nothing cheaper is as accurate"
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial")
     for header in (cost_name(run), "best5", "95 % interval", "gain", "95 % interval"):

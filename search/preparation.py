@@ -32,8 +32,17 @@ class PreparedSweep:
     evaluation_sentences: int
 
 
-def prepare_sweep(request: Request, console: Console) -> PreparedSweep:
-    """Refuses what can't be run (UserError) before any training; then teacher and cache."""
+@dataclass(frozen=True)
+class CheckedSweep:
+    """A sweep that can be run; `configs` and `possible` are as in PreparedSweep."""
+
+    configs: list[TrialConfig]
+    possible: list[TrialConfig]
+    preparation: Preparation
+
+
+def check_sweep(request: Request, console: Console) -> CheckedSweep:
+    """Refuses what can't be run (UserError), and says in a line what will be."""
     quiet_libraries()
     configs, possible = plan_trials(request), possible_trials(request)
     inputs = _load(request)
@@ -44,17 +53,30 @@ def prepare_sweep(request: Request, console: Console) -> PreparedSweep:
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
     console.print(f"{how_many(request, configs)} {describe(configs, inputs)}")
-    task = _prepare(request, preparation, possible, console)
+    return CheckedSweep(configs, possible, preparation)
+
+
+def prepare_sweep(request: Request, console: Console) -> PreparedSweep:
+    """Refuses what can't be run (UserError) before any training; then teacher and cache."""
+    checked = check_sweep(request, console)
+    task = _prepare(request, checked.preparation, checked.possible, console)
     console.print(f"Teacher's accuracy: {task.teacher_in_words()}.")
-    return PreparedSweep(configs, possible, task, len(inputs.dataset.evaluation))
+    evaluation_sentences = len(checked.preparation.inputs.dataset.evaluation)
+    return PreparedSweep(checked.configs, checked.possible, task, evaluation_sentences)
+
+
+def check_again(request: Request, configs: Sequence[TrialConfig]) -> CheckedSweep:
+    """The same check of trials that are a run's already."""
+    quiet_libraries()
+    preparation = Preparation.load(_load(request))
+    preparation.check(configs)
+    return CheckedSweep(list(configs), list(configs), preparation)
 
 
 def prepare_again(request: Request, configs: Sequence[TrialConfig], console: Console) -> Task:
     """What these trials share, made anew or found in the cache; UserError as above."""
-    quiet_libraries()
-    preparation = Preparation.load(_load(request))
-    preparation.check(configs)
-    return _prepare(request, preparation, configs, console)
+    checked = check_again(request, configs)
+    return _prepare(request, checked.preparation, configs, console)
 
 
 def _load(request: Request) -> Inputs:

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
+from search.forecast import seconds_left
 from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run
-
-SURVIVAL_GUESS = 0.6  # share of a trial's evaluations that asha lets happen, before any trial ended
 
 
 @dataclass(frozen=True)
@@ -25,29 +24,34 @@ class Progress:
 
 
 def measure(run: Run, concurrency: int) -> Progress:
-    """Progress of a run whose trials run so many at a time.
-
-    The time left is the mean seconds of an evaluation so far, times the evaluations that are still
-    to come if later trials are stopped as early as those that have ended.
-    """
+    """Progress of a run whose trials run so many at a time."""
     trials = list(run.trials.values())
     outcomes = (PENDING, RUNNING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
-    done = sum(len(trial.evaluations) for trial in trials)
-    if not done:
-        return Progress(counts, len(trials), None)
-    lengths = [len(t.evaluations) for t in trials if t.outcome in (FINISHED, STOPPED)]
-    full = trials[0].config.evaluations
-    asha = run.sweep["scheduler"] == "asha"
-    expected = sum(lengths) / len(lengths) if lengths else full * (SURVIVAL_GUESS if asha else 1.0)
-    to_come = sum(
-        max(expected - len(trial.evaluations), 1.0)
-        for trial in trials
-        if trial.outcome not in ENDED
-    )
-    each = sum(trial.seconds for trial in trials) / done
-    places = min(concurrency, counts[PENDING] + counts[RUNNING])
-    return Progress(counts, len(trials), to_come * each / places if places else None)
+    return Progress(counts, len(trials), _seconds_left(run, concurrency))
+
+
+def still_to_be_suggested(run: Run) -> float:
+    """Trials that a searcher will add, on all seeds; infinite where only time limits them."""
+    if not run.searched:
+        return 0
+    seeds, have = run.request.seeds, {trial.config.recipe for trial in run.trials.values()}
+    missing = max(seeds * len(have) - len(run.trials), 0)  # counted; Run.missing_seeds makes them
+    return run.to_suggest * seeds + missing
+
+
+def _seconds_left(run: Run, concurrency: int) -> float | None:
+    """As forecast, but no longer than a time budget lets it be: until nothing more is suggested,
+    then as long as what is under way now takes."""
+    more = still_to_be_suggested(run)
+    left = seconds_left(run, concurrency, more)
+    if not more or run.request.time_budget is None:
+        return left
+    under_way = seconds_left(run, concurrency)
+    if under_way is None:  # nothing evaluated yet, or nothing under way
+        return left
+    budgeted = max(run.request.time_budget - run.seconds, 0.0) + under_way
+    return budgeted if left is None else min(left, budgeted)
 
 
 def time_left(seconds: float) -> str:

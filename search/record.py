@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from search.request import Request
+from search.timeline import Timeline
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file, write_json
@@ -97,6 +98,7 @@ class Run:
     next_number: int = 0  # of the event to come
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def interrupted(self) -> bool:
@@ -168,8 +170,10 @@ class Run:
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = _suggested(event)
-        if event.get("trial") in self.trials:
-            self.trials[event["trial"]].apply(event)
+        trial = self.trials.get(event.get("trial", ""))
+        if trial is not None:
+            trial.apply(event)
+        self.timeline.take(event, ended=trial is not None and trial.outcome in ENDED)
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
         """Records a trial beyond the plan, as a searcher drew it."""

@@ -3,6 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +30,19 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
     Raises UserError where it can't go on here; nothing of it is lost then.
     """
     tell_mended(run, console)
+    changes, configs = asked_changes(run, arguments, console)
+    extend(run, changes, configs, console)
+    for config, parameters in run.missing_seeds:  # of a run that was asked for more of them
+        run.add_suggestion(config, parameters)
+
+
+def asked_changes(
+    run: Run, arguments: Namespace, console: Console
+) -> tuple[dict[str, Any], list[TrialConfig]]:
+    """How the command line changes a run's plan, and the trials that it adds; says how many.
+
+    UserError for what can't be added to it.
+    """
     changes = given_operation(arguments)
     configs: list[TrialConfig] = []
     more = _more_trials(run, arguments)
@@ -39,9 +53,7 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
         _say(console, f"{len(configs)} more trial(s); those already in the run are not run again.")
         if configs:
             changes["requests"] = [request.to_dict() for request in requests]
-    extend(run, changes, configs, console)
-    for config, parameters in run.missing_seeds:  # of a run that was asked for more of them
-        run.add_suggestion(config, parameters)
+    return changes, configs
 
 
 def given_operation(arguments: Namespace) -> dict[str, Any]:
@@ -150,17 +162,11 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     Raises UserError, which names `flag`, where that can't be had here.
     """
     from search.preparation import prepare_again
-    from trainable.environment import best_device
 
     task = task_of(run)
-    if task.device != best_device().type:
-        raise UserError(
-            f"{flag}: its trials train on {task.device}, which is not here"
-            if task.device == "cuda"
-            else f"{flag}: its trials train on the CPU; "
-            "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
-        )
-    missing = [folder for folder in task.folders() if sealed_values(folder) is None]
+    if problem := changed_here(task, flag):
+        raise UserError(problem)
+    missing = damaged_folders(task)
     if not missing and not more:
         return task
     for folder in missing:
@@ -168,17 +174,38 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     configs = [*(trial.config for trial in run.trials.values()), *more]
     configs += possible_trials(run.request) if run.searched else []
     again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
-    for name, was, now in (
-        ("data", task.data_digest, again.data_digest),
-        ("teacher", task.teacher.digest, again.teacher.digest),
-    ):
-        if was != now:
-            raise UserError(
-                f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
-                f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
-                "or start a new run"
-            )
+    refuse_other("data", task.data_digest, again.data_digest, task, flag)
+    refuse_other("teacher", task.teacher.digest, again.teacher.digest, task, flag)
     return again
+
+
+def damaged_folders(task: Task) -> list[Path]:
+    """Those of a task that are missing or changed."""
+    return [folder for folder in task.folders() if sealed_values(folder) is None]
+
+
+def refuse_other(name: str, was: str, now: str, task: Task, flag: str) -> None:
+    """UserError where what a run's trials share has another digest than it had."""
+    if was != now:
+        raise UserError(
+            f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
+            f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
+            "or start a new run"
+        )
+
+
+def changed_here(task: Task, flag: str) -> str:
+    """Why the device that a run's trials train on can't be had here; nothing where it can."""
+    from trainable.environment import best_device
+
+    if task.device == best_device().type:
+        return ""
+    if task.device == "cuda":
+        return f"{flag}: its trials train on {task.device}, which is not here"
+    return (
+        f"{flag}: its trials train on the CPU; "
+        "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
+    )
 
 
 def _tell_damaged_checkpoints(run: Run, console: Console) -> None:

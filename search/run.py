@@ -49,22 +49,26 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     session.console.print(f"Preset {preset_name}: {why}.")
     folder = storage / (arguments.name or default_name(arguments.space, preset_name))
     refuse_existing(folder)
-
-    from search.draws import starting_draws
-    from search.preparation import prepare_sweep
-
-    prepared = prepare_sweep(request, session.console)
+    operation = {key: getattr(arguments, key) for key in OPERATION}
     plan: dict[str, Any] = {
         "requests": [request.to_dict()],
         "scheduler": arguments.scheduler,
         "compare_within": list(strata),
         "grace_evaluations": preset.grace_evaluations,
     }
+    if arguments.dry_run:
+        from search.dry_run import tell_new_sweep
+
+        return tell_new_sweep(request, folder, plan, operation, session)
+
+    from search.draws import starting_draws
+    from search.preparation import prepare_sweep
+
+    prepared = prepare_sweep(request, session.console)
     if request.searched:
         plan[PARAMETERS] = starting_draws(request, prepared.configs)
     if request.against == LATENCY:
         plan[LATENCY] = _measured_latencies(prepared, session)
-    operation = {key: getattr(arguments, key) for key in OPERATION}
     return begin(folder, plan, operation, prepared, session)
 
 
@@ -84,6 +88,11 @@ def default_name(space: str, preset: str) -> str:
 def resume_sweep(arguments: Namespace, session: Session) -> int:
     """Goes on with a run; one that is complete shows its leaderboard again."""
     folder = find_run("--resume", arguments.resume, place_of_runs(arguments.storage))
+
+    if arguments.dry_run:
+        from search.dry_run import tell_resumed
+
+        return tell_resumed(folder, arguments, session)
 
     def ready(run: Run) -> None:
         from search.resume import reopen

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.draws import Draw, config_of_draw, draw
-from search.objectives import cost_of, directions, names
+from search.objectives import LATENCY, cost_of, directions, names
 from search.record import ENDED, FAILED, Run, TrialRecord
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
@@ -82,7 +82,9 @@ def study_of(run: Run) -> optuna.Study:
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    study = optuna.create_study(study_name=run.folder.name, directions=directions(run.request))
+    study = optuna.create_study(
+        study_name=run.folder.name, directions=directions(run.request.against)
+    )
     words = wording(run)
     study.add_trials(_as_optuna(trials, run, words) for trials in _suggested(run).values())
     return study
@@ -104,7 +106,7 @@ def _as_optuna(
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in ENDED for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
-    values = [_mean(good, -1), *cost_of(run, trials[0].config)] if state.is_finished() else []
+    values = [_mean(good, -1), *_cost(run, trials[0].config)] if state.is_finished() else []
     made = create_trial(
         state=state,
         values=values if state == TrialState.COMPLETE else None,
@@ -119,6 +121,11 @@ def _as_optuna(
     )
     _put_times(made, trials)
     return made
+
+
+def _cost(run: Run, config: TrialConfig) -> list[float]:
+    against = run.request.against
+    return [] if against is None else [cost_of(config, against, run.sweep.get(LATENCY, {}))]
 
 
 def _mean(trials: Sequence[TrialRecord], index: int) -> float:
@@ -156,5 +163,5 @@ def write_study(run: Run) -> None:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # naming may change in a later Optuna
-            copy.set_metric_names(names(run.request))
+            copy.set_metric_names(names(run.request.against))
         copy.add_trials(study.trials)

@@ -31,7 +31,7 @@ def record(number, outcome=PENDING, best5=None, *, last=None, count=1, reason=""
 
 
 def make_run(*trials):
-    return Run(None, {"scheduler": "asha"}, {trial.config.digest: trial for trial in trials})
+    return Run(None, {"scheduler": "fifo"}, {trial.config.digest: trial for trial in trials})
 
 
 def console(**settings):

@@ -2,19 +2,40 @@
 
 import pytest
 
-from search.progress import measure, time_left
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.progress import measure, still_to_be_suggested, time_left
+from search.record import (
+    FAILED,
+    FINISHED,
+    PARAMETERS,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    Run,
+    TrialRecord,
+)
+from search.request import Request
 from trainable.config import TrialConfig
 
 
-def make_run(*trials, scheduler="asha"):
-    """A run from (outcome, evaluations, seconds each) with 10 evaluations a whole trial."""
+def make_run(*trials, scheduler="fifo"):
+    """A run from (outcome, evaluations, seconds each) with 10 evaluations a whole trial.
+
+    Those that run have just started or been evaluated.
+    """
     records = {}
     for number, (outcome, count, seconds) in enumerate(trials):
         config = TrialConfig(alpha=0.5, evaluations=10, seed=number)
         one = {"training_seconds": seconds * 0.75, "evaluation_seconds": seconds * 0.25}
-        records[config.digest] = TrialRecord(config, outcome, evaluations=[one] * count)
-    return Run(None, {"scheduler": scheduler}, records)
+        # scores in descending order: none like another, the first is never stopped
+        scores = {"accuracy": 0.9 - number / 100, "best5_accuracy": 0.9 - number / 100}
+        done = [{**one, **scores, "accuracy": 0.5 + n / 100} for n in range(count)]
+        records[config.digest] = TrialRecord(config, outcome, evaluations=done)
+    sweep = {"scheduler": scheduler, "grace_evaluations": 2, "compare_within": []}
+    run = Run(None, sweep, records)
+    for digest, trial in records.items():
+        if trial.outcome == RUNNING:
+            run.timeline.since[digest] = run.timeline.now
+    return run
 
 
 def test_before_the_first_evaluation_no_time_is_told():
@@ -46,22 +67,21 @@ def test_words_with_and_without_failures():
     assert well.words() == ("1 of 2 ended (1 finished, 0 stopped early), 1 running, about 6 s left")
 
 
-@pytest.mark.parametrize(("scheduler", "expected"), [("fifo", 10), ("asha", 6)])
-def test_before_any_trial_ended_asha_is_guessed_to_run_60_percent(scheduler, expected):
-    run = make_run((RUNNING, 2, 3.0), (PENDING, 0, 0), (PENDING, 0, 0), scheduler=scheduler)
-    seconds = (expected - 2 + expected + expected) * 3.0
-    assert measure(run, 1).seconds_left == pytest.approx(seconds)
+def test_without_asha_all_evaluations_are_still_to_come():
+    run = make_run((RUNNING, 2, 3.0), (PENDING, 0, 0), (PENDING, 0, 0))
+    assert measure(run, 1).seconds_left == pytest.approx((8 + 10 + 10) * 3.0)
 
 
-def test_later_trials_are_expected_to_go_as_far_as_those_that_ended():
-    run = make_run((FINISHED, 10, 2.0), (STOPPED, 2, 2.0), (RUNNING, 5, 2.0), (PENDING, 0, 0))
-    # six evaluations each: one and six are to come
-    assert measure(run, 1).seconds_left == pytest.approx((1 + 6) * 2.0)
+def test_with_asha_some_trials_are_expected_to_be_stopped():
+    """The chance of a later trial is a half at the first rung: 2, 4, 8 or 10 evaluations."""
+    run = make_run((RUNNING, 9, 3.0), *[(PENDING, 0, 0)] * 40, scheduler="asha")
+    seconds = measure(run, 1).seconds_left
+    assert (1 + 40 * 3.5) * 3.0 < seconds < (1 + 40 * 6.0) * 3.0
 
 
-def test_running_trial_beyond_the_mean_has_one_evaluation_to_come():
-    run = make_run((STOPPED, 2, 2.0), (RUNNING, 9, 2.0))
-    assert measure(run, 1).seconds_left == pytest.approx(2.0)
+def test_first_at_a_rung_is_not_expected_to_be_stopped():
+    run = make_run((RUNNING, 1, 3.0), scheduler="asha")
+    assert measure(run, 1).seconds_left == pytest.approx(9 * 3.0)
 
 
 def test_failed_trials_do_not_shorten_what_is_expected():
@@ -89,6 +109,36 @@ def test_trials_side_by_side_share_the_time():
 def test_last_trial_cannot_be_shared_among_places():
     run = make_run((FINISHED, 10, 1.0), (RUNNING, 2, 1.0))
     assert measure(run, 4).seconds_left == pytest.approx(8.0)
+
+
+def searched(run, **asked):
+    """The run as one whose configurations a searcher suggests."""
+    request = Request("recipe", "mini", "cache", **asked)
+    run.sweep |= {PARAMETERS: [], "requests": [request.to_dict()]}
+    return run
+
+
+def test_trials_to_be_suggested_are_waited_for():
+    done = make_run((FINISHED, 10, 1.0), (FINISHED, 10, 1.0))
+    run = searched(done, samples=4, seeds=1)
+    assert still_to_be_suggested(run) == 3  # seeds apart, the two are one configuration
+    assert measure(run, 1).seconds_left == pytest.approx(30.0)
+    assert measure(searched(done, samples=4, seeds=2), 1).seconds_left == pytest.approx(60.0)
+    assert still_to_be_suggested(searched(done, samples=4, seeds=3)) == 3 * 3 + 1
+    assert len(run.missing_seeds) == 1
+
+
+def test_time_budget_ends_what_has_no_other_end():
+    run = searched(make_run((FINISHED, 10, 1.0), (RUNNING, 6, 1.0)), time_budget=500.0)
+    run.seconds = 450.0
+    assert measure(run, 1).seconds_left == pytest.approx(50.0 + 4.0)
+    run.seconds = 600.0
+    assert measure(run, 1).seconds_left == pytest.approx(4.0)
+
+
+def test_time_budget_shortens_a_long_search():
+    run = searched(make_run((RUNNING, 6, 1.0)), samples=1000, time_budget=500.0)
+    assert measure(run, 1).seconds_left == pytest.approx(500.0 + 4.0)
 
 
 def test_nothing_is_left_when_all_ended():

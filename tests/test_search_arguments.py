@@ -134,9 +134,15 @@ NOT_BESIDE_RESUME = {
 
 def test_each_flag_is_allowed_beside_resume_or_not():
     flags = {action.option_strings[-1] for action in make_parser()._actions}
-    assert flags == {"--help", "--resume", *BESIDE_RESUME, *NOT_BESIDE_RESUME}
+    assert flags == {"--help", "--resume", "--dry-run", *BESIDE_RESUME, *NOT_BESIDE_RESUME}
     named = {action.option_strings[-1]: action.dest for action in make_parser()._actions}
     assert {named[flag] for flag in BESIDE_RESUME} == {"storage", *OPERATION, *EXTENSION}
+
+
+def test_dry_run_goes_with_a_new_run_and_with_one_that_is_resumed():
+    assert parse_arguments(["--space", "study", "--dry-run"]).dry_run
+    assert parse_arguments([*RESUME, "--dry-run"]).dry_run
+    assert not parse_arguments(RESUME).dry_run
 
 
 @pytest.mark.parametrize("flag", BESIDE_RESUME)

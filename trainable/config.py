@@ -131,7 +131,7 @@ class TrialConfig:
     @property
     def recipe(self) -> "TrialConfig":
         """One configuration for all that train alike, seeds apart: what is idle at its default."""
-        return replace(self, **{key: self.default(key) for key in self.idle_settings}, seed=0)
+        return _recipe(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
@@ -178,6 +178,12 @@ class TrialConfig:
     def folder_name(self) -> str:
         """`words` and digest as a folder's name, safe on any file system."""
         return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.words())}-{self.digest}"
+
+
+@cache
+def _recipe(config: TrialConfig) -> TrialConfig:
+    idle = {key: config.default(key) for key in config.idle_settings}
+    return replace(config, **idle, seed=0)
 
 
 @dataclass(frozen=True)

@@ -113,14 +113,14 @@ class Preparation:
 def prepare_task(preparation: Preparation, pools: set[str], environment: Environment) -> Task:
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
     inputs, cache = preparation.inputs, environment.cache
-    data = _prepare_tokens(preparation, cache)
+    data = prepare_tokens(preparation, cache)
     teacher = prepare_teacher(
         preparation.base, preparation.fitted, data, inputs.teacher_settings, environment
     )
     outputs = _prepare_outputs(teacher, data, pools, environment)
     release_memory(environment.device)  # the trials are other processes on the same GPU
     return Task(
-        tokens=str(_tokens_folder(cache, data.digest)),
+        tokens=str(tokens_folder(cache, data.digest)),
         pad_id=data.pad_id,
         label_names=inputs.dataset.label_names,
         teacher=teacher,
@@ -132,7 +132,8 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
     )
 
 
-def _tokens_folder(cache: Path, digest: str) -> Path:
+def tokens_folder(cache: Path, digest: str) -> Path:
+    """Where the tokenised splits of this digest are kept."""
     return cache / "tokens" / digest[:16]
 
 
@@ -144,7 +145,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
 
 
-def _prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
+def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
+    """The tokenised splits, from the cache where the same ones were made before."""
     inputs, tokenizer = preparation.inputs, preparation.tokenizer
     digest = digest_values(
         {
@@ -153,7 +155,7 @@ def _prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
             "max_length": inputs.max_length,
         }
     )
-    folder, splits = _tokens_folder(cache, digest), inputs.dataset.splits
+    folder, splits = tokens_folder(cache, digest), inputs.dataset.splits
     if sealed_values(folder) is None:
         with whole_folder(folder) as temporary:
             for name, part in splits.items():

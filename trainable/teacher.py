@@ -100,14 +100,14 @@ class TeacherData:
     whole: TokenisedSplit | None = None  # the whole evaluation split, where there is a larger one
 
 
-def prepare_teacher(
+def teacher_place(
     model: PreTrainedModel,
     fitted: bool,
     data: TeacherData,
     settings: TeacherSettings,
     environment: Environment,
-) -> Teacher:
-    """The fine-tuned teacher, from the cache where the same one was made before."""
+) -> tuple[str, Path]:
+    """The digest of all that decides a teacher, and where in the cache it is kept."""
     key = digest_values(
         {
             "base": digest_model(model),
@@ -116,7 +116,18 @@ def prepare_teacher(
             "precision": environment.precision,
         }
     )
-    folder = environment.cache / "teachers" / key[:16]
+    return key, environment.cache / "teachers" / key[:16]
+
+
+def prepare_teacher(
+    model: PreTrainedModel,
+    fitted: bool,
+    data: TeacherData,
+    settings: TeacherSettings,
+    environment: Environment,
+) -> Teacher:
+    """The fine-tuned teacher, from the cache where the same one was made before."""
+    key, folder = teacher_place(model, fitted, data, settings, environment)
     kept = sealed_values(folder)
     if kept is not None:
         return Teacher(folder=str(folder), **kept)

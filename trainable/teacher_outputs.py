@@ -202,7 +202,7 @@ def write_outputs(
     with ExitStack() as stack:
         places = {kind: stack.enter_context(whole_folder(to)) for kind, to in folders.items()}
         arrays = {
-            kind: _empty_array(place / ARRAY, kind, teacher.config, split)
+            kind: empty_array(place / ARRAY, kind, teacher.config, split)
             for kind, place in places.items()
         }
         for rows in evaluation_batches(split.lengths, OUTPUT_BATCH):
@@ -256,7 +256,8 @@ class OutputReader:
         }
 
 
-def _empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np.memmap:
+def empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np.memmap:
+    """A file of zeros in the shape of this kind's outputs on a split; see OutputReader.read."""
     if kind == LOGITS:
         shape: tuple[int, ...] = (len(split), config.num_labels)
         return np.lib.format.open_memmap(path, "w+", np.float32, shape)

@@ -1,0 +1,97 @@
+"""A dry run refuses what a sweep refuses, and leaves nothing behind."""
+
+import re
+import sys
+
+import pytest
+
+from search.run import main
+from tests.sweeps import run
+
+
+def tree(folder):
+    """Each path below a folder, with when it was changed."""
+    return {path: path.lstat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+@pytest.fixture
+def typed(make_command, tmp_path):
+    """The words of the command line after `python -m search.run`."""
+    return make_command(tmp_path)[3:]
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["--set", "evaluations=1000"],
+        ["--max-length", "1"],
+        ["--max-length", "500"],
+        ["--set", "temperature=0"],
+        ["--search-sentences", "999"],
+        ["--compare-within", "nothing"],
+        ["--teacher", "no/such"],
+    ],
+)
+def test_bad_requests_are_refused_in_the_same_words(typed, mistake, capsys, tmp_path):
+    command = [*typed, "--space", "baselines", *mistake]
+    codes, errors = [], []
+    for flags in ([], ["--dry-run"]):
+        codes.append(main([*command, *flags]))
+        errors.append(capsys.readouterr().err)
+    assert codes == [2, 2]
+    assert errors[0] == errors[1]
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_name_that_is_taken_is_refused(typed, capsys, tmp_path):
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    (tmp_path / "runs" / "mine" / "sweep.json").write_text("{}")
+    assert main([*typed, "--space", "baselines", "--name", "mine", "--dry-run"]) == 2
+    assert "mine" in capsys.readouterr().err
+
+
+def test_run_that_is_not_there_is_refused(capsys, tmp_path):
+    asked = ["--resume", "none", "--storage", str(tmp_path), "--dry-run"]
+    assert main(asked) == 2
+    assert "--resume none" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_new_sweep_is_told_and_nothing_is_left_behind(make_command, tmp_path):
+    before = tree(tmp_path)
+    command = [*make_command(tmp_path), "--space", "recipe", "--samples", "10", "--dry-run"]
+    told = run(command)
+    assert told.returncode == 0, told.stderr
+    assert tree(tmp_path) == before
+    for said in (
+        r"then 6 more suggested by optuna",
+        r"Time: about .* \(asha\), about .* \(fifo\), \d+ trial",
+        r"Before that, estimated: about .* to fine-tune and score the teacher",
+        r"Memory: \d+ x .*B = .*B of .*B free",
+        r"Disk: at most .*B in .*; .*B more in the cache, which has 0 MB",
+    ):
+        assert re.search(said, told.stdout), told.stdout
+    last = told.stdout.strip().splitlines()[-2:]
+    assert last[0] == "Nothing was run. Start with:"
+    assert last[1].split() == ["python", *command[1:-1]]
+    assert sys.executable not in last[1]
+
+
+@pytest.mark.slow
+def test_what_is_left_of_a_run_is_told_and_it_stays_as_it_is(make_command, tmp_path):
+    command = [*make_command(tmp_path), "--space", "baselines", "--name", "b"]
+    done = run(command)
+    assert done.returncode == 0, done.stderr
+    storage = ["--storage", str(tmp_path / "runs")]
+    resume = [*command[:3], "--resume", "b", *storage, "--dry-run"]
+    before = tree(tmp_path)
+    complete = run(resume)
+    assert complete.returncode == 0, complete.stderr
+    assert "complete; nothing left to run" in complete.stdout
+    more = run(resume, "--seeds", "2")
+    assert more.returncode == 0, more.stderr
+    assert "5 more trial(s)" in more.stdout
+    assert "seed 1" in more.stdout
+    assert "Before that" not in more.stdout  # teacher and outputs are in the cache
+    assert more.stdout.strip().splitlines()[-1].endswith("--seeds 2")
+    assert tree(tmp_path) == before

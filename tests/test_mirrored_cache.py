@@ -1,0 +1,47 @@
+"""A mirror shows what the cache holds and leaves it as it is."""
+
+import pytest
+
+from search.mirrored_cache import mirrored
+
+
+@pytest.fixture
+def cache(tmp_path):
+    folder = tmp_path / "cache"
+    (folder / "teachers" / "abc").mkdir(parents=True)
+    (folder / "teachers" / "abc" / "weights").write_text("w")
+    (folder / "datasets").mkdir()
+    (folder / "datasets" / "x.lock").write_text("")
+    return folder
+
+
+def tree(folder):
+    return {p.relative_to(folder): p.is_file() and p.read_bytes() for p in folder.rglob("*")}
+
+
+def test_what_is_there_is_seen(cache):
+    with mirrored(cache) as mirror:
+        assert (mirror / "teachers" / "abc" / "weights").read_text() == "w"
+
+
+def test_what_is_written_or_replaced_stays_out_of_the_cache(cache):
+    before = tree(cache)
+    with mirrored(cache) as mirror:
+        (mirror / "teachers" / "abc" / "more").write_text("new")
+        (mirror / "outputs").mkdir()
+        (mirror / "other").write_text("other")
+        (mirror / "other").replace(mirror / "teachers" / "abc" / "weights")
+        assert (mirror / "teachers" / "abc" / "weights").read_text() == "other"
+    assert tree(cache) == before
+    assert not mirror.exists()
+
+
+def test_locks_are_not_shared(cache):
+    with mirrored(cache) as mirror:
+        assert not (mirror / "datasets" / "x.lock").exists()
+
+
+def test_cache_that_is_not_there_is_not_made(tmp_path):
+    with mirrored(tmp_path / "none") as mirror:
+        assert list(mirror.iterdir()) == []
+    assert not (tmp_path / "none").exists()
