@@ -107,7 +107,7 @@ def _notes(run: Run, confirmation: Confirmation, comparisons: int) -> list[str]:
     notes = [
         f"last: the final evaluation, which nothing selected, on {taken_on}; mean over seeds, with "
         "its 95 % t interval for other seeds on these sentences.",
-        "best5: mean of the five best evaluations; when chosen: that of the trial which made the "
+        "best5: mean of the five best evaluations; when chosen: that which made the "
         f"recipe a finalist of {confirmation.run}, which flatters it.",
         "Differences are of last, their intervals for other seeds and other sentences, each by "
         f"itself; shown: Holm-adjusted p of all {comparisons} comparison(s) below 0.05. Not shown "

@@ -11,7 +11,13 @@ from typing import Any
 
 from search.arguments import NAME, OPERATION, add_operation_arguments, place_of_runs
 from search.cluster import check_address
-from search.finalists import Confirmation, best_finished, fresh_seeds, named_trials
+from search.finalists import (
+    Confirmation,
+    best_finished,
+    fresh_seeds,
+    named_trials,
+    recipe_score,
+)
 from search.launch import Session, begin, go_on, guarded
 from search.progress import in_time
 from search.record import CONFIRMS, ENDED, FINISHED, SWEEP, Run, read_run, written_plan
@@ -151,7 +157,7 @@ def choose(source: Run, arguments: Namespace) -> Confirmation:
         run=source.folder.name,
         started=source.sweep["started"],
         finalists=tuple(trial.config for trial in finalists),
-        scores=tuple(trial.best5 for trial in finalists),
+        scores=tuple(recipe_score(source.trials.values(), trial) for trial in finalists),
         named=bool(arguments.trials),
         top=top,
         seeds=tuple(fresh_seeds(used_seeds(source), count)),

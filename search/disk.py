@@ -1,8 +1,10 @@
 """What a run keeps on disk: checkpoints of trials under way, and the best students."""
 
 from pathlib import Path
+from statistics import fmean
 
 from search.record import ENDED, FAILED, FINISHED, Run, TrialRecord
+from search.units import most_seeds
 from trainable.checkpoint import STATE, checkpoint_bytes, student_files
 from trainable.task import Task
 
@@ -19,9 +21,25 @@ def prune(run: Run) -> None:
 
 
 def best_trials(run: Run) -> list[TrialRecord]:
-    """Trials that ended well, best first: those run to the end before those stopped early."""
+    """Trials that ended well, best first: those run to the end before those stopped early.
+
+    A recipe with several seeds stands where their mean belongs, its best seed first.
+    """
     ended = [t for t in run.trials.values() if t.outcome in ENDED and t.outcome != FAILED]
-    return sorted(ended, key=lambda trial: (trial.outcome != FINISHED, -(trial.best5 or 0.0)))
+    scores: dict[tuple[str, str], list[float]] = {}
+    for trial in ended:
+        scores.setdefault(_group(trial), []).append(trial.best5 or 0.0)
+    means = {group: fmean(found) for group, found in scores.items()}
+
+    def place(trial: TrialRecord) -> tuple[bool, float, float]:
+        return trial.outcome != FINISHED, -means[_group(trial)], -(trial.best5 or 0.0)
+
+    return sorted(ended, key=place)
+
+
+def _group(trial: TrialRecord) -> tuple[str, str]:
+    """What it shares with the other seeds of its recipe that ended as it did."""
+    return trial.outcome, trial.config.recipe.digest
 
 
 def kept_students(run: Run) -> list[Path]:
@@ -38,14 +56,17 @@ def bytes_used(run: Run) -> int:
 def most_checkpoint_bytes(run: Run, places: int) -> int:
     """What checkpoints take at most while so many trials run at a time.
 
-    While a file is replaced, old and new stand side by side.
+    While a file is replaced, old and new stand side by side. Under ASHA no more recipes are begun
+    than there are places, and all seeds but one of each may wait for it.
     """
     task = Task.from_dict(run.sweep["task"])
     shapes = {(t.config.student_layers, t.config.student_width): t for t in run.trials.values()}
     sizes = [checkpoint_bytes(trial.config, task) for trial in shapes.values()]
     state, student = max(size[0] for size in sizes), max(size[1] for size in sizes)
     keep: int = run.sweep["keep"]
-    return places * 2 * (state + student) + keep * student
+    asha = run.sweep.get("scheduler") == "asha"
+    waiting = places * (most_seeds(run.trials.values()) - 1) if asha else 0
+    return (places * 2 + waiting) * (state + student) + keep * student
 
 
 def in_words(size: int) -> str:

@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from search.progress import measure
-from search.record import ENDED, FAILED, PENDING, RUNNING, Run, TrialRecord
+from search.record import ENDED, FAILED, PENDING, RUNNING, WAITING, Run, TrialRecord
 from search.trial_words import wording
 
 HEARTBEAT_SECONDS = 30.0
-STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim"}
+STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
 
 
 class Display(Protocol):
@@ -43,7 +43,7 @@ class PlainLines:
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Prints at most two lines."""
         trial = run.trials[event["trial"]]
-        if event["event"] in ("evaluation", "failure") and trial.outcome in ENDED:
+        if event["event"] in ("evaluation", "failure", "stop") and trial.outcome in ENDED:
             self._line(ended_line(trial, wording(run)(trial)))
         elif event["event"] == "failure":
             self._line(f"{event['then']} after {event['reason']}: {wording(run)(trial)}")

@@ -17,6 +17,8 @@ from trainable.inputs import complete_config
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
 DEPTH = "student_layers"
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
+
 Draw = dict[str, Any]  # values by setting, as a searcher knows them
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice
+from statistics import fmean
 from typing import Any
 
 from search.record import FINISHED, TrialRecord
@@ -18,15 +19,26 @@ Pair = tuple[TrialConfig, TrialConfig]
 
 
 def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
-    """The trials of highest best5 among those run to their end, one a recipe, best first.
+    """The best trial of each of the best recipes among those run to their end, best first.
 
-    Those stopped early have no last evaluation to compare; the seeds of a recipe count as one.
+    Those stopped early have no last evaluation to compare; the seeds of a recipe count by their
+    mean.
     """
     finished = [trial for trial in trials if trial.outcome == FINISHED]
     best: dict[TrialConfig, TrialRecord] = {}
     for trial in sorted(finished, key=lambda trial: -(trial.best5 or 0.0)):
         best.setdefault(trial.config.recipe, trial)
-    return list(best.values())[:top]
+    by_score = sorted(best.values(), key=lambda trial: -(recipe_score(finished, trial) or 0.0))
+    return by_score[:top]
+
+
+def recipe_score(trials: Iterable[TrialRecord], chosen: TrialRecord) -> float | None:
+    """best5 of a trial; of one that finished, the mean over all finished seeds of its recipe."""
+    if chosen.outcome != FINISHED:
+        return chosen.best5
+    recipe = chosen.config.recipe
+    seeds = [t for t in trials if t.outcome == FINISHED and t.config.recipe == recipe]
+    return fmean(trial.best5 or 0.0 for trial in seeds)
 
 
 def named_trials(trials: Mapping[str, TrialRecord], names: Iterable[str]) -> list[TrialRecord]:

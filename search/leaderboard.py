@@ -2,69 +2,79 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
-from search.statistics import best5_scores, sentence_interval
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
 from search.strata import stratum_of
 from search.trial_words import wording
+from search.unit_scores import (
+    counted,
+    mean_of,
+    outcome_of,
+    reason_of,
+    rows_of,
+    score_interval,
+    seeds_in_words,
+    unit_scores,
+    unit_words,
+)
 from spaces.study import STUDY_ROWS
 from trainable.layers import resolve_layer_set
-from trainable.metrics import unpack_bits
 
-BOOTSTRAP_SEED = 0
 NO_VALUE = "-"
 INTERRUPTED = "interrupted"  # what a trial that was running is when a leaderboard is printed
-ORDER = {FINISHED: 0, STOPPED: 1, INTERRUPTED: 2, PENDING: 3, FAILED: 4}
+ORDER = {FINISHED: 0, STOPPED: 1, INTERRUPTED: 2, WAITING: 3, PENDING: 4, FAILED: 5}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One trial; accuracies are shares, None before the first evaluation."""
+    """One trial, or all seeds of a recipe: means over those that came furthest.
+
+    Accuracies are shares, None before the first evaluation.
+    """
 
     words: str
     outcome: str
     reason: str
     evaluations: int
     best5: float | None
-    interval: tuple[float, float] | None  # 95 %, over evaluation sentences
+    interval: tuple[float, float] | None  # 95 %, over evaluation sentences and several seeds
     last: float | None  # the one evaluation that nothing selected
     whole: float | None  # on the whole evaluation split, where `last` is on a sample of it
     study: float | None  # the study's score on SST-2, where it has this row
+    seeds: str | None  # how many of how many; None in a run of one seed each
 
 
 def leaderboard(run: Run) -> dict[str, list[Row]]:
     """Rows by stratum: those run to the end first, each group by falling best5."""
     strata: dict[str, list[Row]] = {}
-    words = wording(run)
-    for trial in run.trials.values():
-        name = stratum_of(trial.config.to_dict(), run.sweep["compare_within"])
-        strata.setdefault(name, []).append(_row(trial, run, words(trial)))
+    groups, words = rows_of(run), wording(run)
+    several = len(groups) < len(run.trials)
+    for trials in groups:
+        name = stratum_of(trials[0].config.to_dict(), run.sweep["compare_within"])
+        strata.setdefault(name, []).append(_row(trials, run, words(trials[0]), several=several))
     for rows in strata.values():
         rows.sort(key=lambda row: (ORDER[row.outcome], -(row.best5 or 0.0)))
     return dict(sorted(strata.items(), key=lambda item: -max(r.best5 or 0.0 for r in item[1])))
 
 
-def _row(trial: TrialRecord, run: Run, words: str) -> Row:
-    interval, with_study = None, any(r["space"] == "study" for r in run.sweep["requests"])
-    if trial.evaluations:
-        count = run.sweep["evaluation_sentences"]
-        correct = [unpack_bits(e["correct"], count) for e in trial.evaluations]
-        generator = np.random.default_rng(BOOTSTRAP_SEED)
-        interval = sentence_interval(best5_scores(correct), generator)
+def _row(trials: list[TrialRecord], run: Run, words: str, *, several: bool) -> Row:
+    first, outcome = trials[0], outcome_of(trials)
+    scores = unit_scores(trials, run.sweep["evaluation_sentences"])
+    with_study = any(r["space"] == "study" for r in run.sweep["requests"])
     return Row(
-        words=words,
-        outcome=INTERRUPTED if trial.outcome == RUNNING else trial.outcome,
-        reason=trial.reason,
-        evaluations=len(trial.evaluations),
-        best5=trial.best5,
-        interval=interval,
-        last=trial.evaluations[-1]["accuracy"] if trial.evaluations else None,
-        whole=trial.evaluations[-1].get("whole_accuracy") if trial.evaluations else None,
-        study=_study_score(trial) if with_study else None,
+        words=unit_words(words, first) if several else words,
+        outcome=INTERRUPTED if outcome == RUNNING else outcome,
+        reason=reason_of(trials),
+        evaluations=max(len(trial.evaluations) for trial in counted(trials)),
+        best5=mean_of(trials, "best5_accuracy"),
+        interval=None if scores is None else score_interval(scores),
+        last=mean_of(trials, "accuracy"),
+        whole=mean_of(trials, "whole_accuracy"),
+        study=_study_score(first) if with_study else None,
+        seeds=seeds_in_words(trials) if several else None,
     )
 
 
@@ -86,13 +96,21 @@ def _study_score(trial: TrialRecord) -> float | None:
 def print_leaderboard(run: Run, console: Console) -> None:
     """A table a stratum, the teacher's accuracy above."""
     teacher = run.sweep["task"]["teacher"]["accuracy"]
-    with_whole = _print_teacher(run, console)
-    for name, rows in leaderboard(run).items():
+    with_whole, strata = _print_teacher(run, console), leaderboard(run)
+    for name, rows in strata.items():
         console.print(_table(name, rows, teacher, with_whole=with_whole))
+    several = any(row.seeds is not None for rows in strata.values() for row in rows)
+    of_seeds = (
+        ", the mean over a recipe's seeds, with its 95 % interval over other sentences and other "
+        "seeds (of one seed over sentences alone)."
+    )
+    of_sentences = (
+        ", with its 95 % interval over evaluation sentences; two seeds of one recipe differ too."
+    )
     console.print(
-        "best5 is the mean of the five best evaluations, with its 95 % interval over evaluation "
-        "sentences; two seeds of one recipe differ too. A stopped trial had fewer evaluations: "
-        "compare it only at equal numbers. last is the final evaluation alone.",
+        f"best5 is the mean of the five best evaluations{of_seeds if several else of_sentences} "
+        "A stopped trial had fewer evaluations: compare it only at equal numbers. last is the "
+        "final evaluation alone.",
         style="dim",
     )
 
@@ -117,7 +135,9 @@ def _table(name: str, rows: list[Row], teacher: float, *, with_whole: bool) -> T
     table = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("trial")
     with_study = any(row.study is not None for row in rows)
-    headers = ["best5", "95 % interval", "of teacher", "last"]
+    with_seeds = any(row.seeds is not None for row in rows)
+    headers = ["seeds"] if with_seeds else []
+    headers += ["best5", "95 % interval", "of teacher", "last"]
     headers += ["whole", "evaluations"] if with_whole else ["evaluations"]
     for header in [*headers, "study (SST-2)"] if with_study else headers:
         table.add_column(header, justify="right", no_wrap=True)
@@ -125,6 +145,7 @@ def _table(name: str, rows: list[Row], teacher: float, *, with_whole: bool) -> T
     for row in rows:
         table.add_row(
             Text(row.words.removeprefix(f"{name}, ")),
+            *([row.seeds] if with_seeds else []),
             _share(row.best5),
             NO_VALUE if row.interval is None else "{:.3f} - {:.3f}".format(*row.interval),
             NO_VALUE if row.best5 is None else f"{row.best5 / teacher:.1%}",

@@ -10,11 +10,12 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from search.disk import best_trials, in_words
 from search.export_check import Check
-from search.leaderboard import BOOTSTRAP_SEED
 from search.record import FINISHED, Run, TrialRecord
 from search.request import Request
 from search.statistics import best5_scores, sentence_interval
 from search.trial_words import wording
+from search.unit_scores import BOOTSTRAP_SEED
+from search.units import most_seeds
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.metrics import unpack_bits
 from trainable.presets import PRESETS
@@ -271,7 +272,9 @@ def _selection_section(exported: Exported) -> str:
     place = "of a trial that has not ended"
     if trial.config.digest in digests:
         rank = digests.index(trial.config.digest) + 1
-        place = f"number {rank} of the {len(ended)} trials that ended, by best5"
+        several = most_seeds(run.trials.values()) > 1
+        by = "the mean best5 of a recipe's seeds" if several else "best5"
+        place = f"number {rank} of the {len(ended)} trials that ended, by {by}"
     number, looks = exported.evaluation["evaluations"], len(exported.evaluations)
     total = sum(len(other.evaluations) for other in run.trials.values())
     early = "" if trial.outcome == FINISHED else f" (of {trial.config.evaluations} planned)"

@@ -18,7 +18,9 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
     """Hands out trials while fewer than `places` says run, none once a pause is requested.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
-    knows all results so far; an empty answer ends the sweep.
+    knows all results so far; an empty answer ends the sweep. Trials that wait for other seeds, as
+    many as `waiting` says, take no place; while some do, the sweep goes on, so that Tune keeps the
+    processes that they will need.
     """
 
     def __init__(
@@ -27,10 +29,12 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         trials: Sequence[TrialRecord],
         places: Callable[[], int],
         more: Callable[[Run], list[TrialRecord]] | None = None,
+        *,
+        waiting: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__()
         self._run, self._places, self._more = run, places, more
-        self._waiting = list(trials)
+        self._open, self._waiting = list(trials), waiting
         self._under_way: set[str] = set()  # Tune's ids
         self._pause = PauseRequest(run.folder)
 
@@ -45,14 +49,15 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
 
     def suggest(self, trial_id: str) -> Any:
         """Ray's hook: a configuration, None for now, or that there are no more."""
-        if self._pause or len(self._under_way) >= self._places():
+        waiting = self._waiting()
+        if self._pause or len(self._under_way) - waiting >= self._places():
             return None
-        if not self._waiting and self._more is not None:
-            self._waiting = self._more(self._run)
-        if not self._waiting:
-            return Searcher.FINISHED
+        if not self._open and self._more is not None:
+            self._open = self._more(self._run)
+        if not self._open:
+            return None if waiting else Searcher.FINISHED
         self._under_way.add(trial_id)
-        return self._waiting.pop(0).config.to_dict()
+        return self._open.pop(0).config.to_dict()
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -8,7 +8,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from search.leaderboard import BOOTSTRAP_SEED
 from search.objectives import DEPTH, LATENCY, cost_of
 from search.record import FINISHED, Run, TrialRecord
 from search.statistics import (
@@ -20,6 +19,7 @@ from search.statistics import (
 )
 from search.table import correct_bits
 from search.trial_words import wording
+from search.unit_scores import BOOTSTRAP_SEED
 from trainable.config import TrialConfig
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms a sentence"}

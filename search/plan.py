@@ -16,9 +16,10 @@ Point = dict[str, Any]
 
 
 def plan_trials(request: Request) -> list[TrialConfig]:
-    """The configurations of a space, each once on each seed, shuffled by the request's seed.
+    """The configurations of a space, shuffled by the request's seed, each on all seeds in a row.
 
-    ASHA never stops the first to arrive at a rung, so the order must not favour any of them. More
+    ASHA never stops the first to arrive at a rung, so the order must not favour any of them; and it
+    decides on all seeds of one together, so that they are best trained at the same time. More
     samples, seeds or added values leave those of fewer among them. Samples are drawn from the
     space's own configurations; an added value then joins those drawn that have another for it.
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
@@ -37,11 +38,10 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     if request.additions:
         drawn = _grown(request, drawn)
         random.Random(request.seed).shuffle(drawn)
-    configs = [_config(request, point) for point in drawn]
-    return configs + [
+    return [
         replace(config, seed=config.seed + more)
-        for more in range(1, request.seeds)
-        for config in configs
+        for config in (_config(request, point) for point in drawn)
+        for more in range(request.seeds)
     ]
 
 

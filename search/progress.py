@@ -1,14 +1,18 @@
 """How far a sweep is, in numbers: counts and the time that is left."""
 
+import math
 from dataclasses import dataclass
 
 from search.forecast import seconds_left
-from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run
+from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts of trials, and seconds left: None before the first evaluation and after the last."""
+    """Counts of trials, and seconds left: None before the first evaluation and after the last.
+
+    `total` has those that a searcher will add, where their number is known.
+    """
 
     counts: dict[str, int]
     total: int
@@ -20,15 +24,18 @@ class Progress:
         kinds = [f"{self.counts[FINISHED]} finished", f"{self.counts[STOPPED]} stopped early"]
         kinds += [f"{self.counts[FAILED]} failed"] if self.counts[FAILED] else []
         text = f"{ended} of {self.total} ended ({', '.join(kinds)}), {self.counts[RUNNING]} running"
+        text += f", {self.counts[WAITING]} waiting" if self.counts.get(WAITING) else ""
         return text if self.seconds_left is None else f"{text}, {time_left(self.seconds_left)}"
 
 
 def measure(run: Run, concurrency: int) -> Progress:
     """Progress of a run whose trials run so many at a time."""
     trials = list(run.trials.values())
-    outcomes = (PENDING, RUNNING, *ENDED)
+    outcomes = (PENDING, RUNNING, WAITING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
-    return Progress(counts, len(trials), _seconds_left(run, concurrency))
+    more = still_to_be_suggested(run)
+    total = len(trials) + (int(more) if math.isfinite(more) else 0)
+    return Progress(counts, total, _seconds_left(run, concurrency))
 
 
 def still_to_be_suggested(run: Run) -> float:

@@ -27,6 +27,7 @@ PARAMETERS = "parameters"  # in a searched sweep's plan: of each trial in it, as
 SUGGESTION = "suggestion"  # an event that adds a trial
 
 PENDING, RUNNING = "pending", "running"
+WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 
@@ -67,7 +68,9 @@ class TrialRecord:
             case "start":
                 self.outcome = RUNNING
             case "evaluation":
-                self._evaluated(event["evaluation"], stop=event["decision"] == "stop")
+                self._evaluated(event["evaluation"], event["decision"])
+            case "stop":  # while it waited
+                self.outcome, self.reason = STOPPED, ""
             case "repeated":
                 self.repeated += 1
             case "failure":
@@ -75,13 +78,14 @@ class TrialRecord:
                 self.outcome = FAILED if then == GIVE_UP else PENDING
                 self.alone = self.alone or then == RETRY_ALONE
 
-    def _evaluated(self, values: dict[str, Any], *, stop: bool) -> None:
+    def _evaluated(self, values: dict[str, Any], decision: str) -> None:
         number = values["evaluations"]
         if number > len(self.evaluations) + 1:
             return  # one before it is lost; the trial makes both again
         self.evaluations[number - 1 :] = [values]
         whole = number >= self.config.evaluations
-        self.outcome = FINISHED if whole else STOPPED if stop else RUNNING
+        decided = {"stop": STOPPED, "wait": WAITING}
+        self.outcome = FINISHED if whole else decided.get(decision, RUNNING)
         self.reason = ""
 
 
@@ -173,7 +177,8 @@ class Run:
         trial = self.trials.get(event.get("trial", ""))
         if trial is not None:
             trial.apply(event)
-        self.timeline.take(event, ended=trial is not None and trial.outcome in ENDED)
+        left = trial is not None and trial.outcome in (*ENDED, WAITING)
+        self.timeline.take(event, left_its_place=left)
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
         """Records a trial beyond the plan, as a searcher drew it."""

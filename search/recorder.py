@@ -13,7 +13,8 @@ from search.cluster import NODE_LOST, SIGN_OF_LOST_NODE
 from search.disk import prune
 from search.display import Display
 from search.interruption import READER_GONE, Interruption
-from search.record import GIVE_UP, RETRY, RETRY_ALONE, Run
+from search.record import ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run
+from search.units import GO, RULING, STOP
 from trainable.config import TrialConfig
 from trainable.ray_adapter import DISK, OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
@@ -77,7 +78,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Ray's hook, after the scheduler has decided: `done` is true where it stops the trial."""
+        """Ray's hook, after the scheduler has decided."""
         if TROUBLE in result:
             self._troubles[_digest(trial)] = result[TROUBLE]
             trial.max_failures = 0
@@ -88,14 +89,17 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
             if self._known(trial, values):
                 event = {"event": "repeated", "evaluations": values["evaluations"]}
             else:
-                decision = "stop" if result.get("done") else "continue"
+                decision = STOP if result.get("done") else getattr(trial, RULING, GO)
                 event = {"event": "evaluation", "decision": decision, "evaluation": values}
             self._take(event, trial)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Ray's hook for trials that finished, were stopped, or paused."""
+        """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
+        ended = self._run.trials[_digest(trial)].outcome in ENDED
+        if getattr(trial, RULING, GO) == STOP and not ended and not self._interruption.requested:
+            self._take({"event": "stop"}, trial)  # while it waited for other seeds
         prune(self._run)
 
     def on_trial_recover(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from search.board import SEEDS, board_table, trials_behind
 from search.importance import importance_by_stratum, marginals, varying_settings
 from search.leaderboard import ORDER
 from search.pareto import Candidate, candidates, cost_name
@@ -47,9 +48,12 @@ class Report:
     teacher_whole: float | None
     summary: Summary
     table: pd.DataFrame  # trials_table
-    strata: Mapping[str, pd.DataFrame]  # its rows as a leaderboard has them
+    strata: Mapping[str, pd.DataFrame]  # of `board_table`, in the leaderboard's order
+    with_seeds: bool  # whether a row of those is a recipe's
     leaders: Mapping[str, str]
     tied: frozenset[str]
+    leading_trials: Mapping[str, str]  # the best seed of each leader
+    tied_trials: frozenset[str]
     study: Sequence[StudyRow]
     study_task: bool
     curves: Sequence[CurvePanel]
@@ -72,7 +76,8 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
     sweep, table = run.sweep, trials_table(run)
     task, evaluated = sweep["task"], bool(table["best5"].notna().any())
     teacher, sentences = task["teacher"], sweep["evaluation_sentences"]
-    scored = table[table["common_best5"].notna()]
+    scored, board = table[table["common_best5"].notna()], board_table(run, table)
+    leaders, tied = leading(board), tied_digests(board)
     return Report(
         name=run.folder.name,
         status=status(run, events),
@@ -82,11 +87,14 @@ def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
         teacher=teacher["accuracy"],
         whole_sentences=task.get("sentences", {}).get("whole"),
         teacher_whole=teacher.get("whole_accuracy"),
-        summary=summarise(table, teacher["accuracy"], sentences, unmoved(run)),
+        summary=summarise(board, teacher["accuracy"], sentences, unmoved(run)),
         table=table,
-        strata=leaderboard_rows(table),
-        leaders=leading(table),
-        tied=tied_digests(table),
+        strata=leaderboard_rows(board),
+        with_seeds=SEEDS in board,
+        leaders=leaders,
+        tied=tied,
+        leading_trials={name: trials_behind(table, [d])[0] for name, d in leaders.items()},
+        tied_trials=frozenset(trials_behind(table, tied)),
         study=[] if run.searched else study_rows(run),
         study_task=same_task(run),
         curves=learning_curves(run),

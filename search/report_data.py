@@ -1,14 +1,15 @@
 """What the report's figures show, as plain numbers: computed here, drawn in `search.figures`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
 
 import pandas as pd
 
 from search.record import FINISHED, STOPPED, Run, TrialRecord
 from search.strata import rungs, stratum_of
 from search.trial_words import wording
+from search.unit_scores import outcome_of, rows_of, unit_words
 from trainable.alpha import alpha_at
 from trainable.config import TrialConfig
 from trainable.names import ALPHA_SCHEDULES
@@ -49,7 +50,8 @@ class AlphaCurve:
 
 @dataclass(frozen=True)
 class EarlyStop:
-    """A trial that ASHA ended, beside those of its stratum that have as many evaluations."""
+    """A trial (or a recipe on several seeds, by its mean) that ASHA ended, beside those of its
+    stratum that have as many evaluations."""
 
     words: str
     stratum: str
@@ -62,7 +64,7 @@ class EarlyStop:
 
 @dataclass(frozen=True)
 class RungCount:
-    """What became at one rung of the trials of a stratum."""
+    """What became at one rung of the trials of a stratum, or of its recipes on several seeds."""
 
     stratum: str
     evaluations: int
@@ -160,18 +162,27 @@ def _alpha_curve(schedule: str, value: float, trials: int) -> AlphaCurve:
     )
 
 
+def _compared(run: Run) -> dict[str, list[list[TrialRecord]]]:
+    """What ASHA compares, by stratum: trials, or all seeds of each recipe."""
+    strata: dict[str, list[list[TrialRecord]]] = {}
+    for trials in rows_of(run):
+        name = stratum_of(trials[0].config.to_dict(), run.sweep["compare_within"])
+        strata.setdefault(name, []).append(trials)
+    return strata
+
+
 def early_stops(run: Run) -> list[EarlyStop]:
-    """Each trial that ASHA ended: how it stood among those with as many evaluations, by stratum."""
-    found, words = [], wording(run)
-    for stratum, trials in by_stratum(run).items():
-        stopped = [trial for trial in trials if trial.outcome == STOPPED]
-        for trial in sorted(stopped, key=lambda t: (-len(t.evaluations), -(t.best5 or 0.0))):
-            number = len(trial.evaluations)
-            scores = [_best5_at(t, number) for t in trials if len(t.evaluations) >= number]
-            own = _best5_at(trial, number)
+    """Each that ASHA ended: how it stood among those with as many evaluations, by stratum."""
+    found, words_of = [], wording(run)
+    for stratum, groups in _compared(run).items():
+        stopped = [trials for trials in groups if outcome_of(trials) == STOPPED]
+        for trials in sorted(stopped, key=_by_length_and_score):
+            number = _reached(trials)
+            scores = [_best5_at(other, number) for other in groups if _reached(other) >= number]
+            own, words = _best5_at(trials, number), words_of(trials[0])
             found.append(
                 EarlyStop(
-                    words=words(trial),
+                    words=words if len(trials) == 1 else unit_words(words, trials[0]),
                     stratum=stratum,
                     evaluations=number,
                     best5=own,
@@ -183,20 +194,30 @@ def early_stops(run: Run) -> list[EarlyStop]:
     return found
 
 
-def _best5_at(trial: TrialRecord, number: int) -> float:
-    return float(trial.evaluations[number - 1]["best5_accuracy"])
+def _by_length_and_score(trials: Sequence[TrialRecord]) -> tuple[int, float]:
+    return -_reached(trials), -_best5_at(trials, _reached(trials))
+
+
+def _reached(trials: Sequence[TrialRecord]) -> int:
+    return max(len(trial.evaluations) for trial in trials)
+
+
+def _best5_at(trials: Sequence[TrialRecord], number: int) -> float:
+    """The mean over those that came so far."""
+    found = [t.evaluations[number - 1] for t in trials if len(t.evaluations) >= number]
+    return fmean(float(evaluation["best5_accuracy"]) for evaluation in found)
 
 
 def rung_counts(run: Run) -> list[RungCount]:
-    """For each stratum and rung, how many trials came so far and how many ended there."""
+    """For each stratum and rung, how many came so far and how many ended there."""
     return [
         RungCount(
             stratum,
             rung,
-            reached=sum(len(t.evaluations) >= rung for t in trials),
-            stopped=sum(t.outcome == STOPPED and len(t.evaluations) == rung for t in trials),
+            reached=sum(_reached(trials) >= rung for trials in groups),
+            stopped=sum(outcome_of(ts) == STOPPED and _reached(ts) == rung for ts in groups),
         )
-        for stratum, trials in by_stratum(run).items()
+        for stratum, groups in _compared(run).items()
         for rung in rungs_of(run)
     ]
 

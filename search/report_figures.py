@@ -32,7 +32,11 @@ def _figures(report: Report) -> dict[str, Drawing]:
     figures: dict[str, Drawing] = {"alpha_schedules": partial(alpha_figure, report.alphas)}
     if report.curves:
         figures["learning_curves"] = partial(
-            curves_figure, report.curves, report.leaders, report.tied, report.teacher
+            curves_figure,
+            report.curves,
+            report.leading_trials,
+            report.tied_trials,
+            report.teacher,
         )
     if report.panels:
         words = dict(zip(report.table["digest"], report.table["words"], strict=True))

@@ -7,6 +7,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from search.board import SEEDS
 from search.pareto import gain_words
 from search.record import FINISHED, RUNNING
 from search.report_contents import Report
@@ -116,6 +117,7 @@ def leaderboard_row(row: pd.Series, report: Report, scale: Scale) -> dict[str, A
     return {
         "digest": row["digest"],
         "words": short_words(row),
+        "seeds": row.get(SEEDS, ""),
         "mark": "first" if leads else "tied" if tied else "",
         "whole_length": row["outcome"] == FINISHED,
         "best5": share(row["best5"]),

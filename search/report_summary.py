@@ -7,7 +7,8 @@ from math import sqrt
 
 import pandas as pd
 
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED
+from search.board import SEEDS
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %
@@ -79,9 +80,14 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def counted(number: int) -> str:
+def counted(number: int, kind: str = "trial") -> str:
     """`1 trial` or `3 trials`."""
-    return f"{number} trial{'' if number == 1 else 's'}"
+    return f"{number} {kind}{'' if number == 1 else 's'}"
+
+
+def _kind(table: pd.DataFrame) -> str:
+    """What a row is."""
+    return "recipe" if SEEDS in table else "trial"
 
 
 def _finished(table: pd.DataFrame) -> pd.DataFrame:
@@ -91,7 +97,7 @@ def _finished(table: pd.DataFrame) -> pd.DataFrame:
 def _nothing_finished(table: pd.DataFrame) -> str:
     counts = table["outcome"].value_counts()
     if counts.get(FAILED, 0) == len(table):
-        return f"All of {counted(len(table))} failed: there is nothing to compare."
+        return f"All of {counted(len(table), _kind(table))} failed: there is nothing to compare."
     scored = table[table["best5"].notna()]
     if scored.empty:
         return "No trial has been evaluated yet: nothing leads."
@@ -133,7 +139,7 @@ def _others(number: int) -> str:
 
 def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
-    counts = table["outcome"].value_counts()
+    counts, kind = table["outcome"].value_counts(), _kind(table)
     tied = table[table["tied"].fillna(value=False).astype(bool)]
     if len(tied) > tied["stratum"].nunique():
         level = float(tied["best5"].mean())
@@ -145,8 +151,8 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
         )
     if counts.get(STOPPED, 0):
         yield (
-            f"What the {counted(counts[STOPPED])} that ASHA stopped early would have reached: such "
-            "a trial stands below the finished ones whatever its score."
+            f"What the {counted(counts[STOPPED], kind)} that ASHA stopped early would have "
+            f"reached: such a {kind} stands below the finished ones whatever its score."
         )
     if _one_seed(table):
         yield (
@@ -154,17 +160,17 @@ def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
             "of one recipe have differed by up to 0.8 points. python -m search.confirm retrains "
             "the finalists on fresh seeds."
         )
-    if table["seed"].nunique() > 1:
+    if SEEDS in table:
         yield (
-            "Which recipe is best over seeds: each seed is a row of its own, and the best of "
-            "several seeds is flattered by luck. python -m search.confirm compares recipes over "
-            "seeds."
+            "Which recipe would lead on other seeds: the first was chosen by the seeds that rank "
+            "it, and a few tell little of how much seeds differ. python -m search.confirm compares "
+            "the finalists on fresh seeds."
         )
-    waiting = counts.get(PENDING, 0) + counts.get(RUNNING, 0)
-    if waiting:
-        yield f"Anything about {counted(waiting)} not ended."
+    not_ended = sum(counts.get(outcome, 0) for outcome in (PENDING, RUNNING, WAITING))
+    if not_ended:
+        yield f"Anything about {counted(not_ended, kind)} not ended."
     if counts.get(FAILED, 0):
-        yield f"Anything about {counted(counts[FAILED])} that failed."
+        yield f"Anything about {counted(counts[FAILED], kind)} that failed."
     optimism = float(table.loc[table["outcome"] == FINISHED, "optimism"].mean())
     if optimism > 0.0005:
         yield (
@@ -182,4 +188,4 @@ def _unmoved_words(unmoved: int) -> Iterator[str]:
 
 
 def _one_seed(table: pd.DataFrame) -> bool:
-    return table["seed"].nunique() == 1 and len(table) > 1
+    return SEEDS not in table and len(table) > 1

@@ -1,6 +1,7 @@
 """One session of a run: what has not ended is run, until it has or the session is interrupted."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,12 +64,18 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             _announce(run, places(), console)
             display = make_display(console, places())
             recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
-            more = _suggester(interruption) if growing else None
+            scheduler = make_scheduler(run, places())
             make_tuner(
                 run,
                 resources=resources_per_trial(gpus, share),
-                searcher=OpenTrials(run, trials, places, more),
-                scheduler=make_scheduler(run),
+                searcher=OpenTrials(
+                    run,
+                    trials,
+                    places,
+                    _suggester(interruption) if growing else None,
+                    waiting=partial(getattr, scheduler, "waiting", 0),
+                ),
+                scheduler=scheduler,
                 callbacks=[recorder, *_study_writers(run, interruption)],
                 remote=remote,
             ).fit()
@@ -127,12 +134,13 @@ def _announce(run: Run, places: int, console: Console) -> None:
     )
 
 
-def make_scheduler(run: Run) -> Any:
-    """The run's trial scheduler."""
+def make_scheduler(run: Run, places: int | None = None) -> Any:
+    """The run's trial scheduler, for so many trials at a time."""
     settings = SchedulerSettings(
         evaluations=next(iter(run.trials.values())).config.evaluations,
         grace_evaluations=run.sweep["grace_evaluations"],
         compare_within=tuple(run.sweep["compare_within"]),
         run_folder=run.folder,
+        places=places,
     )
     return SCHEDULERS[run.sweep["scheduler"]](settings)

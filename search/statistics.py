@@ -191,6 +191,16 @@ def seeds_difference(
     return Difference(estimate, estimate - half, estimate + half, float(p_value), *size)
 
 
+def seeds_interval(scores: np.ndarray) -> tuple[float, float]:
+    """95 % interval of a recipe's mean score, for other seeds AND other sentences.
+
+    `scores` [S, N]: each seed's on the same N sentences. The interval of `seeds_difference`, which
+    takes the scores themselves as well as their differences, and raises as it does.
+    """
+    found = seeds_difference(scores, np.zeros(np.shape(scores)))
+    return found.low, found.high
+
+
 def _check_seeds(first: np.ndarray, second: np.ndarray, same_seeds: bool) -> None:
     if first.shape[1] != second.shape[1] or (same_seeds and len(first) != len(second)):
         raise ValueError(f"scores [seeds, sentences] of shapes {first.shape} and {second.shape}")
@@ -229,7 +239,7 @@ def _rest_variance(group: np.ndarray) -> float:
 
 
 def tied_with_first(
-    scores: np.ndarray, generator: np.random.Generator, *, seed_sd: float = SEED_SD
+    scores: np.ndarray, generator: np.random.Generator, *, seed_sd: float | np.ndarray = SEED_SD
 ) -> np.ndarray:
     """Which of K trials are statistically tied with the best of them, boolean [K].
 
@@ -250,13 +260,13 @@ def tied_with_first(
     seeds of one recipe were seen to differ by 0.0, 0.8 and 1.2 points, which leaves little more
     than that; SEED_SD, 0.4 points, is meant to be on the safe side. Where seeds differ by 0.6,
     equal trials would be told apart in 10 to 20 % of sweeps. What lasts is what `seeds_difference`
-    finds on fresh seeds.
+    finds on fresh seeds. Of means over seeds it is smaller: it can be given for each, [K].
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     means = table.mean(axis=1)
     order = np.argsort(-means, kind="stable")
     shifts = _resampled_means(table[order] - means[order, None], generator)
-    shifts += generator.normal(0.0, seed_sd, shifts.shape)
+    shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
     ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
     limits = np.quantile(ranges, CONFIDENCE, axis=0)  # of the first, the first two, ... [K]
     kept = np.flatnonzero(means[order[0]] - means[order] <= limits + ROUNDING)[-1] + 1

@@ -38,3 +38,4 @@ class SchedulerSettings:
     grace_evaluations: int
     compare_within: tuple[str, ...]
     run_folder: Path
+    places: int | None = None  # trials that run at a time; None where nothing limits them

@@ -2,29 +2,40 @@
 
 Students copied from the teacher start points ahead of random ones; compared together, every random
 one would be stopped at the first rung and half of the study's tables would stay empty. Each stratum
-is a Ray ASHA scheduler of its own (Li et al. 2020).
+is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a recipe, by
+the mean over its seeds (`search.units`).
 """
 
 from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-from search.record import read_events, read_run
-from search.strata import REDUCTION_FACTOR, SchedulerSettings, stratum_of
+from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events, read_run
+from search.strata import REDUCTION_FACTOR, SchedulerSettings, rungs, stratum_of
+from search.units import GO, RULING, STOP, WAIT, Units
 from trainable.config import TrialConfig
 
 METRIC = "best5_accuracy"
 TIME = "training_iteration"  # counts evaluations
+DECISIONS = {
+    GO: TrialScheduler.CONTINUE,
+    WAIT: TrialScheduler.PAUSE,
+    STOP: TrialScheduler.STOP,
+}
 
 
 class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
-    """Hands every call on to the ASHA scheduler of the trial's stratum.
+    """Asks the ASHA scheduler of a unit's stratum, and has seeds wait for one another.
 
     Ray does not save a scheduler's rungs. They are a function of the evaluations in the order they
     came in, which the run's record holds: the first trial that is added brings them back. Trials
     are known by their configuration's digest, which is the same in every session.
+
+    A trial that waits is PAUSED to Ray and holds no place. What is to become of it is told in
+    `choose_trial_to_run`, which Ray calls many times a second: when the evaluation that decided it
+    is in the record.
     """
 
     def __init__(self, settings: SchedulerSettings) -> None:
@@ -32,37 +43,91 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         self._metric = METRIC
         self._settings = settings
         self._strata: dict[str, ASHAScheduler] = {}
+        numbers = rungs(settings.evaluations, settings.grace_evaluations)
+        self._units = Units(numbers, settings.evaluations, self._goes_on)
+        self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
+        self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
         self._refilled = False
+
+    @property
+    def waiting(self) -> int:
+        """How many of this session's trials wait for other seeds, and need no place."""
+        return sum(
+            self._units.waits(digest)
+            for name, digest in self._digests.items()
+            if name not in self._lost
+        )
 
     def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
         """Metric and mode are fixed: TuneConfig must not name others."""
         return metric in (None, METRIC) and mode in (None, "max")
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Ray's hook; the first call refills the rungs."""
+        """Ray's hook, also for a trial that is tried again; the first call refills the rungs."""
+        config = TrialConfig.from_dict(trial.config)
+        self._stratum(config)
         if not self._refilled:
             self._refilled = True
             self._refill()
-        config = TrialConfig.from_dict(trial.config)
-        self._stratum(config).on_trial_add(tune_controller, _known(config))
+        if config.digest not in self._units:  # suggested meanwhile, its other seeds with it
+            self._add_all(read_run(self._settings.run_folder))
+            self._units.add(config)
+        if trial.trial_id not in self._digests:
+            self._digests[trial.trial_id] = config.digest
+            if self._units.ruling(config.digest) != GO:  # it waited when the last session ended
+                trial.set_status(Trial.PAUSED)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Ray's hook: CONTINUE or STOP."""
-        return self._decide(TrialConfig.from_dict(trial.config), result)
+        """Ray's hook: CONTINUE, PAUSE or STOP."""
+        ruling = GO
+        if TIME in result and METRIC in result:
+            digest = TrialConfig.from_dict(trial.config).digest
+            ruling = self._units.evaluated(digest, result[TIME], result[METRIC])
+        setattr(trial, RULING, ruling)
+        return str(DECISIONS[ruling])
 
-    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
-        """Ray's hook."""
-        config = TrialConfig.from_dict(trial.config)
-        self._stratum(config).on_trial_complete(tune_controller, _known(config), result)
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Ray's hook: a trial that waited and is to go on, else the first that has not begun.
 
-    def on_trial_remove(self, tune_controller: Any, trial: Trial) -> None:
-        """Ray's hook."""
-        config = TrialConfig.from_dict(trial.config)
-        self._stratum(config).on_trial_remove(tune_controller, _known(config))
+        Those whose unit was stopped while they waited are ended before.
+        """
+        trials = list(tune_controller.get_trials())
+        for trial in trials:
+            if trial.status == Trial.ERROR and trial.trial_id not in self._lost:
+                self._lost.add(trial.trial_id)
+                self._lose(self._digests[trial.trial_id])
+        paused = [trial for trial in trials if trial.status == Trial.PAUSED]
+        rulings = [self._units.ruling(self._digests[trial.trial_id]) for trial in paused]
+        for trial, ruling in zip(paused, rulings, strict=True):
+            if ruling == STOP:
+                setattr(trial, RULING, STOP)
+                self._units.stopped(self._digests[trial.trial_id])
+                tune_controller.stop_trial(trial)
+        going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
+        taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
+        if going and (self._settings.places is None or taken < self._settings.places):
+            return going[0]
+        return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
     def debug_string(self) -> str:
         """One line a stratum."""
         return "\n".join(f"{key}: {asha.debug_string()}" for key, asha in self._strata.items())
+
+    def _lose(self, digest: str) -> None:
+        """Takes in what the record says of a trial that failed and is not tried again here.
+
+        Nothing where the sweep is being interrupted: it is tried again when it goes on.
+        """
+        record = read_run(self._settings.run_folder).trials[digest]
+        if record.outcome == FAILED or record.alone:
+            self._units.failed(digest, alone=record.outcome != FAILED)
+
+    def _goes_on(self, config: TrialConfig, rung: int, mean: float) -> bool:
+        """Whether ASHA lets a unit of this mean go on beyond a rung."""
+        asha, unit = self._stratum(config), SimpleNamespace(trial_id=config.recipe.digest)
+        asha.on_trial_add(None, unit)
+        decision = asha.on_trial_result(None, unit, {TIME: rung, METRIC: mean})
+        return bool(decision != TrialScheduler.STOP)
 
     def _stratum(self, config: TrialConfig) -> ASHAScheduler:
         """The scheduler of the trials that this configuration competes with."""
@@ -78,19 +143,30 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
             )
         return self._strata[key]
 
-    def _decide(self, config: TrialConfig, result: dict[str, Any]) -> str:
-        return str(self._stratum(config).on_trial_result(None, _known(config), result))
-
     def _refill(self) -> None:
-        """Shows every recorded evaluation to its stratum again."""
+        """Shows every recorded event to the units again."""
         run = read_run(self._settings.run_folder)
         for event in read_events(self._settings.run_folder):
-            if event["event"] == "evaluation" and event["trial"] in run.trials:
-                config, values = run.trials[event["trial"]].config, event["evaluation"]
-                self._stratum(config).on_trial_add(None, _known(config))
-                self._decide(config, {**values, TIME: values["evaluations"]})
+            if event["event"] == "plan":
+                for values in event["sweep"]["trials"]:
+                    self._units.add(TrialConfig.from_dict(values))
+            elif event.get("trial") in run.trials:
+                self._units.add(run.trials[event["trial"]].config)
+                self._replay(event)
+        self._add_all(run)
 
+    def _replay(self, event: dict[str, Any]) -> None:
+        trial = event["trial"]
+        match event["event"]:
+            case "evaluation":
+                values = event["evaluation"]
+                number, score = values["evaluations"], values[METRIC]
+                self._units.replay(trial, number, score, event["decision"])
+            case "stop":
+                self._units.stopped(trial)
+            case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):
+                self._units.failed(trial, alone=event["then"] == RETRY_ALONE)
 
-def _known(config: TrialConfig) -> SimpleNamespace:
-    """A trial as ASHA needs it: something with an id."""
-    return SimpleNamespace(trial_id=config.digest)
+    def _add_all(self, run: Run) -> None:
+        for trial in run.trials.values():
+            self._units.add(trial.config)

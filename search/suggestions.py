@@ -27,8 +27,6 @@ JOURNAL = "optuna-journal.log"
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 1000  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-
 
 def extend_by_suggestion(run: Run) -> list[TrialRecord]:
     """Records one more configuration on all its seeds; empty where no more are wanted.

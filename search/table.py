@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.leaderboard import BOOTSTRAP_SEED
 from search.record import FINISHED, STOPPED, Run, TrialRecord, read_run
 from search.statistics import (
     best5_scores,
@@ -17,6 +16,7 @@ from search.statistics import (
 )
 from search.strata import stratum_of
 from search.trial_words import wording
+from search.unit_scores import BOOTSTRAP_SEED
 from trainable.config import TrialConfig
 from trainable.metrics import best5_accuracy, unpack_bits
 
@@ -32,7 +32,7 @@ CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 COLUMNS = (
     *SETTINGS,
-    *("digest", "words", "folder", "idle_settings", "stratum"),
+    *("digest", "unit", "words", "folder", "idle_settings", "stratum"),
     *("outcome", "reason", "evaluations", "repeated"),
     *ACCURACIES,
     *CLOCKS,
@@ -47,8 +47,9 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     - every setting of TrialConfig; `evaluations`, how many are planned, as `planned_evaluations`;
       None or NaN where a setting does not apply;
     - `idle_settings`, those that change nothing in this trial, joined by commas;
-    - `digest`, `words`, `folder` (of the trial), `stratum`, `outcome` (as in the record: pending,
-      running, finished, stopped, failed), `reason` of a failure;
+    - `digest`, `unit` (the digest that all seeds of a recipe share), `words`, `folder` (of the
+      trial), `stratum`, `outcome` (as in the record: pending, running, waiting for other seeds of
+      its recipe, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again);
     - `best5`, `low` and `high` (95 % over sentences, the leaderboard's), `of_teacher` (best5 as a
       share of the teacher's accuracy), `last`, `last_minus_best5`, `whole` (on the whole split);
@@ -94,6 +95,7 @@ def _row(digest: str, run: Run, scores: np.ndarray | None) -> dict[str, Any]:
     return {
         **dict(zip(SETTINGS, settings.values(), strict=True)),
         "digest": digest,
+        "unit": trial.config.recipe.digest,
         "folder": trial.config.folder_name,
         "idle_settings": ",".join(sorted(trial.config.idle_settings)),
         "stratum": stratum_of(settings, run.sweep["compare_within"]),

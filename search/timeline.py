@@ -53,8 +53,9 @@ class Timeline:
         waits = self._waits[kind]
         return max(median(waits), 0.0) if waits else 0.0
 
-    def take(self, event: Mapping[str, Any], *, ended: bool = False) -> None:
-        """Takes in an event; `ended` says whether its trial has ended by it."""
+    def take(self, event: Mapping[str, Any], *, left_its_place: bool = False) -> None:
+        """Takes in an event; its trial may have `left_its_place` by it: ended, or waiting for
+        other seeds."""
         self.now = float(event.get("time", self.now))
         match event["event"]:
             case "session":
@@ -66,7 +67,7 @@ class Timeline:
             case "repeated":
                 self._fresh.pop(event["trial"], None)
                 self.since[event["trial"]] = self.now
-        if event["event"] == "failure" or ended:
+        if event["event"] == "failure" or left_its_place:
             self._left(event["trial"])
 
     def _started(self, trial: str) -> None:

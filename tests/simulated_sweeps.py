@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from search.record import ENDED, Run, TrialRecord
+from search.record import Run, TrialRecord
 from search.strata import rungs, stratum_of
 from trainable.config import TrialConfig
 
@@ -52,7 +52,7 @@ class Simulation:
         run = Run(None, self.sweep, trials)
         for event in self.events:
             if event["time"] <= moment:
-                take(run, event)
+                run.take_in(event)
         return run
 
     @property
@@ -132,14 +132,6 @@ def evaluation_of(number, seconds, score):
         "evaluation_seconds": 0.19 * seconds,
         "saving_seconds": 0.01 * seconds,
     }
-
-
-def take(run, event):
-    """What reading a record does with an event."""
-    trial = run.trials.get(event.get("trial", ""))
-    if trial is not None:
-        trial.apply(event)
-    run.timeline.take(event, ended=trial is not None and trial.outcome in ENDED)
 
 
 def make_configs(scenario, seed):

@@ -95,6 +95,21 @@ def test_exactly_the_best_students_are_kept(make_run, keep):
     assert len(kept_students(run)) == min(keep, 5) + len(OPEN)
 
 
+def test_seeds_stand_where_their_mean_belongs(tmp_path):
+    """However lucky the best seed of another recipe was."""
+    lucky, steady = (
+        [replace(TrialConfig(alpha=alpha, evaluations=1), seed=seed) for seed in (0, 1)]
+        for alpha in (0.25, 0.75)
+    )
+    run = create_run(tmp_path / "run", {"keep": 2}, [*lucky, *steady])
+    for config, best5 in zip([*lucky, *steady], (0.95, 0.75, 0.89, 0.9), strict=True):
+        values = {"evaluations": 1, "accuracy": best5, "best5_accuracy": best5}
+        event = {"event": "evaluation", "decision": "stop", "evaluation": values}
+        run.append(event | {"trial": config.digest})
+    found = [trial.config for trial in best_trials(run)]
+    assert found == [steady[1], steady[0], lucky[0], lucky[1]]
+
+
 @pytest.mark.parametrize("keep", [0, 3])
 def test_states_of_trials_that_ended_are_removed_and_no_others(make_run, keep):
     run = make_run(keep)
@@ -226,6 +241,8 @@ def test_most_bytes_by_hand(task, make_config, run_of):
         assert most == places * 2 * (state + student) + 5 * student
     run.sweep["keep"] = 0
     assert most_checkpoint_bytes(run, 3) == 6 * (state + student)
+    run.sweep["scheduler"] = "asha"  # then one seed may wait for the other in each of three places
+    assert most_checkpoint_bytes(run, 3) == 9 * (state + student)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -91,6 +91,11 @@ def test_evaluation_that_ends_a_trial_is_told_as_its_end(clock, outcome):
     assert shown("evaluation", trial) == ended_line(trial, trial.config.words()) + "\n"
 
 
+def test_a_trial_that_is_ended_while_it_waited_is_told_as_its_end(clock):
+    trial = record(0, STOPPED, 0.8)
+    assert shown("stop", trial) == ended_line(trial, trial.config.words()) + "\n"
+
+
 def test_failure_for_good_is_told_as_the_trials_end(clock):
     trial = record(0, FAILED, reason="no [/memory]")
     said = shown("failure", trial, reason="no [/memory]", then=GIVE_UP)

@@ -13,6 +13,7 @@ from search.finalists import (
     best_finished,
     fresh_seeds,
     named_trials,
+    recipe_score,
 )
 from search.record import FAILED, FINISHED, PENDING, STOPPED, TrialRecord
 from trainable.config import TrialConfig
@@ -64,7 +65,17 @@ def test_best_are_those_of_highest_best5_among_the_finished():
     assert best_finished(trials[1:4], 3) == []
 
 
-def test_seeds_of_a_recipe_count_once_by_the_best_of_them():
+def test_seeds_of_a_recipe_count_by_their_mean():
+    lucky = [trial(best5, **GROWTH, seed=s) for s, best5 in enumerate((0.90, 0.96, 0.86))]
+    steady = [trial(best5, **FIXED, seed=s) for s, best5 in enumerate((0.92, 0.93, 0.91))]
+    stopped = trial(0.5, STOPPED, **FIXED, seed=3)
+    trials = [*lucky, *steady, stopped]
+    assert best_finished(trials, 2) == [steady[1], lucky[1]]
+    assert recipe_score(trials, steady[1]) == pytest.approx(0.92)
+    assert recipe_score(trials, stopped) == 0.5
+
+
+def test_seeds_of_a_recipe_count_once_and_the_best_stands_for_them():
     seeds = [trial(best5, **GROWTH, seed=s) for s, best5 in enumerate((0.90, 0.93, 0.92))]
     other = trial(0.91, **FIXED)
     assert best_finished([*seeds, other], 2) == [seeds[1], other]

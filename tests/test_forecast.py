@@ -8,7 +8,7 @@ import pytest
 
 from search.forecast import Job, Ladder, expected_seconds, ladder_of, seconds_left
 from search.record import FINISHED, RUNNING, Run, TrialRecord
-from tests.simulated_sweeps import Scenario, Simulation, make_configs, take
+from tests.simulated_sweeps import Scenario, Simulation, make_configs
 from trainable.config import TrialConfig
 
 ALONE = Ladder(evaluations=10)
@@ -123,12 +123,12 @@ def test_time_between_two_sessions_is_nobodys():
     simulation = Simulation(Scenario(18, 2, scheduler="fifo"), seed=0)
     run = simulation.run_until(simulation.end / 2)
     before = seconds_left(run, 2)
-    take(run, {"event": "session", "time": run.timeline.now + 50_000.0})
+    run.take_in({"event": "session", "time": run.timeline.now + 50_000.0})
     under_way = [trial for trial in run.trials.values() if trial.outcome == RUNNING]
     assert len(under_way) == 2
     assert seconds_left(run, 2) == pytest.approx(before, rel=0.15)
     for trial in under_way:
-        take(run, {"event": "start", "trial": trial.config.digest, "time": run.timeline.now + 9})
+        run.take_in({"event": "start", "trial": trial.config.digest, "time": run.timeline.now + 9})
     assert seconds_left(run, 2) == pytest.approx(before, rel=0.15)
 
 

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from search.leaderboard import INTERRUPTED, leaderboard, print_leaderboard
 from search.plan import plan_trials
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, Run, TrialRecord
+from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
 from search.request import Request
+from search.statistics import best5_scores, seeds_interval, sentence_interval
 from spaces.study import STUDY_ROWS
 from trainable.config import TrialConfig
 from trainable.layers import resolve_layer_set
@@ -350,3 +351,79 @@ def test_printing_leaves_the_run_as_it_was(mixed):
     before = {digest: replace(trial) for digest, trial in mixed.trials.items()}
     printed(mixed)
     assert mixed.trials == before
+
+
+# Several seeds a recipe.
+
+
+@pytest.fixture
+def seeded():
+    """Two recipes that finished, one that failed on a seed, one stopped, one under way."""
+    return make_run(
+        TrialRecord(config(temperature=1.0), FINISHED, evaluations=evaluations(800, 820)),
+        TrialRecord(config(temperature=1.0, seed=1), FINISHED, evaluations=evaluations(880, 900)),
+        TrialRecord(config(temperature=1.5), FINISHED, evaluations=evaluations(860, 870)),
+        TrialRecord(config(temperature=1.5, seed=1), FAILED, "loss is nan"),
+        TrialRecord(config(temperature=2.5), STOPPED, evaluations=evaluations(950)),
+        TrialRecord(config(temperature=2.5, seed=1), STOPPED, evaluations=evaluations(930)),
+        TrialRecord(config(temperature=3.5), WAITING, evaluations=evaluations(960, 970)),
+        TrialRecord(config(temperature=3.5, seed=1), RUNNING, evaluations=evaluations(940)),
+        TrialRecord(config(temperature=4.5), PENDING),
+        TrialRecord(config(temperature=4.5, seed=1), PENDING),
+    )
+
+
+def test_one_row_a_recipe_with_means_over_the_seeds_that_came_furthest(seeded):
+    (rows,) = leaderboard(seeded).values()
+    found = [(row.outcome, row.seeds, row.evaluations, row.reason) for row in rows]
+    assert found == [
+        (FINISHED, "1 of 2", 2, "seed 1 failed, loss is nan"),
+        (FINISHED, "2", 2, ""),
+        (STOPPED, "2", 1, ""),
+        (INTERRUPTED, "1 of 2", 2, ""),
+        (PENDING, "2", 0, ""),
+    ]
+    assert [row.best5 for row in rows] == [
+        *(pytest.approx(value) for value in (0.865, 0.85, 0.94, 0.965)),
+        None,
+    ]
+    assert [row.last for row in rows[:3]] == [pytest.approx(v) for v in (0.87, 0.86, 0.94)]
+    assert not any("seed" in row.words for row in rows)
+
+
+def test_interval_is_over_seeds_and_sentences_where_there_are_several(seeded):
+    (rows,) = leaderboard(seeded).values()
+    alone, two, *_ = rows
+    scores = [
+        best5_scores([np.arange(SENTENCES) < right for right in rights])
+        for rights in ((800, 820), (880, 900))
+    ]
+    assert two.interval == pytest.approx(np.clip(seeds_interval(np.array(scores)), 0, 1))
+    assert two.interval[0] < 0.6  # two seeds that differ by 8 points say little
+    single = best5_scores([np.arange(SENTENCES) < right for right in (860, 870)])
+    assert alone.interval == sentence_interval(single, np.random.default_rng(0))
+
+
+def test_printed_table_of_seeds_says_what_the_interval_covers(seeded):
+    text = printed(seeded, width=160)
+    assert "seeds" in line_with(text, "95 % interval  of")
+    assert " 1 of 2  0.8650 " in line_with(text, "T=1.5")
+    assert line_with(text, "T=1.5").rstrip().endswith("finished: seed 1 failed, loss is nan")
+    assert "over other sentences and other seeds" in " ".join(text.split())
+
+
+def test_a_recipe_all_of_whose_seeds_failed_says_why():
+    run = make_run(
+        *(TrialRecord(config(seed=seed), FAILED, f"reason {seed}") for seed in (0, 1)),
+        TrialRecord(config(temperature=3.0), FINISHED, evaluations=evaluations(800)),
+    )
+    (rows,) = leaderboard(run).values()
+    assert [row.outcome for row in rows] == [FINISHED, FAILED]
+    assert rows[1].reason == "seed 0 failed, reason 0; seed 1 failed, reason 1"
+    assert rows[0].seeds == "1"
+
+
+def test_one_seed_each_has_no_such_column(mixed):
+    (rows, _) = leaderboard(mixed).values()
+    assert {row.seeds for row in rows} == {None}
+    assert "seeds " not in printed(mixed).partition("best5 is")[0]

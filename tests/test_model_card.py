@@ -7,7 +7,6 @@ import pytest
 from huggingface_hub import ModelCard
 
 from search.export_check import Check
-from search.leaderboard import leaderboard
 from search.model_card import (
     Exported,
     Size,
@@ -18,6 +17,7 @@ from search.model_card import (
     teacher_source,
 )
 from search.request import Request
+from search.table import trials_table
 from tests.exports import make_request, make_run, make_teacher
 from trainable.config import TrialConfig
 from trainable.metrics import unpack_bits
@@ -52,7 +52,7 @@ def told(small):
     )
 
 
-def test_scores_are_the_records_with_the_leaderboards_intervals(told):
+def test_scores_are_the_records_with_the_tables_intervals(told):
     found = {score.name: score for score in scores(told)}
     evaluations, teacher = told.trial.evaluations, told.task.teacher
     assert found["these weights"].accuracy == max(e["accuracy"] for e in evaluations)
@@ -62,9 +62,8 @@ def test_scores_are_the_records_with_the_leaderboards_intervals(told):
     assert found["teacher"].accuracy == teacher.accuracy
     assert found["teacher, whole"].accuracy == teacher.whole_accuracy
     assert [found[name].sentences for name in ("last", "whole")] == [30, 40]
-    (rows,) = leaderboard(told.run).values()
-    (row,) = [row for row in rows if row.words == told.trial.config.words()]
-    assert found["best5"].interval == row.interval
+    row = trials_table(told.run).set_index("digest").loc[told.trial.config.digest]
+    assert found["best5"].interval == (row["low"], row["high"])
     for score in found.values():
         assert score.interval[0] <= score.accuracy <= score.interval[1]
 
@@ -90,7 +89,7 @@ def test_card_tells_the_numbers(told):
     assert "1.8 times as fast" in card
     assert "65 of the 205 rows" in card
     assert "the other 140 are the teacher's own" in card
-    assert "of the 2 trials that ended" in card
+    assert "of the 2 trials that ended, by the mean best5 of a recipe's seeds" in card
     assert "looked at the evaluation sentences 8 times" in card
     assert f"those of evaluation {told.evaluation['evaluations']}, the most accurate of its 4." in (
         card

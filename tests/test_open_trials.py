@@ -92,3 +92,19 @@ def test_nothing_of_it_is_kept_in_rays_files(run, tmp_path):
     searcher.save_to_dir(str(tmp_path / "state"))
     assert list((tmp_path / "state").iterdir()) == []
     assert vars(pickle.loads(pickle.dumps(searcher))) == {}
+
+
+def test_trials_that_wait_take_no_place_and_keep_the_sweep_going(run):
+    waiting = [0]
+    searcher = OpenTrials(run, ordered(run, 0, 1, 2), lambda: 1, waiting=lambda: waiting[0])
+    assert [alpha(searcher.suggest(name)) for name in "ab"] == [0.75, None]
+    waiting[0] = 1
+    assert [alpha(searcher.suggest(name)) for name in "bc"] == [0.25, None]
+    waiting[0] = 2
+    assert [alpha(searcher.suggest(name)) for name in "cd"] == [0.5, None]
+    waiting[0] = 3
+    assert searcher.suggest("d") is None  # not the end: their processes are still needed
+    for name in "abc":
+        searcher.on_trial_complete(name)
+    waiting[0] = 0
+    assert searcher.suggest("d") == Searcher.FINISHED

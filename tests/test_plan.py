@@ -66,18 +66,17 @@ def test_every_trial_comes_first_about_equally_often():
 
 
 @EVERY_SPACE
-def test_seeds_extend_the_plan_at_its_end_with_the_same_configurations(space):
+def test_seeds_of_a_configuration_follow_one_another_in_the_order_of_one_seed(space):
     once = plan(space, "sst2", seed=3)
-    later = [[replace(config, seed=3 + more) for config in once] for more in (1, 2)]
     for seeds in (1, 2, 3):
-        wanted = [config for configs in [once, *later][:seeds] for config in configs]
+        wanted = [replace(config, seed=3 + more) for config in once for more in range(seeds)]
         assert plan(space, "sst2", seed=3, seeds=seeds) == wanted
     assert len({config.digest for config in plan(space, "sst2", seed=3, seeds=3)}) == 3 * len(once)
 
 
 def test_seeds_are_counted_from_the_seed_that_is_set():
     found = plan("baselines", seeds=2, overrides={"seed": 9})
-    assert [config.seed for config in found] == [9] * 5 + [10] * 5
+    assert [config.seed for config in found] == [9, 10] * 5
 
 
 def test_seed_beyond_the_largest_is_refused():
@@ -284,7 +283,7 @@ def test_additions_join_the_samples_drawn_and_all_take_each_seed():
     base = plan("schedules", **asked)
     sharper = {replace(config, sharpness=5.0) for config in base if config.sharpness}
     grown = plan("schedules", additions=(("sharpness", 5.0),), seeds=2, **asked)
-    first, second = grown[: len(grown) // 2], grown[len(grown) // 2 :]
+    first, second = grown[::2], grown[1::2]
     assert set(first) == {*base, *sharper}
     assert len(first) == len(base) + len(sharper)
     assert second == [replace(config, seed=2) for config in first]

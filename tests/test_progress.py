@@ -10,6 +10,7 @@ from search.record import (
     PENDING,
     RUNNING,
     STOPPED,
+    WAITING,
     Run,
     TrialRecord,
 )
@@ -54,8 +55,16 @@ def test_counts_by_outcome():
         (PENDING, 0, 1.0),
     )
     progress = measure(run, 1)
-    assert progress.counts == {FINISHED: 1, STOPPED: 2, FAILED: 1, RUNNING: 1, PENDING: 1}
+    counts = {FINISHED: 1, STOPPED: 2, FAILED: 1, RUNNING: 1, PENDING: 1, WAITING: 0}
+    assert progress.counts == counts
     assert progress.total == 6
+
+
+def test_trials_that_wait_are_said_and_still_have_to_go_on():
+    run = make_run((FINISHED, 10, 1.0), (WAITING, 4, 1.0), (WAITING, 4, 1.0))
+    progress = measure(run, 4)
+    assert progress.words().startswith("1 of 3 ended (1 finished, 0 stopped early), 0 running, 2 w")
+    assert progress.seconds_left == pytest.approx(2 * 6 * 1.0 / 2)
 
 
 def test_words_with_and_without_failures():
@@ -161,3 +170,11 @@ def test_nothing_is_left_when_all_ended():
 )
 def test_time_in_the_unit_that_reads_best(seconds, words):
     assert time_left(seconds) == words
+
+
+def test_trials_that_a_searcher_will_add_are_counted_where_their_number_is_known():
+    run = searched(make_run((FINISHED, 10, 1.0), (RUNNING, 6, 1.0)), samples=9)
+    total = len(run.trials) + still_to_be_suggested(run)
+    assert measure(run, 1).words().startswith(f"1 of {total} ended")
+    endless = searched(make_run((FINISHED, 10, 1.0), (RUNNING, 6, 1.0)), time_budget=500.0)
+    assert measure(endless, 1).words().startswith("1 of 2 ended")

@@ -22,6 +22,7 @@ from search.record import (
     RUNNING,
     STOPPED,
     SWEEP,
+    WAITING,
     create_run,
     mend,
     read_events,
@@ -60,6 +61,14 @@ def failed(trial, then, reason="out of memory"):
 
 def repeated(trial, n):
     return {"event": "repeated", "evaluations": n, "trial": trial}
+
+
+def ended(trial):
+    return {"event": "stop", "trial": trial}
+
+
+def waits(trial, n):
+    return evaluated(trial, n, decision="wait")
 
 
 SESSION = {"event": "session", "provenance": {"command": "python -m search.run --space x"}}
@@ -243,6 +252,10 @@ MEMORY = "out of memory"
         ([START, (failed, GIVE_UP)], FAILED, MEMORY, False),
         ([START, (evaluated, 1), (failed, GIVE_UP)], FAILED, MEMORY, False),
         ([START, (evaluated, 1), (repeated, 1)], RUNNING, "", False),
+        ([START, (waits, 1)], WAITING, "", False),
+        ([START, (waits, 1), (repeated, 1)], WAITING, "", False),
+        ([START, (waits, 1), START], RUNNING, "", False),
+        ([START, (waits, 1), (ended,)], STOPPED, "", False),
         ([START, (evaluated, 1), (evaluated, 2), (evaluated, 3)], FINISHED, "", False),
     ],
 )
@@ -260,6 +273,7 @@ def test_state_of_a_trial_is_what_its_events_tell(run, events, outcome, reason, 
     [
         (2, "continue", RUNNING),
         (2, "stop", STOPPED),
+        (2, "wait", WAITING),
         (3, "continue", FINISHED),
         (3, "stop", FINISHED),
     ],
@@ -301,7 +315,7 @@ def test_evaluation_with_a_gap_before_it_is_not_taken_in(run, n, decision):
 
 def test_run_is_interrupted_until_every_trial_has_ended(run):
     ends = [evaluated(FIRST, 1, decision="stop"), failed(SECOND, GIVE_UP)]
-    ends += [evaluated(THIRD, 1, decision="stop"), failed(FOURTH, GIVE_UP)]
+    ends += [waits(THIRD, 1), ended(THIRD), failed(FOURTH, GIVE_UP)]
     for end in ends:
         assert read_run(run.folder).interrupted
         append(run, end)

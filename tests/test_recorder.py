@@ -24,11 +24,13 @@ from search.record import (
     RETRY_ALONE,
     RUNNING,
     STOPPED,
+    WAITING,
     create_run,
     read_events,
     read_run,
 )
 from search.recorder import LOOK_SECONDS, Recorder, failure_reason
+from search.units import RULING, STOP, WAIT
 from trainable.checkpoint import STATE
 from trainable.config import TrialConfig
 from trainable.errors import TrainingDivergedError
@@ -173,6 +175,42 @@ def test_done_in_the_result_is_the_schedulers_stop(recorder, run, said, decision
     assert read_run(run.folder).trials[FIRST].outcome == outcome
     tell(recorder, "complete", trial)
     assert read_run(run.folder).trials[FIRST].outcome == outcome
+
+
+def rule(trial, ruling):
+    """As the scheduler leaves it to the recorder."""
+    setattr(trial, RULING, ruling)
+    return trial
+
+
+def test_a_trial_that_is_to_wait_does_until_it_starts_again(recorder, run):
+    trial = rule(make_trial(), WAIT)
+    tell(recorder, "start", trial)
+    tell(recorder, "result", trial, result(1, done=False))
+    assert told(run)[-1]["decision"] == "wait"
+    assert read_run(run.folder).trials[FIRST].outcome == WAITING
+    tell(recorder, "start", trial)
+    assert read_run(run.folder).trials[FIRST].outcome == RUNNING
+
+
+def test_a_trial_that_is_ended_while_it_waits_is_stopped(recorder, run):
+    trial = rule(make_trial(), WAIT)
+    tell(recorder, "result", trial, result(1))
+    tell(recorder, "complete", rule(trial, STOP))
+    assert told(run)[-1] == {"event": "stop", "trial": FIRST, "tune_trial": "ab_00000"}
+    assert read_run(run.folder).trials[FIRST].outcome == STOPPED
+    tell(recorder, "complete", trial)
+    assert kinds(run) == ["evaluation", "stop"]
+
+
+def test_a_trial_that_still_waits_as_the_sweep_pauses_goes_on_waiting(recorder, run, interruption):
+    trial = rule(make_trial(), WAIT)
+    tell(recorder, "result", trial, result(1))
+    tell(recorder, "complete", trial)
+    interruption.pause()
+    tell(recorder, "complete", rule(trial, STOP))  # decided on again by the next session
+    assert kinds(run) == ["evaluation"]
+    assert read_run(run.folder).trials[FIRST].outcome == WAITING
 
 
 def test_each_event_is_on_disk_before_it_is_shown(recorder, run, monkeypatch):

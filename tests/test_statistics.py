@@ -14,6 +14,7 @@ from search.statistics import (
     paired_difference,
     seed_interval,
     seeds_difference,
+    seeds_interval,
     sentence_interval,
     tied_with_first,
 )
@@ -404,6 +405,36 @@ def test_optimism_uses_its_generator():
     assert found[0] == found[1] != found[2]
 
 
+def test_interval_of_a_mean_over_seeds_by_hand():
+    """Seeds that differ by 0.1 on all sentences alike: 0.75 -/+ t(1) standard errors, and the
+    sentences' part beside it."""
+    easy = np.repeat([0.6, 0.8], 500)
+    scores = np.array([easy, easy + 0.1])
+    of_seeds = 12.7062047 * 0.05
+    of_sentences = 1.959964 * np.std(easy, ddof=1) / np.sqrt(1000)
+    half = np.hypot(of_seeds, of_sentences)
+    assert seeds_interval(scores) == pytest.approx((0.75 - half, 0.75 + half), abs=1e-6)
+
+
+def test_interval_of_a_mean_over_equal_seeds_is_that_over_sentences():
+    scores = np.array(answers(2, 400)).mean(axis=0)
+    low, high = seeds_interval(np.array([scores] * 3))
+    assert (low, high) == pytest.approx(normal_interval(scores), abs=1e-3)
+
+
+def test_interval_of_a_mean_over_seeds_needs_two():
+    with pytest.raises(ValueError, match="two at least"):
+        seeds_interval(np.array([[0.5, 0.6]]))
+
+
+def test_a_mean_over_seeds_is_told_from_another_sooner_than_a_seed():
+    scores = np.array([np.full(100, 0.81), np.full(100, 0.80)])
+    sure, unsure = np.array([0.001, 0.001]), np.array([0.001, 0.01])
+    assert tied_with_first(scores, generator(), seed_sd=sure).tolist() == [True, False]
+    assert tied_with_first(scores, generator(), seed_sd=unsure).tolist() == [True, True]
+    assert tied_with_first(scores[::-1], generator(), seed_sd=unsure[::-1]).tolist() == [True] * 2
+
+
 # Simulations: 872 sentences, accuracy 0.90, two seeds of a recipe disagree on 5 % of sentences.
 
 
@@ -462,6 +493,16 @@ def test_two_points_are_found_most_of_the_time(seeds, same_seeds, least):
         held += difference.low <= 0.02 <= difference.high
     print(f"found {found / count:.3f}, intervals that hold the truth {held / count:.3f}")
     assert found / count >= least
+    assert 1 - held / count <= beyond_chance(0.05, count)
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_95_percent_of_intervals_over_seeds_hold_the_accuracy_of_other_seeds_and_sentences(seeds):
+    rng, count, held = generator(9), 300, 0
+    for _ in range(count):
+        (bits,) = students(rng, 1, seeds)
+        low, high = seeds_interval(bits)
+        held += low <= 0.9 <= high
     assert 1 - held / count <= beyond_chance(0.05, count)
 
 

@@ -34,7 +34,10 @@ class Rule:
 
 
 def make_trial(number, initialisation="random", prefix="ray"):
-    config = TrialConfig(initialisation=initialisation, alpha=0.5, evaluations=8, seed=number)
+    rate = 1e-5 * (number + 1)
+    config = TrialConfig(
+        initialisation=initialisation, alpha=0.5, evaluations=8, learning_rate=rate
+    )
     return SimpleNamespace(
         trial_id=f"{prefix}_{number:05}", config=config.to_dict(), digest=config.digest
     )

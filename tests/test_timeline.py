@@ -26,7 +26,7 @@ def test_waits_of_trials_one_after_the_other():
     timeline.take(started("a", 110.0))
     timeline.take(evaluated("a", 125.0))  # the first on a new place: nothing to learn from
     timeline.take(evaluated("a", 128.5))
-    timeline.take(evaluated("a", 132.0), ended=True)
+    timeline.take(evaluated("a", 132.0), left_its_place=True)
     timeline.take(started("b", 133.0))
     timeline.take(evaluated("b", 138.0))
     assert timeline.wait_evaluation == pytest.approx(0.5)

@@ -1,0 +1,33 @@
+"""A sweep on two seeds a recipe as its user runs it: killed on the way, resumed with a third."""
+
+import subprocess
+
+import pytest
+
+from search.record import read_events, read_run
+from search.units import units_of
+from tests.simulated_tune import ends
+from tests.sweeps import run, wait_for_evaluations
+from tests.test_units import check_against_the_rule
+
+pytestmark = pytest.mark.slow
+
+
+def test_seeds_end_together_though_the_sweep_is_killed_and_grows(make_command, tmp_path):
+    command = [*make_command(tmp_path), "--space", "schedules", "--samples", "4", "--seeds", "2"]
+    command += ["--set", "learning_rate=3e-3", "--set", "epochs=6", "--set", "evaluations=8"]
+    folder = tmp_path / "runs" / "mine"
+    process = subprocess.Popen([*command, "--name", "mine"], stderr=subprocess.PIPE)
+    wait_for_evaluations(folder, 12, process)
+    process.kill()
+    process.communicate(timeout=120)
+    resumed = run(command[:3], "--resume", str(folder), "--seeds", "3")
+    assert resumed.returncode == 0, resumed.stderr
+    swept = read_run(folder)
+    assert not swept.interrupted
+    check_against_the_rule(swept)
+    units = units_of(swept.trials.values()).values()
+    assert [(len(trials), len(set(ends(trials)))) for trials in units] == [(3, 1)] * 4
+    assert sum(trial.repeated for trial in swept.trials.values()) == 0
+    assert "wait" in {event.get("decision") for event in read_events(folder)}
+    assert resumed.stdout.count("   3  0.") == 4  # seeds in the leaderboard

@@ -1,0 +1,382 @@
+"""Seeds that are decided on together: by hand, and against the rule itself in sweeps of chance."""
+
+import os
+import random
+from dataclasses import replace
+from statistics import fmean, median
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from search.record import FAILED, STOPPED, create_run, read_events, read_run
+from search.session import make_scheduler
+from search.units import GO, STOP, WAIT, Units, most_seeds, units_of
+from tests.simulated_tune import (
+    FAILS,
+    OUT_OF_ROOM,
+    RETRIED,
+    FakeTrial,
+    Session,
+    ends,
+    play,
+    score_of,
+)
+from trainable.config import TrialConfig
+
+RUNGS = (2, 4)
+EVALUATIONS = 8
+PLAN = {"keep": 1, "scheduler": "asha", "grace_evaluations": 2}
+EVERYTHING = {RETRIED: 0.04, FAILS: 0.02, OUT_OF_ROOM: 0.05}
+
+
+def recipe(number, initialisation="random"):
+    rate = 1e-5 * (number + 1)
+    return TrialConfig(
+        initialisation=initialisation, alpha=0.5, evaluations=EVALUATIONS, learning_rate=rate
+    )
+
+
+def on_seeds(config, count):
+    return [replace(config, seed=seed) for seed in range(count)]
+
+
+def names(config, count):
+    return [seeded.digest for seeded in on_seeds(config, count)]
+
+
+# By hand.
+
+
+class Asked(list):
+    """Decides by a threshold, and keeps what it was asked."""
+
+    def __call__(self, config, rung, mean):
+        self.append((config.learning_rate, rung, mean))
+        return mean >= 0.5
+
+
+@pytest.fixture
+def asked():
+    return Asked()
+
+
+@pytest.fixture
+def units(asked):
+    found = Units(RUNGS, EVALUATIONS, asked)
+    for config in on_seeds(recipe(0), 3):
+        found.add(config)
+    return found
+
+
+def test_seeds_wait_for_the_last_and_then_all_go_on(units, asked):
+    one, two, three = names(recipe(0), 3)
+    assert [units.evaluated(one, 1, 0.1), units.evaluated(one, 2, 0.1)] == [GO, WAIT]
+    assert units.evaluated(three, 2, 0.8) == WAIT
+    assert (units.waits(one), units.waits(two)) == (True, False)
+    assert units.evaluated(two, 2, 0.9) == GO
+    assert [units.ruling(name) for name in (one, two, three)] == [GO] * 3
+    assert asked == [(1e-5, 2, pytest.approx(0.6))]
+
+
+def test_all_are_stopped_with_the_last(units):
+    one, two, three = names(recipe(0), 3)
+    decisions = [units.evaluated(name, 2, 0.49) for name in (one, two, three)]
+    assert decisions == [WAIT, WAIT, STOP]
+    assert units.ruling(one) == STOP
+    assert not units.waits(three)
+
+
+def test_a_seed_that_fails_for_good_holds_up_no_one_and_does_not_count(units, asked):
+    one, two, three = names(recipe(0), 3)
+    units.evaluated(one, 2, 0.4)
+    units.evaluated(two, 2, 0.7)
+    units.failed(three)
+    assert [units.ruling(one), units.ruling(two)] == [GO, GO]
+    assert asked == [(1e-5, 2, pytest.approx(0.55))]
+
+
+def test_what_a_seed_scored_before_it_failed_counts(units, asked):
+    one, two, three = names(recipe(0), 3)
+    for name, score in zip((one, two, three), (0.3, 0.6, 0.9), strict=True):
+        units.evaluated(name, 2, score)
+    units.failed(one)
+    assert [units.evaluated(name, 4, 0.5) for name in (two, three)] == [WAIT, GO]
+    assert asked[0][2] == pytest.approx(0.6)
+
+
+def test_a_unit_whose_seeds_all_failed_is_not_decided_on(units, asked):
+    one, two, three = names(recipe(0), 3)
+    units.evaluated(one, 2, 0.4)
+    for name in (one, two, three):
+        units.failed(name)
+    assert asked == []
+
+
+def test_a_seed_that_is_to_run_alone_follows_the_others(units, asked):
+    one, two, three = names(recipe(0), 3)
+    units.evaluated(one, 2, 0.4)
+    units.failed(two, alone=True)
+    assert units.evaluated(three, 2, 0.5) == STOP
+    assert [units.evaluated(two, 1, 1.0), units.evaluated(two, 2, 1.0)] == [GO, STOP]
+    assert len(asked) == 1
+
+
+def test_seeds_that_all_are_to_run_alone_wait_for_one_another(units):
+    one, two, three = names(recipe(0), 3)
+    for name in (one, two, three):
+        units.failed(name, alone=True)
+    assert [units.evaluated(name, 2, 0.5) for name in (one, two, three)] == [WAIT, WAIT, GO]
+
+
+def test_seeds_added_later_follow_what_was_decided(units, asked):
+    *early, late = names(recipe(0), 4)
+    for number, score in ((2, 0.5), (4, 0.4)):
+        for name in early:
+            units.evaluated(name, number, score)
+    units.add(on_seeds(recipe(0), 4)[3])
+    assert [units.evaluated(late, number, 1.0) for number in (1, 2, 3, 4)] == [GO, GO, GO, STOP]
+    assert len(asked) == 2
+
+
+def test_seeds_added_while_others_wait_are_waited_for(units):
+    one, two, three, late = names(recipe(0), 4)
+    units.evaluated(one, 2, 0.1)
+    units.add(on_seeds(recipe(0), 4)[3])
+    assert [units.evaluated(name, 2, 0.7) for name in (two, three, late)] == [WAIT, WAIT, GO]
+
+
+def test_one_seed_never_waits_and_is_asked_for_at_rungs_only(asked):
+    units = Units(RUNGS, EVALUATIONS, asked)
+    units.add(recipe(0))
+    decisions = [units.evaluated(recipe(0).digest, n, 0.5) for n in range(1, 9)]
+    assert decisions == [GO] * 7 + [STOP]
+    assert asked == [(1e-5, 2, 0.5), (1e-5, 4, 0.5)]
+
+
+def test_a_score_told_again_counts_as_it_was_first_told(units, asked):
+    one, two, three = names(recipe(0), 3)
+    for name in (one, one, two, three, three):
+        units.evaluated(name, 2, 0.6)
+    units.evaluated(one, 2, 0.0)
+    assert asked == [(1e-5, 2, pytest.approx(0.6))]
+
+
+def test_what_an_earlier_version_decided_on_each_seed_stands(units):
+    one, two, three = names(recipe(0), 3)
+    units.replay(one, 2, 0.1, "continue")
+    units.replay(two, 2, 0.1, "stop")
+    assert [units.ruling(one), units.ruling(three)] == [STOP, GO]  # the third is below the rung
+    assert units.evaluated(three, 2, 0.9) == STOP
+
+
+def test_units_are_recipes_with_their_seeds_in_order(make_run):
+    run = make_run([*on_seeds(recipe(1), 2), *on_seeds(recipe(0), 3), recipe(2)])
+    found = units_of(run.trials.values())
+    assert {name: [t.config.seed for t in trials] for name, trials in found.items()} == {
+        recipe(1).digest: [0, 1],
+        recipe(0).digest: [0, 1, 2],
+        recipe(2).digest: [0],
+    }
+    assert most_seeds(run.trials.values()) == 3
+
+
+# In sweeps of chance.
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of events are recorded
+
+    def make(configs):
+        plan = {**PLAN, "compare_within": ["initialisation"]}
+        return create_run(tmp_path / "run", plan, configs)
+
+    return make
+
+
+@pytest.fixture
+def sweep(make_run):
+    """Seven recipes of two strata on so many seeds."""
+
+    def make(seeds):
+        kinds = ("random", "teacher_spread")
+        recipes = [recipe(number, kinds[number % 2]) for number in range(7)]
+        return make_run([config for one in recipes for config in on_seeds(one, seeds)])
+
+    return make
+
+
+def decided_by_the_rule(run):
+    """What ASHA's rule makes of the record: by recipe and rung, whether it is stopped there.
+
+    A recipe is compared once none of the seeds planned then is to come that has not failed, with
+    those of its stratum that were compared before; below the median of their means it is stopped.
+    """
+    stopped, compared, failed, planned = {}, {}, set(), set()
+    arrived = {name: {rung: {} for rung in RUNGS} for name in units_of(run.trials.values())}
+    for event in read_events(run.folder):
+        if event["event"] == "plan":
+            planned = {TrialConfig(**values).digest for values in event["sweep"]["trials"]}
+        if "trial" not in event:
+            continue
+        config = run.trials[event["trial"]].config
+        unit = config.recipe.digest
+        if event["event"] == "failure" and event["then"] == "give up":
+            failed.add(config.digest)
+        elif event["event"] == "evaluation" and event["evaluation"]["evaluations"] in RUNGS:
+            scores = arrived[unit][event["evaluation"]["evaluations"]]
+            scores.setdefault(config.digest, event["evaluation"]["best5_accuracy"])
+        for rung in RUNGS:
+            here = arrived[unit][rung]
+            seeds = planned & {t.config.digest for t in units_of(run.trials.values())[unit]}
+            if (unit, rung) in stopped or not set(here) - failed or seeds - set(here) - failed:
+                continue
+            others = compared.setdefault((config.initialisation, rung), [])
+            mean = fmean(here.values())
+            stopped[unit, rung] = bool(others) and mean < median(others)
+            others.append(mean)
+    return stopped
+
+
+def check_against_the_rule(run):
+    """Every trial ended as the rule has it for its recipe; returns how many recipes it stopped."""
+    stopped, count = decided_by_the_rule(run), 0
+    for name, trials in units_of(run.trials.values()).items():
+        wanted = [rung for rung in RUNGS if stopped.get((name, rung))]
+        count += bool(wanted)
+        assert set(ends(trials)) <= {wanted[0] if wanted else 0}
+        assert len(wanted) < 2
+    return count
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+@pytest.mark.parametrize("places", [1, 2, 4])
+def test_decisions_are_the_rules_on_means(sweep, seeds, places):
+    run = play(sweep(seeds), places, random.Random(seeds + places))
+    assert check_against_the_rule(run) >= 2
+    assert all(trial.outcome != FAILED for trial in run.trials.values())
+
+
+@pytest.mark.parametrize("chance", range(8))
+def test_decisions_are_the_rules_whatever_fails_and_however_often_it_is_killed(sweep, chance):
+    disasters = {RETRIED: 0.04, FAILS: 0.03}
+    run = play(sweep(3), 1 + chance % 3, random.Random(chance), disasters, killed=0.01)
+    check_against_the_rule(run)
+    assert sum(trial.outcome == FAILED for trial in run.trials.values()) >= 1
+
+
+@pytest.mark.parametrize("chance", range(8))
+def test_no_sweep_hangs_where_trials_are_to_run_alone(sweep, chance):
+    """And the seeds that ran beside others end alike; those alone follow them."""
+    run = play(sweep(3), 1 + chance % 3, random.Random(chance), EVERYTHING, killed=0.01)
+    assert any(trial.alone for trial in run.trials.values())
+    for trials in units_of(run.trials.values()).values():
+        together = ends([trial for trial in trials if not trial.alone])
+        assert len(set(together)) <= 1
+        if together:
+            assert set(ends(trials)) == set(together)
+
+
+def test_of_a_unit_no_seed_is_evaluated_beyond_the_rung_it_was_stopped_at(sweep):
+    run = play(sweep(3), 3, random.Random(5))
+    for trial in run.trials.values():
+        if trial.outcome == STOPPED:
+            assert len(trial.evaluations) in RUNGS
+    waited = [event for event in read_events(run.folder) if event.get("decision") == "wait"]
+    ended = [event for event in read_events(run.folder) if event["event"] == "stop"]
+    assert len(waited) > len(ended) > 0
+
+
+def test_of_one_seed_nothing_waits_and_nothing_is_stopped_while_it_does(sweep):
+    run = play(sweep(1), 2, random.Random(1), EVERYTHING, killed=0.01)
+    events = read_events(run.folder)
+    assert {event.get("decision") for event in events} == {None, "continue", "stop"}
+    assert "stop" not in {event["event"] for event in events}
+
+
+# The record alone tells what was decided.
+
+
+def state(scheduler, run):
+    """What holds for each trial, and what stands at each stratum's rungs."""
+    rulings = {digest: scheduler._units.ruling(digest) for digest in run.trials}
+    rungs = {
+        (name, number): dict(scores)
+        for name, asha in scheduler._strata.items()
+        for number, scores in asha._brackets[0]._rungs
+        if scores
+    }
+    return rulings, rungs
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_part_of_the_record_brings_back_what_was_known_then(sweep, seed):
+    run = sweep(3)
+    session = Session(run, list(run.trials.values()), 2, random.Random(seed), disasters=EVERYTHING)
+    known = []
+    while not session.finished:
+        session.step()
+        session.scheduler.choose_trial_to_run(session)  # which looks up what has failed
+        known.append((run.next_number, state(session.scheduler, run)))
+    lines = (run.folder / "record.jsonl").read_bytes().splitlines(keepends=True)
+    for folder in run.folder.glob("*/"):
+        (folder / "record.jsonl").unlink()
+    for number, wanted in known:
+        (run.folder / "record.jsonl").write_bytes(b"".join(lines[:number]))
+        fresh = make_scheduler(read_run(run.folder))
+        first = next(iter(run.trials.values()))
+        fresh.on_trial_add(None, FakeTrial("new", first.config))
+        assert state(fresh, run) == wanted
+    assert len(known) > 60
+
+
+@pytest.mark.parametrize("chance", range(6))
+def test_seeds_added_to_a_run_follow_the_decisions_it_has(sweep, chance):
+    run = play(sweep(2), 2, random.Random(chance), {FAILS: 0.05})
+    before = decided_by_the_rule(run)
+    more = [replace(t.config, seed=2) for t in run.trials.values() if t.config.seed == 0]
+    run.replan({}, more)
+    run = play(read_run(run.folder), 2, random.Random(chance), {RETRIED: 0.05}, killed=0.02)
+    assert {len(trials) for trials in units_of(run.trials.values()).values()} == {3}
+    after = decided_by_the_rule(run)
+    assert {key: after[key] for key in before} == before
+    assert check_against_the_rule(run) >= 1
+
+
+def test_a_unit_whose_last_seed_came_as_the_sweep_was_killed_goes_on_or_is_ended(make_run):
+    """Its evaluation is recorded; what its siblings were to do is not."""
+    run = make_run([*on_seeds(recipe(0), 2), *on_seeds(recipe(1), 2)])
+    good, bad = sorted((0, 1), key=lambda n: -fmean(score_of(d, 2) for d in names(recipe(n), 2)))
+    for number in (good, bad):
+        for place, trial in enumerate(names(recipe(number), 2)):
+            stop = number == bad and place == 1
+            for n in (1, 2):
+                values = {"evaluations": n, "best5_accuracy": score_of(trial, n), "accuracy": 0.5}
+                decision = "continue" if n == 1 else "wait" if place == 0 else "continue"
+                decision = "stop" if stop and n == 2 else decision
+                event = {"event": "evaluation", "decision": decision, "evaluation": values}
+                run.append({**event, "trial": trial})
+    run = read_run(run.folder)
+    assert [trial.outcome for trial in run.trials.values()].count("waiting") == 2
+    run = play(run, 1, random.Random(0))
+    outcomes = {name: run.trials[name].outcome for n in (good, bad) for name in names(recipe(n), 2)}
+    assert [outcomes[name] for name in names(recipe(bad), 2)] == [STOPPED, STOPPED]
+    assert len(run.trials[names(recipe(bad), 2)[0]].evaluations) == 2
+    assert len(set(ends(run.trials[name] for name in names(recipe(good), 2)))) == 1
+
+
+def test_a_late_seed_follows_what_was_decided_without_one_that_failed(make_run):
+    """Replayed with the seeds that there were then: with the late one it had been incomplete."""
+    other, (one, two, late) = recipe(0), on_seeds(recipe(2), 3)
+    run = make_run([other, one, two])
+    for config, score, decision in ((other, 0.6, "continue"), (one, 0.5, "wait")):
+        values = {"evaluations": 2, "best5_accuracy": score, "accuracy": score}
+        event = {"event": "evaluation", "decision": decision, "evaluation": values}
+        run.append({**event, "trial": config.digest})
+    run.append({"event": "failure", "reason": "x", "then": "give up", "trial": two.digest})
+    run.append({"event": "stop", "trial": one.digest})
+    run.replan({}, [late])
+    scheduler, trial = make_scheduler(run), FakeTrial("new", late)
+    scheduler.on_trial_add(None, trial)
+    result = {"training_iteration": 2, "best5_accuracy": 1.0}
+    assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP
