@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from search.cluster import LOCAL
 from search.objectives import OBJECTIVES
+from search.remote_runs import check_writable, is_uri, local_runs, open_storage, plain_uri
 from search.schedulers import SCHEDULERS
 from search.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.tracking_modes import OFF, TRACKING_MODES
@@ -25,7 +27,7 @@ from trainable.errors import UserError, unknown_name
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 KEEP, RETRIES = 5, 2
 # What changes no trial's numbers.
-OPERATION = ("max_concurrent", "trials_per_gpu", "keep", "retries", "swanlab")
+OPERATION = ("max_concurrent", "trials_per_gpu", "keep", "retries", "swanlab", "address")
 EXTENSION = ("space", "overrides", "additions", "seeds", "samples", "time_budget")
 TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -138,7 +140,11 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("sweep")
     group.add_argument("--name", help="name of the run (space, preset and time)")
     group.add_argument(
-        "--storage", default="runs", metavar="DIR", help="folder of all runs (%(default)s)"
+        "--storage",
+        default="runs",
+        metavar="DIR",
+        help="folder of all runs, or a URI such as s3://bucket/runs, which every node of a cluster "
+        "reaches (%(default)s)",
     )
     group.add_argument(
         "--scheduler",
@@ -189,6 +195,12 @@ def add_operation_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="MODE",
         help="write each trial that has ended to SwanLab: offline (in the run's folder swanlab, "
         f"for `swanlab sync`), cloud (needs a login), or off ({OFF})",
+    )
+    group.add_argument(
+        "--address",
+        metavar="A",
+        help="the Ray cluster to run in, of which this machine is a node: auto for the one that "
+        f"runs here, HOST:PORT of its head, or {LOCAL} for this machine alone ({LOCAL})",
     )
 
 
@@ -243,8 +255,13 @@ def parse_strata(text: str) -> tuple[str, ...]:
 
 
 def storage_folder(text: str) -> Path:
-    """The absolute folder of all runs; UserError for a URI or where no folder can be made."""
-    place_of_runs(text)
+    """The absolute folder of all runs, of their local copies where they lie at a URI.
+
+    UserError where it can't be written to.
+    """
+    if is_uri(text):
+        check_writable(plain_uri(text))
+        return place_of_runs(text)
     try:
         return writable_folder(text)
     except argparse.ArgumentTypeError as error:
@@ -252,7 +269,8 @@ def storage_folder(text: str) -> Path:
 
 
 def place_of_runs(text: str) -> Path:
-    """The same to look in only, where it need not be writable; UserError for a URI."""
-    if "://" in text:
-        raise UserError(f"--storage {text}: give a local folder; URIs are not supported yet")
+    """The same to look in only, where it need not be writable."""
+    if is_uri(text):
+        open_storage(plain_uri(text))
+        return local_runs(plain_uri(text))
     return Path(text).expanduser().resolve()

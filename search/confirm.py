@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from search.arguments import NAME, OPERATION, add_operation_arguments, place_of_runs
+from search.cluster import check_address
 from search.finalists import (
     Confirmation,
     best_finished,
@@ -122,6 +123,7 @@ def begin_confirmation(source: Run, folder: Path, arguments: Namespace, session:
     trials = confirmation.trials()
     announce(confirmation, trials, source, arguments, session)
     refuse_existing(folder)
+    check_address(operation_of(source, arguments)["address"])
 
     from search.preparation import PreparedSweep
     from search.resume import task_again

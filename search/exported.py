@@ -16,6 +16,7 @@ from search.export_check import (
 from search.launch import make_console
 from search.model_card import Exported, Size, model_card
 from search.record import Run, TrialRecord
+from search.remote_runs import task_of
 from search.request import Request
 from search.resume import task_again
 from search.trial_words import wording
@@ -77,7 +78,7 @@ def find_trial(run: Run, wanted: str) -> TrialRecord:
 
 def shared_task(run: Run) -> Task:
     """What the trials share, made again where the cache has lost teacher or tokens."""
-    task = Task.from_dict(run.sweep["task"])
+    task = task_of(run)
     needed = (Path(task.tokens), Path(task.teacher.folder))
     if all(sealed_values(folder) is not None for folder in needed):
         return task

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from search.arguments import KEEP, RETRIES
+from search.cluster import LOCAL
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.interruption import Interruption
 from search.record import Run, create_run, read_run
@@ -97,6 +98,7 @@ def begin(
         "keep": KEEP if keep is None else keep,
         "retries": RETRIES if retries is None else retries,
         "swanlab": operation["swanlab"] or OFF,
+        "address": operation["address"] or LOCAL,
         "evaluation_sentences": prepared.evaluation_sentences,
         "task": as_measured(prepared.task, sharing["gpu_sharing"], session.console).to_dict(),
     }

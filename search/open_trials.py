@@ -15,7 +15,7 @@ from trainable.pause import PauseRequest
 
 
 class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
-    """Hands out trials while fewer than `places` are under way, none once a pause is requested.
+    """Hands out trials while fewer than `places` says run, none once a pause is requested.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
     knows all results so far; an empty answer ends the sweep. Trials that wait for other seeds, as
@@ -27,7 +27,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         self,
         run: Run,
         trials: Sequence[TrialRecord],
-        places: int,
+        places: Callable[[], int],
         more: Callable[[Run], list[TrialRecord]] | None = None,
         *,
         waiting: Callable[[], int] = lambda: 0,
@@ -50,7 +50,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
     def suggest(self, trial_id: str) -> Any:
         """Ray's hook: a configuration, None for now, or that there are no more."""
         waiting = self._waiting()
-        if len(self._under_way) - waiting >= self._places or self._pause:
+        if self._pause or len(self._under_way) - waiting >= self._places():
             return None
         if not self._open and self._more is not None:
             self._open = self._more(self._run)

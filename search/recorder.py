@@ -9,6 +9,7 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from search.cluster import NODE_LOST, SIGN_OF_LOST_NODE
 from search.disk import prune
 from search.display import Display
 from search.interruption import READER_GONE, Interruption
@@ -27,7 +28,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
 
     `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
     or a trial can't save, the sweep pauses, and nothing more is recorded of it: what the record
-    lacks, the trials' checkpoints have.
+    lacks, the trials' checkpoints have. `left_over` is true once a trial has lost its node with no
+    retry left: to Ray it has failed, while it is to be run again.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self._run, self._display, self._interruption = run, display, interruption
         self._sharing = sharing
         self._next_look = time.monotonic() + LOOK_SECONDS
+        self.left_over = False
         self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
 
     def __getstate__(self) -> dict[str, Any]:
@@ -102,8 +105,14 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Ray's hook for a trial that failed and goes on from its checkpoint."""
-        self._take({"event": "failure", "reason": _reason(trial), "then": RETRY}, trial)
+        """Ray's hook for a trial that failed and goes on from its checkpoint.
+
+        A node that is lost says nothing of the trial, and does not use up one of its retries.
+        """
+        reason = _reason(trial)
+        if reason == NODE_LOST:
+            trial.max_failures += 1
+        self._take({"event": "failure", "reason": reason, "then": RETRY}, trial)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -111,8 +120,11 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
         record, trouble = self._run.trials[_digest(trial)], self._troubles.get(_digest(trial))
         alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
-        then = RETRY_ALONE if alone else GIVE_UP
-        self._take({"event": "failure", "reason": _reason(trial), "then": then}, trial)
+        reason = _reason(trial)
+        lost = reason == NODE_LOST  # with no retry left; it is run again when the others have ended
+        self.left_over = self.left_over or lost
+        then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
+        self._take({"event": "failure", "reason": reason, "then": then}, trial)
         prune(self._run)
 
     def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
@@ -146,7 +158,8 @@ def _timeless(evaluation: dict[str, Any]) -> dict[str, Any]:
 def _reason(trial: Trial) -> str:
     """From the text that Ray keeps of a trial's error."""
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-    return failure_reason(text)
+    last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
+    return NODE_LOST if SIGN_OF_LOST_NODE in last else failure_reason(last)
 
 
 def failure_reason(error: str) -> str:

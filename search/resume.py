@@ -9,9 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from search.arguments import OPERATION
+from search.cluster import check_address
 from search.disk import kept_students, prune
 from search.plan import plan_trials, possible_trials
 from search.record import CONFIRMS, ENDED, Run, mend
+from search.remote_runs import task_of, uri_of
 from search.request import Request, parse_additions, parse_overrides
 from search.sharing import as_measured, settle_again
 from search.trial_words import wording
@@ -71,6 +73,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     Raises UserError as `reopen` does.
     """
     if configs or run.interrupted or "requests" in changes:
+        check_address(changes.get("address", run.sweep.get("address")))
         task = task_again(run, configs, console, f"--resume {run.folder.name}")
         changes |= settle_again(run, task, configs, changes, console)
         sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
@@ -160,7 +163,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     """
     from search.preparation import prepare_again
 
-    task = Task.from_dict(run.sweep["task"])
+    task = task_of(run)
     if problem := changed_here(task, flag):
         raise UserError(problem)
     missing = damaged_folders(task)
@@ -211,9 +214,10 @@ def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
     from trainable.training_state import CheckpointError, read_header
 
     task, words = Task.from_dict(run.sweep["task"]), wording(run)
+    remote = uri_of(run.folder.parent) is not None  # then the nodes look for them there
     for trial in run.trials.values():
         state = run.trial_folder(trial) / STATE
-        if trial.outcome in ENDED or not (trial.evaluations or state.exists()):
+        if trial.outcome in ENDED or not (trial.evaluations or state.exists()) or remote:
             continue
         try:
             check_identity(read_header(state), trial.config, task)

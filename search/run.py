@@ -15,6 +15,7 @@ from search.arguments import (
     place_of_runs,
     storage_folder,
 )
+from search.cluster import check_address
 from search.launch import Session, begin, go_on, guarded
 from search.objectives import LATENCY
 from search.record import PARAMETERS, Run
@@ -40,6 +41,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
         within = default_strata(arguments.space, arguments.against)
     strata = parse_strata(within)
     storage = storage_folder(arguments.storage)
+    check_address(arguments.address)
     import torch
 
     preset_name, preset, why = choose_preset(arguments, torch.cuda.is_available())

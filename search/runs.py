@@ -6,6 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from search.record import RECORD, SWEEP
+from search.remote_runs import (
+    fetch_run,
+    has_remote_run,
+    is_uri,
+    join_name,
+    local_runs,
+    remote_names,
+    split_run,
+    uri_of,
+)
 from trainable.errors import UserError
 from trainable.locks import LOCK, LockedError, locked
 from trainable.pause import PAUSE
@@ -13,6 +23,12 @@ from trainable.pause import PAUSE
 
 def refuse_existing(folder: Path) -> None:
     """UserError, which says how to resume it, where there is a run of that name."""
+    uri = uri_of(folder.parent)
+    if uri is not None and has_remote_run(uri, folder.name):
+        raise UserError(
+            f"--name {folder.name}: {join_name(uri, folder.name)} exists; choose another name, or "
+            f"go on with it: {resume_command(folder)}"
+        )
     if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
         raise UserError(
             f"--name {folder.name}: {folder} exists; choose another name, or go on with it: "
@@ -27,7 +43,9 @@ def _is_left_over(path: Path) -> bool:
 
 def resume_command(folder: Path) -> str:
     """What goes on with the run in this folder, to be pasted into a shell."""
-    return f"python -m search.run --resume {shlex.quote(str(folder))}"
+    uri = uri_of(folder.parent)
+    run = str(folder) if uri is None else join_name(uri, folder.name)
+    return f"python -m search.run --resume {shlex.quote(run)}"
 
 
 def has_run(folder: Path) -> bool:
@@ -37,11 +55,19 @@ def has_run(folder: Path) -> bool:
 
 def find_run(flag: str, name: str, storage: Path) -> Path:
     """The folder of a run given by path or name; UserError that names `flag` if there is none."""
-    for folder in (Path(name).expanduser(), storage / name):
+    if is_uri(name):
+        uri, name = split_run(name)
+        storage = local_runs(uri)
+    for place in (Path(name).expanduser(), storage / name):
+        folder, uri_of_copy = place, uri_of(place.parent)
+        if uri_of_copy is not None:
+            folder = fetch_run(uri_of_copy, folder.name)
         if has_run(folder):
             return folder.resolve()
-    names = sorted({path.parent.name for path in storage.glob(f"*/{SWEEP}")})
-    raise UserError(f"{flag} {name}: no such run in {storage}; there: {', '.join(names) or 'none'}")
+    names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
+    at = uri_of(storage)
+    said = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
+    raise UserError(f"{flag} {name}: no such run in {at or storage}; there: {said}")
 
 
 @contextmanager

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from search.cluster import LOCAL, Places, cluster_size
+from search.desk import open_remote
 from search.disk import in_words, most_checkpoint_bytes
 from search.display import make_display
 from search.interruption import Interruption
 from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
+from search.remote_runs import mirrored, where
 from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
@@ -31,44 +34,67 @@ def run_trials(
     """
     try:
         run.append({"event": "session", "provenance": session})
-        mend_results(run)
-        if not interruption.requested:
-            with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
-                _tune(run, console, interruption)
+        with mirrored(run.folder):
             mend_results(run)
+            if not interruption.requested:
+                with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
+                    _tune(run, console, interruption)
+                mend_results(run)
     except OSError as error:  # Ray can't write its own files
         interruption.problem = interruption.problem or str(error)
 
 
 def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     """Runs the open trials: first beside others, then those that need a GPU for themselves."""
-    sweep, cores, gpus = run.sweep, available_cores(), torch.cuda.device_count()
+    sweep = run.sweep
     interruption.spare_children()
-    start_ray(cores, gpus)
+    address = sweep.get("address") or LOCAL
+    cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), address)
     interruption.hold()
+    _tell_idle_gpus(address, gpus, console)
+    remote = open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
-        trials = [trial for trial in open_trials(run) if trial.alone == alone]
-        growing = not alone and run.growing
-        if interruption.requested or not (trials or growing):
-            continue
-        places = concurrency(cores, gpus, share, sweep["max_concurrent"])
-        _announce(run, places, console)
-        display = make_display(console, places)
-        recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
-        scheduler = make_scheduler(run, places)
-        make_tuner(
-            run,
-            resources=resources_per_trial(gpus, share),
-            searcher=OpenTrials(
+        left_over = True
+        while left_over and not interruption.requested:
+            trials = [trial for trial in open_trials(run) if trial.alone == alone]
+            growing = not alone and run.growing
+            if not (trials or growing):
+                break
+            places = _places(address, share, sweep["max_concurrent"], cores, gpus)
+            _announce(run, places(), console)
+            display = make_display(console, places())
+            recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
+            scheduler = make_scheduler(run, places())
+            make_tuner(
                 run,
-                trials,
-                places,
-                _suggester(interruption) if growing else None,
-                waiting=partial(getattr, scheduler, "waiting", 0),
-            ),
-            scheduler=scheduler,
-            callbacks=[recorder, *_study_writers(run, interruption)],
-        ).fit()
+                resources=resources_per_trial(gpus, share),
+                searcher=OpenTrials(
+                    run,
+                    trials,
+                    places,
+                    _suggester(interruption) if growing else None,
+                    waiting=partial(getattr, scheduler, "waiting", 0),
+                ),
+                scheduler=scheduler,
+                callbacks=[recorder, *_study_writers(run, interruption)],
+                remote=remote,
+            ).fit()
+            left_over = recorder.left_over
+
+
+def _tell_idle_gpus(address: str, gpus: int, console: Console) -> None:
+    """Trials train on the kind of device that this node has: it prepared them, and measured."""
+    if address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
+        console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
+
+
+def _places(
+    address: str, share: int, limit: int | None, cores: int, gpus: int
+) -> Callable[[], int]:
+    """How many trials run at a time, with so many cores and GPUs or in a cluster that changes."""
+    if address == LOCAL:
+        return lambda: concurrency(cores, gpus, share, limit)
+    return Places(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
 
 
 def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
@@ -102,8 +128,8 @@ def _announce(run: Run, places: int, console: Console) -> None:
     keep = run.sweep["keep"]
     most = in_words(most_checkpoint_bytes(run, places))
     console.print(
-        f"Run {run.folder}: {places} trial(s) at a time; their checkpoints and the best {keep} "
-        f"student(s), which are kept, take at most {most}.",
+        f"Run {where(run.folder)}: {places} trial(s) at a time; their checkpoints and the "
+        f"best {keep} student(s), which are kept, take at most {most}.",
         soft_wrap=True,
     )
 

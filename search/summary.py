@@ -11,6 +11,7 @@ from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
 from search.pareto import print_front
 from search.record import CONFIRMS, FAILED, Run
+from search.remote_runs import where
 from search.runs import resume_command
 
 
@@ -26,7 +27,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     else:
         print_leaderboard(run, console)
         print_front(run, console)
-    console.print(f"\nRun: {run.folder} ({describe_disk(run)})", soft_wrap=True)
+    console.print(f"\nRun: {where(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     if run.searched:
         _write_study(run, console)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())

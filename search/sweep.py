@@ -8,8 +8,10 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
+from search.cluster import LOCAL, cluster_size, join
 from search.record import Run, read_run
 from trainable.config import TrialConfig
+from trainable.remote import Remote
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -24,23 +26,31 @@ QUIET = {
 UNWIND_SECONDS = "60"  # a stopped trial may take so long before its process takes the next
 
 
-def start_ray(cores: int, gpus: int) -> None:
-    """A quiet local Ray with so many CPUs and GPUs."""
-    os.environ.update(QUIET)
-    os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"] = UNWIND_SECONDS
+def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
+    """A quiet Ray: a local one with so many CPUs and GPUs, or a cluster. Returns what it has.
+
+    UserError where there is no cluster at this address.
+    """
+    environment = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
+    os.environ.update(environment)
     import ray
 
     warnings.filterwarnings("ignore", module="ray")
-    ray.init(
-        address="local",  # not a cluster that happens to run here
-        num_cpus=cores,
-        num_gpus=gpus,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-    )
+    if address == LOCAL:  # not a cluster that happens to run here
+        ray.init(
+            address=LOCAL,
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    else:
+        join(address, runtime_env={"env_vars": environment})
+        cores, gpus = cluster_size(with_gpus=gpus > 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    return cores, gpus
 
 
 def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:
@@ -75,6 +85,7 @@ def make_tuner(
     searcher: Any,
     scheduler: Any,
     callbacks: list[Any],
+    remote: Remote | None = None,
 ) -> Any:
     """A Tuner that runs what the searcher hands out, each trial from its checkpoint if it has one.
 
@@ -84,7 +95,7 @@ def make_tuner(
     from ray import tune
 
     return tune.Tuner(
-        _trainable(run, resources),
+        _trainable(run, resources, remote),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -102,15 +113,17 @@ def make_tuner(
     )
 
 
-def _trainable(run: Run, resources: dict[str, float]) -> Any:
+def _trainable(run: Run, resources: dict[str, float], remote: Remote | None) -> Any:
     from ray import tune
 
     from trainable.ray_adapter import train_student
 
+    count = remote.recorded if remote is not None else partial(count_recorded, run.folder)
     train = partial(
         train_student,
         task_values=run.sweep["task"],
         run_folder=run.folder,
-        count_recorded=partial(count_recorded, run.folder),
+        count_recorded=count,
+        remote=remote,
     )
     return tune.with_resources(train, resources)

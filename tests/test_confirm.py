@@ -104,7 +104,7 @@ def refuse(tmp_path, capsys, monkeypatch):
         (["mine", "--top", "2", "--trial", "abc"], ["--top 2: not beside --trial"]),
         (["mine", "--name", "a/b"], ["--name a/b"]),
         (["mine", "--keep", "-1"], ["--keep"]),
-        (["mine", "--storage", "s3://x"], ["--storage s3://x"]),
+        (["mine", "--storage", "nowhere://x"], ["--storage nowhere://x"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -192,7 +192,8 @@ def test_seeds_of_earlier_confirmations_are_not_fresh(source):
 
 
 def test_operation_is_the_runs_where_nothing_is_given(source):
-    kept = {"max_concurrent": 1, "keep": 0, "retries": 3, "trials_per_gpu": None, "swanlab": None}
+    kept = {"max_concurrent": 1, "keep": 0, "retries": 3}
+    kept |= dict.fromkeys(("trials_per_gpu", "swanlab", "address"))
     assert operation_of(source, arguments()) == kept
     given = arguments("--max-concurrent", "4", "--keep", "2", "--trials-per-gpu", "8")
     assert operation_of(source, given) == kept | {

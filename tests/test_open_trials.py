@@ -29,7 +29,7 @@ def alpha(answer):
 
 
 def test_trials_begin_in_their_order_so_many_at_a_time(run):
-    searcher = OpenTrials(run, ordered(run, 2, 0, 1), 2)
+    searcher = OpenTrials(run, ordered(run, 2, 0, 1), lambda: 2)
     assert [alpha(searcher.suggest(name)) for name in "abc"] == [0.5, 0.75, None]
     searcher.on_trial_complete("b", error=True)
     assert [alpha(searcher.suggest(name)) for name in "cd"] == [0.25, None]
@@ -39,10 +39,10 @@ def test_trials_begin_in_their_order_so_many_at_a_time(run):
 
 
 def test_no_trial_is_begun_once_a_pause_is_requested(run):
-    searcher = OpenTrials(run, ordered(run, 0, 1), 3)
+    searcher = OpenTrials(run, ordered(run, 0, 1), lambda: 3)
     assert alpha(searcher.suggest("a")) == 0.75
     (run.folder / PAUSE).touch()
-    assert OpenTrials(run, ordered(run, 1), 3).suggest("b") is None
+    assert OpenTrials(run, ordered(run, 1), lambda: 3).suggest("b") is None
 
 
 def test_more_is_asked_for_only_when_a_place_is_free_and_all_that_was_given_is_handed_out(run):
@@ -52,7 +52,7 @@ def test_more_is_asked_for_only_when_a_place_is_free_and_all_that_was_given_is_h
         asked.append(sorted(searcher._under_way))
         return [of_run.add_suggestion(config, {}) for config in left.pop(0)]
 
-    searcher = OpenTrials(run, ordered(run, 1), 2, more)
+    searcher = OpenTrials(run, ordered(run, 1), lambda: 2, more)
     assert alpha(searcher.suggest("a")) == 0.25
     assert asked == []
     assert searcher.suggest("b")["seed"] == 1
@@ -65,7 +65,7 @@ def test_more_is_asked_for_only_when_a_place_is_free_and_all_that_was_given_is_h
 
 
 def test_tune_makes_trials_of_exactly_these_configurations(run):
-    searcher = OpenTrials(run, ordered(run, 1, 0, 2), 2)
+    searcher = OpenTrials(run, ordered(run, 1, 0, 2), lambda: 2)
     generator = SearchGenerator(searcher)
     assert generator.set_search_properties(None, None, {})
     generator.add_configurations(Experiment("mine", lambda config: None, num_samples=10**6))
@@ -83,11 +83,11 @@ def test_tune_makes_trials_of_exactly_these_configurations(run):
 
 
 def test_a_space_given_to_tune_itself_is_refused(run):
-    assert not OpenTrials(run, [], 1).set_search_properties(None, None, {"alpha": 1})
+    assert not OpenTrials(run, [], lambda: 1).set_search_properties(None, None, {"alpha": 1})
 
 
 def test_nothing_of_it_is_kept_in_rays_files(run, tmp_path):
-    searcher = OpenTrials(run, ordered(run, 0), 1)
+    searcher = OpenTrials(run, ordered(run, 0), lambda: 1)
     (tmp_path / "state").mkdir()
     searcher.save_to_dir(str(tmp_path / "state"))
     assert list((tmp_path / "state").iterdir()) == []
@@ -96,7 +96,7 @@ def test_nothing_of_it_is_kept_in_rays_files(run, tmp_path):
 
 def test_trials_that_wait_take_no_place_and_keep_the_sweep_going(run):
     waiting = [0]
-    searcher = OpenTrials(run, ordered(run, 0, 1, 2), 1, waiting=lambda: waiting[0])
+    searcher = OpenTrials(run, ordered(run, 0, 1, 2), lambda: 1, waiting=lambda: waiting[0])
     assert [alpha(searcher.suggest(name)) for name in "ab"] == [0.75, None]
     waiting[0] = 1
     assert [alpha(searcher.suggest(name)) for name in "bc"] == [0.25, None]

@@ -73,3 +73,14 @@ def test_nothing_is_seen_where_nothing_was_asked(tmp_path, clock):
 
 def test_a_request_comes_before_a_second_is_over():
     assert 0 < LOOK_SECONDS < 1
+
+
+def test_another_way_to_ask_is_as_frequent(tmp_path, clock):
+    asked = []
+    requested = PauseRequest(tmp_path, lambda: bool(asked.append(clock.now)))
+    for _ in range(3):
+        assert not requested
+    clock.now += LOOK_SECONDS
+    assert not requested
+    assert asked == [1000.0, 1000.0 + LOOK_SECONDS]
+    assert PauseRequest(tmp_path, lambda: True)

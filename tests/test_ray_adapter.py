@@ -19,7 +19,9 @@ from trainable.errors import TrainingDivergedError
 from trainable.locks import LOCK, LockedError, locked
 from trainable.pause import PAUSE
 from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE, train_student
+from trainable.remote import Remote, share_folder
 from trainable.saving import Saver
+from trainable.storage import Storage
 from trainable.training_state import read_header
 from trainable.trial import EVALUATION_KEYS, Trial
 
@@ -405,6 +407,64 @@ def test_which_errors_are_troubles(train, results, at_step, error, trouble):
     assert caught.value is error
     reason = str(error).partition("\n")[0]
     assert results == ([{TROUBLE: trouble, REASON: reason}] if trouble else [])
+
+
+# Runs in a storage.
+
+
+@pytest.fixture
+def remote(task, tmp_path, monkeypatch):
+    """The run as a node sees it that is not its home; the node's cache is where `go` says.
+
+    With what is reported there.
+    """
+    storage, recorded, found = Storage(f"file://{tmp_path}/storage"), {}, []
+    monkeypatch.setattr(ray_adapter.tune, "report", found.append)
+    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.0)
+
+    def go(node, count):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / node))
+        recorded[OURS.digest] = count
+
+    seen = Remote(
+        storage=storage.uri,
+        run="run",
+        shared={str(f): share_folder(storage, f)[0] for f in task.folders()},
+        at_home=lambda: False,
+        paused=(tmp_path / PAUSE).exists,
+        recorded=recorded.__getitem__,
+        note=lambda values: None,
+    )
+    return seen, go, found
+
+
+def test_a_trial_goes_on_on_another_node(remote, task, tmp_path, whole, at_step):
+    """Neither sees the run's folder, nor the other's."""
+    seen, go, found = remote
+
+    def train():
+        arguments = (OURS.to_dict(), task.to_dict(), Path("/out/of/sight"), seen.recorded, seen)
+        train_student(*arguments)
+
+    go("first", 0)
+    at_step(6, (tmp_path / PAUSE).touch)
+    train()
+    assert len(found) == 2
+    (tmp_path / PAUSE).unlink()
+    go("second", 2)
+    at_step(7, lambda: None)
+    train()
+    assert numbers(found) == numbers(whole[0])
+    assert list(tmp_path.glob("*/distillation-search/runs/*/run/*/*.safetensors")) == []
+    left = {path.name for path in (tmp_path / "storage" / "run").rglob("*.safetensors")}
+    assert left == {path.name for path in student_files(whole[1])} | {"state-000000012.safetensors"}
+
+
+def test_a_node_that_does_not_see_the_runs_folder_says_so(train, results, tmp_path):
+    with pytest.raises(OSError, match="does not see"):
+        train(folder=tmp_path / "elsewhere")
+    assert results[-1][TROUBLE] == DISK
+    assert "give --storage a URI" in results[-1][REASON]
 
 
 def test_a_trial_uses_one_thread(train, finished):

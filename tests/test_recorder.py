@@ -578,6 +578,48 @@ def test_reason_is_one_line_that_says_what_went_wrong(error, reason):
     assert failure_reason(error) == reason
 
 
+# Nodes that are lost. What Ray says of one:
+
+LOST = """\
+The actor died unexpectedly before finishing this task.
+\tclass_name: ImplicitFunc
+\tpid: 6886
+The actor died because its node has died. Node Id: cf22dff0b91d59bf42f8c4aff630e974e29b8c22
+\tthe actor's node was terminated unexpectedly: health check failed
+"""
+CRASHED = "The actor died: x.\n\tclass_name: y\n"
+
+
+def fail_with(tmp_path, *errors):
+    """A trial with what Ray keeps of these failures."""
+    (tmp_path / "error.txt").write_text("".join(FAILURE + error for error in errors))
+    return make_trial(error_file=str(tmp_path / "error.txt"))
+
+
+def test_a_lost_node_does_not_use_up_a_retry(recorder, run, tmp_path):
+    trial = fail_with(tmp_path, CRASHED, LOST)
+    tell(recorder, "recover", trial)
+    assert trial.max_failures == 3
+    assert [(e["reason"], e["then"]) for e in told(run)] == [("its node was lost", "retry")]
+    assert run.trials[FIRST].outcome == PENDING
+
+
+def test_a_crash_uses_up_a_retry_also_after_a_lost_node(recorder, run, tmp_path):
+    trial = fail_with(tmp_path, LOST, CRASHED)
+    tell(recorder, "recover", trial)
+    assert trial.max_failures == 2
+    assert told(run)[-1]["reason"] == "The actor died: x."
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(LOST, (PENDING, True)), (CRASHED, (FAILED, False))]
+)
+def test_a_lost_node_is_no_end_where_no_retry_is_left(recorder, run, tmp_path, error, expected):
+    assert not recorder.left_over
+    tell(recorder, "error", fail_with(tmp_path, CRASHED, error))
+    assert (run.trials[FIRST].outcome, recorder.left_over) == expected
+
+
 def test_reason_of_a_real_trial_of_rays(recorder, run, tmp_path, monkeypatch):
     """When the hook is called, Ray has the error in its staging folder and not yet in the run's."""
     session = "ray.train._internal.storage._get_ray_train_session_dir"

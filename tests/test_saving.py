@@ -149,3 +149,29 @@ def test_held_seconds_are_those_that_training_stood_still(trial, gate, tmp_path)
     saver.wait()
     waited = time.perf_counter() - start
     assert saver.held_seconds - copying > 0.9 * waited > 0.1
+
+
+def test_what_comes_then_finds_the_checkpoint_and_is_waited_for(trial, tmp_path):
+    found, opened = [], threading.Event()
+
+    def then():
+        assert opened.wait(10)
+        found.append((tmp_path / STATE).exists())
+
+    with Saver(tmp_path, then) as saver:
+        saver.save(trial)
+        time.sleep(0.05)
+        assert (saver.busy, found) == (True, [])
+        opened.set()
+        saver.wait()
+        assert (saver.busy, found) == (False, [True])
+
+
+def test_a_failure_of_what_comes_then_is_raised_by_whoever_waits(trial, tmp_path):
+    def then():
+        raise OSError("no route")
+
+    with Saver(tmp_path, then) as saver:
+        saver.save(trial)
+        with pytest.raises(OSError, match="no route"):
+            saver.wait()

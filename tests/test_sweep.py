@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ray import tune
 
 from search.record import create_run
 from search.sweep import (
+    _trainable,
     concurrency,
     count_recorded,
     make_tuner,
@@ -117,6 +119,15 @@ def test_trainable_knows_the_task_and_the_run(run, told):
     assert keywords["task_values"] == run.sweep["task"]
     assert keywords["run_folder"] == run.folder
     assert keywords["count_recorded"](CONFIGS[0].digest) == 0
+
+
+def test_trials_of_a_run_in_a_storage_ask_its_desk(run, monkeypatch):
+    remote = SimpleNamespace(recorded=lambda digest: 7)
+    with monkeypatch.context() as patched:
+        patched.setattr(tune, "with_resources", lambda function, resources: function)
+        function = _trainable(run, {"cpu": 1}, remote)
+    assert function.keywords["remote"] is remote
+    assert function.keywords["count_recorded"](CONFIGS[0].digest) == 7
 
 
 ASK_WORKER = """

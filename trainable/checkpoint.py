@@ -113,6 +113,12 @@ def student_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("student-*.safetensors"))
 
 
+def best_student(history: list[dict[str, Any]]) -> str | None:
+    """The name of the file with the best student of a checkpoint's history; None before any."""
+    evaluations = [Evaluation(**values) for values in history]
+    return student_file(Path(), _best(evaluations)).name if evaluations else None
+
+
 def check_identity(header: dict[str, Any], config: TrialConfig, task: Task) -> None:
     """CheckpointError where a checkpoint is of another format, configuration, data or teacher."""
     for key, value in _identity(config, task).items():

@@ -1,6 +1,8 @@
 """The one place in this package that knows of Ray: a trial as a Tune function trainable."""
 
+import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from trainable.files import remove_leftovers
 from trainable.locks import locked
 from trainable.pause import PauseRequest
 from trainable.quiet import quiet_libraries
+from trainable.remote import Remote
 from trainable.saving import Saver
 from trainable.task import Task
 from trainable.training_state import CheckpointError
@@ -32,25 +35,33 @@ def train_student(
     task_values: dict[str, Any],
     run_folder: Path,
     count_recorded: Callable[[str], int],
+    remote: Remote | None = None,
 ) -> None:
     """Trains one student from its checkpoint, where there is one, and reports each evaluation.
 
     `task_values` is `Task.to_dict()`; `count_recorded` gives the evaluations that the run has of a
     digest. An evaluation is reported when its checkpoint is on disk: a kill in between costs
     nothing, since what the checkpoint holds and the run does not is reported again. Where trying
-    again would not help by itself, a result with TROUBLE and REASON goes before the error.
+    again would not help by itself, a result with TROUBLE and REASON goes before the error. `remote`
+    is there where the run lies in a storage: this node may not see its folder then.
     """
     quiet_libraries()
     torch.set_num_threads(1)  # as many trials run as there are cores
-    described, pause = TrialConfig.from_dict(config), PauseRequest(run_folder)
+    described, task = TrialConfig.from_dict(config), Task.from_dict(task_values)
+    pause = PauseRequest(run_folder, None if remote is None else remote.paused)
     if pause:
         return
     try:
-        folder = run_folder / described.folder_name
-        folder.mkdir(exist_ok=True)
-        with locked(folder, wait=True), Saver(folder) as saver:  # a killed trial lives for seconds
+        with ExitStack() as stack:
+            folder = _trial_folder(described, run_folder, remote)
+            stack.enter_context(locked(folder, wait=True))  # a killed trial lives for seconds
             remove_leftovers(folder)
-            trial = _start_or_restore(described, Task.from_dict(task_values), folder)
+            share = None
+            if remote is not None:
+                task = remote.task_here(task)
+                share = stack.enter_context(remote.checkpoints(folder)).share
+            saver = stack.enter_context(Saver(folder, share))
+            trial = _start_or_restore(described, task, folder)
             for evaluation in trial.history[count_recorded(described.digest) :]:
                 _report(evaluation)
             _train(trial, saver, pause)
@@ -59,6 +70,21 @@ def train_student(
         if trouble is not None:
             tune.report({TROUBLE: trouble, REASON: first_line(error)})
         raise
+
+
+def _trial_folder(config: TrialConfig, run_folder: Path, remote: Remote | None) -> Path:
+    """The trial's folder on this node, made where it is not there."""
+    if remote is not None:
+        run_folder = remote.folder
+        run_folder.mkdir(parents=True, exist_ok=True)
+    elif not run_folder.is_dir():
+        raise OSError(
+            f"{socket.gethostname()} does not see {run_folder}: give --storage a URI, or a folder "
+            "that all nodes share"
+        )
+    folder = run_folder / config.folder_name
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @cache

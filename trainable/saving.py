@@ -1,24 +1,26 @@
 """Checkpoints written beside the training, so that neither GPU nor CPU waits for the disk."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from torch import Tensor
 
-from trainable.checkpoint import take_snapshot, write_checkpoint
+from trainable.checkpoint import Snapshot, take_snapshot, write_checkpoint
 from trainable.trial import Trial
 
 
 class Saver:
     """Writes one checkpoint at a time in a thread of its own.
 
+    `then` is called after each, in the same thread; what it does counts as part of the writing.
     `held_seconds` is how long training stood still for it: copying to host memory, and waiting.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, then: Callable[[], None] | None = None) -> None:
         self.held_seconds = 0.0
-        self._folder = folder
+        self._folder, self._then = folder, then
         self._buffers: dict[str, Tensor] = {}
         self._executor = ThreadPoolExecutor(max_workers=1)
         self._writing: Future[None] | None = None
@@ -40,8 +42,13 @@ class Saver:
         self.wait()
         start = time.perf_counter()
         snapshot = take_snapshot(trial, self._buffers)
-        self._writing = self._executor.submit(write_checkpoint, snapshot, self._folder)
+        self._writing = self._executor.submit(self._write, snapshot)
         self.held_seconds += time.perf_counter() - start
+
+    def _write(self, snapshot: Snapshot) -> None:
+        write_checkpoint(snapshot, self._folder)
+        if self._then is not None:
+            self._then()
 
     def wait(self) -> None:
         """Returns when the last checkpoint is on disk; OSError where it could not be written."""

@@ -1,6 +1,7 @@
 """Where the inputs lie that all trials of a sweep share."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,15 @@ class Task:
             return accuracy
         sample = f"{accuracy} on the {self.sentences['evaluation']:,} sentences of the sample"
         return f"{sample}, {whole:.4f} on all {self.sentences['whole']:,}"
+
+    def moved(self, places: Mapping[str, str]) -> "Task":
+        """The same with each of its folders where `places` has it."""
+        return replace(
+            self,
+            tokens=places[self.tokens],
+            teacher=replace(self.teacher, folder=places[self.teacher.folder]),
+            outputs={kind: places[path] for kind, path in self.outputs.items()},
+        )
 
     def folders(self) -> list[Path]:
         """All that a trial reads."""

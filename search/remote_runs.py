@@ -1,0 +1,262 @@
+"""Runs in a storage that is given by its URI, and their local copies.
+
+The sweep works on a local copy of its run's folder, where events can be appended and are on disk at
+once; a thread takes what changed to the storage. What trials save they take there themselves.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from search.record import ENDED, RECORD, SWEEP, Run, read_run
+from trainable.errors import UserError
+from trainable.files import read_json, whole_file
+from trainable.locks import LOCK, LockedError, locked
+
+if TYPE_CHECKING:
+    from trainable.storage import Storage
+    from trainable.task import Task
+
+ADDRESS = ".storage"  # in a folder of local copies: the URI that they are of
+SHARED = "shared.json"  # in a run's folder: what its storage has of what trials share, by path
+PROBE = ".probe"
+WEIGHTS = ".safetensors"
+LOOK_SECONDS = 2.0  # between two looks at what changed
+
+
+def is_uri(text: str) -> bool:
+    """Whether a storage or run is given by a URI rather than by a path."""
+    return "://" in text
+
+
+def local_runs(uri: str) -> Path:
+    """The folder of the local copies of a storage's runs; made where it is not there."""
+    from trainable.storage import runs_here  # with pyarrow, which takes a moment to load
+
+    folder = runs_here(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    if uri_of(folder) != uri:
+        with whole_file(folder / ADDRESS) as path:
+            path.write_text(uri, encoding="utf-8")
+    return folder
+
+
+def uri_of(runs: Path) -> str | None:
+    """The URI of the storage that this folder has copies of runs of; None for any other folder."""
+    try:
+        return (runs / ADDRESS).read_text(encoding="utf-8")
+    except OSError:
+        return None
+
+
+def plain_uri(uri: str) -> str:
+    """The same for all ways to write it that differ in a closing slash."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(path=parts.path.rstrip("/")))
+
+
+def split_run(uri: str) -> tuple[str, str]:
+    """The storage and the name of a run that is given by its own URI."""
+    parts = urlsplit(plain_uri(uri))
+    path, _, name = parts.path.rpartition("/")
+    return urlunsplit(parts._replace(path=path)), name
+
+
+def join_name(uri: str, name: str) -> str:
+    """The URI of a run, from that of its storage."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(path=f"{parts.path}/{name}"))
+
+
+def where(folder: Path) -> str:
+    """Where a run lies, in words: its URI and its copy here, or its folder."""
+    uri = uri_of(folder.parent)
+    return str(folder) if uri is None else f"{join_name(uri, folder.name)}, a copy in {folder}"
+
+
+def check_writable(uri: str) -> None:
+    """UserError where the URI is of no file system that is known, or can't be written to."""
+    storage = open_storage(uri)
+    try:
+        storage.write(PROBE, b"")
+        storage.remove(PROBE)
+    except OSError as error:
+        raise _unreachable(uri, error) from None
+
+
+def has_remote_run(uri: str, name: str) -> bool:
+    """Whether the storage has a run of that name."""
+    return open_storage(uri).below(name).read(RECORD) is not None
+
+
+def remote_names(uri: str) -> list[str]:
+    """The runs of a storage."""
+    try:
+        return [name for name in open_storage(uri).names() if not name.startswith(".")]
+    except OSError as error:
+        raise _unreachable(uri, error) from None
+
+
+def fetch_run(uri: str, name: str) -> Path:
+    """The local copy of a run, as far as the storage has it; UserError where it can't be reached.
+
+    A copy that has all that the storage has, and perhaps events of a session that was killed before
+    they were taken there, stays. Any other gives way: the run went on elsewhere.
+    """
+    storage, folder = open_storage(uri).below(name), local_runs(uri) / name
+    try:
+        there = storage.read(RECORD)
+        here = folder / RECORD
+        if there is None:
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(LockedError), locked(folder, wait=False):  # who runs it here has it all
+            if not (here.is_file() and here.read_bytes().startswith(there)):
+                _replace(folder, storage)
+            fetch_students(storage, folder)
+    except OSError as error:
+        raise _unreachable(uri, error) from None
+    return folder
+
+
+def _replace(folder: Path, storage: "Storage") -> None:
+    """Puts what the storage has in the place of a local copy, weights apart."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
+    for file in storage.sizes():
+        if not file.endswith(WEIGHTS):
+            storage.download(file, folder / file)
+
+
+def fetch_students(storage: "Storage", folder: Path) -> None:
+    """Brings the students here that the run keeps."""
+    for file in storage.sizes():
+        if Path(file).name.startswith("student-") and not (folder / file).exists():
+            storage.download(file, folder / file)
+
+
+def task_of(run: Run) -> "Task":
+    """What a run's trials share; of a run in a storage, fetched from there where it is gone here.
+
+    Where the storage does not have it, either, the task says where it was.
+    """
+    from trainable.folders import sealed_values  # with torch, which takes seconds to load
+    from trainable.remote import folder_here
+    from trainable.task import Task
+
+    task, uri = Task.from_dict(run.sweep["task"]), uri_of(run.folder.parent)
+    if uri is None or not (run.folder / SHARED).is_file():
+        return task
+    digests, here = read_json(run.folder / SHARED), {}
+    for folder in task.folders():
+        path = str(folder)
+        here[path] = path
+        if path in digests and sealed_values(folder) is None:
+            with suppress(OSError):
+                here[path] = str(folder_here(uri, digests[path]))
+    return task.moved(here)
+
+
+def open_storage(uri: str) -> "Storage":
+    """The storage; UserError for a URI of no file system that is known."""
+    from trainable.storage import Storage
+
+    return Storage(uri)
+
+
+def _unreachable(uri: str, error: OSError) -> UserError:
+    from trainable.errors import first_line
+
+    return UserError(f"--storage {uri}: {first_line(error)}")
+
+
+class Mirror:
+    """Takes a run's files to its storage as they change, in a thread of its own, and at the end.
+
+    What fails is tried again at the next look. OSError at the end where that fails, too; the local
+    copy has all of it then.
+    """
+
+    def __init__(self, folder: Path, storage: "Storage") -> None:
+        self._folder, self._storage = folder, storage
+        self._taken: dict[str, tuple[int, int]] = {}  # size and time of change, by name
+        self._sizes: dict[str, int] | None = None  # in the storage, before the first look
+        self._ended: set[str] = set()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Mirror":
+        self.sync()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._ended.clear()
+        self.sync()
+        fetch_students(self._storage, self._folder)
+
+    def sync(self) -> None:
+        """Takes there what changed since the last time, the record first."""
+        if self._sizes is None:
+            self._sizes = self._storage.sizes()
+        for name, path in self._files():
+            stat = path.stat()
+            state = stat.st_size, stat.st_mtime_ns
+            known = self._sizes.get(name) == stat.st_size and name not in (RECORD, SWEEP)
+            if self._taken.get(name) != state and not (known and name not in self._taken):
+                self._storage.upload(path, name)
+            self._taken[name] = state
+        self._tidy()
+
+    def _watch(self) -> None:
+        pause = LOOK_SECONDS
+        while not self._over.wait(pause):
+            start = time.monotonic()
+            with suppress(OSError):
+                self.sync()
+            pause = max(LOOK_SECONDS, 2 * (time.monotonic() - start))
+
+    def _files(self) -> Iterator[tuple[str, Path]]:
+        """What is taken there: not the weights, and nothing that is hidden, such as locks."""
+        found = {str(path.relative_to(self._folder)): path for path in self._folder.rglob("*")}
+        for name in sorted(found, key=lambda name: (name != RECORD, name)):
+            hidden = any(part.startswith(".") for part in Path(name).parts)
+            if not hidden and not name.endswith(WEIGHTS) and found[name].is_file():
+                yield name, found[name]
+
+    def _tidy(self) -> None:
+        """Removes there what `search.disk.prune` removes here."""
+        from search.disk import best_trials
+
+        run = read_run(self._folder)
+        ended = {t.config.folder_name for t in run.trials.values() if t.outcome in ENDED}
+        if ended == self._ended:
+            return
+        kept = {trial.config.folder_name for trial in best_trials(run)[: run.sweep["keep"]]}
+        for file in self._storage.sizes():
+            trial, _, name = file.rpartition("/")
+            needless = name.startswith("state-") or trial not in kept
+            if trial in ended and name.endswith(WEIGHTS) and needless:
+                self._storage.remove(file)
+        self._ended = ended
+
+
+@contextmanager
+def mirrored(folder: Path) -> Iterator[None]:
+    """Keeps a run's storage in step with its local copy; does nothing for a run in a folder."""
+    uri = uri_of(folder.parent)
+    if uri is None:
+        yield
+        return
+    with Mirror(folder, open_storage(uri).below(folder.name)):
+        yield

@@ -1,0 +1,96 @@
+"""Files by URI: what is put there comes back, whole, on file systems with folders and without."""
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from trainable import storage
+from trainable.errors import UserError
+from trainable.storage import Storage, join_uri
+
+
+class Somewhere:
+    """In the place of pyarrow's FileSystem: an object store in this process's memory."""
+
+    filesystem = PyFileSystem(FSSpecHandler(MemoryFileSystem()))
+
+    @classmethod
+    def from_uri(cls, uri):
+        return cls.filesystem, "/" + uri.removeprefix("memory://")
+
+
+@pytest.fixture(params=["file", "memory"])
+def there(request, tmp_path, monkeypatch):
+    if request.param == "file":
+        return Storage(f"file://{tmp_path}/runs")
+    monkeypatch.setattr(storage, "FileSystem", Somewhere)
+    monkeypatch.setattr(storage, "OBJECT_STORES", (Somewhere.filesystem.type_name,))
+    return Storage(f"memory://bucket{tmp_path}/runs")
+
+
+@pytest.mark.parametrize(
+    ("uri", "name", "joined"),
+    [
+        ("s3://bucket/runs", "mine", "s3://bucket/runs/mine"),
+        ("s3://bucket", "mine", "s3://bucket/mine"),
+        ("s3://bucket/runs/?region=r&x=y", "mine", "s3://bucket/runs/mine?region=r&x=y"),
+        ("file:///a", "b", "file:///a/b"),
+    ],
+)
+def test_join(uri, name, joined):
+    assert join_uri(uri, name) == joined
+
+
+def test_what_is_put_there_comes_back(there, tmp_path):
+    local = tmp_path / "local"
+    local.write_bytes(bytes(range(256)) * 5000)
+    there.write("small", b"few")
+    there.upload(local, "a/b/large")
+    assert there.sizes() == {"small": 3, "a/b/large": 1_280_000}
+    assert there.read("small") == b"few"
+    there.download("a/b/large", tmp_path / "new" / "folder" / "copy")
+    assert (tmp_path / "new" / "folder" / "copy").read_bytes() == local.read_bytes()
+    lower = there.below("a").below("b")
+    assert lower.sizes() == {"large": 1_280_000}
+    assert (lower.uri, there.sizes()) == (f"{there.uri}/a/b", {"small": 3, "a/b/large": 1_280_000})
+    assert there.names() == ["a"]
+
+
+def test_newer_takes_the_place_of_older(there, tmp_path):
+    (tmp_path / "one").write_bytes(b"one")
+    (tmp_path / "two").write_bytes(b"and two")
+    there.upload(tmp_path / "one", "name")
+    there.upload(tmp_path / "two", "name")
+    assert (there.read("name"), there.sizes()) == (b"and two", {"name": 7})
+    there.write("name", b"3")
+    assert (there.read("name"), there.sizes()) == (b"3", {"name": 1})
+
+
+def test_what_is_not_there(there, tmp_path):
+    assert there.read("nothing") is None
+    assert (there.sizes(), there.names()) == ({}, [])
+    there.remove("nothing")
+    with pytest.raises(OSError, match="nothing"):
+        there.download("nothing", tmp_path / "copy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_removed(there):
+    there.write("a/one", b"1")
+    there.write("a/two", b"2")
+    there.remove("a/one")
+    assert there.sizes() == {"a/two": 1}
+
+
+def test_a_failed_upload_leaves_the_older_file(tmp_path):
+    there = Storage(f"file://{tmp_path}/runs")
+    there.write("name", b"older")
+    with pytest.raises(OSError, match="missing"):
+        there.upload(tmp_path / "missing", "name")
+    assert (there.read("name"), there.sizes()) == (b"older", {"name": 5})
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/runs", "s3:/bucket", "://x"])
+def test_a_uri_of_no_known_file_system_is_the_users_mistake(uri):
+    with pytest.raises(UserError, match=f"--storage {uri}: "):
+        Storage(uri)

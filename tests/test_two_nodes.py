@@ -1,0 +1,124 @@
+"""Sweeps that lose a machine: one of two Ray nodes, or the one that the sweep itself was on."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+import torch
+
+from search.record import read_events, read_run
+from tests.clusters import Cluster, kill_tree, wait_until
+from tests.sweeps import timeless, wait_for_evaluations
+from trainable.task import Task
+from trainable.trial import Trial
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ["--space", "baselines", "--samples", "2", "--scheduler", "fifo"]
+# Tune drops a process that is not up before another trial's becomes free: trials must be longer.
+LONG = ["--set", "epochs=300"]
+
+
+def test_a_node_is_lost(make_command, tmp_path):
+    with Cluster(tmp_path) as cluster:
+        second = cluster.join("second")
+        process = subprocess.Popen(
+            [
+                *(*make_command(tmp_path), *OPTIONS, *LONG, "--name", "lost"),
+                *("--storage", f"file://{tmp_path}/storage", "--address", cluster.address),
+            ],
+            env=cluster.environment | {"XDG_CACHE_HOME": str(tmp_path / "driver")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        run = tmp_path / "storage" / "lost"
+        wait_until(lambda: process.poll() is not None or midway(run, tmp_path / "second"), 120)
+        kill_tree(second.pid)
+        on_second = {path.name for path in trial_folders(tmp_path / "second")}
+        output = process.communicate(timeout=200)[0]
+        on_head = {path.name for path in trial_folders(tmp_path / "head")}
+    assert process.returncode == 0, output
+
+    ended = read_run(run)
+    assert len(ended.trials) == 2
+    assert_as_if_left_alone(ended)
+    failures = [event for event in read_events(run) if event["event"] == "failure"]
+    assert [(f["reason"], f["then"]) for f in failures] == [("its node was lost", "retry")]
+    moved = ended.trials[failures[0]["trial"]]
+    assert moved.config.folder_name in on_second & on_head
+    assert on_second | on_head == {trial.config.folder_name for trial in ended.trials.values()}
+    evaluations = Counter(e["trial"] for e in read_events(run) if e["event"] == "evaluation")
+    repeated = sum(trial.repeated for trial in ended.trials.values())
+    assert set(evaluations.values()) == {8}
+    assert repeated <= 1, repeated
+
+    lines = [json.loads(line) for line in (run / "nodes.jsonl").read_text().splitlines()]
+    (home,) = [line for line in lines if "shared" in line]
+    fetched = [line for line in lines if "fetched" in line]
+    assert len({line["node"] for line in fetched} - {home["node"]}) == 1
+    assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
+
+
+def test_a_run_goes_on_on_another_machine(make_command, tmp_path):
+    """Of the first nothing is left, neither the run's folder nor teacher and tokens."""
+    uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "cut"
+    options = ["--space", "baselines", "--samples", "2", "--max-concurrent", "1", "--name", "cut"]
+    process = subprocess.Popen(
+        [*make_command(tmp_path), *options, "--set", "epochs=60", "--storage", uri],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_for_evaluations(run, 3, process)
+    process.kill()
+    process.communicate(timeout=120)
+    for cache in ("first", "cache"):
+        shutil.rmtree(tmp_path / cache)
+
+    resumed = subprocess.run(
+        [sys.executable, "-m", "search.run", "--resume", f"{uri}/cut"],
+        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "second")},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert resumed.returncode == 0, resumed.stderr
+    assert "made again" not in resumed.stdout
+    ended = read_run(run)
+    assert_as_if_left_alone(ended)
+    assert sum(trial.repeated for trial in ended.trials.values()) <= 1
+    (copy,) = (tmp_path / "second").glob("distillation-search/runs/*/cut")
+    assert (copy / "record.jsonl").read_bytes() == (run / "record.jsonl").read_bytes()
+    students = [{path.name for path in at.glob("*/student-*")} for at in (copy, run)]
+    assert students[0] == students[1] != set()
+    assert not list(run.glob("*/state-*"))
+
+
+def assert_as_if_left_alone(run):
+    """Each trial has finished, with the evaluations that it makes without Ray, bit for bit."""
+    task = Task.from_dict(run.sweep["task"])
+    for trial in run.trials.values():
+        alone = [e.to_dict() for e in Trial.start(trial.config, task, torch.device("cpu")).run()]
+        assert trial.outcome == "finished"
+        assert [timeless(e) for e in trial.evaluations] == [timeless(e) for e in alone]
+
+
+def trial_folders(cache):
+    """Of the trials that a node with this cache folder has had."""
+    return [path for path in cache.glob("distillation-search/runs/*/lost/*") if path.is_dir()]
+
+
+def midway(run, cache):
+    """Whether a trial that is on the node with this cache folder has been evaluated a few times."""
+    names = {path.name for path in trial_folders(cache)}
+    if not names or not (run / "record.jsonl").exists():
+        return False
+    trials = read_run(run).trials.values()
+    return any(t.config.folder_name in names and 2 <= len(t.evaluations) < 7 for t in trials)
