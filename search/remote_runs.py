@@ -252,7 +252,7 @@ class Mirror:
 
 
 @contextmanager
-def mirrored(folder: Path) -> Iterator[None]:
+def copied_to_storage(folder: Path) -> Iterator[None]:
     """Keeps a run's storage in step with its local copy; does nothing for a run in a folder."""
     uri = uri_of(folder.parent)
     if uri is None:

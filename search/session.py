@@ -15,7 +15,7 @@ from search.interruption import Interruption
 from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
-from search.remote_runs import mirrored, where
+from search.remote_runs import copied_to_storage, where
 from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
@@ -34,12 +34,16 @@ def run_trials(
     """
     try:
         run.append({"event": "session", "provenance": session})
-        with mirrored(run.folder):
+        with copied_to_storage(run.folder):
             mend_results(run)
             if not interruption.requested:
                 with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
                     _tune(run, console, interruption)
                 mend_results(run)
+            if run.searched:
+                from search.suggestions import write_study  # with Optuna, which takes a second
+
+                write_study(run)
     except OSError as error:  # Ray can't write its own files
         interruption.problem = interruption.problem or str(error)
 
@@ -54,32 +58,50 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     _tell_idle_gpus(address, gpus, console)
     remote = open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
-        left_over = True
-        while left_over and not interruption.requested:
-            trials = [trial for trial in open_trials(run) if trial.alone == alone]
-            growing = not alone and run.growing
-            if not (trials or growing):
-                break
-            places = _places(address, share, sweep["max_concurrent"], cores, gpus)
+        places = _places(address, share, sweep["max_concurrent"], cores, gpus)
+        resources = resources_per_trial(gpus, share)
+        while not interruption.requested and _has_open(run, alone=alone):
+            recorder = Recorder(
+                run,
+                make_display(console, places()),
+                interruption,
+                sharing=gpus > 0 and share > 1,
+            )
             _announce(run, places(), console)
-            display = make_display(console, places())
-            recorder = Recorder(run, display, interruption, sharing=gpus > 0 and share > 1)
             scheduler = make_scheduler(run, places())
             make_tuner(
                 run,
-                resources=resources_per_trial(gpus, share),
-                searcher=OpenTrials(
-                    run,
-                    trials,
-                    places,
-                    _suggester(interruption) if growing else None,
-                    waiting=partial(getattr, scheduler, "waiting", 0),
-                ),
+                resources=resources,
+                searcher=_make_searcher(run, places, scheduler, interruption, alone=alone),
                 scheduler=scheduler,
                 callbacks=[recorder, *_study_writers(run, interruption)],
                 remote=remote,
             ).fit()
-            left_over = recorder.left_over
+            if not recorder.left_over:
+                break
+
+
+def _has_open(run: Run, *, alone: bool) -> bool:
+    """Whether there is something to run, or to suggest: beside others, or alone on a GPU."""
+    return bool(open_trials(run, alone=alone)) or (not alone and run.growing)
+
+
+def _make_searcher(
+    run: Run,
+    places: Callable[[], int],
+    scheduler: Any,
+    interruption: Interruption,
+    *,
+    alone: bool,
+) -> OpenTrials:
+    growing = not alone and run.growing
+    return OpenTrials(
+        run,
+        open_trials(run, alone=alone),
+        places,
+        _suggester(interruption) if growing else None,
+        waiting=partial(getattr, scheduler, "waiting", 0),
+    )
 
 
 def _tell_idle_gpus(address: str, gpus: int, console: Console) -> None:
@@ -119,9 +141,11 @@ def _study_writers(run: Run, interruption: Interruption) -> list[Any]:
     return [StudyWriter(run, interruption)]
 
 
-def open_trials(run: Run) -> list[TrialRecord]:
-    """Trials that have not ended, in the order planned."""
-    return [trial for trial in run.trials.values() if trial.outcome not in ENDED]
+def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
+    """Trials that have not ended, in the order planned; those that are to be alone on their GPU,
+    or the others."""
+    trials = run.trials.values()
+    return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
 
 
 def _announce(run: Run, places: int, console: Console) -> None:

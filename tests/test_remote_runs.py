@@ -13,10 +13,10 @@ from search.record import RECORD, create_run, read_run
 from search.remote_runs import (
     SHARED,
     Mirror,
+    copied_to_storage,
     fetch_run,
     is_uri,
     local_runs,
-    mirrored,
     open_storage,
     plain_uri,
     split_run,
@@ -300,10 +300,10 @@ def test_a_storage_that_fails_at_the_end_is_told(run, mirror, monkeypatch):
         mirror.sync()
 
 
-def test_a_run_in_a_folder_is_mirrored_nowhere(tmp_path):
+def test_a_run_in_a_folder_is_copied_nowhere(tmp_path):
     run = create_run(tmp_path / "runs" / "mine", PLAN, CONFIGS)
     before = sorted(tmp_path.rglob("*"))
-    with mirrored(run.folder):
+    with copied_to_storage(run.folder):
         pass
     assert sorted(tmp_path.rglob("*")) == before
 
