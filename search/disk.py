@@ -3,6 +3,7 @@
 from pathlib import Path
 from statistics import fmean
 
+from search.front import against, front_trials
 from search.record import ENDED, FAILED, FINISHED, Run, TrialRecord
 from search.units import most_seeds
 from trainable.checkpoint import STATE, checkpoint_bytes, student_files
@@ -11,13 +12,18 @@ from trainable.task import Task
 
 def prune(run: Run) -> None:
     """Removes what trials that ended need no more: their states, and all but the best students."""
-    kept = {trial.config.digest for trial in best_trials(run)[: run.sweep["keep"]]}
+    kept = {trial.config.digest for trial in kept_trials(run)}
     for trial in run.trials.values():
         if trial.outcome in ENDED:
             folder = run.trial_folder(trial)
             (folder / STATE).unlink(missing_ok=True)
             for student in student_files(folder) if trial.config.digest not in kept else ():
                 student.unlink(missing_ok=True)
+
+
+def kept_trials(run: Run) -> list[TrialRecord]:
+    """Whose students are kept: the best, and those that nothing cheaper equals."""
+    return [*best_trials(run)[: run.sweep["keep"]], *front_trials(run)]
 
 
 def best_trials(run: Run) -> list[TrialRecord]:
@@ -63,10 +69,10 @@ def most_checkpoint_bytes(run: Run, places: int) -> int:
     shapes = {(t.config.student_layers, t.config.student_width): t for t in run.trials.values()}
     sizes = [checkpoint_bytes(trial.config, task) for trial in shapes.values()]
     state, student = max(size[0] for size in sizes), max(size[1] for size in sizes)
-    keep: int = run.sweep["keep"]
+    keep = run.sweep["keep"] + (len(run.request.depths) if against(run) else 0)  # of the front
     asha = run.sweep.get("scheduler") == "asha"
     waiting = places * (most_seeds(run.trials.values()) - 1) if asha else 0
-    return (places * 2 + waiting) * (state + student) + keep * student
+    return int((places * 2 + waiting) * (state + student) + keep * student)
 
 
 def in_words(size: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from search.arguments import KEEP
+from search.cluster import LOCAL
 from search.draws import starting_draws
 from search.dry_run_words import say_command, say_disk, say_memory, say_time, say_trials
 from search.launch import Session
@@ -22,6 +23,7 @@ from search.plan import possible_trials
 from search.preparation import CheckedSweep, check_again, check_sweep
 from search.progress import still_to_be_suggested
 from search.record import PARAMETERS, Run, TrialRecord, read_run
+from search.remote_runs import task_of
 from search.request import Request
 from search.resume import asked_changes, changed_here, damaged_folders, refuse_other
 from search.sharing import as_measured, settle_again, settle_sharing
@@ -87,6 +89,7 @@ def tell_new_sweep(
             **plan,
             **sharing,
             "max_concurrent": operation["max_concurrent"],
+            "address": operation["address"],
             "keep": KEEP if keep is None else keep,
             "task": task.to_dict(),
         }
@@ -112,7 +115,7 @@ def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
         session.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
     flag = f"--resume {folder.name}"
-    if problem := changed_here(Task.from_dict(run.sweep["task"]), flag):
+    if problem := changed_here(task_of(run), flag):
         raise UserError(problem)
     cache = Path(run.sweep["requests"][0]["cache"])
     with mirrored(cache) as mirror:
@@ -131,7 +134,7 @@ def _prepared_again(run: Run, more: list[TrialConfig], mirror: Path, session: Se
 
     UserError as from `resume.task_again`.
     """
-    task, request = Task.from_dict(run.sweep["task"]), Request.from_dict(run.sweep["requests"][0])
+    task, request = task_of(run), Request.from_dict(run.sweep["requests"][0])
     possible = [trial.config for trial in run.trials.values()]
     if run.searched:
         precision = possible[0].precision
@@ -159,6 +162,8 @@ def _tell(run: Run, prepared: _Prepared, session: Session) -> int:
     )
     outlook = Outlook(run, places, still_to_be_suggested(run), prepared.possible)
     say_trials(outlook, console)
+    if sweep.get("address") not in (None, LOCAL):
+        console.print("Times and memory below are of this machine alone, not of the cluster.")
     try:
         probed, times = _measured(outlook, prepared)
     except ProbeError as error:

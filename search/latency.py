@@ -15,13 +15,19 @@ from trainable.tokens import load_split
 MILLISECONDS = 1000.0
 
 
-def latencies(task: Task, configs: Iterable[TrialConfig]) -> dict[str, float]:
+def latencies(task: Task, depths: Iterable[int], width: int | None = None) -> dict[str, float]:
     """Milliseconds that a student takes for one sentence, by depth, on the device of the trials.
 
     Plain transformers in fp32, one evaluation sentence at a time, students in turns: what who
-    exports one gets. Weights are random, which the time does not depend on.
+    exports one gets. Weights are random, which the time does not depend on. `width` is the
+    students', the teacher's where it is None.
     """
-    of_depth = {config.student_layers: config for config in configs}
+    of_depth = {
+        depth: TrialConfig(
+            initialisation="random", alpha=1.0, student_layers=depth, student_width=width
+        )
+        for depth in depths
+    }
     teacher = AutoConfig.from_pretrained(task.teacher.folder)
     random_state = torch.get_rng_state()
     models = {

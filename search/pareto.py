@@ -8,8 +8,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from search.objectives import DEPTH, LATENCY, cost_of
-from search.record import FINISHED, Run, TrialRecord
+from search.front import against, costs_of, finished_recipes, pareto_front
+from search.objectives import DEPTH, LATENCY
+from search.record import Run, TrialRecord
 from search.statistics import (
     Difference,
     best5_scores,
@@ -20,7 +21,6 @@ from search.statistics import (
 from search.table import correct_bits
 from search.trial_words import wording
 from search.unit_scores import BOOTSTRAP_SEED
-from trainable.config import TrialConfig
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms a sentence"}
 
@@ -57,10 +57,8 @@ def candidates(run: Run) -> list[Candidate]:
     """
     if not cost_name(run):
         return []
-    words = wording(run)
-    found = [(_scores(trials, run), trials) for trials in _finished(run).values()]
-    latencies = run.sweep.get(LATENCY, {})
-    costs = [cost_of(trials[0].config, against(run), latencies) for _, trials in found]
+    words, recipes = wording(run), finished_recipes(run)
+    found, costs = [(_scores(trials, run), trials) for trials in recipes], costs_of(run, recipes)
     front = pareto_front(costs, [float(scores.mean()) for scores, _ in found])
     gains = _gains([found[index][0] for index in front])
     gain_of = dict(zip(front, gains, strict=True))
@@ -85,34 +83,6 @@ def candidates(run: Run) -> list[Candidate]:
 def cost_name(run: Run) -> str:
     """What accuracy is weighed against, `layers` or `ms a sentence`; empty for nothing."""
     return COST_NAMES.get(against(run), "")
-
-
-def against(run: Run) -> str:
-    """What accuracy is weighed against, by the name that `--against` has for it."""
-    requests = run.sweep.get("requests", [])
-    return str(requests[-1].get("against") or "") if requests else ""
-
-
-def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
-    """Places of the pairs that no other has a lower or equal cost and a higher or equal score than.
-
-    By rising cost. Of equal pairs the first counts.
-    """
-    order = sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place]))
-    front: list[int] = []
-    for place in order:
-        if not front or scores[place] > scores[front[-1]]:
-            front.append(place)
-    return front
-
-
-def _finished(run: Run) -> dict[TrialConfig, list[TrialRecord]]:
-    """The trials that ran to their end, by recipe."""
-    found: dict[TrialConfig, list[TrialRecord]] = {}
-    for trial in run.trials.values():
-        if trial.outcome == FINISHED:
-            found.setdefault(trial.config.recipe, []).append(trial)
-    return found
 
 
 def _scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray:

@@ -35,6 +35,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     drawn = list(_each_once(request, points).values())
     random.Random(request.seed).shuffle(drawn)
     drawn = drawn[: request.samples]
+    _check_depths(request)
     if request.additions:
         drawn = _grown(request, drawn)
         random.Random(request.seed).shuffle(drawn)
@@ -59,6 +60,15 @@ def _depth_points(request: Request) -> list[Point]:
 
 def _config(request: Request, point: Point) -> TrialConfig:
     return complete_config(request.sized_preset, point, request.overrides, request.seed)
+
+
+def _check_depths(request: Request) -> None:
+    for key, value in request.additions:
+        if key == "student_layers" and request.against is not None:
+            raise UserError(
+                f"--add {key}={value}: --against {request.against} tries "
+                f"{', '.join(map(str, request.depths))}; leave one of them out"
+            )
 
 
 def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:

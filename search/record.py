@@ -25,6 +25,7 @@ READABLE = (3, 4)  # 3 had no suggestions
 CONFIRMS = "confirms"  # in a plan: what of another run this one confirms
 PARAMETERS = "parameters"  # in a searched sweep's plan: of each trial in it, as if it were drawn
 SUGGESTION = "suggestion"  # an event that adds a trial
+EXHAUSTED = "exhausted"  # an event: the searcher finds nothing that the run does not have
 
 PENDING, RUNNING = "pending", "running"
 WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
@@ -102,6 +103,7 @@ class Run:
     next_number: int = 0  # of the event to come
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
+    exhausted: bool = False  # whether its searcher has found nothing new
     timeline: Timeline = field(default_factory=Timeline)
 
     @property
@@ -128,9 +130,9 @@ class Run:
     def to_suggest(self) -> float:
         """Configurations that a searcher is still to suggest; infinite where only time limits it.
 
-        None once the time budget is spent.
+        0 once the time budget is spent or the space exhausted.
         """
-        if not self.searched:
+        if not self.searched or self.exhausted:
             return 0
         request, have = self.request, {trial.config.recipe for trial in self.trials.values()}
         spent = request.time_budget is not None and self.seconds >= request.time_budget
@@ -148,6 +150,11 @@ class Run:
             for config in self.request.on_all_seeds(trial.config)
             if config.digest not in self.trials
         ]
+
+    def add_missing_seeds(self) -> None:
+        """Records them: where more are asked for, or a kill cut a suggestion short."""
+        for config, drawn in self.missing_seeds:
+            self.add_suggestion(config, drawn)
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""
@@ -177,6 +184,7 @@ class Run:
         trial = self.trials.get(event.get("trial", ""))
         if trial is not None:
             trial.apply(event)
+        self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         left = trial is not None and trial.outcome in (*ENDED, WAITING)
         self.timeline.take(event, left_its_place=left)
 

@@ -55,8 +55,11 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
             self._next_look = now + LOOK_SECONDS
             if not any(node["Alive"] for node in ray.nodes()):  # Tune would wait for ever
                 self._interruption.pause("Ray's own processes have died, killed or out of memory")
-        waiting = any(trial.status == Trial.RUNNING for trial in trials)
-        if self._interruption.requested and (self._interruption.problem or not waiting):
+        running = any(trial.status == Trial.RUNNING for trial in trials)
+        pausing = self._interruption.requested and (self._interruption.problem or not running)
+        begun = running or any(trial.status == Trial.PENDING for trial in trials)
+        # Of what a lost node has left over, other seeds may wait for ever: the next Tuner runs it.
+        if pausing or (self.left_over and not begun):
             self._interruption.leave_loop()
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:

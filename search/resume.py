@@ -32,8 +32,6 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
     tell_mended(run, console)
     changes, configs = asked_changes(run, arguments, console)
     extend(run, changes, configs, console)
-    for config, parameters in run.missing_seeds:  # of a run that was asked for more of them
-        run.add_suggestion(config, parameters)
 
 
 def asked_changes(
@@ -75,7 +73,8 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     if configs or run.interrupted or "requests" in changes:
         check_address(changes.get("address", run.sweep.get("address")))
         task = task_again(run, configs, console, f"--resume {run.folder.name}")
-        changes |= settle_again(run, task, configs, changes, console)
+        more = [*configs, *_may_be_suggested(run)]
+        changes |= settle_again(run, task, more, changes, console)
         sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
         changes["task"] = as_measured(task, sharing, console).to_dict()
     if any(run.sweep.get(key) != value for key, value in changes.items()):
@@ -130,8 +129,10 @@ def _searched_further(run: Run, arguments: Namespace) -> Request:
                 f"{typed}: {run.folder.name} is searched, and its space stays as it is; what can "
                 "be added: --samples, --time-budget (both in all), --seeds"
             )
-    given = {key: getattr(arguments, key) for key in ("samples", "time_budget", "seeds")}
-    return replace(run.request, **{key: value for key, value in given.items() if value is not None})
+    asked = run.request
+    if arguments.samples is not None or arguments.time_budget is not None:  # the one replaces both
+        asked = replace(asked, samples=arguments.samples, time_budget=arguments.time_budget)
+    return asked if arguments.seeds is None else replace(asked, seeds=arguments.seeds)
 
 
 def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
@@ -155,6 +156,13 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     return list(new.values())
 
 
+def _may_be_suggested(run: Run) -> list[TrialConfig]:
+    """Such as a searcher may still add, in the precision of the run's."""
+    drawn = possible_trials(run.request) if run.searched else []
+    precision = next(iter(run.trials.values())).config.precision
+    return [replace(config, precision=precision) for config in drawn]
+
+
 def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: str) -> Task:
     """What the run's trials share, as it was, or made again where it is gone or lacks something
     that these more trials need.
@@ -172,7 +180,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     for folder in missing:
         _say(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more]
-    configs += possible_trials(run.request) if run.searched else []
+    configs += _may_be_suggested(run)
     again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
     refuse_other("data", task.data_digest, again.data_digest, task, flag)
     refuse_other("teacher", task.teacher.digest, again.teacher.digest, task, flag)

@@ -68,14 +68,17 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     if request.searched:
         plan[PARAMETERS] = starting_draws(request, prepared.configs)
     if request.against == LATENCY:
-        plan[LATENCY] = _measured_latencies(prepared, session)
+        plan[LATENCY] = _measured_latencies(request, prepared, session)
     return begin(folder, plan, operation, prepared, session)
 
 
-def _measured_latencies(prepared: "PreparedSweep", session: Session) -> dict[str, float]:
+def _measured_latencies(
+    request: Request, prepared: "PreparedSweep", session: Session
+) -> dict[str, float]:
     from search.latency import in_words, latencies
 
-    found = latencies(prepared.task, prepared.possible)
+    width = prepared.possible[0].student_width
+    found = latencies(prepared.task, request.depths, width)
     session.console.print(in_words(found))
     return found
 

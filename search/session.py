@@ -34,6 +34,7 @@ def run_trials(
     """
     try:
         run.append({"event": "session", "provenance": session})
+        run.add_missing_seeds()
         with copied_to_storage(run.folder):
             mend_results(run)
             if not interruption.requested:
@@ -68,7 +69,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
                 sharing=gpus > 0 and share > 1,
             )
             _announce(run, places(), console)
-            scheduler = make_scheduler(run, places())
+            scheduler = make_scheduler(run, places)
             make_tuner(
                 run,
                 resources=resources,
@@ -158,7 +159,7 @@ def _announce(run: Run, places: int, console: Console) -> None:
     )
 
 
-def make_scheduler(run: Run, places: int | None = None) -> Any:
+def make_scheduler(run: Run, places: Callable[[], int] | None = None) -> Any:
     """The run's trial scheduler, for so many trials at a time."""
     settings = SchedulerSettings(
         evaluations=next(iter(run.trials.values())).config.evaluations,

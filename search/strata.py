@@ -1,7 +1,7 @@
 """Who is compared with whom, and when: strata of trials, rungs, and a scheduler's settings."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,4 +38,4 @@ class SchedulerSettings:
     grace_evaluations: int
     compare_within: tuple[str, ...]
     run_folder: Path
-    places: int | None = None  # trials that run at a time; None where nothing limits them
+    places: Callable[[], int] | None = None  # trials that run at a time; None for no limit

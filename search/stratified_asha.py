@@ -105,7 +105,7 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
                 tune_controller.stop_trial(trial)
         going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
-        if going and (self._settings.places is None or taken < self._settings.places):
+        if going and (self._settings.places is None or taken < self._settings.places()):
             return going[0]
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 

@@ -16,33 +16,37 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.draws import Draw, config_of_draw, draw
 from search.objectives import LATENCY, cost_of, directions, names
-from search.record import ENDED, FAILED, Run, TrialRecord
+from search.record import ENDED, EXHAUSTED, FAILED, Run, TrialRecord
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
 from search.trial_words import wording
 from trainable.config import TrialConfig
+from trainable.errors import UserError
 from trainable.files import whole_file
 
 JOURNAL = "optuna-journal.log"
-ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 1000  # to suggest what the run does not have yet
+ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number
 
 
 def extend_by_suggestion(run: Run) -> list[TrialRecord]:
     """Records one more configuration on all its seeds; empty where no more are wanted.
 
-    Before that come seeds that configurations lack: of one whose recording was cut short, or where
-    the run was asked for more seeds.
+    Where nothing new is found, as in a space of which most is pinned, that is recorded, too.
     """
-    missing = run.missing_seeds
-    if not missing and run.to_suggest:
-        config, parameters = suggest(run, run.request)
-        missing = [(seeded, parameters) for seeded in run.request.on_all_seeds(config)]
-    return [run.add_suggestion(config, parameters) for config, parameters in missing]
+    if not run.to_suggest:
+        return []
+    found = suggest(run, run.request)
+    if found is None:
+        run.append({"event": EXHAUSTED})
+        return []
+    config, drawn = found
+    return [run.add_suggestion(seeded, drawn) for seeded in run.request.on_all_seeds(config)]
 
 
-def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw]:
-    """The searcher's next configuration, and the draw that it stands for."""
+def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
+    """The searcher's next configuration, and the draw that it stands for; None where all that is
+    drawn is in the run already, or can't be trained."""
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
     precision = next(iter(run.trials.values())).config.precision
     for attempt in range(ATTEMPTS):
@@ -53,10 +57,13 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw]:
             else SEARCHERS[request.searcher](seed)
         )
         drawn = _drawn(study, request)
-        config = replace(config_of_draw(request, drawn), precision=precision)
+        try:
+            config = replace(config_of_draw(request, drawn), precision=precision)
+        except (UserError, ValueError):  # rounded to a value that what is pinned does not allow
+            continue
         if config.recipe not in known:
             return config, drawn
-    raise RuntimeError(f"{ATTEMPTS} suggestions in a row that the run has already")
+    return None
 
 
 def _seed(*parts: int) -> int:

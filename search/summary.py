@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -27,6 +28,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     else:
         print_leaderboard(run, console)
         print_front(run, console)
+    if run.exhausted:
+        console.print("The searcher found no configuration that is not in the run already.")
     console.print(f"\nRun: {where(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     if run.searched:
         _write_study(run, console)
@@ -45,7 +48,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
 def _write_study(run: Run, console: Console) -> None:
     from search.suggestions import JOURNAL, write_study  # with Optuna, which takes a second
 
-    write_study(run)
+    with suppress(OSError):  # a full disk: the session has said so
+        write_study(run)
     journal = shlex.quote(str(run.folder / JOURNAL))
     console.print(f"Its study: optuna-dashboard {journal}", soft_wrap=True)
 

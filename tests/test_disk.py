@@ -11,10 +11,12 @@ from search.disk import (
     bytes_used,
     in_words,
     kept_students,
+    kept_trials,
     most_checkpoint_bytes,
     prune,
 )
 from search.record import GIVE_UP, RETRY, RETRY_ALONE, create_run, read_run
+from search.request import Request
 from trainable.checkpoint import HEADER_BYTES, STATE, checkpoint_bytes, save_checkpoint
 from trainable.config import TrialConfig
 from trainable.trial import Trial
@@ -276,3 +278,18 @@ def test_checkpoints_being_replaced_are_below_the_most(
         save_checkpoint(trial, folder)
     assert len(sizes) == 6
     assert max(sizes) <= most_checkpoint_bytes(run, 1)
+
+
+def test_students_on_the_front_are_kept_beside_the_best(tmp_path):
+    """The cheapest has the lowest score, and nothing can replace it."""
+    configs = [TrialConfig(alpha=0.5, evaluations=1, student_layers=n) for n in (3, 2, 1)]
+    request = Request("schedules", "mini", cache="", against="depth")
+    plan = {"keep": 1, "requests": [request.to_dict()]}
+    run = create_run(tmp_path / "run", plan, [*configs, replace(configs[2], seed=1)])
+    for trial, best5 in zip(run.trials.values(), (0.9, 0.7, 0.75, 0.8), strict=True):
+        values = {"evaluations": 1, "accuracy": best5, "best5_accuracy": best5}
+        event = {"event": "evaluation", "decision": "continue", "evaluation": values}
+        run.append(event | {"trial": trial.config.digest})
+    assert [trial.best5 for trial in kept_trials(run)] == [0.9, 0.8, 0.9]
+    run.sweep["requests"] = []
+    assert [trial.best5 for trial in kept_trials(run)] == [0.9]

@@ -1,6 +1,5 @@
 """What a student costs to run: each depth once, real sentences, one at a time."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from trainable.teacher import load_teacher
 from trainable.tokens import load_split
 
 
-def test_each_depth_is_timed_once_on_single_sentences(monkeypatch, task, make_config):
+def test_each_depth_is_timed_once_on_single_sentences(monkeypatch, task):
     asked = {}
 
     def timed(models, split, pad_id, device, at_once):
@@ -20,22 +19,31 @@ def test_each_depth_is_timed_once_on_single_sentences(monkeypatch, task, make_co
         return {name: 10.0 * model.config.num_hidden_layers for name, model in models.items()}
 
     monkeypatch.setattr(latency, "sentences_per_second", timed)
-    one = make_config(aligned_layers="none")
-    deeper = replace(one, student_layers=4)
-    found = latencies(task, [deeper, one, replace(one, temperature=3.0)])
-    assert found == {"2": 50.0, "4": 25.0}
+    assert latencies(task, [4, 2]) == {"2": 50.0, "4": 25.0}
+    assert asked["models"]["2"].config.hidden_size == 32
     assert (asked["at_once"], asked["pad_id"]) == (1, task.pad_id)
     assert len(asked["split"]) == task.sentences["evaluation"]
 
 
-def test_measured_latency_is_that_of_batches_of_one(task, make_config):
-    """Twelve times the layers take longer, whatever else the machine does."""
-    one = make_config(aligned_layers="none", student_layers=1)
+def test_measured_latency_is_that_of_batches_of_one(task):
+    """Four times the layers take longer, whatever else the machine does."""
     before = torch.get_rng_state()
-    found = latencies(task, [one, replace(one, student_layers=4)])
+    found = latencies(task, (4, 1))
     assert list(found) == ["1", "4"]
     assert 0 < found["1"] < found["4"]
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_width_is_the_students(monkeypatch, task):
+    widths = []
+
+    def timed(models, *more, **settings):
+        widths.extend(model.config.hidden_size for model in models.values())
+        return dict.fromkeys(models, 1.0)
+
+    monkeypatch.setattr(latency, "sentences_per_second", timed)
+    latencies(task, [2], 16)
+    assert widths == [16]
 
 
 def test_words():
@@ -44,7 +52,7 @@ def test_words():
     )
 
 
-def test_batches_have_as_many_sentences_as_asked(monkeypatch, task, make_config):
+def test_batches_have_as_many_sentences_as_asked(monkeypatch, task):
     sizes = []
     model = load_teacher(Path(task.teacher.folder))
     model.register_forward_pre_hook(

@@ -1,12 +1,10 @@
 """The Pareto front: against brute force, and its gains against hand-made students."""
 
-import random
-
 import numpy as np
 import pytest
 from rich.console import Console
 
-from search.pareto import candidates, cost_name, pareto_front, print_front
+from search.pareto import candidates, cost_name, print_front
 from search.record import create_run
 from search.request import Request
 from search.statistics import paired_difference, seeds_difference
@@ -14,28 +12,6 @@ from trainable.config import TrialConfig
 from trainable.metrics import pack_bits
 
 SENTENCES = 200
-
-
-def dominated(place, costs, scores):
-    """Whether some other pair is as good in both and better in one, or is the same and earlier."""
-    for other, (cost, score) in enumerate(zip(costs, scores, strict=True)):
-        as_good = cost <= costs[place] and score >= scores[place]
-        better = cost < costs[place] or score > scores[place]
-        if other != place and as_good and (better or other < place):
-            return True
-    return False
-
-
-def test_front_equals_brute_force():
-    generator = random.Random(0)
-    for _ in range(300):
-        count = generator.randrange(9)
-        costs = [float(generator.randrange(4)) for _ in range(count)]
-        scores = [generator.randrange(5) / 4 for _ in range(count)]
-        wanted = [place for place in range(count) if not dominated(place, costs, scores)]
-        found = pareto_front(costs, scores)
-        assert sorted(found) == wanted
-        assert [costs[place] for place in found] == sorted(costs[place] for place in found)
 
 
 def bits(right):

@@ -620,6 +620,23 @@ def test_a_lost_node_is_no_end_where_no_retry_is_left(recorder, run, tmp_path, e
     assert (run.trials[FIRST].outcome, recorder.left_over) == expected
 
 
+def test_what_a_lost_node_left_over_is_run_when_nothing_else_can_be(
+    recorder, interruption, tmp_path, monkeypatch
+):
+    """Other seeds may wait for it for ever: the loop ends, so that the next Tuner takes it up."""
+    monkeypatch.setattr(recorder_module.ray, "nodes", lambda: [{"Alive": True}])
+    waits, lost = make_trial(1, status=Trial.PAUSED), fail_with(tmp_path, CRASHED, LOST)
+    recorder.on_step_end(1, [waits])
+    assert interruption.left == 0
+    tell(recorder, "error", lost)
+    lost.status = Trial.ERROR
+    for status in (Trial.RUNNING, Trial.PENDING):
+        recorder.on_step_end(1, [waits, lost, make_trial(0, status=status)])
+        assert interruption.left == 0
+    recorder.on_step_end(1, [waits, lost])
+    assert (interruption.left, interruption.requested) == (1, False)
+
+
 def test_reason_of_a_real_trial_of_rays(recorder, run, tmp_path, monkeypatch):
     """When the hook is called, Ray has the error in its staging folder and not yet in the run's."""
     session = "ray.train._internal.storage._get_ray_train_session_dir"

@@ -574,6 +574,9 @@ def test_more_seeds_of_a_searched_run_come_on_each_of_its_configurations(make_ru
     run = make_run(SEARCHED)
     end(run)
     found, _ = resume(run, "--seeds", "2")
+    assert found.interrupted
+    found.add_missing_seeds()  # as a session does, after its first event: the night before it is
+    found = read_run(found.folder)  # nobody's time
     assert [t.config.seed for t in found.trials.values()] == [0] * 4 + [1] * 4
     assert [t.parameters for t in found.trials.values()] == 2 * list(
         found.sweep[PARAMETERS].values()
@@ -600,3 +603,18 @@ def test_nothing_can_be_suggested_in_a_listed_run(make_run, argv):
     said = refused(make_run(), *argv)
     assert said.startswith("--resume mine: its trials are listed")
     assert "--space recipe" in said
+
+
+@pytest.mark.parametrize(
+    ("before", "argv", "after"),
+    [
+        ({"time_budget": 60.0}, ["--samples", "9"], (9, None)),
+        ({"samples": 9}, ["--time-budget", "1h"], (None, 3600.0)),
+        ({"samples": 9}, ["--samples", "12", "--time-budget", "1h"], (12, 3600.0)),
+        ({"samples": 9}, ["--seeds", "2"], (9, None)),
+    ],
+)
+def test_a_limit_that_is_given_takes_the_place_of_the_other(make_run, before, argv, after):
+    run = make_run(replace(SEARCHED, **{"samples": None, "time_budget": None, **before}))
+    found, _ = resume(run, *argv)
+    assert (found.request.samples, found.request.time_budget) == after

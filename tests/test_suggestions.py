@@ -17,6 +17,7 @@ from search.request import Request
 from search.searchers import SEARCHERS
 from search.suggestions import JOURNAL, extend_by_suggestion, study_of, suggest, write_study
 from trainable.config import TrialConfig
+from trainable.errors import UserError
 
 EVALUATIONS = 8
 
@@ -157,11 +158,30 @@ def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkey
     assert len({trial.config.recipe for trial in run.trials.values()}) == 8
 
 
-def test_endless_repetition_ends_in_an_error(run, monkeypatch):
-    monkeypatch.setattr(suggestions, "_drawn", lambda study, request: run_parameters)
-    run_parameters = next(iter(run.trials.values())).parameters
-    with pytest.raises(RuntimeError, match="suggestions in a row"):
-        suggest(run, run.request)
+def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
+    pinned = {"alpha_schedule": "fixed", "alpha": 1.0, "learning_rate": 5e-5}
+    run = sweep(make_run(tmp_path / "mine", overrides=pinned))
+    assert len(run.trials) == 5  # one an initialisation
+    assert (run.exhausted, run.to_suggest, run.interrupted) == (True, 0, False)
+    again = read_run(run.folder)
+    assert again == run
+    assert extend_by_suggestion(again) == []
+
+
+def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch):
+    """Rounding can make an alpha 1, at which no layer may be aligned."""
+    drawn, real = [], suggestions.config_of_draw
+
+    def refuse_first(request, values):
+        drawn.append(values)
+        if len(drawn) == 1:
+            raise UserError("aligned_layers: no effect at alpha 1")
+        return real(request, values)
+
+    monkeypatch.setattr(suggestions, "config_of_draw", refuse_first)
+    config, values = suggest(run, run.request)
+    assert values is drawn[1] != drawn[0]
+    assert config == real(run.request, values)
 
 
 # Seeds.
@@ -175,7 +195,7 @@ def test_a_configuration_comes_on_all_its_seeds(tmp_path):
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-def test_seeds_that_a_kill_left_out_come_first(tmp_path, lost):
+def test_seeds_that_a_kill_left_out_are_put_in(tmp_path, lost):
     run = make_run(tmp_path / "mine", seeds=3, samples=6)
     made = extend_by_suggestion(run)
     lines = (run.folder / RECORD).read_bytes().splitlines(keepends=True)
@@ -184,7 +204,8 @@ def test_seeds_that_a_kill_left_out_come_first(tmp_path, lost):
         (run.trial_folder(trial) / RECORD).unlink()
     again = read_run(run.folder)
     assert again.interrupted
-    assert [t.config for t in extend_by_suggestion(again)] == [t.config for t in made[-lost:]]
+    assert [config for config, _ in again.missing_seeds] == [t.config for t in made[-lost:]]
+    again.add_missing_seeds()
     assert [t.config for t in again.trials.values()] == [t.config for t in run.trials.values()]
 
 
@@ -194,6 +215,7 @@ def test_more_seeds_of_a_run_that_is_over(tmp_path):
     run.replan({"requests": [replace(run.request, seeds=2).to_dict()]}, [])
     assert run.interrupted
     assert len(run.missing_seeds) == 6
+    run.add_missing_seeds()
     sweep(run)
     assert sorted(trial.config.seed for trial in run.trials.values()) == [0] * 6 + [1] * 6
     assert len({trial.config.recipe for trial in run.trials.values()}) == 6
