@@ -44,7 +44,8 @@ def say_trials(outlook: Outlook, console: Console) -> None:
         for text, done in rows[: max(room, 0)]:
             table.add_row(f"  {text}", f"{done} of {evaluations}" if done else str(evaluations))
         room -= len(rows)
-    console.print(table)
+    if strata:
+        console.print(table)
     if room < 0:
         console.print(f"... and {-room} more")
     if outlook.more:

@@ -53,6 +53,13 @@ def test_searched_space_says_who_suggests_the_rest(more, said):
     assert printed(say_trials, outlook)[-1] == f"then {said} suggested by optuna"
 
 
+def test_where_all_that_is_left_is_to_be_suggested_no_table_stands():
+    outlook = make_outlook([config(0)], more=2, samples=3, searcher="random")
+    (trial,) = outlook.run.trials.values()
+    trial.outcome = "finished"
+    assert printed(say_trials, outlook) == ["then 2 more suggested by random"]
+
+
 def test_trial_under_way_says_what_it_has():
     outlook = make_outlook([config(0)])
     next(iter(outlook.run.trials.values())).evaluations = [{}, {}]
