@@ -57,7 +57,7 @@ class Session:
     def __init__(self, run, trials, places, chance, *, disasters, killed=0.0):
         self.run, self.places, self.chance = run, places, chance
         self.disasters, self.killed = disasters, killed
-        self.scheduler = make_scheduler(run, places)
+        self.scheduler = make_scheduler(run, lambda: places)
         self.recorder = Recorder(run, Silent(), Calm(), sharing=True)
         self.queue, self.trials = [trial.config for trial in trials], []
 
