@@ -1,9 +1,11 @@
 """The Ray cluster that a sweep runs in: found, checked and counted before anything is prepared."""
 
 import os
+import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from trainable.errors import UserError, first_line
@@ -38,11 +40,24 @@ def check_address(address: str | None) -> None:
         _check_reachable(address, host, int(port))
     import ray
 
-    join(address)
+    with _signals_kept():
+        join(address)
     try:
         _check_nodes(address)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes signals as it starts, and never gives them back."""
+    taken = (signal.SIGINT, signal.SIGTERM)
+    before = {n: handler for n in taken if (handler := signal.getsignal(n)) is not None}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _check_nodes(address: str) -> None:
@@ -104,6 +119,11 @@ def join(address: str, **more: Any) -> None:
         said = first_line(error)
         if "AuthToken" in f"{error!r} {error.__cause__!r}":
             said += "; it asks for a token: set RAY_AUTH_MODE=token here, too"
+        elif address == AUTO and isinstance(error, ConnectionError):
+            said = (
+                f"{said.rstrip('.')}; start one here (ray start --head), or give --address "
+                f"{LOCAL} for this machine alone"
+            )
         raise UserError(f"--address {address}: {said}") from None
 
 

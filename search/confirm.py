@@ -21,6 +21,7 @@ from search.finalists import (
 from search.launch import Session, begin, go_on, guarded
 from search.progress import in_time
 from search.record import CONFIRMS, ENDED, FINISHED, SWEEP, Run, read_run, written_plan
+from search.remote_runs import fetch_run, uri_of
 from search.runs import find_run, has_run, refuse_existing
 from trainable.arguments import OneLineParser, positive
 from trainable.config import TrialConfig
@@ -112,6 +113,8 @@ def confirm(arguments: Namespace, session: Session) -> int:
         of = source.sweep[CONFIRMS]["run"]
         raise UserError(f"RUN {name}: a confirmation itself, of {of}; give that run")
     folder = source.folder.parent / (arguments.name or f"{name}-confirm")
+    if uri := uri_of(folder.parent):
+        fetch_run(uri, folder.name)
     if has_run(folder):
         return go_on(folder, partial(reopen, source, arguments, session), session)
     return begin_confirmation(source, folder, arguments, session)

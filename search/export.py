@@ -70,11 +70,13 @@ def export(arguments: argparse.Namespace) -> int:
     """Finds the student, writes the folder whole or not at all, and says what it holds."""
     from search.arguments import place_of_runs
     from search.record import read_run
+    from search.remote_runs import fetch_students
     from search.runs import find_run
 
     folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
     out = free_folder(arguments.out)
     run = read_run(folder)
+    fetch_students(run)
 
     from search.exported import choose_trial, load_student, shared_task, write_folder
     from search.model_card import check_in_words, size_in_words

@@ -13,6 +13,7 @@ from search.cluster import LOCAL
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.interruption import Interruption
 from search.record import Run, create_run, read_run
+from search.remote_runs import copied_to_storage
 from search.runs import alone_with, refuse_existing
 from search.tracking import Tracking
 from search.tracking_modes import OFF
@@ -125,6 +126,7 @@ def go_on(folder: Path, reopen: Callable[[Run], None], session: Session) -> int:
             run_trials(run, session.provenance(), session.console, session.interruption)
         else:
             session.console.print(f"{run.folder.name} is complete; nothing left to run.")
-            with Tracking(folder, run.sweep.get("swanlab", OFF), session.console):
-                pass  # trials that no session has written yet
+            tracking = Tracking(folder, run.sweep.get("swanlab", OFF), session.console)
+            with copied_to_storage(folder, session.console), tracking:
+                pass  # what no session has taken there or written yet
         return finish(read_run(folder), session.console, session.interruption.problem)

@@ -13,13 +13,14 @@ from search.cluster import NODE_LOST, SIGN_OF_LOST_NODE
 from search.disk import prune
 from search.display import Display
 from search.interruption import READER_GONE, Interruption
-from search.record import ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run
+from search.record import ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run, read_events
 from search.units import GO, RULING, STOP
 from trainable.config import TrialConfig
 from trainable.ray_adapter import DISK, OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
 
 LOOK_SECONDS = 5.0  # between two looks at whether Ray lives
+FORGIVEN_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 
@@ -110,10 +111,11 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         """Ray's hook for a trial that failed and goes on from its checkpoint.
 
-        A node that is lost says nothing of the trial, and does not use up one of its retries.
+        A node that is lost says nothing of the trial, and does not use up one of its retries; one
+        after the other without an evaluation in between may be the trial's own doing.
         """
         reason = _reason(trial)
-        if reason == NODE_LOST:
+        if reason == NODE_LOST and self._losses(trial) < FORGIVEN_LOSSES:
             trial.max_failures += 1
         self._take({"event": "failure", "reason": reason, "then": RETRY}, trial)
 
@@ -124,11 +126,23 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         record, trouble = self._run.trials[_digest(trial)], self._troubles.get(_digest(trial))
         alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
-        lost = reason == NODE_LOST  # with no retry left; it is run again when the others have ended
+        # With no retry left it is run again when the others have ended.
+        lost = reason == NODE_LOST and self._losses(trial) < FORGIVEN_LOSSES
         self.left_over = self.left_over or lost
         then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
         prune(self._run)
+
+    def _losses(self, trial: Trial) -> int:
+        """How often this session's trial has lost its node since it was last evaluated."""
+        losses = 0
+        for event in read_events(self._run.folder):
+            of_trial = event.get("trial") == _digest(trial)
+            if event["event"] == "session" or (of_trial and event["event"] == "evaluation"):
+                losses = 0
+            elif of_trial and event["event"] == "failure":
+                losses += event["reason"] == NODE_LOST
+        return losses
 
     def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
         """Whether the record has this very evaluation already, clocks apart."""

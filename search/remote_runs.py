@@ -4,7 +4,8 @@ The sweep works on a local copy of its run's folder, where events can be appende
 once; a thread takes what changed to the storage. What trials save they take there themselves.
 """
 
-import shutil
+import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from search.record import ENDED, RECORD, SWEEP, Run, read_run
-from trainable.errors import UserError
+from trainable.errors import UserError, first_line
 from trainable.files import read_json, whole_file
 from trainable.locks import LOCK, LockedError, locked
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from trainable.storage import Storage
     from trainable.task import Task
 
@@ -27,6 +30,8 @@ SHARED = "shared.json"  # in a run's folder: what its storage has of what trials
 PROBE = ".probe"
 WEIGHTS = ".safetensors"
 LOOK_SECONDS = 2.0  # between two looks at what changed
+# In what comes before the last @ a colon that no port follows, or a query that carries a secret.
+SECRET = r"[^:]*://[^/?#@]*:(?!\d+(/|$))[^?#]*@.*|.*[?&](client_secret|sig)=.*"
 
 
 def is_uri(text: str) -> bool:
@@ -79,6 +84,20 @@ def where(folder: Path) -> str:
     return str(folder) if uri is None else f"{join_name(uri, folder.name)}, a copy in {folder}"
 
 
+def refuse_secrets(flag: str, uri: str) -> None:
+    """UserError, which does not repeat it, where a URI has a password or key in it.
+
+    The URI is kept with the run, in its files and its report.
+    """
+    if re.fullmatch(SECRET, uri, re.DOTALL):
+        scheme = uri.partition("://")[0]
+        raise UserError(
+            f"{flag} {scheme}://...: has a password or key in it, which would stand in the run's "
+            "files; give the URI without, and the key as the environment variables (for s3 "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY) or the profile of that service"
+        )
+
+
 def check_writable(uri: str) -> None:
     """UserError where the URI is of no file system that is known, or can't be written to."""
     storage = open_storage(uri)
@@ -106,7 +125,8 @@ def fetch_run(uri: str, name: str) -> Path:
     """The local copy of a run, as far as the storage has it; UserError where it can't be reached.
 
     A copy that has all that the storage has, and perhaps events of a session that was killed before
-    they were taken there, stays. Any other gives way: the run went on elsewhere.
+    they were taken there, stays. Any other gives way: the run went on elsewhere. Students are left
+    where they are; `fetch_students` brings them.
     """
     storage, folder = open_storage(uri).below(name), local_runs(uri) / name
     try:
@@ -118,29 +138,52 @@ def fetch_run(uri: str, name: str) -> Path:
         with suppress(LockedError), locked(folder, wait=False):  # who runs it here has it all
             if not (here.is_file() and here.read_bytes().startswith(there)):
                 _replace(folder, storage)
-            fetch_students(storage, folder)
     except OSError as error:
         raise _unreachable(uri, error) from None
     return folder
 
 
 def _replace(folder: Path, storage: "Storage") -> None:
-    """Puts what the storage has in the place of a local copy, weights apart."""
-    for path in folder.iterdir():
+    """Puts what the storage has in the place of a local copy; weights stay where both have them.
+
+    The record comes last: a copy that was cut short has none, and is made anew.
+    """
+    files = storage.sizes()
+    kept = {folder / LOCK, *(folder / file for file in files if file.endswith(WEIGHTS))}
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before it
         if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK:
+            with suppress(OSError):  # something is left in it
+                path.rmdir()
+        elif path not in kept:
             path.unlink()
-    for file in storage.sizes():
+    for file in sorted(files, key=lambda file: file == RECORD):
         if not file.endswith(WEIGHTS):
             storage.download(file, folder / file)
 
 
-def fetch_students(storage: "Storage", folder: Path) -> None:
-    """Brings the students here that the run keeps."""
-    for file in storage.sizes():
-        if Path(file).name.startswith("student-") and not (folder / file).exists():
-            storage.download(file, folder / file)
+def fetch_students(run: Run) -> None:
+    """Brings the students of trials that have ended here, where the run lies in a storage.
+
+    Only theirs: a trial that trains replaces its own. One that the sweep has removed since it was
+    listed is passed over. UserError where the storage can't be reached.
+    """
+    uri = uri_of(run.folder.parent)
+    if uri is None:
+        return
+    storage, ended = open_storage(uri).below(run.folder.name), _ended_folders(run)
+    try:
+        for file in storage.sizes():
+            trial, _, name = file.rpartition("/")
+            here = trial in ended and (run.folder / file).exists()
+            if trial in ended and name.startswith("student-") and not here:
+                with suppress(FileNotFoundError):
+                    storage.download(file, run.folder / file)
+    except OSError as error:
+        raise _unreachable(uri, error) from None
+
+
+def _ended_folders(run: Run) -> set[str]:
+    return {t.config.folder_name for t in run.trials.values() if t.outcome in ENDED}
 
 
 def task_of(run: Run) -> "Task":
@@ -166,34 +209,36 @@ def task_of(run: Run) -> "Task":
 
 
 def open_storage(uri: str) -> "Storage":
-    """The storage; UserError for a URI of no file system that is known."""
+    """The storage; UserError for a URI of no file system that is known, or with a secret in it."""
     from trainable.storage import Storage
 
+    refuse_secrets("--storage", uri)
     return Storage(uri)
 
 
 def _unreachable(uri: str, error: OSError) -> UserError:
-    from trainable.errors import first_line
-
     return UserError(f"--storage {uri}: {first_line(error)}")
 
 
 class Mirror:
     """Takes a run's files to its storage as they change, in a thread of its own, and at the end.
 
-    What fails is tried again at the next look. OSError at the end where that fails, too; the local
-    copy has all of it then.
+    What fails is tried again at the next look, and told once until it succeeds. OSError, whatever
+    went wrong, at the beginning and at the end where that fails, too; the local copy has all of it
+    then. UserError at the beginning where the storage has events that the copy lacks.
     """
 
-    def __init__(self, folder: Path, storage: "Storage") -> None:
-        self._folder, self._storage = folder, storage
+    def __init__(self, folder: Path, storage: "Storage", console: "Console") -> None:
+        self._folder, self._storage, self._console = folder, storage, console
         self._taken: dict[str, tuple[int, int]] = {}  # size and time of change, by name
         self._sizes: dict[str, int] | None = None  # in the storage, before the first look
         self._ended: set[str] = set()
+        self._failing = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Mirror":
+        self._refuse_older_copy()
         self.sync()
         self._thread.start()
         return self
@@ -203,28 +248,62 @@ class Mirror:
         self._thread.join()
         self._ended.clear()
         self.sync()
-        fetch_students(self._storage, self._folder)
+        with _any_as_os_error():
+            for name in self._storage.leftovers():  # no trial of this session is left to write
+                self._storage.remove(name)
+            fetch_students(read_run(self._folder))
+
+    def _refuse_older_copy(self) -> None:
+        with _any_as_os_error():
+            there, here = self._storage.read(RECORD), (self._folder / RECORD).read_bytes()
+        if there is not None and not _events(there) <= _events(here):
+            raise UserError(
+                f"RUN {self._folder.name}: {self._storage.uri} has events that the copy in "
+                f"{self._folder} lacks, of a session elsewhere; wait for its end, then give the "
+                "same command again"
+            )
 
     def sync(self) -> None:
-        """Takes there what changed since the last time, the record first."""
-        if self._sizes is None:
-            self._sizes = self._storage.sizes()
-        for name, path in self._files():
-            stat = path.stat()
-            state = stat.st_size, stat.st_mtime_ns
-            known = self._sizes.get(name) == stat.st_size and name not in (RECORD, SWEEP)
-            if self._taken.get(name) != state and not (known and name not in self._taken):
-                self._storage.upload(path, name)
-            self._taken[name] = state
-        self._tidy()
+        """Takes there what changed since the last time, the record first; see above for errors."""
+        with _any_as_os_error():
+            if self._sizes is None:
+                self._sizes = self._storage.sizes()
+            for name, path in self._files():
+                try:
+                    self._take(name, path)
+                except FileNotFoundError:
+                    if path.exists():  # else removed meanwhile
+                        raise
+            self._tidy()
+
+    def _take(self, name: str, path: Path) -> None:
+        stat = path.stat()
+        state = stat.st_size, stat.st_mtime_ns
+        known = (self._sizes or {}).get(name) == stat.st_size and name not in (RECORD, SWEEP)
+        if self._taken.get(name) != state and not (known and name not in self._taken):
+            self._storage.upload(path, name)
+        self._taken[name] = state
 
     def _watch(self) -> None:
         pause = LOOK_SECONDS
         while not self._over.wait(pause):
             start = time.monotonic()
-            with suppress(OSError):
+            try:
                 self.sync()
+                self._failing = False
+            except OSError as error:
+                self._tell(error)
             pause = max(LOOK_SECONDS, 2 * (time.monotonic() - start))
+
+    def _tell(self, error: OSError) -> None:
+        if not self._failing:
+            with suppress(OSError, SystemExit):  # a closed terminal; what rich makes of a pipe
+                self._console.print(
+                    f"{self._storage.uri} gets nothing at present, tried again every few seconds: "
+                    f"{first_line(error)}",
+                    soft_wrap=True,
+                )
+        self._failing = True
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         """What is taken there: not the weights, and nothing that is hidden, such as locks."""
@@ -236,13 +315,13 @@ class Mirror:
 
     def _tidy(self) -> None:
         """Removes there what `search.disk.prune` removes here."""
-        from search.disk import best_trials
+        from search.disk import kept_trials
 
         run = read_run(self._folder)
-        ended = {t.config.folder_name for t in run.trials.values() if t.outcome in ENDED}
+        ended = _ended_folders(run)
         if ended == self._ended:
             return
-        kept = {trial.config.folder_name for trial in best_trials(run)[: run.sweep["keep"]]}
+        kept = {trial.config.folder_name for trial in kept_trials(run)}
         for file in self._storage.sizes():
             trial, _, name = file.rpartition("/")
             needless = name.startswith("state-") or trial not in kept
@@ -251,12 +330,38 @@ class Mirror:
         self._ended = ended
 
 
+def _events(record: bytes) -> set[bytes]:
+    """A record's events, as they are written; lines that a kill cut short are none."""
+    found = set()
+    for line in record.split(b"\n"):
+        with suppress(ValueError):
+            json.loads(line)
+            found.add(line)
+    return found
+
+
 @contextmanager
-def copied_to_storage(folder: Path) -> Iterator[None]:
-    """Keeps a run's storage in step with its local copy; does nothing for a run in a folder."""
+def _any_as_os_error() -> Iterator[None]:
+    """Storages fail in other ways, too: pyarrow's errors are not all of one family."""
+    try:
+        yield
+    except OSError:
+        raise
+    except UserError as error:
+        raise OSError(str(error)) from error
+    except Exception as error:
+        raise OSError(f"{type(error).__name__}: {first_line(error)}") from error
+
+
+@contextmanager
+def copied_to_storage(folder: Path, console: "Console") -> Iterator[None]:
+    """Keeps a run's storage in step with its local copy; does nothing for a run in a folder.
+
+    Raises as `Mirror` does.
+    """
     uri = uri_of(folder.parent)
     if uri is None:
         yield
         return
-    with Mirror(folder, open_storage(uri).below(folder.name)):
+    with Mirror(folder, open_storage(uri).below(folder.name), console):
         yield

@@ -12,6 +12,7 @@ from search.remote_runs import (
     is_uri,
     join_name,
     local_runs,
+    refuse_secrets,
     remote_names,
     split_run,
     uri_of,
@@ -56,9 +57,13 @@ def has_run(folder: Path) -> bool:
 def find_run(flag: str, name: str, storage: Path) -> Path:
     """The folder of a run given by path or name; UserError that names `flag` if there is none."""
     if is_uri(name):
+        refuse_secrets(flag, name)
         uri, name = split_run(name)
         storage = local_runs(uri)
-    for place in (Path(name).expanduser(), storage / name):
+        places = [storage / name]
+    else:
+        places = [Path(name).expanduser(), storage / name]
+    for place in places:
         folder, uri_of_copy = place, uri_of(place.parent)
         if uri_of_copy is not None:
             folder = fetch_run(uri_of_copy, folder.name)

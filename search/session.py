@@ -35,7 +35,7 @@ def run_trials(
     try:
         run.append({"event": "session", "provenance": session})
         run.add_missing_seeds()
-        with copied_to_storage(run.folder):
+        with copied_to_storage(run.folder, console):
             mend_results(run)
             if not interruption.requested:
                 with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):

@@ -1,5 +1,6 @@
 """A cluster that can't be joined is refused in one line, within seconds."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -70,6 +71,44 @@ def test_what_ray_says_is_told_in_a_line(listening, monkeypatch, error, said):
 
     monkeypatch.setattr("ray.init", fail)
     assert said in refusal(listening)
+
+
+def test_where_no_cluster_runs_here_the_remedy_is_told(monkeypatch):
+    """A resumed run may have been in a cluster: nobody has typed the flag then."""
+
+    def fail(**settings):
+        raise ConnectionError("Could not find any running Ray instance. Set a variable.\nMore.")
+
+    monkeypatch.setattr("ray.init", fail)
+    assert refusal("auto") == (
+        "--address auto: Could not find any running Ray instance. Set a variable; start one here "
+        "(ray start --head), or give --address local for this machine alone"
+    )
+
+
+def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
+    def take_signals(**settings):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def during(address):
+        seen.append(signal.getsignal(signal.SIGTERM))
+
+    def ours(number, frame):
+        pass
+
+    seen = []
+    monkeypatch.setattr("ray.init", take_signals)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr(cluster, "_check_nodes", during)
+    before = {number: signal.signal(number, ours) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        check_address(listening)
+        assert [signal.getsignal(number) for number in before] == [ours, ours]
+        assert seen == [ours]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 CHECK = """

@@ -10,7 +10,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from search import confirm as confirm_module
 from search.arguments import OPERATION
 from search.confirm import (
     check_asked,
@@ -25,6 +27,7 @@ from search.confirm import (
 from search.finalists import Confirmation
 from search.plan import plan_trials
 from search.record import CONFIRMS, READABLE, SWEEP, create_run, read_run
+from search.remote_runs import Mirror, fetch_run, local_runs, open_storage
 from search.request import Request
 from tests.sweeps import numbers, run, wait_for_evaluations
 from trainable.errors import UserError
@@ -264,6 +267,37 @@ def test_folder_that_is_no_run_is_refused(source, refuse):
     (source.folder.parent / "mine-confirm").mkdir()
     (source.folder.parent / "mine-confirm" / "notes.txt").touch()
     assert "mine-confirm exists" in refuse("mine")
+
+
+def test_confirmation_goes_on_as_the_storage_has_it(source, tmp_path, monkeypatch):
+    """On the machine that began it, after it went on on another; and on a third."""
+    uri = f"file://{tmp_path}/storage"
+
+    def on_machine(name):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+    def take_there(folder):
+        Mirror(folder, open_storage(uri).below(folder.name), Console(quiet=True)).sync()
+
+    def gone_on(folder, reopen, session):
+        return [len(trial.evaluations) for trial in read_run(folder).trials.values()][:2]
+
+    monkeypatch.setattr(confirm_module, "go_on", gone_on)
+    monkeypatch.setattr(confirm_module, "begin_confirmation", None)  # would fail
+    on_machine("first")
+    made = choose(source, arguments("--seeds", "2"))
+    begun = create_run(local_runs(uri) / "mine-confirm", plan_of(made), made.trials())
+    folders = shutil.copytree(source.folder, local_runs(uri) / "mine"), begun.folder
+    for folder in folders:
+        take_there(folder)
+    on_machine("second")
+    there = read_run(fetch_run(uri, "mine-confirm"))
+    finish_evaluation(there, made.trials()[0], 1, 0.9)
+    take_there(there.folder)
+    for machine in ("first", "third"):
+        on_machine(machine)
+        given = parse_arguments([f"{uri}/mine"])
+        assert confirm_module.confirm(given, None) == [1, 0]
 
 
 def test_every_flag_has_help_and_is_of_use():

@@ -17,11 +17,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from search import export_check, exported
 from search.export import main
 from search.record import GIVE_UP, TrialRecord, read_run
+from search.remote_runs import local_runs
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_request, make_run, make_teacher
 from trainable.checkpoint import student_files
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.locks import locked
 from trainable.metrics import unpack_bits
 from trainable.model_outputs import run_model
 from trainable.student import build_student
@@ -114,6 +116,21 @@ def test_plain_transformers_give_the_logits_of_the_trials_student(
         plain_logits(folder, raw_texts(dataset)), trial_logits(small, config), rtol=0, atol=1e-6
     )
     assert "the same answer on every one" in said
+
+
+def test_a_student_comes_from_the_storage_also_where_the_sweep_runs(
+    small, export, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    there = Path(shutil.copytree(small.run.folder, tmp_path / "storage" / "mine"))
+    run = copied(small.run, tmp_path)
+    folder = run.folder.rename(local_runs(f"file://{tmp_path}/storage") / "mine")
+    for path in folder.rglob("student-*"):
+        path.unlink()
+    with locked(folder, wait=False):
+        out, _, _ = export(read_run(folder), "--no-check")
+    assert (out / "model.safetensors").is_file()
+    assert len(list(folder.rglob("student-*"))) == len(list(there.rglob("student-*"))) > 0
 
 
 @pytest.mark.parametrize("initialisation", TRIALS)

@@ -455,7 +455,9 @@ def test_a_trial_goes_on_on_another_node(remote, task, tmp_path, whole, at_step)
     at_step(7, lambda: None)
     train()
     assert numbers(found) == numbers(whole[0])
-    assert list(tmp_path.glob("*/distillation-search/runs/*/run/*/*.safetensors")) == []
+    folders = list(tmp_path.glob("*/distillation-search/trials/*/run/*/"))
+    assert len(folders) == 2
+    assert [file for folder in folders for file in folder.glob("*.safetensors")] == []
     left = {path.name for path in (tmp_path / "storage" / "run").rglob("*.safetensors")}
     assert left == {path.name for path in student_files(whole[1])} | {"state-000000012.safetensors"}
 

@@ -29,7 +29,7 @@ from search.record import (
     read_events,
     read_run,
 )
-from search.recorder import LOOK_SECONDS, Recorder, failure_reason
+from search.recorder import FORGIVEN_LOSSES, LOOK_SECONDS, Recorder, failure_reason
 from search.units import RULING, STOP, WAIT
 from trainable.checkpoint import STATE
 from trainable.config import TrialConfig
@@ -635,6 +635,52 @@ def test_what_a_lost_node_left_over_is_run_when_nothing_else_can_be(
         assert interruption.left == 0
     recorder.on_step_end(1, [waits, lost])
     assert (interruption.left, interruption.requested) == (1, False)
+
+
+def test_losses_in_a_row_use_up_retries_and_end_in_giving_up(make_recorder, run, tmp_path):
+    """The trial itself may take its nodes down; then nothing that it does is recorded between."""
+    trial = fail_with(tmp_path, LOST)
+    recorder = make_recorder()
+    for _ in range(FORGIVEN_LOSSES):
+        tell(recorder, "start", trial)
+        tell(recorder, "recover", trial)
+    assert trial.max_failures == 2 + FORGIVEN_LOSSES
+    again = make_recorder()  # as for what is left over
+    tell(again, "recover", trial)
+    assert trial.max_failures == 2 + FORGIVEN_LOSSES
+    tell(again, "error", trial)
+    assert (told(run)[-1]["then"], again.left_over) == (GIVE_UP, False)
+    assert run.trials[FIRST].outcome == FAILED
+
+
+def test_what_is_left_over_again_and_again_ends(make_recorder, run, tmp_path):
+    """With --retries 0 each loss ends Tune's trial, which a new Tuner runs again."""
+    left_over = []
+    for _ in range(FORGIVEN_LOSSES + 1):
+        recorder = make_recorder()
+        tell(recorder, "error", fail_with(tmp_path, LOST))
+        left_over.append(recorder.left_over)
+    assert left_over == [True] * FORGIVEN_LOSSES + [False]
+    assert [event["then"] for event in told(run)] == [RETRY] * FORGIVEN_LOSSES + [GIVE_UP]
+
+
+@pytest.mark.parametrize("between", ["evaluation", "session"])
+def test_losses_are_counted_anew_after_an_evaluation_and_in_a_new_session(
+    recorder, run, tmp_path, between
+):
+    trial = fail_with(tmp_path, LOST)
+    other = make_trial(1, error_file=trial.error_file)
+    for n in (1, 2):
+        for _ in range(FORGIVEN_LOSSES):
+            tell(recorder, "recover", trial)
+            tell(recorder, "recover", other)
+        if between == "evaluation":
+            tell(recorder, "result", trial, result(n))
+        else:
+            run.append({"event": "session", "provenance": {}})
+    assert trial.max_failures == 2 + 2 * FORGIVEN_LOSSES
+    expected = 1 if between == "evaluation" else 2
+    assert other.max_failures == 2 + expected * FORGIVEN_LOSSES
 
 
 def test_reason_of_a_real_trial_of_rays(recorder, run, tmp_path, monkeypatch):

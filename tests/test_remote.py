@@ -16,7 +16,7 @@ from trainable.remote import (
     manifest_digest,
     share_folder,
 )
-from trainable.storage import Storage
+from trainable.storage import Storage, runs_here
 from trainable.training_state import CheckpointError, read_header
 from trainable.trial import Trial
 
@@ -173,6 +173,19 @@ def test_the_best_student_stays_when_the_trial_moves_to_another_node(trial, on_n
     }
 
 
+def test_what_a_lost_node_left_of_its_uploads_is_removed(trial, on_node, tmp_path):
+    """A record is the sweep's, which may be on its way there just now."""
+    first = on_node("first")
+    names = (".state-000000002.safetensors", ".student-1.safetensors", ".record.jsonl")
+    folder = tmp_path / "storage" / "run" / "trial"
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / f"{name}.0123abcd").write_bytes(b"half")
+    save_after(trial, 2, first)
+    assert first.storage.leftovers() == [".record.jsonl.0123abcd"]
+    assert "state-000000002.safetensors" in first.storage.sizes()
+
+
 def test_a_nodes_own_state_stands_where_it_is_as_new(trial, on_node):
     first, second = on_node("first"), on_node("second")
     save_after(trial, 2, first)
@@ -237,6 +250,14 @@ def remote(uri, task):
         note=told["fetched"].append,
     )
     return remote, told
+
+
+def test_only_home_has_its_trials_in_the_copy_of_the_run(remote, uri, node):
+    seen, told = remote
+    assert not seen.folder.is_relative_to(runs_here(uri))
+    assert seen.folder.is_relative_to(node)
+    told["home"] = True
+    assert seen.folder == runs_here(uri) / "run"
 
 
 def test_home_uses_what_it_has_made(remote, task):

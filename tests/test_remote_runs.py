@@ -1,11 +1,15 @@
 """Runs in a storage: their local copies, which of the two is believed, and what is taken there."""
 
+import io
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from search import remote_runs
 from search.arguments import place_of_runs, storage_folder
@@ -15,10 +19,12 @@ from search.remote_runs import (
     Mirror,
     copied_to_storage,
     fetch_run,
+    fetch_students,
     is_uri,
     local_runs,
     open_storage,
     plain_uri,
+    refuse_secrets,
     split_run,
     task_of,
     uri_of,
@@ -29,7 +35,8 @@ from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import write_json
 from trainable.locks import locked
-from trainable.remote import folder_here, share_folder
+from trainable.remote import Remote, folder_here, share_folder
+from trainable.storage import Storage
 from trainable.task import Task
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=2) for alpha in (0.25, 0.5, 0.75)]
@@ -65,8 +72,18 @@ def run(uri, on_machine):
 
 
 @pytest.fixture
-def mirror(run, uri):
-    return Mirror(run.folder, open_storage(uri).below("mine"))
+def console():
+    return Console(file=io.StringIO(), width=120)
+
+
+@pytest.fixture
+def make_mirror(uri, console):
+    return lambda folder: Mirror(folder, open_storage(uri).below("mine"), console)
+
+
+@pytest.fixture
+def mirror(run, make_mirror):
+    return make_mirror(run.folder)
 
 
 def evaluate(run, config, number, accuracy=0.5):
@@ -142,16 +159,188 @@ def test_a_copy_that_is_ahead_stays(run, mirror, uri):
     assert evaluations(run.folder) == [2, 0, 0]
 
 
-def test_a_copy_gives_way_where_the_run_went_on_elsewhere(run, mirror, uri, on_machine):
+def test_a_copy_gives_way_where_the_run_went_on_elsewhere(
+    run, mirror, make_mirror, uri, on_machine
+):
     evaluate(run, CONFIGS[0], 1)
     mirror.sync()
     evaluate(run, CONFIGS[0], 2)  # lost with this machine
     on_machine("second")
     elsewhere = read_run(fetch_run(uri, "mine"))
     evaluate(elsewhere, CONFIGS[1], 1)
-    Mirror(elsewhere.folder, open_storage(uri).below("mine")).sync()
+    make_mirror(elsewhere.folder).sync()
     on_machine("first")
     assert evaluations(fetch_run(uri, "mine")) == [1, 1, 0]
+
+
+def test_a_copy_that_lacks_what_the_storage_has_is_not_taken_there(run, make_mirror, tmp_path):
+    there = tmp_path / "storage" / "mine"
+    elsewhere = read_run(Path(shutil.copytree(run.folder, tmp_path / "elsewhere")))
+    evaluate(elsewhere, CONFIGS[1], 1)
+    make_mirror(elsewhere.folder).sync()
+    evaluate(run, CONFIGS[0], 1)
+    before = {path: path.read_bytes() for path in there.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=r"RUN mine: .* has events that the copy in .* lacks"):
+        make_mirror(run.folder).__enter__()
+    assert {path: path.read_bytes() for path in there.rglob("*") if path.is_file()} == before
+
+
+def test_a_line_that_a_kill_cut_short_is_nothing_that_a_mended_copy_lacks(
+    run, mirror, make_mirror, there
+):
+    evaluate(run, CONFIGS[0], 1)
+    record = run.folder / RECORD
+    whole = record.read_bytes()
+    record.write_bytes(whole + whole[:40])
+    mirror.sync()
+    record.write_bytes(whole)  # as `mend` leaves it
+    evaluate(run, CONFIGS[0], 2)
+    with make_mirror(run.folder):
+        pass
+    assert (there / RECORD).read_bytes() == record.read_bytes()
+
+
+def test_a_copy_that_was_cut_short_is_made_anew(run, mirror, uri, on_machine, monkeypatch):
+    write_json(run.folder / SHARED, {})
+    evaluate(run, CONFIGS[0], 1)
+    mirror.sync()
+    on_machine("second")
+    download = Storage.download
+
+    def cut(self, name, path):
+        if name == SHARED:
+            raise OSError("killed")
+        download(self, name, path)
+
+    monkeypatch.setattr(Storage, "download", cut)
+    with pytest.raises(UserError, match="killed"):
+        fetch_run(uri, "mine")
+    monkeypatch.setattr(Storage, "download", download)
+    copy = fetch_run(uri, "mine")
+    assert evaluations(copy) == [1, 0, 0]
+    assert (copy / SHARED).is_file()
+
+
+def test_the_record_comes_last(run, mirror, uri, on_machine, monkeypatch):
+    evaluate(run, CONFIGS[0], 1)
+    mirror.sync()
+    on_machine("second")
+    fetched, download = [], Storage.download
+
+    def fetch(self, name, path):
+        fetched.append(name)
+        download(self, name, path)
+
+    monkeypatch.setattr(Storage, "download", fetch)
+    sizes = Storage.sizes
+    monkeypatch.setattr(Storage, "sizes", lambda self: dict(sorted(sizes(self).items())))
+    fetch_run(uri, "mine")
+    assert len(fetched) == 3
+    assert fetched[-1] == RECORD
+
+
+def test_a_look_leaves_the_trials_that_this_node_trains(run, mirror, uri, on_machine):
+    """Also where the run has gone on since the last look."""
+    mirror.sync()
+    on_machine("worker")
+    assert evaluations(fetch_run(uri, "mine")) == [0, 0, 0]
+    remote = Remote(
+        storage=uri,
+        run="mine",
+        shared={},
+        at_home=lambda: False,
+        paused=lambda: False,
+        recorded=lambda digest: 0,
+        note=lambda values: None,
+    )
+    folder = remote.folder / CONFIGS[0].folder_name
+    folder.mkdir(parents=True)
+    (folder / "state.safetensors").write_bytes(b"state")
+    evaluate(run, CONFIGS[0], 1)
+    mirror.sync()
+    assert evaluations(fetch_run(uri, "mine")) == [1, 0, 0]
+    assert (folder / "state.safetensors").read_bytes() == b"state"
+
+
+# Students.
+
+
+@pytest.fixture
+def students(run, mirror, there):
+    """One in the storage of each trial, of which the first has ended; their names."""
+    mirror.sync()
+    names = [f"{config.folder_name}/student-1.safetensors" for config in CONFIGS]
+    for name in names:
+        (there / name).parent.mkdir(exist_ok=True)
+        (there / name).write_bytes(b"weights")
+    for number in (1, 2):
+        evaluate(run, CONFIGS[0], number)
+    evaluate(run, CONFIGS[1], 1)
+    mirror.sync()
+    return names
+
+
+def weights(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.safetensors"))
+
+
+def test_a_look_fetches_no_students(students, uri, on_machine):
+    on_machine("second")
+    folder = fetch_run(uri, "mine")
+    assert (evaluations(folder), weights(folder)) == ([2, 1, 0], [])
+
+
+def test_students_of_trials_that_have_ended_come_when_asked_for(students, uri, on_machine):
+    on_machine("second")
+    folder = fetch_run(uri, "mine")
+    fetch_students(read_run(folder))
+    assert weights(folder) == students[:1]
+    assert (folder / students[0]).read_bytes() == b"weights"
+
+
+def test_students_come_also_where_the_sweep_runs(students, run):
+    with locked(run.folder, wait=False):
+        fetch_students(run)
+    assert weights(run.folder) == students[:1]
+
+
+def test_a_student_that_is_removed_meanwhile_is_passed_over(students, run, there, monkeypatch):
+    sizes = Storage.sizes
+
+    def list_then_remove(self):
+        found = sizes(self)
+        (there / students[0]).unlink()
+        return found
+
+    monkeypatch.setattr(Storage, "sizes", list_then_remove)
+    fetch_students(run)
+    assert weights(run.folder) == []
+
+
+def test_a_newer_copy_keeps_the_students_that_the_storage_has(
+    students, run, mirror, uri, on_machine
+):
+    on_machine("second")
+    folder = fetch_run(uri, "mine")
+    fetch_students(read_run(folder))
+    for gone in ("student-2.safetensors", "state.safetensors"):
+        (folder / CONFIGS[0].folder_name / gone).write_bytes(b"")
+    (folder / "left").mkdir()
+    (folder / "left" / "file").touch()
+    evaluate(run, CONFIGS[1], 2)
+    mirror.sync()
+    assert evaluations(fetch_run(uri, "mine")) == [2, 2, 0]
+    assert weights(folder) == students[:1]
+    assert not (folder / "left").exists()
+
+
+def test_students_of_a_run_in_a_folder_are_there(tmp_path):
+    run = create_run(tmp_path / "runs" / "mine", PLAN, CONFIGS)
+    fetch_students(run)
+    assert weights(run.folder) == []
+
+
+# Which run is meant.
 
 
 def test_a_copy_that_is_in_use_is_left_alone(run, mirror, uri, there):
@@ -182,6 +371,56 @@ def test_a_run_that_is_not_there(run, mirror, uri, on_machine):
         with pytest.raises(UserError) as error:
             find_run("--resume", name, storage)
         assert str(error.value) == f"--resume yours: no such run in {uri}; there: mine"
+
+
+def test_a_run_given_by_its_uri_is_not_one_of_that_name_in_the_working_folder(
+    mirror, uri, tmp_path, monkeypatch
+):
+    mirror.sync()
+    create_run(tmp_path / "work" / "mine", PLAN, CONFIGS)
+    monkeypatch.chdir(tmp_path / "work")
+    assert find_run("--resume", f"{uri}/mine", Path("runs")) == local_runs(uri) / "mine"
+
+
+SECRETS = [
+    "s3://KEY:hidden@bucket/runs",
+    "s3://KEY:hid/den@bucket/runs",
+    "s3://KEY:12345@bucket",
+    "abfs://:hidden@account.dfs.core.windows.net/c",
+    "abfs://c@account.dfs.core.windows.net/runs?client_secret=hidden",
+    "abfs://c@account.dfs.core.windows.net/runs?sv=2&sig=hidden",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_a_uri_with_a_secret_is_refused_without_repeating_it(on_machine, tmp_path, secret):
+    for flag, refused in (
+        ("--storage", storage_folder),
+        ("--storage", place_of_runs),
+        ("RUN", lambda uri: find_run("RUN", f"{uri}/mine", Path("runs"))),
+    ):
+        with pytest.raises(UserError) as error:
+            refused(secret)
+        scheme, message = secret.partition(":")[0], str(error.value)
+        assert message.startswith(f"{flag} {scheme}://...: has a password or key in it")
+        assert [part for part in ("hid", "12345", "KEY:") if part in message] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/a:b@c?region=r",
+        "s3://bucket/runs?endpoint_override=localhost:9000",
+        "hdfs://user@host:8020/runs",
+        "hdfs://host:8020/user@x/runs",
+        "abfs://container@account.dfs.core.windows.net/runs",
+        "file:///a:b@c",
+        "gs://anonymous@bucket/runs",
+    ],
+)
+def test_a_uri_without_a_secret(uri):
+    refuse_secrets("--storage", uri)
 
 
 def test_a_name_that_is_taken_in_the_storage_is_refused(run, mirror, uri, on_machine):
@@ -221,11 +460,11 @@ def test_only_what_changed_is_taken_and_nothing_hidden_or_heavy(run, mirror, the
     assert (there / RECORD).read_bytes() == (run.folder / RECORD).read_bytes()
 
 
-def test_a_session_more_takes_only_what_differs(run, mirror, uri, monkeypatch):
+def test_a_session_more_takes_only_what_differs(run, mirror, make_mirror, monkeypatch):
     evaluate(run, CONFIGS[0], 1)
     (run.folder / "large.txt").write_text("x" * 1000)
     mirror.sync()
-    again, taken = Mirror(run.folder, open_storage(uri).below("mine")), []
+    again, taken = make_mirror(run.folder), []
     monkeypatch.setattr(again._storage, "upload", lambda path, name: taken.append(name))
     again.sync()
     assert sorted(taken) == [RECORD, "sweep.json"]
@@ -300,10 +539,84 @@ def test_a_storage_that_fails_at_the_end_is_told(run, mirror, monkeypatch):
         mirror.sync()
 
 
-def test_a_run_in_a_folder_is_copied_nowhere(tmp_path):
+def test_a_storage_that_fails_in_another_way_is_told_once_until_it_succeeds(
+    run, mirror, there, console, monkeypatch
+):
+    """Pyarrow's own errors are no OSErrors."""
+    monkeypatch.setattr(remote_runs, "LOOK_SECONDS", 0.01)
+    upload, failing, failed = mirror._storage.upload, [], []
+
+    def fail(path, name):
+        if failing:
+            failed.append(name)
+            raise ValueError("no such thing\nand more")
+        upload(path, name)
+
+    def until(holds):
+        end = time.monotonic() + 10
+        while not holds():
+            assert time.monotonic() < end
+            time.sleep(0.01)
+
+    monkeypatch.setattr(mirror._storage, "upload", fail)
+    with mirror:
+        for number in (1, 2):
+            failing.append(True)
+            failed.clear()
+            evaluate(run, CONFIGS[0], number)
+            until(lambda: len(failed) > 3)
+            failing.clear()
+            wanted = (run.folder / RECORD).read_bytes()
+            until(lambda: (there / RECORD).read_bytes() == wanted)  # noqa: B023
+            until(lambda: not mirror._failing)
+    said = (
+        f"{mirror._storage.uri} gets nothing at present, tried again every few seconds: "
+        "ValueError: no such thing\n"
+    )
+    assert console.file.getvalue() == 2 * said
+
+
+@pytest.mark.parametrize("error", [KeyError("trials"), UserError("RUN mine: no plan")])
+def test_what_fails_at_the_end_is_an_oserror_whatever_it_is(run, mirror, monkeypatch, error):
+    def fail(folder):
+        raise error
+
+    def leave():
+        with mirror:
+            monkeypatch.setattr(remote_runs, "read_run", fail)
+
+    with pytest.raises(OSError, match=r"trials|RUN mine: no plan"):
+        leave()
+
+
+def test_a_file_that_is_removed_meanwhile_is_passed_over(run, mirror, there, monkeypatch):
+    upload = mirror._storage.upload
+    (run.folder / "large.txt").touch()
+
+    def remove_first(path, name):
+        if name == "large.txt":
+            path.unlink()
+        upload(path, name)
+
+    monkeypatch.setattr(mirror._storage, "upload", remove_first)
+    mirror.sync()
+    assert (there / "sweep.json").is_file()
+    assert not (there / "large.txt").exists()
+
+
+def test_what_a_killed_upload_left_is_removed_in_the_end(run, mirror, there):
+    left = [there / f".{RECORD}.0123abcd", there / CONFIGS[0].folder_name / ".state-1.0123abcd"]
+    with mirror:
+        for path in left:
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    assert [path for path in left if path.exists()] == []
+
+
+def test_a_run_in_a_folder_is_copied_nowhere(tmp_path, console):
     run = create_run(tmp_path / "runs" / "mine", PLAN, CONFIGS)
     before = sorted(tmp_path.rglob("*"))
-    with copied_to_storage(run.folder):
+    with copied_to_storage(run.folder, console):
         pass
     assert sorted(tmp_path.rglob("*")) == before
 

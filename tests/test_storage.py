@@ -90,6 +90,22 @@ def test_a_failed_upload_leaves_the_older_file(tmp_path):
     assert (there.read("name"), there.sizes()) == (b"older", {"name": 5})
 
 
+def test_what_is_on_its_way_is_not_there_yet(tmp_path):
+    there = Storage(f"file://{tmp_path}/runs")
+    left = ["trial/.state-000000002.safetensors.0123abcd", ".name.89abcdef"]
+    whole = ["trial/state-000000002.safetensors", ".hidden", "name.89abcdef", ".a.0123abcd/b"]
+    for name in left + whole:
+        (tmp_path / "runs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / name).write_bytes(b"1")
+    assert set(there.sizes()) == set(whole)
+    assert set(there.leftovers()) == set(left)
+
+
+def test_a_store_without_folders_has_nothing_on_its_way(there):
+    there.write("name", b"1")
+    assert there.leftovers() == []
+
+
 @pytest.mark.parametrize("uri", ["nowhere://bucket/runs", "s3:/bucket", "://x"])
 def test_a_uri_of_no_known_file_system_is_the_users_mistake(uri):
     with pytest.raises(UserError, match=f"--storage {uri}: "):

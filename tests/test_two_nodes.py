@@ -112,7 +112,7 @@ def assert_as_if_left_alone(run):
 
 def trial_folders(cache):
     """Of the trials that a node with this cache folder has had."""
-    return [path for path in cache.glob("distillation-search/runs/*/lost/*") if path.is_dir()]
+    return [path for path in cache.glob("distillation-search/*/*/lost/*") if path.is_dir()]
 
 
 def midway(run, cache):

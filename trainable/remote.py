@@ -16,7 +16,7 @@ from trainable.checkpoint import STATE, best_student, student_files
 from trainable.digest import digest_file
 from trainable.folders import MANIFEST, sealed_values, whole_folder
 from trainable.locks import locked
-from trainable.storage import Storage, runs_here
+from trainable.storage import Storage, runs_here, trials_here
 from trainable.task import Task
 from trainable.training_state import CheckpointError, read_header
 
@@ -44,8 +44,9 @@ class Remote:
 
     @property
     def folder(self) -> Path:
-        """The run's folder on this node."""
-        return runs_here(self.storage) / self.run
+        """The folder on this node that the run's trials have theirs in."""
+        place = runs_here if self.at_home() else trials_here
+        return place(self.storage) / self.run
 
     def task_here(self, task: Task) -> Task:
         """The task with its folders where this node has them; OSError as `folder_here` raises."""
@@ -144,6 +145,9 @@ class RemoteCheckpoints:
             if (re.fullmatch(STATE_NAME, name) or name.startswith("student-")) and (
                 name not in (state, best)
             ):
+                self.storage.remove(name)
+        for name in self.storage.leftovers():  # of a node that was lost; other files are not ours
+            if f"{Path(STATE).suffix}." in name:
                 self.storage.remove(name)
 
     def __enter__(self) -> "RemoteCheckpoints":

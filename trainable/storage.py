@@ -3,6 +3,7 @@
 Loads neither Ray nor torch: a run in a storage is looked at without them.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
@@ -19,6 +20,7 @@ from trainable.files import whole_file
 
 OBJECT_STORES = ("s3", "gcs", "abfs")  # no folders, and what is written appears when it is whole
 CHUNK_BYTES = 64 * 1024 * 1024
+TEMPORARY = r"(.*/)?\.[^/]+\.[0-9a-f]{8}"  # a file that is on its way to its name
 
 
 def join_uri(uri: str, name: str) -> str:
@@ -29,7 +31,19 @@ def join_uri(uri: str, name: str) -> str:
 
 def runs_here(uri: str) -> Path:
     """Where this machine's user has the local copies of the runs of a storage."""
-    return default_cache() / "runs" / sha256(uri.encode()).hexdigest()[:16]
+    return default_cache() / "runs" / _folder_name(uri)
+
+
+def trials_here(uri: str) -> Path:
+    """Where this machine's user has trials of a storage's runs while they train here.
+
+    Not among the copies of its runs, each of which gives way to a newer one.
+    """
+    return default_cache() / "trials" / _folder_name(uri)
+
+
+def _folder_name(uri: str) -> str:
+    return sha256(uri.encode()).hexdigest()[:16]
 
 
 class Storage:
@@ -56,6 +70,16 @@ class Storage:
 
     def sizes(self) -> dict[str, int]:
         """All files there are, at any depth, with their sizes in bytes."""
+        found = self._all_sizes()
+        return {name: size for name, size in found.items() if not re.fullmatch(TEMPORARY, name)}
+
+    def leftovers(self) -> list[str]:
+        """Files, at any depth, that are on their way there or that a kill left so."""
+        if not self._has_folders:
+            return []
+        return [name for name in self._all_sizes() if re.fullmatch(TEMPORARY, name)]
+
+    def _all_sizes(self) -> dict[str, int]:
         selector = FileSelector(self._root, allow_not_found=True, recursive=True)
         start = len(self._root) + 1
         return {
