@@ -108,12 +108,12 @@ def config(initialisation="teacher_spread", layers="1,2,3", **settings):
 
 
 def many_configs(count, evaluations=15):
-    """Initialisation x layer set x schedule x sharpness x seed, as many as asked for."""
+    """Initialisation x layer set x schedule x sharpness x temperature, as many as asked for."""
     schedules = ("cosine_growth", "cosine_descent", "cosine_vshape", "cosine_^shape")
     grid = product(range(10), ("random", "teacher_spread"), ("none", "1,2,3", "1,2,3,4,5,6"))
     configs = []
-    for seed, initialisation, layers in grid:
-        common = {"seed": seed, "evaluations": evaluations}
+    for more, initialisation, layers in grid:
+        common = {"temperature": 2.0 + more, "evaluations": evaluations}
         configs.append(config(initialisation, layers, **common))
         for schedule, sharpness in product(schedules, (0.5, 1.0, 2.0)):
             configs.append(
