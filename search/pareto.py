@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -11,16 +12,9 @@ from rich.table import Table
 from search.front import against, costs_of, finished_recipes, pareto_front
 from search.objectives import DEPTH, LATENCY
 from search.record import Run, TrialRecord
-from search.statistics import (
-    Difference,
-    best5_scores,
-    paired_difference,
-    seeds_difference,
-    sentence_interval,
-)
-from search.table import correct_bits
+from search.statistics import Difference, paired_difference, seeds_difference
 from search.trial_words import wording
-from search.unit_scores import BOOTSTRAP_SEED
+from search.unit_scores import BOOTSTRAP_SEED, score_interval, unit_scores
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms a sentence"}
 
@@ -29,8 +23,8 @@ COST_NAMES = {DEPTH: "layers", LATENCY: "ms a sentence"}
 class Candidate:
     """A configuration that ran to its end; `cost` is in layers or in milliseconds a sentence.
 
-    best5, a share, is the mean over its seeds, with its 95 % interval over evaluation sentences.
-    `gain` is of one on the front, over the next cheaper one there.
+    best5, a share, is the mean over its seeds, with the leaderboard's 95 % interval. `gain` is of
+    one on the front, over the next cheaper one there.
     """
 
     words: str
@@ -57,14 +51,15 @@ def candidates(run: Run) -> list[Candidate]:
     """
     if not cost_name(run):
         return []
-    words, recipes = wording(run), finished_recipes(run)
-    found, costs = [(_scores(trials, run), trials) for trials in recipes], costs_of(run, recipes)
-    front = pareto_front(costs, [float(scores.mean()) for scores, _ in found])
-    gains = _gains([found[index][0] for index in front])
+    words, sentences = wording(run), run.sweep["evaluation_sentences"]
+    found = [_Recipe(trials, unit_scores(trials, sentences)) for trials in finished_recipes(run)]
+    costs = costs_of(run, [trials for trials, _ in found])
+    front = pareto_front(costs, [float(scores.mean()) for _, scores in found])
+    gains = _gains([found[index] for index in front])
     gain_of = dict(zip(front, gains, strict=True))
     made = []
-    for index, (scores, trials) in enumerate(found):
-        interval = sentence_interval(scores.mean(axis=0), np.random.default_rng(BOOTSTRAP_SEED))
+    for index, (trials, scores) in enumerate(found):
+        interval = score_interval(scores)
         candidate = Candidate(
             words=words(trials[0]),
             digest=trials[0].config.digest,
@@ -85,22 +80,29 @@ def cost_name(run: Run) -> str:
     return COST_NAMES.get(against(run), "")
 
 
-def _scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray:
-    """best5 scores by seed and sentence, [S, N]."""
-    return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
+class _Recipe(NamedTuple):
+    """Its finished trials, and their best5 scores by seed and sentence, [S, N]."""
+
+    trials: list[TrialRecord]
+    scores: Any
+
+    @property
+    def seeds(self) -> list[int]:
+        return [trial.config.seed for trial in self.trials]
 
 
-def _gains(front: Sequence[np.ndarray]) -> list[Difference | None]:
+def _gains(front: Sequence[_Recipe]) -> list[Difference | None]:
     """Of each on the front over the one before it."""
     first: list[Difference | None] = [None] * min(len(front), 1)
     return first + [_gain(one, other) for other, one in itertools.pairwise(front)]
 
 
-def _gain(one: np.ndarray, other: np.ndarray) -> Difference:
-    if min(len(one), len(other)) > 1:
-        return seeds_difference(one, other, same_seeds=len(one) == len(other))
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
+def _gain(one: _Recipe, other: _Recipe) -> Difference:
+    if min(len(one.trials), len(other.trials)) > 1:
+        alike = one.seeds == other.seeds
+        return seeds_difference(one.scores, other.scores, same_seeds=alike)
+    means = (one.scores.mean(axis=0), other.scores.mean(axis=0))
+    return paired_difference(*means, np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def print_front(run: Run, console: Console) -> None:
