@@ -8,7 +8,7 @@ import pandas as pd
 
 from search.record import FINISHED, Run, TrialRecord
 from search.statistics import SEED_SD, tied_with_first
-from search.table import CLOCKS
+from search.timeline import CLOCKS
 from search.unit_scores import (
     BOOTSTRAP_SEED,
     counted,

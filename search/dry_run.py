@@ -19,13 +19,18 @@ from search.dry_run_words import say_command, say_disk, say_memory, say_time, sa
 from search.launch import Session
 from search.mirrored_cache import mirrored
 from search.outlook import Outlook, Times, expected_times, representatives
-from search.plan import possible_trials
 from search.preparation import CheckedSweep, check_again, check_sweep
 from search.progress import still_to_be_suggested
 from search.record import PARAMETERS, Run, TrialRecord, read_run
 from search.remote_runs import task_of
 from search.request import Request
-from search.resume import asked_changes, changed_here, damaged_folders, refuse_other
+from search.resume import (
+    asked_changes,
+    changed_here,
+    damaged_folders,
+    may_be_suggested,
+    refuse_other,
+)
 from search.sharing import as_measured, settle_again, settle_sharing
 from search.sweep import concurrency
 from search.teacher_probe import teacher_seconds
@@ -135,11 +140,7 @@ def _prepared_again(run: Run, more: list[TrialConfig], mirror: Path, session: Se
     UserError as from `resume.task_again`.
     """
     task, request = task_of(run), Request.from_dict(run.sweep["requests"][0])
-    possible = [trial.config for trial in run.trials.values()]
-    if run.searched:
-        precision = possible[0].precision
-        drawn = possible_trials(run.request)
-        possible += [replace(config, precision=precision) for config in drawn]
+    possible = [*(trial.config for trial in run.trials.values()), *may_be_suggested(run)]
     settings = request.sized_preset.teacher_settings
     if not more and not damaged_folders(task):
         return _Prepared(StandIn(task, False, (), 0), possible, settings, mirror)

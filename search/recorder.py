@@ -14,6 +14,7 @@ from search.disk import prune
 from search.display import Display
 from search.interruption import READER_GONE, Interruption
 from search.record import ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run, read_events
+from search.timeline import CLOCKS
 from search.units import GO, RULING, STOP
 from trainable.config import TrialConfig
 from trainable.ray_adapter import DISK, OUT_OF_MEMORY, REASON, TROUBLE
@@ -21,7 +22,6 @@ from trainable.trial import EVALUATION_KEYS
 
 LOOK_SECONDS = 5.0  # between two looks at whether Ray lives
 FORGIVEN_LOSSES = 5  # of its node, one after the other, that are not held against a trial
-CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 
 class Recorder(Callback):  # type: ignore[misc] # Ray has no types

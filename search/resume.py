@@ -73,7 +73,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     if configs or run.interrupted or "requests" in changes:
         check_address(changes.get("address", run.sweep.get("address")))
         task = task_again(run, configs, console, f"--resume {run.folder.name}")
-        more = [*configs, *_may_be_suggested(run)]
+        more = [*configs, *may_be_suggested(run)]
         changes |= settle_again(run, task, more, changes, console)
         sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
         changes["task"] = as_measured(task, sharing, console).to_dict()
@@ -156,7 +156,7 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     return list(new.values())
 
 
-def _may_be_suggested(run: Run) -> list[TrialConfig]:
+def may_be_suggested(run: Run) -> list[TrialConfig]:
     """Such as a searcher may still add, in the precision of the run's."""
     drawn = possible_trials(run.request) if run.searched else []
     precision = next(iter(run.trials.values())).config.precision
@@ -180,7 +180,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     for folder in missing:
         _say(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more]
-    configs += _may_be_suggested(run)
+    configs += may_be_suggested(run)
     again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
     refuse_other("data", task.data_digest, again.data_digest, task, flag)
     refuse_other("teacher", task.teacher.digest, again.teacher.digest, task, flag)

@@ -6,7 +6,7 @@ resumed goes on with the very suggestions it would have had.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from search.record import ENDED, EXHAUSTED, FAILED, Run, TrialRecord
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
 from search.trial_words import wording
+from search.units import units_of
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file
@@ -87,40 +88,34 @@ def study_of(run: Run) -> optuna.Study:
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    study = optuna.create_study(
-        study_name=run.folder.name, directions=directions(run.request.against)
-    )
-    words = wording(run)
-    study.add_trials(_as_optuna(trials, run, words) for trials in _suggested(run).values())
+    request, words = run.request, wording(run)
+    study = optuna.create_study(study_name=run.folder.name, directions=directions(request.against))
+    latencies = run.sweep.get(LATENCY, {})
+    for trials in units_of(run.trials.values()).values():
+        study.add_trial(_as_optuna(trials, request, latencies, words(trials[0])))
     return study
 
 
-def _suggested(run: Run) -> dict[TrialConfig, list[TrialRecord]]:
-    """The trials of each suggested configuration, one a seed."""
-    units: dict[TrialConfig, list[TrialRecord]] = {}
-    for trial in run.trials.values():
-        units.setdefault(trial.config.recipe, []).append(trial)
-    return {recipe: ts for recipe, ts in units.items() if ts[0].parameters is not None}
-
-
 def _as_optuna(
-    trials: Sequence[TrialRecord], run: Run, words: Callable[[TrialRecord], str]
+    trials: Sequence[TrialRecord], request: Request, latencies: Mapping[str, float], words: str
 ) -> FrozenTrial:
     fixed = FixedTrial(trials[0].parameters or {})
-    draw(run.request, fixed)  # for the distributions
+    draw(request, fixed)  # for the distributions
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in ENDED for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
-    values = [_mean(good, -1), *_cost(run, trials[0].config)] if state.is_finished() else []
+    values = [_mean(good, -1)] if state == TrialState.COMPLETE else None
+    if values and request.against is not None:
+        values.append(cost_of(trials[0].config, request.against, latencies))
     made = create_trial(
         state=state,
-        values=values if state == TrialState.COMPLETE else None,
+        values=values,
         params=fixed.params,
         distributions=fixed.distributions,
-        intermediate_values=_intermediate(good) if len(values) == 1 else None,
+        intermediate_values=_intermediate(good) if values and len(values) == 1 else None,
         user_attrs={
             "trials": [trial.config.digest for trial in trials],
-            "words": words(trials[0]),
+            "words": words,
             "outcomes": [trial.outcome for trial in trials],
         },
     )
@@ -128,14 +123,8 @@ def _as_optuna(
     return made
 
 
-def _cost(run: Run, config: TrialConfig) -> list[float]:
-    against = run.request.against
-    return [] if against is None else [cost_of(config, against, run.sweep.get(LATENCY, {}))]
-
-
 def _mean(trials: Sequence[TrialRecord], index: int) -> float:
-    found = [trial.evaluations[index]["best5_accuracy"] for trial in trials]
-    return float(np.mean(found)) if found else float("nan")
+    return float(np.mean([trial.evaluations[index]["best5_accuracy"] for trial in trials]))
 
 
 def _intermediate(trials: Sequence[TrialRecord]) -> dict[int, float]:

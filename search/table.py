@@ -15,6 +15,7 @@ from search.statistics import (
     tied_with_first,
 )
 from search.strata import stratum_of
+from search.timeline import CLOCKS
 from search.trial_words import wording
 from search.unit_scores import BOOTSTRAP_SEED
 from trainable.config import TrialConfig
@@ -28,7 +29,6 @@ ACCURACIES = (
     *("best5", "low", "high", "of_teacher", "last", "last_minus_best5", "whole", "optimism"),
     *("tied", "common_best5"),
 )
-CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 COLUMNS = (
     *SETTINGS,
