@@ -1,5 +1,6 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -77,6 +78,16 @@ def signals_as_at_a_terminal():
     """However the tests were started: `nohup` and `&` leave signals ignored, in children, too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def variables_as_before():
+    """What a command sets for the processes that it starts is not there for the next test's."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,18 @@
 
 import subprocess
 import time
+from pathlib import Path
 
-from search.record import read_run
+from search.record import read_events, read_run
 
+PATIENCE = 300  # seconds; a busy machine takes a minute for what is waited for
 CLOCKS = {"training_seconds", "evaluation_seconds", "saving_seconds"}
 
 
 def run(command, *more):
     """The finished command, with what it printed."""
     return subprocess.run(
-        [*command, *more], capture_output=True, text=True, timeout=300, check=False
+        [*command, *more], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 
@@ -28,17 +30,28 @@ def numbers(folder):
     }
 
 
-def wait_for_evaluations(folder, count, process):
-    """Until the record has so many evaluations."""
-    wait_for(folder, '"evaluation": {', count, process)
+def start_and_hold(command, folder, count, event="evaluation", **options):
+    """The process of `python -m MODULE ...`, its sweep held at so many events of a kind."""
+    python, _, *typed = command
+    process = subprocess.Popen(
+        [python, str(Path(__file__).with_name("held_run.py")), event, str(count), *typed],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+    try:
+        wait_for(folder, event, count, process)
+    except BaseException:
+        process.kill()
+        raise
+    return process
 
 
-def wait_for(folder, text, count, process):
-    """Until the record has a text so many times."""
-    for _ in range(600):
+def wait_for(folder, event, count, process):
+    """Until the record has so many events of a kind."""
+    end = time.monotonic() + PATIENCE
+    while [found["event"] for found in read_events(folder)].count(event) < count:
         assert process.poll() is None, process.communicate()
-        record = folder / "record.jsonl"
-        if record.exists() and record.read_text().count(text) >= count:
-            return
+        assert time.monotonic() < end, f"not {count} times {event} within {PATIENCE} seconds"
         time.sleep(0.1)
-    raise AssertionError(f"not {count} times {text} within a minute")

@@ -47,7 +47,11 @@ def test_nobody_listens_there():
     assert "ray start --head" in refusal(f"127.0.0.1:{free_port()}")
 
 
-def test_a_host_that_is_not_known():
+def test_a_host_that_is_not_known(monkeypatch):
+    def unknown(*asked):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # a resolver may take its time
     assert "ray start --head" in refusal("no-such-host.invalid:6379")
 
 

@@ -1,10 +1,8 @@
 """`python -m search.confirm`: its command line, what it refuses, and whole confirmations."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -29,7 +27,7 @@ from search.plan import plan_trials
 from search.record import CONFIRMS, READABLE, SWEEP, create_run, read_run
 from search.remote_runs import Mirror, fetch_run, local_runs, open_storage
 from search.request import Request
-from tests.sweeps import numbers, run, wait_for_evaluations
+from tests.sweeps import numbers, run, start_and_hold
 from trainable.errors import UserError
 from trainable.task import Task
 
@@ -405,15 +403,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(swept, confirmed_whole, ho
     """Interrupted with two seeds asked for, gone on with for three."""
     _, whole = confirmed_whole
     storage = shutil.copytree(swept, swept.parent.with_name(how) / "mine").parent
-    process = subprocess.Popen(
-        confirm_command(storage / "mine", "--seeds", "2"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
     folder = storage / "mine-confirm"
-    wait_for_evaluations(folder, 11, process)
+    process = start_and_hold(confirm_command(storage / "mine", "--seeds", "2"), folder, 11)
     process.send_signal(signal.SIGINT if how == "interrupt" else signal.SIGKILL)
     output, errors = process.communicate(timeout=120)
     if how == "interrupt":

@@ -6,7 +6,6 @@
 import re
 import shutil
 import signal
-import subprocess
 import sys
 
 import pandas as pd
@@ -17,7 +16,7 @@ import search.run
 import search.session
 from search.record import ENDED, read_run
 from search.table import trials_table
-from tests.sweeps import numbers, run, wait_for_evaluations
+from tests.sweeps import numbers, run, start_and_hold
 
 pytestmark = pytest.mark.slow
 
@@ -29,13 +28,8 @@ LENGTHS = (0.0, 0.01, 0.5, 0.99)  # shares of a file that are left
 def cut(make_command, tmp_path_factory):
     """An interrupted run: one trial finished, one under way, three to come."""
     folder = tmp_path_factory.mktemp("damage")
-    process = subprocess.Popen(
-        [*make_command(folder), *OPTIONS, "--name", "cut"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    wait_for_evaluations(folder / "runs" / "cut", 11, process)
+    command = [*make_command(folder), *OPTIONS, "--name", "cut"]
+    process = start_and_hold(command, folder / "runs" / "cut", 11)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output

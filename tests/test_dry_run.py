@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+from huggingface_hub import HfApi
 
 from search.run import main
 from tests.sweeps import run
@@ -32,7 +33,11 @@ def typed(make_command, tmp_path):
         ["--teacher", "no/such"],
     ],
 )
-def test_bad_requests_are_refused_in_the_same_words(typed, mistake, capsys, tmp_path):
+def test_bad_requests_are_refused_in_the_same_words(typed, mistake, capsys, tmp_path, monkeypatch):
+    def unreachable(self, name, timeout):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(HfApi, "model_info", unreachable)
     command = [*typed, "--space", "baselines", *mistake]
     codes, errors = [], []
     for flags in ([], ["--dry-run"]):

@@ -174,4 +174,4 @@ def test_a_large_sweep_is_measured_in_no_time():
         start = time.process_time()
         seconds_left(run, 4)
         times.append(time.process_time() - start)
-    assert min(times) < 0.02
+    assert min(times) < 0.1

@@ -5,13 +5,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 
 import pytest
 from ray.tune import ExperimentAnalysis, ResultGrid
 
 from search.record import read_events, read_run
-from tests.sweeps import numbers, run, wait_for_evaluations
+from tests.sweeps import numbers, run, start_and_hold
 from trainable.metrics import unpack_bits
 
 pytestmark = pytest.mark.slow
@@ -94,8 +93,7 @@ def test_a_sample_is_looked_at_and_finished_trials_are_scored_on_the_whole(comma
     assert "13 sentences drawn from the 40" in done.stdout
 
     folder = tmp_path / "runs" / "cut"
-    process = subprocess.Popen([*command, *options, "--name", "cut"], stderr=subprocess.PIPE)
-    wait_for_evaluations(folder, 10, process)
+    process = start_and_hold([*command, *options, "--name", "cut"], folder, 10)
     process.kill()
     process.communicate(timeout=120)
     resumed = run(command[:3], "--resume", str(folder))
@@ -107,14 +105,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(command, tmp_path):
     options = ["--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12"]
     assert run(command, *options, "--name", "whole").returncode == 0
     folder = tmp_path / "runs" / "cut"
-    process = subprocess.Popen(
-        [*command, *options, "--name", "cut"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    wait_for_evaluations(folder, 11, process)
+    process = start_and_hold([*command, *options, "--name", "cut"], folder, 11)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
@@ -153,10 +144,7 @@ def test_more_samples_run_only_what_is_new(command, tmp_path):
 def test_two_processes_cannot_write_one_run(command, tmp_path):
     folder = tmp_path / "runs" / "mine"
     options = ["--space", "baselines", "--name", "mine", "--set", "epochs=40"]
-    process = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    wait_for_evaluations(folder, 1, process)
+    process = start_and_hold([*command, *options], folder, 1)
     second = run(command[:3], "--resume", str(folder))
     assert second.returncode == 2
     assert f"process {process.pid} on " in second.stderr
@@ -200,10 +188,7 @@ def test_a_relative_cache_and_a_cache_that_was_cleared(command, tmp_path):
     command[place] = os.path.relpath(command[place])
     options = ["--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12"]
     folder = tmp_path / "runs" / "cut"
-    process = subprocess.Popen(
-        [*command, *options, "--name", "cut"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    wait_for_evaluations(folder, 1, process)
+    process = start_and_hold([*command, *options, "--name", "cut"], folder, 1)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     before = read_run(folder)

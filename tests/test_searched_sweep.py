@@ -1,5 +1,6 @@
 """A searched sweep, killed while it searches, goes on as if nobody had touched it."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,8 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from search.record import SUGGESTION, read_events, read_run
 from search.suggestions import JOURNAL
-from tests.sweeps import numbers, run, wait_for
-from tests.test_kills import session
+from tests.sweeps import numbers, run, start_and_hold
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +37,18 @@ def loaded_study(folder):
     return optuna.load_study(study_name=folder.name, storage=storage)
 
 
-def test_killed_and_resumed_it_suggests_what_it_would_have(command):
-    runs = Path(command[command.index("--storage") + 1])
+@pytest.fixture(scope="module")
+def runs(command):
+    """Where the runs are, one of them searched without a break."""
     whole = run([*command, "--name", "whole"])
     assert whole.returncode == 0, whole.stderr
-    killed = session([*command, "--name", "killed"])
-    wait_for(runs / "killed", f'"event": "{SUGGESTION}"', 2, killed)
+    return Path(command[command.index("--storage") + 1])
+
+
+def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
+    killed = start_and_hold([*command, "--name", "killed"], runs / "killed", 2, SUGGESTION)
     killed.kill()
-    killed.communicate()
+    killed.communicate(timeout=120)
     before = read_run(runs / "killed")
     assert before.interrupted
     assert 4 < len(before.trials) < SAMPLES
@@ -61,11 +65,12 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command):
     assert f"optuna-dashboard {runs / 'killed' / JOURNAL}" in resumed.stdout
 
 
-def test_a_finished_search_goes_on_for_more(command):
-    runs = Path(command[command.index("--storage") + 1])
-    more = run([*command[:3], "--resume", str(runs / "whole"), "--samples", str(SAMPLES + 2)])
+def test_a_finished_search_goes_on_for_more(command, runs):
+    longer = runs / "longer"
+    shutil.copytree(runs / "whole", longer)
+    more = run([*command[:3], "--resume", str(longer), "--samples", str(SAMPLES + 2)])
     assert more.returncode == 0, more.stderr
-    found = read_run(runs / "whole")
+    found = read_run(longer)
     assert len(found.trials) == SAMPLES + 2
     assert not found.interrupted
-    assert len(loaded_study(runs / "whole").trials) == SAMPLES + 2
+    assert len(loaded_study(longer).trials) == SAMPLES + 2

@@ -1,13 +1,11 @@
 """A sweep on two seeds a recipe as its user runs it: killed on the way, resumed with a third."""
 
-import subprocess
-
 import pytest
 
 from search.record import read_events, read_run
 from search.units import units_of
 from tests.simulated_tune import ends
-from tests.sweeps import run, wait_for_evaluations
+from tests.sweeps import run, start_and_hold
 from tests.test_units import check_against_the_rule
 
 pytestmark = pytest.mark.slow
@@ -17,8 +15,7 @@ def test_seeds_end_together_though_the_sweep_is_killed_and_grows(make_command, t
     command = [*make_command(tmp_path), "--space", "schedules", "--samples", "4", "--seeds", "2"]
     command += ["--set", "learning_rate=3e-3", "--set", "epochs=6", "--set", "evaluations=8"]
     folder = tmp_path / "runs" / "mine"
-    process = subprocess.Popen([*command, "--name", "mine"], stderr=subprocess.PIPE)
-    wait_for_evaluations(folder, 12, process)
+    process = start_and_hold([*command, "--name", "mine"], folder, 12)
     process.kill()
     process.communicate(timeout=120)
     resumed = run(command[:3], "--resume", str(folder), "--seeds", "3")

@@ -1,0 +1,46 @@
+"""`held_run.py EVENT COUNT MODULE ...`: `python -m MODULE ...`, whose sweep waits to be ended.
+
+Once this session has recorded COUNT events of a kind it stands still until it is asked to pause, or
+is killed: however fast the machine and however late the test, the moment is the same each time,
+where trials run one at a time. Started as a script by `tests.sweeps.start_and_hold`.
+"""
+
+import os
+import runpy
+import sys
+import time
+
+from search.record import Run
+from trainable.pause import LOOK_SECONDS, PAUSE
+
+
+def hold_at(kind, count):
+    """Has the record's writer wait after so many events of a kind."""
+    append, seen = Run.append, 0
+
+    def held_append(run, event):
+        nonlocal seen
+        append(run, event)
+        if event["event"] == kind:
+            seen += 1
+            if seen == count:
+                wait_for_pause(run.folder)
+
+    Run.append = held_append
+
+
+def wait_for_pause(folder):
+    """Until it is asked for, and trials, which wait for us meanwhile, see it at their next step."""
+    started_by = os.getppid()
+    while not (folder / PAUSE).exists():
+        if os.getppid() != started_by:
+            os._exit(1)  # nobody is left who could ask
+        time.sleep(0.01)
+    time.sleep(LOOK_SECONDS)
+
+
+if __name__ == "__main__":
+    kind, count, module, *typed = sys.argv[1:]
+    hold_at(kind, int(count))
+    sys.argv[1:] = typed
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
