@@ -6,9 +6,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
+from search.remote_runs import uri_of
 from trainable.errors import UserError, first_line
+from trainable.files import nearest_existing
 
 LOCAL, AUTO = "local", "auto"
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
@@ -21,10 +25,11 @@ NODE_LOST = "its node was lost"
 SIGN_OF_LOST_NODE = "its node has died"  # what Ray says
 
 
-def check_address(address: str | None) -> None:
+def check_address(address: str | None, runs: Path) -> None:
     """UserError, within seconds, where there is no cluster to join at this address.
 
-    Also where one of its nodes can't run a trial, since this package is not installed there.
+    Also where one of its nodes can't run a trial: this package is not installed there, or the
+    folder of all runs, unless it has copies of a storage's, is not one that the node shares.
     """
     if address is None or address == LOCAL:
         return
@@ -43,7 +48,7 @@ def check_address(address: str | None) -> None:
     with _signals_kept():
         join(address)
     try:
-        _check_nodes(address)
+        _check_nodes(address, runs)
     finally:
         ray.shutdown()
 
@@ -60,32 +65,61 @@ def _signals_kept() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _check_nodes(address: str) -> None:
+def _check_nodes(address: str, runs: Path) -> None:
     import ray
     from ray.exceptions import RayError
 
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    with _probe_file(runs) as probe:
+        answers = [_on_node(node["NodeID"], _question(probe)) for node in nodes]
+        for node, answer in zip(nodes, answers, strict=True):
+            host = node["NodeManagerHostname"]
+            try:
+                installed, shares = ray.get(answer, timeout=ANSWER_SECONDS)
+            except RayError as error:  # also of the time that is over
+                raise UserError(
+                    f"--address {address}: {host} does not answer; {first_line(error)}"
+                ) from None
+            if not installed:
+                raise UserError(
+                    f"--address {address}: {host} lacks this package; install it on every node, "
+                    "with the same Python"
+                )
+            if not shares:
+                raise UserError(
+                    f"--storage {runs}: {host} does not see that folder of this machine, or can't "
+                    "write to it; give a URI (s3://...) or a folder that all nodes share, or "
+                    f"--address {LOCAL} for this machine alone"
+                )
+
+
+def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
+    """What a node is asked: has it our packages, and does it see this file and can write there."""
     packages = PACKAGES
 
-    def has_packages() -> bool:  # within, so that Ray sends it whole: the node may not have us
+    def look() -> tuple[bool, bool]:  # within, so that Ray sends it whole: the node may not have us
+        import os
         from importlib.util import find_spec
 
-        return all(find_spec(name) is not None for name in packages)
+        installed = all(find_spec(name) is not None for name in packages)
+        if probe is None:
+            return installed, True
+        return installed, os.path.isfile(probe) and os.access(os.path.dirname(probe), os.W_OK)
 
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    answers = [_on_node(node["NodeID"], has_packages) for node in nodes]
-    for node, answer in zip(nodes, answers, strict=True):
-        host = node["NodeManagerHostname"]
-        try:
-            installed = ray.get(answer, timeout=ANSWER_SECONDS)
-        except RayError as error:  # also of the time that is over
-            raise UserError(
-                f"--address {address}: {host} does not answer; {first_line(error)}"
-            ) from None
-        if not installed:
-            raise UserError(
-                f"--address {address}: {host} lacks this package; install it on every node, "
-                "with the same Python"
-            )
+    return look
+
+
+@contextmanager
+def _probe_file(runs: Path) -> Iterator[str | None]:
+    """A file in the folder of all runs, or where it is yet to be made; None of a storage's copies.
+
+    Of a name that no node has looked for before: network file systems remember what was not there.
+    """
+    if uri_of(runs) is not None:
+        yield None
+        return
+    with NamedTemporaryFile(prefix=".probe-", dir=nearest_existing(runs)) as file:
+        yield file.name
 
 
 def _on_node(node: str, question: Callable[[], Any]) -> Any:

@@ -21,7 +21,7 @@ from search.finalists import (
 from search.launch import Session, begin, go_on, guarded
 from search.progress import in_time
 from search.record import CONFIRMS, ENDED, FINISHED, SWEEP, Run, read_run, written_plan
-from search.remote_runs import fetch_run, uri_of
+from search.remote_runs import cache_here, fetch_run, uri_of
 from search.runs import find_run, has_run, refuse_existing
 from trainable.arguments import OneLineParser, positive
 from trainable.config import TrialConfig
@@ -126,14 +126,14 @@ def begin_confirmation(source: Run, folder: Path, arguments: Namespace, session:
     trials = confirmation.trials()
     announce(confirmation, trials, source, arguments, session)
     refuse_existing(folder)
-    check_address(operation_of(source, arguments)["address"])
+    check_address(operation_of(source, arguments)["address"], folder.parent)
 
     from search.preparation import PreparedSweep
     from search.resume import task_again
 
     task = task_again(source, trials, session.console, f"RUN {source.folder.name}")
     plan = {
-        "requests": source.sweep["requests"][:1],
+        "requests": [{**source.sweep["requests"][0], "cache": str(cache_here(source))}],
         "scheduler": "fifo",
         "compare_within": source.sweep["compare_within"],
         "grace_evaluations": source.sweep["grace_evaluations"],

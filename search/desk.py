@@ -14,9 +14,10 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
+from search.cluster import LOCAL
 from search.disk import in_words
 from search.record import Run, read_run
-from search.remote_runs import SHARED, uri_of
+from search.remote_runs import SHARED, storage_of, uri_of
 from trainable.files import write_json
 from trainable.pause import PAUSE
 from trainable.remote import Remote, share_folder
@@ -74,34 +75,39 @@ def _is_here(node: str) -> bool:
     return bool(ray.get_runtime_context().get_node_id() == node)
 
 
-def remote_run(desk: Any, storage: str, run: str, shared: dict[str, str]) -> Remote:
-    """What trials must know of a run in a storage; see `Remote`."""
+def remote_run(desk: Any, run: Run, shared: dict[str, str]) -> Remote:
+    """What trials must know of a run whose shared folders have these digests; see `Remote`."""
+    runs = run.folder.parent
     return Remote(
-        storage=storage,
-        run=run,
+        storage=storage_of(runs),
+        run=run.folder.name,
         shared=shared,
         at_home=partial(_is_here, ray.get_runtime_context().get_node_id()),
         paused=partial(ask, desk, "paused"),
         recorded=partial(ask, desk, "recorded"),
         note=partial(note, desk),
+        in_place=uri_of(runs) is None,
     )
 
 
 def open_remote(run: Run, console: Console) -> Remote | None:
-    """What trials must know of a run that lies in a storage, with what they share uploaded there.
+    """What trials must know of a run that other nodes may train, with what they share uploaded.
 
-    None for a run in a local folder. Says in a line what was uploaded.
+    That is a run in a storage, or one of a cluster's in a folder that all nodes share, where each
+    has a cache of its own all the same; also where there is one node so far: others may join. None
+    for a run of this machine alone. Says in a line what was uploaded.
     """
-    uri = uri_of(run.folder.parent)
-    if uri is None:
+    runs = run.folder.parent
+    if uri_of(runs) is None and run.sweep.get("address") in (None, LOCAL):
         return None
-    storage, shared, uploaded = Storage(uri), {}, 0
+    storage, shared, uploaded = Storage(storage_of(runs)), {}, 0
     for folder in Task.from_dict(run.sweep["task"]).folders():
         shared[str(folder)], size = share_folder(storage, folder)
         uploaded += size
     if uploaded:
-        console.print(f"What trials share is uploaded to {uri}: {in_words(uploaded)}.")
+        place = uri_of(runs) or runs
+        console.print(f"What trials share is uploaded to {place}: {in_words(uploaded)}.")
     write_json(run.folder / SHARED, shared)
     desk = open_desk(run.folder)
     note(desk, {"shared": list(shared.values()), "bytes": uploaded})
-    return remote_run(desk, uri, run.folder.name, shared)
+    return remote_run(desk, run, shared)

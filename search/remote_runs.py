@@ -5,6 +5,7 @@ once; a thread takes what changed to the storage. What trials save they take the
 """
 
 import json
+import os
 import re
 import threading
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from search.record import ENDED, RECORD, SWEEP, Run, read_run
+from trainable.arguments import default_cache
 from trainable.errors import UserError, first_line
 from trainable.files import read_json, whole_file
 from trainable.locks import LOCK, LockedError, locked
@@ -57,6 +59,11 @@ def uri_of(runs: Path) -> str | None:
         return (runs / ADDRESS).read_text(encoding="utf-8")
     except OSError:
         return None
+
+
+def storage_of(runs: Path) -> str:
+    """The URI of what a folder of runs has copies of, or of the folder itself."""
+    return uri_of(runs) or runs.as_uri()
 
 
 def plain_uri(uri: str) -> str:
@@ -187,18 +194,18 @@ def _ended_folders(run: Run) -> set[str]:
 
 
 def task_of(run: Run) -> "Task":
-    """What a run's trials share; of a run in a storage, fetched from there where it is gone here.
+    """What a run's trials share; fetched, where it is gone here, from the storage that has it.
 
-    Where the storage does not have it, either, the task says where it was.
+    Where none has, the task says where it was.
     """
     from trainable.folders import sealed_values  # with torch, which takes seconds to load
     from trainable.remote import folder_here
     from trainable.task import Task
 
-    task, uri = Task.from_dict(run.sweep["task"]), uri_of(run.folder.parent)
-    if uri is None or not (run.folder / SHARED).is_file():
+    task = Task.from_dict(run.sweep["task"])
+    if not (run.folder / SHARED).is_file():
         return task
-    digests, here = read_json(run.folder / SHARED), {}
+    digests, uri, here = read_json(run.folder / SHARED), storage_of(run.folder.parent), {}
     for folder in task.folders():
         path = str(folder)
         here[path] = path
@@ -206,6 +213,17 @@ def task_of(run: Run) -> "Task":
             with suppress(OSError):
                 here[path] = str(folder_here(uri, digests[path]))
     return task.moved(here)
+
+
+def cache_here(run: Run) -> Path:
+    """The cache for what must be made for a run: its own, where this machine can write to it.
+
+    Elsewhere, where a run can go on that lies in a storage or has its shared folders in one, it is
+    this user's.
+    """
+    given = Path(run.sweep["requests"][0]["cache"])
+    goes_on_elsewhere = uri_of(run.folder.parent) is not None or (run.folder / SHARED).is_file()
+    return default_cache() if goes_on_elsewhere and not os.access(given, os.W_OK) else given
 
 
 def open_storage(uri: str) -> "Storage":

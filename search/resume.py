@@ -71,7 +71,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     Raises UserError as `reopen` does.
     """
     if configs or run.interrupted or "requests" in changes:
-        check_address(changes.get("address", run.sweep.get("address")))
+        check_address(changes.get("address", run.sweep.get("address")), run.folder.parent)
         task = task_again(run, configs, console, f"--resume {run.folder.name}")
         more = [*configs, *may_be_suggested(run)]
         changes |= settle_again(run, task, more, changes, console)

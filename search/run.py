@@ -41,7 +41,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
         within = default_strata(arguments.space, arguments.against)
     strata = parse_strata(within)
     storage = storage_folder(arguments.storage)
-    check_address(arguments.address)
+    check_address(arguments.address, storage)
     import torch
 
     preset_name, preset, why = choose_preset(arguments, torch.cuda.is_available())

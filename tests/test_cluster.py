@@ -1,10 +1,14 @@
 """A cluster that can't be joined is refused in one line, within seconds."""
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -12,15 +16,19 @@ from rich.console import Console
 from search import cluster, resume
 from search.cluster import LOCAL, LOOK_SECONDS, Places, check_address, cluster_size
 from search.record import create_run
+from search.remote_runs import local_runs
+from search.run import main
 from tests.clusters import Cluster, free_port
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+
+RUNS = Path("/runs")  # not looked at
 
 
 def refusal(address):
     start = time.monotonic()
     with pytest.raises(UserError) as error:
-        check_address(address)
+        check_address(address, RUNS)
     assert time.monotonic() - start < 10
     message = str(error.value)
     assert message.startswith(f"--address {address}: ")
@@ -31,7 +39,7 @@ def refusal(address):
 @pytest.mark.parametrize("address", [None, LOCAL])
 def test_this_machine_alone_needs_no_cluster(address, monkeypatch):
     monkeypatch.setattr(cluster, "join", None)  # would fail
-    check_address(address)
+    check_address(address, RUNS)
 
 
 def test_rays_client_is_refused_with_what_to_do_instead():
@@ -95,7 +103,7 @@ def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
-    def during(address):
+    def during(address, runs):
         seen.append(signal.getsignal(signal.SIGTERM))
 
     def ours(number, frame):
@@ -107,7 +115,7 @@ def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
     monkeypatch.setattr(cluster, "_check_nodes", during)
     before = {number: signal.signal(number, ours) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        check_address(listening)
+        check_address(listening, RUNS)
         assert [signal.getsignal(number) for number in before] == [ours, ours]
         assert seen == [ours]
     finally:
@@ -117,10 +125,11 @@ def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
 
 CHECK = """
 import sys
+from pathlib import Path
 from search import cluster
-cluster.PACKAGES = (*cluster.PACKAGES, *sys.argv[2:])
+cluster.PACKAGES = (*cluster.PACKAGES, *sys.argv[3:])
 try:
-    cluster.check_address(sys.argv[1])
+    cluster.check_address(sys.argv[1], Path(sys.argv[2]))
 except Exception as error:
     print(type(error).__name__, error)
 """
@@ -129,11 +138,13 @@ except Exception as error:
 @pytest.mark.slow
 def test_a_real_cluster(tmp_path, repository):
     """One that is well, one whose node lacks a package, and one that wants another token."""
+    runs = tmp_path / "shared" / "runs"
+    runs.parent.mkdir()
     with Cluster(tmp_path) as nodes:
 
         def said(*packages, **environment):
             done = subprocess.run(
-                [sys.executable, "-c", CHECK, nodes.address, *packages],
+                [sys.executable, "-c", CHECK, nodes.address, str(runs), *packages],
                 cwd=repository,
                 env=nodes.environment | environment,
                 capture_output=True,
@@ -145,6 +156,7 @@ def test_a_real_cluster(tmp_path, repository):
             return done.stdout
 
         assert said() == ""
+        assert list(runs.parent.iterdir()) == []
         start = f"UserError --address {nodes.address}: "
         lacking = said("no_such_package")
         assert lacking.startswith(start)
@@ -155,6 +167,91 @@ def test_a_real_cluster(tmp_path, repository):
         assert token.startswith(start)
         assert token.endswith("it asks for a token: set RAY_AUTH_MODE=token here, too\n")
         assert token.count("\n") == 1
+
+
+@pytest.fixture
+def hosts(tmp_path, monkeypatch):
+    """Two that share no folder but `mount`; what changes that on the second is its `trouble`."""
+    (tmp_path / "mount").mkdir()
+    found = SimpleNamespace(mount=tmp_path / "mount", trouble=None)
+
+    def answer(asked, timeout):
+        name, question = asked
+        with monkeypatch.context() as patched:
+            if name == "second" and found.trouble is not None:
+                with found.trouble(patched):
+                    return question()
+            return question()
+
+    nodes = [
+        {"NodeID": name, "NodeManagerHostname": f"the-{name}", "Alive": name != "third"}
+        for name in ("first", "second", "third")
+    ]
+    monkeypatch.setattr(cluster, "join", lambda address: None)
+    monkeypatch.setattr(cluster, "_on_node", lambda name, question: (name, question))
+    monkeypatch.setattr("ray.nodes", lambda: nodes)
+    monkeypatch.setattr("ray.get", answer)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+
+    @contextmanager
+    def out_of_sight(patched):
+        hidden = found.mount.rename(tmp_path / "hidden")
+        yield
+        hidden.rename(found.mount)
+
+    @contextmanager
+    def read_only(patched):
+        patched.setattr("os.access", lambda path, mode: not mode & os.W_OK)
+        yield
+
+    found.troubles = {"out of sight": out_of_sight, "read-only": read_only}
+    return found
+
+
+def refusal_of(runs):
+    return (
+        f"--storage {runs}: the-second does not see that folder of this machine, or can't write to "
+        "it; give a URI (s3://...) or a folder that all nodes share, or --address local for this "
+        "machine alone"
+    )
+
+
+@pytest.mark.parametrize("trouble", ["out of sight", "read-only"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_folder_that_a_node_does_not_share_is_refused(hosts, trouble, there):
+    runs = hosts.mount / "of" / "runs"
+    if there:
+        runs.mkdir(parents=True)
+    check_address("auto", runs)
+    hosts.trouble = hosts.troubles[trouble]
+    with pytest.raises(UserError) as error:
+        check_address("auto", runs)
+    assert str(error.value) == refusal_of(runs)
+    assert list(runs.iterdir() if there else hosts.mount.iterdir()) == []
+
+
+def test_a_storage_needs_no_folder_that_nodes_share(hosts, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(hosts.mount))
+    hosts.trouble = hosts.troubles["out of sight"]
+    check_address("auto", local_runs(f"file://{hosts.mount}/storage"))
+
+
+def test_a_sweep_is_refused_before_anything_is_prepared(hosts, monkeypatch, capsys):
+    monkeypatch.setattr("search.preparation.prepare_sweep", None)  # would fail
+    hosts.trouble, runs = hosts.troubles["out of sight"], hosts.mount / "runs"
+    argv = ["--space", "baselines", "--preset", "mini", "--storage", str(runs)]
+    assert main([*argv, "--address", "auto"]) == 2
+    assert capsys.readouterr().err == f"error: {refusal_of(runs)}\n"
+    assert list(hosts.mount.iterdir()) == []
+
+
+def test_a_run_that_goes_on_is_refused_so_too(hosts, monkeypatch):
+    monkeypatch.setattr(resume, "task_again", None)  # would fail
+    hosts.trouble, runs = hosts.troubles["out of sight"], hosts.mount / "runs"
+    run = create_run(runs / "mine", {"address": "auto"}, [TrialConfig(alpha=0.5)])
+    with pytest.raises(UserError) as error:
+        resume.extend(run, {}, [], Console())
+    assert str(error.value) == refusal_of(runs)
 
 
 def test_places_are_counted_again_every_few_seconds(monkeypatch):

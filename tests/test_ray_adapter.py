@@ -462,6 +462,41 @@ def test_a_trial_goes_on_on_another_node(remote, task, tmp_path, whole, at_step)
     assert left == {path.name for path in student_files(whole[1])} | {"state-000000012.safetensors"}
 
 
+@pytest.fixture
+def moved_away(task, tmp_path):
+    """The task as if its folders were on another machine, and where they are here."""
+    places = {str(folder): str(tmp_path / "gone" / folder.name) for folder in task.folders()}
+    return task.moved(places), places
+
+
+def test_nodes_that_share_the_runs_folder_fetch_only_what_trials_share(
+    remote, moved_away, tmp_path, whole, at_step
+):
+    seen, go, found = remote
+    task, places = moved_away
+    shared = {places[at]: digest for at, digest in seen.shared.items()}
+    seen, folder = replace(seen, shared=shared, in_place=True), tmp_path / "storage" / "run"
+    folder.mkdir()
+
+    def train():
+        train_student(OURS.to_dict(), task.to_dict(), folder, seen.recorded, seen)
+
+    go("first", 0)
+    at_step(6, (tmp_path / PAUSE).touch)
+    train()
+    (tmp_path / PAUSE).unlink()
+    go("second", 2)
+    at_step(7, lambda: None)
+    train()
+    assert numbers(found) == numbers(whole[0])
+    assert_same_end(folder / OURS.folder_name, whole[1])
+    for node in ("first", "second"):
+        assert [p.name for p in (tmp_path / node / "distillation-search").iterdir()] == ["fetched"]
+    shutil.rmtree(folder)
+    with pytest.raises(OSError, match="does not see"):
+        train()
+
+
 def test_a_node_that_does_not_see_the_runs_folder_says_so(train, results, tmp_path):
     with pytest.raises(OSError, match="does not see"):
         train(folder=tmp_path / "elsewhere")

@@ -68,6 +68,43 @@ def test_a_node_is_lost(make_command, tmp_path):
     assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
 
 
+def test_two_nodes_share_a_folder(make_command, tmp_path):
+    """A plain one; teacher and tokens come to the other node by it, each into that node's cache."""
+    run, gate = tmp_path / "runs" / "shared", tmp_path / "gate"
+    python, _, _, *typed = make_command(tmp_path)
+    with Cluster(tmp_path) as cluster:
+        cluster.join("second")
+        process = subprocess.Popen(
+            [
+                *(python, str(Path(__file__).with_name("gated_run.py")), str(gate)),
+                *(*typed, *OPTIONS, "--name", "shared", "--address", cluster.address),
+            ],
+            env=cluster.environment | {"XDG_CACHE_HOME": str(tmp_path / "driver")},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:  # each waits before its third evaluation, and a node has one core
+            wait_until(lambda: process.poll() is not None or len(evaluated(run)) == 2, PATIENCE)
+            gate.touch()
+            output = process.communicate(timeout=PATIENCE)[0]
+        finally:
+            process.kill()
+    assert process.returncode == 0, output
+
+    ended = read_run(run)
+    assert len(ended.trials) == 2
+    assert_as_if_left_alone(ended)
+    lines = [json.loads(line) for line in (run / "nodes.jsonl").read_text().splitlines()]
+    (home,) = [line for line in lines if "shared" in line]
+    fetched = [line for line in lines if "fetched" in line]
+    assert len({line["node"] for line in fetched} - {home["node"]}) == 1
+    assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
+    (cache,) = tmp_path.glob("*/distillation-search/fetched")
+    assert {path.name for path in cache.iterdir()} == set(home["shared"])
+    assert not list(tmp_path.glob("*/distillation-search/trials"))
+
+
 def test_a_run_goes_on_on_another_machine(make_command, tmp_path):
     """Of the first nothing is left, neither the run's folder nor teacher and tokens."""
     uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "cut"
@@ -120,8 +157,13 @@ def trial_folders(cache):
 def each_has_one(run, caches):
     """Whether each node has a trial of its own, and the record an evaluation of both."""
     on_nodes = [{path.name for path in trial_folders(caches / name)} for name in ("head", "second")]
-    evaluated = {t.config.folder_name for t in recorded(run) if t.evaluations}
-    return len(evaluated) == 2 and all(on_nodes) and evaluated == set.union(*on_nodes)
+    found = evaluated(run)
+    return len(found) == 2 and all(on_nodes) and found == set.union(*on_nodes)
+
+
+def evaluated(run):
+    """The folders of trials of which the record has an evaluation."""
+    return {trial.config.folder_name for trial in recorded(run) if trial.evaluations}
 
 
 def recorded(run):

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from trainable.config import TrialConfig, setting_types
 from trainable.errors import UserError, not_among, unknown_name
+from trainable.files import nearest_existing
 from trainable.names import EAGER, EXECUTORS, GRAPH
 from trainable.presets import PRESETS, Preset, automatic_preset
 
@@ -64,7 +65,7 @@ def writable_folder(text: str) -> Path:
     Absolute, because trials run in other working folders.
     """
     folder = Path(text).expanduser().resolve()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
+    there = nearest_existing(folder)
     if not there.is_dir() or not os.access(there, os.W_OK):
         raise argparse.ArgumentTypeError(f"{text}: {there} is not a folder that can be written to")
     return folder

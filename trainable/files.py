@@ -25,6 +25,11 @@ def whole_file(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path, or the nearest of the folders above it that is there."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what a killed process left of a `whole_file` in this folder."""
     for path in folder.glob(".*." + "[0-9a-f]" * 8):

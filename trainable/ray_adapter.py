@@ -43,7 +43,7 @@ def train_student(
     digest. An evaluation is reported when its checkpoint is on disk: a kill in between costs
     nothing, since what the checkpoint holds and the run does not is reported again. Where trying
     again would not help by itself, a result with TROUBLE and REASON goes before the error. `remote`
-    is there where the run lies in a storage: this node may not see its folder then.
+    is there where other nodes train, too: this one may not see the run's folder or cache then.
     """
     quiet_libraries()
     torch.set_num_threads(1)  # as many trials run as there are cores
@@ -59,6 +59,7 @@ def train_student(
             share = None
             if remote is not None:
                 task = remote.task_here(task)
+            if remote is not None and not remote.in_place:
                 share = stack.enter_context(remote.checkpoints(folder)).share
             saver = stack.enter_context(Saver(folder, share))
             trial = _start_or_restore(described, task, folder)
@@ -74,7 +75,7 @@ def train_student(
 
 def _trial_folder(config: TrialConfig, run_folder: Path, remote: Remote | None) -> Path:
     """The trial's folder on this node, made where it is not there."""
-    if remote is not None:
+    if remote is not None and not remote.in_place:
         run_folder = remote.folder
         run_folder.mkdir(parents=True, exist_ok=True)
     elif not run_folder.is_dir():

@@ -32,6 +32,8 @@ class Remote:
     `shared` gives the digest of each of the task's folders. `at_home` tells whether this is the
     node where they were made, `paused` whether the sweep is to pause, `recorded` how many
     evaluations the run has of a digest, and `note` is told, as plain values, what was fetched here.
+    `in_place` says that all nodes see the storage as the folder that it is: trials have theirs in
+    it, and only what they share is fetched.
     """
 
     storage: str  # URI of all runs
@@ -41,10 +43,11 @@ class Remote:
     paused: Callable[[], bool]
     recorded: Callable[[str], int]
     note: Callable[[dict[str, Any]], None]
+    in_place: bool = False
 
     @property
     def folder(self) -> Path:
-        """The folder on this node that the run's trials have theirs in."""
+        """The folder on this node that the run's trials have theirs in, where not in place."""
         place = runs_here if self.at_home() else trials_here
         return place(self.storage) / self.run
 
