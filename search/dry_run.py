@@ -19,10 +19,10 @@ from search.dry_run_words import say_command, say_disk, say_memory, say_time, sa
 from search.launch import Session
 from search.mirrored_cache import mirrored
 from search.outlook import Outlook, Times, expected_times, representatives
-from search.preparation import CheckedSweep, check_again, check_sweep
+from search.preparation import CheckedSweep, check_again, check_beside, check_sweep
 from search.progress import still_to_be_suggested
 from search.record import PARAMETERS, Run, TrialRecord, read_run
-from search.remote_runs import task_of
+from search.remote_runs import cache_here, task_of
 from search.request import Request
 from search.resume import (
     asked_changes,
@@ -122,9 +122,10 @@ def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
     flag = f"--resume {folder.name}"
     if problem := changed_here(task_of(run), flag):
         raise UserError(problem)
-    cache = Path(run.sweep["requests"][0]["cache"])
+    cache = cache_here(run)
+    run.sweep["requests"] = [{**request, "cache": str(cache)} for request in run.sweep["requests"]]
     with mirrored(cache) as mirror:
-        prepared = _prepared_again(run, configs, mirror, session)
+        prepared = _prepared_again(run, mirror, session)
         seen = [{**request, "cache": str(mirror)} for request in run.sweep["requests"]]
         looked_at = replace(run, sweep={**run.sweep, "requests": seen})
         task = prepared.found.task
@@ -134,7 +135,7 @@ def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
         return _tell(run, prepared, session)
 
 
-def _prepared_again(run: Run, more: list[TrialConfig], mirror: Path, session: Session) -> _Prepared:
+def _prepared_again(run: Run, mirror: Path, session: Session) -> _Prepared:
     """As it was, or where something is gone or lacking, as it would be made again.
 
     UserError as from `resume.task_again`.
@@ -142,7 +143,8 @@ def _prepared_again(run: Run, more: list[TrialConfig], mirror: Path, session: Se
     task, request = task_of(run), Request.from_dict(run.sweep["requests"][0])
     possible = [*(trial.config for trial in run.trials.values()), *may_be_suggested(run)]
     settings = request.sized_preset.teacher_settings
-    if not more and not damaged_folders(task):
+    if hidden_pools(possible) <= task.outputs.keys() and not damaged_folders(task):
+        check_beside(task, possible)
         return _Prepared(StandIn(task, False, (), 0), possible, settings, mirror)
     seen = replace(request, cache=str(mirror))
     prepared = _Prepared.of(check_again(seen, possible), seen, session)

@@ -1,5 +1,6 @@
 """A kept student found, made whole, and written as a folder that `transformers` loads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from search.export_check import (
 from search.launch import make_console
 from search.model_card import Exported, Size, model_card
 from search.record import Run, TrialRecord
-from search.remote_runs import task_of
+from search.remote_runs import cache_here, task_of
 from search.request import Request
 from search.resume import task_again
 from search.trial_words import wording
@@ -101,7 +102,7 @@ def write_folder(
     folder: Path, run: Run, trial: TrialRecord, student: WholeStudent, *, task: Task, check: bool
 ) -> Exported:
     """Everything that the folder holds; the card last, since it tells of the rest."""
-    request = Request.from_dict(run.sweep["requests"][0])
+    request = replace(Request.from_dict(run.sweep["requests"][0]), cache=str(cache_here(run)))
     tokenizer = load_kept_tokenizer(task, request.sized_preset.max_length)
     student.model.save_pretrained(folder)
     for weights in folder.glob(WEIGHTS):  # which the library keeps from other users

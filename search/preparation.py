@@ -6,15 +6,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from transformers import AutoConfig
 
 from search.plan import plan_trials, possible_trials
 from search.progress import in_time
 from search.request import Request
 from trainable.config import TrialConfig
 from trainable.data import check_sample
-from trainable.environment import best_device
+from trainable.environment import Environment, best_device
 from trainable.inputs import Inputs, load_inputs
-from trainable.prepare import Preparation, hidden_pools, prepare_task
+from trainable.prepare import (
+    Preparation,
+    add_outputs,
+    check_trials,
+    hidden_pools,
+    prepare_task,
+)
 from trainable.quiet import quiet_libraries
 from trainable.task import Task
 
@@ -77,6 +84,36 @@ def prepare_again(request: Request, configs: Sequence[TrialConfig], console: Con
     """What these trials share, made anew or found in the cache; UserError as above."""
     checked = check_again(request, configs)
     return _prepare(request, checked.preparation, configs, console)
+
+
+def check_beside(task: Task, configs: Sequence[TrialConfig]) -> None:
+    """UserError for trials that can't be trained on what others share already."""
+    quiet_libraries()
+    teacher = AutoConfig.from_pretrained(task.teacher.folder)
+    check_trials(configs, teacher, task.sentences["train"])
+
+
+def complete(
+    task: Task,
+    missing: Sequence[Path],
+    configs: Sequence[TrialConfig],
+    cache: Path,
+    console: Console,
+) -> Task:
+    """The task with all outputs of its teacher that it had, and those that these trials look at.
+
+    What is lacking or among the missing folders is made of the task's own teacher and tokens, which
+    must be whole. UserError for trials that can't be trained on it.
+    """
+    check_beside(task, configs)
+    whole = {kind: place for kind, place in task.outputs.items() if Path(place) not in missing}
+    lacking = sorted({*task.outputs, *hidden_pools(configs)} - whole.keys())
+    if not lacking:
+        return task
+    environment = Environment(
+        cache, best_device(), configs[0].precision, console.print, task.execution
+    )
+    return add_outputs(replace(task, outputs=whole), lacking, environment)
 
 
 def _load(request: Request) -> Inputs:

@@ -13,7 +13,7 @@ from search.cluster import check_address
 from search.disk import kept_students, prune
 from search.plan import plan_trials, possible_trials
 from search.record import CONFIRMS, ENDED, Run, mend
-from search.remote_runs import task_of, uri_of
+from search.remote_runs import cache_here, task_of, uri_of
 from search.request import Request, parse_additions, parse_overrides
 from search.sharing import as_measured, settle_again
 from search.trial_words import wording
@@ -169,19 +169,19 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
 
     Raises UserError, which names `flag`, where that can't be had here.
     """
-    from search.preparation import prepare_again
+    from search.preparation import complete, prepare_again
 
-    task = task_of(run)
+    task, cache = task_of(run), cache_here(run)
     if problem := changed_here(task, flag):
         raise UserError(problem)
     missing = damaged_folders(task)
-    if not missing and not more:
-        return task
     for folder in missing:
         _say(console, f"{folder} is missing or damaged: made again.")
-    configs = [*(trial.config for trial in run.trials.values()), *more]
-    configs += may_be_suggested(run)
-    again = prepare_again(Request.from_dict(run.sweep["requests"][0]), configs, console)
+    configs = [*(trial.config for trial in run.trials.values()), *more, *may_be_suggested(run)]
+    if {Path(task.tokens), Path(task.teacher.folder)}.isdisjoint(missing):
+        return complete(task, missing, configs, cache, console)
+    request = replace(Request.from_dict(run.sweep["requests"][0]), cache=str(cache))
+    again = prepare_again(request, configs, console)
     refuse_other("data", task.data_digest, again.data_digest, task, flag)
     refuse_other("teacher", task.teacher.digest, again.teacher.digest, task, flag)
     return again

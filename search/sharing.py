@@ -11,6 +11,7 @@ from rich.console import Console
 from transformers import AutoConfig
 
 from search.record import Run
+from search.remote_runs import cache_here
 from trainable.config import TrialConfig
 from trainable.environment import available_cores, device_name
 from trainable.execution import Execution
@@ -70,8 +71,7 @@ def settle_again(
         sharing = kept
     else:
         configs = [*(trial.config for trial in run.trials.values()), *more]
-        cache = Path(plan["requests"][0]["cache"])
-        sharing = _measured(task, configs, cache, plan["max_concurrent"], kept)
+        sharing = _measured(task, configs, cache_here(run), plan["max_concurrent"], kept)
     _say(sharing, console)
     return {"trials_per_gpu": sharing["trials_per_gpu"], "gpu_sharing": sharing}
 

@@ -1,5 +1,6 @@
 """`python -m search.confirm`: its command line, what it refuses, and whole confirmations."""
 
+import io
 import json
 import shutil
 import signal
@@ -25,10 +26,12 @@ from search.confirm import (
 from search.finalists import Confirmation
 from search.plan import plan_trials
 from search.record import CONFIRMS, READABLE, SWEEP, create_run, read_run
-from search.remote_runs import Mirror, fetch_run, local_runs, open_storage
+from search.remote_runs import SHARED, Mirror, fetch_run, local_runs, open_storage
 from search.request import Request
 from tests.sweeps import numbers, run, start_and_hold
+from trainable.arguments import default_cache
 from trainable.errors import UserError
+from trainable.files import write_json
 from trainable.task import Task
 
 REQUEST = Request("schedules", "mini", cache="cache", overrides={"precision": "fp32"})
@@ -137,7 +140,14 @@ def test_unknown_trial(source, refuse):
     assert "--trial zzz: no such trial in the run" in refuse("mine", "--trial", "zzz")
 
 
-def test_inputs_that_are_gone_are_refused(source, task, refuse, monkeypatch):
+@pytest.fixture
+def lost(source, tmp_path):
+    """The run's tokens: they must be made again."""
+    source.replan({"task": source.sweep["task"] | {"tokens": str(tmp_path / "gone")}}, [])
+
+
+@pytest.mark.usefixtures("lost")
+def test_inputs_that_are_gone_are_refused(refuse, monkeypatch):
     def gone(request, configs, console):
         raise UserError("--dataset somewhere: no such file or folder")
 
@@ -145,11 +155,31 @@ def test_inputs_that_are_gone_are_refused(source, task, refuse, monkeypatch):
     assert "--dataset somewhere" in refuse("mine")
 
 
-def test_inputs_that_are_others_now_are_refused(source, task, refuse, monkeypatch):
+@pytest.mark.usefixtures("lost")
+def test_inputs_that_are_others_now_are_refused(task, refuse, monkeypatch):
     other = Task.from_dict(task.to_dict() | {"data_digest": "0123456789"})
     monkeypatch.setattr("search.preparation.prepare_again", lambda *given: other)
     error = refuse("mine")
     assert f"RUN mine: its data (digest {task.data_digest[:8]}) can't be made again" in error
+
+
+def test_on_another_machine_it_looks_at_the_cluster_first_and_has_that_machines_cache(
+    source, monkeypatch, tmp_path
+):
+    """The run is one that nodes share."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    write_json(source.folder / SHARED, {})
+    source.replan({"address": "auto"}, [])
+    folder, done = source.folder.with_name("confirmation"), []
+    monkeypatch.setattr(confirm_module, "check_address", lambda *asked: done.append(asked))
+    monkeypatch.setattr("search.resume.task_again", lambda *given: Task(**source.sweep["task"]))
+    monkeypatch.setattr(confirm_module, "begin", lambda folder, plan, *more: done.append(plan))
+    session = Namespace(console=Console(file=io.StringIO()))
+    confirm_module.begin_confirmation(source, folder, arguments(), session)
+    asked, plan = done
+    assert asked == ("auto", tmp_path / "runs")
+    (request,) = plan["requests"]
+    assert request == REQUEST.to_dict() | {"cache": str(default_cache())}
 
 
 def test_run_of_a_gpu_is_refused_where_there_is_none(source, refuse):

@@ -4,8 +4,13 @@ import re
 import sys
 
 import pytest
+import torch
 from huggingface_hub import HfApi
 
+from search import dry_run
+from search.plan import plan_trials
+from search.record import create_run
+from search.request import Request
 from search.run import main
 from tests.sweeps import run
 
@@ -59,6 +64,45 @@ def test_run_that_is_not_there_is_refused(capsys, tmp_path):
     asked = ["--resume", "none", "--storage", str(tmp_path), "--dry-run"]
     assert main(asked) == 2
     assert "--resume none" in capsys.readouterr().err
+
+
+@pytest.fixture
+def resumed(task, tmp_path, monkeypatch):
+    """What is told of a run of two trials whose teacher and tokens are here, and its data gone."""
+    monkeypatch.setattr("trainable.environment.best_device", lambda: torch.device("cpu"))
+    told, cache = [], tmp_path / "cache"
+    request = Request(
+        *("schedules", "mini", str(cache)),
+        dataset=str(tmp_path / "gone"),
+        overrides={"student_layers": 2, "batch_size": 8, "precision": "fp32"},
+        samples=2,
+    )
+    plan = {"requests": [request.to_dict()], "task": task.to_dict(), "trials_per_gpu": 1}
+    plan |= {"gpu_sharing": None, "max_concurrent": None}
+    folder = create_run(tmp_path / "runs" / "mine", plan, plan_trials(request)).folder
+
+    def tell(run, prepared, session):
+        told.append((run, prepared))
+        return 0
+
+    monkeypatch.setattr(dry_run, "_tell", tell)
+
+    def resume(*more):
+        code = main(["--resume", str(folder), *more, "--dry-run"])
+        return code, *(told.pop() if told else ())
+
+    return resume
+
+
+def test_more_trials_are_told_with_what_is_there(resumed, task):
+    code, run, prepared = resumed("--seeds", "2")
+    assert (code, len(run.trials)) == (0, 4)
+    assert (prepared.found.task, prepared.found.outputs_missing) == (task, ())
+
+
+def test_more_trials_than_can_be_trained_on_it_are_refused(resumed, capsys):
+    assert resumed("--set", "batch_size=64") == (2,)
+    assert "evaluations: 8 are more than the trial's 4 steps" in capsys.readouterr().err
 
 
 @pytest.mark.slow

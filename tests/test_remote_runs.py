@@ -17,6 +17,7 @@ from search.record import RECORD, create_run, read_run
 from search.remote_runs import (
     SHARED,
     Mirror,
+    cache_here,
     copied_to_storage,
     fetch_run,
     fetch_students,
@@ -31,6 +32,7 @@ from search.remote_runs import (
     where,
 )
 from search.runs import find_run, refuse_existing, resume_command
+from trainable.arguments import default_cache
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import write_json
@@ -260,6 +262,31 @@ def test_a_look_leaves_the_trials_that_this_node_trains(run, mirror, uri, on_mac
     mirror.sync()
     assert evaluations(fetch_run(uri, "mine")) == [1, 0, 0]
     assert (folder / "state.safetensors").read_bytes() == b"state"
+
+
+# What must be made for a run.
+
+
+def planned_with(cache, runs):
+    return create_run(runs / "mine", {**PLAN, "requests": [{"cache": str(cache)}]}, CONFIGS)
+
+
+def test_a_runs_cache_is_used_where_it_can_be_written_to(uri, on_machine, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    assert cache_here(planned_with(cache, local_runs(uri))) == cache
+    on_machine("second")
+    cache.rmdir()
+    assert cache_here(planned_with(cache, local_runs(uri))) == default_cache()
+    assert default_cache().is_relative_to(tmp_path / "second")
+
+
+def test_a_cache_that_was_cleared_is_filled_again(tmp_path):
+    """By a run of this machine alone; one that nodes share may go on on a machine without it."""
+    run = planned_with(tmp_path / "cache", tmp_path / "runs")
+    assert cache_here(run) == tmp_path / "cache"
+    write_json(run.folder / SHARED, {})
+    assert cache_here(run) == default_cache()
 
 
 # Students.

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -14,12 +15,17 @@ from search.arguments import parse_arguments
 from search.draws import starting_draws
 from search.plan import plan_trials, possible_trials
 from search.record import GIVE_UP, PARAMETERS, RECORD, SWEEP, create_run, read_run
+from search.remote_runs import SHARED, local_runs
 from search.request import Request
 from search.resume import reopen
 from trainable.checkpoint import STATE, save_checkpoint
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.files import write_json
+from trainable.remote import share_folder
+from trainable.storage import Storage
 from trainable.task import Task
+from trainable.teacher_outputs import ARRAY
 from trainable.trial import Trial
 
 TINY = {"student_layers": 2, "batch_size": 8, "precision": "fp32"}
@@ -60,7 +66,7 @@ def prepare_again(monkeypatch, task):
 def make_run(tmp_path, task):
     """A new run of what this request asks for, with the tiny task."""
 
-    def make(request=SCHEDULES, configs=None, of=task):
+    def make(request=SCHEDULES, configs=None, of=task, runs=tmp_path / "runs"):
         sweep = {
             "requests": [request.to_dict()],
             "max_concurrent": None,
@@ -72,9 +78,7 @@ def make_run(tmp_path, task):
         configs = configs or plan_trials(request)
         if request.searched:
             sweep[PARAMETERS] = starting_draws(request, configs)
-        folder = tmp_path / "runs" / "mine"
-        create_run(folder, sweep, configs)
-        return read_run(folder)
+        return read_run(create_run(runs / "mine", sweep, configs).folder)
 
     return make
 
@@ -286,7 +290,8 @@ def test_asking_twice_leaves_the_plan_as_it_is(make_run, prepare_again):
 
 def test_more_trials_have_the_runs_precision(make_run, prepare_again):
     """It was measured, or else decides the teacher's outputs that all trials share."""
-    request = replace(SCHEDULES, samples=2, overrides={"student_layers": 2})
+    overrides = {key: value for key, value in TINY.items() if key != "precision"}
+    request = replace(SCHEDULES, samples=2, overrides=overrides)
     run = make_run(request, [replace(c, precision="bf16") for c in plan_trials(request)])
     prepare_again()
     found, _ = resume(run, "--samples", "4", "--seeds", "2")
@@ -323,26 +328,41 @@ def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, said):
     assert said in refused(make_run(replace(SCHEDULES, samples=2)), *argv, "--keep", "1")
 
 
-def test_task_is_made_again_for_what_the_new_trials_need(make_run, prepare_again, task):
-    """A hidden pool more, say; it is made for the old and the new trials from the first request."""
-    of_first = replace(SCHEDULES, samples=2)
-    lacking = replace(task, outputs={"logits": task.outputs["logits"]})
-    run = make_run(of_first, of=lacking)
-    calls = prepare_again()
+def assert_completed(found, task, made, cache):
+    """The run's task is this one, but for these outputs, made in the cache with the same values."""
+    again = Task.from_dict(found.sweep["task"])
+    assert again == replace(task, outputs={**task.outputs, **{k: again.outputs[k] for k in made}})
+    for kind in made:
+        assert Path(again.outputs[kind]).is_relative_to(cache)
+        arrays = [np.load(Path(of.outputs[kind]) / ARRAY) for of in (again, task)]
+        np.testing.assert_array_equal(*arrays)
+
+
+def test_a_pool_that_only_the_new_trials_need_is_made_of_the_teacher_there_is(
+    make_run, task, tmp_path
+):
+    outputs = {kind: task.outputs[kind] for kind in ("logits", "cls")}
+    request = replace(SCHEDULES, samples=2, cache=str(tmp_path / "anew"))
+    run = make_run(request, of=replace(task, outputs=outputs))
     found, _ = resume(run, "--set", "hidden_pool=mean")
-    ((request, configs),) = calls
-    assert (request, configs) == (of_first, configs_of(found))
-    assert {config.hidden_pool for config in configs} == {"cls", "mean"}
-    assert found.sweep["task"] == task.to_dict()
+    assert {config.hidden_pool for config in configs_of(found)} == {"cls", "mean"}
+    whole = replace(task, outputs={**outputs, "mean": task.outputs["mean"]})
+    assert_completed(found, whole, {"mean"}, tmp_path / "anew")
 
 
-def test_what_prepare_refuses_adds_nothing(make_run, monkeypatch):
+def test_what_cannot_be_trained_on_what_is_there_adds_nothing(make_run):
+    message = refused(make_run(replace(SCHEDULES, samples=2)), "--set", "batch_size=64")
+    assert message.startswith("evaluations: 8 are more than the trial's 4 steps; ")
+
+
+def test_what_prepare_refuses_adds_nothing(make_run, own_task, monkeypatch):
     def refuse(request, configs, console):
-        raise UserError("evaluations: 8 are more than the trial's 4 steps")
+        raise UserError("--dataset somewhere: no such file or folder")
 
     monkeypatch.setattr("search.preparation.prepare_again", refuse)
-    message = refused(make_run(replace(SCHEDULES, samples=2)), "--set", "batch_size=64")
-    assert message == "evaluations: 8 are more than the trial's 4 steps"
+    damage(Path(own_task.tokens), "missing")
+    message = refused(make_run(replace(SCHEDULES, samples=2), of=own_task), "--seeds", "2")
+    assert message == "--dataset somewhere: no such file or folder"
 
 
 # What the trials share.
@@ -377,7 +397,7 @@ def damage(folder, how):
 
 
 @pytest.mark.parametrize("how", ["missing", "changed", "incomplete"])
-@pytest.mark.parametrize("what", ["tokens", "teacher", "logits"])
+@pytest.mark.parametrize("what", ["tokens", "teacher"])
 def test_damaged_folder_is_made_again(make_run, prepare_again, own_task, what, how):
     run = make_run(replace(SCHEDULES, samples=2), of=own_task)
     calls = prepare_again()
@@ -391,10 +411,24 @@ def test_damaged_folder_is_made_again(make_run, prepare_again, own_task, what, h
     assert found.trials == run.trials
 
 
+@pytest.mark.parametrize("how", ["missing", "changed", "incomplete"])
+def test_damaged_outputs_are_made_again_of_the_teacher_there_is(
+    make_run, own_task, task, tmp_path, how
+):
+    run = make_run(replace(SCHEDULES, cache=str(tmp_path / "anew")), of=own_task)
+    folder = Path(own_task.outputs["logits"])
+    damage(folder, how)
+    found, said = resume(run)
+    assert said[0] == f"{folder} is missing or damaged: made again."
+    whole = replace(own_task, outputs={**own_task.outputs, "logits": task.outputs["logits"]})
+    assert_completed(found, whole, {"logits"}, tmp_path / "anew")
+    assert found.trials == run.trials
+
+
 def test_task_made_again_in_its_place_changes_no_plan(make_run, prepare_again, own_task, tmp_path):
     run = make_run(of=own_task)
     prepare_again(own_task)
-    damage(tmp_path / "cache" / "logits", "missing")
+    damage(tmp_path / "cache" / "tokens", "missing")
     before = files(run.folder)
     assert resume(run)[0] == run
     assert files(run.folder) == before
@@ -414,6 +448,58 @@ def test_what_cannot_be_made_again_is_refused(make_run, prepare_again, own_task,
     message = refused(run, "--keep", "1")
     assert message.startswith(f"--resume mine: its {what} (digest {was[:8]})")
     assert "01234567;" in message
+
+
+@pytest.fixture
+def make_elsewhere(make_run, task, tmp_path, monkeypatch):
+    """A run in a storage as a second machine has it, where nothing of the first can be reached."""
+
+    def make(of=task):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+        (tmp_path / "first").touch()  # a file: no cache can be made under it
+        request = replace(
+            SCHEDULES,
+            samples=2,
+            cache=str(tmp_path / "first" / "cache"),
+            dataset=str(tmp_path / "first" / "data"),
+        )
+        uri = f"file://{tmp_path}/storage"
+        places = {str(folder): f"{tmp_path}/first/{folder.name}" for folder in of.folders()}
+        run = make_run(request, of=of.moved(places), runs=local_runs(uri))
+        shared = {place: share_folder(Storage(uri), Path(at))[0] for at, place in places.items()}
+        write_json(run.folder / SHARED, shared)
+        return run, tmp_path / "second" / "distillation-search"
+
+    return make
+
+
+def test_trials_are_added_on_another_machine_with_what_is_fetched_there(make_elsewhere):
+    run, cache = make_elsewhere()
+    found, said = resume(run, "--seeds", "2")
+    assert said == ["2 more trial(s); those already in the run are not run again."]
+    assert [trial.config.seed for trial in found.trials.values()] == [0, 0, 1, 1]
+    folders = Task.from_dict(found.sweep["task"]).folders()
+    assert {folder.relative_to(cache).parts[::2] for folder in folders} == {("fetched", "content")}
+
+
+def test_another_machine_makes_only_what_lacks_and_in_its_own_cache(make_elsewhere, task):
+    outputs = {kind: task.outputs[kind] for kind in ("logits", "cls")}
+    run, cache = make_elsewhere(replace(task, outputs=outputs))
+    found, _ = resume(run, "--set", "hidden_pool=mean")
+    fetched = Task.from_dict(found.sweep["task"])
+    whole = replace(fetched, outputs={**fetched.outputs, "mean": task.outputs["mean"]})
+    assert_completed(found, whole, {"mean"}, cache / "outputs")
+    assert Path(fetched.teacher.folder).is_relative_to(cache / "fetched")
+
+
+def test_another_machine_prepares_in_its_own_cache_what_the_storage_has_lost(
+    make_elsewhere, prepare_again, tmp_path
+):
+    run, cache = make_elsewhere()
+    shutil.rmtree(tmp_path / "storage")
+    calls = prepare_again()
+    resume(run, "--seeds", "2")
+    assert [request.cache for request, _ in calls] == [str(cache)]
 
 
 def test_complete_run_needs_nothing_of_its_task(make_run, own_task, tmp_path):
@@ -549,11 +635,8 @@ def test_a_searched_run_goes_on_for_more_samples(make_run, prepare_again):
 def test_what_a_searched_run_shares_is_made_again_for_all_that_it_may_suggest(
     make_run, prepare_again, task, tmp_path
 ):
-    folder = tmp_path / "cls"
-    shutil.copytree(task.outputs["cls"], folder)
-    gone = replace(task, outputs={**task.outputs, "cls": str(folder)})
+    gone = replace(task, tokens=str(tmp_path / "gone"))
     calls, run = prepare_again(), make_run(SEARCHED, of=gone)
-    shutil.rmtree(folder)
     resume(run)
     ((_, configs),) = calls
     assert configs == [*plan_trials(SEARCHED), *possible_trials(SEARCHED)]

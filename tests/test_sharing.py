@@ -10,11 +10,14 @@ from rich.console import Console
 
 from search import sharing
 from search.record import create_run, read_run
+from search.remote_runs import SHARED
 from search.run import main
 from search.sharing import as_measured, most_at_once, settle_again, settle_sharing
 from tests.sweeps import run
+from trainable.arguments import default_cache
 from trainable.errors import UserError
 from trainable.execution import Execution
+from trainable.files import write_json
 from trainable.gpu_sharing import Decision, Measurement, Probe
 from trainable.probe_processes import ProbeError
 
@@ -242,6 +245,19 @@ def test_measured_again_where_it_does_not_hold(make_run, resume, machine, monkey
     assert len(machine.probed) == 1
     assert found["trials_per_gpu"] == 4
     assert said.endswith(": another.\n")
+
+
+def test_on_another_machine_it_is_measured_into_that_ones_cache(
+    make_run, resume, machine, monkeypatch, tmp_path
+):
+    run = make_run()
+    run.sweep["requests"] = [{"cache": str(tmp_path / "of another machine")}]
+    run.replan({}, [])
+    write_json(run.folder / SHARED, {})
+    machine.probed.clear()
+    monkeypatch.setattr("trainable.gpu_probe.device_name", lambda: "another GPU")
+    resume(run)
+    assert [cache for _, cache, _, _ in machine.probed] == [default_cache()]
 
 
 def test_fewer_at_once_are_decided_anew(make_run, resume, machine):

@@ -4,13 +4,13 @@ Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a fold
 appears whole or not at all.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
@@ -72,15 +72,7 @@ class Preparation:
         """UserError for sentences too long for the teacher, a student that can't be made from it,
         or more evaluations than steps."""
         self._check_length()
-        for config in configs:
-            student_config(self.base.config, config)
-            sentences = len(self.inputs.dataset.train)
-            steps = config.epochs * steps_per_epoch(sentences, config.batch_size)
-            if config.evaluations > steps:
-                raise UserError(
-                    f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
-                    "give fewer, or more training sentences or epochs"
-                )
+        check_trials(configs, self.base.config, len(self.inputs.dataset.train))
 
     def environment(
         self, cache: Path, precision: str, executor: str, say: Callable[[str], None]
@@ -110,6 +102,21 @@ class Preparation:
             ) from None
 
 
+def check_trials(
+    configs: Iterable[TrialConfig], teacher: PreTrainedConfig, train_sentences: int
+) -> None:
+    """UserError for a student that can't be made from a teacher with this configuration, or more
+    evaluations than steps."""
+    for config in configs:
+        student_config(teacher, config)
+        steps = config.epochs * steps_per_epoch(train_sentences, config.batch_size)
+        if config.evaluations > steps:
+            raise UserError(
+                f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
+                "give fewer, or more training sentences or epochs"
+            )
+
+
 def prepare_task(preparation: Preparation, pools: set[str], environment: Environment) -> Task:
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
     inputs, cache = preparation.inputs, environment.cache
@@ -117,7 +124,7 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
     teacher = prepare_teacher(
         preparation.base, preparation.fitted, data, inputs.teacher_settings, environment
     )
-    outputs = _prepare_outputs(teacher, data, pools, environment)
+    outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), environment)
     release_memory(environment.device)  # the trials are other processes on the same GPU
     return Task(
         tokens=str(tokens_folder(cache, data.digest)),
@@ -130,6 +137,14 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
         execution=environment.execution,
         sentences={name: len(split) for name, split in inputs.dataset.splits.items()},
     )
+
+
+def add_outputs(task: Task, kinds: Iterable[str], environment: Environment) -> Task:
+    """The task with these outputs, too (LOGITS or hidden pools), of the teacher that it has."""
+    data = _load_data(Path(task.tokens), task.sentences, task.pad_id, task.data_digest)
+    outputs = _prepare_outputs(task.teacher, data, kinds, environment)
+    release_memory(environment.device)
+    return replace(task, outputs={**task.outputs, **outputs})
 
 
 def tokens_folder(cache: Path, digest: str) -> Path:
@@ -168,21 +183,25 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
             save_vocabulary(in_use, temporary)
             tokenizer.save_pretrained(temporary / "tokenizer")
             seal(temporary, {"label_names": inputs.dataset.label_names})
+    return _load_data(folder, splits, tokenizer.pad_token_id, digest)
+
+
+def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
     return TeacherData(
         train=load_split(folder, "train"),
         evaluation=load_split(folder, "evaluation"),
         in_use=load_vocabulary(folder),
-        pad_id=tokenizer.pad_token_id,
+        pad_id=pad_id,
         digest=digest,
         whole=load_split(folder, "whole") if "whole" in splits else None,
     )
 
 
 def _prepare_outputs(
-    teacher: Teacher, data: TeacherData, pools: set[str], environment: Environment
+    teacher: Teacher, data: TeacherData, kinds: Iterable[str], environment: Environment
 ) -> dict[str, str]:
     key = OutputsKey(teacher.digest, data.digest, environment.precision)
-    folders = {kind: key.folder(environment.cache, kind) for kind in (LOGITS, *sorted(pools))}
+    folders = {kind: key.folder(environment.cache, kind) for kind in kinds}
     missing = {kind: folder for kind, folder in folders.items() if sealed_values(folder) is None}
     if missing:
         model = load_teacher(Path(teacher.folder))
