@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCKS = ".lock"  # files that libraries open to write
+LOCKS = ".lock"  # ends the names of files that are opened to write: libraries', and our own
 
 
 @contextmanager
@@ -21,6 +21,6 @@ def mirrored(cache: Path) -> Iterator[Path]:
             place = mirror / path.relative_to(cache)
             if path.is_dir():
                 place.mkdir(exist_ok=True)
-            elif path.suffix != LOCKS:
+            elif not path.name.endswith(LOCKS):
                 place.symlink_to(path.resolve())
         yield mirror

@@ -3,6 +3,7 @@
 import pytest
 
 from search.mirrored_cache import mirrored
+from trainable.locks import LOCK
 
 
 @pytest.fixture
@@ -11,7 +12,6 @@ def cache(tmp_path):
     (folder / "teachers" / "abc").mkdir(parents=True)
     (folder / "teachers" / "abc" / "weights").write_text("w")
     (folder / "datasets").mkdir()
-    (folder / "datasets" / "x.lock").write_text("")
     return folder
 
 
@@ -36,9 +36,11 @@ def test_what_is_written_or_replaced_stays_out_of_the_cache(cache):
     assert not mirror.exists()
 
 
-def test_locks_are_not_shared(cache):
+@pytest.mark.parametrize("lock", ["x.lock", LOCK])
+def test_locks_are_not_shared(cache, lock):
+    (cache / "datasets" / lock).touch()
     with mirrored(cache) as mirror:
-        assert not (mirror / "datasets" / "x.lock").exists()
+        assert not (mirror / "datasets" / lock).is_symlink()
 
 
 def test_cache_that_is_not_there_is_not_made(tmp_path):
