@@ -6,6 +6,9 @@ import sys
 import pytest
 from huggingface_hub import HfApi
 
+from search.plan import plan_trials
+from search.record import create_run
+from search.request import Request
 from search.run import main
 from tests.sweeps import run
 
@@ -59,6 +62,34 @@ def test_run_that_is_not_there_is_refused(capsys, tmp_path):
     asked = ["--resume", "none", "--storage", str(tmp_path), "--dry-run"]
     assert main(asked) == 2
     assert "--resume none" in capsys.readouterr().err
+
+
+@pytest.fixture
+def storage(tmp_path, task):
+    """The folder of an interrupted run, `mine`."""
+    request = Request("baselines", "mini", cache=str(tmp_path / "cache"), samples=2)
+    sweep = {"requests": [request.to_dict()], "task": task.to_dict(), "keep": 5}
+    create_run(tmp_path / "runs" / "mine", sweep, plan_trials(request))
+    return tmp_path / "runs"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["--address", "nonsense"],
+        ["--set", "evaluations=4"],
+        ["--space", "recipe"],
+    ],
+)
+def test_what_a_run_cannot_go_on_with_is_refused_in_the_same_words(storage, mistake, capsys):
+    command = ["--resume", "mine", "--storage", str(storage), *mistake]
+    codes, errors = [], []
+    for flags in (["--dry-run"], []):
+        codes.append(main([*command, *flags]))
+        errors.append(capsys.readouterr().err)
+    assert codes == [2, 2]
+    assert errors[0] == errors[1]
+    assert mistake[1].partition("=")[0] in errors[0]
 
 
 @pytest.mark.slow
