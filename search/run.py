@@ -16,6 +16,7 @@ from search.arguments import (
     storage_folder,
 )
 from search.cluster import check_address
+from search.depths import with_depths
 from search.launch import Session, begin, go_on, guarded
 from search.objectives import LATENCY
 from search.record import PARAMETERS, Run
@@ -49,6 +50,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     session.console.print(f"Preset {preset_name}: {why}.")
     folder = storage / (arguments.name or default_name(arguments.space, preset_name))
     refuse_existing(folder)
+    request = with_depths(request)
     operation = {key: getattr(arguments, key) for key in OPERATION}
     plan: dict[str, Any] = {
         "requests": [request.to_dict()],

@@ -30,6 +30,7 @@ def typed(make_command, tmp_path):
         ["--set", "evaluations=1000"],
         ["--max-length", "1"],
         ["--max-length", "500"],
+        ["--against", "depth"],
         ["--set", "temperature=0"],
         ["--search-sentences", "999"],
         ["--compare-within", "nothing"],
