@@ -118,8 +118,9 @@ def _add_space_arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         type=one_of(OBJECTIVES),
         metavar="COST",
-        help="try students of several depths, and weigh accuracy against their depth (in layers) "
-        "or their latency (in milliseconds a sentence, measured here)",
+        help="try students of a half, a third and a quarter of the teacher's layers (--set "
+        "student_layers=N: of N down to half of it), and weigh accuracy against their depth (in "
+        "layers) or their latency (in milliseconds a sentence, measured here)",
     )
     group.add_argument(
         "--seeds",

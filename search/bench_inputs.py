@@ -19,7 +19,7 @@ from search.length_tables import LengthTable, draw_lengths
 from trainable.arguments import AUTO
 from trainable.config import TrialConfig
 from trainable.errors import UserError, first_line
-from trainable.hub import model_at_hand, require_on_hub
+from trainable.hub import require_teacher
 from trainable.layers import check_depths
 from trainable.precision import faster_precision
 from trainable.student import encoder_layers, new_model
@@ -80,8 +80,7 @@ def load_bench_teacher(source: str | None, preset: str, seed: int) -> tuple[str,
     if source is None:
         words, shapes = SHAPES[preset]
         return words, new_model(shapes()).eval()
-    if not model_at_hand(source):
-        require_on_hub("--teacher", "model", source)
+    require_teacher(source)
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             Path(source).expanduser() if Path(source).expanduser().is_dir() else source,

@@ -7,6 +7,7 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
+from search.depths import LAYERS, check_depths_kept
 from search.request import Request
 from spaces import SEARCHED_SPACES
 from spaces.recipe import Suggests
@@ -15,7 +16,6 @@ from trainable.errors import UserError
 from trainable.inputs import complete_config
 
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
-DEPTH = "student_layers"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
 
@@ -44,8 +44,8 @@ class Pinned:
 def draw(request: Request, trial: Suggests) -> TrialConfig:
     """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed."""
     point = SEARCHED_SPACES[request.space].draw(Pinned(trial, request.overrides))
-    if len(request.depths) > 1:
-        point[DEPTH] = trial.suggest_categorical(DEPTH, request.depths)
+    if request.depths:
+        point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
     return complete_config(request.sized_preset, point, request.overrides, request.seed)
 
 
@@ -62,7 +62,7 @@ def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
     """
     _check(request)
     best, *plain = SEARCHED_SPACES[request.space].starts
-    usual, *others = [{DEPTH: depth} for depth in request.depths]
+    usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
     found: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
     for start in wanted:
@@ -101,11 +101,7 @@ def _check(request: Request) -> None:
             f"--add {key}={value}: {request.space} draws its values from ranges; "
             "--samples draws more of them"
         )
-    if request.against is not None and DEPTH in request.overrides:
-        raise UserError(
-            f"--set {DEPTH}={request.overrides[DEPTH]}: --against {request.against} tries "
-            f"{', '.join(map(str, request.depths))}; leave one of them out"
-        )
+    check_depths_kept(request)
     drawn = [config for config, _ in random_draws(request)]
     for key, value in request.overrides.items():
         if all(key in config.idle_settings for config in drawn):

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from search.arguments import KEEP
-from search.cluster import LOCAL
+from search.cluster import LOCAL, check_address
 from search.draws import starting_draws
 from search.dry_run_words import say_command, say_disk, say_memory, say_time, say_trials
 from search.launch import Session
@@ -119,6 +119,7 @@ def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
     if not run.interrupted:
         session.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
+    check_address(run.sweep.get("address"), run.folder.parent)
     flag = f"--resume {folder.name}"
     if problem := changed_here(task_of(run), flag):
         raise UserError(problem)

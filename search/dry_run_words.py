@@ -11,6 +11,7 @@ from rich.table import Table
 
 from search.disk import in_words, most_checkpoint_bytes
 from search.launch import Session
+from search.mirrored_cache import original
 from search.outlook import Outlook, Times
 from search.progress import in_time
 from search.record import Run, TrialRecord
@@ -92,13 +93,13 @@ def say_memory(outlook: Outlook, probed: Probed, console: Console) -> None:
 
 def say_disk(outlook: Outlook, found: StandIn, cache: Path, console: Console) -> None:
     """What the run's folder takes at most, and the cache."""
-    run = outlook.run
+    run, folder = outlook.run, original(outlook.run.folder)
     likely = {config.digest: TrialRecord(config) for config in outlook.possible}
     sized = Run(run.folder, run.sweep, {**likely, **run.trials})
     most = most_checkpoint_bytes(sized, outlook.places)
     cached = sum(p.stat().st_size for p in cache.rglob("*") if p.is_file() and not p.is_symlink())
     _line(
-        f"Disk: at most {in_words(most)} in {run.folder.parent} ({_free(run.folder)} free); "
+        f"Disk: at most {in_words(most)} in {folder.parent} ({_free(folder)} free); "
         f"{in_words(found.bytes_missing)} more in the cache, which has {in_words(cached)} "
         f"({_free(cache)} free).",
         console,

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LOCKS = ".lock"  # files that libraries open to write
+from trainable.arguments import cache_at, default_cache, users_cache
+
+LOCKS = ".lock"  # ends the names of files that are opened to write: libraries', and our own
 
 
 @contextmanager
@@ -15,12 +17,28 @@ def mirrored(cache: Path) -> Iterator[Path]:
     Folders are real ones, so that what is made new stands beside the links.
     """
     with tempfile.TemporaryDirectory(prefix="dry-run-") as name:
-        mirror = Path(name) / "cache"
+        mirror = Path(name).resolve() / "cache"
         mirror.mkdir()
         for path in sorted(cache.rglob("*")) if cache.is_dir() else ():
             place = mirror / path.relative_to(cache)
             if path.is_dir():
                 place.mkdir(exist_ok=True)
-            elif path.suffix != LOCKS:
+            elif not path.name.endswith(LOCKS):
                 place.symlink_to(path.resolve())
         yield mirror
+
+
+@contextmanager
+def untouched_cache() -> Iterator[None]:
+    """Within, the default cache is a mirror of the user's.
+
+    What is written there by default, such as copies of runs that lie in a storage, goes with it.
+    """
+    with mirrored(users_cache()) as mirror, cache_at(mirror):
+        yield
+
+
+def original(path: Path) -> Path:
+    """What a path in that mirror stands for; any other path as it is."""
+    mirror = default_cache()
+    return users_cache() / path.relative_to(mirror) if path.is_relative_to(mirror) else path

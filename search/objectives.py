@@ -6,14 +6,15 @@ from trainable.config import TrialConfig
 
 DEPTH, LATENCY = "depth", "latency"
 OBJECTIVES = (DEPTH, LATENCY)
-SHARES = (1, 2 / 3, 1 / 2)  # of the student's depth; of 6 layers: 6, 4, 3
+LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
 
-def depths(student_layers: int) -> tuple[int, ...]:
-    """The depths that are tried against accuracy: a half, a third and a quarter of the teacher's
-    where that is twice the student's, as far as they are whole."""
-    found = [student_layers * share for share in SHARES]
-    return tuple(round(depth) for depth in found if abs(depth - round(depth)) < 1e-9)
+def student_depths(teacher_layers: int, deepest: float) -> tuple[int, ...]:
+    """The depths that are tried against accuracy: from the deepest down to half of it, those that
+    divide the teacher's. Where it is half the teacher's: a half, a third and a quarter of them."""
+    least = max(deepest / 2, LEAST_DEPTH)
+    every = range(teacher_layers, 0, -1)
+    return tuple(n for n in every if least <= n <= deepest and teacher_layers % n == 0)
 
 
 def directions(against: str | None) -> list[str]:

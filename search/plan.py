@@ -4,6 +4,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+from search.depths import LAYERS, check_depths_kept
 from search.draws import random_draws, starts
 from search.request import Request
 from spaces import SPACES
@@ -26,6 +27,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     """
     if request.searched:
         return [config for config, _ in starts(request)]
+    check_depths_kept(request)
     points = [
         {**point, **depth}
         for point in SPACES[request.space](request.sized_preset.coarse_grid)
@@ -35,7 +37,6 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     drawn = list(_each_once(request, points).values())
     random.Random(request.seed).shuffle(drawn)
     drawn = drawn[: request.samples]
-    _check_depths(request)
     if request.additions:
         drawn = _grown(request, drawn)
         random.Random(request.seed).shuffle(drawn)
@@ -54,21 +55,11 @@ def possible_trials(request: Request) -> list[TrialConfig]:
 
 def _depth_points(request: Request) -> list[Point]:
     """The depths to try, as what they add to a point: nothing where there is only the usual one."""
-    several = len(request.depths) > 1
-    return [{"student_layers": depth} for depth in request.depths] if several else [{}]
+    return [{LAYERS: depth} for depth in request.depths] or [{}]
 
 
 def _config(request: Request, point: Point) -> TrialConfig:
     return complete_config(request.sized_preset, point, request.overrides, request.seed)
-
-
-def _check_depths(request: Request) -> None:
-    for key, value in request.additions:
-        if key == "student_layers" and request.against is not None:
-            raise UserError(
-                f"--add {key}={value}: --against {request.against} tries "
-                f"{', '.join(map(str, request.depths))}; leave one of them out"
-            )
 
 
 def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 ADDRESS = ".storage"  # in a folder of local copies: the URI that they are of
 SHARED = "shared.json"  # in a run's folder: what its storage has of what trials share, by path
-PROBE = ".probe"
 WEIGHTS = ".safetensors"
 LOOK_SECONDS = 2.0  # between two looks at what changed
 # In what comes before the last @ a colon that no port follows, or a query that carries a secret.
@@ -109,8 +108,7 @@ def check_writable(uri: str) -> None:
     """UserError where the URI is of no file system that is known, or can't be written to."""
     storage = open_storage(uri)
     try:
-        storage.write(PROBE, b"")
-        storage.remove(PROBE)
+        storage.try_writing()
     except OSError as error:
         raise _unreachable(uri, error) from None
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.objectives import depths
+from search.objectives import student_depths
 from search.searchers import GRID, SEARCHERS, SUGGESTIONS
 from spaces import SEARCHED_SPACES
 from trainable.arguments import AUTO, SIZES, parse_setting
@@ -38,6 +38,13 @@ class Request:
     searcher: str = GRID  # or what suggests a searched space's configurations
     time_budget: float | None = None  # seconds after which nothing more is suggested
     against: str | None = None  # what accuracy is weighed against, of OBJECTIVES
+    depths: tuple[int, ...] = ()  # of the students that are weighed, deepest first
+
+    def __post_init__(self) -> None:
+        """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""
+        if self.against is not None and not self.depths:
+            usual = PRESETS[self.preset].trial["student_layers"]
+            object.__setattr__(self, "depths", student_depths(2 * usual, usual))
 
     @classmethod
     def from_arguments(cls, arguments: Namespace, preset: str) -> "Request":
@@ -62,13 +69,15 @@ class Request:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "additions": [list(pair) for pair in self.additions]}
+        lists = {"additions": [list(pair) for pair in self.additions], "depths": list(self.depths)}
+        return {**asdict(self), **lists}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Request":
         """The request that `to_dict` wrote, through JSON or not."""
         additions = tuple((key, value) for key, value in values["additions"])
-        return cls(**{**values, "additions": additions})
+        tuples = {"additions": additions, "depths": tuple(values.get("depths", ()))}
+        return cls(**{**values, **tuples})
 
     @property
     def searched(self) -> bool:
@@ -82,13 +91,6 @@ class Request:
         if self.samples is not None:
             return self.samples
         return SUGGESTIONS if self.time_budget is None else math.inf
-
-    @property
-    def depths(self) -> tuple[int, ...]:
-        """The student depths that are tried."""
-        given = {**self.sized_preset.trial, **self.overrides}
-        depth = given.get("student_layers", TrialConfig.default("student_layers"))
-        return (depth,) if self.against is None else depths(depth)
 
     def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
         """The configuration on each seed that is asked for, the first one first."""

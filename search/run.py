@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ from search.arguments import (
     storage_folder,
 )
 from search.cluster import check_address
+from search.depths import with_depths
 from search.launch import Session, begin, go_on, guarded
+from search.mirrored_cache import untouched_cache
 from search.objectives import LATENCY
 from search.record import PARAMETERS, Run
 from search.request import Request
@@ -29,9 +32,14 @@ if TYPE_CHECKING:  # with torch, which takes seconds to load
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs or resumes a sweep; returns the exit code (0 well, 1 failures, 2 the user's mistake)."""
-    arguments = parse_arguments(argv)
-    start = new_sweep if arguments.resume is None else resume_sweep
-    return guarded(partial(start, arguments), "search.run", argv)
+    return guarded(partial(start, parse_arguments(argv)), "search.run", argv)
+
+
+def start(arguments: Namespace, session: Session) -> int:
+    """A new sweep or one that goes on; a dry run of either leaves the user's cache as it is."""
+    command = new_sweep if arguments.resume is None else resume_sweep
+    with untouched_cache() if arguments.dry_run else nullcontext():
+        return command(arguments, session)
 
 
 def new_sweep(arguments: Namespace, session: Session) -> int:
@@ -49,6 +57,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     session.console.print(f"Preset {preset_name}: {why}.")
     folder = storage / (arguments.name or default_name(arguments.space, preset_name))
     refuse_existing(folder)
+    request = with_depths(request)
     operation = {key: getattr(arguments, key) for key in OPERATION}
     plan: dict[str, Any] = {
         "requests": [request.to_dict()],

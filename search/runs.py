@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from search.mirrored_cache import original
 from search.record import RECORD, SWEEP
 from search.remote_runs import (
     fetch_run,
@@ -32,7 +33,8 @@ def refuse_existing(folder: Path) -> None:
         )
     if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
         raise UserError(
-            f"--name {folder.name}: {folder} exists; choose another name, or go on with it: "
+            f"--name {folder.name}: {original(folder)} exists; choose another name, or go on with "
+            "it: "
             f"{resume_command(folder)}"
         )
 

@@ -3,15 +3,13 @@
 As many processes step at once as trials will run at a time, on the same cores and GPUs.
 """
 
-import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
-from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import BrokenBarrierError
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from trainable.config import TrialConfig
 from trainable.engine import Training
 from trainable.gpu_probe import TrialSteps
 from trainable.names import GRAPH
-from trainable.probe_processes import ProbeError
+from trainable.probe_processes import Child, ask, side_by_side, tell, telling
 from trainable.quiet import quiet_libraries
 from trainable.saving import Saver
 from trainable.task import Task
@@ -34,7 +32,7 @@ STEP_SECONDS, LEAST_STEPS = 3.0, 4  # that the steps of one kind of trial are ti
 WARM_UP_STEPS = 2
 PROBE_ALPHA = 0.5
 MOST_PROCESSES = 8
-LIMIT = 600.0  # seconds, for all of it
+LIMIT = 600.0  # seconds from one answer of a process to its next
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,11 @@ def probe_trials(configs: Sequence[TrialConfig], task: Task, places: int, scratc
     ProbeError where that fails.
     """
     processes = min(places, MOST_PROCESSES)
-    context = get_context("spawn")
-    barrier = context.Barrier(processes)
     began = time.time()
     wanted = [config.to_dict() for config in configs]
-    jobs = [(wanted, task.to_dict(), str(scratch / f"trial-{n}")) for n in range(processes)]
-    reports = _in_processes(_probe, jobs, (barrier,))
+    folders = [str(scratch / f"trial-{n}") for n in range(processes)]
+    with side_by_side([(_probe, wanted, task.to_dict(), folder) for folder in folders]) as children:
+        reports = _reports(children)
     costs = tuple(
         TrialCost(*(float(np.mean(column)) for column in zip(*of_trial, strict=True)))
         for of_trial in zip(*(report["costs"] for report in reports), strict=True)
@@ -83,52 +80,60 @@ def probe_trials(configs: Sequence[TrialConfig], task: Task, places: int, scratc
 
 def in_a_process(function: Callable[..., Any], *arguments: Any) -> Any:
     """What the function returns in a process of its own; ProbeError where that fails."""
-    return _in_processes(function, [arguments], ())[0]
+    with side_by_side([(_answer, function, arguments)]) as children:
+        return ask(children, LIMIT)[0]
 
 
-def _in_processes(function: Callable[..., Any], jobs: Sequence[Any], shared: Any) -> list[Any]:
-    """One process a job; none outlives the call."""
-    with get_context("spawn").Pool(len(jobs), _begin, shared) as pool:
-        try:
-            return pool.starmap_async(function, jobs, chunksize=1).get(LIMIT)
-        except KeyboardInterrupt:
-            raise
-        except BrokenBarrierError:
-            raise ProbeError("a probing process ended") from None
-        except Exception as error:
-            raise ProbeError(f"{type(error).__name__}: {error}") from error
+def _answer(pipe: Connection, function: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    with telling(pipe):
+        pipe.send(function(*arguments))
 
 
-_barriers: list[Any] = []  # this process's, given to it at its start
+def _reports(children: Sequence[Child]) -> list[dict[str, Any]]:
+    """Of each process; whenever all wait for one another, they go on."""
+    while True:
+        answers = ask(children, LIMIT)
+        if None not in answers:
+            return answers
+        tell(children, "go on")
 
 
-def _begin(*shared: Any) -> None:
-    """A probing process leaves Ctrl-C to its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _barriers.extend(shared)
+def _probe(
+    pipe: Connection, wanted: list[dict[str, Any]], task: dict[str, Any], folder: str
+) -> None:
+    """The process of a trial."""
+
+    def together() -> None:
+        """Waits for the other processes, so that what is timed runs beside theirs."""
+        pipe.send(None)
+        pipe.recv()
+
+    with telling(pipe):
+        pipe.send(_report(wanted, Task.from_dict(task), Path(folder), together))
 
 
-def _probe(wanted: list[dict[str, Any]], task: dict[str, Any], folder: str) -> dict[str, Any]:
-    """The process of a trial, with all that it loads in a sweep."""
+def _report(
+    wanted: list[dict[str, Any]], task: Task, folder: Path, together: Callable[[], None]
+) -> dict[str, Any]:
+    """What is measured in one process, with all that it loads in a sweep."""
     import trainable.ray_adapter  # noqa: F401 # for its memory
 
     quiet_libraries()
     torch.set_num_threads(1)  # as in a sweep
-    described, workbench = Task.from_dict(task), Workbench()
-    costs, ready = [], 0.0
+    workbench, costs, ready = Workbench(), [], 0.0
     for number, values in enumerate(wanted):
         config = TrialConfig.from_dict(values)
-        _started(config, described, workbench)
+        _started(config, task, workbench)
         ready = ready or time.time()
         begin = time.perf_counter()
-        trial = _started(config, described, workbench)
+        trial = _started(config, task, workbench)
         setup = time.perf_counter() - begin
-        costs.append((setup, _evaluation_seconds(trial, Path(folder) / str(number))))
+        costs.append((setup, _evaluation_seconds(trial, folder / str(number), together)))
     return {
         "costs": costs,
         "ready": ready,
         "bytes": peak_resident_bytes(),
-        "gpu_bytes": torch.cuda.max_memory_reserved() if described.device == "cuda" else 0,
+        "gpu_bytes": torch.cuda.max_memory_reserved() if task.device == "cuda" else 0,
     }
 
 
@@ -136,13 +141,16 @@ def _started(config: TrialConfig, task: Task, workbench: Workbench) -> Trial:
     return Trial.start(config, task, torch.device(task.device), workbench)
 
 
-def _evaluation_seconds(trial: Trial, folder: Path) -> float:
-    """From one evaluation to the next: steps, the evaluation, and what saving holds them up."""
+def _evaluation_seconds(trial: Trial, folder: Path, together: Callable[[], None]) -> float:
+    """From one evaluation to the next: steps, the evaluation, and what saving holds them up.
+
+    `together` waits until all other processes have come as far.
+    """
     config, evaluators = trial.config, trial.apparatus.evaluators
     take = _stepper(trial)
-    _together()
+    together()
     step = _step_seconds(trial, take)
-    _together()
+    together()
     evaluation = _seconds(evaluators["evaluation"].correct, trial)
     folder.mkdir(parents=True)
     with Saver(folder) as saver:
@@ -202,12 +210,6 @@ def _seconds(work: Callable[[], Any], trial: Trial) -> float:
     work()
     wait()
     return time.perf_counter() - begin
-
-
-def _together() -> None:
-    """Waits for the other processes, so that what is timed runs beside theirs."""
-    for barrier in _barriers:
-        barrier.wait(LIMIT)
 
 
 def peak_resident_bytes() -> int:

@@ -1,6 +1,7 @@
 """A dry run refuses what a sweep refuses, and leaves nothing behind."""
 
 import re
+import shutil
 import sys
 
 import pytest
@@ -9,7 +10,8 @@ from huggingface_hub import HfApi
 
 from search import dry_run
 from search.plan import plan_trials
-from search.record import create_run
+from search.record import create_run, read_run
+from search.remote_runs import local_runs
 from search.request import Request
 from search.run import main
 from tests.sweeps import run
@@ -32,6 +34,7 @@ def typed(make_command, tmp_path):
         ["--set", "evaluations=1000"],
         ["--max-length", "1"],
         ["--max-length", "500"],
+        ["--against", "depth"],
         ["--set", "temperature=0"],
         ["--search-sentences", "999"],
         ["--compare-within", "nothing"],
@@ -103,6 +106,134 @@ def test_more_trials_are_told_with_what_is_there(resumed, task):
 def test_more_trials_than_can_be_trained_on_it_are_refused(resumed, capsys):
     assert resumed("--set", "batch_size=64") == (2,)
     assert "evaluations: 8 are more than the trial's 4 steps" in capsys.readouterr().err
+
+
+@pytest.fixture
+def make_run(tmp_path, task):
+    """An interrupted run in this folder."""
+
+    def make(folder):
+        fitting = {"student_layers": 2, "batch_size": 8, "precision": "fp32"}
+        cache = str(tmp_path / "cache")
+        request = Request("baselines", "mini", cache=cache, samples=2, overrides=fitting)
+        sweep = {"requests": [request.to_dict()], "task": task.to_dict(), "keep": 5}
+        return create_run(folder, sweep, plan_trials(request))
+
+    return make
+
+
+@pytest.fixture
+def storage(tmp_path, make_run):
+    """The folder of an interrupted run, `mine`."""
+    return make_run(tmp_path / "runs" / "mine").folder.parent
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["--address", "nonsense"],
+        ["--set", "evaluations=4"],
+        ["--space", "recipe"],
+    ],
+)
+def test_what_a_run_cannot_go_on_with_is_refused_in_the_same_words(storage, mistake, capsys):
+    command = ["--resume", "mine", "--storage", str(storage), *mistake]
+    codes, errors = [], []
+    for flags in (["--dry-run"], []):
+        codes.append(main([*command, *flags]))
+        errors.append(capsys.readouterr().err)
+    assert codes == [2, 2]
+    assert errors[0] == errors[1]
+    assert mistake[1].partition("=")[0] in errors[0]
+
+
+# Runs that lie in a storage.
+
+
+@pytest.fixture
+def contents(tmp_path):
+    """Of all files, and None for folders, of this machine and the storage."""
+
+    def look():
+        files = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+        return {str(path.relative_to(tmp_path)): content for path, content in files.items()}
+
+    return look
+
+
+@pytest.fixture
+def uri(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    return f"file://{tmp_path}/storage/deep"
+
+
+@pytest.fixture
+def stored(make_run, tmp_path):
+    """An interrupted run in that storage, as the folder that it is there."""
+    return make_run(tmp_path / "storage" / "deep" / "mine")
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What a dry run is told of: its run's folder, and how far the run's trials are."""
+    calls = []
+
+    def tell_new(request, folder, *others):
+        calls.append(folder)
+        return 0
+
+    def tell(run, prepared, session):
+        calls.append([len(trial.evaluations) for trial in run.trials.values()])
+        return 0
+
+    monkeypatch.setattr(dry_run, "tell_new_sweep", tell_new)
+    monkeypatch.setattr(dry_run, "_tell", tell)
+    monkeypatch.setattr(dry_run, "settle_again", lambda *of_run: {})
+    return calls
+
+
+def test_a_storage_that_is_not_there_is_not_made(typed, uri, told, contents):
+    before = contents()
+    command = [*typed, "--space", "baselines", "--name", "mine", "--storage", uri, "--dry-run"]
+    assert main(command) == 0
+    assert [folder.name for folder in told] == ["mine"]
+    assert contents() == before
+
+
+@pytest.mark.usefixtures("stored")
+def test_a_name_that_is_taken_in_the_storage_is_refused(typed, uri, contents, capsys):
+    before = contents()
+    command = [*typed, "--space", "baselines", "--name", "mine", "--storage", uri, "--dry-run"]
+    assert main(command) == 2
+    assert f"--name mine: {uri}/mine exists" in capsys.readouterr().err
+    assert contents() == before
+
+
+@pytest.mark.parametrize("copied", ["not at all", "as it was", "as it is", "and more"])
+def test_a_run_in_a_storage_is_seen_and_its_copy_here_stays(stored, uri, told, contents, copied):
+    """The newer of the two counts, as where it is gone on with."""
+    copy = local_runs(uri) / "mine" if copied != "not at all" else None
+    if copied == "as it was":
+        shutil.copytree(stored.folder, copy)
+    evaluate(stored)
+    if copied in ("as it is", "and more"):
+        shutil.copytree(stored.folder, copy)
+    if copied == "and more":
+        evaluate(read_run(copy))
+    before = contents()
+    assert main(["--resume", f"{uri}/mine", "--dry-run"]) == 0
+    assert main(["--resume", "mine", "--storage", uri, "--dry-run"]) == 0
+    assert told == [[2 if copied == "and more" else 1, 0]] * 2
+    assert contents() == before
+
+
+def evaluate(run):
+    """The next evaluation of its first trial."""
+    trial = next(iter(run.trials.values()))
+    number = len(trial.evaluations) + 1
+    values = {"evaluations": number, "accuracy": 0.5, "best5_accuracy": 0.5}
+    event = {"event": "evaluation", "decision": "continue", "evaluation": values}
+    run.append(event | {"trial": trial.config.digest})
 
 
 @pytest.mark.slow

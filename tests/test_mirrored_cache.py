@@ -2,7 +2,10 @@
 
 import pytest
 
-from search.mirrored_cache import mirrored
+from search.mirrored_cache import mirrored, original, untouched_cache
+from trainable.arguments import default_cache
+from trainable.errors import UserError
+from trainable.locks import LOCK
 
 
 @pytest.fixture
@@ -11,7 +14,6 @@ def cache(tmp_path):
     (folder / "teachers" / "abc").mkdir(parents=True)
     (folder / "teachers" / "abc" / "weights").write_text("w")
     (folder / "datasets").mkdir()
-    (folder / "datasets" / "x.lock").write_text("")
     return folder
 
 
@@ -36,12 +38,39 @@ def test_what_is_written_or_replaced_stays_out_of_the_cache(cache):
     assert not mirror.exists()
 
 
-def test_locks_are_not_shared(cache):
+@pytest.mark.parametrize("lock", ["x.lock", LOCK])
+def test_locks_are_not_shared(cache, lock):
+    (cache / "datasets" / lock).touch()
     with mirrored(cache) as mirror:
-        assert not (mirror / "datasets" / "x.lock").exists()
+        assert not (mirror / "datasets" / lock).is_symlink()
 
 
 def test_cache_that_is_not_there_is_not_made(tmp_path):
     with mirrored(tmp_path / "none") as mirror:
         assert list(mirror.iterdir()) == []
     assert not (tmp_path / "none").exists()
+
+
+def test_the_default_cache_stays_as_it_is(cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    users = cache.rename(default_cache())
+    before = tree(users)
+    with untouched_cache():
+        mirror = default_cache()
+        assert mirror != users
+        (mirror / "runs").mkdir()
+        assert (mirror / "teachers" / "abc" / "weights").read_text() == "w"
+        assert original(mirror / "runs" / "mine") == users / "runs" / "mine"
+        assert original(users / "runs") == users / "runs"
+    assert default_cache() == users
+    assert tree(users) == before
+    assert not mirror.exists()
+    assert original(users / "runs") == users / "runs"
+
+
+def test_the_default_cache_comes_back_after_an_error(cache, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parent))
+    before = default_cache()
+    with pytest.raises(UserError), untouched_cache():
+        raise UserError("of the user")
+    assert default_cache() == before

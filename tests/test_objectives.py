@@ -1,8 +1,10 @@
 """What accuracy is weighed against: depths that fit the teacher, and each student's cost."""
 
+from fractions import Fraction
+
 import pytest
 
-from search.objectives import DEPTH, LATENCY, OBJECTIVES, cost_of, depths, directions, names
+from search.objectives import DEPTH, LATENCY, OBJECTIVES, cost_of, directions, names, student_depths
 from search.plan import plan_trials
 from search.request import Request
 from trainable.config import TrialConfig
@@ -12,12 +14,19 @@ def request(against, space="recipe", **asked):
     return Request(space, "mini", cache="", against=against, **asked)
 
 
-@pytest.mark.parametrize(
-    ("student", "tried"), [(6, (6, 4, 3)), (3, (3, 2)), (4, (4, 2)), (2, (2, 1)), (1, (1,))]
-)
-def test_depths_are_whole_shares_of_the_students(student, tried):
-    assert depths(student) == tried
-    assert all(2 * student % depth == 0 for depth in tried)  # they divide the teacher's, too
+@pytest.mark.parametrize("teacher", range(1, 61))
+def test_depths_from_half_the_teachers_are_a_half_a_third_and_a_quarter(teacher):
+    shares = [Fraction(teacher, divisor) for divisor in (2, 3, 4)]
+    tried = tuple(share for share in shares if share.denominator == 1 and share > 1)
+    assert student_depths(teacher, teacher / 2) == tried
+
+
+@pytest.mark.parametrize("teacher", [4, 6, 12, 24])
+def test_depths_from_any_down_to_half_of_it_divide_the_teachers(teacher):
+    for deepest in range(1, teacher + 1):
+        between = {n for n in range(2, deepest + 1) if 2 * n >= deepest}
+        wanted = sorted((n for n in between if teacher % n == 0), reverse=True)
+        assert student_depths(teacher, deepest) == tuple(wanted)
 
 
 def test_what_optuna_is_told_of_each_objective():
@@ -51,9 +60,3 @@ def test_the_best_known_recipe_starts_at_every_depth_the_plain_ones_at_the_usual
         (3, False),
         (2, True),
     ]
-
-
-def test_depths_follow_a_set_depth():
-    asked = request(DEPTH, overrides={"student_layers": 6})
-    assert asked.depths == (6, 4, 3)
-    assert request(None).depths == (3,)

@@ -144,7 +144,7 @@ def test_interrupted_probe_leaves_no_process(forked, noted, monkeypatch):
     def interrupt(*arguments):
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(probe_processes, "_tell", interrupt)
+    monkeypatch.setattr(probe_processes, "tell", interrupt)
     with pytest.raises(KeyboardInterrupt):
         measure(2, start, {"noted": noted.path}, {}, limits=QUICK)
     assert not multiprocessing.active_children()

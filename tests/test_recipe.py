@@ -132,7 +132,7 @@ def test_what_may_be_suggested_has_every_pool_and_every_depth():
         ({"overrides": {"temperature": -1.0}}, "temperature: -1.0 must be above"),
         (
             {"overrides": {"student_layers": 2}, "against": "depth"},
-            "--set student_layers=2: --against depth tries 2, 1",
+            "--set student_layers=2: --against depth tries 3, 2, ",
         ),
     ],
 )

@@ -52,6 +52,21 @@ def test_what_is_not_asked_for_is_left_to_the_preset():
     assert (found.overrides, found.additions) == ({}, ())
 
 
+@pytest.mark.parametrize(("preset", "depths"), [("sst2", (6, 4, 3)), ("mini", (3, 2))])
+def test_a_run_that_kept_no_depths_has_those_of_its_presets_teacher(preset, depths):
+    """As runs had them before their teachers were looked at."""
+    values = Request("recipe", preset, cache="", against="depth").to_dict()
+    del values["depths"]
+    assert Request.from_dict(values).depths == depths
+    del values["against"]
+    assert Request.from_dict(values).depths == ()
+
+
+def test_depths_come_back_through_json():
+    request = Request("recipe", "mini", cache="", against="depth", depths=(12, 6))
+    assert Request.from_dict(json.loads(json.dumps(request.to_dict()))) == request
+
+
 @pytest.mark.parametrize("argv", [[], FULL], ids=["least", "most"])
 def test_round_trip_through_json(argv):
     request = asked(*argv)

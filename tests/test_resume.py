@@ -328,6 +328,15 @@ def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, said):
     assert said in refused(make_run(replace(SCHEDULES, samples=2)), *argv, "--keep", "1")
 
 
+@pytest.mark.parametrize("flag", ["--set", "--add"])
+def test_a_depth_whose_latency_was_not_measured_is_refused(make_run, flag):
+    """A trial of it would have no place on the front: the run could not be read any more."""
+    settings = {"overrides": {"batch_size": 8, "precision": "fp32"}, "samples": 2}
+    run = make_run(Request("baselines", "mini", cache="cache", against="latency", **settings))
+    message = refused(run, flag, "student_layers=1")
+    assert message.startswith(f"{flag} student_layers=1: --against latency tries 3, 2, ")
+
+
 def assert_completed(found, task, made, cache):
     """The run's task is this one, but for these outputs, made in the cache with the same values."""
     again = Task.from_dict(found.sweep["task"])

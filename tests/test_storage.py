@@ -110,3 +110,41 @@ def test_a_store_without_folders_has_nothing_on_its_way(there):
 def test_a_uri_of_no_known_file_system_is_the_users_mistake(uri):
     with pytest.raises(UserError, match=f"--storage {uri}: "):
         Storage(uri)
+
+
+def test_trying_to_write_leaves_nothing(there, tmp_path):
+    there.try_writing()
+    assert (there.sizes(), list(tmp_path.iterdir())) == ({}, [])
+    there.write("name", b"1")
+    there.try_writing()
+    assert there.sizes() == {"name": 1}
+
+
+@pytest.mark.parametrize("place", ["file/runs", "file", "proc"])
+def test_where_nothing_can_be_written(tmp_path, place):
+    (tmp_path / "file").touch()
+    folder = "/proc/runs" if place == "proc" else tmp_path / place
+    with pytest.raises(OSError, match=r"\.probe\."):
+        Storage(f"file://{folder}").try_writing()
+
+
+def test_a_try_that_a_kill_cut_short_is_no_file_of_a_run(tmp_path, monkeypatch):
+    there = Storage(f"file://{tmp_path}")
+    monkeypatch.setattr(there, "_filesystem", Undeletable(there._filesystem))
+    with pytest.raises(KeyboardInterrupt):
+        there.try_writing()
+    assert there.sizes() == {}
+    assert len(there.leftovers()) == 1
+
+
+class Undeletable:
+    """A file system that the process is killed on as it deletes."""
+
+    def __init__(self, filesystem):
+        self._filesystem = filesystem
+
+    def delete_file(self, path):
+        raise KeyboardInterrupt
+
+    def __getattr__(self, name):
+        return getattr(self._filesystem, name)

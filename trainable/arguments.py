@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,7 +55,25 @@ def at_least_zero(text: str) -> int:
     return int(text)
 
 
+_in_its_place: ContextVar[Path | None] = ContextVar("_in_its_place", default=None)
+
+
 def default_cache() -> Path:
+    """The user's cache, or what `cache_at` has in its place."""
+    return _in_its_place.get() or users_cache()
+
+
+@contextmanager
+def cache_at(folder: Path) -> Iterator[None]:
+    """Within, this folder is the default cache."""
+    token = _in_its_place.set(folder)
+    try:
+        yield
+    finally:
+        _in_its_place.reset(token)
+
+
+def users_cache() -> Path:
     """`distillation-search` in the user's cache folder."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base).absolute() / "distillation-search"

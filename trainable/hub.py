@@ -49,3 +49,9 @@ def model_at_hand(name: str) -> bool:
     except HFValidationError:
         cached = None
     return Path(name).expanduser().is_dir() or isinstance(cached, str)
+
+
+def require_teacher(source: str) -> None:
+    """UserError unless the teacher is at hand or the hub knows it."""
+    if not model_at_hand(source):
+        require_on_hub("--teacher", "model", source)

@@ -39,14 +39,15 @@ def load_inputs(preset: Preset, *, teacher: str | None, dataset: str | None, cac
     return Inputs(
         dataset=sample_evaluation(used, preset.search_sentences),
         available=(len(found.train), len(found.evaluation)),
-        teacher_source=_local_path(teacher or preset.teacher or str(small_encoder())),
+        teacher_source=teacher_source(preset, teacher),
         teacher_settings=preset.teacher_settings,
         max_length=preset.max_length,
     )
 
 
-def _local_path(source: str) -> str:
-    """A local folder written out; a hub id as it is."""
+def teacher_source(preset: Preset, teacher: str | None) -> str:
+    """The given teacher or the preset's: a local folder written out, a hub id as it is."""
+    source = teacher or preset.teacher or str(small_encoder())
     path = Path(source).expanduser()
     return str(path.resolve()) if path.is_dir() else source
 

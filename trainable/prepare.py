@@ -19,7 +19,7 @@ from trainable.environment import Environment, best_device, release_memory
 from trainable.errors import UserError, first_line
 from trainable.execution import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
-from trainable.hub import model_at_hand, require_on_hub
+from trainable.hub import require_teacher
 from trainable.inputs import Inputs
 from trainable.names import NO_LAYERS
 from trainable.precision import faster_precision
@@ -38,8 +38,7 @@ def hidden_pools(configs: Iterable[TrialConfig]) -> set[str]:
 
 def load_tokenizer(source: str) -> Any:
     """The tokenizer of a hub id or folder; UserError where there is none."""
-    if not model_at_hand(source):
-        require_on_hub("--teacher", "model", source)
+    require_teacher(source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source)
     except Exception as error:  # damaged files raise whatever the library that reads them does

@@ -1,4 +1,4 @@
-"""Equal trials stepping at once on one GPU, each in a process of its own, measured for seconds.
+"""Processes that measure something side by side, and tell how they fail; a GPU shared by trials.
 
 The caller's process touches no GPU: what the others take of it is given back when they end, and a
 CUDA that a failed step has broken goes with them.
@@ -91,14 +91,15 @@ def measure(
     """
     free = total = 0
     try:
-        with _processes(trials, start, config, task) as (watch, take_steps):
-            free, total = _ask([watch], limits.start)[0]
-            _tell(take_steps, "start")
-            ready = _ask(take_steps, limits.start)
-            _tell(take_steps, (steps, limits.timed))
-            reports = _ask(take_steps, limits.rest + 10 * trials * limits.timed)
-            _tell([watch], "look")
-            taken = free - _ask([watch], limits.rest)[0][0]
+        of_trials = [(_take_steps, start, config, task)] * trials
+        with side_by_side([(_watch, device_memory), *of_trials]) as (watch, *take_steps):
+            free, total = ask([watch], limits.start)[0]
+            tell(take_steps, "start")
+            ready = ask(take_steps, limits.start)
+            tell(take_steps, (steps, limits.timed))
+            reports = ask(take_steps, limits.rest + 10 * trials * limits.timed)
+            tell([watch], "look")
+            taken = free - ask([watch], limits.rest)[0][0]
     except ProbeError as error:
         failed = Measurement(trials, error=str(error), out_of_memory=error.out_of_memory)
         return Probe(free, total, (failed,))
@@ -117,7 +118,7 @@ def measure(
 
 
 @dataclass(frozen=True)
-class _Child:
+class Child:
     """A process and our end of the pipe to it."""
 
     process: BaseProcess
@@ -133,15 +134,18 @@ class _Child:
 
 
 @contextmanager
-def _processes(
-    trials: int, start: Start, config: dict[str, Any], task: dict[str, Any]
-) -> Iterator[tuple[_Child, list[_Child]]]:
-    """The process that watches the memory and those of the trials; none outlives the block."""
-    children: list[_Child] = []
+def side_by_side(
+    works: Sequence[tuple[Callable[..., None], *tuple[Any, ...]]],
+) -> Iterator[list[Child]]:
+    """A process for each function, given its end of a pipe and the arguments; none outlives this.
+
+    What the function does stands in `telling`; functions and arguments must be picklable.
+    """
+    children: list[Child] = []
     try:
-        children.append(_spawn(_watch, device_memory))
-        children += [_spawn(_take_steps, start, config, task) for _ in range(trials)]
-        yield children[0], children[1:]
+        for work, *arguments in works:
+            children.append(_spawn(work, *arguments))
+        yield children
     finally:
         for child in children:
             child.process.kill()
@@ -150,7 +154,7 @@ def _processes(
             child.pipe.close()
 
 
-def _spawn(target: Callable[..., None], *arguments: Any) -> _Child:
+def _spawn(target: Callable[..., None], *arguments: Any) -> Child:
     """Starts a process of its own Python, which a Ctrl-C in the terminal does not reach."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
@@ -161,10 +165,11 @@ def _spawn(target: Callable[..., None], *arguments: Any) -> _Child:
     finally:
         signal.signal(signal.SIGINT, before)
     theirs.close()  # so that ours tells when the process ends
-    return _Child(process, ours)
+    return Child(process, ours)
 
 
-def _tell(children: Sequence[_Child], message: Any) -> None:
+def tell(children: Sequence[Child], message: Any) -> None:
+    """Sends each a message; ProbeError for the first that has ended."""
     for child in children:
         try:
             child.pipe.send(message)
@@ -172,7 +177,7 @@ def _tell(children: Sequence[_Child], message: Any) -> None:
             raise child.death() from None
 
 
-def _ask(children: Sequence[_Child], seconds: float) -> list[Any]:
+def ask(children: Sequence[Child], seconds: float) -> list[Any]:
     """The next message of each within so many seconds; ProbeError for the first that has none."""
     deadline = time.monotonic() + seconds
     answers: dict[Connection, Any] = {}
@@ -195,7 +200,7 @@ def _ask(children: Sequence[_Child], seconds: float) -> list[Any]:
 
 def _watch(pipe: Connection, memory: Callable[[], tuple[int, int]]) -> None:
     """The process that tells the GPU's free and total memory, at its start and when asked."""
-    with _telling(pipe):
+    with telling(pipe):
         while True:
             pipe.send(memory())
             pipe.recv()
@@ -205,7 +210,7 @@ def _take_steps(
     pipe: Connection, start: Start, config: dict[str, Any], task: dict[str, Any]
 ) -> None:
     """The process of a trial."""
-    with _telling(pipe):
+    with telling(pipe):
         pipe.recv()
         torch.set_num_threads(1)  # as in a sweep
         subject = start(config, task)
@@ -248,8 +253,9 @@ def _uses_gpu() -> bool:
 
 
 @contextmanager
-def _telling(pipe: Connection) -> Iterator[None]:
-    """Sends what is raised; ends quietly, printing nothing, also where nobody listens any more."""
+def telling(pipe: Connection) -> Iterator[None]:
+    """Sends what is raised as a ProbeError; ends quietly, printing nothing, also where nobody
+    listens any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)

@@ -101,6 +101,23 @@ class Storage:
         except FileNotFoundError:
             return None
 
+    def try_writing(self) -> None:
+        """Writes a file and removes it, in the nearest folder that there is: none is made for it.
+
+        The file has the name of one on its way, so that it is no run's if a kill leaves it there.
+        """
+        folder = self._root
+        while self._has_folders and folder and self._is_missing(folder):
+            folder = folder.rpartition("/")[0]
+        path = f"{folder}/.probe.{uuid4().hex[:8]}"
+        with self._filesystem.open_output_stream(path) as stream:
+            stream.write(b"")
+        with suppress(FileNotFoundError):
+            self._filesystem.delete_file(path)
+
+    def _is_missing(self, path: str) -> bool:
+        return bool(self._filesystem.get_file_info(path).type == FileType.NotFound)
+
     def write(self, name: str, content: bytes) -> None:
         """Puts a small file there, in the place of an older one."""
 

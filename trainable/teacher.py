@@ -17,6 +17,7 @@ from trainable.errors import UserError, first_line
 from trainable.executor import Executor, make_executor
 from trainable.fine_tuning import TeacherState, fine_tune
 from trainable.folders import seal, sealed_values, whole_folder
+from trainable.hub import require_teacher
 from trainable.metrics import pack_bits
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
@@ -61,9 +62,22 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
     except UserError:
         raise
     except Exception as error:  # damaged files raise whatever the library that reads them does
-        raise UserError(f"--teacher {source}: no usable model; {first_line(error)}") from error
+        raise _unusable(source, error) from error
     assert isinstance(model, PreTrainedModel)
     return model, fitted
+
+
+def teacher_layers(source: str) -> int:
+    """How many the model of a hub id or folder has; UserError where it can't be had."""
+    require_teacher(source)
+    try:
+        return int(AutoConfig.from_pretrained(source).num_hidden_layers)
+    except Exception as error:
+        raise _unusable(source, error) from error
+
+
+def _unusable(source: str, error: Exception) -> UserError:
+    return UserError(f"--teacher {source}: no usable model; {first_line(error)}")
 
 
 def _check_labels(source: str, its: list[str], ours: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""Which student depths are tried where accuracy is weighed against a cost: those of the teacher."""
+
+from dataclasses import replace
+
+from search.objectives import LEAST_DEPTH, student_depths
+from search.request import Request
+from trainable.errors import UserError
+from trainable.inputs import teacher_source
+
+LAYERS = "student_layers"
+
+
+def with_depths(request: Request) -> Request:
+    """The request with the depths that fit its teacher; as it is where nothing is weighed.
+
+    The deepest is half the teacher's, or what `--set student_layers` gives, which then is no longer
+    a setting of all trials. UserError where the teacher can't be had, or has no two such depths.
+    """
+    if request.against is None:
+        return request
+    from trainable.teacher import teacher_layers  # with torch, which takes seconds to load
+
+    layers = teacher_layers(teacher_source(request.sized_preset, request.teacher))
+    overrides = dict(request.overrides)
+    given = overrides.pop(LAYERS, None)
+    found = student_depths(layers, layers / 2) if given is None else _usable(layers).get(given, ())
+    if len(found) < 2:
+        raise UserError(_why_not(request.against, given, layers))
+    return replace(request, overrides=overrides, depths=found)
+
+
+def _usable(layers: int) -> dict[int, tuple[int, ...]]:
+    """The depths that go with each that can be the deepest."""
+    of_each = {n: student_depths(layers, n) for n in range(layers, 0, -1) if layers % n == 0}
+    return {deepest: found for deepest, found in of_each.items() if len(found) > 1}
+
+
+def _why_not(against: str, given: int | None, layers: int) -> str:
+    valid = ", ".join(map(str, _usable(layers)))
+    if not valid:
+        return (
+            f"--against {against}: a teacher of {layers} layers has no two students of at least "
+            f"{LEAST_DEPTH} layers, one at most twice as deep as the other; leave it out, or give "
+            "another --teacher"
+        )
+    if given is None:
+        return (
+            f"--against {against}: fewer than two of a half, a third and a quarter of the "
+            f"teacher's {layers} layers are whole and at least {LEAST_DEPTH}; give the deepest "
+            f"student with --set {LAYERS}=N, valid: {valid}"
+        )
+    return (
+        f"--set {LAYERS}={given}: with --against {against} it is the deepest of two or more that "
+        f"divide the teacher's {layers} layers; valid: {valid}"
+    )
+
+
+def check_depths_kept(request: Request) -> None:
+    """UserError where a depth is set or added beside those that are weighed.
+
+    Their latencies are measured once, before the run.
+    """
+    if request.against is None:
+        return
+    for flag, pairs in (("--set", request.overrides.items()), ("--add", request.additions)):
+        for key, value in pairs:
+            if key == LAYERS:
+                raise UserError(
+                    f"{flag} {key}={value}: --against {request.against} tries "
+                    f"{', '.join(map(str, request.depths))}, chosen once for a run; a new one "
+                    f"takes the deepest from --set {LAYERS}=N"
+                )
