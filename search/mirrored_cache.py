@@ -1,5 +1,6 @@
 """A cache that can be looked into and written to without leaving a trace in it."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,15 +17,16 @@ def mirrored(cache: Path) -> Iterator[Path]:
 
     Folders are real ones, so that what is made new stands beside the links.
     """
-    with tempfile.TemporaryDirectory(prefix="dry-run-") as name:
-        mirror = Path(name).resolve() / "cache"
+    with tempfile.TemporaryDirectory(prefix="dry-run-") as temporary:
+        mirror = Path(temporary).resolve() / "cache"
         mirror.mkdir()
-        for path in sorted(cache.rglob("*")) if cache.is_dir() else ():
-            place = mirror / path.relative_to(cache)
-            if path.is_dir():
-                place.mkdir(exist_ok=True)
-            elif not path.name.endswith(LOCKS):
-                place.symlink_to(path.resolve())
+        for folder, folders, files in os.walk(cache):  # others may write to it meanwhile
+            place = mirror / Path(folder).relative_to(cache)
+            for name in folders:
+                (place / name).mkdir()
+            for name in files:
+                if not name.endswith(LOCKS):
+                    (place / name).symlink_to(Path(folder, name).resolve())
         yield mirror
 
 

@@ -33,9 +33,8 @@ def refuse_existing(folder: Path) -> None:
         )
     if folder.exists() and not (folder.is_dir() and all(map(_is_left_over, folder.iterdir()))):
         raise UserError(
-            f"--name {folder.name}: {original(folder)} exists; choose another name, or go on with "
-            "it: "
-            f"{resume_command(folder)}"
+            f"--name {folder.name}: {original(folder)} exists; choose another name, or go on "
+            f"with it: {resume_command(folder)}"
         )
 
 
