@@ -73,6 +73,7 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
     """Has a sealed folder in the storage; its digest, and the bytes that had to be uploaded.
 
     The manifest goes last, so that where it is, all is, unless the storage has lost some of it.
+    Where it is not, files of the right size may be damaged: `folder_here` removes it then.
     """
     digest = manifest_digest(folder)
     assert digest is not None, f"{folder} is not sealed"
@@ -80,6 +81,8 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
     paths = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     wanted = {name: path.stat().st_size for name, path in paths.items()}
     found = there.sizes()
+    if MANIFEST not in found:
+        found = {}
     missing = [name for name, size in wanted.items() if found.get(name) != size]
     for name in sorted(missing, key=lambda name: name == MANIFEST):
         there.upload(paths[name], name)
