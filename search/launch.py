@@ -132,16 +132,17 @@ def go_on(folder: Path, reopen: Callable[[Run], None], session: Session) -> int:
 
 
 def _in_step_with_storage(run: Run, work: Callable[[], None], session: Session) -> int:
-    """Does this session's work, and says what came of it; returns the exit code.
+    """Does this session's work, writes down what came of it, and says so; returns the exit code.
 
     Where the disk or the storage fails, that is said, too: the run can be gone on with.
     """
-    from search.summary import finish
+    from search.summary import finish, write_answers
 
     interruption = session.interruption
     try:
         with copied_to_storage(run.folder, session.console, interruption):
             work()
+            write_answers(read_run(run.folder))
     except OSError as error:
         interruption.problem = interruption.problem or str(error)
     return finish(read_run(run.folder), session.console, interruption.problem)
