@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,6 @@ def begin(
     """
     from search.session import run_trials
     from search.sharing import as_measured, settle_sharing
-    from search.summary import finish
 
     sharing = settle_sharing(
         prepared.task,
@@ -107,8 +107,8 @@ def begin(
         refuse_existing(folder)  # one of that name may have come up while the teacher was made
         session.interruption.attach(folder)
         run = create_run(folder, sweep, prepared.configs)
-        run_trials(run, made, session.console, session.interruption)
-        return finish(read_run(folder), session.console, session.interruption.problem)
+        work = partial(run_trials, run, made, session.console, session.interruption)
+        return _in_step_with_storage(run, work, session)
 
 
 def go_on(folder: Path, reopen: Callable[[Run], None], session: Session) -> int:
@@ -116,17 +116,33 @@ def go_on(folder: Path, reopen: Callable[[Run], None], session: Session) -> int:
     with alone_with(folder):
         session.interruption.attach(folder)
         run = read_run(folder)
-        reopen(run)
 
-        from search.summary import finish
+        def work() -> None:
+            reopen(run)
+            if run.interrupted:
+                from search.session import run_trials  # with Ray, which takes seconds to load
 
-        if run.interrupted:
-            from search.session import run_trials  # with Ray, which takes seconds to load
-
-            run_trials(run, session.provenance(), session.console, session.interruption)
-        else:
+                run_trials(run, session.provenance(), session.console, session.interruption)
+                return
             session.console.print(f"{run.folder.name} is complete; nothing left to run.")
-            tracking = Tracking(folder, run.sweep.get("swanlab", OFF), session.console)
-            with copied_to_storage(folder, session.console), tracking:
-                pass  # what no session has taken there or written yet
-        return finish(read_run(folder), session.console, session.interruption.problem)
+            with Tracking(folder, run.sweep.get("swanlab", OFF), session.console):
+                pass  # what no session has written yet
+
+        return _in_step_with_storage(run, work, session)
+
+
+def _in_step_with_storage(run: Run, work: Callable[[], None], session: Session) -> int:
+    """Does this session's work, writes down what came of it, and says so; returns the exit code.
+
+    Where the disk or the storage fails, that is said, too: the run can be gone on with.
+    """
+    from search.summary import finish, write_answers
+
+    interruption = session.interruption
+    try:
+        with copied_to_storage(run.folder, session.console, interruption):
+            work()
+            write_answers(read_run(run.folder))
+    except OSError as error:
+        interruption.problem = interruption.problem or str(error)
+    return finish(read_run(run.folder), session.console, interruption.problem)

@@ -19,11 +19,13 @@ from search.record import ENDED, RECORD, SWEEP, Run, read_run
 from trainable.arguments import default_cache
 from trainable.errors import UserError, first_line
 from trainable.files import read_json, whole_file
+from trainable.lease import LEASE, LEASE_SECONDS, Lease, LeaseLostError
 from trainable.locks import LOCK, LockedError, locked
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.interruption import Interruption
     from trainable.storage import Storage
     from trainable.task import Task
 
@@ -153,8 +155,9 @@ def _replace(folder: Path, storage: "Storage") -> None:
 
     The record comes last: a copy that was cut short has none, and is made anew.
     """
-    files = storage.sizes()
-    kept = {folder / LOCK, *(folder / file for file in files if file.endswith(WEIGHTS))}
+    files = [file for file in storage.sizes() if not _is_hidden(file)]
+    weights = [folder / file for file in files if file.endswith(WEIGHTS)]
+    kept = {folder / LOCK, folder / LEASE, *weights}
     for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before it
         if path.is_dir():
             with suppress(OSError):  # something is left in it
@@ -164,6 +167,11 @@ def _replace(folder: Path, storage: "Storage") -> None:
     for file in sorted(files, key=lambda file: file == RECORD):
         if not file.endswith(WEIGHTS):
             storage.download(file, folder / file)
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file of a run is none of its contents, such as a lock."""
+    return any(part.startswith(".") for part in Path(name).parts)
 
 
 def fetch_students(run: Run) -> None:
@@ -241,11 +249,13 @@ class Mirror:
 
     What fails is tried again at the next look, and told once until it succeeds. OSError, whatever
     went wrong, at the beginning and at the end where that fails, too; the local copy has all of it
-    then. UserError at the beginning where the storage has events that the copy lacks.
+    then. UserError at the beginning where the storage has events that the copy lacks; where it gets
+    such later on, the lease is lost. Nothing is taken there without it.
     """
 
-    def __init__(self, folder: Path, storage: "Storage", console: "Console") -> None:
+    def __init__(self, folder: Path, storage: "Storage", console: "Console", lease: Lease) -> None:
         self._folder, self._storage, self._console = folder, storage, console
+        self._lease = lease
         self._taken: dict[str, tuple[int, int]] = {}  # size and time of change, by name
         self._sizes: dict[str, int] | None = None  # in the storage, before the first look
         self._ended: set[str] = set()
@@ -259,25 +269,33 @@ class Mirror:
         self._thread.start()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._over.set()
         self._thread.join()
+        if self._lease.lost:
+            return
         self._ended.clear()
         self.sync()
         with _any_as_os_error():
             for name in self._storage.leftovers():  # no trial of this session is left to write
                 self._storage.remove(name)
-            fetch_students(read_run(self._folder))
+            if kind is None:
+                fetch_students(read_run(self._folder))
 
     def _refuse_older_copy(self) -> None:
         with _any_as_os_error():
-            there, here = self._storage.read(RECORD), (self._folder / RECORD).read_bytes()
-        if there is not None and not _events(there) <= _events(here):
+            older = self._lacks_events()
+        if older:
             raise UserError(
                 f"RUN {self._folder.name}: {self._storage.uri} has events that the copy in "
                 f"{self._folder} lacks, of a session elsewhere; wait for its end, then give the "
                 "same command again"
             )
+
+    def _lacks_events(self) -> bool:
+        """Whether the storage has events that the copy has not."""
+        there, here = self._storage.read(RECORD), (self._folder / RECORD).read_bytes()
+        return not (there is None or here.startswith(there) or _events(there) <= _events(here))
 
     def sync(self) -> None:
         """Takes there what changed since the last time, the record first; see above for errors."""
@@ -285,6 +303,8 @@ class Mirror:
             if self._sizes is None:
                 self._sizes = self._storage.sizes()
             for name, path in self._files():
+                if self._lease.lost:
+                    raise LeaseLostError(self._lease.lost)
                 try:
                     self._take(name, path)
                 except FileNotFoundError:
@@ -297,8 +317,20 @@ class Mirror:
         state = stat.st_size, stat.st_mtime_ns
         known = (self._sizes or {}).get(name) == stat.st_size and name not in (RECORD, SWEEP)
         if self._taken.get(name) != state and not (known and name not in self._taken):
+            if name == RECORD:
+                self._check_alone()
             self._storage.upload(path, name)
         self._taken[name] = state
+
+    def _check_alone(self) -> None:
+        """LeaseLostError where another session writes to the run, too."""
+        self._lease.check()
+        if self._lacks_events():
+            self._lease.lose(
+                f"{self._storage.uri} has got events of another session, and this one takes "
+                "nothing more there"
+            )
+            raise LeaseLostError(self._lease.lost)
 
     def _watch(self) -> None:
         pause = LOOK_SECONDS
@@ -307,6 +339,8 @@ class Mirror:
             try:
                 self.sync()
                 self._failing = False
+            except LeaseLostError:
+                return
             except OSError as error:
                 self._tell(error)
             pause = max(LOOK_SECONDS, 2 * (time.monotonic() - start))
@@ -325,8 +359,7 @@ class Mirror:
         """What is taken there: not the weights, and nothing that is hidden, such as locks."""
         found = {str(path.relative_to(self._folder)): path for path in self._folder.rglob("*")}
         for name in sorted(found, key=lambda name: (name != RECORD, name)):
-            hidden = any(part.startswith(".") for part in Path(name).parts)
-            if not hidden and not name.endswith(WEIGHTS) and found[name].is_file():
+            if not _is_hidden(name) and not name.endswith(WEIGHTS) and found[name].is_file():
                 yield name, found[name]
 
     def _tidy(self) -> None:
@@ -361,7 +394,7 @@ def _any_as_os_error() -> Iterator[None]:
     """Storages fail in other ways, too: pyarrow's errors are not all of one family."""
     try:
         yield
-    except OSError:
+    except (OSError, LockedError):
         raise
     except UserError as error:
         raise OSError(str(error)) from error
@@ -370,14 +403,43 @@ def _any_as_os_error() -> Iterator[None]:
 
 
 @contextmanager
-def copied_to_storage(folder: Path, console: "Console") -> Iterator[None]:
-    """Keeps a run's storage in step with its local copy; does nothing for a run in a folder.
+def copied_to_storage(
+    folder: Path, console: "Console", interruption: "Interruption"
+) -> Iterator[None]:
+    """Keeps a run's storage in step with its local copy, which the caller has locked; does nothing
+    for a run in a folder.
 
-    Raises as `Mirror` does.
+    Raises as `Mirror` does, and UserError where another session has the run. One that takes it over
+    later on pauses this one.
     """
     uri = uri_of(folder.parent)
     if uri is None:
         yield
         return
-    with Mirror(folder, open_storage(uri).below(folder.name), console):
-        yield
+    storage = open_storage(uri).below(folder.name)
+    lease = Lease(storage, folder, interruption.pause)
+    _take_lease(lease, storage.uri, console, interruption)
+    try:
+        with Mirror(folder, storage, console, lease):
+            yield
+    finally:
+        lease.release()
+
+
+def _take_lease(lease: Lease, uri: str, console: "Console", interruption: "Interruption") -> None:
+    """Takes the lease on the run that has this URI; raises as `copied_to_storage` does."""
+
+    def say(holder: str) -> None:
+        console.print(
+            f"{uri}: {holder} has not ended its session; waiting up to {LEASE_SECONDS:.0f} s to "
+            "see whether it goes on.",
+            soft_wrap=True,
+        )
+
+    try:
+        with _any_as_os_error():
+            lease.take(say, lambda: interruption.requested)
+    except LockedError as holder:
+        raise UserError(
+            f"RUN {uri}: {holder} is running it; wait for its end, or stop it first"
+        ) from None

@@ -1,6 +1,7 @@
 """One session of a run: what has not ended is run, until it has or the session is interrupted."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from search.interruption import Interruption
 from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
-from search.remote_runs import copied_to_storage, where
+from search.remote_runs import where
 from search.results import mend_results
 from search.schedulers import SCHEDULERS
 from search.strata import SchedulerSettings
@@ -23,6 +24,8 @@ from search.sweep import concurrency, make_tuner, resources_per_trial, start_ray
 from search.tracking import Tracking
 from search.tracking_modes import OFF
 from trainable.environment import available_cores
+from trainable.lease import session_of
+from trainable.remote import Remote
 
 
 def run_trials(
@@ -30,23 +33,16 @@ def run_trials(
 ) -> None:
     """Runs what has not ended yet; `session` is its provenance.
 
-    Where the disk fails, `interruption.problem` says how; the run can be resumed all the same.
+    OSError where the disk fails, as for Ray's own files; where it fails a trial or the record,
+    `interruption.problem` says how. The run can be resumed all the same.
     """
-    try:
-        run.append({"event": "session", "provenance": session})
-        run.add_missing_seeds()
-        with copied_to_storage(run.folder, console):
-            mend_results(run)
-            if not interruption.requested:
-                with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
-                    _tune(run, console, interruption)
-                mend_results(run)
-            if run.searched:
-                from search.suggestions import write_study  # with Optuna, which takes a second
-
-                write_study(run)
-    except OSError as error:  # Ray can't write its own files
-        interruption.problem = interruption.problem or str(error)
+    run.append({"event": "session", "provenance": session})
+    run.add_missing_seeds()
+    mend_results(run)
+    if not interruption.requested:
+        with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
+            _tune(run, console, interruption)
+        mend_results(run)
 
 
 def _tune(run: Run, console: Console, interruption: Interruption) -> None:
@@ -57,7 +53,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), address)
     interruption.hold()
     _tell_idle_gpus(address, gpus, console)
-    remote = open_remote(run, console)
+    remote = _open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
         places = _places(address, share, sweep["max_concurrent"], cores, gpus)
         resources = resources_per_trial(gpus, share)
@@ -80,6 +76,12 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             ).fit()
             if not recorder.left_over:
                 break
+
+
+def _open_remote(run: Run, console: Console) -> Remote | None:
+    """As `open_remote` gives it, for trials that share nothing once another session has the run."""
+    remote = open_remote(run, console)
+    return None if remote is None else replace(remote, session=session_of(run.folder))
 
 
 def _has_open(run: Run, *, alone: bool) -> bool:

@@ -14,7 +14,7 @@ LEAST_SECONDS = 15.0  # between two writings, of some hundredths of a second eac
 
 
 class StudyWriter(Callback):  # type: ignore[misc] # Ray has no types
-    """Writes the study anew when a trial has ended; its end is written with the run's summary."""
+    """Writes the study anew when a trial has ended; its end is written at the session's."""
 
     def __init__(self, run: Run, interruption: Interruption) -> None:
         self._run, self._interruption = run, interruption

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from contextlib import suppress
 
 from rich.console import Console
 
@@ -16,15 +15,23 @@ from search.remote_runs import where
 from search.runs import resume_command
 
 
+def write_answers(run: Run) -> None:
+    """Writes what a complete confirmation answers, and the study of a searched run, beside it."""
+    if CONFIRMS in run.sweep and not run.interrupted:
+        write_conclusion(conclude(run), run)
+    if run.searched:
+        from search.suggestions import write_study  # with Optuna, which takes a second
+
+        write_study(run)
+
+
 def finish(run: Run, console: Console, problem: str = "") -> int:
     """Prints the leaderboard, where things are, and what to do next; returns the exit code.
 
     Of a confirmation that is complete, its answers take the leaderboard's place.
     """
     if CONFIRMS in run.sweep and not run.interrupted:
-        conclusion = conclude(run)
-        print_conclusion(conclusion, console)
-        write_conclusion(conclusion, run)
+        print_conclusion(conclude(run), console)
     else:
         print_leaderboard(run, console)
         print_front(run, console)
@@ -32,7 +39,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print("The searcher found no configuration that is not in the run already.")
     console.print(f"\nRun: {where(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     if run.searched:
-        _write_study(run, console)
+        _print_study(run, console)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:
         console.print(f"{failed} trial(s) failed; the reasons stand above.")
@@ -45,13 +52,12 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     return FAILURES if failed or problem else 0
 
 
-def _write_study(run: Run, console: Console) -> None:
-    from search.suggestions import JOURNAL, write_study  # with Optuna, which takes a second
+def _print_study(run: Run, console: Console) -> None:
+    from search.suggestions import JOURNAL  # with Optuna, which takes a second
 
-    with suppress(OSError):  # a full disk: the session has said so
-        write_study(run)
-    journal = shlex.quote(str(run.folder / JOURNAL))
-    console.print(f"Its study: optuna-dashboard {journal}", soft_wrap=True)
+    journal = run.folder / JOURNAL
+    if journal.is_file():  # else the session could not write it
+        console.print(f"Its study: optuna-dashboard {shlex.quote(str(journal))}", soft_wrap=True)
 
 
 def describe_disk(run: Run) -> str:

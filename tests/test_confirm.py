@@ -7,6 +7,7 @@ import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -305,7 +306,9 @@ def test_confirmation_goes_on_as_the_storage_has_it(source, tmp_path, monkeypatc
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
 
     def take_there(folder):
-        Mirror(folder, open_storage(uri).below(folder.name), Console(quiet=True)).sync()
+        there = open_storage(uri).below(folder.name)
+        lease = SimpleNamespace(lost="", check=lambda: None)
+        Mirror(folder, there, Console(quiet=True), lease).sync()
 
     def gone_on(folder, reopen, session):
         return [len(trial.evaluations) for trial in read_run(folder).trials.values()][:2]

@@ -8,6 +8,7 @@ import pytest
 
 from trainable.checkpoint import STATE, save_checkpoint, student_files
 from trainable.folders import seal, sealed_values
+from trainable.lease import LEASE, LeaseLostError
 from trainable.remote import (
     SHARED,
     Remote,
@@ -97,7 +98,10 @@ def test_processes_of_a_node_fetch_once_between_them(uri, folder):
 def test_an_upload_that_was_cut_short_is_completed(uri, folder, name, damage):
     digest, _ = share_folder(Storage(uri), folder)
     damage(in_storage(uri, digest) / name)
-    assert share_folder(Storage(uri), folder) == (digest, (folder / name).stat().st_size)
+    whole = not (in_storage(uri, digest) / "manifest.json").exists()  # what is there may be damaged
+    paths = [path for path in folder.rglob("*") if path.is_file()] if whole else [folder / name]
+    size = sum(path.stat().st_size for path in paths)
+    assert share_folder(Storage(uri), folder) == (digest, size)
     assert contents(folder_here(uri, digest)) == contents(folder)
 
 
@@ -108,7 +112,9 @@ def test_what_a_storage_has_spoilt_is_refused_and_uploaded_again(uri, folder, no
         folder_here(uri, digest)
     assert not list(node.rglob("content"))
     _, uploaded = share_folder(Storage(uri), folder)
-    assert uploaded > 0
+    assert uploaded == sum(map(len, contents(folder).values()))
+    assert contents(folder_here(uri, digest)) == contents(folder)
+    assert share_folder(Storage(uri), folder) == (digest, 0)
 
 
 # Checkpoints.
@@ -230,6 +236,31 @@ def test_a_node_keeps_its_copies_only_where_an_error_may_keep_them_from_the_stor
         pass
     assert bool(list(first.folder.glob("*.safetensors"))) == left
     assert "state-000000002.safetensors" in first.storage.sizes()
+
+
+def test_nothing_is_shared_once_another_session_has_the_run(trial, uri, tmp_path):
+    run = Storage(uri).below("run")
+    run.write(LEASE, b'{"session": "mine"}')
+    remote = Remote(
+        storage=uri,
+        run="run",
+        shared={},
+        at_home=lambda: False,
+        paused=lambda: False,
+        recorded=lambda digest: 0,
+        note=lambda values: None,
+        session="mine",
+    )
+    (tmp_path / "trial").mkdir()
+    checkpoints = remote.checkpoints(tmp_path / "trial")
+    save_after(trial, 2, checkpoints)
+    before = checkpoints.storage.sizes()
+    assert "state-000000002.safetensors" in before
+    run.write(LEASE, b'{"session": "other", "host": "far", "pid": 7}')
+    with pytest.raises(LeaseLostError, match="process 7 on far has gone on with it"):
+        save_after(trial, 2, checkpoints)
+    assert checkpoints.storage.sizes() == before
+    assert step_of(checkpoints) == 4
 
 
 # The whole.

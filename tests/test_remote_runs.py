@@ -1,7 +1,9 @@
 """Runs in a storage: their local copies, which of the two is believed, and what is taken there."""
 
 import io
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +15,7 @@ from rich.console import Console
 
 from search import remote_runs
 from search.arguments import place_of_runs, storage_folder
+from search.interruption import Interruption
 from search.record import RECORD, create_run, read_run
 from search.remote_runs import (
     SHARED,
@@ -32,11 +35,14 @@ from search.remote_runs import (
     where,
 )
 from search.runs import find_run, refuse_existing, resume_command
+from trainable import lease as lease_module
 from trainable.arguments import default_cache
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import write_json
+from trainable.lease import LEASE, Lease, LeaseLostError
 from trainable.locks import locked
+from trainable.pause import PAUSE
 from trainable.remote import Remote, folder_here, share_folder
 from trainable.storage import Storage
 from trainable.task import Task
@@ -78,9 +84,21 @@ def console():
     return Console(file=io.StringIO(), width=120)
 
 
+@pytest.fixture(autouse=True)
+def quick_leases(monkeypatch):
+    monkeypatch.setattr(lease_module, "SETTLE_SECONDS", 0)
+    monkeypatch.setattr(lease_module, "LOOK_SECONDS", 0)
+
+
 @pytest.fixture
 def make_mirror(uri, console):
-    return lambda folder: Mirror(folder, open_storage(uri).below("mine"), console)
+    def make(folder):
+        storage = open_storage(uri).below("mine")
+        lease = Lease(storage, folder, lambda why: None)
+        lease.check = lambda: None  # nobody takes it
+        return Mirror(folder, storage, console, lease)
+
+    return make
 
 
 @pytest.fixture
@@ -643,9 +661,196 @@ def test_what_a_killed_upload_left_is_removed_in_the_end(run, mirror, there):
 def test_a_run_in_a_folder_is_copied_nowhere(tmp_path, console):
     run = create_run(tmp_path / "runs" / "mine", PLAN, CONFIGS)
     before = sorted(tmp_path.rglob("*"))
-    with copied_to_storage(run.folder, console):
+    with copied_to_storage(run.folder, console, Interruption(console)):
         pass
     assert sorted(tmp_path.rglob("*")) == before
+
+
+# One machine at a time.
+
+
+@pytest.fixture
+def elsewhere(run, mirror, uri, on_machine):
+    """Another machine's copy, as of now; the first machine is the one we are on."""
+    mirror.sync()
+    on_machine("second")
+    copy = read_run(fetch_run(uri, "mine"))
+    on_machine("first")
+    return copy
+
+
+@pytest.fixture
+def go_on_elsewhere(elsewhere, make_mirror, there):
+    """Has it go on there; gives all that the storage has then."""
+
+    def go_on():
+        evaluate(elsewhere, CONFIGS[1], 1)
+        make_mirror(elsewhere.folder).sync()
+        return contents(there)
+
+    return go_on
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_events_that_another_session_has_put_there_are_not_erased(
+    run, mirror, go_on_elsewhere, there
+):
+    """Nor is anything of the first's taken there any more, its other files included."""
+    before = go_on_elsewhere()
+    evaluate(run, CONFIGS[0], 1)
+    (run.folder / "more.txt").touch()
+    with pytest.raises(LeaseLostError, match=r"mine has got events of another session"):
+        mirror.sync()
+    assert contents(there) == before
+    assert "events of another session" in mirror._lease.lost
+    (there / RECORD).unlink()  # not even where it could
+    with pytest.raises(LeaseLostError):
+        mirror.sync()
+    assert not (there / RECORD).exists()
+    assert evaluations(run.folder) == [1, 0, 0]
+
+
+def test_a_session_that_finds_itself_not_alone_stops_taking_files_there(
+    run, mirror, go_on_elsewhere, there, monkeypatch
+):
+    monkeypatch.setattr(remote_runs, "LOOK_SECONDS", 0.01)
+    with mirror:
+        before = go_on_elsewhere()
+        evaluate(run, CONFIGS[0], 1)
+        mirror._thread.join(30)
+        assert not mirror._thread.is_alive()
+        evaluate(run, CONFIGS[0], 2)
+    assert contents(there) == before
+    assert mirror._lease.lost
+    assert mirror._console.file.getvalue() == ""
+
+
+def test_a_session_whose_lease_is_lost_takes_nothing_there(run, mirror, there):
+    with mirror:
+        before = contents(there)
+        evaluate(run, CONFIGS[0], 1)
+        mirror._lease.lose("another has it")
+    assert contents(there) == before
+
+
+def test_a_run_that_another_machine_has_is_refused_at_its_next_renewal(
+    run, elsewhere, there, console
+):
+    interruption = Interruption(console)
+    told = []
+    with copied_to_storage(run.folder, console, interruption):
+        lease = (there / LEASE).read_bytes()
+
+        class Told:
+            def print(self, line, **options):
+                told.append(line)
+                (there / LEASE).write_bytes(lease.replace(b'"renewed": ', b'"renewed": 1'))
+
+        before = (there / RECORD).read_bytes()
+        with (
+            pytest.raises(UserError) as refused,
+            copied_to_storage(elsewhere.folder, Told(), interruption),
+        ):
+            pass
+        assert (there / RECORD).read_bytes() == before
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    assert str(refused.value) == (
+        f"RUN file://{there}: {holder} is running it; wait for its end, or stop it first"
+    )
+    assert told == [
+        f"file://{there}: {holder} has not ended its session; waiting up to 60 s to see whether "
+        "it goes on."
+    ]
+    assert not (there / LEASE).exists()
+
+
+def test_a_lease_is_no_content_of_a_run(run, elsewhere, there, on_machine, console):
+    interruption = Interruption(console)
+    with copied_to_storage(run.folder, console, interruption):
+        evaluate(run, CONFIGS[0], 1)
+    session = (run.folder / LEASE).read_text()
+    with copied_to_storage(run.folder, console, interruption):
+        assert session not in (there / LEASE).read_text()
+        on_machine("second")
+        folder = fetch_run(uri_of(elsewhere.folder.parent), "mine")
+    assert folder == elsewhere.folder
+    assert evaluations(folder) == [1, 0, 0]
+    assert not (folder / LEASE).exists()
+    assert not (there / LEASE).exists()
+
+
+def test_a_copy_that_gives_way_knows_whose_lease_was_its_own(run, go_on_elsewhere, uri, console):
+    with copied_to_storage(run.folder, console, Interruption(console)):
+        pass
+    before = (run.folder / LEASE).read_text()
+    go_on_elsewhere()
+    assert evaluations(fetch_run(uri, "mine")) == [0, 1, 0]
+    assert (run.folder / LEASE).read_text() == before
+
+
+def test_a_session_that_is_taken_over_pauses(run, there, console, monkeypatch):
+    monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.01)
+    paused = threading.Event()
+    interruption = Interruption(console)
+    interruption.attach(run.folder)
+    pause = interruption.pause
+    monkeypatch.setattr(interruption, "pause", lambda why: (pause(why), paused.set()))
+    with copied_to_storage(run.folder, console, interruption):
+        Storage(f"file://{there}").write(LEASE, b'{"session": "other", "host": "far", "pid": 7}')
+        assert paused.wait(30)
+        evaluate(run, CONFIGS[0], 1)
+    assert interruption.problem == (
+        f"file://{there}: process 7 on far has gone on with it, and this session takes nothing "
+        "more there"
+    )
+    assert (run.folder / PAUSE).exists()
+    assert (there / RECORD).read_bytes().count(b"\n") == 1
+    assert b'"other"' in (there / LEASE).read_bytes()
+
+
+def test_no_event_is_taken_there_after_another_session_has_taken_over(run, there, console):
+    """Nor before the lease would have been renewed."""
+    before = (run.folder / RECORD).read_bytes()
+    interruption = Interruption(console)
+    interruption.attach(run.folder)
+
+    def go_on():
+        with copied_to_storage(run.folder, console, interruption):
+            lease = b'{"session": "other", "host": "far", "pid": 7}'
+            Storage(f"file://{there}").write(LEASE, lease)
+            evaluate(run, CONFIGS[0], 1)
+
+    with pytest.raises(LeaseLostError, match="process 7 on far has gone on with it"):
+        go_on()
+    assert interruption.requested
+    assert (there / RECORD).read_bytes() == before
+
+
+def test_a_storage_that_fails_in_another_way_at_the_beginning_is_told_as_an_oserror(
+    run, console, monkeypatch
+):
+    def fail(*arguments):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr(Storage, "read", fail)
+    with (
+        pytest.raises(OSError, match="ValueError: no such thing"),
+        copied_to_storage(run.folder, console, Interruption(console)),
+    ):
+        pass
+
+
+def test_students_are_not_fetched_for_a_session_that_an_error_ends(students, run, mirror):
+    def fail():
+        with mirror:
+            raise UserError("a typo")
+
+    with pytest.raises(UserError, match="a typo"):
+        fail()
+    assert weights(run.folder) == []
 
 
 # What trials share, on another machine.

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -11,9 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.record import read_events, read_run
+from search.record import RECORD, read_events, read_run
 from tests.clusters import Cluster, kill_tree, wait_until
 from tests.sweeps import PATIENCE, start_and_hold, timeless
+from trainable.lease import LEASE
 from trainable.task import Task
 from trainable.trial import Trial
 
@@ -120,15 +122,10 @@ def test_a_run_goes_on_on_another_machine(make_command, tmp_path):
     for cache in ("first", "cache"):
         shutil.rmtree(tmp_path / cache)
 
-    resumed = subprocess.run(
-        [sys.executable, "-m", "search.run", "--resume", f"{uri}/cut"],
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "second")},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    resumed = resume_elsewhere(f"{uri}/cut", tmp_path)
     assert resumed.returncode == 0, resumed.stderr
+    waited = f"process {process.pid} on {socket.gethostname()} has not ended its session; waiting"
+    assert f"{uri}/cut: {waited} up to 60 s" in resumed.stdout
     assert "made again" not in resumed.stdout
     ended = read_run(run)
     assert_as_if_left_alone(ended)
@@ -138,6 +135,50 @@ def test_a_run_goes_on_on_another_machine(make_command, tmp_path):
     students = [{path.name for path in at.glob("*/student-*")} for at in (copy, run)]
     assert students[0] == students[1] != set()
     assert not list(run.glob("*/state-*"))
+
+
+def test_one_machine_at_a_time(make_command, tmp_path):
+    """A second is refused; a session that is taken over, as it had stood still for long, leaves the
+    record alone as well as what trials save."""
+    uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "taken"
+    options = ["--space", "baselines", "--samples", "2", "--max-concurrent", "1"]
+    options += ["--name", "taken", "--storage", uri]
+    process = start_and_hold([*make_command(tmp_path), *options], run, 3)
+    before = saved(run)
+    refused = resume_elsewhere(f"{uri}/taken", tmp_path)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        f"error: RUN {uri}/taken: process {process.pid} on {socket.gethostname()} is running it; "
+        "wait for its end, or stop it first\n",
+    )
+    assert saved(run) == before
+    other = {"session": "other", "host": "far", "pid": 7}
+    (run / LEASE).write_text(json.dumps(other))
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors == (
+        f"error: {uri}/taken: process 7 on far has gone on with it, and this session takes nothing "
+        "more there; mend that, then go on\n"
+    )
+    assert saved(run) == before
+    assert json.loads((run / LEASE).read_text()) == other
+
+
+def resume_elsewhere(run, caches):
+    """The command that resumes it on a machine which has nothing of it, when it has ended."""
+    return subprocess.run(
+        [sys.executable, "-m", "search.run", "--resume", run],
+        env=os.environ | {"XDG_CACHE_HOME": str(caches / "second")},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def saved(run):
+    """A run's events, and the weights of its trials."""
+    return {path: path.read_bytes() for path in [run / RECORD, *run.glob("*/*.safetensors")]}
 
 
 def assert_as_if_left_alone(run):

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from trainable.arguments import default_cache
 from trainable.checkpoint import STATE, best_student, student_files
 from trainable.digest import digest_file
 from trainable.folders import MANIFEST, sealed_values, whole_folder
+from trainable.lease import check_lease
 from trainable.locks import locked
 from trainable.storage import Storage, runs_here, trials_here
 from trainable.task import Task
@@ -33,7 +35,8 @@ class Remote:
     node where they were made, `paused` whether the sweep is to pause, `recorded` how many
     evaluations the run has of a digest, and `note` is told, as plain values, what was fetched here.
     `in_place` says that all nodes see the storage as the folder that it is: trials have theirs in
-    it, and only what they share is fetched.
+    it, and only what they share is fetched. Where the `session` is given that the trials belong to,
+    nothing is shared once another has the run.
     """
 
     storage: str  # URI of all runs
@@ -44,6 +47,7 @@ class Remote:
     recorded: Callable[[str], int]
     note: Callable[[dict[str, Any]], None]
     in_place: bool = False
+    session: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -63,7 +67,13 @@ class Remote:
 
     def checkpoints(self, folder: Path) -> "RemoteCheckpoints":
         """Of the trial that has this folder on this node."""
-        return RemoteCheckpoints(Storage(self.storage).below(self.run).below(folder.name), folder)
+        run = Storage(self.storage).below(self.run)
+        check = _nothing if self.session is None else partial(check_lease, run, self.session)
+        return RemoteCheckpoints(run.below(folder.name), folder, check)
+
+
+def _nothing() -> None:
+    pass
 
 
 def manifest_digest(folder: Path) -> str | None:
@@ -76,6 +86,7 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
     """Has a sealed folder in the storage; its digest, and the bytes that had to be uploaded.
 
     The manifest goes last, so that where it is, all is, unless the storage has lost some of it.
+    Where it is not, files of the right size may be damaged: `folder_here` removes it then.
     """
     digest = manifest_digest(folder)
     assert digest is not None, f"{folder} is not sealed"
@@ -83,6 +94,8 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
     paths = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     wanted = {name: path.stat().st_size for name, path in paths.items()}
     found = there.sizes()
+    if MANIFEST not in found:
+        found = {}
     missing = [name for name, size in wanted.items() if found.get(name) != size]
     for name in sorted(missing, key=lambda name: name == MANIFEST):
         there.upload(paths[name], name)
@@ -121,11 +134,13 @@ class RemoteCheckpoints:
     """A trial's checkpoints in the storage, and on this node while it trains here.
 
     Each state goes there under a name of its own, and the one before is removed afterwards: a node
-    that is lost on the way leaves the older one, on any file system.
+    that is lost on the way leaves the older one, on any file system. `check` raises OSError where
+    nothing may be shared any more.
     """
 
     storage: Storage
     folder: Path
+    check: Callable[[], None] = _nothing
 
     def fetch(self) -> None:
         """Brings here the newest whole state, unless this node has one as new."""
@@ -136,6 +151,7 @@ class RemoteCheckpoints:
 
     def share(self) -> None:
         """Has what `write_checkpoint` has just written in the storage, and no more than that."""
+        self.check()
         state = _state_name(self._step_here())
         there = self.storage.sizes()
         students = student_files(self.folder)
