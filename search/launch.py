@@ -13,8 +13,8 @@ from search.arguments import KEEP, RETRIES
 from search.cluster import LOCAL
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.interruption import Interruption
+from search.mirror import copied_to_storage
 from search.record import Run, create_run, read_run
-from search.remote_runs import copied_to_storage
 from search.runs import alone_with, refuse_existing
 from search.tracking import Tracking
 from search.tracking_modes import OFF

@@ -25,9 +25,10 @@ from search.confirm import (
     used_seeds,
 )
 from search.finalists import Confirmation
+from search.mirror import Mirror
 from search.plan import plan_trials
 from search.record import CONFIRMS, READABLE, SWEEP, create_run, read_run
-from search.remote_runs import SHARED, Mirror, fetch_run, local_runs, open_storage
+from search.remote_runs import SHARED, fetch_run, local_runs, open_storage
 from search.request import Request
 from tests.sweeps import numbers, run, start_and_hold
 from trainable.arguments import default_cache

@@ -13,15 +13,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search import remote_runs
+from search import mirror as mirror_module
 from search.arguments import place_of_runs, storage_folder
 from search.interruption import Interruption
+from search.mirror import Mirror, copied_to_storage
 from search.record import RECORD, create_run, read_run
 from search.remote_runs import (
     SHARED,
-    Mirror,
     cache_here,
-    copied_to_storage,
     fetch_run,
     fetch_students,
     is_uri,
@@ -516,7 +515,7 @@ def test_a_session_more_takes_only_what_differs(run, mirror, make_mirror, monkey
 
 
 def test_changes_are_taken_while_the_sweep_runs(run, mirror, there, monkeypatch):
-    monkeypatch.setattr(remote_runs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(mirror_module, "LOOK_SECONDS", 0.01)
     synced, sync = threading.Event(), mirror.sync
 
     def sync_and_tell():
@@ -555,7 +554,7 @@ def test_weights_that_are_needed_no_more_are_removed_there(run, mirror, there, u
 
 
 def test_a_storage_that_fails_for_a_while_gets_all_in_the_end(run, mirror, there, monkeypatch):
-    monkeypatch.setattr(remote_runs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(mirror_module, "LOOK_SECONDS", 0.01)
     failed, upload, failing = threading.Event(), mirror._storage.upload, []
 
     def fail(path, name):
@@ -588,7 +587,7 @@ def test_a_storage_that_fails_in_another_way_is_told_once_until_it_succeeds(
     run, mirror, there, console, monkeypatch
 ):
     """Pyarrow's own errors are no OSErrors."""
-    monkeypatch.setattr(remote_runs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(mirror_module, "LOOK_SECONDS", 0.01)
     upload, failing, failed = mirror._storage.upload, [], []
 
     def fail(path, name):
@@ -628,7 +627,7 @@ def test_what_fails_at_the_end_is_an_oserror_whatever_it_is(run, mirror, monkeyp
 
     def leave():
         with mirror:
-            monkeypatch.setattr(remote_runs, "read_run", fail)
+            monkeypatch.setattr(mirror_module, "read_run", fail)
 
     with pytest.raises(OSError, match=r"trials|RUN mine: no plan"):
         leave()
@@ -716,7 +715,7 @@ def test_events_that_another_session_has_put_there_are_not_erased(
 def test_a_session_that_finds_itself_not_alone_stops_taking_files_there(
     run, mirror, go_on_elsewhere, there, monkeypatch
 ):
-    monkeypatch.setattr(remote_runs, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(mirror_module, "LOOK_SECONDS", 0.01)
     with mirror:
         before = go_on_elsewhere()
         evaluate(run, CONFIGS[0], 1)
