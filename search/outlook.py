@@ -7,10 +7,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import cycle, islice
 
-from search.forecast import Job, Ladder, expected_seconds, kind_of, seconds_left, work_of
+from search.forecast import (
+    Job,
+    JobUnit,
+    Ladder,
+    expected_seconds,
+    kind_of,
+    seconds_left,
+    work_of,
+)
 from search.record import ENDED, Run
 from search.strata import rungs, stratum_of
 from search.trial_probe import TrialCost
+from search.units import units_of
 from trainable.config import TrialConfig
 
 MOST_KINDS = 3  # that are measured; the others are judged by their layers
@@ -38,9 +47,18 @@ class Outlook:
         return max(1, int(min(self.places, len(self.configs) + self.more)))
 
     def suggested(self, count: float) -> list[TrialConfig]:
-        """So many configurations as a searcher may draw them."""
+        """So many configurations as a searcher may draw them, each on all seeds in a row."""
         drawn = self.possible[len(self.possible) // 2 :]  # the first are those that are listed
-        return list(islice(cycle(drawn), int(count)))
+        request = self.run.request
+        seeded = [config for draw in drawn for config in request.on_all_seeds(draw)]
+        return list(islice(cycle(seeded), int(count)))
+
+    def recipes(self, more: float) -> list[list[TrialConfig]]:
+        """The seeds of each recipe that would be run, so many trials suggested."""
+        trials = [trial for trial in self.run.trials.values() if trial.outcome not in ENDED]
+        own = [[trial.config for trial in seeds] for seeds in units_of(trials).values()]
+        suggested, seeds = self.suggested(more), self.run.request.seeds
+        return own + [suggested[at : at + seeds] for at in range(0, len(suggested), seeds)]
 
 
 @dataclass(frozen=True)
@@ -60,7 +78,8 @@ class Times:
 
 def representatives(outlook: Outlook) -> list[TrialConfig]:
     """One trial of each of the most frequent kinds."""
-    likely = outlook.configs + outlook.suggested(min(outlook.more, len(outlook.possible)))
+    most = len(outlook.possible) * outlook.run.request.seeds
+    likely = outlook.configs + outlook.suggested(min(outlook.more, most))
     kinds = Counter(kind_of(config) for config in likely)
     first = {kind_of(config): config for config in reversed(likely)}
     return [first[kind] for kind, _ in kinds.most_common(MOST_KINDS)]
@@ -114,16 +133,17 @@ class _Timed:
         return low
 
     def _by_probe(self, more: float) -> float:
-        configs = [*self.outlook.configs, *self.outlook.suggested(more)]
-        jobs = [self._job(config) for config in configs]
+        jobs = [job for seeds in self.outlook.recipes(more) for job in self._jobs(seeds)]
         places = self.outlook.places
         under_way = [replace(job, first=job.each) for job in jobs[:places]]  # `start` has set up
         return expected_seconds(under_way, jobs[places:], places, self._ladder())
 
-    def _job(self, config: TrialConfig) -> Job:
-        setup, evaluation = self._cost(config)
-        stratum = stratum_of(vars(config), self.outlook.run.sweep["compare_within"])
-        return Job(stratum, setup + evaluation, evaluation)
+    def _jobs(self, seeds: Sequence[TrialConfig]) -> list[Job]:
+        """The trials of one recipe, none of them begun."""
+        setup, evaluation = self._cost(seeds[0])
+        stratum = stratum_of(vars(seeds[0]), self.outlook.run.sweep["compare_within"])
+        job = Job(JobUnit(stratum, len(seeds)), setup + evaluation, evaluation, again=setup)
+        return [job] * len(seeds)
 
     def _cost(self, config: TrialConfig) -> tuple[float, float]:
         """Seconds to set up such a trial, and of each of its evaluations."""

@@ -49,7 +49,7 @@ def test_without_asha_all_evaluations_of_all_trials_are_made():
 
 
 def test_asha_saves_time_where_there_is_someone_to_lose():
-    configs = [config(seed) for seed in range(20)]
+    configs = [config(0, learning_rate=1e-5 * (1 + number)) for number in range(20)]
     times = times_of(make_outlook(configs), {configs[0]: TrialCost(0.0, 10.0)})
     assert times.by_scheduler["asha"] < 0.75 * times.by_scheduler["fifo"]
     alone = times_of(make_outlook(configs[:1]), {configs[0]: TrialCost(0.0, 10.0)})
@@ -61,6 +61,34 @@ def test_trials_in_strata_of_their_own_are_not_stopped():
     configs = [config(0, initialisation=name) for name in names]
     times = times_of(make_outlook(configs), {configs[0]: TrialCost(0.0, 10.0)})
     assert times.by_scheduler["asha"] == pytest.approx(times.by_scheduler["fifo"])
+
+
+def test_seeds_of_a_recipe_are_decided_on_together():
+    names = ("random", "teacher_spread", "teacher_lower")
+    configs = [config(seed, initialisation=name) for name in names for seed in range(5)]
+    times = times_of(make_outlook(configs, seeds=5), {configs[0]: TrialCost(0.0, 10.0)})
+    assert times.by_scheduler["asha"] == pytest.approx(times.by_scheduler["fifo"])
+
+
+def test_seeds_that_wait_for_others_are_set_up_again():
+    configs = [config(0), config(1)]
+    outlook = make_outlook(configs, places=1, seeds=2)
+    times = times_of(outlook, {configs[0]: TrialCost(setup=3.0, evaluation=10.0)})
+    assert times.by_scheduler["fifo"] == pytest.approx(RAY_START + 4.0 + 2 * 80.0 + 3.0)
+    # at each of two rungs one of the two waits
+    assert times.by_scheduler["asha"] == pytest.approx(times.by_scheduler["fifo"] + 2 * 3.0)
+
+
+def test_suggestions_come_on_all_seeds_each_decided_on_by_itself():
+    configs, costs = [config(0), config(1), config(2)], {config(0): TrialCost(0.0, 10.0)}
+    drawn = [config(0, alpha=0.5), config(0, alpha=0.25)]
+    outlook = make_outlook(configs, more=30, possible=[*configs[:2], *drawn], samples=11, seeds=3)
+    assert outlook.suggested(7) == [
+        *(config(seed, alpha=alpha) for alpha in (0.5, 0.25) for seed in range(3)),
+        config(0, alpha=0.5),
+    ]
+    by_scheduler = times_of(outlook, costs).by_scheduler
+    assert 0.5 * by_scheduler["fifo"] < by_scheduler["asha"] < 0.85 * by_scheduler["fifo"]
 
 
 def test_kinds_have_their_own_cost_and_others_are_judged_by_layers():

@@ -18,14 +18,16 @@ from search.request import Request
 from trainable.config import TrialConfig
 
 
-def make_run(*trials, scheduler="fifo"):
+def make_run(*trials, scheduler="fifo", seeds=False):
     """A run from (outcome, evaluations, seconds each) with 10 evaluations a whole trial.
 
-    Those that run have just started or been evaluated.
+    Each is a recipe of its own, or a seed of the same. Those that run have just started or been
+    evaluated.
     """
     records = {}
     for number, (outcome, count, seconds) in enumerate(trials):
-        config = TrialConfig(alpha=0.5, evaluations=10, seed=number)
+        apart = {"seed": number} if seeds else {"learning_rate": 1e-5 * (number + 1)}
+        config = TrialConfig(alpha=0.5, evaluations=10, **apart)
         one = {"training_seconds": seconds * 0.75, "evaluation_seconds": seconds * 0.25}
         # scores in descending order: none like another, the first is never stopped
         scores = {"accuracy": 0.9 - number / 100, "best5_accuracy": 0.9 - number / 100}
@@ -61,7 +63,7 @@ def test_counts_by_outcome():
 
 
 def test_trials_that_wait_are_said_and_still_have_to_go_on():
-    run = make_run((FINISHED, 10, 1.0), (WAITING, 4, 1.0), (WAITING, 4, 1.0))
+    run = make_run((FINISHED, 10, 1.0), (WAITING, 4, 1.0), (WAITING, 4, 1.0), seeds=True)
     progress = measure(run, 4)
     assert progress.words().startswith("1 of 3 ended (1 finished, 0 stopped early), 0 running, 2 w")
     assert progress.seconds_left == pytest.approx(2 * 6 * 1.0 / 2)
@@ -128,7 +130,7 @@ def searched(run, **asked):
 
 
 def test_trials_to_be_suggested_are_waited_for():
-    done = make_run((FINISHED, 10, 1.0), (FINISHED, 10, 1.0))
+    done = make_run((FINISHED, 10, 1.0), (FINISHED, 10, 1.0), seeds=True)
     run = searched(done, samples=4, seeds=1)
     assert still_to_be_suggested(run) == 3  # seeds apart, the two are one configuration
     assert measure(run, 1).seconds_left == pytest.approx(30.0)
