@@ -4,9 +4,9 @@ Where a recipe runs on several seeds, what is compared at a rung is the mean ove
 that comes to a rung waits there, until the last one has come.
 """
 
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
 
 from search.record import TrialRecord
 from trainable.config import TrialConfig
@@ -69,8 +69,12 @@ class Unit:
         return bool(here) and not to_come
 
     def mean(self, rung: int) -> float:
-        """Of the scores at this rung, over the seeds that have one."""
-        return fmean(seed.scores[rung] for seed in self.seeds.values() if rung in seed.scores)
+        """Of the scores at this rung, over the seeds that have one.
+
+        Rounded once, which `fmean` is not: the mean of equal scores is that score, and ties stay.
+        """
+        scores = [seed.scores[rung] for seed in self.seeds.values() if rung in seed.scores]
+        return statistics.mean(scores)
 
 
 class Units:

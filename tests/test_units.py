@@ -2,8 +2,9 @@
 
 import os
 import random
+import statistics
 from dataclasses import replace
-from statistics import fmean, median
+from statistics import median
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
@@ -93,6 +94,18 @@ def test_a_seed_that_fails_for_good_holds_up_no_one_and_does_not_count(units, as
     units.failed(three)
     assert [units.ruling(one), units.ruling(two)] == [GO, GO]
     assert asked == [(1e-5, 2, pytest.approx(0.55))]
+
+
+def test_seeds_that_score_alike_have_that_score_to_the_last_digit(asked):
+    """Students that all give one label are a tie, which goes on, on however many seeds."""
+    shares = [number / 872 for number in range(1, 872, 10)]
+    units = Units(RUNGS, EVALUATIONS, asked)
+    for number, share in enumerate(shares):
+        for config in on_seeds(recipe(number), 5):
+            units.add(config)
+        for name in names(recipe(number), 5):
+            units.evaluated(name, 2, share)
+    assert [mean for _, _, mean in asked] == shares
 
 
 def test_what_a_seed_scored_before_it_failed_counts(units, asked):
@@ -232,7 +245,7 @@ def decided_by_the_rule(run):
             if (unit, rung) in stopped or not set(here) - failed or seeds - set(here) - failed:
                 continue
             others = compared.setdefault((config.initialisation, rung), [])
-            mean = fmean(here.values())
+            mean = statistics.mean(here.values())
             stopped[unit, rung] = bool(others) and mean < median(others)
             others.append(mean)
     return stopped
@@ -346,7 +359,9 @@ def test_seeds_added_to_a_run_follow_the_decisions_it_has(sweep, chance):
 def test_a_unit_whose_last_seed_came_as_the_sweep_was_killed_goes_on_or_is_ended(make_run):
     """Its evaluation is recorded; what its siblings were to do is not."""
     run = make_run([*on_seeds(recipe(0), 2), *on_seeds(recipe(1), 2)])
-    good, bad = sorted((0, 1), key=lambda n: -fmean(score_of(d, 2) for d in names(recipe(n), 2)))
+    good, bad = sorted(
+        (0, 1), key=lambda n: -statistics.mean(score_of(d, 2) for d in names(recipe(n), 2))
+    )
     for number in (good, bad):
         for place, trial in enumerate(names(recipe(number), 2)):
             stop = number == bad and place == 1
