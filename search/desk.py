@@ -19,6 +19,7 @@ from search.disk import in_words
 from search.record import Run, read_run
 from search.remote_runs import SHARED, storage_of, uri_of
 from trainable.files import write_json
+from trainable.lease import session_of
 from trainable.pause import PAUSE
 from trainable.remote import Remote, share_folder
 from trainable.storage import Storage
@@ -87,6 +88,7 @@ def remote_run(desk: Any, run: Run, shared: dict[str, str]) -> Remote:
         recorded=partial(ask, desk, "recorded"),
         note=partial(note, desk),
         in_place=uri_of(runs) is None,
+        session=session_of(run.folder),
     )
 
 

@@ -1,7 +1,6 @@
 """One session of a run: what has not ended is run, until it has or the session is interrupted."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,8 +23,6 @@ from search.sweep import concurrency, make_tuner, resources_per_trial, start_ray
 from search.tracking import Tracking
 from search.tracking_modes import OFF
 from trainable.environment import available_cores
-from trainable.lease import session_of
-from trainable.remote import Remote
 
 
 def run_trials(
@@ -53,7 +50,7 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
     cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), address)
     interruption.hold()
     _tell_idle_gpus(address, gpus, console)
-    remote = _open_remote(run, console)
+    remote = open_remote(run, console)
     for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
         places = _places(address, share, sweep["max_concurrent"], cores, gpus)
         resources = resources_per_trial(gpus, share)
@@ -76,12 +73,6 @@ def _tune(run: Run, console: Console, interruption: Interruption) -> None:
             ).fit()
             if not recorder.left_over:
                 break
-
-
-def _open_remote(run: Run, console: Console) -> Remote | None:
-    """As `open_remote` gives it, for trials that share nothing once another session has the run."""
-    remote = open_remote(run, console)
-    return None if remote is None else replace(remote, session=session_of(run.folder))
 
 
 def _has_open(run: Run, *, alone: bool) -> bool:

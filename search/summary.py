@@ -44,7 +44,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     if failed:
         console.print(f"{failed} trial(s) failed; the reasons stand above.")
     if problem:
-        print(f"error: {problem}; mend that, then go on", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
     if run.interrupted:
         console.print("Interrupted. Go on with:")
         console.print(resume_command(run.folder), soft_wrap=True)

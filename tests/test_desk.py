@@ -15,6 +15,7 @@ from search.record import create_run
 from search.remote_runs import local_runs, task_of
 from trainable.config import TrialConfig
 from trainable.folders import sealed_values
+from trainable.lease import LEASE
 from trainable.pause import PAUSE
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.75, 0.25)]
@@ -96,5 +97,8 @@ def test_nodes_that_share_a_clusters_folder_get_there_what_trials_share(
 def test_trials_of_a_storage_are_not_in_its_folder(open_without_ray, task, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
     runs = local_runs(f"file://{tmp_path}/storage")
-    remote, _ = open_without_ray(create_run(runs / "mine", {"task": task.to_dict()}, CONFIGS))
+    run = create_run(runs / "mine", {"task": task.to_dict()}, CONFIGS)
+    (run.folder / LEASE).write_text("this session")
+    remote, _ = open_without_ray(run)
     assert (remote.storage, remote.in_place) == (f"file://{tmp_path}/storage", False)
+    assert remote.session == "this session"  # they share while it has the run, and no longer

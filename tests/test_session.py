@@ -1,7 +1,6 @@
 """What a session does around Ray: what it records first, and whose time passes."""
 
 import io
-from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,8 +12,6 @@ from search.plan import plan_trials
 from search.record import PARAMETERS, create_run, read_events, read_run
 from search.request import Request
 from search.suggestions import extend_by_suggestion, suggest
-from trainable.lease import LEASE
-from trainable.remote import Remote
 
 
 @pytest.fixture
@@ -40,16 +37,6 @@ def test_the_night_before_a_session_is_nobodys_time(run, monkeypatch):
     assert run.missing_seeds == []
     assert run.seconds - before < 60
     assert run.to_suggest > 0
-
-
-@pytest.mark.parametrize("remote", [None, Remote("", "mine", {}, None, None, None, None)])
-def test_trials_share_only_while_the_session_that_started_them_has_the_run(
-    run, remote, monkeypatch
-):
-    monkeypatch.setattr(session, "open_remote", lambda run, console: remote)
-    (run.folder / LEASE).write_text("this session")
-    made = session._open_remote(run, None)
-    assert made == (remote and replace(remote, session="this session"))
 
 
 def test_nothing_is_missing_after_a_whole_suggestion(run):

@@ -158,7 +158,7 @@ def test_one_machine_at_a_time(make_command, tmp_path):
     assert process.returncode == 1
     assert errors == (
         f"error: {uri}/taken: process 7 on far has gone on with it, and this session takes nothing "
-        "more there; mend that, then go on\n"
+        "more there\n"
     )
     assert saved(run) == before
     assert json.loads((run / LEASE).read_text()) == other
