@@ -84,16 +84,22 @@ class Interruption:
         if self.requested:
             self._leave_at_once(self._folder)
         self.pause()
-        with suppress(*READER_GONE):
-            self._console.print(
-                "\nInterrupted: trials under way finish their step and save. "
-                "Once more leaves at once.",
-            )
+        self._say(
+            "\nInterrupted: trials under way finish their step and save. Once more leaves at once."
+        )
 
     def _leave_at_once(self, folder: Path) -> None:
         """Ends this process; Ray's see that it is gone and end within seconds."""
-        with suppress(*READER_GONE):
+        with suppress(*READER_GONE, RuntimeError):
             self._console.show_cursor()
-            sys.stdout.write(f"\nLeft at once. Go on with:\n{resume_command(folder)}\n")
-            sys.stdout.flush()
+        self._say(f"\nLeft at once. Go on with:\n{resume_command(folder)}")
         os._exit(INTERRUPTED)
+
+    def _say(self, text: str) -> None:
+        """Prints from within a signal's handler, which may come in the midst of another print."""
+        with suppress(*READER_GONE):
+            try:
+                self._console.print(text, soft_wrap=True, markup=False, highlight=False)
+                self._console.file.flush()
+            except RuntimeError:  # Python's files let no print begin within another
+                os.write(sys.stdout.fileno(), f"{text}\n".encode())

@@ -46,7 +46,8 @@ def test_lines(run, tiny, teacher_folder):
         expected |= {"teacher": str(teacher_folder), "threads": 1}
         assert expected.items() <= line.items()
         assert line["command"].startswith("python -m search.bench --preset mini")
-        assert line["versions"]["torch"] == torch.__version__
+        told, ours = line["versions"]["torch"], torch.__version__
+        assert told.partition("+")[0] == ours.partition("+")[0]  # which build, not every one tells
         assert {"transformers"} <= set(line["versions"])
         assert {"commit", "device", "lengths", "started", "load_average_before"} <= set(line)
         assert line["milliseconds_per_step_min"] <= line["milliseconds_per_step"]

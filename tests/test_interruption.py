@@ -216,11 +216,37 @@ def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
     assert process.stdout.readline() == "ready\n"
     process.stdout.close()
     process.send_signal(signal.SIGINT)
-    assert wait_until_told(process, folder)
+    assert wait_until_told(process, folder), process.stderr.read()
     assert process.poll() is None
     assert (folder / PAUSE).exists()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=20) == INTERRUPTED
+
+
+class MidPrint(io.RawIOBase):
+    """A file during whose first writing a signal comes."""
+
+    def __init__(self, number):
+        self._coming = [number]
+
+    def writable(self):
+        return True
+
+    def write(self, content):
+        while self._coming:
+            signal.raise_signal(self._coming.pop())
+        return len(content)
+
+
+@EVERY_SIGNAL
+def test_in_the_midst_of_a_print_it_is_heard_and_told(tmp_path, capfd, number):
+    console = Console(file=io.TextIOWrapper(io.BufferedWriter(MidPrint(number))))
+    with Interruption(console) as interruption:
+        interruption.attach(tmp_path)
+        console.print("a line of the sweep's")
+        assert interruption.requested
+        assert (tmp_path / PAUSE).exists()
+    assert capfd.readouterr().out.startswith("\nInterrupted: trials under way finish their step")
 
 
 def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session):
@@ -231,7 +257,7 @@ def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session):
     for process, folder, first, second in zip(processes, folders, firsts, seconds, strict=True):
         assert process.stdout.readline() == "ready\n"
         process.send_signal(first)
-        assert wait_until_told(process, folder)
+        assert wait_until_told(process, folder), process.stderr.read()
         assert process.poll() is None
         process.send_signal(second)
         output, errors = process.communicate(timeout=20)  # of the minute that it would sleep
