@@ -88,7 +88,7 @@ def remote_run(desk: Any, run: Run, shared: dict[str, str]) -> Remote:
         recorded=partial(ask, desk, "recorded"),
         note=partial(note, desk),
         in_place=uri_of(runs) is None,
-        session=session_of(run.folder),
+        session=session_of(run.folder) or None,
     )
 
 
@@ -104,7 +104,7 @@ def open_remote(run: Run, console: Console) -> Remote | None:
         return None
     storage, shared, uploaded = Storage(storage_of(runs)), {}, 0
     for folder in Task.from_dict(run.sweep["task"]).folders():
-        shared[str(folder)], size = share_folder(storage, folder)
+        shared[str(folder)], size = share_folder(storage, folder, link=uri_of(runs) is None)
         uploaded += size
     if uploaded:
         place = uri_of(runs) or runs

@@ -19,7 +19,14 @@ from search.dry_run_words import say_command, say_disk, say_memory, say_time, sa
 from search.launch import Session
 from search.mirrored_cache import mirrored
 from search.outlook import Outlook, Times, expected_times, representatives
-from search.preparation import CheckedSweep, check_again, check_beside, check_sweep
+from search.preparation import (
+    CheckedSweep,
+    can_be_completed,
+    check_again,
+    check_beside,
+    check_sweep,
+    lacking_outputs,
+)
 from search.progress import still_to_be_suggested
 from search.record import PARAMETERS, Run, TrialRecord, read_run
 from search.remote_runs import cache_here, task_of
@@ -40,7 +47,7 @@ from trainable.environment import available_cores
 from trainable.errors import UserError
 from trainable.prepare import hidden_pools
 from trainable.probe_processes import ProbeError
-from trainable.stand_in import StandIn, stand_in_task
+from trainable.stand_in import StandIn, stand_in_task, with_likenesses
 from trainable.task import Task
 
 
@@ -144,9 +151,12 @@ def _prepared_again(run: Run, mirror: Path, session: Session) -> _Prepared:
     task, request = task_of(run), Request.from_dict(run.sweep["requests"][0])
     possible = [*(trial.config for trial in run.trials.values()), *may_be_suggested(run)]
     settings = request.sized_preset.teacher_settings
-    if hidden_pools(possible) <= task.outputs.keys() and not damaged_folders(task):
+    missing = damaged_folders(task)
+    if can_be_completed(task, missing):
         check_beside(task, possible)
-        return _Prepared(StandIn(task, False, (), 0), possible, settings, mirror)
+        lacking = lacking_outputs(task, missing, possible)
+        found = with_likenesses(task, lacking, mirror / "likenesses")
+        return _Prepared(found, possible, settings, mirror)
     seen = replace(request, cache=str(mirror))
     prepared = _Prepared.of(check_again(seen, possible), seen, session)
     found, flag = prepared.found, f"--resume {run.folder.name}"

@@ -18,7 +18,10 @@ from search.record import Run, TrialRecord
 from search.strata import stratum_of
 from search.trial_probe import Probed
 from search.trial_words import wording
+from trainable.arguments import default_cache
 from trainable.environment import gpu_bytes
+from trainable.files import nearest_existing
+from trainable.remote import FETCHED
 from trainable.stand_in import StandIn
 
 FLAG = "--dry-run"
@@ -93,15 +96,15 @@ def say_memory(outlook: Outlook, probed: Probed, console: Console) -> None:
 
 def say_disk(outlook: Outlook, found: StandIn, cache: Path, console: Console) -> None:
     """What the run's folder takes at most, and the cache."""
-    run, folder = outlook.run, original(outlook.run.folder)
+    run, folder, there = outlook.run, original(outlook.run.folder), original(cache)
     likely = {config.digest: TrialRecord(config) for config in outlook.possible}
     sized = Run(run.folder, run.sweep, {**likely, **run.trials})
     most = most_checkpoint_bytes(sized, outlook.places)
-    cached = sum(p.stat().st_size for p in cache.rglob("*") if p.is_file() and not p.is_symlink())
+    more = found.bytes_missing + _bytes_in(default_cache() / FETCHED)  # what was fetched to look
     _line(
         f"Disk: at most {in_words(most)} in {folder.parent} ({_free(folder)} free); "
-        f"{in_words(found.bytes_missing)} more in the cache, which has {in_words(cached)} "
-        f"({_free(cache)} free).",
+        f"{in_words(more)} more in the cache, which has {in_words(_bytes_in(there))} "
+        f"({_free(there)} free).",
         console,
     )
 
@@ -130,10 +133,15 @@ def machine_memory() -> tuple[int, int]:
     return int(kilobytes["MemAvailable"]) * 1024, total
 
 
+def _bytes_in(folder: Path) -> int:
+    """Of the files themselves, not of links to others."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(path.stat().st_size for path in files)
+
+
 def _free(folder: Path) -> str:
     """On the disk where the folder is or would be."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    return in_words(shutil.disk_usage(there).free)
+    return in_words(shutil.disk_usage(nearest_existing(folder)).free)
 
 
 def _line(text: str, console: Console) -> None:

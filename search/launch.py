@@ -143,6 +143,8 @@ def _in_step_with_storage(run: Run, work: Callable[[], None], session: Session) 
         with copied_to_storage(run.folder, session.console, interruption):
             work()
             write_answers(read_run(run.folder))
+    except KeyboardInterrupt:
+        pass  # while another session's lease was waited for: nothing has begun
     except OSError as error:
         interruption.problem = interruption.problem or str(error)
     return finish(read_run(run.folder), session.console, interruption.problem)

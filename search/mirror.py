@@ -65,12 +65,19 @@ class Mirror:
         if self._lease.lost:
             return
         self._ended.clear()
+        if kind is None:
+            self._finish()
+            with _any_as_os_error():
+                fetch_students(read_run(self._folder))
+        else:
+            with suppress(OSError):  # what ended the session is told
+                self._finish()
+
+    def _finish(self) -> None:
         self.sync()
         with _any_as_os_error():
             for name in self._storage.leftovers():  # no trial of this session is left to write
                 self._storage.remove(name)
-            if kind is None:
-                fetch_students(read_run(self._folder))
 
     def _refuse_older_copy(self) -> None:
         with _any_as_os_error():
@@ -84,8 +91,11 @@ class Mirror:
 
     def _lacks_events(self) -> bool:
         """Whether the storage has events that the copy has not."""
-        there, here = self._storage.read(RECORD), (self._folder / RECORD).read_bytes()
-        return not (there is None or here.startswith(there) or _events(there) <= _events(here))
+        there = self._storage.read(RECORD)
+        if there is None:
+            return False  # whatever has become of the copy's
+        here = (self._folder / RECORD).read_bytes()
+        return not (here.startswith(there) or _events(there) <= _events(here))
 
     def sync(self) -> None:
         """Takes there what changed since the last time, the record first; see above for errors."""

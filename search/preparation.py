@@ -106,14 +106,27 @@ def complete(
     must be whole. UserError for trials that can't be trained on it.
     """
     check_beside(task, configs)
-    whole = {kind: place for kind, place in task.outputs.items() if Path(place) not in missing}
-    lacking = sorted({*task.outputs, *hidden_pools(configs)} - whole.keys())
+    lacking = lacking_outputs(task, missing, configs)
     if not lacking:
         return task
+    whole = {kind: place for kind, place in task.outputs.items() if kind not in lacking}
     environment = Environment(
         cache, best_device(), configs[0].precision, console.print, task.execution
     )
     return add_outputs(replace(task, outputs=whole), lacking, environment)
+
+
+def can_be_completed(task: Task, missing: Sequence[Path]) -> bool:
+    """Whether tokens and teacher, of which all else is made, are not among the missing folders."""
+    return {Path(task.tokens), Path(task.teacher.folder)}.isdisjoint(missing)
+
+
+def lacking_outputs(
+    task: Task, missing: Sequence[Path], configs: Sequence[TrialConfig]
+) -> list[str]:
+    """The kinds of outputs that the task had or these trials look at, and that are not there."""
+    whole = {kind for kind, place in task.outputs.items() if Path(place) not in missing}
+    return sorted({*task.outputs, *hidden_pools(configs)} - whole)
 
 
 def _load(request: Request) -> Inputs:

@@ -169,7 +169,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
 
     Raises UserError, which names `flag`, where that can't be had here.
     """
-    from search.preparation import complete, prepare_again
+    from search.preparation import can_be_completed, complete, prepare_again
 
     task, cache = task_of(run), cache_here(run)
     if problem := changed_here(task, flag):
@@ -178,7 +178,7 @@ def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: st
     for folder in missing:
         _say(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more, *may_be_suggested(run)]
-    if {Path(task.tokens), Path(task.teacher.folder)}.isdisjoint(missing):
+    if can_be_completed(task, missing):
         return complete(task, missing, configs, cache, console)
     request = replace(Request.from_dict(run.sweep["requests"][0]), cache=str(cache))
     again = prepare_again(request, configs, console)

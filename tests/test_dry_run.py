@@ -3,7 +3,10 @@
 import re
 import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import HfApi
@@ -15,6 +18,7 @@ from search.remote_runs import local_runs
 from search.request import Request
 from search.run import main
 from tests.sweeps import run
+from trainable.teacher_outputs import ARRAY
 
 
 def tree(folder):
@@ -80,9 +84,8 @@ def resumed(task, tmp_path, monkeypatch):
         overrides={"student_layers": 2, "batch_size": 8, "precision": "fp32"},
         samples=2,
     )
-    plan = {"requests": [request.to_dict()], "task": task.to_dict(), "trials_per_gpu": 1}
+    plan = {"requests": [request.to_dict()], "trials_per_gpu": 1}
     plan |= {"gpu_sharing": None, "max_concurrent": None}
-    folder = create_run(tmp_path / "runs" / "mine", plan, plan_trials(request)).folder
 
     def tell(run, prepared, session):
         told.append((run, prepared))
@@ -90,7 +93,9 @@ def resumed(task, tmp_path, monkeypatch):
 
     monkeypatch.setattr(dry_run, "_tell", tell)
 
-    def resume(*more):
+    def resume(*more, of=task):
+        plan["task"] = of.to_dict()
+        folder = create_run(tmp_path / "runs" / "mine", plan, plan_trials(request)).folder
         code = main(["--resume", str(folder), *more, "--dry-run"])
         return code, *(told.pop() if told else ())
 
@@ -101,6 +106,20 @@ def test_more_trials_are_told_with_what_is_there(resumed, task):
     code, run, prepared = resumed("--seeds", "2")
     assert (code, len(run.trials)) == (0, 4)
     assert (prepared.found.task, prepared.found.outputs_missing) == (task, ())
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_outputs_that_are_lacking_are_of_the_teacher_that_there_is(resumed, task, tmp_path, gone):
+    """A pool that only the new trials look at, or a folder that is gone; as `task_again` has it."""
+    outputs = {kind: place for kind, place in task.outputs.items() if gone or kind != "mean"}
+    if gone:
+        outputs["mean"] = str(tmp_path / "not there")
+    code, _, prepared = resumed("--set", "hidden_pool=mean", of=replace(task, outputs=outputs))
+    found = prepared.found
+    assert (code, found.teacher_missing, found.outputs_missing) == (0, False, ("mean",))
+    assert found.task.teacher == task.teacher
+    assert found.task.outputs | {"mean": ""} == task.outputs | {"mean": ""}
+    assert found.bytes_missing == np.load(Path(task.outputs["mean"]) / ARRAY).nbytes
 
 
 def test_more_trials_than_can_be_trained_on_it_are_refused(resumed, capsys):

@@ -11,14 +11,18 @@ from search.dry_run_words import (
     is_flag,
     machine_memory,
     say_command,
+    say_disk,
     say_memory,
     say_time,
     say_trials,
 )
 from search.launch import Session
+from search.mirrored_cache import untouched_cache
 from search.outlook import Times
 from search.trial_probe import Probed
 from tests.test_outlook import config, make_outlook
+from trainable.arguments import default_cache
+from trainable.stand_in import StandIn
 
 
 def printed(say, *arguments):
@@ -99,6 +103,22 @@ def test_memory_of_all_trials_against_what_is_free(monkeypatch):
 def test_machine_has_more_memory_than_is_free():
     free, total = machine_memory()
     assert 0 < free <= total
+
+
+def test_disk_is_of_the_cache_that_the_mirror_stands_for(tmp_path, monkeypatch):
+    """What was fetched into the mirror to look at it would be fetched into the cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    cache = tmp_path / "distillation-search"
+    (cache / "tokens").mkdir(parents=True)
+    (cache / "tokens" / "train").write_bytes(bytes(7_000_000))
+    outlook = make_outlook([config(0)])
+    monkeypatch.setattr(dry_run_words, "most_checkpoint_bytes", lambda run, places: 0)
+    found = StandIn(None, False, (), 2_000_000)
+    with untouched_cache():
+        (default_cache() / "fetched").mkdir()
+        (default_cache() / "fetched" / "content").write_bytes(bytes(3_000_000))
+        (said,) = printed(say_disk, outlook, found, default_cache())
+    assert "; 5 MB more in the cache, which has 7 MB (" in said
 
 
 def test_command_is_the_same_without_the_flag():

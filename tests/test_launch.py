@@ -8,7 +8,7 @@ from rich.console import Console
 
 from search.conclusion import JSON, MARKDOWN
 from search.draws import starting_draws
-from search.exit_codes import FAILURES
+from search.exit_codes import FAILURES, INTERRUPTED
 from search.finalists import Confirmation
 from search.interruption import Interruption
 from search.launch import Session, go_on
@@ -16,6 +16,7 @@ from search.plan import plan_trials
 from search.record import CONFIRMS, PARAMETERS, RECORD, create_run
 from search.remote_runs import local_runs
 from search.request import Request
+from search.runs import resume_command
 from search.suggestions import JOURNAL, study_of
 from trainable import lease
 from trainable.config import TrialConfig
@@ -154,14 +155,22 @@ def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, sessi
     assert (run.folder / RECORD).read_bytes() == before
 
 
-def test_an_interruption_while_another_session_is_waited_for_ends_the_command(runs, there, session):
-    run = complete(runs / "mine", {}, [CONFIG])
+def test_an_interruption_while_another_session_is_waited_for_says_how_to_go_on(
+    runs, there, session, monkeypatch
+):
+    run = create_run(runs / "mine", {"keep": 1}, [CONFIG])
+    monkeypatch.setattr("search.summary.print_leaderboard", lambda run, console: None)
     there.mkdir(parents=True)
     (there / lease.LEASE).write_text('{"session": "other", "host": "far", "pid": 7}')
 
+    said, reopened = [], []
+
     class Console:
         def print(self, line, **options):
+            said.append(line)
             session.interruption.pause()
 
-    with pytest.raises(KeyboardInterrupt):
-        go_on(run.folder, print, Session("search.run", [], Console(), session.interruption))
+    asked = Session("search.run", [], Console(), session.interruption)
+    assert go_on(run.folder, reopened.append, asked) == INTERRUPTED
+    assert said[-1] == resume_command(run.folder)
+    assert reopened == []

@@ -174,6 +174,21 @@ def test_of_two_that_find_it_free_at_the_same_time_one_goes_on(make, there, cloc
     check_lease(there, second.session)
 
 
+def test_one_that_could_not_be_seen_to_be_its_own_is_given_back(make, there, clock, monkeypatch):
+    """The storage fails just then; the next session finds nothing to wait for."""
+    lease = make("first")
+    real = Storage.read
+
+    def fail(storage, name):
+        monkeypatch.setattr(Storage, "read", real)
+        raise OSError("no route")
+
+    clock.meanwhile = lambda: monkeypatch.setattr(Storage, "read", fail)
+    with pytest.raises(OSError, match="no route"):
+        take(lease)
+    assert there.read(LEASE) is None
+
+
 def test_it_is_renewed(make, there, clock, monkeypatch):
     monkeypatch.setattr(lease_module, "RENEW_SECONDS", 0.001)
     renewed, lease = threading.Event(), make("first")

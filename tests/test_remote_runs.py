@@ -633,6 +633,28 @@ def test_what_fails_at_the_end_is_an_oserror_whatever_it_is(run, mirror, monkeyp
         leave()
 
 
+def test_what_ended_the_session_is_told_and_not_what_failed_then(mirror, monkeypatch):
+    def leave():
+        with mirror:
+            monkeypatch.setattr(mirror, "sync", fail)
+            raise UserError("--set nothing: no setting")
+
+    def fail():
+        raise OSError("no route")
+
+    with pytest.raises(UserError, match="--set nothing"):
+        leave()
+
+
+def test_a_copy_without_its_record_can_be_mended_where_the_storage_has_none(run, mirror, there):
+    """It was never reached; of the trials' own copies the record is made anew."""
+    content = (run.folder / RECORD).read_bytes()
+    (run.folder / RECORD).unlink()
+    with mirror:
+        (run.folder / RECORD).write_bytes(content)
+    assert (there / RECORD).read_bytes() == content
+
+
 def test_a_file_that_is_removed_meanwhile_is_passed_over(run, mirror, there, monkeypatch):
     upload = mirror._storage.upload
     (run.folder / "large.txt").touch()

@@ -1,5 +1,8 @@
 """Files by URI: what is put there comes back, whole, on file systems with folders and without."""
 
+import errno
+import os
+
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
@@ -88,6 +91,24 @@ def test_a_failed_upload_leaves_the_older_file(tmp_path):
     with pytest.raises(OSError, match="missing"):
         there.upload(tmp_path / "missing", "name")
     assert (there.read("name"), there.sizes()) == (b"older", {"name": 5})
+
+
+@pytest.mark.parametrize("same_disk", [True, False])
+def test_a_link_takes_no_room_and_another_disk_gets_a_copy(tmp_path, monkeypatch, same_disk):
+    def fail(*paths):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    if not same_disk:
+        monkeypatch.setattr(os, "link", fail)
+    file, there = tmp_path / "file", Storage(f"file://{tmp_path}/runs")
+    file.write_bytes(b"content")
+    there.write("name", b"older")
+    there.upload(file, "name", link=True)
+    there.upload(file, "copy")
+    assert (there.read("name"), there.read("copy")) == (b"content", b"content")
+    assert (tmp_path / "runs" / "name").samefile(file) == same_disk
+    assert not (tmp_path / "runs" / "copy").samefile(file)
+    assert there.leftovers() == []
 
 
 def test_what_is_on_its_way_is_not_there_yet(tmp_path):

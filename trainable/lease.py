@@ -78,10 +78,14 @@ class Lease:
         with whole_file(self._copy / LEASE) as path:
             path.write_text(self.session, encoding="utf-8")
         self._write()
-        time.sleep(SETTLE_SECONDS)
-        held = _lease_of(self._run) or {}
-        if held.get("session") != self.session:
-            raise LockedError(_holder(held))
+        try:
+            time.sleep(SETTLE_SECONDS)
+            held = _lease_of(self._run) or {}
+            if held.get("session") != self.session:
+                raise LockedError(_holder(held))
+        except BaseException:
+            self._give_back()
+            raise
         self._thread.start()
 
     def check(self) -> None:
@@ -102,6 +106,9 @@ class Lease:
         """Gives back what was taken."""
         self._over.set()
         self._thread.join()
+        self._give_back()
+
+    def _give_back(self) -> None:
         with suppress(Exception):  # of any kind, as storages have them; it runs out by itself
             check_lease(self._run, self.session)
             self._run.remove(LEASE)

@@ -23,6 +23,7 @@ from trainable.task import Task
 from trainable.training_state import CheckpointError, read_header
 
 SHARED = ".shared"  # beside the runs of a storage; no run can have that name
+FETCHED = "fetched"  # in a node's cache
 CONTENT = "content"
 STATE_NAME = r"state-(\d{9})\.safetensors"  # in a storage each state has a name of its own
 
@@ -82,9 +83,10 @@ def manifest_digest(folder: Path) -> str | None:
     return digest_file(manifest)[:16] if manifest.is_file() else None
 
 
-def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
+def share_folder(storage: Storage, folder: Path, *, link: bool = False) -> tuple[str, int]:
     """Has a sealed folder in the storage; its digest, and the bytes that had to be uploaded.
 
+    With `link` they take no more room where they lie on the same disk.
     The manifest goes last, so that where it is, all is, unless the storage has lost some of it.
     Where it is not, files of the right size may be damaged: `folder_here` removes it then.
     """
@@ -98,7 +100,7 @@ def share_folder(storage: Storage, folder: Path) -> tuple[str, int]:
         found = {}
     missing = [name for name, size in wanted.items() if found.get(name) != size]
     for name in sorted(missing, key=lambda name: name == MANIFEST):
-        there.upload(paths[name], name)
+        there.upload(paths[name], name, link=link)
     return digest, sum(wanted[name] for name in missing)
 
 
@@ -110,7 +112,7 @@ def folder_here(
     It appears whole, so that a manifest that is right vouches for the rest. OSError where what the
     storage gives is damaged; it is then uploaded anew by the next session.
     """
-    place = default_cache() / "fetched" / digest
+    place = default_cache() / FETCHED / digest
     place.mkdir(parents=True, exist_ok=True)
     content = place / CONTENT
     with locked(place, wait=True):  # other trials of this node want the same

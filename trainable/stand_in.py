@@ -4,17 +4,21 @@ Where the teacher is not fine-tuned yet, its base stands for it; outputs that ar
 zeros in files without content. Both take the time and memory that the real ones do.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from transformers import AutoConfig
 
 from trainable.environment import Environment
 from trainable.folders import sealed_values
 from trainable.prepare import Preparation, prepare_tokens, tokens_folder
 from trainable.task import Task
-from trainable.teacher import Teacher, TeacherData, teacher_place
+from trainable.teacher import Teacher, teacher_place
 from trainable.teacher_outputs import ARRAY, LOGITS, OutputsKey, empty_array
+from trainable.tokens import TokenisedSplit, load_split
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ def stand_in_task(preparation: Preparation, pools: set[str], environment: Enviro
     key = OutputsKey(teacher.digest, data.digest, environment.precision)
     folders = {kind: key.folder(cache, kind) for kind in (LOGITS, *sorted(pools))}
     missing = tuple(kind for kind, folder in folders.items() if sealed_values(folder) is None)
-    sizes = [_write_likeness(folders[kind], kind, preparation, data) for kind in missing]
+    config, train = preparation.base.config, data.train
+    sizes = [_write_likeness(folders[kind], kind, config, train) for kind in missing]
     if kept is None:
         sizes.append(sum(p.numel() * p.element_size() for p in preparation.base.parameters()))
     task = Task(
@@ -59,6 +64,16 @@ def stand_in_task(preparation: Preparation, pools: set[str], environment: Enviro
     return StandIn(task, kept is None, missing, sum(sizes))
 
 
+def with_likenesses(task: Task, kinds: Sequence[str], folder: Path) -> StandIn:
+    """The task with outputs of these kinds in this folder, as its own teacher would make them."""
+    teacher = AutoConfig.from_pretrained(task.teacher.folder)
+    train = load_split(Path(task.tokens), "train")
+    places = {kind: folder / kind for kind in kinds}
+    size = sum(_write_likeness(place, kind, teacher, train) for kind, place in places.items())
+    outputs = {**task.outputs, **{kind: str(place) for kind, place in places.items()}}
+    return StandIn(replace(task, outputs=outputs), False, tuple(kinds), size)
+
+
 def _likeness(preparation: Preparation, place: Path) -> Teacher:
     """The base as it is, in the teacher's place."""
     preparation.base.save_pretrained(place)
@@ -72,8 +87,8 @@ def _likeness(preparation: Preparation, place: Path) -> Teacher:
     )
 
 
-def _write_likeness(folder: Path, kind: str, preparation: Preparation, data: TeacherData) -> int:
+def _write_likeness(folder: Path, kind: str, teacher: Any, train: TokenisedSplit) -> int:
     """An array of the real one's shape that takes no room on disk; returns the real one's bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    array: np.memmap = empty_array(folder / ARRAY, kind, preparation.base.config, data.train)
+    array: np.memmap = empty_array(folder / ARRAY, kind, teacher, train)
     return array.nbytes

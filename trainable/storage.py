@@ -3,6 +3,7 @@
 Loads neither Ray nor torch: a run in a storage is looked at without them.
 """
 
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -127,10 +128,17 @@ class Storage:
 
         self._put(name, put)
 
-    def upload(self, path: Path, name: str) -> None:
-        """Puts a copy of a local file there, in the place of an older one."""
+    def upload(self, path: Path, name: str, *, link: bool = False) -> None:
+        """Puts a copy of a local file there, in the place of an older one.
+
+        With `link`, where the storage is on the file's own disk, it is no copy but a hard link.
+        """
 
         def put(target: str) -> None:
+            if link and self._filesystem.type_name == LocalFileSystem().type_name:
+                with suppress(OSError):  # another disk, or one without links
+                    os.link(path, target)
+                    return
             copy_files(
                 str(path),
                 target,
