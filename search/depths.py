@@ -5,7 +5,6 @@ from dataclasses import replace
 from search.objectives import LEAST_DEPTH, student_depths
 from search.request import Request
 from trainable.errors import UserError
-from trainable.inputs import teacher_source
 
 LAYERS = "student_layers"
 
@@ -18,7 +17,8 @@ def with_depths(request: Request) -> Request:
     """
     if request.against is None:
         return request
-    from trainable.teacher import teacher_layers  # with torch, which takes seconds to load
+    from trainable.inputs import teacher_source  # both with torch, which takes seconds to load
+    from trainable.teacher import teacher_layers
 
     layers = teacher_layers(teacher_source(request.sized_preset, request.teacher))
     overrides = dict(request.overrides)
