@@ -29,6 +29,7 @@ from trainable.data import Dataset, LabelledTexts, sample_evaluation
 from trainable.environment import Environment
 from trainable.inputs import Inputs
 from trainable.prepare import Preparation, prepare_task
+from trainable.remote import Remote
 from trainable.sentences import Batch, Sentences
 from trainable.tokens import TokenisedSplit
 from trainable.wheels import small_encoder
@@ -183,6 +184,18 @@ def batch_of(ids, mask, labels):
         weights=torch.full_like(labels, 1 / len(labels), dtype=torch.float32),
         token_weights=mask / mask.sum(),
     )
+
+
+def remote_elsewhere(storage, run, **changes):
+    """What trials know of a run in a storage, on a node that is not where it was begun."""
+    told = {
+        "shared": {},
+        "at_home": lambda: False,
+        "paused": lambda: False,
+        "recorded": lambda digest: 0,
+        "note": lambda values: None,
+    }
+    return Remote(storage, run, **{**told, **changes})
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.conftest import remote_elsewhere
 from trainable import pause, ray_adapter, saving
 from trainable.checkpoint import STATE, student_files, write_checkpoint
 from trainable.config import TrialConfig
@@ -19,7 +20,7 @@ from trainable.errors import TrainingDivergedError
 from trainable.locks import LOCK, LockedError, locked
 from trainable.pause import PAUSE
 from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE, train_student
-from trainable.remote import Remote, share_folder
+from trainable.remote import share_folder
 from trainable.saving import Saver
 from trainable.storage import Storage
 from trainable.training_state import read_header
@@ -426,14 +427,12 @@ def remote(task, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / node))
         recorded[OURS.digest] = count
 
-    seen = Remote(
-        storage=storage.uri,
-        run="run",
+    seen = remote_elsewhere(
+        storage.uri,
+        "run",
         shared={str(f): share_folder(storage, f)[0] for f in task.folders()},
-        at_home=lambda: False,
         paused=(tmp_path / PAUSE).exists,
         recorded=recorded.__getitem__,
-        note=lambda values: None,
     )
     return seen, go, found
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import remote_elsewhere
 from trainable.checkpoint import STATE, save_checkpoint, student_files
 from trainable.folders import seal, sealed_values
 from trainable.lease import LEASE, LeaseLostError
 from trainable.remote import (
     SHARED,
-    Remote,
     RemoteCheckpoints,
     folder_here,
     manifest_digest,
@@ -241,16 +241,7 @@ def test_a_node_keeps_its_copies_only_where_an_error_may_keep_them_from_the_stor
 def test_nothing_is_shared_once_another_session_has_the_run(trial, uri, tmp_path):
     run = Storage(uri).below("run")
     run.write(LEASE, b'{"session": "mine"}')
-    remote = Remote(
-        storage=uri,
-        run="run",
-        shared={},
-        at_home=lambda: False,
-        paused=lambda: False,
-        recorded=lambda digest: 0,
-        note=lambda values: None,
-        session="mine",
-    )
+    remote = remote_elsewhere(uri, "run", session="mine")
     (tmp_path / "trial").mkdir()
     checkpoints = remote.checkpoints(tmp_path / "trial")
     save_after(trial, 2, checkpoints)
@@ -271,16 +262,8 @@ def remote(uri, task):
     """The run as seen from here; whether this is its home, and what was fetched, is in `told`."""
     told = {"home": False, "fetched": []}
     shared = {str(f): share_folder(Storage(uri), f)[0] for f in task.folders()}
-    remote = Remote(
-        storage=uri,
-        run="run",
-        shared=shared,
-        at_home=lambda: told["home"],
-        paused=lambda: False,
-        recorded=lambda digest: 0,
-        note=told["fetched"].append,
-    )
-    return remote, told
+    at_home, note = lambda: told["home"], told["fetched"].append
+    return remote_elsewhere(uri, "run", shared=shared, at_home=at_home, note=note), told
 
 
 def test_only_home_has_its_trials_in_the_copy_of_the_run(remote, uri, node):

@@ -34,6 +34,7 @@ from search.remote_runs import (
     where,
 )
 from search.runs import find_run, refuse_existing, resume_command
+from tests.conftest import remote_elsewhere
 from trainable import lease as lease_module
 from trainable.arguments import default_cache
 from trainable.config import TrialConfig
@@ -42,7 +43,7 @@ from trainable.files import write_json
 from trainable.lease import LEASE, Lease, LeaseLostError
 from trainable.locks import locked
 from trainable.pause import PAUSE
-from trainable.remote import Remote, folder_here, share_folder
+from trainable.remote import folder_here, share_folder
 from trainable.storage import Storage
 from trainable.task import Task
 
@@ -263,16 +264,7 @@ def test_a_look_leaves_the_trials_that_this_node_trains(run, mirror, uri, on_mac
     mirror.sync()
     on_machine("worker")
     assert evaluations(fetch_run(uri, "mine")) == [0, 0, 0]
-    remote = Remote(
-        storage=uri,
-        run="mine",
-        shared={},
-        at_home=lambda: False,
-        paused=lambda: False,
-        recorded=lambda digest: 0,
-        note=lambda values: None,
-    )
-    folder = remote.folder / CONFIGS[0].folder_name
+    folder = remote_elsewhere(uri, "mine").folder / CONFIGS[0].folder_name
     folder.mkdir(parents=True)
     (folder / "state.safetensors").write_bytes(b"state")
     evaluate(run, CONFIGS[0], 1)

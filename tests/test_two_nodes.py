@@ -26,20 +26,11 @@ OPTIONS = ["--space", "baselines", "--samples", "2", "--scheduler", "fifo"]
 
 def test_a_node_is_lost(make_command, tmp_path):
     run, gate = tmp_path / "storage" / "lost", tmp_path / "gate"
-    python, _, _, *typed = make_command(tmp_path)
     with Cluster(tmp_path) as cluster:
         second = cluster.join("second")
-        process = subprocess.Popen(
-            [
-                *(python, str(Path(__file__).with_name("gated_run.py")), str(gate)),
-                *(*typed, *OPTIONS, "--name", "lost"),
-                *("--storage", f"file://{tmp_path}/storage", "--address", cluster.address),
-            ],
-            env=cluster.environment | {"XDG_CACHE_HOME": str(tmp_path / "driver")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        command = [*make_command(tmp_path), "--name", "lost"]
+        command += ["--storage", f"file://{tmp_path}/storage"]
+        process = start_gated(command, gate, cluster)
         try:
             wait_until(lambda: process.poll() is not None or each_has_one(run, tmp_path), PATIENCE)
             kill_tree(second.pid)
@@ -62,30 +53,15 @@ def test_a_node_is_lost(make_command, tmp_path):
     evaluations = Counter(e["trial"] for e in read_events(run) if e["event"] == "evaluation")
     assert set(evaluations.values()) == {8}
     assert sum(trial.repeated for trial in ended.trials.values()) <= 1
-
-    lines = [json.loads(line) for line in (run / "nodes.jsonl").read_text().splitlines()]
-    (home,) = [line for line in lines if "shared" in line]
-    fetched = [line for line in lines if "fetched" in line]
-    assert len({line["node"] for line in fetched} - {home["node"]}) == 1
-    assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
+    fetched_once(run)
 
 
 def test_two_nodes_share_a_folder(make_command, tmp_path):
     """A plain one; teacher and tokens come to the other node by it, each into that node's cache."""
     run, gate = tmp_path / "runs" / "shared", tmp_path / "gate"
-    python, _, _, *typed = make_command(tmp_path)
     with Cluster(tmp_path) as cluster:
         cluster.join("second")
-        process = subprocess.Popen(
-            [
-                *(python, str(Path(__file__).with_name("gated_run.py")), str(gate)),
-                *(*typed, *OPTIONS, "--name", "shared", "--address", cluster.address),
-            ],
-            env=cluster.environment | {"XDG_CACHE_HOME": str(tmp_path / "driver")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = start_gated([*make_command(tmp_path), "--name", "shared"], gate, cluster)
         try:  # each waits before its third evaluation, and a node has one core
             wait_until(lambda: process.poll() is not None or len(evaluated(run)) == 2, PATIENCE)
             gate.touch()
@@ -97,13 +73,9 @@ def test_two_nodes_share_a_folder(make_command, tmp_path):
     ended = read_run(run)
     assert len(ended.trials) == 2
     assert_as_if_left_alone(ended)
-    lines = [json.loads(line) for line in (run / "nodes.jsonl").read_text().splitlines()]
-    (home,) = [line for line in lines if "shared" in line]
-    fetched = [line for line in lines if "fetched" in line]
-    assert len({line["node"] for line in fetched} - {home["node"]}) == 1
-    assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
+    shared = fetched_once(run)
     (cache,) = tmp_path.glob("*/distillation-search/fetched")
-    assert {path.name for path in cache.iterdir()} == set(home["shared"])
+    assert {path.name for path in cache.iterdir()} == shared
     assert not list(tmp_path.glob("*/distillation-search/trials"))
 
 
@@ -162,6 +134,29 @@ def test_one_machine_at_a_time(make_command, tmp_path):
     )
     assert saved(run) == before
     assert json.loads((run / LEASE).read_text()) == other
+
+
+def start_gated(command, gate, cluster):
+    """The sweep's process on the cluster's head, with a cache of its own; see `gated_run.py`."""
+    python, _, _, *typed = command
+    script = Path(__file__).with_name("gated_run.py")
+    return subprocess.Popen(
+        [python, str(script), str(gate), *typed, *OPTIONS, "--address", cluster.address],
+        env=cluster.environment | {"XDG_CACHE_HOME": str(cluster.folder / "driver")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def fetched_once(run):
+    """That the other node has fetched all that trials share, each once; gives the digests."""
+    lines = [json.loads(line) for line in (run / "nodes.jsonl").read_text().splitlines()]
+    (home,) = [line for line in lines if "shared" in line]
+    fetched = [line for line in lines if "fetched" in line]
+    assert len({line["node"] for line in fetched} - {home["node"]}) == 1
+    assert sorted(line["fetched"] for line in fetched) == sorted(home["shared"])
+    return set(home["shared"])
 
 
 def resume_elsewhere(run, caches):
