@@ -22,7 +22,7 @@ from trainable.errors import UserError, first_line
 from trainable.hub import require_teacher
 from trainable.layers import check_depths
 from trainable.precision import faster_precision
-from trainable.student import encoder_layers, new_model
+from trainable.students import encoder_layers, new_model
 from trainable.tokens import TokenisedSplit
 
 

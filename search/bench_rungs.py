@@ -24,7 +24,7 @@ from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.layers import mirrored_layers
 from trainable.names import GRAPH, NO_LAYERS
 from trainable.sentences import Sentences
-from trainable.student import build_student
+from trainable.students import build_student
 from trainable.teacher_outputs import (
     LOGITS,
     HiddenStates,

@@ -45,7 +45,7 @@ from search.trial_probe import Probed, probe_trials
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.environment import available_cores
 from trainable.errors import UserError
-from trainable.prepare import hidden_pools
+from trainable.preparation import hidden_pools
 from trainable.probe_processes import ProbeError
 from trainable.stand_in import StandIn, stand_in_task, with_likenesses
 from trainable.task import Task

@@ -8,7 +8,7 @@ from transformers import AutoConfig
 
 from search.export_check import sentences_per_second
 from trainable.config import TrialConfig
-from trainable.student import new_model, student_config
+from trainable.students import new_model, student_config
 from trainable.task import Task
 from trainable.tokens import load_split
 

@@ -15,7 +15,7 @@ from trainable.config import TrialConfig
 from trainable.data import check_sample
 from trainable.environment import Environment, best_device
 from trainable.inputs import Inputs, load_inputs
-from trainable.prepare import (
+from trainable.preparation import (
     Preparation,
     add_outputs,
     check_trials,

@@ -2,28 +2,25 @@
 
 Both are plain JSON, the second only ever appended to; reading them needs neither Ray nor torch.
 Whatever one file of a run loses, another has: the record holds the plan too, and each trial's
-folder a copy of the trial's events. Events are numbered, so the copies merge into one order.
+folder a copy of the trial's events, without the correct/wrong bits of its evaluations. Events are
+numbered, so the copies merge into one order.
 """
 
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from search.plan import FORMAT, Plan
 from search.request import Request
-from search.timeline import Timeline
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file, write_json
 
 SWEEP, RECORD = "sweep.json", "record.jsonl"
-FORMAT = 4
-READABLE = (3, 4)  # 3 had no suggestions
-CONFIRMS = "confirms"  # in a plan: what of another run this one confirms
-PARAMETERS = "parameters"  # in a searched sweep's plan: of each trial in it, as if it were drawn
 SUGGESTION = "suggestion"  # an event that adds a trial
 EXHAUSTED = "exhausted"  # an event: the searcher finds nothing that the run does not have
 
@@ -32,12 +29,18 @@ WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 
+CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
+BITS = ("correct", "whole_correct")
+
 RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
 
 
 @dataclass
 class TrialRecord:
-    """What is known of one trial; `evaluations` are Evaluation.to_dict(), one for each n."""
+    """What is known of one trial; `evaluations` are Evaluation.to_dict(), one for each n.
+
+    `correct` of one that had to be put back from a trial's copy is empty.
+    """
 
     config: TrialConfig
     outcome: str = PENDING
@@ -53,6 +56,11 @@ class TrialRecord:
     def best5(self) -> float | None:
         """None before the first evaluation."""
         return self.evaluations[-1]["best5_accuracy"] if self.evaluations else None
+
+    @property
+    def has_bits(self) -> bool:
+        """Whether the correct/wrong bits of all evaluations are there, of one at least."""
+        return bool(self.evaluations) and all(e["correct"] for e in self.evaluations)
 
     @property
     def seconds(self) -> float:
@@ -98,13 +106,12 @@ class Run:
     """
 
     folder: Path
-    sweep: dict[str, Any]
+    plan: Plan
     trials: dict[str, TrialRecord]
     next_number: int = 0  # of the event to come
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
     exhausted: bool = False  # whether its searcher has found nothing new
-    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def interrupted(self) -> bool:
@@ -119,12 +126,12 @@ class Run:
     @property
     def request(self) -> Request:
         """What was asked for last."""
-        return Request.from_dict(self.sweep["requests"][-1])
+        return self.plan.request
 
     @property
     def searched(self) -> bool:
         """Whether a searcher suggests this run's configurations."""
-        return PARAMETERS in self.sweep
+        return self.request.searched
 
     @property
     def to_suggest(self) -> float:
@@ -170,7 +177,7 @@ class Run:
             added = event["event"] == SUGGESTION
             trial = _suggested(event) if added else self.trials[event["trial"]]
             self.trial_folder(trial).mkdir(exist_ok=True)
-            _append_line(self.trial_folder(trial) / RECORD, line)
+            _append_line(self.trial_folder(trial) / RECORD, json.dumps(_bare(stamped)).encode())
         self.take_in(stamped)
 
     def take_in(self, event: dict[str, Any]) -> None:
@@ -185,8 +192,6 @@ class Run:
         if trial is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
-        left = trial is not None and trial.outcome in (*ENDED, WAITING)
-        self.timeline.take(event, left_its_place=left)
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
         """Records a trial beyond the plan, as a searcher drew it."""
@@ -196,24 +201,24 @@ class Run:
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""
-        trials = [*self.sweep["trials"], *(config.to_dict() for config in configs)]
-        revision = self.sweep["revision"] + 1
-        changes = {**changes, "format": FORMAT, "revision": revision, "trials": trials}
-        sweep = {**self.sweep, **changes}
-        self.append({"event": "plan", "sweep": sweep})
-        _write_plan(self.folder, sweep)
-        self.sweep = sweep
-        self.trials |= _pending(configs, sweep)
+        plan = replace(
+            self.plan,
+            **changes,
+            trials=(*self.plan.trials, *configs),
+            revision=self.plan.revision + 1,
+        )
+        self.append({"event": "plan", "plan": plan.to_dict()})
+        _write_plan(self.folder, plan)
+        self.plan = plan
+        self.trials |= _pending(configs, plan)
 
 
-def create_run(folder: Path, sweep: dict[str, Any], configs: list[TrialConfig]) -> Run:
+def create_run(folder: Path, plan: Plan) -> Run:
     """Makes the plan's files in the run's folder."""
-    trials = [config.to_dict() for config in configs]
-    plan = {"format": FORMAT, "revision": 0, **sweep, "trials": trials}
     folder.mkdir(parents=True, exist_ok=True)
     _write_plan(folder, plan)
-    run = Run(folder, plan, _pending(configs, plan))
-    run.append({"event": "plan", "sweep": plan})
+    run = Run(folder, plan, _pending(plan.trials, plan))
+    run.append({"event": "plan", "plan": plan.to_dict()})
     return run
 
 
@@ -223,9 +228,8 @@ def read_run(folder: Path) -> Run:
     Raises UserError for a run of another format and for one whose plan is lost.
     """
     events = read_events(folder)
-    sweep = _read_plan(folder, events)
-    planned = [TrialConfig.from_dict(values) for values in sweep["trials"]]
-    run = Run(folder, sweep, _pending(planned, sweep))
+    plan = Plan.from_dict(_read_plan(folder, events))
+    run = Run(folder, plan, _pending(plan.trials, plan))
     for event in events:
         run.take_in(event)
     run.next_number = events[-1]["number"] + 1 if events else 0
@@ -234,7 +238,10 @@ def read_run(folder: Path) -> Run:
 
 def read_events(folder: Path) -> list[dict[str, Any]]:
     """All events of a run, in order, each once, from the record and the trials' copies."""
-    found = {event["number"]: event for path in _copies(folder) for event in _read_lines(path)}
+    found: dict[int, dict[str, Any]] = {}
+    for path in _copies(folder):  # the record first
+        for event in _read_lines(path):
+            found.setdefault(event["number"], event)
     return [found[number] for number in sorted(found)]
 
 
@@ -253,21 +260,27 @@ def mend(run: Run) -> list[str]:
     A last line that a kill cut short is no damage: what it told had not been acted upon.
     """
     events, said = read_events(run.folder), []
-    missing = len(events) - len(list(_read_lines(run.folder / RECORD)))
+    kept = {event["number"] for event in _read_lines(run.folder / RECORD)}
+    missing = [event for event in events if event["number"] not in kept]
     if missing:
-        said.append(f"{RECORD} was damaged: {missing} event(s) put back from the trials' copies")
+        lost = sum(event["event"] == "evaluation" for event in missing)
+        said.append(
+            f"{RECORD} was damaged: {len(missing)} event(s) put back from the trials' copies"
+            + (f", {lost} evaluation(s) without their correct/wrong bits" if lost else "")
+        )
     _rewrite(run.folder / RECORD, events)
     for digest, trial in run.trials.items():
-        of_trial = [event for event in events if event.get("trial") == digest]
+        of_trial = [_bare(event) for event in events if event.get("trial") == digest]
         if of_trial:
             run.trial_folder(trial).mkdir(exist_ok=True)
             _rewrite(run.trial_folder(trial) / RECORD, of_trial)
-    if written_plan(run.folder) != run.sweep:
+    plan = json.loads(json.dumps(run.plan.to_dict()))
+    if written_plan(run.folder) != plan:
         said.append(f"{SWEEP} was damaged: put back from {RECORD}")
-        _write_plan(run.folder, run.sweep)
-    if run.sweep not in [event["sweep"] for event in events if event["event"] == "plan"]:
+        _write_plan(run.folder, run.plan)
+    if plan not in [event["plan"] for event in events if event["event"] == "plan"]:
         said.append(f"{RECORD} had lost the plan: put back from {SWEEP}")
-        run.append({"event": "plan", "sweep": run.sweep})
+        run.append({"event": "plan", "plan": plan})
     return said
 
 
@@ -285,7 +298,7 @@ def _copies(folder: Path) -> Iterator[Path]:
 
 
 def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
-    plans = [event["sweep"] for event in events if event["event"] == "plan"]
+    plans = [event.get("plan", {}) for event in events if event["event"] == "plan"]
     plans += [plan] if (plan := written_plan(folder)) else []
     if not plans:
         raise UserError(
@@ -293,18 +306,19 @@ def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
             "put one of them back from a copy"
         )
     newest = max(plans, key=lambda plan: int(plan.get("revision", 0)))
-    if newest["format"] not in READABLE:
-        age = "a newer" if newest["format"] > FORMAT else "an older"
+    written = newest.get("format", 0)
+    if written != FORMAT:
+        age = "a newer" if written > FORMAT else "an older"
         raise UserError(
-            f"RUN {folder}: written by {age} version (format {newest['format']}, this version "
-            f"reads {READABLE[0]} to {FORMAT}); use that version, nothing was changed"
+            f"RUN {folder}: written by {age} version (this version reads format {FORMAT} only); "
+            "use that version, nothing was changed"
         )
     return dict(newest)
 
 
-def _write_plan(folder: Path, plan: dict[str, Any]) -> None:
+def _write_plan(folder: Path, plan: Plan) -> None:
     with whole_file(folder / SWEEP) as path:
-        write_json(path, plan)
+        write_json(path, plan.to_dict())
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -337,6 +351,13 @@ def _suggested(event: dict[str, Any]) -> TrialRecord:
     return TrialRecord(TrialConfig.from_dict(event["config"]), parameters=event["parameters"])
 
 
-def _pending(configs: list[TrialConfig], sweep: dict[str, Any]) -> dict[str, TrialRecord]:
-    drawn = sweep.get(PARAMETERS, {})
-    return {c.digest: TrialRecord(c, parameters=drawn.get(c.digest)) for c in configs}
+def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:
+    return {c.digest: TrialRecord(c, parameters=plan.parameters.get(c.digest)) for c in configs}
+
+
+def _bare(event: dict[str, Any]) -> dict[str, Any]:
+    """An event without the bits of its evaluation, which are kept once."""
+    if event["event"] != "evaluation":
+        return event
+    without = {**event["evaluation"], "correct": "", "whole_correct": None}
+    return {**event, "evaluation": without}

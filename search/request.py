@@ -1,88 +1,247 @@
-"""What the user asked a sweep to try, as plain values that a run keeps."""
+"""What a run is asked for: declared here once, as typed values that the run keeps.
+
+Flags, their help and checks, what the record holds and what `--resume` may change all follow from
+the fields of `Request`.
+"""
 
 import math
-from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from search.objectives import student_depths
+from search.objectives import OBJECTIVES, student_depths
+from search.schedulers import SCHEDULERS
 from search.searchers import GRID, SEARCHERS, SUGGESTIONS
-from spaces import SEARCHED_SPACES
-from trainable.arguments import AUTO, SIZES, parse_setting
+from search.tracking_modes import OFF, TRACKING_MODES
+from spaces import SEARCHED, SPACE_NAMES
 from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.presets import PRESETS, Preset
+from trainable.errors import UserError, not_among
+from trainable.fields import described, field_types, parse_text
+from trainable.options import InputOptions
+
+LOCAL = "local"  # this machine alone, no Ray cluster
+TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+# What a field decides, and so whether `--resume` may change it.
+TRIALS = "trials"  # which trials there are
+EXTENSION = "extension"  # the same; more of it adds trials to a run
+OPERATION = "operation"  # how they are run: no trial's numbers
 
 
-@dataclass(frozen=True)
-class Request:
-    """A space on some inputs. Local paths are absolute; `None` leaves a value to the preset."""
+def parse_space(text: str) -> str:
+    """A space's name, or FILE.py:NAME."""
+    if text not in SPACE_NAMES and ".py:" not in text:
+        raise UserError(not_among(text, (*SPACE_NAMES, "FILE.py:NAME")))
+    return text
 
-    space: str
-    preset: str
-    cache: str
-    teacher: str | None = None
-    dataset: str | None = None
-    train_sentences: int | None = None
-    evaluation_sentences: int | None = None
-    search_sentences: int | None = None
-    max_length: int | None = None
-    executor: str = AUTO
-    overrides: Mapping[str, Any] = field(default_factory=dict)  # settings fixed in every trial
-    additions: tuple[tuple[str, Any], ...] = ()  # values that the space takes beside its own
-    seed: int = 0  # the first of the trials', and of their order
-    seeds: int = 1  # of each configuration
-    samples: int | None = None  # configurations drawn from the space; None for all that are listed
-    searcher: str = GRID  # or what suggests a searched space's configurations
-    time_budget: float | None = None  # seconds after which nothing more is suggested
-    against: str | None = None  # what accuracy is weighed against, of OBJECTIVES
-    depths: tuple[int, ...] = ()  # of the students that are weighed, deepest first
+
+def parse_pair(text: str) -> tuple[str, Any]:
+    """`epochs=1` as a setting and its value; UserError for an unknown setting or no number."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"{text}: give KEY=VALUE, for example epochs=1")
+    name = key.replace("-", "_")
+    return name, parse_text(TrialConfig, name, value)
+
+
+def time_budget(text: str) -> float:
+    """Seconds, from `90s`, `30m` or `2h`."""
+    found = re.fullmatch(TIME_BUDGET, text)
+    if found is None or float(found[1]) == 0:
+        raise UserError(f"{text}: give a time such as 90s, 30m or 2h")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def parse_strata(text: str) -> str:
+    """`init`, `all` or a comma list of settings; UserError for an unknown setting."""
+    known = [setting.name for setting in fields(TrialConfig)]
+    for name in text.split(","):
+        if name not in known and text != "all" and name != "init":
+            raise UserError(not_among(name, ("init", "all", *known)))
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(InputOptions):
+    """A space on some inputs, and how its trials are run."""
+
+    space: str = described(
+        f"what to try: {', '.join(SPACE_NAMES)}, or a function of your own as FILE.py:NAME; "
+        f"{', '.join(SEARCHED)} is searched, the others are tried whole",
+        parse=parse_space,
+        metavar="S",
+        kind=EXTENSION,
+    )
+    overrides: tuple[tuple[str, Any], ...] = described(
+        "fix a setting in all trials, e.g. epochs=1; see python -m trainable --help",
+        (),
+        parse=parse_pair,
+        flag="set",
+        metavar="KEY=VALUE",
+        kind=EXTENSION,
+    )
+    additions: tuple[tuple[str, Any], ...] = described(
+        "let the space try one more value of a setting that it varies, e.g. sharpness=5",
+        (),
+        parse=parse_pair,
+        flag="add",
+        metavar="KEY=VALUE",
+        kind=EXTENSION,
+    )
+    samples: int | None = described(
+        "draw so many of the space's configurations; where it is searched, suggest so many (all; "
+        f"{SUGGESTIONS} where it is searched)",
+        None,
+        low=1,
+        metavar="N",
+        kind=EXTENSION,
+    )
+    searcher: str | None = described(
+        "what suggests the configurations of a searched space; of every other the whole grid is "
+        f"tried ({next(iter(SEARCHERS))})",
+        None,
+        choices=(GRID, *SEARCHERS),
+        metavar="S",
+        kind=TRIALS,
+    )
+    time_budget: float | None = described(
+        "suggest no more after so long, e.g. 30m or 2h; running trials are completed",
+        None,
+        parse=time_budget,
+        metavar="TIME",
+        kind=EXTENSION,
+    )
+    against: str | None = described(
+        "try students of a half, a third and a quarter of the teacher's layers (--set "
+        "student_layers=N: of N down to half of it), and weigh accuracy against their depth (in "
+        "layers) or their latency (in milliseconds an example, measured here)",
+        None,
+        choices=OBJECTIVES,
+        metavar="COST",
+        kind=TRIALS,
+    )
+    seeds: int = described(
+        "run each configuration on so many seeds, counted from --seed",
+        1,
+        low=1,
+        high=1000,
+        metavar="N",
+        kind=EXTENSION,
+    )
+    seed: int = described(
+        "decides the order of the trials and is each trial's first seed",
+        0,
+        low=0,
+        high=2**31,
+        metavar="N",
+        kind=TRIALS,
+    )
+    scheduler: str = described(
+        "asha stops weak trials early, fifo runs all to the end",
+        "asha",
+        choices=tuple(SCHEDULERS),
+        metavar="S",
+        kind=TRIALS,
+    )
+    compare_within: str | None = described(
+        "asha compares trials only with those that share these settings: init, a comma list of "
+        "settings, or all for no such limit (init, all where the space is searched; with --against "
+        "also student_layers)",
+        None,
+        parse=parse_strata,
+        metavar="P",
+        kind=TRIALS,
+    )
+    max_concurrent: int | None = described(
+        "most trials at once (one a core, or --trials-per-gpu on each GPU)",
+        None,
+        low=1,
+        metavar="N",
+        kind=OPERATION,
+    )
+    trials_per_gpu: int = described(
+        "trials that share a GPU; python -m search.bench --concurrent N shows what more would give",
+        1,
+        low=1,
+        high=100,
+        metavar="N",
+        kind=OPERATION,
+    )
+    keep: int = described(
+        "best students of the sweep whose checkpoints are kept",
+        5,
+        low=0,
+        metavar="N",
+        kind=OPERATION,
+    )
+    retries: int = described(
+        "times that a trial that crashed goes on from its checkpoint",
+        2,
+        low=0,
+        metavar="N",
+        kind=OPERATION,
+    )
+    swanlab: str = described(
+        "write trials to SwanLab: offline (in the run's folder swanlab, for `swanlab sync`, each "
+        "when it has ended), cloud (as they train; needs a login)",
+        OFF,
+        choices=TRACKING_MODES,
+        metavar="MODE",
+        kind=OPERATION,
+    )
+    address: str = described(
+        "the Ray cluster to run in, of which this machine is a node: auto for the one that runs "
+        "here, HOST:PORT of its head, or local for this machine alone",
+        LOCAL,
+        metavar="A",
+        kind=OPERATION,
+    )
+    # Of the students that are weighed against a cost, deepest first; see `search.depths`.
+    depths: tuple[int, ...] = field(default=())
 
     def __post_init__(self) -> None:
         """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""
-        if self.against is not None and not self.depths:
-            usual = PRESETS[self.preset].trial["student_layers"]
+        super().__post_init__()
+        if self.against is not None and not self.depths and self.preset != "auto":
+            usual = self.sized_preset.trial["student_layers"]
             object.__setattr__(self, "depths", student_depths(2 * usual, usual))
-
-    @classmethod
-    def from_arguments(cls, arguments: Namespace, preset: str) -> "Request":
-        """Of a new run's command line; UserError for a setting that is unknown or no number."""
-        return cls(
-            space=arguments.space,
-            preset=preset,
-            teacher=_absolute(arguments.teacher),
-            dataset=_absolute(arguments.dataset),
-            cache=str(arguments.cache),
-            executor=arguments.executor,
-            overrides=parse_overrides(arguments.overrides),
-            additions=parse_additions(arguments.additions),
-            seed=arguments.seed,
-            seeds=arguments.seeds or 1,
-            samples=arguments.samples,
-            searcher=choose_searcher(arguments.space, arguments.searcher),
-            time_budget=check_time_budget(arguments.space, arguments.time_budget),
-            against=arguments.against,
-            **{size: getattr(arguments, size) for size in SIZES},
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        lists = {"additions": [list(pair) for pair in self.additions], "depths": list(self.depths)}
-        return {**asdict(self), **lists}
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Request":
         """The request that `to_dict` wrote, through JSON or not."""
-        additions = tuple((key, value) for key, value in values["additions"])
-        tuples = {"additions": additions, "depths": tuple(values.get("depths", ()))}
-        return cls(**{**values, **tuples})
+        types = field_types(cls)
+        return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """The settings that are fixed in all trials."""
+        return dict(self.overrides)
 
     @property
     def searched(self) -> bool:
         """Whether a searcher suggests the configurations, rather than the space listing them."""
-        return self.space in SEARCHED_SPACES
+        return self.searcher not in (None, GRID)
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The settings that divide trials into strata; `()` for one stratum.
+
+        A space that lists its configurations is there to show them all, so that a random student
+        must not fall to one copied from the teacher; one that is searched is after the best.
+        """
+        within = self.compare_within
+        if within is None:
+            names = [] if self.searched else ["init"]
+            names += [] if self.against is None else ["student_layers"]
+            within = ",".join(names) or "all"
+        if within == "all":
+            return ()
+        return tuple("initialisation" if name == "init" else name for name in within.split(","))
 
     @property
     def wanted(self) -> float:
@@ -96,58 +255,32 @@ class Request:
         """The configuration on each seed that is asked for, the first one first."""
         return [replace(config, seed=config.seed + more) for more in range(self.seeds)]
 
-    @property
-    def sized_preset(self) -> Preset:
-        """The preset with the user's sizes put in."""
-        given = {size: getattr(self, size) for size in SIZES if getattr(self, size) is not None}
-        return replace(PRESETS[self.preset], **given)
+
+def names_of_kind(*kinds: str) -> tuple[str, ...]:
+    """The fields that decide this."""
+    return tuple(about.name for about in fields(Request) if about.metadata.get("kind") in kinds)
 
 
-def check_time_budget(space: str, seconds: float | None) -> float | None:
-    """The time budget of a space; UserError where there is nothing that it could end."""
-    if seconds is not None and space not in SEARCHED_SPACES:
+def with_searcher(request: Request, *, searched: bool) -> Request:
+    """The request with what suggests its configurations; UserError where that can't be."""
+    name, asked = request.space, request.searcher
+    if searched:
+        if asked == GRID:
+            valid = ", ".join(SEARCHERS)
+            raise UserError(f"--searcher {GRID}: {name} can't be listed; valid for it: {valid}")
+        return replace(request, searcher=asked or next(iter(SEARCHERS)))
+    if asked not in (None, GRID):
         raise UserError(
-            f"--time-budget {seconds:g}s: the space {space} lists its configurations, and all are "
-            f"tried (--samples draws some); one that is searched: {', '.join(SEARCHED_SPACES)}"
+            f"--searcher {asked}: the space {name} lists its configurations, and all are tried; "
+            f"searched are {', '.join(SEARCHED)}"
         )
-    return seconds
+    if request.time_budget is not None:
+        raise UserError(
+            f"--time-budget {request.time_budget:g}s: the space {name} lists its configurations, "
+            f"and all are tried (--samples draws some); searched are {', '.join(SEARCHED)}"
+        )
+    return replace(request, searcher=GRID)
 
 
-def choose_searcher(space: str, asked: str | None) -> str:
-    """The searcher of a space; UserError where the one that is asked for can't search it."""
-    if space not in SEARCHED_SPACES:
-        if asked not in (None, GRID):
-            raise UserError(
-                f"--searcher {asked}: the space {space} lists its configurations, and all are "
-                f"tried; searched are {', '.join(SEARCHED_SPACES)}"
-            )
-        return GRID
-    if asked == GRID:
-        valid = ", ".join(SEARCHERS)
-        raise UserError(f"--searcher {GRID}: {space} can't be listed; valid for it: {valid}")
-    return asked or next(iter(SEARCHERS))
-
-
-def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """`--set` in its types; UserError for another form, an unknown key or no number."""
-    return dict(_parse_pair("--set", pair, "epochs=1") for pair in pairs)
-
-
-def parse_additions(pairs: Sequence[str]) -> tuple[tuple[str, Any], ...]:
-    """`--add` in its types; raises as `parse_overrides` does."""
-    return tuple(_parse_pair("--add", pair, "sharpness=5") for pair in pairs)
-
-
-def _parse_pair(flag: str, pair: str, example: str) -> tuple[str, Any]:
-    key, equals, text = pair.partition("=")
-    if not equals:
-        raise UserError(f"{flag} {pair}: give KEY=VALUE, for example {example}")
-    name = key.replace("-", "_")
-    return name, parse_setting(name, text)
-
-
-def _absolute(source: str | None) -> str | None:
-    """A local path written out, so that another working folder finds it; a hub id as it is."""
-    if source is None or not Path(source).expanduser().exists():
-        return source
-    return str(Path(source).expanduser().resolve())
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -1,38 +1,70 @@
-"""The search spaces, by name.
+"""The search spaces, by name: each a short function that returns what Ray Tune takes.
 
-Those in SPACES list what they try: each takes `coarse` (fewer values, for a small machine) and
-returns the configurations, as plain dicts of what differs from the preset's constants. Those in
-SEARCHED_SPACES draw one such dict at a time, and say which draws come first.
+A space that lists what it tries returns constants and `tune.grid_search` lists, for
+`tune.Tuner(param_space=...)`. One that is searched is a function of an Optuna trial, for
+`OptunaSearch(space=...)`, and POINTS_TO_EVALUATE beside it says which draws come first. Loads Ray
+only when a space is asked for.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from spaces.baselines import baselines
-from spaces.layers import layers
-from spaces.logits import logits
-from spaces.recipe import RECIPE_STARTS, Suggests, recipe
-from spaces.schedules import schedules
-from spaces.study import study
+from trainable.errors import UserError, first_line, not_among
 
-Space = Callable[[bool], list[dict[str, Any]]]
+LISTED = ("baselines", "logits", "layers", "schedules", "study")
+SEARCHED = ("recipe",)
+SPACE_NAMES = (*LISTED, *SEARCHED)
 
-
-class SearchedSpace(NamedTuple):
-    """A space of more configurations than can be listed; `starts` are draws, by setting."""
-
-    draw: Callable[[Suggests], dict[str, Any]]
-    starts: list[dict[str, Any]]
+Space = Callable[..., Any]
 
 
-SPACES: dict[str, Space] = {
-    "baselines": baselines,
-    "logits": logits,
-    "layers": layers,
-    "schedules": schedules,
-    "study": study,
-}
+def __getattr__(name: str) -> Any:
+    """`spaces.schedules` is the function."""
+    if name not in SPACE_NAMES:
+        raise AttributeError(f"module 'spaces' has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(f"spaces.{name}"), name)
+    return value
 
-SEARCHED_SPACES: dict[str, SearchedSpace] = {"recipe": SearchedSpace(recipe, RECIPE_STARTS)}
 
-SPACE_NAMES = (*SPACES, *SEARCHED_SPACES)
+def is_searched(space: Space) -> bool:
+    """Whether a space is a define-by-run function of a trial, rather than one that lists."""
+    parameters = inspect.signature(space).parameters.values()
+    return any(p.default is p.empty and p.name != "coarse" for p in parameters)
+
+
+def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
+    """A space by its name or as FILE.py:NAME, and the draws that it begins with.
+
+    UserError for a name, file or function that is not there, and for a file that can't be loaded.
+    """
+    if ".py:" not in name:
+        if name not in SPACE_NAMES:
+            raise UserError(f"--space {not_among(name, (*SPACE_NAMES, 'FILE.py:NAME'))}")
+        module, function = import_module(f"spaces.{name}"), name
+    else:
+        path, _, function = name.rpartition(":")
+        module = _load_file(name, Path(path).expanduser())
+    space = getattr(module, function, None)
+    if not callable(space):
+        found = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise UserError(
+            f"--space {name}: no function {function} there; it has {', '.join(found) or 'none'}"
+        )
+    return space, list(getattr(module, "POINTS_TO_EVALUATE", []))
+
+
+def _load_file(name: str, path: Path) -> ModuleType:
+    spec = spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise UserError(f"--space {name}: no such file")
+    module = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever is wrong in the user's own code
+        raise UserError(f"--space {name}: {type(error).__name__}: {first_line(error)}") from error
+    return module

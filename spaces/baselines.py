@@ -2,17 +2,16 @@
 
 from typing import Any
 
+from ray import tune
+
+from spaces.alpha import fixed
 from trainable.names import INITIALISATIONS
 
 
-def baselines(coarse: bool) -> list[dict[str, Any]]:
-    """One trial for each initialisation, alpha 1 throughout; the same when coarse."""
-    return [
-        {
-            "initialisation": initialisation,
-            "aligned_layers": "none",
-            "alpha_schedule": "fixed",
-            "alpha": 1.0,
-        }
-        for initialisation in INITIALISATIONS
-    ]
+def baselines() -> dict[str, Any]:
+    """One trial for each initialisation, alpha 1 throughout."""
+    return {
+        "initialisation": tune.grid_search(list(INITIALISATIONS)),
+        "aligned_layers": "none",
+        "alpha": fixed(1.0),
+    }

@@ -1,19 +1,17 @@
-"""Which hidden layers to align, at the study's fixed alpha."""
+"""Which hidden layers to align, at the reference study's fixed alpha."""
 
 from typing import Any
 
+from ray import tune
+
+from spaces.alpha import fixed
 from trainable.names import NAMED_LAYER_SETS
 
 
-def layers(coarse: bool) -> list[dict[str, Any]]:
-    """Initialisation x layer set (no alignment among them); the same when coarse."""
-    return [
-        {
-            "initialisation": initialisation,
-            "aligned_layers": layer_set,
-            "alpha_schedule": "fixed",
-            "alpha": 0.5,
-        }
-        for initialisation in ("random", "teacher_spread")
-        for layer_set in NAMED_LAYER_SETS
-    ]
+def layers() -> dict[str, Any]:
+    """Initialisation x layer set, no alignment among them."""
+    return {
+        "initialisation": tune.grid_search(["random", "teacher_spread"]),
+        "aligned_layers": tune.grid_search(list(NAMED_LAYER_SETS)),
+        "alpha": fixed(0.5),
+    }

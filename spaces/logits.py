@@ -2,18 +2,17 @@
 
 from typing import Any
 
+from ray import tune
 
-def logits(coarse: bool) -> list[dict[str, Any]]:
-    """Initialisation x fixed alpha x temperature."""
-    return [
-        {
-            "initialisation": initialisation,
-            "aligned_layers": "none",
-            "alpha_schedule": "fixed",
-            "alpha": alpha,
-            "temperature": temperature,
-        }
-        for initialisation in ("random", "teacher_spread")
-        for alpha in ((0.5,) if coarse else (0.0, 0.25, 0.5, 0.75))
-        for temperature in ((1.0, 2.0, 4.0) if coarse else (1.0, 2.0, 4.0, 8.0))
-    ]
+from spaces.alpha import fixed
+
+
+def logits(coarse: bool = False) -> dict[str, Any]:
+    """Initialisation x fixed alpha x temperature; fewer values when coarse."""
+    alphas = [0.5] if coarse else [0.0, 0.25, 0.5, 0.75]
+    return {
+        "initialisation": tune.grid_search(["random", "teacher_spread"]),
+        "aligned_layers": "none",
+        "alpha": tune.grid_search([fixed(alpha) for alpha in alphas]),
+        "temperature": tune.grid_search([1.0, 2.0, 4.0] if coarse else [1.0, 2.0, 4.0, 8.0]),
+    }

@@ -43,8 +43,8 @@ def recipe(trial: Suggests) -> Point:
     return point
 
 
-# The first to be tried, whatever the searcher: the study's best recipe, then the plain baselines.
-RECIPE_STARTS: list[Point] = [
+# The first to be tried, whatever the searcher: the reference study's best recipe, then the plain baselines.
+POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",
         "learning_rate": 5e-5,

@@ -28,7 +28,7 @@ from trainable.config import TeacherSettings, TrialConfig
 from trainable.data import Dataset, LabelledTexts, sample_evaluation
 from trainable.environment import Environment
 from trainable.inputs import Inputs
-from trainable.prepare import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_task
 from trainable.remote import Remote
 from trainable.sentences import Batch, Sentences
 from trainable.tokens import TokenisedSplit

@@ -26,7 +26,7 @@ from trainable.errors import UserError
 from trainable.locks import locked
 from trainable.metrics import unpack_bits
 from trainable.model_outputs import run_model
-from trainable.student import build_student
+from trainable.students import build_student
 from trainable.teacher import load_teacher
 from trainable.tokens import load_split
 from trainable.training_state import HEADER, read_header

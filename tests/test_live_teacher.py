@@ -14,7 +14,7 @@ from search.live_teacher import LiveTeacherLoop
 from tests.conftest import padded_batch, tiny_classifier
 from trainable.batches import epoch_batches
 from trainable.distillation import Distillation
-from trainable.student import build_student
+from trainable.students import build_student
 from trainable.vocabulary import dense_split, trim_embedding
 
 TABLE = LengthTable(np.array([0, 0, 0, 2, 1, 1, 3, 1]), 40, "a test")

@@ -10,7 +10,7 @@ from sentencepiece import SentencePieceTrainer
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
 from trainable.data import sample_evaluation
 from trainable.errors import UserError
-from trainable.prepare import (
+from trainable.preparation import (
     Preparation,
     hidden_pools,
     load_tokenizer,

@@ -6,7 +6,7 @@ import torch
 from tests.conftest import ARCHITECTURES, tiny_classifier
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.student import build_student, encoder_layers, student_config
+from trainable.students import build_student, encoder_layers, student_config
 
 
 def config(initialisation, student_layers=2, **changes):

@@ -14,7 +14,7 @@ from trainable.environment import Environment
 from trainable.errors import UserError
 from trainable.inputs import Inputs
 from trainable.metrics import unpack_bits
-from trainable.prepare import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_task
 from trainable.teacher import digest_model, load_base, load_teacher
 from trainable.tokens import load_split
 

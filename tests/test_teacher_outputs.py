@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import padded_batch
-from trainable.prepare import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_task
 from trainable.sentences import Sentences
 from trainable.teacher import load_teacher
 from trainable.teacher_outputs import ARRAY, HiddenStates, StreamedHidden, open_outputs

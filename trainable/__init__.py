@@ -1,6 +1,8 @@
 """One trial of the distillation search: data, teacher, student, losses, training loop.
 
-Nothing here knows of Ray except `trainable.ray_adapter`. The way from text to loss:
+`prepare` makes what all trials share, and `student` a Ray Tune trainable of it. Nothing here knows
+of Ray except `trainable.tune_function`, which is loaded when `student` is first asked for. The way
+from text to loss:
 
     tables          a file or hub id -> tables
     data            tables -> Dataset: texts, labels 0..C-1, checked
@@ -12,5 +14,18 @@ Nothing here knows of Ray except `trainable.ray_adapter`. The way from text to l
     trial           the loop: batches -> engine.Training -> executor -> engine.TrainingStep
     sentences       rows -> Batch [B, T], made on the device
     distillation    student's and teacher's outputs on a batch -> losses -> one scalar
-    execution       whether a step runs as it is or is captured (capture_watch), which attention
+    checkpoint      a trial on disk: the best student for `from_pretrained`, the state to go on from
 """
+
+from importlib import import_module
+from typing import Any
+
+_EXPORTS = {"prepare": "trainable.preparation", "student": "trainable.tune_function"}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads torch, or Ray, only for who asks for it."""
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'trainable' has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(_EXPORTS[name]), name)
+    return value

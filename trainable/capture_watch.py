@@ -18,7 +18,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.errors import first_line
 from trainable.static_forward import attention_input, make_static
-from trainable.student import new_model
+from trainable.students import new_model
 
 DEVICE = "meta"
 aten = torch.ops.aten

@@ -1,18 +1,25 @@
-"""A trial on disk: one file to go on from, and one with the best student so far."""
+"""A trial's checkpoint: a folder with its best student so far, and the state to go on from.
 
+The student is a Hugging Face model with its whole vocabulary and its tokenizer, so the folder of
+any checkpoint loads with `from_pretrained`. The state is left out once the trial has finished. A
+manifest has the digest of each file.
+"""
+
+import copy
 import random
-from dataclasses import dataclass
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
 from trainable.config import TrialConfig
-from trainable.student import new_model, student_config
-from trainable.task import Task
+from trainable.folders import seal, sealed_values
+from trainable.students import new_model, student_config
+from trainable.training_inputs import TrainingInputs
 from trainable.training_state import (
     CheckpointError,
     read_header,
@@ -21,126 +28,50 @@ from trainable.training_state import (
     training_tensors,
     write_state,
 )
-from trainable.trial import Evaluation, Trial
-from trainable.vocabulary import load_vocabulary
+from trainable.trial import BestStudent, Evaluation, Trial
+from trainable.vocabulary import load_vocabulary, trim_embedding, whole_embedding
 from trainable.workbench import Workbench
 
-FORMAT = 3
-STATE = "state.safetensors"
+FORMAT = 5
+STATE = "training_state.safetensors"
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
-HEADER_BYTES = 1_000_000  # more than history and random states take
+GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A trial at one moment, in host memory, apart from the trial that trains on."""
-
-    header: dict[str, Any]
-    tensors: dict[str, Tensor]
-    new_best: bool  # whether its student has just been found the best so far
-
-
-def take_snapshot(trial: Trial, buffers: dict[str, Tensor]) -> Snapshot:
-    """Copies what `load_checkpoint` needs into `buffers`, made as needed and then reused."""
-    tensors = {name: _copied(tensor, name, buffers) for name, tensor in _tensors(trial).items()}
-    if trial.device.type == "cuda":
-        torch.cuda.current_stream(trial.device).synchronize()
-    history = trial.history
-    header = {
-        **_identity(trial.config, trial.task),
-        "step": trial.step,
-        "mean_steps": trial.means.steps,
-        "trained_seconds": trial.trained_seconds,
-        "history": [evaluation.to_dict() for evaluation in history],
-        "python_random": random.getstate(),
-        "numpy_random": _numpy_state(),
-    }
-    just_evaluated = bool(history) and history[-1].step == trial.step
-    return Snapshot(header, tensors, just_evaluated and _best(history) is history[-1])
-
-
-def write_checkpoint(snapshot: Snapshot, folder: Path) -> None:
-    """Puts a snapshot on disk; at any moment of it a kill leaves a whole checkpoint behind."""
-    folder.mkdir(parents=True, exist_ok=True)
-    history = [Evaluation(**values) for values in snapshot.header["history"]]
-    best = student_file(folder, _best(history)) if history else None
-    if best is not None and snapshot.new_best:
-        weights = {
-            name.removeprefix(STUDENT): tensor
-            for name, tensor in snapshot.tensors.items()
-            if name.startswith(STUDENT)
-        }
-        keys = ("format", "config", "data_digest", "teacher_digest")
-        header = {key: snapshot.header[key] for key in keys}
-        write_state(best, {**header, "evaluation": _best(history).to_dict()}, weights)
-    write_state(folder / STATE, snapshot.header, snapshot.tensors)
-    for student in student_files(folder):
-        if student != best:
-            student.unlink()
-
-
-def student_bytes(config: TrialConfig, task: Task) -> int:
-    """Size of a student's weights on disk, from the teacher's shapes and the tokens in use."""
-    shape = student_config(AutoConfig.from_pretrained(task.teacher.folder), config)
-    shape.vocab_size = len(load_vocabulary(Path(task.tokens)))
-    with torch.device("meta"):
-        return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
-
-
-def checkpoint_bytes(config: TrialConfig, task: Task) -> tuple[int, int]:
-    """The most that a trial's state and its best student take on disk.
-
-    A state is the student, its projections to the teacher's width, and two Adam moments of both.
-    """
-    student, width = student_bytes(config, task), config.student_width or 0
-    teacher_width = AutoConfig.from_pretrained(task.teacher.folder).hidden_size
-    projections = 4 * config.student_layers * width * teacher_width
-    return 3 * (student + projections) + HEADER_BYTES, student + HEADER_BYTES
-
-
-def save_checkpoint(trial: Trial, folder: Path) -> None:
-    """Writes a trial's checkpoint and returns when it is on disk."""
-    write_checkpoint(take_snapshot(trial, {}), folder)
-
-
-def student_file(folder: Path, evaluation: Evaluation) -> Path:
-    """Where the student of this evaluation is kept, while it is the trial's best."""
-    return folder / f"student-{evaluation.evaluations}.safetensors"
-
-
-def student_files(folder: Path) -> list[Path]:
-    """The students kept in a trial's folder: one, or two for a moment."""
-    return sorted(folder.glob("student-*.safetensors"))
-
-
-def best_student(history: list[dict[str, Any]]) -> str | None:
-    """The name of the file with the best student of a checkpoint's history; None before any."""
-    evaluations = [Evaluation(**values) for values in history]
-    return student_file(Path(), _best(evaluations)).name if evaluations else None
-
-
-def check_identity(header: dict[str, Any], config: TrialConfig, task: Task) -> None:
-    """CheckpointError where a checkpoint is of another format, configuration, data or teacher."""
-    for key, value in _identity(config, task).items():
-        if header.get(key) != value:
-            raise CheckpointError(f"of another {key.removesuffix('_digest')}")
+def write_checkpoint(trial: Trial, folder: Path) -> None:
+    """Writes a trial into an empty folder; OSError where the disk does not take it."""
+    if trial.history:
+        _write_student(trial, folder)
+    if not trial.finished:
+        write_state(folder / STATE, _header(trial), _tensors(trial))
+    identity = _identity(trial.config, trial.inputs)
+    best = {"evaluation": trial.best.evaluation, "accuracy": trial.best.accuracy}
+    seal(folder, {**identity, "step": trial.step, **best})
 
 
 def load_checkpoint(
     folder: Path,
     config: TrialConfig,
-    task: Task,
+    inputs: TrainingInputs,
     device: torch.device,
     workbench: Workbench | None = None,
+    *,
+    exact: bool = True,
 ) -> Trial:
     """The trial as it was saved, random generators included.
 
-    Raises CheckpointError where there is none, or one that is cut short or of another trial.
+    With `exact`, a checkpoint of another configuration is refused; without, a trial goes on from
+    any whose weights fit, as population-based training has it. Raises CheckpointError where it
+    can't go on from what is there: nothing, something damaged, or of another trial.
     """
+    values = check_checkpoint(folder, config, inputs, exact=exact)
+    if not (folder / STATE).is_file():
+        raise CheckpointError("of a finished trial")
     header = read_header(folder / STATE)
-    check_identity(header, config, task)
-    trial = Trial.start(config, task, device, workbench)
+    trial = Trial.start(config, inputs, device, workbench)
     tensors = read_tensors(folder / STATE)
+    if values["evaluation"]:
+        trial.best = _read_best(folder, values, trial)
     restore_training(_parameters(trial), trial.optimiser, device, tensors)
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
     trial.means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
@@ -155,28 +86,95 @@ def load_checkpoint(
     return trial
 
 
-def _identity(config: TrialConfig, task: Task) -> dict[str, Any]:
+def check_checkpoint(
+    folder: Path, config: TrialConfig, inputs: TrainingInputs, *, exact: bool = True
+) -> dict[str, Any]:
+    """What a checkpoint's manifest says; CheckpointError for one that is damaged or of another
+    trial."""
+    values = sealed_values(folder)
+    if values is None:
+        raise CheckpointError("missing or damaged")
+    for key, wanted in _identity(config, inputs).items():
+        if values.get(key) != wanted and (exact or key != "config"):
+            raise CheckpointError(f"of another {key.removesuffix('_digest')}")
+    return values
+
+
+def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
+    """About the most that a trial's checkpoint takes on disk, from the teacher's shapes.
+
+    A state is the student, its projections to the teacher's width, and two Adam moments of both;
+    beside it stands the student with its whole vocabulary.
+    """
+    teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
+    shape = student_config(teacher, config)
+    whole = _weights_bytes(shape)
+    shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
+    projections = 4 * config.student_layers * (config.student_width or 0) * teacher.hidden_size
+    return 3 * (_weights_bytes(shape) + projections) + whole
+
+
+def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
+    """The data's names; the teacher's where the data has only numbers and the teacher has names."""
+    of_teacher = [str(teacher.id2label[index]) for index in range(len(of_data))]
+    named = not any(name.startswith(GENERIC_LABEL) for name in of_teacher)
+    return of_teacher if named and all(name.isdecimal() for name in of_data) else of_data
+
+
+def _write_student(trial: Trial, folder: Path) -> None:
+    """The best student as a Hugging Face folder."""
+    student, inputs = trial.student, trial.inputs
+    assert trial.apparatus.full_embedding is not None
+    in_use = load_vocabulary(Path(inputs.tokens))
+    name, whole = whole_embedding(
+        student, trial.best.tensors, in_use, trial.apparatus.full_embedding
+    )
+    student.save_pretrained(
+        folder, state_dict={**student.state_dict(), **trial.best.tensors, name: whole}
+    )
+    config = copy.deepcopy(student.config)
+    config.vocab_size, config.architectures = len(whole), [type(student).__name__]
+    config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
+    config.label2id = {label: index for index, label in config.id2label.items()}
+    config.save_pretrained(folder)
+    shutil.copytree(Path(inputs.tokens) / "tokenizer", folder, dirs_exist_ok=True)
+
+
+def _read_best(folder: Path, values: dict[str, Any], trial: Trial) -> BestStudent:
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
+    parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
+    return BestStudent(values["evaluation"], values["accuracy"], parameters)
+
+
+def _header(trial: Trial) -> dict[str, Any]:
+    """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
+    before are in the sweep's record."""
+    *earlier, last = [evaluation.to_dict() for evaluation in trial.history] or [None]
+    without = [{**e, "correct": "", "whole_correct": None} for e in earlier if e is not None]
+    return {
+        "step": trial.step,
+        "mean_steps": trial.means.steps,
+        "trained_seconds": trial.trained_seconds,
+        "history": without if last is None else [*without, last],
+        "python_random": random.getstate(),
+        "numpy_random": _numpy_state(),
+    }
+
+
+def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
     """What a checkpoint must share with the trial that goes on from it."""
     return {
         "format": FORMAT,
         "config": config.to_dict(),
-        "data_digest": task.data_digest,
-        "teacher_digest": task.teacher.digest,
+        "data_digest": inputs.data_digest,
+        "teacher_digest": inputs.teacher.digest,
     }
 
 
-def _best(history: list[Evaluation]) -> Evaluation:
-    """The first of the evaluations with the highest accuracy."""
-    return max(history, key=lambda evaluation: evaluation.accuracy)
-
-
-def _copied(tensor: Tensor, name: str, buffers: dict[str, Tensor]) -> Tensor:
-    if name not in buffers:
-        pinned = tensor.device.type == "cuda"
-        buffers[name] = torch.empty_like(
-            tensor, device="cpu", memory_format=torch.contiguous_format, pin_memory=pinned
-        )
-    return buffers[name].copy_(tensor, non_blocking=True)
+def _weights_bytes(shape: PreTrainedConfig) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
 
 
 def _numpy_state() -> list[Any]:

@@ -1,88 +1,75 @@
 """Frozen descriptions of a trial and of a teacher's fine-tuning: all that decides their numbers."""
 
 import json
-import math
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from hashlib import sha256
-from types import UnionType
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from trainable.errors import UserError, unknown_name
+from trainable.fields import check_fields, described, field_types, merged
 from trainable.layers import resolve_layer_set
 from trainable.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NO_LAYERS, PRECISIONS
-
-
-def _setting(
-    help: str,
-    default: Any = MISSING,
-    *,
-    choices: tuple[str, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-) -> Any:
-    """A field with its sentence and bounds: `low` and `high` included, `above` and `below` not."""
-    bounds = {"low": low, "high": high, "above": above, "below": below}
-    return field(default=default, metadata={"help": help, "choices": choices, **bounds})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialConfig:
     """What one student is and how it is trained. Construct from outside data with `from_dict`."""
 
-    initialisation: str = _setting(
+    initialisation: str = described(
         "where the student's first weights come from", "teacher_spread", choices=INITIALISATIONS
     )
-    aligned_layers: str = _setting(
+    aligned_layers: str = described(
         "student layers pulled to the teacher's: none, all, lower, upper, even, odd, or 1,2,3",
         NO_LAYERS,
     )
-    alpha_schedule: str = _setting(
+    alpha_schedule: str = described(
         "how alpha, the weight of the labels, moves over the trial",
         "fixed",
         choices=ALPHA_SCHEDULES,
     )
-    alpha: float | None = _setting(
+    alpha: float | None = described(
         "the weight of the labels, for alpha_schedule fixed only; 1 trains without the teacher",
         None,
         low=0.0,
         high=1.0,
     )
-    sharpness: float | None = _setting(
+    sharpness: float | None = described(
         "exponent k of the alpha schedule, for every schedule but fixed", None, above=0.0
     )
-    temperature: float = _setting("softening of both logits in the KL term", 2.0, above=0.0)
-    hidden_weight: float = _setting("weight of the sum over aligned layers", 1.0, above=0.0)
-    hidden_pool: str = _setting(
+    temperature: float = described("softening of both logits in the KL term", 2.0, above=0.0)
+    hidden_weight: float = described("weight of the sum over aligned layers", 1.0, above=0.0)
+    hidden_pool: str = described(
         "hidden states compared: the first token, the mean, or each real token",
         "cls",
         choices=HIDDEN_POOLS,
     )
-    student_layers: int = _setting("depth of the student; divides the teacher's", 6, low=1)
-    student_width: int | None = _setting(
+    student_layers: int = described("depth of the student; divides the teacher's", 6, low=1)
+    student_width: int | None = described(
         "hidden size of the student; the teacher's where not given", None, low=1
     )
-    learning_rate: float = _setting("peak learning rate of AdamW", 5e-5, above=0.0)
-    weight_decay: float = _setting("decoupled weight decay, not on biases and norms", 0.01, low=0.0)
-    warmup_share: float = _setting(
+    learning_rate: float = described("peak learning rate of AdamW", 5e-5, above=0.0)
+    weight_decay: float = described(
+        "decoupled weight decay, not on biases and norms", 0.01, low=0.0
+    )
+    warmup_share: float = described(
         "share of steps over which the learning rate rises", 0.1, low=0.0, below=1.0
     )
-    gradient_clip: float = _setting("largest L2 norm of the gradient", 1.0, above=0.0)
-    batch_size: int = _setting("sentences a step", 32, low=1)
-    epochs: int = _setting("passes over the training sentences", 3, low=1)
-    evaluations: int = _setting(
+    gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
+    batch_size: int = described("sentences a step", 32, low=1)
+    epochs: int = described("passes over the training sentences", 3, low=1)
+    evaluations: int = described(
         "evaluations in a trial, equally spaced, last at the end", 15, low=1
     )
-    seed: int = _setting("decides random weights, data order and dropout", 0, low=0, high=2**32 - 1)
-    precision: str = _setting("arithmetic of the forward pass", "fp32", choices=PRECISIONS)
+    seed: int = described(
+        "decides random weights, data order and dropout", 0, low=0, high=2**32 - 1
+    )
+    precision: str = described("arithmetic of the forward pass", "fp32", choices=PRECISIONS)
 
     def __post_init__(self) -> None:
-        for setting in fields(self):
-            _check_value(setting, getattr(self, setting.name))
+        check_fields(self)
         layers = resolve_layer_set(self.aligned_layers, self.student_layers)
         object.__setattr__(self, "aligned_layers", layers)
         self._check_alpha()
@@ -135,12 +122,15 @@ class TrialConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
-        """A checked configuration; UserError for an unknown key or a value out of its range."""
-        known = {setting.name for setting in fields(cls)}
-        for key in values:
+        """A checked configuration; UserError for an unknown key or a value out of its range.
+
+        Settings may stand in groups, such as `{"alpha": {"alpha_schedule": "fixed", "alpha": 1.0}}`.
+        """
+        known, flat = {setting.name for setting in fields(cls)}, merged(values)
+        for key in flat:
             if key not in known:
                 raise unknown_name("setting", key, sorted(known))
-        return cls(**{key: _plain_number(key, value) for key, value in values.items()})
+        return cls(**{key: _plain_number(key, value) for key, value in flat.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, one for every field."""
@@ -199,45 +189,8 @@ class TeacherSettings:
     seed: int = 0
 
 
-@cache
-def setting_types() -> dict[str, tuple[type, bool]]:
-    """For each setting its type (str, int or float) and whether None is allowed."""
-    types: dict[str, tuple[type, bool]] = {}
-    for name, hint in get_type_hints(TrialConfig).items():
-        options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-        types[name] = (options[0], type(None) in options)
-    return types
-
-
 def _plain_number(key: str, value: Any) -> Any:
     """Numbers that are equal become the same: 1 and 1.0, 0.0 and -0.0 are one configuration."""
-    if setting_types()[key][0] is float and type(value) in (int, float):
+    if field_types(TrialConfig).get(key, (None,))[0] is float and type(value) in (int, float):
         return float(value) + 0.0
     return value
-
-
-def _check_value(setting: Field[Any], value: Any) -> None:
-    kind, optional = setting_types()[setting.name]
-    if value is None and optional:
-        return
-    if type(value) is not kind:
-        raise UserError(f"{setting.name}: {value!r} is not of type {kind.__name__}")
-    choices = setting.metadata["choices"]
-    if choices and value not in choices:
-        raise unknown_name(setting.name, value, choices)
-    if isinstance(value, int | float):
-        _check_bounds(setting, value)
-
-
-def _check_bounds(setting: Field[Any], value: float) -> None:
-    bounds = setting.metadata
-    allowed = [
-        (bounds["low"] is None or value >= bounds["low"], f"at least {bounds['low']}"),
-        (bounds["high"] is None or value <= bounds["high"], f"at most {bounds['high']}"),
-        (bounds["above"] is None or value > bounds["above"], f"above {bounds['above']}"),
-        (bounds["below"] is None or value < bounds["below"], f"below {bounds['below']}"),
-        (math.isfinite(value), "finite"),
-    ]
-    for holds, requirement in allowed:
-        if not holds:
-            raise UserError(f"{setting.name}: {value} must be {requirement}")

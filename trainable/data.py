@@ -133,13 +133,13 @@ def check_sample(dataset: Dataset, asked: int | None) -> None:
         return
     if asked > len(whole):
         raise UserError(
-            f"--search-sentences {asked}: the evaluation split has {len(whole)}; give at most that"
+            f"--eval-subset {asked}: the evaluation split has {len(whole)}; give at most that"
         )
     if set(dataset.evaluation.labels) != set(whole.labels):
         labels = np.asarray(whole.labels)[stratified_order(whole.labels)]
         least = 1 + max(int(np.argmax(labels == label)) for label in set(whole.labels))
         raise UserError(
-            f"--search-sentences {asked}: too few to have each label among them; "
+            f"--eval-subset {asked}: too few to have each label among them; "
             f"give at least {least}"
         )
 

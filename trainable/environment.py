@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from trainable.execution import Execution
+from trainable.training_inputs import Execution
 
 ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -17,6 +17,15 @@ ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 def best_device() -> torch.device:
     """The first CUDA GPU where one is visible, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def faster_precision(device: torch.device) -> str:
+    """bf16 where the device multiplies bf16 matrices itself, else fp32."""
+    if device.type == "cuda":
+        supported = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return "bf16" if supported else "fp32"
 
 
 def release_memory(device: torch.device) -> None:

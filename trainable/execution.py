@@ -1,7 +1,6 @@
 """How steps are executed here: captured or each as it is, and with which attention."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedConfig
@@ -10,14 +9,7 @@ from trainable.capture_watch import capture_problem
 from trainable.errors import UserError
 from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.names import EAGER, GRAPH
-
-
-@dataclass(frozen=True)
-class Execution:
-    """Changes what a trial costs, and its numbers by rounding alone."""
-
-    executor: str = EAGER  # of trainable.executor
-    flash_attention: bool = False
+from trainable.training_inputs import Execution
 
 
 def choose_execution(

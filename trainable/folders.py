@@ -42,10 +42,12 @@ def _flush_tree(folder: Path) -> None:
 
 
 def seal(folder: Path, values: dict[str, Any]) -> None:
-    """Writes the folder's manifest: what is known of it, and the digest of each of its files."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-    digests = {str(path.relative_to(folder)): digest_file(path) for path in files}
-    write_json(folder / MANIFEST, {"values": values, "files": digests})
+    """Writes the folder's manifest: what is known of it, the digest and size of each of its files."""
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    files.pop(MANIFEST, None)
+    digests = {name: digest_file(path) for name, path in files.items()}
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    write_json(folder / MANIFEST, {"values": values, "files": digests, "bytes": sizes})
 
 
 def sealed_values(folder: Path) -> dict[str, Any] | None:

@@ -1,26 +1,27 @@
-"""A request, made with a file, that trials stop where they are and save."""
+"""A request, made with a file in the run's folder, that trials stop where they are and save."""
 
 import time
-from collections.abc import Callable
-from pathlib import Path
+
+from pyarrow.fs import FileSystem, FileType, LocalFileSystem
 
 PAUSE = ".pause"
-LOOK_SECONDS = 0.25  # a look costs microseconds on a local disk, a millisecond over a network
+LOOK_SECONDS = 0.25  # a look costs microseconds on a local disk
+LOOK_SECONDS_REMOTE = 5.0  # and perhaps 50 ms in an object store
 
 
 class PauseRequest:
-    """Seen from a trial: true, within LOOK_SECONDS, once the run's folder holds the file.
+    """True, soon after the run's folder, a path or URI, got the file."""
 
-    Where that folder is out of sight, `made` asks another way.
-    """
-
-    def __init__(self, run_folder: Path, made: Callable[[], bool] | None = None) -> None:
-        self._look = made or (run_folder / PAUSE).exists
-        self._made = False
-        self._next_look = 0.0
+    def __init__(self, run: str) -> None:
+        self._filesystem, folder = FileSystem.from_uri(run)
+        self._path = f"{folder}/{PAUSE}"
+        local = isinstance(self._filesystem, LocalFileSystem)
+        self._pause = LOOK_SECONDS if local else LOOK_SECONDS_REMOTE
+        self._made, self._next_look = False, 0.0
 
     def __bool__(self) -> bool:
         now = time.monotonic()
         if not self._made and now >= self._next_look:
-            self._made, self._next_look = self._look(), now + LOOK_SECONDS
+            found = self._filesystem.get_file_info(self._path)
+            self._made, self._next_look = found.type != FileType.NotFound, now + self._pause
         return self._made

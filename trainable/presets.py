@@ -44,9 +44,9 @@ class Preset:
     dataset: str | None
     dataset_configuration: str | None
     max_length: int  # tokens
-    train_sentences: int | None
-    evaluation_sentences: int | None
-    search_sentences: int | None  # of those for evaluation, what each evaluation is taken on
+    max_train_samples: int | None
+    max_eval_samples: int | None
+    eval_subset: int | None  # of those for evaluation, what each evaluation is taken on
     coarse_grid: bool  # spaces leave out values that a small machine has no time for
     grace_evaluations: int  # before ASHA may stop a trial
     trial: Mapping[str, Any]  # constants of TrialConfig
@@ -59,9 +59,9 @@ SST2 = Preset(
     dataset="nyu-mll/glue",
     dataset_configuration="sst2",
     max_length=64,
-    train_sentences=None,
-    evaluation_sentences=None,
-    search_sentences=None,
+    max_train_samples=None,
+    max_eval_samples=None,
+    eval_subset=None,
     coarse_grid=False,
     grace_evaluations=3,
     trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
@@ -74,7 +74,7 @@ PRESETS: dict[str, Preset] = {
         dataset="stanfordnlp/imdb",
         dataset_configuration=None,
         max_length=512,
-        search_sentences=affordable_sample(
+        eval_subset=affordable_sample(
             train=25_000,
             whole=25_000,
             epochs=SST2.trial["epochs"],
@@ -87,9 +87,9 @@ PRESETS: dict[str, Preset] = {
         dataset=None,
         dataset_configuration=None,
         max_length=64,
-        train_sentences=2048,
-        evaluation_sentences=800,
-        search_sentences=None,
+        max_train_samples=2048,
+        max_eval_samples=800,
+        eval_subset=None,
         coarse_grid=True,
         grace_evaluations=2,
         trial=MappingProxyType({"student_layers": 3, "epochs": 2, "evaluations": 8}),

@@ -22,21 +22,8 @@ from trainable.metrics import pack_bits
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
 from trainable.tokens import TokenisedSplit
+from trainable.training_inputs import Teacher
 from trainable.vocabulary import dense_split, restore_embedding, trim_embedding
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A teacher in the cache: its folder (a Hugging Face one) and what was measured of it."""
-
-    folder: str
-    digest: str  # of weights and configuration
-    fine_tuned_here: bool
-    accuracy: float
-    correct: str  # packed bits over the evaluation split
-    seconds: float
-    whole_accuracy: float | None = None  # where the evaluation split is a sample of a whole one
-    whole_correct: str | None = None
 
 
 def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:

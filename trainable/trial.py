@@ -1,4 +1,4 @@
-"""One trial: a student trained on a task, one record an evaluation. Plain Python, no Ray."""
+"""One trial: a student trained step by step, one record an evaluation. Plain Python, no Ray."""
 
 import random
 import time
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.alpha import alpha_at
@@ -19,7 +20,7 @@ from trainable.errors import TrainingDivergedError
 from trainable.learning_rate import learning_rate_at
 from trainable.metrics import best5_accuracy, pack_bits
 from trainable.sentences import Sentences
-from trainable.task import Task
+from trainable.training_inputs import TrainingInputs
 from trainable.workbench import Apparatus, Workbench
 
 
@@ -48,8 +49,35 @@ class Evaluation:
         """Plain JSON values."""
         return asdict(self)
 
+    def scalars(self) -> dict[str, Any]:
+        """The same without the bits, and without a score on the full split where there is none."""
+        return {k: v for k, v in self.to_dict().items() if k not in BITS and v is not None}
 
+
+BITS = ("correct", "whole_correct")
 EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation))
+
+
+@dataclass
+class BestStudent:
+    """The student of the evaluation with the highest accuracy so far, the first of equals.
+
+    `tensors` are copies of its parameters by name, on its device.
+    """
+
+    evaluation: int = 0  # none yet
+    accuracy: float = -1.0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, evaluation: int, accuracy: float, student: PreTrainedModel) -> None:
+        """Takes the student in where it is better."""
+        if accuracy <= self.accuracy:
+            return
+        self.evaluation, self.accuracy = evaluation, accuracy
+        for name, parameter in student.named_parameters():
+            if name not in self.tensors:
+                self.tensors[name] = torch.empty_like(parameter, requires_grad=False)
+            self.tensors[name].copy_(parameter.detach())
 
 
 @dataclass
@@ -57,12 +85,13 @@ class Trial:
     """A student in training, and all that decides how it goes on from `step`."""
 
     config: TrialConfig
-    task: Task
+    inputs: TrainingInputs
     device: torch.device
     apparatus: Apparatus
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
     trained_seconds: float = 0.0  # since the last evaluation
+    best: BestStudent = field(default_factory=BestStudent)
 
     def __post_init__(self) -> None:
         self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
@@ -72,7 +101,7 @@ class Trial:
     def start(
         cls,
         config: TrialConfig,
-        task: Task,
+        inputs: TrainingInputs,
         device: torch.device,
         workbench: Workbench | None = None,
     ) -> "Trial":
@@ -82,9 +111,9 @@ class Trial:
         """
         random.seed(config.seed)
         np.random.seed(config.seed)
-        apparatus = (workbench or Workbench()).set_up(config, task, device)
+        apparatus = (workbench or Workbench()).set_up(config, inputs, device)
         torch.manual_seed(config.seed)  # dropout is the same whatever the initialisation drew
-        return cls(config, task, device, apparatus)
+        return cls(config, inputs, device, apparatus)
 
     @property
     def student(self) -> PreTrainedModel:
@@ -145,9 +174,11 @@ class Trial:
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
-        self.history.append(self._evaluate(losses, alpha, rate, self.trained_seconds))
+        evaluation = self._evaluate(losses, alpha, rate, self.trained_seconds)
+        self.history.append(evaluation)
+        self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0
-        return self.history[-1]
+        return evaluation
 
     def _next_rows(self) -> np.ndarray:
         if self._batches is None:

@@ -5,7 +5,7 @@ them at every step. A student is trained on the rows in use under new, dense tok
 matrix comes back when it is exported.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,9 +62,26 @@ def trim_embedding(model: PreTrainedModel, in_use: np.ndarray) -> Tensor:
 
 def restore_embedding(model: PreTrainedModel, in_use: np.ndarray, full: Tensor) -> None:
     """Gives the model all V rows: trained ones where in use, those of `full` elsewhere."""
+    _replace_embedding(
+        model, whole_embedding(model, dict(model.named_parameters()), in_use, full)[1]
+    )
+
+
+def whole_embedding(
+    model: PreTrainedModel, parameters: Mapping[str, Tensor], in_use: np.ndarray, full: Tensor
+) -> tuple[str, Tensor]:
+    """The name of a trimmed model's word embedding, and all V rows of it with those of
+    `parameters` [len(in_use), E] in their places.
+
+    The other rows are those of `full`: as they were before the first step, which is what training
+    the whole matrix would leave there, weight decay apart, since a row that no example reads gets
+    no gradient.
+    """
+    weight = model.get_input_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is weight)
     whole = full.clone()
-    whole[torch.from_numpy(in_use)] = _embedding_weight(model).to(full)
-    _replace_embedding(model, whole)
+    whole[torch.from_numpy(in_use)] = parameters[name].detach().to(full)
+    return name, whole
 
 
 def _embedding_weight(model: PreTrainedModel) -> Tensor:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.config import TrialConfig
@@ -19,11 +20,11 @@ from trainable.layers import mirrored_layers
 from trainable.names import EAGER, NO_LAYERS
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
-from trainable.student import build_student
-from trainable.task import Task
+from trainable.students import build_student
 from trainable.teacher import load_teacher
 from trainable.teacher_outputs import LOGITS, HiddenStates, TeacherOutputs, open_outputs
 from trainable.tokens import TokenisedSplit, load_split
+from trainable.training_inputs import TrainingInputs
 from trainable.training_state import clear_optimiser
 from trainable.vocabulary import dense_split, load_vocabulary, trim_embedding
 
@@ -39,6 +40,7 @@ class Apparatus:
     optimiser: torch.optim.Optimizer
     training: Training
     evaluators: dict[str, Evaluator]  # by split: `evaluation`, and `whole` where there is one
+    full_embedding: Tensor | None = None  # [V, E] as the trial began, in host memory
 
     def take_over(self, fresh: PreTrainedModel) -> None:
         """Puts a new student's weights in place of the last trial's, and forgets its moments."""
@@ -99,38 +101,45 @@ class Workbench:
         self._teacher: tuple[str, PreTrainedModel] | None = None
         self._sentences: tuple[tuple[str, str], dict[str, Sentences]] | None = None
 
-    def set_up(self, config: TrialConfig, task: Task, device: torch.device) -> Apparatus:
+    def set_up(
+        self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
+    ) -> Apparatus:
         """A student as the trial starts with, random weights drawn from its seed."""
-        teacher = self._load_teacher(task.teacher.folder)
+        teacher = self._load_teacher(inputs.teacher.folder)
         with device:  # drawing 100 million weights on a CPU would take a second
             fresh = build_student(teacher, config)
-        trim_embedding(fresh, load_vocabulary(Path(task.tokens)))
+        full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
-        key = _key(config, task, device)
+        key = _key(config, inputs, device)
         apparatus = self._kept.pop(key, None)
         if apparatus is None:
             while len(self._kept) >= MOST_KEPT:
                 del self._kept[next(iter(self._kept))]  # the one that was not used for longest
                 release_memory(device)
-            apparatus = self._build(config, task, fresh, device)
+            apparatus = self._build(config, inputs, fresh, device)
         else:
             apparatus.take_over(fresh)
         self._kept[key] = apparatus
+        apparatus.full_embedding = full_embedding.cpu()
         apparatus.distillation.set_up(config)
         return apparatus
 
     def _build(
-        self, config: TrialConfig, task: Task, student: PreTrainedModel, device: torch.device
+        self,
+        config: TrialConfig,
+        inputs: TrainingInputs,
+        student: PreTrainedModel,
+        device: torch.device,
     ) -> Apparatus:
-        teacher_config = self._load_teacher(task.teacher.folder).config
+        teacher_config = self._load_teacher(inputs.teacher.folder).config
         return assemble(
             config,
             student,
             teacher_config,
-            _open_outputs(config, task, teacher_config.num_hidden_layers, device),
-            sentences=self._load_sentences(task, device),
-            executor=self._make_executor(task.execution.executor, device),
-            flash_attention=task.execution.flash_attention,
+            _open_outputs(config, inputs, teacher_config.num_hidden_layers, device),
+            sentences=self._load_sentences(inputs, device),
+            executor=self._make_executor(inputs.execution.executor, device),
+            flash_attention=inputs.execution.flash_attention,
         )
 
     def _load_teacher(self, folder: str) -> PreTrainedModel:
@@ -138,21 +147,21 @@ class Workbench:
             self._teacher = (folder, load_teacher(Path(folder)))
         return self._teacher[1]
 
-    def _load_sentences(self, task: Task, device: torch.device) -> dict[str, Sentences]:
-        key = (task.tokens, str(device))
+    def _load_sentences(self, inputs: TrainingInputs, device: torch.device) -> dict[str, Sentences]:
+        key = (inputs.tokens, str(device))
         if self._sentences is None or self._sentences[0] != key:
-            splits = load_dense_splits(task)
+            splits = load_dense_splits(inputs)
             found = {
-                name: Sentences.on_device(split, task.pad_id, device)
+                name: Sentences.on_device(split, inputs.pad_id, device)
                 for name, split in splits.items()
             }
             self._sentences = (key, found)
         return self._sentences[1]
 
 
-def load_dense_splits(task: Task) -> dict[str, TokenisedSplit]:
+def load_dense_splits(inputs: TrainingInputs) -> dict[str, TokenisedSplit]:
     """All splits of a task with dense token ids, from memory where they were loaded before."""
-    return _load_dense_splits(Path(task.tokens), tuple(task.sentences))
+    return _load_dense_splits(Path(inputs.tokens), tuple(inputs.examples))
 
 
 @lru_cache(maxsize=4)
@@ -161,38 +170,38 @@ def _load_dense_splits(tokens: Path, names: tuple[str, ...]) -> dict[str, Tokeni
     return {name: dense_split(load_split(tokens, name), in_use) for name in names}
 
 
-def outputs_read(config: TrialConfig, task: Task) -> tuple[bool, str | None]:
+def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
     """Whether a trial's step reads the teacher's logits, and which pool of hidden states.
 
     Where steps are captured, a trial reads what its neighbours read, at weight 0, so that they
     share one capture: 0 times a finite number changes no sum.
     """
     aligned = config.aligned_layers != NO_LAYERS
-    if task.execution.executor == EAGER or aligned:
+    if inputs.execution.executor == EAGER or aligned:
         return config.uses_teacher_outputs, config.hidden_pool if aligned else None
-    small = [pool for pool in ("cls", "mean") if pool in task.outputs]
+    small = [pool for pool in ("cls", "mean") if pool in inputs.outputs]
     return True, small[0] if small else None
 
 
-def _key(config: TrialConfig, task: Task, device: torch.device) -> tuple[Any, ...]:
+def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> tuple[Any, ...]:
     """All that decides the shapes of a step and the numbers that are part of it."""
     return (
         str(device),
-        *(task.tokens, task.pad_id, task.teacher.folder, task.execution),
-        *sorted(task.outputs.items()),
-        *outputs_read(config, task),
+        *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
+        *sorted(inputs.outputs.items()),
+        *outputs_read(config, inputs),
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
         *(config.weight_decay, config.gradient_clip),
     )
 
 
 def _open_outputs(
-    config: TrialConfig, task: Task, teacher_layers: int, device: torch.device
+    config: TrialConfig, inputs: TrainingInputs, teacher_layers: int, device: torch.device
 ) -> TeacherOutputs | None:
-    reads, pool = outputs_read(config, task)
+    reads, pool = outputs_read(config, inputs)
     if not reads:
         return None
     layers = mirrored_layers(config.student_layers, teacher_layers)
-    hidden = None if pool is None else HiddenStates(Path(task.outputs[pool]), pool, layers)
-    train = load_dense_splits(task)["train"]
-    return open_outputs(Path(task.outputs[LOGITS]), hidden, train, config.batch_size, device)
+    hidden = None if pool is None else HiddenStates(Path(inputs.outputs[pool]), pool, layers)
+    train = load_dense_splits(inputs)["train"]
+    return open_outputs(Path(inputs.outputs[LOGITS]), hidden, train, config.batch_size, device)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import padded_batch, tiny_classifier, train_split
-from trainable.prepare import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_task
 from trainable.teacher import load_teacher
 from trainable.tokens import TokenisedSplit
 from trainable.trial import Trial

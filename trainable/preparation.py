@@ -1,7 +1,7 @@
 """Everything that all trials of a sweep share, made once and found again by digest.
 
 Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a folder of the cache that
-appears whole or not at all.
+appears whole or not at all. `prepare` does all of it in one call.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -15,23 +15,46 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
-from trainable.environment import Environment, best_device, release_memory
+from trainable.environment import Environment, best_device, faster_precision, release_memory
 from trainable.errors import UserError, first_line
 from trainable.execution import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
-from trainable.inputs import Inputs
+from trainable.inputs import LoadedInputs, load_inputs
 from trainable.names import NO_LAYERS
-from trainable.precision import faster_precision
-from trainable.student import encoder_layers, student_config
-from trainable.task import Task
-from trainable.teacher import Teacher, TeacherData, load_base, load_teacher, prepare_teacher
+from trainable.options import AUTO, InputOptions, resolve_preset
+from trainable.quiet import quiet_libraries
+from trainable.students import encoder_layers, student_config
+from trainable.teacher import TeacherData, load_base, load_teacher, prepare_teacher
 from trainable.teacher_outputs import LOGITS, OutputsKey, write_outputs
 from trainable.tokens import load_split, save_split, tokenise
+from trainable.training_inputs import Teacher, TrainingInputs
 from trainable.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
 
 
-def hidden_pools(configs: Iterable[TrialConfig]) -> set[str]:
+def prepare(
+    preset: str = AUTO,
+    *,
+    hidden_pools: Collection[str] = ("cls",),
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> TrainingInputs:
+    """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
+
+    `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
+    `hidden_pools` are the pools of hidden states that trials may align. `say` is given a line at a
+    time. Raises UserError for what can't be used.
+    """
+    quiet_libraries()
+    name, _ = resolve_preset(preset)
+    chosen = InputOptions(preset=name, **options)
+    preparation = Preparation.load(load_inputs(chosen))
+    preparation.check([])
+    environment = preparation.environment(chosen, faster_precision(best_device()), say)
+    return prepare_inputs(preparation, set(hidden_pools), environment, chosen)
+
+
+def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
     """The pools of teacher states that these trials look at."""
     return {config.hidden_pool for config in configs if config.aligned_layers != NO_LAYERS}
 
@@ -52,13 +75,13 @@ def load_tokenizer(source: str) -> Any:
 class Preparation:
     """Loaded inputs; what passes `check` can be trained on them."""
 
-    inputs: Inputs
+    inputs: LoadedInputs
     tokenizer: Any
     base: PreTrainedModel
     fitted: bool  # the base is already a classifier for these labels
 
     @classmethod
-    def load(cls, inputs: Inputs) -> "Preparation":
+    def load(cls, inputs: LoadedInputs) -> "Preparation":
         """Loads tokenizer and base model; UserError where one can't be had or doesn't fit."""
         tokenizer = load_tokenizer(inputs.teacher_source)
         base, fitted = load_base(
@@ -74,16 +97,12 @@ class Preparation:
         check_trials(configs, self.base.config, len(self.inputs.dataset.train))
 
     def environment(
-        self, cache: Path, precision: str, executor: str, say: Callable[[str], None]
+        self, options: InputOptions, precision: str, say: Callable[[str], None]
     ) -> Environment:
         """This machine; UserError where the executor can't be had here."""
         device = best_device()
-        execution = choose_execution(self.base.config, device, executor, say)
-        return Environment(cache, device, precision, say, execution)
-
-    def precision(self, config: TrialConfig, device: torch.device, cache: Path) -> str:
-        """The faster arithmetic for this kind of student on this device."""
-        return faster_precision(self.base.config, config, device, cache)
+        execution = choose_execution(self.base.config, device, options.executor, say)
+        return Environment(Path(options.cache), device, precision, say, execution)
 
     def _check_length(self) -> None:
         """Runs the base model once on a sentence as long as any may be."""
@@ -116,16 +135,18 @@ def check_trials(
             )
 
 
-def prepare_task(preparation: Preparation, pools: set[str], environment: Environment) -> Task:
+def prepare_inputs(
+    preparation: Preparation, pools: set[str], environment: Environment, options: InputOptions
+) -> TrainingInputs:
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
-    inputs, cache = preparation.inputs, environment.cache
+    inputs, cache, preset = preparation.inputs, environment.cache, options.sized_preset
     data = prepare_tokens(preparation, cache)
     teacher = prepare_teacher(
         preparation.base, preparation.fitted, data, inputs.teacher_settings, environment
     )
     outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), environment)
     release_memory(environment.device)  # the trials are other processes on the same GPU
-    return Task(
+    return TrainingInputs(
         tokens=str(tokens_folder(cache, data.digest)),
         pad_id=data.pad_id,
         label_names=inputs.dataset.label_names,
@@ -134,16 +155,20 @@ def prepare_task(preparation: Preparation, pools: set[str], environment: Environ
         data_digest=data.digest,
         device=environment.device.type,
         execution=environment.execution,
-        sentences={name: len(split) for name, split in inputs.dataset.splits.items()},
+        examples={name: len(split) for name, split in inputs.dataset.splits.items()},
+        constants={"precision": environment.precision, **preset.trial},
+        learning_rates=dict(preset.learning_rates),
     )
 
 
-def add_outputs(task: Task, kinds: Iterable[str], environment: Environment) -> Task:
-    """The task with these outputs, too (LOGITS or hidden pools), of the teacher that it has."""
-    data = _load_data(Path(task.tokens), task.sentences, task.pad_id, task.data_digest)
-    outputs = _prepare_outputs(task.teacher, data, kinds, environment)
+def add_outputs(
+    inputs: TrainingInputs, kinds: Iterable[str], environment: Environment
+) -> TrainingInputs:
+    """The inputs with these outputs, too (LOGITS or hidden pools), of the teacher that they have."""
+    data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
+    outputs = _prepare_outputs(inputs.teacher, data, kinds, environment)
     release_memory(environment.device)
-    return replace(task, outputs={**task.outputs, **outputs})
+    return replace(inputs, outputs={**inputs.outputs, **outputs})
 
 
 def tokens_folder(cache: Path, digest: str) -> Path:
@@ -180,6 +205,7 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
             last_fixed = max(tokenizer.pad_token_id, padding_row)
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
             save_vocabulary(in_use, temporary)
+            tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
             tokenizer.save_pretrained(temporary / "tokenizer")
             seal(temporary, {"label_names": inputs.dataset.label_names})
     return _load_data(folder, splits, tokenizer.pad_token_id, digest)

@@ -1,0 +1,102 @@
+"""Which trials a sweep runs, and in which order."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from search.depths import LAYERS, check_depths_kept
+from search.draws import random_draws, starts
+from search.request import Request
+from spaces import SPACES
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.inputs import complete_config
+from trainable.names import NO_LAYERS
+
+Point = dict[str, Any]
+
+
+def plan_trials(request: Request) -> list[TrialConfig]:
+    """The configurations of a space, shuffled by the request's seed, each on all seeds in a row.
+
+    ASHA never stops the first to arrive at a rung, so the order must not favour any of them; and it
+    decides on all seeds of one together, so that they are best trained at the same time. More
+    samples, seeds or added values leave those of fewer among them. Samples are drawn from the
+    space's own configurations; an added value then joins those drawn that have another for it.
+    Raises UserError where a value is of a setting that the space varies, or spoils a trial.
+    """
+    if request.searched:
+        return [config for config, _ in starts(request)]
+    check_depths_kept(request)
+    points = [
+        {**point, **depth}
+        for point in SPACES[request.space](request.sized_preset.coarse_grid)
+        for depth in _depth_points(request)
+    ]
+    _check_overrides(request, points)
+    drawn = list(_each_once(request, points).values())
+    random.Random(request.seed).shuffle(drawn)
+    drawn = drawn[: request.samples]
+    if request.additions:
+        drawn = _grown(request, drawn)
+        random.Random(request.seed).shuffle(drawn)
+    return [
+        replace(config, seed=config.seed + more)
+        for config in (_config(request, point) for point in drawn)
+        for more in range(request.seeds)
+    ]
+
+
+def possible_trials(request: Request) -> list[TrialConfig]:
+    """Configurations as the sweep may come to have them: all that are listed, or random draws."""
+    drawn = random_draws(request) if request.searched else []
+    return [*plan_trials(request), *(config for config, _ in drawn)]
+
+
+def _depth_points(request: Request) -> list[Point]:
+    """The depths to try, as what they add to a point: nothing where there is only the usual one."""
+    return [{LAYERS: depth} for depth in request.depths] or [{}]
+
+
+def _config(request: Request, point: Point) -> TrialConfig:
+    return complete_config(request.sized_preset, point, request.overrides, request.seed)
+
+
+def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:
+    """Of points that train the same student, the first; keyed by what they do."""
+    found: dict[TrialConfig, Point] = {}
+    for point in points:
+        found.setdefault(_config(request, point).recipe, point)
+    return found
+
+
+def _check_overrides(request: Request, points: list[Point]) -> None:
+    varied = {key for point in points for key in point}
+    for key, value in request.overrides.items():
+        if key in varied:
+            raise UserError(
+                f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
+                f"a space leaves constant (--add {key}={value} tries one more value)"
+            )
+    trials = [_config(request, point) for point in points]
+    for key, value in request.overrides.items():
+        if all(key in trial.idle_settings for trial in trials):
+            raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")
+
+
+def _grown(request: Request, points: list[Point]) -> list[Point]:
+    """The points, and for each added value those that have another one for that setting."""
+    given = {key for point in points for key in point}
+    for key, value in request.additions:
+        varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
+        if not varied:
+            instead = "leave it out" if key in given else f"--set {key}={value} fixes it in all"
+            raise UserError(
+                f"--add {key}={value}: the space {request.space} does not vary it; {instead}"
+            )
+        try:
+            more = [*points, *({**point, key: value} for point in varied)]
+            points = list(_each_once(request, more).values())
+        except UserError as error:
+            raise UserError(f"--add {key}={value}: {error}") from None
+    return points

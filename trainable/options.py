@@ -1,0 +1,129 @@
+"""What the user chose to distil: a preset, and what is given in its place. Loads nothing heavy."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.fields import check_fields, described, merged
+from trainable.files import nearest_existing
+from trainable.names import EXECUTORS
+from trainable.presets import PRESETS, Preset, automatic_preset
+
+AUTO = "auto"
+DEFAULT_INITIALISATION = "teacher_spread"
+SIZES = ("max_train_samples", "max_eval_samples", "eval_subset", "max_length")
+
+
+def users_cache() -> str:
+    """`distillation-search` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(base).absolute() / "distillation-search")
+
+
+def writable_folder(text: str) -> str:
+    """The absolute path of a folder that is there or can be made; UserError for any other.
+
+    Absolute, because trials run in other working folders.
+    """
+    folder = Path(text).expanduser().resolve()
+    there = nearest_existing(folder)
+    if not text or not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"{text!r}: {there} is not a folder that can be written to")
+    return str(folder)
+
+
+def absolute(source: str) -> str:
+    """A local path written out, so that another working folder finds it; a hub id as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """Teacher and data of a run. `None` leaves a value to the preset."""
+
+    preset: str = described(
+        "sst2 and imdb for a GPU, mini for any CPU; auto is sst2 where a CUDA GPU is visible, else "
+        "mini",
+        AUTO,
+        choices=(AUTO, *PRESETS),
+        metavar="P",
+    )
+    teacher: str | None = described(
+        "hub id or local folder instead of the preset's teacher", None, parse=absolute, metavar="T"
+    )
+    dataset: str | None = described(
+        "hub id, id:configuration, or a local folder or file (TSV, CSV, JSON lines, Parquet) with "
+        "sentence or text, and label; instead of the preset's",
+        None,
+        parse=absolute,
+        metavar="D",
+    )
+    max_train_samples: int | None = described(
+        "most training examples used (the preset's)", None, low=1, metavar="N"
+    )
+    max_eval_samples: int | None = described(
+        "most validation examples used (the preset's)", None, low=1, metavar="N"
+    )
+    eval_subset: int | None = described(
+        "validation examples that each evaluation uses, the same ones in all; where there are more, "
+        "a trial is scored on the full validation split once, at its end (the preset's)",
+        None,
+        low=1,
+        metavar="N",
+    )
+    max_length: int | None = described(
+        "tokens that an example is cut to (the preset's)", None, low=1, metavar="N"
+    )
+    executor: str = described(
+        "graph captures a training step once and replays it, on a CUDA GPU; eager runs each; auto: "
+        "graph where it can be had",
+        AUTO,
+        choices=(AUTO, *EXECUTORS),
+        metavar="E",
+    )
+    cache: str = described(
+        "folder where teachers and their outputs are kept for all runs (distillation-search in "
+        "the user's cache folder)",
+        "",
+        parse=writable_folder,
+        metavar="DIR",
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if not self.cache:
+            object.__setattr__(self, "cache", users_cache())
+
+    @property
+    def sized_preset(self) -> Preset:
+        """The preset with the user's sizes put in."""
+        given = {size: getattr(self, size) for size in SIZES if getattr(self, size) is not None}
+        return replace(PRESETS[self.preset], **given)
+
+
+def resolve_preset(name: str) -> tuple[str, str]:
+    """The preset that a name stands for on this machine, and why in words."""
+    if name != AUTO:
+        return name, "chosen with --preset"
+    import torch
+
+    return automatic_preset(torch.cuda.is_available())
+
+
+def complete_config(
+    constants: Mapping[str, Any], learning_rates: Mapping[str, float], values: Mapping[str, Any]
+) -> TrialConfig:
+    """A trial's configuration: a preset's constants, and what a space gives over them.
+
+    The learning rate goes by the initialisation where neither gives one.
+    """
+    known = {**constants, **merged(values)}
+    initialisation = known.setdefault("initialisation", DEFAULT_INITIALISATION)
+    if initialisation in learning_rates:  # another is refused below, with the valid names
+        known.setdefault("learning_rate", learning_rates[initialisation])
+    return TrialConfig.from_dict(known)
