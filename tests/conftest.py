@@ -27,9 +27,9 @@ from transformers import (
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.data import Dataset, LabelledTexts, sample_evaluation
 from trainable.environment import Environment
-from trainable.inputs import Inputs
-from trainable.preparation import Preparation, prepare_task
-from trainable.remote import Remote
+from trainable.inputs import LoadedInputs
+from trainable.options import InputOptions
+from trainable.preparation import Preparation, prepare_inputs
 from trainable.sentences import Batch, Sentences
 from trainable.tokens import TokenisedSplit
 from trainable.wheels import small_encoder
@@ -168,9 +168,9 @@ def padded_batch(split, rows, pad_id, device):
     return sentences.batch(torch.as_tensor(rows, device=device), sentences.longest(rows))
 
 
-def train_split(task):
-    """The training sentences of a task under dense token ids."""
-    return load_dense_splits(task)["train"]
+def train_split(inputs):
+    """The training examples under dense token ids."""
+    return load_dense_splits(inputs)["train"]
 
 
 def batch_of(ids, mask, labels):
@@ -184,18 +184,6 @@ def batch_of(ids, mask, labels):
         weights=torch.full_like(labels, 1 / len(labels), dtype=torch.float32),
         token_weights=mask / mask.sum(),
     )
-
-
-def remote_elsewhere(storage, run, **changes):
-    """What trials know of a run in a storage, on a node that is not where it was begun."""
-    told = {
-        "shared": {},
-        "at_home": lambda: False,
-        "paused": lambda: False,
-        "recorded": lambda digest: 0,
-        "note": lambda values: None,
-    }
-    return Remote(storage, run, **{**told, **changes})
 
 
 @pytest.fixture(scope="session")
@@ -243,31 +231,40 @@ def environment(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def inputs(dataset, teacher_folder):
-    return Inputs(dataset, (96, 40), str(teacher_folder), TeacherSettings(epochs=1), max_length=16)
+def options(teacher_folder, environment):
+    """What a user gives for the tiny inputs; the data is put in by hand."""
+    cache = str(environment.cache)
+    return InputOptions(preset="mini", teacher=str(teacher_folder), cache=cache, max_length=16)
 
 
 @pytest.fixture(scope="session")
-def task(inputs, environment):
+def loaded(dataset, teacher_folder):
+    settings = TeacherSettings(epochs=1)
+    return LoadedInputs(dataset, (96, 40), str(teacher_folder), settings, max_length=16)
+
+
+@pytest.fixture(scope="session")
+def inputs(loaded, environment, options):
     """Everything that trials share, with all three pools of hidden states."""
-    preparation = Preparation.load(inputs)
-    return prepare_task(preparation, {"cls", "mean", "tokens"}, environment)
+    pools = {"cls", "mean", "tokens"}
+    return prepare_inputs(Preparation.load(loaded), pools, environment, options)
 
 
 @pytest.fixture(scope="session")
-def sampled_inputs(inputs):
-    """The same inputs, where each evaluation looks at 13 of the 40 sentences."""
-    return replace(inputs, dataset=sample_evaluation(inputs.dataset, 13))
+def sampled_loaded(loaded):
+    """The same, where each evaluation uses 13 of the 40 validation examples."""
+    return replace(loaded, dataset=sample_evaluation(loaded.dataset, 13))
 
 
 @pytest.fixture(scope="session")
-def sampled_task(sampled_inputs, environment):
-    return prepare_task(Preparation.load(sampled_inputs), {"cls", "mean", "tokens"}, environment)
+def sampled_inputs(sampled_loaded, environment, options):
+    pools = {"cls", "mean", "tokens"}
+    return prepare_inputs(Preparation.load(sampled_loaded), pools, environment, options)
 
 
 @pytest.fixture
 def make_config():
-    """A short trial on the tiny task; keywords change single settings."""
+    """A short trial on the tiny inputs; keywords change single settings."""
 
     def make(**changes):
         base = {
