@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from trainable.arguments import AUTO
+
 from search.bench_arguments import BASELINE, CPU_RUNGS, STEPS, WARMUP, make_parser
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from trainable.arguments import AUTO
 from trainable.errors import UserError
 from trainable.presets import PRESETS, automatic_preset
 

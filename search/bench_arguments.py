@@ -3,6 +3,7 @@
 import argparse
 
 from trainable.arguments import AUTO, OneLineParser, at_least_zero, one_of, positive
+
 from trainable.errors import not_among
 from trainable.names import HIDDEN_POOLS, PRECISIONS
 from trainable.presets import PRESETS

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from trainable.arguments import AUTO
+from trainable.precision import faster_precision
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -16,12 +18,10 @@ from transformers import (
 )
 
 from search.length_tables import LengthTable, draw_lengths
-from trainable.arguments import AUTO
 from trainable.config import TrialConfig
 from trainable.errors import UserError, first_line
 from trainable.hub import require_teacher
 from trainable.layers import check_depths
-from trainable.precision import faster_precision
 from trainable.students import encoder_layers, new_model
 from trainable.tokens import TokenisedSplit
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from trainable.arguments import OneLineParser, positive
+
 from search.arguments import NAME, OPERATION, add_operation_arguments, place_of_runs
 from search.cluster import check_address
 from search.finalists import (
@@ -23,7 +25,6 @@ from search.progress import in_time
 from search.record import CONFIRMS, ENDED, FINISHED, SWEEP, Run, read_run, written_plan
 from search.remote_runs import cache_here, fetch_run, uri_of
 from search.runs import find_run, has_run, refuse_existing
-from trainable.arguments import OneLineParser, positive
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 

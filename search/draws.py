@@ -9,11 +9,11 @@ from optuna.trial import FixedTrial
 
 from search.depths import LAYERS, check_depths_kept
 from search.request import Request
-from spaces import SEARCHED_SPACES
-from spaces.recipe import Suggests
+from spaces import load_space
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.inputs import complete_config
+from trainable.fields import merged
+from trainable.options import complete_config
 
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
 
@@ -23,30 +23,41 @@ Draw = dict[str, Any]  # values by setting, as a searcher knows them
 
 
 class Pinned:
-    """A trial whose settings that `--set` gives are not drawn: they are what was given."""
+    """A trial whose settings that `--set` gives are not drawn: they are what was given.
 
-    def __init__(self, trial: Suggests, values: Mapping[str, Any]) -> None:
+    `drawn` has all that was suggested, as Ray's Optuna searcher takes it beside what the space
+    returns.
+    """
+
+    def __init__(self, trial: Any, values: Mapping[str, Any]) -> None:
         self._trial, self._values = trial, values
+        self.drawn: dict[str, Any] = {}
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
-        """The given value, or a drawn one."""
-        if name in self._values:
-            return self._values[name]
-        return self._trial.suggest_float(name, low, high, log=log)
+    def __getattr__(self, method: str) -> Any:
+        """`suggest_float` and its like: the given value, or a drawn one."""
+        suggest = getattr(self._trial, method)
+        if not method.startswith("suggest_"):
+            return suggest
 
-    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
-        """The given value, or a drawn one."""
-        if name in self._values:
-            return self._values[name]
-        return self._trial.suggest_categorical(name, choices)
+        def pinned(name: str, *arguments: Any, **options: Any) -> Any:
+            given = self._values.get(name)
+            self.drawn[name] = suggest(name, *arguments, **options) if given is None else given
+            return self.drawn[name]
+
+        return pinned
 
 
-def draw(request: Request, trial: Suggests) -> TrialConfig:
+def draw(request: Request, trial: Any) -> TrialConfig:
     """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed."""
-    point = SEARCHED_SPACES[request.space].draw(Pinned(trial, request.overrides))
+    space, _ = load_space(request.space)
+    watched = Pinned(trial, request.pinned)
+    constants = space(watched) or {}
+    point = merged({**watched.drawn, **constants})
     if request.depths:
         point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
-    return complete_config(request.sized_preset, point, request.overrides, request.seed)
+    preset = request.sized_preset
+    known = {**preset.trial, "seed": request.seed}
+    return complete_config(known, preset.learning_rates, {**point, **request.pinned})
 
 
 def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
@@ -61,7 +72,7 @@ def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
     random one begins. Raises UserError for what can't be given to a searched space.
     """
     _check(request)
-    best, *plain = SEARCHED_SPACES[request.space].starts
+    best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
     found: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
@@ -103,6 +114,6 @@ def _check(request: Request) -> None:
         )
     check_depths_kept(request)
     drawn = [config for config, _ in random_draws(request)]
-    for key, value in request.overrides.items():
+    for key, value in request.overrides:
         if all(key in config.idle_settings for config in drawn):
             raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")

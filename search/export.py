@@ -5,9 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainable.arguments import OneLineParser, writable_folder
+
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.trial_words import wording
-from trainable.arguments import OneLineParser, writable_folder
 from trainable.errors import UserError
 
 EXAMPLE = """\

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from trainable.task import Task
+from trainable.whole_student import load_kept_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
 from search.measure import synchroniser
@@ -18,9 +20,7 @@ from trainable.data import LabelledTexts
 from trainable.errors import UserError
 from trainable.inputs import load_inputs
 from trainable.metrics import unpack_bits
-from trainable.task import Task
 from trainable.tokens import TokenisedSplit, load_split, tokenise
-from trainable.whole_student import load_kept_tokenizer
 
 BATCH = 64  # sentences scored at a time
 TIMED_SENTENCES = {"cpu": 8, "cuda": 64}  # a batch; long documents take a CPU a second each

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from trainable.task import Task
+from trainable.whole_student import WholeStudent, load_kept_tokenizer, load_whole_student
 from transformers import AutoModelForSequenceClassification, PreTrainedModel
 
 from search.disk import best_trials
@@ -25,10 +27,8 @@ from trainable.checkpoint import student_files
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError
 from trainable.folders import sealed_values
-from trainable.task import Task
 from trainable.tokens import load_split
 from trainable.training_state import CheckpointError
-from trainable.whole_student import WholeStudent, load_kept_tokenizer, load_whole_student
 
 WEIGHTS = "*.safetensors"
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search.exit_codes import INTERRUPTED
 from search.runs import resume_command
-from trainable.pause import PAUSE
+from search.storage import request_pause, withdraw_pause
 
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -42,7 +42,7 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._folder is not None:
-            (self._folder / PAUSE).unlink(missing_ok=True)
+            withdraw_pause(self._folder)
 
     def hold(self) -> None:
         """Takes the signals, again where a library has taken them meanwhile.
@@ -62,14 +62,14 @@ class Interruption:
         if self.requested:  # and a library has swallowed the KeyboardInterrupt
             raise KeyboardInterrupt
         self._folder = folder
-        (folder / PAUSE).unlink(missing_ok=True)  # of a session that was killed
+        withdraw_pause(folder)  # of a session that was killed
 
     def pause(self, problem: str = "") -> None:
         """Asks the trials to save and stop; after a problem they may not be able to."""
         assert self._folder is not None
         self.requested, self.problem = True, self.problem or problem
         try:
-            (self._folder / PAUSE).touch()
+            request_pause(self._folder)
         except OSError as error:
             self.problem = self.problem or str(error)
 
@@ -85,14 +85,15 @@ class Interruption:
             self._leave_at_once(self._folder)
         self.pause()
         self._say(
-            "\nInterrupted: trials under way finish their step and save. Once more leaves at once."
+            "\nInterrupted: running trials finish their step and save. Press Ctrl-C again to exit "
+            "immediately."
         )
 
     def _leave_at_once(self, folder: Path) -> None:
         """Ends this process; Ray's see that it is gone and end within seconds."""
         with suppress(*READER_GONE, RuntimeError):
             self._console.show_cursor()
-        self._say(f"\nLeft at once. Go on with:\n{resume_command(folder)}")
+        self._say(f"\nExited immediately. Go on with:\n{resume_command(folder)}")
         os._exit(INTERRUPTED)
 
     def _say(self, text: str) -> None:

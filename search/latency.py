@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
+from trainable.task import Task
 from transformers import AutoConfig
 
 from search.export_check import sentences_per_second
 from trainable.config import TrialConfig
 from trainable.students import new_model, student_config
-from trainable.task import Task
 from trainable.tokens import load_split
 
 MILLISECONDS = 1000.0

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
+from trainable.task import Task
 
 from search.disk import best_trials, in_words
 from search.export_check import Check
@@ -19,7 +20,6 @@ from search.units import most_seeds
 from trainable.config import TeacherSettings, TrialConfig
 from trainable.metrics import unpack_bits
 from trainable.presets import PRESETS
-from trainable.task import Task
 from trainable.wheels import ENCODER_WHEEL, TWEETS_WHEEL
 
 WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"

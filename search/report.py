@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainable.arguments import OneLineParser, writable_folder
+
 from search.arguments import place_of_runs
 from search.exit_codes import FAILURES, USER_ERROR
 from search.record import read_events, read_run
 from search.runs import find_run
-from trainable.arguments import OneLineParser, writable_folder
 from trainable.errors import UserError
 
 FOLDER, FIGURES = "report", "figures"

@@ -1,23 +1,26 @@
 """Trial schedulers by name. Ray is loaded only when one is made."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from search.strata import SchedulerSettings
+if TYPE_CHECKING:
+    from search.record import Run
+
+Slots = Callable[[], int]  # trials that run at a time
 
 
-def make_asha(settings: SchedulerSettings) -> Any:
+def make_asha(run: "Run", slots: Slots) -> Any:
     """Asynchronous successive halving within each stratum."""
     from search.stratified_asha import StratifiedASHA
 
-    return StratifiedASHA(settings)
+    return StratifiedASHA(run, slots)
 
 
-def make_fifo(settings: SchedulerSettings) -> Any:
+def make_fifo(run: "Run", slots: Slots) -> Any:
     """Every trial to its end, in the order of the sweep."""
-    from ray.tune.schedulers import FIFOScheduler
+    from search.resuming import ResumingScheduler
 
-    return FIFOScheduler()
+    return ResumingScheduler(run)
 
 
-SCHEDULERS: dict[str, Callable[[SchedulerSettings], Any]] = {"asha": make_asha, "fifo": make_fifo}
+SCHEDULERS: dict[str, Callable[["Run", Slots], Any]] = {"asha": make_asha, "fifo": make_fifo}
