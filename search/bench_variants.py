@@ -21,12 +21,17 @@ from transformers import BertConfig, DebertaV2Config, PreTrainedConfig, PreTrain
 from trainable.arguments import AUTO
 from trainable.batches import epoch_batches, padded_width
 from trainable.config import TrialConfig
-from trainable.environment import Environment, best_device, release_memory, synchronise
+from trainable.environment import (
+    Environment,
+    best_device,
+    faster_precision,
+    release_memory,
+    synchronise,
+)
 from trainable.executor import EagerExecutor, Executor, make_executor
 from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.layers import check_depths, mirrored_layers
 from trainable.names import EAGER, GRAPH
-from trainable.precision import faster_precision
 from trainable.presets import automatic_preset
 from trainable.quiet import quiet_libraries
 from trainable.sentences import Sentences
@@ -117,11 +122,9 @@ def bench_config(
     check_depths(layers, teacher.num_hidden_layers)
     settings = {"student_layers": layers, "aligned_layers": "all", "alpha": 0.5}
     settings |= {"batch_size": arguments.batch_size, "seed": arguments.seed}
-    config, precision = TrialConfig.from_dict(settings), arguments.precision
-    if precision == AUTO:
-        with TemporaryDirectory() as folder:
-            precision = faster_precision(teacher, config, device, Path(folder))
-    return replace(config, precision=precision)
+    auto = arguments.precision == AUTO
+    settings["precision"] = faster_precision(device) if auto else arguments.precision
+    return TrialConfig.from_dict(settings)
 
 
 def lengths_of(preset: str, examples: int, longest: int | None) -> np.ndarray:

@@ -41,7 +41,7 @@ def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
     import torch
 
     from trainable.data import check_sample
-    from trainable.environment import best_device
+    from trainable.environment import best_device, faster_precision
     from trainable.inputs import complete_config, load_inputs
     from trainable.prepare import Preparation, hidden_pools, prepare_task
     from trainable.quiet import quiet_libraries
@@ -53,7 +53,7 @@ def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
         print(line, file=sys.stderr, flush=True)
 
     name, preset, why = choose_preset(arguments, torch.cuda.is_available())
-    config, device = complete_config(preset, {}, settings, seed=0), best_device()
+    config = complete_config(preset, {}, settings, seed=0)
     idle = sorted(config.idle_settings & settings.keys())
     if idle:
         raise UserError(f"{idle[0]}: changes nothing beside the other settings; leave it out")
@@ -64,7 +64,7 @@ def _train(arguments: argparse.Namespace, settings: dict[str, Any]) -> None:
     preparation = Preparation.load(inputs)
     preparation.check([config])
     if "precision" not in settings:
-        config = replace(config, precision=preparation.precision(config, device, arguments.cache))
+        config = replace(config, precision=faster_precision(best_device()))
     say(f"preset {name} ({why}); {config.words()}; in {config.precision}")
     environment = preparation.environment(
         arguments.cache, config.precision, arguments.executor, say

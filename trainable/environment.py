@@ -11,6 +11,7 @@ import torch
 
 from trainable.execution import Execution
 
+CPU_WITH_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
 ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -24,6 +25,18 @@ def release_memory(device: torch.device) -> None:
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def faster_precision(device: torch.device) -> str:
+    """`bf16` where the device multiplies bf16 matrices itself, else `fp32`.
+
+    oneDNN's own answer for CPUs is of no use: it emulates bf16 on any with AVX512.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = any(getattr(torch.cpu, name, bool)() for name in CPU_WITH_BF16)
+    return "bf16" if native else "fp32"
 
 
 def synchronise(device: torch.device) -> None:

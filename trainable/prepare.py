@@ -22,7 +22,6 @@ from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.inputs import Inputs
 from trainable.names import NO_LAYERS
-from trainable.precision import faster_precision
 from trainable.student import encoder_layers, student_config
 from trainable.task import Task
 from trainable.teacher import Teacher, TeacherData, load_base, load_teacher, prepare_teacher
@@ -80,10 +79,6 @@ class Preparation:
         device = best_device()
         execution = choose_execution(self.base.config, device, executor, say)
         return Environment(cache, device, precision, say, execution)
-
-    def precision(self, config: TrialConfig, device: torch.device, cache: Path) -> str:
-        """The faster arithmetic for this kind of student on this device."""
-        return faster_precision(self.base.config, config, device, cache)
 
     def _check_length(self) -> None:
         """Runs the base model once on a sentence as long as any may be."""
