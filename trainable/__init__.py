@@ -12,5 +12,5 @@ Nothing here knows of Ray except `trainable.ray_adapter`. The way from text to l
     trial           the loop: batches -> engine.Training -> executor -> engine.TrainingStep
     sentences       rows -> Batch [B, T], made on the device
     distillation    student's and teacher's outputs on a batch -> losses -> one scalar
-    execution       whether a step runs as it is or is captured (capture_watch), which attention
+    execution       whether a step runs as it is or is captured, which attention
 """
