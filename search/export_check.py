@@ -13,10 +13,10 @@ from trainable.task import Task
 from trainable.whole_student import load_kept_tokenizer
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel
 
-from search.measure import synchroniser
 from search.request import Request
 from trainable.batches import evaluation_batches
 from trainable.data import LabelledTexts
+from trainable.environment import synchronise
 from trainable.errors import UserError
 from trainable.inputs import load_inputs
 from trainable.metrics import unpack_bits
@@ -118,11 +118,10 @@ def sentences_per_second(
 
 
 def _forward_seconds(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> float:
-    synchronise = synchroniser(model.device)
-    synchronise()
+    synchronise(model.device)
     start = time.perf_counter()
     model(**batch)
-    synchronise()
+    synchronise(model.device)
     return time.perf_counter() - start
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AlbertConfig
 
+from tests.capture_watch import NotCapturableError, capture_problem, capture_watch
 from tests.conftest import ARCHITECTURES, SIZES, batch_of, tiny_classifier, train_split
-from trainable.capture_watch import NotCapturableError, capture_problem, capture_watch
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep
 from trainable.environment import Environment
