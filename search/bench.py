@@ -60,7 +60,7 @@ def make_parser() -> argparse.ArgumentParser:
         ("--steps", whole_number(1), None, "batches in a repeat (200 on a GPU, 20 on a CPU)"),
         ("--repeats", whole_number(1), 3, "timed repeats of each variant (3)"),
         ("--seed", whole_number(0), 0, "decides weights, examples and their order (0)"),
-        ("--concurrent", whole_number(1), 1, "instead, so many processes of the fastest variant at once"),
+        ("--concurrent", whole_number(1), 1, "instead, N processes of the fastest at once"),
     ):
         parser.add_argument(flag, type=kind, default=default, metavar=flag[2].upper(), help=what)
     return parser

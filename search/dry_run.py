@@ -8,7 +8,6 @@ import shlex
 import shutil
 import time
 from argparse import Namespace
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from search.launch import Session
 from search.preparation import CheckedSweep
 from search.progress import describe_time, still_to_be_suggested
 from search.record import ENDED, TrialRecord, read_run
-from search.request import LOCAL, Request
+from search.request import LOCAL
 from search.resume import asked_changes
 from search.sweep import concurrency
 from trainable.batches import steps_per_epoch
@@ -48,15 +47,7 @@ def describe_new_sweep(checked: CheckedSweep, session: Session) -> int:
     """What a new run of these trials would take; returns the exit code."""
     request = checked.request
     more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
-    _describe(
-        request,
-        checked.configs,
-        checked.possible,
-        more * request.seeds,
-        checked.preparation,
-        session,
-    )
-    return 0
+    return _describe(checked, more * request.seeds, session)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
@@ -73,55 +64,43 @@ def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> in
     open_ = [trial.config for trial in run.trials.values() if trial.outcome not in ENDED]
     every = [trial.config for trial in run.trials.values()]
     preparation = Preparation.load(load_inputs(run.plan.requests[0]))
-    more = still_to_be_suggested(run)
-    _describe(run.request, open_, every, more, preparation, session)
-    return 0
+    checked = CheckedSweep(run.request, open_, every, preparation)
+    return _describe(checked, still_to_be_suggested(run), session)
 
 
-def _describe(
-    request: Request,
-    configs: Sequence[TrialConfig],
-    possible: Sequence[TrialConfig],
-    more: float,
-    preparation: Preparation,
-    session: Session,
-) -> None:
-    console = session.console
-    for number, config in enumerate(configs, start=1):
+def _describe(checked: CheckedSweep, more: float, session: Session) -> int:
+    request, console = checked.request, session.console
+    for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {config.words()}", soft_wrap=True)
     if more:
         number = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
         console.print(f"      and {number} more, as {request.searcher} suggests them")
-    seconds = _expected_seconds(preparation, configs, possible, more)
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
+    seconds = _expected_seconds(checked, more) / slots
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
         console.print(
-            f"{describe_time(seconds / slots).capitalize()} of training, {slots} trial(s) at a "
-            "time, if each runs to its end (asha stops some earlier); a teacher that is not in the "
-            "cache comes first."
+            f"{describe_time(seconds).capitalize()} of training, {slots} trial(s) at a time, if "
+            "each runs to its end (asha stops some earlier); a teacher that is not in the cache "
+            "comes first."
         )
-    _describe_disk(request, preparation, possible, slots, console)
+    _describe_disk(checked, slots, console)
     typed = [word for word in session.arguments if word != "--dry-run"]
-    console.print(
-        f"Nothing was run. Start it with:\n{shlex.join(['python', '-m', session.module, *typed])}"
-    )
+    command = shlex.join(["python", "-m", session.module, *typed])
+    console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
+    return 0
 
 
-def _expected_seconds(
-    preparation: Preparation,
-    configs: Sequence[TrialConfig],
-    possible: Sequence[TrialConfig],
-    more: float,
-) -> float:
+def _expected_seconds(checked: CheckedSweep, more: float) -> float:
     """Of all trials one after the other; those to be suggested are taken for the average."""
+    preparation, possible = checked.preparation, checked.possible
     split = _sample(preparation)
-    steps = {_shape(c): c for c in (*configs, *possible)}
+    steps = {_shape(c): c for c in (*checked.configs, *possible)}
     seconds = {shape: step_seconds(preparation, c, split) for shape, c in steps.items()}
-    trials = [_trial_seconds(preparation, config, seconds[_shape(config)]) for config in configs]
+    trials = [_trial_seconds(preparation, c, seconds[_shape(c)]) for c in checked.configs]
     mean = np.mean([_trial_seconds(preparation, c, seconds[_shape(c)]) for c in possible])
     return float(sum(trials) + (more * mean if more else 0.0))
 
@@ -174,21 +153,17 @@ def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _describe_disk(
-    request: Request,
-    preparation: Preparation,
-    possible: Sequence[TrialConfig],
-    slots: int,
-    console: Console,
-) -> None:
-    base = preparation.base.config
-    largest = max(possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size))
+def _describe_disk(checked: CheckedSweep, slots: int, console: Console) -> None:
+    """The largest student's weights and moments, for each slot twice and for each kept student."""
+    base, request = checked.preparation.base.config, checked.request
+    largest = max(
+        checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
+    )
     with torch.device("meta"):
         student = new_model(student_config(base, largest))
     size = 4 * sum(p.numel() * p.element_size() for p in student.parameters())
-    needed = (2 * slots + request.keep) * size
     free = shutil.disk_usage(nearest_existing(Path(request.cache))).free
     console.print(
-        f"Checkpoints take at most about {describe_bytes(needed)}; {describe_bytes(free)} are free "
-        f"at {request.cache}."
+        f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}; "
+        f"{describe_bytes(free)} are free at {request.cache}."
     )

@@ -14,7 +14,7 @@ from search.record import Run, TrialRecord
 
 
 class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
-    """Hands out trials while fewer than `slots` says run, none once a pause is requested (`paused`).
+    """Hands out trials while fewer than `slots` says run, none once `paused`.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
     knows all results so far; an empty answer ends the sweep. Trials that wait for other seeds, as

@@ -50,7 +50,7 @@ class CheckedSweep:
 
 
 def check_sweep(request: Request, console: Console) -> CheckedSweep:
-    """Refuses what can't be run (UserError) before any training, and says in a line what will be."""
+    """Refuses what can't be run (UserError) before any training, and prints what will be."""
     quiet_libraries()
     configs, possible = plan_trials(request), possible_trials(request)
     inputs = load_inputs(request)

@@ -5,19 +5,19 @@ import sys
 
 from rich.console import Console
 
+from search.checkpoints import bytes_used, checkpoint_count, describe_bytes
 from search.conclusion import conclude, print_conclusion, write_conclusion
-from search.disk import bytes_used, in_words, kept_students
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
 from search.pareto import print_front
-from search.record import CONFIRMS, FAILED, Run
-from search.remote_runs import where
+from search.record import FAILED, Run
 from search.runs import resume_command
+from search.storage import describe_location
 
 
 def write_answers(run: Run) -> None:
     """Writes what a complete confirmation answers, and the study of a searched run, beside it."""
-    if CONFIRMS in run.sweep and not run.interrupted:
+    if run.plan.confirms is not None and not run.interrupted:
         write_conclusion(conclude(run), run)
     if run.searched:
         from search.suggestions import write_study  # with Optuna, which takes a second
@@ -30,14 +30,14 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
 
     Of a confirmation that is complete, its answers take the leaderboard's place.
     """
-    if CONFIRMS in run.sweep and not run.interrupted:
+    if run.plan.confirms is not None and not run.interrupted:
         print_conclusion(conclude(run), console)
     else:
         print_leaderboard(run, console)
         print_front(run, console)
     if run.exhausted:
         console.print("The searcher found no configuration that is not in the run already.")
-    console.print(f"\nRun: {where(run.folder)} ({describe_disk(run)})", soft_wrap=True)
+    console.print(f"\nRun: {describe_location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     if run.searched:
         _print_study(run, console)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
@@ -62,7 +62,7 @@ def _print_study(run: Run, console: Console) -> None:
 
 def describe_disk(run: Run) -> str:
     """`0.2 GB, with the weights of 5 student(s); saving held training for 0.4%`."""
-    text = f"{in_words(bytes_used(run))}, with the weights of {len(kept_students(run))} student(s)"
+    text = f"{describe_bytes(bytes_used(run))}, with {checkpoint_count(run)} checkpoint(s)"
     evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
     training = sum(e["training_seconds"] + e["evaluation_seconds"] for e in evaluations)
     saving = sum(e["saving_seconds"] for e in evaluations)
