@@ -73,8 +73,8 @@ def _describe(checked: CheckedSweep, more: float, session: Session) -> int:
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {config.words()}", soft_wrap=True)
     if more:
-        number = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
-        console.print(f"      and {number} more, as {request.searcher} suggests them")
+        count = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
+        console.print(f"      and {count} more, as {request.searcher} suggests them")
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )

@@ -101,7 +101,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         elif "accuracy" in result and SAVED_STEP not in result:
             values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
             known = self._run.trials[digest_of(trial)].evaluations
-            if RESTORED in result and values["evaluations"] <= len(known):
+            if RESTORED in result and result["evaluations"] <= len(known):
                 return
             if self._known(trial, values):
                 event = {"event": "repeated", "evaluations": values["evaluations"]}

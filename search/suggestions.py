@@ -55,7 +55,7 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
         study.sampler = (
             make_random(seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
-            else SEARCHERS[request.searcher](seed)
+            else SEARCHERS[str(request.searcher)](seed)
         )
         drawn = _drawn(study, request)
         try:

@@ -111,7 +111,7 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     whole = _weights_bytes(shape)
     shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
     projections = 4 * config.student_layers * (config.student_width or 0) * teacher.hidden_size
-    return 3 * (_weights_bytes(shape) + projections) + whole
+    return int(3 * (_weights_bytes(shape) + projections) + whole)
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
@@ -150,13 +150,13 @@ def _read_best(folder: Path, values: dict[str, Any], trial: Trial) -> BestStuden
 def _header(trial: Trial) -> dict[str, Any]:
     """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
     before are in the sweep's record."""
-    *earlier, last = [evaluation.to_dict() for evaluation in trial.history] or [None]
-    without = [{**e, "correct": "", "whole_correct": None} for e in earlier if e is not None]
+    history = [evaluation.to_dict() for evaluation in trial.history]
+    without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
     return {
         "step": trial.step,
         "mean_steps": trial.means.steps,
         "trained_seconds": trial.trained_seconds,
-        "history": without if last is None else [*without, last],
+        "history": [*without, *history[-1:]],
         "python_random": random.getstate(),
         "numpy_random": _numpy_state(),
     }

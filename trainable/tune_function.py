@@ -102,8 +102,8 @@ class _Training:
         """To the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
         trial = self._trial
         if self._sweep is not None:
-            for evaluation in trial.history:  # the sweep may have been killed before it heard
-                self._report({**self._metrics(evaluation), RESTORED: True})
+            for past in trial.history:  # the sweep may have been killed before it heard
+                self._report({**self._metrics(past), RESTORED: True})
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
             if evaluation is not None:
@@ -171,7 +171,7 @@ class SaveTimer:
 
 def _state_bytes(trial: Trial) -> int:
     """Of a checkpoint, about: weights, moments, and the best student."""
-    return 4 * sum(p.numel() * p.element_size() for p in trial.student.parameters())
+    return sum(4 * p.numel() * p.element_size() for p in trial.student.parameters())
 
 
 @cache
