@@ -11,6 +11,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from search.front import front_trials
 from search.record import ENDED, FAILED, FINISHED, Run, TrialRecord
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
+from search.trial_words import wording
 from trainable.folders import MANIFEST, sealed_values
 
 NAME = r"checkpoint_(\d{6})"
@@ -75,6 +76,31 @@ def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
     if sealed_values(folder) is None:
         copy_folder((filesystem, found[1]), folder)
     return folder
+
+
+def damaged_checkpoints(run: Run) -> list[str]:
+    """A line for each local checkpoint that can't be used: of a trial that is under way, which then
+    starts again (its checkpoint is removed), or of one that has ended, whose result stands."""
+    from trainable.checkpoint import check_checkpoint  # with torch, which takes seconds to load
+    from trainable.training_state import CheckpointError
+
+    lines, describe = [], wording(run)
+    for trial in run.trials.values():
+        where = trial_location(run, trial)
+        if is_uri(where) or not any(Path(where).glob("checkpoint_*")):
+            continue
+        found = newest_checkpoint(*open_storage(where))
+        try:
+            if found is None:
+                raise CheckpointError("cut short")
+            check_checkpoint(Path(found[1]), trial.config, run.plan.inputs)
+        except CheckpointError as error:
+            ended = trial.outcome in ENDED
+            then = "its result stands" if ended else "the trial starts again"
+            lines.append(f"Checkpoint {error}, {then}: {describe(trial)}")
+            if not ended:
+                remove_checkpoints(run, trial)
+    return lines
 
 
 def prune(run: Run) -> None:

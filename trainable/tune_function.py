@@ -96,6 +96,7 @@ class _Training:
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
         self._saving = SaveTimer(save_share, _state_bytes(trial))
+        self._saved_step = trial.step  # of the checkpoint that it goes on from, if any
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
 
     def run(self) -> None:
@@ -111,7 +112,7 @@ class _Training:
                 self._report(self._metrics(evaluation), save=save)
             elif self._sweep is not None and trial.history and self._saving.due:
                 self._save_between()
-        if not trial.finished and trial.trained_seconds:
+        if not trial.finished and trial.step != self._saved_step:
             self._save_between()
 
     def _waits(self, evaluation: Evaluation) -> bool:
@@ -134,6 +135,7 @@ class _Training:
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder, self._saving.timed():
             start = time.perf_counter()
             write_checkpoint(self._trial, Path(folder))
+            self._saved_step = self._trial.step
             self._unreported_seconds += time.perf_counter() - start
             metrics["saving_seconds"] = self._take_seconds()
             start = time.perf_counter()
