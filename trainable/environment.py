@@ -35,6 +35,12 @@ def release_memory(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
 def device_name() -> str:
     """The GPU's name, or the processor's."""
     if torch.cuda.is_available():
