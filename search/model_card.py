@@ -121,7 +121,8 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
     gap = None if student is None or reference is None else student - reference
     best = f"the best of {len(trial.evaluations)} evaluations"
     score = "the trial's score: the mean of its five best evaluations"
-    final, full = "the final evaluation (no selection)", "on the full validation split"
+    final, paired = "the final evaluation (no selection)", "paired by example"
+    full = "on the full validation split"
     rows = [
         ("these weights", evaluation["accuracy"], student, best),
         ("best5", last["best5_accuracy"], best5_scores(best5) if best5 else None, score),
@@ -129,7 +130,7 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
         ("last", last["whole_accuracy"], _bits(last["whole_correct"], whole), full),
         ("teacher", teacher.accuracy, reference, "on the same examples"),
         ("teacher", teacher.whole_accuracy, _bits(teacher.whole_correct, whole), full),
-        ("these weights - teacher", evaluation["accuracy"] - teacher.accuracy, gap, "paired"),
+        ("these weights - teacher", evaluation["accuracy"] - teacher.accuracy, gap, paired),
     ]
     return [
         Score(name, accuracy, _interval(bits), whole if note == full else count, note)
