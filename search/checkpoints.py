@@ -3,13 +3,13 @@
 import json
 import re
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from search.finalists import best_trials
 from search.front import front_trials
-from search.record import ENDED, FAILED, FINISHED, Run, TrialRecord
+from search.record import ENDED, Run, TrialRecord
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.trial_words import wording
 from trainable.folders import MANIFEST, sealed_values
@@ -121,29 +121,7 @@ def remove_checkpoints(run: Run, trial: TrialRecord) -> None:
 
 def kept_trials(run: Run) -> list[TrialRecord]:
     """Whose students are kept: the best, and those that nothing cheaper equals."""
-    return [*best_trials(run)[: run.request.keep], *front_trials(run)]
-
-
-def best_trials(run: Run) -> list[TrialRecord]:
-    """Trials that ended well, best first: those run to the end before those stopped early.
-
-    A recipe with several seeds stands where their mean belongs, its best seed first.
-    """
-    ended = [t for t in run.trials.values() if t.outcome in ENDED and t.outcome != FAILED]
-    scores: dict[tuple[str, str], list[float]] = {}
-    for trial in ended:
-        scores.setdefault(_group(trial), []).append(trial.best5 or 0.0)
-    means = {group: fmean(found) for group, found in scores.items()}
-
-    def place(trial: TrialRecord) -> tuple[bool, float, float]:
-        return trial.outcome != FINISHED, -means[_group(trial)], -(trial.best5 or 0.0)
-
-    return sorted(ended, key=place)
-
-
-def _group(trial: TrialRecord) -> tuple[str, str]:
-    """What it shares with the other seeds of its recipe that ended as it did."""
-    return trial.outcome, trial.config.recipe.digest
+    return [*best_trials(run.trials.values())[: run.request.keep], *front_trials(run)]
 
 
 def checkpoint_count(run: Run) -> int:

@@ -1,8 +1,10 @@
 """Temporary."""
 import sys
+
+from search.exit_codes import FAILURES, INTERRUPTED
 from search.record import FAILED
 from search.runs import resume_command
-from search.exit_codes import FAILURES, INTERRUPTED
+
 
 def write_answers(run):
     if run.searched:

@@ -4,11 +4,11 @@ import random
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from trainable.ray_adapter import OUT_OF_MEMORY, REASON, TROUBLE
 
 from search.record import ENDED, FAILED, FINISHED, read_run
 from search.recorder import Recorder
 from search.session import make_scheduler
-from trainable.ray_adapter import OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
 
 RETRIED, FAILS, OUT_OF_ROOM = "retried", "fails for good", "is to run alone"

@@ -7,7 +7,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-
 from trainable.arguments import (
     SIZES,
     OneLineParser,
@@ -20,6 +19,7 @@ from trainable.arguments import (
     parse_setting,
     positive,
 )
+
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.presets import PRESETS

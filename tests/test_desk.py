@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from search.desk import NODES, RunDesk, open_remote
+from search.remote_runs import local_runs, task_of
+from trainable.lease import LEASE
 
 from search import desk
-from search.desk import NODES, RunDesk, open_remote
 from search.record import create_run
-from search.remote_runs import local_runs, task_of
 from trainable.config import TrialConfig
 from trainable.folders import sealed_values
-from trainable.lease import LEASE
 from trainable.pause import PAUSE
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.75, 0.25)]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-
 from search.disk import (
     best_trials,
     bytes_used,
@@ -15,6 +14,7 @@ from search.disk import (
     most_checkpoint_bytes,
     prune,
 )
+
 from search.record import GIVE_UP, RETRY, RETRY_ALONE, create_run, read_run
 from search.request import Request
 from trainable.checkpoint import HEADER_BYTES, STATE, checkpoint_bytes, save_checkpoint

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import HfApi
+from search.remote_runs import local_runs
 
 from search import dry_run
 from search.plan import plan_trials
 from search.record import create_run, read_run
-from search.remote_runs import local_runs
 from search.request import Request
 from search.run import main
 from tests.sweeps import run

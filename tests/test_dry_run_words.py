@@ -4,8 +4,6 @@ import io
 
 import pytest
 from rich.console import Console
-
-from search import dry_run_words
 from search.dry_run_words import (
     MOST_ROWS,
     is_flag,
@@ -16,13 +14,15 @@ from search.dry_run_words import (
     say_time,
     say_trials,
 )
-from search.launch import Session
 from search.mirrored_cache import untouched_cache
 from search.outlook import Times
 from search.trial_probe import Probed
-from tests.test_outlook import config, make_outlook
 from trainable.arguments import default_cache
 from trainable.stand_in import StandIn
+
+from search import dry_run_words
+from search.launch import Session
+from tests.test_outlook import config, make_outlook
 
 
 def printed(say, *arguments):

@@ -6,8 +6,8 @@ from statistics import median
 
 import numpy as np
 import pytest
-
 from search.forecast import TIES_WEIGHT, Job, JobUnit, Ladder, expected_seconds, seconds_left
+
 from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
 from search.strata import EVERYTHING, rungs
 from search.units import units_of

@@ -5,6 +5,8 @@ import json
 
 import pytest
 from rich.console import Console
+from search.remote_runs import local_runs
+from trainable.storage import Storage
 
 from search.conclusion import JSON, MARKDOWN
 from search.draws import starting_draws
@@ -14,7 +16,6 @@ from search.interruption import Interruption
 from search.launch import Session, go_on
 from search.plan import plan_trials
 from search.record import CONFIRMS, PARAMETERS, RECORD, create_run
-from search.remote_runs import local_runs
 from search.request import Request
 from search.runs import resume_command
 from search.suggestions import JOURNAL, study_of
@@ -22,7 +23,6 @@ from trainable import lease
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.metrics import pack_bits
-from trainable.storage import Storage
 
 CONFIG = TrialConfig(alpha=0.5, evaluations=1)
 

@@ -6,8 +6,6 @@ import socket
 import threading
 
 import pytest
-
-from trainable import lease as lease_module
 from trainable.lease import (
     LEASE,
     LEASE_SECONDS,
@@ -19,6 +17,8 @@ from trainable.lease import (
 )
 from trainable.locks import LockedError
 from trainable.storage import Storage
+
+from trainable import lease as lease_module
 
 HERE = f"process {os.getpid()} on {socket.gethostname()}"
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-
 from trainable.locks import LOCK, LockedError, locked
 
 HOLD = """

@@ -1,11 +1,11 @@
 """A mirror shows what the cache holds and leaves it as it is."""
 
 import pytest
-
 from search.mirrored_cache import mirrored, original, untouched_cache
 from trainable.arguments import default_cache
-from trainable.errors import UserError
 from trainable.locks import LOCK
+
+from trainable.errors import UserError
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from search.outlook import MOST_KINDS, RAY_START, Outlook, expected_times, representatives
+from search.trial_probe import TrialCost
+
 from search.record import FINISHED, PARAMETERS, Run, TrialRecord
 from search.request import Request
-from search.trial_probe import TrialCost
 from trainable.config import TrialConfig
 
 EVALUATIONS = 8

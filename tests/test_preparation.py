@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 from rich.console import Console
+from trainable.task import Task
 
 from search.plan import plan_trials
 from search.preparation import describe, how_many, prepare_again, prepare_sweep
 from search.request import Request
 from search.run import main
 from trainable.data import sample_evaluation, subset
-from trainable.task import Task
 
 TINY = {"student_layers": 2, "batch_size": 8, "precision": "fp32"}
 

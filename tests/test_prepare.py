@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceTrainer
+from trainable.task import Task
 
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
 from trainable.data import sample_evaluation
@@ -17,7 +18,6 @@ from trainable.preparation import (
     prepare_task,
     tokenizer_digest,
 )
-from trainable.task import Task
 from trainable.tokens import load_split
 from trainable.vocabulary import load_vocabulary
 

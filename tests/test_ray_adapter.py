@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from trainable.locks import LOCK, LockedError, locked
+from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE, train_student
+from trainable.remote import share_folder
+from trainable.saving import Saver
+from trainable.storage import Storage
 
 from tests.conftest import remote_elsewhere
 from trainable import pause, ray_adapter, saving
 from trainable.checkpoint import STATE, student_files, write_checkpoint
 from trainable.config import TrialConfig
 from trainable.errors import TrainingDivergedError
-from trainable.locks import LOCK, LockedError, locked
 from trainable.pause import PAUSE
-from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE, train_student
-from trainable.remote import share_folder
-from trainable.saving import Saver
-from trainable.storage import Storage
 from trainable.training_state import read_header
 from trainable.trial import EVALUATION_KEYS, Trial
 

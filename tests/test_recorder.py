@@ -11,6 +11,7 @@ from ray.exceptions import RayTaskError
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 from rich.console import Console
+from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE
 
 from search import recorder as recorder_module
 from search.interruption import Interruption
@@ -35,7 +36,6 @@ from trainable.checkpoint import STATE
 from trainable.config import TrialConfig
 from trainable.errors import TrainingDivergedError
 from trainable.pause import PAUSE
-from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.25, 0.5)]

@@ -5,10 +5,6 @@ import os
 from pathlib import Path
 
 import pytest
-
-from tests.conftest import remote_elsewhere
-from trainable.checkpoint import STATE, save_checkpoint, student_files
-from trainable.folders import seal, sealed_values
 from trainable.lease import LEASE, LeaseLostError
 from trainable.remote import (
     SHARED,
@@ -18,6 +14,10 @@ from trainable.remote import (
     share_folder,
 )
 from trainable.storage import Storage, runs_here
+
+from tests.conftest import remote_elsewhere
+from trainable.checkpoint import STATE, save_checkpoint, student_files
+from trainable.folders import seal, sealed_values
 from trainable.training_state import CheckpointError, read_header
 from trainable.trial import Trial
 

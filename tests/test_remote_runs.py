@@ -12,12 +12,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-
-from search import mirror as mirror_module
 from search.arguments import place_of_runs, storage_folder
-from search.interruption import Interruption
 from search.mirror import Mirror, copied_to_storage
-from search.record import RECORD, create_run, read_run
 from search.remote_runs import (
     SHARED,
     cache_here,
@@ -33,19 +29,23 @@ from search.remote_runs import (
     uri_of,
     where,
 )
-from search.runs import find_run, refuse_existing, resume_command
-from tests.conftest import remote_elsewhere
-from trainable import lease as lease_module
 from trainable.arguments import default_cache
-from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.files import write_json
 from trainable.lease import LEASE, Lease, LeaseLostError
 from trainable.locks import locked
-from trainable.pause import PAUSE
 from trainable.remote import folder_here, share_folder
 from trainable.storage import Storage
 from trainable.task import Task
+
+from search import mirror as mirror_module
+from search.interruption import Interruption
+from search.record import RECORD, create_run, read_run
+from search.runs import find_run, refuse_existing, resume_command
+from tests.conftest import remote_elsewhere
+from trainable import lease as lease_module
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.files import write_json
+from trainable.pause import PAUSE
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=2) for alpha in (0.25, 0.5, 0.75)]
 PLAN = {"task": {"pad_id": 0}, "keep": 1}

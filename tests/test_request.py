@@ -5,10 +5,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-
 from search.arguments import parse_arguments
-from search.request import Request, parse_additions, parse_overrides
 from trainable.arguments import SIZES
+
+from search.request import Request, parse_additions, parse_overrides
 from trainable.errors import UserError
 from trainable.presets import PRESETS
 

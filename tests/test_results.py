@@ -5,9 +5,9 @@ import json
 import pytest
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
+from search.results import RESULT, mend_results
 
 from search.record import create_run
-from search.results import RESULT, mend_results
 from trainable.config import TrialConfig
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=4) for alpha in (0.25, 0.5, 0.75)]

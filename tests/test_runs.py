@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import pytest
+from trainable.locks import LOCK
 
 from search.record import RECORD, SWEEP, create_run
 from search.run import main
 from search.runs import alone_with, find_run, refuse_existing, resume_command
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.locks import LOCK
 
 CONFIGS = [TrialConfig(alpha=0.5)]
 HOLDER = """\
@@ -161,8 +161,9 @@ def test_run_killed_while_its_plan_was_written_is_no_dead_end(tmp_path):
 
 def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, capsys):
     """Another sweep of that name ran meanwhile; its record must not be written into."""
-    from search import preparation
     from trainable.task import Task
+
+    from search import preparation
     from trainable.teacher import Teacher
 
     teacher = Teacher("", "", False, 0.5, "", 0.0)

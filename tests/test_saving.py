@@ -4,10 +4,10 @@ import threading
 import time
 
 import pytest
+from trainable.saving import Saver
 
 from trainable import saving
 from trainable.checkpoint import STATE, save_checkpoint, take_snapshot, write_checkpoint
-from trainable.saving import Saver
 from trainable.trial import Trial
 
 SETTINGS = {"batch_size": 16, "evaluations": 3}  # 6 steps, evaluated after 2, 4 and 6

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from search.arguments import (
     EXTENSION,
     KEEP,
@@ -15,13 +14,14 @@ from search.arguments import (
     parse_strata,
     storage_folder,
 )
+from trainable.locks import LOCK
+
 from search.record import RECORD, create_run
 from search.request import parse_additions, parse_overrides
 from search.run import main
 from spaces import SPACES
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.locks import LOCK
 
 BASELINES = ["--space", "baselines"]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from trainable.stand_in import stand_in_task
 
 from trainable.preparation import Preparation, prepare_task
-from trainable.stand_in import stand_in_task
 from trainable.teacher_outputs import ARRAY
 from trainable.trial import Trial
 

@@ -6,10 +6,10 @@ import os
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow.fs import FSSpecHandler, PyFileSystem
+from trainable.storage import Storage, join_uri
 
 from trainable import storage
 from trainable.errors import UserError
-from trainable.storage import Storage, join_uri
 
 
 class Somewhere:

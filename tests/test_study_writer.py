@@ -3,9 +3,9 @@
 import pickle
 
 import pytest
+from search.study_writer import LEAST_SECONDS, StudyWriter
 
 from search import study_writer
-from search.study_writer import LEAST_SECONDS, StudyWriter
 
 
 class Clock:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from search.teacher_probe import teacher_seconds
+from trainable.stand_in import StandIn
 
 from search import teacher_probe
-from search.teacher_probe import teacher_seconds
 from trainable.config import TeacherSettings
-from trainable.stand_in import StandIn
 
 
 def test_what_work_takes_once_is_no_part_of_a_batch():

@@ -1,7 +1,6 @@
 """What passes beside the clocks, worked out by hand."""
 
 import pytest
-
 from search.timeline import Timeline, clock_seconds
 
 

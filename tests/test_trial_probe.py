@@ -7,12 +7,12 @@ import signal
 import numpy as np
 import pytest
 import torch
+from search.trial_probe import in_a_process, peak_resident_bytes, probe_trials
+from trainable.probe_processes import ProbeError
 
 from search import trial_probe
-from search.trial_probe import in_a_process, peak_resident_bytes, probe_trials
 from trainable import probe_processes
 from trainable.batches import epoch_batches
-from trainable.probe_processes import ProbeError
 from trainable.trial import Trial
 
 
