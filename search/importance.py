@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import pairwise, permutations
 from numbers import Real
 from typing import Any
 
@@ -89,6 +89,27 @@ def varying_settings(table: pd.DataFrame) -> list[str]:
     return [name for name in SETTINGS if _values(table, name).nunique() > 1]
 
 
+def comparable_settings(table: pd.DataFrame) -> list[str]:
+    """The varying settings that have at least two values where they apply."""
+    return [name for name in varying_settings(table) if table[name].nunique() > 1]
+
+
+def confounded(table: pd.DataFrame) -> list[str]:
+    """Settings whose effects can't be separated: `learning_rate follows from initialisation`.
+
+    Of two that follow from each other the later is named. Left out are settings that do not always
+    apply, and what follows from one that hardly ever has the same value twice.
+    """
+    names = [name for name in comparable_settings(table) if table[name].notna().all()]
+    values = {name: int(table[name].nunique()) for name in names}
+    return [
+        f"{second} follows from {first}"
+        for first, second in permutations(names, 2)
+        if len(table[[first, second]].drop_duplicates()) == values[first] <= len(table) / 2
+        and (values[second] < values[first] or names.index(first) < names.index(second))
+    ]
+
+
 def _usable(table: pd.DataFrame, score: str) -> pd.DataFrame:
     """The rows that have a score."""
     return table[table[score].notna()]
@@ -103,7 +124,7 @@ def _parts(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
     """A setting's values; NOT_APPLICABLE where it has none or changes nothing."""
-    idle = table["idle_settings"].map(lambda settings: name in settings.split(",")).astype(bool)
+    idle = table["inactive"].map(lambda settings: name in settings.split(",")).astype(bool)
     return table[name].astype(object).mask(table[name].isna() | idle, NOT_APPLICABLE)
 
 

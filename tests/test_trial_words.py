@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from search.draws import starting_draws
-from search.plan import plan_trials
-from search.record import PARAMETERS, create_run
-from search.request import Request
+from search.record import create_run
 from search.trial_words import UNSAID, wording
+from tests.report_runs import plan
 from trainable.config import TrialConfig
 
 SPREAD = TrialConfig(alpha=0.5)
@@ -16,7 +14,7 @@ RANDOM = TrialConfig(initialisation="random", alpha=1.0, learning_rate=1e-4)
 
 
 def said(tmp_path, *configs):
-    run = create_run(tmp_path / "mine", {}, list(configs))
+    run = create_run(tmp_path / "mine", plan(*configs))
     words = wording(run)
     return [words(trial) for trial in run.trials.values()]
 
@@ -71,9 +69,6 @@ def test_every_setting_is_said_by_one_or_the_other():
 
 
 def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):
-    request = Request("recipe", "mini", cache="", searcher="random", samples=1)
-    configs = plan_trials(request)
-    plan = {"requests": [request.to_dict()], PARAMETERS: starting_draws(request, configs)}
-    run = create_run(tmp_path / "mine", plan, configs)
+    run = create_run(tmp_path / "mine", plan(SPREAD, space="recipe", searcher="random"))
     (trial,) = run.trials.values()
-    assert wording(run)(trial).endswith("k=1, lr 5e-05")
+    assert wording(run)(trial).endswith("fixed 0.5, lr 5e-05")
