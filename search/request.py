@@ -214,7 +214,7 @@ class Request(InputOptions):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Request":
         """The request that `to_dict` wrote, through JSON or not."""
-        types = field_types(cls)
+        types = field_types(Request)
         return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
 
     @property

@@ -195,7 +195,7 @@ class RecordCopy:
     """
 
     def __init__(self, run_folder: Path) -> None:
-        self._folder, self._where = run_folder, location(run_folder)
+        self.folder, self._where = run_folder, location(run_folder)
         self._session = uuid4().hex
         self._remote = is_uri(self._where)
         if self._remote:
@@ -219,10 +219,10 @@ class RecordCopy:
         if not self._remote:
             return
         self._check_guard()
-        every = [path.name for path in self._folder.iterdir() if path.is_file()]
+        every = [path.name for path in self.folder.iterdir() if path.is_file()]
         chosen = [n for n in every if not n.startswith(".")] if names == ("*",) else names
         for name in chosen or (SWEEP, RECORD):
-            content = (self._folder / name).read_bytes()
+            content = (self.folder / name).read_bytes()
             write_bytes(self._filesystem, f"{self._path}/{name}", content)
 
     def _take_guard(self) -> None:
