@@ -43,7 +43,7 @@ CAPTIONS = {
     "initialisation share their scale.",
     "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
     "finished or stopped trial has. Bars: one standard deviation between trials; in brackets: "
-    "number of trials. The other hyperparameters are not held equal unless each value was tried "
+    "number of trials; -: inactive. The other hyperparameters are not held equal unless each value was tried "
     "with the same of them.",
 }
 STUDY_NOTE = (
