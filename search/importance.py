@@ -131,19 +131,13 @@ def _values(table: pd.DataFrame, name: str) -> pd.Series:
 def _grouped(column: pd.Series) -> tuple[pd.Series, list[Any]]:
     """The values, many numbers made quarters, and what there is of them in a reader's order."""
     order = sorted(column.unique(), key=_rank)
-    numbers = [float(value) for value in order if isinstance(value, Real)]
-    if len(numbers) <= FEW_VALUES:
+    numeric = pd.to_numeric(column.where(column.map(lambda value: isinstance(value, Real))))
+    if numeric.nunique() <= FEW_VALUES:
         return column, order
-    are_numbers = column.map(lambda value: isinstance(value, Real)).astype(bool)
-    edges = np.unique(np.quantile(column[are_numbers].astype(float), QUARTERS))
+    edges = np.unique(numeric.quantile(QUARTERS))
     labels = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
-
-    def group(value: Any) -> Any:
-        if not isinstance(value, Real):
-            return value
-        return labels[int(np.searchsorted(edges[1:-1], float(value), side="right"))]
-
-    return column.map(group), [*labels, *order[len(numbers) :]]
+    quarters = pd.cut(numeric, [*edges[:-1], np.inf], labels=labels, right=False)
+    return quarters.astype(object).fillna(column), [*labels, *order[numeric.nunique() :]]
 
 
 def _rank(value: Any) -> tuple[bool, Any]:

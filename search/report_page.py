@@ -43,14 +43,14 @@ CAPTIONS = {
     "initialisation share their scale.",
     "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
     "finished or stopped trial has. Bars: one standard deviation between trials; in brackets: "
-    "number of trials. The other hyperparameters are not held equal unless each value was tried "
-    "with the same of them.",
+    "number of trials; -: inactive. The other hyperparameters are not held equal unless each value "
+    "was tried with the same of them.",
 }
 STUDY_NOTE = (
     "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
     "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
     "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
-    "initialisation. A row agrees where the study's number lies in our 95 % interval."
+    "initialisation. A row agrees where the reference lies in our 95 % interval."
 )
 IMPORTANCE_NOTE = (
     "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA, "
@@ -172,8 +172,8 @@ def _study(run: Run) -> Section:
         text += " This run has another teacher or other data, so only gaps are compared."
     missing = len(STUDY_ROWS) - len(found)
     text += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
-    headers = ["table", "recipe", "study", "ours", "95 % interval", "agrees?"]
-    headers += ["study's gap", "our gap", "95 % interval", "gap agrees?"]
+    headers = ["table", "recipe", "reference", "ours", "95 % interval", "agrees?"]
+    headers += ["reference gap", "our gap", "95 % interval", "gap agrees?"]
     rows = [
         [
             one.row.table,

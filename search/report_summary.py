@@ -12,6 +12,7 @@ from search.table import rounded
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %
+LEAST_OPTIMISM = 0.0005  # that is worth a sentence
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def summarise(
     `unchanging` trials gave the same answers at every evaluation.
     """
     finished = recipes[recipes["outcome"] == FINISHED]
-    limitations = (*_limitations(recipes, examples), *_unchanging(unchanging))
+    limitations = tuple(_limitations(recipes, examples, unchanging))
     if finished.empty:
         return Summary(_nothing_finished(recipes), "", limitations)
     best = finished.iloc[0]
@@ -91,54 +92,33 @@ def _are_tied(recipes: pd.DataFrame) -> pd.DataFrame:
     return recipes[recipes["tied"].fillna(value=False).astype(bool)]
 
 
-def _limitations(recipes: pd.DataFrame, examples: int) -> Iterator[str]:
+def _limitations(recipes: pd.DataFrame, examples: int, unchanging: int) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
     outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
-    if len(tied) > 1:
-        level = float(tied["best5"].mean())
-        noise = points(NOISE_LEVEL * sqrt(level * (1 - level) / examples))
-        yield (
-            f"The first {len(tied)} recipes are not significantly different: with {examples:,} "
-            f"validation examples an accuracy near {level:.2f} has a 95 % interval of +/- {noise}."
-        )
-    if outcomes.get(STOPPED, 0):
-        yield (
-            f"ASHA stopped {count_of(outcomes[STOPPED], 'recipe')} early. How good they would have "
-            "become is unknown; they are listed below the finished ones whatever their score."
-        )
-    if len(recipes) > 1:
-        several = recipes["planned_seeds"].max() > 1
-        yield (
-            ("The ranking is from few seeds" if several else "Each recipe ran on one seed")
-            + ", and the best was selected on them: another seed may change the order. "
-            "python -m search.confirm retrains the best recipes on fresh seeds."
-        )
-    not_ended = sum(outcomes.get(outcome, 0) for outcome in (PENDING, RUNNING, WAITING))
-    if not_ended:
-        yield f"Not finished yet: {count_of(not_ended, 'recipe')}."
-    if outcomes.get(FAILED, 0):
-        yield f"Failed: {count_of(outcomes[FAILED], 'recipe')}."
-    yield from _of_scores(recipes[recipes["outcome"] == FINISHED])
-
-
-def _of_scores(finished: pd.DataFrame) -> Iterator[str]:
+    finished = recipes[recipes["outcome"] == FINISHED]
+    level, optimism = tied["best5"].mean(), finished["optimism"].mean()
+    noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
+    seeds = "The ranking is from few seeds"
+    if recipes["planned_seeds"].max() == 1:
+        seeds = "Each recipe ran on one seed"
     missing = int(finished["low"].isna().sum())
-    if missing:
-        yield (
-            f"The correct/wrong bits of {count_of(missing, 'recipe')} are missing: there is no "
-            "interval and no comparison with the best."
-        )
-    optimism = float(finished["optimism"].mean())
-    if optimism > 0.0005:
-        yield (
-            f"best5 overstates the accuracy on new examples by {points(optimism)} on average, "
-            "because it selects the best evaluations; last does not."
-        )
-
-
-def _unchanging(count: int) -> Iterator[str]:
-    if count:
-        yield (
-            f"{count_of(count)} gave the same answers at every evaluation, most likely one label "
-            "for all examples: nothing has been learned there yet."
-        )
+    not_ended = sum(outcomes.get(outcome, 0) for outcome in (PENDING, RUNNING, WAITING))
+    failed, stopped = outcomes.get(FAILED, 0), outcomes.get(STOPPED, 0)
+    sentences = {
+        f"The first {len(tied)} recipes are not significantly different: with {examples:,} "
+        f"validation examples an accuracy near {level:.2f} has a 95 % interval of +/- "
+        f"{points(noise)}.": len(tied) > 1,
+        f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
+        "unknown; they are listed below the finished ones whatever their score.": stopped,
+        f"{seeds}, and the best was selected on them: another seed may change the order. python "
+        "-m search.confirm retrains the best recipes on fresh seeds.": len(recipes) > 1,
+        f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
+        f"Failed: {count_of(failed, 'recipe')}.": failed,
+        f"The correct/wrong bits of {count_of(missing, 'recipe')} are missing: there is no "
+        "interval and no comparison with the best.": missing,
+        f"best5 overstates the accuracy on new examples by {points(optimism)} on average, because "
+        "it selects the best evaluations; last does not.": optimism > LEAST_OPTIMISM,
+        f"{count_of(unchanging)} gave the same answers at every evaluation, most likely one label "
+        "for all examples: nothing has been learned there yet.": unchanging,
+    }
+    return (sentence for sentence, holds in sentences.items() if holds)

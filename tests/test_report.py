@@ -6,10 +6,10 @@ import sys
 import pandas as pd
 import pytest
 
-from search.record import RECORD, SWEEP, create_run
+from search.record import SWEEP, create_run
 from search.report import FIGURES, MARKDOWN, PAGE, TRIALS, main
 from search.table import trials_table
-from tests.report_runs import config, fail, many_trials, plan, report_evaluations
+from tests.report_runs import config, plan, report_evaluations
 
 FIRST, SECOND, THIRD = config(), config(alpha=0.25), config("random", "none")
 
@@ -63,12 +63,6 @@ def test_wrong_run_is_one_line_and_exit_code_2(run, capsys, name):
     assert line.endswith("there: mine")
 
 
-def test_no_run_given_is_one_line_and_exit_code_2(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main([])
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
 def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):
     create_run(tmp_path / "none", plan())
     (tmp_path / "lost").mkdir()
@@ -79,14 +73,6 @@ def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):
         assert reason in line
 
 
-@pytest.mark.parametrize("lost", [SWEEP, RECORD])
-def test_damaged_run_is_read_from_what_is_whole(run, lost, capsys):
-    damaged = (run.folder / lost).read_bytes()
-    (run.folder / lost).write_bytes(damaged[: len(damaged) // 2])
-    assert main([str(run.folder)]) == 0
-    assert "fixed 0.5. best5 0.8600" in capsys.readouterr().out
-
-
 def test_output_that_is_a_file(run, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main([str(run.folder), "--output", str(tmp_path / "file")]) == 2
@@ -94,15 +80,6 @@ def test_output_that_is_a_file(run, tmp_path, capsys):
     assert line.startswith("error: --output ")
     assert str(tmp_path / "file") in line
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_all_failed(tmp_path, capsys):
-    made = create_run(tmp_path / "failed", plan(FIRST, SECOND))
-    for chosen in (FIRST, SECOND):
-        fail(made, chosen)
-    assert main([str(made.folder)]) == 0
-    assert capsys.readouterr().out.startswith("No result: 2 recipes failed.")
-    assert "CUDA out of memory" in (made.folder / "report" / PAGE).read_text(encoding="utf-8")
 
 
 def test_report_loads_neither_ray_nor_torch(repository, run):
@@ -116,11 +93,3 @@ def test_report_loads_neither_ray_nor_torch(repository, run):
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
-
-
-@pytest.mark.slow
-def test_two_hundred_trials(tmp_path, monkeypatch):
-    monkeypatch.setattr("search.record.os.fsync", lambda descriptor: None)
-    made = many_trials(tmp_path / "many", 200)
-    assert main([str(made.folder)]) == 0
-    assert len((made.folder / "report" / PAGE).read_text(encoding="utf-8")) < 2_000_000

@@ -70,13 +70,6 @@ def test_recipes_on_seeds_count_once_at_a_rung_by_their_mean(tmp_path):
     assert found[0]["median"] == pytest.approx(0.85)
 
 
-def test_no_rungs_without_asha(tmp_path):
-    run = create_run(tmp_path / "run", plan(BEST, scheduler="fifo"))
-    _, recipes, evaluations = tables(run)
-    assert evaluations.empty
-    assert rung_counts(run, evaluations, recipes).empty
-
-
 def test_alpha_curves_by_schedule_and_value(tmp_path):
     growth = [config(alpha_schedule="cosine_growth", sharpness=k) for k in (2.0, 1.0)]
     run = create_run(tmp_path / "run", plan(*growth, BEST, FAR))

@@ -9,11 +9,9 @@ from search.report_study import (
     BASELINE,
     HIGHER,
     LOWER,
-    NO_BASELINE,
     NOT_FINISHED,
     compare_with_study,
     same_inputs,
-    verdict,
 )
 from search.request import Request
 from spaces.study import STUDY_ROWS, reference_row
@@ -23,7 +21,6 @@ from trainable.config import TrialConfig
 GROWING = {"alpha_schedule": "cosine_growth", "sharpness": 1.0}
 CE_ONLY = config("teacher_spread", "none", alpha=1.0)
 LOGITS = config("teacher_spread", "none")
-LOGITS_AGAIN = config("teacher_spread", "none", seed=1)
 WARM = config("teacher_spread", "none", temperature=4.0)
 GROWTH = config("teacher_spread", "1,2,3", **GROWING)
 
@@ -88,21 +85,10 @@ def test_study_outside_our_interval(tmp_path):
     assert (base.gap, base.study_gap) == (None, None)
 
 
-def test_seeds_of_a_row_are_averaged(tmp_path):
-    (found,) = compared(tmp_path, {LOGITS: (0.88,) * 4, LOGITS_AGAIN: (0.90,) * 4}).values()
-    assert (found.trials, found.ours) == (2, pytest.approx(0.89))
-    assert found.gap_verdict == NO_BASELINE
-
-
 def test_trial_not_run_to_its_end_has_no_number(tmp_path):
     for found in compared(tmp_path, {LOGITS: (0.9, 0.9), GROWTH: ()}).values():
         assert (found.ours, found.interval, found.gap) == (None, None, None)
         assert (found.level_verdict, found.gap_verdict) == (NOT_FINISHED, NOT_FINISHED)
-
-
-def test_verdict_is_by_our_interval():
-    found = [verdict(study, (0.8, 0.9), "-") for study in (0.8, 0.85, 0.9, 0.79, 0.91, None)]
-    assert found == [AGREES, AGREES, AGREES, HIGHER, LOWER, "-"]
 
 
 @pytest.mark.parametrize(

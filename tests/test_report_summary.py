@@ -87,21 +87,6 @@ def test_all_failed(run):
     assert status(report) == "Complete. 5 trials: 0 finished, 0 stopped early, 5 failed."
 
 
-def test_seeds_of_the_best_recipe_lead_by_their_mean(tmp_path):
-    shares = {0.5: (0.86, 0.87), 0.25: (0.88, 0.83)}
-    trials = {
-        config(alpha=alpha, seed=seed): share
-        for alpha, of_seeds in shares.items()
-        for seed, share in enumerate(of_seeds)
-    }
-    run = create_run(tmp_path / "run", plan(*trials, seeds=2))
-    for one, share in trials.items():
-        report_evaluations(run, one, (share,) * 4)
-    summary = report_of(run).summary
-    assert "fixed 0.5. best5 0.8650" in summary.headline
-    assert any("from few seeds" in sentence for sentence in summary.limitations)
-
-
 def test_inputs_and_provenance(tmp_path):
     inputs = training_inputs(200, whole=872, whole_teacher=0.94)
     run = create_run(tmp_path / "run", plan(BEST, inputs=inputs))
@@ -129,9 +114,3 @@ def test_settings_that_follow_from_others_are_named(tmp_path, rates, found):
     table = trials_table(create_run(tmp_path / "run", plan(*configs)))
     assert comparable_settings(table)[:2] == ["initialisation", "temperature"]
     assert confounded(table) == found
-
-
-def test_nothing_follows_from_a_setting_that_is_never_the_same_twice(tmp_path):
-    starts = ("teacher_spread", "random")
-    configs = [config(starts[n % 2], "none", temperature=1.0 + n) for n in range(6)]
-    assert confounded(trials_table(create_run(tmp_path / "run", plan(*configs)))) == []
