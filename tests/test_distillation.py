@@ -24,21 +24,16 @@ def test_weights_of_layers(task, make_config, cpu):
 
 
 def test_projection_only_where_widths_differ(task, make_config, cpu):
-    random = {"initialisation": "random"}
-
-    def projections(**changes):
-        made = apparatus(make_config(**random, **changes), task, cpu).distillation
-        return [tuple(p.weight.shape) for p in made.projections]
-
-    assert projections(student_width=16) == [(32, 16), (32, 16)]
-    assert projections(student_width=32) == []
-    assert projections(student_width=16, aligned_layers="none") == []
+    for changes in ({"student_width": 32}, {"student_width": 16, "aligned_layers": "none"}):
+        config = make_config(initialisation="random", **changes)
+        assert not list(apparatus(config, task, cpu).distillation.projections)
 
 
 def test_projection_is_trained(task, make_config, cpu):
     config = make_config(initialisation="random", student_width=16, evaluations=1)
     trial = Trial.start(config, task, cpu)
     before = [p.detach().clone() for p in trial.distillation.projections.parameters()]
+    assert [tuple(p.shape) for p in before] == [(32, 16), (32, 16)]
     list(trial.run())
     after = list(trial.distillation.projections.parameters())
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -59,7 +54,7 @@ def test_alpha_weighs_the_parts(task, make_config, cpu, alpha):
     )
 
 
-@pytest.mark.parametrize("most", [1, 3, 5])
+@pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_losses_of_parts_add_up_to_those_of_the_batch(task, make_config, cpu, pool, most):
     trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), task, cpu)

@@ -13,18 +13,12 @@ LAYERS = (
 MASK = torch.tensor([[1, 1, 0]])
 
 
-def test_first_token():
+def test_pools():
     assert pool_states(LAYERS, MASK, "cls").tolist() == [[[1.0, 2.0], [5.0, 6.0]]]
-
-
-def test_mean_leaves_padding_out():
     assert pool_states(LAYERS, MASK, "mean").tolist() == [[[2.0, 3.0], [6.0, 7.0]]]
-
-
-def test_tokens_keep_their_places():
-    pooled = pool_states(LAYERS, MASK, "tokens")
-    assert pooled[0, 1].tolist() == [[3.0, 4.0], [7.0, 8.0]]
-    assert pooled.shape == (1, 3, 2, 2)
+    tokens = pool_states(LAYERS, MASK, "tokens")
+    assert tokens[0, 1].tolist() == [[3.0, 4.0], [7.0, 8.0]]
+    assert tokens.shape == (1, 3, 2, 2)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
