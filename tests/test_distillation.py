@@ -1,13 +1,10 @@
 """What a student is trained towards."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import padded_batch, train_split
-from trainable.teacher_outputs import ARRAY
 from trainable.trial import Trial
 from trainable.workbench import Workbench
 
@@ -69,13 +66,3 @@ def test_losses_of_parts_add_up_to_those_of_the_batch(task, make_config, cpu, po
     assert {name: float(value) for name, value in summed.items()} == pytest.approx(whole, rel=1e-4)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize(("depth", "teachers"), [(2, (2, 4)), (1, (4,))])
-def test_each_layer_is_pulled_to_the_one_it_mirrors(task, make_config, cpu, depth, teachers):
-    config = make_config(student_layers=depth, aligned_layers="all")
-    outputs = apparatus(config, task, cpu).distillation.outputs
-    batch = padded_batch(train_split(task), np.array([4, 9]), task.pad_id, cpu)
-    every = np.load(Path(task.outputs["cls"]) / ARRAY)[[4, 9]]  # [B, L, H]
-    expected = every[:, [layer - 1 for layer in teachers]]
-    assert np.array_equal(outputs.batch_hidden(batch).numpy(), expected)

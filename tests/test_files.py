@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainable import files
-from trainable.files import read_json, remove_leftovers, whole_file, write_json
+from trainable.files import remove_leftovers, whole_file
 
 
 class InterruptedWritingError(Exception):
@@ -108,9 +108,3 @@ def test_leftovers_are_removed_and_nothing_else(tmp_path):
         remove_leftovers(tmp_path)
         assert content(tmp_path) == {name: name for name in others}
         assert (tmp_path / ".folder.12345678").is_dir()
-
-
-def test_json_comes_back_as_it_was_written(tmp_path):
-    values = {"a": [1, 2.5, None], "é": "ü\n"}
-    write_json(tmp_path / "values.json", values)
-    assert read_json(tmp_path / "values.json") == values

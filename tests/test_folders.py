@@ -1,5 +1,7 @@
 """Folders that appear whole or not at all, whatever happens while they are written."""
 
+from pathlib import Path
+
 import pytest
 
 from trainable.folders import MANIFEST, seal, sealed_values, whole_folder
@@ -55,6 +57,22 @@ def test_an_error_leaves_everything_as_it_was(tmp_path, before):
         fail_to_fill(target)
     assert content(tmp_path) == ({"target/inner/file.txt": before} if before else {})
     assert [path.name for path in tmp_path.iterdir()] == (["target"] if before else [])
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+    fill(tmp_path / "target", "first")
+    rename, renamed = Path.rename, []
+
+    def fail_second(path, target):
+        renamed.append(path)
+        if len(renamed) == 2:
+            raise InterruptedWritingError
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail_second)
+    with pytest.raises(InterruptedWritingError):
+        fill(tmp_path / "target", "second")
+    assert content(tmp_path) == {"target/inner/file.txt": "first"}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from math import exp, log, sqrt
 import pytest
 import torch
 
-from trainable.losses import cross_entropy, distillation_kl, distillation_loss, hidden_loss
+from trainable.losses import cross_entropy, distillation_kl, hidden_loss
 from trainable.model_outputs import pool_states
 
 BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
@@ -137,16 +137,6 @@ def test_hidden_loss_is_the_naive_weighted_sum(states, mask, pool, weights):
     token_weights = mask / mask.sum() if pool == "tokens" else None
     measured = hidden_loss(pooled, naive_pool(teacher, pool), torch.tensor(weights), token_weights)
     assert measured.item() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("alpha", "expected"), [(0.0, 5.0 + 7.0), (0.25, 0.25 * 3 + 0.75 * 12), (0.5, 7.5), (1.0, 3.0)]
-)
-def test_alpha_weighs_the_labels_and_its_rest_the_teacher(alpha, expected):
-    parts = [torch.tensor(value) for value in (3.0, 5.0, 7.0)]
-    found = distillation_loss(torch.tensor(alpha), *parts)
-    assert found.total.item() == pytest.approx(expected)
-    assert [found.cross_entropy, found.kl, found.hidden] == parts
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -83,19 +83,6 @@ def test_copies_stand_on_their_own(architecture, copied):
     assert type(twin.base_model.encoder) is type(model.base_model.encoder)
 
 
-@pytest.mark.parametrize("architecture", WITH_POSITIONS)
-def test_positions_follow_the_device(architecture):
-    model = static_classifier(architecture)
-    expected = logits(model)
-    twin = copy.deepcopy(model).to("meta")
-    assert logits(twin, IDS.to("meta"), MASK.to("meta")).device.type == "meta"
-    twin.to_empty(device="cpu")
-    twin.load_state_dict(model.state_dict())
-    for name, buffer in model.named_buffers():  # those that aren't saved
-        twin.get_buffer(name).copy_(buffer)
-    assert torch.equal(logits(twin), expected)
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_saved_model_is_the_librarys(architecture, tmp_path):
     model = tiny_classifier(architecture)

@@ -106,28 +106,6 @@ def play(trials, decide, seed):
             running += [waiting.pop(0)] if waiting else []
 
 
-def test_decisions_by_hand(folder):
-    one, two, three, four = trials = [make_trial(number) for number in range(0, 8, 2)]
-    scheduler = make_scheduler(folder, trials)
-    steps = [
-        (one, 1, 0.10, GO),  # below the first rung nothing is compared
-        (two, 1, 0.90, GO),
-        (one, 2, 0.50, GO),  # first to arrive
-        (two, 2, 0.60, GO),  # median 0.50
-        (three, 1, 0.10, GO),
-        (three, 2, 0.54, STOP),  # median of 0.50 and 0.60 is 0.55
-        (four, 2, 0.54, GO),  # median of 0.50, 0.54, 0.60: as good as it
-        (one, 3, 0.01, GO),  # between rungs
-        (two, 4, 0.30, GO),  # first to arrive at the second rung
-        (one, 4, 0.29, STOP),
-        (four, 4, 0.70, GO),  # median of 0.29 and 0.30
-        (four, 7, 0.00, GO),
-        (four, 8, 0.00, STOP),  # whole
-        (two, 8, 0.99, STOP),
-    ]
-    assert [report(scheduler, *step[:3]) for step in steps] == [step[3] for step in steps]
-
-
 @pytest.mark.parametrize(("grace", "longest"), [(1, 8), (2, 8), (3, 15), (3, 8), (5, 4)])
 @pytest.mark.parametrize("compare_within", [BY_INIT, ()], ids=["strata", "plain"])
 def test_every_decision_is_the_rules_within_the_stratum(folder, grace, longest, compare_within):
@@ -149,18 +127,6 @@ def test_removed_trial_leaves_what_it_scored(folder):
     report(scheduler, one, 2, 0.8)
     scheduler.on_trial_remove(None, one)
     assert report(scheduler, two, 2, 0.7) == STOP
-
-
-def test_evaluation_recorded_twice_counts_once_in_the_rungs(run):
-    trials = [make_trial(number) for number in range(0, 10, 2)]
-    for trial, score in zip(trials[:3], (0.5, 0.6, 0.7), strict=True):
-        write_down(run, trial, 1, score)
-        write_down(run, trial, 2, score)
-    for _ in range(3):
-        write_down(run, trials[2], 2, 0.7)
-    fresh = make_scheduler(run.folder, trials)
-    assert report(fresh, trials[3], 2, 0.6) == GO  # median of 0.5, 0.6, 0.7; not of four times 0.7
-    assert report(fresh, trials[4], 2, 0.59) == STOP
 
 
 def test_rungs_are_refilled_once(run):

@@ -1,7 +1,7 @@
 """Labelled sentences from real small files, and every way in which they are refused."""
 
 import json
-import os
+import re
 import socket
 
 import datasets
@@ -190,17 +190,6 @@ def test_a_tenth_of_a_single_file_is_held_out(load, tmp_path):
         assert split.labels == [labels[text] for text in split.texts]
 
 
-def test_a_changed_file_is_read_anew(folder, load):
-    write(folder / "dev.tsv", ["before"], [0])
-    before = load(folder)
-    write(folder / "dev.tsv", ["after_"], [1])  # of the same size
-    later = (folder / "dev.tsv").stat().st_mtime + 2
-    os.utime(folder / "dev.tsv", (later, later))
-    after = load(folder)
-    assert after.evaluation == LabelledTexts(["after_"], [1])
-    assert after.digest != before.digest
-
-
 @pytest.mark.parametrize("name", ["ünï v1.0", "a,b", "data[1]"])
 def test_folders_of_unusual_names_are_read(folder, load, name):
     renamed = folder.rename(folder.parent / name)
@@ -264,16 +253,6 @@ def test_a_row_that_is_at_fault_is_named(folder, refusal, file, rows, complaint)
     assert refusal(folder).startswith(complaint)
 
 
-@pytest.mark.parametrize("name", ["train", "dev"])
-@pytest.mark.parametrize("suffix", [".tsv", ".csv", ".jsonl", ".parquet"])
-def test_a_file_without_rows_is_called_empty(tmp_path, load, name, suffix):
-    for file in ("train", "dev"):
-        rows = ([], []) if file == name else (["bad", "good"], [0, 1])
-        write(tmp_path / f"{file}{suffix}", *rows)
-    with pytest.raises(UserError, match=rf"^--dataset {tmp_path}.*({name}|evaluation).* empty"):
-        load(tmp_path)
-
-
 @pytest.mark.parametrize("files", [[], ["dev.tsv", "train.txt", "training.tsv"]])
 def test_a_folder_without_a_train_file(tmp_path, refusal, files):
     folder = tmp_path / "data"
@@ -281,14 +260,6 @@ def test_a_folder_without_a_train_file(tmp_path, refusal, files):
     for name in files:
         write(folder / name, ["bad", "good"], [0, 1])
     assert refusal(folder).startswith("no train file; the folder needs train and validation")
-
-
-@pytest.mark.parametrize("name", ["all", "all.tsv.gz"])
-def test_an_unknown_suffix(tmp_path, refusal, name):
-    (tmp_path / name).write_text("sentence\tlabel\nbad\t0\n")
-    assert refusal(tmp_path / name) == (
-        "give one of .tsv, .csv, .jsonl, .json, .parquet, a folder or a hub id"
-    )
 
 
 @pytest.mark.parametrize(
@@ -299,6 +270,10 @@ def test_an_unknown_suffix(tmp_path, refusal, name):
         ("all.csv", b"sentence,label\na,0\nb,1,2,3\n"),
         ("all.tsv", b"sentence\tlabel\n\xff\xfe\xfa\t0\n"),
         ("all.parquet", b"not parquet at all"),
+        ("all.tsv", b"sentence\tlabel\n"),
+        ("all.csv", b""),
+        ("all.jsonl", b""),
+        ("all.tsv.gz", b"sentence\tlabel\nbad\t0\n"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path, refusal, capfd, name, content):
@@ -306,8 +281,13 @@ def test_a_file_that_cannot_be_read(tmp_path, refusal, capfd, name, content):
     path.write_bytes(content)
     complaint = refusal(path)
     assert capfd.readouterr() == ("", "")
-    assert complaint.startswith(f"cannot be read as {path.suffix[1:]}: ")
-    assert len(complaint) > len(f"cannot be read as {path.suffix[1:]}: ")
+    if path.suffix == ".gz":
+        expected = r"give one of .tsv, .csv, .jsonl, .json, .parquet, a folder or a hub id"
+    elif content.strip() in (b"", b"sentence\tlabel"):
+        expected = "it is empty"
+    else:
+        expected = rf"cannot be read as {path.suffix[1:]}: .+"
+    assert re.fullmatch(expected, complaint)
 
 
 def test_a_hub_out_of_reach_is_said_at_once(refusal, monkeypatch, network, capfd):

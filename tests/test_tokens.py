@@ -32,11 +32,3 @@ def test_a_split_comes_back_as_it_was_saved(split, tmp_path):
         one, other = getattr(loaded, part), getattr(split, part)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("part", ["token_ids", "offsets", "labels"])
-def test_a_missing_part_is_not_overlooked(split, tmp_path, part):
-    save_split(split, tmp_path, "train")
-    (tmp_path / f"train_{part}.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=part):
-        load_split(tmp_path, "train")

@@ -7,7 +7,6 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
 
 from search.record import FAILED, create_run, read_events, read_run
 from search.session import make_scheduler
@@ -78,6 +77,14 @@ def test_seeds_wait_for_the_last_and_then_all_go_on(units, asked):
     assert asked == [(1e-5, 2, pytest.approx(0.6))]
 
 
+def test_all_are_stopped_with_the_last(units):
+    one, two, three = names(recipe(0), 3)
+    decisions = [units.evaluated(name, 2, 0.49) for name in (one, two, three)]
+    assert decisions == [WAIT, WAIT, STOP]
+    assert units.ruling(one) == STOP
+    assert not units.waits(three)
+
+
 def test_seeds_that_score_alike_have_that_score_to_the_last_digit(asked):
     """Students that all give one label are a tie, which goes on, on however many seeds."""
     shares = [number / 872 for number in range(1, 872, 10)]
@@ -115,9 +122,8 @@ def test_seeds_added_while_others_wait_are_waited_for(units):
 
 def test_a_score_told_again_counts_as_it_was_first_told(units, asked):
     one, two, three = names(recipe(0), 3)
-    for name in (one, one, two, three, three):
-        units.evaluated(name, 2, 0.6)
-    units.evaluated(one, 2, 0.0)
+    for name, score in ((one, 0.6), (one, 0.0), (two, 0.6), (three, 0.6), (one, 0.0)):
+        units.evaluated(name, 2, score)
     assert asked == [(1e-5, 2, pytest.approx(0.6))]
 
 
@@ -286,20 +292,3 @@ def test_seeds_added_to_a_run_follow_the_decisions_it_has(sweep, chance):
     after = decided_by_the_rule(run)
     assert {key: after[key] for key in before} == before
     assert check_against_the_rule(run) >= 1
-
-
-def test_a_late_seed_follows_what_was_decided_without_one_that_failed(make_run):
-    """Replayed with the seeds that there were then: with the late one it had been incomplete."""
-    other, (one, two, late) = recipe(0), on_seeds(recipe(2), 3)
-    run = make_run([other, one, two])
-    for config, score, decision in ((other, 0.6, "continue"), (one, 0.5, "wait")):
-        values = {"evaluations": 2, "best5_accuracy": score, "accuracy": score}
-        event = {"event": "evaluation", "decision": decision, "evaluation": values}
-        run.append({**event, "trial": config.digest})
-    run.append({"event": "failure", "reason": "x", "then": "give up", "trial": two.digest})
-    run.append({"event": "stop", "trial": one.digest})
-    run.replan({}, [late])
-    scheduler, trial = make_scheduler(run), FakeTrial("new", late)
-    scheduler.on_trial_add(None, trial)
-    result = {"training_iteration": 2, "best5_accuracy": 1.0}
-    assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.STOP

@@ -116,13 +116,6 @@ def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
     assert judge({GROWTH: Retrained(), FIXED: Retrained()}, [(GROWTH, FIXED)])[0].seeds == 0
 
 
-def test_best5_decides_nothing():
-    first, second = students((360, 364)), students((350, 355))
-    verdicts = judge({GROWTH: first, FIXED: second}, [(GROWTH, FIXED)])
-    second.best5 = dict.fromkeys(second.best5, 1.0)
-    assert judge({GROWTH: first, FIXED: second}, [(GROWTH, FIXED)]) == verdicts
-
-
 def change(recipe, **settings):
     return TrialConfig.from_dict(recipe.to_dict() | settings)
 
