@@ -158,17 +158,3 @@ def test_equal_recipes_are_seldom_told_apart(seeds):
     )
     print(f"{seeds} seeds: a false claim in {false} %")
     assert false <= 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("finalists", "seeds", "least"), [(3, 5, 0.5), (1, 5, 0.6)])
-def test_two_points_are_found_in_most(finalists, seeds, least):
-    of, generator = confirmation(finalists, seeds), np.random.default_rng(seeds)
-    found = []
-    for _ in range(60):
-        verdicts = judge(simulated(of, 0.02, generator), of.pairs)
-        mine = [verdict for verdict in verdicts if verdict.pair[0] == of.recipes[0]]
-        found.append([verdict.significant and verdict.difference.estimate > 0 for verdict in mine])
-    some = np.mean([any(some) for some in found])
-    print(f"{finalists} finalists, {seeds} seeds: {some:.0%} some, {np.mean(found):.0%} of all")
-    assert some >= least

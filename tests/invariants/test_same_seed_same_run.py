@@ -29,17 +29,11 @@ def assert_same(first, second):
         assert torch.equal(tensor, second[1][name]), name
 
 
-def test_same_seed(task, make_config, cpu):
-    config = make_config(alpha_schedule="cosine_growth", alpha=None, sharpness=2.0)
-    assert_same(run(config, task, cpu), run(config, task, cpu))
-
-
-def test_a_workers_tenth_trial_equals_its_first(task, make_config, cpu):
+def test_a_trial_after_others_equals_the_first(task, make_config, cpu):
     config = make_config(hidden_pool="tokens")
     fresh = run(config, task, cpu)
-    for seed in range(8):
-        others = {"initialisation": "random", "seed": seed, "epochs": 1, "temperature": 4.0}
-        run(make_config(**others), task, cpu)
+    for seed in range(2):
+        run(make_config(initialisation="random", seed=seed, temperature=4.0), task, cpu)
     assert_same(fresh, run(config, task, cpu))
 
 
@@ -83,52 +77,25 @@ def end_of(trial):
     return numbers(trial.history), tensors
 
 
-def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
-    config, task, cpu, tmp_path
+@pytest.mark.parametrize("lost_after_each_step", [True, False])
+@pytest.mark.parametrize("sampled", [True, False])
+def test_resumed_equals_uninterrupted_bit_for_bit(
+    *, config, request, sampled, lost_after_each_step, cpu, tmp_path
 ):
+    """Saving changes nothing, and no step depends on more than was saved."""
+    task = request.getfixturevalue("sampled_task" if sampled else "task")
     whole = end_of(begin(config, task))
     assert [evaluation["step"] for evaluation in whole[0]] == [2, 5, 8]
-    interrupted = begin(config, task)
-    for step in range(9):
-        save_checkpoint(interrupted, tmp_path / str(step))
-        if not interrupted.finished:
-            interrupted.advance()
-    assert_same(whole, end_of(interrupted))  # saving itself changes nothing
-    for step in range(9):
-        disturb_generators()
-        resumed = load_checkpoint(tmp_path / str(step), config, task, cpu)
-        assert resumed.step == step
-        assert_same(whole, end_of(resumed))
-
-
-def test_a_resumed_trial_ends_with_the_same_score_on_the_whole_split(
-    config, sampled_task, cpu, tmp_path
-):
-    whole = end_of(begin(config, sampled_task))
     scores = [evaluation["whole_accuracy"] for evaluation in whole[0]]
     assert scores[:2] == [None, None]
-    assert 0 < scores[2] < 1
-    trial = begin(config, sampled_task)
+    assert 0 < scores[2] < 1 if sampled else scores[2] is None
+    trial = begin(config, task)
     for step in range(9):
         save_checkpoint(trial, tmp_path)
-        disturb_generators()
-        trial = load_checkpoint(tmp_path, config, sampled_task, cpu)
-        assert trial.step == step
+        if lost_after_each_step:
+            disturb_generators()
+            trial = load_checkpoint(tmp_path, config, task, cpu)
+            assert trial.step == step
         if not trial.finished:
             trial.advance()
     assert_same(whole, end_of(trial))
-
-
-def test_a_trial_interrupted_after_each_step_equals_the_uninterrupted(config, task, cpu, tmp_path):
-    whole = end_of(begin(config, task))
-    trial = begin(config, task)
-    while not trial.finished:
-        save_checkpoint(trial, tmp_path)
-        disturb_generators()
-        trial = load_checkpoint(tmp_path, config, task, cpu)
-        trial.advance()
-    assert_same(whole, end_of(trial))
-
-
-def test_another_seed_is_another_run(task, make_config, cpu):
-    assert run(make_config(seed=1), task, cpu)[0] != run(make_config(seed=2), task, cpu)[0]
