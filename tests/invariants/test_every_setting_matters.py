@@ -36,8 +36,8 @@ CHANGES = {
 }
 
 
-def final_weights(config, task, device):
-    trial = Trial.start(config, task, device)
+def final_weights(config, inputs, device):
+    trial = Trial.start(config, inputs, device)
     evaluations = list(trial.run())
     return len(evaluations), torch.cat([p.detach().flatten() for p in trial.student.parameters()])
 
@@ -55,10 +55,10 @@ def test_no_setting_is_left_out():
 
 
 @pytest.mark.parametrize("setting", CHANGES)
-def test_setting_changes_training(setting, task, make_config, cpu):
+def test_setting_changes_training(setting, inputs, make_config, cpu):
     common, values = CHANGES[setting]
     first, second = (
-        final_weights(make_config(**{**common, setting: value}), task, cpu) for value in values
+        final_weights(make_config(**{**common, setting: value}), inputs, cpu) for value in values
     )
     assert differ(first, second)
 
@@ -78,17 +78,17 @@ VALUES = {
 
 
 @pytest.mark.parametrize("setting", VALUES)
-def test_every_value_is_its_own(setting, task, make_config, cpu):
+def test_every_value_is_its_own(setting, inputs, make_config, cpu):
     common, values = VALUES[setting]
-    runs = [final_weights(make_config(**{**common, setting: v}), task, cpu) for v in values]
+    runs = [final_weights(make_config(**{**common, setting: v}), inputs, cpu) for v in values]
     for first, second in combinations(runs, 2):
         assert differ(first, second)
 
 
-def test_alpha_one_ignores_the_teachers_outputs(task, make_config, cpu):
+def test_alpha_one_ignores_the_teachers_outputs(inputs, make_config, cpu):
     """Cross-entropy only, whatever stands for the teacher's part."""
     base = {"alpha": 1.0, "aligned_layers": "none"}
     first, second = (
-        final_weights(make_config(**base, temperature=t), task, cpu) for t in (1.0, 4.0)
+        final_weights(make_config(**base, temperature=t), inputs, cpu) for t in (1.0, 4.0)
     )
     assert torch.equal(first[1], second[1])
