@@ -124,7 +124,7 @@ class TrialConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
         """A checked configuration; UserError for an unknown key or a value out of its range.
 
-        Settings may stand in groups, such as `{"alpha": {"alpha_schedule": "fixed", "alpha": 1.0}}`.
+        Settings may stand in groups: `{"alpha": {"alpha_schedule": "fixed", "alpha": 1.0}}`.
         """
         known, flat = {setting.name for setting in fields(cls)}, merged(values)
         for key in flat:

@@ -139,8 +139,7 @@ def check_sample(dataset: Dataset, asked: int | None) -> None:
         labels = np.asarray(whole.labels)[stratified_order(whole.labels)]
         least = 1 + max(int(np.argmax(labels == label)) for label in set(whole.labels))
         raise UserError(
-            f"--eval-subset {asked}: too few to have each label among them; "
-            f"give at least {least}"
+            f"--eval-subset {asked}: too few to have each label among them; give at least {least}"
         )
 
 

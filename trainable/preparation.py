@@ -164,7 +164,7 @@ def prepare_inputs(
 def add_outputs(
     inputs: TrainingInputs, kinds: Iterable[str], environment: Environment
 ) -> TrainingInputs:
-    """The inputs with these outputs, too (LOGITS or hidden pools), of the teacher that they have."""
+    """The inputs with these outputs (LOGITS or hidden pools) of their teacher, too."""
     data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = _prepare_outputs(inputs.teacher, data, kinds, environment)
     release_memory(environment.device)
