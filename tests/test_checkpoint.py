@@ -243,9 +243,10 @@ def test_another_configurations_weights_are_taken_only_where_that_is_asked_for(
     taken.advance()
     trial.advance()
     assert any(not torch.equal(v, named(trial)[name]) for name, v in named(taken).items())
-    deeper = replace(trial.config, student_layers=4)
-    with pytest.raises(CheckpointError, match="of another model"):
-        load_checkpoint(folder, deeper, inputs, cpu, exact=False)
+    for layers in (1, 4):
+        other = eight_steps(student_layers=layers, aligned_layers="1")
+        with pytest.raises(CheckpointError, match="of another model"):
+            load_checkpoint(folder, other, inputs, cpu, exact=False)
 
 
 def test_rows_that_are_not_in_use_come_along_to_another_configuration(

@@ -22,6 +22,7 @@ from trainable.students import new_model, student_config
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import (
     CheckpointError,
+    FinishedError,
     read_header,
     read_tensors,
     restore_training,
@@ -67,13 +68,15 @@ def load_checkpoint(
     """
     values = check_checkpoint(folder, config, inputs, exact=exact)
     if not (folder / STATE).is_file():
-        raise CheckpointError("of a finished trial")
+        raise FinishedError("of a finished trial")
     header = read_header(folder / STATE)
     trial = Trial.start(config, inputs, device, workbench)
-    tensors = read_tensors(folder / STATE)
+    tensors, parameters = read_tensors(folder / STATE), _parameters(trial)
+    if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
+        raise CheckpointError("of another model")
     if values["evaluation"]:
         _restore_best(folder, values, trial)
-    restore_training(_parameters(trial), trial.optimiser, device, tensors)
+    restore_training(parameters, trial.optimiser, device, tensors)
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
     trial.means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
     trial.step = header["step"]

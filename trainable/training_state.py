@@ -26,6 +26,10 @@ class CheckpointError(Exception):
     """A checkpoint that nothing can go on from; the message says why, in a few words."""
 
 
+class FinishedError(CheckpointError):
+    """A checkpoint of a trial that has taken its last step."""
+
+
 def training_tensors(
     parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device
 ) -> dict[str, Tensor]:

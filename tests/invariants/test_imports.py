@@ -1,4 +1,4 @@
-"""Imports point one way: search -> spaces, trainable; spaces -> names, errors; trainable -> neither."""
+"""Imports point one way: search -> spaces -> names and errors of trainable, which knows neither."""
 
 import ast
 import subprocess
