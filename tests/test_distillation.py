@@ -9,26 +9,26 @@ from trainable.trial import Trial
 from trainable.workbench import Workbench
 
 
-def apparatus(config, task, cpu):
-    return Workbench().set_up(config, task, cpu)
+def apparatus(config, inputs, cpu):
+    return Workbench().set_up(config, inputs, cpu)
 
 
-def test_weights_of_layers(task, make_config, cpu):
-    made = apparatus(make_config(aligned_layers="2", hidden_weight=7.0), task, cpu).distillation
+def test_weights_of_layers(inputs, make_config, cpu):
+    made = apparatus(make_config(aligned_layers="2", hidden_weight=7.0), inputs, cpu).distillation
     assert made.layer_weights.tolist() == [0.0, 7.0]
     made.set_up(make_config(aligned_layers="1", hidden_weight=3.0))
     assert made.layer_weights.tolist() == [3.0, 0.0]
 
 
-def test_projection_only_where_widths_differ(task, make_config, cpu):
+def test_projection_only_where_widths_differ(inputs, make_config, cpu):
     for changes in ({"student_width": 32}, {"student_width": 16, "aligned_layers": "none"}):
         config = make_config(initialisation="random", **changes)
-        assert not list(apparatus(config, task, cpu).distillation.projections)
+        assert not list(apparatus(config, inputs, cpu).distillation.projections)
 
 
-def test_projection_is_trained(task, make_config, cpu):
+def test_projection_is_trained(inputs, make_config, cpu):
     config = make_config(initialisation="random", student_width=16, evaluations=1)
-    trial = Trial.start(config, task, cpu)
+    trial = Trial.start(config, inputs, cpu)
     before = [p.detach().clone() for p in trial.distillation.projections.parameters()]
     assert [tuple(p.shape) for p in before] == [(32, 16), (32, 16)]
     list(trial.run())
@@ -37,11 +37,11 @@ def test_projection_is_trained(task, make_config, cpu):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_alpha_weighs_the_parts(task, make_config, cpu, alpha):
-    trial = Trial.start(make_config(alpha=0.5, hidden_weight=100.0), task, cpu)
+def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha):
+    trial = Trial.start(make_config(alpha=0.5, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
     trial.distillation.alpha.fill_(alpha)
-    batch = padded_batch(train_split(task), np.arange(4), task.pad_id, cpu)
+    batch = padded_batch(train_split(inputs), np.arange(4), inputs.pad_id, cpu)
     losses = trial.distillation.losses(trial.student, batch)
     parts = {name: float(value.detach()) for name, value in losses.items()}
     assert min(parts.values()) > 0
@@ -53,11 +53,11 @@ def test_alpha_weighs_the_parts(task, make_config, cpu, alpha):
 
 @pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
-def test_losses_of_parts_add_up_to_those_of_the_batch(task, make_config, cpu, pool, most):
-    trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), task, cpu)
+def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, pool, most):
+    trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
     trial.distillation.alpha.fill_(0.3)
-    batch = padded_batch(train_split(task), np.array([3, 50, 7, 91, 22, 8, 61]), task.pad_id, cpu)
+    batch = padded_batch(train_split(inputs), np.array([3, 50, 7, 91, 22, 8, 61]), inputs.pad_id, cpu)
     step = trial.apparatus.training.take_step
     expected, losses = step.gradients(batch, step.parameters)
     step.most_sentences = most

@@ -7,32 +7,32 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.preparation import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_inputs
 from trainable.sentences import Sentences
 from trainable.teacher_outputs import ARRAY, HiddenStates, StreamedHidden, open_outputs
 from trainable.tokens import load_split
 
 
 @pytest.fixture
-def split(task):
-    return load_split(Path(task.tokens), "train")
+def split(inputs):
+    return load_split(Path(inputs.tokens), "train")
 
 
-def opened(task, split, pool, layers=(2, 4)):
-    hidden = HiddenStates(Path(task.outputs[pool]), pool, layers)
+def opened(inputs, split, pool, layers=(2, 4)):
+    hidden = HiddenStates(Path(inputs.outputs[pool]), pool, layers)
     cpu = torch.device("cpu")
-    return open_outputs(Path(task.outputs["logits"]), hidden, split, batch_size=8, device=cpu)
+    return open_outputs(Path(inputs.outputs["logits"]), hidden, split, batch_size=8, device=cpu)
 
 
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
-def test_streamed_states_are_the_resident_ones(task, split, pool, cpu, most):
+def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
     """Whole batches and parts of them, wider than they need be, one after the other."""
-    wanted = HiddenStates(Path(task.outputs[pool]), pool, (1, 4))
+    wanted = HiddenStates(Path(inputs.outputs[pool]), pool, (1, 4))
     states = np.load(wanted.folder / ARRAY)
     streamed = StreamedHidden(states, wanted, split, 8, cpu)
-    resident = opened(task, split, pool, layers=(1, 4)).hidden
-    sentences = Sentences.on_device(split, task.pad_id, cpu)
+    resident = opened(inputs, split, pool, layers=(1, 4)).hidden
+    sentences = Sentences.on_device(split, inputs.pad_id, cpu)
     for rows in (np.arange(8), np.array([31, 5, 60, 2]), np.arange(88, 96)):
         streamed.stage(rows, 16)
         for batch in sentences.batch(torch.from_numpy(rows), 16).parts(most):
@@ -47,16 +47,16 @@ def test_streamed_states_are_the_resident_ones(task, split, pool, cpu, most):
 @pytest.mark.parametrize("part", ["cls", "tokens", "teacher"])
 def test_damage_is_noticed_and_mended(inputs, environment, tmp_path, part):
     fresh = replace(environment, cache=tmp_path)
-    task = prepare_task(Preparation.load(inputs), {"cls"}, fresh)
+    inputs = prepare_inputs(Preparation.load(loaded), {"cls"}, fresh, options)
     damaged = {
-        "cls": Path(task.outputs["cls"]) / ARRAY,
-        "tokens": Path(task.tokens) / "train_token_ids.npy",
-        "teacher": Path(task.teacher.folder) / "model.safetensors",
+        "cls": Path(inputs.outputs["cls"]) / ARRAY,
+        "tokens": Path(inputs.tokens) / "train_token_ids.npy",
+        "teacher": Path(inputs.teacher.folder) / "model.safetensors",
     }[part]
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-100] + bytes(100))
-    again = prepare_task(Preparation.load(inputs), {"cls"}, fresh)
-    assert replace(again, teacher=task.teacher) == task
-    assert again.teacher.digest == task.teacher.digest
+    again = prepare_inputs(Preparation.load(loaded), {"cls"}, fresh, options)
+    assert replace(again, teacher=inputs.teacher) == inputs
+    assert again.teacher.digest == inputs.teacher.digest
     assert damaged.read_bytes() == whole
     assert not list(tmp_path.rglob(".*"))

@@ -119,9 +119,9 @@ def meta_distillation(pool, sentences):
 
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
-def test_whole_step_of_the_engine(task, pool, most):
+def test_whole_step_of_the_engine(inputs, pool, most):
     """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
-    sentences = Sentences.on_device(train_split(task), 0, META_DEVICE)
+    sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier().train().to("meta")
     make_static(model)
     losses = meta_distillation(pool, sentences).losses
@@ -132,8 +132,8 @@ def test_whole_step_of_the_engine(task, pool, most):
         training._body(8, 16)
 
 
-def test_evaluation_and_outputs_of_the_engine(task):
-    sentences = Sentences.on_device(train_split(task), 0, META_DEVICE)
+def test_evaluation_and_outputs_of_the_engine(inputs):
+    sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
     environment = Environment(None, META_DEVICE, "fp32", print)

@@ -41,8 +41,8 @@ VALUES = {
 }
 
 
-def final_weights(config, task, device):
-    trial = Trial.start(config, task, device)
+def final_weights(config, inputs, device):
+    trial = Trial.start(config, inputs, device)
     evaluations = list(trial.run())
     return len(evaluations), torch.cat([p.detach().flatten() for p in trial.student.parameters()])
 
@@ -60,17 +60,17 @@ def test_no_setting_is_left_out():
 
 
 @pytest.mark.parametrize("setting", VALUES)
-def test_every_value_trains_another_student(setting, task, make_config, cpu):
+def test_every_value_trains_another_student(setting, inputs, make_config, cpu):
     common, values = VALUES[setting]
-    runs = [final_weights(make_config(**{**common, setting: v}), task, cpu) for v in values]
+    runs = [final_weights(make_config(**{**common, setting: v}), inputs, cpu) for v in values]
     for first, second in combinations(runs, 2):
         assert differ(first, second)
 
 
-def test_alpha_one_ignores_the_teachers_outputs(task, make_config, cpu):
+def test_alpha_one_ignores_the_teachers_outputs(inputs, make_config, cpu):
     """Cross-entropy only, whatever stands for the teacher's part."""
     base = {"alpha": 1.0, "aligned_layers": "none"}
     first, second = (
-        final_weights(make_config(**base, temperature=t), task, cpu) for t in (1.0, 4.0)
+        final_weights(make_config(**base, temperature=t), inputs, cpu) for t in (1.0, 4.0)
     )
     assert torch.equal(first[1], second[1])

@@ -1,4 +1,4 @@
-"""A trial's numbers are a function of its configuration and task alone."""
+"""A trial's numbers are a function of its configuration and inputs alone."""
 
 import random
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.checkpoint import load_checkpoint, save_checkpoint
+from trainable.checkpoint import load_checkpoint, write_checkpoint
 from trainable.trial import Trial
 
 CLOCKS = {"training_seconds", "evaluation_seconds"}
@@ -17,8 +17,8 @@ def numbers(evaluations):
     return [{k: v for k, v in e.to_dict().items() if k not in CLOCKS} for e in evaluations]
 
 
-def run(config, task, device):
-    trial = Trial.start(config, task, device)
+def run(config, inputs, device):
+    trial = Trial.start(config, inputs, device)
     return numbers(trial.run()), trial.student.state_dict()
 
 
@@ -29,12 +29,12 @@ def assert_same(first, second):
         assert torch.equal(tensor, second[1][name]), name
 
 
-def test_a_trial_after_others_equals_the_first(task, make_config, cpu):
+def test_a_trial_after_others_equals_the_first(inputs, make_config, cpu):
     config = make_config(hidden_pool="tokens")
-    fresh = run(config, task, cpu)
+    fresh = run(config, inputs, cpu)
     for seed in range(2):
-        run(make_config(initialisation="random", seed=seed, temperature=4.0), task, cpu)
-    assert_same(fresh, run(config, task, cpu))
+        run(make_config(initialisation="random", seed=seed, temperature=4.0), inputs, cpu)
+    assert_same(fresh, run(config, inputs, cpu))
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ def config(make_config):
     )
 
 
-def begin(config, task):
+def begin(config, inputs):
     """A trial before its first step, with generators that are not where the seed puts them."""
-    trial = Trial.start(config, task, torch.device("cpu"))
+    trial = Trial.start(config, inputs, torch.device("cpu"))
     random.random()
     np.random.rand()
     return trial
@@ -83,18 +83,20 @@ def test_resumed_equals_uninterrupted_bit_for_bit(
     *, config, request, sampled, lost_after_each_step, cpu, tmp_path
 ):
     """Saving changes nothing, and no step depends on more than was saved."""
-    task = request.getfixturevalue("sampled_task" if sampled else "task")
-    whole = end_of(begin(config, task))
+    inputs = request.getfixturevalue("sampled_inputs" if sampled else "inputs")
+    whole = end_of(begin(config, inputs))
     assert [evaluation["step"] for evaluation in whole[0]] == [2, 5, 8]
     scores = [evaluation["whole_accuracy"] for evaluation in whole[0]]
     assert scores[:2] == [None, None]
     assert 0 < scores[2] < 1 if sampled else scores[2] is None
-    trial = begin(config, task)
+    trial = begin(config, inputs)
     for step in range(9):
-        save_checkpoint(trial, tmp_path)
-        if lost_after_each_step:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        write_checkpoint(trial, folder)
+        if lost_after_each_step and not trial.finished:
             disturb_generators()
-            trial = load_checkpoint(tmp_path, config, task, cpu)
+            trial = load_checkpoint(folder, config, inputs, cpu)
             assert trial.step == step
         if not trial.finished:
             trial.advance()
