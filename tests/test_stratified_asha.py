@@ -1,7 +1,6 @@
 """Stratified ASHA against ASHA's rule written out by hand, live and after a restart."""
 
 import os
-import pickle
 import random
 from statistics import median
 from types import SimpleNamespace
@@ -9,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from search.record import create_run
-from search.strata import SchedulerSettings
+from search.record import read_run
 from search.stratified_asha import StratifiedASHA
+from tests.made_runs import asked, made_run
 from trainable.config import TrialConfig
 
 GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
-BY_INIT = ("initialisation",)
+BY_INIT = "init"
 
 
 class Rule:
@@ -33,19 +32,19 @@ class Rule:
         return STOP if stopped or n >= self.longest else GO
 
 
-def make_trial(number, initialisation="random", prefix="ray"):
+def make_trial(number, initialisation="random", prefix="ray", evaluations=8):
     rate = 1e-5 * (number + 1)
     config = TrialConfig(
-        initialisation=initialisation, alpha=0.5, evaluations=8, learning_rate=rate
+        initialisation=initialisation, alpha=0.5, evaluations=evaluations, learning_rate=rate
     )
     return SimpleNamespace(
         trial_id=f"{prefix}_{number:05}", config=config.to_dict(), digest=config.digest
     )
 
 
-def make_scheduler(folder, trials=(), *, grace=2, longest=8, compare_within=BY_INIT):
-    """A scheduler on a run's folder that has been told of these trials."""
-    scheduler = StratifiedASHA(SchedulerSettings(longest, grace, compare_within, folder))
+def make_scheduler(folder, trials=()):
+    """A scheduler on a run that has been told of these trials."""
+    scheduler = StratifiedASHA(read_run(folder))
     for trial in trials:
         scheduler.on_trial_add(None, trial)
     return scheduler
@@ -68,17 +67,22 @@ def write_down(run, trial, n, score, decision=GO):
     run.append(event | {"trial": trial.digest, "tune_trial": trial.trial_id})
 
 
-def make_trials(count):
+def make_trials(count, evaluations=8):
     kinds = ("random", "teacher_spread")
-    return [make_trial(number, kinds[number % 2]) for number in range(count)]
+    return [make_trial(n, kinds[n % 2], evaluations=evaluations) for n in range(count)]
+
+
+def run_of(folder, trials, **plan):
+    within = plan.pop("compare_within", BY_INIT)
+    configs = [TrialConfig.from_dict(trial.config) for trial in trials]
+    return made_run(folder, configs, asked(compare_within=within), **plan)
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of 40 trials, half random and half from the teacher, not yet begun."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a hundred evaluations are recorded
-    configs = [TrialConfig.from_dict(trial.config) for trial in make_trials(40)]
-    return create_run(tmp_path / "run", {}, configs)
+    return run_of(tmp_path / "run", make_trials(40))
 
 
 @pytest.fixture
@@ -107,13 +111,14 @@ def play(trials, decide, seed):
 
 
 @pytest.mark.parametrize(("grace", "longest"), [(1, 8), (2, 8), (3, 15), (3, 8), (5, 4)])
-@pytest.mark.parametrize("compare_within", [BY_INIT, ()], ids=["strata", "plain"])
-def test_every_decision_is_the_rules_within_the_stratum(folder, grace, longest, compare_within):
-    trials, first = make_trials(40), min(grace, longest)
-    strata = {"grace": grace, "longest": longest, "compare_within": compare_within}
-    scheduler = make_scheduler(folder, trials, **strata)
+@pytest.mark.parametrize("compare_within", [BY_INIT, "all"])
+def test_every_decision_is_the_rules_within_the_stratum(tmp_path, grace, longest, compare_within):
+    trials, first = make_trials(40, longest), min(grace, longest)
+    run = run_of(tmp_path, trials, grace_evaluations=grace, compare_within=compare_within)
+    scheduler = make_scheduler(run.folder, trials)
     one = Rule(first, longest)
-    rules = {"random": one, "teacher_spread": Rule(first, longest) if compare_within else one}
+    other = Rule(first, longest) if compare_within == BY_INIT else one
+    rules = {"random": one, "teacher_spread": other}
     early = 0
     for trial, n, score, decision in play(trials, lambda *e: report(scheduler, *e), seed=grace):
         assert decision == rules[trial.config["initialisation"]].decide(n, score)
@@ -160,12 +165,3 @@ def test_trial_does_not_compete_with_its_own_past_under_another_id(run):
 )
 def test_metric_and_mode_are_fixed(folder, metric, mode, accepted):
     assert make_scheduler(folder).set_search_properties(metric, mode) is accepted
-
-
-def test_pickled_before_the_first_trial_it_refills_on_its_own(run):
-    one, two = make_trial(0), make_trial(2)
-    restored = pickle.loads(pickle.dumps(make_scheduler(run.folder)))
-    write_down(run, one, 2, 0.8)
-    for trial in (one, two):
-        restored.on_trial_add(None, trial)
-    assert report(restored, two, 2, 0.7) == STOP

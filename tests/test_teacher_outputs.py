@@ -45,7 +45,7 @@ def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
 
 
 @pytest.mark.parametrize("part", ["cls", "tokens", "teacher"])
-def test_damage_is_noticed_and_mended(inputs, environment, tmp_path, part):
+def test_damage_is_noticed_and_mended(loaded, environment, options, tmp_path, part):
     fresh = replace(environment, cache=tmp_path)
     inputs = prepare_inputs(Preparation.load(loaded), {"cls"}, fresh, options)
     damaged = {

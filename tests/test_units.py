@@ -8,9 +8,11 @@ from statistics import median
 
 import pytest
 
-from search.record import FAILED, create_run, read_events, read_run
-from search.session import make_scheduler
+from search.record import FAILED, read_events, read_run
+from search.stratified_asha import StratifiedASHA
 from search.units import GO, STOP, WAIT, Units, most_seeds, units_of
+from tests.made_runs import asked as request_of
+from tests.made_runs import made_run
 from tests.simulated_tune import (
     FAILS,
     OUT_OF_ROOM,
@@ -24,7 +26,6 @@ from trainable.config import TrialConfig
 
 RUNGS = (2, 4)
 EVALUATIONS = 8
-PLAN = {"keep": 1, "scheduler": "asha", "grace_evaluations": 2}
 EVERYTHING = {RETRIED: 0.04, FAILS: 0.02, OUT_OF_ROOM: 0.05}
 
 
@@ -154,8 +155,7 @@ def make_run(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of events are recorded
 
     def make(configs):
-        plan = {**PLAN, "compare_within": ["initialisation"]}
-        return create_run(tmp_path / "run", plan, configs)
+        return made_run(tmp_path / "run", configs, request_of(keep=1))
 
     return make
 
@@ -182,7 +182,7 @@ def decided_by_the_rule(run):
     arrived = {name: {rung: {} for rung in RUNGS} for name in units_of(run.trials.values())}
     for event in read_events(run.folder):
         if event["event"] == "plan":
-            planned = {TrialConfig(**values).digest for values in event["sweep"]["trials"]}
+            planned = {TrialConfig(**values).digest for values in event["plan"]["trials"]}
         if "trial" not in event:
             continue
         config = run.trials[event["trial"]].config
@@ -274,7 +274,7 @@ def test_every_part_of_the_record_brings_back_what_was_known_then(sweep):
         (folder / "record.jsonl").unlink()
     for number, wanted in known:
         (run.folder / "record.jsonl").write_bytes(b"".join(lines[:number]))
-        fresh = make_scheduler(read_run(run.folder))
+        fresh = StratifiedASHA(read_run(run.folder))
         first = next(iter(run.trials.values()))
         fresh.on_trial_add(None, FakeTrial("new", first.config))
         assert state(fresh, run) == wanted
