@@ -15,7 +15,7 @@ from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
 from search.request import LOCAL
-from search.schedulers import SCHEDULERS
+from search.schedulers import make_scheduler
 from search.shared_inputs import share_inputs
 from search.storage import RecordCopy, describe_location, is_uri, location
 from search.strata import rungs
@@ -66,7 +66,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
                 sharing=gpus > 0 and share > 1,
             )
             _announce(run, slots(), console)
-            scheduler = SCHEDULERS[request.scheduler](run, slots)
+            scheduler = make_scheduler(request.scheduler, run, slots)
             make_tuner(
                 run,
                 trainable,

@@ -41,9 +41,8 @@ class StratifiedASHA(ResumingScheduler):
     """
 
     def __init__(self, run: Run, slots: Slots | None = None) -> None:
-        super().__init__(run)
+        super().__init__(run, slots)
         self._metric = METRIC
-        self._slots = slots
         self._evaluations = next(iter(run.trials.values())).config.evaluations
         self._strata: dict[str, ASHAScheduler] = {}
         numbers = rungs(self._evaluations, run.plan.grace_evaluations)
@@ -105,7 +104,7 @@ class StratifiedASHA(ResumingScheduler):
                 tune_controller.stop_trial(trial)
         going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
-        if going and (self._slots is None or taken < self._slots()):
+        if going and (self.slots is None or taken < self.slots()):
             return going[0]
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
