@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from search.strata import ASHA, FIFO
+
 if TYPE_CHECKING:
     from search.record import Run
 
@@ -23,4 +25,4 @@ def make_fifo(run: "Run", slots: Slots) -> Any:
     return ResumingScheduler(run)
 
 
-SCHEDULERS: dict[str, Callable[["Run", Slots], Any]] = {"asha": make_asha, "fifo": make_fifo}
+SCHEDULERS: dict[str, Callable[["Run", Slots], Any]] = {ASHA: make_asha, FIFO: make_fifo}

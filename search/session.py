@@ -18,7 +18,7 @@ from search.request import LOCAL
 from search.schedulers import SCHEDULERS
 from search.shared_inputs import share_inputs
 from search.storage import RecordCopy, describe_location, is_uri, location
-from search.strata import rungs
+from search.strata import ASHA, rungs
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
 from search.trackers import make_trackers
 from search.units import most_seeds
@@ -93,7 +93,7 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
 def waiting_points(run: Run) -> tuple[int, ...]:
     """The evaluations after which a trial may wait for other seeds of its recipe."""
     if (
-        run.request.scheduler != "asha"
+        run.request.scheduler != ASHA
         or max(run.request.seeds, most_seeds(run.trials.values())) == 1
     ):
         return ()

@@ -6,6 +6,7 @@ is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a re
 the mean over its seeds (`search.units`).
 """
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,6 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events
 from search.resuming import ResumingScheduler, digest_of
-from search.schedulers import Slots
 from search.strata import REDUCTION_FACTOR, rungs, stratum_of
 from search.units import GO, RULING, STOP, WAIT, Units
 from trainable.config import TrialConfig
@@ -40,7 +40,7 @@ class StratifiedASHA(ResumingScheduler):
     is in the record.
     """
 
-    def __init__(self, run: Run, slots: Slots | None = None) -> None:
+    def __init__(self, run: Run, slots: Callable[[], int] | None = None) -> None:
         super().__init__(run)
         self._metric = METRIC
         self._slots = slots

@@ -33,7 +33,7 @@ STUDY_ROWS: list[tuple[str, str, str, dict[str, Any], float]] = [
 
 def study() -> dict[str, Any]:
     """One trial for each row."""
-    from ray import tune  # here: reports read the rows, and need no Ray
+    from ray import tune
 
     rows = [
         {"initialisation": initialisation, "aligned_layers": layer_set, **alpha}
