@@ -93,7 +93,7 @@ def test_points_that_coincide_at_a_depth_are_tried_once():
             "schedules",
             "aligned_layers",
             "1,9",
-            "--set aligned_layers=1,9: the space schedules sets",
+            "--set aligned_layers=1,9: the space ",
         ),
         ("study", "alpha_schedule", "cosine_grwoth", "--set alpha_schedule=cosine_grwoth: the sp"),
         ("baselines", "alpha", 1.5, "--set alpha=1.5: the space baselines sets it"),

@@ -96,13 +96,9 @@ def test_flag_arrives_in_its_type(flag):
 def test_what_is_not_asked_for_is_left_to_defaults_and_the_preset():
     found = Request(**given(parse_arguments(SPACE), Request))
     assert found == Request(space="schedules")
-    assert (found.seed, found.seeds, found.samples, found.keep, found.retries) == (0, 1, None, 5, 2)
-    assert (found.scheduler, found.preset, found.pinned, found.swanlab) == (
-        "asha",
-        "auto",
-        {},
-        "off",
-    )
+    assert (found.seed, found.seeds, found.samples, found.pinned) == (0, 1, None, {})
+    assert (found.scheduler, found.preset, found.swanlab) == ("asha", "auto", "off")
+    assert (found.keep, found.retries, found.address) == (5, 2, "local")
     for preset in PRESETS:
         assert asked(preset=preset).sized_preset == PRESETS[preset]
     sized = asked(max_train_samples=11, eval_subset=12, max_length=13).sized_preset

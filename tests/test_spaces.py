@@ -247,7 +247,7 @@ def widened(factor=2.0):
     return {"alpha": 0.5, "temperature": factor}
 
 def searched(trial):
-    trial.suggest_float("alpha", 0.25, 0.75)  # as Ray has it: what is suggested need not be returned
+    trial.suggest_float("alpha", 0.25, 0.75)
     start = trial.suggest_categorical("initialisation", ["random", "teacher_spread"])
     if start == "random":
         trial.suggest_float("temperature", 1.0, 4.0)
@@ -338,9 +338,8 @@ def test_what_is_wrong_with_a_users_space_is_one_line(mine, tmp_path, capsys, sp
 def test_recipe_is_as_rays_optuna_searcher_takes_it():
     from ray.tune.search.optuna import OptunaSearch
 
-    searcher = OptunaSearch(
-        space=recipe, points_to_evaluate=POINTS_TO_EVALUATE, metric="a", mode="max"
-    )
+    points = POINTS_TO_EVALUATE
+    searcher = OptunaSearch(space=recipe, points_to_evaluate=points, metric="a", mode="max")
     found = [searcher.suggest(str(number)) for number in range(8)]
     inputs = made_inputs(outputs=dict.fromkeys(("logits", *HIDDEN_POOLS), "/o"))
     assert [merged(point) for point in found[:4]] == [
