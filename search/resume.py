@@ -14,8 +14,8 @@ from search.cluster import check_address
 from search.grid import plan_trials, possible_trials
 from search.record import Run, mend
 from search.request import EXTENSION, OPERATION, Request, names_of_kind
-from search.shared_inputs import DIGESTS, inputs_of
-from search.storage import is_uri, location
+from search.shared_inputs import inputs_of
+from search.storage import DIGESTS, is_uri, location
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.fields import given

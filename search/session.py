@@ -17,7 +17,7 @@ from search.recorder import Recorder
 from search.request import LOCAL
 from search.schedulers import SCHEDULERS
 from search.shared_inputs import share_inputs
-from search.storage import RecordCopy, describe_location, is_uri, location
+from search.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
 from search.strata import ASHA, rungs
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
 from search.trackers import make_trackers
@@ -55,6 +55,8 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
     interruption.hold()
     _warn_of_idle_gpus(request.address, gpus, console)
     trainable = make_trainable(run, describe_sweep(run, console))
+    if (run.folder / DIGESTS).is_file():  # for a session on another machine
+        copy.copy(DIGESTS)
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         while not interruption.requested and _has_open(run, alone=alone):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from search.checkpoints import describe_bytes
 from search.record import Run
-from search.storage import copy_folder, join_name, open_storage, storage_of
+from search.storage import DIGESTS, copy_folder, join_name, open_storage, storage_of
 from trainable.digest import digest_file
 from trainable.files import read_json, write_json
 from trainable.folders import MANIFEST, sealed_values, whole_folder
@@ -22,7 +22,6 @@ from trainable.options import users_cache
 from trainable.training_inputs import TrainingInputs
 
 SHARED = ".shared"  # beside the runs of a storage; no run can have that name
-DIGESTS = "shared.json"  # in a run's folder: what its storage has of its inputs, by path
 
 
 def share_inputs(run: Run, console: Console) -> Callable[[TrainingInputs], TrainingInputs]:

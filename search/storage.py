@@ -23,6 +23,7 @@ from trainable.files import whole_file
 from trainable.options import users_cache
 from trainable.pause import PAUSE
 
+DIGESTS = "shared.json"  # in a run's folder: what its storage has of its inputs, by path
 ADDRESS = ".storage"  # in a folder of local copies: the URI that they are copies of
 GUARD = ".session"  # beside the record at a URI: which session writes to it
 # In what comes before the last @ a colon that no port follows, or a query that carries a secret.
@@ -162,7 +163,7 @@ def fetch_run(uri: str, name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for copy in folder.glob(f"*/{RECORD}"):  # of trials, as an older session knew them
             copy.unlink()
-        for file in (SWEEP, RECORD):
+        for file in (SWEEP, RECORD, DIGESTS):
             content = read_bytes(filesystem, f"{path}/{file}")
             if content is not None:
                 with whole_file(folder / file) as temporary:
