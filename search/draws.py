@@ -1,6 +1,6 @@
 """A searched space's configurations: what is drawn, what is pinned, what comes first."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import optuna
@@ -11,7 +11,7 @@ from search.depths import LAYERS, check_depths_kept
 from search.request import Request
 from spaces import load_space
 from trainable.config import TrialConfig
-from trainable.errors import UserError
+from trainable.errors import UserError, first_line
 from trainable.fields import merged
 from trainable.options import complete_config
 
@@ -48,20 +48,40 @@ class Pinned:
 
 
 def draw(request: Request, trial: Any) -> TrialConfig:
-    """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed."""
+    """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed.
+
+    UserError for what can't be trained, and for whatever a user's own function raises.
+    """
     space, _ = load_space(request.space)
     watched = Pinned(trial, request.pinned)
-    constants = space(watched) or {}
-    point = merged({**watched.drawn, **constants})
+    try:
+        constants = space(watched) or {}
+        point = merged({**watched.drawn, **constants})
+    except Exception as error:
+        raise UserError(
+            f"--space {request.space}: {type(error).__name__}: {first_line(error)}"
+        ) from error
     if request.depths:
         point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
+    return configure(request, point)
+
+
+def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
+    """The configuration that a space's point stands for, on the first seed.
+
+    UserError, which names --set or --space, for one that can't be trained.
+    """
     preset = request.sized_preset
-    known = {**preset.trial, "seed": request.seed}
-    return complete_config(known, preset.learning_rates, {**point, **request.pinned})
+    constants = {**preset.trial, "seed": request.seed}
+    try:
+        return complete_config(constants, preset.learning_rates, {**point, **request.pinned})
+    except UserError as error:
+        of_user = any(str(error).startswith(f"{key}:") for key in request.pinned)
+        raise UserError(f"{'--set' if of_user else f'--space {request.space}:'} {error}") from None
 
 
 def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
-    """The configuration that drawn values stand for; ValueError where they lack one."""
+    """The configuration that drawn values stand for; UserError where they lack one."""
     return draw(request, FixedTrial(drawn))
 
 
@@ -80,7 +100,7 @@ def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
         trial = FixedTrial(start)
         try:
             config = draw(request, trial)
-        except (ValueError, UserError):
+        except (UserError, ValueError):  # also where it lacks a depth
             continue
         found.setdefault(config.recipe, (config, dict(trial.params)))
     firsts = list(found.values()) or random_draws(request, 1)
@@ -113,7 +133,11 @@ def _check(request: Request) -> None:
             "--samples draws more of them"
         )
     check_depths_kept(request)
-    drawn = [config for config, _ in random_draws(request)]
+    refuse_idle(request, [config for config, _ in random_draws(request)])
+
+
+def refuse_idle(request: Request, configs: Collection[TrialConfig]) -> None:
+    """UserError where --set fixes what changes nothing in any of these trials."""
     for key, value in request.overrides:
-        if all(key in config.idle_settings for config in drawn):
+        if all(key in config.idle_settings for config in configs):
             raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")

@@ -18,7 +18,7 @@ from spaces import SEARCHED, SPACE_NAMES
 from trainable.config import TrialConfig
 from trainable.errors import UserError, not_among
 from trainable.fields import described, field_types, parse_text
-from trainable.options import InputOptions
+from trainable.options import InputOptions, absolute
 
 LOCAL = "local"  # this machine alone, no Ray cluster
 TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
@@ -30,10 +30,13 @@ OPERATION = "operation"  # how they are run: no trial's numbers
 
 
 def parse_space(text: str) -> str:
-    """A space's name, or FILE.py:NAME."""
-    if text not in SPACE_NAMES and ".py:" not in text:
+    """A space's name, or FILE.py:NAME with the file's path written out, as `absolute` has it."""
+    if text in SPACE_NAMES:
+        return text
+    file, colon, name = text.rpartition(":")
+    if not file.endswith(".py"):
         raise UserError(not_among(text, (*SPACE_NAMES, "FILE.py:NAME")))
-    return text
+    return f"{absolute(file)}{colon}{name}"
 
 
 def parse_pair(text: str) -> tuple[str, Any]:

@@ -74,7 +74,7 @@ def reference_row(config: TrialConfig) -> StudyRow | None:
 
 def study() -> dict[str, Any]:
     """One trial for each row."""
-    from ray import tune  # here: reports read the rows, and need no Ray
+    from ray import tune
 
     rows = [
         {"initialisation": initialisation, "aligned_layers": layer_set, **alpha}

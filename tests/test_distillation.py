@@ -57,7 +57,9 @@ def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, 
     trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
     trial.distillation.alpha.fill_(0.3)
-    batch = padded_batch(train_split(inputs), np.array([3, 50, 7, 91, 22, 8, 61]), inputs.pad_id, cpu)
+    batch = padded_batch(
+        train_split(inputs), np.array([3, 50, 7, 91, 22, 8, 61]), inputs.pad_id, cpu
+    )
     step = trial.apparatus.training.take_step
     expected, losses = step.gradients(batch, step.parameters)
     step.most_sentences = most

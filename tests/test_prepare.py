@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from sentencepiece import SentencePieceTrainer
-from trainable.task import Task
 
 import trainable
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier

@@ -273,7 +273,9 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     assert found.to_suggest == 0
 
 
-@pytest.mark.parametrize("argv", [["--space", "study"], ["--set", "epochs=1"], ["--add", "alpha=1"]])
+@pytest.mark.parametrize(
+    "argv", [["--space", "study"], ["--set", "epochs=1"], ["--add", "alpha=1"]]
+)
 def test_the_space_of_a_searched_run_stays(make_run, argv):
     assert refused(make_run(SEARCHED), *argv).startswith(f"{argv[0]}: mine is searched")
 

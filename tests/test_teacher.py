@@ -59,7 +59,9 @@ def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
 ):
     settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
     loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
-    whole = prepare_inputs(Preparation.load(loaded), set(), lines_and_environment(tmp_path / "a")[1], options)
+    whole = prepare_inputs(
+        Preparation.load(loaded), set(), lines_and_environment(tmp_path / "a")[1], options
+    )
 
     lines, environment = lines_and_environment(tmp_path / "b")
     monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)

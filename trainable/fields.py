@@ -101,7 +101,7 @@ def field_help(about: Field[Any]) -> str:
     meta = about.metadata
     bounds = [f"{word} {meta[key]:g}" for key, word in WORDS.items() if meta[key] is not None]
     allowed = ", ".join(meta["choices"] or bounds)
-    shown = about.default not in (None, MISSING, ())
+    shown = about.default not in (None, MISSING, (), "")
     default = f" ({about.default})" if shown else ""
     return f"{meta['help']}{f'; {allowed}' if allowed else ''}{default}"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
 from tests.capture_watch import NotCapturableError, capture_watch
+from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep
 from trainable.environment import Environment
