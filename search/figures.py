@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
-from search.importance import comparable_settings, marginals
+from search.importance import comparable_settings, marginals, scored
 from search.pareto import Candidate, candidates, cost_name
 from search.record import FINISHED, STOPPED
 from search.report_contents import Report
@@ -48,8 +48,7 @@ def draw_all(report: Report) -> dict[str, str]:
         figures["sharpness"] = partial(points_figure, point_panels(trials))
     if found := candidates(run):
         figures["front"] = partial(front_figure, found, cost_name(run))
-    scored = trials[trials["common_best5"].notna()]
-    if names := comparable_settings(scored):
+    if names := comparable_settings(scored(trials)):
         tables = {name: marginals(trials, name) for name in names}
         figures["marginals"] = partial(marginals_figure, tables)
     return {name: draw(name, figure) for name, figure in figures.items()}

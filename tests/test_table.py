@@ -290,7 +290,7 @@ def test_a_folder_is_read_whichever_file_is_damaged(written):
 def test_neither_ray_nor_torch_is_loaded(repository, written):
     code = (
         "import sys; from search.table import trials_table; import search.importance as i; "
-        f"t = trials_table({str(written.folder)!r}); i.importance_by_stratum(t); "
+        f"t = trials_table({str(written.folder)!r}); i.importance(t); "
         "print([m for m in ('torch', 'ray', 'transformers', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(
