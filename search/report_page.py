@@ -11,6 +11,7 @@ from markupsafe import Markup
 from search.importance import confounded, importance, scored
 from search.leaderboard import (
     Cells,
+    count_of,
     difference_cells,
     interval,
     is_tied,
@@ -19,13 +20,12 @@ from search.leaderboard import (
     share,
     signed,
 )
-from search.pareto import FRONT_NOTE, candidates, cost_name, front_cells
+from search.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
 from search.record import FINISHED, Run
 from search.report_contents import Report, describe_inputs, provenance, status
 from search.report_cost import costs
 from search.report_data import rung_counts
 from search.report_study import compare_with_study, same_inputs
-from search.report_summary import count_of
 from spaces.study import STUDY_ROWS
 
 SHOWN_ROWS = 15  # of a table before the rest folds away
@@ -125,7 +125,7 @@ def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
         return {name: CAPTIONS[name] for name in names if name in drawn}
 
     run = report.run
-    front = front_cells(candidates(run), cost_name(run))
+    front = front_cells(costs_table(run, report.recipes), cost_name(run))
     fronts = [Table(front)] if front.rows else []
     time = [(name, duration(seconds), note) for name, seconds, note in costs(run, report.events)]
     facts = [Table(Cells(("", ""), provenance(report)))]
