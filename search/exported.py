@@ -14,8 +14,7 @@ from search.export_check import TIMED_EXAMPLES, examples_per_second, predictions
 from search.finalists import best_trials
 from search.model_card import model_card
 from search.record import Run, TrialRecord
-from search.trial_names import find_trial
-from search.trial_words import wording
+from search.trial_words import find_trial, wording
 from trainable.checkpoint import STATE, check_checkpoint
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError

@@ -144,20 +144,20 @@ def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
     return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
 
 
-def difference(
-    first: Sequence[TrialRecord], second: Sequence[TrialRecord], run: Run
-) -> Difference | None:
-    """Of the mean best5 of two recipes, each given by its seeds, on the same examples.
+def difference(first: str, second: str, run: Run) -> Difference | None:
+    """Of the mean best5 of two recipes, each given by its digest, on the same examples.
 
     For other examples and other seeds where each has several, else of these students on other
     examples. None where correct/wrong bits are missing.
     """
-    one, other = seed_scores(first, run), seed_scores(second, run)
+    units = units_of(run.trials.values())
+    sides = [counted(units[recipe]) for recipe in (first, second)]
+    one, other = (seed_scores(trials, run) for trials in sides)
     if one is None or other is None:
         return None
     if min(len(one), len(other)) > 1:
-        seeds = [[trial.config.seed for trial in trials] for trials in (first, second)]
-        return seeds_difference(one, other, same_seeds=seeds[0] == seeds[1])
+        seeds, others = ([trial.config.seed for trial in trials] for trials in sides)
+        return seeds_difference(one, other, same_seeds=seeds == others)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
 

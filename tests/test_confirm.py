@@ -11,7 +11,6 @@ from search.confirm import (
     Asked,
     check_asked,
     choose,
-    expected_seconds,
     main,
     make_parser,
     request_of,
@@ -140,14 +139,6 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
     assert (made.against, made.time_budget, made.depths) == (None, None, ())
     assert (made.keep, made.retries, made.max_concurrent) == (2, 3, 1)
     assert made.teacher == searched.teacher
-
-
-def test_expected_time_is_the_runs_own(source):
-    """A trial took 12 s; one runs at a time."""
-    assert expected_seconds(source, 10, source.request) == pytest.approx(120.0)
-    for trial in source.trials.values():
-        trial.outcome = "stopped"
-    assert expected_seconds(source, 10, source.request) is None
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from search import export_check, exported
 from search.export import main
 from search.record import TrialRecord, read_run
-from search.trial_names import find_trial
+from search.trial_words import find_trial
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
 from trainable.config import TrialConfig
