@@ -45,7 +45,7 @@ SETTINGS = tuple(
     PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
 )
 ACCURACIES = (
-    *("best5", "low", "high", "of_teacher", "last", "last_minus_best5"),
+    *("best5", "low", "high", "of_teacher", "last"),
     *("full_validation", "optimism", "common_best5"),
 )
 COLUMNS = (
@@ -73,7 +73,7 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     - `evaluations` made, `repeated` (those that had to be made again);
     - `best5`, `low` and `high` (95 % bootstrap interval over the validation examples; missing where
       the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
-      `last`, `last_minus_best5`, `full_validation` (accuracy on the full validation split);
+      `last`, `full_validation` (accuracy on the full validation split);
     - `optimism`, by how much choosing the best evaluations raises best5;
     - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
       run has: comparable over both; missing for trials with fewer, and where none has ended;
@@ -225,7 +225,6 @@ def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
         "optimism": optimism,
         "of_teacher": trial.best5 / run.plan.inputs.teacher.accuracy,
         "last": last["accuracy"],
-        "last_minus_best5": last["accuracy"] - trial.best5,
         "full_validation": last.get("whole_accuracy"),
     }
 
