@@ -40,7 +40,7 @@ def typed(make_command, tmp_path):
         ["--max-length", "500"],
         ["--against", "depth"],
         ["--set", "temperature=0"],
-        ["--search-sentences", "999"],
+        ["--eval-subset", "999"],
         ["--compare-within", "nothing"],
         ["--teacher", "no/such"],
     ],

@@ -100,7 +100,7 @@ def test_signal_asks_the_trials_to_save(tmp_path, console, number):
         signal.raise_signal(number)
         assert (interruption.requested, interruption.problem) == (True, "")
         assert [path.name for path in tmp_path.iterdir()] == [PAUSE]
-        assert "Once more leaves at once" in " ".join(console.file.getvalue().split())
+        assert "Press Ctrl-C again to exit immediately" in " ".join(console.file.getvalue().split())
 
 
 @EVERY_SIGNAL

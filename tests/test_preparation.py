@@ -105,14 +105,14 @@ def test_task_that_is_made_again_has_the_same_sample(request_for, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ("41", "--search-sentences 41: the evaluation split has 40; give at most that"),
-        ("1", "--search-sentences 1: too few to have each label among them; give at least 2"),
+        ("41", "--eval-subset 41: the evaluation split has 40; give at most that"),
+        ("1", "--eval-subset 1: too few to have each label among them; give at least 2"),
     ],
 )
 def test_sample_that_cannot_be_had_is_refused(
     *, teacher_folder, data_folder, tmp_path, capsys, asked, said
 ):
-    argv = ["--space", "baselines", "--preset", "mini", "--search-sentences", asked]
+    argv = ["--space", "baselines", "--preset", "mini", "--eval-subset", asked]
     argv += ["--teacher", str(teacher_folder), "--dataset", str(data_folder)]
     argv += ["--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")]
     argv += ["--set", "student_layers=2", "--set", "batch_size=8"]
