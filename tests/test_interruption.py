@@ -246,7 +246,7 @@ def test_in_the_midst_of_a_print_it_is_heard_and_told(tmp_path, capfd, number):
         console.print("a line of the sweep's")
         assert interruption.requested
         assert (tmp_path / PAUSE).exists()
-    assert capfd.readouterr().out.startswith("\nInterrupted: trials under way finish their step")
+    assert capfd.readouterr().out.startswith("\nInterrupted: running trials finish their step")
 
 
 def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session):
