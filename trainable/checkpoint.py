@@ -158,13 +158,14 @@ def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
 def _header(trial: Trial) -> dict[str, Any]:
     """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
     before are in the sweep's record."""
-    *earlier, last = [evaluation.to_dict() for evaluation in trial.history] or [None]
-    without = [{**e, "correct": "", "whole_correct": None} for e in earlier if e is not None]
+    history = [evaluation.to_dict() for evaluation in trial.history]
+    for earlier in history[:-1]:
+        earlier.update(correct="", whole_correct=None)
     return {
         "step": trial.step,
         "mean_steps": trial.means.steps,
         "trained_seconds": trial.trained_seconds,
-        "history": without if last is None else [*without, last],
+        "history": history,
         "python_random": random.getstate(),
         "numpy_random": _numpy_state(),
     }
@@ -182,7 +183,7 @@ def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
 
 def _weights_bytes(shape: PreTrainedConfig) -> int:
     with torch.device("meta"):
-        return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
+        return int(sum(p.nbytes for p in new_model(shape).parameters()))
 
 
 def _numpy_state() -> list[Any]:
