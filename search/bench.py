@@ -1,83 +1,173 @@
-"""`python -m search.bench`: the training step timed against a loop with a live teacher."""
+"""`python -m search.bench`: the training step timed against a loop with a live teacher.
 
+Needs neither Ray nor datasets nor the hub; torch is loaded once the arguments are understood.
+"""
+
+import argparse
 import json
 import sys
-from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from collections.abc import Iterator, Sequence
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
 
-from search.bench_arguments import BASELINE, CPU_RUNGS, STEPS, WARMUP, make_parser
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from trainable.arguments import AUTO
-from trainable.errors import UserError
-from trainable.presets import PRESETS, automatic_preset
+from trainable.errors import UserError, first_line, not_among
+from trainable.fields import OneLineParser, one_of, whole_number
+from trainable.names import PRECISIONS
+from trainable.options import AUTO
+from trainable.presets import PRESETS
+
+if TYPE_CHECKING:
+    from search.bench_variants import Workload
+
+Line = dict[str, Any]  # JSON values
+BASELINE, ON_REQUEST = "live", "compiled"
+VARIANTS = {
+    BASELINE: "the reference: the teacher run at every step, random batches padded, eager",
+    "cached": "teacher's outputs computed once before, fused AdamW",
+    "lengths": "and batches of similar length, embedding cut to the tokens in use",
+    "graph": "and the whole step captured as a CUDA graph for each width",
+    "flash": "and DeBERTa's attention in one kernel (disentangled-flash)",
+    ON_REQUEST: "graph, with the student compiled by torch.compile; only when asked for",
+    "batch64": "the fastest of lengths, graph and flash that runs here, 64 examples a step",
+    "batch128": "the same at 128",
+}
+ABOUT = """\
+Times the training step against a plain loop that runs the teacher at every step.
+
+Prints a JSON line a variant as soon as it is measured: the median of the repeats, set-up (teacher's
+outputs, compilation, capture, warm-up) apart. Weights and examples are random; the lengths are
+those of the preset's training split (imdb: a log-normal approximation). On two CPU cores it takes
+about two minutes."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its unit and default."""
+    parser = OneLineParser(
+        prog="python -m search.bench",
+        description=ABOUT,
+        epilog="variants:\n" + "\n".join(f"  {name:8} {what}" for name, what in VARIANTS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    auto = f"{', '.join(PRESETS)}, or auto: sst2 where a CUDA GPU is visible, mini elsewhere"
+    for flag, kind, default, what in (
+        ("--preset", one_of((AUTO, *PRESETS)), AUTO, f"whose shapes and lengths: {auto}"),
+        ("--student-layers", whole_number(1), None, "depth (half of the teacher's)"),
+        ("--batch-size", whole_number(1), 32, "examples a step (32)"),
+        ("--max-length", whole_number(1), None, "tokens an example is cut to (the preset's)"),
+        ("--precision", one_of((AUTO, *PRECISIONS)), AUTO, "fp32, bf16, or auto, as in a sweep"),
+        ("--variants", variant_names, None, f"comma list, {BASELINE} is always run (all that can)"),
+        ("--steps", whole_number(1), None, "batches in a repeat (200 on a GPU, 20 on a CPU)"),
+        ("--repeats", whole_number(1), 3, "timed repeats of each variant (3)"),
+        ("--seed", whole_number(0), 0, "decides weights, examples and their order (0)"),
+        ("--concurrent", whole_number(1), 1, "instead, N processes of the fastest at once"),
+    ):
+        parser.add_argument(flag, type=kind, default=default, metavar=flag[2].upper(), help=what)
+    return parser
+
+
+def variant_names(text: str) -> tuple[str, ...]:
+    """An argument type: the baseline and the variants of a comma list, each once, in order."""
+    names = dict.fromkeys([BASELINE, *text.split(",")])
+    for name in names:
+        if name not in VARIANTS:
+            raise argparse.ArgumentTypeError(not_among(name, VARIANTS))
+    return tuple(names)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints a JSON line a rung; returns the exit code (0 well, 1 a rung failed, 2 a mistake)."""
+    """Prints the lines; returns the exit code (0 well, 1 a variant failed, 2 a mistake)."""
     arguments = make_parser().parse_args(argv)
-    command = sys.argv[1:] if argv is None else argv
+    command, failed = sys.argv[1:] if argv is None else argv, False
     try:
-        lines = bench_on_trial_threads(arguments, command)
+        for line in bench(arguments, command):
+            print(json.dumps(line), flush=True)
+            failed |= "error" in line
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("interrupted before the last repeat; nothing is reported", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    return FAILURES if any("error" in line for line in lines) else 0
+    return FAILURES if failed else 0
 
 
-def bench_on_trial_threads(arguments: Namespace, command: Sequence[str]) -> list[dict[str, Any]]:
-    """`bench` with one thread on a CPU, as a sweep's trials have."""
-    import torch
+def bench(arguments: argparse.Namespace, command: Sequence[str]) -> Iterator[Line]:
+    """The lines, each as soon as it is measured; UserError for what can't be timed."""
+    from search.bench_variants import fastest, make_workload
+    from search.provenance import provenance
 
-    threads = torch.get_num_threads()
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)
-    try:
-        with TemporaryDirectory() as folder:
-            return bench(arguments, command, Path(folder))
-    finally:
-        torch.set_num_threads(threads)
+    if arguments.concurrent > 1 and arguments.variants:
+        raise UserError("--variants: --concurrent takes the fastest; leave one of them out")
+    workload = make_workload(arguments)
+    config = workload.config
+    shared = {"student_layers": config.student_layers, "precision": config.precision}
+    shared |= {"preset": workload.preset, **provenance(command, "search.bench")}
+    if arguments.concurrent > 1:
+        lines = iter([{"variant": fastest(workload), **concurrently(arguments)}])
+    else:
+        names = runnable(arguments.variants, workload)
+        lines = each_variant(names, workload, arguments.repeats)
+    yield from ({**line, **shared} for line in lines)
 
 
-def bench(arguments: Namespace, command: Sequence[str], folder: Path) -> list[dict[str, Any]]:
-    """Sets up, measures, prints and returns the lines; UserError for what can't be timed."""
-    from search.bench_inputs import bench_config, load_bench_teacher, make_workload
-    from search.bench_results import as_table, circumstances, result
-    from search.bench_rungs import RUNGS
-    from search.bench_session import Entry, run_session
-    from search.length_tables import LENGTH_TABLES
-    from search.measure import load_average
-    from trainable.environment import best_device
-    from trainable.quiet import quiet_libraries
+def runnable(asked: Sequence[str] | None, workload: "Workload") -> list[str]:
+    """The variants to time; UserError where one that is asked for can't be run here."""
+    from search.bench_variants import obstacle
 
-    quiet_libraries()
-    device, preset = best_device(), arguments.preset
-    if preset == AUTO:
-        preset, _ = automatic_preset(device.type == "cuda")
-    table = LENGTH_TABLES[preset].cut(arguments.max_length or PRESETS[preset].max_length)
-    words, teacher = load_bench_teacher(arguments.teacher, preset, arguments.seed)
-    config = bench_config(arguments, teacher.config, device, folder)
-    steps = arguments.steps or STEPS[device.type]
-    workload = make_workload(teacher, config, table, steps, device=device, folder=folder)
-    say(f"{words}; {config.student_layers}-layer student in {config.precision} on {device.type}")
-    load = load_average()
-    every = tuple(RUNGS) if device.type == "cuda" else CPU_RUNGS
-    entries = [Entry(name, RUNGS[name]) for name in arguments.rungs or every]
-    warmup = arguments.warmup or WARMUP[device.type]
-    run_session(entries, workload, warmup=warmup, repeats=arguments.repeats, say=say)
-    baseline = next(entry for entry in entries if entry.name == BASELINE)
-    lines = [result(entry, baseline, workload) for entry in entries]
-    shared = {"preset": preset, "teacher": words, "lengths": table.source, "warmup": warmup}
-    shared |= {**circumstances(workload, command), "load_average_before": load}
-    for line in lines:
-        print(json.dumps({**line, **shared}), flush=True)
-    say(as_table(lines))
-    return lines
+    if asked is None:
+        return [name for name in VARIANTS if name != ON_REQUEST and not obstacle(name, workload)]
+    for name in asked:
+        if reason := obstacle(name, workload):
+            raise UserError(f"--variants: {name}: {reason}")
+    return list(asked)
+
+
+def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> Iterator[Line]:
+    """A line of each variant in turn; one that fails does not end the others."""
+    from search.bench_variants import MAKERS, measure
+
+    baseline = None
+    for name in names:
+        say(f"{name}: {VARIANTS[name]}")
+        try:
+            line = measure(MAKERS[name], workload, repeats)
+        except Exception as error:  # one variant's failure, of whatever kind, is its own
+            yield {"variant": name, "error": f"{type(error).__name__}: {first_line(error)}"}
+            continue
+        rate = line["examples_per_second"]
+        baseline = rate if name == BASELINE else baseline
+        yield {"variant": name, "ratio_to_live": baseline and round(rate / baseline, 3), **line}
+
+
+def concurrently(arguments: argparse.Namespace) -> Line:
+    """What so many processes that train at once do, together and each, as a sweep's trials."""
+    from torch.multiprocessing.spawn import start_processes
+
+    from search.bench_variants import train_beside
+
+    count, context = arguments.concurrent, get_context("spawn")
+    barrier, queue = context.Barrier(count), context.SimpleQueue()
+    say(f"{count} processes, each setting up the fastest variant")
+    try:  # one that fails ends the others
+        start_processes(train_beside, (arguments, barrier, queue), nprocs=count)  # type: ignore[no-untyped-call]
+    except Exception as error:
+        return {"concurrent": count, "error": str(error).strip().splitlines()[-1]}
+    return together([queue.get() for _ in range(count)])
+
+
+def together(lines: Sequence[Line]) -> Line:
+    """The line of processes that began at once, timed until the last one is done."""
+    examples = [line["examples"] * len(line["seconds"]) for line in lines]
+    seconds = [sum(line["seconds"]) for line in lines]
+    rates = [round(count / own, 2) for count, own in zip(examples, seconds, strict=True)]
+    return {
+        "concurrent": len(lines),
+        "examples_per_second": round(sum(examples) / max(seconds), 2),
+        "examples_per_second_each": rates,
+        "setup_seconds": max(line["setup_seconds"] for line in lines),
+        "reserved_gib_each": [line["reserved_gib"] for line in lines],
+    }
 
 
 def say(line: str) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
-from search.remote_runs import uri_of
+from search.request import LOCAL
+from search.storage import uri_of
 from trainable.errors import UserError, first_line
 from trainable.files import nearest_existing
 
-LOCAL, AUTO = "local", "auto"
+AUTO = "auto"
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
 LOOK_SECONDS = 5.0  # between two counts of the nodes
 PACKAGES = ("search", "spaces", "trainable")
@@ -169,16 +170,16 @@ def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
     return int(found.get("CPU", 0)), int(found.get("GPU", 0)) if with_gpus else 0
 
 
-class Places:
+class Slots:
     """How many trials run at a time, counted again every few seconds: nodes come and go."""
 
     def __init__(self, count: Callable[[], int]) -> None:
-        self._count, self._places = count, count()
+        self._count, self._slots = count, count()
         self._next_look = time.monotonic() + LOOK_SECONDS
 
     def __call__(self) -> int:
         """As counted last."""
         if time.monotonic() >= self._next_look:
-            self._places = self._count()
+            self._slots = self._count()
             self._next_look = time.monotonic() + LOOK_SECONDS
-        return self._places
+        return self._slots

@@ -20,13 +20,13 @@ def with_depths(request: Request) -> Request:
     from trainable.inputs import teacher_source  # both with torch, which takes seconds to load
     from trainable.teacher import teacher_layers
 
-    layers = teacher_layers(teacher_source(request.sized_preset, request.teacher))
-    overrides = dict(request.overrides)
-    given = overrides.pop(LAYERS, None)
+    layers = teacher_layers(teacher_source(request))
+    given = request.pinned.get(LAYERS)
+    others = tuple(pair for pair in request.overrides if pair[0] != LAYERS)
     found = student_depths(layers, layers / 2) if given is None else _usable(layers).get(given, ())
     if len(found) < 2:
         raise UserError(_why_not(request.against, given, layers))
-    return replace(request, overrides=overrides, depths=found)
+    return replace(request, overrides=others, depths=found)
 
 
 def _usable(layers: int) -> dict[int, tuple[int, ...]]:
@@ -62,7 +62,7 @@ def check_depths_kept(request: Request) -> None:
     """
     if request.against is None:
         return
-    for flag, pairs in (("--set", request.overrides.items()), ("--add", request.additions)):
+    for flag, pairs in (("--set", request.overrides), ("--add", request.additions)):
         for key, value in pairs:
             if key == LAYERS:
                 raise UserError(

@@ -33,8 +33,8 @@ class Display(Protocol):
 class PlainLines:
     """A line for each trial that ended; with an event, at most one a half minute on the whole."""
 
-    def __init__(self, console: Console, concurrency: int) -> None:
-        self._console, self._concurrency = console, concurrency
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._told = time.monotonic()
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class PlainLines:
         now = time.monotonic()
         if now - self._told >= HEARTBEAT_SECONDS:
             self._told = now
-            self._line("  " + measure(run, self._concurrency).words())
+            self._line("  " + measure(run).describe())
 
     def _line(self, text: str) -> None:
         self._console.print(text, soft_wrap=True, highlight=False, markup=False)
@@ -73,8 +73,7 @@ def ended_line(trial: TrialRecord, words: str) -> str:
 class LiveTable:
     """A table redrawn in place: what runs, the last that ended, and the whole's progress."""
 
-    def __init__(self, console: Console, concurrency: int) -> None:
-        self._concurrency = concurrency
+    def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=2)
 
     def start(self) -> None:
@@ -85,14 +84,14 @@ class LiveTable:
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Redraws."""
         rows = self._live.console.height - 6
-        self._live.update(draw(run, self._concurrency, max(rows, 5)))
+        self._live.update(draw(run, max(rows, 5)))
 
     def stop(self) -> None:
         """Leaves the last table standing."""
         self._live.stop()
 
 
-def draw(run: Run, concurrency: int, height: int) -> Group:
+def draw(run: Run, height: int) -> Group:
     """At most `height` trials, the running ones first, then the best of the rest."""
     table = Table(box=None, pad_edge=False)
     table.add_column("trial", overflow="ellipsis", no_wrap=True)
@@ -114,7 +113,7 @@ def draw(run: Run, concurrency: int, height: int) -> Group:
         )
     hidden = len(shown) - height
     more = [Text(f"... and {hidden} more", style="dim")] if hidden > 0 else []
-    return Group(table, *more, Text(measure(run, concurrency).words()))
+    return Group(table, *more, Text(measure(run).describe()))
 
 
 def _importance(trial: TrialRecord) -> tuple[int, float]:
@@ -122,6 +121,6 @@ def _importance(trial: TrialRecord) -> tuple[int, float]:
     return rank, -(trial.best5 or 0.0)
 
 
-def make_display(console: Console, concurrency: int) -> Display:
+def make_display(console: Console) -> Display:
     """The live table at a terminal, plain lines where output goes elsewhere."""
-    return (LiveTable if console.is_terminal else PlainLines)(console, concurrency)
+    return (LiveTable if console.is_terminal else PlainLines)(console)

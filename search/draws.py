@@ -1,6 +1,6 @@
 """A searched space's configurations: what is drawn, what is pinned, what comes first."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import optuna
@@ -9,11 +9,11 @@ from optuna.trial import FixedTrial
 
 from search.depths import LAYERS, check_depths_kept
 from search.request import Request
-from spaces import SEARCHED_SPACES
-from spaces.recipe import Suggests
+from spaces import load_space
 from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.inputs import complete_config
+from trainable.errors import UserError, first_line
+from trainable.fields import merged
+from trainable.options import complete_config
 
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
 
@@ -23,34 +23,65 @@ Draw = dict[str, Any]  # values by setting, as a searcher knows them
 
 
 class Pinned:
-    """A trial whose settings that `--set` gives are not drawn: they are what was given."""
+    """A trial whose settings that `--set` gives are not drawn: they are what was given.
 
-    def __init__(self, trial: Suggests, values: Mapping[str, Any]) -> None:
+    `drawn` has all that was suggested, as Ray's Optuna searcher takes it beside what the space
+    returns.
+    """
+
+    def __init__(self, trial: Any, values: Mapping[str, Any]) -> None:
         self._trial, self._values = trial, values
+        self.drawn: dict[str, Any] = {}
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> Any:
-        """The given value, or a drawn one."""
-        if name in self._values:
-            return self._values[name]
-        return self._trial.suggest_float(name, low, high, log=log)
+    def __getattr__(self, method: str) -> Any:
+        """`suggest_float` and its like: the given value, or a drawn one."""
+        suggest = getattr(self._trial, method)
+        if not method.startswith("suggest_"):
+            return suggest
 
-    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
-        """The given value, or a drawn one."""
-        if name in self._values:
-            return self._values[name]
-        return self._trial.suggest_categorical(name, choices)
+        def pinned(name: str, *arguments: Any, **options: Any) -> Any:
+            given = self._values.get(name)
+            self.drawn[name] = suggest(name, *arguments, **options) if given is None else given
+            return self.drawn[name]
+
+        return pinned
 
 
-def draw(request: Request, trial: Suggests) -> TrialConfig:
-    """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed."""
-    point = SEARCHED_SPACES[request.space].draw(Pinned(trial, request.overrides))
+def draw(request: Request, trial: Any) -> TrialConfig:
+    """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed.
+
+    UserError for what can't be trained, and for whatever a user's own function raises.
+    """
+    space, _ = load_space(request.space)
+    watched = Pinned(trial, request.pinned)
+    try:
+        constants = space(watched) or {}
+        point = merged({**watched.drawn, **constants})
+    except Exception as error:
+        raise UserError(
+            f"--space {request.space}: {type(error).__name__}: {first_line(error)}"
+        ) from error
     if request.depths:
         point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
-    return complete_config(request.sized_preset, point, request.overrides, request.seed)
+    return configure(request, point)
+
+
+def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
+    """The configuration that a space's point stands for, on the first seed.
+
+    UserError, which names --set or --space, for one that can't be trained.
+    """
+    preset = request.sized_preset
+    constants = {**preset.trial, "seed": request.seed}
+    try:
+        return complete_config(constants, preset.learning_rates, {**point, **request.pinned})
+    except UserError as error:
+        of_user = any(str(error).startswith(f"{key}:") for key in request.pinned)
+        raise UserError(f"{'--set' if of_user else f'--space {request.space}:'} {error}") from None
 
 
 def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
-    """The configuration that drawn values stand for; ValueError where they lack one."""
+    """The configuration that drawn values stand for; UserError where they lack one."""
     return draw(request, FixedTrial(drawn))
 
 
@@ -61,7 +92,7 @@ def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
     random one begins. Raises UserError for what can't be given to a searched space.
     """
     _check(request)
-    best, *plain = SEARCHED_SPACES[request.space].starts
+    best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
     found: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
@@ -69,7 +100,7 @@ def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
         trial = FixedTrial(start)
         try:
             config = draw(request, trial)
-        except (ValueError, UserError):
+        except (UserError, ValueError):  # also where it lacks a depth
             continue
         found.setdefault(config.recipe, (config, dict(trial.params)))
     firsts = list(found.values()) or random_draws(request, 1)
@@ -102,7 +133,11 @@ def _check(request: Request) -> None:
             "--samples draws more of them"
         )
     check_depths_kept(request)
-    drawn = [config for config, _ in random_draws(request)]
-    for key, value in request.overrides.items():
-        if all(key in config.idle_settings for config in drawn):
+    refuse_idle(request, [config for config, _ in random_draws(request)])
+
+
+def refuse_idle(request: Request, configs: Collection[TrialConfig]) -> None:
+    """UserError where --set fixes what changes nothing in any of these trials."""
+    for key, value in request.overrides:
+        if all(key in config.idle_settings for config in configs):
             raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")

@@ -1,203 +1,171 @@
-"""What a sweep would take, told without running it: `python -m search.run ... --dry-run`.
+"""What a sweep would take, without running it: `python -m search.run ... --dry-run`.
 
-All that a sweep checks before its training is checked. Time and memory come from a few steps of its
-own trials. The run's folder and the cache are left as they are.
+All that a sweep checks before its training is checked. Times come from one measured step of each
+shape of student; nothing is written but what loading the data leaves in the cache.
 """
 
+import shlex
+import shutil
+import time
 from argparse import Namespace
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from rich.console import Console
 
-from search.arguments import KEEP
-from search.cluster import LOCAL, check_address
-from search.draws import starting_draws
-from search.dry_run_words import say_command, say_disk, say_memory, say_time, say_trials
+from search.checkpoints import describe_bytes
+from search.cluster import check_address
 from search.launch import Session
-from search.mirrored_cache import mirrored
-from search.outlook import Outlook, Times, expected_times, representatives
-from search.preparation import (
-    CheckedSweep,
-    can_be_completed,
-    check_again,
-    check_beside,
-    check_sweep,
-    lacking_outputs,
-)
-from search.progress import still_to_be_suggested
-from search.record import PARAMETERS, Run, TrialRecord, read_run
-from search.remote_runs import cache_here, task_of
-from search.request import Request
-from search.resume import (
-    asked_changes,
-    changed_here,
-    damaged_folders,
-    may_be_suggested,
-    refuse_other,
-)
-from search.sharing import as_measured, settle_again, settle_sharing
+from search.preparation import CheckedSweep
+from search.progress import describe_time, still_to_be_suggested
+from search.record import ENDED, TrialRecord, read_run
+from search.request import LOCAL
+from search.resume import asked_changes
+from search.storage import is_uri, location
 from search.sweep import concurrency
-from search.teacher_probe import teacher_seconds
-from search.trial_probe import Probed, probe_trials
-from trainable.config import TeacherSettings, TrialConfig
-from trainable.environment import available_cores
-from trainable.errors import UserError
-from trainable.preparation import hidden_pools
-from trainable.probe_processes import ProbeError
-from trainable.stand_in import StandIn, stand_in_task, with_likenesses
-from trainable.task import Task
+from trainable.batches import steps_per_epoch
+from trainable.config import TrialConfig
+from trainable.engine import Training, TrainingStep, label_losses, make_optimiser
+from trainable.environment import available_cores, best_device
+from trainable.files import nearest_existing
+from trainable.inputs import load_inputs
+from trainable.preparation import Preparation
+from trainable.quiet import quiet_libraries
+from trainable.sentences import Sentences
+from trainable.static_forward import make_static
+from trainable.students import new_model, student_config
+from trainable.tokens import TokenisedSplit, tokenise
+
+EXAMPLES = 640  # that are tokenised to know their lengths
+TIMED_STEPS = 4  # of which the first warms up
+FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples takes
+Shape = tuple[int, int | None, int, str]  # depth, width, batch size, precision
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What the trials of a dry run share, and a folder to write to."""
-
-    found: StandIn
-    possible: list[TrialConfig]
-    teacher_settings: TeacherSettings
-    mirror: Path
-
-    @classmethod
-    def of(cls, checked: CheckedSweep, request: Request, session: Session) -> "_Prepared":
-        """Into the request's cache, a mirror; UserError where the executor can't be had here."""
-        mirror = Path(request.cache)
-        environment = checked.preparation.environment(
-            mirror, checked.possible[0].precision, request.executor, session.console.print
-        )
-        pools = hidden_pools(checked.possible)
-        found = stand_in_task(checked.preparation, pools, environment)
-        return cls(found, checked.possible, checked.preparation.inputs.teacher_settings, mirror)
+def describe_new_sweep(checked: CheckedSweep, folder: Path, session: Session) -> int:
+    """What a new run of these trials in this folder would take; returns the exit code."""
+    request = checked.request
+    more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
+    return _describe(checked, more * request.seeds, folder, session)
 
 
-def tell_new_sweep(
-    request: Request,
-    folder: Path,
-    plan: Mapping[str, Any],
-    operation: Mapping[str, Any],
-    session: Session,
-) -> int:
-    """Of a new run in this folder, as `launch.begin` would make it; returns the exit code.
-
-    UserError as from a real sweep.
-    """
-    with mirrored(Path(request.cache)) as mirror:
-        seen = replace(request, cache=str(mirror))
-        checked = check_sweep(seen, session.console)
-        prepared = _Prepared.of(checked, seen, session)
-        sharing = settle_sharing(
-            prepared.found.task,
-            checked.possible,
-            mirror,
-            asked=operation["trials_per_gpu"],
-            max_concurrent=operation["max_concurrent"],
-            console=session.console,
-        )
-        task = as_measured(prepared.found.task, sharing["gpu_sharing"], session.console)
-        keep = operation["keep"]
-        sweep = {
-            **plan,
-            **sharing,
-            "max_concurrent": operation["max_concurrent"],
-            "address": operation["address"],
-            "keep": KEEP if keep is None else keep,
-            "task": task.to_dict(),
-        }
-        if request.searched:
-            sweep[PARAMETERS] = starting_draws(request, checked.configs)
-        trials = {config.digest: TrialRecord(config) for config in checked.configs}
-        return _tell(Run(folder, sweep, trials), prepared, session)
-
-
-def tell_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
-    """Of what is left of a run, with what the command line adds; returns the exit code.
-
-    UserError as from a real sweep.
-    """
+def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
+    """What is left of a run, with what the command line adds; returns the exit code."""
+    quiet_libraries()
     run = read_run(folder)
     changes, configs = asked_changes(run, arguments, session.console)
     pending = {config.digest: TrialRecord(config) for config in configs}
-    run = replace(run, sweep={**run.sweep, **changes}, trials={**run.trials, **pending})
-    missing = {config.digest: TrialRecord(config) for config, _ in run.missing_seeds}
-    run.trials |= missing
-    run.timeline.take({"event": "session"})  # nothing is under way
+    run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})
     if not run.interrupted:
         session.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
-    check_address(run.sweep.get("address"), run.folder.parent)
-    flag = f"--resume {folder.name}"
-    if problem := changed_here(task_of(run), flag):
-        raise UserError(problem)
-    cache = cache_here(run)
-    run.sweep["requests"] = [{**request, "cache": str(cache)} for request in run.sweep["requests"]]
-    with mirrored(cache) as mirror:
-        prepared = _prepared_again(run, mirror, session)
-        seen = [{**request, "cache": str(mirror)} for request in run.sweep["requests"]]
-        looked_at = replace(run, sweep={**run.sweep, "requests": seen})
-        task = prepared.found.task
-        sharing = settle_again(looked_at, task, configs, changes, session.console)
-        gpu_sharing = sharing.get("gpu_sharing", run.sweep.get("gpu_sharing"))
-        run.sweep |= {**sharing, "task": as_measured(task, gpu_sharing, session.console).to_dict()}
-        return _tell(run, prepared, session)
+    check_address(run.request.address, folder.parent)
+    open_ = [trial.config for trial in run.trials.values() if trial.outcome not in ENDED]
+    every = [trial.config for trial in run.trials.values()]
+    preparation = Preparation.load(load_inputs(run.plan.requests[0]))
+    checked = CheckedSweep(run.request, open_, every, preparation)
+    return _describe(checked, still_to_be_suggested(run), folder, session)
 
 
-def _prepared_again(run: Run, mirror: Path, session: Session) -> _Prepared:
-    """As it was, or where something is gone or lacking, as it would be made again.
-
-    UserError as from `resume.task_again`.
-    """
-    task, request = task_of(run), Request.from_dict(run.sweep["requests"][0])
-    possible = [*(trial.config for trial in run.trials.values()), *may_be_suggested(run)]
-    settings = request.sized_preset.teacher_settings
-    missing = damaged_folders(task)
-    if can_be_completed(task, missing):
-        check_beside(task, possible)
-        lacking = lacking_outputs(task, missing, possible)
-        found = with_likenesses(task, lacking, mirror / "likenesses")
-        return _Prepared(found, possible, settings, mirror)
-    seen = replace(request, cache=str(mirror))
-    prepared = _Prepared.of(check_again(seen, possible), seen, session)
-    found, flag = prepared.found, f"--resume {run.folder.name}"
-    refuse_other("data", task.data_digest, found.task.data_digest, task, flag)
-    if not found.teacher_missing:
-        refuse_other("teacher", task.teacher.digest, found.task.teacher.digest, task, flag)
-    return prepared
-
-
-def _tell(run: Run, prepared: _Prepared, session: Session) -> int:
-    console, sweep = session.console, run.sweep
-    places = concurrency(
-        available_cores(),
-        torch.cuda.device_count(),
-        sweep["trials_per_gpu"],
-        sweep["max_concurrent"],
+def _describe(checked: CheckedSweep, more: float, folder: Path, session: Session) -> int:
+    request, console = checked.request, session.console
+    for number, config in enumerate(checked.configs, start=1):
+        console.print(f"{number:>4}  {config.words()}", soft_wrap=True)
+    if more:
+        count = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
+        console.print(f"      and {count} more, as {request.searcher} suggests them")
+    slots = concurrency(
+        available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
-    outlook = Outlook(run, places, still_to_be_suggested(run), prepared.possible)
-    say_trials(outlook, console)
-    if sweep.get("address") not in (None, LOCAL):
-        console.print("Times and memory below are of this machine alone, not of the cluster.")
-    try:
-        probed, times = _measured(outlook, prepared)
-    except ProbeError as error:
-        raise UserError(
-            f"--dry-run: a few steps of a trial failed, as a sweep would: {error}"
-        ) from None
-    say_time(outlook, times, console)
-    say_memory(outlook, probed, console)
-    say_disk(outlook, prepared.found, Path(sweep["requests"][0]["cache"]), console)
-    say_command(session, console)
+    seconds = _expected_seconds(checked, more) / slots
+    if request.address != LOCAL:
+        console.print("The time below is of this machine alone, not of the cluster.")
+    if np.isfinite(seconds):
+        console.print(
+            f"{describe_time(seconds).capitalize()} of training, {slots} trial(s) at a time, if "
+            "each runs to its end (asha stops some earlier); a teacher that is not in the cache "
+            "comes first."
+        )
+    _describe_disk(checked, slots, folder, console)
+    typed = [word for word in session.arguments if word != "--dry-run"]
+    command = shlex.join(["python", "-m", session.module, *typed])
+    console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
     return 0
 
 
-def _measured(outlook: Outlook, prepared: _Prepared) -> tuple[Probed, Times]:
-    kinds = representatives(outlook)
-    task = Task.from_dict(outlook.run.sweep["task"])
-    scratch = prepared.mirror.parent / "scratch"
-    scratch.mkdir()
-    probed = probe_trials(kinds, task, outlook.at_a_time, scratch)
-    found, precision = replace(prepared.found, task=task), kinds[0].precision
-    teacher = teacher_seconds(found, prepared.teacher_settings, precision, scratch)
-    costs = dict(zip(kinds, probed.costs, strict=True))
-    return probed, expected_times(outlook, costs, probed.start, teacher)
+def _expected_seconds(checked: CheckedSweep, more: float) -> float:
+    """Of all trials one after the other; those to be suggested are taken for the average."""
+    preparation, possible = checked.preparation, checked.possible
+    split = _sample(preparation)
+    steps = {_shape(c): c for c in (*checked.configs, *possible)}
+    seconds = {shape: step_seconds(preparation, c, split) for shape, c in steps.items()}
+    trials = [_trial_seconds(preparation, c, seconds[_shape(c)]) for c in checked.configs]
+    mean = np.mean([_trial_seconds(preparation, c, seconds[_shape(c)]) for c in possible])
+    return float(sum(trials) + (more * mean if more else 0.0))
+
+
+def _shape(config: TrialConfig) -> Shape:
+    return config.student_layers, config.student_width, config.batch_size, config.precision
+
+
+def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -> float:
+    """Training and evaluations; a forward pass is a third of a step on the same examples."""
+    dataset = preparation.inputs.dataset
+    steps = config.epochs * steps_per_epoch(len(dataset.train), config.batch_size)
+    evaluated = config.evaluations * len(dataset.evaluation)
+    evaluated += 0 if dataset.whole is None else len(dataset.whole)
+    return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
+
+
+def _sample(preparation: Preparation) -> TokenisedSplit:
+    """Some of the training examples, as tokens."""
+    train, length = preparation.inputs.dataset.train, preparation.inputs.max_length
+    return tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
+
+
+def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:
+    """A training step of such a student on examples of average length, on one thread."""
+    device, threads = best_device(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    student = new_model(student_config(preparation.base.config, config)).to(device).train()
+    make_static(student)
+    take_step = TrainingStep(
+        student,
+        make_optimiser([student], config.weight_decay),
+        label_losses(config.precision),
+        config.gradient_clip,
+    )
+    pad_id = preparation.tokenizer.pad_token_id
+    training = Training(take_step, Sentences.on_device(split, pad_id, device), config.batch_size)
+    order = np.argsort(split.lengths, kind="stable")
+    middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
+    times = [_timed(training, middle, device) for _ in range(TIMED_STEPS)]
+    torch.set_num_threads(threads)
+    return min(times[1:])
+
+
+def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
+    start = time.perf_counter()
+    training.step(rows, learning_rate=1e-5)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Console) -> None:
+    """The largest student's weights and moments, for each slot twice and for each kept student;
+    and what is free where the run lies, unless that is a storage."""
+    base, request = checked.preparation.base.config, checked.request
+    largest = max(
+        checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
+    )
+    with torch.device("meta"):
+        student = new_model(student_config(base, largest))
+    size = 4 * sum(p.numel() * p.element_size() for p in student.parameters())
+    text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
+    if not is_uri(location(folder)):
+        free = shutil.disk_usage(nearest_existing(folder)).free
+        text += f"; {describe_bytes(free)} are free at {folder.parent}"
+    console.print(f"{text}.", soft_wrap=True)

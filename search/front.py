@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from search.objectives import LATENCY, cost_of
-from search.record import CONFIRMS, FINISHED, Run, TrialRecord
+from search.objectives import cost_of
+from search.record import FINISHED, Run, TrialRecord
 from search.units import units_of
 
 
@@ -26,8 +26,7 @@ def against(run: Run) -> str:
 
     A confirmation weighs nothing.
     """
-    requests = [] if CONFIRMS in run.sweep else run.sweep.get("requests", [])
-    return str(requests[-1].get("against") or "") if requests else ""
+    return "" if run.plan.confirms is not None else run.request.against or ""
 
 
 def finished_recipes(run: Run) -> list[list[TrialRecord]]:
@@ -38,8 +37,7 @@ def finished_recipes(run: Run) -> list[list[TrialRecord]]:
 
 def costs_of(run: Run, recipes: Sequence[Sequence[TrialRecord]]) -> list[float]:
     """What a student of each recipe costs to run."""
-    latencies = run.sweep.get(LATENCY, {})
-    return [cost_of(trials[0].config, against(run), latencies) for trials in recipes]
+    return [cost_of(trials[0].config, against(run), run.plan.latency) for trials in recipes]
 
 
 def front_trials(run: Run) -> list[TrialRecord]:

@@ -1,16 +1,19 @@
 """Which trials a sweep runs, and in which order."""
 
+import inspect
 import random
-from dataclasses import replace
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from search.depths import LAYERS, check_depths_kept
-from search.draws import random_draws, starts
+from search.draws import configure, random_draws, refuse_idle, starts
 from search.request import Request
-from spaces import SPACES
+from spaces import load_space
 from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.inputs import complete_config
+from trainable.errors import UserError, first_line
+from trainable.fields import merged
 from trainable.names import NO_LAYERS
 
 Point = dict[str, Any]
@@ -28,23 +31,11 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     if request.searched:
         return [config for config, _ in starts(request)]
     check_depths_kept(request)
-    points = [
-        {**point, **depth}
-        for point in SPACES[request.space](request.sized_preset.coarse_grid)
-        for depth in _depth_points(request)
-    ]
-    _check_overrides(request, points)
-    drawn = list(_each_once(request, points).values())
-    random.Random(request.seed).shuffle(drawn)
-    drawn = drawn[: request.samples]
+    drawn = _drawn(request)[: request.samples]
     if request.additions:
         drawn = _grown(request, drawn)
         random.Random(request.seed).shuffle(drawn)
-    return [
-        replace(config, seed=config.seed + more)
-        for config in (_config(request, point) for point in drawn)
-        for more in range(request.seeds)
-    ]
+    return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
 
 
 def possible_trials(request: Request) -> list[TrialConfig]:
@@ -53,35 +44,91 @@ def possible_trials(request: Request) -> list[TrialConfig]:
     return [*plan_trials(request), *(config for config, _ in drawn)]
 
 
-def _depth_points(request: Request) -> list[Point]:
+def _drawn(request: Request) -> list[Point]:
+    """The points that train different students, shuffled. Of a space that draws values at random:
+    at least as many as `samples`, one grid after the other.
+    """
+    shuffled, found = random.Random(request.seed), dict[TrialConfig, Point]()
+    for grid in list_grids(request):
+        points = [{**point, **depth} for point in grid for depth in _depths(request)]
+        _refuse_varied(request, points)
+        new = {c: p for c, p in _each_once(request, points).items() if c not in found}
+        order = list(new)
+        shuffled.shuffle(order)
+        found |= {config: new[config] for config in order}
+        if request.samples is not None and len(found) >= request.samples:
+            break
+    refuse_idle(request, found)
+    return list(found.values())
+
+
+def list_grids(request: Request) -> Iterator[list[Point]]:
+    """The settings of each configuration of a space that is a Tune search space.
+
+    Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of as many
+    grids as `samples`. UserError for what is no such space.
+    """
+    from ray.tune.search.variant_generator import generate_variants
+
+    space, _ = load_space(request.space)
+    coarse = request.sized_preset.coarse_grid
+    try:
+        takes_coarse = "coarse" in inspect.signature(space).parameters
+        given = space(coarse=coarse) if takes_coarse else space()
+        spec = {"config": dict(given)}
+        draws = any(_is_random(value) for value in _leaves(given))
+        if draws and request.samples is None:
+            raise UserError("draws values at random; give --samples N, how often")
+        times = request.samples if draws and request.samples else 1
+        generator = np.random.RandomState(request.seed)
+        for _ in range(times):
+            variants = generate_variants(spec, random_state=generator)
+            yield [merged(resolved["config"]) for _, resolved in variants]
+    except UserError as error:
+        raise UserError(f"--space {request.space}: {error}") from None
+    except Exception as error:  # of a user's own function, or of Ray that can't make sense of it
+        raise UserError(
+            f"--space {request.space}: {type(error).__name__}: {first_line(error)}; it must return "
+            "a dict as tune.Tuner(param_space=...) takes it"
+        ) from error
+
+
+def _leaves(value: Any) -> list[Any]:
+    """The values in nested dicts and lists."""
+    if isinstance(value, dict):
+        return [leaf for part in value.values() for leaf in _leaves(part)]
+    if isinstance(value, list | tuple):
+        return [leaf for part in value for leaf in _leaves(part)]
+    return [value]
+
+
+def _is_random(value: Any) -> bool:
+    from ray.tune.search.sample import Domain
+
+    return isinstance(value, Domain) or callable(value)
+
+
+def _depths(request: Request) -> list[Point]:
     """The depths to try, as what they add to a point: nothing where there is only the usual one."""
     return [{LAYERS: depth} for depth in request.depths] or [{}]
-
-
-def _config(request: Request, point: Point) -> TrialConfig:
-    return complete_config(request.sized_preset, point, request.overrides, request.seed)
 
 
 def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:
     """Of points that train the same student, the first; keyed by what they do."""
     found: dict[TrialConfig, Point] = {}
     for point in points:
-        found.setdefault(_config(request, point).recipe, point)
+        found.setdefault(configure(request, point).recipe, point)
     return found
 
 
-def _check_overrides(request: Request, points: list[Point]) -> None:
+def _refuse_varied(request: Request, points: list[Point]) -> None:
     varied = {key for point in points for key in point}
-    for key, value in request.overrides.items():
+    for key, value in request.overrides:
         if key in varied:
             raise UserError(
                 f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
                 f"a space leaves constant (--add {key}={value} tries one more value)"
             )
-    trials = [_config(request, point) for point in points]
-    for key, value in request.overrides.items():
-        if all(key in trial.idle_settings for trial in trials):
-            raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")
 
 
 def _grown(request: Request, points: list[Point]) -> list[Point]:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from search.exit_codes import INTERRUPTED
 from search.runs import resume_command
-from trainable.pause import PAUSE
+from search.storage import request_pause, withdraw_pause
 
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,8 +41,9 @@ class Interruption:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if self._folder is not None:
-            (self._folder / PAUSE).unlink(missing_ok=True)
+            withdraw_pause(self._folder)
 
     def hold(self) -> None:
         """Takes the signals, again where a library has taken them meanwhile.
@@ -52,24 +53,30 @@ class Interruption:
         for number in SIGNALS:
             if number != signal.SIGHUP or self._before[number] != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def spare_children(self) -> None:
-        """Has processes started from here until `hold` outlive a closed terminal, to save first."""
+        """Has processes started from here until `hold` outlive what ends this one, to save first.
+
+        A closed terminal signals all of them, and so do `timeout`, SLURM and systemd with SIGTERM,
+        of which Ray's own would die before the trials have saved. Their signal masks are ours.
+        """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def attach(self, folder: Path) -> None:
         """From here on there is a run to go on with."""
         if self.requested:  # and a library has swallowed the KeyboardInterrupt
             raise KeyboardInterrupt
         self._folder = folder
-        (folder / PAUSE).unlink(missing_ok=True)  # of a session that was killed
+        withdraw_pause(folder)  # of a session that was killed
 
     def pause(self, problem: str = "") -> None:
         """Asks the trials to save and stop; after a problem they may not be able to."""
         assert self._folder is not None
         self.requested, self.problem = True, self.problem or problem
         try:
-            (self._folder / PAUSE).touch()
+            request_pause(self._folder)
         except OSError as error:
             self.problem = self.problem or str(error)
 
@@ -85,14 +92,15 @@ class Interruption:
             self._leave_at_once(self._folder)
         self.pause()
         self._say(
-            "\nInterrupted: trials under way finish their step and save. Once more leaves at once."
+            "\nInterrupted: running trials finish their step and save. Press Ctrl-C again to exit "
+            "immediately."
         )
 
     def _leave_at_once(self, folder: Path) -> None:
         """Ends this process; Ray's see that it is gone and end within seconds."""
         with suppress(*READER_GONE, RuntimeError):
             self._console.show_cursor()
-        self._say(f"\nLeft at once. Go on with:\n{resume_command(folder)}")
+        self._say(f"\nExited immediately. Go on with:\n{resume_command(folder)}")
         os._exit(INTERRUPTED)
 
     def _say(self, text: str) -> None:

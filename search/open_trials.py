@@ -11,15 +11,14 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.record import Run, TrialRecord
-from trainable.pause import PauseRequest
 
 
 class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
-    """Hands out trials while fewer than `places` says run, none once a pause is requested.
+    """Hands out trials while fewer than `slots` says run, none once `paused`.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
     knows all results so far; an empty answer ends the sweep. Trials that wait for other seeds, as
-    many as `waiting` says, take no place; while some do, the sweep goes on, so that Tune keeps the
+    many as `waiting` says, take no slot; while some do, the sweep goes on, so that Tune keeps the
     processes that they will need.
     """
 
@@ -27,16 +26,17 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         self,
         run: Run,
         trials: Sequence[TrialRecord],
-        places: Callable[[], int],
+        slots: Callable[[], int],
         more: Callable[[Run], list[TrialRecord]] | None = None,
         *,
+        paused: Callable[[], bool] = lambda: False,
         waiting: Callable[[], int] = lambda: 0,
     ) -> None:
         super().__init__()
-        self._run, self._places, self._more = run, places, more
+        self._run, self._slots, self._more = run, slots, more
         self._open, self._waiting = list(trials), waiting
         self._under_way: set[str] = set()  # Tune's ids
-        self._pause = PauseRequest(run.folder)
+        self._paused = paused
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its searcher into the run; a resumed run makes its own
@@ -50,7 +50,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
     def suggest(self, trial_id: str) -> Any:
         """Ray's hook: a configuration, None for now, or that there are no more."""
         waiting = self._waiting()
-        if self._pause or len(self._under_way) - waiting >= self._places():
+        if self._paused() or len(self._under_way) - waiting >= self._slots():
             return None
         if not self._open and self._more is not None:
             self._open = self._more(self._run)

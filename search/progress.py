@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-from search.forecast import seconds_left
 from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run
 
 
@@ -18,55 +17,54 @@ class Progress:
     total: int
     seconds_left: float | None
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """`7 of 18 ended (4 finished, 3 stopped early), 2 running, about 4 min left`."""
         ended = sum(self.counts[outcome] for outcome in ENDED)
         kinds = [f"{self.counts[FINISHED]} finished", f"{self.counts[STOPPED]} stopped early"]
         kinds += [f"{self.counts[FAILED]} failed"] if self.counts[FAILED] else []
         text = f"{ended} of {self.total} ended ({', '.join(kinds)}), {self.counts[RUNNING]} running"
-        text += f", {self.counts[WAITING]} waiting" if self.counts.get(WAITING) else ""
-        return text if self.seconds_left is None else f"{text}, {time_left(self.seconds_left)}"
+        text += f", {self.counts[WAITING]} waiting" if self.counts[WAITING] else ""
+        if self.seconds_left is not None:
+            text += f", {describe_time(self.seconds_left)} left"
+        return text
 
 
-def measure(run: Run, concurrency: int) -> Progress:
-    """Progress of a run whose trials run so many at a time."""
+def measure(run: Run) -> Progress:
+    """The progress of a run."""
     trials = list(run.trials.values())
     outcomes = (PENDING, RUNNING, WAITING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
     more = still_to_be_suggested(run)
     total = len(trials) + (int(more) if math.isfinite(more) else 0)
-    return Progress(counts, total, _seconds_left(run, concurrency))
+    return Progress(counts, total, _seconds_left(run, more))
 
 
 def still_to_be_suggested(run: Run) -> float:
     """Trials that a searcher will add, on all seeds; infinite where only time limits them."""
-    if not run.searched:
-        return 0
-    seeds, have = run.request.seeds, {trial.config.recipe for trial in run.trials.values()}
-    missing = max(seeds * len(have) - len(run.trials), 0)  # counted; Run.missing_seeds makes them
-    return run.to_suggest * seeds + missing
+    return run.to_suggest * run.request.seeds + len(run.missing_seeds) if run.searched else 0
 
 
-def _seconds_left(run: Run, concurrency: int) -> float | None:
-    """As forecast, but no longer than a time budget lets it be: until nothing more is suggested,
-    then as long as what is under way now takes."""
-    more = still_to_be_suggested(run)
-    left = seconds_left(run, concurrency, more)
-    if not more or run.request.time_budget is None:
-        return left
-    under_way = seconds_left(run, concurrency)
-    if under_way is None:  # nothing evaluated yet, or nothing under way
-        return left
-    budgeted = max(run.request.time_budget - run.seconds, 0.0) + under_way
-    return budgeted if left is None else min(left, budgeted)
+def _seconds_left(run: Run, more: float) -> float | None:
+    """Linear in the evaluations: those that a stopped or failed trial did not make count as made.
+
+    No longer than a time budget lets it be.
+    """
+    made = sum(len(trial.evaluations) for trial in run.trials.values())
+    if not made or not run.interrupted:
+        return None
+    ended = sum(t.config.evaluations for t in run.trials.values() if t.outcome in ENDED)
+    under_way = sum(len(t.evaluations) for t in run.trials.values() if t.outcome not in ENDED)
+    each = next(iter(run.trials.values())).config.evaluations
+    planned = sum(t.config.evaluations for t in run.trials.values()) + more * each
+    done = ended + under_way
+    left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf
+    budget = run.request.time_budget
+    if budget is not None and more:
+        left = min(left, max(budget - run.seconds, 0.0))
+    return left if math.isfinite(left) else None
 
 
-def time_left(seconds: float) -> str:
-    """`about 4 min left`."""
-    return f"{in_time(seconds)} left"
-
-
-def in_time(seconds: float) -> str:
+def describe_time(seconds: float) -> str:
     """`about 4 min`, or seconds or hours where those read better."""
     if seconds < 90:
         return f"about {seconds:.0f} s"

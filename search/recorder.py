@@ -9,16 +9,16 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
+from search.checkpoints import prune
 from search.cluster import NODE_LOST, SIGN_OF_LOST_NODE
-from search.disk import prune
 from search.display import Display
 from search.interruption import READER_GONE, Interruption
-from search.record import ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run, read_events
-from search.timeline import CLOCKS
+from search.record import BITS, CLOCKS, ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run, read_events
+from search.resuming import digest_of
+from search.storage import RecordCopy
 from search.units import GO, RULING, STOP
-from trainable.config import TrialConfig
-from trainable.ray_adapter import DISK, OUT_OF_MEMORY, REASON, TROUBLE
 from trainable.trial import EVALUATION_KEYS
+from trainable.tune_function import DISK, OUT_OF_MEMORY, REASON, RESTORED, SAVED_STEP, TROUBLE
 
 LOOK_SECONDS = 5.0  # between two looks at whether Ray lives
 FORGIVEN_LOSSES = 5  # of its node, one after the other, that are not held against a trial
@@ -34,10 +34,16 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     """
 
     def __init__(
-        self, run: Run, display: Display, interruption: Interruption, *, sharing: bool
+        self,
+        run: Run,
+        display: Display,
+        interruption: Interruption,
+        copy: RecordCopy,
+        *,
+        sharing: bool,
     ) -> None:
         self._run, self._display, self._interruption = run, display, interruption
-        self._sharing = sharing
+        self._copy, self._sharing = copy, sharing
         self._next_look = time.monotonic() + LOOK_SECONDS
         self.left_over = False
         self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
@@ -82,14 +88,21 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Ray's hook, after the scheduler has decided."""
+        """Ray's hook, after the scheduler has decided.
+
+        The correct/wrong bits are taken out of the result, so that Tune keeps scalars only.
+        """
+        bits = {key: result.pop(key, None) for key in BITS}
         if TROUBLE in result:
-            self._troubles[_digest(trial)] = result[TROUBLE]
+            self._troubles[digest_of(trial)] = result[TROUBLE]
             trial.max_failures = 0
             if result[TROUBLE] == DISK:
                 self._interruption.pause(result[REASON])
-        elif "accuracy" in result:
-            values = {key: result[key] for key in (*EVALUATION_KEYS, "saving_seconds")}
+        elif "accuracy" in result and SAVED_STEP not in result:
+            values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
+            known = self._run.trials[digest_of(trial)].evaluations
+            if RESTORED in result and result["evaluations"] <= len(known):
+                return
             if self._known(trial, values):
                 event = {"event": "repeated", "evaluations": values["evaluations"]}
             else:
@@ -101,10 +114,10 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
-        ended = self._run.trials[_digest(trial)].outcome in ENDED
+        ended = self._run.trials[digest_of(trial)].outcome in ENDED
         if getattr(trial, RULING, GO) == STOP and not ended and not self._interruption.requested:
             self._take({"event": "stop"}, trial)  # while it waited for other seeds
-        prune(self._run)
+        self._prune()
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -123,7 +136,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
-        record, trouble = self._run.trials[_digest(trial)], self._troubles.get(_digest(trial))
+        digest = digest_of(trial)
+        record, trouble = self._run.trials[digest], self._troubles.get(digest)
         alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
         # With no retry left it is run again when the others have ended.
@@ -131,13 +145,18 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self.left_over = self.left_over or lost
         then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
-        prune(self._run)
+        self._prune()
+
+    def _prune(self) -> None:
+        """What fails is tried again when the next trial ends."""
+        with suppress(OSError):
+            prune(self._run)
 
     def _losses(self, trial: Trial) -> int:
         """How often this session's trial has lost its node since it was last evaluated."""
         losses = 0
         for event in read_events(self._run.folder):
-            of_trial = event.get("trial") == _digest(trial)
+            of_trial = event.get("trial") == digest_of(trial)
             if event["event"] == "session" or (of_trial and event["event"] == "evaluation"):
                 losses = 0
             elif of_trial and event["event"] == "failure":
@@ -146,7 +165,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
 
     def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
         """Whether the record has this very evaluation already, clocks apart."""
-        recorded = self._run.trials[_digest(trial)].evaluations
+        recorded = self._run.trials[digest_of(trial)].evaluations
         number = values["evaluations"]
         return number <= len(recorded) and _timeless(recorded[number - 1]) == _timeless(values)
 
@@ -154,18 +173,15 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         pausing = self._interruption.requested  # then a failure is tried again on resuming
         if self._interruption.problem or (pausing and event["event"] == "failure"):
             return
-        event |= {"trial": _digest(trial), "tune_trial": trial.trial_id}
+        event |= {"trial": digest_of(trial), "tune_trial": trial.trial_id}
         try:
             self._run.append(event)
+            self._copy.copy()
         except OSError as error:
             self._interruption.pause(str(error))
             return
         with suppress(*READER_GONE):
             self._display.show(self._run, event)
-
-
-def _digest(trial: Trial) -> str:
-    return TrialConfig.from_dict(trial.config).digest
 
 
 def _timeless(evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
-"""A run opened again: what is damaged is said and mended, what was asked for more is added."""
+"""A run opened again: damage is detected and repaired, what was asked for more is added."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,20 +9,19 @@ from typing import Any
 
 from rich.console import Console
 
-from search.arguments import OPERATION
+from search.checkpoints import damaged_checkpoints, prune
 from search.cluster import check_address
-from search.disk import kept_students, prune
-from search.plan import plan_trials, possible_trials
-from search.record import CONFIRMS, ENDED, Run, mend
-from search.remote_runs import cache_here, task_of, uri_of
-from search.request import Request, parse_additions, parse_overrides
-from search.sharing import as_measured, settle_again
-from search.trial_words import wording
-from spaces import SEARCHED_SPACES
+from search.grid import plan_trials, possible_trials
+from search.record import Run, mend
+from search.request import EXTENSION, OPERATION, Request, names_of_kind
+from search.shared_inputs import inputs_of
+from search.storage import DIGESTS, is_uri, location
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.fields import given
 from trainable.folders import sealed_values
-from trainable.task import Task
+from trainable.options import users_cache
+from trainable.training_inputs import TrainingInputs
 
 
 def reopen(run: Run, arguments: Namespace, console: Console) -> None:
@@ -29,40 +29,43 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
 
     Raises UserError where it can't go on here; nothing of it is lost then.
     """
-    tell_mended(run, console)
+    report_repairs(run, console)
     changes, configs = asked_changes(run, arguments, console)
     extend(run, changes, configs, console)
+
+
+def report_repairs(run: Run, console: Console) -> None:
+    """Repairs the run's files, and prints a line about each that was damaged."""
+    for line in mend(run):
+        _print(console, f"{line}.")
 
 
 def asked_changes(
     run: Run, arguments: Namespace, console: Console
 ) -> tuple[dict[str, Any], list[TrialConfig]]:
-    """How the command line changes a run's plan, and the trials that it adds; says how many.
+    """How the command line changes a run's plan, and the trials that it adds; prints how many.
 
     UserError for what can't be added to it.
     """
-    changes = given_operation(arguments)
-    configs: list[TrialConfig] = []
-    more = _more_trials(run, arguments)
-    if more is not None and run.searched:
-        changes["requests"] = [request.to_dict() for request in more[0]]
-    elif more is not None:
-        requests, configs = more
-        _say(console, f"{len(configs)} more trial(s); those already in the run are not run again.")
-        if configs:
-            changes["requests"] = [request.to_dict() for request in requests]
-    return changes, configs
-
-
-def given_operation(arguments: Namespace) -> dict[str, Any]:
-    """What the command line says of how many trials run at once and the like."""
-    return {key: value for key in OPERATION if (value := getattr(arguments, key)) is not None}
-
-
-def tell_mended(run: Run, console: Console) -> None:
-    """Mends the run's files, and says in a line each what was wrong."""
-    for said in mend(run):
-        _say(console, f"{said}.")
+    asked = given(arguments, Request)
+    operation = {key: value for key, value in asked.items() if key in names_of_kind(OPERATION)}
+    more = {key: value for key, value in asked.items() if key in names_of_kind(EXTENSION)}
+    requests, configs = list(run.plan.requests), []
+    if more and run.plan.confirms is not None:
+        raise UserError(
+            f"--resume {run.folder.name}: a confirmation of {run.plan.confirms['run']}, to which "
+            "only seeds can be added, with python -m search.confirm"
+        )
+    if more and run.searched:
+        requests = [_searched_further(run, more)]
+    elif more:
+        requests = _listed_further(run, more)
+        configs = _new_configs(run, requests)
+        _print(console, f"{len(configs)} more trial(s); those already in the run are not repeated.")
+        requests = requests if configs else list(run.plan.requests)
+    requests[-1] = replace(requests[-1], **operation)
+    changed = tuple(requests) != run.plan.requests
+    return ({"requests": tuple(requests)} if changed else {}), configs
 
 
 def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console) -> None:
@@ -70,69 +73,53 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
 
     Raises UserError as `reopen` does.
     """
-    if configs or run.interrupted or "requests" in changes:
-        check_address(changes.get("address", run.sweep.get("address")), run.folder.parent)
-        task = task_again(run, configs, console, f"--resume {run.folder.name}")
-        more = [*configs, *may_be_suggested(run)]
-        changes |= settle_again(run, task, more, changes, console)
-        sharing = changes.get("gpu_sharing", run.sweep.get("gpu_sharing"))
-        changes["task"] = as_measured(task, sharing, console).to_dict()
-    if any(run.sweep.get(key) != value for key, value in changes.items()):
+    if configs or run.interrupted or changes:
+        request = changes.get("requests", run.plan.requests)[-1]
+        check_address(request.address, run.folder.parent)
+        changes["inputs"] = inputs_again(run, configs, console, f"--resume {run.folder.name}")
+    if any(getattr(run.plan, key) != value for key, value in changes.items()) or configs:
         run.replan(changes, configs)
     prune(run)
-    _tell_damaged_checkpoints(run, console)
+    for line in damaged_checkpoints(run):
+        _print(console, f"{line}.")
 
 
-def _more_trials(run: Run, arguments: Namespace) -> tuple[list[Request], list[TrialConfig]] | None:
-    """The run's requests as they are to be, and the trials that they have beyond its own."""
-    asked = (arguments.space, arguments.overrides, arguments.additions, arguments.samples)
-    if not any((*asked, arguments.time_budget)) and arguments.seeds is None:
-        return None
-    if CONFIRMS in run.sweep:
-        raise UserError(
-            f"--resume {run.folder.name}: a confirmation of {run.sweep[CONFIRMS]['run']}, to which "
-            "only seeds can be added, with python -m search.confirm"
-        )
-    requests = [Request.from_dict(values) for values in run.sweep["requests"]]
-    if run.searched:
-        return [_searched_further(run, arguments)], []
-    if arguments.space in SEARCHED_SPACES or arguments.time_budget is not None:
+def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
+    """The requests of a run whose trials are listed, with what is added."""
+    requests, last = list(run.plan.requests), run.request
+    from spaces import is_searched, load_space
+
+    if "time_budget" in more or is_searched(load_space(more.get("space", last.space))[0]):
         raise UserError(
             f"--resume {run.folder.name}: its trials are listed, so that nothing can be suggested "
-            f"in it; start a new run with --space {next(iter(SEARCHED_SPACES))}"
+            "in it; start a new run with --space recipe"
         )
-    if any(asked):
-        last = requests[-1]
-        other_space = arguments.space not in (None, last.space)
-        asked_for = replace(
-            last,
-            space=arguments.space or last.space,
-            overrides={**last.overrides, **parse_overrides(arguments.overrides)},
-            additions=(
-                *(() if other_space else last.additions),
-                *parse_additions(arguments.additions),
-            ),
-            samples=arguments.samples or (None if other_space else last.samples),
-        )
-        requests.append(asked_for)
-    if arguments.seeds is not None:
-        requests = [replace(request, seeds=arguments.seeds) for request in requests]
-    return requests, _new_configs(run, requests)
+    seeds = more.pop("seeds", None)
+    if more:
+        other_space = more.get("space", last.space) != last.space
+        before = () if other_space else last.additions
+        fixed = dict((*last.overrides, *more.pop("overrides", ())))
+        added = {
+            "overrides": tuple(fixed.items()),
+            "additions": (*before, *more.pop("additions", ())),
+            "samples": None if other_space else last.samples,
+        }
+        requests.append(replace(last, **{**added, **more}))
+    return requests if seeds is None else [replace(r, seeds=seeds) for r in requests]
 
 
-def _searched_further(run: Run, arguments: Namespace) -> Request:
+def _searched_further(run: Run, more: dict[str, Any]) -> Request:
     """The request of a searched run with more to suggest, in numbers or in time, or more seeds."""
-    for flag in ("space", "overrides", "additions"):
-        if getattr(arguments, flag):
-            typed = {"overrides": "--set", "additions": "--add"}.get(flag, f"--{flag}")
+    for name in ("space", "overrides", "additions"):
+        if name in more:
+            flag = {"overrides": "--set", "additions": "--add"}.get(name, f"--{name}")
             raise UserError(
-                f"{typed}: {run.folder.name} is searched, and its space stays as it is; what can "
-                "be added: --samples, --time-budget (both in all), --seeds"
+                f"{flag}: {run.folder.name} is searched, and its space stays as it is; what can be "
+                "added: --samples, --time-budget (both in all), --seeds"
             )
-    asked = run.request
-    if arguments.samples is not None or arguments.time_budget is not None:  # the one replaces both
-        asked = replace(asked, samples=arguments.samples, time_budget=arguments.time_budget)
-    return asked if arguments.seeds is None else replace(asked, seeds=arguments.seeds)
+    if {"samples", "time_budget"} & more.keys():  # the one replaces both
+        more = {"samples": None, "time_budget": None, **more}
+    return replace(run.request, **more)
 
 
 def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
@@ -140,7 +127,7 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     new: dict[str, TrialConfig] = {}
     for request in requests:
         for planned in plan_trials(request):
-            if request.overrides.get("precision", of_run.precision) != of_run.precision:
+            if request.pinned.get("precision", of_run.precision) != of_run.precision:
                 raise UserError(
                     f"--set precision={planned.precision}: the trials of {run.folder.name} have "
                     f"{of_run.precision}, and only those alike are compared; start a new run"
@@ -163,80 +150,64 @@ def may_be_suggested(run: Run) -> list[TrialConfig]:
     return [replace(config, precision=precision) for config in drawn]
 
 
-def task_again(run: Run, more: Sequence[TrialConfig], console: Console, flag: str) -> Task:
+def inputs_again(
+    run: Run, more: Sequence[TrialConfig], console: Console, flag: str
+) -> TrainingInputs:
     """What the run's trials share, as it was, or made again where it is gone or lacks something
     that these more trials need.
 
     Raises UserError, which names `flag`, where that can't be had here.
     """
-    from search.preparation import can_be_completed, complete, prepare_again
+    from search.preparation import complete, prepare_again
 
-    task, cache = task_of(run), cache_here(run)
-    if problem := changed_here(task, flag):
-        raise UserError(problem)
-    missing = damaged_folders(task)
+    inputs, cache = inputs_of(run), cache_here(run)
+    _refuse_other_device(inputs, flag)
+    missing = [folder for folder in inputs.folders() if sealed_values(folder) is None]
     for folder in missing:
-        _say(console, f"{folder} is missing or damaged: made again.")
+        _print(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more, *may_be_suggested(run)]
-    if can_be_completed(task, missing):
-        return complete(task, missing, configs, cache, console)
-    request = replace(Request.from_dict(run.sweep["requests"][0]), cache=str(cache))
-    again = prepare_again(request, configs, console)
-    refuse_other("data", task.data_digest, again.data_digest, task, flag)
-    refuse_other("teacher", task.teacher.digest, again.teacher.digest, task, flag)
+    if {Path(inputs.tokens), Path(inputs.teacher.folder)}.isdisjoint(missing):
+        return complete(inputs, missing, configs, Path(cache), console)
+    again = prepare_again(replace(run.plan.requests[0], cache=cache), configs, console)
+    _refuse_other("data", inputs.data_digest, again.data_digest, inputs, flag)
+    _refuse_other("teacher", inputs.teacher.digest, again.teacher.digest, inputs, flag)
     return again
 
 
-def damaged_folders(task: Task) -> list[Path]:
-    """Those of a task that are missing or changed."""
-    return [folder for folder in task.folders() if sealed_values(folder) is None]
+def cache_here(run: Run) -> str:
+    """The cache for what must be made for a run: its own, where this machine can write to it.
+
+    Elsewhere, where a run can go on that lies in a storage or has its inputs in one, it is this
+    user's.
+    """
+    cache = run.plan.requests[0].cache
+    goes_on_elsewhere = is_uri(location(run.folder)) or (run.folder / DIGESTS).is_file()
+    return users_cache() if goes_on_elsewhere and not os.access(cache, os.W_OK) else cache
 
 
-def refuse_other(name: str, was: str, now: str, task: Task, flag: str) -> None:
+def _refuse_other(name: str, was: str, now: str, inputs: TrainingInputs, flag: str) -> None:
     """UserError where what a run's trials share has another digest than it had."""
     if was != now:
         raise UserError(
             f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
-            f"what is here now gives {now[:8]}; put {task.teacher.folder} and the data back, "
+            f"what is here now gives {now[:8]}; put {inputs.teacher.folder} and the data back, "
             "or start a new run"
         )
 
 
-def changed_here(task: Task, flag: str) -> str:
-    """Why the device that a run's trials train on can't be had here; nothing where it can."""
+def _refuse_other_device(inputs: TrainingInputs, flag: str) -> None:
+    """UserError where the device that a run's trials train on can't be had here."""
     from trainable.environment import best_device
 
-    if task.device == best_device().type:
-        return ""
-    if task.device == "cuda":
-        return f"{flag}: its trials train on {task.device}, which is not here"
-    return (
+    if inputs.device == best_device().type:
+        return
+    if inputs.device == "cuda":
+        raise UserError(f"{flag}: its trials train on {inputs.device}, which is not here")
+    raise UserError(
         f"{flag}: its trials train on the CPU; "
         "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
     )
 
 
-def _tell_damaged_checkpoints(run: Run, console: Console) -> None:
-    """Says which trials start again, and which students can't be used; their results stand."""
-    from trainable.checkpoint import STATE, check_identity
-    from trainable.training_state import CheckpointError, read_header
-
-    task, words = Task.from_dict(run.sweep["task"]), wording(run)
-    remote = uri_of(run.folder.parent) is not None  # then the nodes look for them there
-    for trial in run.trials.values():
-        state = run.trial_folder(trial) / STATE
-        if trial.outcome in ENDED or not (trial.evaluations or state.exists()) or remote:
-            continue
-        try:
-            check_identity(read_header(state), trial.config, task)
-        except CheckpointError as error:
-            _say(console, f"Checkpoint {error}, starts again: {words(trial)}.")
-    for student in kept_students(run):
-        try:
-            read_header(student)
-        except CheckpointError as error:
-            _say(console, f"Student {error}, its result stands: {student}.")
-
-
-def _say(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, soft_wrap=True)  # a path stays whole, to be copied

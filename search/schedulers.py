@@ -1,23 +1,18 @@
-"""Trial schedulers by name. Ray is loaded only when one is made."""
+"""Trial schedulers by name: where the class is that Ray is given."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
-from search.strata import SchedulerSettings
+Slots = Callable[[], int]  # trials that run at a time
+# Each is made of a `search.record.Run` and Slots, and extends `search.resuming.ResumingScheduler`.
+SCHEDULERS = {
+    "asha": "search.stratified_asha.StratifiedASHA",  # stops weak trials early
+    "fifo": "search.resuming.ResumingScheduler",  # runs all to the end
+}
 
 
-def make_asha(settings: SchedulerSettings) -> Any:
-    """Asynchronous successive halving within each stratum."""
-    from search.stratified_asha import StratifiedASHA
-
-    return StratifiedASHA(settings)
-
-
-def make_fifo(settings: SchedulerSettings) -> Any:
-    """Every trial to its end, in the order of the sweep."""
-    from ray.tune.schedulers import FIFOScheduler
-
-    return FIFOScheduler()
-
-
-SCHEDULERS: dict[str, Callable[[SchedulerSettings], Any]] = {"asha": make_asha, "fifo": make_fifo}
+def make_scheduler(name: str, run: Any, slots: Slots) -> Any:
+    """The run's scheduler, with Ray, which is loaded only here."""
+    module, _, cls = SCHEDULERS[name].rpartition(".")
+    return getattr(import_module(module), cls)(run, slots)

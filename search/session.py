@@ -7,72 +7,98 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from search.cluster import LOCAL, Places, cluster_size
-from search.desk import open_remote
-from search.disk import in_words, most_checkpoint_bytes
+from search.checkpoints import describe_bytes
+from search.cluster import Slots, cluster_size
 from search.display import make_display
 from search.interruption import Interruption
 from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
-from search.remote_runs import where
-from search.results import mend_results
-from search.schedulers import SCHEDULERS
-from search.strata import SchedulerSettings
-from search.sweep import concurrency, make_tuner, resources_per_trial, start_ray
-from search.tracking import Tracking
-from search.tracking_modes import OFF
+from search.request import LOCAL
+from search.schedulers import make_scheduler
+from search.shared_inputs import share_inputs
+from search.storage import RecordCopy, describe_location, is_uri, location
+from search.strata import rungs
+from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
+from search.trackers import make_trackers
+from search.units import most_seeds
+from trainable.checkpoint import checkpoint_bytes
 from trainable.environment import available_cores
+from trainable.tune_function import Sweep
 
 
 def run_trials(
-    run: Run, session: dict[str, Any], console: Console, interruption: Interruption
+    run: Run,
+    copy: RecordCopy,
+    provenance: dict[str, Any],
+    console: Console,
+    interruption: Interruption,
 ) -> None:
-    """Runs what has not ended yet; `session` is its provenance.
+    """Runs what has not ended yet.
 
     OSError where the disk fails, as for Ray's own files; where it fails a trial or the record,
     `interruption.problem` says how. The run can be resumed all the same.
     """
-    run.append({"event": "session", "provenance": session})
+    run.append({"event": "session", "provenance": provenance})
     run.add_missing_seeds()
-    mend_results(run)
+    copy.copy()
     if not interruption.requested:
-        with Tracking(run.folder, run.sweep.get("swanlab", OFF), console):
-            _tune(run, console, interruption)
-        mend_results(run)
+        _tune(run, copy, console, interruption)
 
 
-def _tune(run: Run, console: Console, interruption: Interruption) -> None:
+def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
     """Runs the open trials: first beside others, then those that need a GPU for themselves."""
-    sweep = run.sweep
+    request = run.request
     interruption.spare_children()
-    address = sweep.get("address") or LOCAL
-    cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), address)
+    console.print("Starting Ray ...")
+    cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), request.address)
     interruption.hold()
-    _tell_idle_gpus(address, gpus, console)
-    remote = open_remote(run, console)
-    for share, alone in ((sweep["trials_per_gpu"], False), (1, True)):
-        places = _places(address, share, sweep["max_concurrent"], cores, gpus)
-        resources = resources_per_trial(gpus, share)
+    _warn_of_idle_gpus(request.address, gpus, console)
+    trainable = make_trainable(run, describe_sweep(run, console))
+    for share, alone in ((request.trials_per_gpu, False), (1, True)):
+        slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         while not interruption.requested and _has_open(run, alone=alone):
             recorder = Recorder(
                 run,
-                make_display(console, places()),
+                make_display(console),
                 interruption,
+                copy,
                 sharing=gpus > 0 and share > 1,
             )
-            _announce(run, places(), console)
-            scheduler = make_scheduler(run, places)
+            _announce(run, slots(), console)
+            scheduler = make_scheduler(request.scheduler, run, slots)
             make_tuner(
                 run,
-                resources=resources,
-                searcher=_make_searcher(run, places, scheduler, interruption, alone=alone),
+                trainable,
+                resources=resources_per_trial(gpus, share),
+                searcher=_make_searcher(run, slots, scheduler, interruption, alone=alone),
                 scheduler=scheduler,
-                callbacks=[recorder, *_study_writers(run, interruption)],
-                remote=remote,
+                callbacks=[recorder, *make_trackers(run, console, interruption)],
             ).fit()
             if not recorder.left_over:
                 break
+
+
+def describe_sweep(run: Run, console: Console) -> Sweep:
+    """What the trials must know of the run; where other nodes may train, with what all share
+    uploaded."""
+    shared = is_uri(location(run.folder)) or run.request.address != LOCAL
+    return Sweep(
+        run=location(run.folder),
+        save_at=waiting_points(run),
+        localise=share_inputs(run, console) if shared else None,
+    )
+
+
+def waiting_points(run: Run) -> tuple[int, ...]:
+    """The evaluations after which a trial may wait for other seeds of its recipe."""
+    if (
+        run.request.scheduler != "asha"
+        or max(run.request.seeds, most_seeds(run.trials.values())) == 1
+    ):
+        return ()
+    evaluations = next(iter(run.trials.values())).config.evaluations
+    return tuple(rungs(evaluations, run.plan.grace_evaluations))
 
 
 def _has_open(run: Run, *, alone: bool) -> bool:
@@ -82,7 +108,7 @@ def _has_open(run: Run, *, alone: bool) -> bool:
 
 def _make_searcher(
     run: Run,
-    places: Callable[[], int],
+    slots: Callable[[], int],
     scheduler: Any,
     interruption: Interruption,
     *,
@@ -92,25 +118,24 @@ def _make_searcher(
     return OpenTrials(
         run,
         open_trials(run, alone=alone),
-        places,
+        slots,
         _suggester(interruption) if growing else None,
+        paused=lambda: interruption.requested,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
 
 
-def _tell_idle_gpus(address: str, gpus: int, console: Console) -> None:
-    """Trials train on the kind of device that this node has: it prepared them, and measured."""
+def _warn_of_idle_gpus(address: str, gpus: int, console: Console) -> None:
+    """Trials train on the kind of device that this node has, where their inputs were prepared."""
     if address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
 
 
-def _places(
-    address: str, share: int, limit: int | None, cores: int, gpus: int
-) -> Callable[[], int]:
+def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:
     """How many trials run at a time, with so many cores and GPUs or in a cluster that changes."""
     if address == LOCAL:
         return lambda: concurrency(cores, gpus, share, limit)
-    return Places(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
+    return Slots(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
 
 
 def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
@@ -127,14 +152,6 @@ def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]
     return more
 
 
-def _study_writers(run: Run, interruption: Interruption) -> list[Any]:
-    if not run.searched:
-        return []
-    from search.study_writer import StudyWriter  # with Optuna, which takes a second to load
-
-    return [StudyWriter(run, interruption)]
-
-
 def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
     """Trials that have not ended, in the order planned; those that are to be alone on their GPU,
     or the others."""
@@ -142,23 +159,22 @@ def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
     return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
 
 
-def _announce(run: Run, places: int, console: Console) -> None:
-    keep = run.sweep["keep"]
-    most = in_words(most_checkpoint_bytes(run, places))
+def _announce(run: Run, slots: int, console: Console) -> None:
     console.print(
-        f"Run {where(run.folder)}: {places} trial(s) at a time; their checkpoints and the "
-        f"best {keep} student(s), which are kept, take at most {most}.",
+        f"Run {describe_location(run.folder)}: {slots} trial(s) at a time; checkpoints of running "
+        f"trials and of the best {run.request.keep} take about "
+        f"{describe_bytes(expected_bytes(run, slots))}.",
         soft_wrap=True,
     )
 
 
-def make_scheduler(run: Run, places: Callable[[], int] | None = None) -> Any:
-    """The run's trial scheduler, for so many trials at a time."""
-    settings = SchedulerSettings(
-        evaluations=next(iter(run.trials.values())).config.evaluations,
-        grace_evaluations=run.sweep["grace_evaluations"],
-        compare_within=tuple(run.sweep["compare_within"]),
-        run_folder=run.folder,
-        places=places,
-    )
-    return SCHEDULERS[run.sweep["scheduler"]](settings)
+def expected_bytes(run: Run, slots: int) -> int:
+    """About what checkpoints take on disk while so many trials run at a time.
+
+    While one is replaced, old and new stand side by side. Under ASHA all seeds of a recipe but one
+    may wait for it.
+    """
+    shapes = {(t.config.student_layers, t.config.student_width): t for t in run.trials.values()}
+    size = max(checkpoint_bytes(trial.config, run.plan.inputs) for trial in shapes.values())
+    waiting = slots * (most_seeds(run.trials.values()) - 1) if waiting_points(run) else 0
+    return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

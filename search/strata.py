@@ -1,9 +1,7 @@
-"""Who is compared with whom, and when: strata of trials, rungs, and a scheduler's settings."""
+"""Who is compared with whom, and when: strata of trials, and rungs."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 EVERYTHING = "all trials"
@@ -28,14 +26,3 @@ def rungs(evaluations: int, grace_evaluations: int) -> list[int]:
     doublings = int(math.log(evaluations / first) / math.log(REDUCTION_FACTOR))
     numbers = [first * REDUCTION_FACTOR**doubling for doubling in range(doublings + 1)]
     return [number for number in numbers if number < evaluations]
-
-
-@dataclass(frozen=True)
-class SchedulerSettings:
-    """What a scheduler may need to know of a sweep; evaluations are a trial's."""
-
-    evaluations: int
-    grace_evaluations: int
-    compare_within: tuple[str, ...]
-    run_folder: Path
-    places: Callable[[], int] | None = None  # trials that run at a time; None for no limit

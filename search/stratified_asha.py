@@ -10,10 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events, read_run
-from search.strata import REDUCTION_FACTOR, SchedulerSettings, rungs, stratum_of
+from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events
+from search.resuming import ResumingScheduler, digest_of
+from search.schedulers import Slots
+from search.strata import REDUCTION_FACTOR, rungs, stratum_of
 from search.units import GO, RULING, STOP, WAIT, Units
 from trainable.config import TrialConfig
 
@@ -26,7 +28,7 @@ DECISIONS = {
 }
 
 
-class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
+class StratifiedASHA(ResumingScheduler):
     """Asks the ASHA scheduler of a unit's stratum, and has seeds wait for one another.
 
     Ray does not save a scheduler's rungs. They are a function of the evaluations in the order they
@@ -38,13 +40,13 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
     is in the record.
     """
 
-    def __init__(self, settings: SchedulerSettings) -> None:
-        super().__init__()
+    def __init__(self, run: Run, slots: Slots | None = None) -> None:
+        super().__init__(run, slots)
         self._metric = METRIC
-        self._settings = settings
+        self._evaluations = next(iter(run.trials.values())).config.evaluations
         self._strata: dict[str, ASHAScheduler] = {}
-        numbers = rungs(settings.evaluations, settings.grace_evaluations)
-        self._units = Units(numbers, settings.evaluations, self._goes_on)
+        numbers = rungs(self._evaluations, run.plan.grace_evaluations)
+        self._units = Units(numbers, self._evaluations, self._goes_on)
         self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
         self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
         self._refilled = False
@@ -64,25 +66,22 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Ray's hook, also for a trial that is tried again; the first call refills the rungs."""
-        config = TrialConfig.from_dict(trial.config)
-        self._stratum(config)
+        super().on_trial_add(tune_controller, trial)
         if not self._refilled:
             self._refilled = True
             self._refill()
-        if config.digest not in self._units:  # suggested meanwhile, its other seeds with it
-            self._add_all(read_run(self._settings.run_folder))
-            self._units.add(config)
+        for record in self.run.trials.values():  # some may have been suggested meanwhile
+            self._units.add(record.config)
         if trial.trial_id not in self._digests:
-            self._digests[trial.trial_id] = config.digest
-            if self._units.ruling(config.digest) != GO:  # it waited when the last session ended
+            digest = self._digests[trial.trial_id] = digest_of(trial)
+            if self._units.ruling(digest) != GO:  # it waited when the last session ended
                 trial.set_status(Trial.PAUSED)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's hook: CONTINUE, PAUSE or STOP."""
         ruling = GO
         if TIME in result and METRIC in result:
-            digest = TrialConfig.from_dict(trial.config).digest
-            ruling = self._units.evaluated(digest, result[TIME], result[METRIC])
+            ruling = self._units.evaluated(digest_of(trial), result[TIME], result[METRIC])
         setattr(trial, RULING, ruling)
         return str(DECISIONS[ruling])
 
@@ -105,7 +104,7 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
                 tune_controller.stop_trial(trial)
         going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
-        if going and (self._settings.places is None or taken < self._settings.places()):
+        if going and (self.slots is None or taken < self.slots()):
             return going[0]
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
@@ -118,7 +117,7 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
 
         Nothing where the sweep is being interrupted: it is tried again when it goes on.
         """
-        record = read_run(self._settings.run_folder).trials[digest]
+        record = self.run.trials[digest]
         if record.outcome == FAILED or record.alone:
             self._units.failed(digest, alone=record.outcome != FAILED)
 
@@ -131,42 +130,35 @@ class StratifiedASHA(FIFOScheduler):  # type: ignore[misc] # Ray has no types
 
     def _stratum(self, config: TrialConfig) -> ASHAScheduler:
         """The scheduler of the trials that this configuration competes with."""
-        key = stratum_of(config.to_dict(), self._settings.compare_within)
+        key = stratum_of(config.to_dict(), self.run.plan.compare_within)
         if key not in self._strata:
             self._strata[key] = ASHAScheduler(
                 time_attr=TIME,
                 metric=METRIC,
                 mode="max",
-                max_t=self._settings.evaluations,
-                grace_period=min(self._settings.grace_evaluations, self._settings.evaluations),
+                max_t=self._evaluations,
+                grace_period=min(self.run.plan.grace_evaluations, self._evaluations),
                 reduction_factor=REDUCTION_FACTOR,
             )
         return self._strata[key]
 
     def _refill(self) -> None:
-        """Shows every recorded event to the units again."""
-        run = read_run(self._settings.run_folder)
-        for event in read_events(self._settings.run_folder):
+        """Shows every recorded event to the units again, in the order that trials came in."""
+        for event in read_events(self.run.folder):
             if event["event"] == "plan":
-                for values in event["sweep"]["trials"]:
+                for values in event["plan"]["trials"]:
                     self._units.add(TrialConfig.from_dict(values))
-            elif event.get("trial") in run.trials:
-                self._units.add(run.trials[event["trial"]].config)
+            elif event.get("trial") in self.run.trials:
+                self._units.add(self.run.trials[event["trial"]].config)
                 self._replay(event)
-        self._add_all(run)
 
     def _replay(self, event: dict[str, Any]) -> None:
         trial = event["trial"]
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                number, score = values["evaluations"], values[METRIC]
-                self._units.replay(trial, number, score, event["decision"])
+                self._units.evaluated(trial, values["evaluations"], values[METRIC])
             case "stop":
                 self._units.stopped(trial)
             case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):
                 self._units.failed(trial, alone=event["then"] == RETRY_ALONE)
-
-    def _add_all(self, run: Run) -> None:
-        for trial in run.trials.values():
-            self._units.add(trial.config)

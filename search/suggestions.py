@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.draws import Draw, config_of_draw, draw
-from search.objectives import LATENCY, cost_of, directions, names
+from search.objectives import cost_of, directions, names
 from search.record import ENDED, EXHAUSTED, FAILED, Run, TrialRecord
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
@@ -55,7 +55,7 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
         study.sampler = (
             make_random(seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
-            else SEARCHERS[request.searcher](seed)
+            else SEARCHERS[str(request.searcher)](seed)
         )
         drawn = _drawn(study, request)
         try:
@@ -90,7 +90,7 @@ def study_of(run: Run) -> optuna.Study:
     """
     request, words = run.request, wording(run)
     study = optuna.create_study(study_name=run.folder.name, directions=directions(request.against))
-    latencies = run.sweep.get(LATENCY, {})
+    latencies = run.plan.latency
     for trials in units_of(run.trials.values()).values():
         study.add_trial(_as_optuna(trials, request, latencies, words(trials[0])))
     return study

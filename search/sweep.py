@@ -1,17 +1,18 @@
-"""The Ray side of a sweep: the Tuner, its resources, and how it is started and restored."""
+"""The Ray side of a sweep: how it is started, the trainable, its resources, and the Tuner."""
 
 import logging
 import os
 import warnings
 from functools import partial
 from math import floor
-from pathlib import Path
 from typing import Any
 
-from search.cluster import LOCAL, cluster_size, join
-from search.record import Run, read_run
+from search.cluster import cluster_size, join
+from search.record import Run
+from search.request import LOCAL
+from search.storage import storage_of
 from trainable.config import TrialConfig
-from trainable.remote import Remote
+from trainable.tune_function import Sweep, train_student
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -64,8 +65,8 @@ def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:
 
 def concurrency(cores: int, gpus: int, trials_per_gpu: int, limit: int | None) -> int:
     """How many trials run at a time: one a core, no more than share the GPUs, than `limit`."""
-    places = [cores] + ([gpus * trials_per_gpu] if gpus else []) + ([limit] if limit else [])
-    return max(1, min(places))
+    slots = [cores] + ([gpus * trials_per_gpu] if gpus else []) + ([limit] if limit else [])
+    return max(1, min(slots))
 
 
 def trial_folder(trial: Any) -> str:
@@ -73,19 +74,19 @@ def trial_folder(trial: Any) -> str:
     return TrialConfig.from_dict(trial.config).folder_name
 
 
-def count_recorded(run_folder: Path, digest: str) -> int:
-    """How many evaluations the run has of a trial."""
-    return len(read_run(run_folder).trials[digest].evaluations)
+def make_trainable(run: Run, sweep: Sweep) -> Any:
+    """What `trainable.student` gives, that knows of its run."""
+    return partial(train_student, inputs=run.plan.inputs.to_dict(), sweep=sweep)
 
 
 def make_tuner(
     run: Run,
+    trainable: Any,
     *,
     resources: dict[str, float],
     searcher: Any,
     scheduler: Any,
     callbacks: list[Any],
-    remote: Remote | None = None,
 ) -> Any:
     """A Tuner that runs what the searcher hands out, each trial from its checkpoint if it has one.
 
@@ -95,7 +96,7 @@ def make_tuner(
     from ray import tune
 
     return tune.Tuner(
-        _trainable(run, resources, remote),
+        tune.with_resources(trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -105,25 +106,10 @@ def make_tuner(
         ),
         run_config=tune.RunConfig(
             name=run.folder.name,
-            storage_path=str(run.folder.parent),
+            storage_path=storage_of(run.folder.parent),
             callbacks=callbacks,
-            failure_config=tune.FailureConfig(max_failures=run.sweep["retries"]),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            failure_config=tune.FailureConfig(max_failures=run.request.retries),
             verbose=0,
         ),
     )
-
-
-def _trainable(run: Run, resources: dict[str, float], remote: Remote | None) -> Any:
-    from ray import tune
-
-    from trainable.ray_adapter import train_student
-
-    count = remote.recorded if remote is not None else partial(count_recorded, run.folder)
-    train = partial(
-        train_student,
-        task_values=run.sweep["task"],
-        run_folder=run.folder,
-        count_recorded=count,
-        remote=remote,
-    )
-    return tune.with_resources(train, resources)

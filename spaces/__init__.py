@@ -2,33 +2,40 @@
 
 A space that lists what it tries returns constants and `tune.grid_search` lists, for
 `tune.Tuner(param_space=...)`. One that is searched is a function of an Optuna trial, for
-`OptunaSearch(space=...)`, and POINTS_TO_EVALUATE beside it says which draws come first. Loads Ray
-only when a space is asked for.
+`OptunaSearch(space=...)`, and POINTS_TO_EVALUATE beside it says which draws come first. Ray is
+loaded when a space is called, so that a command's --help needs none.
 """
 
 import inspect
+import sys
 from collections.abc import Callable
-from importlib import import_module
+from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spaces.baselines import baselines
+from spaces.layers import layers
+from spaces.logits import logits
+from spaces.recipe import recipe
+from spaces.schedules import schedules
+from spaces.study import study
 from trainable.errors import UserError, first_line, not_among
-
-LISTED = ("baselines", "logits", "layers", "schedules", "study")
-SEARCHED = ("recipe",)
-SPACE_NAMES = (*LISTED, *SEARCHED)
 
 Space = Callable[..., Any]
 
-
-def __getattr__(name: str) -> Any:
-    """`spaces.schedules` is the function."""
-    if name not in SPACE_NAMES:
-        raise AttributeError(f"module 'spaces' has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f"spaces.{name}"), name)
-    return value
+SPACES: dict[str, Space] = {
+    "baselines": baselines,
+    "logits": logits,
+    "layers": layers,
+    "schedules": schedules,
+    "study": study,
+    "recipe": recipe,
+}
+SEARCHED = ("recipe",)
+SPACE_NAMES = tuple(SPACES)
+LISTED = tuple(name for name in SPACE_NAMES if name not in SEARCHED)
 
 
 def is_searched(space: Space) -> bool:
@@ -45,7 +52,7 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
     if ".py:" not in name:
         if name not in SPACE_NAMES:
             raise UserError(f"--space {not_among(name, (*SPACE_NAMES, 'FILE.py:NAME'))}")
-        module, function = import_module(f"spaces.{name}"), name
+        module, function = sys.modules[SPACES[name].__module__], name
     else:
         path, _, function = name.rpartition(":")
         module = _load_file(name, Path(path).expanduser())
@@ -58,6 +65,7 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
     return space, list(getattr(module, "POINTS_TO_EVALUATE", []))
 
 
+@cache  # a searched space is asked for with each draw, and stays as it was
 def _load_file(name: str, path: Path) -> ModuleType:
     spec = spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:

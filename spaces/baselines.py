@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from ray import tune
-
 from spaces.alpha import fixed
 from trainable.names import INITIALISATIONS
 
 
 def baselines() -> dict[str, Any]:
     """One trial for each initialisation, alpha 1 throughout."""
+    from ray import tune
+
     return {
         "initialisation": tune.grid_search(list(INITIALISATIONS)),
         "aligned_layers": "none",

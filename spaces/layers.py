@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from ray import tune
-
 from spaces.alpha import fixed
 from trainable.names import NAMED_LAYER_SETS
 
 
 def layers() -> dict[str, Any]:
     """Initialisation x layer set, no alignment among them."""
+    from ray import tune
+
     return {
         "initialisation": tune.grid_search(["random", "teacher_spread"]),
         "aligned_layers": tune.grid_search(list(NAMED_LAYER_SETS)),

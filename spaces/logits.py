@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from ray import tune
-
 from spaces.alpha import fixed
 
 
 def logits(coarse: bool = False) -> dict[str, Any]:
     """Initialisation x fixed alpha x temperature; fewer values when coarse."""
+    from ray import tune
+
     alphas = [0.5] if coarse else [0.0, 0.25, 0.5, 0.75]
     return {
         "initialisation": tune.grid_search(["random", "teacher_spread"]),

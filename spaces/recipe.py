@@ -43,7 +43,7 @@ def recipe(trial: Suggests) -> Point:
     return point
 
 
-# The first to be tried, whatever the searcher: the reference study's best recipe, then the plain baselines.
+# Tried first, whatever the searcher: the reference study's best recipe, then the plain baselines.
 POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from ray import tune
-
 from spaces.alpha import cosine, fixed
 
 SHAPES = ("growth", "descent", "vshape", "^shape")
@@ -11,6 +9,8 @@ SHAPES = ("growth", "descent", "vshape", "^shape")
 
 def schedules(coarse: bool = False) -> dict[str, Any]:
     """Initialisation x layer set x schedule x sharpness, which `fixed` has none of."""
+    from ray import tune
+
     sharpness = [1.0, 3.0] if coarse else [0.5, 1.0, 2.0]
     return {
         "initialisation": tune.grid_search(["random", "teacher_spread"]),

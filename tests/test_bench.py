@@ -1,29 +1,39 @@
-"""The command as its user runs it, on a tiny teacher."""
+"""`python -m search.bench` on a tiny teacher: what is trained, what is printed, and when."""
 
 import json
 import subprocess
 import sys
+from argparse import Namespace
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from search import bench, bench_rungs
-from search.bench_arguments import BASELINE, CPU_RUNGS, RUNG_WORDS, rung_names
-from search.bench_rungs import CannotRunHere
+from search import bench, bench_variants
+from search.bench_variants import LENGTHS, MAKERS, Steps, lengths_of, live, make_workload, measure
+from tests.conftest import ARCHITECTURES
+from trainable.presets import PRESETS
+from trainable.students import build_student
 
-TINY = ["--preset", "mini", "--steps", "2", "--warmup", "1", "--repeats", "2", "--batch-size", "4"]
+SMALL = ["--preset", "mini", "--precision", "fp32", "--batch-size", "4", "--steps", "3"]
+ON_CPU = ["live", "cached", "lengths", "batch64", "batch128"]
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
-@pytest.fixture
-def tiny(teacher_folder):
-    return [*TINY, "--precision", "fp32", "--teacher", str(teacher_folder)]
+@pytest.fixture(autouse=True)
+def tiny(request, monkeypatch):
+    """Preset mini with a tiny teacher, of another architecture where a test says so."""
+    shapes = ARCHITECTURES[getattr(request, "param", "bert")]
+    changed = shapes.__class__.from_dict({**shapes.to_dict(), **NO_DROPOUT})
+    monkeypatch.setitem(bench_variants.SHAPES, "mini", changed)
 
 
 @pytest.fixture
 def run(capsys):
     def command(*arguments):
         try:
-            code = bench.main(list(arguments))
+            code = bench.main([*SMALL, *arguments])
         except SystemExit as leave:
             code = leave.code
         printed = capsys.readouterr()
@@ -32,131 +42,168 @@ def run(capsys):
     return command
 
 
-def test_lines(run, tiny, teacher_folder):
-    code, lines, errors = run(*tiny, "--hidden-pool", "tokens", "--seed", "3")
+def tiny_workload(*flags):
+    return make_workload(bench.make_parser().parse_args([*SMALL, *flags]))
+
+
+def test_lines(run):
+    code, lines, errors = run("--repeats", "2", "--max-length", "20")
     assert code == 0, errors
-    assert [line["rung"] for line in lines] == list(CPU_RUNGS)
-    assert list(RUNG_WORDS) == list(bench_rungs.RUNGS)
-    assert lines[0]["rung"] == "live"
+    assert [line["variant"] for line in lines] == ON_CPU
+    assert list(bench.VARIANTS) == list(MAKERS)
+    assert [line["batch_size"] for line in lines] == [4, 4, 4, 12, 12]  # of 12 examples
     assert lines[0]["ratio_to_live"] == 1.0
     for line in lines:
-        expected = {"batch_size": 4, "steps": 2, "repeats": 2, "warmup": 1, "seed": 3}
-        expected |= {"sentences": 8, "student_layers": 2, "aligned_layers": "1,2"}
-        expected |= {"hidden_pool": "tokens", "precision": "fp32", "preset": "mini"}
-        expected |= {"teacher": str(teacher_folder), "threads": 1}
+        assert line["examples"] == 12
+        assert len(line["seconds"]) == 2
+        assert min(line["seconds"]) <= 12 / line["examples_per_second"] <= max(line["seconds"])
+        rates = line["examples_per_second"], lines[0]["examples_per_second"]
+        assert line["ratio_to_live"] == pytest.approx(rates[0] / rates[1], abs=1e-3)
+        expected = {"student_layers": 2, "precision": "fp32", "reserved_gib": None}
         assert expected.items() <= line.items()
         assert line["command"].startswith("python -m search.bench --preset mini")
-        told, ours = line["versions"]["torch"], torch.__version__
-        assert told.partition("+")[0] == ours.partition("+")[0]  # which build, not every one tells
-        assert {"transformers"} <= set(line["versions"])
-        assert {"commit", "device", "lengths", "started", "load_average_before"} <= set(line)
-        assert line["milliseconds_per_step_min"] <= line["milliseconds_per_step"]
-        assert line["milliseconds_per_step"] <= line["milliseconds_per_step_max"]
-        assert line["peak_allocated_gib"] is None
-        assert line["gpu_busy_share"] is None
-    table = errors.splitlines()[-len(lines) - 1 :]
-    assert [row.split()[0] for row in table] == ["rung", *CPU_RUNGS]
+        assert {"commit", "versions", "device", "setup_seconds"} <= set(line)
+    assert lines[1]["loss"] == pytest.approx(lines[0]["loss"], abs=1e-3)
 
 
-def test_live_is_always_run_and_first(run, tiny):
-    code, lines, _ = run(*tiny, "--rungs", "lengths")
-    assert code == 0
-    assert [line["rung"] for line in lines] == ["live", "lengths"]
-    assert rung_names("lengths,live,lengths") == (BASELINE, "lengths")
+@pytest.mark.parametrize("tiny", ["bert", "deberta-v2"], indirect=True)
+def test_a_cached_step_has_the_loss_of_a_live_one():
+    work = tiny_workload()
+    one, other = live(work), MAKERS["cached"](work)
+    assert np.array_equal(one.batches, other.batches)
+    for index in (2, 0, 1):
+        one.step(index)
+        other.step(index)
+        assert other.loss() == pytest.approx(one.loss(), rel=1e-3)  # kept in half precision
+
+
+def test_the_first_live_loss_is_that_of_its_definition():
+    work = tiny_workload("--batch-size", "2")
+    student, steps, expected = build_student(work.teacher, work.config), live(work), []
+    for row in steps.batches[1]:
+        ids = torch.from_numpy(work.split.token_ids[slice(*work.split.offsets[row : row + 2])])
+        with torch.no_grad():
+            ours, its = (m(ids[None], output_hidden_states=True) for m in (student, work.teacher))
+        log_p, log_q = ((out.logits / 2.0).log_softmax(-1) for out in (its, ours))
+        loss = 0.5 * functional.cross_entropy(ours.logits, torch.tensor([work.split.labels[row]]))
+        loss += 0.5 * 4.0 * (log_p.exp() * (log_p - log_q)).sum()
+        for layer in (1, 2):
+            states = ours.hidden_states[layer][0, 0], its.hidden_states[2 * layer][0, 0]
+            a, b = (state / state.norm() for state in states)
+            loss += 0.5 * (a - b).pow(2).mean()
+        expected.append(float(loss))
+    steps.step(1)
+    assert steps.loss() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_each_variant_trains_once_on_every_example(name):
+    rows = np.concatenate(MAKERS[name](tiny_workload()).batches)
+    assert np.array_equal(np.sort(rows), np.arange(12))
+
+
+def test_steps_of_each_width_come_before_the_timed_ones():
+    trained, log = [], []
+    work = tiny_workload()
+    batches = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
+    steps = Steps(batches, trained.append, lambda: log.append(len(trained)) or 1.0)
+    line = measure(lambda given: steps, work, 2, ready=lambda: log.append("ready"))
+    warm = len(trained) - 6
+    assert trained[warm:] == [0, 1, 2, 0, 1, 2]
+    assert trained[: warm // 2] == trained[warm // 2 : warm]
+    longest = [work.split.lengths[rows].max() for rows in batches]
+    assert longest[trained[0]] == max(longest)
+    assert log == [warm, "ready", len(trained)]
+    assert (line["examples"], len(line["seconds"])) == (6, 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_lengths_are_the_presets_whatever_their_number(preset):
+    for examples in (1, 31, 640):
+        lengths = lengths_of(preset, examples, None)
+        assert len(lengths) == examples
+        assert min(LENGTHS[preset]) <= lengths.min() <= lengths.max() <= PRESETS[preset].max_length
+    mean = {"sst2": 13.32, "mini": 25.29, "imdb": 265.0}[preset]  # of the measured splits
+    assert lengths.mean() == pytest.approx(mean, rel=0.02)
+    assert lengths_of(preset, 640, 9).max() == 9
 
 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--rungs", "live,grph"], "--rungs: 'grph' is not known"),
-        (["--rungs", "length"], "did you mean lengths?"),
+        (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
+        (["--variants", "graph"], "--variants: graph: steps are captured on a CUDA GPU"),
+        (["--variants", "cached", "--concurrent", "2"], "--variants: --concurrent takes"),
         (["--steps", "0"], "--steps: '0' is not a whole number of at least 1"),
         (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),
-        (["--precision", "fp16"], "--precision: 'fp16' is not known"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4"),
-        (["--preset", "imdb"], "--max-length: sentences of 512 tokens"),
-        (["--teacher", "no/such/folder/anywhere"], "--teacher no/such/folder/anywhere"),
     ],
 )
-def test_mistakes_are_one_line(run, tiny, flags, said):
-    code, lines, errors = run(*tiny, *flags)
+def test_mistakes_are_one_line(run, flags, said):
+    code, lines, errors = run(*flags)
     assert (code, lines) == (2, [])
     assert said in errors
     assert len(errors.strip().splitlines()) == 1
 
 
-def test_a_rung_that_cannot_run_is_skipped_and_one_that_fails_shows(run, tiny, monkeypatch):
-    def cannot(workload):
-        raise CannotRunHere("needs a CUDA GPU")
+def test_lines_come_one_by_one_and_outlive_a_failure_and_an_interrupt(run, monkeypatch):
+    def fails(error):
+        def make(workload):
+            raise error
 
-    def fails(workload):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        return make
 
-    monkeypatch.setitem(bench_rungs.RUNGS, "cached", cannot)
-    code, lines, errors = run(*tiny)
-    assert code == 0
-    assert lines[1]["skipped"] == "needs a CUDA GPU"
-    assert "ratio_to_live" in lines[2]
-    assert {"command", "commit", "device"} <= set(lines[1])
-    assert "cached: skipped: needs a CUDA GPU" in errors
-    monkeypatch.setitem(bench_rungs.RUNGS, "cached", fails)
-    code, lines, _ = run(*tiny, "--rungs", "cached,lengths")
+    monkeypatch.setitem(MAKERS, "cached", fails(torch.OutOfMemoryError("CUDA out of memory\n...")))
+    code, lines, _ = run("--variants", "cached,lengths")
     assert code == 1
     assert lines[1]["error"] == "OutOfMemoryError: CUDA out of memory"
-    assert "ratio_to_live" in lines[2]
+    assert lines[2]["ratio_to_live"] > 0
+    monkeypatch.setitem(MAKERS, "lengths", fails(KeyboardInterrupt()))
+    code, lines, errors = run("--variants", "lengths")
+    assert (code, [line["variant"] for line in lines]) == (130, ["live"])
+    assert errors.splitlines()[-1] == "interrupted"
 
 
-def test_interrupted(run, tiny, monkeypatch):
-    def interrupt(workload):
-        raise KeyboardInterrupt
-
-    monkeypatch.setitem(bench_rungs.RUNGS, "lengths", interrupt)
-    code, lines, errors = run(*tiny)
-    assert (code, lines) == (130, [])
-    assert errors.splitlines()[-1].startswith("interrupted")
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_memory_and_busy_share_on_a_gpu(run, tiny):
-    _, lines, errors = run(*tiny)
-    assert len(lines) == len(RUNG_WORDS)
-    for line in lines:
-        assert "error" not in line, errors
-        if "skipped" not in line:
-            assert 0 < line["gpu_busy_share"] <= 1
-            assert line["gpu_operations_per_step"] > 0
-            assert 0 < line["peak_allocated_gib"] <= line["peak_reserved_gib"]
+def test_what_processes_do_together_by_hand():
+    lines = [
+        {"examples": 10, "seconds": [1.0, 1.0], "setup_seconds": 3.0, "reserved_gib": 0.5},
+        {"examples": 10, "seconds": [2.0, 2.0], "setup_seconds": 4.0, "reserved_gib": 0.6},
+    ]
+    found = bench.together(lines)
+    assert (found["concurrent"], found["setup_seconds"]) == (2, 4.0)
+    assert found["examples_per_second"] == 10.0  # 40 in the 4 s until the last one is done
+    assert found["examples_per_second_each"] == [10.0, 5.0]
 
 
-def test_threads_are_as_before(run, tiny):
-    torch.set_num_threads(2)
-    run(*tiny, "--rungs", "live")
-    assert torch.get_num_threads() == 2
-
-
-def test_neither_ray_nor_datasets_is_loaded(repository, tiny):
+@pytest.mark.slow
+def test_processes_of_their_own_and_neither_ray_nor_datasets(repository):
     """The machines with a GPU may have neither."""
+    command = [*SMALL, "--concurrent", "2", "--repeats", "1"]
     code = (
         "import sys\n"
         "sys.modules['ray'] = sys.modules['datasets'] = None  # importing them fails\n"
         "from search.bench import main\n"
-        f"sys.exit(main({tiny!r}))\n"
+        f"if __name__ == '__main__': sys.exit(main({command!r}))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == len(CPU_RUNGS)
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["variant"], line["concurrent"]) == ("lengths", 2)
+    assert 0 < max(line["examples_per_second_each"]) <= line["examples_per_second"]
 
 
-@pytest.mark.parametrize("rung", ["graph", "flash", "compiled", "batch64"])
-def test_rungs_that_need_a_gpu_are_skipped_by_name(run, tiny, rung):
-    code, lines, _ = run(*tiny, "--rungs", rung)
-    assert code == 0
-    assert [line["rung"] for line in lines] == ["live", rung]
-    assert "ratio_to_live" not in lines[1]
-    assert lines[1]["skipped"] in (
-        "steps are captured on a CUDA GPU",
-        "bert has no such kernel",
-    )
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_others():
+    line = bench.concurrently(Namespace(concurrent=2))  # without the rest of the arguments
+    assert line["concurrent"] == 2
+    assert line["error"].startswith("AttributeError")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_memory_on_a_gpu(run):
+    code, lines, errors = run("--variants", "graph,compiled,batch64")
+    assert code == 0, errors
+    assert all(line["reserved_gib"] > 0 for line in lines)

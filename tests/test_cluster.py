@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from search.remote_runs import local_runs
 
 from search import cluster, resume
 from search.cluster import LOCAL, LOOK_SECONDS, Places, check_address, cluster_size
 from search.record import create_run
-from search.remote_runs import local_runs
 from search.run import main
 from tests.clusters import Cluster, free_port
 from trainable.config import TrialConfig

@@ -1,13 +1,10 @@
 """What a student is trained towards."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import padded_batch, train_split
-from trainable.teacher_outputs import ARRAY
 from trainable.trial import Trial
 from trainable.workbench import Workbench
 
@@ -24,21 +21,16 @@ def test_weights_of_layers(inputs, make_config, cpu):
 
 
 def test_projection_only_where_widths_differ(inputs, make_config, cpu):
-    random = {"initialisation": "random"}
-
-    def projections(**changes):
-        made = apparatus(make_config(**random, **changes), inputs, cpu).distillation
-        return [tuple(p.weight.shape) for p in made.projections]
-
-    assert projections(student_width=16) == [(32, 16), (32, 16)]
-    assert projections(student_width=32) == []
-    assert projections(student_width=16, aligned_layers="none") == []
+    for changes in ({"student_width": 32}, {"student_width": 16, "aligned_layers": "none"}):
+        config = make_config(initialisation="random", **changes)
+        assert not list(apparatus(config, inputs, cpu).distillation.projections)
 
 
 def test_projection_is_trained(inputs, make_config, cpu):
     config = make_config(initialisation="random", student_width=16, evaluations=1)
     trial = Trial.start(config, inputs, cpu)
     before = [p.detach().clone() for p in trial.distillation.projections.parameters()]
+    assert [tuple(p.shape) for p in before] == [(32, 16), (32, 16)]
     list(trial.run())
     after = list(trial.distillation.projections.parameters())
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -59,7 +51,7 @@ def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha):
     )
 
 
-@pytest.mark.parametrize("most", [1, 3, 5])
+@pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, pool, most):
     trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), inputs, cpu)
@@ -76,13 +68,3 @@ def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, 
     assert {name: float(value) for name, value in summed.items()} == pytest.approx(whole, rel=1e-4)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize(("depth", "teachers"), [(2, (2, 4)), (1, (4,))])
-def test_each_layer_is_pulled_to_the_one_it_mirrors(inputs, make_config, cpu, depth, teachers):
-    config = make_config(student_layers=depth, aligned_layers="all")
-    outputs = apparatus(config, inputs, cpu).distillation.outputs
-    batch = padded_batch(train_split(inputs), np.array([4, 9]), inputs.pad_id, cpu)
-    every = np.load(Path(inputs.outputs["cls"]) / ARRAY)[[4, 9]]  # [B, L, H]
-    expected = every[:, [layer - 1 for layer in teachers]]
-    assert np.array_equal(outputs.batch_hidden(batch).numpy(), expected)

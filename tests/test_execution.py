@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from transformers import AlbertConfig
 
-from tests.conftest import ARCHITECTURES, SIZES
+from tests.conftest import ARCHITECTURES
 from trainable import execution
 from trainable.errors import UserError
 from trainable.execution import Execution, choose_execution
@@ -59,12 +58,3 @@ def test_eager_steps_have_plain_attention_without_a_word(flash):
     """Its kernels would be compiled for every shape of a batch."""
     flash(None)
     assert chosen(ARCHITECTURES["deberta-v2"], wanted="eager") == (Execution("eager", False), [])
-
-
-@pytest.mark.parametrize("wanted", ["auto", "graph"])
-def test_one_line_where_an_architecture_cannot_be_captured(wanted):
-    found, said = chosen(AlbertConfig(**SIZES, embedding_size=16), CUDA, wanted)
-    assert found == Execution("eager", False)
-    assert len(said) == 1
-    assert said[0].startswith("steps run one by one, since they can't be captured")
-    assert "a value goes to the host" in said[0]

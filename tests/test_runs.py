@@ -1,26 +1,25 @@
 """Runs as folders: found by name, refused where taken, and written by one process at a time."""
 
 import shlex
-import socket
 import subprocess
 import sys
 
 import pytest
 
-from search.record import RECORD, SWEEP, create_run
+from search.record import RECORD, SWEEP
 from search.run import main
-from search.runs import alone_with, find_run, refuse_existing, resume_command
+from search.runs import LOCK, alone_with, find_run, refuse_existing, resume_command, storage_folder
+from tests.made_runs import made_plan, made_run
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.locks import LOCK
 
 CONFIGS = [TrialConfig(alpha=0.5)]
 HOLDER = """\
 import sys
 from pathlib import Path
-from trainable.locks import locked  # which `alone_with` takes; loads within a moment
+from search.runs import alone_with
 
-with locked(Path(sys.argv[1]), wait=False):
+with alone_with(Path(sys.argv[1])):
     print("alone", flush=True)
     sys.stdin.read()
 """
@@ -28,31 +27,7 @@ with locked(Path(sys.argv[1]), wait=False):
 
 @pytest.fixture
 def run(tmp_path):
-    return create_run(tmp_path / "runs" / "mine", {"seed": 3}, CONFIGS)
-
-
-@pytest.fixture
-def hold(repository):
-    """Starts a process that runs this run; returns it once it does."""
-    holders = []
-
-    def start(folder):
-        holders.append(
-            subprocess.Popen(
-                [sys.executable, "-c", HOLDER, str(folder)],
-                cwd=repository,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        assert holders[-1].stdout.readline() == "alone\n"
-        return holders[-1]
-
-    yield start
-    for holder in holders:
-        holder.kill()
-        holder.communicate()
+    return made_run(tmp_path / "runs" / "mine", CONFIGS)
 
 
 def refusal(refused, *arguments):
@@ -63,49 +38,42 @@ def refusal(refused, *arguments):
     return str(caught.value)
 
 
-def enter(folder):
-    with alone_with(folder):
-        raise AssertionError("not alone")
+def test_storage_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert storage_folder("runs") == tmp_path / "runs"
+    assert storage_folder("~/runs") == tmp_path / "home" / "runs"
 
 
-def test_run_is_found_by_name_and_by_path(run, monkeypatch):
+def test_run_is_found_by_name_and_by_path_whichever_of_its_files_is_lost(run, monkeypatch):
     storage = run.folder.parent
     assert find_run("--resume", "mine", storage) == run.folder
     assert find_run("--resume", str(run.folder), storage / "elsewhere") == run.folder
     monkeypatch.chdir(storage.parent)
-    assert find_run("--resume", "runs/mine", storage / "elsewhere") == run.folder
     assert find_run("--resume", "runs/mine/", storage / "elsewhere") == run.folder
     monkeypatch.setenv("HOME", str(storage))
     assert find_run("--resume", "~/mine", storage / "elsewhere") == run.folder
-
-
-@pytest.mark.parametrize("lost", [SWEEP, RECORD])
-def test_run_that_lost_a_file_is_found_by_the_other(run, lost):
-    (run.folder / lost).unlink()
-    assert find_run("--resume", "mine", run.folder.parent) == run.folder
+    for lost, other in ((SWEEP, RECORD), (RECORD, SWEEP)):
+        whole = (run.folder / lost).read_bytes()
+        (run.folder / lost).unlink()
+        assert find_run("--resume", "mine", storage) == run.folder
+        assert (run.folder / other).is_file()
+        (run.folder / lost).write_bytes(whole)
 
 
 def test_unknown_name_lists_what_is_there(run):
     storage = run.folder.parent
-    create_run(storage / "another", {}, [])
+    made_run(storage / "another", [])
     (storage / "no run").mkdir()
     for name in ("yours", "no run"):
         message = refusal(find_run, "--resume", name, storage)
-        assert message.startswith(f"--resume {name}: no such run in {storage}")
-        assert message.endswith("there: another, mine")
-
-
-@pytest.mark.parametrize("made", [True, False])
-def test_unknown_name_where_there_is_no_run(tmp_path, made):
-    storage = tmp_path / "runs"
-    if made:
-        storage.mkdir()
-    assert refusal(find_run, "--resume", "mine", storage).endswith("there: none")
+        assert message == f"--resume {name}: no such run in {storage}; there: another, mine"
+    assert refusal(find_run, "RUN", "mine", storage / "nowhere").endswith("there: none")
 
 
 @pytest.mark.parametrize("name", ["mine", "my run"])
 def test_existing_name_is_refused_with_the_command_to_resume(tmp_path, name):
-    folder = create_run(tmp_path / name, {}, CONFIGS).folder
+    folder = made_run(tmp_path / name, CONFIGS).folder
     message = refusal(refuse_existing, folder)
     assert message.startswith(f"--name {name}: ")
     command = shlex.split(message[message.index("python -m") :])
@@ -113,68 +81,44 @@ def test_existing_name_is_refused_with_the_command_to_resume(tmp_path, name):
     assert shlex.split(resume_command(folder)) == command
 
 
-@pytest.mark.parametrize("content", ["file", "folder", "hidden file"])
-def test_folder_with_anything_in_it_is_refused(tmp_path, content):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    if content == "folder":
-        (folder / content).mkdir()
-    else:
-        (folder / {"file": "notes", "hidden file": ".notes"}[content]).write_text("")
-    assert "--name mine" in refusal(refuse_existing, folder)
-
-
-def test_file_of_that_name_is_refused(tmp_path):
-    (tmp_path / "mine").write_text("")
-    assert "--name mine" in refusal(refuse_existing, tmp_path / "mine")
-
-
-def test_free_names_are_not_refused(tmp_path):
+def test_only_a_free_name_is_taken(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("none", "empty"):
         refuse_existing(tmp_path / name)
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    for name in ("notes", ".notes"):
+        (tmp_path / f"with {name}").mkdir()
+        (tmp_path / f"with {name}" / name).touch()
+        assert "--name with" in refusal(refuse_existing, tmp_path / f"with {name}")
+    (tmp_path / "file").touch()
+    assert "--name file" in refusal(refuse_existing, tmp_path / "file")
 
 
-def test_run_killed_before_its_plan_was_written_leaves_its_name_free(tmp_path):
+def test_run_killed_before_or_while_its_plan_was_written_leaves_its_name_free(tmp_path):
     folder = tmp_path / "runs" / "mine"
     with alone_with(folder):
         pass  # nothing is cleaned up behind it, as after a kill
-    assert [path.name for path in folder.iterdir()] == [LOCK]
+    for name in (LOCK, f".{SWEEP}.0123abcd"):
+        (folder / name).touch()
     refuse_existing(folder)
     with alone_with(folder):
-        create_run(folder, {}, CONFIGS)
+        made_run(folder, CONFIGS)
     assert find_run("--resume", "mine", folder.parent) == folder
-
-
-def test_run_killed_while_its_plan_was_written_is_no_dead_end(tmp_path):
-    """`whole_file` leaves a hidden file where it is killed before it gives it its name."""
-    folder = tmp_path / "runs" / "mine"
-    folder.mkdir(parents=True)
-    for name in (LOCK, f".{SWEEP}.0123abcd"):
-        (folder / name).write_text("")
-    try:
-        refuse_existing(folder)
-    except UserError:
-        assert find_run("--resume", "mine", folder.parent) == folder
 
 
 def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, capsys):
     """Another sweep of that name ran meanwhile; its record must not be written into."""
     from search import preparation
-    from trainable.task import Task
-    from trainable.teacher import Teacher
 
-    teacher = Teacher("", "", False, 0.5, "", 0.0)
-    task = Task("", 0, [], teacher, {}, "", "cpu", {})
     folder = tmp_path / "runs" / "mine"
 
-    def prepare(request, console):
-        create_run(folder, {"seed": 3}, CONFIGS)
-        return preparation.PreparedSweep(CONFIGS, CONFIGS, task, 1)
+    class Checked:
+        configs = CONFIGS
 
-    monkeypatch.setattr(preparation, "prepare_sweep", prepare)
-    monkeypatch.setattr("search.session.run_trials", lambda *arguments: None)
+        def prepare(self, console):
+            made_run(folder, CONFIGS)
+            return made_plan(CONFIGS).inputs
+
+    monkeypatch.setattr(preparation, "check_sweep", lambda request, console: Checked())
     argv = ["--space", "baselines", "--preset", "mini", "--name", "mine"]
     argv += ["--storage", str(folder.parent), "--cache", str(tmp_path / "cache")]
     assert main(argv) == 2
@@ -182,32 +126,21 @@ def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypa
     assert (folder / RECORD).read_bytes().count(b"\n") == 1
 
 
-def test_second_process_is_refused_and_told_of_the_first(run, hold, capsys):
-    holder = hold(run.folder)
-    message = refusal(enter, run.folder)
-    assert message.startswith(f"RUN {run.folder}: ")
-    assert f"process {holder.pid} on {socket.gethostname()} is running it" in message
-    assert main(["--resume", str(run.folder)]) == 2
-    assert capsys.readouterr().err == f"error: {message}\n"
-
-
-def test_lock_ends_with_its_process_however_that_ends(run, hold):
+def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repository, capsys):
     for end in ("kill", "communicate"):
-        holder = hold(run.folder)
-        refusal(enter, run.folder)
-        getattr(holder, end)()
-        holder.wait()
-        with alone_with(run.folder):
-            pass
-
-
-def test_lock_is_given_back_after_an_error(run):
-    for _ in range(2):
+        command = [sys.executable, "-c", HOLDER, str(run.folder)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=repository, text=True, **pipes) as holder:
+            assert holder.stdout.readline() == "alone\n"
+            message = refusal(alone_with(run.folder).__enter__)
+            assert message.startswith(f"RUN {run.folder}: another process is running it")
+            assert main(["--resume", str(run.folder)]) == 2
+            assert capsys.readouterr().err == f"error: {message}\n"
+            with alone_with(run.folder.parent / "yours"):
+                pass
+            getattr(holder, end)()
+            holder.wait()
         with pytest.raises(ValueError, match="mine"), alone_with(run.folder):
             raise ValueError("mine")
-
-
-def test_runs_do_not_lock_each_other(run, tmp_path, hold):
-    hold(run.folder)
-    with alone_with(tmp_path / "runs" / "yours"):
-        pass
+        with alone_with(run.folder):
+            pass

@@ -1,71 +1,68 @@
-"""The schedulers by name, and that naming them does not load Ray."""
+"""The schedulers by name, and who is compared with whom."""
 
-import subprocess
-import sys
+from itertools import combinations
 from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
-from search.record import create_run, read_run
+from search.grid import plan_trials
+from search.resuming import ResumingScheduler
 from search.schedulers import SCHEDULERS
-from search.session import make_scheduler
-from search.strata import SchedulerSettings
+from search.strata import EVERYTHING, SCHEDULER_NAMES, rungs, stratum_of
 from search.stratified_asha import StratifiedASHA
+from tests.made_runs import asked, made_run
 from trainable.config import TrialConfig
 
-
-@pytest.fixture
-def settings(tmp_path):
-    return SchedulerSettings(8, 2, ("initialisation",), tmp_path)
+STUDY = [config.to_dict() for config in plan_trials(asked(space="study", preset="sst2"))]
 
 
-def test_names_are_those_of_the_command_line():
-    assert list(SCHEDULERS) == ["asha", "fifo"]
-
-
-def test_asha_is_stratified(settings):
-    assert type(SCHEDULERS["asha"](settings)) is StratifiedASHA
-
-
-def test_fifo_is_rays_own(settings):
-    assert type(SCHEDULERS["fifo"](settings)) is FIFOScheduler
-
-
-def test_fifo_never_stops_a_trial(settings):
-    scheduler = SCHEDULERS["fifo"](settings)
-    for number in range(20):
-        trial = SimpleNamespace(trial_id=str(number), config={"initialisation": "random"})
+def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(tmp_path):
+    assert tuple(SCHEDULERS) == SCHEDULER_NAMES
+    configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(20)]
+    run = made_run(tmp_path / "mine", configs)
+    assert type(SCHEDULERS["asha"](run, lambda: 1)) is StratifiedASHA
+    fifo = SCHEDULERS["fifo"](run, lambda: 1)
+    assert type(fifo) is ResumingScheduler
+    for number, config in enumerate(configs):
+        trial = SimpleNamespace(trial_id=str(number), config=config.to_dict())
         result = {"training_iteration": 2, "best5_accuracy": 1.0 - number / 20}
-        assert scheduler.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
-
-
-def test_each_call_makes_a_scheduler_of_its_own(settings):
-    assert SCHEDULERS["asha"](settings) is not SCHEDULERS["asha"](settings)
-
-
-def test_settings_cannot_be_changed(settings):
-    with pytest.raises(AttributeError):
-        settings.evaluations = 3
+        assert fifo.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
+    assert fifo.__getstate__() == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "compare_within"), [("asha", ["initialisation"]), ("asha", []), ("fifo", [])]
+    ("evaluations", "grace", "numbers"),
+    [
+        (15, 3, [3, 6, 12]),
+        (8, 2, [2, 4]),
+        (8, 3, [3, 6]),
+        (9, 2, [2, 4, 8]),
+        (1, 2, []),
+        (3, 3, []),
+    ],
 )
-def test_scheduler_of_a_run_is_the_one_it_was_planned_with(tmp_path, name, compare_within):
-    """In every session the same, whatever the command line of that session says."""
-    sweep = {"scheduler": name, "compare_within": compare_within, "grace_evaluations": 3}
-    run = create_run(tmp_path, sweep, [TrialConfig(alpha=0.5, evaluations=12)])
-    scheduler = make_scheduler(read_run(run.folder))
-    assert type(scheduler) is {"asha": StratifiedASHA, "fifo": FIFOScheduler}[name]
-    if name == "asha":
-        wanted = SchedulerSettings(12, 3, tuple(compare_within), tmp_path)
-        assert scheduler._settings == wanted
+def test_rungs_are_the_grace_doubled_while_it_fits(evaluations, grace, numbers):
+    assert rungs(evaluations, grace) == numbers
 
 
-def test_naming_schedulers_does_not_load_ray(repository):
-    code = "import sys, search.arguments; print({'ray', 'torch'} & set(sys.modules))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
+@pytest.mark.parametrize(
+    ("within", "name"),
+    [
+        ((), EVERYTHING),
+        (("initialisation",), "random"),
+        (("aligned_layers", "initialisation"), "aligned_layers=1,2,3, random"),
+        (("alpha", "temperature"), "alpha=None, temperature=2.0"),
+    ],
+)
+def test_a_stratum_is_named_by_its_values_which_those_in_it_share(within, name):
+    config = TrialConfig(
+        initialisation="random",
+        aligned_layers="1,2,3",
+        alpha_schedule="cosine_growth",
+        sharpness=1.0,
     )
-    assert done.stdout.strip() == "set()"
+    assert stratum_of(config.to_dict(), within) == name
+    for one, other in combinations(STUDY, 2):
+        agree = all(one[setting] == other[setting] for setting in within)
+        assert (stratum_of(one, within) == stratum_of(other, within)) == agree

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from search.swanlab_writer import DONE, follow, metrics, project_name, run_id, write_ended
+from search.tracking import Tracking
 from swanlab.proto.swanlab.record.v1.record_pb2 import Record
 from swanlab.proto.swanlab.run.v1.run_pb2 import RunState
 from swanlab.sdk.internal.core_python.store import DataStoreReader
 
 from search import tracking
 from search.record import FAILED, FINISHED, GIVE_UP, STOPPED, create_run, read_run
-from search.swanlab_writer import DONE, follow, metrics, project_name, run_id, write_ended
-from search.tracking import Tracking
 from search.tracking_modes import CLOUD, OFF, OFFLINE
 from tests.sweeps import run as run_command
 from trainable.config import TrialConfig

@@ -115,7 +115,7 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     whole = _weights_bytes(shape)
     shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
     projections = 4 * config.student_layers * (config.student_width or 0) * teacher.hidden_size
-    return 3 * (_weights_bytes(shape) + projections) + whole
+    return int(3 * (_weights_bytes(shape) + projections) + whole)
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
@@ -159,13 +159,12 @@ def _header(trial: Trial) -> dict[str, Any]:
     """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
     before are in the sweep's record."""
     history = [evaluation.to_dict() for evaluation in trial.history]
-    for earlier in history[:-1]:
-        earlier.update(correct="", whole_correct=None)
+    without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
     return {
         "step": trial.step,
         "mean_steps": trial.means.steps,
         "trained_seconds": trial.trained_seconds,
-        "history": history,
+        "history": [*without, *history[-1:]],
         "python_random": random.getstate(),
         "numpy_random": _numpy_state(),
     }
@@ -183,7 +182,7 @@ def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
 
 def _weights_bytes(shape: PreTrainedConfig) -> int:
     with torch.device("meta"):
-        return int(sum(p.nbytes for p in new_model(shape).parameters()))
+        return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
 
 
 def _numpy_state() -> list[Any]:

@@ -11,6 +11,7 @@ import torch
 
 from trainable.training_inputs import Execution
 
+CPU_WITH_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
 ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
@@ -19,20 +20,29 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def faster_precision(device: torch.device) -> str:
-    """bf16 where the device multiplies bf16 matrices itself, else fp32."""
-    if device.type == "cuda":
-        supported = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if supported else "fp32"
-
-
 def release_memory(device: torch.device) -> None:
     """Gives back the GPU memory that no live object holds, to other processes and to captures."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def faster_precision(device: torch.device) -> str:
+    """`bf16` where the device multiplies bf16 matrices itself, else `fp32`.
+
+    oneDNN's own answer for CPUs is of no use: it emulates bf16 on any with AVX512.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = any(getattr(torch.cpu, name, bool)() for name in CPU_WITH_BF16)
+    return "bf16" if native else "fp32"
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def device_name() -> str:
@@ -45,13 +55,6 @@ def device_name() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def gpu_bytes() -> int:
-    """The memory of the first CUDA GPU, 0 where none is visible; takes none of it."""
-    if not torch.cuda.is_available():
-        return 0
-    return int(torch.cuda.get_device_properties(0).total_memory)
 
 
 def available_cores() -> int:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from transformers import PreTrainedConfig
 
-from trainable.capture_watch import capture_problem
 from trainable.errors import UserError
 from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.names import EAGER, GRAPH
@@ -17,17 +16,15 @@ def choose_execution(
 ) -> Execution:
     """For models of this configuration; `wanted` is auto or an executor.
 
-    `auto` captures steps on a GPU where the architecture allows it. What can't be had there is said
-    in one line. UserError where GRAPH is wanted without a CUDA GPU.
+    `auto` captures steps on a GPU; an architecture that does not allow it turns eager at its first
+    capture (`GraphExecutor`). Attention that can't be had is said in one line. UserError where
+    GRAPH is wanted without a CUDA GPU.
     """
     if device.type != "cuda":
         if wanted == GRAPH:
             raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
         return Execution()
-    problem = None if wanted == EAGER else capture_problem(config)
-    if problem:
-        say(f"steps run one by one, since they can't be captured as a CUDA graph: {problem}")
-    captured = wanted != EAGER and problem is None
+    captured = wanted != EAGER
     return Execution(GRAPH if captured else EAGER, _has_flash(config, device, captured, say))
 
 

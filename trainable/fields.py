@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError, not_among, unknown_name
 
+METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
 WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
 
 
@@ -91,7 +92,7 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
             type=partial(_from_flag, cls, about),
             action="append" if several else "store",
             default=argparse.SUPPRESS,
-            metavar=about.metadata["metavar"] or "X",
+            metavar=about.metadata["metavar"] or METAVARS.get(field_types(cls)[about.name][0]),
             help=field_help(about).replace("%", "%%"),
         )
 
@@ -101,7 +102,7 @@ def field_help(about: Field[Any]) -> str:
     meta = about.metadata
     bounds = [f"{word} {meta[key]:g}" for key, word in WORDS.items() if meta[key] is not None]
     allowed = ", ".join(meta["choices"] or bounds)
-    shown = about.default not in (None, MISSING, ())
+    shown = about.default not in (None, MISSING, (), "")
     default = f" ({about.default})" if shown else ""
     return f"{meta['help']}{f'; {allowed}' if allowed else ''}{default}"
 
@@ -123,6 +124,17 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
         if text not in valid:
             raise argparse.ArgumentTypeError(not_among(text, valid))
         return text
+
+    return parse
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """An argument type: a whole number that is at least so much."""
+
+    def parse(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
 
     return parse
 

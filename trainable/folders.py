@@ -42,7 +42,7 @@ def _flush_tree(folder: Path) -> None:
 
 
 def seal(folder: Path, values: dict[str, Any]) -> None:
-    """Writes the folder's manifest: what is known of it, each file's digest and size."""
+    """Writes the folder's manifest: what is known of it, digest and size of each of its files."""
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     files.pop(MANIFEST, None)
     digests = {name: digest_file(path) for name, path in files.items()}

@@ -70,7 +70,7 @@ class InputOptions:
         "most validation examples used (the preset's)", None, low=1, metavar="N"
     )
     eval_subset: int | None = described(
-        "validation examples that each evaluation uses, the same ones in all; where there are "
+        "validation examples that each evaluation uses, always the same ones; where there are "
         "more, a trial is scored on the full validation split once, at its end (the preset's)",
         None,
         low=1,

@@ -124,13 +124,13 @@ class Preparation:
 
 
 def check_trials(
-    configs: Iterable[TrialConfig], teacher: PreTrainedConfig, train_sentences: int
+    configs: Iterable[TrialConfig], teacher: PreTrainedConfig, train_examples: int
 ) -> None:
     """UserError for a student that can't be made from a teacher with this configuration, or more
     evaluations than steps."""
     for config in configs:
         student_config(teacher, config)
-        steps = config.epochs * steps_per_epoch(train_sentences, config.batch_size)
+        steps = config.epochs * steps_per_epoch(train_examples, config.batch_size)
         if config.evaluations > steps:
             raise UserError(
                 f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
@@ -167,7 +167,7 @@ def prepare_inputs(
 def add_outputs(
     inputs: TrainingInputs, kinds: Iterable[str], environment: Environment
 ) -> TrainingInputs:
-    """The inputs with these outputs (LOGITS or hidden pools) of their teacher, too."""
+    """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
     data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = _prepare_outputs(inputs.teacher, data, kinds, environment)
     release_memory(environment.device)

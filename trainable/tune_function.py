@@ -105,8 +105,8 @@ class _Training:
         """To the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
         trial = self._trial
         if self._sweep is not None:
-            for known in trial.history:  # the sweep may have been killed before it heard
-                self._report({**self._metrics(known), RESTORED: True})
+            for past in trial.history:  # the sweep may have been killed before it heard
+                self._report({**self._metrics(past), RESTORED: True})
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
             if evaluation is not None:
@@ -175,7 +175,7 @@ class SaveTimer:
 
 def _state_bytes(trial: Trial) -> int:
     """Of a checkpoint, about: weights, moments, and the best student."""
-    return 4 * int(sum(p.nbytes for p in trial.student.parameters()))
+    return sum(4 * p.numel() * p.element_size() for p in trial.student.parameters())
 
 
 @cache

@@ -69,16 +69,6 @@ def test_graph_equals_eager_over_sixty_steps(inputs, config, pool, precision):
     assert_close(graph, run(chosen, inputs, EAGER)[1], precision)
 
 
-def test_a_workers_tenth_trial_equals_the_same_on_a_fresh_worker(inputs, config):
-    bench = Workbench()
-    first, _ = run(config(seed=9, initialisation="random"), inputs, GRAPH, bench)
-    for seed in range(8):
-        run(config(seed=seed, epochs=1, evaluations=1, temperature=4.0), inputs, GRAPH, bench)
-    tenth, found = run(config(), inputs, GRAPH, bench)
-    assert tenth.apparatus is first.apparatus
-    assert_close(found, run(config(), inputs, GRAPH)[1])
-
-
 def test_resumed_on_a_worker_that_ran_others(inputs, config, tmp_path):
     _, whole = run(config(), inputs, GRAPH)
     bench, planned = Workbench(), on_gpu(inputs, GRAPH)

@@ -1,0 +1,372 @@
+"""What the bench trains, on what, and how it is timed."""
+
+import copy
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BertConfig, DebertaV2Config, PreTrainedConfig, PreTrainedModel
+
+from trainable.batches import epoch_batches, padded_width
+from trainable.config import TrialConfig
+from trainable.environment import (
+    Environment,
+    best_device,
+    faster_precision,
+    release_memory,
+    synchronise,
+)
+from trainable.executor import EagerExecutor, Executor, make_executor
+from trainable.flash import FLASH_MODEL, flash_obstacle
+from trainable.layers import check_depths, mirrored_layers
+from trainable.names import EAGER, GRAPH
+from trainable.options import AUTO
+from trainable.presets import automatic_preset
+from trainable.quiet import quiet_libraries
+from trainable.sentences import Sentences
+from trainable.students import build_student, new_model
+from trainable.teacher_outputs import (
+    LOGITS,
+    HiddenStates,
+    TeacherOutputs,
+    open_outputs,
+    write_outputs,
+)
+from trainable.tokens import TokenisedSplit
+from trainable.vocabulary import dense_split, trim_embedding
+from trainable.workbench import assemble
+
+GIB = 2**30
+PAD_ID = 0  # of all the shapes below
+STEPS = {"cuda": 200, "cpu": 20}
+MOST_SHAPES = 64  # that torch.compile makes code for; it would stop at 8
+DEBERTA_V3_BASE = DebertaV2Config(
+    hidden_size=768,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    intermediate_size=3072,
+    relative_attention=True,
+    position_buckets=256,
+    norm_rel_ebd="layer_norm",
+    share_att_key=True,
+    pos_att_type=["p2c", "c2p"],
+    position_biased_input=False,
+    pooler_hidden_size=768,
+)
+MINILM = BertConfig(hidden_size=384, num_hidden_layers=6, intermediate_size=1536)
+SHAPES = {"sst2": DEBERTA_V3_BASE, "imdb": DEBERTA_V3_BASE, "mini": MINILM}
+TOKENS_IN_USE = {"sst2": 16_000, "imdb": 50_000, "mini": 5_982}
+# Tokens of the training examples, special ones included, at these percentiles: SST-2's under BERT's
+# tokenizer and the tweets' measured, IMDB's a log-normal with its mean and spread (in words, at an
+# assumed 1.25 tokens each) cut at 512.
+PERCENTILES = (0, 1, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 99, 100)
+LENGTHS = {
+    "sst2": (3, 3, 4, 4, 6, 7, 8, 10, 13, 16, 20, 27, 33, 44, 64),
+    "imdb": (15, 50, 79, 101, 135, 166, 199, 236, 278, 333, 411, 512, 512, 512, 512),
+    "mini": (3, 7, 11, 13, 17, 20, 23, 26, 28, 30, 33, 36, 39, 45, 64),
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every variant trains on. The tokenizer's ids below `tokens_in_use` occur in `split`."""
+
+    preset: str
+    teacher: PreTrainedModel  # random weights, which are as fast as trained ones
+    config: TrialConfig
+    split: TokenisedSplit
+    tokens_in_use: int
+    device: torch.device
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The teacher's layers that the student's mirror."""
+        return mirrored_layers(self.config.student_layers, self.teacher.config.num_hidden_layers)
+
+
+def make_workload(arguments: Namespace) -> Workload:
+    """As the command line says, with one thread on a CPU, as a sweep's trials have."""
+    quiet_libraries()
+    device, preset = best_device(), arguments.preset
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    if preset == AUTO:
+        preset, _ = automatic_preset(device.type == "cuda")
+    shapes = copy.deepcopy(SHAPES[preset])
+    config = bench_config(arguments, shapes, device)
+    examples = config.batch_size * (arguments.steps or STEPS[device.type])
+    torch.manual_seed(config.seed)
+    teacher, in_use = new_model(shapes).eval(), min(TOKENS_IN_USE[preset], shapes.vocab_size)
+    generator = np.random.default_rng(config.seed)
+    lengths = generator.permutation(lengths_of(preset, examples, arguments.max_length))
+    split = random_split(lengths, np.arange(PAD_ID + 1, in_use), shapes.num_labels, generator)
+    return Workload(preset, teacher, config, split, in_use, device)
+
+
+def bench_config(
+    arguments: Namespace, teacher: PreTrainedConfig, device: torch.device
+) -> TrialConfig:
+    """The settings of the trial that is timed: all layers aligned, at a fixed alpha."""
+    layers = arguments.student_layers or teacher.num_hidden_layers // 2
+    check_depths(layers, teacher.num_hidden_layers)
+    settings = {"student_layers": layers, "aligned_layers": "all", "alpha": 0.5}
+    settings |= {"batch_size": arguments.batch_size, "seed": arguments.seed}
+    auto = arguments.precision == AUTO
+    settings["precision"] = faster_precision(device) if auto else arguments.precision
+    return TrialConfig.from_dict(settings)
+
+
+def lengths_of(preset: str, examples: int, longest: int | None) -> np.ndarray:
+    """Lengths [examples] in the preset's proportions, rising, cut to `longest`."""
+    percentiles = (np.arange(examples) + 0.5) / examples * 100
+    lengths = np.interp(percentiles, PERCENTILES, LENGTHS[preset]).round().astype(np.int64)
+    return lengths.clip(1, longest)
+
+
+def random_split(
+    lengths: np.ndarray, words: np.ndarray, labels: int, generator: np.random.Generator
+) -> TokenisedSplit:
+    """Random examples of these lengths [N]: the r-th of `words` as often as 1 / r."""
+    weights = 1.0 / np.arange(1, len(words) + 1)
+    ids = generator.choice(words, int(lengths.sum()), p=weights / weights.sum())
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    classes = generator.integers(0, labels, len(lengths))
+    return TokenisedSplit(ids.astype(np.int32), offsets, classes)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A variant that is ready: `step(i)` trains on the rows `batches[i]`.
+
+    `loss()` waits for the mean loss of the steps since it was last asked.
+    """
+
+    batches: list[np.ndarray]
+    step: Callable[[int], None]
+    loss: Callable[[], float]
+    executor: Executor = field(default_factory=EagerExecutor)
+
+
+Maker = Callable[[Workload], Steps]
+
+
+def random_batches(workload: Workload) -> list[np.ndarray]:
+    """A shuffled epoch cut into batches, whatever the lengths."""
+    size, count = workload.config.batch_size, len(workload.split)
+    order = np.random.default_rng(workload.config.seed).permutation(count)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+def live(workload: Workload) -> Steps:
+    """Distillation as it is usually written: random batches, the teacher run at every step.
+
+    Shares nothing with `trainable` but settings and models, so that what it is compared with can't
+    slow it down or speed it up. Nothing is done badly on purpose.
+    """
+    config, device, split = workload.config, workload.device, workload.split
+    teacher = copy.deepcopy(workload.teacher).to(device)
+    student = build_student(workload.teacher, config).to(device).train()
+    optimiser = torch.optim.AdamW(
+        student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    ids = torch.from_numpy(split.token_ids.astype(np.int64))
+    examples = torch.tensor_split(ids, split.offsets[1:-1].tolist())
+    labels, batches = torch.from_numpy(split.labels), random_batches(workload)
+    losses: list[Tensor] = []
+
+    def step(index: int) -> None:
+        tokens = [examples[row] for row in batches[index]]
+        ids = pad_sequence(tokens, batch_first=True, padding_value=PAD_ID)
+        mask = pad_sequence([torch.ones_like(part) for part in tokens], batch_first=True)
+        batch = [part.to(device) for part in (ids, mask, labels[batches[index]])]
+        loss = live_loss(workload, student, teacher, batch)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(student.parameters(), config.gradient_clip)
+        optimiser.step()
+        losses.append(loss.detach())
+
+    def mean_loss() -> float:
+        mean = float(torch.stack(losses).mean())
+        losses.clear()
+        return mean
+
+    return Steps(batches, step, mean_loss)
+
+
+def live_loss(
+    workload: Workload, student: nn.Module, teacher: nn.Module, batch: Sequence[Tensor]
+) -> Tensor:
+    """alpha CE + (1 - alpha) (T^2 KL + hidden_weight sum of H_i).
+
+    Of ids and mask [B, T] and labels [B]; H_i compares the first token's states of layer i.
+    """
+    (ids, mask, labels), config, layers = batch, workload.config, workload.layers
+    inputs = {"input_ids": ids, "attention_mask": mask, "output_hidden_states": True}
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        ours = student(**inputs)
+        with torch.no_grad():
+            theirs = teacher(**inputs)
+    temperature, alpha = config.temperature, config.alpha or 0.0
+    p, q = (out.logits.float() / temperature for out in (theirs, ours))
+    kl = functional.kl_div(q.log_softmax(-1), p.softmax(-1), reduction="batchmean")
+    a = torch.stack([states[:, 0] for states in ours.hidden_states[1:]]).float()
+    b = torch.stack([theirs.hidden_states[layer][:, 0] for layer in layers]).float()
+    a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)  # [S, B, H]
+    hidden = (a - b).pow(2).mean(dim=(1, 2)).sum()
+    cross_entropy = functional.cross_entropy(ours.logits.float(), labels)
+    distilled = temperature**2 * kl + config.hidden_weight * hidden
+    return alpha * cross_entropy + (1 - alpha) * distilled
+
+
+def cached(
+    workload: Workload,
+    *,
+    by_length: bool = True,
+    executor: str = EAGER,
+    flash: bool = False,
+    compiled: bool = False,
+) -> Steps:
+    """What a trial does at each step, at a fixed alpha and learning rate."""
+    config, split, device = workload.config, workload.split, workload.device
+    student, batches = build_student(workload.teacher, config), random_batches(workload)
+    if by_length:
+        in_use = np.arange(workload.tokens_in_use)
+        trim_embedding(student, in_use)
+        split = dense_split(split, in_use)
+        batches = epoch_batches(split.lengths, config.batch_size, config.seed, epoch=0)
+    apparatus = assemble(
+        config,
+        student.to(device),
+        workload.teacher.config,
+        prepared_outputs(workload),
+        sentences={"train": Sentences.on_device(split, PAD_ID, device)},
+        executor=make_executor(GRAPH, device) if executor == GRAPH else EagerExecutor(),
+        flash_attention=flash,
+    )
+    training = apparatus.training
+    apparatus.distillation.set_up(config)
+    apparatus.distillation.alpha.fill_(config.alpha or 0.0)
+    if compiled:
+        torch._dynamo.config.cache_size_limit = MOST_SHAPES
+        training.take_step.model = torch.compile(student, dynamic=False)  # type: ignore[assignment]
+
+    def step(index: int) -> None:
+        training.step(batches[index], config.learning_rate)
+
+    return Steps(batches, step, lambda: training.means.take()["loss"], training.executor)
+
+
+def prepared_outputs(workload: Workload) -> TeacherOutputs:
+    """Runs the teacher once over the examples."""
+    config, split, device = workload.config, workload.split, workload.device
+    with TemporaryDirectory() as name:  # a file mapped into memory outlives its folder
+        folder = Path(name)
+        folders = {kind: folder / kind for kind in (LOGITS, config.hidden_pool)}
+        environment = Environment(folder, device, config.precision, say=list[str]().append)
+        write_outputs(workload.teacher, split, PAD_ID, folders, environment)
+        hidden = HiddenStates(folders[config.hidden_pool], config.hidden_pool, workload.layers)
+        return open_outputs(folders[LOGITS], hidden, split, config.batch_size, device)
+
+
+def obstacle(name: str, workload: Workload) -> str | None:
+    """Why a variant can't be run here; None where it can."""
+    teacher = workload.teacher.config
+    if name in ("graph", "flash", "compiled") and workload.device.type != "cuda":
+        return "steps are captured on a CUDA GPU, none is here"
+    if name == "flash" and teacher.model_type != FLASH_MODEL:
+        return f"{teacher.model_type} has no such kernel"
+    return flash_obstacle(teacher, workload.device) if name == "flash" else None
+
+
+def fastest(workload: Workload) -> str:
+    """The variant that a sweep's trials would train with here."""
+    return next(name for name in ("flash", "graph", "lengths") if not obstacle(name, workload))
+
+
+def fastest_at(workload: Workload, batch_size: int) -> Steps:
+    """The fastest variant with so many examples a step."""
+    config = replace(workload.config, batch_size=batch_size)
+    return MAKERS[fastest(workload)](replace(workload, config=config))
+
+
+MAKERS: dict[str, Maker] = {
+    "live": live,
+    "cached": partial(cached, by_length=False),
+    "lengths": cached,
+    "graph": partial(cached, executor=GRAPH),
+    "flash": partial(cached, executor=GRAPH, flash=True),
+    "compiled": partial(cached, executor=GRAPH, compiled=True),
+    "batch64": partial(fastest_at, batch_size=64),
+    "batch128": partial(fastest_at, batch_size=128),
+}
+
+
+def measure(
+    make: Maker, workload: Workload, repeats: int, ready: Callable[[], Any] = lambda: None
+) -> dict[str, Any]:
+    """Sets a variant up, calls `ready`, and times epochs; JSON values.
+
+    Memory is what torch has reserved of a GPU at most, graph pools included. RuntimeError where
+    capturing fails.
+    """
+    device, lengths = workload.device, workload.split.lengths
+    release_memory(device)  # the last variant's
+    start = perf_counter()
+    steps = make(workload)
+    release_memory(device)  # what only the setting up needed is no trial's
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    warm_up(steps, lengths)
+    synchronise(device)
+    setup_seconds = perf_counter() - start
+    ready()
+    seconds = [epoch_seconds(steps, device) for _ in range(repeats)]
+    examples, gpu = sum(map(len, steps.batches)), device.type == "cuda"
+    return {
+        "examples_per_second": round(examples / median(seconds), 2),
+        "milliseconds_per_step": round(1000 * median(seconds) / len(steps.batches), 3),
+        "setup_seconds": round(setup_seconds, 2),
+        "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 3) if gpu else None,
+        "loss": round(steps.loss(), 4),
+        "batch_size": len(steps.batches[0]),
+        "examples": examples,
+        "seconds": [round(epoch, 6) for epoch in seconds],  # of each repeat
+    }
+
+
+def warm_up(steps: Steps, lengths: np.ndarray) -> None:
+    """Two steps of each width, the longest first: one warms up, the second is captured."""
+    longest = {int(lengths[rows].max()): index for index, rows in enumerate(steps.batches)}
+    of_width = {padded_width(length): longest[length] for length in sorted(longest)}
+    for index in 2 * [*reversed(of_width.values())]:
+        steps.step(index)
+    if steps.executor.problem:
+        raise RuntimeError(f"capturing failed: {steps.executor.problem}")
+    steps.loss()
+
+
+def epoch_seconds(steps: Steps, device: torch.device) -> float:
+    """Of a step on each batch, from an idle device to an idle device."""
+    start = perf_counter()
+    for index in range(len(steps.batches)):
+        steps.step(index)
+    synchronise(device)
+    return perf_counter() - start
+
+
+def train_beside(_: int, arguments: Namespace, barrier: Any, queue: Any) -> None:
+    """A process among others: measures the fastest variant, beginning when all are ready."""
+    workload = make_workload(arguments)
+    queue.put(measure(MAKERS[fastest(workload)], workload, arguments.repeats, barrier.wait))

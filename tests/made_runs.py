@@ -1,0 +1,85 @@
+"""Runs made of plain values, with no teacher or data behind them, and events of their trials."""
+
+from search.plan import Plan
+from search.record import create_run
+from search.request import Request
+from trainable.training_inputs import Teacher, TrainingInputs
+
+PROVENANCE = {
+    "command": "python -m search.run --space baselines",
+    "started": "2026-11-24T10:00:00+00:00",
+    "commit": "0123456789",
+    "uncommitted_changes": False,
+    "versions": {"python": "3.11"},
+    "device": "a processor",
+}
+
+
+def asked(**changes):
+    """A request for the preset mini, of a space that is listed."""
+    values = {"space": "baselines", "preset": "mini", "cache": "/cache", "searcher": "grid"}
+    return Request(**{**values, **changes})
+
+
+def made_inputs(**changes):
+    teacher = Teacher("/teacher", "teacher-digest", False, 0.9, "", 1.0)
+    values = {
+        "tokens": "/tokens",
+        "pad_id": 0,
+        "label_names": ["no", "yes"],
+        "teacher": teacher,
+        "outputs": {"logits": "/outputs/logits"},
+        "data_digest": "data-digest",
+        "device": "cpu",
+        "examples": {"train": 96, "evaluation": 40},
+    }
+    return TrainingInputs(**{**values, **changes})
+
+
+def made_plan(configs, request=None, **changes):
+    values = {
+        "requests": (asked() if request is None else request,),
+        "provenance": PROVENANCE,
+        "inputs": made_inputs(),
+        "trials": tuple(configs),
+        "grace_evaluations": 2,
+    }
+    return Plan(**{**values, **changes})
+
+
+def made_run(folder, configs, request=None, **changes):
+    """A new run of these trials in this folder."""
+    return create_run(folder, made_plan(configs, request, **changes))
+
+
+def evaluated(config, number, best5=0.5, decision="continue", **more):
+    """The event of a trial's n-th evaluation."""
+    values = {
+        "evaluations": number,
+        "step": 10 * number,
+        "accuracy": best5,
+        "best5_accuracy": best5,
+        "training_seconds": 2.0,
+        "evaluation_seconds": 0.5,
+        "saving_seconds": 0.25,
+        "correct": "gA==",
+        "whole_accuracy": None,
+        "whole_correct": None,
+        **more,
+    }
+    event = {"event": "evaluation", "decision": decision, "evaluation": values}
+    return {**event, "trial": config.digest}
+
+
+def started(config):
+    return {"event": "start", "trial": config.digest}
+
+
+def failed(config, then, reason="it broke"):
+    return {"event": "failure", "reason": reason, "then": then, "trial": config.digest}
+
+
+def finish(run, config, best5=0.5):
+    """All evaluations of a trial that have not been made."""
+    for number in range(len(run.trials[config.digest].evaluations), config.evaluations):
+        run.append(evaluated(config, number + 1, best5))
