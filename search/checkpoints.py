@@ -3,14 +3,15 @@
 import json
 import re
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
+from search.finalists import best_trials
 from search.front import front_trials
-from search.record import ENDED, FAILED, FINISHED, Run, TrialRecord
+from search.record import ENDED, Run, TrialRecord
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
+from search.trial_words import wording
 from trainable.folders import MANIFEST, sealed_values
 
 NAME = r"checkpoint_(\d{6})"
@@ -79,6 +80,31 @@ def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
     return folder
 
 
+def damaged_checkpoints(run: Run) -> list[str]:
+    """A line for each local checkpoint that can't be used: of a trial that is under way, which then
+    starts again (its checkpoint is removed), or of one that has ended, whose result stands."""
+    from trainable.checkpoint import check_checkpoint  # with torch, which takes seconds to load
+    from trainable.training_state import CheckpointError
+
+    lines, describe = [], wording(run)
+    for trial in run.trials.values():
+        where = trial_location(run, trial)
+        if is_uri(where) or not any(Path(where).glob("checkpoint_*")):
+            continue
+        found = newest_checkpoint(*open_storage(where))
+        try:
+            if found is None:
+                raise CheckpointError("cut short")
+            check_checkpoint(Path(found[1]), trial.config, run.plan.inputs)
+        except CheckpointError as error:
+            ended = trial.outcome in ENDED
+            then = "its result stands" if ended else "the trial starts again"
+            lines.append(f"Checkpoint {error}, {then}: {describe(trial)}")
+            if not ended:
+                remove_checkpoints(run, trial)
+    return lines
+
+
 def prune(run: Run) -> None:
     """Removes the checkpoints of trials that have ended and are not among the kept."""
     kept = {trial.config.digest for trial in kept_trials(run)}
@@ -98,29 +124,7 @@ def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> 
 
 def kept_trials(run: Run) -> list[TrialRecord]:
     """Whose students are kept: the best, and those that nothing cheaper equals."""
-    return [*best_trials(run)[: run.request.keep], *front_trials(run)]
-
-
-def best_trials(run: Run) -> list[TrialRecord]:
-    """Trials that ended well, best first: those run to the end before those stopped early.
-
-    A recipe with several seeds stands where their mean belongs, its best seed first.
-    """
-    ended = [t for t in run.trials.values() if t.outcome in ENDED and t.outcome != FAILED]
-    scores: dict[tuple[str, str], list[float]] = {}
-    for trial in ended:
-        scores.setdefault(_group(trial), []).append(trial.best5 or 0.0)
-    means = {group: fmean(found) for group, found in scores.items()}
-
-    def place(trial: TrialRecord) -> tuple[bool, float, float]:
-        return trial.outcome != FINISHED, -means[_group(trial)], -(trial.best5 or 0.0)
-
-    return sorted(ended, key=place)
-
-
-def _group(trial: TrialRecord) -> tuple[str, str]:
-    """What it shares with the other seeds of its recipe that ended as it did."""
-    return trial.outcome, trial.config.recipe.digest
+    return [*best_trials(run.trials.values())[: run.request.keep], *front_trials(run)]
 
 
 def checkpoint_count(run: Run) -> int:

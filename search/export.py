@@ -5,11 +5,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainable.arguments import OneLineParser, writable_folder
-
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from search.trial_words import wording
 from trainable.errors import UserError
+from trainable.fields import OneLineParser
+from trainable.options import writable_folder
 
 EXAMPLE = """\
 examples:
@@ -27,7 +26,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="python -m search.export",
         description="Writes a student of a sweep as a Hugging Face folder: weights, tokenizer, and "
-        "a model card. The best student that is kept, unless --trial says which.",
+        "a model card. The best student that is kept, unless --trial names another.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,14 +35,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trial",
         metavar="T",
-        help="digest of the trial, the beginning of one, or its folder's name (the best that ended "
-        "and whose student is kept)",
+        help="the trial's digest or the name of its folder, or the beginning of one (the best that "
+        "ended and whose checkpoint is kept)",
     )
     parser.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="score the folder's raw sentences again with plain transformers, on the CPU",
+        help="score the folder on the validation examples again with plain transformers, on the "
+        "CPU, and compare with the trial's evaluation",
     )
     parser.add_argument(
         "--storage", default="runs", metavar="DIR", help="folder of all runs (%(default)s)"
@@ -68,43 +68,37 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def export(arguments: argparse.Namespace) -> int:
-    """Finds the student, writes the folder whole or not at all, and says what it holds."""
-    from search.arguments import place_of_runs
+    """Writes the folder whole or not at all, and describes it."""
     from search.record import read_run
-    from search.remote_runs import fetch_students
-    from search.runs import find_run
+    from search.runs import find_run, place_of_runs
 
-    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+    run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
     out = free_folder(arguments.out)
-    run = read_run(folder)
-    fetch_students(run)
 
-    from search.exported import choose_trial, load_student, shared_task, write_folder
-    from search.model_card import check_in_words, size_in_words
+    from search.exported import export_student  # with torch, which takes seconds to load
     from trainable.folders import whole_folder
     from trainable.quiet import quiet_libraries
+    from trainable.training_state import CheckpointError
 
     quiet_libraries()
-    trial = choose_trial(run, arguments.trial)
-    task = shared_task(run)
-    student = load_student(run, trial, task)
-    print(f"{wording(run)(trial)} ({trial.config.digest}), {student.in_words()}.")
-    with whole_folder(out) as temporary:
-        exported = write_folder(temporary, run, trial, student, task=task, check=arguments.check)
-        free_folder(out)  # minutes may have passed
-    print(check_in_words(exported))
-    print(f"{out}: {size_in_words(exported)}.")
-    return FAILURES if exported.is_wrong else 0
+    try:
+        with whole_folder(out) as folder:
+            text = export_student(run, arguments.trial, folder, check=arguments.check)
+            free_folder(out)  # minutes may have passed
+    except CheckpointError as error:
+        print(f"error: RUN {run.folder.name}: the checkpoint is {error}", file=sys.stderr)
+        return FAILURES
+    print(f"{text}\nWritten to {out}.")
+    return 0
 
 
 def free_folder(out: Path) -> Path:
     """The absolute folder to write; UserError where something is there already."""
     try:
-        folder = writable_folder(str(out))
-        taken = any(folder.iterdir()) if folder.exists() else False
-    except argparse.ArgumentTypeError as error:
+        folder = Path(writable_folder(str(out)))
+    except UserError as error:
         raise UserError(f"OUT {error}") from None
-    if taken:
+    if folder.exists() and any(folder.iterdir()):
         raise UserError(f"OUT {out}: is not empty; give a new or an empty folder")
     return folder
 

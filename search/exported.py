@@ -1,159 +1,141 @@
-"""A kept student found, made whole, and written as a folder that `transformers` loads."""
+"""A kept student found, copied, checked, measured, and described in a model card."""
 
-from dataclasses import replace
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from trainable.task import Task
-from trainable.whole_student import WholeStudent, load_kept_tokenizer, load_whole_student
-from transformers import AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoModelForSequenceClassification
 
-from search.disk import best_trials
-from search.export_check import (
-    TIMED_SENTENCES,
-    Check,
-    check_folder,
-    evaluation_texts,
-    sentences_per_second,
-)
-from search.launch import make_console
-from search.model_card import Exported, Size, model_card
+from search.checkpoints import kept_checkpoint
+from search.export_check import TIMED_EXAMPLES, examples_per_second, predictions, validation_texts
+from search.finalists import best_trials
+from search.model_card import model_card
 from search.record import Run, TrialRecord
-from search.remote_runs import cache_here, task_of
-from search.request import Request
-from search.resume import task_again
+from search.trial_names import find_trial
 from search.trial_words import wording
-from trainable.checkpoint import student_files
+from trainable.checkpoint import STATE, check_checkpoint
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError
-from trainable.folders import sealed_values
+from trainable.folders import MANIFEST, sealed_values
+from trainable.metrics import unpack_bits
 from trainable.tokens import load_split
+from trainable.training_inputs import TrainingInputs
 from trainable.training_state import CheckpointError
+from trainable.vocabulary import load_vocabulary
 
 WEIGHTS = "*.safetensors"
 
 
-def choose_trial(run: Run, wanted: str | None) -> TrialRecord:
-    """The trial asked for, or the best that ended; UserError where its student is not kept."""
+def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -> str:
+    """Fills an empty folder with a kept student, the card last; returns what to print of it.
+
+    UserError where no such student is kept, CheckpointError where it is not what was evaluated.
+    """
+    trial, checkpoint = choose_checkpoint(run, wanted)
+    inputs = inputs_here(run)
+    evaluation = evaluation_of(trial, check_checkpoint(checkpoint, trial.config, inputs))
+    shutil.copytree(
+        checkpoint,
+        folder,
+        ignore=shutil.ignore_patterns(STATE, MANIFEST),
+        copy_function=shutil.copyfile,  # without modes: the library keeps weights from other users
+        dirs_exist_ok=True,
+    )
+    result = "Not scored again: --no-check was given."
+    if check:
+        result = check_folder(folder, run, trial.config.precision, evaluation)
+    facts = measure(folder, inputs)
+    card = model_card(run, trial, evaluation, check=result, **facts)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    label = f"{wording(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}"
+    speed = f"{facts['speedup']:.1f} times the teacher's speed here"
+    return f"{label}, accuracy {evaluation['accuracy']:.4f}, {speed}.\n{result}"
+
+
+def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
+    """The trial asked for, or the best that ended of those kept, and its checkpoint."""
+    trials = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
+    for trial in trials:
+        if (checkpoint := kept_checkpoint(run, trial)) is not None:
+            return trial, checkpoint
+    which = f"RUN {run.folder.name}: no checkpoint of a trial that ended"
     if wanted is not None:
-        trial = find_trial(run, wanted)
-        if not _is_kept(run, trial):
-            there = [other.config.digest for other in run.trials.values() if _is_kept(run, other)]
-            raise UserError(
-                f"--trial {wanted}: its student is not kept, the run keeps the best "
-                f"{run.sweep['keep']} (--keep); kept: {', '.join(there) or 'none'}"
-            )
-        return trial
-    best = [trial for trial in best_trials(run) if _is_kept(run, trial)]
-    if not best:
-        raise UserError(
-            f"RUN {run.folder.name}: no student of a trial that ended is kept; the run has --keep "
-            f"{run.sweep['keep']}, and --resume {run.folder.name} --keep N keeps the best N of "
-            "those still to end"
-        )
-    return best[0]
+        which = f"--trial {wanted}: no checkpoint of it"
+    raise UserError(f"{which} is kept; the run keeps its best {run.request.keep} (--keep)")
 
 
-def _is_kept(run: Run, trial: TrialRecord) -> bool:
-    return bool(student_files(run.trial_folder(trial)))
-
-
-def find_trial(run: Run, wanted: str) -> TrialRecord:
-    """By digest, the beginning of one, or folder; UserError for none and for several."""
-    named = Path(wanted).name
-    found = [
-        trial
-        for digest, trial in run.trials.items()
-        if digest.startswith(wanted.lower()) or trial.config.folder_name == named
-    ]
-    if len(found) == 1:
-        return found[0]
-    words = wording(run)
-    listed = "; ".join(f"{t.config.digest} ({words(t)})" for t in found)
-    if found:
-        raise UserError(f"--trial {wanted}: {len(found)} trials begin so: {listed}")
-    raise UserError(
-        f"--trial {wanted}: no such trial in {run.folder.name}; there: {', '.join(run.trials)}"
-    )
-
-
-def shared_task(run: Run) -> Task:
-    """What the trials share, made again where the cache has lost teacher or tokens."""
-    task = task_of(run)
-    needed = (Path(task.tokens), Path(task.teacher.folder))
+def inputs_here(run: Run) -> TrainingInputs:
+    """What the trials share, made again where the cache has lost the teacher or the tokens."""
+    inputs = run.plan.inputs
+    needed = (Path(inputs.tokens), Path(inputs.teacher.folder))
     if all(sealed_values(folder) is not None for folder in needed):
-        return task
-    return task_again(run, [], make_console(), f"RUN {run.folder.name}")
+        return inputs
+    from search.launch import make_console
+    from search.resume import inputs_again
+
+    return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")
 
 
-def load_student(run: Run, trial: TrialRecord, task: Task) -> WholeStudent:
-    """The newest student in the trial's folder; UserError where it is damaged."""
-    files = student_files(run.trial_folder(trial))
-    file = max(files, key=lambda path: int(path.stem.partition("-")[2]))
+def evaluation_of(trial: TrialRecord, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded evaluation of a checkpoint's student; CheckpointError where there is none."""
+    number = int(manifest["evaluation"])
+    if not 0 < number <= len(trial.evaluations):
+        raise CheckpointError(f"of evaluation {number}, which is not in the run's record")
+    return trial.evaluations[number - 1]
+
+
+def check_folder(folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any]) -> str:
+    """How the folder scores with plain transformers, or why it was not scored.
+
+    CheckpointError where results differ though the trial's arithmetic was that of this check.
+    """
+    if not evaluation["correct"]:
+        return "Not scored again: the record has lost the per-example results."
     try:
-        return load_whole_student(file, trial.config, task)
-    except CheckpointError as error:
-        raise UserError(
-            f"RUN {run.folder.name}: the student {file} is {error}; --trial T exports another"
-        ) from None
-
-
-def write_folder(
-    folder: Path, run: Run, trial: TrialRecord, student: WholeStudent, *, task: Task, check: bool
-) -> Exported:
-    """Everything that the folder holds; the card last, since it tells of the rest."""
-    request = replace(Request.from_dict(run.sweep["requests"][0]), cache=str(cache_here(run)))
-    tokenizer = load_kept_tokenizer(task, request.sized_preset.max_length)
-    student.model.save_pretrained(folder)
-    for weights in folder.glob(WEIGHTS):  # which the library keeps from other users
-        weights.chmod((folder / "config.json").stat().st_mode)
-    tokenizer.save_pretrained(folder)
-    sizes, measured_on = _measure(folder, task)
-    exported = Exported(
-        run=run,
-        trial=trial,
-        evaluation=student.evaluation,
-        labels=list(student.model.config.id2label.values()),
-        rows=(student.rows_in_use, student.model.config.vocab_size),
-        student=sizes["student"],
-        teacher=sizes["teacher"],
-        measured_on=measured_on,
-        check=_check(folder, request, task, student) if check else "--no-check was given",
-    )
-    (folder / "README.md").write_text(model_card(exported), encoding="utf-8")
-    return exported
-
-
-def _check(folder: Path, request: Request, task: Task, student: WholeStudent) -> Check | str:
-    """The folder scored by plain transformers, or why the sentences can't be had again."""
-    try:
-        texts = evaluation_texts(request, task)
+        texts = validation_texts(folder, run.request, run.plan.inputs)
     except (UserError, OSError) as error:
-        return str(error)
-    return check_folder(folder, texts, student.evaluation)
+        return f"Not scored again: {error}."
+    correct = predictions(folder, texts.texts) == np.asarray(texts.labels)
+    differing = int((correct != unpack_bits(evaluation["correct"], len(texts))).sum())
+    if differing and precision == "fp32" and run.plan.inputs.device == "cpu":
+        raise CheckpointError(
+            f"not what was evaluated: {differing} of {len(texts)} examples have another result now"
+        )
+    return (
+        "Scored again from this folder with plain `transformers`, on a CPU in fp32: "
+        f"{correct.mean():.4f} on {len(texts):,} examples, {differing} of them with another result "
+        "than in the trial's evaluation."
+    )
 
 
-def _measure(folder: Path, task: Task) -> tuple[dict[str, Size], str]:
-    """Student and teacher side by side, as anyone would load them, and on what they were timed."""
-    folders, device = {"student": folder, "teacher": Path(task.teacher.folder)}, best_device()
+def measure(folder: Path, inputs: TrainingInputs) -> dict[str, Any]:
+    """Student and teacher side by side, as anyone would load them."""
+    folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
     models = {
         name: AutoModelForSequenceClassification.from_pretrained(place, dtype=torch.float32)
         for name, place in folders.items()
     }
-    split = load_split(Path(task.tokens), "evaluation")
-    speeds = sentences_per_second(models, split, task.pad_id, device)
+    split, config = load_split(Path(inputs.tokens), "evaluation"), models["student"].config
+    device = best_device()
+    speeds = examples_per_second(models, split, inputs.pad_id, device)
     sizes = {
-        name: Size(_parameters(model), _weight_bytes(folders[name]), speeds[name])
+        name: {
+            "parameters": model.num_parameters(),
+            "bytes": sum(path.stat().st_size for path in folders[name].glob(WEIGHTS)),
+            "speed": speeds[name],
+        }
         for name, model in models.items()
     }
     threads = f" with {torch.get_num_threads()} threads" if device.type == "cpu" else ""
-    batch = f"{TIMED_SENTENCES[device.type]} evaluation sentences of similar length at a time"
-    return sizes, f"{device_name()}{threads}, in fp32, {batch}"
-
-
-def _parameters(model: PreTrainedModel) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _weight_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob(WEIGHTS))
+    batch = f"{TIMED_EXAMPLES[device.type]} validation examples of similar length at a time"
+    return {
+        "sizes": sizes,
+        "speedup": speeds["student"] / speeds["teacher"],
+        "measured_on": f"{device_name()}{threads}, in fp32, {batch}",
+        "labels": list(config.id2label.values()),
+        "trained_rows": len(load_vocabulary(Path(inputs.tokens))),
+        "rows": config.vocab_size,
+    }

@@ -1,35 +1,50 @@
-"""What a confirmation retrains: the best recipes of a run, their baselines, on which seeds."""
+"""What a confirmation retrains: the best recipes of a run and their baselines, on which seeds."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from dataclasses import asdict, dataclass, replace
+from itertools import count as count_from
+from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from search.record import FINISHED, TrialRecord
+from search.record import FINISHED, STOPPED, Run, TrialRecord
+from search.trial_names import find_trial
 from trainable.config import TrialConfig
-from trainable.errors import UserError, nearest
 from trainable.names import NO_LAYERS
 
-FIXED_ALPHA = 0.5  # the study's own, of the baseline that has the teacher but no schedule
+FIXED_ALPHA = 0.5  # of the baseline that has the teacher but no schedule
 CROSS_ENTROPY = 1.0
-SEED_LIMIT = 2**32
 
 Pair = tuple[TrialConfig, TrialConfig]
 
 
-def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
-    """The best trial of each of the best recipes among those run to their end, best first.
+def best_trials(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those that finished, best first, then those stopped early, best first.
 
-    Those stopped early have no last evaluation to compare; the seeds of a recipe count by their
-    mean.
+    Seeds of one recipe rank by their mean best5, the best seed of them first.
     """
-    finished = [trial for trial in trials if trial.outcome == FINISHED]
+    ended = [trial for trial in trials if trial.outcome in (FINISHED, STOPPED)]
+    scores: dict[tuple[str, TrialConfig], list[float]] = {}
+    for trial in ended:
+        scores.setdefault((trial.outcome, trial.config.recipe), []).append(trial.best5 or 0.0)
+
+    def rank(trial: TrialRecord) -> tuple[bool, float, float]:
+        mean = fmean(scores[trial.outcome, trial.config.recipe])
+        return trial.outcome != FINISHED, -mean, -(trial.best5 or 0.0)
+
+    return sorted(ended, key=rank)
+
+
+def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
+    """The best seed of each of the best recipes, among the trials that finished.
+
+    Those stopped early have no final evaluation to compare.
+    """
     best: dict[TrialConfig, TrialRecord] = {}
-    for trial in sorted(finished, key=lambda trial: -(trial.best5 or 0.0)):
-        best.setdefault(trial.config.recipe, trial)
-    by_score = sorted(best.values(), key=lambda trial: -(recipe_score(finished, trial) or 0.0))
-    return by_score[:top]
+    for trial in best_trials(trials):
+        if trial.outcome == FINISHED:
+            best.setdefault(trial.config.recipe, trial)
+    return list(best.values())[:top]
 
 
 def recipe_score(trials: Iterable[TrialRecord], chosen: TrialRecord) -> float | None:
@@ -41,21 +56,10 @@ def recipe_score(trials: Iterable[TrialRecord], chosen: TrialRecord) -> float | 
     return fmean(trial.best5 or 0.0 for trial in seeds)
 
 
-def named_trials(trials: Mapping[str, TrialRecord], names: Iterable[str]) -> list[TrialRecord]:
-    """The trials that these digests or folders' names mean, one a recipe, best first.
-
-    Raises UserError for a name that no trial has.
-    """
-    folders = {trial.config.folder_name: trial for trial in trials.values()}
+def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:
+    """The trials of these names, one a recipe, best first; UserError where a name is no trial's."""
     found: dict[TrialConfig, TrialRecord] = {}
-    for name in names:
-        trial = trials.get(name) or folders.get(name)
-        if trial is None:
-            hint = nearest(name, folders)
-            raise UserError(
-                f"--trial {name}: no such trial in the run; {hint}give the name of its folder, or "
-                "the eight digits at the end of it"
-            )
+    for trial in [find_trial(run, name) for name in names]:
         found.setdefault(trial.config.recipe, trial)
     return sorted(found.values(), key=lambda trial: -(trial.best5 or 0.0))
 
@@ -72,10 +76,8 @@ def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:
 
 
 def fresh_seeds(used: Collection[int], count: int) -> list[int]:
-    """The next seeds above all that were used; where there are no more, the lowest unused."""
-    start = max(used, default=-1) + 1
-    unused = (seed for seed in chain(range(start, SEED_LIMIT), range(start)) if seed not in used)
-    return list(islice(unused, count))
+    """The next seeds above all that were used."""
+    return list(islice(count_from(max(used, default=-1) + 1), count))
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,9 @@ class Confirmation:
     """Which recipes of which run are retrained on which seeds; finalists stand best first."""
 
     run: str  # name of the run that is confirmed
-    started: str  # when that run was, which tells it from a later one of its name
+    started: str  # when that run was, which distinguishes it from a later one of its name
     finalists: tuple[TrialConfig, ...]  # as the run had them, its seed included
-    scores: tuple[float | None, ...]  # best5 of each there, which chose them and so flatters
-    named: bool  # with --trial; otherwise they are the `top` best
-    top: int
+    scores: tuple[float | None, ...]  # best5 of each there: selected, so optimistic
     seeds: tuple[int, ...]
     asked: tuple[int, ...]  # numbers of seeds asked for, one after the other
 
@@ -97,17 +97,12 @@ class Confirmation:
         return [config.recipe for config in self._sources()]
 
     @property
-    def baselines(self) -> list[TrialConfig]:
-        """The recipes that are no finalists."""
-        return self.recipes[len(self.finalists) :]
-
-    @property
     def pairs(self) -> list[Pair]:
         """The recipes compared, each two once: finalists with their baselines, the best with the
         other finalists.
 
-        The best is the run's, not the one that the fresh seeds favour: choosing it by the numbers
-        that then compare it would flatter it.
+        The best is the run's, not the best on the fresh seeds: choosing it by the numbers that then
+        compare it would favour it.
         """
         best, *others = self.finalists
         wanted = [(first, second) for first in self.finalists for second in baselines_of(first)]
@@ -119,7 +114,7 @@ class Confirmation:
         return list(pairs.values())
 
     def trials(self) -> list[TrialConfig]:
-        """Seed by seed, so that an interruption leaves whole seeds to go by."""
+        """Seed by seed, so that an interrupted confirmation has all recipes on the same seeds."""
         return [replace(config, seed=seed) for seed in self.seeds for config in self._sources()]
 
     def with_seeds(self, count: int, used: Collection[int]) -> "Confirmation":
@@ -131,7 +126,7 @@ class Confirmation:
         return replace(self, seeds=seeds, asked=(*self.asked, count))
 
     def _sources(self) -> list[TrialConfig]:
-        """The recipes as their trials are configured: what is idle in them as the run had it."""
+        """The recipes as their trials are configured, inactive hyperparameters as the run's."""
         baselines = [b for finalist in self.finalists for b in baselines_of(finalist)]
         found: dict[TrialConfig, TrialConfig] = {}
         for config in (*self.finalists, *baselines):
@@ -139,29 +134,14 @@ class Confirmation:
         return list(found.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; the baselines for the reader, since the finalists decide them."""
-        return {
-            "run": self.run,
-            "started": self.started,
-            "finalists": [config.to_dict() for config in self.finalists],
-            "scores": list(self.scores),
-            "named": self.named,
-            "top": self.top,
-            "baselines": [config.to_dict() for config in self.baselines],
-            "seeds": list(self.seeds),
-            "asked": list(self.asked),
-        }
+        """Plain JSON values."""
+        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Confirmation":
-        """The confirmation that `to_dict` wrote."""
-        return cls(
-            run=values["run"],
-            started=values["started"],
-            finalists=tuple(TrialConfig.from_dict(config) for config in values["finalists"]),
-            scores=tuple(values["scores"]),
-            named=values["named"],
-            top=values["top"],
-            seeds=tuple(values["seeds"]),
-            asked=tuple(values["asked"]),
-        )
+        """The confirmation that `to_dict` wrote, through JSON or not."""
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        finalists = tuple(TrialConfig.from_dict(config) for config in values["finalists"])
+        return cls(**{**plain, "finalists": finalists})

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import pairwise, permutations
 from numbers import Real
 from typing import Any
 
@@ -89,6 +89,27 @@ def varying_settings(table: pd.DataFrame) -> list[str]:
     return [name for name in SETTINGS if _values(table, name).nunique() > 1]
 
 
+def comparable_settings(table: pd.DataFrame) -> list[str]:
+    """The varying settings that have at least two values where they apply."""
+    return [name for name in varying_settings(table) if table[name].nunique() > 1]
+
+
+def confounded(table: pd.DataFrame) -> list[str]:
+    """Settings whose effects can't be separated: `learning_rate follows from initialisation`.
+
+    Of two that follow from each other the later is named. Left out are settings that do not always
+    apply, and what follows from one that hardly ever has the same value twice.
+    """
+    names = [name for name in comparable_settings(table) if table[name].notna().all()]
+    values = {name: int(table[name].nunique()) for name in names}
+    return [
+        f"{second} follows from {first}"
+        for first, second in permutations(names, 2)
+        if len(table[[first, second]].drop_duplicates()) == values[first] <= len(table) / 2
+        and (values[second] < values[first] or names.index(first) < names.index(second))
+    ]
+
+
 def _usable(table: pd.DataFrame, score: str) -> pd.DataFrame:
     """The rows that have a score."""
     return table[table[score].notna()]
@@ -103,26 +124,20 @@ def _parts(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
     """A setting's values; NOT_APPLICABLE where it has none or changes nothing."""
-    idle = table["idle_settings"].map(lambda settings: name in settings.split(",")).astype(bool)
+    idle = table["inactive"].map(lambda settings: name in settings.split(",")).astype(bool)
     return table[name].astype(object).mask(table[name].isna() | idle, NOT_APPLICABLE)
 
 
 def _grouped(column: pd.Series) -> tuple[pd.Series, list[Any]]:
     """The values, many numbers made quarters, and what there is of them in a reader's order."""
     order = sorted(column.unique(), key=_rank)
-    numbers = [float(value) for value in order if isinstance(value, Real)]
-    if len(numbers) <= FEW_VALUES:
+    numeric = pd.to_numeric(column.where(column.map(lambda value: isinstance(value, Real))))
+    if numeric.nunique() <= FEW_VALUES:
         return column, order
-    are_numbers = column.map(lambda value: isinstance(value, Real)).astype(bool)
-    edges = np.unique(np.quantile(column[are_numbers].astype(float), QUARTERS))
+    edges = np.unique(numeric.quantile(QUARTERS))
     labels = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
-
-    def group(value: Any) -> Any:
-        if not isinstance(value, Real):
-            return value
-        return labels[int(np.searchsorted(edges[1:-1], float(value), side="right"))]
-
-    return column.map(group), [*labels, *order[len(numbers) :]]
+    quarters = pd.cut(numeric, [*edges[:-1], np.inf], labels=labels, right=False)
+    return quarters.astype(object).fillna(column), [*labels, *order[numeric.nunique() :]]
 
 
 def _rank(value: Any) -> tuple[bool, Any]:

@@ -103,7 +103,7 @@ def _run_to_end(run: Run, copy: RecordCopy, prepare: Callable[[], None], session
             from search.swanlab_tracker import write_missing
 
             write_missing(read_run(run.folder), session.console)
-        copy.copy("*")
+        copy.copy(*(path.name for path in run.folder.glob("[!.]*.*")))
     except OSError as error:
         interruption.problem = interruption.problem or str(error)
     return finish(read_run(run.folder), session.console, interruption.problem)

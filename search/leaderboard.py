@@ -1,162 +1,154 @@
-"""The leaderboard of a run: computed as rows, then drawn."""
+"""The leaderboard of a run: rows of `search.table.recipes_table` as a terminal and a report show
+them."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
-from search.strata import stratum_of
-from search.trial_words import wording
-from search.unit_scores import (
-    counted,
-    mean_of,
-    outcome_of,
-    reason_of,
-    rows_of,
-    score_interval,
-    seeds_in_words,
-    unit_scores,
-    unit_words,
-)
-from spaces.study import STUDY_ROWS
-from trainable.layers import resolve_layer_set
+from search.record import FINISHED, PENDING, RUNNING, STOPPED, Run
+from search.statistics import Difference
+from search.table import recipes_table, short_label, trials_table
 
 NO_VALUE = "-"
-INTERRUPTED = "interrupted"  # what a trial that was running is when a leaderboard is printed
-ORDER = {FINISHED: 0, STOPPED: 1, INTERRUPTED: 2, WAITING: 3, PENDING: 4, FAILED: 5}
+TIED = "~"  # before a best5
 
 
-@dataclass(frozen=True)
-class Row:
-    """One trial, or all seeds of a recipe: means over those that came furthest.
+class Cells(NamedTuple):
+    """A table as text."""
 
-    Accuracies are shares, None before the first evaluation.
-    """
-
-    words: str
-    outcome: str
-    reason: str
-    evaluations: int
-    best5: float | None
-    interval: tuple[float, float] | None  # 95 %, over evaluation sentences and several seeds
-    last: float | None  # the one evaluation that nothing selected
-    whole: float | None  # on the whole evaluation split, where `last` is on a sample of it
-    study: float | None  # the study's score on SST-2, where it has this row
-    seeds: str | None  # how many of how many; None in a run of one seed each
-
-
-def leaderboard(run: Run) -> dict[str, list[Row]]:
-    """Rows by stratum: those run to the end first, each group by falling best5."""
-    strata: dict[str, list[Row]] = {}
-    groups, words = rows_of(run), wording(run)
-    several = len(groups) < len(run.trials)
-    for trials in groups:
-        name = stratum_of(trials[0].config.to_dict(), run.sweep["compare_within"])
-        strata.setdefault(name, []).append(_row(trials, run, words(trials[0]), several=several))
-    for rows in strata.values():
-        rows.sort(key=lambda row: (ORDER[row.outcome], -(row.best5 or 0.0)))
-    return dict(sorted(strata.items(), key=lambda item: -max(r.best5 or 0.0 for r in item[1])))
-
-
-def _row(trials: list[TrialRecord], run: Run, words: str, *, several: bool) -> Row:
-    first, outcome = trials[0], outcome_of(trials)
-    scores = unit_scores(trials, run.sweep["evaluation_sentences"])
-    with_study = any(r["space"] == "study" for r in run.sweep["requests"])
-    return Row(
-        words=unit_words(words, first) if several else words,
-        outcome=INTERRUPTED if outcome == RUNNING else outcome,
-        reason=reason_of(trials),
-        evaluations=max(len(trial.evaluations) for trial in counted(trials)),
-        best5=mean_of(trials, "best5_accuracy"),
-        interval=None if scores is None else score_interval(scores),
-        last=mean_of(trials, "accuracy"),
-        whole=mean_of(trials, "whole_accuracy"),
-        study=_study_score(first) if with_study else None,
-        seeds=seeds_in_words(trials) if several else None,
-    )
-
-
-def _study_score(trial: TrialRecord) -> float | None:
-    config = trial.config
-    for _, initialisation, layer_set, alpha, score in STUDY_ROWS:
-        row = {
-            "initialisation": initialisation,
-            "aligned_layers": resolve_layer_set(layer_set, config.student_layers),
-            "alpha": None,
-            "sharpness": None,
-            **alpha,
-        }
-        if all(getattr(config, key) == value for key, value in row.items()):
-            return score
-    return None
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def print_leaderboard(run: Run, console: Console) -> None:
-    """A table a stratum, the teacher's accuracy above."""
-    teacher = run.sweep["task"]["teacher"]["accuracy"]
-    with_whole, strata = _print_teacher(run, console), leaderboard(run)
-    for name, rows in strata.items():
-        console.print(_table(name, rows, teacher, with_whole=with_whole))
-    several = any(row.seeds is not None for rows in strata.values() for row in rows)
-    of_seeds = (
-        ", the mean over a recipe's seeds, with its 95 % interval over other sentences and other "
-        "seeds (of one seed over sentences alone)."
-    )
-    of_sentences = (
-        ", with its 95 % interval over evaluation sentences; two seeds of one recipe differ too."
-    )
-    console.print(
-        f"best5 is the mean of the five best evaluations{of_seeds if several else of_sentences} "
-        "A stopped trial had fewer evaluations: compare it only at equal numbers. last is the "
-        "final evaluation alone.",
-        style="dim",
-    )
+    """One table of all recipes, the teacher's accuracy above."""
+    recipes = recipes_table(run, trials_table(run))
+    count = run.plan.inputs.examples["evaluation"]
+    on = "" if _full_split(run) else f" on the {count:,} validation examples"
+    console.print(f"\nTeacher: {run.plan.inputs.describe_teacher()}{on}.")
+    console.print(as_rich(leaderboard_cells(run, recipes)))
+    console.print(leaderboard_notes(run, recipes), style="dim")
 
 
-def _print_teacher(run: Run, console: Console) -> bool:
-    """What the teacher reaches, on which sentences; whether there is a whole beside a sample."""
-    task, sentences = run.sweep["task"], run.sweep["evaluation_sentences"]
-    teacher, whole = task["teacher"], task.get("sentences", {}).get("whole")
-    said = f"\nTeacher: {teacher['accuracy']:.4f} on the {sentences:,} evaluation sentences"
-    if whole is None:
-        console.print(f"{said}.")
-        return False
-    console.print(f"{said} of the sample, {teacher['whole_accuracy']:.4f} on all {whole:,}.")
-    console.print(
-        f"best5 and last: {sentences:,} sentences drawn from the {whole:,}, the same for every "
-        f"trial; whole: all {whole:,}, once, at the end."
-    )
-    return True
-
-
-def _table(name: str, rows: list[Row], teacher: float, *, with_whole: bool) -> Table:
-    table = Table(title=name, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("trial")
-    with_study = any(row.study is not None for row in rows)
-    with_seeds = any(row.seeds is not None for row in rows)
-    headers = ["seeds"] if with_seeds else []
-    headers += ["best5", "95 % interval", "of teacher", "last"]
-    headers += ["whole", "evaluations"] if with_whole else ["evaluations"]
-    for header in [*headers, "study (SST-2)"] if with_study else headers:
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("outcome")
-    for row in rows:
-        table.add_row(
-            Text(row.words.removeprefix(f"{name}, ")),
-            *([row.seeds] if with_seeds else []),
-            _share(row.best5),
-            NO_VALUE if row.interval is None else "{:.3f} - {:.3f}".format(*row.interval),
-            NO_VALUE if row.best5 is None else f"{row.best5 / teacher:.1%}",
-            _share(row.last),
-            *([_share(row.whole)] if with_whole else []),
-            str(row.evaluations),
-            *([_share(row.study)] if with_study else []),
-            Text(row.outcome + (f": {row.reason}" if row.reason else "")),
-        )
+def as_rich(cells: Cells, title: str | None = None) -> Table:
+    """A table for a terminal: numbers to the right, never wrapped."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table.padding = (0, 1, 0, 0)
+    for header in cells.headers:
+        wraps, lines = header in ("recipe", "outcome"), header.replace("of ", "of\n")
+        table.add_column(lines, justify="right", no_wrap=not wraps, overflow="fold")
+        if wraps or header == "initialisation":
+            table.columns[-1].justify = "left"
+    for row in cells.rows:
+        table.add_row(*map(Text, row))
     return table
 
 
-def _share(value: float | None) -> str:
-    return NO_VALUE if value is None else f"{value:.4f}"
+def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
+    """All recipes, best first."""
+    columns: dict[str, Callable[[pd.Series], str]] = {
+        "recipe": short_label,
+        "initialisation": lambda row: row["initialisation"],
+        "seeds": _seeds,
+        "best5": _best5,
+        "95 % interval": lambda row: interval((row["low"], row["high"])),
+        "of teacher": lambda row: percent(row["of_teacher"]),
+        "last": lambda row: share(row["last"]),
+        "full split": lambda row: share(row["full_validation"]),
+        "reference": lambda row: share(row["reference"]),
+        "outcome": _outcome,
+    }
+    if not _on_seeds(recipes):
+        del columns["seeds"]
+    if not _full_split(run):
+        del columns["full split"]
+    if not any(request.space == "study" for request in run.plan.requests):
+        del columns["reference"]
+    rows = [[show(row) for show in columns.values()] for _, row in recipes.iterrows()]
+    return Cells([*columns], rows)
+
+
+def leaderboard_notes(run: Run, recipes: pd.DataFrame) -> str:
+    """What the columns hold."""
+    on, over = f"the {run.plan.inputs.examples['evaluation']:,} validation examples", "examples"
+    if _full_split(run):
+        on = f"the validation subset of {run.plan.inputs.examples['evaluation']:,} examples"
+    if _on_seeds(recipes):
+        over = "examples and seeds, averaged over a recipe's seeds"
+    notes = [
+        f"best5 is the mean of the five best evaluations on {on}, with its 95 % interval over "
+        f"{over}; last is the final evaluation (no selection)."
+    ]
+    if _full_split(run):
+        notes.append(
+            f"full split is all {_full_split(run):,} validation examples, once, at the end."
+        )
+    if recipes["tied"].sum() > 1:
+        notes.append(f"{TIED} marks what is not significantly different from the best.")
+    if (recipes["outcome"] == STOPPED).any():
+        notes.append("Trials that ASHA stopped had fewer evaluations: their scores do not compare.")
+    if any(request.space == "study" for request in run.plan.requests):
+        notes.append("reference is the reference study's accuracy on SST-2.")
+    return " ".join(notes)
+
+
+def is_tied(row: pd.Series) -> bool:
+    """Whether a row below the first is not significantly different from it."""
+    return row.name != 0 and not pd.isna(row["tied"]) and bool(row["tied"])
+
+
+def _on_seeds(recipes: pd.DataFrame) -> bool:
+    return bool((recipes["planned_seeds"] > 1).any())
+
+
+def _full_split(run: Run) -> int | None:
+    return run.plan.inputs.examples.get("whole")
+
+
+def _best5(row: pd.Series) -> str:
+    return f"{TIED if is_tied(row) else ''}{share(row['best5'])}"
+
+
+def _outcome(row: pd.Series) -> str:
+    """`finished`, `stopped at 3/15`, `failed: out of memory`."""
+    name = {RUNNING: "interrupted", PENDING: "not started"}.get(row["outcome"], row["outcome"])
+    if row["evaluations"] and row["outcome"] != FINISHED:
+        name += f" at {row['evaluations']}/{row['planned_evaluations']}"
+    return f"{name}: {row['reason']}" if row["reason"] else str(name)
+
+
+def _seeds(row: pd.Series) -> str:
+    """`3`, or `2 of 3` where the numbers are of fewer."""
+    count, planned = row["seeds"], row["planned_seeds"]
+    return str(count) if count == planned else f"{count} of {planned}"
+
+
+def share(value: float | None) -> str:
+    """`0.8508`."""
+    return NO_VALUE if value is None or pd.isna(value) else f"{value:.4f}"
+
+
+def interval(ends: tuple[float, float] | None) -> str:
+    """`0.827-0.875`."""
+    return NO_VALUE if ends is None or pd.isna(ends[0]) else f"{ends[0]:.3f}-{ends[1]:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """`97.2%`."""
+    return NO_VALUE if value is None or pd.isna(value) else f"{value:.1%}"
+
+
+def signed(value: float | None) -> str:
+    """`+0.85` points of a difference 0.0085."""
+    return NO_VALUE if value is None else f"{100 * value:+.2f}"
+
+
+def difference_cells(found: Difference | None) -> tuple[str, str]:
+    """`+1.25` and `+0.30 to +2.20`, in points."""
+    if found is None:
+        return NO_VALUE, NO_VALUE
+    return signed(found.estimate), f"{signed(found.low)} to {signed(found.high)}"

@@ -1,171 +1,229 @@
-"""The report as one HTML file and as Markdown, from templates."""
+"""The report as one HTML file and as Markdown: the same sections, written by two templates."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.board import SEEDS
-from search.pareto import gain_words
-from search.record import FINISHED, RUNNING
-from search.report_contents import Report
-from search.report_study import AGREES, HIGHER, LOWER
-from search.report_summary import points, rounded, short_words
+from search.importance import confounded, importance_by_stratum
+from search.leaderboard import (
+    Cells,
+    difference_cells,
+    interval,
+    is_tied,
+    leaderboard_cells,
+    leaderboard_notes,
+    share,
+    signed,
+)
+from search.pareto import FRONT_NOTE, candidates, cost_name, front_cells
+from search.record import FINISHED, Run
+from search.report_contents import Report, describe_inputs, provenance, status
+from search.report_cost import costs
+from search.report_data import rung_counts
+from search.report_study import compare_with_study, same_inputs
+from search.report_summary import count_of
+from spaces.study import STUDY_ROWS
 
-SHOWN_ROWS = 15  # of a stratum before the rest folds away
-NO_VALUE = "-"
+SHOWN_ROWS = 15  # of a table before the rest folds away
+FEWEST_FOR_IMPORTANCE = 8  # trials
 CAPTIONS = {
-    "learning_curves": "Accuracy at each evaluation",
-    "alpha_schedules": "How alpha, the weight of the labels, moves over a trial",
-    "sharpness": "best5 by initialisation, schedule and sharpness",
-    "front": "Accuracy against what a student costs",
-    "marginals": "Mean score by each setting's value",
+    "front": "Blue: the Pareto front, with 95 % intervals; grey: the other recipes.",
+    "learning_curves": "Accuracy at each evaluation. Dark blue: the best recipe; light blue: not "
+    "significantly different from it; dark grey: the others that finished; light grey: stopped "
+    "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Point at a curve to see "
+    "its recipe.",
+    "alpha_schedules": "Alpha, the weight of the labels, over the steps of a trial: at 1 only the "
+    "labels count, at 0 only the teacher. The first tenth of the steps holds the start value.",
+    "sharpness": "best5 by initialisation, schedule and sharpness, with 95 % intervals. Hollow: "
+    "the trial did not run to the end, its score is of fewer evaluations. The panels of an "
+    "initialisation share their scale.",
+    "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
+    "finished or stopped trial has. Bars: one standard deviation between trials; in brackets: "
+    "number of trials; -: inactive. The other hyperparameters are not held equal unless each value "
+    "was tried with the same of them.",
 }
+STUDY_NOTE = (
+    "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
+    "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
+    "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
+    "initialisation. A row agrees where the reference lies in our 95 % interval."
+)
+IMPORTANCE_NOTE = (
+    "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA, "
+    "Optuna), at equal numbers of evaluations. It does not say whether a difference is significant."
+)
 
 
-def render_html(report: Report, drawn: Mapping[str, Mapping[str, str]]) -> str:
+@dataclass(frozen=True)
+class Table:
+    """Cells; `strips` are drawn beside the rows on the page, as places in per cent."""
+
+    cells: Cells
+    classes: Sequence[str] = ()  # of the rows
+    strips: Sequence[Mapping[str, float]] = ()
+    legend: str = ""  # of the strips
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with text, tables and figures, in this order."""
+
+    id: str
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)  # of the figures by name
+
+
+def render_html(report: Report, drawn: Mapping[str, str]) -> str:
     """The page, complete in itself: style and figures inside, no script, no other host."""
-    figures = {
-        name: {layout: Markup(_inside(svg)) for layout, svg in by_layout.items()}
-        for name, by_layout in drawn.items()
-    }
-    template = _environment(autoescape=True).get_template("report.html")
-    return template.render(**_context(report), figures=figures)
+    svgs = {}
+    for name, svg in drawn.items():  # HTML needs no declarations of names
+        bare = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
+        svgs[name] = Markup(bare.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', ""))
+    return _render("report.html", report, drawn, svgs=svgs, autoescape=True)
 
 
-def render_markdown(report: Report, figures: Sequence[str]) -> str:
+def render_markdown(report: Report, drawn: Mapping[str, str]) -> str:
     """The same in Markdown; the figures are the files beside it."""
-    template = _environment(autoescape=False).get_template("report.md")
-    return template.render(**_context(report), figures=list(figures))
+    return _render("report.md", report, drawn, autoescape=False)
 
 
-def _inside(svg: str) -> str:
-    """An SVG as HTML holds it, where names need no declaration."""
-    return svg.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(
-        ' xmlns:xlink="http://www.w3.org/1999/xlink"', ""
-    )
-
-
-def _environment(*, autoescape: bool) -> Environment:
+def _render(name: str, report: Report, drawn: Mapping[str, str], **more: Any) -> str:
     environment = Environment(
         loader=PackageLoader("search", "templates"),
-        autoescape=autoescape,
+        autoescape=more.pop("autoescape"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "share": share,
-        "interval": interval,
-        "signed": signed,
-        "duration": duration,
-        "cell": cell,
-        "rounded": rounded,
-    }
-    return environment
+    environment.filters["cell"] = cell
+    return environment.get_template(name).render(
+        name=report.run.folder.name,
+        summary=report.summary,
+        status=f"{status(report)} {describe_inputs(report.run)}",
+        sections=[s for s in sections(report, drawn) if s.tables or s.captions],
+        most=SHOWN_ROWS,
+        **more,
+    )
 
 
-def _context(report: Report) -> dict[str, Any]:
-    with_whole = report.whole_sentences is not None
-    scales = {name: Scale.over(rows, report.teacher) for name, rows in report.strata.items()}
-    return {
-        "report": report,
-        "captions": CAPTIONS,
-        "strata": {
-            name: [leaderboard_row(row, report, scales[name]) for _, row in rows.iterrows()]
-            for name, rows in report.strata.items()
-        },
-        "scales": scales,
-        "with_whole": with_whole,
-        "shown": SHOWN_ROWS,
-        "study": study_tables(report),
-        "importance": importance_rows(report.importance),
-        "verdicts": {AGREES: "agrees", HIGHER: "differs", LOWER: "differs"},
-        "points": points,
-        "front": [candidate for candidate in report.candidates if candidate.on_front],
-        "gain_words": gain_words,
-    }
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table, where a bar or a new line would break the row."""
+    return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
-class Scale:
-    """Places on a strip from the lowest interval's end to the highest, in per cent."""
+def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
+    """All that a report may have; those without tables and figures are left out."""
 
-    def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = low, high
+    def captions(*names: str) -> dict[str, str]:
+        return {name: CAPTIONS[name] for name in names if name in drawn}
 
-    @classmethod
-    def over(cls, rows: pd.DataFrame, teacher: float) -> "Scale":
-        """The scale of these trials and the teacher."""
-        ends = [*rows["low"].dropna(), *rows["high"].dropna(), *rows["last"].dropna(), teacher]
-        return cls(min(ends), max(ends))
-
-    def place(self, value: float | None) -> float | None:
-        """Per cent from the left; None for no value."""
-        if value is None or pd.isna(value):
-            return None
-        return round(100 * (value - self.low) / ((self.high - self.low) or 1.0), 2)
-
-
-def leaderboard_row(row: pd.Series, report: Report, scale: Scale) -> dict[str, Any]:
-    """A trial as the leaderboard shows it, values as text and places on the strip."""
-    leads = report.leaders.get(row["stratum"]) == row["digest"]
-    tied = row["digest"] in report.tied
-    ended = {RUNNING: "not ended"}.get(row["outcome"], row["outcome"])
-    return {
-        "digest": row["digest"],
-        "words": short_words(row),
-        "seeds": row.get(SEEDS, ""),
-        "mark": "first" if leads else "tied" if tied else "",
-        "whole_length": row["outcome"] == FINISHED,
-        "best5": share(row["best5"]),
-        "interval": interval((row["low"], row["high"])),
-        "of_teacher": NO_VALUE if pd.isna(row["of_teacher"]) else f"{row['of_teacher']:.1%}",
-        "last": share(row["last"]),
-        "whole": share(row["whole"]),
-        "evaluations": f"{row['evaluations']}/{row['planned_evaluations']}",
-        "outcome": ended,
-        "reason": row["reason"],
-        "teacher": scale.place(report.teacher),
-        "places": {key: scale.place(row[key]) for key in ("low", "high", "best5", "last")},
-    }
+    run = report.run
+    front = front_cells(candidates(run), cost_name(run))
+    fronts = [Table(front)] if front.rows else []
+    time = [(name, duration(seconds), note) for name, seconds, note in costs(run, report.events)]
+    facts = [Table(Cells(("", ""), provenance(report)))]
+    yield _leaderboard(report)
+    yield Section("front", "Accuracy against cost", FRONT_NOTE, fronts, captions("front"))
+    yield _study(run)
+    yield Section("curves", "Learning curves", captions=captions("learning_curves"))
+    shown = captions("alpha_schedules", "sharpness")
+    yield Section("schedules", "Alpha schedules", captions=shown)
+    yield _importance(report, captions("marginals"))
+    yield _asha(report)
+    yield Section("cost", "Cost", tables=[Table(Cells(("", "time", ""), time))])
+    yield Section("provenance", "Provenance", "All trials are in trials.csv.", facts)
 
 
-def study_tables(report: Report) -> dict[str, list[Any]]:
-    """The study's rows by its table."""
-    tables: dict[str, list[Any]] = {}
-    for row in report.study:
-        tables.setdefault(row.table, []).append(row)
-    return tables
+def _leaderboard(report: Report) -> Section:
+    recipes = report.recipes
+    text = leaderboard_notes(report.run, recipes) + (
+        " Significance allows for the choice of examples and seeds (model confidence set at 95 %); "
+        "only recipes that ran to the end are compared."
+    )
+    partial = recipes["outcome"] != FINISHED
+    best = ["best", *[""] * (len(recipes) - 1)]
+    classes = [
+        "partial" if unfinished else "tied" if is_tied(row) else first
+        for unfinished, (_, row), first in zip(partial, recipes.iterrows(), best, strict=True)
+    ]
+    teacher = report.run.plan.inputs.teacher.accuracy
+    values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
+    low, high = values.min(axis=None), values.max(axis=None)
+    places = (100 * (values - low) / ((high - low) or 1.0)).round(2)
+    strips = [
+        row.dropna().to_dict() if "best5" in row.dropna() else {} for _, row in places.iterrows()
+    ]
+    legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
+    table = Table(leaderboard_cells(report.run, recipes), classes, strips, legend)
+    return Section("leaderboard", "Leaderboard", text, [table])
 
 
-def importance_rows(table: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Settings by the trials they were weighed over, with their share in per cent."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for _, row in table.iterrows():
-        key = f"{row['stratum']} ({row['trials']})"
-        entry = {"parameter": row["parameter"], "share": round(100 * float(row["importance"]), 1)}
-        found.setdefault(key, []).append(entry)
-    return found
+def _study(run: Run) -> Section:
+    found = [] if run.searched else compare_with_study(run)
+    comparable, text = same_inputs(run), STUDY_NOTE
+    if not comparable:
+        text += " This run has another teacher or other data, so only gaps are compared."
+    missing = len(STUDY_ROWS) - len(found)
+    text += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
+    headers = ["table", "recipe", "reference", "ours", "95 % interval", "agrees?"]
+    headers += ["reference gap", "our gap", "95 % interval", "gap agrees?"]
+    rows = [
+        [
+            one.row.table,
+            one.label + (f" (mean of {one.trials})" if one.trials > 1 else ""),
+            share(one.row.accuracy),
+            share(one.ours),
+            interval(one.interval),
+            one.level_verdict if comparable else "not compared",
+            signed(one.study_gap),
+            *difference_cells(one.gap),
+            one.gap_verdict,
+        ]
+        for one in found
+    ]
+    tables = [Table(Cells(headers, rows))] if rows else []
+    return Section("study", "Compared with the reference study", text, tables)
 
 
-def share(value: float | None) -> str:
-    """`0.8508`."""
-    return NO_VALUE if value is None or pd.isna(value) else f"{value:.4f}"
+def _importance(report: Report, captions: Mapping[str, str]) -> Section:
+    shares = importance_by_stratum(report.trials)
+    shares = shares[shares["trials"] >= FEWEST_FOR_IMPORTANCE]
+    scored = report.trials[report.trials["common_best5"].notna()]
+    followers = [f" {pair}: their effects cannot be separated." for pair in confounded(scored)]
+    text = IMPORTANCE_NOTE + "".join(followers)
+    if shares.empty:
+        text = "Too few trials have ended for the importance of hyperparameters."
+    tables = []
+    for (name, trials), group in shares.groupby(["stratum", "trials"], sort=False):
+        values = (100 * group["importance"]).round(1)
+        rows = [(key, f"{v:.1f} %") for key, v in zip(group["parameter"], values, strict=True)]
+        headers = (f"{name} ({count_of(trials)})", "share")
+        tables.append(Table(Cells(headers, rows), strips=[{"low": 0.0, "high": v} for v in values]))
+    return Section("importance", "Which hyperparameters matter", text, tables, captions)
 
 
-def interval(ends: tuple[float, float] | None) -> str:
-    """`0.827 to 0.875`."""
-    if ends is None or pd.isna(ends[0]):
-        return NO_VALUE
-    return f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
-def signed(value: float | None) -> str:
-    """`+0.85` points of a difference 0.0085."""
-    return NO_VALUE if value is None or pd.isna(value) else f"{100 * value:+.2f}"
+def _asha(report: Report) -> Section:
+    settings = " and ".join(report.run.plan.compare_within)
+    alike = f" of the same {settings}" if settings else ""
+    text = (
+        f"ASHA compares recipes{alike} at equal numbers of evaluations: one in the lower half of "
+        "those that have reached a rung so far is stopped there."
+    )
+    counts = rung_counts(report.run, report.evaluations, report.recipes)
+    headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median best5 there")
+    rows = [
+        (row.stratum, str(row.rung), str(row.reached), str(row.stopped), share(row.median))
+        for row in counts.itertuples()
+    ]
+    tables = [Table(Cells(headers, rows))] if counts["stopped"].any() else []
+    return Section("asha", "Stopped by ASHA", text, tables)
 
 
 def duration(seconds: float) -> str:
@@ -173,8 +231,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def cell(text: object) -> str:
-    """Text inside a Markdown table, where a bar or a line's end would break the row."""
-    return " ".join(str(text).split()).replace("|", "\\|")

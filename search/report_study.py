@@ -1,165 +1,106 @@
-"""The study's four tables beside the same rows of a run, and whether they agree."""
+"""The reference study beside the trials of a run that repeat its rows, and whether they agree."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
-from typing import Any
-
-import numpy as np
+from statistics import fmean
 
 from search.record import FINISHED, Run, TrialRecord
-from search.statistics import best5_scores, paired_difference, sentence_interval
-from spaces.study import CE_ONLY, STUDY_ROWS
-from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.layers import resolve_layer_set
-from trainable.metrics import unpack_bits
+from search.statistics import Difference
+from search.table import best5_interval, difference
+from spaces.study import CE_ONLY, STUDY_ROWS, StudyRow, reference_row
 
 STUDY_PRESET = "sst2"
-STUDY_SENTENCES = 872
-BOOTSTRAP_SEED = 0
+OTHER_INPUTS = ("teacher", "dataset", "max_train_samples", "max_eval_samples", "eval_subset")
 
 AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
-NOT_RUN, NOT_WHOLE, BASELINE, NO_BASELINE = (
-    "not in this run",
-    "not run to its end",
-    "the row that gaps are taken from",
-    "no baseline in this run",
-)
+BASELINE, NO_BASELINE, NOT_FINISHED = "baseline", "no baseline in this run", "not finished"
+UNKNOWN = "-"  # without correct/wrong bits there is no interval
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class StudyRow:
-    """One row of the study; accuracies are shares, gaps differences of two.
+class Comparison:
+    """A row that the run has tried; accuracies are shares, gaps differences of two.
 
-    Ours is the mean over seeds, its interval over evaluation sentences; None where no trial of
-    that row ran to its end. Gaps are to the cross-entropy-only row of the same initialisation.
+    Ours is the mean over trials that ran to the end, None where none did. Gaps are to the
+    cross-entropy-only row of the same initialisation.
     """
 
-    table: str
-    initialisation: str
-    layers: str  # in words
-    schedule: str
-    study: float
-    study_error: float  # standard error of a share on the study's 872 sentences
-    study_gap: float | None
+    row: StudyRow
+    trials: int
     ours: float | None
     interval: Interval | None
-    gap: float | None
-    gap_interval: Interval | None
-    seeds: int
-    same_level: str  # whether the study's number lies in our interval
-    same_gap: str  # whether the study's gap lies in the interval of ours
+    study_gap: float | None
+    gap: Difference | None
+    level_verdict: str  # whether the study's accuracy lies in our interval
+    gap_verdict: str  # whether the study's gap lies in the interval of ours
+
+    @property
+    def label(self) -> str:
+        """`random, layers lower, cosine_growth`."""
+        row, alpha = self.row, self.row.alpha
+        layers = [] if row.layers == "none" else [f"layers {row.layers}"]
+        schedule = alpha["alpha_schedule"]
+        if schedule == "fixed":
+            schedule = "cross-entropy only" if alpha == CE_ONLY else f"fixed {alpha['alpha']:g}"
+        return ", ".join([row.initialisation, *layers, schedule])
 
 
-def same_task(run: Run) -> bool:
-    """Whether the run has the study's teacher and sentences, so that levels can be compared."""
-    first = run.sweep["requests"][0]
-    cut = ("train_sentences", "evaluation_sentences")
-    return first.get("preset") == STUDY_PRESET and not any(
-        first.get(key) is not None for key in ("teacher", "dataset", *cut)
-    )
+def same_inputs(run: Run) -> bool:
+    """Whether the run has the study's teacher and data, so that accuracies can be compared."""
+    first = run.plan.requests[0]
+    changed = any(getattr(first, name) is not None for name in OTHER_INPUTS)
+    return first.preset == STUDY_PRESET and not changed
 
 
-def study_rows(run: Run) -> list[StudyRow]:
-    """All 18 rows in the study's order; empty where the run has none of them."""
-    matching = [matching_trials(run, row) for row in STUDY_ROWS]
-    if not any(matching):
-        return []
-    scores = [_mean_scores(run, trials) for trials in matching]
-    base = {
-        row[1]: (row[4], found)
-        for row, found in zip(STUDY_ROWS, scores, strict=True)
-        if row[3] is CE_ONLY
-    }
-    return [
-        _compare(row, trials, found, *base[row[1]])
-        for row, trials, found in zip(STUDY_ROWS, matching, scores, strict=True)
-    ]
-
-
-def matching_trials(
-    run: Run, row: tuple[str, str, str, dict[str, Any], float]
-) -> list[TrialRecord]:
-    """The run's trials that are this row, on whatever seeds; what the row leaves open is usual."""
-    _, initialisation, layer_set, alpha, _ = row
-    usual = {key: TrialConfig.default(key) for key in ("temperature", "hidden_weight")}
-    wanted = {"alpha": None, "sharpness": None, **alpha, **usual, "initialisation": initialisation}
-    found = []
+def compare_with_study(run: Run) -> list[Comparison]:
+    """The rows of the reference study that the run has tried, in the study's order."""
+    trials: dict[int, list[TrialRecord]] = {}
     for trial in run.trials.values():
-        config = trial.config
-        try:
-            layers = resolve_layer_set(layer_set, config.student_layers)
-        except UserError:  # a student too shallow for that set
-            continue
-        same = config.aligned_layers == layers and (layers == "none" or config.hidden_pool == "cls")
-        if same and all(getattr(config, key) == value for key, value in wanted.items()):
-            found.append(trial)
-    return found
-
-
-def _mean_scores(run: Run, trials: Sequence[TrialRecord]) -> np.ndarray | None:
-    """For each sentence the mean over finished trials of best5_scores, [N]."""
-    count = run.sweep["evaluation_sentences"]
-    scores = [
-        best5_scores([unpack_bits(e["correct"], count) for e in trial.evaluations])
-        for trial in trials
-        if trial.outcome == FINISHED
+        row = reference_row(trial.config)
+        if row is not None:
+            trials.setdefault(STUDY_ROWS.index(row), []).append(trial)
+    finished = {
+        number: [trial for trial in found if trial.outcome == FINISHED]
+        for number, found in trials.items()
+    }
+    baselines = {row.initialisation: n for n, row in enumerate(STUDY_ROWS) if row.alpha == CE_ONLY}
+    return [
+        _compare(run, number, found, baselines, finished)
+        for number, found in sorted(finished.items())
     ]
-    return np.asarray(np.mean(scores, axis=0)) if scores else None
 
 
 def _compare(
-    row: tuple[str, str, str, dict[str, Any], float],
+    run: Run,
+    number: int,
     trials: Sequence[TrialRecord],
-    scores: np.ndarray | None,
-    study_base: float,
-    base: np.ndarray | None,
-) -> StudyRow:
-    table, initialisation, layers, alpha, study = row
-    of_baseline = alpha is CE_ONLY
-    interval = None if scores is None else sentence_interval(scores, _generator())
-    gap = None
-    if scores is not None and base is not None and not of_baseline:
-        gap = paired_difference(scores, base, _generator())
-    gap_interval = None if gap is None else (gap.low, gap.high)
-    study_gap = None if of_baseline else study - study_base
-    missing = NOT_WHOLE if trials else NOT_RUN
-    no_gap = BASELINE if of_baseline else missing if scores is None else NO_BASELINE
-    return StudyRow(
-        table=table,
-        initialisation=initialisation,
-        layers=layers,
-        schedule=_schedule_words(alpha),
-        study=study,
-        study_error=sqrt(study * (1 - study) / STUDY_SENTENCES),
-        study_gap=study_gap,
-        ours=None if scores is None else float(scores.mean()),
+    baselines: dict[str, int],
+    finished: dict[int, list[TrialRecord]],
+) -> Comparison:
+    row, baseline = STUDY_ROWS[number], baselines[STUDY_ROWS[number].initialisation]
+    is_baseline, base = number == baseline, finished.get(baseline)
+    interval = best5_interval(trials, run) if trials else None
+    gap = difference(trials, base, run) if trials and base and not is_baseline else None
+    study_gap = None if is_baseline else row.accuracy - STUDY_ROWS[baseline].accuracy
+    no_level = UNKNOWN if trials else NOT_FINISHED
+    no_gap = BASELINE if is_baseline else no_level if base or not trials else NO_BASELINE
+    return Comparison(
+        row=row,
+        trials=len(trials),
+        ours=fmean(trial.best5 or 0.0 for trial in trials) if trials else None,
         interval=interval,
-        gap=None if gap is None else gap.estimate,
-        gap_interval=gap_interval,
-        seeds=sum(trial.outcome == FINISHED for trial in trials),
-        same_level=missing if interval is None else verdict(study, interval),
-        same_gap=no_gap
-        if gap_interval is None or study_gap is None
-        else verdict(study_gap, gap_interval),
+        study_gap=study_gap,
+        gap=gap,
+        level_verdict=verdict(row.accuracy, interval, no_level),
+        gap_verdict=verdict(study_gap, None if gap is None else (gap.low, gap.high), no_gap),
     )
 
 
-def verdict(study: float, ours: Interval) -> str:
+def verdict(study: float | None, ours: Interval | None, missing: str) -> str:
     """Agrees where the study's number lies within our interval, its ends included."""
+    if study is None or ours is None:
+        return missing
     low, high = ours
     return HIGHER if study < low else LOWER if study > high else AGREES
-
-
-def _generator() -> np.random.Generator:
-    return np.random.default_rng(BOOTSTRAP_SEED)
-
-
-def _schedule_words(alpha: dict[str, Any]) -> str:
-    if alpha is CE_ONLY:
-        return "cross-entropy only"
-    schedule = str(alpha["alpha_schedule"])
-    return f"fixed {alpha['alpha']:g}" if schedule == "fixed" else schedule

@@ -1,78 +1,47 @@
-"""What a run shows and what it can't, as sentences made from the table of its trials."""
+"""What a run shows and what it can't, as sentences made from the table of its recipes."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import sqrt
 
 import pandas as pd
 
-from search.board import SEEDS
+from search.leaderboard import interval, percent
 from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
+from search.table import rounded
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %
+LEAST_OPTIMISM = 0.0005  # that is worth a sentence
 
 
 @dataclass(frozen=True)
 class Summary:
-    """`headline` and `tied` are sentences; `others` one a further stratum; `open` what is not."""
+    """Sentences: the best recipe, those not significantly different from it, and limitations."""
 
     headline: str
     tied: str
-    others: tuple[str, ...]
-    open: tuple[str, ...]
+    limitations: tuple[str, ...]
 
 
-def leading(table: pd.DataFrame) -> dict[str, str]:
-    """By stratum, the digest of its best trial that ran to its end; none where none did."""
-    finished = _finished(table).sort_values("best5", ascending=False, kind="stable")
-    return dict(finished.groupby("stratum", sort=False)["digest"].first())
+def summarise(
+    recipes: pd.DataFrame, teacher: float, examples: int, *, unchanging: int = 0
+) -> Summary:
+    """Of `recipes_table`; `teacher` is its accuracy on so many validation examples.
 
-
-def tied_digests(table: pd.DataFrame) -> frozenset[str]:
-    """The trials tied with the first of their stratum, the first among them."""
-    return frozenset(table.loc[table["tied"].fillna(value=False).astype(bool), "digest"])
-
-
-def summarise(table: pd.DataFrame, teacher: float, sentences: int, unmoved: int = 0) -> Summary:
-    """The answer in sentences; `teacher` is its accuracy on the evaluation sentences.
-
-    `unmoved` trials gave the same answers at every evaluation.
+    `unchanging` trials gave the same answers at every evaluation.
     """
-    finished = _finished(table).sort_values("best5", ascending=False, kind="stable")
-    limits = (*_limits(table, sentences), *_unmoved_words(unmoved))
+    finished = recipes[recipes["outcome"] == FINISHED]
+    limitations = tuple(_limitations(recipes, examples, unchanging))
     if finished.empty:
-        return Summary(_nothing_finished(table), "", (), limits)
-    first = finished.iloc[0]
+        return Summary(_nothing_finished(recipes), "", limitations)
+    best = finished.iloc[0]
+    ends = interval((best["low"], best["high"]))
     headline = (
-        f"{rounded(first['words'])} leads: best5 {first['best5']:.4f} "
-        f"({first['low']:.3f} to {first['high']:.3f}), "
-        f"{first['best5'] / teacher:.1%} of the teacher's {teacher:.4f}."
+        f"Best recipe: {rounded(best['label'])}. best5 {best['best5']:.4f} (95 % interval {ends}), "
+        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}."
     )
-    groups = finished.groupby("stratum", sort=False)
-    others = [
-        _other_stratum(group, float(first["best5"]))
-        for stratum, group in groups
-        if stratum != first["stratum"]
-    ]
-    own = groups.get_group(first["stratum"])
-    return Summary(headline, _tied_words(own), tuple(others), limits)
-
-
-def short_words(row: pd.Series) -> str:
-    """A trial's words without the stratum's name before them, numbers as `rounded`."""
-    return rounded(str(row["words"]).removeprefix(f"{row['stratum']}, "))
-
-
-def rounded(words: str) -> str:
-    """Long decimals cut to three digits: `k=0.234683` reads `k=0.235`; the table has them whole."""
-
-    def shorter(found: re.Match[str]) -> str:
-        value = float(found[0])
-        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-    return re.sub(r"\d+\.\d+(?![\de])", shorter, words)
+    return Summary(headline, _tied(finished), limitations)
 
 
 def points(share: float) -> str:
@@ -80,112 +49,76 @@ def points(share: float) -> str:
     return f"{100 * share:.2f} points"
 
 
-def counted(number: int, kind: str = "trial") -> str:
+def count_of(number: int, kind: str = "trial") -> str:
     """`1 trial` or `3 trials`."""
     return f"{number} {kind}{'' if number == 1 else 's'}"
 
 
-def _kind(table: pd.DataFrame) -> str:
-    """What a row is."""
-    return "recipe" if SEEDS in table else "trial"
-
-
-def _finished(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["outcome"] == FINISHED) & table["best5"].notna()]
-
-
-def _nothing_finished(table: pd.DataFrame) -> str:
-    counts = table["outcome"].value_counts()
-    if counts.get(FAILED, 0) == len(table):
-        return f"All of {counted(len(table), _kind(table))} failed: there is nothing to compare."
-    scored = table[table["best5"].notna()]
+def _nothing_finished(recipes: pd.DataFrame) -> str:
+    if (recipes["outcome"] == FAILED).all():
+        return f"No result: {count_of(len(recipes), 'recipe')} failed."
+    scored = recipes[recipes["best5"].notna()]
     if scored.empty:
-        return "No trial has been evaluated yet: nothing leads."
+        return "No result yet: no trial has been evaluated."
     best = scored.loc[scored["best5"].idxmax()]
     return (
-        f"No trial has run to its end yet. Highest so far: {rounded(best['words'])}, "
-        f"{best['best5']:.4f} after {best['evaluations']} of {best['planned_evaluations']} "
-        "evaluations."
+        f"No trial has finished yet. Highest best5 so far: {best['best5']:.4f} after "
+        f"{best['evaluations']} of {best['planned_evaluations']} evaluations, "
+        f"{rounded(best['label'])}."
     )
 
 
-def _other_stratum(group: pd.DataFrame, highest: float) -> str:
-    """Of a stratum's finished trials, best first, how far the first is from the first of all."""
-    first = group.iloc[0]
-    return (
-        f"In {first['stratum']}: {short_words(first)} leads with {first['best5']:.4f}, "
-        f"{points(highest - first['best5'])} below. {_tied_words(group)}"
-    )
-
-
-def _tied_words(finished: pd.DataFrame) -> str:
-    """How many of a stratum's finished trials, best first, are tied with the first of them."""
-    tied = finished[finished["tied"].fillna(value=False).astype(bool)].iloc[1:]
+def _tied(finished: pd.DataFrame) -> str:
+    """Which of the finished recipes are tied with the first of them."""
     if len(finished) == 1:
-        return "No other trial of its stratum ran to its end."
+        return "No other recipe has finished."
+    if pd.isna(finished.iloc[0]["tied"]):
+        return "Its correct/wrong bits are missing, so it is not compared with the others."
+    others, tied = int(finished["tied"].notna().sum()) - 1, _are_tied(finished).iloc[1:]
+    if not others:
+        return "No other finished recipe can be compared with it."
+    of_others = "the 1 other" if others == 1 else f"the {others} others"
     if tied.empty:
-        return f"Not tied with it: the {_others(len(finished) - 1)} that finished."
-    names = [short_words(row) for _, row in tied.head(NAMED).iterrows()]
+        return f"Significantly better than {of_others} that finished."
+    names = [rounded(label) for label in tied["label"].head(NAMED)]
     more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
-    others = len(finished) - 1
-    of = "all of" if len(tied) == others > 1 else f"{len(tied)} of"
-    listed = "; ".join([*names, *more])
-    return f"Tied with it: {of} the {_others(others)} that finished ({listed})."
+    return (
+        f"Not significantly different from the best: {len(tied)} of {of_others} that finished "
+        f"({'; '.join([*names, *more])})."
+    )
 
 
-def _others(number: int) -> str:
-    return "1 other" if number == 1 else f"{number} others"
+def _are_tied(recipes: pd.DataFrame) -> pd.DataFrame:
+    return recipes[recipes["tied"].fillna(value=False).astype(bool)]
 
 
-def _limits(table: pd.DataFrame, sentences: int) -> Iterator[str]:
+def _limitations(recipes: pd.DataFrame, examples: int, unchanging: int) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
-    counts, kind = table["outcome"].value_counts(), _kind(table)
-    tied = table[table["tied"].fillna(value=False).astype(bool)]
-    if len(tied) > tied["stratum"].nunique():
-        level = float(tied["best5"].mean())
-        noise = NOISE_LEVEL * sqrt(level * (1 - level) / sentences)
-        yield (
-            f"Which of the tied recipes is best. On {sentences:,} sentences an accuracy near "
-            f"{level:.2f} is known to within {points(noise)} only, and the ties allow for that "
-            "and for the luck of a seed."
-        )
-    if counts.get(STOPPED, 0):
-        yield (
-            f"What the {counted(counts[STOPPED], kind)} that ASHA stopped early would have "
-            f"reached: such a {kind} stands below the finished ones whatever its score."
-        )
-    if _one_seed(table):
-        yield (
-            "Whether another seed would give the same order: each recipe ran once, and two seeds "
-            "of one recipe have differed by up to 0.8 points. python -m search.confirm retrains "
-            "the finalists on fresh seeds."
-        )
-    if SEEDS in table:
-        yield (
-            "Which recipe would lead on other seeds: the first was chosen by the seeds that rank "
-            "it, and a few tell little of how much seeds differ. python -m search.confirm compares "
-            "the finalists on fresh seeds."
-        )
-    not_ended = sum(counts.get(outcome, 0) for outcome in (PENDING, RUNNING, WAITING))
-    if not_ended:
-        yield f"Anything about {counted(not_ended, kind)} not ended."
-    if counts.get(FAILED, 0):
-        yield f"Anything about {counted(counts[FAILED], kind)} that failed."
-    optimism = float(table.loc[table["outcome"] == FINISHED, "optimism"].mean())
-    if optimism > 0.0005:
-        yield (
-            "The accuracy on new sentences from best5 itself: choosing the best evaluations "
-            f"flatters it by {points(optimism)} on average; last is not flattered."
-        )
-
-
-def _unmoved_words(unmoved: int) -> Iterator[str]:
-    if unmoved:
-        yield (
-            f"What {counted(unmoved)} can do, with the same answers at every evaluation: most "
-            "likely one label for all sentences, nothing learned yet."
-        )
-
-
-def _one_seed(table: pd.DataFrame) -> bool:
-    return SEEDS not in table and len(table) > 1
+    outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
+    finished = recipes[recipes["outcome"] == FINISHED]
+    level, optimism = tied["best5"].mean(), finished["optimism"].mean()
+    noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
+    seeds = "The ranking is from few seeds"
+    if recipes["planned_seeds"].max() == 1:
+        seeds = "Each recipe ran on one seed"
+    missing = int(finished["low"].isna().sum())
+    not_ended = sum(outcomes.get(outcome, 0) for outcome in (PENDING, RUNNING, WAITING))
+    failed, stopped = outcomes.get(FAILED, 0), outcomes.get(STOPPED, 0)
+    sentences = {
+        f"The first {len(tied)} recipes are not significantly different: with {examples:,} "
+        f"validation examples an accuracy near {level:.2f} has a 95 % interval of +/- "
+        f"{points(noise)}.": len(tied) > 1,
+        f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
+        "unknown; they are listed below the finished ones whatever their score.": stopped,
+        f"{seeds}, and the best was selected on them: another seed may change the order. python "
+        "-m search.confirm retrains the best recipes on fresh seeds.": len(recipes) > 1,
+        f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
+        f"Failed: {count_of(failed, 'recipe')}.": failed,
+        f"The correct/wrong bits of {count_of(missing, 'recipe')} are missing: there is no "
+        "interval and no comparison with the best.": missing,
+        f"best5 overstates the accuracy on new examples by {points(optimism)} on average, because "
+        "it selects the best evaluations; last does not.": optimism > LEAST_OPTIMISM,
+        f"{count_of(unchanging)} gave the same answers at every evaluation, most likely one label "
+        "for all examples: nothing has been learned there yet.": unchanging,
+    }
+    return (sentence for sentence, holds in sentences.items() if holds)

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.checkpoints import prune
+from search.checkpoints import damaged_checkpoints, prune
 from search.cluster import check_address
 from search.grid import plan_trials, possible_trials
 from search.record import Run, mend
@@ -80,6 +80,8 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     if any(getattr(run.plan, key) != value for key, value in changes.items()) or configs:
         run.replan(changes, configs)
     prune(run)
+    for line in damaged_checkpoints(run):
+        _print(console, f"{line}.")
 
 
 def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:

@@ -7,6 +7,7 @@ from ray.tune.schedulers import FIFOScheduler
 
 from search.checkpoints import register_newest
 from search.record import Run
+from search.schedulers import Slots
 from trainable.config import TrialConfig
 
 
@@ -18,9 +19,9 @@ def digest_of(trial: Trial) -> str:
 class ResumingScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
     """To Ray each session of a run is a new experiment, whose trials have no checkpoints yet."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, slots: Slots | None = None) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.slots = run, slots
         self._known: set[str] = set()  # Ray's ids of this session's trials
 
     def __getstate__(self) -> dict[str, Any]:

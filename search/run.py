@@ -24,12 +24,11 @@ from search.request import (
     names_of_kind,
     with_searcher,
 )
-from search.runs import find_run, place_of_runs, refuse_existing, storage_folder
+from search.runs import NAME, find_run, place_of_runs, refuse_existing, storage_folder
 from spaces import SPACE_NAMES, is_searched, load_space
 from trainable.fields import OneLineParser, add_flags, flag_of, given
 from trainable.options import InputOptions, resolve_preset
 
-NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"
 EXAMPLES = """\
 examples:
   python -m search.run --space schedules
@@ -147,10 +146,10 @@ def _with_search(plan: Plan, session: Session) -> Plan:
 
         plan = replace(plan, parameters=starting_draws(request, list(plan.trials)))
     if request.against == LATENCY:
-        from search.latency import describe_latencies, latencies
+        from search.latency import describe, latencies
 
         found = latencies(plan.inputs, request.depths, plan.trials[0].student_width)
-        session.console.print(describe_latencies(found))
+        session.console.print(describe(found))
         plan = replace(plan, latency=found)
     return plan
 

@@ -28,6 +28,7 @@ from trainable.options import writable_folder
 from trainable.pause import PAUSE
 
 LOCK = ".lock"
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of a run
 
 
 def storage_folder(text: str) -> Path:

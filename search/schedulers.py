@@ -1,28 +1,18 @@
-"""Trial schedulers by name. Ray is loaded only when one is made."""
+"""Trial schedulers by name: where the class is that Ray is given."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-from search.strata import ASHA, FIFO
-
-if TYPE_CHECKING:
-    from search.record import Run
+from importlib import import_module
+from typing import Any
 
 Slots = Callable[[], int]  # trials that run at a time
+# Each is made of a `search.record.Run` and Slots, and extends `search.resuming.ResumingScheduler`.
+SCHEDULERS = {
+    "asha": "search.stratified_asha.StratifiedASHA",  # stops weak trials early
+    "fifo": "search.resuming.ResumingScheduler",  # runs all to the end
+}
 
 
-def make_asha(run: "Run", slots: Slots) -> Any:
-    """Asynchronous successive halving within each stratum."""
-    from search.stratified_asha import StratifiedASHA
-
-    return StratifiedASHA(run, slots)
-
-
-def make_fifo(run: "Run", slots: Slots) -> Any:
-    """Every trial to its end, in the order of the sweep."""
-    from search.resuming import ResumingScheduler
-
-    return ResumingScheduler(run)
-
-
-SCHEDULERS: dict[str, Callable[["Run", Slots], Any]] = {ASHA: make_asha, FIFO: make_fifo}
+def make_scheduler(name: str, run: Any, slots: Slots) -> Any:
+    """The run's scheduler, with Ray, which is loaded only here."""
+    module, _, cls = SCHEDULERS[name].rpartition(".")
+    return getattr(import_module(module), cls)(run, slots)

@@ -15,10 +15,10 @@ from search.open_trials import OpenTrials
 from search.record import ENDED, Run, TrialRecord
 from search.recorder import Recorder
 from search.request import LOCAL
-from search.schedulers import SCHEDULERS
+from search.schedulers import make_scheduler
 from search.shared_inputs import share_inputs
-from search.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
-from search.strata import ASHA, rungs
+from search.storage import RecordCopy, describe_location, is_uri, location
+from search.strata import rungs
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
 from search.trackers import make_trackers
 from search.units import most_seeds
@@ -55,8 +55,6 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
     interruption.hold()
     _warn_of_idle_gpus(request.address, gpus, console)
     trainable = make_trainable(run, describe_sweep(run, console))
-    if (run.folder / DIGESTS).is_file():  # for a session on another machine
-        copy.copy(DIGESTS)
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         while not interruption.requested and _has_open(run, alone=alone):
@@ -68,7 +66,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
                 sharing=gpus > 0 and share > 1,
             )
             _announce(run, slots(), console)
-            scheduler = SCHEDULERS[request.scheduler](run, slots)
+            scheduler = make_scheduler(request.scheduler, run, slots)
             make_tuner(
                 run,
                 trainable,
@@ -95,7 +93,7 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
 def waiting_points(run: Run) -> tuple[int, ...]:
     """The evaluations after which a trial may wait for other seeds of its recipe."""
     if (
-        run.request.scheduler != ASHA
+        run.request.scheduler != "asha"
         or max(run.request.seeds, most_seeds(run.trials.values())) == 1
     ):
         return ()

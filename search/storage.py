@@ -23,8 +23,9 @@ from trainable.files import whole_file
 from trainable.options import users_cache
 from trainable.pause import PAUSE
 
-DIGESTS = "shared.json"  # in a run's folder: what its storage has of its inputs, by path
 ADDRESS = ".storage"  # in a folder of local copies: the URI that they are copies of
+DIGESTS = "shared.json"  # in a run's folder: what its storage has of its inputs, by path
+COPIED = (SWEEP, DIGESTS, RECORD)  # the record last: a copy that was cut short has none
 GUARD = ".session"  # beside the record at a URI: which session writes to it
 # In what comes before the last @ a colon that no port follows, or a query that carries a secret.
 SECRET = r"[^:]*://[^/?#@]*:(?!\d+(/|$))[^?#]*@.*|.*[?&](client_secret|sig)=.*"
@@ -163,7 +164,7 @@ def fetch_run(uri: str, name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for copy in folder.glob(f"*/{RECORD}"):  # of trials, as an older session knew them
             copy.unlink()
-        for file in (SWEEP, RECORD, DIGESTS):
+        for file in COPIED:
             content = read_bytes(filesystem, f"{path}/{file}")
             if content is not None:
                 with whole_file(folder / file) as temporary:
@@ -196,7 +197,7 @@ class RecordCopy:
     """
 
     def __init__(self, run_folder: Path) -> None:
-        self._folder, self._where = run_folder, location(run_folder)
+        self.folder, self._where = run_folder, location(run_folder)
         self._session = uuid4().hex
         self._remote = is_uri(self._where)
         if self._remote:
@@ -215,16 +216,13 @@ class RecordCopy:
                 self._filesystem.delete_file(f"{self._path}/{GUARD}")
 
     def copy(self, *names: str) -> None:
-        """Takes these files of the run's folder there; the record and the plan where none is
-        named, all at the top level for `*`."""
+        """Takes these files of the run's folder there, those of COPIED where none is named."""
         if not self._remote:
             return
         self._check_guard()
-        every = [path.name for path in self._folder.iterdir() if path.is_file()]
-        chosen = [n for n in every if not n.startswith(".")] if names == ("*",) else names
-        for name in chosen or (SWEEP, RECORD):
-            content = (self._folder / name).read_bytes()
-            write_bytes(self._filesystem, f"{self._path}/{name}", content)
+        for path in (self.folder / name for name in names or COPIED):
+            if path.is_file():
+                write_bytes(self._filesystem, f"{self._path}/{path.name}", path.read_bytes())
 
     def _take_guard(self) -> None:
         path = f"{self._path}/{GUARD}"

@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ASHA, FIFO = "asha", "fifo"
-SCHEDULER_NAMES = (ASHA, FIFO)  # of search.schedulers
 EVERYTHING = "all trials"
 REDUCTION_FACTOR = 2  # of ASHA: the better half goes on at each rung
 

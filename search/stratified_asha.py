@@ -6,7 +6,6 @@ is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a re
 the mean over its seeds (`search.units`).
 """
 
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +14,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events
 from search.resuming import ResumingScheduler, digest_of
+from search.schedulers import Slots
 from search.strata import REDUCTION_FACTOR, rungs, stratum_of
 from search.units import GO, RULING, STOP, WAIT, Units
 from trainable.config import TrialConfig
@@ -40,10 +40,9 @@ class StratifiedASHA(ResumingScheduler):
     is in the record.
     """
 
-    def __init__(self, run: Run, slots: Callable[[], int] | None = None) -> None:
-        super().__init__(run)
+    def __init__(self, run: Run, slots: Slots | None = None) -> None:
+        super().__init__(run, slots)
         self._metric = METRIC
-        self._slots = slots
         self._evaluations = next(iter(run.trials.values())).config.evaluations
         self._strata: dict[str, ASHAScheduler] = {}
         numbers = rungs(self._evaluations, run.plan.grace_evaluations)
@@ -105,7 +104,7 @@ class StratifiedASHA(ResumingScheduler):
                 tune_controller.stop_trial(trial)
         going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
-        if going and (self._slots is None or taken < self._slots()):
+        if going and (self.slots is None or taken < self.slots()):
             return going[0]
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
@@ -158,8 +157,7 @@ class StratifiedASHA(ResumingScheduler):
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                number, score = values["evaluations"], values[METRIC]
-                self._units.replay(trial, number, score, event["decision"])
+                self._units.evaluated(trial, values["evaluations"], values[METRIC])
             case "stop":
                 self._units.stopped(trial)
             case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):

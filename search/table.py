@@ -1,5 +1,7 @@
-"""A run as a tidy table: one row a trial, for analysis in pandas. Loads neither Ray nor torch."""
+"""A run as tidy tables: a row a trial, or a row a recipe over its seeds. Loads no Ray, no torch."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -7,17 +9,35 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.record import FINISHED, STOPPED, Run, TrialRecord, read_run
+from search.record import (
+    CLOCKS,
+    ENDED,
+    FAILED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    Run,
+    TrialRecord,
+    read_run,
+)
 from search.statistics import (
+    BOOTSTRAP_SEED,
+    SEED_SD,
+    Difference,
     best5_scores,
     best_of_many_optimism,
+    paired_difference,
+    seeds_difference,
+    seeds_interval,
     sentence_interval,
     tied_with_first,
 )
 from search.strata import stratum_of
-from search.timeline import CLOCKS
 from search.trial_words import wording
-from search.unit_scores import BOOTSTRAP_SEED
+from search.units import units_of
+from spaces.study import reference_row
 from trainable.config import TrialConfig
 from trainable.metrics import best5_accuracy, unpack_bits
 
@@ -26,17 +46,18 @@ SETTINGS = tuple(
     PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
 )
 ACCURACIES = (
-    *("best5", "low", "high", "of_teacher", "last", "last_minus_best5", "whole", "optimism"),
-    *("tied", "common_best5"),
+    *("best5", "low", "high", "of_teacher", "last", "last_minus_best5"),
+    *("full_validation", "optimism", "common_best5"),
 )
-
 COLUMNS = (
     *SETTINGS,
-    *("digest", "unit", "words", "folder", "idle_settings", "stratum"),
+    *("digest", "recipe", "label", "folder", "inactive", "stratum"),
     *("outcome", "reason", "evaluations", "repeated"),
     *ACCURACIES,
+    *("tied", "reference"),
     *CLOCKS,
 )
+ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
 
 
 def trials_table(run: Run | Path | str) -> pd.DataFrame:
@@ -46,98 +67,226 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
 
     - every setting of TrialConfig; `evaluations`, how many are planned, as `planned_evaluations`;
       None or NaN where a setting does not apply;
-    - `idle_settings`, those that change nothing in this trial, joined by commas;
-    - `digest`, `unit` (the digest that all seeds of a recipe share), `words`, `folder` (of the
-      trial), `stratum`, `outcome` (as in the record: pending, running, waiting for other seeds of
-      its recipe, finished, stopped, failed), `reason` of a failure;
+    - `inactive`, the hyperparameters that change nothing in this trial, joined by commas;
+    - `digest`, `recipe` (the digest that all seeds of a recipe share), `label`, `folder` (of the
+      trial), `stratum` (within which ASHA compares), `outcome` (pending, running, waiting for other
+      seeds of its recipe, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again);
-    - `best5`, `low` and `high` (95 % over sentences, the leaderboard's), `of_teacher` (best5 as a
-      share of the teacher's accuracy), `last`, `last_minus_best5`, `whole` (on the whole split);
-    - `optimism`, by how much choosing the best evaluations flatters best5;
-    - `tied` with the first of the finished trials of its stratum (of equally many evaluations);
-      missing for all that have not finished;
+    - `best5`, `low` and `high` (95 % bootstrap interval over the validation examples; missing where
+      the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
+      `last`, `last_minus_best5`, `full_validation` (accuracy on the full validation split);
+    - `optimism`, by how much choosing the best evaluations raises best5;
     - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
       run has: comparable over both; missing for trials with fewer, and where none has ended;
+    - `tied`, whether the trial's recipe is not significantly different from the best one, the best
+      included; missing where the recipe has not finished or can't be compared;
+    - `reference`, the accuracy on SST-2 of the reference study's row that the trial repeats;
     - `training_seconds`, `evaluation_seconds`, `saving_seconds`.
 
     Raises UserError for a folder whose plan is lost or that another version wrote (`read_run`).
     """
     run = run if isinstance(run, Run) else read_run(Path(run))
-    scores = {digest: _scores(trial, run) for digest, trial in run.trials.items()}
-    words = wording(run)
+    label, common = wording(run), _common_evaluations(run)
     rows = [
-        {**_row(digest, run, scores[digest]), "words": words(trial)}
-        for digest, trial in run.trials.items()
+        {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
+        for trial in run.trials.values()
     ]
     table = pd.DataFrame(rows, columns=[*COLUMNS])
-    table["tied"] = _tied(table, scores)
-    common = _common_evaluations(run)
-    table["common_best5"] = [_best5_after(trial, common) for trial in run.trials.values()]
+    numeric = [*ACCURACIES, "reference"]
+    table[numeric] = table[numeric].astype(float)
+    table["tied"] = table["recipe"].map(_tied(run)).astype("boolean")
     return table
 
 
-def _scores(trial: TrialRecord, run: Run) -> np.ndarray | None:
-    """Per-sentence best5 scores [N]; None before the first evaluation."""
-    return best5_scores(list(correct_bits(trial, run))) if trial.evaluations else None
+def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `trials_table` joined over the seeds of each recipe, in the leaderboard's order.
+
+    Those that finished come first, then those that ASHA stopped, those that have not ended and
+    those that failed, each by falling best5. Accuracies are means over the seeds that came
+    furthest: `seeds` says how many they are, of `planned_seeds`. Of several seeds `low` and `high`
+    are an interval over validation examples and seeds. Settings and `digest` are the first seed's.
+    """
+    by_digest = trials.set_index("digest", drop=False)
+    groups = units_of(run.trials.values()).values()
+    rows = [_recipe_row(group, run, by_digest) for group in groups]
+    table = pd.DataFrame(rows, columns=[*trials.columns, "seeds", "planned_seeds"])
+    table["tied"] = table["tied"].astype("boolean")
+    by_score = table.sort_values("best5", ascending=False, kind="stable")
+    by_outcome = by_score.sort_values("outcome", key=lambda found: found.map(ORDER), kind="stable")
+    return by_outcome.reset_index(drop=True)
+
+
+def short_label(row: pd.Series) -> str:
+    """A row's label without the initialisation, which has a column, and long decimals rounded."""
+    return rounded(str(row["label"]).removeprefix(f"{row['initialisation']}, "))
+
+
+def rounded(label: str) -> str:
+    """Long decimals cut to three digits: `k=0.234683` reads `k=0.235`; the table has them whole."""
+
+    def shorter(found: re.Match[str]) -> str:
+        value = float(found[0])
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+    return re.sub(r"\d+\.\d+(?![\de])", shorter, label)
 
 
 def correct_bits(trial: TrialRecord, run: Run) -> np.ndarray:
-    """Which sentences each evaluation of a trial got right, boolean [E, N]."""
-    count = run.sweep["evaluation_sentences"]
+    """Which examples each evaluation of a trial got right, boolean [E, N]."""
+    count = run.plan.inputs.examples["evaluation"]
     found = [unpack_bits(e["correct"], count) for e in trial.evaluations]
     return np.array(found, dtype=bool).reshape(len(found), count)
 
 
-def _row(digest: str, run: Run, scores: np.ndarray | None) -> dict[str, Any]:
-    trial = run.trials[digest]
-    settings = trial.config.to_dict()
-    evaluations = trial.evaluations
+def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
+    """Per-example best5 scores of trials [S, N]; None where bits of any are missing."""
+    if not all(trial.has_bits for trial in trials):
+        return None
+    return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
+
+
+def difference(
+    first: Sequence[TrialRecord], second: Sequence[TrialRecord], run: Run
+) -> Difference | None:
+    """Of the mean best5 of two recipes, each given by its seeds, on the same examples.
+
+    For other examples and other seeds where each has several, else of these students on other
+    examples. None where correct/wrong bits are missing.
+    """
+    one, other = seed_scores(first, run), seed_scores(second, run)
+    if one is None or other is None:
+        return None
+    if min(len(one), len(other)) > 1:
+        seeds = [[trial.config.seed for trial in trials] for trials in (first, second)]
+        return seeds_difference(one, other, same_seeds=seeds[0] == seeds[1])
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
+
+
+def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:
+    """95 % interval of a recipe's mean best5: over examples, of several seeds over both.
+
+    None where correct/wrong bits are missing.
+    """
+    scores = seed_scores(trials, run)
+    if scores is None:
+        return None
+    if len(scores) == 1:
+        return sentence_interval(scores[0], np.random.default_rng(BOOTSTRAP_SEED))
+    low, high = seeds_interval(scores)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The seeds of a recipe that have come as far as any, which are compared at equal numbers.
+
+    Seeds that failed count only where all did.
+    """
+    good = [trial for trial in trials if trial.outcome != FAILED] or trials
+    furthest = max(len(trial.evaluations) for trial in good)
+    return [trial for trial in good if len(trial.evaluations) == furthest]
+
+
+def outcome_of(trials: Sequence[TrialRecord]) -> str:
+    """Of all seeds of a recipe: `running` while one that has not failed is still to end."""
+    if len(trials) == 1:
+        return trials[0].outcome
+    good = [trial for trial in trials if trial.outcome != FAILED]
+    if all(trial.outcome in ENDED for trial in good):
+        return counted(trials)[0].outcome
+    begun = any(trial.evaluations or trial.outcome != PENDING for trial in good)
+    return RUNNING if begun else PENDING
+
+
+def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
+    config, evaluations, row = trial.config, trial.evaluations, reference_row(trial.config)
     return {
-        **dict(zip(SETTINGS, settings.values(), strict=True)),
-        "digest": digest,
-        "unit": trial.config.recipe.digest,
-        "folder": trial.config.folder_name,
-        "idle_settings": ",".join(sorted(trial.config.idle_settings)),
-        "stratum": stratum_of(settings, run.sweep["compare_within"]),
+        **dict(zip(SETTINGS, config.to_dict().values(), strict=True)),
+        "digest": config.digest,
+        "recipe": config.recipe.digest,
+        "folder": config.folder_name,
+        "inactive": ",".join(sorted(config.idle_settings)),
+        "stratum": stratum_of(config.to_dict(), run.plan.compare_within),
         "outcome": trial.outcome,
         "reason": trial.reason,
         "evaluations": len(evaluations),
         "repeated": trial.repeated,
-        **_accuracies(trial, run, scores),
+        **_accuracies(trial, run),
+        "reference": row and row.accuracy,
         **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in CLOCKS},
     }
 
 
-def _accuracies(trial: TrialRecord, run: Run, scores: np.ndarray | None) -> dict[str, float]:
+def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
     """Those that need no other trial; none before the first evaluation."""
-    if scores is None:
+    if trial.best5 is None:
         return {}
-    best5, last = float(trial.best5 or 0.0), trial.evaluations[-1]
-    whole = last.get("whole_accuracy")
-    low, high = sentence_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    values = (
-        best5,
-        low,
-        high,
-        best5 / run.sweep["task"]["teacher"]["accuracy"],
-        last["accuracy"],
-        last["accuracy"] - best5,
-        np.nan if whole is None else whole,
-        best_of_many_optimism(list(correct_bits(trial, run)), generator),
-    )
-    return dict(zip(ACCURACIES, values, strict=False))  # but what is compared with other trials
-
-
-def _tied(table: pd.DataFrame, scores: dict[str, np.ndarray | None]) -> pd.Series:
-    """Among finished trials of a stratum and of equally many evaluations; missing elsewhere."""
-    tied = pd.Series(pd.NA, index=table.index, dtype="boolean")
-    finished = table[table["outcome"] == FINISHED]
-    for _, group in finished.groupby(["stratum", "evaluations"]):
-        stacked = np.array([scores[digest] for digest in group["digest"]])
+    last, ends, optimism = trial.evaluations[-1], best5_interval([trial], run), np.nan
+    if trial.has_bits:
         generator = np.random.default_rng(BOOTSTRAP_SEED)
-        tied[group.index] = tied_with_first(stacked, generator)
-    return tied
+        optimism = best_of_many_optimism(list(correct_bits(trial, run)), generator)
+    return {
+        "best5": trial.best5,
+        **dict(zip(("low", "high"), ends or (), strict=False)),
+        "optimism": optimism,
+        "of_teacher": trial.best5 / run.plan.inputs.teacher.accuracy,
+        "last": last["accuracy"],
+        "last_minus_best5": last["accuracy"] - trial.best5,
+        "full_validation": last.get("whole_accuracy"),
+    }
+
+
+def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) -> dict[str, Any]:
+    furthest = counted(trials)
+    of_all = table.loc[[trial.config.digest for trial in trials]]
+    of_furthest = table.loc[[trial.config.digest for trial in furthest]]
+    first = of_all.iloc[0]
+    row = {
+        **first.to_dict(),
+        "label": first["label"].removesuffix(f", seed {first['seed']}"),
+        "outcome": outcome_of(trials),
+        "reason": _reason_of(trials),
+        "evaluations": len(furthest[0].evaluations),
+        "repeated": of_all["repeated"].sum(),
+        **of_furthest[[*ACCURACIES]].mean().to_dict(),
+        **of_all[[*CLOCKS]].sum().to_dict(),
+        "seeds": len(furthest),
+        "planned_seeds": len(trials),
+    }
+    if len(furthest) > 1:
+        row["low"], row["high"] = best5_interval(furthest, run) or (np.nan, np.nan)
+    return row
+
+
+def _reason_of(trials: Sequence[TrialRecord]) -> str:
+    """Why a trial failed, or those of these seeds that did; empty where none did."""
+    if len(trials) == 1:
+        return trials[0].reason
+    failed = [trial for trial in trials if trial.outcome == FAILED]
+    return "; ".join(f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
+
+
+def _tied(run: Run) -> dict[str, bool]:
+    """By recipe, whether it is not significantly different from the best of those that finished.
+
+    Compared are means over seeds, of recipes with as many evaluations as the best and all bits;
+    the luck of a seed counts for less in a mean of many.
+    """
+    groups = units_of(run.trials.values())
+    finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
+    if not finished:
+        return {}
+    best = max(finished, key=lambda key: np.mean([trial.best5 for trial in finished[key]]))
+    length = len(finished[best][0].evaluations)
+    alike = {key: ts for key, ts in finished.items() if len(ts[0].evaluations) == length}
+    scores = {key: seed_scores(seeds, run) for key, seeds in alike.items()}
+    known = {key: found for key, found in scores.items() if found is not None}
+    if best not in known:
+        return {}
+    means = np.array([found.mean(axis=0) for found in known.values()])
+    deviations = SEED_SD / np.sqrt([len(found) for found in known.values()])
+    tied = tied_with_first(means, np.random.default_rng(BOOTSTRAP_SEED), seed_sd=deviations)
+    return dict(zip(known, tied.tolist(), strict=True))
 
 
 def _common_evaluations(run: Run) -> int | None:

@@ -8,21 +8,19 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from search.disk import prune
+from search.plan import Plan
 from search.preparation import prepare_again
 from search.record import Run, create_run, read_run
 from search.request import Request
 from tests.conftest import tiny_classifier
-from trainable.checkpoint import save_checkpoint
+from trainable.checkpoint import write_checkpoint
 from trainable.config import TrialConfig
-from trainable.task import Task
+from trainable.training_inputs import TrainingInputs
 from trainable.trial import Trial
 
-MAX_LENGTH = 16  # tokens; a third of the sentences are longer
-PLAN = {
-    "scheduler": "asha",
-    "compare_within": ["initialisation"],
-    "keep": 5,
+MAX_LENGTH = 16  # tokens; a third of the examples are longer
+PROVENANCE = {
+    "command": "python -m search.run",
     "started": "2026-11-24T10:00:00+00:00",
     "device": "a processor",
     "commit": "0123456789",
@@ -36,7 +34,7 @@ class SmallRun:
     """A run, and its trials' weights at their best evaluations by digest."""
 
     run: Run
-    task: Task
+    inputs: TrainingInputs
     best_weights: dict[str, dict[str, torch.Tensor]]
 
 
@@ -47,49 +45,37 @@ def make_teacher(architecture, tokenizer, folder, **changes):
     return folder
 
 
-def make_request(folder, teacher, data, **changes):
-    values = {
-        "space": "schedules",
-        "preset": "mini",
-        "cache": str(folder / "cache"),
-        "teacher": str(teacher),
-        "dataset": str(data),
-        "max_length": MAX_LENGTH,
-    }
-    return Request(**{**values, **changes})
-
-
-def make_run(folder, request, configs, **plan):
-    """A run of these trials, each trained to its end and saved at each evaluation."""
-    task = prepare_again(request, configs, Console(file=io.StringIO()))
-    sweep = {
-        **PLAN,
-        "requests": [request.to_dict()],
-        "evaluation_sentences": task.sentences["evaluation"],
-        "task": task.to_dict(),
-        **plan,
-    }
-    small = SmallRun(create_run(folder / "runs" / "mine", sweep, configs), task, {})
+def make_run(folder, teacher, data, configs, **options):
+    """A run of these trials, each trained to its end."""
+    where = {"teacher": str(teacher), "dataset": str(data), "cache": str(folder / "cache")}
+    options |= {"max_length": MAX_LENGTH, **where}
+    request = Request(space="schedules", preset="mini", **options)
+    inputs = prepare_again(request, configs, Console(file=io.StringIO()))
+    plan = Plan(
+        requests=(request,),
+        provenance=PROVENANCE,
+        inputs=inputs,
+        trials=tuple(configs),
+        grace_evaluations=2,
+    )
+    small = SmallRun(create_run(folder / "runs" / "mine", plan), inputs, {})
     for config in configs:
         train(small, config)
-    prune(small.run)
     return small
 
 
 def train(small: SmallRun, config: TrialConfig) -> None:
-    """One trial, recorded as a session would."""
-    run, trial = small.run, Trial.start(config, small.task, torch.device("cpu"))
+    """One trial, recorded as a session would; its checkpoint is that of its end."""
+    run, trial = small.run, Trial.start(config, small.inputs, torch.device("cpu"))
     run.append({"event": "start", "trial": config.digest})
-    best = -1.0
     for evaluation in trial.run():
-        if evaluation.accuracy > best:
-            best = evaluation.accuracy
-            weights = trial.student.named_parameters()
-            small.best_weights[config.digest] = {n: w.detach().clone() for n, w in weights}
-        save_checkpoint(trial, run.folder / config.folder_name)
         values = {**evaluation.to_dict(), "saving_seconds": 0.0}
         event = {"event": "evaluation", "decision": "continue", "evaluation": values}
         run.append({**event, "trial": config.digest})
+    small.best_weights[config.digest] = {n: w.clone() for n, w in trial.best.tensors.items()}
+    checkpoint = run.folder / config.folder_name / "checkpoint_000000"
+    checkpoint.mkdir()
+    write_checkpoint(trial, checkpoint)
 
 
 def copied(run: Run, folder: Path) -> Run:

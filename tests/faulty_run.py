@@ -8,13 +8,14 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import torch
 from ray import tune
 
-from trainable import ray_adapter
-from trainable.ray_adapter import train_student
+from trainable import tune_function
 from trainable.trial import Trial
+from trainable.tune_function import train_student
 
 FAULT_STEP = 40
 
@@ -33,25 +34,25 @@ def strike(kind, trial, run_folder):
         raise OSError(28, "No space left on device")
 
 
-def train_with_faults(config, run_folder, **arguments):
+def train_with_faults(config, sweep, **arguments):
     """`train_student`, failing."""
     advance, kind = Trial.advance, json.loads(os.environ["FAULTS"]).get(config["initialisation"])
 
     def faulty_advance(trial):
         if trial.step == FAULT_STEP:
             time.sleep(0.5)  # the neighbours are under way, too
-            strike(kind, trial, run_folder)
+            strike(kind, trial, Path(sweep.run))
         return advance(trial)
 
     Trial.advance = faulty_advance
     try:
-        train_student(config, run_folder=run_folder, **arguments)
+        train_student(config, sweep=sweep, **arguments)
     finally:
         Trial.advance = advance
 
 
 if __name__ == "__main__":
-    ray_adapter.train_student = train_with_faults
+    tune_function.train_student = train_with_faults
     torch.cuda.device_count = lambda: 1
     from search.run import main
 

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from trainable import ray_adapter
-from trainable.ray_adapter import train_student
+from trainable import tune_function
 from trainable.trial import Trial
+from trainable.tune_function import train_student
 
 PATIENCE = 300  # seconds
 
@@ -35,7 +35,7 @@ def train_gated(config, **arguments):
 
 if __name__ == "__main__":
     GATE = Path(sys.argv.pop(1))
-    ray_adapter.train_student = train_gated
+    tune_function.train_student = train_gated
     from search.run import main
 
     sys.exit(main())

@@ -11,22 +11,28 @@ import sys
 import time
 
 from search.record import Run
+from search.storage import RecordCopy
 from trainable.pause import LOOK_SECONDS, PAUSE
 
 
 def hold_at(kind, count):
-    """Has the record's writer wait after so many events of a kind."""
-    append, seen = Run.append, 0
+    """Has the sweep wait once so many events of a kind are recorded, evaluations in storage too."""
+    append, copy, seen = Run.append, RecordCopy.copy, []
 
     def held_append(run, event):
-        nonlocal seen
         append(run, event)
         if event["event"] == kind:
-            seen += 1
-            if seen == count:
+            seen.append(event)
+            if len(seen) == count and kind != "evaluation":
                 wait_for_pause(run.folder)
 
-    Run.append = held_append
+    def held_copy(self, *names):
+        copy(self, *names)
+        if len(seen) == count and kind == "evaluation":
+            seen.append(None)
+            wait_for_pause(self.folder)
+
+    Run.append, RecordCopy.copy = held_append, held_copy
 
 
 def wait_for_pause(folder):

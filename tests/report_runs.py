@@ -4,51 +4,50 @@ from itertools import product
 
 import numpy as np
 
+from search.plan import Plan
 from search.record import create_run
+from search.request import Request
 from trainable.config import TrialConfig
 from trainable.metrics import best5_accuracy, pack_bits
+from trainable.training_inputs import Teacher, TrainingInputs
 
-SENTENCES = 200
+EXAMPLES = 200
 TEACHER = 0.95
 
 
-def sweep(**changes):
-    """A plan as `search.run` writes it, of the study's own inputs."""
-    sentences = changes.get("evaluation_sentences", SENTENCES)
-    return {
-        "command": "python -m search.run --space schedules",
-        "started": "2026-11-24T10:00:00+00:00",
-        "commit": "0123456789abcdef",
-        "uncommitted_changes": False,
-        "versions": {"python": "3.11.7", "ray": "2.60.0", "swanlab": None},
-        "device": "a device",
-        "requests": [{"space": "schedules", "preset": "sst2", "teacher": None, "dataset": None}],
-        "scheduler": "asha",
-        "compare_within": ["initialisation"],
-        "grace_evaluations": 2,
-        "trials_per_gpu": 1,
-        "gpu_sharing": None,
-        "evaluation_sentences": sentences,
-        "task": {
-            "teacher": {
-                "accuracy": TEACHER,
-                "digest": "teacherdigest",
-                "fine_tuned_here": True,
-                "seconds": 40.0,
-                "whole_accuracy": None,
-            },
-            "data_digest": "datadigest",
-            "device": "cpu",
-            "label_names": ["negative", "positive"],
-            "sentences": {"train": 1000, "evaluation": sentences},
-            "execution": {"executor": "eager"},
-        },
-        **changes,
-    }
+def training_inputs(examples=EXAMPLES, whole=None, whole_teacher=None):
+    """Of a run on the reference study's own inputs, or on a subset of `whole` examples."""
+    counts = {"train": 1000, "evaluation": examples} | ({"whole": whole} if whole else {})
+    teacher = Teacher("", "teacherdigest", True, TEACHER, "", 40.0, whole_teacher)
+    return TrainingInputs(
+        tokens="",
+        pad_id=0,
+        label_names=["negative", "positive"],
+        teacher=teacher,
+        outputs={},
+        data_digest="datadigest",
+        device="cpu",
+        examples=counts,
+    )
 
 
-def answers(share, count=SENTENCES, seed=0):
-    """Bits of which exactly so many are right, on sentences that `seed` draws."""
+def plan(*configs, requests=(), inputs=None, grace_evaluations=2, device="a device", **request):
+    """A plan as `search.run` makes it, of one request unless some are given."""
+    asked = {"space": "schedules", "preset": "sst2"} | request
+    versions = {"python": "3.11.7", "ray": "2.60.0", "swanlab": None}
+    made = {"command": "python -m search.run --space schedules", "commit": "0123456789abcdef"}
+    made |= {"started": "2026-11-24T10:00:00+00:00", "versions": versions, "device": device}
+    return Plan(
+        requests=tuple(requests) or (Request(**asked),),
+        provenance=made,
+        inputs=inputs or training_inputs(),
+        trials=configs,
+        grace_evaluations=grace_evaluations,
+    )
+
+
+def answers(share, count=EXAMPLES, seed=0):
+    """Bits of which exactly so many are right, on examples that `seed` draws."""
     bits = np.arange(count) < round(share * count)
     return np.random.default_rng(seed).permutation(bits)
 
@@ -72,7 +71,7 @@ def report_evaluations(run, config, shares, *, stop=False, seed=0):
     """Starts a trial and evaluates it with these shares right; ASHA stops it at the last."""
     run.append({"event": "start", "trial": config.digest})
     for number, share in enumerate(shares, start=1):
-        count = run.sweep["evaluation_sentences"]
+        count = run.plan.inputs.examples["evaluation"]
         values = evaluation(number, answers(share, count, seed), shares_of(shares, number, count))
         last = stop and number == len(shares)
         run.append(
@@ -124,10 +123,11 @@ def many_configs(count, evaluations=15):
     return configs[:count]
 
 
-def many_trials(folder, count, evaluations=15, sentences=872):
+def many_trials(folder, count, evaluations=15, examples=872):
     """A finished run of so many trials, half of them stopped early by their seed's luck."""
     configs = many_configs(count, evaluations)
-    run = create_run(folder, sweep(evaluation_sentences=sentences, grace_evaluations=3), configs)
+    inputs = training_inputs(examples)
+    run = create_run(folder, plan(*configs, inputs=inputs, grace_evaluations=3))
     run.append({"event": "session", "provenance": {"command": "made up", "commit": "0" * 40}})
     generator = np.random.default_rng(0)
     for number, chosen in enumerate(configs):

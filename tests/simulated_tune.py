@@ -7,9 +7,10 @@ from ray.tune.schedulers import TrialScheduler
 
 from search.record import ENDED, FAILED, FINISHED, read_run
 from search.recorder import Recorder
-from search.session import make_scheduler
-from trainable.ray_adapter import OUT_OF_MEMORY, REASON, TROUBLE
+from search.storage import RecordCopy
+from search.stratified_asha import StratifiedASHA
 from trainable.trial import EVALUATION_KEYS
+from trainable.tune_function import OUT_OF_MEMORY, REASON, TROUBLE
 
 RETRIED, FAILS, OUT_OF_ROOM = "retried", "fails for good", "is to run alone"
 
@@ -57,8 +58,8 @@ class Session:
     def __init__(self, run, trials, places, chance, *, disasters, killed=0.0):
         self.run, self.places, self.chance = run, places, chance
         self.disasters, self.killed = disasters, killed
-        self.scheduler = make_scheduler(run, lambda: places)
-        self.recorder = Recorder(run, Silent(), Calm(), sharing=True)
+        self.scheduler = StratifiedASHA(run, lambda: places)
+        self.recorder = Recorder(run, Silent(), Calm(), RecordCopy(run.folder), sharing=True)
         self.queue, self.trials = [trial.config for trial in trials], []
 
     def get_trials(self):

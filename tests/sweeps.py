@@ -4,10 +4,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from search.record import read_events, read_run
+from search.record import CLOCKS, read_events, read_run
 
 PATIENCE = 300  # seconds; a busy machine takes a minute for what is waited for
-CLOCKS = {"training_seconds", "evaluation_seconds", "saving_seconds"}
+OPTIONS = ("--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12")
 
 
 def run(command, *more):
@@ -55,3 +55,13 @@ def wait_for(folder, event, count, process):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, f"not {count} times {event} within {PATIENCE} seconds"
         time.sleep(0.1)
+
+
+def assert_evaluated_once(folder):
+    """What was made again after a kill came out as before: else it would be a new evaluation."""
+    found = [
+        (event["trial"], event["evaluation"]["evaluations"])
+        for event in read_events(folder)
+        if event["event"] == "evaluation"
+    ]
+    assert len(found) == len(set(found))

@@ -1,4 +1,4 @@
-"""What stands in the figures' SVG: text as text, each trial's line, the same each time."""
+"""What stands in the figures' SVG: text as text, each trial under its label, the same each time."""
 
 from functools import partial
 from xml.etree import ElementTree
@@ -6,118 +6,73 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from search.figures import (
-    LAYOUTS,
-    NARROW,
-    WIDE,
-    alpha_figure,
-    curves_figure,
-    draw,
-    marginals_figure,
-    points_figure,
-)
-from search.report_data import Curve, CurvePanel, Point, PointPanel, alpha_curves
-from tests.report_runs import config
+from search.figures import alpha_figure, curves_figure, draw, marginals_figure, points_figure
 
-CURVES = (
-    Curve("aaaa", "first & best", "finished", (0.7, 0.8, 0.9)),
-    Curve("bbbb", "second", "stopped", (0.6, 0.7)),
-    Curve("cccc", "third", "running", (0.5,)),
-)
-PANELS = [CurvePanel("teacher_spread", 3, (2,), CURVES)]
-CONFIGS = [config(alpha_schedule="cosine_growth", sharpness=k) for k in (0.5, 1.0, 2.0, 3.0)]
+CURVES = pd.DataFrame(
+    [
+        *(
+            ("aaaa", number, 0.6 + number / 10, "first & best", "finished", 3)
+            for number in (1, 2, 3)
+        ),
+        *(("bbbb", n, 0.6, "second", "stopped", 0) for n in (1, 2)),
+        ("cccc", 1, 0.5, "third", "running", 0),
+    ],
+    columns=["digest", "evaluation", "accuracy", "label", "outcome", "rank"],
+).assign(stratum="teacher_spread")
+RUNGS = pd.DataFrame({"stratum": ["teacher_spread"], "rung": [2], "stopped": [1]})
 
 
-def texts(svg):
+def texts(svg, kind="text"):
     """All words of an SVG, in order."""
     namespace = "{http://www.w3.org/2000/svg}"
-    return [node.text for node in ElementTree.fromstring(svg).iter(f"{namespace}text")]
+    return [node.text for node in ElementTree.fromstring(svg).iter(f"{namespace}{kind}")]
 
 
-def curves(layout):
-    return draw(
-        partial(curves_figure, PANELS, {"teacher_spread": "aaaa"}, frozenset({"aaaa"}), 0.95),
-        layout,
-    )
-
-
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
-def test_each_curve_stands_there_under_its_name(layout):
-    svg = curves(layout)
-    assert svg.startswith("<svg")
-    for curve in CURVES:
-        assert svg.count(f'id="{layout.name}-curve-{curve.digest}"') == 1
-    assert "<title>first &amp; best: finished, last 0.9000</title>" in svg
+def test_each_curve_stands_there_under_its_label_in_the_pages_size():
+    make = partial(curves_figure, CURVES, RUNGS, 0.95)
+    svg = draw("curves", make)
     assert {"teacher_spread", "evaluation", "accuracy", "teacher 0.950", "1 stopped"} <= set(
         texts(svg)
     )
-
-
-def test_figure_is_the_same_each_time():
-    assert curves(WIDE) == curves(WIDE)
-
-
-def test_size_is_the_pages():
-    opening = curves(NARROW).partition(">")[0]
+    assert sorted(texts(svg, "title")) == [
+        "first & best: finished, last 0.9000",
+        "second: stopped, last 0.6000",
+        "third: running, last 0.5000",
+    ]
+    opening = svg.partition(">")[0]
     assert "viewBox" in opening
     assert " width=" not in opening
-    assert " height=" not in opening
-
-
-def test_ids_of_two_layouts_on_one_page_differ():
-    def ids(layout):
-        return {n.get("id") for n in ElementTree.fromstring(curves(layout)).iter() if n.get("id")}
-
-    shared = ids(WIDE) & ids(NARROW)
-    assert not [
-        name for name in shared if "curve" in name or (name.startswith("p") and len(name) == 11)
-    ]
+    assert svg == draw("curves", make)
 
 
 def test_a_few_sharpnesses_are_all_named_and_of_many_the_ends():
-    few = draw(partial(alpha_figure, alpha_curves(CONFIGS[:3])), WIDE)
-    assert [t for t in texts(few) if t.startswith("k=")] == ["k=0.5", "k=1", "k=2"]
-    many = draw(partial(alpha_figure, alpha_curves(CONFIGS)), WIDE)
-    assert [t for t in texts(many) if t.startswith("k=")] == ["k=0.5", "k=3"]
+    for count, shown in ((3, ["k=1", "k=2", "k=3"]), (9, ["k=1", "k=9"])):
+        curves = {1.0 + k: [0.0, 0.5, 1.0] for k in range(count)}
+        svg = draw("alphas", partial(alpha_figure, {"cosine_growth": curves}))
+        assert [t for t in texts(svg) if t.startswith("k=")] == shown
 
 
-def points(count):
-    return tuple(Point(f"d{i}", 1.0 + i, "1,2", 0.8, 0.75, 0.85, whole=True) for i in range(count))
-
-
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 @pytest.mark.parametrize("count", [1, 3, 20])
-def test_points_as_categories_or_on_a_scale(layout, count):
-    panels = [
-        PointPanel("random", "cosine_growth", points(count)),
-        PointPanel("random", "fixed", ()),
+def test_points_of_a_few_sharpnesses_or_many(count):
+    shared = {"alpha_schedule": "cosine_growth", "aligned_layers": "1,2", "outcome": "finished"}
+    rows = [
+        {"value": 1.0 + n, "best5": 0.8, "low": 0.75, "high": 0.85, "label": f"trial {n}", **shared}
+        for n in range(count)
     ]
-    words = {point.digest: f"trial {point.digest}" for point in panels[0].points}
-    svg = draw(partial(points_figure, panels, words), layout)
-    for point in panels[0].points:
-        assert f"<title>trial {point.digest}: 0.8000 (0.750 to 0.850)</title>" in svg
-    assert "sharpness k" in texts(svg)
-
-
-def test_layer_sets_have_a_key_where_they_differ():
-    two = points(1) + (Point("x", 1.0, "none", 0.8, 0.7, 0.9, whole=False),)
-    panels = [PointPanel("random", "cosine_growth", two)]
-    svg = draw(partial(points_figure, panels, {"d0": "one", "x": "other"}), WIDE)
-    assert {"layers 1,2", "layers none"} <= set(texts(svg))
+    found = pd.DataFrame([*rows, {**rows[0], "aligned_layers": "none", "label": "other"}])
+    panels = {("random", "cosine_growth"): found, ("random", "fixed"): found[:0]}
+    svg = draw("points", partial(points_figure, panels))
+    assert {"layers 1,2", "layers none", "sharpness", "alpha"} <= set(texts(svg))
+    assert len(texts(svg, "title")) == count + 1
+    if count == 3:
+        assert {"1", "2", "3"} <= set(texts(svg))
 
 
 @pytest.mark.parametrize("values", [[1.0, 3.0, "-"], ["1 to 2", "2 to 4"], ["a<b", "c"]])
 def test_marginals_of_numbers_ranges_and_names(values):
-    count = len(values)
-    table = pd.DataFrame(
-        {
-            "value": values,
-            "mean": [0.8 + 0.01 * i for i in range(count)],
-            "spread": [0.01] * (count - 1) + [float("nan")],
-            "count": [2] * count,
-        }
-    )
-    svg = draw(partial(marginals_figure, {"sharpness": table}), WIDE)
+    spread = [0.01] * (len(values) - 1) + [float("nan")]
+    table = pd.DataFrame({"value": values, "mean": 0.8, "spread": spread, "count": 2})
+    svg = draw("marginals", partial(marginals_figure, {"sharpness": table}))
     assert "sharpness" in texts(svg)
     labels = [t for t in texts(svg) if t.endswith(" (2)")]
     assert labels == [f"{v if isinstance(v, str) else format(v, 'g')} (2)" for v in values]

@@ -1,12 +1,13 @@
 """The Pareto front, against brute force; whose scores it goes by."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from search.front import against, front_trials, pareto_front
-from search.record import CONFIRMS, create_run
-from search.request import Request
+from search.record import create_run
+from tests.report_runs import plan
 from trainable.config import TrialConfig
 
 
@@ -32,16 +33,15 @@ def test_front_equals_brute_force():
         assert [costs[place] for place in found] == sorted(costs[place] for place in found)
 
 
-def make_run(folder, scores, weighed="latency", **plan):
+def make_run(folder, scores, against="latency", confirms=None):
     """Finished trials by depth and seed."""
-    request = Request("schedules", "mini", cache="", against=weighed)
     configs = [
         TrialConfig(alpha=0.5, student_layers=depth, evaluations=1, seed=seed)
         for depth, seed in scores
     ]
-    latencies = {"3": 6.0, "2": 5.0, "1": 5.5}
-    plan = {"requests": [request.to_dict()], "latency": latencies, **plan}
-    run = create_run(folder, plan, configs)
+    latency = {"3": 6.0, "2": 5.0, "1": 5.5}
+    planned = replace(plan(*configs, against=against), latency=latency, confirms=confirms)
+    run = create_run(folder, planned)
     for config, best5 in zip(configs, scores.values(), strict=True):
         values = {"evaluations": 1, "accuracy": best5, "best5_accuracy": best5}
         event = {"event": "evaluation", "decision": "continue", "evaluation": values}
@@ -56,7 +56,7 @@ def test_a_recipe_stands_by_the_mean_of_its_seeds_and_is_shown_by_the_best(tmp_p
     assert found == [(2, 0.75), (1, 0.7)]  # 0.6875, 0.7 by the cost measured; 0.7 again is no gain
 
 
-@pytest.mark.parametrize("changes", [{"weighed": None}, {CONFIRMS: {}}])
+@pytest.mark.parametrize("changes", [{"against": None}, {"confirms": {}}])
 def test_nothing_is_weighed_where_that_was_not_asked_nor_in_a_confirmation(tmp_path, changes):
     run = make_run(tmp_path / "mine", {(3, 0): 0.9, (2, 0): 0.7}, **changes)
     assert (against(run), front_trials(run)) == ("", [])

@@ -31,19 +31,11 @@ def test_out_of_reach_names_the_flag_and_the_way_out(monkeypatch, flag, kind):
 
 
 def test_unknown_to_the_hub(monkeypatch):
+    answer(monkeypatch, None)
+    require_on_hub("--teacher", "model", "some/name")  # known
     answer(monkeypatch, RepositoryNotFoundError("gone", response=MagicMock()))
     with pytest.raises(UserError, match="neither a local path nor on the hub"):
         require_on_hub("--teacher", "model", "some/name")
-
-
-def test_known_to_the_hub(monkeypatch):
-    answer(monkeypatch, None)
-    require_on_hub("--teacher", "model", "some/name")
-
-
-def test_path_that_does_not_exist_is_no_hub_id():
-    with pytest.raises(UserError, match="neither a local path nor on the hub"):
-        require_on_hub("--teacher", "model", "../not/there/at/all")
 
 
 def test_at_hand(teacher_folder):

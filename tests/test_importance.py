@@ -51,32 +51,19 @@ def conditional():
     )
 
 
-def test_the_setting_that_decides_comes_first(by_temperature):
+def test_the_setting_that_decides_comes_first(by_temperature, capsys):
+    before = logging.getLogger("optuna").level
     found = importance(by_temperature)
     assert list(found) == ["temperature", "learning_rate"]
     assert found["temperature"] > 0.9
     assert sum(found.values()) == pytest.approx(1.0, abs=0.05)
+    assert importance(by_temperature) == found != importance(by_temperature, seed=4)
+    assert logging.getLogger("optuna").level == before
+    assert tuple(capsys.readouterr()) == ("", "")
 
 
-def test_two_settings_that_decide_equally():
-    table = table_of(
-        *(
-            finished(700 + 50 * i + 50 * j, temperature=1.0 + i, epochs=1 + j)
-            for i in range(3)
-            for j in range(3)
-        )
-    )
-    found = importance(table)
-    assert found["temperature"] == pytest.approx(found["epochs"], abs=0.1)
-
-
-def test_a_single_varying_setting_has_it_all():
-    found = importance(table_of(finished(700), finished(800, temperature=4.0)))
-    assert found == {"temperature": pytest.approx(1.0)}
-
-
-def test_constant_settings_are_left_out(conditional):
-    assert varying_settings(conditional) == [
+def test_constant_settings_are_left_out_and_none_and_layer_sets_are_categories(conditional):
+    varying = [
         "initialisation",
         "aligned_layers",
         "alpha_schedule",
@@ -85,11 +72,9 @@ def test_constant_settings_are_left_out(conditional):
         "hidden_weight",  # applies where layers are aligned
         "hidden_pool",
     ]
-
-
-def test_none_and_layer_sets_are_categories(conditional):
+    assert varying_settings(conditional) == varying
     found = importance(conditional)
-    assert set(found) == set(varying_settings(conditional))
+    assert set(found) == set(varying)
     assert max(found, key=found.get) == "initialisation"
 
 
@@ -142,12 +127,8 @@ def test_numbers_with_gaps_come_in_quarters():
     assert set(importance(table)) == {"alpha_schedule", "alpha", "sharpness"}
 
 
-def test_same_seed_same_importance_another_seed_another_forest(by_temperature):
-    assert importance(by_temperature, seed=3) == importance(by_temperature, seed=3)
-    assert importance(by_temperature, seed=3) != importance(by_temperature, seed=4)
-
-
-def test_by_stratum(conditional):
+def test_by_stratum(conditional, by_temperature):
+    assert set(importance_by_stratum(by_temperature)["stratum"]) == {"all trials"}  # said once
     found = importance_by_stratum(conditional)
     assert list(found["stratum"].unique()) == ["all trials", "random", "teacher_spread"]
     assert found.groupby("stratum")["trials"].first().to_dict() == {
@@ -157,19 +138,6 @@ def test_by_stratum(conditional):
     }
     within = found[found["stratum"] != "all trials"]
     assert "initialisation" not in set(within["parameter"])
-
-
-def test_one_stratum_is_not_said_twice(by_temperature):
-    assert set(importance_by_stratum(by_temperature)["stratum"]) == {"all trials"}
-
-
-def test_optuna_says_nothing_and_its_logging_is_as_before(by_temperature, caplog, capsys):
-    logger = logging.getLogger("optuna")
-    before = logger.level
-    importance(by_temperature)
-    assert logger.level == before
-    captured = capsys.readouterr()
-    assert captured.out + captured.err == ""
 
 
 def test_marginals_by_hand(by_temperature):

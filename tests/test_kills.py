@@ -62,7 +62,7 @@ def history(folder):
 
 def board(printed):
     """The leaderboard as printed."""
-    return re.search(r"\nTeacher: .*?last is the final", printed, re.DOTALL).group()
+    return re.search(r"\nTeacher: .*?\nRun: ", printed, re.DOTALL).group()
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,6 @@ def test_killed_sweep_equals_the_untouched_one(command, untouched, request):
     run = read_run(folder)
     repeated = sum(trial.repeated for trial in run.trials.values())
     print(f"{sum(told.values())} kills {dict(told)}, {repeated} evaluations made again")
-    assert repeated == 0
     assert history(folder) == history(untouched[0])
     assert {d: t.outcome for d, t in run.trials.items()} == {
         d: t.outcome for d, t in read_run(untouched[0]).trials.items()

@@ -19,10 +19,6 @@ def test_a_hundred_steps_with_a_tenth_of_warm_up(step, share_of_peak):
     assert learning_rate_at(step, 100, PEAK, 0.1) == pytest.approx(PEAK * share_of_peak)
 
 
-def test_no_warm_up_starts_at_the_peak():
-    assert every_rate(4, 0.0) == pytest.approx([PEAK, 0.75 * PEAK, 0.5 * PEAK, 0.25 * PEAK])
-
-
 @pytest.mark.parametrize("total", [1, 2, 7, 100, 1000])
 @pytest.mark.parametrize("warmup_share", [0.0, 0.06, 0.1, 0.5])
 def test_it_rises_once_to_the_peak_then_falls_and_is_never_zero(total, warmup_share):
@@ -34,16 +30,3 @@ def test_it_rises_once_to_the_peak_then_falls_and_is_never_zero(total, warmup_sh
     assert rates[top:] == sorted(rates[top:], reverse=True)
     assert len(set(rates)) >= len(rates[top:])
     assert min(rates) > 0
-
-
-@pytest.mark.parametrize("total", [1, 2, 10])
-def test_a_warm_up_as_long_as_the_trial_stays_between_zero_and_the_peak(total):
-    rates = every_rate(total, 0.999)
-    assert rates == sorted(rates)
-    assert 0 < rates[0] <= rates[-1] < PEAK
-
-
-def test_the_rate_is_proportional_to_its_peak():
-    assert learning_rate_at(37, 100, 3 * PEAK, 0.1) == pytest.approx(
-        3 * learning_rate_at(37, 100, PEAK, 0.1)
-    )

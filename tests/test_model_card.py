@@ -1,4 +1,4 @@
-"""The model card: each number is the record's or was measured, and no local path is told."""
+"""The model card: each number is the record's or was measured, and no local path is in it."""
 
 from dataclasses import fields, replace
 
@@ -6,169 +6,143 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from search.export_check import Check
-from search.model_card import (
-    Exported,
-    Size,
-    data_source,
-    gap_to_teacher,
-    model_card,
-    scores,
-    teacher_source,
-)
+from search.model_card import model_card, scores, sources
 from search.request import Request
-from search.table import trials_table
-from tests.exports import make_request, make_run, make_teacher
+from search.statistics import best5_scores, sentence_interval
+from tests.exports import make_run, make_teacher
 from trainable.config import TrialConfig
 from trainable.metrics import unpack_bits
-from trainable.whole_student import label_names
+
+FACTS = {
+    "check": "Scored again.",
+    "sizes": {
+        "student": {"parameters": 17_100_000, "bytes": 68_000_000, "speed": 900.0},
+        "teacher": {"parameters": 22_700_000, "bytes": 91_000_000, "speed": 500.0},
+    },
+    "speedup": 1.8,
+    "measured_on": "a processor with 2 threads",
+    "labels": ["even", "odd"],
+    "trained_rows": 65,
+    "rows": 205,
+}
 
 
 @pytest.fixture(scope="module")
-def small(tokenizer, data_folder, tmp_path_factory):
+def run(tokenizer, data_folder, tmp_path_factory):
+    """Two seeds of a recipe, each evaluated four times on 30 of 40 examples."""
     folder = tmp_path_factory.mktemp("card")
     teacher = make_teacher("bert", tokenizer, folder / "teacher")
-    request = make_request(folder, teacher, data_folder, search_sentences=30)
     settings = {"alpha": 0.5, "student_layers": 2, "epochs": 1, "evaluations": 4, "batch_size": 8}
     configs = [TrialConfig(**settings, learning_rate=3e-3, seed=seed) for seed in (0, 1)]
-    return make_run(folder, request, configs)
+    return make_run(folder, teacher, data_folder, configs, eval_subset=30).run
 
 
 @pytest.fixture
-def told(small):
-    """What a card is made of, for the second trial."""
-    trial = list(small.run.trials.values())[1]
-    best = max(trial.evaluations, key=lambda evaluation: evaluation["accuracy"])
-    return Exported(
-        run=small.run,
-        trial=trial,
-        evaluation=best,
-        labels=["even", "odd"],
-        rows=(65, 205),
-        student=Size(17_100_000, 68_000_000, 900.0),
-        teacher=Size(22_700_000, 91_000_000, 500.0),
-        measured_on="a processor with 2 threads",
-        check=Check(best["accuracy"], 30, 0),
-    )
+def trial(run):
+    return list(run.trials.values())[1]
 
 
-def test_scores_are_the_records_with_the_tables_intervals(told):
-    found = {score.name: score for score in scores(told)}
-    evaluations, teacher = told.trial.evaluations, told.task.teacher
-    assert found["these weights"].accuracy == max(e["accuracy"] for e in evaluations)
-    assert found["best5"].accuracy == told.trial.best5
-    assert found["last"].accuracy == evaluations[-1]["accuracy"]
-    assert found["whole"].accuracy == evaluations[-1]["whole_accuracy"]
-    assert found["teacher"].accuracy == teacher.accuracy
-    assert found["teacher, whole"].accuracy == teacher.whole_accuracy
-    assert [found[name].sentences for name in ("last", "whole")] == [30, 40]
-    row = trials_table(told.run).set_index("digest").loc[told.trial.config.digest]
-    assert found["best5"].interval == (row["low"], row["high"])
-    for score in found.values():
-        assert score.interval[0] <= score.accuracy <= score.interval[1]
+@pytest.fixture
+def best(trial):
+    return max(trial.evaluations, key=lambda evaluation: evaluation["accuracy"])
 
 
-def test_gap_is_paired(told):
-    gap, (low, high) = gap_to_teacher(told)
-    assert gap == pytest.approx(told.evaluation["accuracy"] - told.task.teacher.accuracy)
-    assert low <= gap <= high
-    same = replace(told, evaluation={**told.evaluation, "correct": told.task.teacher.correct})
-    assert gap_to_teacher(same) == (0.0, (0.0, 0.0))
+def interval(bits):
+    return sentence_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
 
 
-def test_card_tells_the_numbers(told):
-    card = model_card(told)
-    for score in scores(told):
-        assert f"| {score.name} | {score.accuracy:.4f} | " in card
-    for setting, value in told.trial.config.to_dict().items():
-        assert f"| `{setting}` | {'-' if value is None else value}" in card
+def test_scores_are_those_of_the_record(run, trial, best):
+    last, teacher = trial.evaluations[-1], run.plan.inputs.teacher
+    of_best5 = best5_scores([unpack_bits(e["correct"], 30) for e in trial.evaluations])
+    of_teacher = unpack_bits(teacher.correct, 30)
+    expected = [
+        ("these weights", best["accuracy"], unpack_bits(best["correct"], 30)),
+        ("best5", trial.best5, of_best5),
+        ("last", last["accuracy"], unpack_bits(last["correct"], 30)),
+        ("last", last["whole_accuracy"], unpack_bits(last["whole_correct"], 40)),
+        ("teacher", teacher.accuracy, of_teacher),
+        ("teacher", teacher.whole_accuracy, unpack_bits(teacher.whole_correct, 40)),
+        (
+            "these weights - teacher",
+            best["accuracy"] - teacher.accuracy,
+            unpack_bits(best["correct"], 30) - of_teacher.astype(float),
+        ),
+    ]
+    found = scores(run, trial, best)
+    assert [score[:4] for score in found] == [
+        (name, accuracy, interval(bits), len(bits)) for name, accuracy, bits in expected
+    ]
+    for score, (_, accuracy, bits) in zip(found, expected, strict=True):
+        assert accuracy == pytest.approx(np.mean(bits))
+        assert score.interval[0] <= accuracy <= score.interval[1]
+
+
+def test_scores_without_bits_have_no_interval(run, trial, best):
+    bare = {"correct": "", "whole_correct": None}
+    repaired = replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
+    found = scores(run, repaired, {**best, **bare})
+    assert [score.accuracy for score in found] == [s.accuracy for s in scores(run, trial, best)]
+    assert {score.interval for score in found if score.name != "teacher"} == {None}
+    assert "| these weights | " in model_card(run, repaired, {**best, **bare}, **FACTS)
+
+
+def test_card_has_the_numbers(run, trial, best):
+    card = model_card(run, trial, best, **FACTS)
+    for score in scores(run, trial, best):
+        low, high = score.interval
+        row = f"| {score.name} | {score.accuracy:.4f} | {low:.3f} to {high:.3f} | {score.examples} "
+        assert row in card
     for setting in fields(TrialConfig):
-        assert f"| {setting.metadata['help']} |" in card
-    assert "| student | 17.1 M | 68 MB | 900 |" in card
-    assert "| teacher | 22.7 M | 91 MB | 500 |" in card
-    assert "1.8 times as fast" in card
-    assert "65 of the 205 rows" in card
-    assert "the other 140 are the teacher's own" in card
-    assert "of the 2 trials that ended, by the mean best5 of a recipe's seeds" in card
-    assert "looked at the evaluation sentences 8 times" in card
-    assert f"those of evaluation {told.evaluation['evaluations']}, the most accurate of its 4." in (
-        card
-    )
-    assert told.trial.config.digest in card
+        value = getattr(trial.config, setting.name)
+        inactive = " (inactive here)" if setting.name in ("hidden_weight", "hidden_pool") else ""
+        shown = "-" if value is None else f"{value}"
+        assert f"| `{setting.name}` | {shown}{inactive} | {setting.metadata['help']} |\n" in card
+    text = " ".join(card.split())
+    for part in (
+        "| student | 17.1 M | 68 MB | 900 | | teacher | 22.7 M | 91 MB | 500 |",
+        "The student is 1.8 times as fast. Measured in a few seconds on a processor with 2 threads",
+        "65 of the 205 rows of the word embedding",
+        "the other 140 are the teacher's own",
+        "of the 2 trials that ended, by the mean best5 of a recipe over its seeds",
+        "planned 2 trials and made 8 evaluations on the validation examples",
+        f"of evaluation {best['evaluations']}, the most accurate of the trial's 4 (of 4 planned)",
+        "Training examples: 96. Validation examples: 30, a subset of 40.",
+        f"Sweep `mine`, space schedules, trial {trial.config.digest}.",
+        "on a processor; commit 0123456789. - python 3.11, torch 2.13.",
+    ):
+        assert part in text
 
 
-def test_front_matter_is_read_by_the_hubs_own_library(told):
-    data = ModelCard(model_card(told)).data
+def test_metadata_is_read_by_the_hubs_own_library(run, trial, best):
+    data = ModelCard(model_card(run, trial, best, **FACTS)).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
     assert data.license == "unknown"
     (result,) = data.eval_results
-    assert result.metric_value == round(told.evaluation["accuracy"], 6)
+    assert result.metric_value == round(best["accuracy"], 6)
 
 
-def test_no_local_path_is_told(told):
-    card = model_card(told)
-    assert "/tmp" not in card
-    assert str(told.run.folder.parent) not in card
-    assert told.request.dataset not in card
-    assert told.request.teacher not in card
-
-
-@pytest.mark.parametrize(
-    ("check", "words"),
-    [
-        (Check(0.5, 30, 0), "0.5000 on 30 sentences, the same answer on every one"),
-        (Check(0.5, 30, 2), "0.5000 on 30 sentences, 2 of them answered otherwise"),
-        ("no sentences", "not computed again from this folder: no sentences."),
-    ],
-)
-def test_the_check_is_told(check, words, told):
-    card = replace(told, check=check)
-    assert words in model_card(card)
-    assert card.is_wrong == (check == Check(0.5, 30, 2))
-
-
-def test_answers_may_differ_where_the_arithmetic_does(told):
-    config = replace(told.trial.config, precision="bf16")
-    other = replace(told, trial=replace(told.trial, config=config), check=Check(0.5, 30, 2))
-    assert not other.is_wrong
-    assert "(the trial trained in bf16 on cpu)" in model_card(other)
+def test_no_local_path_is_in_it(run, trial, best):
+    card = model_card(run, trial, best, **FACTS)
+    for path in ("/tmp", run.folder.parent, run.request.dataset, run.request.teacher):
+        assert str(path) not in card
 
 
 @pytest.mark.parametrize(
-    ("values", "teacher", "data"),
+    ("values", "teacher", "data", "licence"),
     [
-        ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue"),
-        ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb"),
-        ({"preset": "mini"}, None, None),
-        ({"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}, None, "a/b"),
+        ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue", "MIT"),
+        ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb", "MIT"),
+        ({"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}, None, "a/b", "unknown"),
     ],
 )
-def test_hub_ids_are_told_and_nothing_else_is_taken_for_one(values, teacher, data):
-    request = Request(space="study", cache="", **values)
-    assert teacher_source(request).hub_id == teacher
-    assert data_source(request).hub_id == data
-    assert "/home" not in teacher_source(request).words
+def test_hub_ids_and_licences(values, teacher, data, licence):
+    of_teacher, of_data = sources(Request(space="study", cache="", **values))
+    assert (of_teacher.hub_id, of_data.hub_id) == (teacher, data)
+    assert (of_teacher.licence, of_data.licence) == (licence, "unknown")
+    assert "/home" not in of_teacher.name
 
 
-def test_licences_are_told_where_known():
-    known = teacher_source(Request(space="study", preset="sst2", cache=""))
-    assert known.licence == "MIT"
-    unknown = data_source(Request(space="study", preset="sst2", cache=""))
-    assert unknown.licence == "unknown"
-
-
-def test_label_names():
-    class Config:
-        id2label = {0: "bad", 1: "good"}
-
-    class Unnamed:
-        id2label = {0: "LABEL_0", 1: "LABEL_1"}
-
-    assert label_names(["0", "1"], Config) == ["bad", "good"]
-    assert label_names(["0", "1"], Unnamed) == ["0", "1"]
-    assert label_names(["negative", "positive"], Config) == ["negative", "positive"]
-
-
-def test_bits_of_these_weights_make_their_accuracy(told):
-    bits = unpack_bits(told.evaluation["correct"], 30)
-    assert np.mean(bits) == told.evaluation["accuracy"]
+def test_wheels_have_no_hub_id():
+    teacher, data = sources(Request(space="study", cache="", preset="mini"))
+    assert (teacher.hub_id, data.hub_id) == (None, None)
+    assert "Apache-2.0" in teacher.licence

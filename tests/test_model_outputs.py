@@ -1,30 +1,10 @@
-"""Pooling of hidden states."""
+"""A model's logits and hidden states, as all that trains or reads it gets them."""
 
 import pytest
 import torch
 
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier
-from trainable.model_outputs import pool_states, run_model
-
-LAYERS = (
-    torch.tensor([[[1.0, 2.0], [3.0, 4.0], [9.0, 9.0]]]),
-    torch.tensor([[[5.0, 6.0], [7.0, 8.0], [9.0, 9.0]]]),
-)
-MASK = torch.tensor([[1, 1, 0]])
-
-
-def test_first_token():
-    assert pool_states(LAYERS, MASK, "cls").tolist() == [[[1.0, 2.0], [5.0, 6.0]]]
-
-
-def test_mean_leaves_padding_out():
-    assert pool_states(LAYERS, MASK, "mean").tolist() == [[[2.0, 3.0], [6.0, 7.0]]]
-
-
-def test_tokens_keep_their_places():
-    pooled = pool_states(LAYERS, MASK, "tokens")
-    assert pooled[0, 1].tolist() == [[3.0, 4.0], [7.0, 8.0]]
-    assert pooled.shape == (1, 3, 2, 2)
+from trainable.model_outputs import run_model
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

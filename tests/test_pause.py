@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from pyarrow.fs import LocalFileSystem
 
 from trainable import pause
 from trainable.pause import LOOK_SECONDS, PAUSE, PauseRequest
@@ -11,76 +12,51 @@ from trainable.pause import LOOK_SECONDS, PAUSE, PauseRequest
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands until it is moved."""
-    moving = SimpleNamespace(now=1000.0)
+    moving = SimpleNamespace(now=0.0)
     monkeypatch.setattr(pause, "time", SimpleNamespace(monotonic=lambda: moving.now))
     return moving
 
 
-@pytest.fixture
-def request_file(tmp_path):
-    return tmp_path / PAUSE
-
-
-def test_a_request_made_before_is_seen_at_once(tmp_path, request_file, clock):
-    request_file.touch()
-    assert PauseRequest(tmp_path)
-
-
-@pytest.mark.parametrize("now", [0.0, 0.1, 1e9])
-def test_the_first_look_is_at_once_whatever_the_clock_says(tmp_path, request_file, clock, now):
-    clock.now = now
-    request_file.touch()
-    assert PauseRequest(tmp_path)
-
-
-def test_a_request_is_seen_within_look_seconds(tmp_path, request_file, clock):
-    requested = PauseRequest(tmp_path)
+@pytest.mark.parametrize("place", ["{}/a run", "file://{}/run"])
+def test_a_request_is_seen_at_the_next_look_and_stays(tmp_path, clock, place):
+    run = tmp_path / place.rpartition("/")[2]
+    run.mkdir()
+    requested = PauseRequest(place.format(tmp_path))
     assert not requested
-    request_file.touch()
-    clock.now += LOOK_SECONDS
+    (run / PAUSE).touch()
+    clock.now += 0.999 * LOOK_SECONDS
+    assert not requested  # it looks no more often than that
+    clock.now += 0.001 * LOOK_SECONDS
+    assert requested
+    (run / PAUSE).unlink()
+    clock.now += 10 * LOOK_SECONDS
     assert requested
 
 
-def test_it_looks_no_more_often_than_that(tmp_path, request_file, clock):
-    requested = PauseRequest(tmp_path)
-    for _ in range(3):
-        assert not requested
-        request_file.touch()
-        clock.now += 0.999 * LOOK_SECONDS
-        assert not requested
-        request_file.unlink()
-        clock.now += 0.002 * LOOK_SECONDS
+def test_a_request_made_before_is_seen_at_once_and_none_where_no_run_is(tmp_path, clock):
+    assert not PauseRequest(str(tmp_path / "nowhere"))
+    (tmp_path / PAUSE).touch()
+    assert PauseRequest(str(tmp_path))
 
 
-def test_once_seen_it_stays(tmp_path, request_file, clock):
-    requested = PauseRequest(tmp_path)
-    request_file.touch()
-    assert requested
-    request_file.unlink()
-    for _ in range(3):
-        clock.now += 10 * LOOK_SECONDS
-        assert requested
+def test_a_storage_that_cannot_be_reached_for_a_moment_stops_nothing(tmp_path, clock, monkeypatch):
+    (tmp_path / PAUSE).touch()
 
+    class Storage:
+        reachable = False
 
-def test_nothing_is_seen_where_nothing_was_asked(tmp_path, clock):
-    (tmp_path / "pause").touch()
-    requested = PauseRequest(tmp_path)
-    for _ in range(5):
-        assert not requested
-        clock.now += LOOK_SECONDS
-    assert not PauseRequest(tmp_path / "nowhere")
+        def get_file_info(self, path):
+            if not self.reachable:
+                raise OSError("When getting information for key: connection timed out")
+            return LocalFileSystem().get_file_info(path)
 
-
-def test_a_request_comes_before_a_second_is_over():
-    assert 0 < LOOK_SECONDS < 1
-
-
-def test_another_way_to_ask_is_as_frequent(tmp_path, clock):
-    asked = []
-    requested = PauseRequest(tmp_path, lambda: bool(asked.append(clock.now)))
-    for _ in range(3):
-        assert not requested
+    storage = Storage()
+    from_uri = SimpleNamespace(from_uri=lambda uri: (storage, str(tmp_path)))
+    monkeypatch.setattr(pause, "FileSystem", from_uri)
+    requested = PauseRequest("s3://bucket/run")
+    assert not requested
+    storage.reachable = True
     clock.now += LOOK_SECONDS
     assert not requested
-    assert asked == [1000.0, 1000.0 + LOOK_SECONDS]
-    assert PauseRequest(tmp_path, lambda: True)
+    clock.now += pause.LOOK_SECONDS_REMOTE
+    assert requested

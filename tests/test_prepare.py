@@ -1,4 +1,4 @@
-"""Shared inputs: what is checked, what depends on what."""
+"""Shared inputs: `trainable.prepare`, what is checked, what depends on what."""
 
 import json
 from dataclasses import replace
@@ -7,23 +7,45 @@ from pathlib import Path
 import pytest
 from sentencepiece import SentencePieceTrainer
 
+import trainable
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
 from trainable.data import sample_evaluation
 from trainable.errors import UserError
 from trainable.preparation import (
     Preparation,
-    hidden_pools,
+    add_outputs,
     load_tokenizer,
-    prepare_task,
+    pools_of,
+    prepare_inputs,
     tokenizer_digest,
 )
-from trainable.task import Task
 from trainable.tokens import load_split
+from trainable.training_inputs import TrainingInputs
 from trainable.vocabulary import load_vocabulary
 
 
-def test_task_survives_json(task):
-    assert Task.from_dict(json.loads(json.dumps(task.to_dict()))) == task
+def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
+    teacher_folder, data_folder, tmp_path, monkeypatch
+):
+    """As trials see it, which run in other working folders and other processes."""
+    monkeypatch.chdir(tmp_path)
+    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": "cache"}
+    lines = []
+    inputs = trainable.prepare(
+        "mini", hidden_pools="mean", say=lines.append, executor="eager", **sizes, **places
+    )
+    assert TrainingInputs.from_dict(json.loads(json.dumps(inputs.to_dict()))) == inputs
+    assert inputs.examples == {"train": 40, "evaluation": 20}
+    assert set(inputs.outputs) == {"logits", "mean"}
+    assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())
+    assert any("teacher's outputs" in line for line in lines)
+    config = inputs.config({"alpha": 0.5, "initialisation": "random", "student_layers": 2})
+    assert (config.epochs, config.evaluations, config.learning_rate) == (2, 8, 1e-4)
+    with pytest.raises(UserError, match=r"hidden_pool: cls was not .*hidden_pools=\['cls'\]"):
+        inputs.config({"alpha": 0.5, "student_layers": 2, "aligned_layers": "1"})
+    with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
+        trainable.prepare("mini", hidden_pools=["token"], **places)
 
 
 def test_pools_of_aligned_trials_only(make_config):
@@ -31,21 +53,28 @@ def test_pools_of_aligned_trials_only(make_config):
         make_config(hidden_pool="mean", aligned_layers="none"),
         make_config(hidden_pool="tokens"),
     ]
-    assert hidden_pools(configs) == {"tokens"}
+    assert pools_of(configs) == {"tokens"}
 
 
-def test_a_task_says_how_many_sentences_each_split_has(task, sampled_task):
-    assert task.sentences == {"train": 96, "evaluation": 40}
-    assert sampled_task.sentences == {"train": 96, "evaluation": 13, "whole": 40}
-    assert Task.from_dict(json.loads(json.dumps(sampled_task.to_dict()))) == sampled_task
+def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, environment, options):
+    few = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+    assert set(few.outputs) == {"logits"}
+    assert add_outputs(few, ["cls", "mean", "tokens"], environment) == inputs
+
+
+def test_moved_inputs_have_their_folders_where_they_are_now(inputs):
+    places = {str(folder): f"/elsewhere/{folder.name}" for folder in inputs.folders()}
+    moved = inputs.moved(places)
+    assert {str(folder) for folder in moved.folders()} == set(places.values())
+    assert moved.moved({new: old for old, new in places.items()}) == inputs
 
 
 def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
-    sampled_inputs, sampled_task, tokenizer
+    sampled_loaded, sampled_inputs, tokenizer
 ):
-    folder = Path(sampled_task.tokens)
-    for name, part in sampled_inputs.dataset.splits.items():
-        split = load_split(folder, name)
+    assert sampled_inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
+    for name, part in sampled_loaded.dataset.splits.items():
+        split = load_split(Path(sampled_inputs.tokens), name)
         assert split.labels.tolist() == part.labels
         for row, text in enumerate(part.texts):
             ids = split.token_ids[split.offsets[row] : split.offsets[row + 1]]
@@ -53,27 +82,30 @@ def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
 
 
 def test_words_that_occur_in_the_whole_split_alone_are_in_use(
-    sampled_inputs, environment, tokenizer
+    *, sampled_loaded, environment, options, tokenizer
 ):
     """They are scored with the others, and would otherwise have no row in the embedding."""
-    dataset = sampled_inputs.dataset
+    dataset = sampled_loaded.dataset
     left_out = next(text for text in dataset.whole.texts if text not in dataset.evaluation.texts)
     texts = ["w150" if text == left_out else text for text in dataset.whole.texts]
     changed = replace(dataset, whole=replace(dataset.whole, texts=texts))
-    other = replace(sampled_inputs, dataset=changed)
-    task = prepare_task(Preparation.load(other), set(), environment)
+    other = Preparation.load(replace(sampled_loaded, dataset=changed))
+    found = prepare_inputs(other, set(), environment, options)
     rare = tokenizer.convert_tokens_to_ids("w150")
-    assert rare in load_vocabulary(Path(task.tokens))
-    assert rare not in load_split(Path(task.tokens), "train").token_ids
+    assert rare in load_vocabulary(Path(found.tokens))
+    assert rare not in load_split(Path(found.tokens), "train").token_ids
 
 
-def test_another_sample_is_another_task(inputs, task, sampled_task, environment):
-    other = replace(inputs, dataset=sample_evaluation(inputs.dataset, 14))
-    tasks = [task, sampled_task, prepare_task(Preparation.load(other), set(), environment)]
-    assert len({found.data_digest for found in tasks}) == 3
-    assert len({found.tokens for found in tasks}) == 3
-    assert len({found.teacher.folder for found in tasks}) == 3
-    assert sorted(path.name for path in Path(task.tokens).glob("whole*")) == []
+def test_other_sentences_or_lengths_are_other_inputs(
+    *, loaded, inputs, sampled_inputs, environment, options
+):
+    other_sample = replace(loaded, dataset=sample_evaluation(loaded.dataset, 14))
+    found = [inputs, sampled_inputs]
+    for other in (other_sample, replace(loaded, max_length=8)):
+        found.append(prepare_inputs(Preparation.load(other), set(), environment, options))
+    for part in ("data_digest", "tokens"):
+        assert len({getattr(one, part) for one in found}) == 4
+    assert len({one.outputs["logits"] for one in found}) == 4
 
 
 @pytest.mark.parametrize(
@@ -84,26 +116,24 @@ def test_another_sample_is_another_task(inputs, task, sampled_task, environment)
         ({"student_width": 20, "initialisation": "random"}, "student_width: 20"),
     ],
 )
-def test_impossible_trials_are_refused(inputs, make_config, changes, message):
-    preparation = Preparation.load(inputs)
+def test_impossible_trials_are_refused(loaded, make_config, changes, message):
+    preparation = Preparation.load(loaded)
     preparation.check([make_config()])
     with pytest.raises(UserError, match=message):
         preparation.check([make_config(), make_config(**changes)])
 
 
-def test_shorter_sentences_are_another_task(inputs, task, environment):
-    other = prepare_task(Preparation.load(replace(inputs, max_length=8)), set(), environment)
-    assert other.data_digest != task.data_digest
-    assert other.outputs["logits"] != task.outputs["logits"]
-    assert other.tokens != task.tokens
+@pytest.mark.parametrize(
+    ("length", "said"), [(512, "512: too long .* 64 positions"), (2, "2: must be at least 3")]
+)
+def test_impossible_lengths_are_refused(loaded, length, said):
+    with pytest.raises(UserError, match=f"--max-length {said}"):
+        Preparation.load(replace(loaded, max_length=length)).check([])
 
 
-def test_folder_without_a_tokenizer(tmp_path):
+def test_tokenizers_that_are_of_no_use(tmp_path, tokenizer):
     with pytest.raises(UserError, match=r"--teacher .*: no usable tokenizer"):
         load_tokenizer(str(tmp_path))
-
-
-def test_tokenizer_without_padding(tmp_path, tokenizer):
     bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
     bare.save_pretrained(tmp_path)
     tiny_classifier().config.save_pretrained(tmp_path)

@@ -6,10 +6,10 @@ import sys
 import pandas as pd
 import pytest
 
-from search.record import RECORD, SWEEP, create_run
+from search.record import SWEEP, create_run
 from search.report import FIGURES, MARKDOWN, PAGE, TRIALS, main
 from search.table import trials_table
-from tests.report_runs import config, fail, many_trials, report_evaluations, sweep
+from tests.report_runs import config, plan, report_evaluations
 
 FIRST, SECOND, THIRD = config(), config(alpha=0.25), config("random", "none")
 
@@ -17,7 +17,7 @@ FIRST, SECOND, THIRD = config(), config(alpha=0.25), config("random", "none")
 @pytest.fixture
 def run(tmp_path):
     """Two finished, one that goes on."""
-    made = create_run(tmp_path / "runs" / "mine", sweep(), [FIRST, SECOND, THIRD])
+    made = create_run(tmp_path / "runs" / "mine", plan(FIRST, SECOND, THIRD))
     report_evaluations(made, FIRST, (0.85, 0.86, 0.86, 0.87))
     report_evaluations(made, SECOND, (0.55, 0.56, 0.56, 0.56))
     report_evaluations(made, THIRD, (0.6,))
@@ -34,30 +34,22 @@ def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, caps
     assert main(arguments) == 0
     assert contents(run.folder) == before
     assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("teacher_spread, layers 1,2,3, fixed 0.5 leads: best5 0.8600 (")
-    assert lines[1] == "Not tied with it: the 1 other that finished."
-    assert str(output / PAGE) in lines[2]
-    assert len(lines) == 3
-    page = (output / PAGE).read_text(encoding="utf-8")
-    assert "Running or interrupted; last event" in page
-    assert "3 trials: 2 finished, 0 stopped early, 1 not ended." in page
+    headline, tied, place = capsys.readouterr().out.splitlines()
+    assert "fixed 0.5. best5 0.8600 (" in headline
+    assert tied == "Significantly better than the 1 other that finished."
+    assert str(output / PAGE) in place
+    assert "Running or interrupted; last event" in (output / PAGE).read_text(encoding="utf-8")
 
 
 def test_report_goes_beside_the_run_and_may_be_written_again(run):
     for _ in range(2):
         assert main([str(run.folder)]) == 0
-    assert (run.folder / "report" / PAGE).is_file()
-    assert {p.suffix for p in (run.folder / "report" / FIGURES).iterdir()} == {".svg"}
-
-
-def test_table_comes_back_from_the_file(run):
-    main([str(run.folder)])
-    read = pd.read_csv(run.folder / "report" / TRIALS, dtype={"digest": str, "aligned_layers": str})
+    report = run.folder / "report"
+    assert {p.suffix for p in (report / FIGURES).iterdir()} == {".svg"}
+    read = pd.read_csv(report / TRIALS, dtype={"digest": str, "aligned_layers": str})
     expected = trials_table(run.folder)
     assert read.columns.tolist() == expected.columns.tolist()
-    assert read["digest"].tolist() == [FIRST.digest, SECOND.digest, THIRD.digest]
-    for column in ("best5", "low", "high", "last", "alpha", "evaluations", "optimism"):
+    for column in ("digest", "best5", "low", "high", "last", "alpha", "evaluations", "optimism"):
         pd.testing.assert_series_equal(
             read[column], expected[column], check_dtype=False, check_exact=False
         )
@@ -71,54 +63,23 @@ def test_wrong_run_is_one_line_and_exit_code_2(run, capsys, name):
     assert line.endswith("there: mine")
 
 
-def test_no_run_given_is_one_line_and_exit_code_2(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main([])
-    assert len(capsys.readouterr().err.splitlines()) == 1
-
-
-def test_run_whose_plan_is_lost(tmp_path, capsys):
-    folder = tmp_path / "lost"
-    folder.mkdir()
-    (folder / SWEEP).write_text('{"format": 3, "revi')
-    assert main([str(folder)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "cut short" in line
-    assert not (folder / "report").exists()
-
-
-def test_run_without_trials(tmp_path, capsys):
-    create_run(tmp_path / "none", sweep(), [])
-    assert main([str(tmp_path / "none")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "no trials" in line
-
-
-@pytest.mark.parametrize("lost", [SWEEP, RECORD])
-def test_damaged_run_is_read_from_what_is_whole(run, lost, capsys):
-    main([str(run.folder)])
-    whole = capsys.readouterr().out
-    damaged = (run.folder / lost).read_bytes()
-    (run.folder / lost).write_bytes(damaged[: len(damaged) // 2])
-    assert main([str(run.folder)]) == 0
-    assert capsys.readouterr().out == whole
+def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):
+    create_run(tmp_path / "none", plan())
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / SWEEP).write_text('{"format": 3, "revi')
+    for name, reason in (("lost", "cut short"), ("none", "no trials")):
+        assert main([str(tmp_path / name)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert reason in line
 
 
 def test_output_that_is_a_file(run, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main([str(run.folder), "--output", str(tmp_path / "file")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: --output {tmp_path / 'file'}: ")
+    assert line.startswith("error: --output ")
+    assert str(tmp_path / "file") in line
     assert (tmp_path / "file").read_text() == "mine"
-
-
-def test_all_failed(tmp_path, capsys):
-    made = create_run(tmp_path / "failed", sweep(), [FIRST, SECOND])
-    for chosen in (FIRST, SECOND):
-        fail(made, chosen)
-    assert main([str(made.folder)]) == 0
-    assert capsys.readouterr().out.startswith("All of 2 trials failed")
-    assert "CUDA out of memory" in (made.folder / "report" / PAGE).read_text(encoding="utf-8")
 
 
 def test_report_loads_neither_ray_nor_torch(repository, run):
@@ -132,13 +93,3 @@ def test_report_loads_neither_ray_nor_torch(repository, run):
     )
     assert done.stdout.splitlines()[-1] == "[]"
     assert done.stderr == ""
-
-
-@pytest.mark.slow
-def test_two_hundred_trials(tmp_path, monkeypatch):
-    monkeypatch.setattr("search.record.os.fsync", lambda descriptor: None)
-    made = many_trials(tmp_path / "many", 200)
-    assert main([str(made.folder)]) == 0
-    page = (made.folder / "report" / PAGE).read_text(encoding="utf-8")
-    assert page.count('<tr id="trial-') == 200
-    assert len(page) < 2_000_000

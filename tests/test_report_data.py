@@ -1,132 +1,98 @@
-"""Figure data against numbers worked out by hand."""
+"""The numbers behind the figures, against hand-made runs."""
 
 import pytest
-from ray.tune.schedulers import ASHAScheduler
 
 from search.record import create_run
-from search.report_data import (
-    alpha_curves,
-    early_stops,
-    learning_curves,
-    point_panels,
-    rung_counts,
-    rungs_of,
-)
-from search.strata import REDUCTION_FACTOR, rungs
-from search.table import trials_table
-from tests.report_runs import config, fail, report_evaluations, sweep
+from search.report_data import alpha_curves, evaluations_table, point_panels, rung_counts
+from search.table import recipes_table, trials_table
+from tests.report_runs import config, plan, report_evaluations
 
-GROWTH = {"alpha_schedule": "cosine_growth"}
-FIRST = config(sharpness=1.0, **GROWTH)
-SECOND = config(sharpness=2.0, **GROWTH)
-THIRD = config()
+BEST, FAR, SHORT = config(alpha=0.5), config(alpha=0.75), config(alpha=0.1)
 RANDOM = config("random", "none")
-BROKEN = config("random", alpha=0.25)
+
+
+def tables(run):
+    trials = trials_table(run)
+    recipes = recipes_table(run, trials)
+    return trials, recipes, evaluations_table(run, trials, recipes)
 
 
 @pytest.fixture
 def run(tmp_path):
-    """Three from the teacher, the weakest stopped at two; a random one under way, one failed."""
-    made = create_run(tmp_path / "run", sweep(), [FIRST, SECOND, THIRD, RANDOM, BROKEN])
-    report_evaluations(made, FIRST, (0.80, 0.90, 0.92, 0.91))
-    report_evaluations(made, SECOND, (0.70, 0.80, 0.95, 0.93))
-    report_evaluations(made, THIRD, (0.60, 0.70), stop=True)
-    report_evaluations(made, RANDOM, (0.50,))
-    fail(made, BROKEN)
+    made = create_run(tmp_path / "run", plan(RANDOM, SHORT, FAR, BEST))
+    report_evaluations(made, BEST, (0.85, 0.86, 0.86, 0.87))
+    report_evaluations(made, FAR, (0.55, 0.56, 0.56, 0.56))
+    report_evaluations(made, SHORT, (0.95, 0.96), stop=True)
+    report_evaluations(made, RANDOM, (0.7,))
     return made
 
 
-def test_curves_by_stratum_the_higher_first(run):
-    spread, random = learning_curves(run)
-    assert [spread.stratum, random.stratum] == ["teacher_spread", "random"]
-    assert [c.accuracies for c in spread.curves] == [
-        (0.80, 0.90, 0.92, 0.91),
-        (0.70, 0.80, 0.95, 0.93),
-        (0.60, 0.70),
+def test_evaluations_with_the_best_stratum_first_and_ranks(run):
+    *_, found = tables(run)
+    assert found["stratum"].tolist() == ["teacher_spread"] * 10 + ["random"]
+    assert found.groupby("digest")["rank"].first().to_dict() == {
+        BEST.digest: 3,
+        FAR.digest: 1,
+        SHORT.digest: 0,
+        RANDOM.digest: 0,
+    }
+    assert found.loc[found["digest"] == BEST.digest, "accuracy"].tolist() == [
+        0.85,
+        0.86,
+        0.86,
+        0.87,
     ]
-    assert [c.outcome for c in spread.curves] == ["finished", "finished", "stopped"]
-    assert [(c.digest, c.accuracies) for c in random.curves] == [(RANDOM.digest, (0.5,))]
-    assert (spread.evaluations, spread.rungs) == (4, (2,))
 
 
-def test_stopped_trial_is_ranked_at_equal_numbers_of_evaluations(run):
-    (stop,) = early_stops(run)
-    assert (stop.words, stop.stratum) == (THIRD.words(), "teacher_spread")
-    assert (stop.evaluations, stop.rank, stop.among) == (2, 3, 3)
-    assert stop.best5 == pytest.approx(0.65)
-    assert stop.median == pytest.approx(0.75)  # of 0.85, 0.75 and 0.65 after two each
+def test_rungs_say_who_came_and_who_was_stopped(run):
+    _, recipes, evaluations = tables(run)
+    found = rung_counts(run, evaluations, recipes)
+    best5 = [(0.85 + 0.86) / 2, (0.55 + 0.56) / 2, (0.95 + 0.96) / 2]
+    assert found.to_dict("records")[0] == {
+        "stratum": "teacher_spread",
+        "rung": 2,
+        "reached": 3,
+        "stopped": 1,
+        "median": pytest.approx(best5[0]),
+    }
+    assert found[["stratum", "reached", "stopped"]].iloc[1].tolist() == ["random", 0, 0]
+    assert len(found) == 2
 
 
-def test_rungs_count_who_came_and_who_ended_there(run):
-    found = {(r.stratum, r.evaluations): (r.reached, r.stopped) for r in rung_counts(run)}
-    assert found == {("teacher_spread", 2): (3, 1), ("random", 2): (0, 0)}
+def test_recipes_on_seeds_count_once_at_a_rung_by_their_mean(tmp_path):
+    seeds = [config(seed=seed) for seed in (0, 1)]
+    run = create_run(tmp_path / "run", plan(*seeds, seeds=2))
+    for one, share in zip(seeds, (0.8, 0.9), strict=True):
+        report_evaluations(run, one, (share,) * 2, stop=True)
+    _, recipes, evaluations = tables(run)
+    found = rung_counts(run, evaluations, recipes).to_dict("records")
+    assert [(row["reached"], row["stopped"]) for row in found] == [(1, 1)]
+    assert found[0]["median"] == pytest.approx(0.85)
 
 
-def test_no_rungs_where_nothing_is_stopped(run):
-    run.sweep["scheduler"] = "fifo"
-    assert rungs_of(run) == ()
-    assert rung_counts(run) == []
+def test_alpha_curves_by_schedule_and_value(tmp_path):
+    growth = [config(alpha_schedule="cosine_growth", sharpness=k) for k in (2.0, 1.0)]
+    run = create_run(tmp_path / "run", plan(*growth, BEST, FAR))
+    found = alpha_curves(trials_table(run))
+    assert {schedule: [*curves] for schedule, curves in found.items()} == {
+        "fixed": [0.5, 0.75],
+        "cosine_growth": [1.0, 2.0],
+    }
+    assert set(found["fixed"][0.5]) == {0.5}
+    curve = found["cosine_growth"][2.0]
+    assert (curve[0], curve[24], curve[-1]) == (0.0, 0.0, pytest.approx(1.0))
 
 
-@pytest.mark.parametrize(
-    ("evaluations", "grace", "expected"),
-    [
-        (15, 3, [3, 6, 12]),
-        (8, 2, [2, 4]),
-        (4, 4, []),
-        (1, 3, []),
-        (8, 1, [1, 2, 4]),
-        (9, 2, [2, 4, 8]),
-    ],
-)
-def test_rungs_are_where_ray_has_them(evaluations, grace, expected):
-    assert rungs(evaluations, grace) == expected
-    bracket = ASHAScheduler(
-        max_t=evaluations,
-        grace_period=min(grace, evaluations),
-        reduction_factor=REDUCTION_FACTOR,
-    )._brackets[0]
-    milestones = sorted(milestone for milestone, _ in bracket._rungs)
-    assert [m for m in milestones if m < evaluations] == expected
-
-
-def test_alpha_curves_by_schedule_and_value():
-    curves = alpha_curves([SECOND, FIRST, THIRD, RANDOM, FIRST])
-    assert list(curves) == ["fixed", "cosine_growth"]
-    assert [(c.value, c.trials) for c in curves["cosine_growth"]] == [(1.0, 2), (2.0, 1)]
-    assert [(c.value, c.trials) for c in curves["fixed"]] == [(0.5, 2)]
-    assert set(curves["fixed"][0].alpha) == {0.5}
-    growth = curves["cosine_growth"][0]
-    assert (growth.progress[0], growth.progress[-1]) == (0.0, 1.0)
-    assert (growth.alpha[0], growth.alpha[-1]) == (0.0, pytest.approx(1.0))
-    held = [alpha for p, alpha in zip(growth.progress, growth.alpha, strict=True) if p <= 0.1]
-    assert set(held) == {0.0}
-    middle = growth.progress.index(0.55)  # half way after the hold: 1 - cos(pi / 4)
-    assert growth.alpha[middle] == pytest.approx(1 - 0.5**0.5, abs=0.01)
-
-
-def test_points_by_initialisation_and_schedule(run):
-    table = trials_table(run)
-    panels = point_panels(table)
-    assert [(p.initialisation, p.schedule, len(p.points)) for p in panels] == [
-        ("teacher_spread", "fixed", 1),
-        ("teacher_spread", "cosine_growth", 2),
-        ("random", "fixed", 1),
-        ("random", "cosine_growth", 0),
-    ]
-    first, second = panels[1].points
-    assert (first.digest, first.value, first.layers, first.whole) == (
-        FIRST.digest,
-        1.0,
-        "1,2,3",
-        True,
-    )
-    assert (first.best5, second.value, second.best5) == (
-        pytest.approx((0.8 + 0.9 + 0.92 + 0.91) / 4),
-        2.0,
-        pytest.approx((0.7 + 0.8 + 0.95 + 0.93) / 4),
-    )
-    row = table[table["digest"] == FIRST.digest].iloc[0]
-    assert (first.low, first.high) == (row["low"], row["high"])
-    stopped = panels[0].points[0]
-    assert (stopped.value, stopped.whole) == (0.5, False)
+def test_points_by_initialisation_and_schedule_the_best_first(tmp_path):
+    growth = config("random", alpha_schedule="cosine_growth", sharpness=2.0)
+    run = create_run(tmp_path / "run", plan(RANDOM, BEST, growth, FAR))
+    for chosen, share in ((RANDOM, 0.7), (BEST, 0.9), (growth, 0.8)):
+        report_evaluations(run, chosen, (share,))
+    panels = point_panels(trials_table(run))
+    assert {key: rows["value"].tolist() for key, rows in panels.items()} == {
+        ("teacher_spread", "fixed"): [0.5],
+        ("teacher_spread", "cosine_growth"): [],
+        ("random", "fixed"): [0.5],
+        ("random", "cosine_growth"): [2.0],
+    }
+    assert next(iter(panels)) == ("teacher_spread", "fixed")

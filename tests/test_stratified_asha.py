@@ -1,7 +1,6 @@
 """Stratified ASHA against ASHA's rule written out by hand, live and after a restart."""
 
 import os
-import pickle
 import random
 from statistics import median
 from types import SimpleNamespace
@@ -9,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from search.record import RECORD, create_run
-from search.strata import SchedulerSettings
+from search.record import read_run
 from search.stratified_asha import StratifiedASHA
+from tests.made_runs import asked, made_run
 from trainable.config import TrialConfig
 
 GO, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
-BY_INIT = ("initialisation",)
+BY_INIT = "init"
 
 
 class Rule:
@@ -33,19 +32,19 @@ class Rule:
         return STOP if stopped or n >= self.longest else GO
 
 
-def make_trial(number, initialisation="random", prefix="ray"):
+def make_trial(number, initialisation="random", prefix="ray", evaluations=8):
     rate = 1e-5 * (number + 1)
     config = TrialConfig(
-        initialisation=initialisation, alpha=0.5, evaluations=8, learning_rate=rate
+        initialisation=initialisation, alpha=0.5, evaluations=evaluations, learning_rate=rate
     )
     return SimpleNamespace(
         trial_id=f"{prefix}_{number:05}", config=config.to_dict(), digest=config.digest
     )
 
 
-def make_scheduler(folder, trials=(), *, grace=2, longest=8, compare_within=BY_INIT):
-    """A scheduler on a run's folder that has been told of these trials."""
-    scheduler = StratifiedASHA(SchedulerSettings(longest, grace, compare_within, folder))
+def make_scheduler(folder, trials=()):
+    """A scheduler on a run that has been told of these trials."""
+    scheduler = StratifiedASHA(read_run(folder))
     for trial in trials:
         scheduler.on_trial_add(None, trial)
     return scheduler
@@ -68,17 +67,22 @@ def write_down(run, trial, n, score, decision=GO):
     run.append(event | {"trial": trial.digest, "tune_trial": trial.trial_id})
 
 
-def make_trials(count):
+def make_trials(count, evaluations=8):
     kinds = ("random", "teacher_spread")
-    return [make_trial(number, kinds[number % 2]) for number in range(count)]
+    return [make_trial(n, kinds[n % 2], evaluations=evaluations) for n in range(count)]
+
+
+def run_of(folder, trials, **plan):
+    within = plan.pop("compare_within", BY_INIT)
+    configs = [TrialConfig.from_dict(trial.config) for trial in trials]
+    return made_run(folder, configs, asked(compare_within=within), **plan)
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of 40 trials, half random and half from the teacher, not yet begun."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # a hundred evaluations are recorded
-    configs = [TrialConfig.from_dict(trial.config) for trial in make_trials(40)]
-    return create_run(tmp_path / "run", {}, configs)
+    return run_of(tmp_path / "run", make_trials(40))
 
 
 @pytest.fixture
@@ -86,7 +90,7 @@ def folder(run):
     return run.folder
 
 
-def play(trials, decide, seed, begun=None):
+def play(trials, decide, seed):
     """Lets trials report in a random order, so many at a time, until each is stopped.
 
     Yields (trial, n, score, decision). Students from the teacher score 0.1 more.
@@ -106,81 +110,20 @@ def play(trials, decide, seed, begun=None):
             running += [waiting.pop(0)] if waiting else []
 
 
-def test_decisions_by_hand(folder):
-    one, two, three, four = trials = [make_trial(number) for number in range(0, 8, 2)]
-    scheduler = make_scheduler(folder, trials)
-    steps = [
-        (one, 1, 0.10, GO),  # below the first rung nothing is compared
-        (two, 1, 0.90, GO),
-        (one, 2, 0.50, GO),  # first to arrive
-        (two, 2, 0.60, GO),  # median 0.50
-        (three, 1, 0.10, GO),
-        (three, 2, 0.54, STOP),  # median of 0.50 and 0.60 is 0.55
-        (four, 2, 0.54, GO),  # median of 0.50, 0.54, 0.60: as good as it
-        (one, 3, 0.01, GO),  # between rungs
-        (two, 4, 0.30, GO),  # first to arrive at the second rung
-        (one, 4, 0.29, STOP),
-        (four, 4, 0.70, GO),  # median of 0.29 and 0.30
-        (four, 7, 0.00, GO),
-        (four, 8, 0.00, STOP),  # whole
-        (two, 8, 0.99, STOP),
-    ]
-    assert [report(scheduler, *step[:3]) for step in steps] == [step[3] for step in steps]
-
-
 @pytest.mark.parametrize(("grace", "longest"), [(1, 8), (2, 8), (3, 15), (3, 8), (5, 4)])
-@pytest.mark.parametrize("seed", range(3))
-def test_every_decision_is_the_rules_within_the_stratum(folder, grace, longest, seed):
-    trials = make_trials(40)
-    scheduler = make_scheduler(folder, trials, grace=grace, longest=longest)
-    rules = {kind: Rule(min(grace, longest), longest) for kind in ("random", "teacher_spread")}
+@pytest.mark.parametrize("compare_within", [BY_INIT, "all"])
+def test_every_decision_is_the_rules_within_the_stratum(tmp_path, grace, longest, compare_within):
+    trials, first = make_trials(40, longest), min(grace, longest)
+    run = run_of(tmp_path, trials, grace_evaluations=grace, compare_within=compare_within)
+    scheduler = make_scheduler(run.folder, trials)
+    one = Rule(first, longest)
+    other = Rule(first, longest) if compare_within == BY_INIT else one
+    rules = {"random": one, "teacher_spread": other}
     early = 0
-    for trial, n, score, decision in play(trials, lambda *e: report(scheduler, *e), seed):
+    for trial, n, score, decision in play(trials, lambda *e: report(scheduler, *e), seed=grace):
         assert decision == rules[trial.config["initialisation"]].decide(n, score)
         early += decision == STOP and n < longest
     assert early > 5 or grace >= longest
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_without_strata_it_is_plain_asha(folder, seed):
-    trials = make_trials(40)
-    scheduler = make_scheduler(folder, trials, compare_within=())
-    rule = Rule(2, 8)
-    for _, n, score, decision in play(trials, lambda *e: report(scheduler, *e), seed):
-        assert decision == rule.decide(n, score)
-
-
-@pytest.mark.parametrize(("compare_within", "decision"), [((), STOP), (BY_INIT, GO)])
-def test_random_student_after_one_from_the_teacher(folder, compare_within, decision):
-    random_one, copied = trials = make_trials(2)
-    scheduler = make_scheduler(folder, trials, compare_within=compare_within)
-    assert report(scheduler, copied, 2, 0.85) == GO
-    assert report(scheduler, random_one, 2, 0.80) == decision
-
-
-def test_one_stratum_never_stops_anothers_trials(folder):
-    trials = make_trials(10)
-    random_ones = trials[::2]
-    with_others, alone = make_scheduler(folder, trials), make_scheduler(folder, random_ones)
-    for number, trial in enumerate(random_ones):
-        assert report(with_others, trials[2 * number + 1], 2, 0.99) == GO
-        score = 0.1 + 0.01 * number
-        assert report(with_others, trial, 2, score) == report(alone, trial, 2, score) == GO
-
-
-def test_strata_by_two_settings(folder):
-    settings = [(1.0, 0.1), (2.0, 0.1), (2.0, 0.2)]  # temperature, weight decay
-    configs = [TrialConfig(alpha=0.5, temperature=t, weight_decay=w) for t, w in settings]
-    trials = [SimpleNamespace(trial_id=c.digest, config=c.to_dict()) for c in configs]
-    scheduler = make_scheduler(folder, trials, compare_within=("initialisation", "temperature"))
-    decisions = [report(scheduler, t, 2, s) for t, s in zip(trials, (0.9, 0.5, 0.4), strict=True)]
-    assert decisions == [GO, GO, STOP]
-
-
-def test_first_in_each_stratum_passes_however_bad(folder):
-    trials = make_trials(2)
-    scheduler = make_scheduler(folder, trials)
-    assert [report(scheduler, trial, 2, 0.0) for trial in trials] == [GO, GO]
 
 
 def test_removed_trial_leaves_what_it_scored(folder):
@@ -191,86 +134,12 @@ def test_removed_trial_leaves_what_it_scored(folder):
     assert report(scheduler, two, 2, 0.7) == STOP
 
 
-@pytest.mark.parametrize("cut", [0, 1, 7, 30, 60, 90])
-@pytest.mark.parametrize("compare_within", [BY_INIT, ()], ids=["init", "all"])
-def test_fresh_scheduler_goes_on_as_the_one_that_saw_it_live(run, cut, compare_within):
-    folder, trials = run.folder, make_trials(40)
-    live = make_scheduler(folder, trials, compare_within=compare_within)
-    fresh, seen, stopped = None, 0, set()
-    for trial, n, score, decision in play(trials, lambda *e: report(live, *e), seed=11):
-        if seen == cut:
-            left = [t for t in trials if t.trial_id not in stopped]
-            fresh = make_scheduler(folder, left, compare_within=compare_within)
-        if seen < cut:
-            write_down(run, trial, n, score, decision)
-        else:
-            assert report(fresh, trial, n, score) == decision
-        seen += 1
-        stopped |= {trial.trial_id} if decision == STOP else set()
-    assert seen > cut + 20
-
-
-def fill_record(run, trials):
-    """Three trials at the first rung, written down."""
-    scheduler = make_scheduler(run.folder, trials)
-    for trial, score in zip(trials, (0.5, 0.6, 0.7), strict=False):
-        for n in (1, 2):
-            write_down(run, trial, n, score, report(scheduler, trial, n, score))
-
-
-def test_evaluation_recorded_twice_counts_once_in_the_rungs(run):
-    trials = [make_trial(number) for number in range(0, 10, 2)]
-    fill_record(run, trials)
-    for _ in range(3):
-        write_down(run, trials[2], 2, 0.7)
-    fresh = make_scheduler(run.folder, trials)
-    assert report(fresh, trials[3], 2, 0.6) == GO  # median of 0.5, 0.6, 0.7; not of four times 0.7
-    assert report(fresh, trials[4], 2, 0.59) == STOP
-
-
-def cut_last_line(path):
-    path.write_bytes(path.read_bytes()[:-20])
-
-
-def test_line_cut_short_is_refilled_from_the_trials_copy(run):
-    trials = [make_trial(number) for number in range(0, 10, 2)]
-    fill_record(run, trials)
-    cut_last_line(run.folder / RECORD)
-    fresh = make_scheduler(run.folder, trials)
-    assert report(fresh, trials[3], 2, 0.59) == STOP  # median of 0.5, 0.6, 0.7
-
-
-def test_refill_leaves_out_what_is_whole_nowhere(run):
-    trials = [make_trial(number) for number in range(0, 10, 2)]
-    fill_record(run, trials)
-    cut_last_line(run.folder / RECORD)
-    cut_last_line(run.trial_folder(run.trials[trials[2].digest]) / RECORD)
-    fresh = make_scheduler(run.folder, trials)  # of 0.5, 0.6, 0.7 the last is lost
-    assert report(fresh, trials[3], 2, 0.55) == GO
-    assert report(fresh, trials[4], 2, 0.54) == STOP
-
-
 def test_rungs_are_refilled_once(run):
     trials = make_trials(3)
     fresh = make_scheduler(run.folder, trials[:1])
     write_down(run, trials[0], 2, 0.9)  # by the recorder, after the scheduler took it in
     fresh.on_trial_add(None, trials[2])
     assert report(fresh, trials[2], 2, 0.1) == GO
-
-
-def test_other_events_do_not_matter_to_the_rungs(run):
-    trials = [make_trial(number) for number in range(0, 10, 2)]
-    fill_record(run, trials)
-    run.append({"event": "session", "provenance": {}})
-    run.append({"event": "start", "trial": trials[3].digest})
-    run.append({"event": "repeated", "evaluations": 2, "trial": trials[0].digest})
-    for then in ("retry", "give up"):
-        failure = {"event": "failure", "reason": "x", "then": then}
-        run.append(failure | {"trial": trials[3].digest})
-    run.replan({"keep": 1}, [])
-    fresh = make_scheduler(run.folder, trials)
-    assert report(fresh, trials[3], 2, 0.59) == STOP
-    assert report(fresh, trials[4], 2, 0.6) == GO  # median of 0.5, 0.59, 0.6, 0.7 is 0.595
 
 
 def test_trial_does_not_compete_with_its_own_past_under_another_id(run):
@@ -296,25 +165,3 @@ def test_trial_does_not_compete_with_its_own_past_under_another_id(run):
 )
 def test_metric_and_mode_are_fixed(folder, metric, mode, accepted):
     assert make_scheduler(folder).set_search_properties(metric, mode) is accepted
-
-
-def test_result_without_a_score_changes_nothing(folder):
-    one, two = make_trial(0), make_trial(2)
-    scheduler = make_scheduler(folder, [one, two])
-    assert scheduler.on_trial_result(None, one, {"training_iteration": 2}) == GO
-    assert report(scheduler, two, 2, 0.0) == GO
-
-
-def test_pickled_before_the_first_trial_it_refills_on_its_own(run):
-    one, two = make_trial(0), make_trial(2)
-    restored = pickle.loads(pickle.dumps(make_scheduler(run.folder)))
-    write_down(run, one, 2, 0.8)
-    for trial in (one, two):
-        restored.on_trial_add(None, trial)
-    assert report(restored, two, 2, 0.7) == STOP
-
-
-def test_debug_string_has_a_line_for_each_stratum(folder):
-    text = make_scheduler(folder, make_trials(2)).debug_string()
-    assert "random: " in text
-    assert "teacher_spread: " in text

@@ -12,11 +12,10 @@ from trainable.config import TeacherSettings
 from trainable.engine import TrainingStep
 from trainable.environment import Environment
 from trainable.errors import UserError
-from trainable.inputs import Inputs
+from trainable.inputs import LoadedInputs
 from trainable.metrics import unpack_bits
-from trainable.preparation import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_inputs
 from trainable.teacher import digest_model, load_base, load_teacher
-from trainable.tokens import load_split
 
 
 @pytest.fixture
@@ -33,31 +32,36 @@ def lines_and_environment(tmp_path):
     return lines, Environment(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
 
 
-def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, tmp_path):
+def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options, tmp_path):
     settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
-    inputs = Inputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     lines, environment = lines_and_environment(tmp_path)
-    first = prepare_task(Preparation.load(inputs), {"cls"}, environment)
+    first = prepare_inputs(Preparation.load(loaded), {"cls"}, environment, options)
     assert any("fine-tuning" in line for line in lines)
     assert first.teacher.fine_tuned_here
     assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
+    kept = load_teacher(first.teacher.folder)
+    assert kept.get_input_embeddings().weight.shape[0] == 205  # not only the tokens in use
+    assert kept.config.id2label == {0: "even", 1: "odd"}
 
     lines.clear()
-    assert prepare_task(Preparation.load(inputs), {"cls"}, environment) == first
+    assert prepare_inputs(Preparation.load(loaded), {"cls"}, environment, options) == first
     assert lines == []
 
-    other = replace(inputs, teacher_settings=replace(settings, seed=1, epochs=1))
-    second = prepare_task(Preparation.load(other), {"cls"}, environment)
+    other = replace(loaded, teacher_settings=replace(settings, seed=1, epochs=1))
+    second = prepare_inputs(Preparation.load(other), {"cls"}, environment, options)
     assert second.teacher.digest != first.teacher.digest
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
-    *, bare_encoder, dataset, tmp_path, monkeypatch, damaged
+    *, bare_encoder, dataset, options, tmp_path, monkeypatch, damaged
 ):
     settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
-    inputs = Inputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
-    whole = prepare_task(Preparation.load(inputs), set(), lines_and_environment(tmp_path / "a")[1])
+    loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    whole = prepare_inputs(
+        Preparation.load(loaded), set(), lines_and_environment(tmp_path / "a")[1], options
+    )
 
     lines, environment = lines_and_environment(tmp_path / "b")
     monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
@@ -69,43 +73,27 @@ def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
             raise KeyboardInterrupt
         return take_step(step, batch, rate)
 
-    preparation = Preparation.load(inputs)
+    preparation = Preparation.load(loaded)
     with monkeypatch.context() as interrupted:
         interrupted.setattr(TrainingStep, "__call__", interrupted_step)
         with pytest.raises(KeyboardInterrupt):
-            prepare_task(preparation, set(), environment)
+            prepare_inputs(preparation, set(), environment, options)
     [state] = (tmp_path / "b" / "cache" / "teachers").glob("*.state")
     if damaged:
         state.write_bytes(state.read_bytes()[:-1])
     torch.manual_seed(99)
-    resumed = prepare_task(Preparation.load(inputs), set(), environment)
+    resumed = prepare_inputs(Preparation.load(loaded), set(), environment, options)
     assert resumed.teacher.digest == whole.teacher.digest
     assert resumed.teacher.correct == whole.teacher.correct
     assert ("  going on from step 16, where it was interrupted" in lines) is not damaged
     assert not state.exists()
 
 
-def test_kept_teacher_is_whole_and_scores_as_recorded(bare_encoder, dataset, tmp_path):
-    inputs = Inputs(dataset, (96, 40), str(bare_encoder), TeacherSettings(epochs=1), max_length=32)
-    task = prepare_task(Preparation.load(inputs), set(), lines_and_environment(tmp_path)[1])
-    model = load_teacher(task.teacher.folder)
-    assert model.get_input_embeddings().weight.shape[0] == 205
-    assert model.config.id2label == {0: "even", 1: "odd"}
-    split = load_split(tmp_path / "cache" / "tokens" / task.data_digest[:16], "evaluation")
-    correct = []
-    for i, label in enumerate(split.labels):
-        ids = torch.from_numpy(split.token_ids[split.offsets[i] : split.offsets[i + 1]]).long()
-        with torch.no_grad():
-            correct.append(int(model(ids[None]).logits.argmax()) == label)
-    assert np.array_equal(unpack_bits(task.teacher.correct, 40), correct)
-    assert task.teacher.accuracy == np.mean(correct)
-
-
 def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
-    sampled_inputs, sampled_task, tokenizer
+    sampled_loaded, sampled_inputs, tokenizer
 ):
     """Sentence by sentence, from the texts."""
-    teacher, dataset = sampled_task.teacher, sampled_inputs.dataset
+    teacher, dataset = sampled_inputs.teacher, sampled_loaded.dataset
     model = load_teacher(teacher.folder)
     for split, found, bits in (
         (dataset.evaluation, teacher.accuracy, teacher.correct),
@@ -118,54 +106,43 @@ def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
                 correct.append(int(model(ids).logits.argmax()) == label)
         assert found == np.mean(correct)
         assert np.array_equal(unpack_bits(bits, len(split)), correct)
-    assert sampled_task.teacher_in_words() == (
-        f"{teacher.accuracy:.4f} on the 13 sentences of the sample, "
+    assert sampled_inputs.describe_teacher() == (
+        f"{teacher.accuracy:.4f} on the validation subset of 13, "
         f"{teacher.whole_accuracy:.4f} on all 40"
     )
 
 
-def test_a_teacher_without_a_whole_has_no_score_on_it(task):
-    assert (task.teacher.whole_accuracy, task.teacher.whole_correct) == (None, None)
-
-
-def test_fitted_teacher_is_used_as_it_is(task, teacher_folder):
-    assert not task.teacher.fine_tuned_here
-    mine, its = load_teacher(task.teacher.folder).state_dict(), tiny_classifier().state_dict()
+def test_fitted_teacher_is_used_as_it_is(inputs, teacher_folder):
+    assert not inputs.teacher.fine_tuned_here
+    assert (inputs.teacher.whole_accuracy, inputs.teacher.whole_correct) == (None, None)
+    mine, its = load_teacher(inputs.teacher.folder).state_dict(), tiny_classifier().state_dict()
     assert all(torch.equal(mine[name], its[name]) for name in its)
 
 
-def test_head_for_other_labels_is_refused(teacher_folder):
-    with pytest.raises(UserError, match="its head has 2 labels, the dataset 3"):
-        load_base(str(teacher_folder), ["a", "b", "c"], seed=0)
-
-
-def test_folder_without_weights(tmp_path):
-    tiny_classifier().config.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"--teacher .*: no usable model"):
-        load_base(str(tmp_path), ["a", "b"], seed=0)
-
-
-def test_half_precision_weights_are_trained_in_fp32(tmp_path, tokenizer):
-    tiny_classifier().half().save_pretrained(tmp_path)
-    model, fitted = load_base(str(tmp_path), ["a", "b"], seed=0)
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (["a", "b", "c"], "its head has 2 labels, the dataset 3"),
+        (["negative", "positive"], "its labels are positive, negative, the dataset's negative"),
+    ],
+)
+def test_a_head_for_other_labels_is_refused(tmp_path, labels, reason):
+    tiny_classifier(id2label={0: "Positive", 1: "Negative"}).half().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=reason):
+        load_base(str(tmp_path), labels, seed=0)
+    model, fitted = load_base(str(tmp_path), ["positive", "negative"], seed=0)
     assert fitted
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_labels_in_another_order_are_refused(tmp_path):
-    names = {0: "Positive", 1: "Negative"}
-    tiny_classifier(id2label=names).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="its labels are positive, negative, the dataset's neg"):
-        load_base(str(tmp_path), ["negative", "positive"], seed=0)
-    assert load_base(str(tmp_path), ["positive", "negative"], seed=0)[1]
-
-
-@pytest.mark.parametrize("damage", ["cut", "garbage"])
-def test_damaged_weights_are_refused_in_one_line(tmp_path, damage):
+@pytest.mark.parametrize("share", [0.0, 0.5, None])
+def test_damaged_weights_are_refused_in_one_line(tmp_path, share):
     tiny_classifier().save_pretrained(tmp_path)
     weights = tmp_path / "model.safetensors"
     whole = weights.read_bytes()
-    weights.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"garbage")
+    weights.unlink()
+    if share is not None:
+        weights.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(UserError, match=r"--teacher .*: no usable model; .+$"):
         load_base(str(tmp_path), ["a", "b"], seed=0)
 
@@ -183,9 +160,9 @@ def test_digest_depends_on_weights_and_configuration():
     assert len(digests) == 3
 
 
-def test_a_teacher_that_guesses_is_warned_of(inputs, tmp_path):
+def test_a_teacher_that_guesses_is_warned_of(loaded, options, tmp_path):
     """The tiny teacher of these tests has random weights."""
     lines, environment = lines_and_environment(tmp_path)
-    task = prepare_task(Preparation.load(inputs), set(), environment)
+    inputs = prepare_inputs(Preparation.load(loaded), set(), environment, options)
     said = any("no better than always" in line for line in lines)
-    assert said == (task.teacher.accuracy <= 0.6)
+    assert said == (inputs.teacher.accuracy <= 0.6)

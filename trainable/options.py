@@ -96,8 +96,8 @@ class InputOptions:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if not self.cache:
-            object.__setattr__(self, "cache", users_cache())
+        cache = Path(self.cache or users_cache()).expanduser()
+        object.__setattr__(self, "cache", str(cache.absolute()))  # trials run in other folders
 
     @property
     def sized_preset(self) -> Preset:

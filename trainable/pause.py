@@ -22,6 +22,11 @@ class PauseRequest:
     def __bool__(self) -> bool:
         now = time.monotonic()
         if not self._made and now >= self._next_look:
-            found = self._filesystem.get_file_info(self._path)
-            self._made, self._next_look = found.type != FileType.NotFound, now + self._pause
+            self._made, self._next_look = self._look(), now + self._pause
         return self._made
+
+    def _look(self) -> bool:
+        try:
+            return bool(self._filesystem.get_file_info(self._path).type != FileType.NotFound)
+        except OSError:  # a storage that can't be reached for a moment asks for nothing
+            return False

@@ -16,12 +16,12 @@ from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
 from trainable.environment import Environment, best_device, faster_precision, release_memory
-from trainable.errors import UserError, first_line
+from trainable.errors import UserError, first_line, unknown_name
 from trainable.execution import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.inputs import LoadedInputs, load_inputs
-from trainable.names import NO_LAYERS
+from trainable.names import HIDDEN_POOLS, NO_LAYERS
 from trainable.options import AUTO, InputOptions, resolve_preset
 from trainable.quiet import quiet_libraries
 from trainable.students import encoder_layers, student_config
@@ -46,12 +46,15 @@ def prepare(
     time. Raises UserError for what can't be used.
     """
     quiet_libraries()
+    pools = {hidden_pools} if isinstance(hidden_pools, str) else set(hidden_pools)
+    for pool in pools - set(HIDDEN_POOLS):
+        raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
     preparation.check([])
     environment = preparation.environment(chosen, faster_precision(best_device()), say)
-    return prepare_inputs(preparation, set(hidden_pools), environment, chosen)
+    return prepare_inputs(preparation, pools, environment, chosen)
 
 
 def pools_of(configs: Iterable[TrialConfig]) -> set[str]:

@@ -23,6 +23,7 @@ from trainable.sentences import Sentences
 from trainable.static_forward import make_static
 from trainable.tokens import TokenisedSplit
 from trainable.training_inputs import Teacher
+from trainable.training_state import safetensors_as_os_errors
 from trainable.vocabulary import dense_split, restore_embedding, trim_embedding
 
 
@@ -154,7 +155,7 @@ def prepare_teacher(
         **scores,
         "seconds": round(time.perf_counter() - start, 1),
     }
-    with whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary, safetensors_as_os_errors(folder):
         model.save_pretrained(temporary)
         seal(temporary, values)
     state.path.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ needs unpickling.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,10 @@ ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 class CheckpointError(Exception):
     """A checkpoint that nothing can go on from; the message says why, in a few words."""
+
+
+class FinishedError(CheckpointError):
+    """A checkpoint of a trial that has taken its last step."""
 
 
 def training_tensors(
@@ -94,11 +100,17 @@ def _fits(parameters: dict[str, Tensor], tensors: dict[str, Tensor]) -> bool:
 
 def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Writes the file whole or not at all; OSError where the disk does not take it."""
-    with whole_file(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
-        except SafetensorError as error:  # which is no OSError, whatever went wrong
-            raise OSError(f"{path}: {first_line(error)}") from error
+    with whole_file(path) as temporary, safetensors_as_os_errors(path):
+        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+
+
+@contextmanager
+def safetensors_as_os_errors(path: Path) -> Iterator[None]:
+    """Writing raises the library's own error, which is no OSError, whatever went wrong."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path}: {first_line(error)}") from error
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from trainable.errors import TrainingDivergedError, first_line
 from trainable.pause import PauseRequest
 from trainable.quiet import quiet_libraries
 from trainable.training_inputs import TrainingInputs
-from trainable.training_state import CheckpointError
+from trainable.training_state import CheckpointError, FinishedError
 from trainable.trial import Evaluation, Trial
 from trainable.workbench import Workbench
 
@@ -51,8 +51,9 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
     `TrialConfig`, in groups or not, and leaves the others to the preset. It reports each evaluation
     (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them) and, where the last one
     is older than its cost / `save_share`, a checkpoint: the best student so far as a Hugging Face
-    folder, and the state to go on from. 1 saves at every evaluation. Asks for one CPU, and for one
-    GPU where the inputs were prepared on one (`tune.with_resources` changes that).
+    folder, and the state to go on from. 1 saves at every evaluation: schedulers that pause or clone
+    trials need that. Asks for one CPU, and for one GPU where the inputs were prepared on one
+    (`tune.with_resources` changes that).
     """
     train = partial(train_student, inputs=inputs.to_dict(), save_share=save_share)
     return tune.with_resources(train, {"cpu": 1, "gpu": int(inputs.device == "cuda")})
@@ -80,7 +81,8 @@ def train_student(
         if sweep is not None and sweep.localise is not None:
             shared = sweep.localise(shared)
         trial = _start_or_restore(shared.config(config), shared, exact=sweep is not None)
-        _Training(trial, save_share, sweep, pause).run()
+        if trial is not None:
+            _Training(trial, save_share, sweep, pause).run()
     except Exception as error:
         trouble = _trouble(error)
         if trouble is not None and sweep is not None:
@@ -96,6 +98,7 @@ class _Training:
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
         self._saving = SaveTimer(save_share, _state_bytes(trial))
+        self._saved_step = trial.step
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
 
     def run(self) -> None:
@@ -111,7 +114,7 @@ class _Training:
                 self._report(self._metrics(evaluation), save=save)
             elif self._sweep is not None and trial.history and self._saving.due:
                 self._save_between()
-        if not trial.finished and trial.trained_seconds:
+        if trial.step > self._saved_step:
             self._save_between()
 
     def _waits(self, evaluation: Evaluation) -> bool:
@@ -135,6 +138,7 @@ class _Training:
             start = time.perf_counter()
             write_checkpoint(self._trial, Path(folder))
             self._unreported_seconds += time.perf_counter() - start
+            self._saved_step = self._trial.step
             metrics["saving_seconds"] = self._take_seconds()
             start = time.perf_counter()
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
@@ -186,7 +190,9 @@ def _threads() -> int:
     return max(1, min(int(cores), available_cores()))
 
 
-def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial:
+def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial | None:
+    """The trial where its checkpoint left it; None where a scheduler paused it after its last step,
+    or had it clone a trial that was there."""
     device, workbench = torch.device(inputs.device), _workbench()
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
@@ -194,6 +200,8 @@ def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: boo
             with checkpoint.as_directory() as folder:
                 return load_checkpoint(Path(folder), config, inputs, device, workbench, exact=exact)
         except CheckpointError as error:  # damaged: then that is all that is lost
+            if isinstance(error, FinishedError) and not exact:
+                return None
             print(f"checkpoint {error}; the trial starts again")
     return Trial.start(config, inputs, device, workbench)
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import padded_batch, tiny_classifier, train_split
-from trainable.preparation import Preparation, prepare_task
+from trainable.preparation import Preparation, prepare_inputs
 from trainable.teacher import load_teacher
 from trainable.tokens import TokenisedSplit
 from trainable.trial import Trial
@@ -20,10 +20,10 @@ HALF_PRECISION = 2e-3  # hidden states are kept in fp16
 
 def live_losses(trial, rows):
     """The definition, sentence by sentence, with the teacher run on the tokenizer's own ids."""
-    config, dense = trial.config, train_split(trial.task)
-    ids = load_vocabulary(Path(trial.task.tokens))[dense.token_ids]
+    config, dense = trial.config, train_split(trial.inputs)
+    ids = load_vocabulary(Path(trial.inputs.tokens))[dense.token_ids]
     split = TokenisedSplit(ids, dense.offsets, dense.labels)
-    teacher = load_teacher(trial.task.teacher.folder)
+    teacher = load_teacher(trial.inputs.teacher.folder)
     kl, hidden, tokens = 0.0, 0.0, 0
     for row in rows:
         mine = padded_batch(dense, np.array([row]), 0, trial.device)
@@ -46,24 +46,24 @@ def live_losses(trial, rows):
 
 
 @pytest.fixture(scope="module", params=["bert", "deberta-v2"])
-def any_task(request, task, inputs, environment, tokenizer):
-    """The tiny task, and the same with a teacher that counts its hidden states another way."""
+def any_inputs(*, request, inputs, loaded, environment, options, tokenizer):
+    """The tiny inputs, and the same with a teacher that counts its hidden states another way."""
     if request.param == "bert":
-        return task
+        return inputs
     folder = environment.cache / "encoders" / request.param
     tiny_classifier(request.param).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    preparation = Preparation.load(replace(inputs, teacher_source=str(folder)))
-    return prepare_task(preparation, {"cls", "mean", "tokens"}, environment)
+    preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
+    return prepare_inputs(preparation, {"cls", "mean", "tokens"}, environment, options)
 
 
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
-def test_losses(any_task, make_config, cpu, pool):
+def test_losses(any_inputs, make_config, cpu, pool):
     config = make_config(hidden_pool=pool, hidden_weight=10.0, initialisation="random")
-    trial = Trial.start(config, any_task, cpu)
+    trial = Trial.start(config, any_inputs, cpu)
     trial.student.eval()
     rows = np.array([5, 3, 17, 60, 2])
-    batch = padded_batch(train_split(any_task), rows, any_task.pad_id, cpu)
+    batch = padded_batch(train_split(any_inputs), rows, any_inputs.pad_id, cpu)
     with torch.no_grad():
         cached = trial.distillation.losses(trial.student, batch)
         kl, hidden = live_losses(trial, rows)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_classifier, train_split
-from trainable.checkpoint import load_checkpoint, save_checkpoint
+from trainable.checkpoint import load_checkpoint, write_checkpoint
 from trainable.engine import Training, TrainingStep, label_losses, make_optimiser
 from trainable.environment import Environment
 from trainable.execution import Execution
@@ -44,12 +44,12 @@ def config(make_config):
     return make
 
 
-def on_gpu(task, executor):
-    return replace(task, device="cuda", execution=Execution(executor))
+def on_gpu(inputs, executor):
+    return replace(inputs, device="cuda", execution=Execution(executor))
 
 
-def run(config, task, executor, workbench=None):
-    trial = Trial.start(config, on_gpu(task, executor), CUDA, workbench)
+def run(config, inputs, executor, workbench=None):
+    trial = Trial.start(config, on_gpu(inputs, executor), CUDA, workbench)
     losses = [(e.loss, e.loss_cross_entropy, e.loss_kl, e.loss_hidden) for e in trial.run()]
     return trial, np.array(losses)
 
@@ -60,39 +60,29 @@ def assert_close(found, expected, precision="fp32"):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
-def test_graph_equals_eager_over_sixty_steps(task, config, pool, precision):
+def test_graph_equals_eager_over_sixty_steps(inputs, config, pool, precision):
     """Dropout included: a replay draws what the step would have drawn."""
     chosen = config(hidden_pool=pool, precision=precision)
-    captured, graph = run(chosen, task, GRAPH)
+    captured, graph = run(chosen, inputs, GRAPH)
     assert captured.apparatus.training.executor.name == GRAPH
     assert captured.apparatus.training.executor.problem == ""
-    assert_close(graph, run(chosen, task, EAGER)[1], precision)
+    assert_close(graph, run(chosen, inputs, EAGER)[1], precision)
 
 
-def test_a_workers_tenth_trial_equals_the_same_on_a_fresh_worker(task, config):
-    bench = Workbench()
-    first, _ = run(config(seed=9, initialisation="random"), task, GRAPH, bench)
-    for seed in range(8):
-        run(config(seed=seed, epochs=1, evaluations=1, temperature=4.0), task, GRAPH, bench)
-    tenth, found = run(config(), task, GRAPH, bench)
-    assert tenth.apparatus is first.apparatus
-    assert_close(found, run(config(), task, GRAPH)[1])
-
-
-def test_resumed_on_a_worker_that_ran_others(task, config, tmp_path):
-    _, whole = run(config(), task, GRAPH)
-    bench, planned = Workbench(), on_gpu(task, GRAPH)
+def test_resumed_on_a_worker_that_ran_others(inputs, config, tmp_path):
+    _, whole = run(config(), inputs, GRAPH)
+    bench, planned = Workbench(), on_gpu(inputs, GRAPH)
     interrupted = Trial.start(config(), planned, CUDA)
     for _ in range(31):
         interrupted.advance()
-    save_checkpoint(interrupted, tmp_path)
-    run(config(seed=4, initialisation="random"), task, GRAPH, bench)
+    write_checkpoint(interrupted, tmp_path)
+    run(config(seed=4, initialisation="random"), inputs, GRAPH, bench)
     resumed = load_checkpoint(tmp_path, config(), planned, CUDA, bench)
     last = [e.loss for e in resumed.run()]
     assert_close(np.array(last), whole[-len(last) :, 0])
 
 
-def test_what_cannot_be_captured_runs_on(task, config):
+def test_what_cannot_be_captured_runs_on(inputs, config):
     """A failed capture leaves generators and memory as they were."""
     executor = GraphExecutor(CudaGraphCapture(CUDA))
     total = torch.zeros((), device=CUDA)
@@ -104,14 +94,14 @@ def test_what_cannot_be_captured_runs_on(task, config):
     expected = torch.rand(4, device=CUDA)
     torch.manual_seed(3)
     assert torch.equal(torch.rand(4, device=CUDA), expected)
-    assert_close(run(config(), task, GRAPH)[1], run(config(), task, EAGER)[1])
+    assert_close(run(config(), inputs, GRAPH)[1], run(config(), inputs, EAGER)[1])
 
 
-def test_as_much_at_a_time_as_fits_a_capped_memory(task):
+def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     """The process's share of the GPU is capped as on a smaller one."""
     model = tiny_classifier("bert", num_hidden_layers=8).to(CUDA).train()
     make_static(model)
-    sentences = Sentences.on_device(train_split(task), task.pad_id, CUDA)
+    sentences = Sentences.on_device(train_split(inputs), inputs.pad_id, CUDA)
     step = TrainingStep(model, make_optimiser([model], 0.0), label_losses("fp32"), 1.0)
     training = Training(step, sentences, batch_size=96)
     whole = torch.cuda.get_device_properties(CUDA).total_memory
@@ -131,14 +121,14 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(task):
 
 
 @pytest.mark.parametrize("pool", ["cls", "tokens"])
-def test_streamed_states_are_the_resident_ones(task, pool):
-    split = train_split(task)
-    wanted = HiddenStates(Path(task.outputs[pool]), pool, (2, 4))
-    outputs = open_outputs(Path(task.outputs["logits"]), wanted, split, 8, CUDA)
+def test_streamed_states_are_the_resident_ones(inputs, pool):
+    split = train_split(inputs)
+    wanted = HiddenStates(Path(inputs.outputs[pool]), pool, (2, 4))
+    outputs = open_outputs(Path(inputs.outputs["logits"]), wanted, split, 8, CUDA)
     assert isinstance(outputs.hidden, ResidentHidden)
     states = np.load(wanted.folder / "values.npy")
     streamed = StreamedHidden(states, wanted, split, 8, CUDA)
-    sentences = Sentences.on_device(split, task.pad_id, CUDA)
+    sentences = Sentences.on_device(split, inputs.pad_id, CUDA)
     for start in range(0, 88, 8):
         rows = np.arange(start, start + 8)
         batch = sentences.batch(torch.from_numpy(rows).to(CUDA), 16)
@@ -150,9 +140,9 @@ def test_streamed_states_are_the_resident_ones(task, pool):
         assert torch.equal(found, expected)
 
 
-def test_outputs_read_by_a_captured_teacher(task, tmp_path):
-    split = train_split(task)
-    sentences = Sentences.on_device(split, task.pad_id, CUDA)
+def test_outputs_read_by_a_captured_teacher(inputs, tmp_path):
+    split = train_split(inputs)
+    sentences = Sentences.on_device(split, inputs.pad_id, CUDA)
     teacher = tiny_classifier("deberta-v2").to(CUDA)
     make_static(teacher)
     readers = [

@@ -1,12 +1,7 @@
-"""A trial's numbers are a function of its configuration and task alone."""
+"""A trial's numbers are a function of its configuration and inputs alone."""
 
-import random
-
-import numpy as np
-import pytest
 import torch
 
-from trainable.checkpoint import load_checkpoint, save_checkpoint
 from trainable.trial import Trial
 
 CLOCKS = {"training_seconds", "evaluation_seconds"}
@@ -17,8 +12,8 @@ def numbers(evaluations):
     return [{k: v for k, v in e.to_dict().items() if k not in CLOCKS} for e in evaluations]
 
 
-def run(config, task, device):
-    trial = Trial.start(config, task, device)
+def run(config, inputs, device):
+    trial = Trial.start(config, inputs, device)
     return numbers(trial.run()), trial.student.state_dict()
 
 
@@ -29,106 +24,19 @@ def assert_same(first, second):
         assert torch.equal(tensor, second[1][name]), name
 
 
-def test_same_seed(task, make_config, cpu):
+def test_same_seed(inputs, make_config, cpu):
     config = make_config(alpha_schedule="cosine_growth", alpha=None, sharpness=2.0)
-    assert_same(run(config, task, cpu), run(config, task, cpu))
+    assert_same(run(config, inputs, cpu), run(config, inputs, cpu))
 
 
-def test_a_workers_tenth_trial_equals_its_first(task, make_config, cpu):
+def test_a_workers_tenth_trial_equals_its_first(inputs, make_config, cpu):
     config = make_config(hidden_pool="tokens")
-    fresh = run(config, task, cpu)
+    fresh = run(config, inputs, cpu)
     for seed in range(8):
         others = {"initialisation": "random", "seed": seed, "epochs": 1, "temperature": 4.0}
-        run(make_config(**others), task, cpu)
-    assert_same(fresh, run(config, task, cpu))
+        run(make_config(**others), inputs, cpu)
+    assert_same(fresh, run(config, inputs, cpu))
 
 
-@pytest.fixture
-def config(make_config):
-    """8 steps, evaluated after 2, 5 and 8; an epoch is 4, and ends within an interval."""
-    return make_config(
-        alpha_schedule="cosine_vshape",
-        alpha=None,
-        sharpness=0.5,
-        hidden_pool="tokens",
-        batch_size=24,
-        epochs=2,
-    )
-
-
-def begin(config, task):
-    """A trial before its first step, with generators that are not where the seed puts them."""
-    trial = Trial.start(config, task, torch.device("cpu"))
-    random.random()
-    np.random.rand()
-    return trial
-
-
-def disturb_generators():
-    torch.manual_seed(99)
-    np.random.seed(99)
-    random.seed(99)
-
-
-def end_of(trial):
-    """What a trial becomes by its last step, and where it leaves the random generators."""
-    for _ in trial.run():
-        pass
-    moments = trial.optimiser.state_dict()["state"]
-    tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
-    tensors |= trial.student.state_dict()
-    tensors["torch"] = torch.get_rng_state()
-    tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
-    tensors["python"] = torch.tensor(random.getstate()[1])
-    return numbers(trial.history), tensors
-
-
-def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
-    config, task, cpu, tmp_path
-):
-    whole = end_of(begin(config, task))
-    assert [evaluation["step"] for evaluation in whole[0]] == [2, 5, 8]
-    interrupted = begin(config, task)
-    for step in range(9):
-        save_checkpoint(interrupted, tmp_path / str(step))
-        if not interrupted.finished:
-            interrupted.advance()
-    assert_same(whole, end_of(interrupted))  # saving itself changes nothing
-    for step in range(9):
-        disturb_generators()
-        resumed = load_checkpoint(tmp_path / str(step), config, task, cpu)
-        assert resumed.step == step
-        assert_same(whole, end_of(resumed))
-
-
-def test_a_resumed_trial_ends_with_the_same_score_on_the_whole_split(
-    config, sampled_task, cpu, tmp_path
-):
-    whole = end_of(begin(config, sampled_task))
-    scores = [evaluation["whole_accuracy"] for evaluation in whole[0]]
-    assert scores[:2] == [None, None]
-    assert 0 < scores[2] < 1
-    trial = begin(config, sampled_task)
-    for step in range(9):
-        save_checkpoint(trial, tmp_path)
-        disturb_generators()
-        trial = load_checkpoint(tmp_path, config, sampled_task, cpu)
-        assert trial.step == step
-        if not trial.finished:
-            trial.advance()
-    assert_same(whole, end_of(trial))
-
-
-def test_a_trial_interrupted_after_each_step_equals_the_uninterrupted(config, task, cpu, tmp_path):
-    whole = end_of(begin(config, task))
-    trial = begin(config, task)
-    while not trial.finished:
-        save_checkpoint(trial, tmp_path)
-        disturb_generators()
-        trial = load_checkpoint(tmp_path, config, task, cpu)
-        trial.advance()
-    assert_same(whole, end_of(trial))
-
-
-def test_another_seed_is_another_run(task, make_config, cpu):
-    assert run(make_config(seed=1), task, cpu)[0] != run(make_config(seed=2), task, cpu)[0]
+def test_another_seed_is_another_run(inputs, make_config, cpu):
+    assert run(make_config(seed=1), inputs, cpu)[0] != run(make_config(seed=2), inputs, cpu)[0]
