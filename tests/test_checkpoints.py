@@ -62,7 +62,9 @@ def test_newest_whole_checkpoint_is_found_and_a_partial_one_passed_over(tmp_path
     shutil.copytree(second, whole)
 
     def cut(name):
-        (second / name).write_bytes((second / name).read_bytes()[:-2])  # not the closing newline alone
+        (second / name).write_bytes(
+            (second / name).read_bytes()[:-2]
+        )  # not the closing newline alone
 
     for damage in (
         lambda: (second / MANIFEST).unlink(),

@@ -45,7 +45,10 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
     ("asked_for", "lines"),
     [
         (["--space", "baselines"], ["1  ", "5  "]),
-        (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["8  ", "and 12 more, as optun"]),
+        (
+            ["--space", "recipe", "--samples", "10", "--seeds", "2"],
+            ["8  ", "and 12 more, as optun"],
+        ),
         (["--space", "recipe", "--time-budget", "1h"], ["4  ", "and as many as time allows more"]),
     ],
     ids=" ".join,

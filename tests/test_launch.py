@@ -75,7 +75,7 @@ def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch,
     names = {path.name for path in there.iterdir()}
     assert {RECORD, "sweep.json", "answers.md"} <= names
     assert not {GUARD, ".lock"} & names
-    with pytest.raises(UserError, match="--name mine: .* exists"):
+    with pytest.raises(UserError, match=r"--name mine: .* exists"):
         begin(runs / "mine", made_plan([CONFIG]), session)
 
 
