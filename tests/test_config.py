@@ -50,7 +50,7 @@ def test_each_settings_values(name):
     config = TrialConfig.from_dict({**beside, name: value})
     assert getattr(config, name) == value
     assert TrialConfig.from_dict(config.to_dict()) == config
-    usual = {**FIXED, **GROWTH}.get(name, TrialConfig.default(name))
+    usual = {**FIXED, **GROWTH}.get(name, getattr(TrialConfig, name))
     assert config.digest != TrialConfig.from_dict({**beside, name: usual}).digest
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*[A-Za-z0-9]", config.folder_name)
     not_finite = [float("nan"), float("inf"), float("-inf")] if name in FLOATS else []
