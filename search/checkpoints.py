@@ -8,7 +8,7 @@ from typing import Any
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from search.finalists import best_trials
-from search.front import front_trials
+from search.pareto import front_trials
 from search.record import ENDED, Run, TrialRecord
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.trial_words import wording

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from search.leaderboard import count_of
 from search.record import ENDED, FAILED, FINISHED, STOPPED, Run
 from search.report_data import evaluations_table
-from search.report_summary import Summary, count_of, summarise
+from search.report_summary import Summary, summarise
 from search.table import recipes_table, trials_table
 
 

@@ -6,7 +6,7 @@ from math import sqrt
 
 import pandas as pd
 
-from search.leaderboard import interval, percent
+from search.leaderboard import count_of, interval, percent
 from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 from search.table import rounded
 
@@ -47,11 +47,6 @@ def summarise(
 def points(share: float) -> str:
     """`0.85 points` for 0.0085."""
     return f"{100 * share:.2f} points"
-
-
-def count_of(number: int, kind: str = "trial") -> str:
-    """`1 trial` or `3 trials`."""
-    return f"{number} {kind}{'' if number == 1 else 's'}"
 
 
 def _nothing_finished(recipes: pd.DataFrame) -> str:

@@ -28,10 +28,9 @@ from search.statistics import (
     Difference,
     best5_scores,
     best_of_many_optimism,
+    mean_interval,
     paired_difference,
     seeds_difference,
-    seeds_interval,
-    sentence_interval,
     tied_with_first,
 )
 from search.strata import stratum_of
@@ -169,12 +168,7 @@ def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, floa
     None where correct/wrong bits are missing.
     """
     scores = seed_scores(trials, run)
-    if scores is None:
-        return None
-    if len(scores) == 1:
-        return sentence_interval(scores[0], np.random.default_rng(BOOTSTRAP_SEED))
-    low, high = seeds_interval(scores)
-    return max(low, 0.0), min(high, 1.0)
+    return None if scores is None else mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -9,10 +9,9 @@ from search.statistics import (
     best5_scores,
     best_of_many_optimism,
     holm,
+    mean_interval,
     paired_difference,
-    seed_interval,
     seeds_difference,
-    seeds_interval,
     sentence_interval,
     tied_with_first,
 )
@@ -85,7 +84,8 @@ def test_interval_is_near_the_normal_approximation(share, evaluations):
 
 @pytest.mark.parametrize("sentences", [1, 50])
 def test_equal_scores_have_no_width(sentences):
-    assert sentence_interval(np.full(sentences, 0.6), generator()) == (0.6, 0.6)
+    found = sentence_interval(np.full(sentences, 0.6), generator())
+    assert found == pytest.approx((0.6, 0.6), abs=1e-12)
 
 
 # Two students on the same sentences.
@@ -107,7 +107,7 @@ def test_paired_difference_by_hand():
 
 def test_the_same_difference_on_every_sentence_has_no_width():
     found = paired_difference(np.ones(9), np.zeros(9), generator())
-    assert found == Difference(1.0, 1.0, 1.0, 0.0, 9, 1)
+    assert found == Difference(1.0, 1.0, 1.0, 2 / 2001, 9, 1)  # none of 2,000 beyond zero
     scores = best5_scores(answers(6, 50))
     assert paired_difference(scores, scores, generator()) == Difference(0.0, 0.0, 0.0, 1.0, 50, 1)
 
@@ -118,11 +118,6 @@ def test_exchanged_students_exchange_the_interval():
     back = paired_difference(second, first, generator(1))
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low), abs=1e-12)
     assert back.p_value == there.p_value
-
-
-def test_least_p_value_is_that_of_no_resample_beyond_zero():
-    first = np.repeat([1.0, 0.0], [90, 10])
-    assert paired_difference(first, np.zeros(100), generator()).p_value == 2 / 2001
 
 
 def test_students_on_other_examples_are_no_pair():
@@ -148,27 +143,7 @@ def test_holm_by_hand(raw, adjusted):
     np.testing.assert_allclose(found, adjusted, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), -0.1, 1.1])
-def test_holm_takes_p_values_only(wrong):
-    with pytest.raises(ValueError, match="p-values"):
-        holm([0.5, wrong])
-
-
 # Seeds.
-
-
-def test_seed_interval_by_hand():
-    """Mean 0.91, standard deviation 0.01, Student's 4.3027 at two degrees of freedom."""
-    half = 4.302653 * 0.01 / np.sqrt(3)
-    found = seed_interval([0.90, 0.91, 0.92])
-    assert found == pytest.approx((0.91 - half, 0.91 + half), abs=1e-8)
-    assert seed_interval([0.9, 0.9]) == (0.9, 0.9)
-
-
-@pytest.mark.parametrize("scores", [[], [0.9]])
-def test_seed_interval_needs_two_seeds(scores):
-    with pytest.raises(ValueError, match="two at least"):
-        seed_interval(scores)
 
 
 def test_seeds_and_sentences_both_widen_the_difference():
@@ -180,7 +155,14 @@ def test_seeds_and_sentences_both_widen_the_difference():
     assert found.estimate == pytest.approx(0.2)
     assert (found.low, found.high) == pytest.approx((0.2 - half, 0.2 + half), abs=1e-6)
     assert (found.sentences, found.seeds) == (3, 2)
-    assert seeds_interval(differences) == (found.low, found.high)
+
+
+def test_interval_of_a_mean_is_that_of_its_seeds_and_within_0_and_1():
+    scores = np.array(answers(3, 200, 0.8))
+    found = seeds_difference(scores, np.zeros(scores.shape))
+    assert mean_interval(scores, generator()) == (found.low, found.high)
+    assert mean_interval(scores[:1], generator(1)) == sentence_interval(scores[0], generator(1))
+    assert mean_interval(np.array([[1.0] * 9, [0.0] * 9]), generator()) == (0.0, 1.0)
 
 
 def test_sentences_alone_are_a_z_test_and_seeds_alone_a_t_test():
@@ -190,8 +172,8 @@ def test_sentences_alone_are_a_z_test_and_seeds_alone_a_t_test():
     assert found.p_value == pytest.approx(2 * norm.sf(0.1 / error), rel=1e-6)
     of_seeds = np.repeat([[0.01], [0.02], [0.03]], 5, axis=1)
     found = seeds_difference(of_seeds, np.zeros((3, 5)))
-    low, high = seed_interval([0.01, 0.02, 0.03])
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-12)
+    half = 4.302653 * 0.01 / np.sqrt(3)  # Student's quantile at two degrees of freedom
+    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-8)
     assert found.p_value == pytest.approx(0.07418, abs=1e-5)  # t = 3.4641 at 2 degrees of freedom
 
 
