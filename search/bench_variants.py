@@ -31,8 +31,7 @@ from trainable.executor import EagerExecutor, Executor, make_executor
 from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.layers import check_depths, mirrored_layers
 from trainable.names import EAGER, GRAPH
-from trainable.options import AUTO
-from trainable.presets import automatic_preset
+from trainable.options import AUTO, resolve_preset
 from trainable.quiet import quiet_libraries
 from trainable.sentences import Sentences
 from trainable.students import build_student, new_model
@@ -98,11 +97,9 @@ class Workload:
 def make_workload(arguments: Namespace) -> Workload:
     """As the command line says, with one thread on a CPU, as a sweep's trials have."""
     quiet_libraries()
-    device, preset = best_device(), arguments.preset
+    device, (preset, _) = best_device(), resolve_preset(arguments.preset)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    if preset == AUTO:
-        preset, _ = automatic_preset(device.type == "cuda")
     shapes = copy.deepcopy(SHAPES[preset])
     config = bench_config(arguments, shapes, device)
     examples = config.batch_size * (arguments.steps or STEPS[device.type])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainable import files
-from trainable.files import remove_leftovers, whole_file
+from trainable.files import whole_file
 
 
 class InterruptedWritingError(Exception):
@@ -31,14 +31,6 @@ def fail_to_write(target, error):
         if error is not FileNotFoundError:  # else nothing is written at all
             temporary.write_text("half")
             raise error
-
-
-def leave_behind(target, text):
-    """What a kill leaves of a `whole_file`: the old file, and a part of the new one."""
-    with pytest.raises(InterruptedWritingError), whole_file(target) as temporary:
-        raise InterruptedWritingError
-    temporary.write_text(text)
-    return temporary
 
 
 @pytest.mark.parametrize("name", ["no-ending", ".hidden", "model.v1.2.safetensors"])
@@ -89,22 +81,3 @@ def test_a_file_is_on_disk_before_it_takes_its_name_and_the_name_before_the_bloc
     with whole_file(target) as temporary:
         temporary.write_text("whole")
     assert synced == [(temporary, False), (tmp_path, True)]
-
-
-def test_leftovers_are_removed_and_nothing_else(tmp_path):
-    others = (
-        *("state.safetensors", "student-12.safetensors", ".lock", ".pause", ".hidden"),
-        *("plain", "two.12345678", "a.b.12345678", ".12345678", ".short.1234567"),
-        *(".long.123456789", "inner/.state.safetensors.12345678"),
-    )
-    (tmp_path / "inner").mkdir()
-    for name in others:
-        (tmp_path / name).write_text(name)
-    (tmp_path / ".folder.12345678").mkdir()
-    for name in ("state.safetensors", "student-12.safetensors", "a.b", "plain", ".lock"):
-        leave_behind(tmp_path / name, "half")
-    assert len(content(tmp_path)) == len(others) + 5
-    for _ in range(2):
-        remove_leftovers(tmp_path)
-        assert content(tmp_path) == {name: name for name in others}
-        assert (tmp_path / ".folder.12345678").is_dir()

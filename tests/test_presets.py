@@ -5,7 +5,7 @@ import pytest
 from trainable.config import TrialConfig
 from trainable.layers import check_depths
 from trainable.names import INITIALISATIONS
-from trainable.presets import PRESETS, affordable_sample
+from trainable.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -32,8 +32,3 @@ def test_imdb_looks_at_a_sample_and_stays_within_its_share():
     assert PRESETS["imdb"].eval_subset == 900
     assert share(900) < 0.15 < share(1_000)
     assert PRESETS["sst2"].eval_subset is PRESETS["mini"].eval_subset is None
-
-
-def test_affordable_sample_by_hand():
-    """300,000 passes of training allow 52,941 for evaluation; 10,000 go to the whole split."""
-    assert affordable_sample(train=10_000, whole=10_000, epochs=10, evaluations=10) == 4_200

@@ -136,11 +136,6 @@ class TrialConfig:
         """Plain JSON values, one for every field."""
         return asdict(self)
 
-    @classmethod
-    def default(cls, key: str) -> Any:
-        """What a setting is where nobody gives it."""
-        return next(setting.default for setting in fields(cls) if setting.name == key)
-
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that are the same exactly for equal configurations."""
@@ -172,7 +167,7 @@ class TrialConfig:
 
 @cache
 def _recipe(config: TrialConfig) -> TrialConfig:
-    idle = {key: config.default(key) for key in config.idle_settings}
+    idle = {key: getattr(TrialConfig, key) for key in config.idle_settings}  # the defaults
     return replace(config, **idle, seed=0)
 
 

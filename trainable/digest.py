@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,5 @@ def digest_strings(strings: list[str]) -> str:
 
 def digest_file(path: Path) -> str:
     """Of a file's bytes, read in pieces."""
-    total = sha256()
     with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            total.update(piece)
-    return total.hexdigest()
+        return file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig
 from trainable.config import TrialConfig
 from trainable.engine import Losses
 from trainable.layers import parse_layers
-from trainable.losses import cross_entropy, distillation_kl, distillation_loss, hidden_loss
+from trainable.losses import cross_entropy, distillation_kl, hidden_loss
 from trainable.model_outputs import pool_states, run_model
 from trainable.sentences import Batch
 from trainable.teacher_outputs import TeacherOutputs
@@ -77,25 +77,16 @@ class Distillation:
 
         Of a part of a batch they are what it adds to those of the whole.
         """
-        if self.outputs is None:
-            logits, _ = run_model(student, batch, self.precision)
-            labels_loss = cross_entropy(logits, batch.labels, batch.weights)
-            return {"loss": labels_loss, "cross_entropy": labels_loss}
-        pool = self.outputs.hidden_pool
+        pool = self.outputs and self.outputs.hidden_pool
         logits, states = run_model(student, batch, self.precision, states=pool is not None)
+        labels_loss = cross_entropy(logits, batch.labels, batch.weights)
+        if self.outputs is None:
+            return {"loss": labels_loss, "cross_entropy": labels_loss}
         its_logits = self.outputs.batch_logits(batch)
-        parts = distillation_loss(
-            self.alpha,
-            cross_entropy(logits, batch.labels, batch.weights),
-            distillation_kl(logits, its_logits, self.temperature, batch.weights),
-            self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha),
-        )
-        return {
-            "loss": parts.total,
-            "cross_entropy": parts.cross_entropy,
-            "kl": parts.kl,
-            "hidden": parts.hidden,
-        }
+        kl = distillation_kl(logits, its_logits, self.temperature, batch.weights)
+        hidden = self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha)
+        loss = self.alpha * labels_loss + (1.0 - self.alpha) * (kl + hidden)
+        return {"loss": loss, "cross_entropy": labels_loss, "kl": kl, "hidden": hidden}
 
     def _hidden(self, states: tuple[Tensor, ...], batch: Batch, pool: str) -> Tensor:
         assert self.outputs is not None

@@ -30,13 +30,6 @@ def nearest_existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what a killed process left of a `whole_file` in this folder."""
-    for path in folder.glob(".*." + "[0-9a-f]" * 8):
-        if path.is_file():
-            path.unlink(missing_ok=True)
-
-
 def flush(path: Path) -> None:
     """Has a file, or a folder's list of names, on disk before it returns."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -3,20 +3,8 @@
 L = alpha * CE + (1 - alpha) * (KL + hidden_weight * sum over aligned layers i of H_i)
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor
 from torch.nn import functional
-
-
-@dataclass(frozen=True)
-class LossParts:
-    """The loss and its parts, each a scalar tensor; `hidden` already carries its weight."""
-
-    total: Tensor
-    cross_entropy: Tensor
-    kl: Tensor
-    hidden: Tensor
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
@@ -67,11 +55,3 @@ def hidden_loss(
     squared = (unit(student_states) - teacher_units.float()).pow(2).mean(dim=-1)  # [..., S]
     each = (squared * layer_weights).sum(dim=-1)
     return weighted_mean(each, weights)
-
-
-def distillation_loss(
-    alpha: Tensor, cross_entropy: Tensor, kl: Tensor, hidden: Tensor
-) -> LossParts:
-    """Combines the parts; alpha (scalar tensor in [0, 1]) weighs CE, 1 - alpha the teacher's."""
-    total = alpha * cross_entropy + (1.0 - alpha) * (kl + hidden)
-    return LossParts(total, cross_entropy, kl, hidden)

@@ -11,7 +11,7 @@ from trainable.errors import UserError
 from trainable.fields import check_fields, described, merged
 from trainable.files import nearest_existing
 from trainable.names import EXECUTORS
-from trainable.presets import PRESETS, Preset, automatic_preset
+from trainable.presets import PRESETS, Preset
 
 AUTO = "auto"
 DEFAULT_INITIALISATION = "teacher_spread"
@@ -112,7 +112,9 @@ def resolve_preset(name: str) -> tuple[str, str]:
         return name, "chosen with --preset"
     import torch
 
-    return automatic_preset(torch.cuda.is_available())
+    if torch.cuda.is_available():
+        return "sst2", "a CUDA GPU is visible"
+    return "mini", "no CUDA GPU is visible"
 
 
 def complete_config(
