@@ -171,12 +171,6 @@ def test_ambiguous_trial(small):
     assert len(listed) == 5
 
 
-def test_unknown_run(small, export, tmp_path):
-    nowhere = replace(small.run, folder=tmp_path / "nowhere")
-    error = export(nowhere, "--storage", str(small.run.folder.parent), code=2)[2]
-    assert error.startswith(f"error: RUN {nowhere.folder}: no such run in ")
-
-
 def test_a_folder_with_something_in_it_is_left_alone(small, export, tmp_path):
     (tmp_path / "out").mkdir()
     folder, _, _ = export(small.run, "--no-check")

@@ -82,12 +82,6 @@ def test_interval_is_near_the_normal_approximation(share, evaluations):
     )
 
 
-@pytest.mark.parametrize("sentences", [1, 50])
-def test_equal_scores_have_no_width(sentences):
-    found = sentence_interval(np.full(sentences, 0.6), generator())
-    assert found == pytest.approx((0.6, 0.6), abs=1e-12)
-
-
 # Two students on the same sentences.
 
 

@@ -154,14 +154,6 @@ def test_common_best5_is_after_equally_many_evaluations(mixed):
     assert trials_table(running)["common_best5"].isna().all()
 
 
-def test_reference_is_the_rows_accuracy():
-    growth = {"alpha": None, "alpha_schedule": "cosine_growth", "sharpness": 1.0}
-    of_study = TrialRecord(config(aligned_layers="1,2,3", **growth))
-    other = TrialRecord(config(aligned_layers="1,2,3", hidden_weight=100.0, **growth))
-    found = trials_table(make_run(of_study, other))["reference"].tolist()
-    np.testing.assert_equal(found, [0.8431, np.nan])
-
-
 def test_run_without_trials_is_an_empty_table_with_columns(mixed):
     empty = make_run()
     assert list(trials_table(empty).columns) == list(trials_table(mixed).columns)

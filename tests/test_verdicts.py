@@ -1,10 +1,9 @@
-"""Sentences by value, and how often they claim what is not so."""
+"""A confirmation's verdicts: sentences by value, p-values for all comparisons."""
 
 import numpy as np
 import pytest
 
 from search.conclusion import Verdict, judge
-from search.finalists import Confirmation
 from search.statistics import Difference, holm, seeds_difference
 from trainable.config import TrialConfig
 
@@ -85,44 +84,3 @@ def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
     assert both[0] == alone
     assert (both[1].difference, both[1].seeds) == (None, 1)
     assert judge({GROWTH: [], FIXED: []}, [(GROWTH, FIXED)])[0].seeds == 0
-
-
-# How often it is right: correct/wrong bits of students whose recipes are equal, or one is better.
-
-SENTENCES, SEED_SD, OWN = 872, 0.004, 0.5  # OWN: what a recipe does to single sentences, in logits
-
-
-def confirmation(finalists, seeds):
-    names = ("cosine_growth", "cosine_vshape", "cosine_descent")[:finalists]
-    made = tuple(TrialConfig(alpha_schedule=name, sharpness=1.0) for name in names)
-    scores, numbers = (None,) * finalists, tuple(range(seeds))
-    return Confirmation("mine", "", made, scores, numbers, (seeds,))
-
-
-def simulated(of, gain, generator):
-    """Students of about 0.91; those of the first recipe are better by `gain`, a share."""
-    hardness = generator.normal(4.4, 2.6, SENTENCES)
-    known = 1 / (1 + np.exp(-hardness))
-    slope = float(np.mean(known * (1 - known)))  # of accuracy by a shift of all logits
-    retrained = {}
-    for index, recipe in enumerate(of.recipes):
-        own = generator.normal(0, OWN, SENTENCES)
-        retrained[recipe] = []
-        for _ in of.seeds:
-            shift = generator.normal(0.0 if index else gain, SEED_SD) / slope
-            right = 1 / (1 + np.exp(-(hardness + own + shift)))
-            retrained[recipe].append(generator.random(SENTENCES) < right)
-    return retrained
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 5])
-def test_equal_recipes_are_seldom_told_apart(seeds):
-    """In at most 5 % of confirmations of 3 finalists is any difference significant."""
-    of, generator = confirmation(3, seeds), np.random.default_rng(seeds)
-    false = sum(
-        any(verdict.significant for verdict in judge(simulated(of, 0.0, generator), of.pairs))
-        for _ in range(100)
-    )
-    print(f"{seeds} seeds: a false claim in {false} %")
-    assert false <= 5
