@@ -9,7 +9,6 @@ from pyarrow.fs import LocalFileSystem
 
 from search import session
 from search.checkpoints import (
-    best_trials,
     bytes_used,
     checkpoint_count,
     describe_bytes,
@@ -19,6 +18,7 @@ from search.checkpoints import (
     prune,
     register_newest,
 )
+from search.finalists import best_trials
 from search.open_trials import OpenTrials
 from search.record import GIVE_UP, RETRY, RETRY_ALONE, read_run
 from search.resuming import ResumingScheduler
@@ -194,7 +194,7 @@ def with_checkpoint(run):
 def test_exactly_the_best_and_those_that_have_not_ended_keep_theirs(make_run, keep):
     """Finished trials come before stopped ones, each by falling best5."""
     run = make_run(keep)
-    assert [t.config for t in best_trials(run)] == [CONFIGS[name] for name in ENDED]
+    assert [t.config for t in best_trials(run.trials.values())] == [CONFIGS[name] for name in ENDED]
     others = {path for path in run.folder.rglob("*") if "checkpoint_" not in str(path)}
     for _ in range(2):
         prune(run)
@@ -217,11 +217,11 @@ def test_seeds_stand_where_their_mean_belongs_and_of_equals_the_first(tmp_path):
     run = made_run(tmp_path / "run", [*lucky, *steady])
     for config, best5 in zip([*lucky, *steady], (0.95, 0.75, 0.89, 0.9), strict=True):
         finish(run, config, best5)
-    assert [t.config for t in best_trials(run)] == [steady[1], steady[0], lucky[0], lucky[1]]
+    assert [t.config for t in best_trials(run.trials.values())] == [steady[1], steady[0], lucky[0], lucky[1]]
     equal = made_run(tmp_path / "equal", [*lucky, *steady])
     for config in [*steady, *lucky]:
         finish(equal, config, 0.5)
-    assert [t.config for t in best_trials(equal)] == [*lucky, *steady]
+    assert [t.config for t in best_trials(equal.trials.values())] == [*lucky, *steady]
 
 
 def test_students_on_the_front_are_kept_beside_the_best(tmp_path):

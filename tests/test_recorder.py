@@ -11,7 +11,6 @@ from ray.exceptions import RayTaskError
 from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 from rich.console import Console
-from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE
 
 from search import recorder as recorder_module
 from search.interruption import Interruption
