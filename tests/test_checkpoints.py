@@ -217,7 +217,12 @@ def test_seeds_stand_where_their_mean_belongs_and_of_equals_the_first(tmp_path):
     run = made_run(tmp_path / "run", [*lucky, *steady])
     for config, best5 in zip([*lucky, *steady], (0.95, 0.75, 0.89, 0.9), strict=True):
         finish(run, config, best5)
-    assert [t.config for t in best_trials(run.trials.values())] == [steady[1], steady[0], lucky[0], lucky[1]]
+    assert [t.config for t in best_trials(run.trials.values())] == [
+        steady[1],
+        steady[0],
+        lucky[0],
+        lucky[1],
+    ]
     equal = made_run(tmp_path / "equal", [*lucky, *steady])
     for config in [*steady, *lucky]:
         finish(equal, config, 0.5)
