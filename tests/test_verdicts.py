@@ -25,8 +25,8 @@ NAMES = {GROWTH: "growth", FIXED: "fixed"}
         ),
         (
             (0.0213, 0.0104, 0.0322, 0.0002),
-            "growth is significantly better than fixed: +2.13 points (95 % interval +1.04 to +3.22, "
-            "5 seeds, adjusted p < 0.001).",
+            "growth is significantly better than fixed: +2.13 points (95 % interval +1.04 "
+            "to +3.22, 5 seeds, adjusted p < 0.001).",
         ),
         (
             (-0.01, -0.017, -0.003, 0.0496),
