@@ -22,7 +22,7 @@ from trainable.sentences import Sentences
 from trainable.static_forward import make_static
 from trainable.students import build_student
 from trainable.teacher import load_teacher
-from trainable.teacher_outputs import LOGITS, HiddenStates, TeacherOutputs, open_outputs
+from trainable.teacher_outputs import TeacherOutputs, open_outputs
 from trainable.tokens import TokenisedSplit, load_split
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import clear_optimiser
@@ -201,7 +201,11 @@ def _open_outputs(
     reads, pool = outputs_read(config, inputs)
     if not reads:
         return None
-    layers = mirrored_layers(config.student_layers, teacher_layers)
-    hidden = None if pool is None else HiddenStates(Path(inputs.outputs[pool]), pool, layers)
-    train = load_dense_splits(inputs)["train"]
-    return open_outputs(Path(inputs.outputs[LOGITS]), hidden, train, config.batch_size, device)
+    return open_outputs(
+        inputs.outputs,
+        pool,
+        mirrored_layers(config.student_layers, teacher_layers),
+        split=load_dense_splits(inputs)["train"],
+        batch_size=config.batch_size,
+        device=device,
+    )
