@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +22,7 @@ NORM_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 Losses = dict[str, Tensor]  # scalar tensors by name; `loss` is the one that is minimised
 LossFunction = Callable[[nn.Module, Batch], Losses]
-
-
-class Staged(Protocol):
-    """Losses that need something of the host before a step on these rows at this width."""
-
-    def stage(self, rows: np.ndarray, width: int) -> None:
-        """Puts it on the device."""
+Stage = Callable[[np.ndarray, int], None]  # brings what losses need of these rows at this width
 
 
 def label_losses(precision: str) -> LossFunction:
@@ -87,7 +81,7 @@ class TrainingStep:
         """Takes one step; returns the losses before it, detached, still on the device."""
         parameters = self.parameters
         gradients, losses = self.gradients(batch, parameters)
-        norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+        norm = torch.nn.utils.get_total_norm(gradients)
         # The fused step divides gradients by this as it reads them: clipping costs no pass.
         scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
         self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
@@ -107,27 +101,22 @@ class TrainingStep:
 
     def gradients(
         self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[list[Tensor | None], Losses]:
-        """The gradient of `loss` for each parameter, None where there is none, and the losses."""
+    ) -> tuple[tuple[Tensor, ...], Losses]:
+        """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
         first, *others = batch.parts(self.most_sentences)
         gradients, losses = self._of_part(first, parameters)
         for part in others:
             more, more_losses = self._of_part(part, parameters)
-            pairs = [
-                (one, other)
-                for one, other in zip(gradients, more, strict=True)
-                if one is not None and other is not None
-            ]
-            torch._foreach_add_([one for one, _ in pairs], [other for _, other in pairs])
+            torch._foreach_add_(gradients, more)
             losses = {name: value + more_losses[name] for name, value in losses.items()}
         return gradients, losses
 
     def _of_part(
         self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[list[Tensor | None], Losses]:
+    ) -> tuple[tuple[Tensor, ...], Losses]:
         losses = self.losses(self.model, batch)
-        found = torch.autograd.grad(losses["loss"], parameters, allow_unused=True)
-        return list(found), {name: value.detach() for name, value in losses.items()}
+        found = torch.autograd.grad(losses["loss"], parameters, materialize_grads=True)
+        return found, {name: value.detach() for name, value in losses.items()}
 
 
 @dataclass
@@ -173,9 +162,9 @@ class Feed:
         sentences: Sentences,
         most: int,
         executor: Executor | None = None,
-        staged: Staged | None = None,
+        stage: Stage | None = None,
     ) -> None:
-        self.sentences, self.most, self._staged = sentences, most, staged
+        self.sentences, self.most, self._stage = sentences, most, stage
         self.executor = Executor() if executor is None else executor
         self._rows = torch.zeros(most, dtype=torch.int64, device=sentences.device)
         self._count = torch.zeros((), device=sentences.device)
@@ -200,8 +189,8 @@ class Feed:
         """Puts row numbers, of which the first `count` have weight, where batches are made of."""
         upload(rows, self._rows)
         self._count.fill_(count)
-        if self._staged is not None:
-            self._staged.stage(rows, self.width(rows))
+        if self._stage is not None:
+            self._stage(rows, self.width(rows))
 
     def batch(self, places: int, width: int) -> Batch:
         """Made of the row numbers that stand there."""
@@ -222,10 +211,10 @@ class Training:
         sentences: Sentences,
         batch_size: int,
         executor: Executor | None = None,
-        staged: Staged | None = None,
+        stage: Stage | None = None,
     ) -> None:
         self.take_step, self.sentences = take_step, sentences
-        self.feed = Feed(sentences, batch_size, executor, staged)
+        self.feed = Feed(sentences, batch_size, executor, stage)
         self.means = LossMeans()
         self._learning_rate = torch.zeros((), device=sentences.device)
 

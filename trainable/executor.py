@@ -9,10 +9,13 @@ from contextlib import suppress
 from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from trainable.batches import padded_width
-from trainable.errors import first_line
-from trainable.names import GRAPH
+from trainable.errors import UserError, first_line
+from trainable.flash import FLASH_MODEL, flash_obstacle
+from trainable.names import EAGER, GRAPH
+from trainable.training_inputs import Execution
 
 Body = Callable[[], Any]
 
@@ -115,3 +118,35 @@ def make_executor(name: str, device: torch.device) -> Executor:
     if name == GRAPH:
         return Executor(CudaGraphCapture(device))
     return Executor(padded=device.type == "cuda")
+
+
+def choose_execution(
+    config: PreTrainedConfig, device: torch.device, wanted: str, say: Callable[[str], None]
+) -> Execution:
+    """For models of this configuration; `wanted` is auto or an executor.
+
+    `auto` captures steps on a GPU; an architecture that does not allow it turns eager at its first
+    capture (`Executor`). Attention that can't be had is said in one line. UserError where
+    GRAPH is wanted without a CUDA GPU.
+    """
+    if device.type != "cuda":
+        if wanted == GRAPH:
+            raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
+        return Execution()
+    captured = wanted != EAGER
+    return Execution(GRAPH if captured else EAGER, _has_flash(config, device, captured, say))
+
+
+def _has_flash(
+    config: PreTrainedConfig, device: torch.device, captured: bool, say: Callable[[str], None]
+) -> bool:
+    """Whether students get the fused attention; says why not where they could have it.
+
+    Only captured steps: the kernels are compiled anew for every shape of a batch.
+    """
+    if config.model_type != FLASH_MODEL or not captured:
+        return False
+    obstacle = flash_obstacle(config, device)
+    if obstacle:
+        say(f"plain attention instead of disentangled-flash: {obstacle}")
+    return obstacle is None

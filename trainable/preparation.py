@@ -17,7 +17,7 @@ from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
 from trainable.environment import Environment, best_device, faster_precision, release_memory
 from trainable.errors import UserError, first_line, unknown_name
-from trainable.execution import choose_execution
+from trainable.executor import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.inputs import LoadedInputs, load_inputs

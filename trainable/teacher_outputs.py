@@ -46,10 +46,6 @@ class TeacherOutputs:
     def stage(self, rows: np.ndarray, width: int) -> None:
         """Call before a step on these rows, padded to so many tokens."""
 
-    def batch_logits(self, batch: Batch) -> Tensor:
-        """[B, C] on the batch's device."""
-        return self.logits[batch.rows]
-
     def batch_hidden(self, batch: Batch) -> Tensor:
         """Unit vectors of the S chosen layers: [B, S, H], or [B, T, S, H] for `tokens`.
 

@@ -15,7 +15,7 @@ from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.environment import release_memory
 from trainable.executor import Executor, make_executor
-from trainable.flash import use_flash_attention
+from trainable.flash import flash_obstacle, replace_attention
 from trainable.layers import mirrored_layers
 from trainable.names import EAGER, NO_LAYERS
 from trainable.sentences import Sentences
@@ -70,13 +70,17 @@ def assemble(
     device = sentences["train"].device
     student.train()
     make_static(student)
-    if flash_attention:
-        use_flash_attention(student)
+    if flash_attention and flash_obstacle(student.config, device) is None:
+        replace_attention(student.base_model, "triton")
     distillation = Distillation.build(config, teacher_config, outputs, device)
     optimiser = make_optimiser([student, distillation.projections], config.weight_decay)
     take_step = TrainingStep(student, optimiser, distillation.losses, config.gradient_clip)
     training = Training(
-        take_step, sentences["train"], config.batch_size, executor, staged=distillation
+        take_step,
+        sentences["train"],
+        config.batch_size,
+        executor,
+        stage=outputs.stage if outputs else None,
     )
     if device.type == "cuda":
         training.fit_memory()

@@ -11,12 +11,12 @@ from tests.conftest import tiny_classifier, train_split
 from trainable import teacher_outputs
 from trainable.checkpoint import load_checkpoint, write_checkpoint
 from trainable.engine import Feed, Training, TrainingStep, label_losses, make_optimiser
-from trainable.execution import Execution
 from trainable.executor import CudaGraphCapture, Executor, make_executor
 from trainable.names import EAGER, GRAPH
 from trainable.sentences import Sentences, upload
 from trainable.static_forward import make_static
 from trainable.teacher_outputs import TeacherOutputs, open_outputs, outputs_of
+from trainable.training_inputs import Execution
 from trainable.trial import Trial
 from trainable.workbench import Workbench
 

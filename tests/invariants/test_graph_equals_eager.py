@@ -7,9 +7,9 @@ import torch
 
 from tests.invariants.test_same_seed_same_run import assert_same, numbers
 from tests.traced import Executors, state_of
-from trainable.execution import Execution
 from trainable.executor import Executor
 from trainable.names import EAGER, GRAPH
+from trainable.training_inputs import Execution
 from trainable.trial import Trial
 from trainable.workbench import Workbench
 
