@@ -27,7 +27,7 @@ from trainable.environment import (
     release_memory,
     synchronise,
 )
-from trainable.executor import EagerExecutor, Executor, make_executor
+from trainable.executor import Executor, make_executor
 from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.layers import check_depths, mirrored_layers
 from trainable.names import EAGER, GRAPH
@@ -35,13 +35,7 @@ from trainable.options import AUTO, resolve_preset
 from trainable.quiet import quiet_libraries
 from trainable.sentences import Sentences
 from trainable.students import build_student, new_model
-from trainable.teacher_outputs import (
-    LOGITS,
-    HiddenStates,
-    TeacherOutputs,
-    open_outputs,
-    write_outputs,
-)
+from trainable.teacher_outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
 from trainable.tokens import TokenisedSplit
 from trainable.vocabulary import dense_split, trim_embedding
 from trainable.workbench import assemble
@@ -152,7 +146,7 @@ class Steps:
     batches: list[np.ndarray]
     step: Callable[[int], None]
     loss: Callable[[], float]
-    executor: Executor = field(default_factory=EagerExecutor)
+    executor: Executor = field(default_factory=Executor)
 
 
 Maker = Callable[[Workload], Steps]
@@ -249,7 +243,7 @@ def cached(
         workload.teacher.config,
         prepared_outputs(workload),
         sentences={"train": Sentences.on_device(split, PAD_ID, device)},
-        executor=make_executor(GRAPH, device) if executor == GRAPH else EagerExecutor(),
+        executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
         flash_attention=flash,
     )
     training = apparatus.training
@@ -262,7 +256,7 @@ def cached(
     def step(index: int) -> None:
         training.step(batches[index], config.learning_rate)
 
-    return Steps(batches, step, lambda: training.means.take()["loss"], training.executor)
+    return Steps(batches, step, lambda: training.means.take()["loss"], training.feed.executor)
 
 
 def prepared_outputs(workload: Workload) -> TeacherOutputs:
@@ -270,11 +264,16 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
     config, split, device = workload.config, workload.split, workload.device
     with TemporaryDirectory() as name:  # a file mapped into memory outlives its folder
         folder = Path(name)
-        folders = {kind: folder / kind for kind in (LOGITS, config.hidden_pool)}
+        pool = config.hidden_pool
+        folders = {kind: folder / kind for kind in (LOGITS, pool)}
         environment = Environment(folder, device, config.precision, say=list[str]().append)
         write_outputs(workload.teacher, split, PAD_ID, folders, environment)
-        hidden = HiddenStates(folders[config.hidden_pool], config.hidden_pool, workload.layers)
-        return open_outputs(folders[LOGITS], hidden, split, config.batch_size, device)
+        return open_outputs(
+            *(folders, pool, workload.layers),
+            split=split,
+            batch_size=config.batch_size,
+            device=device,
+        )
 
 
 def obstacle(name: str, workload: Workload) -> str | None:

@@ -14,7 +14,7 @@ from trainable.engine import (
     label_losses,
     make_optimiser,
 )
-from trainable.executor import EagerExecutor
+from trainable.executor import Executor
 from trainable.sentences import Sentences
 from trainable.tokens import TokenisedSplit
 
@@ -88,7 +88,7 @@ def test_as_many_sentences_at_a_time_as_fit(cpu, sentences, most):
 def test_a_wider_batch_trains_the_same_student(cpu, padded):
     """Whatever a batch is padded to, with dropout off; against batches of the longest sentence."""
     trained = []
-    for executor in (EagerExecutor(), EagerExecutor(padded=padded)):
+    for executor in (Executor(), Executor(padded=padded)):
         model = tiny_classifier("deberta-v2").eval()
         step = TrainingStep(model, make_optimiser([model], 0.01), losses, gradient_clip=1.0)
         training = Training(step, Sentences.on_device(random_split(), 0, cpu), 8, executor)

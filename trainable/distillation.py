@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -67,11 +66,6 @@ class Distillation:
             assert isinstance(projection, nn.Linear)
             projection.reset_parameters()
 
-    def stage(self, rows: np.ndarray, width: int) -> None:
-        """Call before a step on these rows, padded to so many tokens."""
-        if self.outputs is not None:
-            self.outputs.stage(rows, width)
-
     def losses(self, student: nn.Module, batch: Batch) -> Losses:
         """`loss` and its parts; without teacher outputs the loss is the cross-entropy alone.
 
@@ -82,7 +76,7 @@ class Distillation:
         labels_loss = cross_entropy(logits, batch.labels, batch.weights)
         if self.outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}
-        its_logits = self.outputs.batch_logits(batch)
+        its_logits = self.outputs.logits[batch.rows]
         kl = distillation_kl(logits, its_logits, self.temperature, batch.weights)
         hidden = self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha)
         loss = self.alpha * labels_loss + (1.0 - self.alpha) * (kl + hidden)

@@ -25,7 +25,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        _flush_tree(temporary)
+        for path in [*temporary.rglob("*"), temporary]:
+            flush(path)
         if target.exists():
             target.rename(replaced)
         temporary.rename(target)
@@ -34,11 +35,6 @@ def whole_folder(target: Path) -> Iterator[Path]:
             replaced.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _flush_tree(folder: Path) -> None:
-    for path in [*folder.rglob("*"), folder]:
-        flush(path)
 
 
 def seal(folder: Path, values: dict[str, Any]) -> None:

@@ -15,7 +15,10 @@ from trainable.presets import PRESETS, Preset
 
 AUTO = "auto"
 DEFAULT_INITIALISATION = "teacher_spread"
-SIZES = ("max_train_samples", "max_eval_samples", "eval_subset", "max_length")
+OF_PRESET = (
+    *("teacher", "dataset"),
+    *("max_train_samples", "max_eval_samples", "eval_subset", "max_length"),
+)
 
 
 def users_cache() -> str:
@@ -101,8 +104,9 @@ class InputOptions:
 
     @property
     def sized_preset(self) -> Preset:
-        """The preset with the user's sizes put in."""
-        given = {size: getattr(self, size) for size in SIZES if getattr(self, size) is not None}
+        """The preset with what the user gave in its place."""
+        given = {name: getattr(self, name) for name in OF_PRESET}
+        given = {name: value for name, value in given.items() if value is not None}
         return replace(PRESETS[self.preset], **given)
 
 

@@ -17,7 +17,7 @@ from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
 from trainable.environment import Environment, best_device, faster_precision, release_memory
 from trainable.errors import UserError, first_line, unknown_name
-from trainable.execution import choose_execution
+from trainable.executor import choose_execution
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.inputs import LoadedInputs, load_inputs
@@ -26,7 +26,7 @@ from trainable.options import AUTO, InputOptions, resolve_preset
 from trainable.quiet import quiet_libraries
 from trainable.students import encoder_layers, student_config
 from trainable.teacher import TeacherData, load_base, load_teacher, prepare_teacher
-from trainable.teacher_outputs import LOGITS, OutputsKey, write_outputs
+from trainable.teacher_outputs import LOGITS, write_outputs
 from trainable.tokens import load_split, save_split, tokenise
 from trainable.training_inputs import Teacher, TrainingInputs
 from trainable.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
@@ -228,8 +228,10 @@ def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) 
 def _prepare_outputs(
     teacher: Teacher, data: TeacherData, kinds: Iterable[str], environment: Environment
 ) -> dict[str, str]:
-    key = OutputsKey(teacher.digest, data.digest, environment.precision)
-    folders = {kind: key.folder(environment.cache, kind) for kind in kinds}
+    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+    key = {**digests, "precision": environment.precision}
+    places = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
+    folders = {kind: environment.cache / "outputs" / place for kind, place in places.items()}
     missing = {kind: folder for kind, folder in folders.items() if sealed_values(folder) is None}
     if missing:
         model = load_teacher(Path(teacher.folder))

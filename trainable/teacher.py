@@ -15,7 +15,7 @@ from trainable.engine import Evaluator, accuracy
 from trainable.environment import Environment
 from trainable.errors import UserError, first_line
 from trainable.executor import Executor, make_executor
-from trainable.fine_tuning import TeacherState, fine_tune
+from trainable.fine_tuning import fine_tune
 from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.metrics import pack_bits
@@ -133,7 +133,7 @@ def prepare_teacher(
     kept = sealed_values(folder)
     if kept is not None:
         return Teacher(folder=str(folder), **kept)
-    start, state = time.perf_counter(), TeacherState(folder.with_name(f"{key[:16]}.state"), key)
+    start, state = time.perf_counter(), folder.with_suffix(".state")
     make_static(model)
     model.to(environment.device)
     full_embedding = trim_embedding(model, data.in_use)
@@ -145,6 +145,7 @@ def prepare_teacher(
             environment=environment,
             executor=executor,
             state=state,
+            key=key,
         )
     scores = _score(model, data, environment, executor)
     restore_embedding(model, data.in_use, full_embedding)
@@ -158,7 +159,7 @@ def prepare_teacher(
     with whole_folder(folder) as temporary, safetensors_as_os_errors(folder):
         model.save_pretrained(temporary)
         seal(temporary, values)
-    state.path.unlink(missing_ok=True)
+    state.unlink(missing_ok=True)
     return Teacher(folder=str(folder), **values)
 
 

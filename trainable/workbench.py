@@ -15,14 +15,14 @@ from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.environment import release_memory
 from trainable.executor import Executor, make_executor
-from trainable.flash import use_flash_attention
+from trainable.flash import flash_obstacle, replace_attention
 from trainable.layers import mirrored_layers
 from trainable.names import EAGER, NO_LAYERS
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
 from trainable.students import build_student
 from trainable.teacher import load_teacher
-from trainable.teacher_outputs import LOGITS, HiddenStates, TeacherOutputs, open_outputs
+from trainable.teacher_outputs import TeacherOutputs, open_outputs
 from trainable.tokens import TokenisedSplit, load_split
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import clear_optimiser
@@ -70,13 +70,17 @@ def assemble(
     device = sentences["train"].device
     student.train()
     make_static(student)
-    if flash_attention:
-        use_flash_attention(student)
+    if flash_attention and flash_obstacle(student.config, device) is None:
+        replace_attention(student.base_model, "triton")
     distillation = Distillation.build(config, teacher_config, outputs, device)
     optimiser = make_optimiser([student, distillation.projections], config.weight_decay)
     take_step = TrainingStep(student, optimiser, distillation.losses, config.gradient_clip)
     training = Training(
-        take_step, sentences["train"], config.batch_size, executor, staged=distillation
+        take_step,
+        sentences["train"],
+        config.batch_size,
+        executor,
+        stage=outputs.stage if outputs else None,
     )
     if device.type == "cuda":
         training.fit_memory()
@@ -201,7 +205,11 @@ def _open_outputs(
     reads, pool = outputs_read(config, inputs)
     if not reads:
         return None
-    layers = mirrored_layers(config.student_layers, teacher_layers)
-    hidden = None if pool is None else HiddenStates(Path(inputs.outputs[pool]), pool, layers)
-    train = load_dense_splits(inputs)["train"]
-    return open_outputs(Path(inputs.outputs[LOGITS]), hidden, train, config.batch_size, device)
+    return open_outputs(
+        inputs.outputs,
+        pool,
+        mirrored_layers(config.student_layers, teacher_layers),
+        split=load_dense_splits(inputs)["train"],
+        batch_size=config.batch_size,
+        device=device,
+    )

@@ -1,5 +1,7 @@
 """Every known architecture's step can be recorded as a CUDA graph."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,12 +9,11 @@ from tests.capture_watch import NotCapturableError, capture_watch
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep
-from trainable.environment import Environment
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
-from trainable.teacher_outputs import OutputReader, ResidentHidden, TeacherOutputs
+from trainable.teacher_outputs import TeacherOutputs, outputs_of
 
 META = torch.empty(3, device="meta")
 FORBIDDEN = {
@@ -101,14 +102,14 @@ class StillOptimiser:
 
 def meta_distillation(pool, sentences):
     states = sentences.token_ids if pool == "tokens" else sentences.labels
-    hidden = ResidentHidden(
+    outputs = TeacherOutputs(
+        torch.empty((len(sentences), 2), device="meta"),
+        pool,
         torch.empty((len(states), 4, 32), dtype=torch.float16, device="meta"),
         torch.empty(4, dtype=torch.long, device="meta"),
-        pool,
     )
-    logits = torch.empty((len(sentences), 2), device="meta")
     return Distillation(
-        outputs=TeacherOutputs(logits, hidden, pool),
+        outputs=outputs,
         alpha=torch.empty((), device="meta"),
         temperature=torch.empty((), device="meta"),
         layer_weights=torch.empty(4, device="meta"),
@@ -127,21 +128,21 @@ def test_whole_step_of_the_engine(inputs, pool, most):
     losses = meta_distillation(pool, sentences).losses
     optimiser = StillOptimiser(model.parameters())
     training = Training(TrainingStep(model, optimiser, losses, 1.0, most), sentences, batch_size=8)
-    training._body(8, 16)
+    training._body(training.feed.batch(8, 16))
     with capture_watch():
-        training._body(8, 16)
+        training._body(training.feed.batch(8, 16))
 
 
 def test_evaluation_and_outputs_of_the_engine(inputs):
     sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
-    environment = Environment(None, META_DEVICE, "fp32", print)
-    reader = OutputReader(model, sentences, ("logits", "cls", "mean", "tokens"), environment)
-    for body in (Evaluator(model, sentences, "fp32")._body, reader._body):
-        body(8, 16)
+    read = partial(outputs_of, model, ("logits", "cls", "mean", "tokens"), "fp32")
+    evaluator = Evaluator(model, sentences, "fp32")
+    for body in (evaluator._body, read):
+        body(evaluator.feed.batch(8, 16))
         with capture_watch():
-            body(8, 16)
+            body(evaluator.feed.batch(8, 16))
 
 
 def gradients_of(model):
