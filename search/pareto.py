@@ -10,7 +10,7 @@ from rich.console import Console
 from search.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
 from search.objectives import DEPTH, LATENCY, cost_of
 from search.record import FINISHED, Run, TrialRecord
-from search.table import counted, difference, recipes_table, rounded, trials_table
+from search.table import difference, recipes_table, rounded, trials_table
 from search.units import units_of
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
@@ -67,9 +67,8 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
     found = found.assign(cost=[_cost(run.trials[digest], run) for digest in found["digest"]])
     found = found.sort_values(["cost", "best5"], ascending=[True, False], ignore_index=True)
     front = pareto_front(found["cost"], found["best5"])
-    units = units_of(run.trials.values())
-    seeds = [counted(units[recipe]) for recipe in found["recipe"]]
-    gains = {b: difference(seeds[b], seeds[a], run) for a, b in pairwise(front)}
+    names = list(found["recipe"])
+    gains = {b: difference(names[b], names[a], run) for a, b in pairwise(front)}
     places = range(len(found))
     return found.assign(on_front=[n in front for n in places], gain=[gains.get(n) for n in places])
 

@@ -21,11 +21,12 @@ from search.leaderboard import (
     signed,
 )
 from search.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
-from search.record import FINISHED, Run
+from search.record import FINISHED
 from search.report_contents import Report, describe_inputs, provenance, status
 from search.report_cost import costs
 from search.report_data import rung_counts
 from search.report_study import compare_with_study, same_inputs
+from search.table import rounded
 from spaces.study import STUDY_ROWS
 
 SHOWN_ROWS = 15  # of a table before the rest folds away
@@ -131,7 +132,7 @@ def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
     facts = [Table(Cells(("", ""), provenance(report)))]
     yield _leaderboard(report)
     yield Section("front", "Accuracy against cost", FRONT_NOTE, fronts, captions("front"))
-    yield _study(run)
+    yield _study(report)
     yield Section("curves", "Learning curves", captions=captions("learning_curves"))
     shown = captions("alpha_schedules", "sharpness")
     yield Section("schedules", "Alpha schedules", captions=shown)
@@ -165,22 +166,23 @@ def _leaderboard(report: Report) -> Section:
     return Section("leaderboard", "Leaderboard", text, [table])
 
 
-def _study(run: Run) -> Section:
-    found = [] if run.searched else compare_with_study(run)
+def _study(report: Report) -> Section:
+    run = report.run
+    found = [] if run.searched else compare_with_study(run, report.recipes)
     comparable, text = same_inputs(run), STUDY_NOTE
     if not comparable:
         text += " This run has another teacher or other data, so only gaps are compared."
-    missing = len(STUDY_ROWS) - len(found)
-    text += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
+    missing = len(STUDY_ROWS) - len({STUDY_ROWS.index(one.row) for one in found})
+    text += f" Without a result here: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
     headers = ["table", "recipe", "reference", "ours", "95 % interval", "agrees?"]
     headers += ["reference gap", "our gap", "95 % interval", "gap agrees?"]
     rows = [
         [
             one.row.table,
-            one.label + (f" (mean of {one.trials})" if one.trials > 1 else ""),
+            rounded(one.ours["label"]),
             share(one.row.accuracy),
-            share(one.ours),
-            interval(one.interval),
+            share(one.ours["best5"]),
+            interval((one.ours["low"], one.ours["high"])),
             one.level_verdict if comparable else "not compared",
             signed(one.study_gap),
             *difference_cells(one.gap),

@@ -49,31 +49,18 @@ class Difference:
     estimate: float
     low: float  # of the 95 % interval
     high: float
-    p_value: float  # two-sided, of no difference
-    sentences: int
-    seeds: int  # of each; 1 where the students, not their recipes, are compared
+    p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
 
 
 def paired_difference(
     first: np.ndarray, second: np.ndarray, generator: np.random.Generator
 ) -> Difference:
-    """Of the mean scores of two trials, paired bootstrap over sentences.
+    """Of the mean scores of two students [N] on the same sentences, for other sentences.
 
-    `first` and `second` are scores [N] on the same sentences, such as `best5_scores`. Percentile
-    interval; the p-value is twice the smaller share of resamples on one side of zero, one counted
-    in (Davison & Hinkley 1997, Bootstrap Methods, 4.4), so at least 2 / (RESAMPLES + 1).
-
-    It compares these two students on other sentences; two seeds of one recipe may differ as
-    significantly. For recipes there is `seeds_difference`. Raises ValueError for unequal shapes.
+    Two seeds of one recipe may differ as much. For recipes there is `seeds_difference`.
     """
-    if np.shape(first) != np.shape(second):
-        raise ValueError(f"paired scores of shapes {np.shape(first)} and {np.shape(second)}")
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    means = _resampled_means(differences[None], generator)[:, 0]
-    beyond = min(np.sum(means <= ROUNDING), np.sum(means >= -ROUNDING))
-    p_value = min(1.0, 2 * (1 + int(beyond)) / (1 + RESAMPLES))
-    low, high = map(float, np.quantile(means, TAILS))
-    return Difference(float(differences.mean()), low, high, p_value, len(differences), 1)
+    gap = first - second
+    return Difference(float(gap.mean()), *sentence_interval(gap, generator))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -137,8 +124,7 @@ def seeds_difference(
         p_value = float(np.exp(LEAST_LOG_P))
     else:
         p_value = np.exp(brentq(lambda log_p: half_width(log_p) - abs(estimate), LEAST_LOG_P, 0.0))
-    size = (one.shape[1], min(len(one), len(other)))
-    return Difference(estimate, estimate - half, estimate + half, float(p_value), *size)
+    return Difference(estimate, estimate - half, estimate + half, float(p_value))
 
 
 def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
@@ -156,10 +142,8 @@ def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[f
 def _check_seeds(first: np.ndarray, second: np.ndarray, same_seeds: bool) -> None:
     if first.shape[1] != second.shape[1] or (same_seeds and len(first) != len(second)):
         raise ValueError(f"scores [seeds, sentences] of shapes {first.shape} and {second.shape}")
-    if min(len(first), len(second)) < 2:
-        raise ValueError("one seed does not tell how much seeds differ: two at least")
-    if first.shape[1] < 2:
-        raise ValueError("one sentence does not tell how much sentences differ: two at least")
+    if min(len(first), len(second), first.shape[1]) < 2:
+        raise ValueError("how much seeds and sentences differ needs two at least of each")
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:

@@ -233,7 +233,6 @@ def test_study_has_each_configuration_once_with_its_score(run):
         assert (made.state, made.value) == (TrialState.COMPLETE, score(trial.config))
         assert made.user_attrs["trials"] == [trial.config.digest]
     assert study.trials[7].state == TrialState.FAIL
-    assert study.trials[8].intermediate_values == {1: 0.625, 2: 0.625}
     assert study.trials[8].value == 0.625  # of its last evaluation
     extend_by_suggestion(run)
     assert study_of(run).trials[9].state == TrialState.RUNNING

@@ -37,7 +37,7 @@ NAMES = {GROWTH: "growth", FIXED: "fixed"}
 )
 def test_sentence(numbers, sentence):
     *interval, adjusted = numbers
-    difference = Difference(*interval, adjusted, 872, 5)
+    difference = Difference(*interval, adjusted)
     verdict = Verdict((GROWTH, FIXED), 5, difference, adjusted)
     assert verdict.sentence(NAMES) == sentence
     assert verdict.significant == (adjusted < 0.05)
