@@ -105,6 +105,11 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
     assert not (place / CONFIGS[RUNNING].folder_name).exists()
     assert written(run, "offline") == {CONFIGS[o].digest for o in (FINISHED, STOPPED, FAILED)}
 
+    other = make_run("offline", "my run, " + 99 * "x", provenance={"started": "later"})
+    ids = [run_id(each, trial) for each in (run, other) for trial in each.trials.values()]
+    assert len(set(ids)) == 8
+    assert describe_trial(other, trial_of(other, FINISHED))["project"] == "my-run--" + 92 * "x"
+
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*.swanlab")}
     finish(run, CONFIGS[RUNNING])  # in the next session
     write_missing(run, console)
@@ -112,14 +117,6 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
     assert before.items() < after.items()
     assert len(after) == 4
     assert console.file.getvalue() == ""
-
-
-def test_ids_differ_between_trials_and_sweeps_and_any_name_makes_a_project(make_run):
-    runs = [make_run("offline"), make_run("offline", "other", provenance={"started": "later"})]
-    ids = [run_id(run, trial) for run in runs for trial in run.trials.values()]
-    assert len(set(ids)) == 8
-    odd = make_run("offline", "my run, " + 99 * "x")
-    assert describe_trial(odd, trial_of(odd, FINISHED))["project"] == "my-run--" + 92 * "x"
 
 
 # In the cloud, of which a module of the same name takes the place in the writers' processes.
