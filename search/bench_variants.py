@@ -38,7 +38,7 @@ from trainable.students import build_student, new_model
 from trainable.teacher_outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
 from trainable.tokens import TokenisedSplit
 from trainable.vocabulary import dense_split, trim_embedding
-from trainable.workbench import assemble
+from trainable.workbench import Apparatus
 
 GIB = 2**30
 PAD_ID = 0  # of all the shapes below
@@ -237,12 +237,12 @@ def cached(
         trim_embedding(student, in_use)
         split = dense_split(split, in_use)
         batches = epoch_batches(split.lengths, config.batch_size, config.seed, epoch=0)
-    apparatus = assemble(
+    apparatus = Apparatus(
         config,
         student.to(device),
         workload.teacher.config,
         prepared_outputs(workload),
-        sentences={"train": Sentences.on_device(split, PAD_ID, device)},
+        sentences={"train": Sentences(split, PAD_ID, device)},
         executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
         flash_attention=flash,
     )

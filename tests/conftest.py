@@ -164,7 +164,7 @@ def tokens_of(split, row):
 
 def padded_batch(split, rows, pad_id, device):
     """These sentences of a split, padded to the longest of them."""
-    sentences = Sentences.on_device(split, pad_id, device)
+    sentences = Sentences(split, pad_id, device)
     return sentences.batch(torch.as_tensor(rows, device=device), sentences.longest(rows))
 
 

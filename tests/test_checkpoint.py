@@ -84,9 +84,9 @@ def end_of(trial):
     """What a trial becomes by its last step, and where it leaves the random generators."""
     for _ in trial.run():
         pass
-    moments = trial.optimiser.state_dict()["state"]
+    moments = trial.apparatus.optimiser.state_dict()["state"]
     tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
-    tensors |= trial.student.state_dict() | trial.distillation.projections.state_dict()
+    tensors |= trial.student.state_dict() | trial.apparatus.distillation.projections.state_dict()
     tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))

@@ -76,11 +76,12 @@ def load_checkpoint(
         raise CheckpointError("of another model")
     if values["evaluation"]:
         _restore_best(folder, values, trial)
-    restore_training(parameters, trial.optimiser, device, tensors)
+    restore_training(parameters, trial.apparatus.optimiser, device, tensors)
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
-    trial.means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
+    means = trial.apparatus.training.means
+    means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
     trial.step = header["step"]
-    trial.means.steps = header["mean_steps"]
+    means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]
     trial.history = [Evaluation(**values) for values in header["history"]]
     version, internal, gauss = header["python_random"]
@@ -128,7 +129,6 @@ def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
 def _write_student(trial: Trial, folder: Path) -> None:
     """The best student as a Hugging Face folder."""
     student, inputs = trial.student, trial.inputs
-    assert trial.apparatus.full_embedding is not None
     in_use = load_vocabulary(Path(inputs.tokens))
     name, whole = whole_embedding(
         student, trial.best.tensors, in_use, trial.apparatus.full_embedding
@@ -162,7 +162,7 @@ def _header(trial: Trial) -> dict[str, Any]:
     without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
     return {
         "step": trial.step,
-        "mean_steps": trial.means.steps,
+        "mean_steps": trial.apparatus.training.means.steps,
         "trained_seconds": trial.trained_seconds,
         "history": [*without, *history[-1:]],
         "python_random": random.getstate(),
@@ -193,10 +193,11 @@ def _numpy_state() -> list[Any]:
 def _parameters(trial: Trial) -> dict[str, Tensor]:
     """Trained tensors by name, in the same order for equal configurations."""
     named = {STUDENT + name: tensor for name, tensor in trial.student.named_parameters()}
-    projections = trial.distillation.projections.named_parameters()
+    projections = trial.apparatus.distillation.projections.named_parameters()
     return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    means = {MEANS + name: value for name, value in trial.means.sums.items()}
-    return means | training_tensors(_parameters(trial), trial.optimiser, trial.device)
+    sums, optimiser = trial.apparatus.training.means.sums, trial.apparatus.optimiser
+    means = {MEANS + name: value for name, value in sums.items()}
+    return means | training_tensors(_parameters(trial), optimiser, trial.device)

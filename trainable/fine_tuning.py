@@ -57,7 +57,7 @@ def fine_tune(
     )
     training = Training(
         TrainingStep(model, optimiser, label_losses(environment.precision), settings.gradient_clip),
-        Sentences.on_device(train, pad_id, environment.device),
+        Sentences(train, pad_id, environment.device),
         settings.batch_size,
         executor,
     )

@@ -170,7 +170,7 @@ def _score(
 
     def correct(split: TokenisedSplit) -> np.ndarray:
         dense = dense_split(split, data.in_use)
-        sentences = Sentences.on_device(dense, data.pad_id, environment.device)
+        sentences = Sentences(dense, data.pad_id, environment.device)
         return Evaluator(model, sentences, environment.precision, executor).correct()
 
     bits = correct(data.evaluation)

@@ -154,7 +154,7 @@ def write_outputs(
     start = time.perf_counter()
     teacher.to(environment.device).eval()
     feed = Feed(
-        Sentences.on_device(split, pad_id, environment.device),
+        Sentences(split, pad_id, environment.device),
         OUTPUT_BATCH,
         make_executor(environment.execution.executor, environment.device),
     )

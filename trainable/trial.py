@@ -14,12 +14,10 @@ from transformers import PreTrainedModel
 from trainable.alpha import alpha_at
 from trainable.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.config import TrialConfig
-from trainable.distillation import Distillation
-from trainable.engine import LossMeans, accuracy
+from trainable.engine import accuracy
 from trainable.errors import TrainingDivergedError
 from trainable.learning_rate import learning_rate_at
 from trainable.metrics import best5_accuracy, pack_bits
-from trainable.sentences import Sentences
 from trainable.training_inputs import TrainingInputs
 from trainable.workbench import Apparatus, Workbench
 
@@ -121,28 +119,9 @@ class Trial:
         return self.apparatus.student
 
     @property
-    def distillation(self) -> Distillation:
-        """What it is trained towards."""
-        return self.apparatus.distillation
-
-    @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """Its optimiser."""
-        return self.apparatus.optimiser
-
-    @property
-    def means(self) -> LossMeans:
-        """Of the losses since the last evaluation."""
-        return self.apparatus.training.means
-
-    @property
-    def _train(self) -> Sentences:
-        return self.apparatus.training.sentences
-
-    @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole trial."""
-        per_epoch = steps_per_epoch(len(self._train), self.config.batch_size)
+        per_epoch = steps_per_epoch(len(self.apparatus.training.sentences), self.config.batch_size)
         return self.config.epochs * per_epoch
 
     @property
@@ -165,11 +144,12 @@ class Trial:
         """
         start = time.perf_counter()
         alpha, rate = self._controls()
-        self.distillation.alpha.fill_(alpha)
-        self.apparatus.training.step(self._next_rows(), rate)
+        training = self.apparatus.training
+        self.apparatus.distillation.alpha.fill_(alpha)
+        training.step(self._next_rows(), rate)
         self.step += 1
         due = self.step in self._due
-        losses = self.means.take() if due else {}
+        losses = training.means.take() if due else {}
         self.trained_seconds += time.perf_counter() - start
         if not due:
             return None
@@ -183,7 +163,7 @@ class Trial:
     def _next_rows(self) -> np.ndarray:
         if self._batches is None:
             self._batches = remaining_batches(
-                self._train.lengths,
+                self.apparatus.training.sentences.lengths,
                 self.config.batch_size,
                 self.config.seed,
                 self.step,

@@ -7,6 +7,7 @@ import torch
 
 from tests.capture_watch import NotCapturableError, capture_watch
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
+from trainable.config import TrialConfig
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep
 from trainable.losses import cross_entropy
@@ -108,21 +109,15 @@ def meta_distillation(pool, sentences):
         torch.empty((len(states), 4, 32), dtype=torch.float16, device="meta"),
         torch.empty(4, dtype=torch.long, device="meta"),
     )
-    return Distillation(
-        outputs=outputs,
-        alpha=torch.empty((), device="meta"),
-        temperature=torch.empty((), device="meta"),
-        layer_weights=torch.empty(4, device="meta"),
-        projections=torch.nn.ModuleList(),
-        precision="fp32",
-    )
+    config = TrialConfig(alpha=0.5, student_layers=4, aligned_layers="all", hidden_pool=pool)
+    return Distillation(config, ARCHITECTURES["bert"], outputs, META_DEVICE)
 
 
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_whole_step_of_the_engine(inputs, pool, most):
     """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
-    sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
+    sentences = Sentences(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier().train().to("meta")
     make_static(model)
     losses = meta_distillation(pool, sentences).losses
@@ -134,7 +129,7 @@ def test_whole_step_of_the_engine(inputs, pool, most):
 
 
 def test_evaluation_and_outputs_of_the_engine(inputs):
-    sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
+    sentences = Sentences(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
     read = partial(outputs_of, model, ("logits", "cls", "mean", "tokens"), "fp32")

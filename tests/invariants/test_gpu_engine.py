@@ -94,7 +94,7 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     """The process's share of the GPU is capped as on a smaller one."""
     model = tiny_classifier("bert", num_hidden_layers=8).to(CUDA).train()
     make_static(model)
-    sentences = Sentences.on_device(train_split(inputs), inputs.pad_id, CUDA)
+    sentences = Sentences(train_split(inputs), inputs.pad_id, CUDA)
     step = TrainingStep(model, make_optimiser([model], 0.0), label_losses("fp32"), 1.0)
     training = Training(step, sentences, batch_size=96)
     whole = torch.cuda.get_device_properties(CUDA).total_memory
@@ -123,7 +123,7 @@ def test_streamed_states_are_the_resident_ones(inputs, pool, monkeypatch):
     monkeypatch.setattr(teacher_outputs, "RESIDENT_SHARE", 0.0)
     streamed = open_outputs(inputs.outputs, pool, (2, 4), **shape)
     assert type(streamed) is teacher_outputs.StreamedOutputs
-    sentences, pairs = Sentences.on_device(split, inputs.pad_id, CUDA), []
+    sentences, pairs = Sentences(split, inputs.pad_id, CUDA), []
     torch.cuda._sleep(100_000_000)
     for start in range(0, 88, 8):
         rows = np.arange(start, start + 8)
@@ -145,7 +145,7 @@ def test_many_uploads_ahead_of_the_gpu_arrive_in_order():
 
 def test_outputs_read_by_a_captured_teacher(inputs):
     split = train_split(inputs)
-    sentences = Sentences.on_device(split, inputs.pad_id, CUDA)
+    sentences = Sentences(split, inputs.pad_id, CUDA)
     teacher = tiny_classifier("deberta-v2").to(CUDA)
     make_static(teacher)
     feeds = [Feed(sentences, 64, make_executor(name, CUDA)) for name in (EAGER, GRAPH)]

@@ -89,7 +89,7 @@ def test_a_trial_that_was_left_half_way_leaves_nothing_behind(inputs, schedule):
     left = graph.start(schedule(seed=5))
     for _ in range(7):
         left.advance()
-    assert left.means.steps > 0
+    assert left.apparatus.training.means.steps > 0
     assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
 
 
