@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from search.leaderboard import count_of, interval, percent
+from search.progress import measure
 from search.record import ENDED, FAILED, FINISHED, STOPPED, Run
 from search.report_data import evaluations_table
 from search.table import recipes_table, rounded, trials_table
@@ -141,15 +142,10 @@ def _unchanging(run: Run) -> int:
 
 def status(report: Report) -> str:
     """How far the run is; one that goes on looks like one that was interrupted."""
-    outcomes = list(report.trials["outcome"])
-    parts = [f"{outcomes.count(FINISHED)} finished", f"{outcomes.count(STOPPED)} stopped early"]
-    parts += [f"{outcomes.count(FAILED)} failed"] if FAILED in outcomes else []
-    missing = sum(outcome not in ENDED for outcome in outcomes)
-    parts += [f"{missing} not finished yet"] if missing else []
-    text = f"{count_of(len(outcomes))}: {', '.join(parts)}."
-    if not missing:
+    text, run = f"Trials: {measure(report.run).describe()}.", report.run
+    if not run.interrupted:
         return f"Complete. {text}"
-    last = f"; last event {moment(report.events[-1]['time'])}" if report.events else ""
+    last = f"; last event {moment(run.last_time)}" if run.last_time else ""
     return f"Running or interrupted{last}. {text}"
 
 

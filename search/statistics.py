@@ -76,40 +76,40 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted.clip(max=1.0)
 
 
-def seeds_difference(
-    first: np.ndarray, second: np.ndarray, *, same_seeds: bool = True
-) -> Difference:
+def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     """Of the mean scores of two recipes, for other seeds AND other sentences.
 
     `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
-    sentences. With `same_seeds`, row s of both is of one seed, S = S', and the test is paired by
-    seed. Deterministic: no resampling. Raises ValueError below two seeds or for unfit shapes.
+    sentences, paired by sentence. Deterministic: no resampling. Raises ValueError below two seeds
+    or for unfit shapes.
 
     Seeds and sentences are crossed random effects, as readers and cases are in radiology (Dorfman,
     Berbaum & Metz 1992, Investigative Radiology 27; Hillis 2007, Statistics in Medicine 26,
-    596-619). With the differences D [S, N] of paired seeds, the variance of their mean is
+    596-619). The variance of a difference of two means is
 
-        V_seeds + V_sentences = MS_seeds / (S N) + max(MS_sentences - MS_rest, 0) / (S N)
+        V_seeds + V_sentences = sum MS_seeds / (S N) + max(var(D) / N - V_rest, 0)
 
-    by the two-way table's mean squares. The first part has S - 1 degrees of freedom only. The
-    interval, and by inversion the p-value, allows for that in Howe's way (1974, JASA 69, 789-794):
-    its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's quantile of S - 1 degrees
-    and the normal's; where seeds agree by luck, z^2 MS_rest / (S N) stands for the first term,
+    with D [N] the difference of the recipes' means on each sentence, and over both recipes' two-way
+    tables the mean squares of seeds and V_rest = sum MS_rest / (S N). V_seeds has Welch's degrees
+    of freedom only. The interval, and by inversion the p-value, allows for that in Howe's way
+    (1974, JASA 69, 789-794): its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's
+    quantile and the normal's; where seeds agree by luck, z^2 V_rest stands for the first term,
     since V_seeds can't truly be less. Hillis's own degrees of freedom claimed a difference for 9 %
     of equal recipes with two seeds and up to 8 % with three, in simulations as in
     tests/test_statistics.py.
 
-    Seeds that are not shared have a V_seeds a recipe, whose sum has Welch's degrees of freedom.
-    Where what a seed does to one recipe says nothing of what it does to another, that finds
-    somewhat more (`same_seeds=False` is valid then, too).
+    Seeds are not paired: a seed decides the order of the data and the dropout of every recipe, and
+    should that make them better or worse together, this claims too little, not too much; pairing
+    would halve the degrees of freedom.
     """
-    one, other = np.atleast_2d(first).astype(np.float64), np.atleast_2d(second).astype(np.float64)
-    _check_seeds(one, other, same_seeds)
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape[1] != other.shape[1] or min(len(one), len(other), one.shape[1]) < 2:
+        raise ValueError(f"scores of shapes {one.shape} and {other.shape}: two seeds at least each")
     estimate = float(one.mean() - other.mean())
-    groups = [one - other] if same_seeds else [one, other]
-    of_seeds, freedom = _seed_variance(groups)
-    of_rest = sum(_rest_variance(group) for group in groups)
-    of_sentences = max(_sentence_variance(groups) - of_rest, 0.0)
+    of_seeds, freedom = _seed_variance([one, other])
+    of_rest = _rest_variance(one) + _rest_variance(other)
+    gaps = one.mean(axis=0) - other.mean(axis=0)
+    of_sentences = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
 
     def half_width(log_p: float) -> float:
         tail = np.exp(log_p) / 2
@@ -130,20 +130,13 @@ def seeds_difference(
 def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
     """95 % interval of a recipe's mean score; `scores` [S, N], each seed's on the same N sentences.
 
-    Of one seed for other sentences alone. Of several the interval of `seeds_difference`, which
-    takes the scores themselves as well as their differences, within [0, 1].
+    Of one seed for other sentences alone. Of several the interval of `seeds_difference` to one that
+    is always wrong, within [0, 1].
     """
     if len(scores) == 1:
         return sentence_interval(scores[0], generator)
     found = seeds_difference(scores, np.zeros(np.shape(scores)))
     return max(found.low, 0.0), min(found.high, 1.0)
-
-
-def _check_seeds(first: np.ndarray, second: np.ndarray, same_seeds: bool) -> None:
-    if first.shape[1] != second.shape[1] or (same_seeds and len(first) != len(second)):
-        raise ValueError(f"scores [seeds, sentences] of shapes {first.shape} and {second.shape}")
-    if min(len(first), len(second), first.shape[1]) < 2:
-        raise ValueError("how much seeds and sentences differ needs two at least of each")
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
@@ -156,14 +149,6 @@ def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
     if not parts.any():
         return 0.0, float(freedoms.sum())
     return float(parts.sum()), float(parts.sum() ** 2 / np.sum(parts**2 / freedoms))
-
-
-def _sentence_variance(groups: list[np.ndarray]) -> float:
-    """Of the mean over seeds (its difference, of two groups) for other sentences."""
-    means = np.array(groups[0].mean(axis=0))
-    for other in groups[1:]:
-        means -= other.mean(axis=0)
-    return float(np.var(means, ddof=1) / len(means))
 
 
 def _rest_variance(group: np.ndarray) -> float:

@@ -151,13 +151,11 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
     examples. None where correct/wrong bits are missing.
     """
     units = units_of(run.trials.values())
-    sides = [counted(units[recipe]) for recipe in (first, second)]
-    one, other = (seed_scores(trials, run) for trials in sides)
+    one, other = (seed_scores(counted(units[recipe]), run) for recipe in (first, second))
     if one is None or other is None:
         return None
     if min(len(one), len(other)) > 1:
-        seeds, others = ([trial.config.seed for trial in trials] for trials in sides)
-        return seeds_difference(one, other, same_seeds=seeds == others)
+        return seeds_difference(one, other)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
 
@@ -183,8 +181,6 @@ def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def outcome_of(trials: Sequence[TrialRecord]) -> str:
     """Of all seeds of a recipe: `running` while one that has not failed is still to end."""
-    if len(trials) == 1:
-        return trials[0].outcome
     good = [trial for trial in trials if trial.outcome != FAILED]
     if all(trial.outcome in ENDED for trial in good):
         return counted(trials)[0].outcome

@@ -49,12 +49,7 @@ class Verdict:
 
 
 def judge(retrained: Mapping[TrialConfig, Students], pairs: Sequence[Pair]) -> list[Verdict]:
-    """A verdict for each pair of recipes, paired by example and not by seed.
-
-    A seed decides the order of the data and the dropout of every recipe. Should that make them
-    better or worse together, the test claims too little, not too much; pairing by seed would halve
-    the degrees of freedom.
-    """
+    """A verdict for each pair of recipes, p-values adjusted for the number of pairs."""
     verdicts = [_compare(pair, *(retrained[recipe] for recipe in pair)) for pair in pairs]
     compared = [v.difference.p_value for v in verdicts if v.difference is not None]
     adjusted = iter(holm(compared).tolist())
@@ -68,7 +63,7 @@ def _compare(pair: Pair, first: Students, second: Students) -> Verdict:
     seeds = min(len(first), len(second))
     if seeds < 2:
         return Verdict(pair, seeds)
-    found = seeds_difference(np.array(first), np.array(second), same_seeds=False)
+    found = seeds_difference(np.array(first), np.array(second))
     return Verdict(pair, seeds, found)
 
 

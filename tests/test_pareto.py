@@ -96,15 +96,6 @@ def test_seeds_are_one_candidate_and_their_gain_is_the_recipes(tmp_path):
     assert second.gain == seeds_difference(*matrices)
 
 
-def test_other_seeds_are_not_paired(tmp_path):
-    """A seed that failed leaves its place to another: then rows of the two are of unlike seeds."""
-    students = [(2, 0, 100), (2, 1, 104), (3, 1, 150), (3, 2, 140)]
-    _, second = rows_of(make_run(tmp_path / "mine", students))
-    matrices = [np.array([bits(n), bits(m)], dtype=float) for n, m in ((150, 140), (100, 104))]
-    assert second.gain == seeds_difference(*matrices, same_seeds=False)
-    assert second.gain != seeds_difference(*matrices)
-
-
 def test_latency_is_the_cost_where_that_was_asked(tmp_path):
     run = make_run(tmp_path / "mine", [(3, 0, 160), (2, 0, 150)], against="latency")
     assert [row.cost for row in rows_of(run)] == [4.25, 5.5]

@@ -65,10 +65,7 @@ def test_p_values_are_holms_of_all_comparisons():
     retrained = {recipe: students(found) for recipe, found in rights.items()}
     pairs = [(GROWTH, FIXED), (GROWTH, CE_ONLY), (VSHAPE, FIXED), (VSHAPE, CE_ONLY)]
     verdicts = judge(retrained, [*pairs, (GROWTH, VSHAPE)])
-    alone = [
-        seeds_difference(*(np.array(retrained[r]) for r in v.pair), same_seeds=False)
-        for v in verdicts
-    ]
+    alone = [seeds_difference(*(np.array(retrained[r]) for r in v.pair)) for v in verdicts]
     assert [v.difference for v in verdicts] == alone
     p_values = [difference.p_value for difference in alone]
     assert [v.adjusted for v in verdicts] == holm(p_values).tolist()
