@@ -3,7 +3,7 @@
 import copy
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -43,7 +43,6 @@ from trainable.workbench import Apparatus
 GIB = 2**30
 PAD_ID = 0  # of all the shapes below
 STEPS = {"cuda": 200, "cpu": 20}
-MOST_SHAPES = 64  # that torch.compile makes code for; it would stop at 8
 DEBERTA_V3_BASE = DebertaV2Config(
     hidden_size=768,
     num_hidden_layers=12,
@@ -227,7 +226,6 @@ def cached(
     by_length: bool = True,
     executor: str = EAGER,
     flash: bool = False,
-    compiled: bool = False,
 ) -> Steps:
     """What a trial does at each step, at a fixed alpha and learning rate."""
     config, split, device = workload.config, workload.split, workload.device
@@ -249,9 +247,6 @@ def cached(
     training = apparatus.training
     apparatus.distillation.set_up(config)
     apparatus.distillation.alpha.fill_(config.alpha or 0.0)
-    if compiled:
-        torch._dynamo.config.cache_size_limit = MOST_SHAPES
-        training.take_step.model = torch.compile(student, dynamic=False)  # type: ignore[assignment]
 
     def step(index: int) -> None:
         training.step(batches[index], config.learning_rate)
@@ -279,7 +274,7 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
 def obstacle(name: str, workload: Workload) -> str | None:
     """Why a variant can't be run here; None where it can."""
     teacher = workload.teacher.config
-    if name in ("graph", "flash", "compiled") and workload.device.type != "cuda":
+    if name in ("graph", "flash") and workload.device.type != "cuda":
         return "steps are captured on a CUDA GPU, none is here"
     if name == "flash" and teacher.model_type != FLASH_MODEL:
         return f"{teacher.model_type} has no such kernel"
@@ -291,21 +286,12 @@ def fastest(workload: Workload) -> str:
     return next(name for name in ("flash", "graph", "lengths") if not obstacle(name, workload))
 
 
-def fastest_at(workload: Workload, batch_size: int) -> Steps:
-    """The fastest variant with so many examples a step."""
-    config = replace(workload.config, batch_size=batch_size)
-    return MAKERS[fastest(workload)](replace(workload, config=config))
-
-
 MAKERS: dict[str, Maker] = {
     "live": live,
     "cached": partial(cached, by_length=False),
     "lengths": cached,
     "graph": partial(cached, executor=GRAPH),
     "flash": partial(cached, executor=GRAPH, flash=True),
-    "compiled": partial(cached, executor=GRAPH, compiled=True),
-    "batch64": partial(fastest_at, batch_size=64),
-    "batch128": partial(fastest_at, batch_size=128),
 }
 
 
