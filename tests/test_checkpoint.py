@@ -26,7 +26,7 @@ from trainable.metrics import unpack_bits
 from trainable.preparation import Preparation, prepare_inputs
 from trainable.students import build_student
 from trainable.teacher import load_teacher
-from trainable.training_state import CheckpointError, read_header, read_tensors, write_state
+from trainable.training_state import CheckpointError, read_state, write_state
 from trainable.trial import Trial
 from trainable.vocabulary import load_vocabulary
 from trainable.workbench import Workbench
@@ -300,8 +300,7 @@ def test_every_files_loss_and_every_changed_byte_is_noticed(inputs, saved, cpu):
 def test_weights_that_do_not_fit_are_refused(*, inputs, saved, cpu, shape):
     """As after an update of the libraries that build the model."""
     folder, trial = saved
-    values, header = sealed_values(folder), read_header(folder / STATE)
-    tensors = read_tensors(folder / STATE)
+    values, (header, tensors) = sealed_values(folder), read_state(folder / STATE)
     del tensors["student.classifier.weight"]
     more = {} if shape is None else {"student.classifier.weight": torch.ones(shape)}
     write_state(folder / STATE, header, {**tensors, **more})
@@ -328,7 +327,7 @@ def test_a_disk_that_is_full_is_an_os_error(saved, tmp_path, file):
 def test_the_size_foretold_is_that_of_the_tensors_written(inputs, make_config, tmp_path, changes):
     config = make_config(**changes)
     folder = save(started(config, inputs, 4), tmp_path / "saved")
-    state = read_tensors(folder / STATE)
+    _, state = read_state(folder / STATE)
     tensors = [*load_file(folder / "model.safetensors").values()]
     tensors += [t for name, t in state.items() if name.startswith(("student.", "projections."))]
     tensors += [t for name, t in state.items() if ".exp_avg" in name]

@@ -92,8 +92,8 @@ def safetensors_as_os_errors(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: {first_line(error)}") from error
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """What a file says of itself, without its tensors.
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of itself, and its tensors.
 
     CheckpointError for none and for one cut short; OSError where the file can't be read, which says
     nothing of what is in it.
@@ -101,14 +101,8 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
-        return dict(header)
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CheckpointError("missing") from None
     except (SafetensorError, KeyError, ValueError, TypeError):
         raise CheckpointError("cut short or not a checkpoint") from None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file whose header was read."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -121,11 +121,22 @@ class Workbench:
         teacher: PreTrainedConfig,
     ) -> Apparatus:
         device = student.device
+        reads, pool = outputs_read(config, inputs)
+        outputs = None
+        if reads:
+            outputs = open_outputs(
+                inputs.outputs,
+                pool,
+                mirrored_layers(config.student_layers, teacher.num_hidden_layers),
+                split=load_dense_splits(inputs)["train"],
+                batch_size=config.batch_size,
+                device=device,
+            )
         return Apparatus(
             config,
             student,
             teacher,
-            _open_outputs(config, inputs, teacher.num_hidden_layers, device),
+            outputs,
             sentences=_load_sentences(*_splits(inputs), inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
@@ -182,20 +193,4 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *outputs_read(config, inputs),
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
         *(config.weight_decay, config.gradient_clip),
-    )
-
-
-def _open_outputs(
-    config: TrialConfig, inputs: TrainingInputs, teacher_layers: int, device: torch.device
-) -> TeacherOutputs | None:
-    reads, pool = outputs_read(config, inputs)
-    if not reads:
-        return None
-    return open_outputs(
-        inputs.outputs,
-        pool,
-        mirrored_layers(config.student_layers, teacher_layers),
-        split=load_dense_splits(inputs)["train"],
-        batch_size=config.batch_size,
-        device=device,
     )
