@@ -19,7 +19,7 @@ from search.trial_words import wording
 from trainable.checkpoint import STATE, check_checkpoint
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError
-from trainable.folders import MANIFEST, sealed_values
+from trainable.files import MANIFEST, sealed_values
 from trainable.metrics import unpack_bits
 from trainable.tokens import load_split
 from trainable.training_inputs import TrainingInputs

@@ -21,7 +21,7 @@ from trainable.checkpoint import (
     load_checkpoint,
     write_checkpoint,
 )
-from trainable.folders import MANIFEST, seal, sealed_values
+from trainable.files import MANIFEST, seal, sealed_values
 from trainable.metrics import unpack_bits
 from trainable.preparation import Preparation, prepare_inputs
 from trainable.students import build_student

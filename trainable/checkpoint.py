@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
 from trainable.config import TrialConfig
-from trainable.folders import seal, sealed_values
+from trainable.files import seal, sealed_values
 from trainable.students import new_model, student_config
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import (

@@ -18,7 +18,7 @@ from trainable.digest import digest_strings, digest_values
 from trainable.environment import Environment, best_device, faster_precision, release_memory
 from trainable.errors import UserError, as_user_error, unknown_name
 from trainable.executor import choose_execution
-from trainable.folders import seal, sealed_values, whole_folder
+from trainable.files import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.inputs import LoadedInputs, load_inputs
 from trainable.names import HIDDEN_POOLS, NO_LAYERS

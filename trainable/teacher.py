@@ -15,8 +15,8 @@ from trainable.engine import Evaluator, accuracy
 from trainable.environment import Environment
 from trainable.errors import UserError, as_user_error
 from trainable.executor import make_executor
+from trainable.files import seal, sealed_values, whole_folder
 from trainable.fine_tuning import fine_tune
-from trainable.folders import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.metrics import pack_bits
 from trainable.sentences import Sentences
@@ -42,9 +42,8 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
         if fitted:
             _check_labels(source, list(found.id2label.values()), label_names)
         else:
-            head["num_labels"] = len(label_names)
-            head["id2label"] = dict(enumerate(label_names))
-            head["label2id"] = {name: index for index, name in enumerate(label_names)}
+            numbers = {name: index for index, name in enumerate(label_names)}
+            head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
         torch.manual_seed(seed)
         model = AutoModelForSequenceClassification.from_pretrained(
             source, dtype=torch.float32, **head

@@ -47,8 +47,9 @@ def restore_training(
 ) -> None:
     """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
     places = _places(parameters, optimiser)
-    fitting = {name for name, place in places.items() if _fits(place, tensors.get(name))}
-    if fitting != places.keys() or "random.cpu" not in tensors:
+    shapes = {name: place.shape for name, place in places.items()}
+    found = {name: tensors[name].shape for name in shapes if name in tensors}
+    if found != shapes or "random.cpu" not in tensors:
         raise CheckpointError("of another model")
     for name, place in places.items():
         place.copy_(tensors[name])
@@ -71,10 +72,6 @@ def _places(parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> 
         for key, value in optimiser.state[parameter].items():
             places[f"optimiser.{key}.{name}"] = value
     return places
-
-
-def _fits(place: Tensor, saved: Tensor | None) -> bool:
-    return saved is not None and saved.shape == place.shape
 
 
 def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:

@@ -120,7 +120,7 @@ class Workbench:
         student: PreTrainedModel,
         teacher: PreTrainedConfig,
     ) -> Apparatus:
-        device = student.device
+        device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
         reads, pool = outputs_read(config, inputs)
         outputs = None
         if reads:
@@ -128,7 +128,7 @@ class Workbench:
                 inputs.outputs,
                 pool,
                 mirrored_layers(config.student_layers, teacher.num_hidden_layers),
-                split=load_dense_splits(inputs)["train"],
+                split=load_dense_splits(*splits)["train"],
                 batch_size=config.batch_size,
                 device=device,
             )
@@ -137,7 +137,7 @@ class Workbench:
             student,
             teacher,
             outputs,
-            sentences=_load_sentences(*_splits(inputs), inputs.pad_id, device),
+            sentences=_load_sentences(*splits, inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
         )
@@ -152,23 +152,15 @@ def _load_teacher(folder: str) -> PreTrainedModel:
 def _load_sentences(
     tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
 ) -> dict[str, Sentences]:
-    splits = _load_dense_splits(tokens, names)
-    return {name: Sentences(split, pad_id, device) for name, split in splits.items()}
+    splits = load_dense_splits(tokens, names).items()
+    return {name: Sentences(split, pad_id, device) for name, split in splits}
 
 
 @lru_cache(maxsize=1)
-def _load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+    """These splits of a folder with dense token ids, in memory once."""
     in_use = load_vocabulary(Path(tokens))
     return {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
-
-
-def load_dense_splits(inputs: TrainingInputs) -> dict[str, TokenisedSplit]:
-    """All splits of a task with dense token ids, from memory where they were loaded before."""
-    return _load_dense_splits(*_splits(inputs))
-
-
-def _splits(inputs: TrainingInputs) -> tuple[str, tuple[str, ...]]:
-    return inputs.tokens, tuple(inputs.examples)
 
 
 def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
