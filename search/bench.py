@@ -7,10 +7,11 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
+from search.exit_codes import FAILURES, exit_code
 from trainable.errors import UserError, first_line, not_among
 from trainable.fields import OneLineParser, one_of, whole_number
 from trainable.names import PRECISIONS
@@ -78,17 +79,15 @@ def variant_names(text: str) -> tuple[str, ...]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the lines; returns the exit code (0 well, 1 a variant failed, 2 a mistake)."""
     arguments = make_parser().parse_args(argv)
-    command, failed = sys.argv[1:] if argv is None else argv, False
-    try:
-        for line in bench(arguments, command):
-            print(json.dumps(line), flush=True)
-            failed |= "error" in line
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code(partial(print_lines, arguments, sys.argv[1:] if argv is None else argv))
+
+
+def print_lines(arguments: argparse.Namespace, command: Sequence[str]) -> int:
+    """Each line as soon as it is measured."""
+    failed = False
+    for line in bench(arguments, command):
+        print(json.dumps(line), flush=True)
+        failed |= "error" in line
     return FAILURES if failed else 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from search.finalists import best_trials
-from search.front import front_trials
+from search.pareto import front_trials
 from search.record import ENDED, Run, TrialRecord
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.trial_words import wording
@@ -44,13 +44,15 @@ def _is_whole(filesystem: FileSystem, path: str) -> bool:
 def register_newest(trial: Any, run: Run, record: TrialRecord) -> None:
     """Has a Ray trial that is new to its Tuner go on from the checkpoint that it has on disk.
 
-    Ray offers no public way to that; what of its inside is used stands here alone.
+    Others that a kill has left beside it are removed: Ray would write into one, and keep the rest.
+    Ray offers no public way to go on; what of its inside is used stands here alone.
     """
     from ray.train._internal.session import _TrainingResult
     from ray.tune import Checkpoint
 
     filesystem, path = open_storage(trial_location(run, record))
     found = newest_checkpoint(filesystem, path)
+    remove_checkpoints(run, record, but=found and found[0])
     if found is None:
         return
     number, path = found
@@ -111,11 +113,12 @@ def prune(run: Run) -> None:
             remove_checkpoints(run, trial)
 
 
-def remove_checkpoints(run: Run, trial: TrialRecord) -> None:
-    """All of a trial's."""
+def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> None:
+    """All of a trial's, but the one of this number."""
     filesystem, path = open_storage(trial_location(run, trial))
     for entry in filesystem.get_file_info(FileSelector(path, allow_not_found=True)):
-        if re.fullmatch(NAME, entry.base_name):
+        name = re.fullmatch(NAME, entry.base_name)
+        if name is not None and int(name[1]) != but:
             filesystem.delete_dir(entry.path)
 
 

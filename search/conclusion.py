@@ -1,26 +1,25 @@
 """What a complete confirmation says: computed from its run, then printed and written down."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 
 import numpy as np
 from rich.box import MARKDOWN
 from rich.console import Console
-from rich.table import Table
 
 from search.finalists import Confirmation
+from search.leaderboard import Cells, as_rich, interval, share
 from search.record import FAILED, FINISHED, Run, TrialRecord
-from search.statistics import seed_interval
+from search.statistics import BOOTSTRAP_SEED, mean_interval
 from search.trial_words import wording
-from search.verdicts import Retrained, Verdict, judge
+from search.verdicts import Verdict, judge
 from trainable.config import TrialConfig
 from trainable.files import whole_file, write_json
 from trainable.metrics import unpack_bits
 
 PAGE, JSON = "confirm.md", "confirm.json"
 HEADERS = ("recipe", "last", "95 % interval", "best5", "best5 when chosen", "seeds")
-NO_VALUE = "-"
 FILE_WIDTH = 1000  # columns: a table's rows stay whole
 
 
@@ -30,7 +29,7 @@ class Row:
 
     recipe: str
     last: float | None  # of the final evaluation (no selection)
-    interval: tuple[float, float] | None  # 95 % t over seeds; None below two
+    interval: tuple[float, float] | None  # its 95 % interval
     best5: float | None
     chosen: float | None  # best5 in the run that it was chosen from; None for a baseline
     seeds: int  # that finished
@@ -53,21 +52,23 @@ def conclude(run: Run) -> Conclusion:
     """The answers of a confirmation that has ended."""
     assert run.plan.confirms is not None
     confirmation = Confirmation.from_dict(run.plan.confirms)
-    retrained = {recipe: Retrained() for recipe in confirmation.recipes}
-    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
-    for trial in finished:
-        if (bits := final_bits(trial, run)) is not None:
-            students, seed = retrained[trial.config.recipe], trial.config.seed
-            students.last[seed] = bits
-            students.best5[seed] = trial.evaluations[-1]["best5_accuracy"]
+    retrained: dict[TrialConfig, list[TrialRecord]] = {r: [] for r in confirmation.recipes}
+    final: dict[TrialConfig, list[np.ndarray]] = {recipe: [] for recipe in retrained}
+    lost = 0
+    for trial in run.trials.values():
+        bits = final_bits(trial, run) if trial.outcome == FINISHED else None
+        lost += bits is None and trial.outcome == FINISHED
+        if bits is not None:
+            retrained[trial.config.recipe].append(trial)
+            final[trial.config.recipe].append(bits)
     label, failed = wording(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in retrained}
-    verdicts, examples = judge(retrained, confirmation.pairs), run.plan.inputs.examples
-    lost = len(finished) - sum(len(students.last) for students in retrained.values())
+    verdicts, examples = judge(final, confirmation.pairs), run.plan.inputs.examples
+    chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
         confirmation,
         examples=examples.get("whole", examples["evaluation"]),
-        rows=_rows(confirmation, retrained, names),
+        rows=[_row(names[r], final[r], retrained[r], chosen.get(r)) for r in retrained],
         verdicts=verdicts,
         sentences=[verdict.sentence(names) for verdict in verdicts],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
@@ -85,32 +86,21 @@ def final_bits(trial: TrialRecord, run: Run) -> np.ndarray | None:
     return unpack_bits(packed, examples[split]) if packed else None
 
 
-def _rows(
-    confirmation: Confirmation,
-    retrained: Mapping[TrialConfig, Retrained],
-    names: Mapping[TrialConfig, str],
-) -> list[Row]:
-    finalists = [config.recipe for config in confirmation.finalists]
-    chosen = dict(zip(finalists, confirmation.scores, strict=True))
-    return [
-        Row(
-            recipe=names[recipe],
-            last=_mean(students.accuracies),
-            interval=seed_interval(students.accuracies) if len(students.last) > 1 else None,
-            best5=_mean(students.best5.values()),
-            chosen=chosen.get(recipe),
-            seeds=len(students.last),
-        )
-        for recipe, students in retrained.items()
-    ]
-
-
-def _mean(values: Iterable[float]) -> float | None:
-    return fmean(found) if (found := list(values)) else None
+def _row(
+    name: str, final: Sequence[np.ndarray], trials: Sequence[TrialRecord], chosen: float | None
+) -> Row:
+    if not trials:
+        return Row(name, None, None, None, chosen, 0)
+    ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED))
+    best5 = fmean(trial.best5 or 0.0 for trial in trials)
+    return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
 
 
 def _notes(
-    confirmation: Confirmation, examples: dict[str, int], verdicts: list[Verdict], lost: int
+    confirmation: Confirmation,
+    examples: Mapping[str, int],
+    verdicts: Sequence[Verdict],
+    lost: int,
 ) -> list[str]:
     """What the numbers are, and their limitations."""
     split, asked = f"the {examples['evaluation']:,} validation examples", confirmation.asked
@@ -120,7 +110,7 @@ def _notes(
     comparisons = sum(verdict.difference is not None for verdict in verdicts)
     notes = [
         f"last: accuracy of the final evaluation (no selection) on {split}; mean over seeds, with "
-        "its 95 % t interval for other seeds on these examples.",
+        "its 95 % interval for other seeds and other examples.",
         "best5: mean of the five best evaluations; when chosen: the score that made the recipe a "
         f"finalist of {confirmation.run}, optimistic because it was selected.",
         "Differences are between final evaluations; each interval is for other seeds and other "
@@ -144,12 +134,19 @@ def print_conclusion(conclusion: Conclusion, console: Console) -> None:
     console.print(f"\nConfirmation of {made.run} on {where}:\n", soft_wrap=True)
     for sentence in conclusion.sentences:
         console.print(f"- {sentence}", soft_wrap=True)
-    table = Table(box=MARKDOWN)
-    for header in HEADERS:
-        left = header == HEADERS[0]
-        table.add_column(header, justify="left" if left else "right", no_wrap=not left)
-    for row in conclusion.rows:
-        table.add_row(*_cells(row))
+    rows = [
+        (
+            r.recipe,
+            share(r.last),
+            interval(r.interval),
+            share(r.best5),
+            share(r.chosen),
+            f"{r.seeds}",
+        )
+        for r in conclusion.rows
+    ]
+    table = as_rich(Cells(HEADERS, rows))
+    table.box, table.padding = MARKDOWN, (0, 1, 0, 1)
     console.print(table)
     for failure in conclusion.failures:
         console.print(f"- failed: {failure}", soft_wrap=True)
@@ -157,19 +154,10 @@ def print_conclusion(conclusion: Conclusion, console: Console) -> None:
         console.print(f"- {note}", style="dim", soft_wrap=True)
 
 
-def _cells(row: Row) -> list[str]:
-    interval = NO_VALUE if row.interval is None else "{:.4f} - {:.4f}".format(*row.interval)
-    last, best5, chosen = (
-        NO_VALUE if value is None else f"{value:.4f}" for value in (row.last, row.best5, row.chosen)
-    )
-    return [row.recipe, last, interval, best5, chosen, str(row.seeds)]
-
-
 def write_conclusion(conclusion: Conclusion, run: Run) -> None:
     """`confirm.md` and `confirm.json` in the run's folder, each whole or as it was."""
     with whole_file(run.folder / PAGE) as path, path.open("w", encoding="utf-8") as file:
-        print_conclusion(
-            conclusion, Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
-        )
+        console = Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
+        print_conclusion(conclusion, console)
     with whole_file(run.folder / JSON) as path:
         write_json(path, asdict(conclusion))

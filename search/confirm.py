@@ -6,14 +6,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import fmean
 from typing import Any
 
-from search.finalists import Confirmation, best_finished, fresh_seeds, named_trials, recipe_score
+from search.finalists import (
+    Confirmation,
+    best_finished,
+    fresh_seeds,
+    named_trials,
+    recipe_scores,
+)
 from search.launch import Session, begin, go_on, guarded
 from search.plan import Plan
-from search.progress import describe_time
-from search.record import ENDED, FINISHED, SWEEP, Run, read_run, written_plan
+from search.record import ENDED, SWEEP, Run, read_run, written_plan
 from search.request import OPERATION, Request, names_of_kind
 from search.runs import NAME, find_run, has_run, place_of_runs
 from search.searchers import GRID
@@ -98,7 +102,7 @@ def confirm(arguments: argparse.Namespace, session: Session) -> int:
         return go_on(folder, partial(reopen, source, asked, operation, session), session)
     confirmation = choose(source, asked)
     request = request_of(source, operation)
-    announce(confirmation, len(confirmation.trials()), source, request, session)
+    announce(confirmation, len(confirmation.trials()), source, session)
     return begin(folder, plan_of(source, confirmation, request, session), session)
 
 
@@ -111,11 +115,12 @@ def choose(source: Run, asked: Asked) -> Confirmation:
             f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
             "confirm; go on with it, or name one of its trials with --trial"
         )
+    means = recipe_scores(source.trials.values())
     return Confirmation(
         run=source.folder.name,
         started=source.plan.provenance["started"],
         finalists=tuple(trial.config for trial in finalists),
-        scores=tuple(recipe_score(source.trials.values(), trial) for trial in finalists),
+        scores=tuple(means.get((trial.outcome, trial.config.recipe)) for trial in finalists),
         seeds=tuple(fresh_seeds(used_seeds(source), count)),
         asked=(count,),
     )
@@ -171,9 +176,8 @@ def reopen(
     more = confirmation.with_seeds(asked.seeds or 0, used_seeds(source))
     new = [config for config in more.trials() if config.digest not in run.trials]
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
-    request = replace(run.request, **operation)
-    announce(more, unfinished + len(new), source, request, session)
-    changes: dict[str, Any] = {"requests": (request,)}
+    announce(more, unfinished + len(new), source, session)
+    changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
     if new:
         changes["confirms"] = more.to_dict()
     extend(run, changes, new, session.console)
@@ -193,34 +197,16 @@ def check_asked(source: Run, asked: Asked, run: Run) -> Confirmation:
     return there
 
 
-def announce(
-    confirmation: Confirmation, to_train: int, source: Run, request: Request, session: Session
-) -> None:
-    """`Confirming NAME: 3 finalist(s) and 2 baseline(s) on 5 fresh seeds, 25 trials to train,
-    about 9 min.`"""
+def announce(confirmation: Confirmation, to_train: int, source: Run, session: Session) -> None:
+    """`Confirming NAME: 3 finalist(s) and 2 baseline(s) on 5 fresh seeds, 25 trials to train.`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
-    seconds = expected_seconds(source, to_train, request)
     session.console.print(
         f"Confirming {confirmation.run}: {finalists} finalist(s) and {recipes - finalists} "
-        f"baseline(s) on {len(confirmation.seeds)} fresh seeds, {to_train} trials to train"
-        + (f", {describe_time(seconds)}." if seconds else "."),
+        f"baseline(s) on {len(confirmation.seeds)} fresh seeds, {to_train} trials to train.",
         soft_wrap=True,
     )
     if unfinished := sum(trial.outcome not in ENDED for trial in source.trials.values()):
         session.console.print(f"{unfinished} trial(s) of {confirmation.run} have not ended.")
-
-
-def expected_seconds(source: Run, trials: int, request: Request) -> float | None:
-    """Of so many trials, if each takes the mean time of those that finished in the run."""
-    import torch
-
-    from search.sweep import concurrency
-    from trainable.environment import available_cores
-
-    finished = [t.seconds for t in source.trials.values() if t.outcome == FINISHED]
-    gpus, limit = torch.cuda.device_count(), request.max_concurrent
-    slots = concurrency(available_cores(), gpus, request.trials_per_gpu, limit)
-    return fmean(finished) * trials / max(1, min(slots, trials)) if finished else None
 
 
 if __name__ == "__main__":

@@ -37,21 +37,12 @@ def _usable(layers: int) -> dict[int, tuple[int, ...]]:
 
 def _why_not(against: str, given: int | None, layers: int) -> str:
     valid = ", ".join(map(str, _usable(layers)))
-    if not valid:
-        return (
-            f"--against {against}: a teacher of {layers} layers has no two students of at least "
-            f"{LEAST_DEPTH} layers, one at most twice as deep as the other; leave it out, or give "
-            "another --teacher"
-        )
-    if given is None:
-        return (
-            f"--against {against}: fewer than two of a half, a third and a quarter of the "
-            f"teacher's {layers} layers are whole and at least {LEAST_DEPTH}; give the deepest "
-            f"student with --set {LAYERS}=N, valid: {valid}"
-        )
+    named = f"--against {against}" if given is None else f"--set {LAYERS}={given}"
+    advice = f"give the deepest with --set {LAYERS}=N, valid: {valid}"
     return (
-        f"--set {LAYERS}={given}: with --against {against} it is the deepest of two or more that "
-        f"divide the teacher's {layers} layers; valid: {valid}"
+        f"{named}: tries two depths or more that divide the teacher's {layers} layers, from the "
+        f"deepest student down to half of it, at least {LEAST_DEPTH}; "
+        f"{advice if valid else 'give another --teacher'}"
     )
 
 

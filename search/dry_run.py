@@ -1,7 +1,7 @@
 """What a sweep would take, without running it: `python -m search.run ... --dry-run`.
 
 All that a sweep checks before its training is checked. Times come from one measured step of each
-shape of student; nothing is written.
+shape of student; nothing is written but what loading the data leaves in the cache.
 """
 
 import shlex
@@ -23,6 +23,7 @@ from search.progress import describe_time, still_to_be_suggested
 from search.record import ENDED, TrialRecord, read_run
 from search.request import LOCAL
 from search.resume import asked_changes
+from search.storage import is_uri, location
 from search.sweep import concurrency
 from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
@@ -43,11 +44,11 @@ FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples 
 Shape = tuple[int, int | None, int, str]  # depth, width, batch size, precision
 
 
-def describe_new_sweep(checked: CheckedSweep, session: Session) -> int:
-    """What a new run of these trials would take; returns the exit code."""
+def describe_new_sweep(checked: CheckedSweep, folder: Path, session: Session) -> int:
+    """What a new run of these trials in this folder would take; returns the exit code."""
     request = checked.request
     more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
-    return _describe(checked, more * request.seeds, session)
+    return _describe(checked, more * request.seeds, folder, session)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
@@ -65,10 +66,10 @@ def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> in
     every = [trial.config for trial in run.trials.values()]
     preparation = Preparation.load(load_inputs(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
-    return _describe(checked, still_to_be_suggested(run), session)
+    return _describe(checked, still_to_be_suggested(run), folder, session)
 
 
-def _describe(checked: CheckedSweep, more: float, session: Session) -> int:
+def _describe(checked: CheckedSweep, more: float, folder: Path, session: Session) -> int:
     request, console = checked.request, session.console
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {config.words()}", soft_wrap=True)
@@ -87,7 +88,7 @@ def _describe(checked: CheckedSweep, more: float, session: Session) -> int:
             "each runs to its end (asha stops some earlier); a teacher that is not in the cache "
             "comes first."
         )
-    _describe_disk(checked, slots, console)
+    _describe_disk(checked, slots, folder, console)
     typed = [word for word in session.arguments if word != "--dry-run"]
     command = shlex.join(["python", "-m", session.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
@@ -153,8 +154,9 @@ def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _describe_disk(checked: CheckedSweep, slots: int, console: Console) -> None:
-    """The largest student's weights and moments, for each slot twice and for each kept student."""
+def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Console) -> None:
+    """The largest student's weights and moments, for each slot twice and for each kept student;
+    and what is free where the run lies, unless that is a storage."""
     base, request = checked.preparation.base.config, checked.request
     largest = max(
         checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
@@ -162,8 +164,8 @@ def _describe_disk(checked: CheckedSweep, slots: int, console: Console) -> None:
     with torch.device("meta"):
         student = new_model(student_config(base, largest))
     size = 4 * sum(p.numel() * p.element_size() for p in student.parameters())
-    free = shutil.disk_usage(nearest_existing(Path(request.cache))).free
-    console.print(
-        f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}; "
-        f"{describe_bytes(free)} are free at {request.cache}."
-    )
+    text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
+    if not is_uri(location(folder)):
+        free = shutil.disk_usage(nearest_existing(folder)).free
+        text += f"; {describe_bytes(free)} are free at {folder.parent}"
+    console.print(f"{text}.", soft_wrap=True)

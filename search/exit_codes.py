@@ -1,5 +1,22 @@
-"""What the commands return beside 0."""
+"""What the commands return, and the errors that they end in as one line."""
+
+import sys
+from collections.abc import Callable
+
+from trainable.errors import UserError
 
 FAILURES = 1  # trials failed for good, or the disk did
 USER_ERROR = 2  # something given is unusable; nothing was changed
 INTERRUPTED = 130  # can be resumed
+
+
+def exit_code(command: Callable[[], int]) -> int:
+    """The exit code of a command that runs no trials: its own, or that of the error it ends in."""
+    try:
+        return command()
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR if isinstance(error, UserError) else FAILURES
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED

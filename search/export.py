@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
+from search.exit_codes import FAILURES, exit_code
 from trainable.errors import UserError
 from trainable.fields import OneLineParser
 from trainable.options import writable_folder
@@ -53,18 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exports a student; returns the exit code (0 well, 1 it differs, 2 the user's mistake)."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        return export(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILURES
-    except KeyboardInterrupt:
-        print("interrupted; nothing was exported", file=sys.stderr)
-        return INTERRUPTED
+    return exit_code(partial(export, make_parser().parse_args(argv)))
 
 
 def export(arguments: argparse.Namespace) -> int:

@@ -2,31 +2,36 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.checkpoints import kept_checkpoint
-from search.export_check import TIMED_EXAMPLES, examples_per_second, predictions, validation_texts
 from search.finalists import best_trials
+from search.latency import TIMED_EXAMPLES, examples_per_second
 from search.model_card import model_card
 from search.record import Run, TrialRecord
-from search.trial_names import find_trial
-from search.trial_words import wording
+from search.request import Request
+from search.trial_words import find_trial, wording
+from trainable.batches import evaluation_batches
 from trainable.checkpoint import STATE, check_checkpoint
+from trainable.data import LabelledTexts
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError
 from trainable.files import MANIFEST, sealed_values
+from trainable.inputs import load_inputs
 from trainable.metrics import unpack_bits
-from trainable.tokens import load_split
+from trainable.tokens import TokenisedSplit, load_split, tokenise
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import CheckpointError
 from trainable.vocabulary import load_vocabulary
 
 WEIGHTS = "*.safetensors"
+BATCH = 64  # examples scored at a time
 
 
 def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -> str:
@@ -109,6 +114,40 @@ def check_folder(folder: Path, run: Run, precision: str, evaluation: Mapping[str
         f"{correct.mean():.4f} on {len(texts):,} examples, {differing} of them with another result "
         "than in the trial's evaluation."
     )
+
+
+@torch.no_grad()
+def predictions(folder: Path, texts: list[str]) -> np.ndarray:
+    """Labels that the folder's model and tokenizer give N texts, int64 [N]."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    found = np.empty(len(texts), dtype=np.int64)
+    for rows in evaluation_batches(np.array([len(text) for text in texts]), BATCH):
+        batch = tokenizer(
+            [texts[row] for row in rows],
+            truncation=True,  # at the length that the tokenizer was saved with
+            padding=True,
+            return_tensors="pt",
+        )
+        found[rows] = model(**batch).logits.argmax(dim=-1).numpy()
+    return found
+
+
+def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> LabelledTexts:
+    """The validation examples, loaded again from where the sweep had them.
+
+    UserError where they can't be loaded, or where the folder's tokenizer does not make of them what
+    the students were scored on.
+    """
+    # The preset's own teacher may need a wheel; it is not looked at.
+    texts = load_inputs(replace(request, teacher=inputs.teacher.folder)).dataset.evaluation
+    length, tokenizer = request.sized_preset.max_length, AutoTokenizer.from_pretrained(folder)
+    again = tokenise(tokenizer, texts.texts, texts.labels, length)
+    scored = load_split(Path(inputs.tokens), "evaluation")
+    parts = [part.name for part in fields(TokenisedSplit)]
+    if not all(np.array_equal(getattr(again, part), getattr(scored, part)) for part in parts):
+        raise UserError("the validation examples are no longer those of the sweep")
+    return texts
 
 
 def measure(folder: Path, inputs: TrainingInputs) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
-from search.importance import comparable_settings, marginals
-from search.pareto import Candidate, candidates, cost_name
+from search.importance import comparable_settings, marginals, scored
+from search.pareto import cost_name, costs_table
 from search.record import FINISHED, STOPPED
 from search.report_contents import Report
 from search.report_data import alpha_curves, point_panels, rung_counts, value_name
@@ -46,10 +46,10 @@ def draw_all(report: Report) -> dict[str, str]:
         teacher = run.plan.inputs.teacher.accuracy
         figures["learning_curves"] = partial(curves_figure, evaluations, rungs, teacher)
         figures["sharpness"] = partial(points_figure, point_panels(trials))
-    if found := candidates(run):
-        figures["front"] = partial(front_figure, found, cost_name(run))
-    scored = trials[trials["common_best5"].notna()]
-    if names := comparable_settings(scored):
+    students = costs_table(run, report.recipes)
+    if not students.empty:
+        figures["front"] = partial(front_figure, students, cost_name(run))
+    if names := comparable_settings(scored(trials)):
         tables = {name: marginals(trials, name) for name in names}
         figures["marginals"] = partial(marginals_figure, tables)
     return {name: draw(name, figure) for name, figure in figures.items()}
@@ -201,18 +201,16 @@ def _scale_values(axis: Axes, schedule: str, values: Sequence[float]) -> None:
     axis.xaxis.set_major_formatter("{x:.3g}")
 
 
-def front_figure(candidates: Sequence[Candidate], cost_name: str) -> Figure:
+def front_figure(students: pd.DataFrame, cost_name: str) -> Figure:
     """best5 with its interval by what a student costs; the front is joined by steps."""
     figure, (axis,) = _panels(1, 1, 3.2)
-    front = [candidate for candidate in candidates if candidate.on_front]
-    costs, scores = [c.cost for c in front], [c.best5 for c in front]
-    axis.step(costs, scores, where="post", color=BEST, linewidth=1.5)
-    for candidate in candidates:
-        if candidate.on_front and candidate.interval is not None:
-            axis.vlines(candidate.cost, *candidate.interval, color=TIED, linewidth=3)
-        colour = BEST if candidate.on_front else CURVE_COLOURS[1]
-        title = f"{TITLE}{candidate.label}: {candidate.best5:.4f}"
-        axis.plot(candidate.cost, candidate.best5, "o", gid=title, color=colour)
+    front = students[students["on_front"]]
+    axis.step(front["cost"], front["best5"], where="post", color=BEST, linewidth=1.5)
+    axis.vlines(front["cost"], front["low"], front["high"], color=TIED, linewidth=3)
+    for row in students.itertuples():
+        title = f"{TITLE}{row.label}: {row.best5:.4f}"
+        colour = BEST if row.on_front else CURVE_COLOURS[1]
+        axis.plot(row.cost, row.best5, "o", gid=title, color=colour)
     axis.set(xlabel=cost_name, ylabel="best5")
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=cost_name == "layers"))
     return figure

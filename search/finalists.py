@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from search.record import FINISHED, STOPPED, Run, TrialRecord
-from search.trial_names import find_trial
+from search.trial_words import find_trial
 from trainable.config import TrialConfig
 from trainable.names import NO_LAYERS
 
@@ -24,15 +24,22 @@ def best_trials(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     Seeds of one recipe rank by their mean best5, the best seed of them first.
     """
     ended = [trial for trial in trials if trial.outcome in (FINISHED, STOPPED)]
-    scores: dict[tuple[str, TrialConfig], list[float]] = {}
-    for trial in ended:
-        scores.setdefault((trial.outcome, trial.config.recipe), []).append(trial.best5 or 0.0)
+    means = recipe_scores(ended)
 
     def rank(trial: TrialRecord) -> tuple[bool, float, float]:
-        mean = fmean(scores[trial.outcome, trial.config.recipe])
+        mean = means[trial.outcome, trial.config.recipe]
         return trial.outcome != FINISHED, -mean, -(trial.best5 or 0.0)
 
     return sorted(ended, key=rank)
+
+
+def recipe_scores(trials: Iterable[TrialRecord]) -> dict[tuple[str, TrialConfig], float]:
+    """Mean best5 over the seeds of a recipe that have the same outcome, of those evaluated."""
+    scores: dict[tuple[str, TrialConfig], list[float]] = {}
+    for trial in trials:
+        if trial.best5 is not None:
+            scores.setdefault((trial.outcome, trial.config.recipe), []).append(trial.best5)
+    return {key: fmean(found) for key, found in scores.items()}
 
 
 def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
@@ -45,15 +52,6 @@ def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
         if trial.outcome == FINISHED:
             best.setdefault(trial.config.recipe, trial)
     return list(best.values())[:top]
-
-
-def recipe_score(trials: Iterable[TrialRecord], chosen: TrialRecord) -> float | None:
-    """best5 of a trial; of one that finished, the mean over all finished seeds of its recipe."""
-    if chosen.outcome != FINISHED:
-        return chosen.best5
-    recipe = chosen.config.recipe
-    seeds = [t for t in trials if t.outcome == FINISHED and t.config.recipe == recipe]
-    return fmean(trial.best5 or 0.0 for trial in seeds)
 
 
 def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:

@@ -1,7 +1,5 @@
 """Which settings of a run matter: importance by Optuna's fANOVA, and means by value."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise, permutations
 from numbers import Real
 from typing import Any
@@ -12,7 +10,6 @@ import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import FanovaImportanceEvaluator
 
-from search.strata import EVERYTHING
 from search.table import SETTINGS
 
 NOT_APPLICABLE = "-"  # the value of a setting that changes nothing in a trial
@@ -21,66 +18,47 @@ QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORE = "common_best5"
 
 
-def importance(table: pd.DataFrame, score: str = SCORE, seed: int = 0) -> dict[str, float]:
-    """Share of the variance of `score` that each varying setting explains, largest first.
+def importance(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
+    """Share of the variance of `common_best5` that each varying setting explains, largest first.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML): the main effects of a random forest fitted to
     those rows of `trials_table` that have a score. They sum to at most 1, interactions
-    being the rest; `seed` decides the forest. Empty below two usable trials, where no setting
+    being the rest; `seed` decides the forest. Empty below two scored trials, where no setting
     varies, and where all scores are equal.
 
     The forest explains noise, too: where trials differ by chance alone, the setting with the most
     values looks the most important. A varying `seed` stands among the settings as a yardstick.
-
-    `common_best5`, the default, compares trials that ASHA stopped with finished ones after equally
-    many evaluations; `best5` does so only among rows that are all finished.
     """
-    usable = _usable(table, score)
-    varying = varying_settings(usable)
-    if len(usable) < 2 or not varying or usable[score].nunique() < 2:
+    scores = scored(table)
+    varying = varying_settings(scores)
+    if len(scores) < 2 or not varying or scores[SCORE].nunique() < 2:
         return {}
-    with _silent_optuna():
-        study = _as_study(usable, varying, score)
-    return dict(FanovaImportanceEvaluator(seed=seed).evaluate(study))
+    return dict(FanovaImportanceEvaluator(seed=seed).evaluate(_as_study(scores, varying)))
 
 
-def importance_by_stratum(table: pd.DataFrame, score: str = SCORE, seed: int = 0) -> pd.DataFrame:
-    """`importance` over all trials and, where there are several strata, within each.
+def scored(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `trials_table` that have a score at the run's common number of evaluations.
 
-    Columns `stratum` ("all trials" for all), `parameter`, `importance` (a share), `trials` (how
-    many had a score); in the order of the strata's names, within them by falling importance.
+    There, trials that ASHA stopped are compared with finished ones after equally many.
     """
-    rows = [
-        {
-            "stratum": name,
-            "parameter": parameter,
-            "importance": share,
-            "trials": len(_usable(part, score)),
-        }
-        for name, part in _parts(table)
-        for parameter, share in importance(part, score, seed).items()
-    ]
-    return pd.DataFrame(rows, columns=["stratum", "parameter", "importance", "trials"])
+    return table[table[SCORE].notna()]
 
 
-def marginals(table: pd.DataFrame, parameter: str, score: str = SCORE) -> pd.DataFrame:
-    """Mean `score` by value of a setting, over all rows of `trials_table` that have a score.
+def marginals(table: pd.DataFrame, parameter: str) -> pd.DataFrame:
+    """Mean `common_best5` by value of a setting, over all rows of `trials_table` that have one.
 
     Columns `value`, `mean`, `spread` (standard deviation between trials; NaN for one) and `count`;
     by rising value, names after numbers. A number with many values comes in quarters of its
     trials, `0.5 to 1.2`; `-` is where the setting changes nothing. Other settings are not held
-    equal, unless the run tried each value with the same of them. Raises KeyError for a parameter
-    that is no setting.
+    equal, unless the run tried each value with the same of them.
     """
-    if parameter not in SETTINGS:
-        raise KeyError(parameter)
-    usable, rows = _usable(table, score), []
-    values, order = _grouped(_values(usable, parameter))
-    for value in order:
-        found = usable[score][values == value]
-        rows.append(
-            {"value": value, "mean": found.mean(), "spread": found.std(), "count": len(found)}
-        )
+    scores = scored(table)
+    values, order = _grouped(_values(scores, parameter))
+    groups = [scores[SCORE][values == value] for value in order]
+    rows = [
+        (value, found.mean(), found.std(), len(found))
+        for value, found in zip(order, groups, strict=True)
+    ]
     return pd.DataFrame(rows, columns=["value", "mean", "spread", "count"])
 
 
@@ -110,18 +88,6 @@ def confounded(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _usable(table: pd.DataFrame, score: str) -> pd.DataFrame:
-    """The rows that have a score."""
-    return table[table[score].notna()]
-
-
-def _parts(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield EVERYTHING, table
-    if table["stratum"].nunique() > 1:
-        for name, part in table.groupby("stratum"):
-            yield str(name), part
-
-
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
     """A setting's values; NOT_APPLICABLE where it has none or changes nothing."""
     idle = table["inactive"].map(lambda settings: name in settings.split(",")).astype(bool)
@@ -145,15 +111,16 @@ def _rank(value: Any) -> tuple[bool, Any]:
     return not isinstance(value, Real), value
 
 
-def _as_study(table: pd.DataFrame, varying: list[str], score: str) -> optuna.Study:
+def _as_study(table: pd.DataFrame, varying: list[str]) -> optuna.Study:
     """An in-memory study of these trials and settings."""
     described = {name: _described(_values(table, name)) for name in varying}
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
     study = optuna.create_study(direction="maximize")
     study.add_trials(
         optuna.create_trial(
             params={name: values[index] for name, (values, _) in described.items()},
             distributions={name: kind for name, (_, kind) in described.items()},
-            value=float(table[score][index]),
+            value=float(table[SCORE][index]),
         )
         for index in table.index
     )
@@ -167,14 +134,3 @@ def _described(column: pd.Series) -> tuple[pd.Series, BaseDistribution]:
         return column, FloatDistribution(float(values[0]), float(values[-1]))
     grouped, order = _grouped(column)
     return grouped, CategoricalDistribution(order)
-
-
-@contextmanager
-def _silent_optuna() -> Iterator[None]:
-    """Without the line that Optuna logs for a new study."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -41,6 +41,7 @@ class Interruption:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         if self._folder is not None:
             withdraw_pause(self._folder)
 
@@ -52,10 +53,16 @@ class Interruption:
         for number in SIGNALS:
             if number != signal.SIGHUP or self._before[number] != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def spare_children(self) -> None:
-        """Has processes started from here until `hold` outlive a closed terminal, to save first."""
+        """Has processes started from here until `hold` outlive what ends this one, to save first.
+
+        A closed terminal signals all of them, and so do `timeout`, SLURM and systemd with SIGTERM,
+        of which Ray's own would die before the trials have saved. Their signal masks are ours.
+        """
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def attach(self, folder: Path) -> None:
         """From here on there is a run to go on with."""

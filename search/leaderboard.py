@@ -152,3 +152,8 @@ def difference_cells(found: Difference | None) -> tuple[str, str]:
     if found is None:
         return NO_VALUE, NO_VALUE
     return signed(found.estimate), f"{signed(found.low)} to {signed(found.high)}"
+
+
+def count_of(number: int, kind: str = "trial") -> str:
+    """`1 trial` or `3 trials`."""
+    return f"{number} {kind}{'' if number == 1 else 's'}"

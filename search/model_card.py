@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from search.finalists import best_trials
 from search.record import Run, TrialRecord
 from search.request import Request
-from search.statistics import best5_scores, sentence_interval
+from search.statistics import BOOTSTRAP_SEED, sentence_interval
+from search.table import seed_scores
 from search.trial_words import wording
 from trainable.config import TrialConfig
 from trainable.metrics import unpack_bits
@@ -19,15 +20,9 @@ from trainable.presets import PRESETS
 from trainable.wheels import ENCODER_WHEEL, TWEETS_WHEEL
 
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md"
-BOOTSTRAP_SEED = 0
 WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
 WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
-UNKNOWN, NO_HUB_ID = "unknown", "custom"
-LICENCES = {  # as their publishers say
-    "microsoft/deberta-v3-base": "MIT",
-    WHEEL_TEACHER: "Apache-2.0 at its publisher, MIT in the metadata of the wheel",
-    WHEEL_DATA: f"MIT in the metadata of the wheel; of the tweets themselves {UNKNOWN}",
-}
+UNKNOWN = "unknown"
 
 
 class Source(NamedTuple):
@@ -35,7 +30,6 @@ class Source(NamedTuple):
 
     name: str
     hub_id: str | None
-    licence: str
 
 
 class Score(NamedTuple):
@@ -53,7 +47,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
     teacher, data = sources(run.request)
     title = f"{trial.config.student_layers}-layer student of {teacher.name.partition(' (')[0]}"
     card = ModelCard.from_template(
-        _metadata(title, teacher, data, evaluation["accuracy"]),
+        _metadata(title, teacher, data),
         template_path=str(TEMPLATE),
         title=title,
         teacher_source=teacher,
@@ -72,15 +66,8 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
     return str(card.content)
 
 
-def _metadata(title: str, teacher: Source, data: Source, accuracy: float) -> ModelCardData:
-    result = EvalResult(
-        task_type="text-classification",
-        dataset_type=data.hub_id or NO_HUB_ID,
-        dataset_name=data.name,
-        dataset_split="validation",
-        metric_type="accuracy",
-        metric_value=round(accuracy, 6),
-    )
+def _metadata(title: str, teacher: Source, data: Source) -> ModelCardData:
+    """What the hub reads; no result stands in it, as that of these weights was selected."""
     return ModelCardData(
         library_name="transformers",
         pipeline_tag="text-classification",
@@ -90,7 +77,6 @@ def _metadata(title: str, teacher: Source, data: Source, accuracy: float) -> Mod
         tags=["text-classification", "knowledge-distillation"],
         metrics=["accuracy"],
         model_name=title,
-        eval_results=[result],
     )
 
 
@@ -103,17 +89,17 @@ def sources(request: Request) -> tuple[Source, Source]:
 def _source(given: str | None, of_wheel: str) -> Source:
     """A local path gives its name only: the rest says nothing to others."""
     if not given:
-        return Source(of_wheel, None, LICENCES[of_wheel])
+        return Source(of_wheel, None)
     if Path(given).is_absolute():
-        return Source(f"{Path(given).name} (local files)", None, UNKNOWN)
-    return Source(given, given.partition(":")[0], LICENCES.get(given, UNKNOWN))
+        return Source(f"{Path(given).name} (local files)", None)
+    return Source(given, given.partition(":")[0])
 
 
 def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[Score]:
     """The student's and the teacher's accuracies, with intervals from the recorded bits."""
     last, teacher, counts = trial.evaluations[-1], run.plan.inputs.teacher, run.plan.inputs.examples
     count, whole = counts["evaluation"], counts.get("whole", 0)
-    best5 = [unpack_bits(e["correct"], count) for e in trial.evaluations if trial.has_bits]
+    best5 = seed_scores([trial], run)
     student, reference = _bits(evaluation["correct"], count), _bits(teacher.correct, count)
     gap = None if student is None or reference is None else student - reference
     best = f"the best of {len(trial.evaluations)} evaluations"
@@ -122,7 +108,7 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
     full = "on the full validation split"
     rows = [
         ("these weights", evaluation["accuracy"], student, best),
-        ("best5", last["best5_accuracy"], best5_scores(best5) if best5 else None, score),
+        ("best5", last["best5_accuracy"], None if best5 is None else best5[0], score),
         ("last", last["accuracy"], _bits(last["correct"], count), final),
         ("last", last["whole_accuracy"], _bits(last["whole_correct"], whole), full),
         ("teacher", teacher.accuracy, reference, "on the same examples"),
@@ -147,10 +133,9 @@ def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:
-    """`number 2 of the 9 trials that ended, by best5`."""
+    """`number 2 of the 9 trials that ended, by best5 (of a recipe's seeds, their mean)`."""
     ended = [other.config.digest for other in best_trials(run.trials.values())]
     if trial.config.digest not in ended:
         return "one that has not ended"
     place = f"number {ended.index(trial.config.digest) + 1} of the {len(ended)} trials that ended"
-    several = len({other.config.recipe for other in run.trials.values()}) < len(run.trials)
-    return f"{place}, by {'the mean best5 of a recipe over its seeds' if several else 'best5'}"
+    return f"{place}, by best5 (of a recipe's seeds, their mean)"

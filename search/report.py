@@ -3,9 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from search.exit_codes import FAILURES, USER_ERROR
+from search.exit_codes import exit_code
 from search.record import read_events, read_run
 from search.runs import find_run, place_of_runs
 from trainable.errors import UserError
@@ -35,13 +36,13 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report; returns the exit code (0 well, 1 the disk, 2 the user's mistake)."""
-    arguments = make_parser().parse_args(argv)
-    try:
-        folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-        return write_report(folder, output_folder(arguments.output, folder))
-    except (UserError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR if isinstance(error, UserError) else FAILURES
+    return exit_code(partial(report, make_parser().parse_args(argv)))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Finds the run and writes its report."""
+    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+    return write_report(folder, output_folder(arguments.output, folder))
 
 
 def output_folder(given: str | None, run: Path) -> Path:
@@ -62,15 +63,15 @@ def write_report(folder: Path, output: Path) -> int:
     from search.report_contents import gather
     from search.report_page import render_html, render_markdown
 
-    report = gather(run, events)
-    drawn = draw_all(report)
+    made = gather(run, events)
+    drawn = draw_all(made)
     (output / FIGURES).mkdir(parents=True, exist_ok=True)
-    report.trials.to_csv(output / TRIALS, index=False)
+    made.trials.to_csv(output / TRIALS, index=False)
     for name, svg in drawn.items():
         (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
-    (output / PAGE).write_text(render_html(report, drawn), encoding="utf-8")
-    (output / MARKDOWN).write_text(render_markdown(report, drawn), encoding="utf-8")
-    print("\n".join(filter(None, (report.summary.headline, report.summary.tied))))
+    (output / PAGE).write_text(render_html(made, drawn), encoding="utf-8")
+    (output / MARKDOWN).write_text(render_markdown(made, drawn), encoding="utf-8")
+    print("\n".join(filter(None, (made.summary.headline, made.summary.tied))))
     print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
     return 0
 

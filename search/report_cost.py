@@ -1,4 +1,4 @@
-"""What a run cost: time in trials, what ASHA saved of it, what interruptions and failures took."""
+"""What a run cost: time in trials, what ASHA saved of it, what interruptions took."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ def costs(run: Run, events: Sequence[dict[str, Any]]) -> list[Cost]:
     """Of a run, from its record and all events of it in order."""
     trials = list(run.trials.values())
     evaluations = [e for trial in trials for e in trial.evaluations]
-    sessions = sum(event["event"] == "session" for event in events)
+    counts = Counter(event["event"] for event in events)
+    happened = f"sessions: {counts['session']}, failures of trials: {counts['failure']}"
     spent = sum(trial.seconds for trial in trials)
     saving = sum(e["saving_seconds"] for e in evaluations)
     found = [
         Cost("training and evaluation", spent, f"{len(evaluations):,} evaluations, all trials"),
         Cost("saving", saving, "writing checkpoints, while training waits"),
-        Cost("wall time", run.seconds, f"sessions: {sessions}"),
+        Cost("wall time", run.seconds, happened),
         _saved_by_asha([trial for trial in trials if trial.outcome == STOPPED], spent),
         _repeated(run, events),
-        _failures(events),
     ]
     teacher = run.plan.inputs.teacher
     if teacher.fine_tuned_here:
@@ -57,18 +57,3 @@ def _repeated(run: Run, events: Sequence[dict[str, Any]]) -> Cost:
 def _mean_seconds(trial: TrialRecord) -> float:
     """Of one evaluation with the training before it; 0 before the first."""
     return trial.seconds / len(trial.evaluations) if trial.evaluations else 0.0
-
-
-def _failures(events: Sequence[dict[str, Any]]) -> Cost:
-    """From a trial's last event to its failure, also where it went on afterwards."""
-    last: dict[str, float] = {}
-    seconds = []
-    for event in events:
-        if event["event"] == "failure":
-            before = last.get(event["trial"], event["time"])
-            seconds.append(max(event["time"] - before, 0.0))
-        if "trial" in event:
-            last[event["trial"]] = event["time"]
-    return Cost(
-        "failures", sum(seconds), f"{len(seconds)} failures, time since the last evaluation"
-    )

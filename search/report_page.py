@@ -8,9 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from search.importance import confounded, importance_by_stratum
+from search.importance import confounded, importance, scored
 from search.leaderboard import (
     Cells,
+    count_of,
     difference_cells,
     interval,
     is_tied,
@@ -19,13 +20,13 @@ from search.leaderboard import (
     share,
     signed,
 )
-from search.pareto import FRONT_NOTE, candidates, cost_name, front_cells
-from search.record import FINISHED, Run
+from search.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
+from search.record import FINISHED
 from search.report_contents import Report, describe_inputs, provenance, status
 from search.report_cost import costs
 from search.report_data import rung_counts
 from search.report_study import compare_with_study, same_inputs
-from search.report_summary import count_of
+from search.table import rounded
 from spaces.study import STUDY_ROWS
 
 SHOWN_ROWS = 15  # of a table before the rest folds away
@@ -125,13 +126,13 @@ def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
         return {name: CAPTIONS[name] for name in names if name in drawn}
 
     run = report.run
-    front = front_cells(candidates(run), cost_name(run))
+    front = front_cells(costs_table(run, report.recipes), cost_name(run))
     fronts = [Table(front)] if front.rows else []
     time = [(name, duration(seconds), note) for name, seconds, note in costs(run, report.events)]
     facts = [Table(Cells(("", ""), provenance(report)))]
     yield _leaderboard(report)
     yield Section("front", "Accuracy against cost", FRONT_NOTE, fronts, captions("front"))
-    yield _study(run)
+    yield _study(report)
     yield Section("curves", "Learning curves", captions=captions("learning_curves"))
     shown = captions("alpha_schedules", "sharpness")
     yield Section("schedules", "Alpha schedules", captions=shown)
@@ -165,22 +166,23 @@ def _leaderboard(report: Report) -> Section:
     return Section("leaderboard", "Leaderboard", text, [table])
 
 
-def _study(run: Run) -> Section:
-    found = [] if run.searched else compare_with_study(run)
+def _study(report: Report) -> Section:
+    run = report.run
+    found = [] if run.searched else compare_with_study(run, report.recipes)
     comparable, text = same_inputs(run), STUDY_NOTE
     if not comparable:
         text += " This run has another teacher or other data, so only gaps are compared."
-    missing = len(STUDY_ROWS) - len(found)
-    text += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
+    missing = len(STUDY_ROWS) - len({STUDY_ROWS.index(one.row) for one in found})
+    text += f" Without a result here: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
     headers = ["table", "recipe", "reference", "ours", "95 % interval", "agrees?"]
     headers += ["reference gap", "our gap", "95 % interval", "gap agrees?"]
     rows = [
         [
             one.row.table,
-            one.label + (f" (mean of {one.trials})" if one.trials > 1 else ""),
+            rounded(one.ours["label"]),
             share(one.row.accuracy),
-            share(one.ours),
-            interval(one.interval),
+            share(one.ours["best5"]),
+            interval((one.ours["low"], one.ours["high"])),
             one.level_verdict if comparable else "not compared",
             signed(one.study_gap),
             *difference_cells(one.gap),
@@ -193,20 +195,19 @@ def _study(run: Run) -> Section:
 
 
 def _importance(report: Report, captions: Mapping[str, str]) -> Section:
-    shares = importance_by_stratum(report.trials)
-    shares = shares[shares["trials"] >= FEWEST_FOR_IMPORTANCE]
-    scored = report.trials[report.trials["common_best5"].notna()]
-    followers = [f" {pair}: their effects cannot be separated." for pair in confounded(scored)]
-    text = IMPORTANCE_NOTE + "".join(followers)
-    if shares.empty:
+    title, scores = "Which hyperparameters matter", scored(report.trials)
+    shares = importance(report.trials) if len(scores) >= FEWEST_FOR_IMPORTANCE else {}
+    if not shares:
         text = "Too few trials have ended for the importance of hyperparameters."
-    tables = []
-    for (name, trials), group in shares.groupby(["stratum", "trials"], sort=False):
-        values = (100 * group["importance"]).round(1)
-        rows = [(key, f"{v:.1f} %") for key, v in zip(group["parameter"], values, strict=True)]
-        headers = (f"{name} ({count_of(trials)})", "share")
-        tables.append(Table(Cells(headers, rows), strips=[{"low": 0.0, "high": v} for v in values]))
-    return Section("importance", "Which hyperparameters matter", text, tables, captions)
+        return Section("importance", title, text, captions=captions)
+    followers = [f" {pair}: their effects cannot be separated." for pair in confounded(scores)]
+    text = IMPORTANCE_NOTE + "".join(followers)
+    cells = Cells(
+        (f"hyperparameter ({count_of(len(scores))})", "share"),
+        [(name, f"{share:.1%}") for name, share in shares.items()],
+    )
+    strips = [{"low": 0.0, "high": round(100 * share, 1)} for share in shares.values()]
+    return Section("importance", title, text, [Table(cells, strips=strips)], captions)
 
 
 def _asha(report: Report) -> Section:

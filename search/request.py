@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from typing import Any
 
 from search.objectives import OBJECTIVES, student_depths
@@ -27,6 +28,9 @@ SECONDS = {"s": 1, "m": 60, "h": 3600}
 TRIALS = "trials"  # which trials there are
 EXTENSION = "extension"  # the same; more of it adds trials to a run
 OPERATION = "operation"  # how they are run: no trial's numbers
+_trials, _extension, _operation = (
+    partial(described, kind=kind) for kind in (TRIALS, EXTENSION, OPERATION)
+)
 
 
 def parse_space(text: str) -> str:
@@ -69,136 +73,89 @@ def parse_strata(text: str) -> str:
 class Request(InputOptions):
     """A space on some inputs, and how its trials are run."""
 
-    space: str = described(
+    space: str = _extension(
         f"what to try: {', '.join(SPACE_NAMES)}, or a function of your own as FILE.py:NAME; "
         f"{', '.join(SEARCHED)} is searched, the others are tried whole",
         parse=parse_space,
-        metavar="S",
-        kind=EXTENSION,
     )
-    overrides: tuple[tuple[str, Any], ...] = described(
+    overrides: tuple[tuple[str, Any], ...] = _extension(
         "fix a setting in all trials, e.g. epochs=1; see python -m trainable --help",
         (),
         parse=parse_pair,
         flag="set",
         metavar="KEY=VALUE",
-        kind=EXTENSION,
     )
-    additions: tuple[tuple[str, Any], ...] = described(
+    additions: tuple[tuple[str, Any], ...] = _extension(
         "let the space try one more value of a setting that it varies, e.g. sharpness=5",
         (),
         parse=parse_pair,
         flag="add",
         metavar="KEY=VALUE",
-        kind=EXTENSION,
     )
-    samples: int | None = described(
+    samples: int | None = _extension(
         "draw so many of the space's configurations; where it is searched, suggest so many (all; "
         f"{SUGGESTIONS} where it is searched)",
         None,
         low=1,
-        metavar="N",
-        kind=EXTENSION,
     )
-    searcher: str | None = described(
+    searcher: str | None = _trials(
         "what suggests the configurations of a searched space; of every other the whole grid is "
         f"tried ({next(iter(SEARCHERS))})",
         None,
         choices=(GRID, *SEARCHERS),
-        metavar="S",
-        kind=TRIALS,
     )
-    time_budget: float | None = described(
+    time_budget: float | None = _extension(
         "suggest no more after so long, e.g. 30m or 2h; running trials are completed",
         None,
         parse=time_budget,
         metavar="TIME",
-        kind=EXTENSION,
     )
-    against: str | None = described(
+    against: str | None = _trials(
         "try students of a half, a third and a quarter of the teacher's layers (--set "
         "student_layers=N: of N down to half of it), and weigh accuracy against their depth (in "
         "layers) or their latency (in milliseconds an example, measured here)",
         None,
         choices=OBJECTIVES,
-        metavar="COST",
-        kind=TRIALS,
     )
-    seeds: int = described(
-        "run each configuration on so many seeds, counted from --seed",
-        1,
-        low=1,
-        high=1000,
-        metavar="N",
-        kind=EXTENSION,
+    seeds: int = _extension(
+        "run each configuration on so many seeds, counted from --seed", 1, low=1, high=1000
     )
-    seed: int = described(
-        "decides the order of the trials and is each trial's first seed",
-        0,
-        low=0,
-        high=2**31,
-        metavar="N",
-        kind=TRIALS,
+    seed: int = _trials(
+        "decides the order of the trials and is each trial's first seed", 0, low=0, high=2**31
     )
-    scheduler: str = described(
-        "asha stops weak trials early, fifo runs all to the end",
-        "asha",
-        choices=tuple(SCHEDULERS),
-        metavar="S",
-        kind=TRIALS,
+    scheduler: str = _trials(
+        "asha stops weak trials early, fifo runs all to the end", "asha", choices=tuple(SCHEDULERS)
     )
-    compare_within: str | None = described(
+    compare_within: str | None = _trials(
         "asha compares trials only with those that share these settings: init, a comma list of "
         "settings, or all for no such limit (init, all where the space is searched; with --against "
         "also student_layers)",
         None,
         parse=parse_strata,
-        metavar="P",
-        kind=TRIALS,
     )
-    max_concurrent: int | None = described(
-        "most trials at once (one a core, or --trials-per-gpu on each GPU)",
-        None,
-        low=1,
-        metavar="N",
-        kind=OPERATION,
+    max_concurrent: int | None = _operation(
+        "most trials at once (one a core, or --trials-per-gpu on each GPU)", None, low=1
     )
-    trials_per_gpu: int = described(
+    trials_per_gpu: int = _operation(
         "trials that share a GPU; python -m search.bench --concurrent N shows what more would give",
         1,
         low=1,
         high=100,
-        metavar="N",
-        kind=OPERATION,
     )
-    keep: int = described(
-        "best students of the sweep whose checkpoints are kept",
-        5,
-        low=0,
-        metavar="N",
-        kind=OPERATION,
+    keep: int = _operation("best students of the sweep whose checkpoints are kept", 5, low=0)
+    retries: int = _operation(
+        "times that a trial that crashed goes on from its checkpoint", 2, low=0
     )
-    retries: int = described(
-        "times that a trial that crashed goes on from its checkpoint",
-        2,
-        low=0,
-        metavar="N",
-        kind=OPERATION,
-    )
-    swanlab: str = described(
+    swanlab: str = _operation(
         "write trials to SwanLab: offline (in the run's folder swanlab, for `swanlab sync`, each "
         "when it has ended), cloud (as they train; needs a login)",
         OFF,
         choices=TRACKING_MODES,
-        metavar="MODE",
-        kind=OPERATION,
     )
-    address: str = described(
+    address: str = _operation(
         "the Ray cluster to run in, of which this machine is a node: auto for the one that runs "
         "here, HOST:PORT of its head, or local for this machine alone",
         LOCAL,
-        metavar="A",
-        kind=OPERATION,
     )
     # Of the students that are weighed against a cost, deepest first; see `search.depths`.
     depths: tuple[int, ...] = field(default=())

@@ -126,7 +126,7 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     if arguments.dry_run:
         from search.dry_run import describe_new_sweep
 
-        return describe_new_sweep(checked, session)
+        return describe_new_sweep(checked, folder, session)
     plan = Plan(
         requests=(request,),
         provenance=session.provenance(),

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import bootstrap, norm, sem
+from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from trainable.metrics import BEST_OF, best5_indices
@@ -16,6 +15,7 @@ RESAMPLES = 2000
 BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
 SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
 FOLDS, REPEATS = 10, 20  # of a cross-validation over sentences
+TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 PARTS = 20  # in which resamples are drawn
 LEAST_LOG_P = -230.0  # p-values below 1e-100 are not told apart
 ROUNDING = 1e-12  # means that differ by less are equal
@@ -37,23 +37,9 @@ def sentence_interval(scores: np.ndarray, generator: np.random.Generator) -> tup
     It says how much the score would move on other sentences of the same kind; not how much another
     seed would move it, nor how much picking the best evaluations flatters it.
     """
-    if np.ptp(scores) == 0:  # all right or all wrong: resampling can't move the mean
-        return float(scores[0]), float(scores[0])
-    found = _bootstrap_mean(scores, generator)
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def _bootstrap_mean(values: np.ndarray, generator: np.random.Generator) -> Any:
-    """SciPy's result for the mean of `values` [N]."""
-    return bootstrap(
-        (values,),
-        np.mean,
-        confidence_level=CONFIDENCE,
-        n_resamples=RESAMPLES,
-        batch=100,
-        method="percentile",
-        rng=generator,
-    )
+    means = _resampled_means(scores[None], generator)[:, 0]
+    low, high = np.quantile(means, TAILS)
+    return float(low), float(high)
 
 
 @dataclass(frozen=True)
@@ -63,101 +49,67 @@ class Difference:
     estimate: float
     low: float  # of the 95 % interval
     high: float
-    p_value: float  # two-sided, of no difference
-    sentences: int
-    seeds: int  # of each; 1 where the students, not their recipes, are compared
+    p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
 
 
 def paired_difference(
     first: np.ndarray, second: np.ndarray, generator: np.random.Generator
 ) -> Difference:
-    """Of the mean scores of two trials, paired bootstrap over sentences.
+    """Of the mean scores of two students [N] on the same sentences, for other sentences.
 
-    `first` and `second` are scores [N] on the same sentences, such as `best5_scores`. Percentile
-    interval; the p-value is twice the smaller share of resamples on one side of zero, one counted
-    in (Davison & Hinkley 1997, Bootstrap Methods, 4.4), so at least 2 / (RESAMPLES + 1).
-
-    It compares these two students on other sentences; two seeds of one recipe may differ as
-    significantly. For recipes there is `seeds_difference`. Raises ValueError for unequal shapes.
+    Two seeds of one recipe may differ as much. For recipes there is `seeds_difference`.
     """
-    if np.shape(first) != np.shape(second):
-        raise ValueError(f"paired scores of shapes {np.shape(first)} and {np.shape(second)}")
-    differences = np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64)
-    estimate, sentences = float(differences.mean()), len(differences)
-    if np.ptp(differences) == 0:  # resampling can't move the mean
-        return Difference(estimate, estimate, estimate, float(estimate == 0), sentences, 1)
-    found = _bootstrap_mean(differences, generator)
-    means = found.bootstrap_distribution
-    beyond = min(np.sum(means <= 0), np.sum(means >= 0))
-    p_value = min(1.0, 2 * (1 + int(beyond)) / (1 + RESAMPLES))
-    low, high = map(float, found.confidence_interval)
-    return Difference(estimate, low, high, p_value, sentences, 1)
+    gap = first - second
+    return Difference(float(gap.mean()), *sentence_interval(gap, generator))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
 
     An adjusted value below 0.05 stands for a difference claimed where the chance of any false claim
-    among all M is at most 5 %. Raises ValueError for a value outside [0, 1] or NaN.
+    among all M is at most 5 %.
     """
-    # Loads pandas, 0.6 s that a sweep's start is spared.
-    from statsmodels.stats.multitest import multipletests
-
     values = np.asarray(p_values, dtype=np.float64)
-    if not np.all((values >= 0) & (values <= 1)):  # false for NaN, too
-        raise ValueError(f"p-values must lie in [0, 1]: {values.tolist()}")
-    if values.size == 0:
-        return values
-    return np.asarray(multipletests(values, method="holm")[1], dtype=np.float64)
+    order = np.argsort(values)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    return adjusted.clip(max=1.0)
 
 
-def seed_interval(scores: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """95 % t interval of the mean score of a recipe over seeds; `scores` [S], one a seed.
-
-    It says how much other seeds would move the mean on THESE sentences, not what other sentences
-    would do. Raises ValueError below two seeds: one seed does not tell how much seeds differ.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    if len(values) < 2:
-        raise ValueError(f"{len(values)} seed(s): an interval over seeds needs two at least")
-    half = student_t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * sem(values)
-    return float(values.mean() - half), float(values.mean() + half)
-
-
-def seeds_difference(
-    first: np.ndarray, second: np.ndarray, *, same_seeds: bool = True
-) -> Difference:
+def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     """Of the mean scores of two recipes, for other seeds AND other sentences.
 
     `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
-    sentences. With `same_seeds`, row s of both is of one seed, S = S', and the test is paired by
-    seed. Deterministic: no resampling. Raises ValueError below two seeds or for unfit shapes.
+    sentences, paired by sentence. Deterministic: no resampling. Raises ValueError below two seeds
+    or for unfit shapes.
 
     Seeds and sentences are crossed random effects, as readers and cases are in radiology (Dorfman,
     Berbaum & Metz 1992, Investigative Radiology 27; Hillis 2007, Statistics in Medicine 26,
-    596-619). With the differences D [S, N] of paired seeds, the variance of their mean is
+    596-619). The variance of a difference of two means is
 
-        V_seeds + V_sentences = MS_seeds / (S N) + max(MS_sentences - MS_rest, 0) / (S N)
+        V_seeds + V_sentences = sum MS_seeds / (S N) + max(var(D) / N - V_rest, 0)
 
-    by the two-way table's mean squares. The first part has S - 1 degrees of freedom only. The
-    interval, and by inversion the p-value, allows for that in Howe's way (1974, JASA 69, 789-794):
-    its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's quantile of S - 1 degrees
-    and the normal's; where seeds agree by luck, z^2 MS_rest / (S N) stands for the first term,
+    with D [N] the difference of the recipes' means on each sentence, and over both recipes' two-way
+    tables the mean squares of seeds and V_rest = sum MS_rest / (S N). V_seeds has Welch's degrees
+    of freedom only. The interval, and by inversion the p-value, allows for that in Howe's way
+    (1974, JASA 69, 789-794): its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's
+    quantile and the normal's; where seeds agree by luck, z^2 V_rest stands for the first term,
     since V_seeds can't truly be less. Hillis's own degrees of freedom claimed a difference for 9 %
     of equal recipes with two seeds and up to 8 % with three, in simulations as in
     tests/test_statistics.py.
 
-    Seeds that are not shared have a V_seeds a recipe, whose sum has Welch's degrees of freedom.
-    Where what a seed does to one recipe says nothing of what it does to another, that finds
-    somewhat more (`same_seeds=False` is valid then, too).
+    Seeds are not paired: a seed decides the order of the data and the dropout of every recipe, and
+    should that make them better or worse together, this claims too little, not too much; pairing
+    would halve the degrees of freedom.
     """
-    one, other = np.atleast_2d(first).astype(np.float64), np.atleast_2d(second).astype(np.float64)
-    _check_seeds(one, other, same_seeds)
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape[1] != other.shape[1] or min(len(one), len(other), one.shape[1]) < 2:
+        raise ValueError(f"scores of shapes {one.shape} and {other.shape}: two seeds at least each")
     estimate = float(one.mean() - other.mean())
-    groups = [one - other] if same_seeds else [one, other]
-    of_seeds, freedom = _seed_variance(groups)
-    of_rest = sum(_rest_variance(group) for group in groups)
-    of_sentences = max(_sentence_variance(groups) - of_rest, 0.0)
+    of_seeds, freedom = _seed_variance([one, other])
+    of_rest = _rest_variance(one) + _rest_variance(other)
+    gaps = one.mean(axis=0) - other.mean(axis=0)
+    of_sentences = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
 
     def half_width(log_p: float) -> float:
         tail = np.exp(log_p) / 2
@@ -172,27 +124,19 @@ def seeds_difference(
         p_value = float(np.exp(LEAST_LOG_P))
     else:
         p_value = np.exp(brentq(lambda log_p: half_width(log_p) - abs(estimate), LEAST_LOG_P, 0.0))
-    size = (one.shape[1], min(len(one), len(other)))
-    return Difference(estimate, estimate - half, estimate + half, float(p_value), *size)
+    return Difference(estimate, estimate - half, estimate + half, float(p_value))
 
 
-def seeds_interval(scores: np.ndarray) -> tuple[float, float]:
-    """95 % interval of a recipe's mean score, for other seeds AND other sentences.
+def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+    """95 % interval of a recipe's mean score; `scores` [S, N], each seed's on the same N sentences.
 
-    `scores` [S, N]: each seed's on the same N sentences. The interval of `seeds_difference`, which
-    takes the scores themselves as well as their differences, and raises as it does.
+    Of one seed for other sentences alone. Of several the interval of `seeds_difference` to one that
+    is always wrong, within [0, 1].
     """
+    if len(scores) == 1:
+        return sentence_interval(scores[0], generator)
     found = seeds_difference(scores, np.zeros(np.shape(scores)))
-    return found.low, found.high
-
-
-def _check_seeds(first: np.ndarray, second: np.ndarray, same_seeds: bool) -> None:
-    if first.shape[1] != second.shape[1] or (same_seeds and len(first) != len(second)):
-        raise ValueError(f"scores [seeds, sentences] of shapes {first.shape} and {second.shape}")
-    if min(len(first), len(second)) < 2:
-        raise ValueError("one seed does not tell how much seeds differ: two at least")
-    if first.shape[1] < 2:
-        raise ValueError("one sentence does not tell how much sentences differ: two at least")
+    return max(found.low, 0.0), min(found.high, 1.0)
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
@@ -205,14 +149,6 @@ def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
     if not parts.any():
         return 0.0, float(freedoms.sum())
     return float(parts.sum()), float(parts.sum() ** 2 / np.sum(parts**2 / freedoms))
-
-
-def _sentence_variance(groups: list[np.ndarray]) -> float:
-    """Of the mean over seeds (its difference, of two groups) for other sentences."""
-    means = np.array(groups[0].mean(axis=0))
-    for other in groups[1:]:
-        means -= other.mean(axis=0)
-    return float(np.var(means, ddof=1) / len(means))
 
 
 def _rest_variance(group: np.ndarray) -> float:

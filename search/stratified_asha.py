@@ -157,8 +157,7 @@ class StratifiedASHA(ResumingScheduler):
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                number, score = values["evaluations"], values[METRIC]
-                self._units.replay(trial, number, score, event["decision"])
+                self._units.evaluated(trial, values["evaluations"], values[METRIC])
             case "stop":
                 self._units.stopped(trial)
             case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):

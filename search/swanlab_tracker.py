@@ -8,17 +8,15 @@ so that the cloud knows one that is written again.
 """
 
 import json
-import os
 import re
+import select
 import shutil
-import signal
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -27,46 +25,61 @@ from rich.console import Console
 
 from search.record import ENDED, FAILED, Run, TrialRecord
 from search.resuming import digest_of
-from search.tracking_modes import CLOUD, OFFLINE
+from search.swanlab_writer import ABORTED, CRASHED, FINISH, LOG, SUCCESS, metrics, write
+from search.tracking_modes import CLOUD
 from search.trial_words import wording
 from trainable.errors import first_line
 from trainable.files import read_json, whole_file, write_json
 
-FOLDER, DONE, LOG = "swanlab", "written.json", "log.txt"  # in the run's folder
-PATIENCE_SECONDS = 30.0  # for a writer to end
-LONGEST_NAME, LONGEST_TEXT = 100, 1000  # characters that SwanLab takes
-NO_METRIC = ("step", "correct", "whole_correct")
-FINISH = "finish"  # the last message to a writer, with the trial's outcome
+FOLDER, DONE = "swanlab", "written.json"  # in the run's folder
+PATIENCE_SECONDS = 30.0  # for writers to end
+LONGEST_NAME = 100  # characters that SwanLab takes
 
 
 class Writer:
-    """A process that writes one trial; it ends after FINISH, or when this process is gone."""
+    """A process that writes one trial; it ends after FINISH, or when this process is gone.
+
+    Nothing waits for it: where it does not take what it is sent, that is left out, and `wait` says
+    that not all was written.
+    """
 
     def __init__(self, run: Run, trial: TrialRecord) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         arguments = (theirs, describe_trial(run, trial), str(run.folder / FOLDER))
-        self.process: BaseProcess = context.Process(target=_write, args=arguments, daemon=True)
+        self.process: BaseProcess = context.Process(target=write, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
+        self._all_sent = True
         for evaluation in trial.evaluations:  # of earlier sessions
-            self.send(evaluation)
+            self.evaluated(evaluation)
 
-    def send(self, message: Mapping[str, Any] | tuple[str, str, str]) -> None:
-        """An evaluation, or FINISH with outcome and reason; nothing where the process has died."""
-        with suppress(OSError):
-            self._pipe.send(message)
+    def evaluated(self, evaluation: Mapping[str, Any]) -> None:
+        """One more evaluation; it may come twice."""
+        numbers = {key: evaluation[key] for key in ("evaluations", "step")}
+        self._send({**numbers, **metrics(evaluation)})
 
     def finish(self, trial: TrialRecord) -> None:
         """The trial has ended, or the session has."""
-        self.send((FINISH, trial.outcome, trial.reason))
+        ended = trial.outcome in ENDED
+        state = CRASHED if trial.outcome == FAILED else SUCCESS if ended else ABORTED
+        self._send((FINISH, state, trial.reason))
 
-    def wait(self) -> bool:
-        """Whether all was written, once it has had time for that."""
-        self.process.join(PATIENCE_SECONDS)
-        well = self.process.exitcode == 0
+    def wait(self, until: float) -> bool:
+        """Whether all was written, once it has had time for that, by a clock that only rises."""
+        self.process.join(max(0.0, until - time.monotonic()))
+        well = self.process.exitcode == 0 and self._all_sent
         self.process.kill()
         return well
+
+    def _send(self, message: Any) -> None:
+        with suppress(OSError):  # where it has ended, its exit code says how
+            room = select.poll()
+            room.register(self._pipe.fileno(), select.POLLOUT)
+            if room.poll(0):
+                self._pipe.send(message)
+            else:
+                self._all_sent = False
 
 
 class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
@@ -94,14 +107,15 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
         digest = digest_of(trial)
         evaluations = self._run.trials[digest].evaluations
         if digest in self._writers and evaluations:
-            self._writers[digest].send(evaluations[-1])
+            self._writers[digest].evaluated(evaluations[-1])
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         """Ray's hook: waits for what is being written, and remembers what is."""
         for digest, writer in self._writers.items():
             writer.finish(self._run.trials[digest])
+        until = time.monotonic() + PATIENCE_SECONDS
         for digest, writer in self._writers.items():
-            if writer.wait() and self._run.trials[digest].outcome in ENDED:
+            if writer.wait(until) and self._run.trials[digest].outcome in ENDED:
                 _remember(self._run, digest)
 
     def on_trial_complete(
@@ -113,6 +127,16 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
             self._writers[record.config.digest].finish(record)
 
     on_trial_error = on_trial_complete
+
+
+def live_callbacks(run: Run, console: Console) -> list[Callback]:
+    """What shows the run in SwanLab's cloud, where it asks for that; a line where it can't be."""
+    if run.request.swanlab != CLOUD:
+        return []
+    if problem := cloud_problem():
+        console.print(f"SwanLab is off: {problem.rstrip('.')}.", soft_wrap=True)
+        return []
+    return [SwanLabCallback(run)]
 
 
 def cloud_problem() -> str:
@@ -137,7 +161,7 @@ def write_missing(run: Run, console: Console) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         writer = Writer(run, trial)
         writer.finish(trial)
-        if not writer.wait():
+        if not writer.wait(time.monotonic() + PATIENCE_SECONDS):
             problem = f"it could not be written to; see {run.folder / FOLDER / LOG}"
             break
         _remember(run, digest)
@@ -164,11 +188,6 @@ def run_id(run: Run, trial: TrialRecord) -> str:
     return f"{trial.config.digest}{sha256(json.dumps(whose).encode()).hexdigest()[:12]}"
 
 
-def metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """What SwanLab draws of an evaluation, over the optimiser's steps."""
-    return {k: v for k, v in evaluation.items() if k not in NO_METRIC and v is not None}
-
-
 def _written(run: Run) -> set[str]:
     path = run.folder / FOLDER / run.request.swanlab / DONE
     return set(read_json(path)) if path.is_file() else set()
@@ -179,52 +198,3 @@ def _remember(run: Run, digest: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as temporary:
         write_json(temporary, sorted({*_written(run), digest}))
-
-
-def _write(pipe: Connection, about: dict[str, Any], place: str) -> None:
-    """The process of a Writer."""
-    os.setsid()  # Ctrl-C is the sweep's to handle
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Path(place, about["mode"]).mkdir(parents=True, exist_ok=True)
-    with Path(place, LOG).open("ab") as log:
-        for descriptor in (1, 2):
-            os.dup2(log.fileno(), descriptor)
-    active, last = _open_run(about, place), 0
-    while True:
-        try:
-            message = pipe.recv()
-        except EOFError:  # the sweep is gone
-            active.finish(state="aborted")
-            return
-        if isinstance(message, tuple):
-            _, outcome, reason = message
-            failed = {"state": "crashed", "error": reason[:LONGEST_TEXT]}
-            active.finish(**(failed if outcome == FAILED else {"state": "success"}))
-            return
-        if message["evaluations"] > last:
-            last = message["evaluations"]
-            active.log(metrics(message), step=message["step"])
-
-
-def _open_run(about: Mapping[str, Any], place: str) -> Any:
-    import swanlab
-
-    settings = swanlab.Settings(
-        interactive=False,
-        run=swanlab.Settings.Run(dir=about["folder"]),
-        # This process is not where the trial trained: what it would tell of itself misleads.
-        terminal=swanlab.Settings.Terminal(proxy_type="none"),
-        probe=swanlab.Settings.Probe(
-            hardware=False, runtime=False, requirements=False, git=False, monitor=False
-        ),
-    )
-    return swanlab.init(
-        mode=OFFLINE if about["mode"] == OFFLINE else "online",
-        project=about["project"],
-        name=about["name"],
-        id=about["id"],
-        resume="allow",
-        log_dir=str(Path(place, about["mode"])),
-        config=about["config"],
-        settings=settings,
-    )

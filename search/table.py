@@ -28,10 +28,9 @@ from search.statistics import (
     Difference,
     best5_scores,
     best_of_many_optimism,
+    mean_interval,
     paired_difference,
     seeds_difference,
-    seeds_interval,
-    sentence_interval,
     tied_with_first,
 )
 from search.strata import stratum_of
@@ -46,7 +45,7 @@ SETTINGS = tuple(
     PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
 )
 ACCURACIES = (
-    *("best5", "low", "high", "of_teacher", "last", "last_minus_best5"),
+    *("best5", "low", "high", "of_teacher", "last"),
     *("full_validation", "optimism", "common_best5"),
 )
 COLUMNS = (
@@ -74,7 +73,7 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     - `evaluations` made, `repeated` (those that had to be made again);
     - `best5`, `low` and `high` (95 % bootstrap interval over the validation examples; missing where
       the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
-      `last`, `last_minus_best5`, `full_validation` (accuracy on the full validation split);
+      `last`, `full_validation` (accuracy on the full validation split);
     - `optimism`, by how much choosing the best evaluations raises best5;
     - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
       run has: comparable over both; missing for trials with fewer, and where none has ended;
@@ -145,20 +144,18 @@ def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
     return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
 
 
-def difference(
-    first: Sequence[TrialRecord], second: Sequence[TrialRecord], run: Run
-) -> Difference | None:
-    """Of the mean best5 of two recipes, each given by its seeds, on the same examples.
+def difference(first: str, second: str, run: Run) -> Difference | None:
+    """Of the mean best5 of two recipes, each given by its digest, on the same examples.
 
     For other examples and other seeds where each has several, else of these students on other
     examples. None where correct/wrong bits are missing.
     """
-    one, other = seed_scores(first, run), seed_scores(second, run)
+    units = units_of(run.trials.values())
+    one, other = (seed_scores(counted(units[recipe]), run) for recipe in (first, second))
     if one is None or other is None:
         return None
     if min(len(one), len(other)) > 1:
-        seeds = [[trial.config.seed for trial in trials] for trials in (first, second)]
-        return seeds_difference(one, other, same_seeds=seeds[0] == seeds[1])
+        return seeds_difference(one, other)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
 
@@ -169,12 +166,7 @@ def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, floa
     None where correct/wrong bits are missing.
     """
     scores = seed_scores(trials, run)
-    if scores is None:
-        return None
-    if len(scores) == 1:
-        return sentence_interval(scores[0], np.random.default_rng(BOOTSTRAP_SEED))
-    low, high = seeds_interval(scores)
-    return max(low, 0.0), min(high, 1.0)
+    return None if scores is None else mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -189,8 +181,6 @@ def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 def outcome_of(trials: Sequence[TrialRecord]) -> str:
     """Of all seeds of a recipe: `running` while one that has not failed is still to end."""
-    if len(trials) == 1:
-        return trials[0].outcome
     good = [trial for trial in trials if trial.outcome != FAILED]
     if all(trial.outcome in ENDED for trial in good):
         return counted(trials)[0].outcome
@@ -231,7 +221,6 @@ def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
         "optimism": optimism,
         "of_teacher": trial.best5 / run.plan.inputs.teacher.accuracy,
         "last": last["accuracy"],
-        "last_minus_best5": last["accuracy"] - trial.best5,
         "full_validation": last.get("whole_accuracy"),
     }
 

@@ -1,10 +1,11 @@
-"""How a run's trials are told apart in words: what a configuration says itself, and what else of
-its settings differs between them."""
+"""How a run's trials are told apart: in words, and on a command line by digest or folder."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from search.record import Run, TrialRecord
 from trainable.config import TrialConfig
+from trainable.errors import UserError, nearest
 
 # Settings that TrialConfig.words leaves out, and how they are said.
 UNSAID: dict[str, str] = {
@@ -17,6 +18,8 @@ UNSAID: dict[str, str] = {
     "batch_size": "batch {}",
     "epochs": "epochs {}",
 }
+SHORTEST = 4  # characters of a digest or a folder's name that stand for it
+LISTED = 5  # trials in an error's line
 DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always differs
 
 
@@ -46,3 +49,28 @@ def varied_settings(configs: list[TrialConfig]) -> set[str]:
             value = getattr(config, key)
             found.setdefault((config.initialisation, key), set()).add(value)
     return {key for (_, key), values in found.items() if len(values) > 1}
+
+
+def find_trial(run: Run, name: str) -> TrialRecord:
+    """The one trial whose digest or folder's name begins so; UserError for none and for several."""
+    prefix = Path(name).name  # the folder may be given as a path
+    found = [trial for trial in run.trials.values() if _begins(trial, prefix)]
+    if len(prefix) < SHORTEST or not found:
+        hint = nearest(prefix, [trial.config.folder_name for trial in run.trials.values()])
+        raise UserError(
+            f"--trial {name}: no such trial in {run.folder.name}; {hint}give the first {SHORTEST} "
+            "or more characters of its digest or of its folder's name"
+        )
+    if len(found) > 1:
+        label = wording(run)
+        listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:LISTED]]
+        more = ["..."] if len(found) > LISTED else []
+        raise UserError(
+            f"--trial {name}: {len(found)} trials begin so: {'; '.join([*listed, *more])}"
+        )
+    return found[0]
+
+
+def _begins(trial: TrialRecord, prefix: str) -> bool:
+    config = trial.config
+    return config.digest.startswith(prefix.lower()) or config.folder_name.startswith(prefix)

@@ -115,18 +115,6 @@ class Units:
         seed.over = ruling == STOP
         return ruling
 
-    def replay(self, trial: str, number: int, score: float, decision: str) -> None:
-        """The same of a recorded evaluation: where the record tells otherwise, that stands.
-
-        It does where an earlier version had decided on each seed of its own.
-        """
-        ruling, rung = self.evaluated(trial, number, score), self._rung(number)
-        if rung and number < self._evaluations and WAIT != decision != ruling:
-            unit = self._of_trial[trial]
-            self._decide(unit, rung)
-            unit.decisions[rung] = decision
-            unit.seeds[trial].over = decision == STOP
-
     def stopped(self, trial: str) -> None:
         """A trial that waited was ended."""
         self._of_trial[trial].seeds[trial].over = True

@@ -15,8 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from spaces.grids import baselines, layers, logits, schedules
+from spaces.baselines import baselines
+from spaces.layers import layers
+from spaces.logits import logits
 from spaces.recipe import recipe
+from spaces.schedules import schedules
 from spaces.study import study
 from trainable.errors import UserError, first_line, not_among
 

@@ -5,7 +5,7 @@ Encoder Knowledge Distillation, lxxing666, SwanLab project Knowledge-Distillatio
 
 from typing import Any, NamedTuple
 
-from spaces.grids import cosine, fixed
+from spaces.alpha import cosine, fixed
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.layers import resolve_layer_set

@@ -1,18 +1,20 @@
 """Small runs with trained students, made through trials and the record, without Ray."""
 
+import io
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from search.plan import Plan
+from search.preparation import prepare_again
 from search.record import Run, create_run, read_run
 from search.request import Request
 from tests.conftest import tiny_classifier
 from trainable.checkpoint import write_checkpoint
 from trainable.config import TrialConfig
-from trainable.preparation import prepare
 from trainable.training_inputs import TrainingInputs
 from trainable.trial import Trial
 
@@ -47,9 +49,10 @@ def make_run(folder, teacher, data, configs, **options):
     """A run of these trials, each trained to its end."""
     where = {"teacher": str(teacher), "dataset": str(data), "cache": str(folder / "cache")}
     options |= {"max_length": MAX_LENGTH, **where}
-    inputs = prepare("mini", say=lambda line: None, **options)
+    request = Request(space="schedules", preset="mini", **options)
+    inputs = prepare_again(request, configs, Console(file=io.StringIO()))
     plan = Plan(
-        requests=(Request(space="schedules", preset="mini", **options),),
+        requests=(request,),
         provenance=PROVENANCE,
         inputs=inputs,
         trials=tuple(configs),

@@ -11,7 +11,7 @@ from trainable.training_inputs import TrainingInputs
 SPACE = {
     "student_layers": 2,
     "batch_size": 8,
-    "epochs": 60,
+    "epochs": 40,
     "evaluations": 40,
     "precision": "fp32",
     "alpha": 0.5,
@@ -30,5 +30,6 @@ if __name__ == "__main__":
     tune.Tuner(
         trainable.student(inputs, save_share=1.0),
         param_space={**SPACE, "seed": tune.grid_search(list(SEEDS))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=1),
         run_config=tune.RunConfig(storage_path=sys.argv[2], name="killed", verbose=0),
     ).fit()

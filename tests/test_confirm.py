@@ -11,7 +11,6 @@ from search.confirm import (
     Asked,
     check_asked,
     choose,
-    expected_seconds,
     main,
     make_parser,
     request_of,
@@ -142,14 +141,6 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
     assert made.teacher == searched.teacher
 
 
-def test_expected_time_is_the_runs_own(source):
-    """A trial took 12 s; one runs at a time."""
-    assert expected_seconds(source, 10, source.request) == pytest.approx(120.0)
-    for trial in source.trials.values():
-        trial.outcome = "stopped"
-    assert expected_seconds(source, 10, source.request) is None
-
-
 @pytest.fixture
 def confirmed(source, make_plan):
     """The confirmation of the run, planned."""
@@ -211,7 +202,7 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3}
     answers = json.loads((whole / "confirm.json").read_text())
     assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
-    assert {verdict["difference"]["sentences"] for verdict in answers["verdicts"]} == {40}
+    assert answers["examples"] == 40
 
     process = start_and_hold(command(again, "--seeds", "2"), cut, 11)
     process.kill()

@@ -86,8 +86,8 @@ def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (41, "--search-sentences 41: the evaluation split has 40; give at most that"),
-        (1, "--search-sentences 1: too few to have each label among them; give at least "),
+        (41, "--eval-subset 41: the evaluation split has 40; give at most that"),
+        (1, "--eval-subset 1: too few to have each label among them; give at least "),
     ],
 )
 def test_a_sample_that_cannot_be_had_is_refused(corpus, asked, message):

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from search import export_check, exported
+from search import exported, latency
 from search.export import main
 from search.record import TrialRecord, read_run
-from search.trial_names import find_trial
+from search.trial_words import find_trial
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
 from trainable.config import TrialConfig
@@ -34,7 +34,7 @@ SETTINGS = {"alpha": 0.5, "student_layers": 2, "batch_size": 8, "epochs": 1, **L
 
 @pytest.fixture(autouse=True)
 def short_timing(monkeypatch):
-    monkeypatch.setattr(export_check, "TIMED_SECONDS", 0.02)
+    monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +262,7 @@ def test_an_error_leaves_nothing(small, export, monkeypatch):
 
 def test_neither_ray_nor_a_network_is_needed(small, repository, tmp_path):
     code = (
-        "import sys; from search import export, export_check; export_check.TIMED_SECONDS = 0.01; "
+        "import sys; from search import export, latency; latency.TIMED_SECONDS = 0.01; "
         f"code = export.main([{str(small.run.folder)!r}, {str(tmp_path / 'out')!r}]); "
         "print(code, [m for m in ('ray', 'swanlab') if m in sys.modules])"
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.fields import (
     OneLineParser,
@@ -16,7 +15,6 @@ from trainable.fields import (
     field_types,
     flag_of,
     given,
-    one_of,
     parse_text,
 )
 from trainable.options import InputOptions, resolve_preset, users_cache
@@ -132,20 +130,6 @@ def test_types_and_texts():
         assert str(caught.value).startswith(message)
 
 
-def test_one_of_takes_a_generator_of_names_again_and_again():
-    parse = one_of(name for name in ("grid", "optuna"))
-    assert [parse("grid"), parse("optuna"), parse("grid")] == ["grid", "optuna", "grid"]
-
-
-@pytest.mark.parametrize("cls", [TrialConfig, InputOptions])
-def test_every_setting_and_option_is_a_flag_that_says_what_it_is(cls):
-    parser = OneLineParser(prog="trial")
-    add_flags(parser, cls)
-    flags = {flag for action in parser._actions for flag in action.option_strings}
-    assert {f"--{about.name.replace('_', '-')}" for about in fields(cls)} <= flags
-    assert all(len(about.metadata["help"]) > 10 for about in fields(cls))
-
-
 def test_given_sizes_go_before_the_presets_and_leave_it_alone():
     sizes = {"max_train_samples": 4, "max_eval_samples": 3, "eval_subset": 2, "max_length": 17}
     before = PRESETS["mini"]
@@ -155,17 +139,12 @@ def test_given_sizes_go_before_the_presets_and_leave_it_alone():
         assert (changed, getattr(sized, name)) == ({name}, value)
 
 
-@pytest.mark.parametrize(
-    ("variables", "folder"),
-    [
-        ({"XDG_CACHE_HOME": "/big/disk"}, "/big/disk/distillation-search"),
-        ({"XDG_CACHE_HOME": "", "HOME": "/home/me"}, "/home/me/.cache/distillation-search"),
-    ],
-)
-def test_the_cache_is_in_the_users_cache_folder(monkeypatch, variables, folder):
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert users_cache() == InputOptions().cache == folder
+def test_the_cache_is_in_the_users_cache_folder(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/big/disk")
+    assert users_cache() == InputOptions().cache == "/big/disk/distillation-search"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert users_cache() == "/home/me/.cache/distillation-search"
 
 
 def test_places_are_written_out_since_trials_run_in_other_folders(monkeypatch, tmp_path, capsys):

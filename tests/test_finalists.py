@@ -13,7 +13,7 @@ from search.finalists import (
     best_finished,
     fresh_seeds,
     named_trials,
-    recipe_score,
+    recipe_scores,
 )
 from search.record import FAILED, FINISHED, PENDING, STOPPED, Run, TrialRecord
 from trainable.config import TrialConfig
@@ -68,8 +68,12 @@ def test_seeds_of_a_recipe_count_by_their_mean():
     stopped = trial(0.5, STOPPED, **FIXED, seed=3)
     trials = [*lucky, *steady, stopped]
     assert best_finished(trials, 2) == [steady[1], lucky[1]]
-    assert recipe_score(trials, steady[1]) == pytest.approx(0.92)
-    assert recipe_score(trials, stopped) == 0.5
+    means = recipe_scores([*trials, trial(None, PENDING, **GROWTH, temperature=4.0)])
+    assert means == {
+        (FINISHED, lucky[0].config.recipe): pytest.approx(0.9066667),
+        (FINISHED, stopped.config.recipe): pytest.approx(0.92),
+        (STOPPED, stopped.config.recipe): 0.5,
+    }
 
 
 def test_seeds_of_a_recipe_count_once_and_the_best_stands_for_them():

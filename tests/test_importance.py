@@ -1,18 +1,10 @@
 """Importance and marginals of settings, on tables whose answer is known."""
 
-import logging
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from search.importance import (
-    NOT_APPLICABLE,
-    importance,
-    importance_by_stratum,
-    marginals,
-    varying_settings,
-)
+from search.importance import NOT_APPLICABLE, importance, marginals, varying_settings
 from search.record import FAILED, FINISHED, STOPPED, TrialRecord
 from search.table import trials_table
 from tests.test_table import config, evaluations, make_run
@@ -40,7 +32,7 @@ def by_temperature():
 
 @pytest.fixture
 def conditional():
-    """Schedules of which the fixed one has alpha, the other sharpness; two strata."""
+    """Schedules of which the fixed one has alpha, the other sharpness; two initialisations."""
     return table_of(
         finished(800, alpha=0.5),
         finished(810, alpha=0.25),
@@ -52,13 +44,11 @@ def conditional():
 
 
 def test_the_setting_that_decides_comes_first(by_temperature, capsys):
-    before = logging.getLogger("optuna").level
     found = importance(by_temperature)
     assert list(found) == ["temperature", "learning_rate"]
     assert found["temperature"] > 0.9
     assert sum(found.values()) == pytest.approx(1.0, abs=0.05)
     assert importance(by_temperature) == found != importance(by_temperature, seed=4)
-    assert logging.getLogger("optuna").level == before
     assert tuple(capsys.readouterr()) == ("", "")
 
 
@@ -89,21 +79,14 @@ def test_constant_settings_are_left_out_and_none_and_layer_sets_are_categories(c
     ],
 )
 def test_too_little_to_tell_is_empty(trials):
-    table = table_of(*trials)
-    assert importance(table) == {}
-    by_stratum = importance_by_stratum(table)
-    assert len(by_stratum) == 0
-    assert list(by_stratum.columns) == ["stratum", "parameter", "importance", "trials"]
+    assert importance(table_of(*trials)) == {}
 
 
 def test_stopped_trials_count_at_equal_evaluations():
     stopped = TrialRecord(config(temperature=4.0), STOPPED, evaluations=evaluations(600))
     table = table_of(finished(700, 900), stopped)
     assert importance(table) == {"temperature": pytest.approx(1.0)}
-    assert importance(table, "best5") == {"temperature": pytest.approx(1.0)}
     assert marginals(table, "temperature")["mean"].tolist() == pytest.approx([0.7, 0.6])
-    ended = table[table["outcome"] == FINISHED]
-    assert marginals(ended, "temperature", "best5")["mean"].tolist() == pytest.approx([0.8])
 
 
 def test_many_numbers_are_continuous():
@@ -127,19 +110,6 @@ def test_numbers_with_gaps_come_in_quarters():
     assert set(importance(table)) == {"alpha_schedule", "alpha", "sharpness"}
 
 
-def test_by_stratum(conditional, by_temperature):
-    assert set(importance_by_stratum(by_temperature)["stratum"]) == {"all trials"}  # said once
-    found = importance_by_stratum(conditional)
-    assert list(found["stratum"].unique()) == ["all trials", "random", "teacher_spread"]
-    assert found.groupby("stratum")["trials"].first().to_dict() == {
-        "all trials": 6,
-        "random": 4,
-        "teacher_spread": 2,
-    }
-    within = found[found["stratum"] != "all trials"]
-    assert "initialisation" not in set(within["parameter"])
-
-
 def test_marginals_by_hand(by_temperature):
     found = marginals(by_temperature, "temperature")
     assert found["value"].tolist() == [1.0, 2.0, 4.0]
@@ -161,7 +131,5 @@ def test_marginals_of_names_and_of_what_does_not_apply(conditional):
     assert marginals(conditional, "hidden_pool")["value"].tolist() == ["-", "cls"]
 
 
-def test_marginals_of_no_trials_and_of_no_setting(by_temperature):
+def test_marginals_of_no_trials():
     assert len(marginals(table_of(), "temperature")) == 0
-    with pytest.raises(KeyError, match="best5"):
-        marginals(by_temperature, "best5")

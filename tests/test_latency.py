@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from search import latency
-from search.export_check import examples_per_second
-from search.latency import describe, latencies
+from search.latency import describe, examples_per_second, latencies
 from trainable.teacher import load_teacher
 from trainable.tokens import load_split
 
@@ -45,7 +44,7 @@ def test_batches_have_as_many_examples_as_asked(monkeypatch, inputs):
     model.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    monkeypatch.setattr("search.export_check.TIMED_SECONDS", 0.05)
+    monkeypatch.setattr("search.latency.TIMED_SECONDS", 0.05)
     split = load_split(Path(inputs.tokens), "evaluation")
     for batch_size in (1, 3):
         sizes.clear()

@@ -1,28 +1,24 @@
-"""A run that is gone on with: what a complete one still has to do, and what its storage gets."""
+"""A run begun or gone on with: who may write it, what reaches its storage, and the exit code."""
 
 import io
-import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from search.remote_runs import local_runs
-from trainable.storage import Storage
 
-from search.conclusion import JSON, MARKDOWN
+from search import session as session_module
 from search.draws import starting_draws
-from search.exit_codes import FAILURES, INTERRUPTED
-from search.finalists import Confirmation
+from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
+from search.grid import plan_trials
 from search.interruption import Interruption
-from search.launch import Session, go_on
-from search.plan import plan_trials
-from search.record import CONFIRMS, PARAMETERS, RECORD, create_run
-from search.request import Request
-from search.runs import resume_command
-from search.suggestions import JOURNAL, study_of
-from trainable import lease
+from search.launch import Session, begin, go_on, guarded
+from search.record import RECORD, read_events, read_run
+from search.storage import GUARD, RecordCopy, local_runs
+from search.suggestions import JOURNAL, extend_by_suggestion, suggest, write_study
+from tests.made_runs import asked, finish, made_plan, made_run
 from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.metrics import pack_bits
+from trainable.errors import TrainingDivergedError, UserError
 
 CONFIG = TrialConfig(alpha=0.5, evaluations=1)
 
@@ -34,11 +30,29 @@ def session():
         yield Session("search.run", [], console, interruption)
 
 
+@pytest.fixture(autouse=True)
+def ends(monkeypatch):
+    """In the place of the leaderboard: how each session ended."""
+    found = []
+
+    def end(run, console, problem=""):
+        found.append((len(run.trials), run.interrupted, problem))
+        return FAILURES if problem else INTERRUPTED if run.interrupted else 0
+
+    def write(run):
+        (run.folder / "answers.md").write_text("yes")
+        if run.searched:
+            write_study(run)
+
+    summary = SimpleNamespace(finish=end, write_answers=write)
+    monkeypatch.setitem(sys.modules, "search.summary", summary)
+    return found
+
+
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """The local copies of the runs of a storage."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0)
     return local_runs(f"file://{tmp_path}/storage")
 
 
@@ -47,130 +61,101 @@ def there(tmp_path):
     return tmp_path / "storage" / "mine"
 
 
-def complete(folder, plan, configs):
-    """A run whose trials have finished."""
-    run = create_run(folder, {"keep": 1, **plan}, configs)
-    for config in configs:
-        for number in range(1, config.evaluations + 1):
-            values = {
-                "evaluations": number,
-                "accuracy": 0.5,
-                "best5_accuracy": 0.5,
-                "correct": pack_bits([True, False]),
-                **dict.fromkeys(("training_seconds", "evaluation_seconds", "saving_seconds"), 1.0),
-            }
-            event = {"event": "evaluation", "decision": "continue", "evaluation": values}
-            run.append(event | {"trial": config.digest})
-    return run
+def run_all(run, copy, provenance, console, interruption):
+    """In the place of Ray."""
+    for trial in run.trials.values():
+        finish(run, trial.config)
+    copy.copy()
 
 
-def again(run, session, reopen=lambda run: None):
-    return go_on(run.folder, reopen, session), session.console.file.getvalue()
+def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch, ends):
+    monkeypatch.setattr(session_module, "run_trials", run_all)
+    assert begin(runs / "mine", made_plan([CONFIG]), session) == 0
+    assert ends == [(1, False, "")]
+    names = {path.name for path in there.iterdir()}
+    assert {RECORD, "sweep.json", "answers.md"} <= names
+    assert not {GUARD, ".lock"} & names
+    with pytest.raises(UserError, match=r"--name mine: .* exists"):
+        begin(runs / "mine", made_plan([CONFIG]), session)
 
 
-def test_what_of_a_complete_run_the_storage_lacks_is_taken_there(runs, there, session, monkeypatch):
+def test_what_of_a_complete_run_the_storage_lacks_is_taken_there(runs, there, session, ends):
     """Its last session was killed, or could not reach the storage."""
-    monkeypatch.setattr("search.summary.finish", lambda run, console, problem: 0)
-    run = complete(runs / "mine", {}, [CONFIG])
-    (there / CONFIG.folder_name).mkdir(parents=True)
-    (there / CONFIG.folder_name / "student-1.safetensors").write_bytes(b"weights")
-
-    code, printed = again(run, session)
-    assert code == 0
-    assert "complete; nothing left to run" in printed
-    assert (there / RECORD).read_bytes() == (run.folder / RECORD).read_bytes()
-    assert (there / "sweep.json").is_file()
-    assert (run.trial_folder(run.trials[CONFIG.digest]) / "student-1.safetensors").is_file()
+    request = asked(space="recipe", searcher="random", samples=1)
+    configs = plan_trials(request)
+    drawn = starting_draws(request, configs)
+    run = made_run(runs / "mine", configs, request, parameters=drawn)
+    finish(run, configs[0])
+    assert go_on(run.folder, lambda run: None, session) == 0
+    assert "complete; nothing left to run" in session.console.file.getvalue()
+    for name in (RECORD, JOURNAL, "answers.md"):
+        assert (there / name).read_bytes() == (run.folder / name).read_bytes()
 
 
-@pytest.fixture
-def confirmation(runs):
-    """A confirmation that has ended, and has not said anything yet."""
-    made = Confirmation(
-        run="source",
-        started="",
-        finalists=(TrialConfig(alpha=0.25, evaluations=1),),
-        scores=(0.5,),
-        named=False,
-        top=1,
-        seeds=(1, 2),
-        asked=(2,),
-    )
-    task = {"sentences": {"evaluation": 2}}
-    plan = {CONFIRMS: made.to_dict(), "task": task, "evaluation_sentences": 2}
-    return complete(runs / "mine", plan, made.trials())
-
-
-def test_what_a_confirmation_answers_reaches_its_storage(confirmation, there, session):
-    code, printed = again(confirmation, session)
-    assert code == 0
-    values = json.loads((there / JSON).read_text())
-    assert len(values["comparisons"]) > 0
-    for comparison in values["comparisons"]:
-        assert f"- {comparison['sentence']}\n" in printed
-        assert comparison["sentence"] in (there / MARKDOWN).read_text()
-
-
-def test_it_answers_also_where_its_storage_can_not_be_reached(
-    confirmation, there, session, monkeypatch, capsys
+def test_a_storage_that_fails_is_said_and_the_run_ends_as_one_to_go_on_with(
+    runs, session, monkeypatch, ends
 ):
+    run = made_run(runs / "mine", [CONFIG])
+    finish(run, CONFIG)
+
     def fail(*arguments):
         raise OSError("no route")
 
-    monkeypatch.setattr(Storage, "read", fail)
-    code, printed = again(confirmation, session)
-    assert code == FAILURES
-    assert "Confirmation of source on 2 fresh seeds" in printed
-    assert capsys.readouterr().err == "error: no route\n"
+    monkeypatch.setattr(RecordCopy, "copy", fail)
+    assert go_on(run.folder, lambda run: None, session) == FAILURES
+    assert ends == [(1, False, "no route")]
 
 
-def test_a_study_is_written_once_and_reaches_its_storage(runs, there, session, monkeypatch):
-    request = Request("recipe", "mini", "", samples=1, searcher="random")
-    configs = plan_trials(request)
-    plan = {"requests": [request.to_dict()], PARAMETERS: starting_draws(request, configs)}
-    run = complete(runs / "mine", plan | {"scheduler": "fifo"}, configs)
-    studies = []
-    monkeypatch.setattr(
-        "search.suggestions.study_of", lambda run: studies.append(study_of(run)) or studies[-1]
-    )
-    for name in ("print_leaderboard", "print_front"):
-        monkeypatch.setattr(f"search.summary.{name}", lambda run, console: None)
-    code, printed = again(run, session)
-    assert code == 0
-    assert len(studies) == 1
-    assert f"Its study: optuna-dashboard {run.folder / JOURNAL}" in printed
-    assert (there / JOURNAL).read_bytes() == (run.folder / JOURNAL).read_bytes()
-
-
-def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, session, monkeypatch):
-    monkeypatch.setattr(lease, "LOOK_SECONDS", 0)
-    run = complete(runs / "mine", {}, [CONFIG])
-    before, looks = (run.folder / RECORD).read_bytes(), iter(range(100))
-    held = b'{"session": "other", "host": "far", "pid": 7, "renewed": %d}'
-    monkeypatch.setattr(Storage, "read", lambda *arguments: held % next(looks))
-    reopened = []
+def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, session):
+    run = made_run(runs / "mine", [CONFIG])
+    there.mkdir(parents=True)
+    (there / GUARD).write_text('{"session": "other", "host": "far", "pid": 7}')
+    before, reopened = (run.folder / RECORD).read_bytes(), []
     with pytest.raises(UserError, match=r"^RUN file://.*mine: process 7 on far is running it"):
-        again(run, session, reopened.append)
+        go_on(run.folder, reopened.append, session)
     assert reopened == []
     assert (run.folder / RECORD).read_bytes() == before
 
 
-def test_an_interruption_while_another_session_is_waited_for_says_how_to_go_on(
-    runs, there, session, monkeypatch
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("--set x: no"), USER_ERROR, "error: --set x: no"),
+        (TrainingDivergedError("loss is nan"), FAILURES, "error: loss is nan"),
+        (OSError(28, "No space left"), FAILURES, "error: [Errno 28] No space left"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted before the first trial"),
+    ],
+)
+def test_every_error_of_a_command_is_one_line_and_a_code(capsys, error, code, line):
+    def command(session):
+        raise error
+
+    assert guarded(command, "search.run", []) == code
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+
+
+# A session's first events.
+
+
+def test_the_night_before_a_session_is_nobodys_time_and_seeds_that_a_kill_cut_off_are_added(
+    tmp_path, session, monkeypatch
 ):
-    run = create_run(runs / "mine", {"keep": 1}, [CONFIG])
-    monkeypatch.setattr("search.summary.print_leaderboard", lambda run, console: None)
-    there.mkdir(parents=True)
-    (there / lease.LEASE).write_text('{"session": "other", "host": "far", "pid": 7}')
-
-    said, reopened = [], []
-
-    class Console:
-        def print(self, line, **options):
-            said.append(line)
-            session.interruption.pause()
-
-    asked = Session("search.run", [], Console(), session.interruption)
-    assert go_on(run.folder, reopened.append, asked) == INTERRUPTED
-    assert said[-1] == resume_command(run.folder)
-    assert reopened == []
+    request = asked(space="recipe", seeds=2, time_budget=3600.0, searcher="random")
+    configs = plan_trials(request)
+    drawn = starting_draws(request, configs)
+    made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
+    made.append({"event": "session", "provenance": {}})
+    made.add_suggestion(*suggest(made, request))  # killed between the two seeds
+    run = read_run(made.folder)
+    monkeypatch.setattr(session_module, "_tune", lambda *arguments: None)
+    before = run.seconds
+    run.last_time -= 86_400.0  # as if it had been killed a day ago
+    interruption = session.interruption
+    session_module.run_trials(run, RecordCopy(run.folder), {}, session.console, interruption)
+    kinds = [event["event"] for event in read_events(run.folder)]
+    assert kinds[-2:] == ["session", "suggestion"]
+    assert run.missing_seeds == []
+    assert run.seconds - before < 60
+    assert len(extend_by_suggestion(run)) == 2

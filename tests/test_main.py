@@ -48,7 +48,6 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
         (["--hidden-weight", "100"], "hidden_weight: changes nothing"),
         (["--alpha", "1", "--temperature", "4"], "temperature: changes nothing"),
-        (["--max-length", "512"], "--max-length 512: too long for this teacher, which has 64"),
         (["--eval-subset", "41"], "--eval-subset 41: the evaluation split has 40"),
         (["--dataset", "no/where"], "--dataset no/where: "),
         (["--teacher", "no/where"], "--teacher no/where: "),

@@ -103,7 +103,7 @@ def test_card_has_the_numbers(run, trial, best):
         "The student is 1.8 times as fast. Measured in a few seconds on a processor with 2 threads",
         "65 of the 205 rows of the word embedding",
         "the other 140 are the teacher's own",
-        "of the 2 trials that ended, by the mean best5 of a recipe over its seeds",
+        "of the 2 trials that ended, by best5 (of a recipe's seeds, their mean)",
         "planned 2 trials and made 8 evaluations on the validation examples",
         f"of evaluation {best['evaluations']}, the most accurate of the trial's 4 (of 4 planned)",
         "Training examples: 96. Validation examples: 30, a subset of 40.",
@@ -117,8 +117,6 @@ def test_metadata_is_read_by_the_hubs_own_library(run, trial, best):
     data = ModelCard(model_card(run, trial, best, **FACTS)).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
     assert data.license == "unknown"
-    (result,) = data.eval_results
-    assert result.metric_value == round(best["accuracy"], 6)
 
 
 def test_no_local_path_is_in_it(run, trial, best):
@@ -128,21 +126,15 @@ def test_no_local_path_is_in_it(run, trial, best):
 
 
 @pytest.mark.parametrize(
-    ("values", "teacher", "data", "licence"),
+    ("values", "teacher", "data"),
     [
-        ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue", "MIT"),
-        ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb", "MIT"),
-        ({"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}, None, "a/b", "unknown"),
+        ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue"),
+        ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb"),
+        ({"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}, None, "a/b"),
+        ({"preset": "mini"}, None, None),
     ],
 )
-def test_hub_ids_and_licences(values, teacher, data, licence):
+def test_hub_ids(values, teacher, data):
     of_teacher, of_data = sources(Request(space="study", cache="", **values))
     assert (of_teacher.hub_id, of_data.hub_id) == (teacher, data)
-    assert (of_teacher.licence, of_data.licence) == (licence, "unknown")
     assert "/home" not in of_teacher.name
-
-
-def test_wheels_have_no_hub_id():
-    teacher, data = sources(Request(space="study", cache="", preset="mini"))
-    assert (teacher.hub_id, data.hub_id) == (None, None)
-    assert "Apache-2.0" in teacher.licence

@@ -39,10 +39,9 @@ def test_time_in_trials_and_what_asha_saved(run):
     assert found(run) == {
         "training and evaluation": (5 * 3.0, "5 evaluations, all trials"),
         "saving": (5 * 0.5, "writing checkpoints, while training waits"),
-        "wall time": (7.0, "sessions: 1"),  # 1002 to 1009
+        "wall time": (7.0, "sessions: 1, failures of trials: 0"),  # 1002 to 1009
         "saved by ASHA": (9.0, "estimate: 3 evaluations not made, 38% of the time of all"),
         "repeated": (0.0, "0 evaluations, after interruptions"),
-        "failures": (0, "0 failures, time since the last evaluation"),
         "teacher": (40.0, "fine-tuning, once for all runs"),
     }
 
@@ -51,7 +50,7 @@ def test_wall_time_is_of_sessions_without_the_pauses(run, clock):
     clock["time"] = 9000.0
     run.append({"event": "session", "provenance": {}})  # 9001
     run.append({"event": "start", "trial": BROKEN.digest})  # 9002
-    assert found(run)["wall time"] == (8.0, "sessions: 2")
+    assert found(run)["wall time"] == (8.0, "sessions: 2, failures of trials: 0")
 
 
 def test_evaluations_made_again_count_at_their_trials_mean(run):
@@ -59,12 +58,3 @@ def test_evaluations_made_again_count_at_their_trials_mean(run):
     again = {"event": "evaluation", "decision": "stop", "trial": STOPPED.digest}
     run.append({**again, "evaluation": evaluation(1, answers(0.6), seconds=7.0)})
     assert found(run)["repeated"] == (2 * 7.0, "2 evaluations, after interruptions")
-
-
-def test_failure_takes_the_time_since_the_trials_last_event(run, clock):
-    for then in ("retry", "give up"):
-        run.append({"event": "start", "trial": BROKEN.digest})
-        clock["time"] += 9.0
-        failure = {"event": "failure", "reason": "nan", "then": then}
-        run.append({**failure, "trial": BROKEN.digest})  # 10 s later
-    assert found(run)["failures"] == (20.0, "2 failures, time since the last evaluation")

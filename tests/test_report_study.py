@@ -6,14 +6,14 @@ import pytest
 from search.record import create_run
 from search.report_study import (
     AGREES,
-    BASELINE,
     HIGHER,
     LOWER,
-    NOT_FINISHED,
+    UNKNOWN,
     compare_with_study,
     same_inputs,
 )
 from search.request import Request
+from search.table import recipes_table, trials_table
 from spaces.study import STUDY_ROWS, reference_row
 from tests.report_runs import config, plan, report_evaluations, training_inputs
 from trainable.config import TrialConfig
@@ -30,7 +30,8 @@ def compared(folder, trials, **request):
     run = create_run(folder / "run", plan(*trials, inputs=training_inputs(1000), **request))
     for chosen, shares in trials.items():
         report_evaluations(run, chosen, shares)
-    return {found.label: found for found in compare_with_study(run)}
+    recipes = recipes_table(run, trials_table(run))
+    return {found.ours["label"]: found for found in compare_with_study(run, recipes)}
 
 
 @pytest.mark.parametrize("student_layers", [3, 6])
@@ -66,29 +67,33 @@ def test_only_the_studys_own_settings_match_where_they_are_active(chosen, found)
 
 def test_level_and_gap_by_hand(tmp_path):
     found = compared(tmp_path, {CE_ONLY: (0.880,) * 4, LOGITS: (0.890,) * 4, WARM: (0.9,) * 4})
-    assert list(found) == ["teacher_spread, cross-entropy only", "teacher_spread, fixed 0.5"]
-    logits = found["teacher_spread, fixed 0.5"]
+    assert list(found) == [
+        "teacher_spread, cross-entropy only",
+        "teacher_spread, logits only, fixed 0.5",
+    ]
+    logits = found["teacher_spread, logits only, fixed 0.5"]
     assert (logits.row.accuracy, logits.study_gap) == (0.8931, pytest.approx(0.0078))
-    assert (logits.ours, logits.gap.estimate) == (pytest.approx(0.89), pytest.approx(0.01))
+    assert (logits.ours["best5"], logits.gap.estimate) == (pytest.approx(0.89), pytest.approx(0.01))
     half = 1.96 * np.sqrt(0.89 * 0.11 / 1000)
-    np.testing.assert_allclose(logits.interval, (0.89 - half, 0.89 + half), atol=0.003)
+    np.testing.assert_allclose(
+        logits.ours[["low", "high"]].astype(float), (0.89 - half, 0.89 + half), atol=0.003
+    )
     # the same examples but ten: a paired gap of 0.010 with a standard error of 0.0031
     np.testing.assert_allclose((logits.gap.low, logits.gap.high), (0.004, 0.0165), atol=0.0025)
-    assert (logits.level_verdict, logits.gap_verdict, logits.trials) == (AGREES, AGREES, 1)
+    assert (logits.level_verdict, logits.gap_verdict) == (AGREES, AGREES)
 
 
 def test_study_outside_our_interval(tmp_path):
     found = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4})
     base, logits = found.values()
     assert (logits.level_verdict, logits.gap_verdict) == (LOWER, LOWER)
-    assert (base.level_verdict, base.gap_verdict) == (HIGHER, BASELINE)
+    assert (base.level_verdict, base.gap_verdict) == (HIGHER, UNKNOWN)
     assert (base.gap, base.study_gap) == (None, None)
 
 
-def test_trial_not_run_to_its_end_has_no_number(tmp_path):
-    for found in compared(tmp_path, {LOGITS: (0.9, 0.9), GROWTH: ()}).values():
-        assert (found.ours, found.interval, found.gap) == (None, None, None)
-        assert (found.level_verdict, found.gap_verdict) == (NOT_FINISHED, NOT_FINISHED)
+def test_what_has_not_finished_is_not_compared_and_without_a_baseline_no_gap(tmp_path):
+    (found,) = compared(tmp_path, {LOGITS: (0.9,) * 4, GROWTH: (0.9, 0.9), CE_ONLY: ()}).values()
+    assert (found.row.table, found.gap, found.gap_verdict) == ("logits", None, UNKNOWN)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,9 @@ def test_a_complete_run(run):
     assert "ASHA stopped 1 recipe early" in text
     assert "Each recipe ran on one seed" in text
     assert "1 trial gave the same answers at every evaluation" in text
-    assert status(report) == "Complete. 5 trials: 4 finished, 1 stopped early."
+    assert status(report) == (
+        "Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early), 0 running."
+    )
 
 
 def test_the_best_alone_is_significantly_better(run):
@@ -76,7 +78,7 @@ def test_before_any_trial_has_finished(run):
         "teacher_spread, layers 1,2,3, fixed 0.5."
     )
     assert status(report).startswith("Running or interrupted; last event 20")
-    assert status(report).endswith("5 trials: 0 finished, 0 stopped early, 5 not finished yet.")
+    assert "Trials: 0 of 5 ended (0 finished, 0 stopped early), 1 running, " in status(report)
 
 
 def test_all_failed(run):
@@ -84,7 +86,9 @@ def test_all_failed(run):
         fail(run, trial.config)
     report = report_of(run)
     assert report.summary.headline == "No result: 5 recipes failed."
-    assert status(report) == "Complete. 5 trials: 0 finished, 0 stopped early, 5 failed."
+    assert status(report) == (
+        "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed), 0 running."
+    )
 
 
 def test_inputs_and_provenance(tmp_path):

@@ -30,7 +30,6 @@ from search.storage import (
     remote_names,
     request_pause,
     split_run,
-    uri_of,
     withdraw_pause,
 )
 from tests.made_runs import evaluated, made_inputs, made_run, started
@@ -146,7 +145,7 @@ def test_a_uri_that_can_not_be_used_is_one_line(on_machine, uri):
 # The record.
 
 
-def test_record_is_there_as_it_is_here_and_nothing_hidden(run, uri):
+def test_record_is_there_as_it_is_here(run, uri):
     with RecordCopy(run.folder) as copy:
         for event in (started(CONFIG), evaluated(CONFIG, 1)):
             run.append(event)
@@ -154,9 +153,8 @@ def test_record_is_there_as_it_is_here_and_nothing_hidden(run, uri):
             for name in (RECORD, SWEEP):
                 assert there(run, name) == (run.folder / name).read_bytes()
         (run.folder / "answers.md").write_text("yes")
-        (run.folder / ".hidden").write_text("no")
-        copy.copy("*")
-        assert (there(run, "answers.md"), there(run, ".hidden")) == (b"yes", None)
+        copy.copy("answers.md")
+        assert there(run, "answers.md") == b"yes"
         assert there(run, GUARD) is not None
     assert there(run, GUARD) is None
     assert remote_names(uri) == ["mine"]
@@ -203,19 +201,6 @@ def test_guard_of_a_process_of_this_machine_that_is_gone_gives_way(run):
         else:
             with pytest.raises(UserError, match=f"process {pid} "), RecordCopy(run.folder):
                 pass
-
-
-def test_storage_that_fails_is_an_error_of_the_storage(run, monkeypatch):
-    def fail(*arguments):
-        raise OSError("no route")
-
-    with RecordCopy(run.folder) as copy:
-        monkeypatch.setattr(storage, "write_bytes", fail)
-        with pytest.raises(OSError, match="no route"):
-            copy.copy()
-    monkeypatch.setattr(storage, "read_bytes", fail)
-    with pytest.raises(UserError, match=r"^--storage .*: no route$"):
-        fetch_run(uri_of(run.folder.parent), "mine")
 
 
 def test_a_run_in_a_folder_needs_no_copy(tmp_path):

@@ -1,45 +1,24 @@
 """How many trials run at once, on what, in which folders, and what Ray is told of them."""
 
-import json
-import os
+import io
 import re
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 from ray import tune
+from rich.console import Console
+from trainable.files import seal
 
-from search.record import create_run
-from search.sweep import (
-    _trainable,
-    concurrency,
-    count_recorded,
-    make_tuner,
-    resources_per_trial,
-    trial_folder,
-)
+from search import session
+from search.session import describe_sweep, waiting_points
+from search.storage import DIGESTS, RecordCopy, local_runs
+from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, trial_folder
+from tests.made_runs import asked, made_inputs, made_run
 from trainable.config import TrialConfig
+from trainable.training_inputs import Teacher, TrainingInputs
+from trainable.tune_function import Sweep
 
-CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.75, 0.25, 0.5)]
-
-
-@pytest.fixture
-def run(tmp_path):
-    return create_run(tmp_path / "runs" / "mine", {"task": {"pad_id": 0}, "retries": 4}, CONFIGS)
-
-
-@pytest.fixture
-def told(monkeypatch):
-    """What `make_tuner` hands to Ray: the trainable and the Tuner's keywords."""
-
-    def make(run):
-        with monkeypatch.context() as patched:
-            patched.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
-            settings = {"searcher": "o", "scheduler": "s", "callbacks": ["r"]}
-            return make_tuner(run, resources={"cpu": 1}, **settings)
-
-    return make
+CONFIGS = [TrialConfig(alpha=alpha, evaluations=8) for alpha in (0.75, 0.25, 0.5)]
 
 
 @pytest.mark.parametrize(
@@ -58,98 +37,88 @@ def test_concurrency(cores, gpus, share, limit, expected):
     assert concurrency(cores, gpus, share, limit) == expected
 
 
-def test_resources():
-    assert resources_per_trial(0, 4) == {"cpu": 1}
-    assert resources_per_trial(1, 4) == {"cpu": 1, "gpu": 0.25}
-    assert resources_per_trial(2, 1) == {"cpu": 1, "gpu": 1.0}
-
-
-@pytest.mark.parametrize("share", range(1, 20))
-def test_all_trials_that_share_a_gpu_fit(share):
+def test_resources_of_a_trial_let_all_that_share_a_gpu_fit():
     """Ray counts in ten-thousandths, and takes a third for no less than it is."""
-    each = resources_per_trial(1, share)["gpu"]
-    assert round(each * 10_000) * share <= 10_000
-    assert each * (share + 1) > 1.0
+    assert resources_per_trial(0, 4) == {"cpu": 1}
+    assert resources_per_trial(2, 1) == {"cpu": 1, "gpu": 1.0}
+    for share in range(1, 20):
+        each = resources_per_trial(1, share)["gpu"]
+        assert round(each * 10_000) * share <= 10_000
+        assert each * (share + 1) > 1.0
 
 
-def test_folder_is_readable_safe_and_the_same_in_every_session(make_config):
+def test_folder_is_readable_safe_and_another_for_each_trial(make_config):
     config = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5)
-
-    class Trial:
-        def __init__(self, trial_id):
-            self.trial_id, self.config = trial_id, config.to_dict()
-
-    names = {trial_folder(Trial(name)) for name in ("abc12_00007", "def34_00000")}
-    wanted = f"teacher_spread-layers-1-2-cosine_-shape-k=0.5-{config.digest}"
-    assert names == {wanted} == {config.folder_name}
-    assert re.fullmatch(r"[A-Za-z0-9.=_-]+", wanted)
-
-
-def test_folders_of_trials_that_read_the_same_differ(make_config):
-    """`words` leaves out what a space leaves constant; a run can be extended to differ in it."""
-    configs = [make_config(), make_config(epochs=2), make_config(seed=1)]
+    name = trial_folder(SimpleNamespace(trial_id="abc12_00007", config=config.to_dict()))
+    assert name == f"teacher_spread-layers-1-2-cosine_-shape-k=0.5-{config.digest}"
+    assert re.fullmatch(r"[A-Za-z0-9.=_-]+", name)
+    configs = [make_config(), make_config(epochs=2), make_config(seed=1)]  # `words` leaves out some
     assert len({config.folder_name for config in configs}) == 3
 
 
-def test_recorded_evaluations_are_counted_from_the_files(run):
-    digest = CONFIGS[1].digest
-    for n in (1, 2):
-        assert count_recorded(run.folder, digest) == n - 1
-        values = {"evaluations": n, "accuracy": 0.5, "best5_accuracy": 0.5}
-        event = {"event": "evaluation", "decision": "continue", "evaluation": values}
-        run.append(event | {"trial": digest})
-    assert count_recorded(run.folder, digest) == 2
-    assert count_recorded(run.folder, CONFIGS[0].digest) == 0
-
-
-def test_tuner_writes_into_the_runs_folder_and_tries_again_as_often_as_asked(run, told):
-    _, keywords = told(run)
-    config, asked = keywords["run_config"], keywords["tune_config"]
-    assert (config.storage_path, config.name) == (str(run.folder.parent), run.folder.name)
-    assert config.failure_config.max_failures == 4
-    assert config.callbacks == ["r"]
-    assert (asked.scheduler, asked.search_alg, asked.num_samples) == ("s", "o", -1)
-    assert asked.trial_dirname_creator is trial_folder
+@pytest.mark.parametrize("place", ["folder", "storage"])
+def test_tuner_writes_where_the_run_lies_and_tries_again_as_often_as_asked(
+    tmp_path, monkeypatch, place
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    uri = f"file://{tmp_path}/storage"
+    runs = tmp_path / "runs" if place == "folder" else local_runs(uri)
+    run = made_run(runs / "mine", CONFIGS, asked(retries=4))
+    monkeypatch.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
+    trainable = make_trainable(run, Sweep("/run"))
+    settings = {"searcher": "o", "scheduler": "s", "callbacks": ["r"], "resources": {"cpu": 1}}
+    given, keywords = make_tuner(run, trainable, **settings)
+    of_run, of_tune = keywords["run_config"], keywords["tune_config"]
+    assert of_run.storage_path == (str(runs) if place == "folder" else uri)
+    assert (of_run.name, of_run.callbacks) == ("mine", ["r"])
+    assert of_run.failure_config.max_failures == 4
+    assert of_run.checkpoint_config.num_to_keep == 1
+    assert (of_tune.scheduler, of_tune.search_alg, of_tune.num_samples) == ("s", "o", -1)
+    assert of_tune.trial_dirname_creator is trial_folder
     assert "param_space" not in keywords  # the searcher hands out whole configurations
+    assert TrainingInputs.from_dict(given.keywords["inputs"]) == run.plan.inputs
+    assert given.keywords["sweep"] == Sweep("/run")
 
 
-def test_trainable_knows_the_task_and_the_run(run, told):
-    function, _ = told(run)
-    keywords = function.keywords
-    assert keywords["task_values"] == run.sweep["task"]
-    assert keywords["run_folder"] == run.folder
-    assert keywords["count_recorded"](CONFIGS[0].digest) == 0
+@pytest.mark.parametrize(
+    ("changes", "seeds", "numbers"),
+    [
+        ({}, 1, ()),
+        ({"seeds": 2}, 1, (2, 4)),
+        ({}, 2, (2, 4)),  # of a run that was extended with --set seed
+        ({"seeds": 2, "scheduler": "fifo"}, 2, ()),
+    ],
+)
+def test_trials_may_wait_for_other_seeds_at_ashas_rungs(tmp_path, changes, seeds, numbers):
+    configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(seeds)]
+    assert waiting_points(made_run(tmp_path / "mine", configs, asked(**changes))) == numbers
 
 
-def test_trials_of_a_run_in_a_storage_ask_its_desk(run, monkeypatch):
-    remote = SimpleNamespace(recorded=lambda digest: 7)
-    with monkeypatch.context() as patched:
-        patched.setattr(tune, "with_resources", lambda function, resources: function)
-        function = _trainable(run, {"cpu": 1}, remote)
-    assert function.keywords["remote"] is remote
-    assert function.keywords["count_recorded"](CONFIGS[0].digest) == 7
+def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatch):
+    """In a storage the digests of its inputs go beside the record, for the next machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    for name in ("tokens", "teacher", "logits"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        seal(tmp_path / name, {})
+    teacher = Teacher(str(tmp_path / "teacher"), "d", False, 0.9, "", 1.0)
+    outputs = {"logits": str(tmp_path / "logits")}
+    inputs = made_inputs(tokens=str(tmp_path / "tokens"), teacher=teacher, outputs=outputs)
+    console = Console(file=io.StringIO())
 
+    alone = made_run(tmp_path / "runs" / "mine", CONFIGS, inputs=inputs)
+    assert describe_sweep(alone, console) == Sweep(str(alone.folder))
+    uri = f"file://{tmp_path}/storage"
+    stored = made_run(local_runs(uri) / "mine", CONFIGS, inputs=inputs)
+    sweep = describe_sweep(stored, console)
+    assert sweep.run == f"{uri}/mine"
+    assert sweep.localise(inputs) == inputs
+    assert len(list((tmp_path / "storage" / ".shared").iterdir())) == 3
 
-ASK_WORKER = """
-import json, os, ray
-from search.sweep import start_ray
-start_ray(2, 1)
-print(json.dumps(ray.get(ray.remote(num_gpus=0.5)(lambda: dict(os.environ)).remote())))
-"""
-
-
-@pytest.mark.slow
-def test_trials_reach_the_mps_daemon_that_the_sweep_reaches(repository):
-    """Its folder arrives in them, and they see the GPU by the number that it has there."""
-    done = subprocess.run(
-        [sys.executable, "-c", ASK_WORKER],
-        cwd=repository,
-        env=os.environ | {"CUDA_MPS_PIPE_DIRECTORY": "/tmp/some-mps"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    environment = json.loads(done.stdout.splitlines()[-1])
-    assert environment["CUDA_MPS_PIPE_DIRECTORY"] == "/tmp/some-mps"
-    assert environment["CUDA_VISIBLE_DEVICES"] == "0"
+    monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
+    monkeypatch.setattr(session, "_has_open", lambda run, alone: False)
+    interruption = SimpleNamespace(requested=False, spare_children=list, hold=list)
+    with RecordCopy(stored.folder) as copy:
+        session.run_trials(stored, copy, {}, console, interruption)
+    there = tmp_path / "storage" / "mine"
+    assert (there / DIGESTS).read_bytes() == (stored.folder / DIGESTS).read_bytes()

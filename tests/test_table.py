@@ -21,7 +21,7 @@ from search.record import (
     TrialRecord,
     create_run,
 )
-from search.statistics import best5_scores, seeds_interval, sentence_interval
+from search.statistics import best5_scores, mean_interval
 from search.table import recipes_table, rounded, short_label, trials_table
 from tests.report_runs import TEACHER, plan, training_inputs
 from trainable.config import TrialConfig
@@ -112,7 +112,6 @@ def test_row_by_hand():
         "best5": pytest.approx(best5),
         "of_teacher": pytest.approx(best5 / TEACHER),
         "last": 0.905,
-        "last_minus_best5": pytest.approx(0.905 - best5),
         "full_validation": 0.876,
         "tied": True,
         "common_best5": pytest.approx(best5),
@@ -235,10 +234,9 @@ def test_interval_is_over_examples_and_seeds_where_there_are_several(seeded):
         best5_scores([np.arange(EXAMPLES) < right for right in rights])
         for rights in ((800, 820), (880, 900), (860, 870))
     ]
-    wanted = np.clip(seeds_interval(np.array(scores[:2])), 0, 1)
-    assert (two["low"], two["high"]) == pytest.approx(tuple(wanted))
-    wanted = sentence_interval(scores[2], np.random.default_rng(0))
-    assert (alone["low"], alone["high"]) == wanted
+    for row, seeds in ((two, scores[:2]), (alone, scores[2:])):
+        wanted = mean_interval(np.array(seeds), np.random.default_rng(0))
+        assert (row["low"], row["high"]) == wanted
 
 
 def test_ties_of_recipes_are_those_of_means_and_stand_with_each_seed():
@@ -290,7 +288,7 @@ def test_a_folder_is_read_whichever_file_is_damaged(written):
 def test_neither_ray_nor_torch_is_loaded(repository, written):
     code = (
         "import sys; from search.table import trials_table; import search.importance as i; "
-        f"t = trials_table({str(written.folder)!r}); i.importance_by_stratum(t); "
+        f"t = trials_table({str(written.folder)!r}); i.importance(t); "
         "print([m for m in ('torch', 'ray', 'transformers', 'matplotlib') if m in sys.modules])"
     )
     done = subprocess.run(

@@ -1,6 +1,5 @@
 """A trial as it runs: where it evaluates, what it reports, how it fails."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -134,10 +133,3 @@ def test_training_seconds_are_those_of_the_steps_alone(inputs, make_config, cpu,
         clock.now += 100.0
     assert passed == [1, 2, 1, 2, 1, 2, 3, 1, 2, 1, 2, 3]
     assert [e.evaluation_seconds for e in trial.history] == [1.0] * 5
-
-
-def test_what_is_missing_on_disk_is_an_error(sampled_inputs, make_config, cpu, tmp_path):
-    tokens = Path(shutil.copytree(sampled_inputs.tokens, tmp_path / "tokens"))
-    (tokens / "whole_offsets.npy").unlink()
-    with pytest.raises(FileNotFoundError):
-        Trial.start(make_config(), replace(sampled_inputs, tokens=str(tokens)), cpu)

@@ -15,6 +15,7 @@ from search.record import RECORD, read_events, read_run
 from search.storage import GUARD
 from tests.clusters import Cluster, kill_tree, wait_until
 from tests.sweeps import PATIENCE, assert_evaluated_once, start_and_hold, timeless
+from trainable.pause import PAUSE
 from trainable.trial import Trial
 
 pytestmark = pytest.mark.slow
@@ -97,7 +98,8 @@ def test_one_machine_at_a_time(make_command, tmp_path):
     uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "taken"
     options = ["--space", "baselines", "--samples", "2", "--max-concurrent", "1"]
     options += ["--name", "taken", "--storage", uri]
-    process = start_and_hold([*make_command(tmp_path), *options], run, 3)
+    here = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")}
+    process = start_and_hold([*make_command(tmp_path), *options], run, 3, env=here)
     before = (run / RECORD).read_bytes()
     refused = resume_elsewhere(f"{uri}/taken", tmp_path)
     assert refused.returncode == 2
@@ -105,6 +107,8 @@ def test_one_machine_at_a_time(make_command, tmp_path):
     assert len(refused.stderr.splitlines()) == 1
     other = {"session": "other", "host": "far", "pid": 7}
     (run / GUARD).write_text(json.dumps(other))
+    (copy,) = (tmp_path / "first").glob("distillation-search/runs/*/taken")
+    (copy / PAUSE).touch()  # which lets the held session go on, and its trial knows nothing of it
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert errors == (

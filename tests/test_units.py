@@ -128,14 +128,6 @@ def test_a_score_told_again_counts_as_it_was_first_told(units, asked):
     assert asked == [(1e-5, 2, pytest.approx(0.6))]
 
 
-def test_what_an_earlier_version_decided_on_each_seed_stands(units):
-    one, two, three = names(recipe(0), 3)
-    units.replay(one, 2, 0.1, "continue")
-    units.replay(two, 2, 0.1, "stop")
-    assert [units.ruling(one), units.ruling(three)] == [STOP, GO]  # the third is below the rung
-    assert units.evaluated(three, 2, 0.9) == STOP
-
-
 def test_units_are_recipes_with_their_seeds_in_order(make_run):
     run = make_run([*on_seeds(recipe(1), 2), *on_seeds(recipe(0), 3), recipe(2)])
     found = units_of(run.trials.values())

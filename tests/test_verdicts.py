@@ -5,7 +5,7 @@ import pytest
 
 from search.finalists import Confirmation
 from search.statistics import Difference, holm, seeds_difference
-from search.verdicts import Retrained, Verdict, judge
+from search.verdicts import Verdict, judge
 from trainable.config import TrialConfig
 
 GROWTH = TrialConfig(alpha_schedule="cosine_growth", sharpness=2.0, aligned_layers="1,2,3")
@@ -20,29 +20,24 @@ NAMES = {GROWTH: "growth", FIXED: "fixed"}
     [
         (
             (0.004, -0.001, 0.009, 0.2137),
-            "growth is not significantly different from fixed: +0.4 points (95 % interval -0.1 to "
-            "+0.9, 5 seeds, adjusted p = 0.213).",
+            "growth is not significantly different from fixed: +0.40 points (95 % interval -0.10 "
+            "to +0.90, 5 seeds, adjusted p = 0.213).",
         ),
         (
             (0.0213, 0.0104, 0.0322, 0.0002),
-            "growth is significantly better than fixed: +2.1 points (95 % interval +1.0 to +3.2, "
-            "5 seeds, adjusted p < 0.001).",
+            "growth is significantly better than fixed: +2.13 points (95 % interval +1.04 "
+            "to +3.22, 5 seeds, adjusted p < 0.001).",
         ),
         (
             (-0.01, -0.017, -0.003, 0.0496),
-            "growth is significantly worse than fixed: -1.0 points (95 % interval -1.7 to -0.3, "
+            "growth is significantly worse than fixed: -1.00 points (95 % interval -1.70 to -0.30, "
             "5 seeds, adjusted p = 0.049).",
-        ),
-        (
-            (-0.0004, -0.005, 0.0042, 0.05),
-            "growth is not significantly different from fixed: +0.0 points (95 % interval -0.5 to "
-            "+0.4, 5 seeds, adjusted p = 0.050).",
         ),
     ],
 )
 def test_sentence(numbers, sentence):
     *interval, adjusted = numbers
-    difference = Difference(*interval, adjusted, 872, 5)
+    difference = Difference(*interval, adjusted)
     verdict = Verdict((GROWTH, FIXED), 5, difference, adjusted)
     assert verdict.sentence(NAMES) == sentence
     assert verdict.significant == (adjusted < 0.05)
@@ -55,13 +50,9 @@ def test_sentence_of_too_few_seeds(seeds, count):
     assert verdict.sentence(NAMES) == f"growth is not compared with fixed: {count} of one finished."
 
 
-def students(rights, sentences=400, seeds=None):
+def students(rights, sentences=400):
     """A recipe whose seeds have the first so many of the sentences right."""
-    made = Retrained()
-    for seed, right in zip(seeds or range(1, len(rights) + 1), rights, strict=True):
-        made.last[seed] = np.arange(sentences) < right
-        made.best5[seed] = right / sentences
-    return made
+    return [np.arange(sentences) < right for right in rights]
 
 
 def test_p_values_are_holms_of_all_comparisons():
@@ -74,12 +65,7 @@ def test_p_values_are_holms_of_all_comparisons():
     retrained = {recipe: students(found) for recipe, found in rights.items()}
     pairs = [(GROWTH, FIXED), (GROWTH, CE_ONLY), (VSHAPE, FIXED), (VSHAPE, CE_ONLY)]
     verdicts = judge(retrained, [*pairs, (GROWTH, VSHAPE)])
-    alone = [
-        seeds_difference(
-            *(np.array(list(retrained[r].last.values())) for r in v.pair), same_seeds=False
-        )
-        for v in verdicts
-    ]
+    alone = [seeds_difference(*(np.array(retrained[r]) for r in v.pair)) for v in verdicts]
     assert [v.difference for v in verdicts] == alone
     p_values = [difference.p_value for difference in alone]
     assert [v.adjusted for v in verdicts] == holm(p_values).tolist()
@@ -89,14 +75,11 @@ def test_p_values_are_holms_of_all_comparisons():
 
 
 def test_difference_is_first_less_second_over_all_seeds_that_finished():
-    retrained = {
-        GROWTH: students((360, 356, 364), seeds=(1, 2, 3)),
-        FIXED: students((352, 344), seeds=(3, 1)),
-    }
+    retrained = {GROWTH: students((360, 356, 364)), FIXED: students((352, 344))}
     (verdict,) = judge(retrained, [(GROWTH, FIXED)])
     assert verdict.seeds == 2
     assert verdict.difference.estimate == pytest.approx((360 - 348) / 400)
-    assert ": +3.0 points (" in verdict.sentence(NAMES)
+    assert ": +3.00 points (" in verdict.sentence(NAMES)
 
 
 def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
@@ -109,14 +92,7 @@ def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
     (alone,) = judge(retrained, [(GROWTH, FIXED)])
     assert both[0] == alone
     assert (both[1].difference, both[1].seeds) == (None, 1)
-    assert judge({GROWTH: Retrained(), FIXED: Retrained()}, [(GROWTH, FIXED)])[0].seeds == 0
-
-
-def test_best5_decides_nothing():
-    first, second = students((360, 364)), students((350, 355))
-    verdicts = judge({GROWTH: first, FIXED: second}, [(GROWTH, FIXED)])
-    second.best5 = dict.fromkeys(second.best5, 1.0)
-    assert judge({GROWTH: first, FIXED: second}, [(GROWTH, FIXED)]) == verdicts
+    assert judge({GROWTH: [], FIXED: []}, [(GROWTH, FIXED)])[0].seeds == 0
 
 
 # How often it is right: correct/wrong bits of students whose recipes are equal, or one is better.
@@ -139,11 +115,11 @@ def simulated(of, gain, generator):
     retrained = {}
     for index, recipe in enumerate(of.recipes):
         own = generator.normal(0, OWN, SENTENCES)
-        retrained[recipe] = Retrained()
-        for seed in of.seeds:
+        retrained[recipe] = []
+        for _ in of.seeds:
             shift = generator.normal(0.0 if index else gain, SEED_SD) / slope
             right = 1 / (1 + np.exp(-(hardness + own + shift)))
-            retrained[recipe].last[seed] = generator.random(SENTENCES) < right
+            retrained[recipe].append(generator.random(SENTENCES) < right)
     return retrained
 
 

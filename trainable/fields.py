@@ -15,6 +15,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError, not_among, unknown_name
 
+METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
 WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
 
 
@@ -86,7 +87,7 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
             type=partial(_from_flag, cls, about),
             action="append" if several else "store",
             default=argparse.SUPPRESS,
-            metavar=about.metadata["metavar"] or "X",
+            metavar=about.metadata["metavar"] or METAVARS.get(field_types(cls)[about.name][0]),
             help=field_help(about).replace("%", "%%"),
         )
 

@@ -1,0 +1,13 @@
+"""The settings of alpha that belong together, for `tune.grid_search` over them."""
+
+from typing import Any
+
+
+def fixed(alpha: float) -> dict[str, Any]:
+    """Constant alpha; 1 is cross-entropy alone."""
+    return {"alpha_schedule": "fixed", "alpha": alpha}
+
+
+def cosine(shape: str, sharpness: float = 1.0) -> dict[str, Any]:
+    """A cosine schedule: growth, descent, vshape or ^shape."""
+    return {"alpha_schedule": f"cosine_{shape}", "sharpness": sharpness}

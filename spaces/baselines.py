@@ -1,0 +1,17 @@
+"""Cross-entropy only: what each initialisation reaches without the teacher's outputs."""
+
+from typing import Any
+
+from spaces.alpha import fixed
+from trainable.names import INITIALISATIONS
+
+
+def baselines() -> dict[str, Any]:
+    """One trial for each initialisation, alpha 1 throughout."""
+    from ray import tune
+
+    return {
+        "initialisation": tune.grid_search(list(INITIALISATIONS)),
+        "aligned_layers": "none",
+        "alpha": fixed(1.0),
+    }

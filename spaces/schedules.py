@@ -1,0 +1,21 @@
+"""How alpha moves over a trial, and how sharply."""
+
+from typing import Any
+
+from spaces.alpha import cosine, fixed
+
+SHAPES = ("growth", "descent", "vshape", "^shape")
+
+
+def schedules(coarse: bool = False) -> dict[str, Any]:
+    """Initialisation x layer set x schedule x sharpness, which `fixed` has none of."""
+    from ray import tune
+
+    sharpness = [1.0, 3.0] if coarse else [0.5, 1.0, 2.0]
+    return {
+        "initialisation": tune.grid_search(["random", "teacher_spread"]),
+        "aligned_layers": tune.grid_search(["lower"] if coarse else ["none", "lower", "all"]),
+        "alpha": tune.grid_search(
+            [fixed(0.5), *(cosine(shape, k) for shape in SHAPES for k in sharpness)]
+        ),
+    }
