@@ -170,7 +170,7 @@ def padded_batch(split, rows, pad_id, device):
 
 def train_split(inputs):
     """The training examples under dense token ids."""
-    return load_dense_splits(inputs)["train"]
+    return load_dense_splits(inputs.tokens, tuple(inputs.examples))["train"]
 
 
 def batch_of(ids, mask, labels):

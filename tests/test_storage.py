@@ -35,7 +35,7 @@ from search.storage import (
 from tests.made_runs import evaluated, made_inputs, made_run, started
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.folders import MANIFEST, seal, sealed_values
+from trainable.files import MANIFEST, seal, sealed_values
 from trainable.pause import PauseRequest
 from trainable.training_inputs import Teacher
 

@@ -26,7 +26,7 @@ from tests.test_checkpoint import answers
 from trainable import pause, tune_function
 from trainable.checkpoint import STATE
 from trainable.errors import TrainingDivergedError
-from trainable.folders import sealed_values
+from trainable.files import sealed_values
 from trainable.pause import PAUSE
 from trainable.trial import Trial
 from trainable.tune_function import SaveTimer, Sweep, train_student

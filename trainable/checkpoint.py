@@ -17,14 +17,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
 from trainable.config import TrialConfig
-from trainable.folders import seal, sealed_values
+from trainable.files import seal, sealed_values
 from trainable.students import new_model, student_config
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import (
     CheckpointError,
     FinishedError,
-    read_header,
-    read_tensors,
+    read_state,
     restore_training,
     safetensors_as_os_errors,
     training_tensors,
@@ -69,9 +68,9 @@ def load_checkpoint(
     values = check_checkpoint(folder, config, inputs, exact=exact)
     if not (folder / STATE).is_file():
         raise FinishedError("of a finished trial")
-    header = read_header(folder / STATE)
+    header, tensors = read_state(folder / STATE)
     trial = Trial.start(config, inputs, device, workbench)
-    tensors, parameters = read_tensors(folder / STATE), _parameters(trial)
+    parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
     if values["evaluation"]:

@@ -133,20 +133,11 @@ def choose_execution(
         if wanted == GRAPH:
             raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
         return Execution()
-    captured = wanted != EAGER
-    return Execution(GRAPH if captured else EAGER, _has_flash(config, device, captured, say))
-
-
-def _has_flash(
-    config: PreTrainedConfig, device: torch.device, captured: bool, say: Callable[[str], None]
-) -> bool:
-    """Whether students get the fused attention; says why not where they could have it.
-
-    Only captured steps: the kernels are compiled anew for every shape of a batch.
-    """
-    if config.model_type != FLASH_MODEL or not captured:
-        return False
+    if wanted == EAGER:  # with plain attention: the fused one is compiled anew for every shape
+        return Execution()
+    if config.model_type != FLASH_MODEL:
+        return Execution(GRAPH)
     obstacle = flash_obstacle(config, device)
     if obstacle:
         say(f"plain attention instead of disentangled-flash: {obstacle}")
-    return obstacle is None
+    return Execution(GRAPH, flash_attention=obstacle is None)

@@ -1,7 +1,6 @@
 """A teacher fine-tuned on the labels, which goes on where it was interrupted."""
 
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,9 @@ from trainable.errors import TrainingDivergedError
 from trainable.executor import Executor
 from trainable.learning_rate import learning_rate_at
 from trainable.sentences import Sentences
-from trainable.tokens import TokenisedSplit
 from trainable.training_state import (
     CheckpointError,
-    read_header,
-    read_tensors,
+    read_state,
     restore_training,
     training_tensors,
     write_state,
@@ -33,31 +30,25 @@ SAVE_SECONDS = 60.0  # between two states, each a gigabyte for a teacher of full
 
 def fine_tune(
     model: PreTrainedModel,
-    train: TokenisedSplit,
-    pad_id: int,
+    train: Sentences,
     settings: TeacherSettings,
     *,
     environment: Environment,
     executor: Executor,
     state: Path,
-    key: str,
 ) -> None:
     """Trains with cross-entropy in place; tells of progress every ten seconds.
 
-    What is kept in the file `state` on the way is gone on from where it has this key, which names
-    all that the fine-tuning depends on.
-
-    Raises TrainingDivergedError where the loss is NaN or infinite.
+    Goes on from the file `state`, whose name stands for all that the fine-tuning depends on, where
+    it is there. Raises TrainingDivergedError where the loss is NaN or infinite.
     """
     torch.manual_seed(settings.seed)
     model.train()
-    optimiser, parameters = (
-        make_optimiser([model], settings.weight_decay),
-        dict(model.named_parameters()),
-    )
+    parameters = dict(model.named_parameters())
+    optimiser = make_optimiser([model], settings.weight_decay)
     training = Training(
         TrainingStep(model, optimiser, label_losses(environment.precision), settings.gradient_clip),
-        Sentences(train, pad_id, environment.device),
+        train,
         settings.batch_size,
         executor,
     )
@@ -66,7 +57,7 @@ def fine_tune(
         torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
     environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
-    done = _restore(state, key, parameters, optimiser, environment.device)
+    done = _restore(state, parameters, optimiser, environment.device)
     if done:
         environment.say(f"  going on from step {done}, where it was interrupted")
     told = saved = time.perf_counter()
@@ -83,21 +74,20 @@ def fine_tune(
         if now - saved > SAVE_SECONDS:
             state.parent.mkdir(parents=True, exist_ok=True)
             tensors = training_tensors(parameters, optimiser, environment.device)
-            write_state(state, {"key": key, "step": done}, tensors)
+            write_state(state, {"step": done}, tensors)
             saved = time.perf_counter()
 
 
 def _restore(
     state: Path,
-    key: str,
     parameters: dict[str, Tensor],
     optimiser: torch.optim.Optimizer,
     device: torch.device,
 ) -> int:
     """Puts model and optimiser back; the steps that were taken, 0 where none were saved."""
-    with suppress(CheckpointError):
-        header = read_header(state)
-        if header.get("key") == key:
-            restore_training(parameters, optimiser, device, read_tensors(state))
-            return int(header["step"])
-    return 0
+    try:
+        header, tensors = read_state(state)
+        restore_training(parameters, optimiser, device, tensors)
+    except CheckpointError:
+        return 0
+    return int(header["step"])

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,6 @@ from trainable.presets import PRESETS, Preset
 
 AUTO = "auto"
 DEFAULT_INITIALISATION = "teacher_spread"
-OF_PRESET = (
-    *("teacher", "dataset"),
-    *("max_train_samples", "max_eval_samples", "eval_subset", "max_length"),
-)
 
 
 def users_cache() -> str:
@@ -105,9 +101,8 @@ class InputOptions:
     @property
     def sized_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
-        given = {name: getattr(self, name) for name in OF_PRESET}
-        given = {name: value for name, value in given.items() if value is not None}
-        return replace(PRESETS[self.preset], **given)
+        given = {about.name: getattr(self, about.name, None) for about in fields(Preset)}
+        return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
 
 
 def resolve_preset(name: str) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from trainable.batches import evaluation_batches, padded_width
 from trainable.engine import Feed
 from trainable.environment import Environment
 from trainable.executor import make_executor
-from trainable.folders import seal, whole_folder
+from trainable.files import seal, whole_folder
 from trainable.losses import unit
 from trainable.model_outputs import pool_states, run_model
 from trainable.sentences import Batch, Sentences, upload

@@ -47,8 +47,9 @@ def restore_training(
 ) -> None:
     """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
     places = _places(parameters, optimiser)
-    fitting = {name for name, place in places.items() if _fits(place, tensors.get(name))}
-    if fitting != places.keys() or "random.cpu" not in tensors:
+    shapes = {name: place.shape for name, place in places.items()}
+    found = {name: tensors[name].shape for name in shapes if name in tensors}
+    if found != shapes or "random.cpu" not in tensors:
         raise CheckpointError("of another model")
     for name, place in places.items():
         place.copy_(tensors[name])
@@ -73,10 +74,6 @@ def _places(parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> 
     return places
 
 
-def _fits(place: Tensor, saved: Tensor | None) -> bool:
-    return saved is not None and saved.shape == place.shape
-
-
 def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Writes the file whole or not at all; OSError where the disk does not take it."""
     with whole_file(path) as temporary, safetensors_as_os_errors(path):
@@ -92,8 +89,8 @@ def safetensors_as_os_errors(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: {first_line(error)}") from error
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """What a file says of itself, without its tensors.
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of itself, and its tensors.
 
     CheckpointError for none and for one cut short; OSError where the file can't be read, which says
     nothing of what is in it.
@@ -101,14 +98,8 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
-        return dict(header)
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CheckpointError("missing") from None
     except (SafetensorError, KeyError, ValueError, TypeError):
         raise CheckpointError("cut short or not a checkpoint") from None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file whose header was read."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

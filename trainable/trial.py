@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,6 @@ class Trial:
 
     def __post_init__(self) -> None:
         self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
-        self._batches: Iterator[np.ndarray] | None = None  # opened at the first step taken
 
     @classmethod
     def start(
@@ -146,7 +146,7 @@ class Trial:
         alpha, rate = self._controls()
         training = self.apparatus.training
         self.apparatus.distillation.alpha.fill_(alpha)
-        training.step(self._next_rows(), rate)
+        training.step(next(self._batches), rate)
         self.step += 1
         due = self.step in self._due
         losses = training.means.take() if due else {}
@@ -160,16 +160,13 @@ class Trial:
         self.trained_seconds = 0.0
         return evaluation
 
-    def _next_rows(self) -> np.ndarray:
-        if self._batches is None:
-            self._batches = remaining_batches(
-                self.apparatus.training.sentences.lengths,
-                self.config.batch_size,
-                self.config.seed,
-                self.step,
-                self.total_steps,
-            )
-        return next(self._batches)
+    @cached_property
+    def _batches(self) -> Iterator[np.ndarray]:
+        """From the step on at which the first one is asked for."""
+        config, lengths = self.config, self.apparatus.training.sentences.lengths
+        return remaining_batches(
+            lengths, config.batch_size, config.seed, self.step, self.total_steps
+        )
 
     def _controls(self) -> tuple[float, float]:
         """Alpha and the learning rate at the step about to be taken."""

@@ -97,7 +97,8 @@ class _Training:
         self, trial: Trial, save_share: float, sweep: Sweep | None, pause: PauseRequest | None
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
-        self._saving = SaveTimer(save_share, _state_bytes(trial))
+        weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
+        self._saving = SaveTimer(save_share, 4 * weights)  # with moments and the best student
         self._saved_step = trial.step
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
 
@@ -165,11 +166,6 @@ class SaveTimer:
     def saved(self, seconds: float) -> None:
         """One was just written, which took so long."""
         self._saved, self._cost = time.monotonic(), seconds
-
-
-def _state_bytes(trial: Trial) -> int:
-    """Of a checkpoint, about: weights, moments, and the best student."""
-    return sum(4 * p.numel() * p.element_size() for p in trial.student.parameters())
 
 
 @cache

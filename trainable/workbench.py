@@ -120,13 +120,24 @@ class Workbench:
         student: PreTrainedModel,
         teacher: PreTrainedConfig,
     ) -> Apparatus:
-        device = student.device
+        device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
+        reads, pool = outputs_read(config, inputs)
+        outputs = None
+        if reads:
+            outputs = open_outputs(
+                inputs.outputs,
+                pool,
+                mirrored_layers(config.student_layers, teacher.num_hidden_layers),
+                split=load_dense_splits(*splits)["train"],
+                batch_size=config.batch_size,
+                device=device,
+            )
         return Apparatus(
             config,
             student,
             teacher,
-            _open_outputs(config, inputs, teacher.num_hidden_layers, device),
-            sentences=_load_sentences(*_splits(inputs), inputs.pad_id, device),
+            outputs,
+            sentences=_load_sentences(*splits, inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
         )
@@ -141,23 +152,15 @@ def _load_teacher(folder: str) -> PreTrainedModel:
 def _load_sentences(
     tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
 ) -> dict[str, Sentences]:
-    splits = _load_dense_splits(tokens, names)
-    return {name: Sentences(split, pad_id, device) for name, split in splits.items()}
+    splits = load_dense_splits(tokens, names).items()
+    return {name: Sentences(split, pad_id, device) for name, split in splits}
 
 
 @lru_cache(maxsize=1)
-def _load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+    """These splits of a folder with dense token ids, in memory once."""
     in_use = load_vocabulary(Path(tokens))
     return {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
-
-
-def load_dense_splits(inputs: TrainingInputs) -> dict[str, TokenisedSplit]:
-    """All splits of a task with dense token ids, from memory where they were loaded before."""
-    return _load_dense_splits(*_splits(inputs))
-
-
-def _splits(inputs: TrainingInputs) -> tuple[str, tuple[str, ...]]:
-    return inputs.tokens, tuple(inputs.examples)
 
 
 def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
@@ -182,20 +185,4 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *outputs_read(config, inputs),
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
         *(config.weight_decay, config.gradient_clip),
-    )
-
-
-def _open_outputs(
-    config: TrialConfig, inputs: TrainingInputs, teacher_layers: int, device: torch.device
-) -> TeacherOutputs | None:
-    reads, pool = outputs_read(config, inputs)
-    if not reads:
-        return None
-    return open_outputs(
-        inputs.outputs,
-        pool,
-        mirrored_layers(config.student_layers, teacher_layers),
-        split=load_dense_splits(inputs)["train"],
-        batch_size=config.batch_size,
-        device=device,
     )
