@@ -3,20 +3,20 @@
 import sys
 from collections.abc import Callable
 
-from trainable.errors import UserError
+from trainable.errors import TrainingDivergedError, UserError
 
 FAILURES = 1  # trials failed for good, or the disk did
 USER_ERROR = 2  # something given is unusable; nothing was changed
 INTERRUPTED = 130  # can be resumed
 
 
-def exit_code(command: Callable[[], int]) -> int:
-    """The exit code of a command that runs no trials: its own, or that of the error it ends in."""
+def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """The exit code of a command: its own, or that of the error it ends in, as one line."""
     try:
         return command()
-    except (UserError, OSError) as error:
+    except (UserError, TrainingDivergedError, OSError) as error:  # OSError: a full disk and such
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR if isinstance(error, UserError) else FAILURES
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        print(interrupted, file=sys.stderr)
         return INTERRUPTED

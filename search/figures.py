@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,7 +21,7 @@ from search.importance import comparable_settings, marginals, scored
 from search.pareto import cost_name, costs_table
 from search.record import FINISHED, STOPPED
 from search.report_contents import Report
-from search.report_data import alpha_curves, point_panels, rung_counts, value_name
+from search.report_data import point_panels, rung_counts, value_name
 
 WIDTH = 10.4  # of a figure, in inches
 # Okabe and Ito's colours, which colour-blind readers tell apart; greys for what stands behind.
@@ -31,7 +30,6 @@ SETS = (BEST, "#D55E00", "#009E73", "#CC79A7", "#E69F00", TIED, "#1f2328")
 MARKERS = "osD^vPX"
 # Of curves by rank: not finished, finished, tied, best.
 CURVE_COLOURS, CURVE_WIDTHS = ("#b9c0c8", "#8b949e", TIED, BEST), (0.8, 0.9, 1.2, 2.4)
-SHADES = ("#9ecae1", "#4292c6", "#08519c")  # low, middle and high sharpness
 MOST_TICKS = 6
 TITLE = "title: "  # what begins the name of an element whose name is to be shown when pointed at
 STYLE = Path(__file__).parent / "templates" / "report.mplstyle"
@@ -40,7 +38,7 @@ STYLE = Path(__file__).parent / "templates" / "report.mplstyle"
 def draw_all(report: Report) -> dict[str, str]:
     """SVG by figure; one that would show nothing is left out."""
     run, trials, evaluations = report.run, report.trials, report.evaluations
-    figures = {"alpha_schedules": partial(alpha_figure, alpha_curves(trials))}
+    figures: dict[str, Callable[[], Figure]] = {}
     if not evaluations.empty:
         rungs = rung_counts(run, evaluations, report.recipes)
         teacher = run.plan.inputs.teacher.accuracy
@@ -119,27 +117,6 @@ def _draw_curve(axis: Axes, curve: pd.DataFrame) -> None:
 def _note(axis: Axes, text: str, place: tuple[float, float], coordinates: Any) -> None:
     look: dict[str, Any] = {"fontsize": 8.5, "color": MUTED, "textcoords": "offset points"}
     axis.annotate(text, place, xytext=(3, 3), xycoords=coordinates, **look)
-
-
-def alpha_figure(alphas: Mapping[str, Mapping[float, Sequence[float]]]) -> Figure:
-    """Alpha over a trial, a panel for each schedule, a curve for each value."""
-    figure, axes = _panels(len(alphas), 5, 2.2, sharey=True)
-    shades = mpl.colors.LinearSegmentedColormap.from_list("values", SHADES)
-    for axis, (schedule, curves) in zip(axes, alphas.items(), strict=True):
-        axis.set(title=schedule, ylim=(-0.04, 1.04), yticks=(0, 0.5, 1))
-        axis.set_xticks((0, 0.5, 1), ("start", "half", "end"))
-        for place, (value, alpha) in enumerate(curves.items()):
-            named = len(curves) <= MOST_TICKS or place in (0, len(curves) - 1)
-            label = f"{value:.3g}" if schedule == "fixed" else f"k={value:.3g}"
-            axis.plot(
-                np.linspace(0, 1, len(alpha)),
-                alpha,
-                color=shades(place / max(len(curves) - 1, 1)),
-                label=label if named else None,
-            )
-        axis.legend()
-    axes[0].set_ylabel("alpha")
-    return figure
 
 
 def points_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:

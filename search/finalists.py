@@ -9,6 +9,7 @@ from typing import Any
 
 from search.record import FINISHED, STOPPED, Run, TrialRecord
 from search.trial_words import find_trial
+from search.units import units_of
 from trainable.config import TrialConfig
 from trainable.names import NO_LAYERS
 
@@ -47,19 +48,17 @@ def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
 
     Those stopped early have no final evaluation to compare.
     """
-    best: dict[TrialConfig, TrialRecord] = {}
-    for trial in best_trials(trials):
-        if trial.outcome == FINISHED:
-            best.setdefault(trial.config.recipe, trial)
-    return list(best.values())[:top]
+    return _first_of_each(t for t in best_trials(trials) if t.outcome == FINISHED)[:top]
 
 
 def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:
     """The trials of these names, one a recipe, best first; UserError where a name is no trial's."""
-    found: dict[TrialConfig, TrialRecord] = {}
-    for trial in [find_trial(run, name) for name in names]:
-        found.setdefault(trial.config.recipe, trial)
-    return sorted(found.values(), key=lambda trial: -(trial.best5 or 0.0))
+    found = _first_of_each(find_trial(run, name) for name in names)
+    return sorted(found, key=lambda trial: -(trial.best5 or 0.0))
+
+
+def _first_of_each(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    return [seeds[0] for seeds in units_of(trials).values()]
 
 
 def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:

@@ -9,14 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
+from search.exit_codes import exit_code
 from search.interruption import Interruption
 from search.plan import Plan
 from search.record import Run, create_run, read_run
 from search.runs import alone_with, refuse_existing
 from search.storage import RecordCopy
 from search.tracking_modes import OFF
-from trainable.errors import TrainingDivergedError, UserError
 
 PLAIN_WIDTH = 120  # columns
 
@@ -41,18 +40,12 @@ def guarded(command: Callable[[Session], int], module: str, argv: Sequence[str] 
     """The exit code of a command: its own, or that of the error it ends in, as one line."""
     console = make_console()
     typed = sys.argv[1:] if argv is None else argv
-    try:
+
+    def call() -> int:
         with Interruption(console) as interruption:
             return command(Session(module, typed, console, interruption))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except (TrainingDivergedError, OSError) as error:  # of the teacher; of a full disk and the like
-        print(f"error: {error}", file=sys.stderr)
-        return FAILURES
-    except KeyboardInterrupt:
-        print("interrupted before the first trial; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_code(call, "interrupted before the first trial; the same command goes on")
 
 
 def make_console() -> Console:

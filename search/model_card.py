@@ -133,9 +133,9 @@ def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:
-    """`number 2 of the 9 trials that ended, by best5 (of a recipe's seeds, their mean)`."""
+    """`number 2 of the 9 trials that ended, by the mean best5 of its recipe`."""
     ended = [other.config.digest for other in best_trials(run.trials.values())]
     if trial.config.digest not in ended:
         return "one that has not ended"
-    place = f"number {ended.index(trial.config.digest) + 1} of the {len(ended)} trials that ended"
-    return f"{place}, by best5 (of a recipe's seeds, their mean)"
+    place = ended.index(trial.config.digest) + 1
+    return f"number {place} of the {len(ended)} trials that ended, by the mean best5 of its recipe"

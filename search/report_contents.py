@@ -79,13 +79,11 @@ def _nothing_finished(recipes: pd.DataFrame) -> str:
 
 def _tied(finished: pd.DataFrame) -> str:
     """Which of the finished recipes are tied with the first of them."""
-    if len(finished) == 1:
-        return "No other recipe has finished."
     if pd.isna(finished.iloc[0]["tied"]):
         return "Its correct/wrong bits are missing, so it is not compared with the others."
     others, tied = int(finished["tied"].notna().sum()) - 1, _are_tied(finished).iloc[1:]
     if not others:
-        return "No other finished recipe can be compared with it."
+        return "No other recipe has finished that can be compared with it."
     of_others = "the 1 other" if others == 1 else f"the {others} others"
     if tied.empty:
         return f"Significantly better than {of_others} that finished."

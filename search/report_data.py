@@ -4,10 +4,8 @@ import pandas as pd
 
 from search.record import FINISHED, STOPPED, Run
 from search.strata import rungs
-from trainable.alpha import alpha_at
 from trainable.names import ALPHA_SCHEDULES
 
-DRAWN_STEPS = 241  # of a schedule's curve
 RANKS = ("not finished", "finished", "tied", "best")  # of a curve, what stands in front last
 
 
@@ -56,22 +54,6 @@ def rung_counts(run: Run, evaluations: pd.DataFrame, recipes: pd.DataFrame) -> p
             ended = int((stopped["evaluations"] == rung).sum())
             rows.append((stratum, rung, len(scores), ended, scores.median()))
     return pd.DataFrame(rows, columns=["stratum", "rung", "reached", "stopped", "median"])
-
-
-def alpha_curves(trials: pd.DataFrame) -> dict[str, dict[float, list[float]]]:
-    """By schedule and value in use (of alpha where fixed, else sharpness), alpha over a trial."""
-    curves = {}
-    for schedule in ALPHA_SCHEDULES:
-        name = value_name(schedule)
-        values = sorted(trials.loc[trials["alpha_schedule"] == schedule, name].unique())
-        curves[schedule] = {
-            float(value): [
-                alpha_at(step, DRAWN_STEPS, schedule, **{name: float(value)})
-                for step in range(DRAWN_STEPS)
-            ]
-            for value in values
-        }
-    return {schedule: of_values for schedule, of_values in curves.items() if of_values}
 
 
 def value_name(schedule: str) -> str:

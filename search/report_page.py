@@ -21,6 +21,7 @@ from search.leaderboard import (
     signed,
 )
 from search.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
+from search.progress import describe_time
 from search.record import FINISHED
 from search.report_contents import Report, describe_inputs, provenance, status
 from search.report_cost import costs
@@ -37,10 +38,8 @@ CAPTIONS = {
     "significantly different from it; dark grey: the others that finished; light grey: stopped "
     "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Point at a curve to see "
     "its recipe.",
-    "alpha_schedules": "Alpha, the weight of the labels, over the steps of a trial: at 1 only the "
-    "labels count, at 0 only the teacher. The first tenth of the steps holds the start value.",
-    "sharpness": "best5 by initialisation, schedule and sharpness, with 95 % intervals. Hollow: "
-    "the trial did not run to the end, its score is of fewer evaluations. The panels of an "
+    "sharpness": "best5 by initialisation, schedule of alpha and sharpness, with 95 % intervals. "
+    "Hollow: the trial did not run to the end, its score is of fewer evaluations. The panels of an "
     "initialisation share their scale.",
     "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
     "finished or stopped trial has. Bars: one standard deviation between trials; in brackets: "
@@ -128,14 +127,16 @@ def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
     run = report.run
     front = front_cells(costs_table(run, report.recipes), cost_name(run))
     fronts = [Table(front)] if front.rows else []
-    time = [(name, duration(seconds), note) for name, seconds, note in costs(run, report.events)]
+    time = [
+        (name, describe_time(seconds).removeprefix("about "), note)
+        for name, seconds, note in costs(run, report.events)
+    ]
     facts = [Table(Cells(("", ""), provenance(report)))]
     yield _leaderboard(report)
     yield Section("front", "Accuracy against cost", FRONT_NOTE, fronts, captions("front"))
     yield _study(report)
     yield Section("curves", "Learning curves", captions=captions("learning_curves"))
-    shown = captions("alpha_schedules", "sharpness")
-    yield Section("schedules", "Alpha schedules", captions=shown)
+    yield Section("schedules", "Alpha schedules", captions=captions("sharpness"))
     yield _importance(report, captions("marginals"))
     yield _asha(report)
     yield Section("cost", "Cost", tables=[Table(Cells(("", "time", ""), time))])
@@ -225,10 +226,3 @@ def _asha(report: Report) -> Section:
     ]
     tables = [Table(Cells(headers, rows))] if counts["stopped"].any() else []
     return Section("asha", "Stopped by ASHA", text, tables)
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `7.5 min` or `3.2 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

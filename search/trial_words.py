@@ -54,7 +54,11 @@ def varied_settings(configs: list[TrialConfig]) -> set[str]:
 def find_trial(run: Run, name: str) -> TrialRecord:
     """The one trial whose digest or folder's name begins so; UserError for none and for several."""
     prefix = Path(name).name  # the folder may be given as a path
-    found = [trial for trial in run.trials.values() if _begins(trial, prefix)]
+    found = [
+        trial
+        for digest, trial in run.trials.items()
+        if digest.startswith(prefix.lower()) or trial.config.folder_name.startswith(prefix)
+    ]
     if len(prefix) < SHORTEST or not found:
         hint = nearest(prefix, [trial.config.folder_name for trial in run.trials.values()])
         raise UserError(
@@ -69,8 +73,3 @@ def find_trial(run: Run, name: str) -> TrialRecord:
             f"--trial {name}: {len(found)} trials begin so: {'; '.join([*listed, *more])}"
         )
     return found[0]
-
-
-def _begins(trial: TrialRecord, prefix: str) -> bool:
-    config = trial.config
-    return config.digest.startswith(prefix.lower()) or config.folder_name.startswith(prefix)

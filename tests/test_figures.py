@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from search.figures import alpha_figure, curves_figure, draw, marginals_figure, points_figure
+from search.figures import curves_figure, draw, marginals_figure, points_figure
 
 CURVES = pd.DataFrame(
     [
@@ -43,13 +43,6 @@ def test_each_curve_stands_there_under_its_label_in_the_pages_size():
     assert "viewBox" in opening
     assert " width=" not in opening
     assert svg == draw("curves", make)
-
-
-def test_a_few_sharpnesses_are_all_named_and_of_many_the_ends():
-    for count, shown in ((3, ["k=1", "k=2", "k=3"]), (9, ["k=1", "k=9"])):
-        curves = {1.0 + k: [0.0, 0.5, 1.0] for k in range(count)}
-        svg = draw("alphas", partial(alpha_figure, {"cosine_growth": curves}))
-        assert [t for t in texts(svg) if t.startswith("k=")] == shown
 
 
 @pytest.mark.parametrize("count", [1, 3, 20])

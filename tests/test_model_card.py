@@ -103,7 +103,7 @@ def test_card_has_the_numbers(run, trial, best):
         "The student is 1.8 times as fast. Measured in a few seconds on a processor with 2 threads",
         "65 of the 205 rows of the word embedding",
         "the other 140 are the teacher's own",
-        "of the 2 trials that ended, by best5 (of a recipe's seeds, their mean)",
+        "of the 2 trials that ended, by the mean best5 of its recipe",
         "planned 2 trials and made 8 evaluations on the validation examples",
         f"of evaluation {best['evaluations']}, the most accurate of the trial's 4 (of 4 planned)",
         "Training examples: 96. Validation examples: 30, a subset of 40.",

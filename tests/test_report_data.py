@@ -3,7 +3,7 @@
 import pytest
 
 from search.record import create_run
-from search.report_data import alpha_curves, evaluations_table, point_panels, rung_counts
+from search.report_data import evaluations_table, point_panels, rung_counts
 from search.table import recipes_table, trials_table
 from tests.report_runs import config, plan, report_evaluations
 
@@ -68,19 +68,6 @@ def test_recipes_on_seeds_count_once_at_a_rung_by_their_mean(tmp_path):
     found = rung_counts(run, evaluations, recipes).to_dict("records")
     assert [(row["reached"], row["stopped"]) for row in found] == [(1, 1)]
     assert found[0]["median"] == pytest.approx(0.85)
-
-
-def test_alpha_curves_by_schedule_and_value(tmp_path):
-    growth = [config(alpha_schedule="cosine_growth", sharpness=k) for k in (2.0, 1.0)]
-    run = create_run(tmp_path / "run", plan(*growth, BEST, FAR))
-    found = alpha_curves(trials_table(run))
-    assert {schedule: [*curves] for schedule, curves in found.items()} == {
-        "fixed": [0.5, 0.75],
-        "cosine_growth": [1.0, 2.0],
-    }
-    assert set(found["fixed"][0.5]) == {0.5}
-    curve = found["cosine_growth"][2.0]
-    assert (curve[0], curve[24], curve[-1]) == (0.0, 0.0, pytest.approx(1.0))
 
 
 def test_points_by_initialisation_and_schedule_the_best_first(tmp_path):

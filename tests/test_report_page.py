@@ -9,7 +9,7 @@ import pytest
 from search.figures import draw_all
 from search.record import create_run, read_events
 from search.report_contents import gather
-from search.report_page import cell, duration, render_html, render_markdown
+from search.report_page import cell, render_html, render_markdown
 from tests.report_runs import (
     config,
     fail,
@@ -83,7 +83,7 @@ def test_page_has_all_its_parts_and_links_that_lead_there(whole):
     parts = ["leaderboard", "study", "curves", "schedules", "importance", "asha", "cost"]
     assert targets == [f"#{part}" for part in (*parts, "provenance")]
     assert all(target.removeprefix("#") in ids for target in targets)
-    assert html.count("<figure") == html.count("<svg") == 4
+    assert html.count("<figure") == html.count("<svg") == 3
     assert html.count('<tr class="tied">') == report.recipes["tied"].sum() - 1
     assert html.count('<tr class="best">') == 1
 
@@ -98,7 +98,7 @@ def test_markdown_has_each_recipe_and_sound_tables(whole):
         if re.fullmatch(r"\|(---\|)+", rule):
             assert before.count("|") == rule.count("|")
     assert "{{" not in markdown
-    for name in ("learning_curves", "alpha_schedules", "sharpness", "marginals"):
+    for name in ("learning_curves", "sharpness", "marginals"):
         assert f"(figures/{name}.svg)" in markdown
 
 
@@ -160,6 +160,5 @@ def test_run_of_one_trial_whatever_is_known_of_it(tmp_path, shares, bits):
     assert ('id="curves"' in html) == bool(shares)
 
 
-def test_values_as_text():
-    assert [duration(s) for s in (42, 450, 11_520)] == ["42 s", "7.5 min", "3.2 h"]
+def test_text_in_a_cell():
     assert cell("a|b\n c<d") == "a\\|b c&lt;d"
