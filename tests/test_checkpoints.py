@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 from pyarrow.fs import LocalFileSystem
-from trainable.files import MANIFEST, seal, sealed_values
 
 from search import session
 from search.checkpoints import (
@@ -26,6 +25,7 @@ from search.storage import local_runs, location
 from search.sweep import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.config import TrialConfig
+from trainable.files import MANIFEST, seal, sealed_values
 
 NAMES = ["best", "good", "poor", "stopped", "stopped early", "failed", "running", "pending"]
 NAMES += ["tried again", "waits to be alone"]
@@ -90,6 +90,7 @@ def counting():
         from pathlib import Path
 
         from ray import tune
+
         from trainable.files import seal
 
         checkpoint, start = tune.get_checkpoint(), 0

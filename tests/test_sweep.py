@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import pytest
 from ray import tune
 from rich.console import Console
-from trainable.files import seal
 
 from search import session
 from search.session import describe_sweep, waiting_points
@@ -15,6 +14,7 @@ from search.storage import DIGESTS, RecordCopy, local_runs
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, trial_folder
 from tests.made_runs import asked, made_inputs, made_run
 from trainable.config import TrialConfig
+from trainable.files import seal
 from trainable.training_inputs import Teacher, TrainingInputs
 from trainable.tune_function import Sweep
 
