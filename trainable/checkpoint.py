@@ -159,13 +159,14 @@ def _header(trial: Trial) -> dict[str, Any]:
     before are in the sweep's record."""
     history = [evaluation.to_dict() for evaluation in trial.history]
     without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
+    name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "step": trial.step,
         "mean_steps": trial.apparatus.training.means.steps,
         "trained_seconds": trial.trained_seconds,
         "history": [*without, *history[-1:]],
         "python_random": random.getstate(),
-        "numpy_random": _numpy_state(),
+        "numpy_random": [name, np.asarray(keys).tolist(), *rest],
     }
 
 
@@ -182,11 +183,6 @@ def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
 def _weights_bytes(shape: PreTrainedConfig) -> int:
     with torch.device("meta"):
         return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
-
-
-def _numpy_state() -> list[Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    return [name, np.asarray(keys).tolist(), position, has_gauss, cached]
 
 
 def _parameters(trial: Trial) -> dict[str, Tensor]:

@@ -129,12 +129,10 @@ def choose_execution(
     capture (`Executor`). Attention that can't be had is said in one line. UserError where
     GRAPH is wanted without a CUDA GPU.
     """
-    if device.type != "cuda":
-        if wanted == GRAPH:
-            raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
-        return Execution()
-    if wanted == EAGER:  # with plain attention: the fused one is compiled anew for every shape
-        return Execution()
+    if device.type != "cuda" and wanted == GRAPH:
+        raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
+    if device.type != "cuda" or wanted == EAGER:
+        return Execution()  # with plain attention: the fused one is compiled anew for every shape
     if config.model_type != FLASH_MODEL:
         return Execution(GRAPH)
     obstacle = flash_obstacle(config, device)

@@ -154,7 +154,7 @@ class Trial:
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
-        evaluation = self._evaluate(losses, alpha, rate, self.trained_seconds)
+        evaluation = self._evaluate(losses, alpha, rate)
         self.history.append(evaluation)
         self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0
@@ -190,9 +190,7 @@ class Trial:
                 f"{bad[0]} by step {self.step} (learning rate {rate:.2g}, alpha {alpha:.2f})"
             )
 
-    def _evaluate(
-        self, losses: dict[str, float], alpha: float, rate: float, trained: float
-    ) -> Evaluation:
+    def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
         evaluators = self.apparatus.evaluators
         correct = evaluators["evaluation"].correct()
@@ -210,7 +208,7 @@ class Trial:
             loss_cross_entropy=losses["cross_entropy"],
             loss_kl=losses["kl"] if self.config.uses_teacher_outputs else 0.0,
             loss_hidden=losses.get("hidden", 0.0),
-            training_seconds=trained,
+            training_seconds=self.trained_seconds,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),
             whole_accuracy=None if whole is None else accuracy(whole),

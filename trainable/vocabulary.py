@@ -86,7 +86,8 @@ def whole_embedding(
 def _replace_embedding(model: PreTrainedModel, weight: Tensor) -> None:
     old = model.get_input_embeddings()
     assert isinstance(old, nn.Embedding), "every encoder here has a plain word embedding"
-    model.set_input_embeddings(
-        nn.Embedding(weight.shape[0], weight.shape[1], old.padding_idx, _weight=weight)
+    new = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        weight, freeze=False, padding_idx=old.padding_idx
     )
+    model.set_input_embeddings(new)
     model.config.vocab_size = len(weight)
