@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,6 @@ from search.finalists import (
 )
 from search.record import FAILED, FINISHED, PENDING, STOPPED, Run, TrialRecord
 from trainable.config import TrialConfig
-from trainable.names import ALPHA_SCHEDULES, INITIALISATIONS
 
 GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 2.0}
 FIXED = {"alpha_schedule": "fixed", "alpha": 0.5}
@@ -76,12 +74,6 @@ def test_seeds_of_a_recipe_count_by_their_mean():
     }
 
 
-def test_seeds_of_a_recipe_count_once_and_the_best_stands_for_them():
-    seeds = [trial(best5, **GROWTH, seed=s) for s, best5 in enumerate((0.90, 0.93, 0.92))]
-    other = trial(0.91, **FIXED)
-    assert best_finished([*seeds, other], 2) == [seeds[1], other]
-
-
 def test_what_is_idle_makes_no_recipe_of_its_own():
     """The weight of hidden states where none are aligned."""
     same = [
@@ -127,30 +119,6 @@ def test_named_by_digest_and_by_folder_best_first():
 )
 def test_baselines_by_hand(finalist, baselines):
     assert baselines_of(finalist) == baselines
-
-
-EVERY_ALPHA = [
-    {"alpha_schedule": s, **({"alpha": a} if s == "fixed" else {"sharpness": a})}
-    for s, a in product(ALPHA_SCHEDULES, (0.25, 0.5, 1.0))
-]
-
-
-@pytest.mark.parametrize("alpha", EVERY_ALPHA, ids=lambda alpha: "-".join(map(str, alpha.values())))
-@pytest.mark.parametrize("initialisation", INITIALISATIONS)
-def test_baselines_differ_from_every_finalist_in_alpha_alone(initialisation, alpha):
-    layers = "none" if alpha == CE_ONLY else "1,2,3"
-    settings = {"initialisation": initialisation, "epochs": 2, "learning_rate": 1e-3, "seed": 7}
-    finalist = TrialConfig(**settings, **alpha, aligned_layers=layers, precision="bf16")
-    found = baselines_of(finalist)
-    assert len(found) == (1 if alpha in (FIXED, CE_ONLY) else 2)
-    for baseline in found:
-        assert baseline.recipe != finalist.recipe
-        assert (baseline.alpha_schedule, baseline.sharpness) == ("fixed", None)
-        assert baseline.alpha in (0.5, 1.0)
-        assert baseline.aligned_layers == (layers if baseline.alpha == 0.5 else "none")
-        own = {"alpha_schedule", "alpha", "sharpness", "aligned_layers"}
-        kept = baseline.to_dict().keys() - own
-        assert {k: baseline.to_dict()[k] for k in kept} == {k: finalist.to_dict()[k] for k in kept}
 
 
 def test_baselines_that_finalists_share_are_trained_once():

@@ -49,15 +49,6 @@ def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     assert failed.rstrip().endswith("failed: size [3, 4] at [bold]")
 
 
-def test_five_baselines_are_one_table_of_five_rows():
-    starts = ("random", "teacher_spread", "teacher_lower", "teacher_upper", "teacher_embeddings")
-    trials = [finished(800 + n, initialisation=start, alpha=1.0) for n, start in enumerate(starts)]
-    text = printed(make_run(*trials, space="baselines"))
-    assert text.count("recipe ") == 1
-    rows = [line.split() for line in text.splitlines() if line.startswith("cross-entropy only")]
-    assert [row[2] for row in rows] == list(starts[::-1])
-
-
 @pytest.mark.parametrize(("space", "shown"), [("study", True), ("schedules", False)])
 def test_accuracy_of_the_reference_study_stands_beside_its_rows_where_asked_for(space, shown):
     trial = TrialRecord(of_study("random", "1,2,3"), FINISHED, evaluations=evaluations(800))

@@ -11,16 +11,15 @@ from search.pareto import against, costs_table, front_trials, pareto_front, prin
 from search.record import create_run
 from search.statistics import paired_difference, seeds_difference
 from search.table import recipes_table, trials_table
-from tests.report_runs import plan, training_inputs
+from tests.report_runs import answers, plan, report_evaluations
 from trainable.config import TrialConfig
-from trainable.metrics import pack_bits
 
 EXAMPLES = 200
 
 
 def bits(right):
-    """Answers of which the first so many are right."""
-    return np.arange(EXAMPLES) < right
+    """Answers of which so many are right; fewer are right among the same."""
+    return answers(right / EXAMPLES)
 
 
 def make_run(folder, students, against="depth", confirms=None):
@@ -29,16 +28,12 @@ def make_run(folder, students, against="depth", confirms=None):
         TrialConfig(alpha=0.5, student_layers=depth, evaluations=1, seed=seed)
         for depth, seed, _ in students
     ]
-    planned = plan(*configs, inputs=training_inputs(EXAMPLES), against=against)
+    planned = plan(*configs, against=against)
     run = create_run(
         folder, replace(planned, latency={"3": 5.5, "2": 4.25, "1": 4.75}, confirms=confirms)
     )
     for config, (_, _, right) in zip(configs, students, strict=True):
-        share = right / EXAMPLES
-        values = {"evaluations": 1, "accuracy": share, "best5_accuracy": share}
-        values["correct"] = pack_bits(bits(right))
-        event = {"event": "evaluation", "decision": "continue", "evaluation": values}
-        run.append(event | {"trial": config.digest})
+        report_evaluations(run, config, (right / EXAMPLES,))
     return run
 
 

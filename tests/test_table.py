@@ -1,7 +1,5 @@
 """A run as tables: values by hand, runs in any state, no Ray and no torch, fast enough."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -283,15 +281,3 @@ def test_a_folder_is_read_whichever_file_is_damaged(written):
     found = trials_table(written.folder)
     assert found[columns].isna().all(axis=None)
     pd.testing.assert_frame_equal(found.drop(columns=columns), wanted.drop(columns=columns))
-
-
-def test_neither_ray_nor_torch_is_loaded(repository, written):
-    code = (
-        "import sys; from search.table import trials_table; import search.importance as i; "
-        f"t = trials_table({str(written.folder)!r}); i.importance(t); "
-        "print([m for m in ('torch', 'ray', 'transformers', 'matplotlib') if m in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
