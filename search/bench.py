@@ -22,16 +22,13 @@ if TYPE_CHECKING:
     from search.bench_variants import Workload
 
 Line = dict[str, Any]  # JSON values
-BASELINE, ON_REQUEST = "live", "compiled"
+BASELINE = "live"
 VARIANTS = {
     BASELINE: "the reference: the teacher run at every step, random batches padded, eager",
     "cached": "teacher's outputs computed once before, fused AdamW",
     "lengths": "and batches of similar length, embedding cut to the tokens in use",
     "graph": "and the whole step captured as a CUDA graph for each width",
     "flash": "and DeBERTa's attention in one kernel (disentangled-flash)",
-    ON_REQUEST: "graph, with the student compiled by torch.compile; only when asked for",
-    "batch64": "the fastest of lengths, graph and flash that runs here, 64 examples a step",
-    "batch128": "the same at 128",
 }
 ABOUT = """\
 Times the training step against a plain loop that runs the teacher at every step.
@@ -115,7 +112,7 @@ def runnable(asked: Sequence[str] | None, workload: "Workload") -> list[str]:
     from search.bench_variants import obstacle
 
     if asked is None:
-        return [name for name in VARIANTS if name != ON_REQUEST and not obstacle(name, workload)]
+        return [name for name in VARIANTS if not obstacle(name, workload)]
     for name in asked:
         if reason := obstacle(name, workload):
             raise UserError(f"--variants: {name}: {reason}")

@@ -3,7 +3,7 @@
 import copy
 from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,7 @@ from trainable.environment import (
     release_memory,
     synchronise,
 )
-from trainable.executor import EagerExecutor, Executor, make_executor
+from trainable.executor import Executor, make_executor
 from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.layers import check_depths, mirrored_layers
 from trainable.names import EAGER, GRAPH
@@ -35,21 +35,14 @@ from trainable.options import AUTO, resolve_preset
 from trainable.quiet import quiet_libraries
 from trainable.sentences import Sentences
 from trainable.students import build_student, new_model
-from trainable.teacher_outputs import (
-    LOGITS,
-    HiddenStates,
-    TeacherOutputs,
-    open_outputs,
-    write_outputs,
-)
+from trainable.teacher_outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
 from trainable.tokens import TokenisedSplit
 from trainable.vocabulary import dense_split, trim_embedding
-from trainable.workbench import assemble
+from trainable.workbench import Apparatus
 
 GIB = 2**30
 PAD_ID = 0  # of all the shapes below
 STEPS = {"cuda": 200, "cpu": 20}
-MOST_SHAPES = 64  # that torch.compile makes code for; it would stop at 8
 DEBERTA_V3_BASE = DebertaV2Config(
     hidden_size=768,
     num_hidden_layers=12,
@@ -152,7 +145,7 @@ class Steps:
     batches: list[np.ndarray]
     step: Callable[[int], None]
     loss: Callable[[], float]
-    executor: Executor = field(default_factory=EagerExecutor)
+    executor: Executor = field(default_factory=Executor)
 
 
 Maker = Callable[[Workload], Steps]
@@ -233,7 +226,6 @@ def cached(
     by_length: bool = True,
     executor: str = EAGER,
     flash: bool = False,
-    compiled: bool = False,
 ) -> Steps:
     """What a trial does at each step, at a fixed alpha and learning rate."""
     config, split, device = workload.config, workload.split, workload.device
@@ -243,26 +235,23 @@ def cached(
         trim_embedding(student, in_use)
         split = dense_split(split, in_use)
         batches = epoch_batches(split.lengths, config.batch_size, config.seed, epoch=0)
-    apparatus = assemble(
+    apparatus = Apparatus(
         config,
         student.to(device),
         workload.teacher.config,
         prepared_outputs(workload),
-        sentences={"train": Sentences.on_device(split, PAD_ID, device)},
-        executor=make_executor(GRAPH, device) if executor == GRAPH else EagerExecutor(),
+        sentences={"train": Sentences(split, PAD_ID, device)},
+        executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
         flash_attention=flash,
     )
     training = apparatus.training
     apparatus.distillation.set_up(config)
     apparatus.distillation.alpha.fill_(config.alpha or 0.0)
-    if compiled:
-        torch._dynamo.config.cache_size_limit = MOST_SHAPES
-        training.take_step.model = torch.compile(student, dynamic=False)  # type: ignore[assignment]
 
     def step(index: int) -> None:
         training.step(batches[index], config.learning_rate)
 
-    return Steps(batches, step, lambda: training.means.take()["loss"], training.executor)
+    return Steps(batches, step, lambda: training.means.take()["loss"], training.feed.executor)
 
 
 def prepared_outputs(workload: Workload) -> TeacherOutputs:
@@ -270,17 +259,22 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
     config, split, device = workload.config, workload.split, workload.device
     with TemporaryDirectory() as name:  # a file mapped into memory outlives its folder
         folder = Path(name)
-        folders = {kind: folder / kind for kind in (LOGITS, config.hidden_pool)}
+        pool = config.hidden_pool
+        folders = {kind: folder / kind for kind in (LOGITS, pool)}
         environment = Environment(folder, device, config.precision, say=list[str]().append)
         write_outputs(workload.teacher, split, PAD_ID, folders, environment)
-        hidden = HiddenStates(folders[config.hidden_pool], config.hidden_pool, workload.layers)
-        return open_outputs(folders[LOGITS], hidden, split, config.batch_size, device)
+        return open_outputs(
+            *(folders, pool, workload.layers),
+            split=split,
+            batch_size=config.batch_size,
+            device=device,
+        )
 
 
 def obstacle(name: str, workload: Workload) -> str | None:
     """Why a variant can't be run here; None where it can."""
     teacher = workload.teacher.config
-    if name in ("graph", "flash", "compiled") and workload.device.type != "cuda":
+    if name in ("graph", "flash") and workload.device.type != "cuda":
         return "steps are captured on a CUDA GPU, none is here"
     if name == "flash" and teacher.model_type != FLASH_MODEL:
         return f"{teacher.model_type} has no such kernel"
@@ -292,21 +286,12 @@ def fastest(workload: Workload) -> str:
     return next(name for name in ("flash", "graph", "lengths") if not obstacle(name, workload))
 
 
-def fastest_at(workload: Workload, batch_size: int) -> Steps:
-    """The fastest variant with so many examples a step."""
-    config = replace(workload.config, batch_size=batch_size)
-    return MAKERS[fastest(workload)](replace(workload, config=config))
-
-
 MAKERS: dict[str, Maker] = {
     "live": live,
     "cached": partial(cached, by_length=False),
     "lengths": cached,
     "graph": partial(cached, executor=GRAPH),
     "flash": partial(cached, executor=GRAPH, flash=True),
-    "compiled": partial(cached, executor=GRAPH, compiled=True),
-    "batch64": partial(fastest_at, batch_size=64),
-    "batch128": partial(fastest_at, batch_size=128),
 }
 
 

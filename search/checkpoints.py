@@ -12,7 +12,7 @@ from search.pareto import front_trials
 from search.record import ENDED, Run, TrialRecord
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.trial_words import wording
-from trainable.folders import MANIFEST, sealed_values
+from trainable.files import MANIFEST, sealed_values
 
 NAME = r"checkpoint_(\d{6})"
 

@@ -138,7 +138,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
         config.gradient_clip,
     )
     pad_id = preparation.tokenizer.pad_token_id
-    training = Training(take_step, Sentences.on_device(split, pad_id, device), config.batch_size)
+    training = Training(take_step, Sentences(split, pad_id, device), config.batch_size)
     order = np.argsort(split.lengths, kind="stable")
     middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
     times = [_timed(training, middle, device) for _ in range(TIMED_STEPS)]

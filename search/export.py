@@ -66,7 +66,7 @@ def export(arguments: argparse.Namespace) -> int:
     out = free_folder(arguments.out)
 
     from search.exported import export_student  # with torch, which takes seconds to load
-    from trainable.folders import whole_folder
+    from trainable.files import whole_folder
     from trainable.quiet import quiet_libraries
     from trainable.training_state import CheckpointError
 

@@ -22,7 +22,7 @@ from trainable.checkpoint import STATE, check_checkpoint
 from trainable.data import LabelledTexts
 from trainable.environment import best_device, device_name
 from trainable.errors import UserError
-from trainable.folders import MANIFEST, sealed_values
+from trainable.files import MANIFEST, sealed_values
 from trainable.inputs import load_inputs
 from trainable.metrics import unpack_bits
 from trainable.tokens import TokenisedSplit, load_split, tokenise

@@ -66,7 +66,7 @@ def examples_per_second(
     A batch has `batch_size` examples, or as many as suit the device; they are the tokenizer's ids
     already. Leaves the models on the device.
     """
-    examples = Sentences.on_device(split, pad_id, device)
+    examples = Sentences(split, pad_id, device)
     batches = evaluation_batches(split.lengths, batch_size or TIMED_EXAMPLES[device.type])
     np.random.default_rng(ORDER_SEED).shuffle(batches)
     seconds, count = dict.fromkeys(models, 0.0), 0

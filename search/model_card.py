@@ -82,11 +82,8 @@ def _metadata(title: str, teacher: Source, data: Source) -> ModelCardData:
 
 def sources(request: Request) -> tuple[Source, Source]:
     """Where the sweep had its teacher and its examples from."""
-    preset = PRESETS[request.preset]
-    parts = (preset.dataset, preset.dataset_configuration)
-    dataset = request.dataset or ":".join(part for part in parts if part)
-    teacher = request.teacher or preset.teacher
-    return _source(teacher, WHEEL_TEACHER), _source(dataset, WHEEL_DATA)
+    preset = request.sized_preset
+    return _source(preset.teacher, WHEEL_TEACHER), _source(preset.dataset, WHEEL_DATA)
 
 
 def _source(given: str | None, of_wheel: str) -> Source:

@@ -49,8 +49,6 @@ class TrialRecord:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     repeated: int = 0  # evaluations that had to be made again, with the same result
     parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
-    began: float | None = None  # clock time of its first start, in seconds since 1970
-    last_seen: float | None = None  # and of its last event
 
     @property
     def best5(self) -> float | None:
@@ -70,9 +68,6 @@ class TrialRecord:
 
     def apply(self, event: dict[str, Any]) -> None:
         """Takes in one event; a trial that went back evaluates anew, and that is what counts."""
-        self.last_seen = event.get("time")
-        if event["event"] == "start" and self.began is None:
-            self.began = self.last_seen
         match event["event"]:
             case "start":
                 self.outcome = RUNNING

@@ -19,7 +19,7 @@ from search.storage import DIGESTS, is_uri, location
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.fields import given
-from trainable.folders import sealed_values
+from trainable.files import sealed_values
 from trainable.options import users_cache
 from trainable.training_inputs import TrainingInputs
 

@@ -19,8 +19,8 @@ from search.schedulers import make_scheduler
 from search.shared_inputs import share_inputs
 from search.storage import RecordCopy, describe_location, is_uri, location
 from search.strata import rungs
+from search.swanlab_tracker import live_callbacks
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
-from search.trackers import make_trackers
 from search.units import most_seeds
 from trainable.checkpoint import checkpoint_bytes
 from trainable.environment import available_cores
@@ -73,7 +73,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
                 resources=resources_per_trial(gpus, share),
                 searcher=_make_searcher(run, slots, scheduler, interruption, alone=alone),
                 scheduler=scheduler,
-                callbacks=[recorder, *make_trackers(run, console, interruption)],
+                callbacks=[recorder, *live_callbacks(run, console)],
             ).fit()
             if not recorder.left_over:
                 break

@@ -15,9 +15,14 @@ from rich.console import Console
 from search.checkpoints import describe_bytes
 from search.record import Run
 from search.storage import DIGESTS, copy_folder, join_name, open_storage, storage_of
-from trainable.digest import digest_file
-from trainable.files import read_json, write_json
-from trainable.folders import MANIFEST, sealed_values, whole_folder
+from trainable.files import (
+    MANIFEST,
+    digest_file,
+    read_json,
+    sealed_values,
+    whole_folder,
+    write_json,
+)
 from trainable.options import users_cache
 from trainable.training_inputs import TrainingInputs
 

@@ -8,7 +8,7 @@ resumed goes on with the very suggestions it would have had.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from statistics import fmean
 
 import numpy as np
 import optuna
@@ -33,7 +33,8 @@ DIGITS = 3  # significant ones of a suggested number
 def extend_by_suggestion(run: Run) -> list[TrialRecord]:
     """Records one more configuration on all its seeds; empty where no more are wanted.
 
-    Where nothing new is found, as in a space of which most is pinned, that is recorded, too.
+    Where nothing new is found, as in a space of which most is pinned, that is recorded, too. The
+    study's file is written with each.
     """
     if not run.to_suggest:
         return []
@@ -42,7 +43,9 @@ def extend_by_suggestion(run: Run) -> list[TrialRecord]:
         run.append({"event": EXHAUSTED})
         return []
     config, drawn = found
-    return [run.add_suggestion(seeded, drawn) for seeded in run.request.on_all_seeds(config)]
+    added = [run.add_suggestion(seeded, drawn) for seeded in run.request.on_all_seeds(config)]
+    write_study(run)
+    return added
 
 
 def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
@@ -104,43 +107,20 @@ def _as_optuna(
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in ENDED for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
-    values = [_mean(good, -1)] if state == TrialState.COMPLETE else None
+    values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
     if values and request.against is not None:
         values.append(cost_of(trials[0].config, request.against, latencies))
-    made = create_trial(
+    return create_trial(
         state=state,
         values=values,
         params=fixed.params,
         distributions=fixed.distributions,
-        intermediate_values=_intermediate(good) if values and len(values) == 1 else None,
         user_attrs={
             "trials": [trial.config.digest for trial in trials],
             "words": words,
             "outcomes": [trial.outcome for trial in trials],
         },
     )
-    _put_times(made, trials)
-    return made
-
-
-def _mean(trials: Sequence[TrialRecord], index: int) -> float:
-    return float(np.mean([trial.evaluations[index]["best5_accuracy"] for trial in trials]))
-
-
-def _intermediate(trials: Sequence[TrialRecord]) -> dict[int, float]:
-    """best5 by evaluation, as far as all seeds have come."""
-    common = min((len(trial.evaluations) for trial in trials), default=0)
-    return {number: _mean(trials, number - 1) for number in range(1, common + 1)}
-
-
-def _put_times(made: FrozenTrial, trials: Sequence[TrialRecord]) -> None:
-    """The record's clock, for Optuna's timelines."""
-    began = [trial.began for trial in trials if trial.began is not None]
-    seen = [trial.last_seen for trial in trials if trial.last_seen is not None]
-    if began:
-        made.datetime_start = datetime.fromtimestamp(min(began))
-        if made.state.is_finished():
-            made.datetime_complete = datetime.fromtimestamp(max(seen))
 
 
 def write_study(run: Run) -> None:

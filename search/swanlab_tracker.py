@@ -129,6 +129,16 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
     on_trial_error = on_trial_complete
 
 
+def live_callbacks(run: Run, console: Console) -> list[Callback]:
+    """What shows the run in SwanLab's cloud, where it asks for that; a line where it can't be."""
+    if run.request.swanlab != CLOUD:
+        return []
+    if problem := cloud_problem():
+        console.print(f"SwanLab is off: {problem.rstrip('.')}.", soft_wrap=True)
+        return []
+    return [SwanLabCallback(run)]
+
+
 def cloud_problem() -> str:
     """Why SwanLab's cloud can't be used here; empty where it can."""
     try:

@@ -4,24 +4,17 @@ Its values are drawn one configuration after another by a searcher (`--searcher`
 the scores of those before.
 """
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trainable.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 Point = dict[str, Any]
 
 
-class Suggests(Protocol):
-    """The part of an Optuna trial that a space needs."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """A number from `low` to `high`, both included."""
-
-    def suggest_categorical(self, name: str, choices: tuple[Any, ...]) -> Any:
-        """One of the values."""
-
-
-def recipe(trial: Suggests) -> Point:
+def recipe(trial: "Trial") -> Point:
     """One configuration: each setting is drawn only where it changes something."""
     point: Point = {
         "initialisation": trial.suggest_categorical("initialisation", INITIALISATIONS),

@@ -33,27 +33,24 @@ class StudyRow(NamedTuple):
 
 
 STUDY_ROWS = [
-    StudyRow(*row)
-    for row in (
-        ("baseline", "random", "none", CE_ONLY, 0.8266),
-        ("baseline", "teacher_spread", "none", CE_ONLY, 0.8853),
-        ("logits", "random", "none", FIXED, 0.8342),
-        ("logits", "teacher_spread", "none", FIXED, 0.8931),
-        ("layers", "teacher_spread", "all", FIXED, 0.8929),
-        ("layers", "random", "all", FIXED, 0.8383),
-        ("layers", "random", "upper", FIXED, 0.8321),
-        ("layers", "random", "lower", FIXED, 0.8362),
-        ("layers", "random", "even", FIXED, 0.8358),
-        ("layers", "random", "odd", FIXED, 0.8358),
-        ("schedules", "random", "lower", DESCENT, 0.8312),
-        ("schedules", "random", "lower", GROWTH, 0.8431),
-        ("schedules", "random", "lower", V_SHAPE, 0.8353),
-        ("schedules", "random", "lower", INVERTED_V, 0.8365),
-        ("schedules", "teacher_spread", "lower", DESCENT, 0.8174),
-        ("schedules", "teacher_spread", "lower", GROWTH, 0.8991),
-        ("schedules", "teacher_spread", "lower", V_SHAPE, 0.8908),
-        ("schedules", "teacher_spread", "lower", INVERTED_V, 0.8956),
-    )
+    StudyRow("baseline", "random", "none", CE_ONLY, 0.8266),
+    StudyRow("baseline", "teacher_spread", "none", CE_ONLY, 0.8853),
+    StudyRow("logits", "random", "none", FIXED, 0.8342),
+    StudyRow("logits", "teacher_spread", "none", FIXED, 0.8931),
+    StudyRow("layers", "teacher_spread", "all", FIXED, 0.8929),
+    StudyRow("layers", "random", "all", FIXED, 0.8383),
+    StudyRow("layers", "random", "upper", FIXED, 0.8321),
+    StudyRow("layers", "random", "lower", FIXED, 0.8362),
+    StudyRow("layers", "random", "even", FIXED, 0.8358),
+    StudyRow("layers", "random", "odd", FIXED, 0.8358),
+    StudyRow("schedules", "random", "lower", DESCENT, 0.8312),
+    StudyRow("schedules", "random", "lower", GROWTH, 0.8431),
+    StudyRow("schedules", "random", "lower", V_SHAPE, 0.8353),
+    StudyRow("schedules", "random", "lower", INVERTED_V, 0.8365),
+    StudyRow("schedules", "teacher_spread", "lower", DESCENT, 0.8174),
+    StudyRow("schedules", "teacher_spread", "lower", GROWTH, 0.8991),
+    StudyRow("schedules", "teacher_spread", "lower", V_SHAPE, 0.8908),
+    StudyRow("schedules", "teacher_spread", "lower", INVERTED_V, 0.8956),
 ]
 
 

@@ -164,13 +164,13 @@ def tokens_of(split, row):
 
 def padded_batch(split, rows, pad_id, device):
     """These sentences of a split, padded to the longest of them."""
-    sentences = Sentences.on_device(split, pad_id, device)
+    sentences = Sentences(split, pad_id, device)
     return sentences.batch(torch.as_tensor(rows, device=device), sentences.longest(rows))
 
 
 def train_split(inputs):
     """The training examples under dense token ids."""
-    return load_dense_splits(inputs)["train"]
+    return load_dense_splits(inputs.tokens, tuple(inputs.examples))["train"]
 
 
 def batch_of(ids, mask, labels):

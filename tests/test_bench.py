@@ -17,7 +17,7 @@ from trainable.presets import PRESETS
 from trainable.students import build_student
 
 SMALL = ["--preset", "mini", "--precision", "fp32", "--batch-size", "4", "--steps", "3"]
-ON_CPU = ["live", "cached", "lengths", "batch64", "batch128"]
+ON_CPU = ["live", "cached", "lengths"]
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
 
@@ -51,7 +51,7 @@ def test_lines(run):
     assert code == 0, errors
     assert [line["variant"] for line in lines] == ON_CPU
     assert list(bench.VARIANTS) == list(MAKERS)
-    assert [line["batch_size"] for line in lines] == [4, 4, 4, 12, 12]  # of 12 examples
+    assert [line["batch_size"] for line in lines] == [4, 4, 4]
     assert lines[0]["ratio_to_live"] == 1.0
     for line in lines:
         assert line["examples"] == 12
@@ -204,6 +204,6 @@ def test_a_process_that_fails_ends_the_others():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_memory_on_a_gpu(run):
-    code, lines, errors = run("--variants", "graph,compiled,batch64")
+    code, lines, errors = run("--variants", "graph")
     assert code == 0, errors
     assert all(line["reserved_gib"] > 0 for line in lines)

@@ -21,12 +21,12 @@ from trainable.checkpoint import (
     load_checkpoint,
     write_checkpoint,
 )
-from trainable.folders import MANIFEST, seal, sealed_values
+from trainable.files import MANIFEST, seal, sealed_values
 from trainable.metrics import unpack_bits
 from trainable.preparation import Preparation, prepare_inputs
 from trainable.students import build_student
 from trainable.teacher import load_teacher
-from trainable.training_state import CheckpointError, read_tensors
+from trainable.training_state import CheckpointError, read_state
 from trainable.trial import Trial
 from trainable.vocabulary import load_vocabulary
 from trainable.workbench import Workbench
@@ -84,9 +84,9 @@ def end_of(trial):
     """What a trial becomes by its last step, and where it leaves the random generators."""
     for _ in trial.run():
         pass
-    moments = trial.optimiser.state_dict()["state"]
+    moments = trial.apparatus.optimiser.state_dict()["state"]
     tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
-    tensors |= trial.student.state_dict() | trial.distillation.projections.state_dict()
+    tensors |= trial.student.state_dict() | trial.apparatus.distillation.projections.state_dict()
     tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
@@ -295,7 +295,7 @@ def test_a_disk_that_is_full_is_an_os_error(saved, tmp_path, file):
 def test_the_size_foretold_is_that_of_the_tensors_written(inputs, make_config, tmp_path, changes):
     config = make_config(**changes)
     folder = save(started(config, inputs, 4), tmp_path / "saved")
-    state = read_tensors(folder / STATE)
+    _, state = read_state(folder / STATE)
     tensors = [*load_file(folder / "model.safetensors").values()]
     tensors += [t for name, t in state.items() if name.startswith(("student.", "projections."))]
     tensors += [t for name, t in state.items() if ".exp_avg" in name]

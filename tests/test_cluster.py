@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +15,7 @@ from search.cluster import LOOK_SECONDS, Slots, check_address, cluster_size
 from search.request import LOCAL
 from search.run import main
 from search.storage import local_runs
-from tests.clusters import Cluster, free_port
+from tests.clusters import free_port
 from tests.made_runs import asked, made_run
 from trainable.config import TrialConfig
 from trainable.errors import UserError
@@ -94,44 +92,6 @@ def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
             signal.signal(number, handler)
 
 
-CHECK = """
-import sys
-from pathlib import Path
-from search import cluster
-cluster.PACKAGES = (*cluster.PACKAGES, *sys.argv[3:])
-try:
-    cluster.check_address(sys.argv[1], Path(sys.argv[2]))
-except Exception as error:
-    print(type(error).__name__, error)
-"""
-
-
-@pytest.mark.slow
-def test_a_real_cluster(tmp_path, repository):
-    """One that is well, one whose node lacks a package, and one that wants another token."""
-    runs = tmp_path / "shared" / "runs"
-    runs.parent.mkdir()
-    with Cluster(tmp_path) as nodes:
-
-        def said(*packages, **environment):
-            command = [sys.executable, "-c", CHECK, nodes.address, str(runs), *packages]
-            settings = {"cwd": repository, "env": nodes.environment | environment, "timeout": 120}
-            done = subprocess.run(command, capture_output=True, text=True, check=False, **settings)
-            assert "Traceback" not in done.stderr
-            return done.stdout
-
-        assert said() == ""
-        assert list(runs.parent.iterdir()) == []
-        start = f"UserError --address {nodes.address}: "
-        lacking = said("no_such_package")
-        assert lacking.startswith(start)
-        assert " lacks this package; install it on every node" in lacking
-        token = said(RAY_AUTH_MODE="disabled")
-        assert token.startswith(start)
-        assert token.endswith("it asks for a token: set RAY_AUTH_MODE=token here, too\n")
-        assert (lacking + token).count("\n") == 2
-
-
 @pytest.fixture
 def hosts(tmp_path, monkeypatch):
     """Two that share no folder but `mount`; the second has a `trouble` with it, or none."""
@@ -140,6 +100,8 @@ def hosts(tmp_path, monkeypatch):
 
     def answer(asked_of, timeout):
         name, question = asked_of
+        if name == "second" and found.trouble == "lacks this package":
+            return False, True
         if name != "second" or found.trouble is None:
             return question()
         if found.trouble == "read-only":
@@ -187,6 +149,9 @@ def test_a_folder_that_a_node_does_not_share_is_refused_before_anything_is_prepa
         resume.extend(run, {}, [], Console())
     assert str(error.value) == refused
     check_address("auto", local_runs(f"file://{hosts.mount}/storage"))  # needs no shared folder
+    hosts.trouble = "lacks this package"
+    with pytest.raises(UserError, match="the-second lacks this package; install it on every node"):
+        check_address("auto", runs)
 
 
 def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_them(monkeypatch):

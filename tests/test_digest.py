@@ -5,7 +5,8 @@ from hashlib import sha256
 import pytest
 import torch
 
-from trainable.digest import digest_file, digest_strings, digest_tensors, digest_values
+from trainable.digest import digest_strings, digest_tensors, digest_values
+from trainable.files import digest_file
 
 VALUES = {"a": 1, "b": {"x": [1, 2], "y": "é"}}
 WEIGHTS, BIASES = torch.arange(6.0).reshape(2, 3), torch.tensor([1, 2])

@@ -29,10 +29,10 @@ def test_projection_only_where_widths_differ(inputs, make_config, cpu):
 def test_projection_is_trained(inputs, make_config, cpu):
     config = make_config(initialisation="random", student_width=16, evaluations=1)
     trial = Trial.start(config, inputs, cpu)
-    before = [p.detach().clone() for p in trial.distillation.projections.parameters()]
+    before = [p.detach().clone() for p in trial.apparatus.distillation.projections.parameters()]
     assert [tuple(p.shape) for p in before] == [(32, 16), (32, 16)]
     list(trial.run())
-    after = list(trial.distillation.projections.parameters())
+    after = list(trial.apparatus.distillation.projections.parameters())
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
@@ -40,9 +40,9 @@ def test_projection_is_trained(inputs, make_config, cpu):
 def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha):
     trial = Trial.start(make_config(alpha=0.5, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
-    trial.distillation.alpha.fill_(alpha)
+    trial.apparatus.distillation.alpha.fill_(alpha)
     batch = padded_batch(train_split(inputs), np.arange(4), inputs.pad_id, cpu)
-    losses = trial.distillation.losses(trial.student, batch)
+    losses = trial.apparatus.distillation.losses(trial.student, batch)
     parts = {name: float(value.detach()) for name, value in losses.items()}
     assert min(parts.values()) > 0
     teacher = parts["kl"] + parts["hidden"]
@@ -56,7 +56,7 @@ def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha):
 def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, pool, most):
     trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
-    trial.distillation.alpha.fill_(0.3)
+    trial.apparatus.distillation.alpha.fill_(0.3)
     batch = padded_batch(
         train_split(inputs), np.array([3, 50, 7, 91, 22, 8, 61]), inputs.pad_id, cpu
     )

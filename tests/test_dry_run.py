@@ -16,6 +16,13 @@ def typed(make_command, tmp_path):
     return [*make_command(tmp_path)[3:], "--max-length", "16"]
 
 
+@pytest.fixture
+def two_cores(monkeypatch):
+    """On which a step of any shape takes 2 seconds."""
+    monkeypatch.setattr(dry_run, "step_seconds", lambda *arguments: 2.0)
+    monkeypatch.setattr(dry_run, "available_cores", lambda: 2)
+
+
 def tree(folder):
     """All that is there, but for data that was loaded."""
     found = [path for path in folder.rglob("*") if "cache" not in path.parts]
@@ -53,11 +60,10 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
     ],
     ids=" ".join,
 )
+@pytest.mark.usefixtures("two_cores")
 def test_new_sweep_is_described_and_nothing_is_left_behind(
-    typed, asked_for, lines, tmp_path, capsys, monkeypatch
+    typed, asked_for, lines, tmp_path, capsys
 ):
-    monkeypatch.setattr(dry_run, "step_seconds", lambda *arguments: 2.0)
-    monkeypatch.setattr(dry_run, "available_cores", lambda: 2)
     before = tree(tmp_path)
     command = [*typed, *asked_for, "--dry-run"]
     assert main(command) == 0

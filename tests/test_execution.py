@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from tests.conftest import ARCHITECTURES
-from trainable import execution
+from trainable import executor
 from trainable.errors import UserError
-from trainable.execution import Execution, choose_execution
+from trainable.executor import choose_execution
+from trainable.training_inputs import Execution
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -21,7 +22,7 @@ def flash(monkeypatch):
     """Pretends that flash attention can be had, or why it can't."""
 
     def pretend(obstacle):
-        monkeypatch.setattr(execution, "flash_obstacle", lambda *_: obstacle)
+        monkeypatch.setattr(executor, "flash_obstacle", lambda *_: obstacle)
 
     return pretend
 

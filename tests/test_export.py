@@ -20,7 +20,7 @@ from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.folders import seal, sealed_values
+from trainable.files import seal, sealed_values
 from trainable.metrics import unpack_bits
 from trainable.model_outputs import run_model
 from trainable.tokens import load_split

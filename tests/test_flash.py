@@ -5,12 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
-from trainable.flash import (
-    flash_obstacle,
-    has_flash_attention,
-    replace_attention,
-    use_flash_attention,
-)
+from trainable.flash import flash_obstacle, replace_attention
 from trainable.model_outputs import autocast
 from trainable.static_forward import make_static
 
@@ -41,6 +36,10 @@ def with_flash(model, backend="torch"):
     return twin
 
 
+def is_flash(model):
+    return type(model.base_model.encoder).__module__.startswith("disentangled_flash")
+
+
 def values_and_gradients(model, precision="fp32"):
     """Logits and each layer's states of the padded batch, and all gradients by name."""
     model.zero_grad()
@@ -53,17 +52,9 @@ def values_and_gradients(model, precision="fp32"):
     return [value.detach() for value in values], gradients
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_models_on_a_cpu_and_other_architectures_stay(architecture):
-    model = deberta() if architecture == "deberta-v2" else tiny_classifier(architecture)
-    encoder = model.base_model.encoder
-    assert use_flash_attention(model) == (
-        "plain attention instead of disentangled-flash: it needs a CUDA GPU and the model is on cpu"
-        if architecture == "deberta-v2"
-        else None
-    )
-    assert model.base_model.encoder is encoder
-    assert not has_flash_attention(model)
+def test_none_on_a_cpu():
+    reason = flash_obstacle(ARCHITECTURES["deberta-v2"], torch.device("cpu"))
+    assert reason == "it needs a CUDA GPU and the model is on cpu"
 
 
 @pytest.mark.parametrize(
@@ -109,28 +100,17 @@ def test_parameters_and_random_numbers_stay(variant):
     names, parameters = list(model.state_dict()), list(model.parameters())
     before = torch.get_rng_state()
     assert replace_attention(model.base_model, "torch")
-    assert has_flash_attention(model)
+    assert is_flash(model)
     assert torch.equal(torch.get_rng_state(), before)
     assert list(model.state_dict()) == names
     assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
-    assert use_flash_attention(model) is None  # it is there
-
-
-def test_training_after_an_evaluation_in_inference_mode():
-    plain = deberta()
-    flash = with_flash(plain)
-    with torch.inference_mode():
-        flash(IDS, (IDS > 0).long())
-    found, expected = (values_and_gradients(model)[1] for model in (flash, plain))
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_saved_model_is_the_librarys(tmp_path):
     flash = with_flash(deberta())
     flash.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    assert not has_flash_attention(loaded)
+    assert not is_flash(loaded)
     torch.testing.assert_close(
         loaded(IDS, (IDS > 0).long()).logits, flash(IDS, (IDS > 0).long()).logits
     )
@@ -156,9 +136,8 @@ class TestOnGpu:
 
     def test_fp32_equals_plain_attention(self):
         plain = deberta().cuda()
-        flash = copy.deepcopy(plain)
-        assert use_flash_attention(flash) is None
-        assert has_flash_attention(flash)
+        flash = with_flash(plain, "triton")
+        assert is_flash(flash)
         (values, _), (flash_values, _) = map(values_and_gradients, (plain, flash))
         for value, flash_value in zip(values, flash_values, strict=True):
             torch.testing.assert_close(flash_value, value, rtol=1e-3, atol=1e-3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainable.folders import MANIFEST, seal, sealed_values, whole_folder
+from trainable.files import MANIFEST, seal, sealed_values, whole_folder
 
 
 class InterruptedWritingError(Exception):

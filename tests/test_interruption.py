@@ -48,6 +48,7 @@ def attached(tmp_path, console):
         interruption.attach(tmp_path)
         assert (interruption.requested, list(tmp_path.iterdir())) == (False, [])
         yield interruption
+    assert not (tmp_path / PAUSE).exists()
 
 
 @pytest.fixture(autouse=True)
@@ -109,49 +110,17 @@ def test_signal_before_there_is_a_run_ends_the_command(tmp_path, console, number
     assert list(tmp_path.iterdir()) == []
 
 
-def test_handlers_and_folder_are_as_before_after_an_error(tmp_path, console, handlers):
-    def fail():
-        with Interruption(console) as interruption:
-            interruption.attach(tmp_path)
-            assert all(signal.getsignal(number) != handlers[number] for number in SIGNALS)
-            signal.raise_signal(signal.SIGTERM)
-            raise ValueError("mine")
-
-    with pytest.raises(ValueError, match="mine"):
-        fail()
-    assert list(tmp_path.iterdir()) == []
-    assert {number: signal.getsignal(number) for number in SIGNALS} == handlers
-
-
 def test_problem_pauses_too_and_the_first_is_told(tmp_path, attached):
     signal.raise_signal(signal.SIGINT)
     for problem in ("no space left", "no memory left", ""):
         attached.pause(problem)
     assert (attached.requested, attached.problem) == (True, "no space left")
     assert (tmp_path / PAUSE).exists()
-
-
-def test_file_that_cannot_be_made_is_a_problem(tmp_path, console):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    with Interruption(console) as interruption:
-        interruption.attach(folder)
-        folder.rmdir()
-        signal.raise_signal(signal.SIGINT)
-        assert interruption.requested
-        assert str(folder / PAUSE) in interruption.problem
-
-
-def test_leaving_the_loop_is_tunes_own_signal(console):
-    received, latest = [], time.monotonic() + 10
-    before = signal.signal(signal.SIGUSR1, lambda number, frame: received.append(number))
-    try:
-        Interruption(console).leave_loop()
-        while not received and time.monotonic() < latest:
-            time.sleep(0.01)
-    finally:
-        signal.signal(signal.SIGUSR1, before)
-    assert received == [signal.SIGUSR1]
+    (tmp_path / PAUSE).unlink()
+    tmp_path.rename(tmp_path.with_name("gone"))  # a request that can't be made is a problem itself
+    attached.problem = ""
+    attached.pause()
+    assert str(tmp_path / PAUSE) in attached.problem
 
 
 class MidPrint(io.RawIOBase):

@@ -33,7 +33,8 @@ def test_counts_and_words():
     # 30 of the trials that ended count as made, 3 and 4 of the others; 23 are left.
     assert progress.seconds_left == pytest.approx(60 * 23 / 37)
     assert progress.describe() == (
-        "3 of 6 ended (1 finished, 1 stopped early, 1 failed), 1 running, 1 waiting, about 37 s left"
+        "3 of 6 ended (1 finished, 1 stopped early, 1 failed), "
+        "1 running, 1 waiting, about 37 s left"
     )
 
 

@@ -3,15 +3,11 @@
 import io
 import pickle
 import time
-import traceback
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayTaskError
-from ray.train._internal.storage import StorageContext
 from ray.tune.experiment import Trial
 from rich.console import Console
-from trainable.ray_adapter import DISK, DIVERGED, OUT_OF_MEMORY, REASON, TROUBLE
 
 from search import recorder as recorder_module
 from search.interruption import Interruption
@@ -33,7 +29,6 @@ from search.storage import RecordCopy
 from search.units import RULING, STOP, WAIT
 from tests.made_runs import asked, evaluated, made_run
 from trainable.config import TrialConfig
-from trainable.errors import TrainingDivergedError
 from trainable.pause import PAUSE
 from trainable.trial import EVALUATION_KEYS
 from trainable.tune_function import (
@@ -52,7 +47,12 @@ FULL = "[Errno 28] No space left on device"
 
 
 class Shown:
-    """A display that remembers what it was told, and how the trial stood then."""
+    """A display that remembers what it was told, and how the trial stood then.
+
+    It fails with `error`, as a closed terminal does, or what rich makes of a closed pipe.
+    """
+
+    error = None
 
     def __init__(self):
         self.events = []
@@ -67,6 +67,8 @@ class Shown:
         on_disk = read_run(run.folder).trials[event["trial"]]
         assert on_disk == run.trials[event["trial"]]
         self.events.append((event["event"], on_disk.outcome))
+        if self.error is not None:
+            raise self.error
 
 
 def make_trial(number=0, error_file=None, status=Trial.RUNNING):
@@ -141,8 +143,10 @@ def state(run, digest=FIRST):
 # Evaluations.
 
 
-def test_events_of_a_trial_that_finishes(recorder, run):
+@pytest.mark.parametrize("error", [None, OSError(5, "Input/output error"), SystemExit(1)])
+def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(recorder, run, error):
     trial = make_trial()
+    recorder._display.error = error
     recorder.setup()
     tell(recorder, "start", trial)
     for n in (1, 2, 3):
@@ -250,18 +254,6 @@ def test_checkpoints_of_trials_that_ended_are_pruned_and_of_one_that_paused_kept
 # Failures.
 
 
-@pytest.mark.parametrize("kind", [DIVERGED, OUT_OF_MEMORY, DISK])
-def test_announced_failure_is_not_tried_again_by_ray(recorder, run, tmp_path, kind):
-    storage = StorageContext(tmp_path, "run", trial_dir_name="trial")
-    configs = {"config": CONFIGS[0].to_dict(), "storage": storage, "max_failures": 2}
-    trials = [Trial("unknown", stub=True, **configs) for _ in range(2)]
-    tell(recorder, "result", trials[0], trouble(kind))
-    for trial in trials:
-        trial.run_metadata.num_failures = 1
-    assert [trial.should_recover() for trial in trials] == [False, True]
-    assert told(run) == []
-
-
 @pytest.mark.parametrize("sharing", [True, False])
 @pytest.mark.parametrize("kind", [DIVERGED, OUT_OF_MEMORY, None])
 def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
@@ -273,6 +265,7 @@ def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
         tell(recorder, "start", trial)
         if kind is not None:
             tell(recorder, "result", trial, trouble(kind))
+            assert trial.max_failures == 0  # Ray does not try it again by itself
         tell(recorder, "error", trial)
         again = alone and attempt == 0
         assert told(run)[-1]["then"] == (RETRY_ALONE if again else GIVE_UP)
@@ -280,15 +273,6 @@ def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
         recorder = make_recorder(sharing=sharing, of=read_run(run.folder))
     tell(recorder, "error", make_trial(1))
     assert state(run, SECOND).outcome == FAILED  # one trial's trouble is not another's
-
-
-def test_crash_that_ray_tries_again_is_recorded_as_pending(recorder, run):
-    trial = make_trial()
-    for hook, outcome in (("start", RUNNING), ("recover", PENDING), ("start", RUNNING)):
-        tell(recorder, hook, trial)
-        assert state(run).outcome == outcome
-    assert (told(run)[1]["then"], told(run)[1]["reason"]) == (RETRY, "unknown")
-    assert trial.max_failures == 2
 
 
 def every_event(recorder, trial):
@@ -328,20 +312,6 @@ def test_what_can_not_be_written_pauses_the_sweep_and_nothing_more_is_recorded(
         every_event(recorder, each)
     assert kinds(run) == before
     assert len(recorder._display.events) == 2
-
-
-@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), SystemExit(1)])
-def test_display_that_nobody_reads_any_more_does_not_end_the_sweep(
-    recorder, run, interruption, monkeypatch, error
-):
-    """A closed terminal, and what rich makes of a closed pipe."""
-
-    def fail(run, event):
-        raise error
-
-    monkeypatch.setattr(recorder._display, "show", fail)
-    tell(recorder, "start", make_trial())
-    assert (kinds(run), interruption.requested) == (["start"], False)
 
 
 # Interruptions.
@@ -422,22 +392,6 @@ def test_reason_is_one_line_that_says_what_went_wrong(error, reason):
     assert failure_reason(error) == reason
 
 
-def test_reason_of_a_real_trial_of_rays(recorder, run, tmp_path, monkeypatch):
-    """When the hook is called, Ray has the error in its staging folder and not yet in the run's."""
-    directory = "ray.train._internal.storage._get_ray_train_session_dir"
-    monkeypatch.setattr(directory, lambda: str(tmp_path / "session"))
-    storage = StorageContext(tmp_path, "run", trial_dir_name="trial")
-    trial = Trial("unknown", config=CONFIGS[0].to_dict(), stub=True, storage=storage)
-    trial.init_local_path()
-    try:
-        raise TrainingDivergedError("loss is nan by step 7")
-    except TrainingDivergedError as error:
-        raised = RayTaskError("train", traceback.format_exc(), error, pid=1, ip="127.0.0.1")
-    trial.handle_error(raised)
-    tell(recorder, "error", trial)
-    assert (state(run).outcome, state(run).reason) == (FAILED, "loss is nan by step 7")
-
-
 # Nodes that are lost.
 
 
@@ -445,15 +399,6 @@ def fail_with(tmp_path, *errors):
     """A trial with what Ray keeps of these failures."""
     (tmp_path / "error.txt").write_text("".join(FAILURE + error for error in errors))
     return make_trial(error_file=str(tmp_path / "error.txt"))
-
-
-def test_a_lost_node_uses_up_no_retry_and_a_crash_does(recorder, run, tmp_path):
-    trial = fail_with(tmp_path, CRASHED, LOST)
-    tell(recorder, "recover", trial)
-    assert (trial.max_failures, told(run)[-1]["reason"]) == (3, "its node was lost")
-    trial = fail_with(tmp_path, LOST, CRASHED)
-    tell(recorder, "recover", trial)
-    assert (trial.max_failures, told(run)[-1]["reason"]) == (2, "The actor died: x.")
 
 
 def test_what_a_lost_node_left_over_is_run_again_when_nothing_else_can_be(

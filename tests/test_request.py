@@ -7,7 +7,6 @@ from dataclasses import fields
 
 import pytest
 
-from search.record import RECORD, SWEEP
 from search.request import (
     EXTENSION,
     OPERATION,
@@ -21,7 +20,6 @@ from search.run import main, make_parser, parse_arguments
 from spaces import SPACE_NAMES
 from tests.made_runs import asked, made_run
 from trainable.config import TrialConfig
-from trainable.errors import UserError
 from trainable.fields import given
 from trainable.options import InputOptions
 from trainable.presets import PRESETS
@@ -178,16 +176,10 @@ def test_trials_compete_with_those_that_answer_the_same_question(searched, again
     ("samples", "budget", "wanted"),
     [(None, None, 40), (7, None, 7), (None, 60.0, math.inf), (7, 60.0, 7)],
 )
-def test_how_many_a_searcher_is_to_suggest(samples, budget, wanted):
+def test_searcher_follows_from_the_space_and_is_to_suggest_so_many(samples, budget, wanted):
+    assert with_searcher(Request(space="x"), searched=True).searcher == "optuna"
+    assert with_searcher(Request(space="x"), searched=False).searcher == "grid"
     assert asked(samples=samples, time_budget=budget, searcher="optuna").wanted == wanted
-
-
-def test_searcher_follows_from_the_space_where_none_is_given():
-    bare = Request(space="recipe")
-    assert with_searcher(bare, searched=True).searcher == "optuna"
-    assert with_searcher(bare, searched=False).searcher == "grid"
-    chosen = Request(space="recipe", searcher="random")
-    assert with_searcher(chosen, searched=True).searched
 
 
 # Mistakes.
@@ -287,29 +279,14 @@ def test_what_can_not_be_run_is_refused_before_anything_is_loaded(refuse, typed,
     assert [words for words in said if words not in error] == []
 
 
-def test_missing_space_lists_those_there_are(refuse):
-    error = refuse()
-    assert [name for name in (*SPACE_NAMES, "--resume") if name not in error] == []
-
-
 def test_name_that_exists_and_run_that_does_not(refuse, tmp_path):
     folder = made_run(tmp_path / "runs" / "mine", [TrialConfig(alpha=0.5)]).folder
     error = refuse("--space", "baselines", "--preset", "mini", "--name", "mine")
     assert f"--name mine: {folder} exists" in error
     assert f"python -m search.run --resume {folder}" in error
     assert "there: mine" in refuse("--resume", "yours")
-    assert "there: none" in refuse("--resume", "yours", "--storage", str(tmp_path / "nowhere"))
-    (tmp_path / "file").touch()
-    assert "--storage" in refuse("--space", "baselines", "--storage", "file")
-
-
-def test_run_of_another_format_or_without_a_plan(refuse, tmp_path):
-    folder = made_run(tmp_path / "runs" / "mine", [TrialConfig(alpha=0.5)]).folder
-    (folder / RECORD).unlink()
-    (folder / SWEEP).write_text('{"format": 1, "trials": []}')
-    assert "an older version" in refuse("--resume", "mine")
-    (folder / SWEEP).write_text('{"format')
-    assert "put one of them back" in refuse("--resume", "mine")
+    missing = refuse()
+    assert [name for name in (*SPACE_NAMES, "--resume") if name not in missing] == []
 
 
 def test_help_explains_every_flag_with_its_default(capsys):
@@ -322,9 +299,3 @@ def test_help_explains_every_flag_with_its_default(capsys):
         assert "()" not in action.help
     for said in (*SPACE_NAMES, "at least 0 (5)", "at least 0 (2)", "(asha)", "(local)", "(runs)"):
         assert said in text
-
-
-def test_unusable_values_are_refused_wherever_a_request_is_made():
-    for wrong in ({"keep": -1}, {"seeds": 0}, {"swanlab": "x"}, {"samples": 1.5}):
-        with pytest.raises(UserError, match=next(iter(wrong))):
-            asked(**wrong)

@@ -8,7 +8,7 @@ import pytest
 
 from search.record import RECORD, SWEEP
 from search.run import main
-from search.runs import LOCK, alone_with, find_run, refuse_existing, resume_command, storage_folder
+from search.runs import LOCK, alone_with, find_run, refuse_existing, resume_command
 from tests.made_runs import made_plan, made_run
 from trainable.config import TrialConfig
 from trainable.errors import UserError
@@ -38,13 +38,6 @@ def refusal(refused, *arguments):
     return str(caught.value)
 
 
-def test_storage_is_absolute(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert storage_folder("runs") == tmp_path / "runs"
-    assert storage_folder("~/runs") == tmp_path / "home" / "runs"
-
-
 def test_run_is_found_by_name_and_by_path_whichever_of_its_files_is_lost(run, monkeypatch):
     storage = run.folder.parent
     assert find_run("--resume", "mine", storage) == run.folder
@@ -71,20 +64,15 @@ def test_unknown_name_lists_what_is_there(run):
     assert refusal(find_run, "RUN", "mine", storage / "nowhere").endswith("there: none")
 
 
-@pytest.mark.parametrize("name", ["mine", "my run"])
-def test_existing_name_is_refused_with_the_command_to_resume(tmp_path, name):
-    folder = made_run(tmp_path / name, CONFIGS).folder
-    message = refusal(refuse_existing, folder)
-    assert message.startswith(f"--name {name}: ")
-    command = shlex.split(message[message.index("python -m") :])
-    assert command == ["python", "-m", "search.run", "--resume", str(folder)]
-    assert shlex.split(resume_command(folder)) == command
-
-
 def test_only_a_free_name_is_taken(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("none", "empty"):
         refuse_existing(tmp_path / name)
+    folder = made_run(tmp_path / "my run", CONFIGS).folder
+    message = refusal(refuse_existing, folder)
+    command = ["python", "-m", "search.run", "--resume", str(folder)]
+    assert shlex.split(message[message.index("python -m") :]) == command
+    assert shlex.split(resume_command(folder)) == command
     for name in ("notes", ".notes"):
         (tmp_path / f"with {name}").mkdir()
         (tmp_path / f"with {name}" / name).touch()

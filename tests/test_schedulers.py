@@ -8,8 +8,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from search.grid import plan_trials
 from search.resuming import ResumingScheduler
-from search.schedulers import SCHEDULERS
-from search.strata import EVERYTHING, SCHEDULER_NAMES, rungs, stratum_of
+from search.schedulers import make_scheduler
+from search.strata import EVERYTHING, rungs, stratum_of
 from search.stratified_asha import StratifiedASHA
 from tests.made_runs import asked, made_run
 from trainable.config import TrialConfig
@@ -18,11 +18,10 @@ STUDY = [config.to_dict() for config in plan_trials(asked(space="study", preset=
 
 
 def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(tmp_path):
-    assert tuple(SCHEDULERS) == SCHEDULER_NAMES
     configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(20)]
     run = made_run(tmp_path / "mine", configs)
-    assert type(SCHEDULERS["asha"](run, lambda: 1)) is StratifiedASHA
-    fifo = SCHEDULERS["fifo"](run, lambda: 1)
+    assert type(make_scheduler("asha", run, lambda: 1)) is StratifiedASHA
+    fifo = make_scheduler("fifo", run, lambda: 1)
     assert type(fifo) is ResumingScheduler
     for number, config in enumerate(configs):
         trial = SimpleNamespace(trial_id=str(number), config=config.to_dict())

@@ -30,13 +30,12 @@ from search.storage import (
     remote_names,
     request_pause,
     split_run,
-    uri_of,
     withdraw_pause,
 )
 from tests.made_runs import evaluated, made_inputs, made_run, started
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.folders import MANIFEST, seal, sealed_values
+from trainable.files import MANIFEST, seal, sealed_values
 from trainable.pause import PauseRequest
 from trainable.training_inputs import Teacher
 
@@ -202,19 +201,6 @@ def test_guard_of_a_process_of_this_machine_that_is_gone_gives_way(run):
         else:
             with pytest.raises(UserError, match=f"process {pid} "), RecordCopy(run.folder):
                 pass
-
-
-def test_storage_that_fails_is_an_error_of_the_storage(run, monkeypatch):
-    def fail(*arguments):
-        raise OSError("no route")
-
-    with RecordCopy(run.folder) as copy:
-        monkeypatch.setattr(storage, "write_bytes", fail)
-        with pytest.raises(OSError, match="no route"):
-            copy.copy()
-    monkeypatch.setattr(storage, "read_bytes", fail)
-    with pytest.raises(UserError, match=r"^--storage .*: no route$"):
-        fetch_run(uri_of(run.folder.parent), "mine")
 
 
 def test_a_run_in_a_folder_needs_no_copy(tmp_path):

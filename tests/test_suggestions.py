@@ -132,9 +132,15 @@ def test_suggestion_whose_line_was_cut_short_is_made_again_and_is_the_same(run):
     assert (second.config, second.parameters) == (made.config, made.parameters)
 
 
-def test_every_trial_has_the_precision_of_the_first(tmp_path):
-    run = sweep(make_run(tmp_path / "mine", precision="bf16", samples=6))
+def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
+    for samples, suggested, begun in ((None, 36, 4), (7, 3, 4), (3, 0, 3)):
+        run = make_run(tmp_path / f"{samples}", precision="bf16", samples=samples)
+        assert (run.to_suggest, len(run.trials)) == (suggested, begun)
+    sweep(run := make_run(tmp_path / "mine", precision="bf16", samples=6))
     assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
+    listed = made_run(tmp_path / "listed", [TrialConfig(alpha=0.5)])
+    assert (listed.to_suggest, listed.missing_seeds) == (0, [])
+    assert extend_by_suggestion(listed) == []
 
 
 class Stubborn(BaseSampler):
@@ -211,18 +217,6 @@ def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
     assert extend_by_suggestion(run) == []
 
 
-@pytest.mark.parametrize(("samples", "suggested", "begun"), [(None, 36, 4), (7, 3, 4), (3, 0, 3)])
-def test_starts_count_among_those_wanted(tmp_path, samples, suggested, begun):
-    run = make_run(tmp_path / "mine", samples=samples)
-    assert (run.to_suggest, len(run.trials)) == (suggested, begun)
-
-
-def test_a_listed_run_has_nothing_to_suggest(tmp_path):
-    run = made_run(tmp_path / "mine", [TrialConfig(alpha=0.5)])
-    assert (run.searched, run.to_suggest, run.missing_seeds) == (False, 0, [])
-    assert extend_by_suggestion(run) == []
-
-
 # The study.
 
 
@@ -239,7 +233,6 @@ def test_study_has_each_configuration_once_with_its_score(run):
         assert (made.state, made.value) == (TrialState.COMPLETE, score(trial.config))
         assert made.user_attrs["trials"] == [trial.config.digest]
     assert study.trials[7].state == TrialState.FAIL
-    assert study.trials[8].intermediate_values == {1: 0.625, 2: 0.625}
     assert study.trials[8].value == 0.625  # of its last evaluation
     extend_by_suggestion(run)
     assert study_of(run).trials[9].state == TrialState.RUNNING
@@ -287,14 +280,3 @@ def test_written_study_is_what_optuna_loads_and_the_newest_takes_its_place(run):
     common = ["initialisation", "learning_rate", "alpha_schedule"]  # of every trial
     found = optuna.importance.get_param_importances(loaded, params=common)
     assert max(found, key=found.get) == "learning_rate"
-
-
-def test_random_and_tpe_search_begin_alike_and_then_part(tmp_path):
-    runs = [
-        sweep(make_run(tmp_path / name, searcher=name, samples=20)) for name in ("optuna", "random")
-    ]
-    first, second = ([t.config for t in run.trials.values()] for run in runs)
-    assert first[:4] == second[:4]
-    assert first[10:] != second[10:]
-    tail = [np.mean([score(config) for config in configs[8:]]) for configs in (first, second)]
-    assert tail[0] > tail[1]  # it has learnt where the best learning rate lies

@@ -14,7 +14,7 @@ from search.storage import DIGESTS, RecordCopy, local_runs
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, trial_folder
 from tests.made_runs import asked, made_inputs, made_run
 from trainable.config import TrialConfig
-from trainable.folders import seal
+from trainable.files import seal
 from trainable.training_inputs import Teacher, TrainingInputs
 from trainable.tune_function import Sweep
 

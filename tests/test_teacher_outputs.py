@@ -9,7 +9,7 @@ import torch
 
 from trainable.preparation import Preparation, prepare_inputs
 from trainable.sentences import Sentences
-from trainable.teacher_outputs import ARRAY, HiddenStates, StreamedHidden, open_outputs
+from trainable.teacher_outputs import ARRAY, StreamedOutputs, open_outputs
 from trainable.tokens import load_split
 
 
@@ -18,25 +18,19 @@ def split(inputs):
     return load_split(Path(inputs.tokens), "train")
 
 
-def opened(inputs, split, pool, layers=(2, 4)):
-    hidden = HiddenStates(Path(inputs.outputs[pool]), pool, layers)
-    cpu = torch.device("cpu")
-    return open_outputs(Path(inputs.outputs["logits"]), hidden, split, batch_size=8, device=cpu)
-
-
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
     """Whole batches and parts of them, wider than they need be, one after the other."""
-    wanted = HiddenStates(Path(inputs.outputs[pool]), pool, (1, 4))
-    states = np.load(wanted.folder / ARRAY)
-    streamed = StreamedHidden(states, wanted, split, 8, cpu)
-    resident = opened(inputs, split, pool, layers=(1, 4)).hidden
-    sentences = Sentences.on_device(split, inputs.pad_id, cpu)
+    shape = {"split": split, "batch_size": 8}
+    resident = open_outputs(inputs.outputs, pool, (1, 4), **shape, device=cpu)
+    states = np.load(Path(inputs.outputs[pool]) / ARRAY)
+    streamed = StreamedOutputs(resident.logits, pool, states, np.array([0, 3]), **shape)
+    sentences = Sentences(split, inputs.pad_id, cpu)
     for rows in (np.arange(8), np.array([31, 5, 60, 2]), np.arange(88, 96)):
         streamed.stage(rows, 16)
         for batch in sentences.batch(torch.from_numpy(rows), 16).parts(most):
-            found, expected = streamed.of_batch(batch), resident.of_batch(batch)
+            found, expected = streamed.batch_hidden(batch), resident.batch_hidden(batch)
             if pool == "tokens":
                 real = batch.attention_mask.bool()
                 found, expected = found[real], expected[real]

@@ -7,7 +7,7 @@ tensor is the one that was there when the step was recorded.
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from trainable.executor import EagerExecutor, GraphExecutor
+from trainable.executor import Executor
 from trainable.names import GRAPH
 
 
@@ -49,6 +49,6 @@ class Executors:
 
     def __call__(self, name, device):
         if name != GRAPH:
-            return EagerExecutor(padded=True)
+            return Executor(padded=True)
         self.captures.append(TracedCapture())
-        return GraphExecutor(self.captures[-1])
+        return Executor(self.captures[-1])

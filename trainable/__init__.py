@@ -11,7 +11,7 @@ from text to loss:
     teacher_outputs logits [N, C], hidden states        } shared; `prepare` calls all of these
     student         the teacher's configuration with fewer layers, weights copied or random
     workbench       what one process keeps from trial to trial: the student, its optimiser, steps
-    trial           the loop: batches -> engine.Training -> executor -> engine.TrainingStep
+    trial           the loop: batches -> engine.Feed -> executor -> engine.TrainingStep
     sentences       rows -> Batch [B, T], made on the device
     distillation    student's and teacher's outputs on a batch -> losses -> one scalar
     checkpoint      a trial on disk: the best student for `from_pretrained`, the state to go on from

@@ -17,14 +17,13 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
 from trainable.config import TrialConfig
-from trainable.folders import seal, sealed_values
+from trainable.files import seal, sealed_values
 from trainable.students import new_model, student_config
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import (
     CheckpointError,
     FinishedError,
-    read_header,
-    read_tensors,
+    read_state,
     restore_training,
     safetensors_as_os_errors,
     training_tensors,
@@ -69,18 +68,19 @@ def load_checkpoint(
     values = check_checkpoint(folder, config, inputs, exact=exact)
     if not (folder / STATE).is_file():
         raise FinishedError("of a finished trial")
-    header = read_header(folder / STATE)
+    header, tensors = read_state(folder / STATE)
     trial = Trial.start(config, inputs, device, workbench)
-    tensors, parameters = read_tensors(folder / STATE), _parameters(trial)
+    parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
     if values["evaluation"]:
         _restore_best(folder, values, trial)
-    restore_training(parameters, trial.optimiser, device, tensors)
+    restore_training(parameters, trial.apparatus.optimiser, device, tensors)
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
-    trial.means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
+    means = trial.apparatus.training.means
+    means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
     trial.step = header["step"]
-    trial.means.steps = header["mean_steps"]
+    means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]
     trial.history = [Evaluation(**values) for values in header["history"]]
     version, internal, gauss = header["python_random"]
@@ -128,7 +128,6 @@ def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
 def _write_student(trial: Trial, folder: Path) -> None:
     """The best student as a Hugging Face folder."""
     student, inputs = trial.student, trial.inputs
-    assert trial.apparatus.full_embedding is not None
     in_use = load_vocabulary(Path(inputs.tokens))
     name, whole = whole_embedding(
         student, trial.best.tensors, in_use, trial.apparatus.full_embedding
@@ -160,13 +159,14 @@ def _header(trial: Trial) -> dict[str, Any]:
     before are in the sweep's record."""
     history = [evaluation.to_dict() for evaluation in trial.history]
     without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
+    name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "step": trial.step,
-        "mean_steps": trial.means.steps,
+        "mean_steps": trial.apparatus.training.means.steps,
         "trained_seconds": trial.trained_seconds,
         "history": [*without, *history[-1:]],
         "python_random": random.getstate(),
-        "numpy_random": _numpy_state(),
+        "numpy_random": [name, np.asarray(keys).tolist(), *rest],
     }
 
 
@@ -185,18 +185,14 @@ def _weights_bytes(shape: PreTrainedConfig) -> int:
         return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
 
 
-def _numpy_state() -> list[Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    return [name, np.asarray(keys).tolist(), position, has_gauss, cached]
-
-
 def _parameters(trial: Trial) -> dict[str, Tensor]:
     """Trained tensors by name, in the same order for equal configurations."""
     named = {STUDENT + name: tensor for name, tensor in trial.student.named_parameters()}
-    projections = trial.distillation.projections.named_parameters()
+    projections = trial.apparatus.distillation.projections.named_parameters()
     return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    means = {MEANS + name: value for name, value in trial.means.sums.items()}
-    return means | training_tensors(_parameters(trial), trial.optimiser, trial.device)
+    sums, optimiser = trial.apparatus.training.means.sums, trial.apparatus.optimiser
+    means = {MEANS + name: value for name, value in sums.items()}
+    return means | training_tensors(_parameters(trial), optimiser, trial.device)

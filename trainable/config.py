@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
@@ -115,10 +115,11 @@ class TrialConfig:
             return of_hidden | {"temperature"}
         return of_hidden if self.aligned_layers == NO_LAYERS else set()
 
-    @property
+    @cached_property
     def recipe(self) -> "TrialConfig":
         """One configuration for all that train alike, seeds apart: what is idle at its default."""
-        return _recipe(self)
+        idle = {key: getattr(TrialConfig, key) for key in self.idle_settings}
+        return replace(self, **idle, seed=0)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
@@ -163,12 +164,6 @@ class TrialConfig:
     def folder_name(self) -> str:
         """`words` and digest as a folder's name, safe on any file system."""
         return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.words())}-{self.digest}"
-
-
-@cache
-def _recipe(config: TrialConfig) -> TrialConfig:
-    idle = {key: getattr(TrialConfig, key) for key in config.idle_settings}  # the defaults
-    return replace(config, **idle, seed=0)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from hashlib import file_digest, sha256
-from pathlib import Path
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -33,9 +32,3 @@ def digest_strings(strings: list[str]) -> str:
         total.update(len(encoded).to_bytes(8, "little"))
         total.update(encoded)
     return total.hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,5 @@
 """The losses of a student on a batch, from its outputs and the teacher's prepared ones."""
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
@@ -16,46 +13,34 @@ from trainable.sentences import Batch
 from trainable.teacher_outputs import TeacherOutputs
 
 
-@dataclass
 class Distillation:
     """What a student is trained towards.
 
     `alpha` and `temperature` are scalar tensors, `layer_weights` [S] is `hidden_weight` for aligned
     layers and 0 for others: they are written in place, so that one captured step serves trials that
     differ in them. `projections` maps each student layer to the teacher's width, and is empty where
-    the widths are the same.
+    the widths are the same; `set_up` draws them.
     """
 
-    outputs: TeacherOutputs | None
-    alpha: Tensor
-    temperature: Tensor
-    layer_weights: Tensor
-    projections: nn.ModuleList
-    precision: str
-
-    @classmethod
-    def build(
-        cls,
+    def __init__(
+        self,
         config: TrialConfig,
         teacher_config: PreTrainedConfig,
         outputs: TeacherOutputs | None,
         device: torch.device,
-    ) -> "Distillation":
-        """For the trial, and for others like it; the projections are drawn by `set_up`."""
-        width, teacher_width = config.student_width, teacher_config.hidden_size
-        narrower = width not in (None, teacher_width)
-        needed = config.student_layers if narrower and outputs and outputs.hidden_pool else 0
-        projections = [
-            nn.Linear(width or teacher_width, teacher_width, bias=False) for _ in range(needed)
+    ) -> None:
+        teacher_width = teacher_config.hidden_size
+        width = config.student_width or teacher_width
+        projected = width != teacher_width and outputs and outputs.hidden_pool
+        linears = [
+            nn.Linear(width, teacher_width, bias=False)
+            for _ in range(config.student_layers if projected else 0)
         ]
-        return cls(
-            outputs=outputs,
-            alpha=torch.zeros((), device=device),
-            temperature=torch.ones((), device=device),
-            layer_weights=torch.zeros(config.student_layers, device=device),
-            projections=nn.ModuleList(projections).to(device),
-            precision=config.precision,
-        )
+        self.outputs, self.precision = outputs, config.precision
+        self.alpha = torch.zeros((), device=device)
+        self.temperature = torch.ones((), device=device)
+        self.layer_weights = torch.zeros(config.student_layers, device=device)
+        self.projections = nn.ModuleList(linears).to(device)
 
     def set_up(self, config: TrialConfig) -> None:
         """Writes a trial's constants, and draws its projections from torch's global generator."""
@@ -67,11 +52,6 @@ class Distillation:
             assert isinstance(projection, nn.Linear)
             projection.reset_parameters()
 
-    def stage(self, rows: np.ndarray, width: int) -> None:
-        """Call before a step on these rows, padded to so many tokens."""
-        if self.outputs is not None:
-            self.outputs.stage(rows, width)
-
     def losses(self, student: nn.Module, batch: Batch) -> Losses:
         """`loss` and its parts; without teacher outputs the loss is the cross-entropy alone.
 
@@ -82,7 +62,7 @@ class Distillation:
         labels_loss = cross_entropy(logits, batch.labels, batch.weights)
         if self.outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}
-        its_logits = self.outputs.batch_logits(batch)
+        its_logits = self.outputs.logits[batch.rows]
         kl = distillation_kl(logits, its_logits, self.temperature, batch.weights)
         hidden = self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha)
         loss = self.alpha * labels_loss + (1.0 - self.alpha) * (kl + hidden)

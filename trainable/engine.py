@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor, nn
 
 from trainable.batches import evaluation_batches
 from trainable.environment import release_memory
-from trainable.executor import EagerExecutor, Executor
+from trainable.executor import Executor
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
-from trainable.sentences import Batch, Sentences
-from trainable.uploads import Upload
+from trainable.sentences import Batch, Sentences, upload
 
 EVALUATION_BATCH = 64
 ADAM_BETAS = (0.9, 0.999)
@@ -24,13 +22,7 @@ NORM_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 Losses = dict[str, Tensor]  # scalar tensors by name; `loss` is the one that is minimised
 LossFunction = Callable[[nn.Module, Batch], Losses]
-
-
-class Staged(Protocol):
-    """Losses that need something of the host before a step on these rows at this width."""
-
-    def stage(self, rows: np.ndarray, width: int) -> None:
-        """Puts it on the device."""
+Stage = Callable[[np.ndarray, int], None]  # brings what losses need of these rows at this width
 
 
 def label_losses(precision: str) -> LossFunction:
@@ -46,7 +38,8 @@ def label_losses(precision: str) -> LossFunction:
 def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
     """Fused AdamW over the modules' parameters; vectors (biases, norms) don't decay.
 
-    The learning rate is set at each step. On a GPU the step can be captured.
+    The learning rate is set at each step. On a GPU the step can be captured: its state is there
+    from the beginning, and keeps its places.
     """
     parameters = [p for module in modules for p in module.parameters()]
     matrices = [p for p in parameters if p.ndim > 1]
@@ -55,7 +48,7 @@ def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.o
         {"params": matrices, "weight_decay": weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
+    optimiser = torch.optim.AdamW(
         groups,
         lr=0.0,
         betas=ADAM_BETAS,
@@ -64,6 +57,10 @@ def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.o
         fused=True,
         capturable=any(p.is_cuda for p in parameters),
     )
+    for p in parameters:
+        moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
+    return optimiser
 
 
 @dataclass
@@ -84,7 +81,7 @@ class TrainingStep:
         """Takes one step; returns the losses before it, detached, still on the device."""
         parameters = self.parameters
         gradients, losses = self.gradients(batch, parameters)
-        norm = torch.nn.utils.get_total_norm([g for g in gradients if g is not None])
+        norm = torch.nn.utils.get_total_norm(gradients)
         # The fused step divides gradients by this as it reads them: clipping costs no pass.
         scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
         self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
@@ -104,27 +101,22 @@ class TrainingStep:
 
     def gradients(
         self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[list[Tensor | None], Losses]:
-        """The gradient of `loss` for each parameter, None where there is none, and the losses."""
+    ) -> tuple[tuple[Tensor, ...], Losses]:
+        """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
         first, *others = batch.parts(self.most_sentences)
         gradients, losses = self._of_part(first, parameters)
         for part in others:
             more, more_losses = self._of_part(part, parameters)
-            pairs = [
-                (one, other)
-                for one, other in zip(gradients, more, strict=True)
-                if one is not None and other is not None
-            ]
-            torch._foreach_add_([one for one, _ in pairs], [other for _, other in pairs])
+            torch._foreach_add_(gradients, more)
             losses = {name: value + more_losses[name] for name, value in losses.items()}
         return gradients, losses
 
     def _of_part(
         self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[list[Tensor | None], Losses]:
+    ) -> tuple[tuple[Tensor, ...], Losses]:
         losses = self.losses(self.model, batch)
-        found = torch.autograd.grad(losses["loss"], parameters, allow_unused=True)
-        return list(found), {name: value.detach() for name, value in losses.items()}
+        found = torch.autograd.grad(losses["loss"], parameters, materialize_grads=True)
+        return found, {name: value.detach() for name, value in losses.items()}
 
 
 @dataclass
@@ -158,6 +150,53 @@ class LossMeans:
             value.zero_()
 
 
+class Feed:
+    """Batches of a device's sentences for bodies that an executor runs.
+
+    Row numbers and their count stand in tensors that keep their places, so a body that was captured
+    makes its batch of whatever stands there.
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences,
+        most: int,
+        executor: Executor | None = None,
+        stage: Stage | None = None,
+    ) -> None:
+        self.sentences, self.most, self._stage = sentences, most, stage
+        self.executor = Executor() if executor is None else executor
+        self._rows = torch.zeros(most, dtype=torch.int64, device=sentences.device)
+        self._count = torch.zeros((), device=sentences.device)
+        self._key = object()  # apart from other feeds of the same executor
+
+    def run(self, rows: np.ndarray, body: Callable[[Batch], Any]) -> Any:
+        """What `body` returns of a batch of these rows, at most `most`.
+
+        A batch that is filled up says some rows again at its end, which have no weight.
+        """
+        places, width = self.executor.rows(len(rows), self.most), self.width(rows)
+        self.write(np.resize(rows, places), len(rows))
+        return self.executor.run(
+            (self._key, places, width), lambda: body(self.batch(places, width))
+        )
+
+    def width(self, rows: np.ndarray) -> int:
+        """Tokens that a batch of these rows is padded to."""
+        return self.executor.width(self.sentences.longest(rows))
+
+    def write(self, rows: np.ndarray, count: int) -> None:
+        """Puts row numbers, of which the first `count` have weight, where batches are made of."""
+        upload(rows, self._rows)
+        self._count.fill_(count)
+        if self._stage is not None:
+            self._stage(rows, self.width(rows))
+
+    def batch(self, places: int, width: int) -> Batch:
+        """Made of the row numbers that stand there."""
+        return self.sentences.batch(self._rows[:places], width, self._count)
+
+
 class Training:
     """A model in training on the sentences of one device, step by step.
 
@@ -172,62 +211,44 @@ class Training:
         sentences: Sentences,
         batch_size: int,
         executor: Executor | None = None,
-        staged: Staged | None = None,
+        stage: Stage | None = None,
     ) -> None:
-        device = sentences.device
-        self.take_step, self.sentences, self.batch_size = take_step, sentences, batch_size
-        self.executor = EagerExecutor() if executor is None else executor
+        self.take_step, self.sentences = take_step, sentences
+        self.feed = Feed(sentences, batch_size, executor, stage)
         self.means = LossMeans()
-        self._staged = staged
-        self._rows = Upload(batch_size, torch.int64, device)
-        self._learning_rate = torch.zeros((), device=device)
-        self._count = torch.zeros((), device=device)  # sentences of the step
+        self._learning_rate = torch.zeros((), device=sentences.device)
 
     def step(self, rows: np.ndarray, learning_rate: float) -> None:
         """Takes one step on these sentences; its losses are added to `means`."""
-        width = self.executor.width(self.sentences.longest(rows))
-        places = self.executor.rows(len(rows), self.batch_size)
-        self._write(np.resize(rows, places), width)  # a short batch says some rows again,
-        self._count.fill_(len(rows))  # which have no weight
         self._learning_rate.fill_(learning_rate)
-        self.executor.run(("step", places, width), partial(self._body, places, width))
+        self.feed.run(rows, self._body)
         self.means.steps += 1
-
-    def _write(self, rows: np.ndarray, width: int) -> None:
-        self._rows.write(rows)
-        if self._staged is not None:
-            self._staged.stage(rows, width)
 
     def fit_memory(self) -> None:
         """Sends fewer sentences through the model at a time until the longest step fits the device.
 
         Changes no weight. Raises torch.OutOfMemoryError where not even one sentence fits.
         """
-        longest = np.argsort(self.sentences.lengths, kind="stable")[-self.batch_size :]
+        longest = np.argsort(self.sentences.lengths, kind="stable")[-self.feed.most :]
         while not self._fits(longest):
             release_memory(self.sentences.device)
-            most = self.take_step.most_sentences or self.batch_size
+            most = self.take_step.most_sentences or self.feed.most
             self.take_step.most_sentences = -(-most // 2)
         release_memory(self.sentences.device)
 
     def _fits(self, rows: np.ndarray) -> bool:
-        """Whether gradients on these sentences fit beside AdamW's two moments, yet to be made."""
-        width = self.executor.width(self.sentences.longest(rows))
-        parameters = self.take_step.parameters
+        """Whether there is room for the gradients on these sentences."""
         try:
-            moments = [torch.empty_like(p) for p in (*parameters, *parameters)]
-            self._write(rows, width)
-            batch = self.sentences.batch(self._rows.target[: len(rows)], width)
-            self.take_step.gradients(batch, parameters)
-            del moments
+            self.feed.write(rows, len(rows))
+            batch = self.feed.batch(len(rows), self.feed.width(rows))
+            self.take_step.gradients(batch, self.take_step.parameters)
         except torch.OutOfMemoryError:
             if self.take_step.most_sentences == 1:
                 raise
             return False
         return True
 
-    def _body(self, places: int, width: int) -> None:
-        batch = self.sentences.batch(self._rows.target[:places], width, self._count)
+    def _body(self, batch: Batch) -> None:
         self.means.add(self.take_step(batch, self._learning_rate))
 
 
@@ -241,29 +262,22 @@ class Evaluator:
         precision: str,
         executor: Executor | None = None,
     ) -> None:
-        self._model, self.sentences, self._precision = model, sentences, precision
-        self._executor = EagerExecutor() if executor is None else executor
-        self._rows = Upload(EVALUATION_BATCH, torch.int64, sentences.device)
-        self._key = object()  # apart from other evaluators of the same executor
+        self._model, self._precision = model, precision
+        self.feed = Feed(sentences, EVALUATION_BATCH, executor)
 
     @torch.no_grad()
     def correct(self) -> np.ndarray:
         """Whether each of the split's N sentences is classified right, bool [N]; dropout off."""
         was_training = self._model.training
         self._model.eval()
-        correct = np.empty(len(self.sentences), dtype=bool)
-        for rows in evaluation_batches(self.sentences.lengths, EVALUATION_BATCH):
-            count = self._executor.rows(len(rows), EVALUATION_BATCH)
-            width = self._executor.width(self.sentences.longest(rows))
-            self._rows.write(np.resize(rows, count))  # a short batch says some rows again
-            key = (self._key, count, width)
-            found = self._executor.run(key, partial(self._body, count, width))
-            correct[rows] = found[: len(rows)].cpu().numpy()
+        lengths = self.feed.sentences.lengths
+        correct = np.empty(len(lengths), dtype=bool)
+        for rows in evaluation_batches(lengths, EVALUATION_BATCH):
+            correct[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
         self._model.train(was_training)
         return correct
 
-    def _body(self, count: int, width: int) -> Tensor:
-        batch = self.sentences.batch(self._rows.target[:count], width)
+    def _body(self, batch: Batch) -> Tensor:
         logits, _ = run_model(self._model, batch, self._precision)
         return logits.argmax(dim=-1) == batch.labels
 

@@ -1,6 +1,7 @@
 """The two ways a request ends early: the user can mend it, or the trial itself broke down."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -33,3 +34,14 @@ def first_line(error: BaseException) -> str:
     """The first line of what an error says, or its name where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def as_user_error(what: str) -> Iterator[None]:
+    """Within, whatever a library raises of damaged files becomes one line: `what`, and its own."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{what}; {first_line(error)}") from error

@@ -6,98 +6,56 @@ from one run to the next is written into them before.
 
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import torch
+from transformers import PreTrainedConfig
 
 from trainable.batches import padded_width
-from trainable.errors import first_line
+from trainable.errors import UserError, first_line
+from trainable.flash import FLASH_MODEL, flash_obstacle
 from trainable.names import EAGER, GRAPH
+from trainable.training_inputs import Execution
 
 Body = Callable[[], Any]
 
 
-class Executor(Protocol):
-    """Runs bodies; the same numbers come out whichever executor runs them.
+class Executor:
+    """Runs bodies; the same numbers come out with a capture and without.
 
-    `name` is EAGER or GRAPH, and `problem` says why a GRAPH one has become EAGER.
+    With `capture`, the first body of a kind is run as it is, the second is captured, and that is
+    replayed ever after. The first run warms up: it makes what lives on, such as the positions of a
+    width. Where capturing fails, everything from there on is run as it is, and `problem` says why
+    in one line. Without, every body is run as it is, and batches are filled up as for a capture
+    where `padded`: dropout draws one number for each place, so only equal shapes give equal
+    numbers.
     """
 
-    problem: str
-
-    @property
-    def name(self) -> str:
-        """How bodies are run."""
+    def __init__(
+        self, capture: Callable[[Body], Body] | None = None, *, padded: bool = False
+    ) -> None:
+        self.problem = ""
+        self._capture = capture
+        self._padded = padded or capture is not None
+        self._warm: set[Hashable] = set()
+        self._replays: dict[Hashable, Body] = {}
 
     def width(self, longest: int) -> int:
-        """Tokens to pad a batch to, whose longest sentence has so many."""
+        """Tokens to pad a batch to, whose longest example has so many: one of few, or as many."""
+        return padded_width(longest) if self._padded else longest
 
     def rows(self, count: int, most: int) -> int:
-        """Sentences to fill a batch up to, of `count` sentences where others have `most`."""
+        """Examples to fill a batch up to, of `count` examples where others have `most`."""
+        return most if self._padded else count
 
     def run(self, key: Hashable, body: Body) -> Any:
         """What the body returns; `key` says which runs are alike in all shapes.
 
         The tensors that are returned are good until the next run.
         """
-
-
-class EagerExecutor:
-    """Runs every body as it is; batches are filled up as a GraphExecutor's where `padded`.
-
-    Dropout draws one number for each place, so only equal shapes give equal numbers.
-    """
-
-    name = EAGER
-    problem = ""
-
-    def __init__(self, *, padded: bool = False) -> None:
-        self._padded = padded
-
-    def width(self, longest: int) -> int:
-        """The longest itself, or the width that holds it."""
-        return padded_width(longest) if self._padded else longest
-
-    def rows(self, count: int, most: int) -> int:
-        """The count itself, or the most."""
-        return most if self._padded else count
-
-    def run(self, key: Hashable, body: Body) -> Any:
-        """Calls the body."""
-        return body()
-
-
-class GraphExecutor:
-    """Runs the first body of a kind as it is, captures the second, and replays that ever after.
-
-    The first run warms up: it makes what lives on, such as the optimiser's state. Where capturing
-    fails, everything from there on is run as it is, and `problem` says why in one line.
-    """
-
-    def __init__(self, capture: Callable[[Body], Body]) -> None:
-        self.problem = ""
-        self._capture = capture
-        self._warm: set[Hashable] = set()
-        self._replays: dict[Hashable, Body] = {}
-
-    @property
-    def name(self) -> str:
-        """GRAPH until capturing fails."""
-        return EAGER if self.problem else GRAPH
-
-    def width(self, longest: int) -> int:
-        """One of few widths, each of which is captured once."""
-        return padded_width(longest)
-
-    def rows(self, count: int, most: int) -> int:
-        """As many as the others have."""
-        return most
-
-    def run(self, key: Hashable, body: Body) -> Any:
-        """Replays the body's capture, or calls it."""
         if key in self._replays:
             return self._replays[key]()
-        if key not in self._warm or self.problem:
+        if self._capture is None or self.problem or key not in self._warm:
             self._warm.add(key)
             return body()
         try:
@@ -158,5 +116,26 @@ def _renew_generator(device: torch.device, random_state: torch.Tensor) -> None:
 def make_executor(name: str, device: torch.device) -> Executor:
     """The executor of that name; GRAPH needs a CUDA device."""
     if name == GRAPH:
-        return GraphExecutor(CudaGraphCapture(device))
-    return EagerExecutor(padded=device.type == "cuda")
+        return Executor(CudaGraphCapture(device))
+    return Executor(padded=device.type == "cuda")
+
+
+def choose_execution(
+    config: PreTrainedConfig, device: torch.device, wanted: str, say: Callable[[str], None]
+) -> Execution:
+    """For models of this configuration; `wanted` is auto or an executor.
+
+    `auto` captures steps on a GPU; an architecture that does not allow it turns eager at its first
+    capture (`Executor`). Attention that can't be had is said in one line. UserError where
+    GRAPH is wanted without a CUDA GPU.
+    """
+    if device.type != "cuda" and wanted == GRAPH:
+        raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
+    if device.type != "cuda" or wanted == EAGER:
+        return Execution()  # with plain attention: the fused one is compiled anew for every shape
+    if config.model_type != FLASH_MODEL:
+        return Execution(GRAPH)
+    obstacle = flash_obstacle(config, device)
+    if obstacle:
+        say(f"plain attention instead of disentangled-flash: {obstacle}")
+    return Execution(GRAPH, flash_attention=obstacle is None)

@@ -71,12 +71,7 @@ def parse_text(cls: type, name: str, text: str) -> Any:
     types = field_types(cls)
     if name not in types:
         raise unknown_name("setting", name, sorted(types))
-    kind, _ = types[name]
-    try:
-        return kind(text)
-    except ValueError:
-        word = "a whole number" if kind is int else "a number"
-        raise UserError(f"{name}: {text!r} is not {word}") from None
+    return _converted(types[name][0], text, f"{name}: ")
 
 
 def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None:
@@ -160,22 +155,22 @@ def merged(values: Mapping[str, Any]) -> dict[str, Any]:
 def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
     try:
         parse = about.metadata["parse"]
-        value = parse(text) if parse else _typed(cls, about, text)
-        if field_types(cls)[about.name][0] is not tuple:
+        low, (kind, _) = about.metadata["low"], field_types(cls)[about.name]
+        least = "" if low is None else f" of at least {low:g}"
+        value = parse(text) if parse else _converted(kind, text, more=least)
+        if kind is not tuple:
             _check_value(cls, about, value, "")
     except UserError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return value
 
 
-def _typed(cls: type, about: Field[Any], text: str) -> Any:
-    kind, _ = field_types(cls)[about.name]
+def _converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
     try:
         return kind(text)
     except ValueError:
         word = "whole number" if kind is int else "number"
-        least = f" of at least {low:g}" if (low := about.metadata["low"]) is not None else ""
-        raise UserError(f"{text!r} is not a {word}{least}") from None
+        raise UserError(f"{named}{text!r} is not a {word}{more}") from None
 
 
 def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:

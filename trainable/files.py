@@ -1,12 +1,19 @@
-"""Files that appear whole or not at all. Loads nothing heavy: the run's record stands on it."""
+"""Files and folders that appear whole or not at all, and are known to be whole by their manifest.
+
+Loads nothing heavy: the run's record stands on it.
+"""
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+MANIFEST = "manifest.json"
 
 
 @contextmanager
@@ -23,6 +30,30 @@ def whole_file(target: Path) -> Iterator[Path]:
         flush(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends well.
+
+    What stood under that name is replaced; after an error it stays, and nothing of ours is left.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
+    replaced = Path(f"{temporary}.old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        for path in [*temporary.rglob("*"), temporary]:
+            flush(path)
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+    finally:
+        if replaced.exists() and not target.exists():
+            replaced.rename(target)
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def nearest_existing(path: Path) -> Path:
@@ -47,3 +78,28 @@ def write_json(path: Path, values: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value that `write_json` wrote."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def digest_file(path: Path) -> str:
+    """Of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def seal(folder: Path, values: dict[str, Any]) -> None:
+    """Writes the folder's manifest: what is known of it, digest and size of each of its files."""
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    files.pop(MANIFEST, None)
+    digests = {name: digest_file(path) for name, path in files.items()}
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    write_json(folder / MANIFEST, {"values": values, "files": digests, "bytes": sizes})
+
+
+def sealed_values(folder: Path) -> dict[str, Any] | None:
+    """The values given to `seal`; None where the folder is missing, incomplete or changed since."""
+    try:
+        manifest = read_json(folder / MANIFEST)
+        whole = all(digest_file(folder / f) == d for f, d in manifest["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not as seal writes it
+        return None
+    return dict(manifest["values"]) if whole else None

@@ -1,11 +1,11 @@
 """A teacher fine-tuned on the labels, which goes on where it was interrupted."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.batches import remaining_batches, steps_per_epoch
@@ -16,11 +16,9 @@ from trainable.errors import TrainingDivergedError
 from trainable.executor import Executor
 from trainable.learning_rate import learning_rate_at
 from trainable.sentences import Sentences
-from trainable.tokens import TokenisedSplit
 from trainable.training_state import (
     CheckpointError,
-    read_header,
-    read_tensors,
+    read_state,
     restore_training,
     training_tensors,
     write_state,
@@ -30,60 +28,27 @@ PROGRESS_SECONDS = 10.0
 SAVE_SECONDS = 60.0  # between two states, each a gigabyte for a teacher of full size
 
 
-@dataclass(frozen=True)
-class TeacherState:
-    """A teacher in training on disk; `key` names all that its fine-tuning depends on."""
-
-    path: Path
-    key: str
-
-    def load(
-        self, model: PreTrainedModel, optimiser: torch.optim.Optimizer, device: torch.device
-    ) -> int:
-        """Puts model and optimiser back; the steps that were taken, 0 where none were saved."""
-        try:
-            header = read_header(self.path)
-            if header.get("key") != self.key:
-                return 0
-            tensors = read_tensors(self.path)
-            restore_training(dict(model.named_parameters()), optimiser, device, tensors)
-        except CheckpointError:
-            return 0
-        return int(header["step"])
-
-    def save(
-        self,
-        model: PreTrainedModel,
-        optimiser: torch.optim.Optimizer,
-        device: torch.device,
-        step: int,
-    ) -> None:
-        """Writes the model after so many steps; OSError where the disk does not take it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = training_tensors(dict(model.named_parameters()), optimiser, device)
-        write_state(self.path, {"key": self.key, "step": step}, tensors)
-
-
 def fine_tune(
     model: PreTrainedModel,
-    train: TokenisedSplit,
-    pad_id: int,
+    train: Sentences,
     settings: TeacherSettings,
     *,
     environment: Environment,
     executor: Executor,
-    state: TeacherState,
+    state: Path,
 ) -> None:
-    """Trains with cross-entropy in place, from `state` on; tells of progress every ten seconds.
+    """Trains with cross-entropy in place; tells of progress every ten seconds.
 
-    Raises TrainingDivergedError where the loss is NaN or infinite.
+    Goes on from the file `state`, whose name stands for all that the fine-tuning depends on, where
+    it is there. Raises TrainingDivergedError where the loss is NaN or infinite.
     """
     torch.manual_seed(settings.seed)
     model.train()
+    parameters = dict(model.named_parameters())
     optimiser = make_optimiser([model], settings.weight_decay)
     training = Training(
         TrainingStep(model, optimiser, label_losses(environment.precision), settings.gradient_clip),
-        Sentences.on_device(train, pad_id, environment.device),
+        train,
         settings.batch_size,
         executor,
     )
@@ -92,7 +57,7 @@ def fine_tune(
         torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
     environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
-    done = state.load(model, optimiser, environment.device)
+    done = _restore(state, parameters, optimiser, environment.device)
     if done:
         environment.say(f"  going on from step {done}, where it was interrupted")
     told = saved = time.perf_counter()
@@ -107,5 +72,22 @@ def fine_tune(
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
             environment.say(f"  teacher step {done} of {total}, loss {loss:.3f}")
         if now - saved > SAVE_SECONDS:
-            state.save(model, optimiser, environment.device, done)
+            state.parent.mkdir(parents=True, exist_ok=True)
+            tensors = training_tensors(parameters, optimiser, environment.device)
+            write_state(state, {"step": done}, tensors)
             saved = time.perf_counter()
+
+
+def _restore(
+    state: Path,
+    parameters: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
+) -> int:
+    """Puts model and optimiser back; the steps that were taken, 0 where none were saved."""
+    try:
+        header, tensors = read_state(state)
+        restore_training(parameters, optimiser, device, tensors)
+    except CheckpointError:
+        return 0
+    return int(header["step"])

@@ -1,7 +1,6 @@
 """Fused attention for DeBERTa-v2 and -v3 on a CUDA GPU, where `disentangled-flash` is installed."""
 
 import importlib.util
-from typing import Any
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -11,32 +10,14 @@ HEAD_SIZES = (32, 64, 128)  # that the kernels are written for
 OLDEST_GPU = (8, 0)  # Ampere: the first with bf16
 
 
-class TrainablePlans:
-    """The package's position plans, in tensors that training can save for its backward pass.
-
-    The first forward of a length builds its plan. Where that is an evaluation under
-    `inference_mode`, the plan's tensors would be of no use to the training that follows.
-    """
-
-    def __init__(self, plans: Any) -> None:
-        self.plans = plans
-
-    def compact(self, length: int, device: torch.device) -> Any:
-        """What the Triton kernels read, O(T)."""
-        with torch.inference_mode(False):
-            return self.plans.compact(length, device)
-
-    def dense(self, length: int, device: torch.device) -> Any:
-        """What the package's PyTorch attention reads, O(T^2)."""
-        with torch.inference_mode(False):
-            return self.plans.dense(length, device)
-
-
 def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
     """Puts the package's encoder into a DeBERTa backbone; false where it finds no Triton.
 
-    The parameters stay the same objects under the same names, and torch's global generator stays
-    where it is: the package builds every projection anew, with weights that are thrown away.
+    Call it on the device and before anything holds on to the encoder. The parameters stay the same
+    objects under the same names, and torch's global generator stays where it is: the package builds
+    every projection anew, with weights that are thrown away. Masks stay 2-D. Dropout of attention
+    probabilities follows the configuration; its seeds come from the GPU's default generator, so
+    that a replayed graph draws new ones.
     """
     from disentangled_flash import KernelTuningOptions, optimize_deberta_training
 
@@ -49,19 +30,10 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
         optimize_deberta_training(backbone, backend=backend, tuning=tuning)
     if backbone.encoder is plain:
         return False
-    plans = TrainablePlans(backbone.encoder.position_plan_cache)
     for layer, attention in zip(backbone.encoder.layer, attentions, strict=True):
-        replacement = layer.attention.self
         for name, child in attention.named_children():
-            setattr(replacement, name, child)
-        replacement.set_position_plan_cache(plans)
+            setattr(layer.attention.self, name, child)
     return True
-
-
-def has_flash_attention(model: PreTrainedModel) -> bool:
-    """Whether the fused attention is in place."""
-    encoder = getattr(model.base_model, "encoder", None)
-    return type(encoder).__module__.partition(".")[0] == "disentangled_flash"
 
 
 def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None:
@@ -79,20 +51,3 @@ def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None
     if head not in HEAD_SIZES:
         return f"heads of size {head} are not among {', '.join(map(str, HEAD_SIZES))}"
     return None
-
-
-def use_flash_attention(model: PreTrainedModel) -> str | None:
-    """Gives a DeBERTa-v2 or -v3 on a CUDA GPU the fused attention, in place.
-
-    Returns None where it is there, and for other architectures; else one line that says why the
-    plain attention stays. Call it on the device and before anything holds on to the encoder; the
-    parameters stay the same objects. Masks stay 2-D. Dropout of attention probabilities follows
-    the configuration; its seeds come from the GPU's default generator, so that a replayed graph
-    draws new ones.
-    """
-    if model.config.model_type != FLASH_MODEL or has_flash_attention(model):
-        return None
-    reason = flash_obstacle(model.config, model.device)
-    if reason is None and not replace_attention(model.base_model, "triton"):
-        reason = "this PyTorch comes without a Triton that the kernels can use"
-    return reason and f"plain attention instead of disentangled-flash: {reason}"

@@ -26,12 +26,10 @@ class LoadedInputs:
 def load_inputs(options: InputOptions) -> LoadedInputs:
     """The chosen data and teacher; UserError where they can't be used."""
     preset, cache = options.sized_preset, Path(options.cache) / "datasets"
-    if options.dataset is not None:
-        found = load_dataset(*_name_and_configuration(options.dataset), cache)
-    elif preset.dataset is not None:
-        found = load_dataset(preset.dataset, preset.dataset_configuration, cache)
-    else:
+    if preset.dataset is None:
         found = tweets()
+    else:
+        found = load_dataset(*_name_and_configuration(preset.dataset), cache)
     used = subset(found, preset.max_train_samples, preset.max_eval_samples)
     dataset = sample_evaluation(used, preset.eval_subset)
     check_sample(dataset, options.eval_subset)
@@ -46,7 +44,7 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
 
 def teacher_source(options: InputOptions) -> str:
     """The given teacher or the preset's: a local folder written out, a hub id as it is."""
-    return absolute(options.teacher or options.sized_preset.teacher or str(small_encoder()))
+    return absolute(options.sized_preset.teacher or str(small_encoder()))
 
 
 def _name_and_configuration(dataset: str) -> tuple[str, str | None]:

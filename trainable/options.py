@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from trainable.presets import PRESETS, Preset
 
 AUTO = "auto"
 DEFAULT_INITIALISATION = "teacher_spread"
-SIZES = ("max_train_samples", "max_eval_samples", "eval_subset", "max_length")
 
 
 def users_cache() -> str:
@@ -101,9 +100,9 @@ class InputOptions:
 
     @property
     def sized_preset(self) -> Preset:
-        """The preset with the user's sizes put in."""
-        given = {size: getattr(self, size) for size in SIZES if getattr(self, size) is not None}
-        return replace(PRESETS[self.preset], **given)
+        """The preset with what the user gave in its place."""
+        given = {about.name: getattr(self, about.name, None) for about in fields(Preset)}
+        return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
 
 
 def resolve_preset(name: str) -> tuple[str, str]:

@@ -16,9 +16,9 @@ from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.digest import digest_strings, digest_values
 from trainable.environment import Environment, best_device, faster_precision, release_memory
-from trainable.errors import UserError, first_line, unknown_name
-from trainable.execution import choose_execution
-from trainable.folders import seal, sealed_values, whole_folder
+from trainable.errors import UserError, as_user_error, unknown_name
+from trainable.executor import choose_execution
+from trainable.files import seal, sealed_values, whole_folder
 from trainable.hub import require_teacher
 from trainable.inputs import LoadedInputs, load_inputs
 from trainable.names import HIDDEN_POOLS, NO_LAYERS
@@ -26,7 +26,7 @@ from trainable.options import AUTO, InputOptions, resolve_preset
 from trainable.quiet import quiet_libraries
 from trainable.students import encoder_layers, student_config
 from trainable.teacher import TeacherData, load_base, load_teacher, prepare_teacher
-from trainable.teacher_outputs import LOGITS, OutputsKey, write_outputs
+from trainable.teacher_outputs import LOGITS, write_outputs
 from trainable.tokens import load_split, save_split, tokenise
 from trainable.training_inputs import Teacher, TrainingInputs
 from trainable.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
@@ -65,10 +65,8 @@ def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
 def load_tokenizer(source: str) -> Any:
     """The tokenizer of a hub id or folder; UserError where there is none."""
     require_teacher(source)
-    try:
+    with as_user_error(f"--teacher {source}: no usable tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except Exception as error:  # damaged files raise whatever the library that reads them does
-        raise UserError(f"--teacher {source}: no usable tokenizer; {first_line(error)}") from error
     if tokenizer.pad_token_id is None:
         raise UserError(f"--teacher {source}: its tokenizer has no padding token")
     return tokenizer
@@ -144,13 +142,12 @@ def prepare_inputs(
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
     inputs, cache, preset = preparation.inputs, environment.cache, options.sized_preset
     data = prepare_tokens(preparation, cache)
-    teacher = prepare_teacher(
-        preparation.base, preparation.fitted, data, inputs.teacher_settings, environment
-    )
+    settings = None if preparation.fitted else inputs.teacher_settings
+    teacher = prepare_teacher(preparation.base, settings, data, environment)
     outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), environment)
     release_memory(environment.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
-        tokens=str(tokens_folder(cache, data.digest)),
+        tokens=str(data.folder),
         pad_id=data.pad_id,
         label_names=inputs.dataset.label_names,
         teacher=teacher,
@@ -174,11 +171,6 @@ def add_outputs(
     return replace(inputs, outputs={**inputs.outputs, **outputs})
 
 
-def tokens_folder(cache: Path, digest: str) -> Path:
-    """Where the tokenised splits of this digest are kept."""
-    return cache / "tokens" / digest[:16]
-
-
 def tokenizer_digest(tokenizer: Any) -> str:
     """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -197,7 +189,7 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
             "max_length": inputs.max_length,
         }
     )
-    folder, splits = tokens_folder(cache, digest), inputs.dataset.splits
+    folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
     if sealed_values(folder) is None:
         with whole_folder(folder) as temporary:
             for name, part in splits.items():
@@ -215,23 +207,19 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
 
 
 def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
-    return TeacherData(
-        train=load_split(folder, "train"),
-        evaluation=load_split(folder, "evaluation"),
-        in_use=load_vocabulary(folder),
-        pad_id=pad_id,
-        digest=digest,
-        whole=load_split(folder, "whole") if "whole" in splits else None,
-    )
+    found = {name: load_split(folder, name) for name in splits}
+    return TeacherData(folder, found, load_vocabulary(folder), pad_id, digest)
 
 
 def _prepare_outputs(
     teacher: Teacher, data: TeacherData, kinds: Iterable[str], environment: Environment
 ) -> dict[str, str]:
-    key = OutputsKey(teacher.digest, data.digest, environment.precision)
-    folders = {kind: key.folder(environment.cache, kind) for kind in kinds}
+    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+    key = {**digests, "precision": environment.precision}
+    places = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
+    folders = {kind: environment.cache / "outputs" / place for kind, place in places.items()}
     missing = {kind: folder for kind, folder in folders.items() if sealed_values(folder) is None}
     if missing:
         model = load_teacher(Path(teacher.folder))
-        write_outputs(model, data.train, data.pad_id, missing, environment)
+        write_outputs(model, data.splits["train"], data.pad_id, missing, environment)
     return {kind: str(folder) for kind, folder in folders.items()}

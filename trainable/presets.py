@@ -28,8 +28,7 @@ class Preset:
     """
 
     teacher: str | None
-    dataset: str | None
-    dataset_configuration: str | None
+    dataset: str | None  # ID or ID:CONFIGURATION
     max_length: int  # tokens
     max_train_samples: int | None
     max_eval_samples: int | None
@@ -43,8 +42,7 @@ class Preset:
 
 SST2 = Preset(
     teacher="microsoft/deberta-v3-base",
-    dataset="nyu-mll/glue",
-    dataset_configuration="sst2",
+    dataset="nyu-mll/glue:sst2",
     max_length=64,
     max_train_samples=None,
     max_eval_samples=None,
@@ -59,7 +57,6 @@ PRESETS: dict[str, Preset] = {
     "imdb": replace(
         SST2,
         dataset="stanfordnlp/imdb",
-        dataset_configuration=None,
         max_length=512,
         # With these, all evaluations and the last one's on all 25,000 are 15 % of a trial's forward
         # passes, of which training on an example takes three: a backward pass costs two.
@@ -69,7 +66,6 @@ PRESETS: dict[str, Preset] = {
     "mini": Preset(
         teacher=None,
         dataset=None,
-        dataset_configuration=None,
         max_length=64,
         max_train_samples=2048,
         max_eval_samples=800,

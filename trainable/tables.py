@@ -2,7 +2,6 @@
 
 import csv
 import glob
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from trainable.quiet import quiet_datasets
 SAVED_DATASET = "dataset_dict.json"
 TRAIN_NAME = "train"
 EVALUATION_NAMES = ("validation", "dev", "evaluation", "test")
+NO_ROWS = "corresponds to no data"  # what `datasets` says of a file that has only a header
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
@@ -63,29 +63,14 @@ def _read_saved(path: Path) -> dict[str, Any]:
     return tables
 
 
-def _has_rows(path: Path) -> bool:
-    """Whether a file holds more than its header; `datasets` fails obscurely on one that doesn't."""
-    if path.suffix == ".parquet":
-        from pyarrow import ArrowException, parquet
-
-        try:
-            return bool(parquet.read_metadata(path).num_rows)
-        except (ArrowException, OSError):
-            return True  # not a Parquet file: for the reader to say
-    with path.open("rb") as file:
-        lines = [line for line in islice(file, 3) if line.strip() not in (b"", b"[]")]
-    return len(lines) > (1 if path.suffix in (".tsv", ".csv") else 0)
-
-
 def _read_file(path: Path, cache: Path) -> Any:
     import datasets
+    from pandas.errors import EmptyDataError
 
     if path.suffix not in SUFFIXES:
         raise UserError(
             f"--dataset {path}: give one of {', '.join(SUFFIXES)}, a folder or a hub id"
         )
-    if not _has_rows(path):
-        raise UserError(f"--dataset {path}: it is empty")
     kind = {".tsv": "csv", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix, "json")
     options: dict[str, Any] = {}
     if kind == "csv":  # words like "null" and "NA" are sentences, not missing values
@@ -101,10 +86,11 @@ def _read_file(path: Path, cache: Path) -> Any:
             **options,
         )
     except Exception as error:
-        reason = first_line(error.__cause__ or error)
-        raise UserError(
-            f"--dataset {path}: cannot be read as {path.suffix[1:]}: {reason}"
-        ) from error
+        cause = error.__cause__ or error
+        reason = f"cannot be read as {path.suffix[1:]}: {first_line(cause)}"
+        if isinstance(cause, EmptyDataError | StopIteration) or NO_ROWS in str(cause):
+            reason = "it is empty"
+        raise UserError(f"--dataset {path}: {reason}") from error
 
 
 def _read_hub(source: str, configuration: str | None, cache: Path) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from trainable.config import TeacherSettings
 from trainable.digest import digest_tensors, digest_values
 from trainable.engine import Evaluator, accuracy
 from trainable.environment import Environment
-from trainable.errors import UserError, first_line
-from trainable.executor import Executor, make_executor
-from trainable.fine_tuning import TeacherState, fine_tune
-from trainable.folders import seal, sealed_values, whole_folder
+from trainable.errors import UserError, as_user_error
+from trainable.executor import make_executor
+from trainable.files import seal, sealed_values, whole_folder
+from trainable.fine_tuning import fine_tune
 from trainable.hub import require_teacher
 from trainable.metrics import pack_bits
 from trainable.sentences import Sentences
@@ -26,6 +26,8 @@ from trainable.training_inputs import Teacher
 from trainable.training_state import safetensors_as_os_errors
 from trainable.vocabulary import dense_split, restore_embedding, trim_embedding
 
+SCORED = {"evaluation": "", "whole": "whole_"}  # splits, and how their scores' names begin
+
 
 def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
     """The model of a hub id or folder in fp32, and whether it is a fine-tuned classifier.
@@ -33,24 +35,19 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
     A new classification head is drawn from `seed`. Raises UserError where the model can't be had,
     or is fine-tuned for other labels.
     """
-    try:
+    with as_user_error(f"--teacher {source}: no usable model"):
         found = AutoConfig.from_pretrained(source)
         fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
         head: dict[str, Any] = {}
         if fitted:
             _check_labels(source, list(found.id2label.values()), label_names)
         else:
-            head["num_labels"] = len(label_names)
-            head["id2label"] = dict(enumerate(label_names))
-            head["label2id"] = {name: index for index, name in enumerate(label_names)}
+            numbers = {name: index for index, name in enumerate(label_names)}
+            head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
         torch.manual_seed(seed)
         model = AutoModelForSequenceClassification.from_pretrained(
             source, dtype=torch.float32, **head
         )
-    except UserError:
-        raise
-    except Exception as error:  # damaged files raise whatever the library that reads them does
-        raise _unusable(source, error) from error
     assert isinstance(model, PreTrainedModel)
     return model, fitted
 
@@ -58,14 +55,8 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
 def teacher_layers(source: str) -> int:
     """How many the model of a hub id or folder has; UserError where it can't be had."""
     require_teacher(source)
-    try:
+    with as_user_error(f"--teacher {source}: no usable model"):
         return int(AutoConfig.from_pretrained(source).num_hidden_layers)
-    except Exception as error:
-        raise _unusable(source, error) from error
-
-
-def _unusable(source: str, error: Exception) -> UserError:
-    return UserError(f"--teacher {source}: no usable model; {first_line(error)}")
 
 
 def _check_labels(source: str, its: list[str], ours: list[str]) -> None:
@@ -92,100 +83,85 @@ def digest_model(model: PreTrainedModel) -> str:
 
 @dataclass(frozen=True)
 class TeacherData:
-    """What a teacher is fine-tuned and scored on; token ids are the tokenizer's own."""
+    """What a teacher is fine-tuned and scored on, by split; token ids are the tokenizer's own."""
 
-    train: TokenisedSplit
-    evaluation: TokenisedSplit
+    folder: Path
+    splits: dict[str, TokenisedSplit]  # `train`, `evaluation`, and `whole` where there is one
     in_use: np.ndarray
     pad_id: int
     digest: str
-    whole: TokenisedSplit | None = None  # the whole evaluation split, where there is a larger one
 
-
-def teacher_place(
-    model: PreTrainedModel,
-    fitted: bool,
-    data: TeacherData,
-    settings: TeacherSettings,
-    environment: Environment,
-) -> tuple[str, Path]:
-    """The digest of all that decides a teacher, and where in the cache it is kept."""
-    key = digest_values(
-        {
-            "base": digest_model(model),
-            "data": data.digest,
-            "settings": None if fitted else asdict(settings),
-            "precision": environment.precision,
-        }
-    )
-    return key, environment.cache / "teachers" / key[:16]
+    def on_device(self, name: str, device: torch.device) -> Sentences:
+        """A split under the ids of the tokens in use."""
+        return Sentences(dense_split(self.splits[name], self.in_use), self.pad_id, device)
 
 
 def prepare_teacher(
     model: PreTrainedModel,
-    fitted: bool,
+    settings: TeacherSettings | None,
     data: TeacherData,
-    settings: TeacherSettings,
     environment: Environment,
 ) -> Teacher:
-    """The fine-tuned teacher, from the cache where the same one was made before."""
-    key, folder = teacher_place(model, fitted, data, settings, environment)
-    kept = sealed_values(folder)
-    if kept is not None:
-        return Teacher(folder=str(folder), **kept)
-    start, state = time.perf_counter(), TeacherState(folder.with_name(f"{key[:16]}.state"), key)
-    make_static(model)
-    model.to(environment.device)
-    full_embedding = trim_embedding(model, data.in_use)
-    executor = make_executor(environment.execution.executor, environment.device)
-    if not fitted:
-        train = dense_split(data.train, data.in_use)
-        fine_tune(
-            *(model, train, data.pad_id, settings),
-            environment=environment,
-            executor=executor,
-            state=state,
-        )
-    scores = _score(model, data, environment, executor)
-    restore_embedding(model, data.in_use, full_embedding)
-    model.to("cpu")
-    values: dict[str, Any] = {
-        "digest": digest_model(model),
-        "fine_tuned_here": not fitted,
-        **scores,
-        "seconds": round(time.perf_counter() - start, 1),
-    }
-    with whole_folder(folder) as temporary, safetensors_as_os_errors(folder):
-        model.save_pretrained(temporary)
-        seal(temporary, values)
-    state.path.unlink(missing_ok=True)
+    """The teacher, from the cache where the same one was made before.
+
+    The model is fine-tuned as `settings` say; where they are None it is used as it is.
+    """
+    key = digest_values(
+        {
+            "base": digest_model(model),
+            "data": data.digest,
+            "settings": settings and asdict(settings),
+            "precision": environment.precision,
+        }
+    )
+    folder = environment.cache / "teachers" / key[:16]
+    values = sealed_values(folder)
+    if values is None:
+        state = folder.with_suffix(".state")
+        values = _make_teacher(model, settings, data, environment, state)
+        with whole_folder(folder) as temporary, safetensors_as_os_errors(folder):
+            model.save_pretrained(temporary)
+            seal(temporary, values)
+        state.unlink(missing_ok=True)
     return Teacher(folder=str(folder), **values)
 
 
-def _score(
-    model: PreTrainedModel, data: TeacherData, environment: Environment, executor: Executor
+def _make_teacher(
+    model: PreTrainedModel,
+    settings: TeacherSettings | None,
+    data: TeacherData,
+    environment: Environment,
+    state: Path,
 ) -> dict[str, Any]:
-    """A teacher's accuracy and answers, as the fields of Teacher; on a whole split, too."""
+    """Fine-tunes and scores the model in place; what is to be known of it, as Teacher's fields."""
+    start, device = time.perf_counter(), environment.device
+    make_static(model.to(device))
+    full_embedding = trim_embedding(model, data.in_use)
+    executor = make_executor(environment.execution.executor, device)
+    if settings is not None:
+        train = data.on_device("train", device)
+        fine_tune(model, train, settings, environment=environment, executor=executor, state=state)
+    scores: dict[str, Any] = {}
+    for name, prefix in SCORED.items():
+        if name in data.splits:
+            sentences = data.on_device(name, device)
+            bits = Evaluator(model, sentences, environment.precision, executor).correct()
+            scores |= {f"{prefix}accuracy": accuracy(bits), f"{prefix}correct": pack_bits(bits)}
+    _warn_of_guessing(scores["accuracy"], data.splits["evaluation"].labels, environment)
+    restore_embedding(model, data.in_use, full_embedding)
+    return {
+        "digest": digest_model(model.to("cpu")),
+        "fine_tuned_here": settings is not None,
+        **scores,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
 
-    def correct(split: TokenisedSplit) -> np.ndarray:
-        dense = dense_split(split, data.in_use)
-        sentences = Sentences.on_device(dense, data.pad_id, environment.device)
-        return Evaluator(model, sentences, environment.precision, executor).correct()
 
-    bits = correct(data.evaluation)
-    _warn_of_guessing(bits, data.evaluation.labels, environment)
-    scores: dict[str, Any] = {"accuracy": accuracy(bits), "correct": pack_bits(bits)}
-    if data.whole is not None:
-        bits = correct(data.whole)
-        scores |= {"whole_accuracy": accuracy(bits), "whole_correct": pack_bits(bits)}
-    return scores
-
-
-def _warn_of_guessing(correct: np.ndarray, labels: np.ndarray, environment: Environment) -> None:
+def _warn_of_guessing(found: float, labels: np.ndarray, environment: Environment) -> None:
     majority = float(np.bincount(labels).max() / len(labels))
-    if accuracy(correct) <= majority:
+    if found <= majority:
         environment.say(
-            f"warning: the teacher's accuracy of {accuracy(correct):.4f} is no better than always "
+            f"warning: the teacher's accuracy of {found:.4f} is no better than always "
             f"giving the most frequent label ({majority:.4f})"
         )
 

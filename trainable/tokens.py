@@ -1,6 +1,6 @@
 """Tokenised sentences without padding, in host memory and on disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +43,11 @@ def tokenise(
 
 def save_split(split: TokenisedSplit, folder: Path, name: str) -> None:
     """Writes three arrays, `NAME_token_ids.npy` and so on, into an existing folder."""
-    np.save(folder / f"{name}_token_ids.npy", split.token_ids)
-    np.save(folder / f"{name}_offsets.npy", split.offsets)
-    np.save(folder / f"{name}_labels.npy", split.labels)
+    for part in fields(split):
+        np.save(folder / f"{name}_{part.name}.npy", getattr(split, part.name))
 
 
 def load_split(folder: Path, name: str) -> TokenisedSplit:
     """The split that `save_split` wrote; raises FileNotFoundError where a part is missing."""
-    return TokenisedSplit(
-        np.load(folder / f"{name}_token_ids.npy"),
-        np.load(folder / f"{name}_offsets.npy"),
-        np.load(folder / f"{name}_labels.npy"),
-    )
+    parts = (part.name for part in fields(TokenisedSplit))
+    return TokenisedSplit(*(np.load(folder / f"{name}_{part}.npy") for part in parts))

@@ -19,7 +19,6 @@ from trainable.errors import first_line
 from trainable.files import whole_file
 
 HEADER = "trial"  # the key of our JSON among a file's metadata
-ADAM_STATE = ("step", "exp_avg", "exp_avg_sq")
 
 
 class CheckpointError(Exception):
@@ -34,13 +33,9 @@ def training_tensors(
     parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device
 ) -> dict[str, Tensor]:
     """Parameters by name, the optimiser's state of each, and torch's random states; no copies."""
-    tensors = {"random.cpu": torch.get_rng_state()}
+    tensors = {**_places(parameters, optimiser), "random.cpu": torch.get_rng_state()}
     if device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-    for name, parameter in parameters.items():
-        tensors[name] = parameter.detach()
-        for key, value in optimiser.state[parameter].items():
-            tensors[f"optimiser.{key}.{name}"] = value
     return tensors
 
 
@@ -51,15 +46,13 @@ def restore_training(
     tensors: dict[str, Tensor],
 ) -> None:
     """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
-    if not _fits(parameters, tensors):
+    places = _places(parameters, optimiser)
+    shapes = {name: place.shape for name, place in places.items()}
+    found = {name: tensors[name].shape for name in shapes if name in tensors}
+    if found != shapes or "random.cpu" not in tensors:
         raise CheckpointError("of another model")
-    clear_optimiser(optimiser)
-    for name, parameter in parameters.items():
-        with torch.no_grad():
-            parameter.copy_(tensors[name])
-        if _has_state(name, tensors):
-            saved = {key: tensors[f"optimiser.{key}.{name}"] for key in ADAM_STATE}
-            _restore_state(optimiser.state[parameter], saved, parameter.device)
+    for name, place in places.items():
+        place.copy_(tensors[name])
     torch.set_rng_state(tensors["random.cpu"])
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
@@ -72,30 +65,13 @@ def clear_optimiser(optimiser: torch.optim.Optimizer) -> None:
             value.zero_()
 
 
-def _restore_state(
-    state: dict[str, Tensor], saved: dict[str, Tensor], device: torch.device
-) -> None:
-    """In place where there are tensors already: a captured step goes on to use those."""
-    for key, value in saved.items():
-        if key in state:
-            state[key].copy_(value)
-        else:
-            state[key] = value.to(device)
-
-
-def _has_state(name: str, tensors: dict[str, Tensor]) -> bool:
-    """False for a parameter that has had no gradient yet."""
-    return f"optimiser.step.{name}" in tensors
-
-
-def _fits(parameters: dict[str, Tensor], tensors: dict[str, Tensor]) -> bool:
-    """Whether each parameter and its moments are there, in its shape."""
+def _places(parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What a step writes to, by name."""
+    places = {name: parameter.detach() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
-        moments = ADAM_STATE[1:] if _has_state(name, tensors) else ()
-        for key in (name, *(f"optimiser.{moment}.{name}" for moment in moments)):
-            if key not in tensors or tensors[key].shape != parameter.shape:
-                return False
-    return "random.cpu" in tensors
+        for key, value in optimiser.state[parameter].items():
+            places[f"optimiser.{key}.{name}"] = value
+    return places
 
 
 def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -113,8 +89,8 @@ def safetensors_as_os_errors(path: Path) -> Iterator[None]:
         raise OSError(f"{path}: {first_line(error)}") from error
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """What a file says of itself, without its tensors.
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of itself, and its tensors.
 
     CheckpointError for none and for one cut short; OSError where the file can't be read, which says
     nothing of what is in it.
@@ -122,14 +98,8 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])
-        return dict(header)
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise CheckpointError("missing") from None
     except (SafetensorError, KeyError, ValueError, TypeError):
         raise CheckpointError("cut short or not a checkpoint") from None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file whose header was read."""
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -4,6 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,10 @@ from transformers import PreTrainedModel
 from trainable.alpha import alpha_at
 from trainable.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.config import TrialConfig
-from trainable.distillation import Distillation
-from trainable.engine import LossMeans, accuracy
+from trainable.engine import accuracy
 from trainable.errors import TrainingDivergedError
 from trainable.learning_rate import learning_rate_at
 from trainable.metrics import best5_accuracy, pack_bits
-from trainable.sentences import Sentences
 from trainable.training_inputs import TrainingInputs
 from trainable.workbench import Apparatus, Workbench
 
@@ -95,7 +94,6 @@ class Trial:
 
     def __post_init__(self) -> None:
         self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
-        self._batches: Iterator[np.ndarray] | None = None  # opened at the first step taken
 
     @classmethod
     def start(
@@ -121,28 +119,9 @@ class Trial:
         return self.apparatus.student
 
     @property
-    def distillation(self) -> Distillation:
-        """What it is trained towards."""
-        return self.apparatus.distillation
-
-    @property
-    def optimiser(self) -> torch.optim.Optimizer:
-        """Its optimiser."""
-        return self.apparatus.optimiser
-
-    @property
-    def means(self) -> LossMeans:
-        """Of the losses since the last evaluation."""
-        return self.apparatus.training.means
-
-    @property
-    def _train(self) -> Sentences:
-        return self.apparatus.training.sentences
-
-    @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole trial."""
-        per_epoch = steps_per_epoch(len(self._train), self.config.batch_size)
+        per_epoch = steps_per_epoch(len(self.apparatus.training.sentences), self.config.batch_size)
         return self.config.epochs * per_epoch
 
     @property
@@ -165,31 +144,29 @@ class Trial:
         """
         start = time.perf_counter()
         alpha, rate = self._controls()
-        self.distillation.alpha.fill_(alpha)
-        self.apparatus.training.step(self._next_rows(), rate)
+        training = self.apparatus.training
+        self.apparatus.distillation.alpha.fill_(alpha)
+        training.step(next(self._batches), rate)
         self.step += 1
         due = self.step in self._due
-        losses = self.means.take() if due else {}
+        losses = training.means.take() if due else {}
         self.trained_seconds += time.perf_counter() - start
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
-        evaluation = self._evaluate(losses, alpha, rate, self.trained_seconds)
+        evaluation = self._evaluate(losses, alpha, rate)
         self.history.append(evaluation)
         self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0
         return evaluation
 
-    def _next_rows(self) -> np.ndarray:
-        if self._batches is None:
-            self._batches = remaining_batches(
-                self._train.lengths,
-                self.config.batch_size,
-                self.config.seed,
-                self.step,
-                self.total_steps,
-            )
-        return next(self._batches)
+    @cached_property
+    def _batches(self) -> Iterator[np.ndarray]:
+        """From the step on at which the first one is asked for."""
+        config, lengths = self.config, self.apparatus.training.sentences.lengths
+        return remaining_batches(
+            lengths, config.batch_size, config.seed, self.step, self.total_steps
+        )
 
     def _controls(self) -> tuple[float, float]:
         """Alpha and the learning rate at the step about to be taken."""
@@ -213,9 +190,7 @@ class Trial:
                 f"{bad[0]} by step {self.step} (learning rate {rate:.2g}, alpha {alpha:.2f})"
             )
 
-    def _evaluate(
-        self, losses: dict[str, float], alpha: float, rate: float, trained: float
-    ) -> Evaluation:
+    def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
         evaluators = self.apparatus.evaluators
         correct = evaluators["evaluation"].correct()
@@ -233,7 +208,7 @@ class Trial:
             loss_cross_entropy=losses["cross_entropy"],
             loss_kl=losses["kl"] if self.config.uses_teacher_outputs else 0.0,
             loss_hidden=losses.get("hidden", 0.0),
-            training_seconds=trained,
+            training_seconds=self.trained_seconds,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),
             whole_accuracy=None if whole is None else accuracy(whole),

@@ -97,7 +97,8 @@ class _Training:
         self, trial: Trial, save_share: float, sweep: Sweep | None, pause: PauseRequest | None
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
-        self._saving = SaveTimer(save_share, _state_bytes(trial))
+        weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
+        self._saving = SaveTimer(save_share, 4 * weights)  # with moments and the best student
         self._saved_step = trial.step
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
 
@@ -134,15 +135,16 @@ class _Training:
         if not save:
             tune.report({**metrics, "saving_seconds": self._take_seconds()})
             return
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder, self._saving.timed():
-            start = time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+            start = time.monotonic()
             write_checkpoint(self._trial, Path(folder))
-            self._unreported_seconds += time.perf_counter() - start
+            written = time.monotonic()
             self._saved_step = self._trial.step
-            metrics["saving_seconds"] = self._take_seconds()
-            start = time.perf_counter()
+            metrics["saving_seconds"] = self._take_seconds() + written - start
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
-            self._unreported_seconds += time.perf_counter() - start
+            reported = time.monotonic()
+        self._unreported_seconds = reported - written
+        self._saving.saved(reported - start)
 
     def _take_seconds(self) -> float:
         taken, self._unreported_seconds = self._unreported_seconds, 0.0
@@ -161,21 +163,9 @@ class SaveTimer:
         """Whether the last one's cost is at most the share of the time since."""
         return self._share * (time.monotonic() - self._saved) >= self._cost or self._share >= 1
 
-    def timed(self) -> "SaveTimer":
-        """A context that measures the cost of one."""
-        return self
-
-    def __enter__(self) -> None:
-        self._start = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        self._saved = time.monotonic()
-        self._cost = self._saved - self._start
-
-
-def _state_bytes(trial: Trial) -> int:
-    """Of a checkpoint, about: weights, moments, and the best student."""
-    return sum(4 * p.numel() * p.element_size() for p in trial.student.parameters())
+    def saved(self, seconds: float) -> None:
+        """One was just written, which took so long."""
+        self._saved, self._cost = time.monotonic(), seconds
 
 
 @cache

@@ -55,16 +55,15 @@ def dense_split(split: TokenisedSplit, in_use: np.ndarray) -> TokenisedSplit:
 
 def trim_embedding(model: PreTrainedModel, in_use: np.ndarray) -> Tensor:
     """Cuts the word embedding [V, E] to the rows `in_use`; returns the full matrix as it was."""
-    full = _embedding_weight(model)
+    full: Tensor = model.get_input_embeddings().weight.detach()
     _replace_embedding(model, full[torch.from_numpy(in_use)].clone())
     return full
 
 
 def restore_embedding(model: PreTrainedModel, in_use: np.ndarray, full: Tensor) -> None:
     """Gives the model all V rows: trained ones where in use, those of `full` elsewhere."""
-    _replace_embedding(
-        model, whole_embedding(model, dict(model.named_parameters()), in_use, full)[1]
-    )
+    _, whole = whole_embedding(model, dict(model.named_parameters()), in_use, full)
+    _replace_embedding(model, whole)
 
 
 def whole_embedding(
@@ -84,16 +83,11 @@ def whole_embedding(
     return name, whole
 
 
-def _embedding_weight(model: PreTrainedModel) -> Tensor:
-    embedding = model.get_input_embeddings()
-    assert isinstance(embedding, nn.Embedding), "every encoder here has a plain word embedding"
-    return embedding.weight.detach()
-
-
 def _replace_embedding(model: PreTrainedModel, weight: Tensor) -> None:
     old = model.get_input_embeddings()
-    assert isinstance(old, nn.Embedding)
-    model.set_input_embeddings(
-        nn.Embedding(weight.shape[0], weight.shape[1], old.padding_idx, _weight=weight)
+    assert isinstance(old, nn.Embedding), "every encoder here has a plain word embedding"
+    new = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        weight, freeze=False, padding_idx=old.padding_idx
     )
+    model.set_input_embeddings(new)
     model.config.vocab_size = len(weight)

@@ -1,13 +1,11 @@
 """What one process keeps from trial to trial: sentences, teacher, and students ready to train."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.config import TrialConfig
@@ -15,14 +13,14 @@ from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.environment import release_memory
 from trainable.executor import Executor, make_executor
-from trainable.flash import use_flash_attention
+from trainable.flash import flash_obstacle, replace_attention
 from trainable.layers import mirrored_layers
 from trainable.names import EAGER, NO_LAYERS
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
 from trainable.students import build_student
 from trainable.teacher import load_teacher
-from trainable.teacher_outputs import LOGITS, HiddenStates, TeacherOutputs, open_outputs
+from trainable.teacher_outputs import TeacherOutputs, open_outputs
 from trainable.tokens import TokenisedSplit, load_split
 from trainable.training_inputs import TrainingInputs
 from trainable.training_state import clear_optimiser
@@ -31,16 +29,44 @@ from trainable.vocabulary import dense_split, load_vocabulary, trim_embedding
 MOST_KEPT = 2  # students, each with its optimiser and captured steps
 
 
-@dataclass
 class Apparatus:
-    """A student with all that trains and scores it; each trial puts its own weights in."""
+    """A student with all that trains it on the split `train` and scores it on the others.
 
-    student: PreTrainedModel
-    distillation: Distillation
-    optimiser: torch.optim.Optimizer
-    training: Training
-    evaluators: dict[str, Evaluator]  # by split: `evaluation`, and `whole` where there is one
-    full_embedding: Tensor | None = None  # [V, E] as the trial began, in host memory
+    The student is on their device. Each trial puts its own weights in, and sets what it alone
+    decides (`Distillation.set_up`, `full_embedding`).
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        student: PreTrainedModel,
+        teacher_config: PreTrainedConfig,
+        outputs: TeacherOutputs | None,
+        *,
+        sentences: dict[str, Sentences],
+        executor: Executor,
+        flash_attention: bool = False,
+    ) -> None:
+        device = sentences["train"].device
+        make_static(student.train())
+        if flash_attention and flash_obstacle(student.config, device) is None:
+            replace_attention(student.base_model, "triton")
+        self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
+        self.distillation = Distillation(config, teacher_config, outputs, device)
+        trained = [student, self.distillation.projections]
+        self.optimiser = make_optimiser(trained, config.weight_decay)
+        take_step = TrainingStep(
+            student, self.optimiser, self.distillation.losses, config.gradient_clip
+        )
+        stage = outputs.stage if outputs else None
+        self.training = Training(take_step, sentences["train"], config.batch_size, executor, stage)
+        if device.type == "cuda":
+            self.training.fit_memory()
+        self.evaluators = {  # by split: `evaluation`, and `whole` where there is one
+            name: Evaluator(student, split, config.precision, executor)
+            for name, split in sentences.items()
+            if name != "train"
+        }
 
     def take_over(self, fresh: PreTrainedModel) -> None:
         """Puts a new student's weights in place of the last trial's, and forgets its moments."""
@@ -53,41 +79,6 @@ class Apparatus:
         self.student.train()
 
 
-def assemble(
-    config: TrialConfig,
-    student: PreTrainedModel,
-    teacher_config: PreTrainedConfig,
-    outputs: TeacherOutputs | None,
-    *,
-    sentences: dict[str, Sentences],
-    executor: Executor,
-    flash_attention: bool = False,
-) -> Apparatus:
-    """What trains this student on the split `train` and scores it on the others.
-
-    The student is on their device; what a trial sets (`Distillation.set_up`) is still to be set.
-    """
-    device = sentences["train"].device
-    student.train()
-    make_static(student)
-    if flash_attention:
-        use_flash_attention(student)
-    distillation = Distillation.build(config, teacher_config, outputs, device)
-    optimiser = make_optimiser([student, distillation.projections], config.weight_decay)
-    take_step = TrainingStep(student, optimiser, distillation.losses, config.gradient_clip)
-    training = Training(
-        take_step, sentences["train"], config.batch_size, executor, staged=distillation
-    )
-    if device.type == "cuda":
-        training.fit_memory()
-    evaluators = {
-        name: Evaluator(student, split, config.precision, executor)
-        for name, split in sentences.items()
-        if name != "train"
-    }
-    return Apparatus(student, distillation, optimiser, training, evaluators)
-
-
 class Workbench:
     """Sets up trials one after the other; a trial must be over before the next is set up.
 
@@ -98,14 +89,12 @@ class Workbench:
     def __init__(self, executors: Callable[[str, torch.device], Executor] = make_executor) -> None:
         self._make_executor = executors
         self._kept: dict[tuple[Any, ...], Apparatus] = {}
-        self._teacher: tuple[str, PreTrainedModel] | None = None
-        self._sentences: tuple[tuple[str, str], dict[str, Sentences]] | None = None
 
     def set_up(
         self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
     ) -> Apparatus:
         """A student as the trial starts with, random weights drawn from its seed."""
-        teacher = self._load_teacher(inputs.teacher.folder)
+        teacher = _load_teacher(inputs.teacher.folder)
         with device:  # drawing 100 million weights on a CPU would take a second
             fresh = build_student(teacher, config)
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
@@ -116,7 +105,7 @@ class Workbench:
             while len(self._kept) >= MOST_KEPT:
                 del self._kept[next(iter(self._kept))]  # the one that was not used for longest
                 release_memory(device)
-            apparatus = self._build(config, inputs, fresh, device)
+            apparatus = self._build(config, inputs, fresh, teacher.config)
         else:
             apparatus.take_over(fresh)
         self._kept[key] = apparatus
@@ -129,45 +118,49 @@ class Workbench:
         config: TrialConfig,
         inputs: TrainingInputs,
         student: PreTrainedModel,
-        device: torch.device,
+        teacher: PreTrainedConfig,
     ) -> Apparatus:
-        teacher_config = self._load_teacher(inputs.teacher.folder).config
-        return assemble(
+        device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
+        reads, pool = outputs_read(config, inputs)
+        outputs = None
+        if reads:
+            outputs = open_outputs(
+                inputs.outputs,
+                pool,
+                mirrored_layers(config.student_layers, teacher.num_hidden_layers),
+                split=load_dense_splits(*splits)["train"],
+                batch_size=config.batch_size,
+                device=device,
+            )
+        return Apparatus(
             config,
             student,
-            teacher_config,
-            _open_outputs(config, inputs, teacher_config.num_hidden_layers, device),
-            sentences=self._load_sentences(inputs, device),
+            teacher,
+            outputs,
+            sentences=_load_sentences(*splits, inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
         )
 
-    def _load_teacher(self, folder: str) -> PreTrainedModel:
-        if self._teacher is None or self._teacher[0] != folder:
-            self._teacher = (folder, load_teacher(Path(folder)))
-        return self._teacher[1]
 
-    def _load_sentences(self, inputs: TrainingInputs, device: torch.device) -> dict[str, Sentences]:
-        key = (inputs.tokens, str(device))
-        if self._sentences is None or self._sentences[0] != key:
-            splits = load_dense_splits(inputs)
-            found = {
-                name: Sentences.on_device(split, inputs.pad_id, device)
-                for name, split in splits.items()
-            }
-            self._sentences = (key, found)
-        return self._sentences[1]
+@lru_cache(maxsize=1)  # the trials of a process have one teacher and one data set
+def _load_teacher(folder: str) -> PreTrainedModel:
+    return load_teacher(Path(folder))
 
 
-def load_dense_splits(inputs: TrainingInputs) -> dict[str, TokenisedSplit]:
-    """All splits of a task with dense token ids, from memory where they were loaded before."""
-    return _load_dense_splits(Path(inputs.tokens), tuple(inputs.examples))
+@lru_cache(maxsize=1)
+def _load_sentences(
+    tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
+) -> dict[str, Sentences]:
+    splits = load_dense_splits(tokens, names).items()
+    return {name: Sentences(split, pad_id, device) for name, split in splits}
 
 
-@lru_cache(maxsize=4)
-def _load_dense_splits(tokens: Path, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
-    in_use = load_vocabulary(tokens)
-    return {name: dense_split(load_split(tokens, name), in_use) for name in names}
+@lru_cache(maxsize=1)
+def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+    """These splits of a folder with dense token ids, in memory once."""
+    in_use = load_vocabulary(Path(tokens))
+    return {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
 
 
 def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
@@ -193,15 +186,3 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
         *(config.weight_decay, config.gradient_clip),
     )
-
-
-def _open_outputs(
-    config: TrialConfig, inputs: TrainingInputs, teacher_layers: int, device: torch.device
-) -> TeacherOutputs | None:
-    reads, pool = outputs_read(config, inputs)
-    if not reads:
-        return None
-    layers = mirrored_layers(config.student_layers, teacher_layers)
-    hidden = None if pool is None else HiddenStates(Path(inputs.outputs[pool]), pool, layers)
-    train = load_dense_splits(inputs)["train"]
-    return open_outputs(Path(inputs.outputs[LOGITS]), hidden, train, config.batch_size, device)

@@ -1,18 +1,20 @@
 """Every known architecture's step can be recorded as a CUDA graph."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from tests.capture_watch import NotCapturableError, capture_watch
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
+from trainable.config import TrialConfig
 from trainable.distillation import Distillation
 from trainable.engine import Evaluator, Training, TrainingStep
-from trainable.environment import Environment
 from trainable.losses import cross_entropy
 from trainable.model_outputs import run_model
 from trainable.sentences import Sentences
 from trainable.static_forward import make_static
-from trainable.teacher_outputs import OutputReader, ResidentHidden, TeacherOutputs
+from trainable.teacher_outputs import TeacherOutputs, outputs_of
 
 META = torch.empty(3, device="meta")
 FORBIDDEN = {
@@ -101,47 +103,41 @@ class StillOptimiser:
 
 def meta_distillation(pool, sentences):
     states = sentences.token_ids if pool == "tokens" else sentences.labels
-    hidden = ResidentHidden(
+    outputs = TeacherOutputs(
+        torch.empty((len(sentences), 2), device="meta"),
+        pool,
         torch.empty((len(states), 4, 32), dtype=torch.float16, device="meta"),
         torch.empty(4, dtype=torch.long, device="meta"),
-        pool,
     )
-    logits = torch.empty((len(sentences), 2), device="meta")
-    return Distillation(
-        outputs=TeacherOutputs(logits, hidden, pool),
-        alpha=torch.empty((), device="meta"),
-        temperature=torch.empty((), device="meta"),
-        layer_weights=torch.empty(4, device="meta"),
-        projections=torch.nn.ModuleList(),
-        precision="fp32",
-    )
+    config = TrialConfig(alpha=0.5, student_layers=4, aligned_layers="all", hidden_pool=pool)
+    return Distillation(config, ARCHITECTURES["bert"], outputs, META_DEVICE)
 
 
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_whole_step_of_the_engine(inputs, pool, most):
     """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
-    sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
+    sentences = Sentences(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier().train().to("meta")
     make_static(model)
     losses = meta_distillation(pool, sentences).losses
     optimiser = StillOptimiser(model.parameters())
     training = Training(TrainingStep(model, optimiser, losses, 1.0, most), sentences, batch_size=8)
-    training._body(8, 16)
+    training._body(training.feed.batch(8, 16))
     with capture_watch():
-        training._body(8, 16)
+        training._body(training.feed.batch(8, 16))
 
 
 def test_evaluation_and_outputs_of_the_engine(inputs):
-    sentences = Sentences.on_device(train_split(inputs), 0, META_DEVICE)
+    sentences = Sentences(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
-    environment = Environment(None, META_DEVICE, "fp32", print)
-    reader = OutputReader(model, sentences, ("logits", "cls", "mean", "tokens"), environment)
-    for body in (Evaluator(model, sentences, "fp32")._body, reader._body):
-        body(8, 16)
+    read = partial(outputs_of, model, ("logits", "cls", "mean", "tokens"), "fp32")
+    evaluator = Evaluator(model, sentences, "fp32")
+    for body in (evaluator._body, read):
+        body(evaluator.feed.batch(8, 16))
         with capture_watch():
-            body(8, 16)
+            body(evaluator.feed.batch(8, 16))
 
 
 def gradients_of(model):

@@ -1,28 +1,22 @@
 """The engine on a CUDA GPU: captured steps, memory, and a worker's trials one after the other."""
 
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import tiny_classifier, train_split
+from trainable import teacher_outputs
 from trainable.checkpoint import load_checkpoint, write_checkpoint
-from trainable.engine import Training, TrainingStep, label_losses, make_optimiser
-from trainable.environment import Environment
-from trainable.execution import Execution
-from trainable.executor import CudaGraphCapture, GraphExecutor
+from trainable.engine import Feed, Training, TrainingStep, label_losses, make_optimiser
+from trainable.executor import CudaGraphCapture, Executor, make_executor
 from trainable.names import EAGER, GRAPH
-from trainable.sentences import Sentences
+from trainable.sentences import Sentences, upload
 from trainable.static_forward import make_static
-from trainable.teacher_outputs import (
-    HiddenStates,
-    OutputReader,
-    ResidentHidden,
-    StreamedHidden,
-    open_outputs,
-)
+from trainable.teacher_outputs import TeacherOutputs, open_outputs, outputs_of
+from trainable.training_inputs import Execution
 from trainable.trial import Trial
 from trainable.workbench import Workbench
 
@@ -64,8 +58,7 @@ def test_graph_equals_eager_over_sixty_steps(inputs, config, pool, precision):
     """Dropout included: a replay draws what the step would have drawn."""
     chosen = config(hidden_pool=pool, precision=precision)
     captured, graph = run(chosen, inputs, GRAPH)
-    assert captured.apparatus.training.executor.name == GRAPH
-    assert captured.apparatus.training.executor.problem == ""
+    assert captured.apparatus.training.feed.executor.problem == ""
     assert_close(graph, run(chosen, inputs, EAGER)[1], precision)
 
 
@@ -84,7 +77,7 @@ def test_resumed_on_a_worker_that_ran_others(inputs, config, tmp_path):
 
 def test_what_cannot_be_captured_runs_on(inputs, config):
     """A failed capture leaves generators and memory as they were."""
-    executor = GraphExecutor(CudaGraphCapture(CUDA))
+    executor = Executor(CudaGraphCapture(CUDA))
     total = torch.zeros((), device=CUDA)
     for _ in range(3):
         executor.run("read back", lambda: total.add_(float(total) + 1.0))
@@ -101,7 +94,7 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     """The process's share of the GPU is capped as on a smaller one."""
     model = tiny_classifier("bert", num_hidden_layers=8).to(CUDA).train()
     make_static(model)
-    sentences = Sentences.on_device(train_split(inputs), inputs.pad_id, CUDA)
+    sentences = Sentences(train_split(inputs), inputs.pad_id, CUDA)
     step = TrainingStep(model, make_optimiser([model], 0.0), label_losses("fp32"), 1.0)
     training = Training(step, sentences, batch_size=96)
     whole = torch.cuda.get_device_properties(CUDA).total_memory
@@ -121,42 +114,46 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
 
 
 @pytest.mark.parametrize("pool", ["cls", "tokens"])
-def test_streamed_states_are_the_resident_ones(inputs, pool):
+def test_streamed_states_are_the_resident_ones(inputs, pool, monkeypatch):
+    """The GPU is busy while the host goes on to the next batches."""
     split = train_split(inputs)
-    wanted = HiddenStates(Path(inputs.outputs[pool]), pool, (2, 4))
-    outputs = open_outputs(Path(inputs.outputs["logits"]), wanted, split, 8, CUDA)
-    assert isinstance(outputs.hidden, ResidentHidden)
-    states = np.load(wanted.folder / "values.npy")
-    streamed = StreamedHidden(states, wanted, split, 8, CUDA)
-    sentences = Sentences.on_device(split, inputs.pad_id, CUDA)
+    shape = {"split": split, "batch_size": 8, "device": CUDA}
+    resident = open_outputs(inputs.outputs, pool, (2, 4), **shape)
+    assert type(resident) is TeacherOutputs
+    monkeypatch.setattr(teacher_outputs, "RESIDENT_SHARE", 0.0)
+    streamed = open_outputs(inputs.outputs, pool, (2, 4), **shape)
+    assert type(streamed) is teacher_outputs.StreamedOutputs
+    sentences, pairs = Sentences(split, inputs.pad_id, CUDA), []
+    torch.cuda._sleep(100_000_000)
     for start in range(0, 88, 8):
         rows = np.arange(start, start + 8)
-        batch = sentences.batch(torch.from_numpy(rows).to(CUDA), 16)
+        batch = sentences.batch(torch.from_numpy(rows).to(CUDA, non_blocking=True), 16)
         streamed.stage(rows, 16)
-        found, expected = streamed.of_batch(batch), outputs.batch_hidden(batch)
-        if pool == "tokens":
-            real = batch.attention_mask.bool()
-            found, expected = found[real], expected[real]
-        assert torch.equal(found, expected)
+        real = batch.attention_mask.bool()[..., None, None] if pool == "tokens" else True
+        pairs.append([out.batch_hidden(batch) * real for out in (streamed, resident)])
+    assert all(torch.equal(*pair) for pair in pairs)
 
 
-def test_outputs_read_by_a_captured_teacher(inputs, tmp_path):
+def test_many_uploads_ahead_of_the_gpu_arrive_in_order():
+    target, sums = torch.zeros(1000, dtype=torch.int64, device=CUDA), []
+    torch.cuda._sleep(100_000_000)  # the GPU is busy while the host writes on
+    for value in range(50):
+        upload(np.full(1000, value), target)
+        sums.append(target.sum())
+    assert [int(total) for total in sums] == [1000 * value for value in range(50)]
+
+
+def test_outputs_read_by_a_captured_teacher(inputs):
     split = train_split(inputs)
-    sentences = Sentences.on_device(split, inputs.pad_id, CUDA)
+    sentences = Sentences(split, inputs.pad_id, CUDA)
     teacher = tiny_classifier("deberta-v2").to(CUDA)
     make_static(teacher)
-    readers = [
-        OutputReader(
-            teacher,
-            sentences,
-            ("logits", "cls", "tokens"),
-            Environment(tmp_path, CUDA, "fp32", print, Execution(executor)),
-        )
-        for executor in (EAGER, GRAPH)
-    ]
+    feeds = [Feed(sentences, 64, make_executor(name, CUDA)) for name in (EAGER, GRAPH)]
+    read = partial(outputs_of, teacher, ("logits", "cls", "tokens"), "fp32")
     order = np.argsort(split.lengths, kind="stable")
     with torch.no_grad():
         for rows in (order[:64], order[:64], order[:64], order[64:], order[64:]):
-            eager, graph = (reader.read(rows) for reader in readers)
+            eager, graph = (feed.run(rows, read) for feed in feeds)
             for kind, values in eager.items():
-                np.testing.assert_allclose(graph[kind], values, atol=2e-3)
+                found, expected = graph[kind][: len(rows)], values[: len(rows)]
+                torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)

@@ -7,9 +7,9 @@ import torch
 
 from tests.invariants.test_same_seed_same_run import assert_same, numbers
 from tests.traced import Executors, state_of
-from trainable.execution import Execution
-from trainable.executor import GraphExecutor
+from trainable.executor import Executor
 from trainable.names import EAGER, GRAPH
+from trainable.training_inputs import Execution
 from trainable.trial import Trial
 from trainable.workbench import Workbench
 
@@ -89,7 +89,7 @@ def test_a_trial_that_was_left_half_way_leaves_nothing_behind(inputs, schedule):
     left = graph.start(schedule(seed=5))
     for _ in range(7):
         left.advance()
-    assert left.means.steps > 0
+    assert left.apparatus.training.means.steps > 0
     assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
 
 
@@ -107,7 +107,7 @@ def test_what_cannot_be_captured_runs_as_it_is_and_says_why(inputs, schedule):
         raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
     refusing = Bench(inputs, GRAPH)
-    executor = GraphExecutor(refuse)
+    executor = Executor(refuse)
     refusing.workbench = Workbench(lambda name, device: executor)
     config = schedule(epochs=1)
     assert_same(refusing.run(config), Bench(inputs, EAGER).run(config))
@@ -123,18 +123,18 @@ def test_once_a_capture_failed_nothing_is_replayed():
         captured.append(body)
         return lambda: total.append("replayed")
 
-    executor = GraphExecutor(capture)
+    executor = Executor(capture)
     for key in ("first", "first", "first", "second", "second", "first"):
         executor.run(key, lambda: total.append("run"))
     assert total == ["run", "replayed", "replayed", "run", "run", "run"]
-    assert (executor.name, executor.problem) == (EAGER, "no more")
+    assert executor.problem == "no more"
 
 
 def test_running_out_of_memory_is_no_reason_to_run_as_it_is():
     def exhaust(body):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    executor = GraphExecutor(exhaust)
+    executor = Executor(exhaust)
     executor.run("step", lambda: None)
     with pytest.raises(torch.OutOfMemoryError):
         executor.run("step", lambda: None)

@@ -1,5 +1,4 @@
-"""SwanLab and Optuna's dashboard beside a sweep: what they get is the record's, and their failures
-stay their own."""
+"""SwanLab beside a sweep: what it gets is the record's, and its failures stay its own."""
 
 import io
 import json
@@ -12,10 +11,16 @@ from swanlab.proto.swanlab.record.v1.record_pb2 import Record
 from swanlab.proto.swanlab.run.v1.run_pb2 import RunState
 from swanlab.sdk.internal.core_python.store import DataStoreReader
 
-from search import suggestions, swanlab_tracker, trackers
+from search import swanlab_tracker
 from search.record import FAILED, FINISHED, GIVE_UP, RUNNING, STOPPED
-from search.swanlab_tracker import DONE, SwanLabCallback, describe_trial, run_id, write_missing
-from search.trackers import LEAST_SECONDS, StudyWriter, make_trackers
+from search.swanlab_tracker import (
+    DONE,
+    SwanLabCallback,
+    describe_trial,
+    live_callbacks,
+    run_id,
+    write_missing,
+)
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.config import TrialConfig
 
@@ -100,6 +105,11 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
     assert not (place / CONFIGS[RUNNING].folder_name).exists()
     assert written(run, "offline") == {CONFIGS[o].digest for o in (FINISHED, STOPPED, FAILED)}
 
+    other = make_run("offline", "my run, " + 99 * "x", provenance={"started": "later"})
+    ids = [run_id(each, trial) for each in (run, other) for trial in each.trials.values()]
+    assert len(set(ids)) == 8
+    assert describe_trial(other, trial_of(other, FINISHED))["project"] == "my-run--" + 92 * "x"
+
     before = {path: path.stat().st_mtime_ns for path in place.rglob("*.swanlab")}
     finish(run, CONFIGS[RUNNING])  # in the next session
     write_missing(run, console)
@@ -107,14 +117,6 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
     assert before.items() < after.items()
     assert len(after) == 4
     assert console.file.getvalue() == ""
-
-
-def test_ids_differ_between_trials_and_sweeps_and_any_name_makes_a_project(make_run):
-    runs = [make_run("offline"), make_run("offline", "other", provenance={"started": "later"})]
-    ids = [run_id(run, trial) for run in runs for trial in run.trials.values()]
-    assert len(set(ids)) == 8
-    odd = make_run("offline", "my run, " + 99 * "x")
-    assert describe_trial(odd, trial_of(odd, FINISHED))["project"] == "my-run--" + 92 * "x"
 
 
 # In the cloud, of which a module of the same name takes the place in the writers' processes.
@@ -181,7 +183,7 @@ def test_evaluations_arrive_as_they_come_and_the_end_of_a_trial_ends_its_writer(
     make_run, console, cloud
 ):
     run = make_run("cloud")
-    callback = make_trackers(run, console, None)[0]
+    callback = live_callbacks(run, console)[0]
     config, name = CONFIGS[RUNNING], run_id(run, trial_of(run, RUNNING))
     run.append(evaluated(config, 1, 0.5))  # of an earlier session
     hook(callback, "start", run, RUNNING)
@@ -255,39 +257,8 @@ def test_without_a_login_it_is_off_in_one_line(make_run, console, monkeypatch, t
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("SWANLAB_API_KEY", raising=False)
     run = make_run("cloud")
-    assert make_trackers(run, console, None) == []
+    assert live_callbacks(run, console) == []
     write_missing(run, console)
     line = "SwanLab is off: no login here; `swanlab login` makes one."
     assert console.file.getvalue().splitlines() == [line] * 2
-    assert make_trackers(make_run("off", "other"), console, None) == []
-
-
-# Optuna's dashboard.
-
-
-class Asked:
-    said = ""
-
-    def pause(self, why):
-        self.said = why
-
-
-def test_study_is_written_when_a_trial_has_ended_but_not_too_often(monkeypatch):
-    now, found, interruption = [100.0], [], Asked()
-    monkeypatch.setattr(trackers.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(suggestions, "write_study", found.append)
-    (writer,) = make_trackers(SimpleNamespace(searched=True, request=asked()), None, interruption)
-    assert type(writer) is StudyWriter
-    for seconds, count in ((0.0, 1), (LEAST_SECONDS - 1, 1), (1.0, 2), (1.0, 2)):
-        now[0] += seconds
-        writer.on_trial_complete(1, [], None)
-        assert len(found) == count
-
-    def full(run):
-        raise OSError("no space left")
-
-    monkeypatch.setattr(suggestions, "write_study", full)
-    now[0] += LEAST_SECONDS
-    writer.on_trial_complete(1, [], None)
-    assert interruption.said == "no space left"
-    assert writer.__getstate__() == {}
+    assert live_callbacks(make_run("off", "other"), console) == []
