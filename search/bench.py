@@ -7,13 +7,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from search.exit_codes import FAILURES, exit_code
 from trainable.errors import UserError, first_line, not_among
-from trainable.fields import OneLineParser, one_of, whole_number
+from trainable.fields import OneLineParser, add_flags, described, given
 from trainable.names import PRECISIONS
 from trainable.options import AUTO
 from trainable.presets import PRESETS
@@ -39,6 +40,27 @@ those of the preset's training split (imdb: a log-normal approximation). On two 
 about two minutes."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is to be timed, as the command line gives it."""
+
+    preset: str = described(
+        f"whose shapes and lengths: {', '.join(PRESETS)}, or auto: sst2 where a CUDA GPU is "
+        "visible, mini elsewhere",
+        AUTO,
+        choices=(AUTO, *PRESETS),
+    )
+    student_layers: int | None = described("depth (half of the teacher's)", None, low=1)
+    batch_size: int = described("examples a step", 32, low=1)
+    max_length: int | None = described("tokens an example is cut to (the preset's)", None, low=1)
+    precision: str = described("auto: as in a sweep", AUTO, choices=(AUTO, *PRECISIONS))
+    variants: str | None = described(f"comma list, {BASELINE} is always run (all that can)", None)
+    steps: int | None = described("batches in a repeat (200 on a GPU, 20 on a CPU)", None, low=1)
+    repeats: int = described("timed repeats of each variant", 3, low=1)
+    seed: int = described("decides weights, examples and their order", 0, low=0)
+    concurrent: int = described("instead, so many processes of the fastest at once", 1, low=1)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Every flag with its unit and default."""
     parser = OneLineParser(
@@ -47,76 +69,63 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="variants:\n" + "\n".join(f"  {name:8} {what}" for name, what in VARIANTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    auto = f"{', '.join(PRESETS)}, or auto: sst2 where a CUDA GPU is visible, mini elsewhere"
-    for flag, kind, default, what in (
-        ("--preset", one_of((AUTO, *PRESETS)), AUTO, f"whose shapes and lengths: {auto}"),
-        ("--student-layers", whole_number(1), None, "depth (half of the teacher's)"),
-        ("--batch-size", whole_number(1), 32, "examples a step (32)"),
-        ("--max-length", whole_number(1), None, "tokens an example is cut to (the preset's)"),
-        ("--precision", one_of((AUTO, *PRECISIONS)), AUTO, "fp32, bf16, or auto, as in a sweep"),
-        ("--variants", variant_names, None, f"comma list, {BASELINE} is always run (all that can)"),
-        ("--steps", whole_number(1), None, "batches in a repeat (200 on a GPU, 20 on a CPU)"),
-        ("--repeats", whole_number(1), 3, "timed repeats of each variant (3)"),
-        ("--seed", whole_number(0), 0, "decides weights, examples and their order (0)"),
-        ("--concurrent", whole_number(1), 1, "instead, N processes of the fastest at once"),
-    ):
-        parser.add_argument(flag, type=kind, default=default, metavar=flag[2].upper(), help=what)
+    add_flags(parser, Asked)
     return parser
 
 
-def variant_names(text: str) -> tuple[str, ...]:
-    """An argument type: the baseline and the variants of a comma list, each once, in order."""
-    names = dict.fromkeys([BASELINE, *text.split(",")])
+def variant_names(text: str) -> list[str]:
+    """The baseline and the variants of a comma list, each once, in order; UserError for others."""
+    names = list(dict.fromkeys([BASELINE, *text.split(",")]))
     for name in names:
         if name not in VARIANTS:
-            raise argparse.ArgumentTypeError(not_among(name, VARIANTS))
-    return tuple(names)
+            raise UserError(f"--variants: {not_among(name, VARIANTS)}")
+    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the lines; returns the exit code (0 well, 1 a variant failed, 2 a mistake)."""
-    arguments = make_parser().parse_args(argv)
-    return exit_code(partial(print_lines, arguments, sys.argv[1:] if argv is None else argv))
+    asked = Asked(**given(make_parser().parse_args(argv), Asked))
+    return exit_code(partial(print_lines, asked, sys.argv[1:] if argv is None else argv))
 
 
-def print_lines(arguments: argparse.Namespace, command: Sequence[str]) -> int:
+def print_lines(asked: Asked, command: Sequence[str]) -> int:
     """Each line as soon as it is measured."""
     failed = False
-    for line in bench(arguments, command):
+    for line in bench(asked, command):
         print(json.dumps(line), flush=True)
         failed |= "error" in line
     return FAILURES if failed else 0
 
 
-def bench(arguments: argparse.Namespace, command: Sequence[str]) -> Iterator[Line]:
+def bench(asked: Asked, command: Sequence[str]) -> Iterator[Line]:
     """The lines, each as soon as it is measured; UserError for what can't be timed."""
     from search.bench_variants import fastest, make_workload
     from search.provenance import provenance
 
-    if arguments.concurrent > 1 and arguments.variants:
+    if asked.concurrent > 1 and asked.variants:
         raise UserError("--variants: --concurrent takes the fastest; leave one of them out")
-    workload = make_workload(arguments)
+    names = variant_names(asked.variants) if asked.variants else None
+    workload = make_workload(asked)
     config = workload.config
     shared = {"student_layers": config.student_layers, "precision": config.precision}
     shared |= {"preset": workload.preset, **provenance(command, "search.bench")}
-    if arguments.concurrent > 1:
-        lines = iter([{"variant": fastest(workload), **concurrently(arguments)}])
+    if asked.concurrent > 1:
+        lines = iter([{"variant": fastest(workload), **concurrently(asked)}])
     else:
-        names = runnable(arguments.variants, workload)
-        lines = each_variant(names, workload, arguments.repeats)
+        lines = each_variant(runnable(names, workload), workload, asked.repeats)
     yield from ({**line, **shared} for line in lines)
 
 
-def runnable(asked: Sequence[str] | None, workload: "Workload") -> list[str]:
+def runnable(names: list[str] | None, workload: "Workload") -> list[str]:
     """The variants to time; UserError where one that is asked for can't be run here."""
     from search.bench_variants import obstacle
 
-    if asked is None:
+    if names is None:
         return [name for name in VARIANTS if not obstacle(name, workload)]
-    for name in asked:
+    for name in names:
         if reason := obstacle(name, workload):
             raise UserError(f"--variants: {name}: {reason}")
-    return list(asked)
+    return names
 
 
 def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> Iterator[Line]:
@@ -136,17 +145,17 @@ def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> It
         yield {"variant": name, "ratio_to_live": baseline and round(rate / baseline, 3), **line}
 
 
-def concurrently(arguments: argparse.Namespace) -> Line:
+def concurrently(asked: Asked) -> Line:
     """What so many processes that train at once do, together and each, as a sweep's trials."""
     from torch.multiprocessing.spawn import start_processes
 
     from search.bench_variants import train_beside
 
-    count, context = arguments.concurrent, get_context("spawn")
+    count, context = asked.concurrent, get_context("spawn")
     barrier, queue = context.Barrier(count), context.SimpleQueue()
     say(f"{count} processes, each setting up the fastest variant")
     try:  # one that fails ends the others
-        start_processes(train_beside, (arguments, barrier, queue), nprocs=count)  # type: ignore[no-untyped-call]
+        start_processes(train_beside, (asked, barrier, queue), nprocs=count)  # type: ignore[no-untyped-call]
     except Exception as error:
         return {"concurrent": count, "error": str(error).strip().splitlines()[-1]}
     return together([queue.get() for _ in range(count)])

@@ -1,7 +1,6 @@
 """What the bench trains, on what, and how it is timed."""
 
 import copy
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -9,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -39,6 +38,9 @@ from trainable.teacher_outputs import LOGITS, TeacherOutputs, open_outputs, writ
 from trainable.tokens import TokenisedSplit
 from trainable.vocabulary import dense_split, trim_embedding
 from trainable.workbench import Apparatus
+
+if TYPE_CHECKING:
+    from search.bench import Asked
 
 GIB = 2**30
 PAD_ID = 0  # of all the shapes below
@@ -87,33 +89,31 @@ class Workload:
         return mirrored_layers(self.config.student_layers, self.teacher.config.num_hidden_layers)
 
 
-def make_workload(arguments: Namespace) -> Workload:
+def make_workload(asked: "Asked") -> Workload:
     """As the command line says, with one thread on a CPU, as a sweep's trials have."""
     quiet_libraries()
-    device, (preset, _) = best_device(), resolve_preset(arguments.preset)
+    device, (preset, _) = best_device(), resolve_preset(asked.preset)
     if device.type == "cpu":
         torch.set_num_threads(1)
     shapes = copy.deepcopy(SHAPES[preset])
-    config = bench_config(arguments, shapes, device)
-    examples = config.batch_size * (arguments.steps or STEPS[device.type])
+    config = bench_config(asked, shapes, device)
+    examples = config.batch_size * (asked.steps or STEPS[device.type])
     torch.manual_seed(config.seed)
     teacher, in_use = new_model(shapes).eval(), min(TOKENS_IN_USE[preset], shapes.vocab_size)
     generator = np.random.default_rng(config.seed)
-    lengths = generator.permutation(lengths_of(preset, examples, arguments.max_length))
+    lengths = generator.permutation(lengths_of(preset, examples, asked.max_length))
     split = random_split(lengths, np.arange(PAD_ID + 1, in_use), shapes.num_labels, generator)
     return Workload(preset, teacher, config, split, in_use, device)
 
 
-def bench_config(
-    arguments: Namespace, teacher: PreTrainedConfig, device: torch.device
-) -> TrialConfig:
+def bench_config(asked: "Asked", teacher: PreTrainedConfig, device: torch.device) -> TrialConfig:
     """The settings of the trial that is timed: all layers aligned, at a fixed alpha."""
-    layers = arguments.student_layers or teacher.num_hidden_layers // 2
+    layers = asked.student_layers or teacher.num_hidden_layers // 2
     check_depths(layers, teacher.num_hidden_layers)
     settings = {"student_layers": layers, "aligned_layers": "all", "alpha": 0.5}
-    settings |= {"batch_size": arguments.batch_size, "seed": arguments.seed}
-    auto = arguments.precision == AUTO
-    settings["precision"] = faster_precision(device) if auto else arguments.precision
+    settings |= {"batch_size": asked.batch_size, "seed": asked.seed}
+    auto = asked.precision == AUTO
+    settings["precision"] = faster_precision(device) if auto else asked.precision
     return TrialConfig.from_dict(settings)
 
 
@@ -348,7 +348,7 @@ def epoch_seconds(steps: Steps, device: torch.device) -> float:
     return perf_counter() - start
 
 
-def train_beside(_: int, arguments: Namespace, barrier: Any, queue: Any) -> None:
+def train_beside(_: int, asked: "Asked", barrier: Any, queue: Any) -> None:
     """A process among others: measures the fastest variant, beginning when all are ready."""
-    workload = make_workload(arguments)
-    queue.put(measure(MAKERS[fastest(workload)], workload, arguments.repeats, barrier.wait))
+    workload = make_workload(asked)
+    queue.put(measure(MAKERS[fastest(workload)], workload, asked.repeats, barrier.wait))

@@ -2,7 +2,7 @@
 
 import atexit
 import time
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,21 +17,11 @@ HEARTBEAT_SECONDS = 30.0
 STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
 
 
-class Display(Protocol):
-    """Told of each event after the run has taken it in."""
-
-    def start(self) -> None:
-        """Before the first trial."""
-
-    def show(self, run: Run, event: dict[str, Any]) -> None:
-        """After an event."""
-
-    def stop(self) -> None:
-        """After the last trial, or when interrupted."""
-
-
 class PlainLines:
-    """A line for each trial that ended; with an event, at most one a half minute on the whole."""
+    """A line for each trial that ended; with an event, at most one a half minute on the whole.
+
+    A display is told of each event after the run has taken it in.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -119,6 +109,9 @@ def draw(run: Run, height: int) -> Group:
 def _importance(trial: TrialRecord) -> tuple[int, float]:
     rank = 0 if trial.outcome == RUNNING else 1 if trial.outcome in ENDED else 2
     return rank, -(trial.best5 or 0.0)
+
+
+Display = PlainLines | LiveTable
 
 
 def make_display(console: Console) -> Display:

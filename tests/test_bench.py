@@ -13,6 +13,7 @@ from torch.nn import functional
 from search import bench, bench_variants
 from search.bench_variants import LENGTHS, MAKERS, Steps, lengths_of, live, make_workload, measure
 from tests.conftest import ARCHITECTURES
+from trainable.fields import given
 from trainable.presets import PRESETS
 from trainable.students import build_student
 
@@ -43,7 +44,8 @@ def run(capsys):
 
 
 def tiny_workload(*flags):
-    return make_workload(bench.make_parser().parse_args([*SMALL, *flags]))
+    arguments = bench.make_parser().parse_args([*SMALL, *flags])
+    return make_workload(bench.Asked(**given(arguments, bench.Asked)))
 
 
 def test_lines(run):
@@ -134,7 +136,7 @@ def test_lengths_are_the_presets_whatever_their_number(preset):
         (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
         (["--variants", "graph"], "--variants: graph: steps are captured on a CUDA GPU"),
         (["--variants", "cached", "--concurrent", "2"], "--variants: --concurrent takes"),
-        (["--steps", "0"], "--steps: '0' is not a whole number of at least 1"),
+        (["--steps", "0"], "--steps: 0 must be at least 1"),
         (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4"),
     ],

@@ -111,29 +111,6 @@ class OneLineParser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def one_of(names: Iterable[str]) -> Callable[[str], str]:
-    """An argument type: one of `names`, with the nearest one suggested for another."""
-    valid = tuple(names)
-
-    def parse(text: str) -> str:
-        if text not in valid:
-            raise argparse.ArgumentTypeError(not_among(text, valid))
-        return text
-
-    return parse
-
-
-def whole_number(least: int) -> Callable[[str], int]:
-    """An argument type: a whole number that is at least so much."""
-
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-
-    return parse
-
-
 def given(arguments: argparse.Namespace, cls: type) -> dict[str, Any]:
     """What the command line says of a class's fields, repeated flags as tuples."""
     found = {about.name: vars(arguments).get(about.name, MISSING) for about in fields(cls)}
