@@ -23,27 +23,17 @@ def with_depths(request: Request) -> Request:
     layers = teacher_layers(teacher_source(request))
     given = request.pinned.get(LAYERS)
     others = tuple(pair for pair in request.overrides if pair[0] != LAYERS)
-    found = student_depths(layers, layers / 2) if given is None else _usable(layers).get(given, ())
-    if len(found) < 2:
-        raise UserError(_why_not(request.against, given, layers))
-    return replace(request, overrides=others, depths=found)
-
-
-def _usable(layers: int) -> dict[int, tuple[int, ...]]:
-    """The depths that go with each that can be the deepest."""
-    of_each = {n: student_depths(layers, n) for n in range(layers, 0, -1) if layers % n == 0}
-    return {deepest: found for deepest, found in of_each.items() if len(found) > 1}
-
-
-def _why_not(against: str, given: int | None, layers: int) -> str:
-    valid = ", ".join(map(str, _usable(layers)))
-    named = f"--against {against}" if given is None else f"--set {LAYERS}={given}"
-    advice = f"give the deepest with --set {LAYERS}=N, valid: {valid}"
-    return (
-        f"{named}: tries two depths or more that divide the teacher's {layers} layers, from the "
-        f"deepest student down to half of it, at least {LEAST_DEPTH}; "
-        f"{advice if valid else 'give another --teacher'}"
-    )
+    every = {n: student_depths(layers, n) for n in range(layers, 0, -1) if layers % n == 0}
+    usable = [deepest for deepest, depths in every.items() if len(depths) > 1]
+    deepest = layers // 2 if given is None else given
+    if deepest not in usable:
+        named = f"--against {request.against}" if given is None else f"--set {LAYERS}={given}"
+        raise UserError(
+            f"{named}: tries two depths or more that divide the teacher's {layers} layers, from "
+            f"the deepest student down to half of it, at least {LEAST_DEPTH}; give the deepest "
+            f"with --set {LAYERS}=N, valid: {', '.join(map(str, usable)) or 'none'}"
+        )
+    return replace(request, overrides=others, depths=every[deepest])
 
 
 def check_depths_kept(request: Request) -> None:

@@ -68,7 +68,7 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
     Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of as many
     grids as `samples`. UserError for what is no such space.
     """
-    from ray.tune.search.variant_generator import generate_variants
+    from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
     space, _ = load_space(request.space)
     coarse = request.sized_preset.coarse_grid
@@ -76,10 +76,10 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
         takes_coarse = "coarse" in inspect.signature(space).parameters
         given = space(coarse=coarse) if takes_coarse else space()
         spec = {"config": dict(given)}
-        draws = any(_is_random(value) for value in _leaves(given))
+        draws = bool(parse_spec_vars(spec)[1])
         if draws and request.samples is None:
             raise UserError("draws values at random; give --samples N, how often")
-        times = request.samples if draws and request.samples else 1
+        times = (draws and request.samples) or 1
         generator = np.random.RandomState(request.seed)
         for _ in range(times):
             variants = generate_variants(spec, random_state=generator)
@@ -91,21 +91,6 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
             f"--space {request.space}: {type(error).__name__}: {first_line(error)}; it must return "
             "a dict as tune.Tuner(param_space=...) takes it"
         ) from error
-
-
-def _leaves(value: Any) -> list[Any]:
-    """The values in nested dicts and lists."""
-    if isinstance(value, dict):
-        return [leaf for part in value.values() for leaf in _leaves(part)]
-    if isinstance(value, list | tuple):
-        return [leaf for part in value for leaf in _leaves(part)]
-    return [value]
-
-
-def _is_random(value: Any) -> bool:
-    from ray.tune.search.sample import Domain
-
-    return isinstance(value, Domain) or callable(value)
 
 
 def _depths(request: Request) -> list[Point]:

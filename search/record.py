@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from search.plan import FORMAT, Plan
 from search.request import Request
+from search.strata import rungs
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file, write_json
@@ -127,6 +128,14 @@ class Run:
     def searched(self) -> bool:
         """Whether a searcher suggests this run's configurations."""
         return self.request.searched
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """The numbers of evaluations at which ASHA decides; none under another scheduler."""
+        if self.request.scheduler != "asha" or not self.trials:
+            return ()
+        evaluations = next(iter(self.trials.values())).config.evaluations
+        return tuple(rungs(evaluations, self.plan.grace_evaluations))
 
     @property
     def to_suggest(self) -> float:

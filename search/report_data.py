@@ -7,20 +7,11 @@ from typing import Any
 import pandas as pd
 
 from search.record import FINISHED, STOPPED, Run, TrialRecord
-from search.strata import rungs
 from trainable.names import ALPHA_SCHEDULES
 
 RANKS = ("not finished", "finished", "tied", "best")  # of a curve, what stands in front last
 
 Cost = tuple[str, float, str]  # its name, seconds (of trials side by side, their sum), a note
-
-
-def rungs_of(run: Run) -> tuple[int, ...]:
-    """The numbers of evaluations at which ASHA decided; none under another scheduler."""
-    if run.request.scheduler != "asha" or not run.trials:
-        return ()
-    evaluations = next(iter(run.trials.values())).config.evaluations
-    return tuple(rungs(evaluations, run.plan.grace_evaluations))
 
 
 def evaluations_table(run: Run, trials: pd.DataFrame, recipes: pd.DataFrame) -> pd.DataFrame:
@@ -54,7 +45,7 @@ def rung_counts(run: Run, evaluations: pd.DataFrame, recipes: pd.DataFrame) -> p
     for stratum in recipes["stratum"].unique():
         of_stratum = evaluations[evaluations["stratum"] == stratum]
         stopped = recipes[(recipes["stratum"] == stratum) & (recipes["outcome"] == STOPPED)]
-        for rung in rungs_of(run):
+        for rung in run.rungs:
             at = of_stratum[of_stratum["evaluation"] == rung]
             scores = at.groupby("recipe")["best5"].mean()
             ended = int((stopped["evaluations"] == rung).sum())

@@ -18,7 +18,6 @@ from search.request import LOCAL
 from search.schedulers import make_scheduler
 from search.shared_inputs import share_inputs
 from search.storage import RecordCopy, describe_location, is_uri, location
-from search.strata import rungs
 from search.swanlab_tracker import live_callbacks
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
 from search.units import most_seeds
@@ -92,13 +91,8 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
 
 def waiting_points(run: Run) -> tuple[int, ...]:
     """The evaluations after which a trial may wait for other seeds of its recipe."""
-    if (
-        run.request.scheduler != "asha"
-        or max(run.request.seeds, most_seeds(run.trials.values())) == 1
-    ):
-        return ()
-    evaluations = next(iter(run.trials.values())).config.evaluations
-    return tuple(rungs(evaluations, run.plan.grace_evaluations))
+    seeds = max(run.request.seeds, most_seeds(run.trials.values()))
+    return run.rungs if seeds > 1 else ()
 
 
 def _has_open(run: Run, *, alone: bool) -> bool:

@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events
 from search.resuming import ResumingScheduler, digest_of
 from search.schedulers import Slots
-from search.strata import REDUCTION_FACTOR, rungs, stratum_of
+from search.strata import REDUCTION_FACTOR, stratum_of
 from search.units import GO, RULING, STOP, WAIT, Units
 from trainable.config import TrialConfig
 
@@ -45,8 +45,7 @@ class StratifiedASHA(ResumingScheduler):
         self._metric = METRIC
         self._evaluations = next(iter(run.trials.values())).config.evaluations
         self._strata: dict[str, ASHAScheduler] = {}
-        numbers = rungs(self._evaluations, run.plan.grace_evaluations)
-        self._units = Units(numbers, self._evaluations, self._goes_on)
+        self._units = Units(run.rungs, self._evaluations, self._goes_on)
         self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
         self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
         self._refilled = False

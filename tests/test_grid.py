@@ -240,7 +240,7 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
         (12, 5, "--set student_layers=5: tries two depths or more that divide the teacher's 12"),
         (12, 1, "valid: 12, 6, 4, 3"),
         (10, None, "--against depth: tries two depths"),
-        (7, 1, "give another --teacher"),
+        (7, 1, "valid: none"),
     ],
 )
 def test_what_is_not_the_deepest_of_two_names_the_way_out(teacher_of, layers, given, said):

@@ -6,6 +6,7 @@ the conversion from text and the checks all follow from that. Loads neither torc
 
 import argparse
 import math
+import operator
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields
@@ -16,7 +17,12 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 from trainable.errors import UserError, not_among, unknown_name
 
 METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
-WORDS = {"low": "at least", "high": "at most", "above": "above", "below": "below"}
+BOUNDS = {
+    "low": (operator.ge, "at least"),
+    "high": (operator.le, "at most"),
+    "above": (operator.gt, "above"),
+    "below": (operator.lt, "below"),
+}
 
 
 def described(
@@ -95,7 +101,9 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
 def field_help(about: Field[Any]) -> str:
     """A field's sentence, choices or bounds, and default: `depth ...; at least 1 (6)`."""
     meta = about.metadata
-    bounds = [f"{word} {meta[key]:g}" for key, word in WORDS.items() if meta[key] is not None]
+    bounds = [
+        f"{words} {meta[key]:g}" for key, (_, words) in BOUNDS.items() if meta[key] is not None
+    ]
     allowed = ", ".join(meta["choices"] or bounds)
     shown = about.default not in (None, MISSING, (), "")
     default = f" ({about.default})" if shown else ""
@@ -163,14 +171,9 @@ def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
 
 
 def _check_bounds(about: Field[Any], value: float, named: str) -> None:
-    meta = about.metadata
-    allowed = [
-        (meta["low"] is None or value >= meta["low"], f"at least {meta['low']}"),
-        (meta["high"] is None or value <= meta["high"], f"at most {meta['high']}"),
-        (meta["above"] is None or value > meta["above"], f"above {meta['above']}"),
-        (meta["below"] is None or value < meta["below"], f"below {meta['below']}"),
-        (math.isfinite(value), "finite"),
-    ]
-    for holds, requirement in allowed:
-        if not holds:
-            raise UserError(f"{named}{value} must be {requirement}")
+    for key, (holds, words) in BOUNDS.items():
+        bound = about.metadata[key]
+        if bound is not None and not holds(value, bound):
+            raise UserError(f"{named}{value} must be {words} {bound}")
+    if not math.isfinite(value):
+        raise UserError(f"{named}{value} must be finite")
