@@ -7,30 +7,19 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
+from search.bench_options import BASELINE, VARIANTS, Asked, variant_names
 from search.exit_codes import FAILURES, exit_code
-from trainable.errors import UserError, first_line, not_among
-from trainable.fields import OneLineParser, add_flags, described, given
-from trainable.names import PRECISIONS
-from trainable.options import AUTO
-from trainable.presets import PRESETS
+from trainable.errors import UserError, first_line
+from trainable.fields import OneLineParser, add_flags, given
 
 if TYPE_CHECKING:
-    from search.bench_variants import Workload
+    from search.bench_workload import Workload
 
 Line = dict[str, Any]  # JSON values
-BASELINE = "live"
-VARIANTS = {
-    BASELINE: "the reference: the teacher run at every step, random batches padded, eager",
-    "cached": "teacher's outputs computed once before, fused AdamW",
-    "lengths": "and batches of similar length, embedding cut to the tokens in use",
-    "graph": "and the whole step captured as a CUDA graph for each width",
-    "flash": "and DeBERTa's attention in one kernel (disentangled-flash)",
-}
 ABOUT = """\
 Times the training step against a plain loop that runs the teacher at every step.
 
@@ -38,27 +27,6 @@ Prints a JSON line a variant as soon as it is measured: the median of the repeat
 outputs, compilation, capture, warm-up) apart. Weights and examples are random; the lengths are
 those of the preset's training split (imdb: a log-normal approximation). On two CPU cores it takes
 about two minutes."""
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be timed, as the command line gives it."""
-
-    preset: str = described(
-        f"whose shapes and lengths: {', '.join(PRESETS)}, or auto: sst2 where a CUDA GPU is "
-        "visible, mini elsewhere",
-        AUTO,
-        choices=(AUTO, *PRESETS),
-    )
-    student_layers: int | None = described("depth (half of the teacher's)", None, low=1)
-    batch_size: int = described("examples a step", 32, low=1)
-    max_length: int | None = described("tokens an example is cut to (the preset's)", None, low=1)
-    precision: str = described("auto: as in a sweep", AUTO, choices=(AUTO, *PRECISIONS))
-    variants: str | None = described(f"comma list, {BASELINE} is always run (all that can)", None)
-    steps: int | None = described("batches in a repeat (200 on a GPU, 20 on a CPU)", None, low=1)
-    repeats: int = described("timed repeats of each variant", 3, low=1)
-    seed: int = described("decides weights, examples and their order", 0, low=0)
-    concurrent: int = described("instead, so many processes of the fastest at once", 1, low=1)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -71,15 +39,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_flags(parser, Asked)
     return parser
-
-
-def variant_names(text: str) -> list[str]:
-    """The baseline and the variants of a comma list, each once, in order; UserError for others."""
-    names = list(dict.fromkeys([BASELINE, *text.split(",")]))
-    for name in names:
-        if name not in VARIANTS:
-            raise UserError(f"--variants: {not_among(name, VARIANTS)}")
-    return names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,7 +58,8 @@ def print_lines(asked: Asked, command: Sequence[str]) -> int:
 
 def bench(asked: Asked, command: Sequence[str]) -> Iterator[Line]:
     """The lines, each as soon as it is measured; UserError for what can't be timed."""
-    from search.bench_variants import fastest, make_workload
+    from search.bench_variants import fastest
+    from search.bench_workload import make_workload
     from search.provenance import provenance
 
     if asked.concurrent > 1 and asked.variants:

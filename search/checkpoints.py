@@ -9,8 +9,9 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from search.finalists import best_trials
 from search.pareto import front_trials
-from search.record import ENDED, Run, TrialRecord
+from search.record import Run
 from search.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
+from search.trial_record import ENDED, TrialRecord
 from search.trial_words import wording
 from trainable.files import MANIFEST, sealed_values
 

@@ -11,8 +11,9 @@ from rich.console import Console
 
 from search.finalists import Confirmation, Pair
 from search.leaderboard import Cells, as_rich, count_of, difference_cells, interval, share
-from search.record import FAILED, FINISHED, Run, TrialRecord
+from search.record import Run
 from search.statistics import BOOTSTRAP_SEED, Difference, holm, mean_interval, seeds_difference
+from search.trial_record import FAILED, FINISHED, TrialRecord
 from search.trial_words import wording
 from trainable.config import TrialConfig
 from trainable.files import whole_file, write_json

@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search.progress import measure
-from search.record import ENDED, FAILED, PENDING, RUNNING, WAITING, Run, TrialRecord
+from search.record import Run
+from search.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
 from search.trial_words import wording
 
 HEARTBEAT_SECONDS = 30.0

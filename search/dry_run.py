@@ -20,11 +20,12 @@ from search.cluster import check_address
 from search.launch import Session
 from search.preparation import CheckedSweep
 from search.progress import describe_time, still_to_be_suggested
-from search.record import ENDED, TrialRecord, read_run
+from search.record import read_run
 from search.request import LOCAL
 from search.resume import asked_changes
 from search.storage import is_uri, location
 from search.sweep import concurrency
+from search.trial_record import ENDED, TrialRecord
 from trainable.batches import steps_per_epoch
 from trainable.config import TrialConfig
 from trainable.engine import Training, TrainingStep, label_losses, make_optimiser

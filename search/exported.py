@@ -14,8 +14,9 @@ from search.checkpoints import kept_checkpoint
 from search.finalists import best_trials
 from search.latency import TIMED_EXAMPLES, examples_per_second
 from search.model_card import model_card
-from search.record import Run, TrialRecord
+from search.record import Run
 from search.request import Request
+from search.trial_record import TrialRecord
 from search.trial_words import find_trial, wording
 from trainable.batches import evaluation_batches
 from trainable.checkpoint import STATE, check_checkpoint

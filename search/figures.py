@@ -19,9 +19,9 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from search.importance import comparable_settings, marginals, scored
 from search.pareto import cost_name, costs_table
-from search.record import FINISHED, STOPPED
 from search.report_contents import Report
 from search.report_data import point_panels, rung_counts, value_name
+from search.trial_record import FINISHED, STOPPED
 
 WIDTH = 10.4  # of a figure, in inches
 # Okabe and Ito's colours, which colour-blind readers tell apart; greys for what stands behind.

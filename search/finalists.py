@@ -7,9 +7,10 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
-from search.record import FINISHED, STOPPED, Run, TrialRecord
+from search.record import Run
+from search.seeds import units_of
+from search.trial_record import FINISHED, STOPPED, TrialRecord
 from search.trial_words import find_trial
-from search.units import units_of
 from trainable.config import TrialConfig
 from trainable.names import NO_LAYERS
 

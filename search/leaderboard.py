@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from search.record import FINISHED, PENDING, RUNNING, STOPPED, Run
+from search.record import Run
 from search.statistics import Difference
 from search.table import recipes_table, short_label, trials_table
+from search.trial_record import FINISHED, PENDING, RUNNING, STOPPED
 
 NO_VALUE = "-"
 TIED = "~"  # before a best5

@@ -9,10 +9,11 @@ import numpy as np
 from huggingface_hub import ModelCard, ModelCardData
 
 from search.finalists import best_trials
-from search.record import Run, TrialRecord
+from search.record import Run
 from search.request import Request
 from search.statistics import BOOTSTRAP_SEED, sentence_interval
 from search.table import seed_scores
+from search.trial_record import TrialRecord
 from search.trial_words import wording
 from trainable.config import TrialConfig
 from trainable.metrics import unpack_bits

@@ -10,7 +10,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from search.record import Run, TrialRecord
+from search.record import Run
+from search.trial_record import TrialRecord
 
 
 class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types

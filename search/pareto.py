@@ -9,9 +9,10 @@ from rich.console import Console
 
 from search.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
 from search.objectives import DEPTH, LATENCY, cost_of
-from search.record import FINISHED, Run, TrialRecord
+from search.record import Run
+from search.seeds import units_of
 from search.table import difference, recipes_table, rounded, trials_table
-from search.units import units_of
+from search.trial_record import FINISHED, TrialRecord
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
 FRONT_NOTE = (

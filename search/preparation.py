@@ -14,13 +14,7 @@ from search.request import Request
 from trainable.config import TrialConfig
 from trainable.environment import Environment, best_device, faster_precision
 from trainable.inputs import LoadedInputs, load_inputs
-from trainable.preparation import (
-    Preparation,
-    add_outputs,
-    check_trials,
-    pools_of,
-    prepare_inputs,
-)
+from trainable.preparation import Preparation, add_outputs, check_trials, pools_of, prepare_inputs
 from trainable.quiet import quiet_libraries
 from trainable.training_inputs import TrainingInputs
 

@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from search.record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run
+from search.record import Run
+from search.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from search.checkpoints import prune
 from search.cluster import NODE_LOST, SIGN_OF_LOST_NODE
 from search.display import Display
 from search.interruption import READER_GONE, Interruption
-from search.record import BITS, CLOCKS, ENDED, GIVE_UP, RETRY, RETRY_ALONE, Run, read_events
+from search.record import BITS, CLOCKS, Run, read_events
 from search.resuming import digest_of
 from search.storage import RecordCopy
+from search.trial_record import ENDED, GIVE_UP, RETRY, RETRY_ALONE
 from search.units import GO, RULING, STOP
 from trainable.trial import EVALUATION_KEYS
 from trainable.tune_function import DISK, OUT_OF_MEMORY, REASON, RESTORED, SAVED_STEP, TROUBLE

@@ -10,9 +10,10 @@ import pandas as pd
 
 from search.leaderboard import count_of, interval, percent
 from search.progress import measure
-from search.record import ENDED, FAILED, FINISHED, STOPPED, Run
+from search.record import Run
 from search.report_data import evaluations_table
 from search.table import recipes_table, rounded, trials_table
+from search.trial_record import ENDED, FAILED, FINISHED, STOPPED
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %

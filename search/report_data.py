@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from search.record import FINISHED, STOPPED, Run, TrialRecord
+from search.record import Run
+from search.trial_record import FINISHED, STOPPED, TrialRecord
 from trainable.names import ALPHA_SCHEDULES
 
 RANKS = ("not finished", "finished", "tied", "best")  # of a curve, what stands in front last

@@ -22,11 +22,11 @@ from search.leaderboard import (
 )
 from search.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
 from search.progress import describe_time
-from search.record import FINISHED
 from search.report_contents import Report, describe_inputs, provenance, status
 from search.report_data import costs, rung_counts
 from search.report_study import compare_with_study, same_inputs
 from search.table import rounded
+from search.trial_record import FINISHED
 from spaces.study import STUDY_ROWS
 
 SHOWN_ROWS = 15  # of a table before the rest folds away

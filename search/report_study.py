@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from search.record import FINISHED, Run
+from search.record import Run
 from search.statistics import Difference
 from search.table import difference
+from search.trial_record import FINISHED
 from spaces.study import CE_ONLY, STUDY_ROWS, StudyRow, reference_row
 
 STUDY_PRESET = "sst2"

@@ -16,14 +16,7 @@ from search.launch import Session, begin, go_on, guarded
 from search.objectives import LATENCY
 from search.plan import Plan
 from search.record import Run
-from search.request import (
-    EXTENSION,
-    OPERATION,
-    TRIALS,
-    Request,
-    names_of_kind,
-    with_searcher,
-)
+from search.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
 from search.runs import NAME, find_run, place_of_runs, refuse_existing, storage_folder
 from spaces import SPACE_NAMES, is_searched, load_space
 from trainable.fields import OneLineParser, add_flags, flag_of, given

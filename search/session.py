@@ -12,15 +12,16 @@ from search.cluster import Slots, cluster_size
 from search.display import make_display
 from search.interruption import Interruption
 from search.open_trials import OpenTrials
-from search.record import ENDED, Run, TrialRecord
+from search.record import Run
 from search.recorder import Recorder
 from search.request import LOCAL
 from search.schedulers import make_scheduler
+from search.seeds import most_seeds
 from search.shared_inputs import share_inputs
 from search.storage import RecordCopy, describe_location, is_uri, location
 from search.swanlab_tracker import live_callbacks
 from search.sweep import concurrency, make_trainable, make_tuner, resources_per_trial, start_ray
-from search.units import most_seeds
+from search.trial_record import ENDED, TrialRecord
 from trainable.checkpoint import checkpoint_bytes
 from trainable.environment import available_cores
 from trainable.tune_function import Sweep

@@ -12,10 +12,11 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from search.record import FAILED, GIVE_UP, RETRY_ALONE, Run, read_events
+from search.record import Run, read_events
 from search.resuming import ResumingScheduler, digest_of
 from search.schedulers import Slots
 from search.strata import REDUCTION_FACTOR, stratum_of
+from search.trial_record import FAILED, GIVE_UP, RETRY_ALONE
 from search.units import GO, RULING, STOP, WAIT, Units
 from trainable.config import TrialConfig
 

@@ -16,11 +16,12 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.draws import Draw, config_of_draw, draw
 from search.objectives import cost_of, directions, names
-from search.record import ENDED, EXHAUSTED, FAILED, Run, TrialRecord
+from search.record import EXHAUSTED, Run
 from search.request import Request
 from search.searchers import SEARCHERS, make_random
+from search.seeds import units_of
+from search.trial_record import ENDED, FAILED, TrialRecord
 from search.trial_words import wording
-from search.units import units_of
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.files import whole_file

@@ -10,9 +10,10 @@ from search.conclusion import conclude, print_conclusion, write_conclusion
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.leaderboard import print_leaderboard
 from search.pareto import print_front
-from search.record import FAILED, Run
+from search.record import Run
 from search.runs import resume_command
 from search.storage import location
+from search.trial_record import FAILED
 
 
 def write_answers(run: Run) -> None:

@@ -23,10 +23,11 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search.record import ENDED, FAILED, Run, TrialRecord
+from search.record import Run
 from search.resuming import digest_of
 from search.swanlab_writer import ABORTED, CRASHED, FINISH, LOG, SUCCESS, metrics, write
 from search.tracking_modes import CLOUD
+from search.trial_record import ENDED, FAILED, TrialRecord
 from search.trial_words import wording
 from trainable.errors import first_line
 from trainable.files import read_json, whole_file, write_json

@@ -9,19 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.record import (
-    CLOCKS,
-    ENDED,
-    FAILED,
-    FINISHED,
-    PENDING,
-    RUNNING,
-    STOPPED,
-    WAITING,
-    Run,
-    TrialRecord,
-    read_run,
-)
+from search.record import CLOCKS, Run, read_run
+from search.seeds import units_of
 from search.statistics import (
     BOOTSTRAP_SEED,
     SEED_SD,
@@ -34,8 +23,17 @@ from search.statistics import (
     tied_with_first,
 )
 from search.strata import stratum_of
+from search.trial_record import (
+    ENDED,
+    FAILED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    TrialRecord,
+)
 from search.trial_words import wording
-from search.units import units_of
 from spaces.study import reference_row
 from trainable.config import TrialConfig
 from trainable.metrics import best5_accuracy, unpack_bits

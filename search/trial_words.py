@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from search.record import Run, TrialRecord
+from search.record import Run
+from search.trial_record import TrialRecord
 from trainable.config import TrialConfig
 from trainable.errors import UserError, nearest
 

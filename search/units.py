@@ -5,27 +5,13 @@ that comes to a rung waits there, until the last one has come.
 """
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from search.record import TrialRecord
 from trainable.config import TrialConfig
 
 GO, WAIT, STOP = "continue", "wait", "stop"  # as an evaluation's `decision` in the record
 RULING = "ruling"  # attribute of a Ray trial: which of these the scheduler told it last
-
-
-def units_of(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
-    """The trials of each recipe, one a seed, by the recipe's digest; all in the order given."""
-    units: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
-        units.setdefault(trial.config.recipe.digest, []).append(trial)
-    return units
-
-
-def most_seeds(trials: Iterable[TrialRecord]) -> int:
-    """Of any recipe; 0 without trials."""
-    return max(map(len, units_of(trials).values()), default=0)
 
 
 @dataclass

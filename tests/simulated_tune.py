@@ -5,10 +5,11 @@ import random
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from search.record import ENDED, FAILED, FINISHED, read_run
+from search.record import read_run
 from search.recorder import Recorder
 from search.storage import RecordCopy
 from search.stratified_asha import StratifiedASHA
+from search.trial_record import ENDED, FAILED, FINISHED
 from trainable.trial import EVALUATION_KEYS
 from trainable.tune_function import OUT_OF_MEMORY, REASON, TROUBLE
 

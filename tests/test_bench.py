@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from search import bench, bench_variants
-from search.bench_variants import LENGTHS, MAKERS, Steps, lengths_of, live, make_workload, measure
+from search import bench, bench_workload
+from search.bench_options import VARIANTS, Asked
+from search.bench_variants import MAKERS, Steps, live, measure
+from search.bench_workload import LENGTHS, lengths_of, make_workload
 from tests.conftest import ARCHITECTURES
 from trainable.fields import given
 from trainable.presets import PRESETS
@@ -27,7 +29,7 @@ def tiny(request, monkeypatch):
     """Preset mini with a tiny teacher, of another architecture where a test says so."""
     shapes = ARCHITECTURES[getattr(request, "param", "bert")]
     changed = shapes.__class__.from_dict({**shapes.to_dict(), **NO_DROPOUT})
-    monkeypatch.setitem(bench_variants.SHAPES, "mini", changed)
+    monkeypatch.setitem(bench_workload.SHAPES, "mini", changed)
 
 
 @pytest.fixture
@@ -45,14 +47,14 @@ def run(capsys):
 
 def tiny_workload(*flags):
     arguments = bench.make_parser().parse_args([*SMALL, *flags])
-    return make_workload(bench.Asked(**given(arguments, bench.Asked)))
+    return make_workload(Asked(**given(arguments, Asked)))
 
 
 def test_lines(run):
     code, lines, errors = run("--repeats", "2", "--max-length", "20")
     assert code == 0, errors
     assert [line["variant"] for line in lines] == ON_CPU
-    assert list(bench.VARIANTS) == list(MAKERS)
+    assert list(VARIANTS) == list(MAKERS)
     assert [line["batch_size"] for line in lines] == [4, 4, 4]
     assert lines[0]["ratio_to_live"] == 1.0
     for line in lines:

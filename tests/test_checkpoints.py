@@ -19,10 +19,11 @@ from search.checkpoints import (
     register_newest,
 )
 from search.open_trials import OpenTrials
-from search.record import GIVE_UP, RETRY, RETRY_ALONE, read_run
+from search.record import read_run
 from search.resuming import ResumingScheduler
 from search.storage import local_runs, location
 from search.sweep import make_tuner, start_ray
+from search.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.config import TrialConfig
 from trainable.files import MANIFEST, seal, sealed_values

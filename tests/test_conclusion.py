@@ -11,9 +11,10 @@ from rich.console import Console
 from search.conclusion import JSON, PAGE, Row, conclude, print_conclusion, write_conclusion
 from search.finalists import Confirmation
 from search.plan import Plan
-from search.record import FAILED, FINISHED, Run, TrialRecord
+from search.record import Run
 from search.request import Request
 from search.statistics import seeds_difference
+from search.trial_record import FAILED, FINISHED, TrialRecord
 from trainable.config import TrialConfig
 from trainable.metrics import pack_bits
 

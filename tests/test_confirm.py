@@ -7,15 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.confirm import (
-    Asked,
-    check_asked,
-    choose,
-    main,
-    make_parser,
-    request_of,
-    used_seeds,
-)
+from search.confirm import main, make_parser
+from search.confirm_choice import Asked, check_asked, choose, request_of, used_seeds
 from search.finalists import Confirmation
 from search.plan import Plan
 from search.record import SWEEP, create_run, read_run

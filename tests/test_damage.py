@@ -13,8 +13,9 @@ import pytest
 import search.report
 import search.run
 import search.session
-from search.record import ENDED, read_run
+from search.record import read_run
 from search.table import trials_table
+from search.trial_record import ENDED
 from tests.sweeps import OPTIONS, numbers, run, start_and_hold
 
 pytestmark = pytest.mark.slow

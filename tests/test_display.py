@@ -7,7 +7,8 @@ from rich.console import Console
 
 from search import display
 from search.display import HEARTBEAT_SECONDS, LiveTable, PlainLines, draw, make_display
-from search.record import (
+from search.record import Run
+from search.trial_record import (
     FAILED,
     FINISHED,
     GIVE_UP,
@@ -16,7 +17,6 @@ from search.record import (
     RETRY_ALONE,
     RUNNING,
     STOPPED,
-    Run,
     TrialRecord,
 )
 from tests.made_runs import evaluated, made_plan

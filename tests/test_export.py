@@ -14,7 +14,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from search import exported, latency
 from search.export import main
-from search.record import TrialRecord, read_run
+from search.record import read_run
+from search.trial_record import TrialRecord
 from search.trial_words import find_trial
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher

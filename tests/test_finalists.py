@@ -14,7 +14,8 @@ from search.finalists import (
     named_trials,
     recipe_scores,
 )
-from search.record import FAILED, FINISHED, PENDING, STOPPED, Run, TrialRecord
+from search.record import Run
+from search.trial_record import FAILED, FINISHED, PENDING, STOPPED, TrialRecord
 from trainable.config import TrialConfig
 
 GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 2.0}

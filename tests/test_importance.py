@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from search.importance import NOT_APPLICABLE, importance, marginals, varying_settings
-from search.record import FAILED, FINISHED, STOPPED, TrialRecord
 from search.table import trials_table
+from search.trial_record import FAILED, FINISHED, STOPPED, TrialRecord
 from tests.test_table import config, evaluations, make_run
 
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from search.leaderboard import print_leaderboard
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, TrialRecord
+from search.trial_record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, TrialRecord
 from tests.report_runs import config as of_study
 from tests.test_table import config, evaluations, finished, make_run
 

@@ -3,7 +3,8 @@
 import pytest
 
 from search.progress import describe_time, measure, still_to_be_suggested
-from search.record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, Run, TrialRecord
+from search.record import Run
+from search.trial_record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, TrialRecord
 from tests.made_runs import asked, made_plan
 from trainable.config import TrialConfig
 

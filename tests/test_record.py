@@ -9,21 +9,17 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from search.plan import FORMAT, Plan
-from search.record import (
+from search.record import RECORD, SWEEP, mend, read_events, read_run
+from search.trial_record import (
     FAILED,
     FINISHED,
     GIVE_UP,
     PENDING,
-    RECORD,
     RETRY,
     RETRY_ALONE,
     RUNNING,
     STOPPED,
-    SWEEP,
     WAITING,
-    mend,
-    read_events,
-    read_run,
 )
 from tests.made_runs import asked, evaluated, failed, made_plan, made_run, started
 from trainable.config import TrialConfig

@@ -11,7 +11,10 @@ from rich.console import Console
 
 from search import recorder as recorder_module
 from search.interruption import Interruption
-from search.record import (
+from search.record import read_events, read_run
+from search.recorder import FORGIVEN_LOSSES, LOOK_SECONDS, Recorder, failure_reason
+from search.storage import RecordCopy
+from search.trial_record import (
     FAILED,
     FINISHED,
     GIVE_UP,
@@ -21,11 +24,7 @@ from search.record import (
     RUNNING,
     STOPPED,
     WAITING,
-    read_events,
-    read_run,
 )
-from search.recorder import FORGIVEN_LOSSES, LOOK_SECONDS, Recorder, failure_reason
-from search.storage import RecordCopy
 from search.units import RULING, STOP, WAIT
 from tests.made_runs import asked, evaluated, made_run
 from trainable.config import TrialConfig

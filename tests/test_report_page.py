@@ -10,14 +10,7 @@ from search.figures import draw_all
 from search.record import create_run, read_events
 from search.report_contents import gather
 from search.report_page import cell, render_html, render_markdown
-from tests.report_runs import (
-    config,
-    fail,
-    many_trials,
-    plan,
-    report_evaluations,
-    training_inputs,
-)
+from tests.report_runs import config, fail, many_trials, plan, report_evaluations, training_inputs
 
 VOID = ("meta", "link", "br")
 

@@ -4,14 +4,7 @@ import numpy as np
 import pytest
 
 from search.record import create_run
-from search.report_study import (
-    AGREES,
-    HIGHER,
-    LOWER,
-    UNKNOWN,
-    compare_with_study,
-    same_inputs,
-)
+from search.report_study import AGREES, HIGHER, LOWER, UNKNOWN, compare_with_study, same_inputs
 from search.request import Request
 from search.table import recipes_table, trials_table
 from spaces.study import STUDY_ROWS, reference_row

@@ -3,7 +3,7 @@
 import pytest
 
 from search.record import read_events, read_run
-from search.units import units_of
+from search.seeds import units_of
 from tests.sweeps import assert_evaluated_once, run, start_and_hold
 from tests.test_units import check_against_the_rule
 

@@ -12,9 +12,10 @@ from optuna.trial import TrialState
 from search import suggestions
 from search.draws import config_of_draw, starting_draws
 from search.grid import plan_trials
-from search.record import GIVE_UP, RECORD, read_run
+from search.record import RECORD, read_run
 from search.searchers import SEARCHERS, make_random, make_tpe
 from search.suggestions import JOURNAL, extend_by_suggestion, study_of, suggest, write_study
+from search.trial_record import GIVE_UP
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.config import TrialConfig
 from trainable.errors import UserError

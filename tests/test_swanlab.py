@@ -12,7 +12,6 @@ from swanlab.proto.swanlab.run.v1.run_pb2 import RunState
 from swanlab.sdk.internal.core_python.store import DataStoreReader
 
 from search import swanlab_tracker
-from search.record import FAILED, FINISHED, GIVE_UP, RUNNING, STOPPED
 from search.swanlab_tracker import (
     DONE,
     SwanLabCallback,
@@ -21,6 +20,7 @@ from search.swanlab_tracker import (
     run_id,
     write_missing,
 )
+from search.trial_record import FAILED, FINISHED, GIVE_UP, RUNNING, STOPPED
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.config import TrialConfig
 

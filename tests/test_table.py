@@ -6,21 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.record import (
-    FAILED,
-    FINISHED,
-    PENDING,
-    RECORD,
-    RUNNING,
-    STOPPED,
-    SWEEP,
-    WAITING,
-    Run,
-    TrialRecord,
-    create_run,
-)
+from search.record import RECORD, SWEEP, Run, create_run
 from search.statistics import best5_scores, mean_interval
 from search.table import recipes_table, rounded, short_label, trials_table
+from search.trial_record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING, TrialRecord
 from tests.report_runs import TEACHER, plan, training_inputs
 from trainable.config import TrialConfig
 from trainable.metrics import best5_accuracy, pack_bits

@@ -8,20 +8,14 @@ from statistics import median
 
 import pytest
 
-from search.record import FAILED, read_events, read_run
+from search.record import read_events, read_run
+from search.seeds import most_seeds, units_of
 from search.stratified_asha import StratifiedASHA
-from search.units import GO, STOP, WAIT, Units, most_seeds, units_of
+from search.trial_record import FAILED
+from search.units import GO, STOP, WAIT, Units
 from tests.made_runs import asked as request_of
 from tests.made_runs import made_run
-from tests.simulated_tune import (
-    FAILS,
-    OUT_OF_ROOM,
-    RETRIED,
-    FakeTrial,
-    Session,
-    ends,
-    play,
-)
+from tests.simulated_tune import FAILS, OUT_OF_ROOM, RETRIED, FakeTrial, Session, ends, play
 from trainable.config import TrialConfig
 
 RUNGS = (2, 4)

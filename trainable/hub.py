@@ -15,11 +15,7 @@ def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> N
     Asks nothing where the hub's offline mode is on: then only what is cached can be used.
     """
     from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         return
