@@ -1,1 +1,5 @@
-"""The sweep: command line, Ray Tune, record, leaderboard."""
+"""The commands, the sweep in Ray Tune, its record and its results.
+
+Imports point down: the commands (run, report, confirm, export, bench), then sweep, results, record,
+plan, each only what comes after it, and `trainable`.
+"""

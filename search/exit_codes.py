@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from trainable.errors import TrainingDivergedError, UserError
+from trainable.common.errors import TrainingDivergedError, UserError
 
 FAILURES = 1  # trials failed for good, or the disk did
 USER_ERROR = 2  # something given is unusable; nothing was changed

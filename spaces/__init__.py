@@ -21,7 +21,7 @@ from spaces.logits import logits
 from spaces.recipe import recipe
 from spaces.schedules import schedules
 from spaces.study import study
-from trainable.errors import UserError, first_line, not_among
+from trainable.common.errors import UserError, first_line, not_among
 
 Space = Callable[..., Any]
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from spaces.alpha import fixed
-from trainable.names import NAMED_LAYER_SETS
+from trainable.config.names import NAMED_LAYER_SETS
 
 
 def layers() -> dict[str, Any]:

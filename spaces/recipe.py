@@ -6,7 +6,7 @@ the scores of those before.
 
 from typing import TYPE_CHECKING, Any
 
-from trainable.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
+from trainable.config.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
 
 if TYPE_CHECKING:
     from optuna import Trial

@@ -6,9 +6,9 @@ Encoder Knowledge Distillation, lxxing666, SwanLab project Knowledge-Distillatio
 from typing import Any, NamedTuple
 
 from spaces.alpha import cosine, fixed
-from trainable.config import TrialConfig
-from trainable.errors import UserError
-from trainable.layers import resolve_layer_set
+from trainable.common.errors import UserError
+from trainable.config.layer_sets import resolve_layer_set
+from trainable.config.trial_config import TrialConfig
 
 CE_ONLY, FIXED = fixed(1.0), fixed(0.5)
 DESCENT, GROWTH = cosine("descent"), cosine("growth")

@@ -16,9 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trainable.errors import first_line
-from trainable.static_forward import attention_input, make_static
-from trainable.students import new_model
+from trainable.common.errors import first_line
+from trainable.models.static_forward import attention_input, make_static
+from trainable.models.students import new_model
 
 DEVICE = "meta"
 aten = torch.ops.aten

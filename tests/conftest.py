@@ -24,16 +24,16 @@ from transformers import (
     RobertaConfig,
 )
 
-from trainable.config import TeacherSettings, TrialConfig
-from trainable.data import Dataset, LabelledTexts, sample_evaluation
-from trainable.environment import Environment
-from trainable.inputs import LoadedInputs
-from trainable.options import InputOptions
-from trainable.preparation import Preparation, prepare_inputs
-from trainable.sentences import Batch, Sentences
-from trainable.tokens import TokenisedSplit
-from trainable.wheels import small_encoder
-from trainable.workbench import load_dense_splits
+from trainable.config.options import InputOptions
+from trainable.config.trial_config import TeacherSettings, TrialConfig
+from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
+from trainable.data.examples import Batch, Sentences
+from trainable.data.inputs import LoadedInputs
+from trainable.data.tokens import TokenisedSplit
+from trainable.data.wheels import small_encoder
+from trainable.engine.devices import Environment
+from trainable.trial.preparation import Preparation, prepare_inputs
+from trainable.trial.workbench import load_dense_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"w{i}" for i in range(200)]  # only the first 60 occur in the sentences

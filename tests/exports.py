@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from search.plan import Plan
-from search.preparation import prepare_again
-from search.record import Run, create_run, read_run
-from search.request import Request
+from search.plan.plan import Plan
+from search.plan.request import Request
+from search.record.run import Run, create_run, read_run
+from search.sweep.preparation import prepare_again
 from tests.conftest import tiny_classifier
-from trainable.checkpoint import write_checkpoint
-from trainable.config import TrialConfig
-from trainable.training_inputs import TrainingInputs
-from trainable.trial import Trial
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.checkpoint import write_checkpoint
+from trainable.trial.training_loop import Trial
 
 MAX_LENGTH = 16  # tokens; a third of the examples are longer
 PROVENANCE = {

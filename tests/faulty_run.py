@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from ray import tune
 
-from trainable import tune_function
-from trainable.trial import Trial
-from trainable.tune_function import train_student
+from trainable.trial import tune_function
+from trainable.trial.training_loop import Trial
+from trainable.trial.tune_function import train_student
 
 FAULT_STEP = 40
 
@@ -54,6 +54,6 @@ def train_with_faults(config, sweep, **arguments):
 if __name__ == "__main__":
     tune_function.train_student = train_with_faults
     torch.cuda.device_count = lambda: 1
-    from search.run import main
+    from search.run.__main__ import main
 
     sys.exit(main())

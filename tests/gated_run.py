@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from trainable import tune_function
-from trainable.trial import Trial
-from trainable.tune_function import train_student
+from trainable.trial import tune_function
+from trainable.trial.training_loop import Trial
+from trainable.trial.tune_function import train_student
 
 PATIENCE = 300  # seconds
 
@@ -36,6 +36,6 @@ def train_gated(config, **arguments):
 if __name__ == "__main__":
     GATE = Path(sys.argv.pop(1))
     tune_function.train_student = train_gated
-    from search.run import main
+    from search.run.__main__ import main
 
     sys.exit(main())

@@ -10,9 +10,9 @@ import runpy
 import sys
 import time
 
-from search.record import Run
-from search.storage import RecordCopy
-from trainable.pause import LOOK_SECONDS, PAUSE
+from search.record.run import Run
+from search.record.storage import RecordCopy
+from trainable.trial.pause import LOOK_SECONDS, PAUSE
 
 
 def hold_at(kind, count):

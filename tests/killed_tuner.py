@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import trainable
-from trainable.training_inputs import TrainingInputs
+from trainable.config.training_inputs import TrainingInputs
 
 SPACE = {
     "student_layers": 2,

@@ -1,9 +1,9 @@
 """Runs made of plain values, with no teacher or data behind them, and events of their trials."""
 
-from search.plan import Plan
-from search.record import create_run
-from search.request import Request
-from trainable.training_inputs import Teacher, TrainingInputs
+from search.plan.plan import Plan
+from search.plan.request import Request
+from search.record.run import create_run
+from trainable.config.training_inputs import Teacher, TrainingInputs
 
 PROVENANCE = {
     "command": "python -m search.run --space baselines",

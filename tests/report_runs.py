@@ -4,12 +4,12 @@ from itertools import product
 
 import numpy as np
 
-from search.plan import Plan
-from search.record import create_run
-from search.request import Request
-from trainable.config import TrialConfig
-from trainable.metrics import best5_accuracy, pack_bits
-from trainable.training_inputs import Teacher, TrainingInputs
+from search.plan.plan import Plan
+from search.plan.request import Request
+from search.record.run import create_run
+from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import best5_accuracy, pack_bits
 
 EXAMPLES = 200
 TEACHER = 0.95

@@ -25,13 +25,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from trainable import checkpoint, tune_function
-from trainable.quiet import quiet_libraries
-from trainable.tokens import TokenisedSplit, save_split
-from trainable.training_inputs import Teacher, TrainingInputs
-from trainable.trial import Trial
-from trainable.tune_function import Sweep, train_student
-from trainable.vocabulary import save_vocabulary
+from trainable.common.quiet import quiet_libraries
+from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.data.tokens import TokenisedSplit, save_split
+from trainable.data.vocabulary import save_vocabulary
+from trainable.trial import checkpoint, tune_function
+from trainable.trial.training_loop import Trial
+from trainable.trial.tune_function import Sweep, train_student
 
 V3_BASE = DebertaV2Config(
     vocab_size=128_100,

@@ -5,13 +5,13 @@ import random
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
-from search.record import read_run
-from search.recorder import Recorder
-from search.storage import RecordCopy
-from search.stratified_asha import StratifiedASHA
-from search.trial_record import ENDED, FAILED, FINISHED
-from trainable.trial import EVALUATION_KEYS
-from trainable.tune_function import OUT_OF_MEMORY, REASON, TROUBLE
+from search.record.run import read_run
+from search.record.storage import RecordCopy
+from search.record.trial_record import ENDED, FAILED, FINISHED
+from search.sweep.callbacks.recorder import Recorder
+from search.sweep.scheduling.stratified_asha import StratifiedASHA
+from trainable.trial.training_loop import EVALUATION_KEYS
+from trainable.trial.tune_function import OUT_OF_MEMORY, REASON, TROUBLE
 
 RETRIED, FAILS, OUT_OF_ROOM = "retried", "fails for good", "is to run alone"
 

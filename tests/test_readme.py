@@ -9,7 +9,7 @@ import pytest
 
 SMALL = """\
 from dataclasses import replace
-from trainable.presets import PRESETS
+from trainable.config.presets import PRESETS
 trial = {"student_layers": 3, "epochs": 1, "evaluations": 4}
 sizes = {"max_train_samples": 160, "max_eval_samples": 40}
 PRESETS["mini"] = replace(PRESETS["mini"], **sizes, trial=trial)

@@ -7,8 +7,8 @@ tensor is the one that was there when the step was recorded.
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from trainable.executor import Executor
-from trainable.names import GRAPH
+from trainable.config.names import GRAPH
+from trainable.engine.executor import Executor
 
 
 class TracedCapture:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from trainable.config import TrialConfig
-from trainable.errors import TrainingDivergedError, UserError
-from trainable.fields import OneLineParser, add_flags, given
-from trainable.options import InputOptions, complete_config, resolve_preset
+from trainable.common.errors import TrainingDivergedError, UserError
+from trainable.config.fields import OneLineParser, add_flags, given
+from trainable.config.options import InputOptions, complete_config, resolve_preset
+from trainable.config.trial_config import TrialConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,11 +41,11 @@ def _say(line: str) -> None:
 
 
 def _train(options: InputOptions, settings: dict[str, Any]) -> None:
-    from trainable.environment import best_device, faster_precision
-    from trainable.inputs import load_inputs
-    from trainable.preparation import Preparation, pools_of, prepare_inputs
-    from trainable.quiet import quiet_libraries
-    from trainable.trial import Trial
+    from trainable.common.quiet import quiet_libraries
+    from trainable.data.inputs import load_inputs
+    from trainable.engine.devices import best_device, faster_precision
+    from trainable.trial.preparation import Preparation, pools_of, prepare_inputs
+    from trainable.trial.training_loop import Trial
 
     quiet_libraries()
     name, why = resolve_preset(options.preset)

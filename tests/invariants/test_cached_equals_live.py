@@ -9,11 +9,11 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import padded_batch, tiny_classifier, train_split
-from trainable.preparation import Preparation, prepare_inputs
-from trainable.teacher import load_teacher
-from trainable.tokens import TokenisedSplit
-from trainable.trial import Trial
-from trainable.vocabulary import load_vocabulary
+from trainable.data.tokens import TokenisedSplit
+from trainable.data.vocabulary import load_vocabulary
+from trainable.teacher.teacher import load_teacher
+from trainable.trial.preparation import Preparation, prepare_inputs
+from trainable.trial.training_loop import Trial
 
 HALF_PRECISION = 2e-3  # hidden states are kept in fp16
 

@@ -7,14 +7,14 @@ import torch
 
 from tests.capture_watch import NotCapturableError, capture_watch
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
-from trainable.config import TrialConfig
-from trainable.distillation import Distillation
-from trainable.engine import Evaluator, Training, TrainingStep
-from trainable.losses import cross_entropy
-from trainable.model_outputs import run_model
-from trainable.sentences import Sentences
-from trainable.static_forward import make_static
-from trainable.teacher_outputs import TeacherOutputs, outputs_of
+from trainable.config.trial_config import TrialConfig
+from trainable.data.examples import Sentences
+from trainable.engine.losses import cross_entropy
+from trainable.engine.training_step import Evaluator, Training, TrainingStep
+from trainable.models.model_outputs import run_model
+from trainable.models.static_forward import make_static
+from trainable.teacher.outputs import TeacherOutputs, outputs_of
+from trainable.trial.distillation import Distillation
 
 META = torch.empty(3, device="meta")
 FORBIDDEN = {

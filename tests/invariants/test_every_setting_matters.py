@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 import torch
 
-from trainable.config import TrialConfig
-from trainable.trial import Trial
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.training_loop import Trial
 
 SCHEDULE = {"alpha": None, "alpha_schedule": "cosine_growth", "sharpness": 1.0}
 

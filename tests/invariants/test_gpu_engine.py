@@ -8,17 +8,23 @@ import pytest
 import torch
 
 from tests.conftest import tiny_classifier, train_split
-from trainable import teacher_outputs
-from trainable.checkpoint import load_checkpoint, write_checkpoint
-from trainable.engine import Feed, Training, TrainingStep, label_losses, make_optimiser
-from trainable.executor import CudaGraphCapture, Executor, make_executor
-from trainable.names import EAGER, GRAPH
-from trainable.sentences import Sentences, upload
-from trainable.static_forward import make_static
-from trainable.teacher_outputs import TeacherOutputs, open_outputs, outputs_of
-from trainable.training_inputs import Execution
-from trainable.trial import Trial
-from trainable.workbench import Workbench
+from trainable.config.names import EAGER, GRAPH
+from trainable.config.training_inputs import Execution
+from trainable.data.examples import Sentences, upload
+from trainable.engine.executor import CudaGraphCapture, Executor, make_executor
+from trainable.engine.training_step import (
+    Feed,
+    Training,
+    TrainingStep,
+    label_losses,
+    make_optimiser,
+)
+from trainable.models.static_forward import make_static
+from trainable.teacher import outputs as teacher_outputs
+from trainable.teacher.outputs import TeacherOutputs, open_outputs, outputs_of
+from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
+from trainable.trial.training_loop import Trial
+from trainable.trial.workbench import Workbench
 
 pytestmark = [
     pytest.mark.gpu,

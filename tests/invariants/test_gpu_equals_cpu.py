@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from tests.conftest import ARCHITECTURES, batch_of, padded_batch, tiny_classifier, train_split
-from trainable.engine import TrainingStep, label_losses, make_optimiser
-from trainable.trial import Trial
+from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
+from trainable.trial.training_loop import Trial
 
 pytestmark = [
     pytest.mark.gpu,

@@ -7,11 +7,11 @@ import torch
 
 from tests.invariants.test_same_seed_same_run import assert_same, numbers
 from tests.traced import Executors, state_of
-from trainable.executor import Executor
-from trainable.names import EAGER, GRAPH
-from trainable.training_inputs import Execution
-from trainable.trial import Trial
-from trainable.workbench import Workbench
+from trainable.config.names import EAGER, GRAPH
+from trainable.config.training_inputs import Execution
+from trainable.engine.executor import Executor
+from trainable.trial.training_loop import Trial
+from trainable.trial.workbench import Workbench
 
 
 class Bench:

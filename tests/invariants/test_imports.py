@@ -1,4 +1,4 @@
-"""Imports point one way: search -> spaces -> the names of trainable, which knows neither."""
+"""Imports point one way: each folder imports only those below it, and modules in no circle."""
 
 import ast
 import subprocess
@@ -7,6 +7,24 @@ import sys
 import pytest
 
 PACKAGES = ("search", "spaces", "trainable")
+# From the top down; a folder may import those in the lines below its own.
+LEVELS = [
+    ["search.run", "search.report", "search.confirm", "search.export", "search.bench"],
+    ["search.sweep"],
+    ["search.results"],
+    ["search.record"],
+    ["search.plan"],
+    ["search.exit_codes"],
+    ["spaces"],
+    ["trainable.trial"],
+    ["trainable.teacher"],
+    ["trainable.engine"],
+    ["trainable.models"],
+    ["trainable.data"],
+    ["trainable.config"],
+    ["trainable.common"],
+]
+LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
 
 def imported_modules(path):
@@ -19,62 +37,84 @@ def imported_modules(path):
             yield node.module
 
 
-def own_imports(repository, package):
-    for path in sorted((repository / package).glob("*.py")):
-        for module in imported_modules(path):
-            if module.partition(".")[0] in PACKAGES:
-                yield path.name, module
+def modules(repository):
+    """Each module of the product by its dotted name, with what it imports of the product."""
+    for package in PACKAGES:
+        for path in (repository / package).rglob("*.py"):
+            parts = path.relative_to(repository).with_suffix("").parts
+            name = ".".join(part for part in parts if part != "__init__")
+            ours = [m for m in imported_modules(path) if m.partition(".")[0] in PACKAGES]
+            yield name, path, ours
 
 
-def test_trainable_imports_only_itself(repository):
-    found = list(own_imports(repository, "trainable"))
-    assert len(found) > 50
-    assert all(module.startswith("trainable.") for _, module in found)
+def folder_of(module):
+    """The folder that a module counts to: `search.sweep` for `search.sweep.callbacks.display`."""
+    parts = module.split(".")
+    return "spaces" if parts[0] == "spaces" else ".".join(parts[:2])
+
+
+def test_every_folder_imports_only_those_below(repository):
+    seen = set()
+    for name, _, imported in modules(repository):
+        folder = folder_of(name)
+        if folder == "trainable":  # the package itself names its own by text
+            assert not imported
+            continue
+        if folder in ("search", "trainable.__main__"):
+            continue
+        seen.add(folder)
+        for other in map(folder_of, imported):
+            assert other == folder or LEVEL[other] > LEVEL[folder], f"{name} imports {other}"
+    assert seen == set(LEVEL)
 
 
 def test_spaces_import_names_and_errors(repository):
-    found = [m for _, m in own_imports(repository, "spaces") if not m.startswith("spaces")]
-    assert found
-    light = ("config", "errors", "layers", "names")  # none of which loads torch
-    assert set(found) == {f"trainable.{name}" for name in light}
-
-
-@pytest.mark.parametrize("name", ["losses", "alpha", "metrics", "learning_rate", "names"])
-def test_pure_files_import_no_sibling(repository, name):
-    path = repository / "trainable" / f"{name}.py"
-    assert not [m for m in imported_modules(path) if m.partition(".")[0] in PACKAGES]
+    found = {
+        m for name, _, ours in modules(repository) if folder_of(name) == "spaces" for m in ours
+    }
+    light = ("config.trial_config", "common.errors", "config.layer_sets", "config.names")
+    assert {m for m in found if not m.startswith("spaces")} == {f"trainable.{m}" for m in light}
 
 
 def test_ray_stands_in_search_and_one_adapter(repository):
     with_ray = {
-        path.name
-        for path in (repository / "trainable").glob("*.py")
-        if any(m.partition(".")[0] == "ray" for m in imported_modules(path))
+        name
+        for name, path, _ in modules(repository)
+        if name.startswith("trainable")
+        and any(m.partition(".")[0] == "ray" for m in imported_modules(path))
     }
-    assert with_ray == {"tune_function.py"}
+    assert with_ray == {"trainable.trial.tune_function"}
 
 
 def test_no_import_runs_in_a_circle(repository):
-    graph = {}
-    for package in PACKAGES:
-        for path in (repository / package).glob("*.py"):
-            name = package if path.stem == "__init__" else f"{package}.{path.stem}"
-            graph[name] = [m for m in imported_modules(path) if m.partition(".")[0] in PACKAGES]
+    graph = {name: imported for name, _, imported in modules(repository)}
+    assert all(module in graph for imported in graph.values() for module in imported)
 
     def visit(module, trail):
         assert module not in trail, " -> ".join([*trail, module])
-        for other in graph.get(module, ()):
+        for other in graph[module]:
             visit(other, [*trail, module])
 
     for module in graph:
         visit(module, [])
 
 
+def test_folders_and_files_stay_small(repository):
+    """At most about a dozen files a folder, none of one file, no file over about 300 lines."""
+    for package in PACKAGES:
+        for folder in [repository / package, *(repository / package).rglob("*/")]:
+            files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+            if files and folder != repository / package:
+                assert 1 < len(files) <= 13, folder
+            for path in files:
+                assert len(path.read_text(encoding="utf-8").splitlines()) <= 310, path
+
+
 @pytest.mark.parametrize("command", ["run", "report", "confirm", "export", "bench"])
 def test_help_loads_neither_torch_nor_ray(repository, command):
     """Of the whole command, as its user calls it."""
     code = (
-        f"import sys; from search.{command} import main\n"
+        f"import sys; from search.{command}.__main__ import main\n"
         "try:\n    main(['--help'])\n"
         "except SystemExit as end:\n    assert end.code == 0\n"
         "print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainable.trial import Trial
+from trainable.trial.training_loop import Trial
 
 CLOCKS = {"training_seconds", "evaluation_seconds"}
 

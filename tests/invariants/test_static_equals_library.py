@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
-from trainable.model_outputs import autocast
-from trainable.static_forward import attention_input, make_static
+from trainable.models.model_outputs import autocast
+from trainable.models.static_forward import attention_input, make_static
 
 LENGTHS = ([16, 9, 1], [5, 3, 2], [33, 20, 33])  # of the sentences, batch by batch
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier
-from trainable.engine import TrainingStep, label_losses, make_optimiser
-from trainable.losses import cross_entropy
-from trainable.model_outputs import run_model
-from trainable.vocabulary import restore_embedding, to_dense_ids, tokens_in_use, trim_embedding
+from trainable.data.vocabulary import restore_embedding, to_dense_ids, tokens_in_use, trim_embedding
+from trainable.engine.losses import cross_entropy
+from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
+from trainable.models.model_outputs import run_model
 
 USED = np.array([2, 7, 9, 50, 120, 3], dtype=np.int64)
 

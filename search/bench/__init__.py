@@ -1,0 +1,1 @@
+"""`python -m search.bench`: times the training step. Loads no Ray."""

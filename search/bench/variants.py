@@ -1,0 +1,251 @@
+"""The variants of the training step, and how they are timed."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from search.bench.options import Asked
+from search.bench.workload import PAD_ID, Workload, make_workload
+from trainable.config.names import EAGER, GRAPH
+from trainable.data.batches import epoch_batches, padded_width
+from trainable.data.examples import Sentences
+from trainable.data.vocabulary import dense_split, trim_embedding
+from trainable.engine.devices import Environment, release_memory, synchronise
+from trainable.engine.executor import Executor, make_executor
+from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
+from trainable.models.students import build_student
+from trainable.teacher.outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
+from trainable.trial.workbench import Apparatus
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A variant that is ready: `step(i)` trains on the rows `batches[i]`.
+
+    `loss()` waits for the mean loss of the steps since it was last asked.
+    """
+
+    batches: list[np.ndarray]
+    step: Callable[[int], None]
+    loss: Callable[[], float]
+    executor: Executor = field(default_factory=Executor)
+
+
+Maker = Callable[[Workload], Steps]
+
+
+def random_batches(workload: Workload) -> list[np.ndarray]:
+    """A shuffled epoch cut into batches, whatever the lengths."""
+    size, count = workload.config.batch_size, len(workload.split)
+    order = np.random.default_rng(workload.config.seed).permutation(count)
+    return [order[start : start + size] for start in range(0, count, size)]
+
+
+def live(workload: Workload) -> Steps:
+    """Distillation as it is usually written: random batches, the teacher run at every step.
+
+    Shares nothing with `trainable` but settings and models, so that what it is compared with can't
+    slow it down or speed it up. Nothing is done badly on purpose.
+    """
+    config, device, split = workload.config, workload.device, workload.split
+    teacher = copy.deepcopy(workload.teacher).to(device)
+    student = build_student(workload.teacher, config).to(device).train()
+    optimiser = torch.optim.AdamW(
+        student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    ids = torch.from_numpy(split.token_ids.astype(np.int64))
+    examples = torch.tensor_split(ids, split.offsets[1:-1].tolist())
+    labels, batches = torch.from_numpy(split.labels), random_batches(workload)
+    losses: list[Tensor] = []
+
+    def step(index: int) -> None:
+        tokens = [examples[row] for row in batches[index]]
+        ids = pad_sequence(tokens, batch_first=True, padding_value=PAD_ID)
+        mask = pad_sequence([torch.ones_like(part) for part in tokens], batch_first=True)
+        batch = [part.to(device) for part in (ids, mask, labels[batches[index]])]
+        loss = live_loss(workload, student, teacher, batch)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(student.parameters(), config.gradient_clip)
+        optimiser.step()
+        losses.append(loss.detach())
+
+    def mean_loss() -> float:
+        mean = float(torch.stack(losses).mean())
+        losses.clear()
+        return mean
+
+    return Steps(batches, step, mean_loss)
+
+
+def live_loss(
+    workload: Workload, student: nn.Module, teacher: nn.Module, batch: Sequence[Tensor]
+) -> Tensor:
+    """alpha CE + (1 - alpha) (T^2 KL + hidden_weight sum of H_i).
+
+    Of ids and mask [B, T] and labels [B]; H_i compares the first token's states of layer i.
+    """
+    (ids, mask, labels), config, layers = batch, workload.config, workload.layers
+    inputs = {"input_ids": ids, "attention_mask": mask, "output_hidden_states": True}
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        ours = student(**inputs)
+        with torch.no_grad():
+            theirs = teacher(**inputs)
+    temperature, alpha = config.temperature, config.alpha or 0.0
+    p, q = (out.logits.float() / temperature for out in (theirs, ours))
+    kl = functional.kl_div(q.log_softmax(-1), p.softmax(-1), reduction="batchmean")
+    a = torch.stack([states[:, 0] for states in ours.hidden_states[1:]]).float()
+    b = torch.stack([theirs.hidden_states[layer][:, 0] for layer in layers]).float()
+    a, b = functional.normalize(a, dim=-1), functional.normalize(b, dim=-1)  # [S, B, H]
+    hidden = (a - b).pow(2).mean(dim=(1, 2)).sum()
+    cross_entropy = functional.cross_entropy(ours.logits.float(), labels)
+    distilled = temperature**2 * kl + config.hidden_weight * hidden
+    return alpha * cross_entropy + (1 - alpha) * distilled
+
+
+def cached(
+    workload: Workload,
+    *,
+    by_length: bool = True,
+    executor: str = EAGER,
+    flash: bool = False,
+) -> Steps:
+    """What a trial does at each step, at a fixed alpha and learning rate."""
+    config, split, device = workload.config, workload.split, workload.device
+    student, batches = build_student(workload.teacher, config), random_batches(workload)
+    if by_length:
+        in_use = np.arange(workload.tokens_in_use)
+        trim_embedding(student, in_use)
+        split = dense_split(split, in_use)
+        batches = epoch_batches(split.lengths, config.batch_size, config.seed, epoch=0)
+    apparatus = Apparatus(
+        config,
+        student.to(device),
+        workload.teacher.config,
+        prepared_outputs(workload),
+        sentences={"train": Sentences(split, PAD_ID, device)},
+        executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
+        flash_attention=flash,
+    )
+    training = apparatus.training
+    apparatus.distillation.set_up(config)
+    apparatus.distillation.alpha.fill_(config.alpha or 0.0)
+
+    def step(index: int) -> None:
+        training.step(batches[index], config.learning_rate)
+
+    return Steps(batches, step, lambda: training.means.take()["loss"], training.feed.executor)
+
+
+def prepared_outputs(workload: Workload) -> TeacherOutputs:
+    """Runs the teacher once over the examples."""
+    config, split, device = workload.config, workload.split, workload.device
+    with TemporaryDirectory() as name:  # a file mapped into memory outlives its folder
+        folder = Path(name)
+        pool = config.hidden_pool
+        folders = {kind: folder / kind for kind in (LOGITS, pool)}
+        environment = Environment(folder, device, config.precision, say=list[str]().append)
+        write_outputs(workload.teacher, split, PAD_ID, folders, environment)
+        return open_outputs(
+            *(folders, pool, workload.layers),
+            split=split,
+            batch_size=config.batch_size,
+            device=device,
+        )
+
+
+def obstacle(name: str, workload: Workload) -> str | None:
+    """Why a variant can't be run here; None where it can."""
+    teacher = workload.teacher.config
+    if name in ("graph", "flash") and workload.device.type != "cuda":
+        return "steps are captured on a CUDA GPU, none is here"
+    if name == "flash" and teacher.model_type != FLASH_MODEL:
+        return f"{teacher.model_type} has no such kernel"
+    return flash_obstacle(teacher, workload.device) if name == "flash" else None
+
+
+def fastest(workload: Workload) -> str:
+    """The variant that a sweep's trials would train with here."""
+    return next(name for name in ("flash", "graph", "lengths") if not obstacle(name, workload))
+
+
+MAKERS: dict[str, Maker] = {
+    "live": live,
+    "cached": partial(cached, by_length=False),
+    "lengths": cached,
+    "graph": partial(cached, executor=GRAPH),
+    "flash": partial(cached, executor=GRAPH, flash=True),
+}
+
+
+def measure(
+    make: Maker, workload: Workload, repeats: int, ready: Callable[[], Any] = lambda: None
+) -> dict[str, Any]:
+    """Sets a variant up, calls `ready`, and times epochs; JSON values.
+
+    Memory is what torch has reserved of a GPU at most, graph pools included. RuntimeError where
+    capturing fails.
+    """
+    device, lengths = workload.device, workload.split.lengths
+    release_memory(device)  # the last variant's
+    start = perf_counter()
+    steps = make(workload)
+    release_memory(device)  # what only the setting up needed is no trial's
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    warm_up(steps, lengths)
+    synchronise(device)
+    setup_seconds = perf_counter() - start
+    ready()
+    seconds = [epoch_seconds(steps, device) for _ in range(repeats)]
+    examples, gpu = sum(map(len, steps.batches)), device.type == "cuda"
+    return {
+        "examples_per_second": round(examples / median(seconds), 2),
+        "milliseconds_per_step": round(1000 * median(seconds) / len(steps.batches), 3),
+        "setup_seconds": round(setup_seconds, 2),
+        "reserved_gib": round(torch.cuda.max_memory_reserved() / GIB, 3) if gpu else None,
+        "loss": round(steps.loss(), 4),
+        "batch_size": len(steps.batches[0]),
+        "examples": examples,
+        "seconds": [round(epoch, 6) for epoch in seconds],  # of each repeat
+    }
+
+
+def warm_up(steps: Steps, lengths: np.ndarray) -> None:
+    """Two steps of each width, the longest first: one warms up, the second is captured."""
+    longest = {int(lengths[rows].max()): index for index, rows in enumerate(steps.batches)}
+    of_width = {padded_width(length): longest[length] for length in sorted(longest)}
+    for index in 2 * [*reversed(of_width.values())]:
+        steps.step(index)
+    if steps.executor.problem:
+        raise RuntimeError(f"capturing failed: {steps.executor.problem}")
+    steps.loss()
+
+
+def epoch_seconds(steps: Steps, device: torch.device) -> float:
+    """Of a step on each batch, from an idle device to an idle device."""
+    start = perf_counter()
+    for index in range(len(steps.batches)):
+        steps.step(index)
+    synchronise(device)
+    return perf_counter() - start
+
+
+def train_beside(_: int, asked: Asked, barrier: Any, queue: Any) -> None:
+    """A process among others: measures the fastest variant, beginning when all are ready."""
+    workload = make_workload(asked)
+    queue.put(measure(MAKERS[fastest(workload)], workload, asked.repeats, barrier.wait))

@@ -1,0 +1,1 @@
+"""`python -m search.confirm`: trains the best recipes again on fresh seeds."""

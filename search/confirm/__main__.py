@@ -1,0 +1,123 @@
+"""`python -m search.confirm RUN`: retrain the best of a run on fresh seeds, say what holds."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from search.confirm.choice import Asked, check_asked, choose, request_of, used_seeds
+from search.plan.plan import Plan
+from search.plan.request import OPERATION, Request, names_of_kind
+from search.record.finding import find_run, has_run, place_of_runs
+from search.record.run import Run, read_run
+from search.record.trial_record import ENDED
+from search.results.finalists import Confirmation
+from search.sweep.launch import Session, begin, go_on, guarded
+from trainable.common.errors import UserError
+from trainable.config.fields import OneLineParser, add_flags, given
+
+MODULE = "search.confirm"
+
+EXAMPLE = """\
+Each finalist is compared with two baselines that have all its other settings, cross-entropy only
+and fixed alpha 0.5, and the best one with the other finalists. Nothing is stopped early; what is
+compared is the final evaluation (no selection). The confirmation is a run of its own beside RUN;
+the same command goes on with it where it was interrupted, with more --seeds it adds those.
+
+examples:
+  python -m search.confirm NAME
+  python -m search.confirm NAME --top 1 --seeds 10
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its unit and default."""
+    parser = OneLineParser(
+        prog=f"python -m {MODULE}",
+        description="Retrains the best recipes of a run and their baselines on fresh seeds, and "
+        "says which differences are significant.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="the run to confirm (name or path)")
+    add_flags(parser, Asked)
+    group = parser.add_argument_group("operation", "What is not given is as RUN had it.")
+    add_flags(group, Request, names_of_kind(OPERATION))
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Confirms, or goes on confirming; returns the exit code as `search.run` does."""
+    arguments = make_parser().parse_args(argv)
+    return guarded(partial(confirm, arguments), MODULE, argv)
+
+
+def confirm(arguments: argparse.Namespace, session: Session) -> int:
+    """Begins the confirmation of a run, or goes on with the one that is there."""
+    asked = Asked(**given(arguments, Asked))
+    operation = {k: v for k, v in vars(arguments).items() if k in names_of_kind(OPERATION)}
+    source = read_run(find_run("RUN", arguments.run, place_of_runs(asked.storage)))
+    name = source.folder.name
+    if source.plan.confirms:
+        of = source.plan.confirms["run"]
+        raise UserError(f"RUN {name}: a confirmation itself, of {of}; give that run")
+    folder = source.folder.parent / (asked.name or f"{name}-confirm")
+    if has_run(folder):
+        return go_on(folder, partial(reopen, source, asked, operation, session), session)
+    confirmation = choose(source, asked)
+    request = request_of(source, operation)
+    announce(confirmation, len(confirmation.trials()), source, session)
+    return begin(folder, plan_of(source, confirmation, request, session), session)
+
+
+def plan_of(source: Run, confirmation: Confirmation, request: Request, session: Session) -> Plan:
+    """The confirmation's plan; UserError where the run's inputs can't be had here."""
+    from search.sweep.resume import inputs_again  # with torch, which takes seconds to load
+
+    trials, flag = confirmation.trials(), f"RUN {source.folder.name}"
+    return Plan(
+        requests=(request,),
+        provenance=session.provenance(),
+        inputs=inputs_again(source, trials, session.console, flag),
+        trials=tuple(trials),
+        grace_evaluations=source.plan.grace_evaluations,
+        confirms=confirmation.to_dict(),
+    )
+
+
+def reopen(
+    source: Run, asked: Asked, operation: Mapping[str, Any], session: Session, run: Run
+) -> None:
+    """Makes the confirmation ready to go on, with the seeds that are asked for beyond its own.
+
+    UserError where it is not the one that is asked for, or can't go on here.
+    """
+    from search.sweep.resume import extend  # with torch, which takes seconds to load
+
+    confirmation = check_asked(source, asked, run)
+    more = confirmation.with_seeds(asked.seeds or 0, used_seeds(source))
+    new = [config for config in more.trials() if config.digest not in run.trials]
+    unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
+    announce(more, unfinished + len(new), source, session)
+    changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
+    if new:
+        changes["confirms"] = more.to_dict()
+    extend(run, changes, new, session.console)
+
+
+def announce(confirmation: Confirmation, to_train: int, source: Run, session: Session) -> None:
+    """`Confirming NAME: 3 finalist(s) and 2 baseline(s) on 5 fresh seeds, 25 trials to train.`"""
+    finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
+    session.console.print(
+        f"Confirming {confirmation.run}: {finalists} finalist(s) and {recipes - finalists} "
+        f"baseline(s) on {len(confirmation.seeds)} fresh seeds, {to_train} trials to train.",
+        soft_wrap=True,
+    )
+    if unfinished := sum(trial.outcome not in ENDED for trial in source.trials.values()):
+        session.console.print(f"{unfinished} trial(s) of {confirmation.run} have not ended.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""Which recipes a confirmation retrains, on which seeds, and what it keeps of the run's request."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.plan.request import Request
+from search.plan.searchers import GRID
+from search.record.finding import NAME
+from search.record.run import SWEEP, Run, written_plan
+from search.results.finalists import (
+    Confirmation,
+    best_finished,
+    fresh_seeds,
+    named_trials,
+    recipe_scores,
+)
+from trainable.common.errors import UserError
+from trainable.config.fields import check_fields, described
+
+TOP, SEEDS = 3, 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is to be confirmed, as the command line gives it."""
+
+    top: int | None = described(f"best finished recipes by best5 ({TOP})", None, low=1, metavar="K")
+    trials: tuple[str, ...] = described(
+        "a finalist instead of --top, by its trial's digest or the name of its folder, or the "
+        "beginning of one; may be given several times",
+        (),
+        parse=str,
+        flag="trial",
+        metavar="T",
+    )
+    seeds: int | None = described(
+        f"seeds that RUN has not used, for each recipe ({SEEDS})", None, low=2, metavar="N"
+    )
+    name: str | None = described("name of the confirmation (RUN-confirm)", None, metavar="NAME")
+    storage: str = described("where RUN is looked up", "runs", metavar="DIR")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.trials and self.top is not None:
+            raise UserError(f"--top {self.top}: not beside --trial, which names the finalists")
+        if self.name is not None and not re.fullmatch(NAME, self.name):
+            raise UserError(f"--name {self.name}: give letters, digits, '.', '_' and '-' only")
+
+
+def choose(source: Run, asked: Asked) -> Confirmation:
+    """The finalists that are asked for; UserError where the run has none."""
+    top, count = asked.top or TOP, asked.seeds or SEEDS
+    finalists = named_trials(source, asked.trials) or best_finished(source.trials.values(), top)
+    if not finalists:
+        raise UserError(
+            f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
+            "confirm; go on with it, or name one of its trials with --trial"
+        )
+    means = recipe_scores(source.trials.values())
+    return Confirmation(
+        run=source.folder.name,
+        started=source.plan.provenance["started"],
+        finalists=tuple(trial.config for trial in finalists),
+        scores=tuple(means.get((trial.outcome, trial.config.recipe)) for trial in finalists),
+        seeds=tuple(fresh_seeds(used_seeds(source), count)),
+        asked=(count,),
+    )
+
+
+def used_seeds(source: Run) -> set[int]:
+    """Of the run's trials, trained or not, and of its confirmations so far.
+
+    What those showed may be why another is asked for, which would then be optimistic on the same
+    seeds.
+    """
+    used = {trial.config.seed for trial in source.trials.values()}
+    for path in source.folder.parent.glob(f"*/{SWEEP}"):
+        confirms = (written_plan(path.parent) or {}).get("confirms")
+        if confirms and confirms["run"] == source.folder.name:
+            used |= set(confirms["seeds"])
+    return used
+
+
+def request_of(source: Run, operation: Mapping[str, Any]) -> Request:
+    """What the run was asked for, but of listed trials, none of which is stopped early."""
+    listed = {"searcher": GRID, "samples": None, "time_budget": None, "against": None, "depths": ()}
+    strata = ",".join(source.plan.compare_within) or "all"
+    fixed = {"scheduler": "fifo", "seeds": 1, "compare_within": strata}
+    return Request.from_dict({**source.request.to_dict(), **listed, **fixed, **operation})
+
+
+def check_asked(source: Run, asked: Asked, run: Run) -> Confirmation:
+    """What the run confirms; UserError where that is not what the command line asks for."""
+    name, confirms = run.folder.name, run.plan.confirms
+    wanted = (source.folder.name, source.plan.provenance["started"])
+    if confirms is None or (confirms["run"], confirms["started"]) != wanted:
+        raise UserError(f"--name {name}: no confirmation of this run; give another --name")
+    there = Confirmation.from_dict(confirms)
+    if asked.top or asked.trials:
+        recipes = {config.recipe for config in choose(source, asked).finalists}
+        if recipes != {config.recipe for config in there.finalists}:
+            raise UserError(f"--name {name}: has other finalists; give another --name")
+    return there

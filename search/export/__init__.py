@@ -1,0 +1,1 @@
+"""`python -m search.export`: a student as a Hugging Face folder with a model card."""

@@ -1,0 +1,99 @@
+"""`python -m search.export RUN OUT`: a kept student as a Hugging Face folder with a model card."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from search.exit_codes import FAILURES, exit_code
+from trainable.common.errors import UserError
+from trainable.config.fields import OneLineParser
+from trainable.config.options import writable_folder
+
+EXAMPLE = """\
+examples:
+  python -m search.export schedules-mini-20261124-101500 student
+  python -m search.export runs/mine student --trial 3f2a
+
+then, in Python:
+  from transformers import pipeline
+  pipeline("text-classification", "student")("some text", truncation=True)
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its default."""
+    parser = OneLineParser(
+        prog="python -m search.export",
+        description="Writes a student of a sweep as a Hugging Face folder: weights, tokenizer, and "
+        "a model card. The best student that is kept, unless --trial names another.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="the sweep, by name or path")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write, new or empty")
+    parser.add_argument(
+        "--trial",
+        metavar="T",
+        help="the trial's digest or the name of its folder, or the beginning of one (the best that "
+        "ended and whose checkpoint is kept)",
+    )
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="score the folder on the validation examples again with plain transformers, on the "
+        "CPU, and compare with the trial's evaluation",
+    )
+    parser.add_argument(
+        "--storage", default="runs", metavar="DIR", help="folder of all runs (%(default)s)"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exports a student; returns the exit code (0 well, 1 it differs, 2 the user's mistake)."""
+    return exit_code(partial(export, make_parser().parse_args(argv)))
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Writes the folder whole or not at all, and describes it."""
+    from search.record.finding import find_run, place_of_runs
+    from search.record.run import read_run
+
+    run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
+    out = free_folder(arguments.out)
+
+    from search.export.exported_student import (
+        export_student,  # with torch, which takes seconds to load
+    )
+    from trainable.common.files import whole_folder
+    from trainable.common.quiet import quiet_libraries
+    from trainable.engine.training_state import CheckpointError
+
+    quiet_libraries()
+    try:
+        with whole_folder(out) as folder:
+            text = export_student(run, arguments.trial, folder, check=arguments.check)
+            free_folder(out)  # minutes may have passed
+    except CheckpointError as error:
+        print(f"error: RUN {run.folder.name}: the checkpoint is {error}", file=sys.stderr)
+        return FAILURES
+    print(f"{text}\nWritten to {out}.")
+    return 0
+
+
+def free_folder(out: Path) -> Path:
+    """The absolute folder to write; UserError where something is there already."""
+    try:
+        folder = Path(writable_folder(str(out)))
+    except UserError as error:
+        raise UserError(f"OUT {error}") from None
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"OUT {out}: is not empty; give a new or an empty folder")
+    return folder
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""A kept student found, copied, checked, measured, and described in a model card."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from search.export.model_card import model_card
+from search.plan.request import Request
+from search.record.labels import find_trial, wording
+from search.record.run import Run
+from search.record.trial_record import TrialRecord
+from search.results.finalists import best_trials
+from search.results.latency import TIMED_EXAMPLES, examples_per_second
+from search.sweep.checkpoints import kept_checkpoint
+from trainable.common.errors import UserError
+from trainable.common.files import MANIFEST, sealed_values
+from trainable.config.training_inputs import TrainingInputs
+from trainable.data.batches import evaluation_batches
+from trainable.data.datasets import LabelledTexts
+from trainable.data.inputs import load_inputs
+from trainable.data.tokens import TokenisedSplit, load_split, tokenise
+from trainable.data.vocabulary import load_vocabulary
+from trainable.engine.devices import best_device, device_name
+from trainable.engine.metrics import unpack_bits
+from trainable.engine.training_state import CheckpointError
+from trainable.trial.checkpoint import STATE, check_checkpoint
+
+WEIGHTS = "*.safetensors"
+BATCH = 64  # examples scored at a time
+
+
+def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -> str:
+    """Fills an empty folder with a kept student, the card last; returns what to print of it.
+
+    UserError where no such student is kept, CheckpointError where it is not what was evaluated.
+    """
+    trial, checkpoint = choose_checkpoint(run, wanted)
+    inputs = inputs_here(run)
+    evaluation = evaluation_of(trial, check_checkpoint(checkpoint, trial.config, inputs))
+    shutil.copytree(
+        checkpoint,
+        folder,
+        ignore=shutil.ignore_patterns(STATE, MANIFEST),
+        copy_function=shutil.copyfile,  # without modes: the library keeps weights from other users
+        dirs_exist_ok=True,
+    )
+    result = "Not scored again: --no-check was given."
+    if check:
+        result = check_folder(folder, run, trial.config.precision, evaluation)
+    facts = measure(folder, inputs)
+    card = model_card(run, trial, evaluation, check=result, **facts)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    label = f"{wording(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}"
+    speed = f"{facts['speedup']:.1f} times the teacher's speed here"
+    return f"{label}, accuracy {evaluation['accuracy']:.4f}, {speed}.\n{result}"
+
+
+def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
+    """The trial asked for, or the best that ended of those kept, and its checkpoint."""
+    trials = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
+    for trial in trials:
+        if (checkpoint := kept_checkpoint(run, trial)) is not None:
+            return trial, checkpoint
+    which = f"RUN {run.folder.name}: no checkpoint of a trial that ended"
+    if wanted is not None:
+        which = f"--trial {wanted}: no checkpoint of it"
+    raise UserError(f"{which} is kept; the run keeps its best {run.request.keep} (--keep)")
+
+
+def inputs_here(run: Run) -> TrainingInputs:
+    """What the trials share, made again where the cache has lost the teacher or the tokens."""
+    inputs = run.plan.inputs
+    needed = (Path(inputs.tokens), Path(inputs.teacher.folder))
+    if all(sealed_values(folder) is not None for folder in needed):
+        return inputs
+    from search.sweep.launch import make_console
+    from search.sweep.resume import inputs_again
+
+    return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")
+
+
+def evaluation_of(trial: TrialRecord, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The recorded evaluation of a checkpoint's student; CheckpointError where there is none."""
+    number = int(manifest["evaluation"])
+    if not 0 < number <= len(trial.evaluations):
+        raise CheckpointError(f"of evaluation {number}, which is not in the run's record")
+    return trial.evaluations[number - 1]
+
+
+def check_folder(folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any]) -> str:
+    """How the folder scores with plain transformers, or why it was not scored.
+
+    CheckpointError where results differ though the trial's arithmetic was that of this check.
+    """
+    if not evaluation["correct"]:
+        return "Not scored again: the record has lost the per-example results."
+    try:
+        texts = validation_texts(folder, run.request, run.plan.inputs)
+    except (UserError, OSError) as error:
+        return f"Not scored again: {error}."
+    correct = predictions(folder, texts.texts) == np.asarray(texts.labels)
+    differing = int((correct != unpack_bits(evaluation["correct"], len(texts))).sum())
+    if differing and precision == "fp32" and run.plan.inputs.device == "cpu":
+        raise CheckpointError(
+            f"not what was evaluated: {differing} of {len(texts)} examples have another result now"
+        )
+    return (
+        "Scored again from this folder with plain `transformers`, on a CPU in fp32: "
+        f"{correct.mean():.4f} on {len(texts):,} examples, {differing} of them with another result "
+        "than in the trial's evaluation."
+    )
+
+
+@torch.no_grad()
+def predictions(folder: Path, texts: list[str]) -> np.ndarray:
+    """Labels that the folder's model and tokenizer give N texts, int64 [N]."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    found = np.empty(len(texts), dtype=np.int64)
+    for rows in evaluation_batches(np.array([len(text) for text in texts]), BATCH):
+        batch = tokenizer(
+            [texts[row] for row in rows],
+            truncation=True,  # at the length that the tokenizer was saved with
+            padding=True,
+            return_tensors="pt",
+        )
+        found[rows] = model(**batch).logits.argmax(dim=-1).numpy()
+    return found
+
+
+def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> LabelledTexts:
+    """The validation examples, loaded again from where the sweep had them.
+
+    UserError where they can't be loaded, or where the folder's tokenizer does not make of them what
+    the students were scored on.
+    """
+    # The preset's own teacher may need a wheel; it is not looked at.
+    texts = load_inputs(replace(request, teacher=inputs.teacher.folder)).dataset.evaluation
+    length, tokenizer = request.sized_preset.max_length, AutoTokenizer.from_pretrained(folder)
+    again = tokenise(tokenizer, texts.texts, texts.labels, length)
+    scored = load_split(Path(inputs.tokens), "evaluation")
+    parts = [part.name for part in fields(TokenisedSplit)]
+    if not all(np.array_equal(getattr(again, part), getattr(scored, part)) for part in parts):
+        raise UserError("the validation examples are no longer those of the sweep")
+    return texts
+
+
+def measure(folder: Path, inputs: TrainingInputs) -> dict[str, Any]:
+    """Student and teacher side by side, as anyone would load them."""
+    folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
+    models = {
+        name: AutoModelForSequenceClassification.from_pretrained(place, dtype=torch.float32)
+        for name, place in folders.items()
+    }
+    split, config = load_split(Path(inputs.tokens), "evaluation"), models["student"].config
+    device = best_device()
+    speeds = examples_per_second(models, split, inputs.pad_id, device)
+    sizes = {
+        name: {
+            "parameters": model.num_parameters(),
+            "bytes": sum(path.stat().st_size for path in folders[name].glob(WEIGHTS)),
+            "speed": speeds[name],
+        }
+        for name, model in models.items()
+    }
+    threads = f" with {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    batch = f"{TIMED_EXAMPLES[device.type]} validation examples of similar length at a time"
+    return {
+        "sizes": sizes,
+        "speedup": speeds["student"] / speeds["teacher"],
+        "measured_on": f"{device_name()}{threads}, in fp32, {batch}",
+        "labels": list(config.id2label.values()),
+        "trained_rows": len(load_vocabulary(Path(inputs.tokens))),
+        "rows": config.vocab_size,
+    }

@@ -1,0 +1,142 @@
+"""The model card of an exported student: its numbers are computed here, its text is a template."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from huggingface_hub import ModelCard, ModelCardData
+
+from search.plan.request import Request
+from search.record.labels import wording
+from search.record.run import Run
+from search.record.trial_record import TrialRecord
+from search.results.finalists import best_trials
+from search.results.statistics import BOOTSTRAP_SEED, sentence_interval
+from search.results.table import seed_scores
+from trainable.config.presets import PRESETS
+from trainable.config.trial_config import TrialConfig
+from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
+from trainable.engine.metrics import unpack_bits
+
+TEMPLATE = Path(__file__).with_name("templates") / "model_card.md"
+WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
+WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
+UNKNOWN = "unknown"
+
+
+class Source(NamedTuple):
+    """A teacher or data set as a reader elsewhere can look it up."""
+
+    name: str
+    hub_id: str | None
+
+
+class Score(NamedTuple):
+    """An accuracy, a share, with its 95 % interval over examples: None where bits are lost."""
+
+    name: str
+    accuracy: float
+    interval: tuple[float, float] | None
+    examples: int
+    note: str
+
+
+def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **facts: Any) -> str:
+    """The README.md of a trial's student as of an evaluation; `facts` are those of the folder."""
+    teacher, data = sources(run.request)
+    title = f"{trial.config.student_layers}-layer student of {teacher.name.partition(' (')[0]}"
+    card = ModelCard.from_template(
+        _metadata(title, teacher, data),
+        template_path=str(TEMPLATE),
+        title=title,
+        teacher_source=teacher,
+        data=data,
+        run=run,
+        trial=trial,
+        evaluation=evaluation,
+        label=wording(run)(trial),
+        max_length=run.request.sized_preset.max_length,
+        scores=scores(run, trial, evaluation),
+        rank=_rank(run, trial),
+        teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
+        help={field.name: field.metadata["help"] for field in fields(TrialConfig)},
+        **facts,
+    )
+    return str(card.content)
+
+
+def _metadata(title: str, teacher: Source, data: Source) -> ModelCardData:
+    """What the hub reads; no result stands in it, as that of these weights was selected."""
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        license=UNKNOWN,
+        base_model=teacher.hub_id,
+        datasets=[data.hub_id] if data.hub_id else None,
+        tags=["text-classification", "knowledge-distillation"],
+        metrics=["accuracy"],
+        model_name=title,
+    )
+
+
+def sources(request: Request) -> tuple[Source, Source]:
+    """Where the sweep had its teacher and its examples from."""
+    preset = request.sized_preset
+    return _source(preset.teacher, WHEEL_TEACHER), _source(preset.dataset, WHEEL_DATA)
+
+
+def _source(given: str | None, of_wheel: str) -> Source:
+    """A local path gives its name only: the rest says nothing to others."""
+    if not given:
+        return Source(of_wheel, None)
+    if Path(given).is_absolute():
+        return Source(f"{Path(given).name} (local files)", None)
+    return Source(given, given.partition(":")[0])
+
+
+def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[Score]:
+    """The student's and the teacher's accuracies, with intervals from the recorded bits."""
+    last, teacher, counts = trial.evaluations[-1], run.plan.inputs.teacher, run.plan.inputs.examples
+    count, whole = counts["evaluation"], counts.get("whole", 0)
+    best5 = seed_scores([trial], run)
+    student, reference = _bits(evaluation["correct"], count), _bits(teacher.correct, count)
+    gap = None if student is None or reference is None else student - reference
+    best = f"the best of {len(trial.evaluations)} evaluations"
+    score = "the trial's score: the mean of its five best evaluations"
+    final, paired = "the final evaluation (no selection)", "paired by example"
+    full = "on the full validation split"
+    rows = [
+        ("these weights", evaluation["accuracy"], student, best),
+        ("best5", last["best5_accuracy"], None if best5 is None else best5[0], score),
+        ("last", last["accuracy"], _bits(last["correct"], count), final),
+        ("last", last["whole_accuracy"], _bits(last["whole_correct"], whole), full),
+        ("teacher", teacher.accuracy, reference, "on the same examples"),
+        ("teacher", teacher.whole_accuracy, _bits(teacher.whole_correct, whole), full),
+        ("these weights - teacher", evaluation["accuracy"] - teacher.accuracy, gap, paired),
+    ]
+    return [
+        Score(name, accuracy, _interval(bits), whole if note == full else count, note)
+        for name, accuracy, bits, note in rows
+        if accuracy is not None
+    ]
+
+
+def _bits(packed: str | None, count: int) -> np.ndarray | None:
+    return unpack_bits(packed, count).astype(np.float64) if packed else None
+
+
+def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
+    if bits is None:
+        return None
+    return sentence_interval(bits, np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def _rank(run: Run, trial: TrialRecord) -> str:
+    """`number 2 of the 9 trials that ended, by the mean best5 of its recipe`."""
+    ended = [other.config.digest for other in best_trials(run.trials.values())]
+    if trial.config.digest not in ended:
+        return "one that has not ended"
+    place = ended.index(trial.config.digest) + 1
+    return f"number {place} of the {len(ended)} trials that ended, by the mean best5 of its recipe"

@@ -1,0 +1,1 @@
+"""What to try: the request and its trials. May import `spaces` and `trainable`."""

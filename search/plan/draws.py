@@ -1,0 +1,143 @@
+"""A searched space's configurations: what is drawn, what is pinned, what comes first."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import FixedTrial
+
+from search.plan.request import Request
+from search.plan.student_depths import LAYERS, check_depths_kept
+from spaces import load_space
+from trainable.common.errors import UserError, first_line
+from trainable.config.fields import merged
+from trainable.config.options import complete_config
+from trainable.config.trial_config import TrialConfig
+
+RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
+
+Draw = dict[str, Any]  # values by setting, as a searcher knows them
+
+
+class Pinned:
+    """A trial whose settings that `--set` gives are not drawn: they are what was given.
+
+    `drawn` has all that was suggested, as Ray's Optuna searcher takes it beside what the space
+    returns.
+    """
+
+    def __init__(self, trial: Any, values: Mapping[str, Any]) -> None:
+        self._trial, self._values = trial, values
+        self.drawn: dict[str, Any] = {}
+
+    def __getattr__(self, method: str) -> Any:
+        """`suggest_float` and its like: the given value, or a drawn one."""
+        suggest = getattr(self._trial, method)
+        if not method.startswith("suggest_"):
+            return suggest
+
+        def pinned(name: str, *arguments: Any, **options: Any) -> Any:
+            given = self._values.get(name)
+            self.drawn[name] = suggest(name, *arguments, **options) if given is None else given
+            return self.drawn[name]
+
+        return pinned
+
+
+def draw(request: Request, trial: Any) -> TrialConfig:
+    """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed.
+
+    UserError for what can't be trained, and for whatever a user's own function raises.
+    """
+    space, _ = load_space(request.space)
+    watched = Pinned(trial, request.pinned)
+    try:
+        constants = space(watched) or {}
+        point = merged({**watched.drawn, **constants})
+    except Exception as error:
+        raise UserError(
+            f"--space {request.space}: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if request.depths:
+        point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
+    return configure(request, point)
+
+
+def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
+    """The configuration that a space's point stands for, on the first seed.
+
+    UserError, which names --set or --space, for one that can't be trained.
+    """
+    preset = request.sized_preset
+    constants = {**preset.trial, "seed": request.seed}
+    try:
+        return complete_config(constants, preset.learning_rates, {**point, **request.pinned})
+    except UserError as error:
+        of_user = any(str(error).startswith(f"{key}:") for key in request.pinned)
+        raise UserError(f"{'--set' if of_user else f'--space {request.space}:'} {error}") from None
+
+
+def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
+    """The configuration that drawn values stand for; UserError where they lack one."""
+    return draw(request, FixedTrial(drawn))
+
+
+def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
+    """What is tried first, each on all its seeds: the space's own, its best at every depth.
+
+    Those that what is pinned leaves no room for are passed over; where that is all of them, a
+    random one begins. Raises UserError for what can't be given to a searched space.
+    """
+    _check(request)
+    best, *plain = load_space(request.space)[1] or [{}]
+    usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
+    wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
+    found: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
+    for start in wanted:
+        trial = FixedTrial(start)
+        try:
+            config = draw(request, trial)
+        except (UserError, ValueError):  # also where it lacks a depth
+            continue
+        found.setdefault(config.recipe, (config, dict(trial.params)))
+    firsts = list(found.values()) or random_draws(request, 1)
+    return [
+        (seeded, drawn)
+        for config, drawn in firsts[: request.samples]
+        for seeded in request.on_all_seeds(config)
+    ]
+
+
+def random_draws(request: Request, count: int = RANDOM_DRAWS) -> list[tuple[TrialConfig, Draw]]:
+    """So many configurations, always the same; UserError where what is pinned does not fit."""
+    study, found = optuna.create_study(sampler=RandomSampler(seed=0)), []
+    for _ in range(count):
+        trial = study.ask()
+        found.append((draw(request, trial), dict(trial.params)))
+    return found
+
+
+def starting_draws(request: Request, configs: list[TrialConfig]) -> dict[str, Draw]:
+    """What `starts` stand for, by the digest of these trials, which are the same in their order."""
+    drawn = [values for _, values in starts(request)]
+    return {config.digest: values for config, values in zip(configs, drawn, strict=True)}
+
+
+def _check(request: Request) -> None:
+    for key, value in request.additions:
+        raise UserError(
+            f"--add {key}={value}: {request.space} draws its values from ranges; "
+            "--samples draws more of them"
+        )
+    check_depths_kept(request)
+    refuse_idle(request, [config for config, _ in random_draws(request)])
+
+
+def refuse_idle(request: Request, configs: Collection[TrialConfig]) -> None:
+    """UserError where --set fixes what changes nothing in any of these trials."""
+    for key, value in request.overrides:
+        if all(key in config.idle_settings for config in configs):
+            raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")

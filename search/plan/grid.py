@@ -1,0 +1,134 @@
+"""Which trials a sweep runs, and in which order."""
+
+import inspect
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from search.plan.draws import configure, random_draws, refuse_idle, starts
+from search.plan.request import Request
+from search.plan.student_depths import LAYERS, check_depths_kept
+from spaces import load_space
+from trainable.common.errors import UserError, first_line
+from trainable.config.fields import merged
+from trainable.config.names import NO_LAYERS
+from trainable.config.trial_config import TrialConfig
+
+Point = dict[str, Any]
+
+
+def plan_trials(request: Request) -> list[TrialConfig]:
+    """The configurations of a space, shuffled by the request's seed, each on all seeds in a row.
+
+    ASHA never stops the first to arrive at a rung, so the order must not favour any of them; and it
+    decides on all seeds of one together, so that they are best trained at the same time. More
+    samples, seeds or added values leave those of fewer among them. Samples are drawn from the
+    space's own configurations; an added value then joins those drawn that have another for it.
+    Raises UserError where a value is of a setting that the space varies, or spoils a trial.
+    """
+    if request.searched:
+        return [config for config, _ in starts(request)]
+    check_depths_kept(request)
+    drawn = _drawn(request)[: request.samples]
+    if request.additions:
+        drawn = _grown(request, drawn)
+        random.Random(request.seed).shuffle(drawn)
+    return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
+
+
+def possible_trials(request: Request) -> list[TrialConfig]:
+    """Configurations as the sweep may come to have them: all that are listed, or random draws."""
+    drawn = random_draws(request) if request.searched else []
+    return [*plan_trials(request), *(config for config, _ in drawn)]
+
+
+def _drawn(request: Request) -> list[Point]:
+    """The points that train different students, shuffled. Of a space that draws values at random:
+    at least as many as `samples`, one grid after the other.
+    """
+    shuffled, found = random.Random(request.seed), dict[TrialConfig, Point]()
+    for grid in list_grids(request):
+        points = [{**point, **depth} for point in grid for depth in _depths(request)]
+        _refuse_varied(request, points)
+        new = {c: p for c, p in _each_once(request, points).items() if c not in found}
+        order = list(new)
+        shuffled.shuffle(order)
+        found |= {config: new[config] for config in order}
+        if request.samples is not None and len(found) >= request.samples:
+            break
+    refuse_idle(request, found)
+    return list(found.values())
+
+
+def list_grids(request: Request) -> Iterator[list[Point]]:
+    """The settings of each configuration of a space that is a Tune search space.
+
+    Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of as many
+    grids as `samples`. UserError for what is no such space.
+    """
+    from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
+
+    space, _ = load_space(request.space)
+    coarse = request.sized_preset.coarse_grid
+    try:
+        takes_coarse = "coarse" in inspect.signature(space).parameters
+        given = space(coarse=coarse) if takes_coarse else space()
+        spec = {"config": dict(given)}
+        draws = bool(parse_spec_vars(spec)[1])
+        if draws and request.samples is None:
+            raise UserError("draws values at random; give --samples N, how often")
+        times = (draws and request.samples) or 1
+        generator = np.random.RandomState(request.seed)
+        for _ in range(times):
+            variants = generate_variants(spec, random_state=generator)
+            yield [merged(resolved["config"]) for _, resolved in variants]
+    except UserError as error:
+        raise UserError(f"--space {request.space}: {error}") from None
+    except Exception as error:  # of a user's own function, or of Ray that can't make sense of it
+        raise UserError(
+            f"--space {request.space}: {type(error).__name__}: {first_line(error)}; it must return "
+            "a dict as tune.Tuner(param_space=...) takes it"
+        ) from error
+
+
+def _depths(request: Request) -> list[Point]:
+    """The depths to try, as what they add to a point: nothing where there is only the usual one."""
+    return [{LAYERS: depth} for depth in request.depths] or [{}]
+
+
+def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:
+    """Of points that train the same student, the first; keyed by what they do."""
+    found: dict[TrialConfig, Point] = {}
+    for point in points:
+        found.setdefault(configure(request, point).recipe, point)
+    return found
+
+
+def _refuse_varied(request: Request, points: list[Point]) -> None:
+    varied = {key for point in points for key in point}
+    for key, value in request.overrides:
+        if key in varied:
+            raise UserError(
+                f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
+                f"a space leaves constant (--add {key}={value} tries one more value)"
+            )
+
+
+def _grown(request: Request, points: list[Point]) -> list[Point]:
+    """The points, and for each added value those that have another one for that setting."""
+    given = {key for point in points for key in point}
+    for key, value in request.additions:
+        varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
+        if not varied:
+            instead = "leave it out" if key in given else f"--set {key}={value} fixes it in all"
+            raise UserError(
+                f"--add {key}={value}: the space {request.space} does not vary it; {instead}"
+            )
+        try:
+            more = [*points, *({**point, key: value} for point in varied)]
+            points = list(_each_once(request, more).values())
+        except UserError as error:
+            raise UserError(f"--add {key}={value}: {error}") from None
+    return points

@@ -1,0 +1,56 @@
+"""A run's plan: what it was asked for, how it was made, what its trials share, and the trials."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from search.plan.request import Request
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+
+FORMAT = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Written as `sweep.json`; a run that is extended gets another one, of a higher revision.
+
+    `requests` are what was asked for, the first one and then what was added; the last also says how
+    the trials are run. A searched run's `trials` are those that come first, with the draw of each
+    by its digest in `parameters`.
+    """
+
+    requests: tuple[Request, ...]
+    provenance: Mapping[str, Any]  # command, started, commit, versions, device
+    inputs: TrainingInputs
+    trials: tuple[TrialConfig, ...]
+    grace_evaluations: int  # before ASHA may stop a trial
+    parameters: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    latency: Mapping[str, float] = field(default_factory=dict)  # milliseconds an example, by depth
+    confirms: Mapping[str, Any] | None = None  # what of another run this one confirms
+    revision: int = 0
+    format: int = FORMAT
+
+    @property
+    def request(self) -> Request:
+        """What was asked for last."""
+        return self.requests[-1]
+
+    @property
+    def compare_within(self) -> tuple[str, ...]:
+        """The settings that divide trials into strata."""
+        return self.requests[0].strata
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Plan":
+        """The plan that `to_dict` wrote."""
+        parts = {
+            "requests": tuple(Request.from_dict(request) for request in values["requests"]),
+            "inputs": TrainingInputs.from_dict(values["inputs"]),
+            "trials": tuple(TrialConfig.from_dict(trial) for trial in values["trials"]),
+        }
+        return cls(**{**values, **parts})

@@ -1,0 +1,246 @@
+"""What a run is asked for: declared here once, as typed values that the run keeps.
+
+Flags, their help and checks, what the record holds and what `--resume` may change all follow from
+the fields of `Request`.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
+from typing import Any
+
+from search.plan.objectives import OBJECTIVES, student_depths
+from search.plan.schedulers import SCHEDULERS
+from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
+from search.plan.tracking_modes import OFF, TRACKING_MODES
+from spaces import SEARCHED, SPACE_NAMES
+from trainable.common.errors import UserError, not_among
+from trainable.config.fields import described, field_types, parse_text
+from trainable.config.options import InputOptions, absolute
+from trainable.config.trial_config import TrialConfig
+
+LOCAL = "local"  # this machine alone, no Ray cluster
+TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
+SECONDS = {"s": 1, "m": 60, "h": 3600}
+# What a field decides, and so whether `--resume` may change it.
+TRIALS = "trials"  # which trials there are
+EXTENSION = "extension"  # the same; more of it adds trials to a run
+OPERATION = "operation"  # how they are run: no trial's numbers
+_trials, _extension, _operation = (
+    partial(described, kind=kind) for kind in (TRIALS, EXTENSION, OPERATION)
+)
+
+
+def parse_space(text: str) -> str:
+    """A space's name, or FILE.py:NAME with the file's path written out, as `absolute` has it."""
+    if text in SPACE_NAMES:
+        return text
+    file, colon, name = text.rpartition(":")
+    if not file.endswith(".py"):
+        raise UserError(not_among(text, (*SPACE_NAMES, "FILE.py:NAME")))
+    return f"{absolute(file)}{colon}{name}"
+
+
+def parse_pair(text: str) -> tuple[str, Any]:
+    """`epochs=1` as a setting and its value; UserError for an unknown setting or no number."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"{text}: give KEY=VALUE, for example epochs=1")
+    name = key.replace("-", "_")
+    return name, parse_text(TrialConfig, name, value)
+
+
+def time_budget(text: str) -> float:
+    """Seconds, from `90s`, `30m` or `2h`."""
+    found = re.fullmatch(TIME_BUDGET, text)
+    if found is None or float(found[1]) == 0:
+        raise UserError(f"{text}: give a time such as 90s, 30m or 2h")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def parse_strata(text: str) -> str:
+    """`init`, `all` or a comma list of settings; UserError for an unknown setting."""
+    known = [setting.name for setting in fields(TrialConfig)]
+    for name in text.split(","):
+        if name not in known and text != "all" and name != "init":
+            raise UserError(not_among(name, ("init", "all", *known)))
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request(InputOptions):
+    """A space on some inputs, and how its trials are run."""
+
+    space: str = _extension(
+        f"what to try: {', '.join(SPACE_NAMES)}, or a function of your own as FILE.py:NAME; "
+        f"{', '.join(SEARCHED)} is searched, the others are tried whole",
+        parse=parse_space,
+    )
+    overrides: tuple[tuple[str, Any], ...] = _extension(
+        "fix a setting in all trials, e.g. epochs=1; see python -m trainable --help",
+        (),
+        parse=parse_pair,
+        flag="set",
+        metavar="KEY=VALUE",
+    )
+    additions: tuple[tuple[str, Any], ...] = _extension(
+        "let the space try one more value of a setting that it varies, e.g. sharpness=5",
+        (),
+        parse=parse_pair,
+        flag="add",
+        metavar="KEY=VALUE",
+    )
+    samples: int | None = _extension(
+        "draw so many of the space's configurations; where it is searched, suggest so many (all; "
+        f"{SUGGESTIONS} where it is searched)",
+        None,
+        low=1,
+    )
+    searcher: str | None = _trials(
+        "what suggests the configurations of a searched space; of every other the whole grid is "
+        f"tried ({next(iter(SEARCHERS))})",
+        None,
+        choices=(GRID, *SEARCHERS),
+    )
+    time_budget: float | None = _extension(
+        "suggest no more after so long, e.g. 30m or 2h; running trials are completed",
+        None,
+        parse=time_budget,
+        metavar="TIME",
+    )
+    against: str | None = _trials(
+        "try students of a half, a third and a quarter of the teacher's layers (--set "
+        "student_layers=N: of N down to half of it), and weigh accuracy against their depth (in "
+        "layers) or their latency (in milliseconds an example, measured here)",
+        None,
+        choices=OBJECTIVES,
+    )
+    seeds: int = _extension(
+        "run each configuration on so many seeds, counted from --seed", 1, low=1, high=1000
+    )
+    seed: int = _trials(
+        "decides the order of the trials and is each trial's first seed", 0, low=0, high=2**31
+    )
+    scheduler: str = _trials(
+        "asha stops weak trials early, fifo runs all to the end", "asha", choices=tuple(SCHEDULERS)
+    )
+    compare_within: str | None = _trials(
+        "asha compares trials only with those that share these settings: init, a comma list of "
+        "settings, or all for no such limit (init, all where the space is searched; with --against "
+        "also student_layers)",
+        None,
+        parse=parse_strata,
+    )
+    max_concurrent: int | None = _operation(
+        "most trials at once (one a core, or --trials-per-gpu on each GPU)", None, low=1
+    )
+    trials_per_gpu: int = _operation(
+        "trials that share a GPU; python -m search.bench --concurrent N shows what more would give",
+        1,
+        low=1,
+        high=100,
+    )
+    keep: int = _operation("best students of the sweep whose checkpoints are kept", 5, low=0)
+    retries: int = _operation(
+        "times that a trial that crashed goes on from its checkpoint", 2, low=0
+    )
+    swanlab: str = _operation(
+        "write trials to SwanLab: offline (in the run's folder swanlab, for `swanlab sync`, each "
+        "when it has ended), cloud (as they train; needs a login)",
+        OFF,
+        choices=TRACKING_MODES,
+    )
+    address: str = _operation(
+        "the Ray cluster to run in, of which this machine is a node: auto for the one that runs "
+        "here, HOST:PORT of its head, or local for this machine alone",
+        LOCAL,
+    )
+    # Of the students that are weighed against a cost, deepest first (`student_depths`).
+    depths: tuple[int, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""
+        super().__post_init__()
+        if self.against is not None and not self.depths and self.preset != "auto":
+            usual = self.sized_preset.trial["student_layers"]
+            object.__setattr__(self, "depths", student_depths(2 * usual, usual))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Request":
+        """The request that `to_dict` wrote, through JSON or not."""
+        types = field_types(Request)
+        return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
+
+    @property
+    def pinned(self) -> dict[str, Any]:
+        """The settings that are fixed in all trials."""
+        return dict(self.overrides)
+
+    @property
+    def searched(self) -> bool:
+        """Whether a searcher suggests the configurations, rather than the space listing them."""
+        return self.searcher not in (None, GRID)
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The settings that divide trials into strata; `()` for one stratum.
+
+        A space that lists its configurations is there to show them all, so that a random student
+        must not fall to one copied from the teacher; one that is searched is after the best.
+        """
+        within = self.compare_within
+        if within is None:
+            names = [] if self.searched else ["init"]
+            names += [] if self.against is None else ["student_layers"]
+            within = ",".join(names) or "all"
+        if within == "all":
+            return ()
+        return tuple("initialisation" if name == "init" else name for name in within.split(","))
+
+    @property
+    def wanted(self) -> float:
+        """Configurations that a searcher is to suggest, its starts included; infinite where only
+        time limits it."""
+        if self.samples is not None:
+            return self.samples
+        return SUGGESTIONS if self.time_budget is None else math.inf
+
+    def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
+        """The configuration on each seed that is asked for, the first one first."""
+        return [replace(config, seed=config.seed + more) for more in range(self.seeds)]
+
+
+def names_of_kind(*kinds: str) -> tuple[str, ...]:
+    """The fields that decide this."""
+    return tuple(about.name for about in fields(Request) if about.metadata.get("kind") in kinds)
+
+
+def with_searcher(request: Request, *, searched: bool) -> Request:
+    """The request with what suggests its configurations; UserError where that can't be."""
+    name, asked = request.space, request.searcher
+    if searched:
+        if asked == GRID:
+            valid = ", ".join(SEARCHERS)
+            raise UserError(f"--searcher {GRID}: {name} can't be listed; valid for it: {valid}")
+        return replace(request, searcher=asked or next(iter(SEARCHERS)))
+    if asked not in (None, GRID):
+        raise UserError(
+            f"--searcher {asked}: the space {name} lists its configurations, and all are tried; "
+            f"searched are {', '.join(SEARCHED)}"
+        )
+    if request.time_budget is not None:
+        raise UserError(
+            f"--time-budget {request.time_budget:g}s: the space {name} lists its configurations, "
+            f"and all are tried (--samples draws some); searched are {', '.join(SEARCHED)}"
+        )
+    return replace(request, searcher=GRID)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

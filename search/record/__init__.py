@@ -1,0 +1,1 @@
+"""A run on disk: plan, events, storage, its trials' names. May import plan."""

@@ -1,0 +1,114 @@
+"""Runs as folders: found by name, refused where taken, opened by one process at a time."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from search.record.run import RECORD, SWEEP
+from search.record.storage import (
+    check_writable,
+    fetch_run,
+    has_remote_run,
+    is_uri,
+    join_name,
+    local_runs,
+    location,
+    open_storage,
+    plain_uri,
+    refuse_secrets,
+    remote_names,
+    split_run,
+    uri_of,
+)
+from trainable.common.errors import UserError
+from trainable.config.options import writable_folder
+from trainable.trial.pause import PAUSE
+
+LOCK = ".lock"
+NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of a run
+
+
+def storage_folder(text: str) -> Path:
+    """The absolute folder of all runs, of their local copies where they lie at a URI.
+
+    UserError where it can't be written to.
+    """
+    if is_uri(text):
+        check_writable(plain_uri(text))
+        return local_runs(plain_uri(text))
+    try:
+        return Path(writable_folder(text))
+    except UserError as error:
+        raise UserError(f"--storage {error}") from None
+
+
+def place_of_runs(text: str) -> Path:
+    """The same to look in only, where it need not be writable."""
+    if is_uri(text):
+        open_storage(plain_uri(text))
+        return local_runs(plain_uri(text))
+    return Path(text).expanduser().resolve()
+
+
+def refuse_existing(folder: Path) -> None:
+    """UserError, which says how to resume it, where there is a run of that name."""
+    uri = uri_of(folder.parent)
+    remote = uri is not None and has_remote_run(uri, folder.name)
+    left_over = folder.is_dir() and all(map(_is_left_over, folder.iterdir()))
+    if remote or (folder.exists() and not left_over):
+        raise UserError(
+            f"--name {folder.name}: {location(folder)} exists; choose another name, or go on "
+            f"with it: {resume_command(folder)}"
+        )
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether it is of a run that was killed before its plan was there."""
+    return path.name in (LOCK, PAUSE) or path.name.startswith(f".{SWEEP}.")
+
+
+def resume_command(folder: Path) -> str:
+    """What goes on with the run in this folder, to be pasted into a shell."""
+    return f"python -m search.run --resume {shlex.quote(location(folder))}"
+
+
+def has_run(folder: Path) -> bool:
+    """Whether there is a run in this folder, or what is left of one."""
+    return (folder / SWEEP).is_file() or (folder / RECORD).is_file()
+
+
+def find_run(flag: str, name: str, storage: Path) -> Path:
+    """The folder of a run given by path or name; UserError that names `flag` if there is none."""
+    if is_uri(name):
+        refuse_secrets(flag, name)
+        uri, name = split_run(name)
+        storage = local_runs(uri)
+        places = [storage / name]
+    else:
+        places = [Path(name).expanduser(), storage / name]
+    for place in places:
+        uri_of_copy = uri_of(place.parent)
+        folder = place if uri_of_copy is None else fetch_run(uri_of_copy, place.name)
+        if has_run(folder):
+            return folder.resolve()
+    names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
+    at = uri_of(storage)
+    there = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
+    raise UserError(f"{flag} {name}: no such run in {at or storage}; there: {there}")
+
+
+@contextmanager
+def alone_with(folder: Path) -> Iterator[None]:
+    """Keeps every other process from writing this run; UserError where one does already."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"RUN {join_name(str(folder.parent), folder.name)}: another process is running it; "
+            "wait for its end, or stop it first"
+        ) from None

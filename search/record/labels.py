@@ -1,0 +1,76 @@
+"""How a run's trials are told apart: in words, and on a command line by digest or folder."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from search.record.run import Run
+from search.record.trial_record import TrialRecord
+from trainable.common.errors import UserError, nearest
+from trainable.config.trial_config import TrialConfig
+
+# Settings that TrialConfig.words leaves out, and how they are said.
+UNSAID: dict[str, str] = {
+    "student_layers": "depth {}",
+    "student_width": "width {}",
+    "learning_rate": "lr {:g}",
+    "weight_decay": "weight decay {:g}",
+    "warmup_share": "warm-up {:g}",
+    "gradient_clip": "clip {:g}",
+    "batch_size": "batch {}",
+    "epochs": "epochs {}",
+}
+SHORTEST = 4  # characters of a digest or a folder's name that stand for it
+LISTED = 5  # trials in an error's line
+DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always differs
+
+
+def wording(run: Run) -> Callable[[TrialRecord], str]:
+    """What says a trial of the run as it stands; make it anew when trials were added.
+
+    A setting is said where it differs among trials of equal initialisation: the presets' learning
+    rates follow from the initialisation.
+    """
+    varied = varied_settings([trial.config for trial in run.trials.values()])
+    said = [key for key in UNSAID if key in varied or (run.searched and key in DRAWN)]
+
+    def words(trial: TrialRecord) -> str:
+        config = trial.config
+        more = [UNSAID[key].format(value) for key in said if (value := getattr(config, key))]
+        seed = f", seed {config.seed}" if config.seed else ""
+        return ", ".join([config.words().removesuffix(seed), *more]) + seed
+
+    return words
+
+
+def varied_settings(configs: list[TrialConfig]) -> set[str]:
+    """Those of UNSAID that have several values among trials of one initialisation."""
+    found: dict[tuple[str, str], set[object]] = {}
+    for config in configs:
+        for key in UNSAID:
+            value = getattr(config, key)
+            found.setdefault((config.initialisation, key), set()).add(value)
+    return {key for (_, key), values in found.items() if len(values) > 1}
+
+
+def find_trial(run: Run, name: str) -> TrialRecord:
+    """The one trial whose digest or folder's name begins so; UserError for none and for several."""
+    prefix = Path(name).name  # the folder may be given as a path
+    found = [
+        trial
+        for digest, trial in run.trials.items()
+        if digest.startswith(prefix.lower()) or trial.config.folder_name.startswith(prefix)
+    ]
+    if len(prefix) < SHORTEST or not found:
+        hint = nearest(prefix, [trial.config.folder_name for trial in run.trials.values()])
+        raise UserError(
+            f"--trial {name}: no such trial in {run.folder.name}; {hint}give the first {SHORTEST} "
+            "or more characters of its digest or of its folder's name"
+        )
+    if len(found) > 1:
+        label = wording(run)
+        listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:LISTED]]
+        more = ["..."] if len(found) > LISTED else []
+        raise UserError(
+            f"--trial {name}: {len(found)} trials begin so: {'; '.join([*listed, *more])}"
+        )
+    return found[0]

@@ -1,0 +1,50 @@
+"""How a number was made: command, commit, versions, device."""
+
+import platform
+import shlex
+import subprocess
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from trainable.engine.devices import device_name
+
+PACKAGES = ("ray", "torch", "transformers", "datasets", "optuna", "numpy", "scipy")
+
+
+def provenance(arguments: Sequence[str], module: str = "search.run") -> dict[str, Any]:
+    """JSON values that go into `sweep.json`; what git tells is None outside a checkout."""
+    changes = _git("status", "--porcelain")
+    return {
+        "command": shlex.join(["python", "-m", module, *arguments]),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_changes": None if changes is None else bool(changes),
+        "versions": {"python": platform.python_version()} | {p: _version(p) for p in PACKAGES},
+        "device": device_name(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the folder this code stands in, or None."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

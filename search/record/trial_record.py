@@ -1,0 +1,70 @@
+"""What is known of one trial of a run, and the words for how it stands."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainable.config.trial_config import TrialConfig
+
+PENDING, RUNNING = "pending", "running"
+WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
+FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
+ENDED = (FINISHED, STOPPED, FAILED)
+RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
+
+
+@dataclass
+class TrialRecord:
+    """What is known of one trial; `evaluations` are Evaluation.to_dict(), one for each n.
+
+    `correct` of one that had to be put back from a trial's copy is empty.
+    """
+
+    config: TrialConfig
+    outcome: str = PENDING
+    reason: str = ""  # of the last failure
+    alone: bool = False  # whether it ran out of GPU memory beside others
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    repeated: int = 0  # evaluations that had to be made again, with the same result
+    parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
+
+    @property
+    def best5(self) -> float | None:
+        """None before the first evaluation."""
+        return self.evaluations[-1]["best5_accuracy"] if self.evaluations else None
+
+    @property
+    def has_bits(self) -> bool:
+        """Whether the correct/wrong bits of all evaluations are there, of one at least."""
+        return bool(self.evaluations) and all(e["correct"] for e in self.evaluations)
+
+    @property
+    def seconds(self) -> float:
+        """Spent in training and evaluation."""
+        parts = ("training_seconds", "evaluation_seconds")
+        return float(sum(e[part] for e in self.evaluations for part in parts))
+
+    def apply(self, event: dict[str, Any]) -> None:
+        """Takes in one event; a trial that went back evaluates anew, and that is what counts."""
+        match event["event"]:
+            case "start":
+                self.outcome = RUNNING
+            case "evaluation":
+                self._evaluated(event["evaluation"], event["decision"])
+            case "stop":  # while it waited
+                self.outcome, self.reason = STOPPED, ""
+            case "repeated":
+                self.repeated += 1
+            case "failure":
+                self.reason, then = event["reason"], event["then"]
+                self.outcome = FAILED if then == GIVE_UP else PENDING
+                self.alone = self.alone or then == RETRY_ALONE
+
+    def _evaluated(self, values: dict[str, Any], decision: str) -> None:
+        number = values["evaluations"]
+        if number > len(self.evaluations) + 1:
+            return  # one before it is lost; the trial makes both again
+        self.evaluations[number - 1 :] = [values]
+        whole = number >= self.config.evaluations
+        decided = {"stop": STOPPED, "wait": WAITING}
+        self.outcome = FINISHED if whole else decided.get(decision, RUNNING)
+        self.reason = ""

@@ -1,0 +1,80 @@
+"""`python -m search.report RUN`: tables, statistics and figures of a run, without starting Ray."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from search.exit_codes import exit_code
+from search.record.finding import find_run, place_of_runs
+from search.record.run import read_events, read_run
+from trainable.common.errors import UserError
+from trainable.config.fields import OneLineParser
+from trainable.config.options import writable_folder
+
+FOLDER, FIGURES = "report", "figures"
+TRIALS, MARKDOWN, PAGE = "trials.csv", "report.md", "report.html"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its default."""
+    parser = OneLineParser(
+        prog="python -m search.report",
+        description="Writes trials.csv, report.md, report.html (one file that needs no other) and "
+        "figures of a run that is finished, interrupted or still running. Only reads the run.",
+    )
+    parser.add_argument("run", metavar="RUN", help="name or path of the run")
+    parser.add_argument(
+        "--storage", default="runs", metavar="DIR", help="folder or URI of all runs (%(default)s)"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help=f"folder to write to; created if missing ({FOLDER} in RUN)"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Writes the report; returns the exit code (0 well, 1 the disk, 2 the user's mistake)."""
+    return exit_code(partial(report, make_parser().parse_args(argv)))
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Finds the run and writes its report."""
+    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+    return write_report(folder, output_folder(arguments.output, folder))
+
+
+def output_folder(given: str | None, run: Path) -> Path:
+    """Where to write; UserError where no folder can be made or written to."""
+    try:
+        return Path(writable_folder(given or str(run / FOLDER)))
+    except UserError as error:
+        advice = "" if given else "; give another with --output DIR"
+        raise UserError(f"--output {error}{advice}") from None
+
+
+def write_report(folder: Path, output: Path) -> int:
+    """Reads the run, writes all files, prints the result and where they are."""
+    run, events = read_run(folder), read_events(folder)
+    if not run.trials:
+        raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
+    from search.report.contents import gather
+    from search.report.figures import draw_all
+    from search.report.page import render_html, render_markdown
+
+    made = gather(run, events)
+    drawn = draw_all(made)
+    (output / FIGURES).mkdir(parents=True, exist_ok=True)
+    made.trials.to_csv(output / TRIALS, index=False)
+    for name, svg in drawn.items():
+        (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
+    (output / PAGE).write_text(render_html(made, drawn), encoding="utf-8")
+    (output / MARKDOWN).write_text(render_markdown(made, drawn), encoding="utf-8")
+    print("\n".join(filter(None, (made.summary.headline, made.summary.tied))))
+    print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

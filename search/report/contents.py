@@ -1,0 +1,197 @@
+"""What a report shows of a run, gathered once, and what it says of it in sentences."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import sqrt
+from typing import Any
+
+import pandas as pd
+
+from search.record.run import Run
+from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
+from search.report.data import evaluations_table
+from search.results.leaderboard import count_of, interval, percent
+from search.results.table import recipes_table, rounded, trials_table
+from search.sweep.callbacks.progress import measure
+
+NAMED = 4  # tied recipes that a sentence names
+NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %
+LEAST_OPTIMISM = 0.0005  # that is worth a sentence
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Sentences: the best recipe, those not significantly different from it, and limitations."""
+
+    headline: str
+    tied: str
+    limitations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run and its events in order, with the tables that several parts of the page show."""
+
+    run: Run
+    events: Sequence[dict[str, Any]]
+    trials: pd.DataFrame
+    recipes: pd.DataFrame
+    evaluations: pd.DataFrame
+    summary: Summary
+
+
+def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
+    """Everything, from a run and its events in order."""
+    trials = trials_table(run)
+    recipes = recipes_table(run, trials)
+    evaluations = evaluations_table(run, trials, recipes)
+    return Report(run, events, trials, recipes, evaluations, summarise(run, recipes))
+
+
+def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
+    """Of a run's `recipes_table`."""
+    finished = recipes[recipes["outcome"] == FINISHED]
+    limitations = tuple(_limitations(run, recipes))
+    if finished.empty:
+        return Summary(_nothing_finished(recipes), "", limitations)
+    best, teacher = finished.iloc[0], run.plan.inputs.teacher.accuracy
+    ends = interval((best["low"], best["high"]))
+    headline = (
+        f"Best recipe: {rounded(best['label'])}. best5 {best['best5']:.4f} (95 % interval {ends}), "
+        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}."
+    )
+    return Summary(headline, _tied(finished), limitations)
+
+
+def _nothing_finished(recipes: pd.DataFrame) -> str:
+    if (recipes["outcome"] == FAILED).all():
+        return f"No result: {count_of(len(recipes), 'recipe')} failed."
+    scored = recipes[recipes["best5"].notna()]
+    if scored.empty:
+        return "No result yet: no trial has been evaluated."
+    best = scored.loc[scored["best5"].idxmax()]
+    return (
+        f"No trial has finished yet. Highest best5 so far: {best['best5']:.4f} after "
+        f"{best['evaluations']} of {best['planned_evaluations']} evaluations, "
+        f"{rounded(best['label'])}."
+    )
+
+
+def _tied(finished: pd.DataFrame) -> str:
+    """Which of the finished recipes are tied with the first of them."""
+    if pd.isna(finished.iloc[0]["tied"]):
+        return "Its correct/wrong bits are missing, so it is not compared with the others."
+    others, tied = int(finished["tied"].notna().sum()) - 1, _are_tied(finished).iloc[1:]
+    if not others:
+        return "No other recipe has finished that can be compared with it."
+    of_others = "the 1 other" if others == 1 else f"the {others} others"
+    if tied.empty:
+        return f"Significantly better than {of_others} that finished."
+    names = [rounded(label) for label in tied["label"].head(NAMED)]
+    more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
+    return (
+        f"Not significantly different from the best: {len(tied)} of {of_others} that finished "
+        f"({'; '.join([*names, *more])})."
+    )
+
+
+def _are_tied(recipes: pd.DataFrame) -> pd.DataFrame:
+    return recipes[recipes["tied"].fillna(value=False).astype(bool)]
+
+
+def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
+    """What can't be concluded, and why, the weightiest first."""
+    examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
+    outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
+    finished = recipes[recipes["outcome"] == FINISHED]
+    level, optimism = tied["best5"].mean(), finished["optimism"].mean()
+    noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
+    seeds = "The ranking is from few seeds"
+    if recipes["planned_seeds"].max() == 1:
+        seeds = "Each recipe ran on one seed"
+    missing = int(finished["low"].isna().sum())
+    not_ended = int((~recipes["outcome"].isin(ENDED)).sum())
+    failed, stopped = outcomes.get(FAILED, 0), outcomes.get(STOPPED, 0)
+    sentences = {
+        f"The first {len(tied)} recipes are not significantly different: with {examples:,} "
+        f"validation examples an accuracy near {level:.2f} has a 95 % interval of +/- "
+        f"{100 * noise:.2f} points.": len(tied) > 1,
+        f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
+        "unknown; they are listed below the finished ones whatever their score.": stopped,
+        f"{seeds}, and the best was selected on them: another seed may change the order. python "
+        "-m search.confirm retrains the best recipes on fresh seeds.": len(recipes) > 1,
+        f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
+        f"Failed: {count_of(failed, 'recipe')}.": failed,
+        f"The correct/wrong bits of {count_of(missing, 'recipe')} are missing: there is no "
+        "interval and no comparison with the best.": missing,
+        f"best5 overstates the accuracy on new examples by {100 * optimism:.2f} points on average, "
+        "because it selects the best evaluations; last does not.": optimism > LEAST_OPTIMISM,
+        f"{count_of(unchanging)} gave the same answers at every evaluation, most likely one label "
+        "for all examples: nothing has been learned there yet.": unchanging,
+    }
+    return (sentence for sentence, holds in sentences.items() if holds)
+
+
+def _unchanging(run: Run) -> int:
+    """Trials whose answers are the same at all of their evaluations, of at least two."""
+    answers = [[e["correct"] for e in t.evaluations] for t in run.trials.values() if t.has_bits]
+    return sum(len(given) > 1 and len(set(given)) == 1 for given in answers)
+
+
+def status(report: Report) -> str:
+    """How far the run is; one that goes on looks like one that was interrupted."""
+    text, run = f"Trials: {measure(report.run).describe()}.", report.run
+    if not run.interrupted:
+        return f"Complete. {text}"
+    last = f"; last event {moment(run.last_time)}" if run.last_time else ""
+    return f"Running or interrupted{last}. {text}"
+
+
+def moment(seconds: float) -> str:
+    """A time in UTC, to the minute."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def describe_inputs(run: Run) -> str:
+    """Space, preset, what was given in the preset's place, sizes and the teacher's accuracy."""
+    first, inputs = run.plan.requests[0], run.plan.inputs
+    spaces = dict.fromkeys(request.space for request in run.plan.requests)
+    parts = [f"Space {' + '.join(spaces)}", f"preset {first.preset}"]
+    parts += [f"{key} {value}" for key in ("teacher", "dataset") if (value := getattr(first, key))]
+    parts.append(f"{inputs.examples['train']:,} training examples")
+    kind = "in the validation subset" if inputs.examples.get("whole") else "validation examples"
+    parts.append(f"{inputs.examples['evaluation']:,} {kind}")
+    return f"{', '.join(parts)}. Teacher accuracy: {inputs.describe_teacher()}."
+
+
+def provenance(report: Report) -> list[tuple[str, str]]:
+    """What the run was made with, and its sessions."""
+    made, inputs = report.run.plan.provenance, report.run.plan.inputs
+    changed = " with uncommitted changes" if made.get("uncommitted_changes") else ""
+    versions = made.get("versions", {}).items()
+    execution = "flash attention" if inputs.execution.flash_attention else "plain attention"
+    entries = {
+        "command": made.get("command"),
+        "started": made.get("started"),
+        "commit": f"{made.get('commit')}{changed}",
+        "versions": ", ".join(f"{name} {number}" for name, number in versions if number),
+        "device": f"{made.get('device')} ({inputs.device})",
+        "execution": f"{inputs.execution.executor}, {execution}",
+        "scheduler": report.run.request.scheduler,
+        "teacher digest": inputs.teacher.digest,
+        "data digest": inputs.data_digest,
+        "labels": ", ".join(inputs.label_names),
+    }
+    sessions = [event for event in report.events if event["event"] == "session"]
+    for number, event in enumerate(sessions, 1):
+        entries[f"session {number}"] = _describe_session(event)
+    return [(name, str(value)) for name, value in entries.items() if value]
+
+
+def _describe_session(event: dict[str, Any]) -> str:
+    """When it began, and its command, commit and device."""
+    made = event.get("provenance", {})
+    commit = f"commit {str(made.get('commit'))[:9]}"
+    parts = (moment(event["time"]), made.get("command"), commit, made.get("device"))
+    return ", ".join(str(part) for part in parts if part)

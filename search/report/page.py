@@ -1,0 +1,227 @@
+"""The report as one HTML file and as Markdown: the same sections, written by two templates."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from search.record.trial_record import FINISHED
+from search.report.contents import Report, describe_inputs, provenance, status
+from search.report.data import costs, rung_counts
+from search.report.importance import confounded, importance, scored
+from search.report.reference_study import compare_with_study, same_inputs
+from search.results.leaderboard import (
+    Cells,
+    count_of,
+    difference_cells,
+    interval,
+    is_tied,
+    leaderboard_cells,
+    leaderboard_notes,
+    share,
+    signed,
+)
+from search.results.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
+from search.results.table import rounded
+from search.sweep.callbacks.progress import describe_time
+from spaces.study import STUDY_ROWS
+
+SHOWN_ROWS = 15  # of a table before the rest folds away
+FEWEST_FOR_IMPORTANCE = 8  # trials
+CAPTIONS = {
+    "front": "Blue: the Pareto front, with 95 % intervals; grey: the other recipes.",
+    "learning_curves": "Accuracy at each evaluation. Dark blue: the best recipe; light blue: not "
+    "significantly different from it; dark grey: the others that finished; light grey: stopped "
+    "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Point at a curve to see "
+    "its recipe.",
+    "sharpness": "best5 by initialisation, schedule of alpha and sharpness, with 95 % intervals. "
+    "Hollow: the trial did not run to the end, its score is of fewer evaluations. The panels of an "
+    "initialisation share their scale.",
+    "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
+    "finished or stopped trial has. Bars: one standard deviation between trials; in brackets: "
+    "number of trials; -: inactive. The other hyperparameters are not held equal unless each value "
+    "was tried with the same of them.",
+}
+STUDY_NOTE = (
+    "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
+    "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
+    "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
+    "initialisation. A row agrees where the reference lies in our 95 % interval."
+)
+IMPORTANCE_NOTE = (
+    "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA, "
+    "Optuna), at equal numbers of evaluations. It does not say whether a difference is significant."
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells; `strips` are drawn beside the rows on the page, as places in per cent."""
+
+    cells: Cells
+    classes: Sequence[str] = ()  # of the rows
+    strips: Sequence[Mapping[str, float]] = ()
+    legend: str = ""  # of the strips
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with text, tables and figures, in this order."""
+
+    id: str
+    title: str
+    text: str = ""
+    tables: Sequence[Table] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)  # of the figures by name
+
+
+def render_html(report: Report, drawn: Mapping[str, str]) -> str:
+    """The page, complete in itself: style and figures inside, no script, no other host."""
+    svgs = {}
+    for name, svg in drawn.items():  # HTML needs no declarations of names
+        bare = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
+        svgs[name] = Markup(bare.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', ""))
+    return _render("report.html", report, drawn, svgs=svgs, autoescape=True)
+
+
+def render_markdown(report: Report, drawn: Mapping[str, str]) -> str:
+    """The same in Markdown; the figures are the files beside it."""
+    return _render("report.md", report, drawn, autoescape=False)
+
+
+def _render(name: str, report: Report, drawn: Mapping[str, str], **more: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("search.report", "templates"),
+        autoescape=more.pop("autoescape"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = cell
+    return environment.get_template(name).render(
+        name=report.run.folder.name,
+        summary=report.summary,
+        status=f"{status(report)} {describe_inputs(report.run)}",
+        sections=[s for s in sections(report, drawn) if s.tables or s.captions],
+        most=SHOWN_ROWS,
+        **more,
+    )
+
+
+def cell(text: str) -> str:
+    """Text for a cell of a Markdown table, where a bar or a new line would break the row."""
+    return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
+
+
+def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
+    """All that a report may have; those without tables and figures are left out."""
+
+    def captions(*names: str) -> dict[str, str]:
+        return {name: CAPTIONS[name] for name in names if name in drawn}
+
+    run = report.run
+    front = front_cells(costs_table(run, report.recipes), cost_name(run))
+    fronts = [Table(front)] if front.rows else []
+    time = [
+        (name, describe_time(seconds).removeprefix("about "), note)
+        for name, seconds, note in costs(run, report.events)
+    ]
+    facts = [Table(Cells(("", ""), provenance(report)))]
+    yield _leaderboard(report)
+    yield Section("front", "Accuracy against cost", FRONT_NOTE, fronts, captions("front"))
+    yield _study(report)
+    yield Section("curves", "Learning curves", captions=captions("learning_curves"))
+    yield Section("schedules", "Alpha schedules", captions=captions("sharpness"))
+    yield _importance(report, captions("marginals"))
+    yield _asha(report)
+    yield Section("cost", "Cost", tables=[Table(Cells(("", "time", ""), time))])
+    yield Section("provenance", "Provenance", "All trials are in trials.csv.", facts)
+
+
+def _leaderboard(report: Report) -> Section:
+    recipes = report.recipes
+    text = leaderboard_notes(report.run, recipes) + (
+        " Significance allows for the choice of examples and seeds (model confidence set at 95 %); "
+        "only recipes that ran to the end are compared."
+    )
+    partial = recipes["outcome"] != FINISHED
+    best = ["best", *[""] * (len(recipes) - 1)]
+    classes = [
+        "partial" if unfinished else "tied" if is_tied(row) else first
+        for unfinished, (_, row), first in zip(partial, recipes.iterrows(), best, strict=True)
+    ]
+    teacher = report.run.plan.inputs.teacher.accuracy
+    values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
+    low, high = values.min(axis=None), values.max(axis=None)
+    places = (100 * (values - low) / ((high - low) or 1.0)).round(2)
+    strips = [
+        row.dropna().to_dict() if "best5" in row.dropna() else {} for _, row in places.iterrows()
+    ]
+    legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
+    table = Table(leaderboard_cells(report.run, recipes), classes, strips, legend)
+    return Section("leaderboard", "Leaderboard", text, [table])
+
+
+def _study(report: Report) -> Section:
+    run = report.run
+    found = [] if run.searched else compare_with_study(run, report.recipes)
+    comparable, text = same_inputs(run), STUDY_NOTE
+    if not comparable:
+        text += " This run has another teacher or other data, so only gaps are compared."
+    missing = len(STUDY_ROWS) - len({STUDY_ROWS.index(one.row) for one in found})
+    text += f" Without a result here: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
+    headers = ["table", "recipe", "reference", "ours", "95 % interval", "agrees?"]
+    headers += ["reference gap", "our gap", "95 % interval", "gap agrees?"]
+    rows = [
+        [
+            one.row.table,
+            rounded(one.ours["label"]),
+            share(one.row.accuracy),
+            share(one.ours["best5"]),
+            interval((one.ours["low"], one.ours["high"])),
+            one.level_verdict if comparable else "not compared",
+            signed(one.study_gap),
+            *difference_cells(one.gap),
+            one.gap_verdict,
+        ]
+        for one in found
+    ]
+    tables = [Table(Cells(headers, rows))] if rows else []
+    return Section("study", "Compared with the reference study", text, tables)
+
+
+def _importance(report: Report, captions: Mapping[str, str]) -> Section:
+    title, scores = "Which hyperparameters matter", scored(report.trials)
+    shares = importance(report.trials) if len(scores) >= FEWEST_FOR_IMPORTANCE else {}
+    if not shares:
+        text = "Too few trials have ended for the importance of hyperparameters."
+        return Section("importance", title, text, captions=captions)
+    followers = [f" {pair}: their effects cannot be separated." for pair in confounded(scores)]
+    text = IMPORTANCE_NOTE + "".join(followers)
+    cells = Cells(
+        (f"hyperparameter ({count_of(len(scores))})", "share"),
+        [(name, f"{share:.1%}") for name, share in shares.items()],
+    )
+    strips = [{"low": 0.0, "high": round(100 * share, 1)} for share in shares.values()]
+    return Section("importance", title, text, [Table(cells, strips=strips)], captions)
+
+
+def _asha(report: Report) -> Section:
+    settings = " and ".join(report.run.plan.compare_within)
+    alike = f" of the same {settings}" if settings else ""
+    text = (
+        f"ASHA compares recipes{alike} at equal numbers of evaluations: one in the lower half of "
+        "those that have reached a rung so far is stopped there."
+    )
+    counts = rung_counts(report.run, report.evaluations, report.recipes)
+    headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median best5 there")
+    rows = [
+        (row.stratum, str(row.rung), str(row.reached), str(row.stopped), share(row.median))
+        for row in counts.itertuples()
+    ]
+    tables = [Table(Cells(headers, rows))] if counts["stopped"].any() else []
+    return Section("asha", "Stopped by ASHA", text, tables)

@@ -1,0 +1,1 @@
+"""What a record shows: scores, intervals, tables. May import record and plan."""

@@ -1,0 +1,145 @@
+"""What a confirmation retrains: the best recipes of a run and their baselines, on which seeds."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import count as count_from
+from itertools import islice
+from statistics import fmean
+from typing import Any
+
+from search.record.labels import find_trial
+from search.record.run import Run
+from search.record.seeds import units_of
+from search.record.trial_record import FINISHED, STOPPED, TrialRecord
+from trainable.config.names import NO_LAYERS
+from trainable.config.trial_config import TrialConfig
+
+FIXED_ALPHA = 0.5  # of the baseline that has the teacher but no schedule
+CROSS_ENTROPY = 1.0
+
+Pair = tuple[TrialConfig, TrialConfig]
+
+
+def best_trials(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Those that finished, best first, then those stopped early, best first.
+
+    Seeds of one recipe rank by their mean best5, the best seed of them first.
+    """
+    ended = [trial for trial in trials if trial.outcome in (FINISHED, STOPPED)]
+    means = recipe_scores(ended)
+
+    def rank(trial: TrialRecord) -> tuple[bool, float, float]:
+        mean = means[trial.outcome, trial.config.recipe]
+        return trial.outcome != FINISHED, -mean, -(trial.best5 or 0.0)
+
+    return sorted(ended, key=rank)
+
+
+def recipe_scores(trials: Iterable[TrialRecord]) -> dict[tuple[str, TrialConfig], float]:
+    """Mean best5 over the seeds of a recipe that have the same outcome, of those evaluated."""
+    scores: dict[tuple[str, TrialConfig], list[float]] = {}
+    for trial in trials:
+        if trial.best5 is not None:
+            scores.setdefault((trial.outcome, trial.config.recipe), []).append(trial.best5)
+    return {key: fmean(found) for key, found in scores.items()}
+
+
+def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
+    """The best seed of each of the best recipes, among the trials that finished.
+
+    Those stopped early have no final evaluation to compare.
+    """
+    return _first_of_each(t for t in best_trials(trials) if t.outcome == FINISHED)[:top]
+
+
+def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:
+    """The trials of these names, one a recipe, best first; UserError where a name is no trial's."""
+    found = _first_of_each(find_trial(run, name) for name in names)
+    return sorted(found, key=lambda trial: -(trial.best5 or 0.0))
+
+
+def _first_of_each(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    return [seeds[0] for seeds in units_of(trials).values()]
+
+
+def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:
+    """Fixed alpha 0.5 and cross-entropy only, all else as the finalist has it.
+
+    Without the one that the finalist is itself. Cross-entropy only aligns no layers: at alpha 1
+    they would have no weight.
+    """
+    fixed = replace(finalist, alpha_schedule="fixed", alpha=FIXED_ALPHA, sharpness=None)
+    alone = replace(fixed, alpha=CROSS_ENTROPY, aligned_layers=NO_LAYERS)
+    return [baseline for baseline in (fixed, alone) if baseline.recipe != finalist.recipe]
+
+
+def fresh_seeds(used: Collection[int], count: int) -> list[int]:
+    """The next seeds above all that were used."""
+    return list(islice(count_from(max(used, default=-1) + 1), count))
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """Which recipes of which run are retrained on which seeds; finalists stand best first."""
+
+    run: str  # name of the run that is confirmed
+    started: str  # when that run was, which distinguishes it from a later one of its name
+    finalists: tuple[TrialConfig, ...]  # as the run had them, its seed included
+    scores: tuple[float | None, ...]  # best5 of each there: selected, so optimistic
+    seeds: tuple[int, ...]
+    asked: tuple[int, ...]  # numbers of seeds asked for, one after the other
+
+    @property
+    def recipes(self) -> list[TrialConfig]:
+        """All that is retrained, each once: the finalists, then baselines that are no finalist."""
+        return [config.recipe for config in self._sources()]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The recipes compared, each two once: finalists with their baselines, the best with the
+        other finalists.
+
+        The best is the run's, not the best on the fresh seeds: choosing it by the numbers that then
+        compare it would favour it.
+        """
+        best, *others = self.finalists
+        wanted = [(first, second) for first in self.finalists for second in baselines_of(first)]
+        wanted += [(best, other) for other in others]
+        pairs: dict[frozenset[TrialConfig], Pair] = {}
+        for first, second in wanted:
+            pair = (first.recipe, second.recipe)
+            pairs.setdefault(frozenset(pair), pair)
+        return list(pairs.values())
+
+    def trials(self) -> list[TrialConfig]:
+        """Seed by seed, so that an interrupted confirmation has all recipes on the same seeds."""
+        return [replace(config, seed=seed) for seed in self.seeds for config in self._sources()]
+
+    def with_seeds(self, count: int, used: Collection[int]) -> "Confirmation":
+        """The same on so many seeds, where it has fewer; none of those added are among `used`."""
+        missing = count - len(self.seeds)
+        if missing <= 0:
+            return self
+        seeds = (*self.seeds, *fresh_seeds({*used, *self.seeds}, missing))
+        return replace(self, seeds=seeds, asked=(*self.asked, count))
+
+    def _sources(self) -> list[TrialConfig]:
+        """The recipes as their trials are configured, inactive hyperparameters as the run's."""
+        baselines = [b for finalist in self.finalists for b in baselines_of(finalist)]
+        found: dict[TrialConfig, TrialConfig] = {}
+        for config in (*self.finalists, *baselines):
+            found.setdefault(config.recipe, config)
+        return list(found.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Confirmation":
+        """The confirmation that `to_dict` wrote, through JSON or not."""
+        plain: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        finalists = tuple(TrialConfig.from_dict(config) for config in values["finalists"])
+        return cls(**{**plain, "finalists": finalists})

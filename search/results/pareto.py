@@ -1,0 +1,107 @@
+"""Accuracy against what a student costs: the recipes that nothing cheaper equals."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean
+
+import pandas as pd
+from rich.console import Console
+
+from search.plan.objectives import DEPTH, LATENCY, cost_of
+from search.record.run import Run
+from search.record.seeds import units_of
+from search.record.trial_record import FINISHED, TrialRecord
+from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
+from search.results.table import difference, recipes_table, rounded, trials_table
+
+COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
+FRONT_NOTE = (
+    "gain: over the row above, in points, on the same examples; where it is not significant, the "
+    "cheaper one will do."
+)
+
+
+def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
+    """Places of the pairs that no other has a lower or equal cost and a higher or equal score than.
+
+    By rising cost. Of equal pairs the first counts.
+    """
+    order = sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place]))
+    front: list[int] = []
+    for place in order:
+        if not front or scores[place] > scores[front[-1]]:
+            front.append(place)
+    return front
+
+
+def against(run: Run) -> str:
+    """What accuracy is weighed against, by the name that `--against` has for it; empty for nothing.
+
+    A confirmation weighs nothing.
+    """
+    return "" if run.plan.confirms is not None else run.request.against or ""
+
+
+def cost_name(run: Run) -> str:
+    """What accuracy is weighed against, `layers` or `ms an example`; empty for nothing."""
+    return COST_NAMES.get(against(run), "")
+
+
+def front_trials(run: Run) -> list[TrialRecord]:
+    """The best seed of each recipe on the front; none where nothing is weighed."""
+    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
+    recipes = list(units_of(finished).values()) if against(run) else []
+    costs = [_cost(trials[0], run) for trials in recipes]
+    scores = [fmean(trial.best5 or 0.0 for trial in trials) for trials in recipes]
+    front = [recipes[place] for place in pareto_front(costs, scores)]
+    return [max(trials, key=lambda trial: trial.best5 or 0.0) for trials in front]
+
+
+def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `recipes_table` that finished, by rising `cost`; none where nothing is weighed.
+
+    `cost` is in layers or in milliseconds an example; `on_front` says whether no cheaper one is as
+    accurate. `gain` is a Difference, of one on the front, over the next cheaper one there: of these
+    students on other examples, and of their recipes where each was trained on several seeds.
+    """
+    found = recipes[(recipes["outcome"] == FINISHED) & bool(against(run))]
+    found = found.assign(cost=[_cost(run.trials[digest], run) for digest in found["digest"]])
+    found = found.sort_values(["cost", "best5"], ascending=[True, False], ignore_index=True)
+    front = pareto_front(found["cost"], found["best5"])
+    names = list(found["recipe"])
+    gains = {b: difference(names[b], names[a], run) for a, b in pairwise(front)}
+    places = range(len(found))
+    return found.assign(on_front=[n in front for n in places], gain=[gains.get(n) for n in places])
+
+
+def _cost(trial: TrialRecord, run: Run) -> float:
+    return cost_of(trial.config, against(run), run.plan.latency)
+
+
+def print_front(run: Run, console: Console) -> None:
+    """The front as a table; nothing where the run weighs nothing against accuracy."""
+    if not against(run):
+        return
+    cells = front_cells(costs_table(run, recipes_table(run, trials_table(run))), cost_name(run))
+    if cells.rows:
+        title = f"Accuracy against {against(run)}: recipes that no cheaper one equals"
+        console.print(as_rich(cells, title))
+        console.print(FRONT_NOTE, style="dim")
+
+
+def front_cells(found: pd.DataFrame, cost: str) -> Cells:
+    """The front, the cheapest first."""
+    headers = ("recipe", cost, "best5", "95 % interval", "gain", "95 % interval", "significant?")
+    return Cells(headers, [_cells(row) for _, row in found[found["on_front"]].iterrows()])
+
+
+def _cells(row: pd.Series) -> tuple[str, ...]:
+    gain = row["gain"]
+    return (
+        rounded(row["label"]),
+        f"{row['cost']:.3g}",
+        share(row["best5"]),
+        interval((row["low"], row["high"])),
+        *difference_cells(gain),
+        NO_VALUE if gain is None else "yes" if gain.low > 0 else "no",
+    )

@@ -1,0 +1,236 @@
+"""Statistics of a trial's answers: pure functions with an explicit random generator."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+from scipy.stats import t as student_t
+
+from trainable.engine.metrics import BEST_OF, best5_indices
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
+SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
+FOLDS, REPEATS = 10, 20  # of a cross-validation over sentences
+TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+PARTS = 20  # in which resamples are drawn
+LEAST_LOG_P = -230.0  # p-values below 1e-100 are not told apart
+ROUNDING = 1e-12  # means that differ by less are equal
+
+
+def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
+    """For each of N sentences the share of the five best evaluations that got it right, [N].
+
+    `correct` has one boolean array [N] an evaluation. The mean of the result is best5_accuracy.
+    """
+    accuracies = [float(np.mean(bits)) for bits in correct]
+    best = np.array([correct[index] for index in best5_indices(accuracies)], dtype=np.float64)
+    return np.asarray(best.mean(axis=0))
+
+
+def sentence_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the mean of `scores` [N] over evaluation sentences.
+
+    It says how much the score would move on other sentences of the same kind; not how much another
+    seed would move it, nor how much picking the best evaluations flatters it.
+    """
+    means = _resampled_means(scores[None], generator)[:, 0]
+    low, high = np.quantile(means, TAILS)
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the first is than the second, in shares (0.01 is one point)."""
+
+    estimate: float
+    low: float  # of the 95 % interval
+    high: float
+    p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
+
+
+def paired_difference(
+    first: np.ndarray, second: np.ndarray, generator: np.random.Generator
+) -> Difference:
+    """Of the mean scores of two students [N] on the same sentences, for other sentences.
+
+    Two seeds of one recipe may differ as much. For recipes there is `seeds_difference`.
+    """
+    gap = first - second
+    return Difference(float(gap.mean()), *sentence_interval(gap, generator))
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
+
+    An adjusted value below 0.05 stands for a difference claimed where the chance of any false claim
+    among all M is at most 5 %.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    return adjusted.clip(max=1.0)
+
+
+def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """Of the mean scores of two recipes, for other seeds AND other sentences.
+
+    `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
+    sentences, paired by sentence. Deterministic: no resampling. Raises ValueError below two seeds
+    or for unfit shapes.
+
+    Seeds and sentences are crossed random effects, as readers and cases are in radiology (Dorfman,
+    Berbaum & Metz 1992, Investigative Radiology 27; Hillis 2007, Statistics in Medicine 26,
+    596-619). The variance of a difference of two means is
+
+        V_seeds + V_sentences = sum MS_seeds / (S N) + max(var(D) / N - V_rest, 0)
+
+    with D [N] the difference of the recipes' means on each sentence, and over both recipes' two-way
+    tables the mean squares of seeds and V_rest = sum MS_rest / (S N). V_seeds has Welch's degrees
+    of freedom only. The interval, and by inversion the p-value, allows for that in Howe's way
+    (1974, JASA 69, 789-794): its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's
+    quantile and the normal's; where seeds agree by luck, z^2 V_rest stands for the first term,
+    since V_seeds can't truly be less. Hillis's own degrees of freedom claimed a difference for 9 %
+    of equal recipes with two seeds and up to 8 % with three, in simulations as in
+    tests/test_statistics.py.
+
+    Seeds are not paired: a seed decides the order of the data and the dropout of every recipe, and
+    should that make them better or worse together, this claims too little, not too much; pairing
+    would halve the degrees of freedom.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape[1] != other.shape[1] or min(len(one), len(other), one.shape[1]) < 2:
+        raise ValueError(f"scores of shapes {one.shape} and {other.shape}: two seeds at least each")
+    estimate = float(one.mean() - other.mean())
+    of_seeds, freedom = _seed_variance([one, other])
+    of_rest = _rest_variance(one) + _rest_variance(other)
+    gaps = one.mean(axis=0) - other.mean(axis=0)
+    of_sentences = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
+
+    def half_width(log_p: float) -> float:
+        tail = np.exp(log_p) / 2
+        seeds = student_t.isf(tail, freedom) * np.sqrt(of_seeds)
+        seeds = max(seeds, norm.isf(tail) * np.sqrt(of_rest))
+        return float(np.hypot(seeds, norm.isf(tail) * np.sqrt(of_sentences)))
+
+    half = half_width(np.log(1 - CONFIDENCE))
+    if half < ROUNDING:  # the seeds agree on every sentence, and it is the same in all
+        p_value = float(abs(estimate) < ROUNDING)
+    elif half_width(LEAST_LOG_P) <= abs(estimate):
+        p_value = float(np.exp(LEAST_LOG_P))
+    else:
+        p_value = np.exp(brentq(lambda log_p: half_width(log_p) - abs(estimate), LEAST_LOG_P, 0.0))
+    return Difference(estimate, estimate - half, estimate + half, float(p_value))
+
+
+def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+    """95 % interval of a recipe's mean score; `scores` [S, N], each seed's on the same N sentences.
+
+    Of one seed for other sentences alone. Of several the interval of `seeds_difference` to one that
+    is always wrong, within [0, 1].
+    """
+    if len(scores) == 1:
+        return sentence_interval(scores[0], generator)
+    found = seeds_difference(scores, np.zeros(np.shape(scores)))
+    return max(found.low, 0.0), min(found.high, 1.0)
+
+
+def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
+    """What the choice of seeds adds to the variance of the mean, and its degrees of freedom.
+
+    Each group is [S, N]. The part that neither explains is in it.
+    """
+    parts = np.array([np.var(group.mean(axis=1), ddof=1) / len(group) for group in groups])
+    freedoms = np.array([len(group) - 1 for group in groups])
+    if not parts.any():
+        return 0.0, float(freedoms.sum())
+    return float(parts.sum()), float(parts.sum() ** 2 / np.sum(parts**2 / freedoms))
+
+
+def _rest_variance(group: np.ndarray) -> float:
+    """What neither a seed [S] nor a sentence [N] explains adds to the variance of the mean."""
+    seeds, sentences = group.shape
+    left = group - group.mean(axis=1, keepdims=True) - group.mean(axis=0) + group.mean()
+    freedom = (seeds - 1) * (sentences - 1)
+    return float(np.sum(left**2) / freedom / (seeds * sentences))
+
+
+def tied_with_first(
+    scores: np.ndarray, generator: np.random.Generator, *, seed_sd: float | np.ndarray = SEED_SD
+) -> np.ndarray:
+    """Which of K trials are statistically tied with the best of them, boolean [K].
+
+    `scores` [K, N]: each trial's best5 scores on the same sentences, at equal numbers of
+    evaluations, finished; trials of a seed each. The first of several best is always tied.
+
+    The best is itself selected, so that testing each of the others against it claims too much. This
+    is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
+    as statistic: while the range of the means is larger than its 95 % quantile would be if all of
+    the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
+    on jointly resampled sentences, centred. Where all K are equal, any is excluded at most 5 % of
+    the time.
+
+    One seed says nothing of how much seeds differ, so that is brought in from outside: `seed_sd`,
+    the standard deviation between seeds of the accuracy on ALL sentences, in shares, is added to
+    every resample. What a seed changes on these sentences by chance is in the resampling already:
+    two students that disagree on 5 % of 872 sentences differ by 0.76 points for that alone. Two
+    seeds of one recipe were seen to differ by 0.0, 0.8 and 1.2 points, which leaves little more
+    than that; SEED_SD, 0.4 points, is meant to be on the safe side. Where seeds differ by 0.6,
+    equal trials would be told apart in 10 to 20 % of sweeps. What lasts is what `seeds_difference`
+    finds on fresh seeds. Of means over seeds it is smaller: it can be given for each, [K].
+    """
+    table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
+    means = table.mean(axis=1)
+    order = np.argsort(-means, kind="stable")
+    shifts = _resampled_means(table[order] - means[order, None], generator)
+    shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
+    ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
+    limits = np.quantile(ranges, CONFIDENCE, axis=0)  # of the first, the first two, ... [K]
+    kept = np.flatnonzero(means[order[0]] - means[order] <= limits + ROUNDING)[-1] + 1
+    tied = np.zeros(len(table), dtype=bool)
+    tied[order[:kept]] = True
+    return tied
+
+
+def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Means of K scores [K, N] over RESAMPLES joint resamples of sentences, [RESAMPLES, K]."""
+    sentences = scores.shape[1]
+    means = []
+    for _ in range(PARTS):  # the counts of 25,000 sentences at once would fill the memory
+        drawn = generator.integers(0, sentences, size=(RESAMPLES // PARTS, sentences))
+        drawn += np.arange(len(drawn))[:, None] * sentences
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        means.append(counts @ scores.T / sentences)
+    return np.concatenate(means)
+
+
+def best_of_many_optimism(correct: Sequence[np.ndarray], generator: np.random.Generator) -> float:
+    """By how much best5 flatters: above the accuracy of the same students on new sentences.
+
+    `correct` has one boolean array [N] an evaluation, E in all; the result is a share. Repeated
+    tenfold cross-validation over sentences: the five best evaluations are chosen on nine tenths and
+    scored on the tenth left out; the optimism is best5 less the mean of those scores. 0 for
+    evaluations that are all equal and where E is at most 5 (nothing is chosen then); by
+    chance it can be somewhat below 0. It concerns the choice of evaluations only, not that of the
+    trial among others.
+    """
+    answers = np.asarray(correct, dtype=np.float64)
+    evaluations, sentences = answers.shape
+    folds = min(FOLDS, sentences)
+    if evaluations <= BEST_OF or folds < 2:
+        return 0.0
+    best5 = float(best5_scores(correct).mean())
+    starts = np.linspace(0, sentences, folds, endpoint=False).astype(int)
+    sizes = np.diff([*starts, sentences])
+    held_out = 0.0
+    for _ in range(REPEATS):
+        shuffled = answers[:, generator.permutation(sentences)]
+        inside = np.add.reduceat(shuffled, starts, axis=1)  # [E, folds]
+        outside = (inside.sum(axis=1, keepdims=True) - inside) / (sentences - sizes)
+        chosen = np.argsort(-outside, axis=0, kind="stable")[:BEST_OF]
+        held_out += np.take_along_axis(inside, chosen, axis=0).sum() / BEST_OF / sentences
+    return best5 - float(held_out) / REPEATS

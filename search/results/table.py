@@ -1,0 +1,289 @@
+"""A run as tidy tables: a row a trial, or a row a recipe over its seeds. Loads no Ray, no torch."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from search.plan.strata import stratum_of
+from search.record.labels import wording
+from search.record.run import CLOCKS, Run, read_run
+from search.record.seeds import units_of
+from search.record.trial_record import (
+    ENDED,
+    FAILED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+    STOPPED,
+    WAITING,
+    TrialRecord,
+)
+from search.results.statistics import (
+    BOOTSTRAP_SEED,
+    SEED_SD,
+    Difference,
+    best5_scores,
+    best_of_many_optimism,
+    mean_interval,
+    paired_difference,
+    seeds_difference,
+    tied_with_first,
+)
+from spaces.study import reference_row
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import best5_accuracy, unpack_bits
+
+PLANNED = "planned_evaluations"  # a trial's setting `evaluations`, beside the count of those made
+SETTINGS = tuple(
+    PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
+)
+ACCURACIES = (
+    *("best5", "low", "high", "of_teacher", "last"),
+    *("full_validation", "optimism", "common_best5"),
+)
+COLUMNS = (
+    *SETTINGS,
+    *("digest", "recipe", "label", "folder", "inactive", "stratum"),
+    *("outcome", "reason", "evaluations", "repeated"),
+    *ACCURACIES,
+    *("tied", "reference"),
+    *CLOCKS,
+)
+ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
+
+
+def trials_table(run: Run | Path | str) -> pd.DataFrame:
+    """One row a trial, in the order planned, whatever state the run is in; reads a folder's record.
+
+    Accuracies are shares, missing (NaN) before the first evaluation. Columns:
+
+    - every setting of TrialConfig; `evaluations`, how many are planned, as `planned_evaluations`;
+      None or NaN where a setting does not apply;
+    - `inactive`, the hyperparameters that change nothing in this trial, joined by commas;
+    - `digest`, `recipe` (the digest that all seeds of a recipe share), `label`, `folder` (of the
+      trial), `stratum` (within which ASHA compares), `outcome` (pending, running, waiting for other
+      seeds of its recipe, finished, stopped, failed), `reason` of a failure;
+    - `evaluations` made, `repeated` (those that had to be made again);
+    - `best5`, `low` and `high` (95 % bootstrap interval over the validation examples; missing where
+      the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
+      `last`, `full_validation` (accuracy on the full validation split);
+    - `optimism`, by how much choosing the best evaluations raises best5;
+    - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
+      run has: comparable over both; missing for trials with fewer, and where none has ended;
+    - `tied`, whether the trial's recipe is not significantly different from the best one, the best
+      included; missing where the recipe has not finished or can't be compared;
+    - `reference`, the accuracy on SST-2 of the reference study's row that the trial repeats;
+    - `training_seconds`, `evaluation_seconds`, `saving_seconds`.
+
+    Raises UserError for a folder whose plan is lost or that another version wrote (`read_run`).
+    """
+    run = run if isinstance(run, Run) else read_run(Path(run))
+    label, common = wording(run), _common_evaluations(run)
+    rows = [
+        {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
+        for trial in run.trials.values()
+    ]
+    table = pd.DataFrame(rows, columns=[*COLUMNS])
+    numeric = [*ACCURACIES, "reference"]
+    table[numeric] = table[numeric].astype(float)
+    table["tied"] = table["recipe"].map(_tied(run)).astype("boolean")
+    return table
+
+
+def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `trials_table` joined over the seeds of each recipe, in the leaderboard's order.
+
+    Those that finished come first, then those that ASHA stopped, those that have not ended and
+    those that failed, each by falling best5. Accuracies are means over the seeds that came
+    furthest: `seeds` says how many they are, of `planned_seeds`. Of several seeds `low` and `high`
+    are an interval over validation examples and seeds. Settings and `digest` are the first seed's.
+    """
+    by_digest = trials.set_index("digest", drop=False)
+    groups = units_of(run.trials.values()).values()
+    rows = [_recipe_row(group, run, by_digest) for group in groups]
+    table = pd.DataFrame(rows, columns=[*trials.columns, "seeds", "planned_seeds"])
+    table["tied"] = table["tied"].astype("boolean")
+    by_score = table.sort_values("best5", ascending=False, kind="stable")
+    by_outcome = by_score.sort_values("outcome", key=lambda found: found.map(ORDER), kind="stable")
+    return by_outcome.reset_index(drop=True)
+
+
+def short_label(row: pd.Series) -> str:
+    """A row's label without the initialisation, which has a column, and long decimals rounded."""
+    return rounded(str(row["label"]).removeprefix(f"{row['initialisation']}, "))
+
+
+def rounded(label: str) -> str:
+    """Long decimals cut to three digits: `k=0.234683` reads `k=0.235`; the table has them whole."""
+
+    def shorter(found: re.Match[str]) -> str:
+        value = float(found[0])
+        return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+    return re.sub(r"\d+\.\d+(?![\de])", shorter, label)
+
+
+def correct_bits(trial: TrialRecord, run: Run) -> np.ndarray:
+    """Which examples each evaluation of a trial got right, boolean [E, N]."""
+    count = run.plan.inputs.examples["evaluation"]
+    found = [unpack_bits(e["correct"], count) for e in trial.evaluations]
+    return np.array(found, dtype=bool).reshape(len(found), count)
+
+
+def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
+    """Per-example best5 scores of trials [S, N]; None where bits of any are missing."""
+    if not all(trial.has_bits for trial in trials):
+        return None
+    return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
+
+
+def difference(first: str, second: str, run: Run) -> Difference | None:
+    """Of the mean best5 of two recipes, each given by its digest, on the same examples.
+
+    For other examples and other seeds where each has several, else of these students on other
+    examples. None where correct/wrong bits are missing.
+    """
+    units = units_of(run.trials.values())
+    one, other = (seed_scores(counted(units[recipe]), run) for recipe in (first, second))
+    if one is None or other is None:
+        return None
+    if min(len(one), len(other)) > 1:
+        return seeds_difference(one, other)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
+
+
+def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:
+    """95 % interval of a recipe's mean best5: over examples, of several seeds over both.
+
+    None where correct/wrong bits are missing.
+    """
+    scores = seed_scores(trials, run)
+    return None if scores is None else mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
+
+
+def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The seeds of a recipe that have come as far as any, which are compared at equal numbers.
+
+    Seeds that failed count only where all did.
+    """
+    good = [trial for trial in trials if trial.outcome != FAILED] or trials
+    furthest = max(len(trial.evaluations) for trial in good)
+    return [trial for trial in good if len(trial.evaluations) == furthest]
+
+
+def outcome_of(trials: Sequence[TrialRecord]) -> str:
+    """Of all seeds of a recipe: `running` while one that has not failed is still to end."""
+    good = [trial for trial in trials if trial.outcome != FAILED]
+    if all(trial.outcome in ENDED for trial in good):
+        return counted(trials)[0].outcome
+    begun = any(trial.evaluations or trial.outcome != PENDING for trial in good)
+    return RUNNING if begun else PENDING
+
+
+def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
+    config, evaluations, row = trial.config, trial.evaluations, reference_row(trial.config)
+    return {
+        **dict(zip(SETTINGS, config.to_dict().values(), strict=True)),
+        "digest": config.digest,
+        "recipe": config.recipe.digest,
+        "folder": config.folder_name,
+        "inactive": ",".join(sorted(config.idle_settings)),
+        "stratum": stratum_of(config.to_dict(), run.plan.compare_within),
+        "outcome": trial.outcome,
+        "reason": trial.reason,
+        "evaluations": len(evaluations),
+        "repeated": trial.repeated,
+        **_accuracies(trial, run),
+        "reference": row and row.accuracy,
+        **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in CLOCKS},
+    }
+
+
+def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
+    """Those that need no other trial; none before the first evaluation."""
+    if trial.best5 is None:
+        return {}
+    last, ends, optimism = trial.evaluations[-1], best5_interval([trial], run), np.nan
+    if trial.has_bits:
+        generator = np.random.default_rng(BOOTSTRAP_SEED)
+        optimism = best_of_many_optimism(list(correct_bits(trial, run)), generator)
+    return {
+        "best5": trial.best5,
+        **dict(zip(("low", "high"), ends or (), strict=False)),
+        "optimism": optimism,
+        "of_teacher": trial.best5 / run.plan.inputs.teacher.accuracy,
+        "last": last["accuracy"],
+        "full_validation": last.get("whole_accuracy"),
+    }
+
+
+def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) -> dict[str, Any]:
+    furthest = counted(trials)
+    of_all = table.loc[[trial.config.digest for trial in trials]]
+    of_furthest = table.loc[[trial.config.digest for trial in furthest]]
+    first = of_all.iloc[0]
+    row = {
+        **first.to_dict(),
+        "label": first["label"].removesuffix(f", seed {first['seed']}"),
+        "outcome": outcome_of(trials),
+        "reason": _reason_of(trials),
+        "evaluations": len(furthest[0].evaluations),
+        "repeated": of_all["repeated"].sum(),
+        **of_furthest[[*ACCURACIES]].mean().to_dict(),
+        **of_all[[*CLOCKS]].sum().to_dict(),
+        "seeds": len(furthest),
+        "planned_seeds": len(trials),
+    }
+    if len(furthest) > 1:
+        row["low"], row["high"] = best5_interval(furthest, run) or (np.nan, np.nan)
+    return row
+
+
+def _reason_of(trials: Sequence[TrialRecord]) -> str:
+    """Why a trial failed, or those of these seeds that did; empty where none did."""
+    if len(trials) == 1:
+        return trials[0].reason
+    failed = [trial for trial in trials if trial.outcome == FAILED]
+    return "; ".join(f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
+
+
+def _tied(run: Run) -> dict[str, bool]:
+    """By recipe, whether it is not significantly different from the best of those that finished.
+
+    Compared are means over seeds, of recipes with as many evaluations as the best and all bits;
+    the luck of a seed counts for less in a mean of many.
+    """
+    groups = units_of(run.trials.values())
+    finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
+    if not finished:
+        return {}
+    best = max(finished, key=lambda key: np.mean([trial.best5 for trial in finished[key]]))
+    length = len(finished[best][0].evaluations)
+    alike = {key: ts for key, ts in finished.items() if len(ts[0].evaluations) == length}
+    scores = {key: seed_scores(seeds, run) for key, seeds in alike.items()}
+    known = {key: found for key, found in scores.items() if found is not None}
+    if best not in known:
+        return {}
+    means = np.array([found.mean(axis=0) for found in known.values()])
+    deviations = SEED_SD / np.sqrt([len(found) for found in known.values()])
+    tied = tied_with_first(means, np.random.default_rng(BOOTSTRAP_SEED), seed_sd=deviations)
+    return dict(zip(known, tied.tolist(), strict=True))
+
+
+def _common_evaluations(run: Run) -> int | None:
+    """How many evaluations every finished or stopped trial has; None where there is none."""
+    ended = [t for t in run.trials.values() if t.outcome in (FINISHED, STOPPED)]
+    return min((len(trial.evaluations) for trial in ended), default=None)
+
+
+def _best5_after(trial: TrialRecord, count: int | None) -> float:
+    """Its best5 after so many evaluations; NaN where it has fewer."""
+    if count is None or len(trial.evaluations) < count:
+        return np.nan
+    return best5_accuracy([e["accuracy"] for e in trial.evaluations[:count]])

@@ -1,0 +1,173 @@
+"""`python -m search.run --space S`: prepare once, run the trials, print the leaderboard."""
+
+import argparse
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from search.plan.objectives import LATENCY
+from search.plan.plan import Plan
+from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
+from search.plan.student_depths import with_depths
+from search.record.finding import NAME, find_run, place_of_runs, refuse_existing, storage_folder
+from search.record.run import Run
+from search.sweep.cluster import check_address
+from search.sweep.launch import Session, begin, go_on, guarded
+from spaces import SPACE_NAMES, is_searched, load_space
+from trainable.config.fields import OneLineParser, add_flags, flag_of, given
+from trainable.config.options import InputOptions, resolve_preset
+
+EXAMPLES = """\
+examples:
+  python -m search.run --space schedules
+  python -m search.run --space study --dataset my_folder --set epochs=1
+  python -m search.run --space recipe --time-budget 2h
+  python -m search.run --space my_space.py:grid --scheduler fifo
+  python -m search.run --resume NAME
+  python -m search.run --resume NAME --seeds 3
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs or resumes a sweep; returns the exit code (0 well, 1 failures, 2 the user's mistake)."""
+    return guarded(partial(start, parse_arguments(argv)), "search.run", argv)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its unit and default: those of a Request, and which run it is."""
+    parser = OneLineParser(
+        prog="python -m search.run",
+        description="Searches for the best recipe to distil an encoder text classifier.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run (name, path or URI) as it was asked for; --space, --set, --add, "
+        "--seeds, --samples and --time-budget add trials to it, and those it has are not repeated",
+    )
+    parser.add_argument("--name", help="name of the run (space, preset and time)")
+    parser.add_argument(
+        "--storage",
+        default="runs",
+        metavar="DIR",
+        help="folder of all runs, or a URI such as s3://bucket/runs, which every node of a cluster "
+        "reaches (%(default)s)",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check everything, list the trials that would run and, from one measured step of "
+        "each shape, about how long they would take and how much disk; run nothing",
+    )
+    trials = parser.add_argument_group("trials")
+    add_flags(trials, Request, names_of_kind(EXTENSION, TRIALS))
+    add_flags(parser.add_argument_group("how they are run"), Request, names_of_kind(OPERATION))
+    inputs = [about.name for about in fields(InputOptions)]
+    add_flags(parser.add_argument_group("inputs"), Request, inputs)
+    return parser
+
+
+def parse_arguments(argv: Sequence[str] | None) -> Namespace:
+    """The checked command line; exits with code 2 after one line where it is wrong."""
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    asked = given(arguments, Request)
+    if arguments.resume is None and "space" not in asked:
+        parser.error(f"--space: missing; valid: {', '.join(SPACE_NAMES)} (or --resume RUN)")
+    if arguments.resume is not None:
+        kept = [f for f in fields(Request) if f.name not in names_of_kind(EXTENSION, OPERATION)]
+        flags = [f"{flag_of(about)} {asked[about.name]}" for about in kept if about.name in asked]
+        flags += [f"--name {arguments.name}"] if arguments.name is not None else []
+        if flags:
+            parser.error(f"{flags[0]}: not beside --resume; a run keeps its settings")
+    elif arguments.name is not None and not re.fullmatch(NAME, arguments.name):
+        parser.error(
+            f"--name {arguments.name[:120]}: give at most 100 letters, digits, '.', '_' and '-'"
+        )
+    return arguments
+
+
+def start(arguments: Namespace, session: Session) -> int:
+    """A new sweep or one that goes on."""
+    command = new_sweep if arguments.resume is None else resume_sweep
+    return command(arguments, session)
+
+
+def new_sweep(arguments: Namespace, session: Session) -> int:
+    """Checks everything, prepares teacher and cache, then runs the trials."""
+    storage = storage_folder(arguments.storage)
+    request = Request(**given(arguments, Request))
+    check_address(request.address, storage)
+    space, _ = load_space(request.space)
+    request = with_searcher(request, searched=is_searched(space))
+    preset, why = resolve_preset(request.preset)
+    session.console.print(f"Preset {preset}: {why}.")
+    request = with_depths(replace(request, preset=preset))
+    folder = storage / (arguments.name or default_name(request))
+    refuse_existing(folder)
+
+    from search.sweep.preparation import check_sweep
+
+    checked = check_sweep(request, session.console)
+    if arguments.dry_run:
+        from search.run.dry_run import describe_new_sweep
+
+        return describe_new_sweep(checked, folder, session)
+    plan = Plan(
+        requests=(request,),
+        provenance=session.provenance(),
+        inputs=checked.prepare(session.console),
+        trials=tuple(checked.configs),
+        grace_evaluations=request.sized_preset.grace_evaluations,
+    )
+    session.console.print(f"Teacher's accuracy: {plan.inputs.describe_teacher()}.")
+    return begin(folder, _with_search(plan, session), session)
+
+
+def _with_search(plan: Plan, session: Session) -> Plan:
+    """The plan with the draws that its first trials stand for, and with what students cost."""
+    request = plan.request
+    if request.searched:
+        from search.plan.draws import starting_draws
+
+        plan = replace(plan, parameters=starting_draws(request, list(plan.trials)))
+    if request.against == LATENCY:
+        from search.results.latency import describe, latencies
+
+        found = latencies(plan.inputs, request.depths, plan.trials[0].student_width)
+        session.console.print(describe(found))
+        plan = replace(plan, latency=found)
+    return plan
+
+
+def default_name(request: Request) -> str:
+    """`schedules-mini-20261123-221530`."""
+    space = re.sub(r"[^A-Za-z0-9_]+", "-", Path(request.space).name.rpartition(":")[2])
+    return f"{space}-{request.preset}-{datetime.now():%Y%m%d-%H%M%S}"
+
+
+def resume_sweep(arguments: Namespace, session: Session) -> int:
+    """Goes on with a run; one that is complete shows its leaderboard again."""
+    folder = find_run("--resume", arguments.resume, place_of_runs(arguments.storage))
+    if arguments.dry_run:
+        from search.run.dry_run import describe_resumed
+
+        return describe_resumed(folder, arguments, session)
+
+    def ready(run: Run) -> None:
+        from search.sweep.resume import reopen
+
+        reopen(run, arguments, session.console)
+
+    return go_on(folder, ready, session)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

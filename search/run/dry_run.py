@@ -1,0 +1,172 @@
+"""What a sweep would take, without running it: `python -m search.run ... --dry-run`.
+
+All that a sweep checks before its training is checked. Times come from one measured step of each
+shape of student; nothing is written but what loading the data leaves in the cache.
+"""
+
+import shlex
+import shutil
+import time
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from search.plan.request import LOCAL
+from search.record.run import read_run
+from search.record.storage import is_uri, location
+from search.record.trial_record import ENDED, TrialRecord
+from search.sweep.callbacks.progress import describe_time, still_to_be_suggested
+from search.sweep.checkpoints import describe_bytes
+from search.sweep.cluster import check_address
+from search.sweep.launch import Session
+from search.sweep.preparation import CheckedSweep
+from search.sweep.resume import asked_changes
+from search.sweep.tuner import concurrency
+from trainable.common.files import nearest_existing
+from trainable.common.quiet import quiet_libraries
+from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import steps_per_epoch
+from trainable.data.examples import Sentences
+from trainable.data.inputs import load_inputs
+from trainable.data.tokens import TokenisedSplit, tokenise
+from trainable.engine.devices import available_cores, best_device
+from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
+from trainable.models.static_forward import make_static
+from trainable.models.students import new_model, student_config
+from trainable.trial.preparation import Preparation
+
+EXAMPLES = 640  # that are tokenised to know their lengths
+TIMED_STEPS = 4  # of which the first warms up
+FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples takes
+Shape = tuple[int, int | None, int, str]  # depth, width, batch size, precision
+
+
+def describe_new_sweep(checked: CheckedSweep, folder: Path, session: Session) -> int:
+    """What a new run of these trials in this folder would take; returns the exit code."""
+    request = checked.request
+    more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
+    return _describe(checked, more * request.seeds, folder, session)
+
+
+def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
+    """What is left of a run, with what the command line adds; returns the exit code."""
+    quiet_libraries()
+    run = read_run(folder)
+    changes, configs = asked_changes(run, arguments, session.console)
+    pending = {config.digest: TrialRecord(config) for config in configs}
+    run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})
+    if not run.interrupted:
+        session.console.print(f"{folder.name} is complete; nothing left to run.")
+        return 0
+    check_address(run.request.address, folder.parent)
+    open_ = [trial.config for trial in run.trials.values() if trial.outcome not in ENDED]
+    every = [trial.config for trial in run.trials.values()]
+    preparation = Preparation.load(load_inputs(run.plan.requests[0]))
+    checked = CheckedSweep(run.request, open_, every, preparation)
+    return _describe(checked, still_to_be_suggested(run), folder, session)
+
+
+def _describe(checked: CheckedSweep, more: float, folder: Path, session: Session) -> int:
+    request, console = checked.request, session.console
+    for number, config in enumerate(checked.configs, start=1):
+        console.print(f"{number:>4}  {config.words()}", soft_wrap=True)
+    if more:
+        count = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
+        console.print(f"      and {count} more, as {request.searcher} suggests them")
+    slots = concurrency(
+        available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
+    )
+    seconds = _expected_seconds(checked, more) / slots
+    if request.address != LOCAL:
+        console.print("The time below is of this machine alone, not of the cluster.")
+    if np.isfinite(seconds):
+        console.print(
+            f"{describe_time(seconds).capitalize()} of training, {slots} trial(s) at a time, if "
+            "each runs to its end (asha stops some earlier); a teacher that is not in the cache "
+            "comes first."
+        )
+    _describe_disk(checked, slots, folder, console)
+    typed = [word for word in session.arguments if word != "--dry-run"]
+    command = shlex.join(["python", "-m", session.module, *typed])
+    console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
+    return 0
+
+
+def _expected_seconds(checked: CheckedSweep, more: float) -> float:
+    """Of all trials one after the other; those to be suggested are taken for the average."""
+    preparation, possible = checked.preparation, checked.possible
+    split = _sample(preparation)
+    steps = {_shape(c): c for c in (*checked.configs, *possible)}
+    seconds = {shape: step_seconds(preparation, c, split) for shape, c in steps.items()}
+    trials = [_trial_seconds(preparation, c, seconds[_shape(c)]) for c in checked.configs]
+    mean = np.mean([_trial_seconds(preparation, c, seconds[_shape(c)]) for c in possible])
+    return float(sum(trials) + (more * mean if more else 0.0))
+
+
+def _shape(config: TrialConfig) -> Shape:
+    return config.student_layers, config.student_width, config.batch_size, config.precision
+
+
+def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -> float:
+    """Training and evaluations; a forward pass is a third of a step on the same examples."""
+    dataset = preparation.inputs.dataset
+    steps = config.epochs * steps_per_epoch(len(dataset.train), config.batch_size)
+    evaluated = config.evaluations * len(dataset.evaluation)
+    evaluated += 0 if dataset.whole is None else len(dataset.whole)
+    return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
+
+
+def _sample(preparation: Preparation) -> TokenisedSplit:
+    """Some of the training examples, as tokens."""
+    train, length = preparation.inputs.dataset.train, preparation.inputs.max_length
+    return tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
+
+
+def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:
+    """A training step of such a student on examples of average length, on one thread."""
+    device, threads = best_device(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    student = new_model(student_config(preparation.base.config, config)).to(device).train()
+    make_static(student)
+    take_step = TrainingStep(
+        student,
+        make_optimiser([student], config.weight_decay),
+        label_losses(config.precision),
+        config.gradient_clip,
+    )
+    pad_id = preparation.tokenizer.pad_token_id
+    training = Training(take_step, Sentences(split, pad_id, device), config.batch_size)
+    order = np.argsort(split.lengths, kind="stable")
+    middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
+    times = [_timed(training, middle, device) for _ in range(TIMED_STEPS)]
+    torch.set_num_threads(threads)
+    return min(times[1:])
+
+
+def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
+    start = time.perf_counter()
+    training.step(rows, learning_rate=1e-5)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Console) -> None:
+    """The largest student's weights and moments, for each slot twice and for each kept student;
+    and what is free where the run lies, unless that is a storage."""
+    base, request = checked.preparation.base.config, checked.request
+    largest = max(
+        checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
+    )
+    with torch.device("meta"):
+        student = new_model(student_config(base, largest))
+    size = 4 * sum(p.numel() * p.element_size() for p in student.parameters())
+    text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
+    if not is_uri(location(folder)):
+        free = shutil.disk_usage(nearest_existing(folder)).free
+        text += f"; {describe_bytes(free)} are free at {folder.parent}"
+    console.print(f"{text}.", soft_wrap=True)

@@ -1,0 +1,1 @@
+"""All that runs in Ray: tuner, resume, cluster, signals. May import results, record and plan."""

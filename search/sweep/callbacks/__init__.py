@@ -1,0 +1,1 @@
+"""What is told of Ray's events: the record, the terminal, SwanLab."""

@@ -1,0 +1,212 @@
+"""Ray's events turned into the run's own record, and shown."""
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+
+from search.record.run import BITS, CLOCKS, Run, read_events
+from search.record.storage import RecordCopy
+from search.record.trial_record import ENDED, GIVE_UP, RETRY, RETRY_ALONE
+from search.sweep.callbacks.display import Display
+from search.sweep.checkpoints import prune
+from search.sweep.cluster import NODE_LOST, SIGN_OF_LOST_NODE
+from search.sweep.scheduling.fifo import digest_of
+from search.sweep.scheduling.seed_groups import GO, RULING, STOP
+from search.sweep.signals import READER_GONE, Interruption
+from trainable.trial.training_loop import EVALUATION_KEYS
+from trainable.trial.tune_function import DISK, OUT_OF_MEMORY, REASON, RESTORED, SAVED_STEP, TROUBLE
+
+LOOK_SECONDS = 5.0  # between two looks at whether Ray lives
+FORGIVEN_LOSSES = 5  # of its node, one after the other, that are not held against a trial
+
+
+class Recorder(Callback):  # type: ignore[misc] # Ray has no types
+    """Writes each event to the run's record before anything else is done with it.
+
+    `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
+    or a trial can't save, the sweep pauses, and nothing more is recorded of it: what the record
+    lacks, the trials' checkpoints have. `left_over` is true once a trial has lost its node with no
+    retry left: to Ray it has failed, while it is to be run again.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        display: Display,
+        interruption: Interruption,
+        copy: RecordCopy,
+        *,
+        sharing: bool,
+    ) -> None:
+        self._run, self._display, self._interruption = run, display, interruption
+        self._copy, self._sharing = copy, sharing
+        self._next_look = time.monotonic() + LOOK_SECONDS
+        self.left_over = False
+        self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its callbacks into the run; a resumed run makes its own
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Ray's hook, before the first trial."""
+        self._display.start()
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Ray's hook, several times a second: once all trials have saved, the loop can end."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            if not any(node["Alive"] for node in ray.nodes()):  # Tune would wait for ever
+                self._interruption.pause("Ray's own processes have died, killed or out of memory")
+        running = any(trial.status == Trial.RUNNING for trial in trials)
+        pausing = self._interruption.requested and (self._interruption.problem or not running)
+        begun = running or any(trial.status == Trial.PENDING for trial in trials)
+        # Of what a lost node has left over, other seeds may wait for ever: the next Tuner runs it.
+        if pausing or (self.left_over and not begun):
+            self._interruption.leave_loop()
+
+    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+        """Ray's hook, after the last trial or an interruption."""
+        self._display.stop()
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Ray's hook."""
+        if not self._interruption.requested:
+            self._take({"event": "start"}, trial)
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """Ray's hook, after the scheduler has decided.
+
+        The correct/wrong bits are taken out of the result, so that Tune keeps scalars only.
+        """
+        bits = {key: result.pop(key, None) for key in BITS}
+        if TROUBLE in result:
+            self._troubles[digest_of(trial)] = result[TROUBLE]
+            trial.max_failures = 0
+            if result[TROUBLE] == DISK:
+                self._interruption.pause(result[REASON])
+        elif "accuracy" in result and SAVED_STEP not in result:
+            values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
+            known = self._run.trials[digest_of(trial)].evaluations
+            if RESTORED in result and result["evaluations"] <= len(known):
+                return
+            if self._known(trial, values):
+                event = {"event": "repeated", "evaluations": values["evaluations"]}
+            else:
+                decision = STOP if result.get("done") else getattr(trial, RULING, GO)
+                event = {"event": "evaluation", "decision": decision, "evaluation": values}
+            self._take(event, trial)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
+        ended = self._run.trials[digest_of(trial)].outcome in ENDED
+        if getattr(trial, RULING, GO) == STOP and not ended and not self._interruption.requested:
+            self._take({"event": "stop"}, trial)  # while it waited for other seeds
+        self._prune()
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Ray's hook for a trial that failed and goes on from its checkpoint.
+
+        A node that is lost says nothing of the trial, and does not use up one of its retries; one
+        after the other without an evaluation in between may be the trial's own doing.
+        """
+        reason = _reason(trial)
+        if reason == NODE_LOST and self._losses(trial) < FORGIVEN_LOSSES:
+            trial.max_failures += 1
+        self._take({"event": "failure", "reason": reason, "then": RETRY}, trial)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
+        digest = digest_of(trial)
+        record, trouble = self._run.trials[digest], self._troubles.get(digest)
+        alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
+        reason = _reason(trial)
+        # With no retry left it is run again when the others have ended.
+        lost = reason == NODE_LOST and self._losses(trial) < FORGIVEN_LOSSES
+        self.left_over = self.left_over or lost
+        then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
+        self._take({"event": "failure", "reason": reason, "then": then}, trial)
+        self._prune()
+
+    def _prune(self) -> None:
+        """What fails is tried again when the next trial ends."""
+        with suppress(OSError):
+            prune(self._run)
+
+    def _losses(self, trial: Trial) -> int:
+        """How often this session's trial has lost its node since it was last evaluated."""
+        losses = 0
+        for event in read_events(self._run.folder):
+            of_trial = event.get("trial") == digest_of(trial)
+            if event["event"] == "session" or (of_trial and event["event"] == "evaluation"):
+                losses = 0
+            elif of_trial and event["event"] == "failure":
+                losses += event["reason"] == NODE_LOST
+        return losses
+
+    def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
+        """Whether the record has this very evaluation already, clocks apart."""
+        recorded = self._run.trials[digest_of(trial)].evaluations
+        number = values["evaluations"]
+        return number <= len(recorded) and _timeless(recorded[number - 1]) == _timeless(values)
+
+    def _take(self, event: dict[str, Any], trial: Trial) -> None:
+        pausing = self._interruption.requested  # then a failure is tried again on resuming
+        if self._interruption.problem or (pausing and event["event"] == "failure"):
+            return
+        event |= {"trial": digest_of(trial), "tune_trial": trial.trial_id}
+        try:
+            self._run.append(event)
+            self._copy.copy()
+        except OSError as error:
+            self._interruption.pause(str(error))
+            return
+        with suppress(*READER_GONE):
+            self._display.show(self._run, event)
+
+
+def _timeless(evaluation: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in evaluation.items() if key not in CLOCKS}
+
+
+def _reason(trial: Trial) -> str:
+    """From the text that Ray keeps of a trial's error."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
+    return NODE_LOST if SIGN_OF_LOST_NODE in last else failure_reason(last)
+
+
+def failure_reason(error: str) -> str:
+    """What went wrong in one line, from the text that Ray keeps of a trial's error.
+
+    After a traceback that is the line below the last frame, without our own exceptions' module; of
+    a process that died, Ray's first line.
+    """
+    lines = [line for line in error.splitlines() if line.strip()]
+    frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
+    below = [line for line in lines[frames[-1] if frames else 0 :] if not line.startswith(" ")]
+    said = [line for line in below if not line.startswith("Failure #")]
+    if not said:
+        return "unknown"
+    name, colon, message = said[0].partition(": ")
+    return message if colon and name.startswith("trainable.") else said[0]

@@ -1,0 +1,151 @@
+"""The checkpoints that Ray keeps of a run's trials: found, handed to a new Tuner, and pruned."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from pyarrow.fs import FileSelector, FileSystem, FileType
+
+from search.record.labels import wording
+from search.record.run import Run
+from search.record.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
+from search.record.trial_record import ENDED, TrialRecord
+from search.results.finalists import best_trials
+from search.results.pareto import front_trials
+from trainable.common.files import MANIFEST, sealed_values
+
+NAME = r"checkpoint_(\d{6})"
+
+
+def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str] | None:
+    """Number and path of the newest whole checkpoint in a trial's folder; None where there is none.
+
+    One that a kill cut short lacks a file of its manifest, or a part of one.
+    """
+    found = filesystem.get_file_info(FileSelector(trial_path, allow_not_found=True))
+    numbers = {
+        int(name[1]): entry.path
+        for entry in found
+        if entry.type == FileType.Directory and (name := re.fullmatch(NAME, entry.base_name))
+    }
+    whole = (n for n in sorted(numbers, reverse=True) if _is_whole(filesystem, numbers[n]))
+    return next(((number, numbers[number]) for number in whole), None)
+
+
+def _is_whole(filesystem: FileSystem, path: str) -> bool:
+    try:
+        sizes = json.loads(read_bytes(filesystem, f"{path}/{MANIFEST}") or b"")["bytes"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    found = filesystem.get_file_info([f"{path}/{name}" for name in sizes])
+    return all(info.size == size for info, size in zip(found, sizes.values(), strict=True))
+
+
+def register_newest(trial: Any, run: Run, record: TrialRecord) -> None:
+    """Has a Ray trial that is new to its Tuner go on from the checkpoint that it has on disk.
+
+    Others that a kill has left beside it are removed: Ray would write into one, and keep the rest.
+    Ray offers no public way to go on; what of its inside is used stands here alone.
+    """
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    filesystem, path = open_storage(trial_location(run, record))
+    found = newest_checkpoint(filesystem, path)
+    remove_checkpoints(run, record, but=found and found[0])
+    if found is None:
+        return
+    number, path = found
+    trial.storage.current_checkpoint_index = number
+    result = _TrainingResult(Checkpoint(path, filesystem=filesystem), {"training_iteration": 0})
+    trial.run_metadata.checkpoint_manager.register_checkpoint(result)
+
+
+def trial_location(run: Run, trial: TrialRecord) -> str:
+    """Path or URI of the folder that Ray has for a trial."""
+    return join_name(location(run.folder), trial.config.folder_name)
+
+
+def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
+    """A local folder with a trial's newest whole checkpoint, fetched where the run lies at a URI;
+    None where there is none."""
+    where = trial_location(run, trial)
+    filesystem, path = open_storage(where)
+    found = newest_checkpoint(filesystem, path)
+    if found is None or not is_uri(where):
+        return None if found is None else Path(found[1])
+    folder = run.trial_folder(trial) / Path(found[1]).name
+    if sealed_values(folder) is None:
+        copy_folder((filesystem, found[1]), folder)
+    return folder
+
+
+def damaged_checkpoints(run: Run) -> list[str]:
+    """A line for each local checkpoint that can't be used: of a trial that is under way, which then
+    starts again (its checkpoint is removed), or of one that has ended, whose result stands."""
+    from trainable.engine.training_state import CheckpointError
+    from trainable.trial.checkpoint import (
+        check_checkpoint,  # with torch, which takes seconds to load
+    )
+
+    lines, describe = [], wording(run)
+    for trial in run.trials.values():
+        where = trial_location(run, trial)
+        if is_uri(where) or not any(Path(where).glob("checkpoint_*")):
+            continue
+        found = newest_checkpoint(*open_storage(where))
+        try:
+            if found is None:
+                raise CheckpointError("cut short")
+            check_checkpoint(Path(found[1]), trial.config, run.plan.inputs)
+        except CheckpointError as error:
+            ended = trial.outcome in ENDED
+            then = "its result stands" if ended else "the trial starts again"
+            lines.append(f"Checkpoint {error}, {then}: {describe(trial)}")
+            if not ended:
+                remove_checkpoints(run, trial)
+    return lines
+
+
+def prune(run: Run) -> None:
+    """Removes the checkpoints of trials that have ended and are not among the kept."""
+    kept = {trial.config.digest for trial in kept_trials(run)}
+    for trial in run.trials.values():
+        if trial.outcome in ENDED and trial.config.digest not in kept:
+            remove_checkpoints(run, trial)
+
+
+def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> None:
+    """All of a trial's, but the one of this number."""
+    filesystem, path = open_storage(trial_location(run, trial))
+    for entry in filesystem.get_file_info(FileSelector(path, allow_not_found=True)):
+        name = re.fullmatch(NAME, entry.base_name)
+        if name is not None and int(name[1]) != but:
+            filesystem.delete_dir(entry.path)
+
+
+def kept_trials(run: Run) -> list[TrialRecord]:
+    """Whose students are kept: the best, and those that nothing cheaper equals."""
+    return [*best_trials(run.trials.values())[: run.request.keep], *front_trials(run)]
+
+
+def checkpoint_count(run: Run) -> int:
+    """How many trials have a checkpoint."""
+    found = 0
+    for trial in run.trials.values():
+        filesystem, path = open_storage(trial_location(run, trial))
+        found += newest_checkpoint(filesystem, path) is not None
+    return found
+
+
+def bytes_used(run: Run) -> int:
+    """By all files of the run."""
+    filesystem, path = open_storage(location(run.folder))
+    selector = FileSelector(path, allow_not_found=True, recursive=True)
+    return sum(entry.size or 0 for entry in filesystem.get_file_info(selector))
+
+
+def describe_bytes(size: float) -> str:
+    """`95 MB` or `1.7 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

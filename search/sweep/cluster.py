@@ -1,0 +1,185 @@
+"""The Ray cluster that a sweep runs in: found, checked and counted before anything is prepared."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from search.plan.request import LOCAL
+from search.record.storage import uri_of
+from trainable.common.errors import UserError, first_line
+from trainable.common.files import nearest_existing
+
+AUTO = "auto"
+CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
+LOOK_SECONDS = 5.0  # between two counts of the nodes
+PACKAGES = ("search", "spaces", "trainable")
+CLIENT = "ray://"
+# Ray waits so long to hear why a trial's process is gone, so that a lost node is told from a crash.
+DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
+NODE_LOST = "its node was lost"
+SIGN_OF_LOST_NODE = "its node has died"  # what Ray says
+
+
+def check_address(address: str | None, runs: Path) -> None:
+    """UserError, within seconds, where there is no cluster to join at this address.
+
+    Also where one of its nodes can't run a trial: this package is not installed there, or the
+    folder of all runs, unless it has copies of a storage's, is not one that the node shares.
+    """
+    if address is None or address == LOCAL:
+        return
+    if address.startswith(CLIENT):
+        raise UserError(
+            f"--address {address}: Ray's client can't run a sweep; run this command on a node of "
+            "the cluster (ray exec, or ray attach) with --address auto"
+        )
+    if address != AUTO:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise UserError(f"--address {address}: give auto, HOST:PORT or {LOCAL}")
+        _check_reachable(address, host, int(port))
+    import ray
+
+    with _signals_kept():
+        join(address)
+    try:
+        _check_nodes(address, runs)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes signals as it starts, and never gives them back."""
+    taken = (signal.SIGINT, signal.SIGTERM)
+    before = {n: handler for n in taken if (handler := signal.getsignal(n)) is not None}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check_nodes(address: str, runs: Path) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    with _probe_file(runs) as probe:
+        answers = [_on_node(node["NodeID"], _question(probe)) for node in nodes]
+        for node, answer in zip(nodes, answers, strict=True):
+            host = node["NodeManagerHostname"]
+            try:
+                installed, shares = ray.get(answer, timeout=ANSWER_SECONDS)
+            except RayError as error:  # also of the time that is over
+                raise UserError(
+                    f"--address {address}: {host} does not answer; {first_line(error)}"
+                ) from None
+            if not installed:
+                raise UserError(
+                    f"--address {address}: {host} lacks this package; install it on every node, "
+                    "with the same Python"
+                )
+            if not shares:
+                raise UserError(
+                    f"--storage {runs}: {host} does not see that folder of this machine, or can't "
+                    "write to it; give a URI (s3://...) or a folder that all nodes share, or "
+                    f"--address {LOCAL} for this machine alone"
+                )
+
+
+def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
+    """What a node is asked: has it our packages, and does it see this file and can write there."""
+    packages = PACKAGES
+
+    def look() -> tuple[bool, bool]:  # within, so that Ray sends it whole: the node may not have us
+        import os
+        from importlib.util import find_spec
+
+        installed = all(find_spec(name) is not None for name in packages)
+        if probe is None:
+            return installed, True
+        return installed, os.path.isfile(probe) and os.access(os.path.dirname(probe), os.W_OK)
+
+    return look
+
+
+@contextmanager
+def _probe_file(runs: Path) -> Iterator[str | None]:
+    """A file in the folder of all runs, or where it is yet to be made; None of a storage's copies.
+
+    Of a name that no node has looked for before: network file systems remember what was not there.
+    """
+    if uri_of(runs) is not None:
+        yield None
+        return
+    with NamedTemporaryFile(prefix=".probe-", dir=nearest_existing(runs)) as file:
+        yield file.name
+
+
+def _on_node(node: str, question: Callable[[], Any]) -> Any:
+    """The question put to a node, answered in a process there."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(question).options(num_cpus=0, scheduling_strategy=there).remote()
+
+
+def _check_reachable(address: str, host: str, port: int) -> None:
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise UserError(
+            f"--address {address}: {first_line(error)}; give that of a Ray head that is up "
+            f"(ray start --head prints it), auto on one of its nodes, or {LOCAL}"
+        ) from None
+
+
+def join(address: str, **more: Any) -> None:
+    """Connects this process, which must be on a node of the cluster; UserError where it can't."""
+    os.environ.update(DEATH_INFO)
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, **more)
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        said = first_line(error)
+        if "AuthToken" in f"{error!r} {error.__cause__!r}":
+            said += "; it asks for a token: set RAY_AUTH_MODE=token here, too"
+        elif address == AUTO and isinstance(error, ConnectionError):
+            said = (
+                f"{said.rstrip('.')}; start one here (ray start --head), or give --address "
+                f"{LOCAL} for this machine alone"
+            )
+        raise UserError(f"--address {address}: {said}") from None
+
+
+def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
+    """CPUs and GPUs of the nodes that are alive; no GPUs where trials train on the CPU."""
+    import ray
+
+    found = ray.cluster_resources()
+    return int(found.get("CPU", 0)), int(found.get("GPU", 0)) if with_gpus else 0
+
+
+class Slots:
+    """How many trials run at a time, counted again every few seconds: nodes come and go."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count, self._slots = count, count()
+        self._next_look = time.monotonic() + LOOK_SECONDS
+
+    def __call__(self) -> int:
+        """As counted last."""
+        if time.monotonic() >= self._next_look:
+            self._slots = self._count()
+            self._next_look = time.monotonic() + LOOK_SECONDS
+        return self._slots

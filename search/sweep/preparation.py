@@ -1,0 +1,132 @@
+"""What a sweep does before its first trial: plan, load, check, then make what trials share."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from transformers import AutoConfig
+
+from search.plan.grid import plan_trials, possible_trials
+from search.plan.request import Request
+from search.sweep.callbacks.progress import describe_time
+from trainable.common.quiet import quiet_libraries
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.data.inputs import LoadedInputs, load_inputs
+from trainable.engine.devices import Environment, best_device, faster_precision
+from trainable.trial.preparation import (
+    Preparation,
+    add_outputs,
+    check_trials,
+    pools_of,
+    prepare_inputs,
+)
+
+
+@dataclass(frozen=True)
+class CheckedSweep:
+    """A sweep that can be run: its trials in their order.
+
+    `possible` are configurations such as the sweep may come to have: the same, or a searcher's.
+    """
+
+    request: Request
+    configs: list[TrialConfig]
+    possible: list[TrialConfig]
+    preparation: Preparation
+
+    @property
+    def precision(self) -> str:
+        """The same for all trials."""
+        return self.possible[0].precision
+
+    def prepare(self, console: Console) -> TrainingInputs:
+        """Teacher and cache, made or found; UserError where the executor can't be had here."""
+        environment = self.preparation.environment(self.request, self.precision, console.print)
+        pools = pools_of(self.possible)
+        return prepare_inputs(self.preparation, pools, environment, self.request)
+
+
+def check_sweep(request: Request, console: Console) -> CheckedSweep:
+    """Refuses what can't be run (UserError) before any training, and prints what will be."""
+    quiet_libraries()
+    configs, possible = plan_trials(request), possible_trials(request)
+    inputs = load_inputs(request)
+    preparation = Preparation.load(inputs)
+    preparation.check(possible)
+    if "precision" not in request.pinned:
+        precision = faster_precision(best_device())
+        configs = [replace(config, precision=precision) for config in configs]
+        possible = [replace(config, precision=precision) for config in possible]
+    console.print(f"{count_trials(request, configs)} {describe(configs, inputs)}")
+    return CheckedSweep(request, configs, possible, preparation)
+
+
+def prepare_again(
+    request: Request, configs: Sequence[TrialConfig], console: Console
+) -> TrainingInputs:
+    """What these trials, a run's already, share: made anew or found in the cache; raises as
+    `check_sweep`."""
+    quiet_libraries()
+    preparation = Preparation.load(load_inputs(request))
+    preparation.check(configs)
+    return CheckedSweep(request, list(configs), list(configs), preparation).prepare(console)
+
+
+def complete(
+    inputs: TrainingInputs,
+    missing: Sequence[Path],
+    configs: Sequence[TrialConfig],
+    cache: Path,
+    console: Console,
+) -> TrainingInputs:
+    """The inputs with all outputs of their teacher that they had, and those that these trials use.
+
+    What is lacking or among the missing folders is made of their own teacher and tokens, which must
+    be whole. UserError for trials that can't be trained on them.
+    """
+    quiet_libraries()
+    teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
+    check_trials(configs, teacher, inputs.examples["train"])
+    whole = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
+    lacking = sorted({*inputs.outputs, *pools_of(configs)} - whole.keys())
+    if not lacking:
+        return inputs
+    environment = Environment(
+        cache, best_device(), configs[0].precision, console.print, inputs.execution
+    )
+    return add_outputs(replace(inputs, outputs=whole), lacking, environment)
+
+
+def count_trials(request: Request, configs: list[TrialConfig]) -> str:
+    """`18 trials`, or `24 configurations (optuna suggests 20 of them)`."""
+    if not request.searched:
+        return f"{len(configs)} trials"
+    first = len(configs) // request.seeds
+    if request.wanted == math.inf:
+        text = f"{first} configurations and what {request.searcher} suggests for "
+        text += describe_time(request.time_budget or 0.0)
+    else:
+        suggested = f"{request.searcher} suggests {request.wanted - first} of them"
+        text = f"{request.wanted} configurations ({suggested})"
+    return text if request.seeds == 1 else f"{text}, each on {request.seeds} seeds"
+
+
+def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:
+    """`on 2,560 of 18,124 examples, each evaluated 8 times on 1,000, in bf16.`"""
+    dataset, (train, evaluation) = inputs.dataset, inputs.available
+    evaluated_on = _of(len(dataset.evaluation), evaluation)
+    if dataset.whole is not None:
+        whole = len(dataset.whole)
+        evaluated_on = f"{_of(len(dataset.evaluation), whole)} and once, at its end, on "
+        evaluated_on += _of(whole, evaluation)
+    return (
+        f"on {_of(len(dataset.train), train)} examples, each evaluated "
+        f"{configs[0].evaluations} times on {evaluated_on}, in {configs[0].precision}."
+    )
+
+
+def _of(count: int, available: int) -> str:
+    return f"{count:,}" + (f" of {available:,}" if count < available else "")

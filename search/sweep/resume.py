@@ -1,0 +1,213 @@
+"""A run opened again: damage is detected and repaired, what was asked for more is added."""
+
+import os
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from search.plan.grid import plan_trials, possible_trials
+from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
+from search.record.run import Run, mend
+from search.record.storage import DIGESTS, is_uri, location
+from search.sweep.checkpoints import damaged_checkpoints, prune
+from search.sweep.cluster import check_address
+from search.sweep.shared_inputs import inputs_of
+from trainable.common.errors import UserError
+from trainable.common.files import sealed_values
+from trainable.config.fields import given
+from trainable.config.options import users_cache
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+
+
+def reopen(run: Run, arguments: Namespace, console: Console) -> None:
+    """Makes the run ready to go on, with what the command line asks for beyond its plan.
+
+    Raises UserError where it can't go on here; nothing of it is lost then.
+    """
+    report_repairs(run, console)
+    changes, configs = asked_changes(run, arguments, console)
+    extend(run, changes, configs, console)
+
+
+def report_repairs(run: Run, console: Console) -> None:
+    """Repairs the run's files, and prints a line about each that was damaged."""
+    for line in mend(run):
+        _print(console, f"{line}.")
+
+
+def asked_changes(
+    run: Run, arguments: Namespace, console: Console
+) -> tuple[dict[str, Any], list[TrialConfig]]:
+    """How the command line changes a run's plan, and the trials that it adds; prints how many.
+
+    UserError for what can't be added to it.
+    """
+    asked = given(arguments, Request)
+    operation = {key: value for key, value in asked.items() if key in names_of_kind(OPERATION)}
+    more = {key: value for key, value in asked.items() if key in names_of_kind(EXTENSION)}
+    requests, configs = list(run.plan.requests), []
+    if more and run.plan.confirms is not None:
+        raise UserError(
+            f"--resume {run.folder.name}: a confirmation of {run.plan.confirms['run']}, to which "
+            "only seeds can be added, with python -m search.confirm"
+        )
+    if more and run.searched:
+        requests = [_searched_further(run, more)]
+    elif more:
+        requests = _listed_further(run, more)
+        configs = _new_configs(run, requests)
+        _print(console, f"{len(configs)} more trial(s); those already in the run are not repeated.")
+        requests = requests if configs else list(run.plan.requests)
+    requests[-1] = replace(requests[-1], **operation)
+    changed = tuple(requests) != run.plan.requests
+    return ({"requests": tuple(requests)} if changed else {}), configs
+
+
+def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console) -> None:
+    """Takes these changes of the plan and more trials into the run, and makes it ready to go on.
+
+    Raises UserError as `reopen` does.
+    """
+    if configs or run.interrupted or changes:
+        request = changes.get("requests", run.plan.requests)[-1]
+        check_address(request.address, run.folder.parent)
+        changes["inputs"] = inputs_again(run, configs, console, f"--resume {run.folder.name}")
+    if any(getattr(run.plan, key) != value for key, value in changes.items()) or configs:
+        run.replan(changes, configs)
+    prune(run)
+    for line in damaged_checkpoints(run):
+        _print(console, f"{line}.")
+
+
+def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
+    """The requests of a run whose trials are listed, with what is added."""
+    requests, last = list(run.plan.requests), run.request
+    from spaces import is_searched, load_space
+
+    if "time_budget" in more or is_searched(load_space(more.get("space", last.space))[0]):
+        raise UserError(
+            f"--resume {run.folder.name}: its trials are listed, so that nothing can be suggested "
+            "in it; start a new run with --space recipe"
+        )
+    seeds = more.pop("seeds", None)
+    if more:
+        other_space = more.get("space", last.space) != last.space
+        before = () if other_space else last.additions
+        fixed = dict((*last.overrides, *more.pop("overrides", ())))
+        added = {
+            "overrides": tuple(fixed.items()),
+            "additions": (*before, *more.pop("additions", ())),
+            "samples": None if other_space else last.samples,
+        }
+        requests.append(replace(last, **{**added, **more}))
+    return requests if seeds is None else [replace(r, seeds=seeds) for r in requests]
+
+
+def _searched_further(run: Run, more: dict[str, Any]) -> Request:
+    """The request of a searched run with more to suggest, in numbers or in time, or more seeds."""
+    for name in ("space", "overrides", "additions"):
+        if name in more:
+            flag = {"overrides": "--set", "additions": "--add"}.get(name, f"--{name}")
+            raise UserError(
+                f"{flag}: {run.folder.name} is searched, and its space stays as it is; what can be "
+                "added: --samples, --time-budget (both in all), --seeds"
+            )
+    if {"samples", "time_budget"} & more.keys():  # the one replaces both
+        more = {"samples": None, "time_budget": None, **more}
+    return replace(run.request, **more)
+
+
+def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
+    of_run = next(iter(run.trials.values())).config
+    new: dict[str, TrialConfig] = {}
+    for request in requests:
+        for planned in plan_trials(request):
+            if request.pinned.get("precision", of_run.precision) != of_run.precision:
+                raise UserError(
+                    f"--set precision={planned.precision}: the trials of {run.folder.name} have "
+                    f"{of_run.precision}, and only those alike are compared; start a new run"
+                )
+            config = replace(planned, precision=of_run.precision)
+            if config.evaluations != of_run.evaluations:
+                raise UserError(
+                    f"evaluations: {config.evaluations}, but the trials of {run.folder.name} have "
+                    f"{of_run.evaluations} each and are compared at equal numbers; start a new run"
+                )
+            if config.digest not in run.trials:
+                new.setdefault(config.digest, config)
+    return list(new.values())
+
+
+def may_be_suggested(run: Run) -> list[TrialConfig]:
+    """Such as a searcher may still add, in the precision of the run's."""
+    drawn = possible_trials(run.request) if run.searched else []
+    precision = next(iter(run.trials.values())).config.precision
+    return [replace(config, precision=precision) for config in drawn]
+
+
+def inputs_again(
+    run: Run, more: Sequence[TrialConfig], console: Console, flag: str
+) -> TrainingInputs:
+    """What the run's trials share, as it was, or made again where it is gone or lacks something
+    that these more trials need.
+
+    Raises UserError, which names `flag`, where that can't be had here.
+    """
+    from search.sweep.preparation import complete, prepare_again
+
+    inputs, cache = inputs_of(run), cache_here(run)
+    _refuse_other_device(inputs, flag)
+    missing = [folder for folder in inputs.folders() if sealed_values(folder) is None]
+    for folder in missing:
+        _print(console, f"{folder} is missing or damaged: made again.")
+    configs = [*(trial.config for trial in run.trials.values()), *more, *may_be_suggested(run)]
+    if {Path(inputs.tokens), Path(inputs.teacher.folder)}.isdisjoint(missing):
+        return complete(inputs, missing, configs, Path(cache), console)
+    again = prepare_again(replace(run.plan.requests[0], cache=cache), configs, console)
+    _refuse_other("data", inputs.data_digest, again.data_digest, inputs, flag)
+    _refuse_other("teacher", inputs.teacher.digest, again.teacher.digest, inputs, flag)
+    return again
+
+
+def cache_here(run: Run) -> str:
+    """The cache for what must be made for a run: its own, where this machine can write to it.
+
+    Elsewhere, where a run can go on that lies in a storage or has its inputs in one, it is this
+    user's.
+    """
+    cache = run.plan.requests[0].cache
+    goes_on_elsewhere = is_uri(location(run.folder)) or (run.folder / DIGESTS).is_file()
+    return users_cache() if goes_on_elsewhere and not os.access(cache, os.W_OK) else cache
+
+
+def _refuse_other(name: str, was: str, now: str, inputs: TrainingInputs, flag: str) -> None:
+    """UserError where what a run's trials share has another digest than it had."""
+    if was != now:
+        raise UserError(
+            f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
+            f"what is here now gives {now[:8]}; put {inputs.teacher.folder} and the data back, "
+            "or start a new run"
+        )
+
+
+def _refuse_other_device(inputs: TrainingInputs, flag: str) -> None:
+    """UserError where the device that a run's trials train on can't be had here."""
+    from trainable.engine.devices import best_device
+
+    if inputs.device == best_device().type:
+        return
+    if inputs.device == "cuda":
+        raise UserError(f"{flag}: its trials train on {inputs.device}, which is not here")
+    raise UserError(
+        f"{flag}: its trials train on the CPU; "
+        "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
+    )
+
+
+def _print(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True)  # a path stays whole, to be copied

@@ -1,0 +1,1 @@
+"""What trains next and for how long: schedulers, seeds, searcher."""

@@ -1,0 +1,164 @@
+"""ASHA that compares a trial only with those of its own stratum.
+
+Students copied from the teacher start points ahead of random ones; compared together, every random
+one would be stopped at the first rung and half of the study's tables would stay empty. Each stratum
+is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a recipe, by
+the mean over its seeds (`search.sweep.scheduling.seed_groups`).
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from search.plan.schedulers import Slots
+from search.plan.strata import REDUCTION_FACTOR, stratum_of
+from search.record.run import Run, read_events
+from search.record.trial_record import FAILED, GIVE_UP, RETRY_ALONE
+from search.sweep.scheduling.fifo import ResumingScheduler, digest_of
+from search.sweep.scheduling.seed_groups import GO, RULING, STOP, WAIT, Units
+from trainable.config.trial_config import TrialConfig
+
+METRIC = "best5_accuracy"
+TIME = "training_iteration"  # counts evaluations
+DECISIONS = {
+    GO: TrialScheduler.CONTINUE,
+    WAIT: TrialScheduler.PAUSE,
+    STOP: TrialScheduler.STOP,
+}
+
+
+class StratifiedASHA(ResumingScheduler):
+    """Asks the ASHA scheduler of a unit's stratum, and has seeds wait for one another.
+
+    Ray does not save a scheduler's rungs. They are a function of the evaluations in the order they
+    came in, which the run's record holds: the first trial that is added brings them back. Trials
+    are known by their configuration's digest, which is the same in every session.
+
+    A trial that waits is PAUSED to Ray and holds no place. What is to become of it is told in
+    `choose_trial_to_run`, which Ray calls many times a second: when the evaluation that decided it
+    is in the record.
+    """
+
+    def __init__(self, run: Run, slots: Slots | None = None) -> None:
+        super().__init__(run, slots)
+        self._metric = METRIC
+        self._evaluations = next(iter(run.trials.values())).config.evaluations
+        self._strata: dict[str, ASHAScheduler] = {}
+        self._units = Units(run.rungs, self._evaluations, self._goes_on)
+        self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
+        self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
+        self._refilled = False
+
+    @property
+    def waiting(self) -> int:
+        """How many of this session's trials wait for other seeds, and need no place."""
+        return sum(
+            self._units.waits(digest)
+            for name, digest in self._digests.items()
+            if name not in self._lost
+        )
+
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Metric and mode are fixed: TuneConfig must not name others."""
+        return metric in (None, METRIC) and mode in (None, "max")
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Ray's hook, also for a trial that is tried again; the first call refills the rungs."""
+        super().on_trial_add(tune_controller, trial)
+        if not self._refilled:
+            self._refilled = True
+            self._refill()
+        for record in self.run.trials.values():  # some may have been suggested meanwhile
+            self._units.add(record.config)
+        if trial.trial_id not in self._digests:
+            digest = self._digests[trial.trial_id] = digest_of(trial)
+            if self._units.ruling(digest) != GO:  # it waited when the last session ended
+                trial.set_status(Trial.PAUSED)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Ray's hook: CONTINUE, PAUSE or STOP."""
+        ruling = GO
+        if TIME in result and METRIC in result:
+            ruling = self._units.evaluated(digest_of(trial), result[TIME], result[METRIC])
+        setattr(trial, RULING, ruling)
+        return str(DECISIONS[ruling])
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Ray's hook: a trial that waited and is to go on, else the first that has not begun.
+
+        Those whose unit was stopped while they waited are ended before.
+        """
+        trials = list(tune_controller.get_trials())
+        for trial in trials:
+            if trial.status == Trial.ERROR and trial.trial_id not in self._lost:
+                self._lost.add(trial.trial_id)
+                self._lose(self._digests[trial.trial_id])
+        paused = [trial for trial in trials if trial.status == Trial.PAUSED]
+        rulings = [self._units.ruling(self._digests[trial.trial_id]) for trial in paused]
+        for trial, ruling in zip(paused, rulings, strict=True):
+            if ruling == STOP:
+                setattr(trial, RULING, STOP)
+                self._units.stopped(self._digests[trial.trial_id])
+                tune_controller.stop_trial(trial)
+        going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
+        taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
+        if going and (self.slots is None or taken < self.slots()):
+            return going[0]
+        return next((trial for trial in trials if trial.status == Trial.PENDING), None)
+
+    def debug_string(self) -> str:
+        """One line a stratum."""
+        return "\n".join(f"{key}: {asha.debug_string()}" for key, asha in self._strata.items())
+
+    def _lose(self, digest: str) -> None:
+        """Takes in what the record says of a trial that failed and is not tried again here.
+
+        Nothing where the sweep is being interrupted: it is tried again when it goes on.
+        """
+        record = self.run.trials[digest]
+        if record.outcome == FAILED or record.alone:
+            self._units.failed(digest, alone=record.outcome != FAILED)
+
+    def _goes_on(self, config: TrialConfig, rung: int, mean: float) -> bool:
+        """Whether ASHA lets a unit of this mean go on beyond a rung."""
+        asha, unit = self._stratum(config), SimpleNamespace(trial_id=config.recipe.digest)
+        asha.on_trial_add(None, unit)
+        decision = asha.on_trial_result(None, unit, {TIME: rung, METRIC: mean})
+        return bool(decision != TrialScheduler.STOP)
+
+    def _stratum(self, config: TrialConfig) -> ASHAScheduler:
+        """The scheduler of the trials that this configuration competes with."""
+        key = stratum_of(config.to_dict(), self.run.plan.compare_within)
+        if key not in self._strata:
+            self._strata[key] = ASHAScheduler(
+                time_attr=TIME,
+                metric=METRIC,
+                mode="max",
+                max_t=self._evaluations,
+                grace_period=min(self.run.plan.grace_evaluations, self._evaluations),
+                reduction_factor=REDUCTION_FACTOR,
+            )
+        return self._strata[key]
+
+    def _refill(self) -> None:
+        """Shows every recorded event to the units again, in the order that trials came in."""
+        for event in read_events(self.run.folder):
+            if event["event"] == "plan":
+                for values in event["plan"]["trials"]:
+                    self._units.add(TrialConfig.from_dict(values))
+            elif event.get("trial") in self.run.trials:
+                self._units.add(self.run.trials[event["trial"]].config)
+                self._replay(event)
+
+    def _replay(self, event: dict[str, Any]) -> None:
+        trial = event["trial"]
+        match event["event"]:
+            case "evaluation":
+                values = event["evaluation"]
+                self._units.evaluated(trial, values["evaluations"], values[METRIC])
+            case "stop":
+                self._units.stopped(trial)
+            case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):
+                self._units.failed(trial, alone=event["then"] == RETRY_ALONE)

@@ -1,0 +1,142 @@
+"""What a searcher suggests next: a function of the run's record alone.
+
+Nothing of Optuna is kept between two suggestions. The study is made anew from the record, and the
+sampler from a seed that the run's seed and the suggestion's number give: a run that was killed and
+resumed goes on with the very suggestions it would have had.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+
+from search.plan.draws import Draw, config_of_draw, draw
+from search.plan.objectives import cost_of, directions, names
+from search.plan.request import Request
+from search.plan.searchers import SEARCHERS, make_random
+from search.record.labels import wording
+from search.record.run import EXHAUSTED, Run
+from search.record.seeds import units_of
+from search.record.trial_record import ENDED, FAILED, TrialRecord
+from trainable.common.errors import UserError
+from trainable.common.files import whole_file
+from trainable.config.trial_config import TrialConfig
+
+JOURNAL = "optuna-journal.log"
+ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
+DIGITS = 3  # significant ones of a suggested number
+
+
+def extend_by_suggestion(run: Run) -> list[TrialRecord]:
+    """Records one more configuration on all its seeds; empty where no more are wanted.
+
+    Where nothing new is found, as in a space of which most is pinned, that is recorded, too. The
+    study's file is written with each.
+    """
+    if not run.to_suggest:
+        return []
+    found = suggest(run, run.request)
+    if found is None:
+        run.append({"event": EXHAUSTED})
+        return []
+    config, drawn = found
+    added = [run.add_suggestion(seeded, drawn) for seeded in run.request.on_all_seeds(config)]
+    write_study(run)
+    return added
+
+
+def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
+    """The searcher's next configuration, and the draw that it stands for; None where all that is
+    drawn is in the run already, or can't be trained."""
+    study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
+    precision = next(iter(run.trials.values())).config.precision
+    for attempt in range(ATTEMPTS):
+        seed = _seed(request.seed, len(study.trials), attempt)
+        study.sampler = (
+            make_random(seed)
+            if attempt >= ATTEMPTS_OF_SEARCHER
+            else SEARCHERS[str(request.searcher)](seed)
+        )
+        drawn = _drawn(study, request)
+        try:
+            config = replace(config_of_draw(request, drawn), precision=precision)
+        except (UserError, ValueError):  # rounded to a value that what is pinned does not allow
+            continue
+        if config.recipe not in known:
+            return config, drawn
+    return None
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _drawn(study: optuna.Study, request: Request) -> Draw:
+    """What the sampler draws given the study, which stays as it was; numbers of few digits."""
+    trial = study.ask()
+    draw(request, trial)
+    study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
+    return {
+        key: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        for key, value in trial.params.items()
+    }
+
+
+def study_of(run: Run) -> optuna.Study:
+    """The run's suggested configurations as an in-memory study, in the order suggested.
+
+    The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
+    of its last evaluation, which is what a comparison with finished ones may hold against it.
+    """
+    request, words = run.request, wording(run)
+    study = optuna.create_study(study_name=run.folder.name, directions=directions(request.against))
+    latencies = run.plan.latency
+    for trials in units_of(run.trials.values()).values():
+        study.add_trial(_as_optuna(trials, request, latencies, words(trials[0])))
+    return study
+
+
+def _as_optuna(
+    trials: Sequence[TrialRecord], request: Request, latencies: Mapping[str, float], words: str
+) -> FrozenTrial:
+    fixed = FixedTrial(trials[0].parameters or {})
+    draw(request, fixed)  # for the distributions
+    good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
+    open_ = any(trial.outcome not in ENDED for trial in trials)
+    state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
+    values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
+    if values and request.against is not None:
+        values.append(cost_of(trials[0].config, request.against, latencies))
+    return create_trial(
+        state=state,
+        values=values,
+        params=fixed.params,
+        distributions=fixed.distributions,
+        user_attrs={
+            "trials": [trial.config.digest for trial in trials],
+            "words": words,
+            "outcomes": [trial.outcome for trial in trials],
+        },
+    )
+
+
+def write_study(run: Run) -> None:
+    """Writes the study into the run's folder, for `optuna-dashboard` and `optuna.load_study`."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    study = study_of(run)
+    with whole_file(run.folder / JOURNAL) as path:
+        path.touch()
+        storage = JournalStorage(JournalFileBackend(str(path)))
+        copy = optuna.create_study(
+            storage=storage, study_name=study.study_name, directions=study.directions
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # naming may change in a later Optuna
+            copy.set_metric_names(names(run.request.against))
+        copy.add_trials(study.trials)

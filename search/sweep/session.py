@@ -1,0 +1,181 @@
+"""One session of a run: what has not ended is run, until it has or the session is interrupted."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from search.plan.request import LOCAL
+from search.plan.schedulers import make_scheduler
+from search.record.run import Run
+from search.record.seeds import most_seeds
+from search.record.storage import RecordCopy, describe_location, is_uri, location
+from search.record.trial_record import ENDED, TrialRecord
+from search.sweep.callbacks.display import make_display
+from search.sweep.callbacks.recorder import Recorder
+from search.sweep.callbacks.swanlab import live_callbacks
+from search.sweep.checkpoints import describe_bytes
+from search.sweep.cluster import Slots, cluster_size
+from search.sweep.scheduling.searcher import OpenTrials
+from search.sweep.shared_inputs import share_inputs
+from search.sweep.signals import Interruption
+from search.sweep.tuner import (
+    concurrency,
+    make_trainable,
+    make_tuner,
+    resources_per_trial,
+    start_ray,
+)
+from trainable.engine.devices import available_cores
+from trainable.trial.checkpoint import checkpoint_bytes
+from trainable.trial.tune_function import Sweep
+
+
+def run_trials(
+    run: Run,
+    copy: RecordCopy,
+    provenance: dict[str, Any],
+    console: Console,
+    interruption: Interruption,
+) -> None:
+    """Runs what has not ended yet.
+
+    OSError where the disk fails, as for Ray's own files; where it fails a trial or the record,
+    `interruption.problem` says how. The run can be resumed all the same.
+    """
+    run.append({"event": "session", "provenance": provenance})
+    run.add_missing_seeds()
+    copy.copy()
+    if not interruption.requested:
+        _tune(run, copy, console, interruption)
+
+
+def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
+    """Runs the open trials: first beside others, then those that need a GPU for themselves."""
+    request = run.request
+    interruption.spare_children()
+    console.print("Starting Ray ...")
+    cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), request.address)
+    interruption.hold()
+    _warn_of_idle_gpus(request.address, gpus, console)
+    trainable = make_trainable(run, describe_sweep(run, console))
+    for share, alone in ((request.trials_per_gpu, False), (1, True)):
+        slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
+        while not interruption.requested and _has_open(run, alone=alone):
+            recorder = Recorder(
+                run,
+                make_display(console),
+                interruption,
+                copy,
+                sharing=gpus > 0 and share > 1,
+            )
+            _announce(run, slots(), console)
+            scheduler = make_scheduler(request.scheduler, run, slots)
+            make_tuner(
+                run,
+                trainable,
+                resources=resources_per_trial(gpus, share),
+                searcher=_make_searcher(run, slots, scheduler, interruption, alone=alone),
+                scheduler=scheduler,
+                callbacks=[recorder, *live_callbacks(run, console)],
+            ).fit()
+            if not recorder.left_over:
+                break
+
+
+def describe_sweep(run: Run, console: Console) -> Sweep:
+    """What the trials must know of the run; where other nodes may train, with what all share
+    uploaded."""
+    shared = is_uri(location(run.folder)) or run.request.address != LOCAL
+    return Sweep(
+        run=location(run.folder),
+        save_at=waiting_points(run),
+        localise=share_inputs(run, console) if shared else None,
+    )
+
+
+def waiting_points(run: Run) -> tuple[int, ...]:
+    """The evaluations after which a trial may wait for other seeds of its recipe."""
+    seeds = max(run.request.seeds, most_seeds(run.trials.values()))
+    return run.rungs if seeds > 1 else ()
+
+
+def _has_open(run: Run, *, alone: bool) -> bool:
+    """Whether there is something to run, or to suggest: beside others, or alone on a GPU."""
+    return bool(open_trials(run, alone=alone)) or (not alone and run.growing)
+
+
+def _make_searcher(
+    run: Run,
+    slots: Callable[[], int],
+    scheduler: Any,
+    interruption: Interruption,
+    *,
+    alone: bool,
+) -> OpenTrials:
+    growing = not alone and run.growing
+    return OpenTrials(
+        run,
+        open_trials(run, alone=alone),
+        slots,
+        _suggester(interruption) if growing else None,
+        paused=lambda: interruption.requested,
+        waiting=partial(getattr, scheduler, "waiting", 0),
+    )
+
+
+def _warn_of_idle_gpus(address: str, gpus: int, console: Console) -> None:
+    """Trials train on the kind of device that this node has, where their inputs were prepared."""
+    if address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
+        console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
+
+
+def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:
+    """How many trials run at a time, with so many cores and GPUs or in a cluster that changes."""
+    if address == LOCAL:
+        return lambda: concurrency(cores, gpus, share, limit)
+    return Slots(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
+
+
+def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
+    """What adds the searcher's trials to the record; where that can't be written, it pauses."""
+    from search.sweep.scheduling.suggestions import extend_by_suggestion
+
+    def more(run: Run) -> list[TrialRecord]:
+        try:
+            return extend_by_suggestion(run)
+        except OSError as error:
+            interruption.pause(str(error))
+            return []
+
+    return more
+
+
+def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
+    """Trials that have not ended, in the order planned; those that are to be alone on their GPU,
+    or the others."""
+    trials = run.trials.values()
+    return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
+
+
+def _announce(run: Run, slots: int, console: Console) -> None:
+    console.print(
+        f"Run {describe_location(run.folder)}: {slots} trial(s) at a time; checkpoints of running "
+        f"trials and of the best {run.request.keep} take about "
+        f"{describe_bytes(expected_bytes(run, slots))}.",
+        soft_wrap=True,
+    )
+
+
+def expected_bytes(run: Run, slots: int) -> int:
+    """About what checkpoints take on disk while so many trials run at a time.
+
+    While one is replaced, old and new stand side by side. Under ASHA all seeds of a recipe but one
+    may wait for it.
+    """
+    shapes = {(t.config.student_layers, t.config.student_width): t for t in run.trials.values()}
+    size = max(checkpoint_bytes(trial.config, run.plan.inputs) for trial in shapes.values())
+    waiting = slots * (most_seeds(run.trials.values()) - 1) if waiting_points(run) else 0
+    return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

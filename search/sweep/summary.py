@@ -1,0 +1,73 @@
+"""What a command prints at the end of a run or of one of its sessions."""
+
+import shlex
+import sys
+
+from rich.console import Console
+
+from search.exit_codes import FAILURES, INTERRUPTED
+from search.record.finding import resume_command
+from search.record.run import Run
+from search.record.storage import location
+from search.record.trial_record import FAILED
+from search.results.conclusion import conclude, print_conclusion, write_conclusion
+from search.results.leaderboard import print_leaderboard
+from search.results.pareto import print_front
+from search.sweep.checkpoints import bytes_used, checkpoint_count, describe_bytes
+
+
+def write_answers(run: Run) -> None:
+    """Writes what a complete confirmation answers, and the study of a searched run, beside it."""
+    if run.plan.confirms is not None and not run.interrupted:
+        write_conclusion(conclude(run), run)
+    if run.searched:
+        from search.sweep.scheduling.suggestions import (
+            write_study,  # with Optuna, which takes a second
+        )
+
+        write_study(run)
+
+
+def finish(run: Run, console: Console, problem: str = "") -> int:
+    """Prints the leaderboard, where things are, and what to do next; returns the exit code.
+
+    A complete confirmation prints its answers in place of the leaderboard.
+    """
+    if run.plan.confirms is not None and not run.interrupted:
+        print_conclusion(conclude(run), console)
+    else:
+        print_leaderboard(run, console)
+        print_front(run, console)
+    if run.exhausted:
+        console.print("The searcher found no further new configuration.")
+    console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
+    if run.searched:
+        _print_study(run, console)
+    failed = sum(trial.outcome == FAILED for trial in run.trials.values())
+    if failed:
+        console.print(f"{failed} trial(s) failed; see the reasons above.")
+    if problem:
+        print(f"error: {problem}", file=sys.stderr)
+    if run.interrupted:
+        console.print("Interrupted. Resume with:")
+        console.print(resume_command(run.folder), soft_wrap=True)
+        return FAILURES if problem else INTERRUPTED
+    return FAILURES if failed or problem else 0
+
+
+def _print_study(run: Run, console: Console) -> None:
+    from search.sweep.scheduling.suggestions import JOURNAL  # with Optuna, which takes a second
+
+    journal = run.folder / JOURNAL
+    if journal.is_file():  # else the session could not write it
+        command = f"optuna-dashboard {shlex.quote(str(journal))}"
+        console.print(f"Optuna study: {command}", soft_wrap=True)
+
+
+def describe_disk(run: Run) -> str:
+    """`0.2 GB, checkpoints of 5 students; saving took 0.4% of the training time`."""
+    text = f"{describe_bytes(bytes_used(run))}, checkpoints of {checkpoint_count(run)} student(s)"
+    trials = run.trials.values()
+    saving = sum(e["saving_seconds"] for trial in trials for e in trial.evaluations)
+    training = sum(trial.seconds for trial in trials)
+    return f"{text}; saving took {saving / training:.1%} of the training time" if training else text

@@ -1,0 +1,115 @@
+"""The Ray side of a sweep: how it is started, the trainable, its resources, and the Tuner."""
+
+import logging
+import os
+import warnings
+from functools import partial
+from math import floor
+from typing import Any
+
+from search.plan.request import LOCAL
+from search.record.run import Run
+from search.record.storage import storage_of
+from search.sweep.cluster import cluster_size, join
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.tune_function import Sweep, train_student
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # search.sweep.signals has its own
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last result may say why it fails
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a failure after an interruption
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns where it is unset
+    "TOKENIZERS_PARALLELISM": "false",
+}
+UNWIND_SECONDS = "60"  # a stopped trial may take so long before its process takes the next
+
+
+def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
+    """A quiet Ray: a local one with so many CPUs and GPUs, or a cluster. Returns what it has.
+
+    UserError where there is no cluster at this address.
+    """
+    environment = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
+    os.environ.update(environment)
+    import ray
+
+    warnings.filterwarnings("ignore", module="ray")
+    if address == LOCAL:  # not a cluster that happens to run here
+        ray.init(
+            address=LOCAL,
+            num_cpus=cores,
+            num_gpus=gpus,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
+    else:
+        join(address, runtime_env={"env_vars": environment})
+        cores, gpus = cluster_size(with_gpus=gpus > 0)
+    # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    return cores, gpus
+
+
+def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:
+    """One core a trial, and its share of a GPU where there is one.
+
+    Ray counts in ten-thousandths: a share that is rounded up would leave the last trial waiting.
+    """
+    share = floor(10_000 / trials_per_gpu) / 10_000
+    return {"cpu": 1, "gpu": share} if gpus else {"cpu": 1}
+
+
+def concurrency(cores: int, gpus: int, trials_per_gpu: int, limit: int | None) -> int:
+    """How many trials run at a time: one a core, no more than share the GPUs, than `limit`."""
+    slots = [cores] + ([gpus * trials_per_gpu] if gpus else []) + ([limit] if limit else [])
+    return max(1, min(slots))
+
+
+def trial_folder(trial: Any) -> str:
+    """A trial's folder, the same in every session of a run."""
+    return TrialConfig.from_dict(trial.config).folder_name
+
+
+def make_trainable(run: Run, sweep: Sweep) -> Any:
+    """What `trainable.student` gives, that knows of its run."""
+    return partial(train_student, inputs=run.plan.inputs.to_dict(), sweep=sweep)
+
+
+def make_tuner(
+    run: Run,
+    trainable: Any,
+    *,
+    resources: dict[str, float],
+    searcher: Any,
+    scheduler: Any,
+    callbacks: list[Any],
+) -> Any:
+    """A Tuner that runs what the searcher hands out, each trial from its checkpoint if it has one.
+
+    A resumed run gets a new one: the record says all that a Tuner must know, while what Ray keeps
+    of an earlier one may lag behind, be damaged, or point to where the run lay before.
+    """
+    from ray import tune
+
+    return tune.Tuner(
+        tune.with_resources(trainable, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,  # until the searcher has no more
+            reuse_actors=True,
+            trial_dirname_creator=trial_folder,
+        ),
+        run_config=tune.RunConfig(
+            name=run.folder.name,
+            storage_path=storage_of(run.folder.parent),
+            callbacks=callbacks,
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
+            failure_config=tune.FailureConfig(max_failures=run.request.retries),
+            verbose=0,
+        ),
+    )

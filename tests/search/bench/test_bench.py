@@ -1,0 +1,214 @@
+"""`python -m search.bench` on a tiny teacher: what is trained, what is printed, and when."""
+
+import json
+import subprocess
+import sys
+from argparse import Namespace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from search.bench import __main__ as bench
+from search.bench import workload as bench_workload
+from search.bench.options import VARIANTS, Asked
+from search.bench.variants import MAKERS, Steps, live, measure
+from search.bench.workload import LENGTHS, lengths_of, make_workload
+from tests.conftest import ARCHITECTURES
+from trainable.config.fields import given
+from trainable.config.presets import PRESETS
+from trainable.models.students import build_student
+
+SMALL = ["--preset", "mini", "--precision", "fp32", "--batch-size", "4", "--steps", "3"]
+ON_CPU = ["live", "cached", "lengths"]
+NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def tiny(request, monkeypatch):
+    """Preset mini with a tiny teacher, of another architecture where a test says so."""
+    shapes = ARCHITECTURES[getattr(request, "param", "bert")]
+    changed = shapes.__class__.from_dict({**shapes.to_dict(), **NO_DROPOUT})
+    monkeypatch.setitem(bench_workload.SHAPES, "mini", changed)
+
+
+@pytest.fixture
+def run(capsys):
+    def command(*arguments):
+        try:
+            code = bench.main([*SMALL, *arguments])
+        except SystemExit as leave:
+            code = leave.code
+        printed = capsys.readouterr()
+        return code, [json.loads(line) for line in printed.out.splitlines()], printed.err
+
+    return command
+
+
+def tiny_workload(*flags):
+    arguments = bench.make_parser().parse_args([*SMALL, *flags])
+    return make_workload(Asked(**given(arguments, Asked)))
+
+
+def test_lines(run):
+    code, lines, errors = run("--repeats", "2", "--max-length", "20")
+    assert code == 0, errors
+    assert [line["variant"] for line in lines] == ON_CPU
+    assert list(VARIANTS) == list(MAKERS)
+    assert [line["batch_size"] for line in lines] == [4, 4, 4]
+    assert lines[0]["ratio_to_live"] == 1.0
+    for line in lines:
+        assert line["examples"] == 12
+        assert len(line["seconds"]) == 2
+        assert min(line["seconds"]) <= 12 / line["examples_per_second"] <= max(line["seconds"])
+        rates = line["examples_per_second"], lines[0]["examples_per_second"]
+        assert line["ratio_to_live"] == pytest.approx(rates[0] / rates[1], abs=1e-3)
+        expected = {"student_layers": 2, "precision": "fp32", "reserved_gib": None}
+        assert expected.items() <= line.items()
+        assert line["command"].startswith("python -m search.bench --preset mini")
+        assert {"commit", "versions", "device", "setup_seconds"} <= set(line)
+    assert lines[1]["loss"] == pytest.approx(lines[0]["loss"], abs=1e-3)
+
+
+@pytest.mark.parametrize("tiny", ["bert", "deberta-v2"], indirect=True)
+def test_a_cached_step_has_the_loss_of_a_live_one():
+    work = tiny_workload()
+    one, other = live(work), MAKERS["cached"](work)
+    assert np.array_equal(one.batches, other.batches)
+    for index in (2, 0, 1):
+        one.step(index)
+        other.step(index)
+        assert other.loss() == pytest.approx(one.loss(), rel=1e-3)  # kept in half precision
+
+
+def test_the_first_live_loss_is_that_of_its_definition():
+    work = tiny_workload("--batch-size", "2")
+    student, steps, expected = build_student(work.teacher, work.config), live(work), []
+    for row in steps.batches[1]:
+        ids = torch.from_numpy(work.split.token_ids[slice(*work.split.offsets[row : row + 2])])
+        with torch.no_grad():
+            ours, its = (m(ids[None], output_hidden_states=True) for m in (student, work.teacher))
+        log_p, log_q = ((out.logits / 2.0).log_softmax(-1) for out in (its, ours))
+        loss = 0.5 * functional.cross_entropy(ours.logits, torch.tensor([work.split.labels[row]]))
+        loss += 0.5 * 4.0 * (log_p.exp() * (log_p - log_q)).sum()
+        for layer in (1, 2):
+            states = ours.hidden_states[layer][0, 0], its.hidden_states[2 * layer][0, 0]
+            a, b = (state / state.norm() for state in states)
+            loss += 0.5 * (a - b).pow(2).mean()
+        expected.append(float(loss))
+    steps.step(1)
+    assert steps.loss() == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ON_CPU)
+def test_each_variant_trains_once_on_every_example(name):
+    rows = np.concatenate(MAKERS[name](tiny_workload()).batches)
+    assert np.array_equal(np.sort(rows), np.arange(12))
+
+
+def test_steps_of_each_width_come_before_the_timed_ones():
+    trained, log = [], []
+    work = tiny_workload()
+    batches = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
+    steps = Steps(batches, trained.append, lambda: log.append(len(trained)) or 1.0)
+    line = measure(lambda given: steps, work, 2, ready=lambda: log.append("ready"))
+    warm = len(trained) - 6
+    assert trained[warm:] == [0, 1, 2, 0, 1, 2]
+    assert trained[: warm // 2] == trained[warm // 2 : warm]
+    longest = [work.split.lengths[rows].max() for rows in batches]
+    assert longest[trained[0]] == max(longest)
+    assert log == [warm, "ready", len(trained)]
+    assert (line["examples"], len(line["seconds"])) == (6, 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_lengths_are_the_presets_whatever_their_number(preset):
+    for examples in (1, 31, 640):
+        lengths = lengths_of(preset, examples, None)
+        assert len(lengths) == examples
+        assert min(LENGTHS[preset]) <= lengths.min() <= lengths.max() <= PRESETS[preset].max_length
+    mean = {"sst2": 13.32, "mini": 25.29, "imdb": 265.0}[preset]  # of the measured splits
+    assert lengths.mean() == pytest.approx(mean, rel=0.02)
+    assert lengths_of(preset, 640, 9).max() == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
+        (["--variants", "graph"], "--variants: graph: steps are captured on a CUDA GPU"),
+        (["--variants", "cached", "--concurrent", "2"], "--variants: --concurrent takes"),
+        (["--steps", "0"], "--steps: 0 must be at least 1"),
+        (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),
+        (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4"),
+    ],
+)
+def test_mistakes_are_one_line(run, flags, said):
+    code, lines, errors = run(*flags)
+    assert (code, lines) == (2, [])
+    assert said in errors
+    assert len(errors.strip().splitlines()) == 1
+
+
+def test_lines_come_one_by_one_and_outlive_a_failure_and_an_interrupt(run, monkeypatch):
+    def fails(error):
+        def make(workload):
+            raise error
+
+        return make
+
+    monkeypatch.setitem(MAKERS, "cached", fails(torch.OutOfMemoryError("CUDA out of memory\n...")))
+    code, lines, _ = run("--variants", "cached,lengths")
+    assert code == 1
+    assert lines[1]["error"] == "OutOfMemoryError: CUDA out of memory"
+    assert lines[2]["ratio_to_live"] > 0
+    monkeypatch.setitem(MAKERS, "lengths", fails(KeyboardInterrupt()))
+    code, lines, errors = run("--variants", "lengths")
+    assert (code, [line["variant"] for line in lines]) == (130, ["live"])
+    assert errors.splitlines()[-1] == "interrupted"
+
+
+def test_what_processes_do_together_by_hand():
+    lines = [
+        {"examples": 10, "seconds": [1.0, 1.0], "setup_seconds": 3.0, "reserved_gib": 0.5},
+        {"examples": 10, "seconds": [2.0, 2.0], "setup_seconds": 4.0, "reserved_gib": 0.6},
+    ]
+    found = bench.together(lines)
+    assert (found["concurrent"], found["setup_seconds"]) == (2, 4.0)
+    assert found["examples_per_second"] == 10.0  # 40 in the 4 s until the last one is done
+    assert found["examples_per_second_each"] == [10.0, 5.0]
+
+
+@pytest.mark.slow
+def test_processes_of_their_own_and_neither_ray_nor_datasets(repository):
+    """The machines with a GPU may have neither."""
+    command = [*SMALL, "--concurrent", "2", "--repeats", "1"]
+    code = (
+        "import sys\n"
+        "sys.modules['ray'] = sys.modules['datasets'] = None  # importing them fails\n"
+        "from search.bench import main\n"
+        f"if __name__ == '__main__': sys.exit(main({command!r}))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (line,) = map(json.loads, done.stdout.splitlines())
+    assert (line["variant"], line["concurrent"]) == ("lengths", 2)
+    assert 0 < max(line["examples_per_second_each"]) <= line["examples_per_second"]
+
+
+@pytest.mark.slow
+def test_a_process_that_fails_ends_the_others():
+    line = bench.concurrently(Namespace(concurrent=2))  # without the rest of the arguments
+    assert line["concurrent"] == 2
+    assert line["error"].startswith("AttributeError")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_memory_on_a_gpu(run):
+    code, lines, errors = run("--variants", "graph")
+    assert code == 0, errors
+    assert all(line["reserved_gib"] > 0 for line in lines)

@@ -1,0 +1,205 @@
+"""`python -m search.confirm`: its command line, what it refuses, and a whole confirmation."""
+
+import json
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+
+from search.confirm.__main__ import main, make_parser
+from search.confirm.choice import Asked, check_asked, choose, request_of, used_seeds
+from search.plan.plan import Plan
+from search.plan.request import OPERATION, Request, names_of_kind
+from search.record.run import SWEEP, create_run, read_run
+from search.results.finalists import Confirmation
+from tests.report_runs import report_evaluations
+from tests.sweeps import numbers, run, start_and_hold
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+
+CONFIGS = [
+    TrialConfig(alpha_schedule=schedule, sharpness=sharpness, evaluations=4)
+    for schedule in ("cosine_growth", "cosine_descent")
+    for sharpness in (0.5, 1.0, 2.0)
+]
+
+
+@pytest.fixture
+def make_plan(inputs):
+    def make(**changes):
+        request = Request(space="schedules", preset="mini", max_concurrent=1, keep=0, retries=3)
+        values = {
+            "requests": (request,),
+            "provenance": {"started": "2026-11-24T10:00:00+00:00"},
+            "inputs": inputs,
+            "trials": tuple(CONFIGS),
+            "grace_evaluations": 2,
+        }
+        return Plan(**{**values, **changes})
+
+    return make
+
+
+@pytest.fixture
+def source(tmp_path, make_plan):
+    """A run whose first four trials finished, of falling best5; the others were not begun."""
+    made = create_run(tmp_path / "runs" / "mine", make_plan())
+    for rank, config in enumerate(CONFIGS[:4]):
+        report_evaluations(made, config, (0.9 - rank / 40,) * config.evaluations)
+    return read_run(made.folder)
+
+
+@pytest.fixture
+def refuse(tmp_path, capsys, monkeypatch):
+    """Runs a command that must be refused in one line; returns the line."""
+    monkeypatch.chdir(tmp_path)
+
+    def refused(*argv):
+        try:
+            code = main(argv)
+        except SystemExit as stopped:
+            code = stopped.code
+        error = capsys.readouterr().err
+        assert (code, error.count("\n")) == (2, 1), error
+        return error
+
+    return refused
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        ([], ["run"]),
+        (["mine", "--seeds", "1"], ["--seeds", "at least 2"]),
+        (["mine", "--top", "0"], ["--top", "at least 1"]),
+        (["mine", "--top", "2", "--trial", "abc"], ["--top 2: not beside --trial"]),
+        (["mine", "--name", "a/b"], ["--name", "a/b"]),
+        (["mine", "--keep", "-1"], ["--keep"]),
+        (["nothing"], ["RUN nothing: no such run in"]),
+        (["mine", "--trial", "zzzz"], ["--trial zzzz: no such trial in mine"]),
+    ],
+)
+@pytest.mark.usefixtures("source")
+def test_refused(refuse, argv, parts):
+    error = refuse(*argv)
+    assert [part for part in parts if part.lower() not in error.lower()] == []
+
+
+def test_run_without_a_finished_trial(tmp_path, refuse, make_plan):
+    create_run(tmp_path / "runs" / "mine", make_plan())
+    assert "RUN mine: no trial of it has finished" in refuse("mine")
+
+
+def test_finalists_are_the_best_and_seeds_fresh(source):
+    made = choose(source, Asked())
+    assert [config.recipe for config in made.finalists] == [c.recipe for c in CONFIGS[:3]]
+    assert made.scores == pytest.approx((0.9, 0.875, 0.85))
+    assert (made.seeds, made.asked) == ((1, 2, 3, 4, 5), (5,))
+    assert len(choose(source, Asked(top=9)).finalists) == 4
+    assert choose(source, Asked(seeds=2)).seeds == (1, 2)
+
+
+def test_trials_can_be_named_instead(source):
+    made = choose(source, Asked(trials=(CONFIGS[5].digest[:5], CONFIGS[3].folder_name)))
+    assert made.finalists == (CONFIGS[3], CONFIGS[5])
+    assert made.scores == (pytest.approx(0.825), None)
+
+
+def test_seeds_of_earlier_confirmations_are_not_fresh(source, make_plan):
+    first, folder = choose(source, Asked(seeds=2)), source.folder.parent
+    create_run(folder / "mine-confirm", make_plan(confirms=first.to_dict()))
+    assert used_seeds(source) == {0, 1, 2}
+    assert choose(source, Asked(seeds=2)).seeds == (3, 4)
+    other = replace(first, run="other", seeds=(7,))
+    create_run(folder / "other-confirm", make_plan(confirms=other.to_dict()))
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / SWEEP).write_text("{")
+    assert used_seeds(source) == {0, 1, 2}
+
+
+def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, make_plan):
+    searched = replace(
+        source.plan.request, space="recipe", searcher="optuna", time_budget=60.0, against="depth"
+    )
+    source.plan = make_plan(requests=(searched,))
+    made = request_of(source, {"keep": 2})
+    assert not made.searched
+    assert (made.scheduler, made.strata) == ("fifo", source.plan.compare_within)
+    assert (made.against, made.time_budget, made.depths) == (None, None, ())
+    assert (made.keep, made.retries, made.max_concurrent) == (2, 3, 1)
+    assert made.teacher == searched.teacher
+
+
+@pytest.fixture
+def confirmed(source, make_plan):
+    """The confirmation of the run, planned."""
+    made = choose(source, Asked(seeds=2))
+    plan = make_plan(confirms=made.to_dict(), trials=tuple(made.trials()))
+    return create_run(source.folder.parent / "mine-confirm", plan)
+
+
+ALL_THREE = tuple(config.digest for config in CONFIGS[2::-1])
+
+
+@pytest.mark.parametrize("asked", [{}, {"top": 3}, {"seeds": 9}, {"trials": ALL_THREE}])
+def test_the_same_is_asked_for(source, confirmed, asked):
+    assert check_asked(source, Asked(**asked), confirmed).seeds == (1, 2)
+
+
+@pytest.mark.parametrize("asked", [{"top": 2}, {"trials": ALL_THREE[:1]}])
+def test_other_finalists_are_refused(source, confirmed, asked):
+    with pytest.raises(UserError, match="mine-confirm: has other finalists; give another --name"):
+        check_asked(source, Asked(**asked), confirmed)
+
+
+def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
+    assert "RUN mine-confirm: a confirmation itself, of mine" in refuse("mine-confirm")
+    create_run(source.folder.parent / "other", make_plan())
+    assert "--name other: no confirmation of this run" in refuse("mine", "--name", "other")
+    source.plan.provenance["started"] = "later"
+    with pytest.raises(UserError, match="mine-confirm: no confirmation of this run"):
+        check_asked(source, Asked(), confirmed)
+
+
+def test_every_flag_has_help_and_is_of_use():
+    flags = {action.dest: action.help for action in make_parser()._actions}
+    used = {"help", "run", "top", "trials", "seeds", "name", "storage", *names_of_kind(OPERATION)}
+    assert set(flags) == used
+    assert all(flags.values())
+
+
+@pytest.mark.slow
+def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_command, tmp_path):
+    """A small sweep on a subset, confirmed at once, and killed and gone on with."""
+    options = ["--space", "schedules", "--samples", "6", "--scheduler", "fifo", "--keep", "0"]
+    options += ["--eval-subset", "30", "--max-concurrent", "1", "--set", "epochs=8"]
+    done = run([*make_command(tmp_path), *options, "--name", "mine"])
+    assert done.returncode == 0, done.stderr
+    swept = tmp_path / "runs" / "mine"
+    again = shutil.copytree(swept, tmp_path / "again" / "mine")
+
+    def command(folder, *more):
+        return [sys.executable, "-m", "search.confirm", str(folder), "--top", "2", *more]
+
+    done = run(command(swept, "--seeds", "3"))
+    assert done.returncode == 0, done.stderr
+    whole, cut = swept.with_name("mine-confirm"), again.with_name("mine-confirm")
+    found = read_run(whole)
+    made = Confirmation.from_dict(found.plan.confirms)
+    assert [trial.config for trial in found.trials.values()] == made.trials()
+    assert {trial.outcome for trial in found.trials.values()} == {"finished"}
+    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3}
+    answers = json.loads((whole / "confirm.json").read_text())
+    assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
+    assert answers["examples"] == 40
+
+    process = start_and_hold(command(again, "--seeds", "2"), cut, 11)
+    process.kill()
+    process.communicate(timeout=120)
+    assert read_run(cut).interrupted
+    done = run(command(again, "--seeds", "3"))
+    assert done.returncode == 0, done.stderr
+    assert numbers(cut) == numbers(whole)
+    assert read_run(cut).plan.confirms["asked"] == [2, 3]
+    assert json.loads((cut / "confirm.json").read_text())["verdicts"] == answers["verdicts"]

@@ -1,0 +1,269 @@
+"""Exported folders: loaded as anyone would, equal to the trial's student, whole or not there."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from search.export import exported_student as exported
+from search.export.__main__ import main
+from search.record.labels import find_trial
+from search.record.run import read_run
+from search.record.trial_record import TrialRecord
+from search.results import latency
+from tests.conftest import padded_batch
+from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
+from trainable.common.errors import UserError
+from trainable.common.files import seal, sealed_values
+from trainable.config.trial_config import TrialConfig
+from trainable.data.tokens import load_split
+from trainable.data.vocabulary import dense_split, load_vocabulary
+from trainable.engine.metrics import unpack_bits
+from trainable.models.model_outputs import run_model
+from trainable.trial.training_loop import Trial
+
+TRIALS = ("teacher_spread", "random")
+LONGER = {"learning_rate": 3e-3, "evaluations": 4}
+SETTINGS = {"alpha": 0.5, "student_layers": 2, "batch_size": 8, "epochs": 1, **LONGER}
+
+
+@pytest.fixture(autouse=True)
+def short_timing(monkeypatch):
+    monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
+
+
+@pytest.fixture(scope="module")
+def made(tokenizer, data_folder, tmp_path_factory):
+    """For an architecture a run of two trials: from the teacher, and from random weights."""
+    runs = {}
+
+    def make(architecture):
+        if architecture not in runs:
+            folder = tmp_path_factory.mktemp(architecture)
+            teacher = make_teacher(architecture, tokenizer, folder / "teacher")
+            configs = [TrialConfig(initialisation=name, **SETTINGS) for name in TRIALS]
+            runs[architecture] = make_run(folder, teacher, data_folder, configs)
+        return runs[architecture]
+
+    return make
+
+
+@pytest.fixture
+def small(made):
+    return made("bert")
+
+
+@pytest.fixture
+def export(tmp_path, capsys):
+    """Runs the command; returns the folder, what it printed, and its error."""
+
+    def call(run, *more, code=0, out=tmp_path / "out"):
+        assert main([str(run.folder), str(out), *more]) == code
+        printed = capsys.readouterr()
+        if code:
+            assert not (out / "README.md").exists()
+            assert not list(out.parent.glob(f".{out.name}.*"))
+            assert printed.err.count("\n") == 1
+        return out, printed.out, printed.err
+
+    return call
+
+
+def trial_of(small, initialisation):
+    trials = small.run.trials.values()
+    return next(trial for trial in trials if trial.config.initialisation == initialisation)
+
+
+def checkpoint_of(run, trial):
+    return run.trial_folder(trial) / "checkpoint_000000"
+
+
+@torch.no_grad()
+def plain_logits(folder, texts):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    return model(**tokenizer(texts, truncation=True, padding=True, return_tensors="pt")).logits
+
+
+@torch.no_grad()
+def trial_logits(small, config):
+    """Of the student at the trial's best evaluation, on the dense ids it was scored on."""
+    trial = Trial.start(config, small.inputs, torch.device("cpu"))
+    trial.student.load_state_dict(small.best_weights[config.digest], strict=False)
+    tokens = Path(small.inputs.tokens)
+    split = dense_split(load_split(tokens, "evaluation"), load_vocabulary(tokens))
+    batch = padded_batch(split, np.arange(len(split)), small.inputs.pad_id, torch.device("cpu"))
+    return run_model(trial.student.eval(), batch, "fp32")[0]
+
+
+@pytest.mark.parametrize("initialisation", TRIALS)
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "roberta", "electra", "mpnet"])
+def test_plain_transformers_give_the_logits_and_the_accuracy_of_the_trials_student(
+    architecture, initialisation, made, export, dataset
+):
+    small = made(architecture)
+    trial = trial_of(small, initialisation)
+    folder, printed, _ = export(small.run, "--trial", trial.config.digest)
+    logits = plain_logits(folder, dataset.evaluation.texts)
+    expected = trial_logits(small, trial.config)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
+    best = max(trial.evaluations, key=lambda evaluation: evaluation["accuracy"])
+    correct = logits.argmax(dim=-1).numpy() == np.array(dataset.evaluation.labels)
+    assert correct.tolist() == unpack_bits(best["correct"], 40).tolist()
+    assert f"{best['accuracy']:.4f} on 40 examples, 0 of them with another result" in printed
+
+
+def test_pipeline_names_labels(small, export, dataset):
+    folder, _, _ = export(small.run, "--no-check")
+    texts = dataset.evaluation.texts
+    found = pipeline("text-classification", str(folder))(texts, truncation=True)
+    expected = plain_logits(folder, texts).argmax(dim=-1).tolist()
+    assert [one["label"] for one in found] == [str(label) for label in expected]
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert model.config.label2id == {"0": 0, "1": 1}
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == MAX_LENGTH
+
+
+def test_the_best_of_those_kept_is_exported_where_none_is_named(small, export, tmp_path):
+    best, other = sorted(small.run.trials.values(), key=lambda trial: -trial.best5)
+    assert best.config.digest in export(small.run, "--no-check")[1]
+    run = copied(small.run, tmp_path)
+    shutil.rmtree(checkpoint_of(run, best))
+    assert other.config.digest in export(run, "--no-check", out=tmp_path / "other")[1]
+    error = export(run, "--trial", best.config.digest, code=2, out=tmp_path / "third")[2]
+    assert "no checkpoint of it is kept; the run keeps its best 5 (--keep)" in error
+    shutil.rmtree(checkpoint_of(run, other))
+    error = export(run, code=2, out=tmp_path / "third")[2]
+    assert "RUN mine: no checkpoint of a trial that ended is kept" in error
+
+
+@pytest.mark.parametrize("form", ["digest", "prefix", "upper", "folder", "beginning", "path"])
+def test_a_trial_is_found_in_each_form(form, small):
+    for trial in small.run.trials.values():
+        path, digest = small.run.trial_folder(trial), trial.config.digest
+        forms = {"digest": digest, "prefix": digest[:4], "upper": digest[:5].upper()}
+        forms |= {"folder": path.name, "beginning": path.name[:8], "path": f"{path}/"}
+        assert find_trial(small.run, forms[form]) is trial
+
+
+@pytest.mark.parametrize("name", ["", "abc", "zzzz", "teacher_spread-0123"])
+def test_unknown_trial(name, small):
+    with pytest.raises(
+        UserError, match=f"--trial {name}: no such trial in mine; .*first 4 or more"
+    ):
+        find_trial(small.run, name)
+
+
+def test_ambiguous_trial(small):
+    run = read_run(small.run.folder)
+    config = trial_of(small, "teacher_spread").config
+    for other in (replace(config, seed=seed) for seed in range(1, 7)):
+        run.trials[other.digest] = TrialRecord(other)
+    with pytest.raises(UserError) as caught:
+        find_trial(run, "teacher_spread")
+    listed = [digest for digest in run.trials if f"{digest} (" in str(caught.value)]
+    assert str(caught.value).startswith("--trial teacher_spread: 7 trials begin so: ")
+    assert len(listed) == 5
+
+
+def test_a_folder_with_something_in_it_is_left_alone(small, export, tmp_path):
+    (tmp_path / "out").mkdir()
+    folder, _, _ = export(small.run, "--no-check")
+    names = {path.name for path in folder.iterdir()}
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= names
+    assert not names & {"manifest.json", "training_state.safetensors"}
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+    (folder / "README.md").rename(folder / "notes")
+    assert "is not empty; give a new or an empty folder" in export(small.run, code=2)[2]
+    assert {path.name for path in folder.iterdir()} == names - {"README.md"} | {"notes"}
+    assert "is not a folder" in export(small.run, code=2, out=folder / "notes")[2]
+
+
+def negated(checkpoint):
+    """Weights that changed on disk."""
+    path = checkpoint / "model.safetensors"
+    tensors = {n: -t if "classifier" in n else t for n, t in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def sealed_again(checkpoint, **changes):
+    values = sealed_values(checkpoint)
+    seal(checkpoint, {**values, **changes})
+
+
+def sealed_negated(checkpoint):
+    """Another student, whose manifest is in order."""
+    values = sealed_values(checkpoint)
+    negated(checkpoint)
+    seal(checkpoint, values)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (negated, "missing or damaged"),
+        (lambda folder: sealed_again(folder, data_digest="0"), "of another data"),
+        (lambda folder: sealed_again(folder, evaluation=5), "of evaluation 5, which is not in the"),
+        (sealed_negated, "not what was evaluated: 40 of 40 examples have another result now"),
+    ],
+)
+def test_a_checkpoint_that_is_not_what_was_evaluated(spoil, reason, small, export, tmp_path):
+    run = copied(small.run, tmp_path)
+    trial, checkpoint = exported.choose_checkpoint(run, None)
+    spoil(checkpoint)
+    error = export(run, "--trial", trial.config.digest, code=1)[2]
+    assert error.startswith(f"error: RUN mine: the checkpoint is {reason}")
+
+
+def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch):
+    trial, checkpoint = exported.choose_checkpoint(small.run, None)
+    monkeypatch.setattr(exported, "predictions", lambda folder, texts: np.full(40, -1))
+    evaluation = trial.evaluations[-1]
+    differing = round(evaluation["accuracy"] * 40)
+    text = exported.check_folder(checkpoint, small.run, "bf16", evaluation)
+    assert f"0.0000 on 40 examples, {differing} of them with another result" in text
+
+
+def test_a_lost_cache_is_made_again_and_changed_examples_are_not_scored(
+    tokenizer, data_folder, make_config, export, tmp_path
+):
+    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher")
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    small = make_run(tmp_path, teacher, data, [make_config(**LONGER)])
+    first, _, _ = export(small.run, out=tmp_path / "first")
+    shutil.rmtree(tmp_path / "cache")
+    second, printed, _ = export(small.run, out=tmp_path / "second")
+    assert "is missing or damaged: made again" in printed
+    files = [(f / "model.safetensors").read_bytes() for f in (first, second)]
+    assert files[0] == files[1]
+    (data / "dev.tsv").write_text("sentence\tlabel\nw1 w2\t0\n")
+    _, printed, _ = export(small.run, out=tmp_path / "others")
+    assert "Not scored again: the validation examples are no longer those of the sweep" in printed
+
+
+def test_an_error_leaves_nothing(small, export, monkeypatch):
+    def fail(*arguments, **facts):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(exported, "model_card", fail)
+    assert export(small.run, "--no-check", code=1)[2] == "error: No space left on device\n"
+
+
+def test_neither_ray_nor_a_network_is_needed(small, repository, tmp_path):
+    code = (
+        "import sys; from search.export.__main__ import main; from search.results import latency; "
+        "latency.TIMED_SECONDS = 0.01; "
+        f"code = main([{str(small.run.folder)!r}, {str(tmp_path / 'out')!r}]); "
+        "print(code, [m for m in ('ray', 'swanlab') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr

@@ -1,0 +1,140 @@
+"""The model card: each number is the record's or was measured, and no local path is in it."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+
+from search.export.model_card import model_card, scores, sources
+from search.plan.request import Request
+from search.results.statistics import best5_scores, sentence_interval
+from tests.exports import make_run, make_teacher
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import unpack_bits
+
+FACTS = {
+    "check": "Scored again.",
+    "sizes": {
+        "student": {"parameters": 17_100_000, "bytes": 68_000_000, "speed": 900.0},
+        "teacher": {"parameters": 22_700_000, "bytes": 91_000_000, "speed": 500.0},
+    },
+    "speedup": 1.8,
+    "measured_on": "a processor with 2 threads",
+    "labels": ["even", "odd"],
+    "trained_rows": 65,
+    "rows": 205,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tokenizer, data_folder, tmp_path_factory):
+    """Two seeds of a recipe, each evaluated four times on 30 of 40 examples."""
+    folder = tmp_path_factory.mktemp("card")
+    teacher = make_teacher("bert", tokenizer, folder / "teacher")
+    settings = {"alpha": 0.5, "student_layers": 2, "epochs": 1, "evaluations": 4, "batch_size": 8}
+    configs = [TrialConfig(**settings, learning_rate=3e-3, seed=seed) for seed in (0, 1)]
+    return make_run(folder, teacher, data_folder, configs, eval_subset=30).run
+
+
+@pytest.fixture
+def trial(run):
+    return list(run.trials.values())[1]
+
+
+@pytest.fixture
+def best(trial):
+    return max(trial.evaluations, key=lambda evaluation: evaluation["accuracy"])
+
+
+def interval(bits):
+    return sentence_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
+
+
+def test_scores_are_those_of_the_record(run, trial, best):
+    last, teacher = trial.evaluations[-1], run.plan.inputs.teacher
+    of_best5 = best5_scores([unpack_bits(e["correct"], 30) for e in trial.evaluations])
+    of_teacher = unpack_bits(teacher.correct, 30)
+    expected = [
+        ("these weights", best["accuracy"], unpack_bits(best["correct"], 30)),
+        ("best5", trial.best5, of_best5),
+        ("last", last["accuracy"], unpack_bits(last["correct"], 30)),
+        ("last", last["whole_accuracy"], unpack_bits(last["whole_correct"], 40)),
+        ("teacher", teacher.accuracy, of_teacher),
+        ("teacher", teacher.whole_accuracy, unpack_bits(teacher.whole_correct, 40)),
+        (
+            "these weights - teacher",
+            best["accuracy"] - teacher.accuracy,
+            unpack_bits(best["correct"], 30) - of_teacher.astype(float),
+        ),
+    ]
+    found = scores(run, trial, best)
+    assert [score[:4] for score in found] == [
+        (name, accuracy, interval(bits), len(bits)) for name, accuracy, bits in expected
+    ]
+    for score, (_, accuracy, bits) in zip(found, expected, strict=True):
+        assert accuracy == pytest.approx(np.mean(bits))
+        assert score.interval[0] <= accuracy <= score.interval[1]
+
+
+def test_scores_without_bits_have_no_interval(run, trial, best):
+    bare = {"correct": "", "whole_correct": None}
+    repaired = replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
+    found = scores(run, repaired, {**best, **bare})
+    assert [score.accuracy for score in found] == [s.accuracy for s in scores(run, trial, best)]
+    assert {score.interval for score in found if score.name != "teacher"} == {None}
+    assert "| these weights | " in model_card(run, repaired, {**best, **bare}, **FACTS)
+
+
+def test_card_has_the_numbers(run, trial, best):
+    card = model_card(run, trial, best, **FACTS)
+    for score in scores(run, trial, best):
+        low, high = score.interval
+        row = f"| {score.name} | {score.accuracy:.4f} | {low:.3f} to {high:.3f} | {score.examples} "
+        assert row in card
+    for setting in fields(TrialConfig):
+        value = getattr(trial.config, setting.name)
+        inactive = " (inactive here)" if setting.name in ("hidden_weight", "hidden_pool") else ""
+        shown = "-" if value is None else f"{value}"
+        assert f"| `{setting.name}` | {shown}{inactive} | {setting.metadata['help']} |\n" in card
+    text = " ".join(card.split())
+    for part in (
+        "| student | 17.1 M | 68 MB | 900 | | teacher | 22.7 M | 91 MB | 500 |",
+        "The student is 1.8 times as fast. Measured in a few seconds on a processor with 2 threads",
+        "65 of the 205 rows of the word embedding",
+        "the other 140 are the teacher's own",
+        "of the 2 trials that ended, by the mean best5 of its recipe",
+        "planned 2 trials and made 8 evaluations on the validation examples",
+        f"of evaluation {best['evaluations']}, the most accurate of the trial's 4 (of 4 planned)",
+        "Training examples: 96. Validation examples: 30, a subset of 40.",
+        f"Sweep `mine`, space schedules, trial {trial.config.digest}.",
+        "on a processor; commit 0123456789. - python 3.11, torch 2.13.",
+    ):
+        assert part in text
+
+
+def test_metadata_is_read_by_the_hubs_own_library(run, trial, best):
+    data = ModelCard(model_card(run, trial, best, **FACTS)).data
+    assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")
+    assert data.license == "unknown"
+
+
+def test_no_local_path_is_in_it(run, trial, best):
+    card = model_card(run, trial, best, **FACTS)
+    for path in ("/tmp", run.folder.parent, run.request.dataset, run.request.teacher):
+        assert str(path) not in card
+
+
+@pytest.mark.parametrize(
+    ("values", "teacher", "data"),
+    [
+        ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue"),
+        ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb"),
+        ({"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}, None, "a/b"),
+        ({"preset": "mini"}, None, None),
+    ],
+)
+def test_hub_ids(values, teacher, data):
+    of_teacher, of_data = sources(Request(space="study", cache="", **values))
+    assert (of_teacher.hub_id, of_data.hub_id) == (teacher, data)
+    assert "/home" not in of_teacher.name

@@ -1,0 +1,252 @@
+"""Which trials a sweep runs: each configuration once, in an order that only the seed decides."""
+
+from collections import Counter
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+from transformers import BertConfig
+
+from search.plan.grid import plan_trials
+from search.plan.objectives import OBJECTIVES, cost_of, directions, names, student_depths
+from search.plan.student_depths import with_depths
+from spaces import LISTED
+from tests.made_runs import asked
+from trainable.common.errors import UserError
+from trainable.config.layer_sets import resolve_layer_set
+from trainable.config.trial_config import TrialConfig
+
+EVERY_SPACE = pytest.mark.parametrize("space", LISTED)
+
+
+def plan(space, preset="sst2", **changes):
+    return plan_trials(asked(space=space, preset=preset, **changes))
+
+
+def refusal(space, preset="mini", **changes):
+    """The one line of the user's error that planning must end in."""
+    with pytest.raises(UserError) as caught:
+        plan(space, preset, **changes)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Order, seeds, samples.
+
+
+@EVERY_SPACE
+def test_seed_decides_the_order_and_seeds_of_a_configuration_follow_one_another(space):
+    once, other = plan(space, seed=3), plan(space, seed=4)
+    assert plan(space, seed=3) == once
+    assert [replace(config, seed=3) for config in other] != once
+    assert {replace(config, seed=3) for config in other} == set(once)
+    wanted = [replace(config, seed=3 + more) for config in once for more in range(3)]
+    assert plan(space, seed=3, seeds=3) == wanted
+
+
+def test_seeds_are_counted_from_the_seed_that_is_set():
+    found = plan("baselines", seeds=2, seed=5, overrides=(("seed", 9),))
+    assert [config.seed for config in found] == [9, 10] * 5
+    assert "seed: 4294967296 must be at most 4294967295" in refusal(
+        "baselines", overrides=(("seed", 2**32 - 1),), seeds=2
+    )
+
+
+def test_samples_are_a_prefix_of_the_whole_plan_each_on_all_seeds():
+    whole = plan("schedules", seed=2)
+    for samples in (1, 7, len(whole), len(whole) + 1):
+        assert plan("schedules", seed=2, samples=samples) == whole[:samples]
+    few, more = (plan("schedules", samples=s, seeds=n) for s, n in ((2, 2), (5, 4)))
+    places = [more.index(config) for config in few]
+    assert places == sorted(places)
+    drawn = [set(plan("schedules", seed=seed, samples=5)) for seed in range(20)]
+    recipes = [{config.recipe for config in found} for found in drawn]
+    assert len(set.union(*recipes)) > 50  # of 78: none is left out for good
+
+
+# --set.
+
+
+def test_what_is_set_reaches_every_trial_and_changes_nothing_else():
+    changed = plan("study", overrides=(("temperature", 3.0), ("epochs", 1)))
+    assert changed == [replace(config, temperature=3.0, epochs=1) for config in plan("study")]
+    shallow = plan("layers", overrides=(("student_layers", 2),))  # where some coincide, once each
+    found = Counter((c.initialisation, c.aligned_layers) for c in shallow)
+    sets = ("none", "1,2", "1", "2")
+    assert found == Counter((i, s) for i in ("random", "teacher_spread") for s in sets)
+
+
+@pytest.mark.parametrize(
+    ("space", "key", "value", "said"),
+    [
+        (
+            "schedules",
+            "aligned_layers",
+            "1,9",
+            "--set aligned_layers=1,9: the space ",
+        ),
+        ("study", "alpha_schedule", "cosine_grwoth", "--set alpha_schedule=cosine_grwoth: the sp"),
+        ("baselines", "alpha", 1.5, "--set alpha=1.5: the space baselines sets it"),
+        ("logits", "temperature", 3.0, "--set temperature=3.0: the space logits sets it"),
+        ("baselines", "epochs", 0, "--set epochs: 0 must be at least 1"),
+        ("baselines", "sharpness", 1.0, "--set sharpness: 1.0 given, but alpha_schedule fixed"),
+        ("study", "student_width", 192, "--set student_width: 192 needs initialisation random"),
+        ("baselines", "temperature", 4.0, "--set temperature=4.0: changes nothing in any trial"),
+        ("logits", "hidden_weight", 10.0, "--set hidden_weight=10.0: changes nothing in any"),
+    ],
+)
+def test_what_can_not_be_set_is_refused(space, key, value, said):
+    assert refusal(space, overrides=((key, value),)).startswith(said)
+
+
+# --add.
+
+
+@pytest.mark.parametrize(
+    ("space", "additions", "count"),
+    [
+        ("baselines", {"alpha": 0.5}, 5),
+        ("logits", {"temperature": 16.0}, 2 * 4),
+        ("logits", {"alpha": 0.9}, 2 * 4),
+        ("layers", {"aligned_layers": "2,5"}, 2),
+        ("layers", {"initialisation": "teacher_lower"}, 6),
+        ("schedules", {"sharpness": 5.0}, 2 * 3 * 4),
+        ("schedules", {"alpha": 0.25}, 2 * 3),
+        ("schedules", {"sharpness": 5.0, "aligned_layers": "upper", "alpha": 0.25}, 8 * 18 - 78),
+        ("schedules", {"sharpness": 1.0}, 0),  # which it has
+        ("study", {"alpha": 0.25}, 6 + 2),  # one for each layer set that has a fixed alpha
+        ("study", {"sharpness": 3.0}, 2 * 4),
+    ],
+)
+def test_added_value_joins_whatever_has_another_one_for_it(space, additions, count):
+    before, after = plan(space), plan(space, additions=tuple(additions.items()))
+    new = [config for config in after if config not in before]
+    assert len(new) == count
+    assert len(after) == len(set(after)) == len(before) + count
+    free = {*additions, "learning_rate"}  # which goes by the initialisation
+
+    def rest(configs):
+        return {tuple((k, v) for k, v in c.to_dict().items() if k not in free) for c in configs}
+
+    assert rest(new) <= rest(before)
+    for key, value in additions.items():
+        written = resolve_layer_set(value, 6) if key == "aligned_layers" else value
+        assert {c.to_dict()[key] for c in after} == {c.to_dict()[key] for c in before} | {written}
+
+
+def test_what_has_no_teacher_or_no_layers_is_given_none():
+    before, after = (plan("study", additions=a) for a in ((), (("aligned_layers", "upper"),)))
+    unaligned = [{c for c in found if c.aligned_layers == "none"} for found in (before, after)]
+    assert unaligned[0] == unaligned[1]
+    grown = plan("logits", additions=(("alpha", 1.0),))  # without it all temperatures are the same
+    assert len([config for config in grown if not config.uses_teacher_outputs]) == 2
+
+
+def test_additions_join_the_samples_drawn_on_every_seed():
+    """So that a run of samples that is grown gets no others."""
+    base = plan("schedules", "mini", samples=10, seed=1)
+    sharper = {replace(config, sharpness=5.0) for config in base if config.sharpness}
+    more = {"samples": 10, "seed": 1, "additions": (("sharpness", 5.0),), "seeds": 2}
+    grown = plan("schedules", "mini", **more)
+    first, second = grown[::2], grown[1::2]
+    assert set(first) == {*base, *sharper}
+    assert second == [replace(config, seed=2) for config in first]
+    assert first[: len(base)] != base  # none is always the first to arrive
+
+
+@pytest.mark.parametrize(
+    ("space", "key", "value", "said"),
+    [
+        ("baselines", "sharpness", 5.0, "does not vary it; --set sharpness=5.0 fixes it"),
+        ("layers", "epochs", 2, "does not vary it; --set epochs=2 fixes it"),
+        ("logits", "aligned_layers", "1,2", "does not vary it; leave it out"),
+        ("study", "alpha_schedule", "cosine_growth", "sharpness: missing"),
+        ("schedules", "initialisation", "teacher_spred", "did you mean teacher_spread"),
+        ("schedules", "aligned_layers", "1,9", "layer 9 is outside the student"),
+        ("layers", "alpha", 1.0, "has no effect at alpha 1"),
+    ],
+)
+def test_what_can_not_be_added_is_refused(space, key, value, said):
+    message = refusal(space, additions=((key, value),))
+    assert message.startswith(f"--add {key}={value}: ")
+    assert said in message
+
+
+# Depths.
+
+
+@pytest.mark.parametrize("teacher", range(1, 61))
+def test_depths_are_a_half_a_third_and_a_quarter_or_from_any_down_to_half_of_it(teacher):
+    shares = [Fraction(teacher, divisor) for divisor in (2, 3, 4)]
+    tried = tuple(share for share in shares if share.denominator == 1 and share > 1)
+    assert student_depths(teacher, teacher / 2) == tried
+    for deepest in range(1, teacher + 1):
+        between = [n for n in range(deepest, 1, -1) if 2 * n >= deepest and teacher % n == 0]
+        assert student_depths(teacher, deepest) == tuple(between)
+
+
+def test_costs_and_what_optuna_is_told_of_them():
+    config = TrialConfig(alpha=0.5, student_layers=2)
+    costs = [cost_of(config, against, {"3": 6.5, "2": 4.5}) for against in ("depth", "latency")]
+    assert costs == [2.0, 4.5]
+    assert (directions(None), names(None)) == (["maximize"], ["best5_accuracy"])
+    for against in OBJECTIVES:
+        assert directions(against) == ["maximize", "minimize"]
+        assert names(against) == ["best5_accuracy", against]
+
+
+@pytest.fixture
+def teacher_of(tmp_path):
+    """A folder with the configuration of a teacher of so many layers, which is all that counts."""
+
+    def make(layers):
+        BertConfig(num_hidden_layers=layers).save_pretrained(tmp_path / str(layers))
+        return str(tmp_path / str(layers))
+
+    return make
+
+
+def weighed(teacher, **changes):
+    return with_depths(asked(teacher=teacher, **{"against": "depth", **changes}))
+
+
+@pytest.mark.parametrize(
+    ("layers", "deepest", "tried"),
+    [
+        (24, None, (12, 8, 6)),
+        (12, None, (6, 4, 3)),
+        (6, None, (3, 2)),
+        (12, 12, (12, 6)),
+        (12, 4, (4, 3, 2)),
+        (4, 4, (4, 2)),
+    ],
+)
+def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deepest, tried):
+    overrides = (("epochs", 1), *([("student_layers", deepest)] if deepest else []))
+    for space, searcher in (("baselines", "grid"), ("recipe", "optuna")):
+        request = weighed(teacher_of(layers), space=space, searcher=searcher, overrides=overrides)
+        found = plan_trials(request)
+        assert request.depths == tried
+        assert (request.pinned, {config.epochs for config in found}) == ({"epochs": 1}, {1})
+        depths = Counter(config.student_layers for config in found)
+        usual = 5 if space == "baselines" else 1  # of what is searched the best start alone
+        assert depths == {tried[0]: max(usual, 4), **dict.fromkeys(tried[1:], usual)}
+    assert with_depths(asked(teacher="no/such")).depths == ()  # which is not looked at then
+
+
+@pytest.mark.parametrize(
+    ("layers", "given", "said"),
+    [
+        (12, 5, "--set student_layers=5: tries two depths or more that divide the teacher's 12"),
+        (12, 1, "valid: 12, 6, 4, 3"),
+        (10, None, "--against depth: tries two depths"),
+        (7, 1, "valid: none"),
+    ],
+)
+def test_what_is_not_the_deepest_of_two_names_the_way_out(teacher_of, layers, given, said):
+    overrides = (("student_layers", given),) if given else ()
+    with pytest.raises(UserError) as caught:
+        weighed(teacher_of(layers), overrides=overrides)
+    assert said in str(caught.value)
+    beside = refusal("layers", against="latency", additions=(("student_layers", 1),))
+    assert "--add student_layers=1: --against latency tries 3, 2, chosen once for a run" in beside

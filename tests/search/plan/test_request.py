@@ -1,0 +1,301 @@
+"""The command line of a sweep: every flag arrives, and a mistake is one line and exit code 2."""
+
+import ast
+import json
+import math
+from dataclasses import fields
+
+import pytest
+
+from search.plan.request import (
+    EXTENSION,
+    OPERATION,
+    TRIALS,
+    Request,
+    names_of_kind,
+    parse_pair,
+    with_searcher,
+)
+from search.run.__main__ import main, make_parser, parse_arguments
+from spaces import SPACE_NAMES
+from tests.made_runs import asked, made_run
+from trainable.config.fields import given
+from trainable.config.options import InputOptions
+from trainable.config.presets import PRESETS
+from trainable.config.trial_config import TrialConfig
+
+SPACE = ["--space", "schedules"]
+# Every flag but --help and --dry-run: what is typed, and the request's value that it gives.
+OF_A_REQUEST = {
+    "--space": ("study", "study"),
+    "--set": ("learning-rate=3e-5", (("learning_rate", 3e-5),)),
+    "--add": ("sharpness=5", (("sharpness", 5.0),)),
+    "--samples": ("7", 7),
+    "--seeds": ("3", 3),
+    "--time-budget": ("1.5h", 5400.0),
+    "--max-concurrent": ("3", 3),
+    "--trials-per-gpu": ("2", 2),
+    "--keep": ("0", 0),
+    "--retries": ("0", 0),
+    "--swanlab": ("offline", "offline"),
+    "--address": ("auto", "auto"),
+    "--searcher": ("random", "random"),
+    "--against": ("depth", "depth"),
+    "--seed": ("4", 4),
+    "--scheduler": ("fifo", "fifo"),
+    "--compare-within": ("init,temperature", "init,temperature"),
+    "--preset": ("mini", "mini"),
+    "--teacher": ("some/teacher", "some/teacher"),
+    "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
+    "--max-train-samples": ("100", 100),
+    "--max-eval-samples": ("50", 50),
+    "--eval-subset": ("20", 20),
+    "--max-length": ("32", 32),
+    "--executor": ("eager", "eager"),
+    "--cache": ("/tmp", "/tmp"),
+}
+NEW_ONLY = list(OF_A_REQUEST)[12:]  # a run keeps them
+
+
+def dest(flag):
+    (found,) = [a.dest for a in make_parser()._actions if flag in a.option_strings]
+    return found
+
+
+def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
+    flags = {action.option_strings[-1] for action in make_parser()._actions}
+    assert flags == {"--help", "--resume", "--name", "--storage", "--dry-run", *OF_A_REQUEST}
+    names = {about.name for about in fields(Request)} - {"depths"}  # of the teacher
+    assert {dest(flag) for flag in OF_A_REQUEST} == names
+    inputs = [about.name for about in fields(InputOptions)]
+    assert sorted([*names_of_kind(EXTENSION, TRIALS, OPERATION), *inputs]) == sorted(names)
+    assert {dest(flag) for flag in NEW_ONLY} == names - {*names_of_kind(EXTENSION, OPERATION)}
+
+
+def test_every_flag_is_read_by_some_code(repository):
+    """As an attribute, which a flag that nothing reads would not be."""
+    read = set()
+    for package in ("search", "trainable"):
+        for path in (repository / package).rglob("*.py"):
+            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    unread = {action.dest for action in make_parser()._actions} - read
+    assert unread == {"help"}
+
+
+@pytest.mark.parametrize("flag", OF_A_REQUEST)
+def test_flag_arrives_in_its_type(flag):
+    typed, wanted = OF_A_REQUEST[flag]
+    beside = ["--resume", "mine"] if flag not in NEW_ONLY else SPACE
+    found = given(parse_arguments([*beside, flag, typed]), Request)[dest(flag)]
+    assert (found, type(found)) == (wanted, type(wanted))
+
+
+def test_what_is_not_asked_for_is_left_to_defaults_and_the_preset():
+    found = Request(**given(parse_arguments(SPACE), Request))
+    assert found == Request(space="schedules")
+    assert (found.seed, found.seeds, found.samples, found.pinned) == (0, 1, None, {})
+    assert (found.scheduler, found.preset, found.swanlab) == ("asha", "auto", "off")
+    assert (found.keep, found.retries, found.address) == (5, 2, "local")
+    for preset in PRESETS:
+        assert asked(preset=preset).sized_preset == PRESETS[preset]
+    sized = asked(max_train_samples=11, eval_subset=12, max_length=13).sized_preset
+    assert (sized.max_train_samples, sized.eval_subset, sized.max_length) == (11, 12, 13)
+
+
+@pytest.mark.parametrize("flag", NEW_ONLY)
+def test_flag_that_a_run_keeps_is_refused_beside_resume(refuse, flag):
+    error = refuse("--resume", "mine", flag, OF_A_REQUEST[flag][0])
+    assert error.startswith(f"error: {flag} ")
+    assert "--resume" in error
+
+
+def test_repeated_pairs_are_kept_in_order_and_the_last_set_holds():
+    typed = ["--set", "epochs=2", "--set", "epochs=4", "--add", "alpha=1", "--add", "alpha=0.5"]
+    found = Request(**given(parse_arguments([*SPACE, *typed]), Request))
+    assert found.pinned == {"epochs": 4}
+    assert found.additions == (("alpha", 1.0), ("alpha", 0.5))
+    assert parse_arguments(SPACE).__dict__.keys().isdisjoint({"overrides", "additions"})
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("epochs=2", ("epochs", 2)),
+        ("alpha=1", ("alpha", 1.0)),
+        ("hidden_pool=mean", ("hidden_pool", "mean")),
+        ("aligned-layers=1,2", ("aligned_layers", "1,2")),
+        ("student_width=16", ("student_width", 16)),
+    ],
+)
+def test_pair_in_its_type(text, pair):
+    name, value = parse_pair(text)
+    assert ((name, value), type(value)) == (pair, type(pair[1]))
+
+
+def test_request_means_the_same_in_another_folder(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "mine.py").write_text("def grid(): return {}")
+    monkeypatch.chdir(tmp_path)
+    typed = ["--space", "mine.py:grid", "--dataset", "data", "--teacher", "./data", "--cache", "c"]
+    found = Request(**given(parse_arguments(typed), Request))
+    assert (found.dataset, found.teacher) == (str(tmp_path / "data"),) * 2
+    assert found.cache == str(tmp_path / "c")
+    assert found.space == f"{tmp_path}/mine.py:grid"
+
+
+def test_round_trip_through_json():
+    typed = [word for flag, (text, _) in OF_A_REQUEST.items() for word in (flag, text)]
+    for request in (
+        Request(**given(parse_arguments(typed), Request)),
+        asked(),
+        asked(against="depth", depths=(12, 6)),
+    ):
+        again = Request.from_dict(json.loads(json.dumps(request.to_dict())))
+        assert again == request
+        assert again == Request.from_dict(request.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("searched", "against", "within", "strata"),
+    [
+        (False, None, None, ("initialisation",)),
+        (True, None, None, ()),
+        (False, "depth", None, ("initialisation", "student_layers")),
+        (True, "latency", None, ("student_layers",)),
+        (True, None, "init,aligned_layers", ("initialisation", "aligned_layers")),
+        (False, "depth", "all", ()),
+    ],
+)
+def test_trials_compete_with_those_that_answer_the_same_question(searched, against, within, strata):
+    searcher = "optuna" if searched else "grid"
+    assert asked(searcher=searcher, against=against, compare_within=within).strata == strata
+
+
+@pytest.mark.parametrize(
+    ("samples", "budget", "wanted"),
+    [(None, None, 40), (7, None, 7), (None, 60.0, math.inf), (7, 60.0, 7)],
+)
+def test_searcher_follows_from_the_space_and_is_to_suggest_so_many(samples, budget, wanted):
+    assert with_searcher(Request(space="x"), searched=True).searcher == "optuna"
+    assert with_searcher(Request(space="x"), searched=False).searcher == "grid"
+    assert asked(samples=samples, time_budget=budget, searcher="optuna").wanted == wanted
+
+
+# Mistakes.
+
+
+@pytest.fixture
+def refuse(tmp_path, capsys, monkeypatch):
+    """Runs a command that must be refused; returns the one line it wrote to stderr."""
+
+    def unexpected(*arguments, **settings):
+        raise AssertionError("inputs were loaded")
+
+    def files():
+        paths = [path for path in tmp_path.rglob("*") if path.name != ".lock"]
+        return {path: path.read_bytes() if path.is_file() else None for path in paths}
+
+    monkeypatch.setattr("trainable.data.inputs.load_inputs", unexpected)
+    monkeypatch.setattr("search.sweep.preparation.load_inputs", unexpected)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv):
+        before = files()
+        try:
+            code = main(argv)
+        except SystemExit as stopped:
+            code = stopped.code
+        error = capsys.readouterr().err
+        assert (code, error.count("\n")) == (2, 1), error
+        assert error.startswith("error: ")
+        assert files() == before
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("--space schedule", "did you mean schedules?"),
+        ("--preset minni", "did you mean mini?"),
+        ("--scheduler asah", "did you mean asha?"),
+        ("--swanlab ofline", "did you mean offline?"),
+        ("--searcher optunna", "did you mean optuna?"),
+        ("--against size", "depth, latency"),
+        ("--max-concurrent 0", "at least 1"),
+        ("--trials-per-gpu half", "'half'"),
+        ("--max-train-samples 1e3", "'1e3'"),
+        ("--eval-subset 0", "at least 1"),
+        ("--seed -1", "at least 0"),
+        ("--seeds 0", "at least 1"),
+        ("--samples half", "'half'"),
+        ("--keep -1", "at least 0"),
+        ("--retries 0.5", "'0.5'"),
+        ("--time-budget 2h30", "30m or 2h"),
+        ("--time-budget 0m", "30m or 2h"),
+        ("--compare-within initialization", "did you mean initialisation?"),
+        ("--compare-within init,", "''"),
+        ("--set epochs", "KEY=VALUE"),
+        ("--set epoch=1", "did you mean epochs?"),
+        ("--set epochs=1.5", "'1.5' is not a whole number"),
+        ("--add sharpness=much", "'much' is not a number"),
+        ("--set =1", "''"),
+        ("--name a/b", "letters, digits"),
+        ("--cache /dev/null", "not a folder that can be written to"),
+        ("--no-such-flag 1", "--no-such-flag"),
+    ],
+)
+def test_bad_flag(refuse, typed, said):
+    flag, value = typed.split(" ")
+    error = refuse("--space", "baselines", flag, value)
+    assert flag in error
+    assert said in error
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("study --time-budget 2h", ["--time-budget", "study", "recipe"]),
+        ("study --searcher optuna", ["--searcher optuna", "study", "recipe"]),
+        ("recipe --searcher grid", ["--searcher grid", "recipe", "optuna"]),
+        ("recipe --set alpha=2", ["alpha", "at most 1"]),
+        ("recipe --add alpha=1", ["--add alpha=1", "recipe", "--samples"]),
+        ("baselines --set temperature=-1", ["temperature", "above 0"]),
+        ("baselines --set learning_rate=inf", ["learning_rate", "finite"]),
+        ("layers --set student_width=100", ["--set student_width: 100", "initialisation random"]),
+        ("logits --set temperature=3", ["--set temperature=3.0", "logits", "--add temperature"]),
+        ("schedules --add sharpness=0", ["--add sharpness=0", "above 0"]),
+        ("schedules --add epochs=3", ["--add epochs=3", "--set epochs=3"]),
+        ("baselines --storage nowhere://b/runs", ["--storage nowhere://b/runs: "]),
+        ("baselines --storage file:///proc/runs", ["--storage file:///proc/runs: "]),
+        ("baselines --address head", ["--address head", "HOST:PORT"]),
+    ],
+)
+def test_what_can_not_be_run_is_refused_before_anything_is_loaded(refuse, typed, said):
+    error = refuse("--preset", "mini", "--space", *typed.split(" "))
+    assert [words for words in said if words not in error] == []
+
+
+def test_name_that_exists_and_run_that_does_not(refuse, tmp_path):
+    folder = made_run(tmp_path / "runs" / "mine", [TrialConfig(alpha=0.5)]).folder
+    error = refuse("--space", "baselines", "--preset", "mini", "--name", "mine")
+    assert f"--name mine: {folder} exists" in error
+    assert f"python -m search.run --resume {folder}" in error
+    assert "there: mine" in refuse("--resume", "yours")
+    missing = refuse()
+    assert [name for name in (*SPACE_NAMES, "--resume") if name not in missing] == []
+
+
+def test_help_explains_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for action in make_parser()._actions:
+        assert action.option_strings[-1] in text
+        assert "()" not in action.help
+    for said in (*SPACE_NAMES, "at least 0 (5)", "at least 0 (2)", "(asha)", "(local)", "(runs)"):
+        assert said in text

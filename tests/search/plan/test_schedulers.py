@@ -1,0 +1,67 @@
+"""The schedulers by name, and who is compared with whom."""
+
+from itertools import combinations
+from types import SimpleNamespace
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from search.plan.grid import plan_trials
+from search.plan.schedulers import make_scheduler
+from search.plan.strata import EVERYTHING, rungs, stratum_of
+from search.sweep.scheduling.fifo import ResumingScheduler
+from search.sweep.scheduling.stratified_asha import StratifiedASHA
+from tests.made_runs import asked, made_run
+from trainable.config.trial_config import TrialConfig
+
+STUDY = [config.to_dict() for config in plan_trials(asked(space="study", preset="sst2"))]
+
+
+def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(tmp_path):
+    configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(20)]
+    run = made_run(tmp_path / "mine", configs)
+    assert type(make_scheduler("asha", run, lambda: 1)) is StratifiedASHA
+    fifo = make_scheduler("fifo", run, lambda: 1)
+    assert type(fifo) is ResumingScheduler
+    for number, config in enumerate(configs):
+        trial = SimpleNamespace(trial_id=str(number), config=config.to_dict())
+        result = {"training_iteration": 2, "best5_accuracy": 1.0 - number / 20}
+        assert fifo.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
+    assert fifo.__getstate__() == {}
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "grace", "numbers"),
+    [
+        (15, 3, [3, 6, 12]),
+        (8, 2, [2, 4]),
+        (8, 3, [3, 6]),
+        (9, 2, [2, 4, 8]),
+        (1, 2, []),
+        (3, 3, []),
+    ],
+)
+def test_rungs_are_the_grace_doubled_while_it_fits(evaluations, grace, numbers):
+    assert rungs(evaluations, grace) == numbers
+
+
+@pytest.mark.parametrize(
+    ("within", "name"),
+    [
+        ((), EVERYTHING),
+        (("initialisation",), "random"),
+        (("aligned_layers", "initialisation"), "aligned_layers=1,2,3, random"),
+        (("alpha", "temperature"), "alpha=None, temperature=2.0"),
+    ],
+)
+def test_a_stratum_is_named_by_its_values_which_those_in_it_share(within, name):
+    config = TrialConfig(
+        initialisation="random",
+        aligned_layers="1,2,3",
+        alpha_schedule="cosine_growth",
+        sharpness=1.0,
+    )
+    assert stratum_of(config.to_dict(), within) == name
+    for one, other in combinations(STUDY, 2):
+        agree = all(one[setting] == other[setting] for setting in within)
+        assert (stratum_of(one, within) == stratum_of(other, within)) == agree

@@ -1,0 +1,134 @@
+"""Runs as folders: found by name, refused where taken, and written by one process at a time."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from search.record.finding import LOCK, alone_with, find_run, refuse_existing, resume_command
+from search.record.run import RECORD, SWEEP
+from search.run.__main__ import main
+from tests.made_runs import made_plan, made_run
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+
+CONFIGS = [TrialConfig(alpha=0.5)]
+HOLDER = """\
+import sys
+from pathlib import Path
+from search.record.finding import alone_with
+
+with alone_with(Path(sys.argv[1])):
+    print("alone", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    return made_run(tmp_path / "runs" / "mine", CONFIGS)
+
+
+def refusal(refused, *arguments):
+    """The one line of the user's error that this call must end in."""
+    with pytest.raises(UserError) as caught:
+        refused(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_run_is_found_by_name_and_by_path_whichever_of_its_files_is_lost(run, monkeypatch):
+    storage = run.folder.parent
+    assert find_run("--resume", "mine", storage) == run.folder
+    assert find_run("--resume", str(run.folder), storage / "elsewhere") == run.folder
+    monkeypatch.chdir(storage.parent)
+    assert find_run("--resume", "runs/mine/", storage / "elsewhere") == run.folder
+    monkeypatch.setenv("HOME", str(storage))
+    assert find_run("--resume", "~/mine", storage / "elsewhere") == run.folder
+    for lost, other in ((SWEEP, RECORD), (RECORD, SWEEP)):
+        whole = (run.folder / lost).read_bytes()
+        (run.folder / lost).unlink()
+        assert find_run("--resume", "mine", storage) == run.folder
+        assert (run.folder / other).is_file()
+        (run.folder / lost).write_bytes(whole)
+
+
+def test_unknown_name_lists_what_is_there(run):
+    storage = run.folder.parent
+    made_run(storage / "another", [])
+    (storage / "no run").mkdir()
+    for name in ("yours", "no run"):
+        message = refusal(find_run, "--resume", name, storage)
+        assert message == f"--resume {name}: no such run in {storage}; there: another, mine"
+    assert refusal(find_run, "RUN", "mine", storage / "nowhere").endswith("there: none")
+
+
+def test_only_a_free_name_is_taken(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("none", "empty"):
+        refuse_existing(tmp_path / name)
+    folder = made_run(tmp_path / "my run", CONFIGS).folder
+    message = refusal(refuse_existing, folder)
+    command = ["python", "-m", "search.run", "--resume", str(folder)]
+    assert shlex.split(message[message.index("python -m") :]) == command
+    assert shlex.split(resume_command(folder)) == command
+    for name in ("notes", ".notes"):
+        (tmp_path / f"with {name}").mkdir()
+        (tmp_path / f"with {name}" / name).touch()
+        assert "--name with" in refusal(refuse_existing, tmp_path / f"with {name}")
+    (tmp_path / "file").touch()
+    assert "--name file" in refusal(refuse_existing, tmp_path / "file")
+
+
+def test_run_killed_before_or_while_its_plan_was_written_leaves_its_name_free(tmp_path):
+    folder = tmp_path / "runs" / "mine"
+    with alone_with(folder):
+        pass  # nothing is cleaned up behind it, as after a kill
+    for name in (LOCK, f".{SWEEP}.0123abcd"):
+        (folder / name).touch()
+    refuse_existing(folder)
+    with alone_with(folder):
+        made_run(folder, CONFIGS)
+    assert find_run("--resume", "mine", folder.parent) == folder
+
+
+def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, capsys):
+    """Another sweep of that name ran meanwhile; its record must not be written into."""
+    from search.sweep import preparation
+
+    folder = tmp_path / "runs" / "mine"
+
+    class Checked:
+        configs = CONFIGS
+
+        def prepare(self, console):
+            made_run(folder, CONFIGS)
+            return made_plan(CONFIGS).inputs
+
+    monkeypatch.setattr(preparation, "check_sweep", lambda request, console: Checked())
+    argv = ["--space", "baselines", "--preset", "mini", "--name", "mine"]
+    argv += ["--storage", str(folder.parent), "--cache", str(tmp_path / "cache")]
+    assert main(argv) == 2
+    assert "--name mine" in capsys.readouterr().err
+    assert (folder / RECORD).read_bytes().count(b"\n") == 1
+
+
+def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repository, capsys):
+    for end in ("kill", "communicate"):
+        command = [sys.executable, "-c", HOLDER, str(run.folder)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=repository, text=True, **pipes) as holder:
+            assert holder.stdout.readline() == "alone\n"
+            message = refusal(alone_with(run.folder).__enter__)
+            assert message.startswith(f"RUN {run.folder}: another process is running it")
+            assert main(["--resume", str(run.folder)]) == 2
+            assert capsys.readouterr().err == f"error: {message}\n"
+            with alone_with(run.folder.parent / "yours"):
+                pass
+            getattr(holder, end)()
+            holder.wait()
+        with pytest.raises(ValueError, match="mine"), alone_with(run.folder):
+            raise ValueError("mine")
+        with alone_with(run.folder):
+            pass

@@ -1,0 +1,330 @@
+"""The run's own record: what is written is read back, whatever the process died of."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from search.plan.plan import FORMAT, Plan
+from search.record.run import RECORD, SWEEP, mend, read_events, read_run
+from search.record.trial_record import (
+    FAILED,
+    FINISHED,
+    GIVE_UP,
+    PENDING,
+    RETRY,
+    RETRY_ALONE,
+    RUNNING,
+    STOPPED,
+    WAITING,
+)
+from tests.made_runs import asked, evaluated, failed, made_plan, made_run, started
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+
+CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.25, 0.5)]
+FIRST, SECOND = CONFIGS
+LATER = [TrialConfig(alpha=0.75, evaluations=3, seed=seed) for seed in (1, 2)]
+SESSION = {"event": "session", "provenance": {"command": "python -m search.run --space x"}}
+
+
+def repeated(config, number):
+    return {"event": "repeated", "evaluations": number, "trial": config.digest}
+
+
+def ended(config):
+    return {"event": "stop", "trial": config.digest}
+
+
+STORY = [  # an event of every kind, of two trials side by side
+    SESSION,
+    started(FIRST),
+    started(SECOND),
+    evaluated(FIRST, 1),
+    failed(SECOND, RETRY, 'KeyError: "é"'),
+    repeated(FIRST, 1),
+    started(SECOND),
+    failed(SECOND, RETRY_ALONE),
+    SESSION,
+    evaluated(FIRST, 2, decision="stop", whole_correct="gA=="),
+    failed(SECOND, GIVE_UP),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return made_run(tmp_path / "mine", CONFIGS)
+
+
+@pytest.fixture
+def story(tmp_path, monkeypatch):
+    """A run of two trials with all of that in its record; in memory, where there is such a folder,
+    as its files are replaced thousands of times."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path) as folder:
+        run = made_run(Path(folder) / "mine", CONFIGS)
+        for event in STORY:
+            run.append(event)
+        yield run
+
+
+def told(folder):
+    """The events as they were appended, and the plans left out."""
+    return [
+        {key: value for key, value in event.items() if key not in ("number", "time")}
+        for event in read_events(folder)
+        if event["event"] != "plan"
+    ]
+
+
+def files(folder):
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
+
+
+def copy_of(run, config):
+    return run.folder / config.folder_name / RECORD
+
+
+def without_bits(trials):
+    bare = {"correct": "", "whole_correct": None}
+    return {
+        digest: replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
+        for digest, trial in trials.items()
+    }
+
+
+# The plan.
+
+
+def test_plan_comes_back_through_json():
+    request = asked(overrides=(("epochs", 1),), against="depth", depths=(6, 3), samples=3)
+    plan = made_plan(
+        CONFIGS, request, parameters={FIRST.digest: {"alpha": 0.25}}, latency={"3": 1.5}
+    )
+    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    assert again == plan
+    assert (again.request, again.compare_within) == (request, ("initialisation", "student_layers"))
+
+
+def test_plan_stands_in_both_files_and_nothing_else_is_there(run):
+    wanted = json.loads(json.dumps(run.plan.to_dict()))
+    assert wanted["format"] == FORMAT
+    assert json.loads((run.folder / SWEEP).read_text()) == wanted
+    (event,) = read_events(run.folder)
+    assert (event["event"], event["number"], event["plan"]) == ("plan", 0, wanted)
+    assert sorted(path.name for path in run.folder.iterdir()) == [RECORD, SWEEP]
+    assert read_run(run.folder) == run
+
+
+@pytest.mark.parametrize("older", [SWEEP, RECORD])
+def test_new_plan_adds_trials_and_counts_whichever_file_has_it(story, older):
+    """Killed between the two, or with one of them put back from a copy."""
+    before = (story.folder / older).read_bytes()
+    had = dict(story.trials)
+    story.replan({"requests": (replace(story.request, keep=1),)}, LATER)
+    assert (story.plan.revision, story.request.keep) == (1, 1)
+    assert list(story.trials) == [*had, *(config.digest for config in LATER)]
+    assert read_run(story.folder) == story
+    (story.folder / older).write_bytes(before)
+    found = read_run(story.folder)
+    assert (found.plan, found.trials) == (story.plan, story.trials)
+    mend(found)
+    for lost in (SWEEP, RECORD):
+        whole = (story.folder / lost).read_bytes()
+        (story.folder / lost).unlink()
+        assert read_run(story.folder).plan == story.plan
+        (story.folder / lost).write_bytes(whole)
+
+
+@pytest.mark.parametrize("kept", [(SWEEP, RECORD), (SWEEP,), (RECORD,)], ids="+".join)
+@pytest.mark.parametrize(("written", "age"), [(FORMAT + 1, "a newer"), (1, "an older")])
+def test_another_format_is_refused_in_one_line_and_nothing_changes(story, kept, written, age):
+    for name in (SWEEP, RECORD):
+        path = story.folder / name
+        path.write_text(path.read_text().replace(f'"format": {FORMAT}', f'"format": {written}'))
+        if name not in kept:
+            path.unlink()
+    before = files(story.folder)
+    with pytest.raises(UserError, match=rf"^RUN {story.folder}: written by {age} version [^\n]*$"):
+        read_run(story.folder)
+    assert files(story.folder) == before
+
+
+# Events.
+
+
+def test_read_run_equals_the_run_that_took_in_the_events_live(story):
+    before = files(story.folder)
+    found = read_run(story.folder)
+    assert (found, mend(found)) == (story, [])
+    assert files(story.folder) == before
+    assert told(story.folder) == STORY
+    assert [event["number"] for event in read_events(story.folder)] == list(range(1 + len(STORY)))
+    moved = story.folder.rename(story.folder.parent / "moved")
+    assert read_run(moved) == replace(story, folder=moved)
+
+
+def test_bits_stand_once_and_each_trials_folder_has_the_rest(story):
+    record = [json.loads(line) for line in (story.folder / RECORD).read_text().splitlines()]
+    for config in CONFIGS:
+        mine = [event for event in record if event.get("trial") == config.digest]
+        copies = [json.loads(line) for line in copy_of(story, config).read_text().splitlines()]
+        for event, copy in zip(mine, copies, strict=True):
+            if event["event"] == "evaluation":
+                assert event["evaluation"]["correct"] == "gA=="
+                event["evaluation"] |= {"correct": "", "whole_correct": None}
+            assert copy == event
+    assert story.trials[FIRST.digest].has_bits
+
+
+def test_event_that_cannot_be_written_is_not_taken_in(run):
+    copy_of(run, FIRST).parent.write_text("")
+    with pytest.raises(OSError, match=FIRST.folder_name):
+        run.append(started(FIRST))  # it stands in the record, its copy does not
+    run.append(started(SECOND))
+    assert told(run.folder) == [started(FIRST), started(SECOND)]
+    (run.folder / RECORD).unlink()
+    (run.folder / RECORD).mkdir()
+    with pytest.raises(OSError, match=RECORD):
+        run.append(evaluated(SECOND, 1))
+    assert [trial.outcome for trial in run.trials.values()] == [PENDING, RUNNING]
+    assert len(copy_of(run, SECOND).read_text().splitlines()) == 1
+
+
+S, E1, E2, E3 = started(FIRST), *(evaluated(FIRST, number) for number in (1, 2, 3))
+AGAIN, ALONE, OVER = (failed(FIRST, then) for then in (RETRY, RETRY_ALONE, GIVE_UP))
+WAITS = evaluated(FIRST, 1, decision="wait")
+
+
+@pytest.mark.parametrize(
+    ("events", "state", "count"),
+    [
+        ([], (PENDING, "", False), 0),
+        ([S], (RUNNING, "", False), 0),
+        ([S, AGAIN], (PENDING, "it broke", False), 0),
+        ([S, AGAIN, S], (RUNNING, "it broke", False), 0),
+        ([S, AGAIN, S, E1], (RUNNING, "", False), 1),
+        ([S, ALONE], (PENDING, "it broke", True), 0),
+        ([S, ALONE, S, OVER], (FAILED, "it broke", True), 0),
+        ([S, E1, OVER], (FAILED, "it broke", False), 1),
+        ([S, E1, evaluated(FIRST, 2, decision="stop")], (STOPPED, "", False), 2),
+        ([S, WAITS], (WAITING, "", False), 1),
+        ([S, WAITS, repeated(FIRST, 1)], (WAITING, "", False), 1),
+        ([S, WAITS, S], (RUNNING, "", False), 1),
+        ([S, WAITS, ended(FIRST)], (STOPPED, "", False), 1),
+        ([S, E1, E2, evaluated(FIRST, 3, decision="stop")], (FINISHED, "", False), 3),
+        ([S, E2, E3], (RUNNING, "", False), 0),  # one before them is lost: all are made again
+        ([S, E1, E2, S, E1], (RUNNING, "", False), 1),  # it went back, and counts as it goes on
+    ],
+)
+def test_state_of_a_trial_is_what_its_events_tell(run, events, state, count):
+    for event in events:
+        run.append(event)
+    found = read_run(run.folder)
+    assert found == run
+    trial, other = found.trials.values()
+    assert (trial.outcome, trial.reason, trial.alone) == state
+    assert [e["evaluations"] for e in trial.evaluations] == list(range(1, count + 1))
+    assert (trial.seconds, trial.best5) == (2.5 * count, 0.5 if count else None)
+    assert other.outcome == PENDING
+    run.append(failed(SECOND, GIVE_UP))
+    assert run.interrupted == (state[0] not in (FINISHED, STOPPED, FAILED))
+
+
+# A record, a copy or a plan that is damaged.
+
+
+def test_record_cut_at_any_byte_loses_no_event_of_a_trial_but_bits(story):
+    main = story.folder / RECORD
+    whole = main.read_bytes()
+    first = whole.index(b"\n")
+    bare = without_bits(story.trials)
+    ends = [
+        place + step
+        for place in range(first, len(whole))
+        for step in (-1, 0, 1, 2)
+        if whole[place : place + 1] == b"\n"
+    ]
+    for length in sorted({*range(0, first, 297), *range(first, len(whole), 13), *ends}):
+        main.write_bytes(whole[:length])
+        found = read_run(story.folder)
+        assert found.plan == story.plan
+        assert without_bits(found.trials) == bare
+        lost = len(STORY) - whole[first + 1 : length + 1].count(b"\n")
+        assert bool(mend(found)) == (length < first or lost > 0)
+        again = read_run(story.folder)
+        assert (again.plan, again.trials) == (found.plan, found.trials)
+        assert mend(again) == []
+        again.append(SESSION)
+        assert read_run(story.folder) == again
+
+
+def test_lost_line_is_put_back_without_its_bits_which_is_said(story):
+    main = story.folder / RECORD
+    lines = main.read_bytes().splitlines(keepends=True)
+    place = next(n for n, line in enumerate(lines) if b'"event": "evaluation"' in line)
+    for damaged in (b"", bytes(len(lines[place]) - 1) + b"\n", lines[place][:30] + b"\n"):
+        main.write_bytes(b"".join([*lines[:place], damaged, *lines[place + 1 :]]))
+        found = read_run(story.folder)
+        (said,) = mend(found)
+        assert "1 event(s) put back" in said
+        assert "1 evaluation(s) without their correct/wrong bits" in said
+        trial = read_run(story.folder).trials[FIRST.digest]
+        assert [evaluation["correct"] for evaluation in trial.evaluations] == ["", "gA=="]
+        assert not trial.has_bits
+        assert bytes(1) not in main.read_bytes()
+
+
+def test_last_line_cut_short_had_not_been_acted_upon(story):
+    main = story.folder / RECORD
+    whole = main.read_bytes()
+    main.write_bytes(whole + b'{"number": 12, "time": 1.0, "event": "evalua')
+    found = read_run(story.folder)
+    assert found == story
+    assert mend(found) == []
+    assert main.read_bytes() == whole
+    main.write_bytes(whole + b'{"number": 12, "time"')  # or another session goes on at once
+    found.append(repeated(FIRST, 2))
+    assert told(story.folder) == [*STORY, repeated(FIRST, 2)]
+
+
+def test_copy_cut_at_any_byte_costs_nothing_and_is_completed(story):
+    main, copy = story.folder / RECORD, copy_of(story, FIRST)
+    record, whole = main.read_bytes(), copy.read_bytes()
+    for length in range(0, len(whole), 7):
+        copy.write_bytes(whole[:length])
+        found = read_run(story.folder)
+        assert found == story
+        assert mend(found) == []
+        assert (main.read_bytes(), copy.read_bytes()) == (record, whole)
+
+
+def test_plan_file_cut_anywhere_is_put_back_from_the_record(story):
+    path, before = story.folder / SWEEP, files(story.folder)
+    whole = path.read_bytes()
+    for length in range(0, len(whole) - 1, 31):
+        path.write_bytes(whole[:length])
+        found = read_run(story.folder)
+        assert found == story
+        assert mend(found) == [f"{SWEEP} was damaged: put back from {RECORD}"]
+        assert path.read_bytes() == whole
+    del before[path]
+    assert before.items() <= files(story.folder).items()
+
+
+def test_plan_lost_from_both_files_is_a_users_error_and_nothing_changes(story):
+    main, path = story.folder / RECORD, story.folder / SWEEP
+    record, sweep = main.read_bytes(), path.read_bytes()
+    path.write_bytes(sweep[: len(sweep) // 2])
+    main.write_bytes(record[record.index(b"\n") :])
+    before = files(story.folder)
+    with pytest.raises(UserError, match=rf"^RUN {story.folder}: {SWEEP} [^\n]*{RECORD}[^\n]*$"):
+        read_run(story.folder)
+    assert files(story.folder) == before
+    with pytest.raises(UserError, match="put one of them back"):
+        read_run(story.folder.parent)

@@ -1,0 +1,336 @@
+"""Runs at a URI: the record is copied there, by one session at a time, and found from elsewhere."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+from rich.console import Console
+
+from search.record import storage
+from search.record.finding import (
+    find_run,
+    place_of_runs,
+    refuse_existing,
+    resume_command,
+    storage_folder,
+)
+from search.record.run import RECORD, SWEEP, read_run
+from search.record.storage import (
+    DIGESTS,
+    GUARD,
+    RecordCopy,
+    fetch_run,
+    join_name,
+    local_runs,
+    location,
+    open_storage,
+    plain_uri,
+    read_bytes,
+    refuse_secrets,
+    remote_names,
+    request_pause,
+    split_run,
+    withdraw_pause,
+)
+from search.sweep.shared_inputs import SHARED, inputs_of, inputs_on_this_node, share_inputs
+from tests.made_runs import evaluated, made_inputs, made_run, started
+from trainable.common.errors import UserError
+from trainable.common.files import MANIFEST, seal, sealed_values
+from trainable.config.training_inputs import Teacher
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.pause import PauseRequest
+
+CONFIG = TrialConfig(alpha=0.5, evaluations=3)
+
+
+class Somewhere:
+    """In the place of pyarrow's FileSystem: an object store in this process's memory."""
+
+    @staticmethod
+    def from_uri(uri):
+        return PyFileSystem(FSSpecHandler(MemoryFileSystem())), "/" + uri.removeprefix("memory://")
+
+
+@pytest.fixture(params=["file", "memory"])
+def uri(request, tmp_path, monkeypatch):
+    """Of a storage, on a file system with folders and one without."""
+    if request.param == "file":
+        return f"file://{tmp_path}/storage/runs"
+    monkeypatch.setattr(storage, "FileSystem", Somewhere)
+    return f"memory://bucket{tmp_path}/runs"
+
+
+@pytest.fixture
+def on_machine(tmp_path, monkeypatch):
+    """Goes to a machine, which has a cache of its own."""
+
+    def go(name):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
+
+    go("first")
+    return go
+
+
+@pytest.fixture
+def run(uri, on_machine):
+    return made_run(local_runs(uri) / "mine", [CONFIG])
+
+
+def there(run, name):
+    filesystem, path = open_storage(location(run.folder))
+    return read_bytes(filesystem, f"{path}/{name}")
+
+
+@pytest.mark.parametrize(
+    ("storage", "name", "joined"),
+    [
+        ("s3://bucket/runs", "mine", "s3://bucket/runs/mine"),
+        ("s3://bucket", "mine", "s3://bucket/mine"),
+        ("s3://bucket/runs?region=r&x=y", "mine", "s3://bucket/runs/mine?region=r&x=y"),
+        ("/a/b", "c", "/a/b/c"),
+    ],
+)
+def test_join_and_split(storage, name, joined):
+    assert join_name(storage, name) == joined
+    if "://" in storage:
+        assert split_run(joined) == split_run(joined.replace("mine", "mine/")) == (storage, name)
+        assert plain_uri(storage) == plain_uri(join_name(storage, "")) == storage
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "s3://KEY:hidden@bucket/runs",
+        "s3://KEY:hid/den@bucket/runs",
+        "s3://KEY:12345@bucket",
+        "abfs://:hidden@account.dfs.core.windows.net/c",
+        "abfs://c@account.dfs.core.windows.net/runs?client_secret=hidden",
+        "abfs://c@account.dfs.core.windows.net/runs?sv=2&sig=hidden",
+    ],
+)
+def test_a_uri_with_a_secret_is_refused_without_repeating_it(on_machine, tmp_path, secret):
+    for flag, refused in (
+        ("--storage", storage_folder),
+        ("--storage", place_of_runs),
+        ("RUN", lambda uri: find_run("RUN", f"{uri}/mine", tmp_path)),
+    ):
+        with pytest.raises(UserError) as error:
+            refused(secret)
+        message = str(error.value)
+        assert message.startswith(f"{flag} {secret.partition(':')[0]}://...: has a password or key")
+        assert [part for part in ("hid", "12345", "KEY:") if part in message] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://bucket/a:b@c?region=r",
+        "s3://bucket/runs?endpoint_override=localhost:9000",
+        "hdfs://user@host:8020/runs",
+        "hdfs://host:8020/user@x/runs",
+        "abfs://container@account.dfs.core.windows.net/runs",
+        "gs://anonymous@bucket/runs",
+    ],
+)
+def test_a_uri_without_a_secret(uri):
+    refuse_secrets("--storage", uri)
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/runs", "://x", "file:///proc/runs"])
+def test_a_uri_that_can_not_be_used_is_one_line(on_machine, uri):
+    with pytest.raises(UserError, match=rf"^--storage {uri}: [^\n]+$"):
+        storage_folder(uri)
+
+
+# The record.
+
+
+def test_record_is_there_as_it_is_here(run, uri):
+    with RecordCopy(run.folder) as copy:
+        for event in (started(CONFIG), evaluated(CONFIG, 1)):
+            run.append(event)
+            copy.copy()
+            for name in (RECORD, SWEEP):
+                assert there(run, name) == (run.folder / name).read_bytes()
+        (run.folder / "answers.md").write_text("yes")
+        copy.copy("answers.md")
+        assert there(run, "answers.md") == b"yes"
+        assert there(run, GUARD) is not None
+    assert there(run, GUARD) is None
+    assert remote_names(uri) == ["mine"]
+
+
+def test_second_writer_is_refused_and_told_of_the_first(run, uri):
+    with RecordCopy(run.folder):
+        held = json.loads(there(run, GUARD))
+        other = {**held, "session": "other", "host": "far", "pid": 7}
+        put(run, other)
+        with pytest.raises(UserError) as error, RecordCopy(run.folder):
+            pass
+    message = str(error.value)
+    assert message.startswith(f"RUN {uri}/mine: process 7 on far is running it; ")
+    assert message.endswith(f"remove {uri}/mine/{GUARD}")
+    assert json.loads(there(run, GUARD)) == other  # which is not ours to take away
+
+
+def put(run, guard):
+    filesystem, path = open_storage(location(run.folder))
+    storage.write_bytes(filesystem, f"{path}/{GUARD}", json.dumps(guard).encode())
+
+
+def test_takeover_is_noticed_before_anything_is_written(run):
+    with RecordCopy(run.folder) as copy:
+        copy.copy()
+        before = there(run, RECORD)
+        put(run, {"session": "other", "host": "far", "pid": 7})
+        run.append(started(CONFIG))
+        with pytest.raises(OSError, match="another session has gone on with it"):
+            copy.copy()
+        assert there(run, RECORD) == before
+
+
+def test_guard_of_a_process_of_this_machine_that_is_gone_gives_way(run):
+    process = subprocess.Popen(["true"])
+    process.wait()
+    open_storage(location(run.folder))[0].create_dir(open_storage(location(run.folder))[1])
+    for pid, gone in ((process.pid, True), (os.getppid(), False)):
+        put(run, {"session": "x", "host": socket.gethostname(), "pid": pid})
+        if gone:
+            with RecordCopy(run.folder):
+                assert json.loads(there(run, GUARD))["pid"] == os.getpid()
+        else:
+            with pytest.raises(UserError, match=f"process {pid} "), RecordCopy(run.folder):
+                pass
+
+
+def test_a_run_in_a_folder_needs_no_copy(tmp_path):
+    run = made_run(tmp_path / "mine", [CONFIG])
+    before = sorted(tmp_path.rglob("*"))
+    with RecordCopy(run.folder) as copy:
+        copy.copy()
+        copy.copy("*")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert location(run.folder) == str(run.folder)
+
+
+def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri, on_machine):
+    run.append(started(CONFIG))
+    (run.folder / DIGESTS).write_text("{}")
+    with RecordCopy(run.folder) as copy:
+        copy.copy()
+        copy.copy(DIGESTS)
+    run.append(evaluated(CONFIG, 1))  # which a kill kept from being copied
+    assert fetch_run(uri, "mine") == run.folder
+    assert read_run(run.folder).trials == run.trials
+
+    on_machine("second")
+    for found in (f"{uri}/mine", f"{uri}/mine/", "mine"):
+        folder = find_run("--resume", found, place_of_runs(uri))
+        assert folder == local_runs(uri) / "mine" != run.folder
+    other = read_run(folder)
+    assert [len(trial.evaluations) for trial in other.trials.values()] == [0]
+    assert (folder / DIGESTS).is_file()
+    with RecordCopy(folder) as copy:
+        other.append(started(CONFIG))
+        copy.copy()
+
+    on_machine("first")
+    assert read_run(fetch_run(uri, "mine")).trials == other.trials  # what was here gave way
+    assert not list(run.folder.glob(f"*/{RECORD}"))
+
+
+def test_names_of_a_storage(run, uri, on_machine, tmp_path):
+    with RecordCopy(run.folder) as copy:
+        copy.copy()
+    on_machine("second")
+    with pytest.raises(UserError, match=f"--name mine: {uri}/mine exists; .*--resume {uri}/mine"):
+        refuse_existing(local_runs(uri) / "mine")
+    refuse_existing(local_runs(uri) / "yours")
+    assert resume_command(run.folder).endswith(f"--resume {uri}/mine")
+    with pytest.raises(UserError, match=f"--resume yours: no such run in {uri}; there: mine"):
+        find_run("--resume", "yours", place_of_runs(uri))
+
+
+def test_pause_is_asked_for_where_the_trials_look(run, uri, tmp_path):
+    RecordCopy(run.folder).__enter__()
+    request_pause(run.folder)
+    assert there(run, ".pause") == b""
+    if uri.startswith("file"):
+        assert PauseRequest(location(run.folder))
+    withdraw_pause(run.folder)
+    assert there(run, ".pause") is None
+    withdraw_pause(run.folder)  # nothing to take back
+
+
+# Inputs that other nodes and machines need.
+
+
+@pytest.fixture
+def shared(uri, on_machine, tmp_path):
+    """A run in the storage whose inputs are three sealed folders of this machine."""
+    places = [tmp_path / "first" / name for name in ("tokens", "teacher", "logits")]
+    for place in places:
+        (place / "deeper").mkdir(parents=True)
+        (place / "deeper" / "file").write_text(place.name * 100)
+        seal(place, {"is": place.name})
+    tokens, teacher, logits = map(str, places)
+    of_teacher = Teacher(teacher, "d", False, 0.9, "", 1.0)
+    inputs = made_inputs(tokens=tokens, teacher=of_teacher, outputs={"logits": logits})
+    return made_run(local_runs(uri) / "mine", [CONFIG], inputs=inputs)
+
+
+def test_inputs_are_uploaded_once_and_fetched_by_digest_elsewhere(
+    shared, uri, on_machine, tmp_path, capsys
+):
+    before = shared.plan.inputs
+    localise = share_inputs(shared, Console(width=300))
+    assert f"Uploaded teacher and data to {uri}" in capsys.readouterr().out
+    assert localise(before) == before  # this node has them
+    share_inputs(shared, Console())
+    assert capsys.readouterr().out == ""
+
+    on_machine("second")
+    (tmp_path / "first").rename(tmp_path / "gone")
+    digests = localise.keywords["digests"]
+    moved = inputs_on_this_node(before, storage=uri, digests=digests)
+    assert [folder.is_relative_to(tmp_path / "second") for folder in moved.folders()] == [True] * 3
+    kinds = [sealed_values(folder)["is"] for folder in moved.folders()]
+    assert kinds == ["tokens", "teacher", "logits"]
+    assert localise(before) == moved
+    shutil.rmtree(moved.tokens)
+    assert localise(before) == moved  # fetched again
+
+
+def test_a_run_that_goes_on_from_another_machine_has_its_inputs(shared, uri, on_machine, tmp_path):
+    share_inputs(shared, Console(quiet=True))
+    with RecordCopy(shared.folder) as copy:
+        copy.copy()
+        copy.copy(DIGESTS)
+    on_machine("second")
+    (tmp_path / "first").rename(tmp_path / "gone")
+    found = inputs_of(read_run(fetch_run(uri, "mine")))
+    assert [sealed_values(folder) is None for folder in found.folders()] == [False] * 3
+
+
+def test_what_is_damaged_in_the_storage_is_refused_and_uploaded_again(
+    shared, uri, on_machine, tmp_path
+):
+    localise = share_inputs(shared, Console(quiet=True))
+    digest = localise.keywords["digests"][shared.plan.inputs.tokens]
+    filesystem, path = open_storage(join_name(uri, f"{SHARED}/{digest}"))
+    storage.write_bytes(filesystem, f"{path}/deeper/file", b"other")
+    kept = (tmp_path / "first").rename(tmp_path / "kept")
+    on_machine("second")
+    with pytest.raises(OSError, match="is damaged; the next session uploads it again"):
+        localise(shared.plan.inputs)
+    assert read_bytes(filesystem, f"{path}/{MANIFEST}") is None
+    kept.rename(tmp_path / "first")
+    share_inputs(shared, Console(quiet=True))
+    (tmp_path / "first").rename(tmp_path / "kept")
+    assert sealed_values(localise(shared.plan.inputs).folders()[0]) == {"is": "tokens"}

@@ -1,0 +1,106 @@
+"""The reference study's rows beside a run's: which trials are meant, and when they agree."""
+
+import numpy as np
+import pytest
+
+from search.plan.request import Request
+from search.record.run import create_run
+from search.report.reference_study import (
+    AGREES,
+    HIGHER,
+    LOWER,
+    UNKNOWN,
+    compare_with_study,
+    same_inputs,
+)
+from search.results.table import recipes_table, trials_table
+from spaces.study import STUDY_ROWS, reference_row
+from tests.report_runs import config, plan, report_evaluations, training_inputs
+from trainable.config.trial_config import TrialConfig
+
+GROWING = {"alpha_schedule": "cosine_growth", "sharpness": 1.0}
+CE_ONLY = config("teacher_spread", "none", alpha=1.0)
+LOGITS = config("teacher_spread", "none")
+WARM = config("teacher_spread", "none", temperature=4.0)
+GROWTH = config("teacher_spread", "1,2,3", **GROWING)
+
+
+def compared(folder, trials, **request):
+    """Rows by label, of a run of configurations with the shares of their evaluations."""
+    run = create_run(folder / "run", plan(*trials, inputs=training_inputs(1000), **request))
+    for chosen, shares in trials.items():
+        report_evaluations(run, chosen, shares)
+    recipes = recipes_table(run, trials_table(run))
+    return {found.ours["label"]: found for found in compare_with_study(run, recipes)}
+
+
+@pytest.mark.parametrize("student_layers", [3, 6])
+def test_each_row_of_the_study_is_found_on_any_seed(student_layers):
+    for row in STUDY_ROWS:
+        chosen = TrialConfig(
+            initialisation=row.initialisation,
+            aligned_layers=row.layers,
+            student_layers=student_layers,
+            seed=3,
+            **row.alpha,
+        )
+        assert reference_row(chosen) == row
+
+
+@pytest.mark.parametrize(
+    ("chosen", "found"),
+    [
+        (WARM, False),
+        (config("teacher_spread", "none", alpha=1.0, temperature=4.0), True),  # inactive there
+        (config("random", "1,2,3", hidden_weight=100.0), False),
+        (config("random", "1,2,3", hidden_pool="mean"), False),
+        (config("teacher_spread", "none", hidden_pool="mean", hidden_weight=5.0), True),
+        (config("random", "1,2,3", **GROWING | {"sharpness": 3.0}), False),
+        (config("teacher_lower", "none"), False),
+        (config("random", "none", alpha=0.25), False),
+        (config("random", "1", student_layers=1, **GROWING), False),  # that has no lower half
+    ],
+)
+def test_only_the_studys_own_settings_match_where_they_are_active(chosen, found):
+    assert (reference_row(chosen) is not None) == found
+
+
+def test_level_and_gap_by_hand(tmp_path):
+    found = compared(tmp_path, {CE_ONLY: (0.880,) * 4, LOGITS: (0.890,) * 4, WARM: (0.9,) * 4})
+    assert list(found) == [
+        "teacher_spread, cross-entropy only",
+        "teacher_spread, logits only, fixed 0.5",
+    ]
+    logits = found["teacher_spread, logits only, fixed 0.5"]
+    assert (logits.row.accuracy, logits.study_gap) == (0.8931, pytest.approx(0.0078))
+    assert (logits.ours["best5"], logits.gap.estimate) == (pytest.approx(0.89), pytest.approx(0.01))
+    half = 1.96 * np.sqrt(0.89 * 0.11 / 1000)
+    np.testing.assert_allclose(
+        logits.ours[["low", "high"]].astype(float), (0.89 - half, 0.89 + half), atol=0.003
+    )
+    # the same examples but ten: a paired gap of 0.010 with a standard error of 0.0031
+    np.testing.assert_allclose((logits.gap.low, logits.gap.high), (0.004, 0.0165), atol=0.0025)
+    assert (logits.level_verdict, logits.gap_verdict) == (AGREES, AGREES)
+
+
+def test_study_outside_our_interval(tmp_path):
+    found = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4})
+    base, logits = found.values()
+    assert (logits.level_verdict, logits.gap_verdict) == (LOWER, LOWER)
+    assert (base.level_verdict, base.gap_verdict) == (HIGHER, UNKNOWN)
+    assert (base.gap, base.study_gap) == (None, None)
+
+
+def test_what_has_not_finished_is_not_compared_and_without_a_baseline_no_gap(tmp_path):
+    (found,) = compared(tmp_path, {LOGITS: (0.9,) * 4, GROWTH: (0.9, 0.9), CE_ONLY: ()}).values()
+    assert (found.row.table, found.gap, found.gap_verdict) == ("logits", None, UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({}, True), ({"preset": "mini"}, False), ({"max_train_samples": 100}, False)],
+)
+def test_levels_are_compared_on_the_studys_own_inputs_only(tmp_path, changes, same):
+    asked = Request(**{"space": "study", "preset": "sst2"} | changes)
+    run = create_run(tmp_path / "run", plan(LOGITS, requests=[asked]))
+    assert same_inputs(run) == same

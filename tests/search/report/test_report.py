@@ -1,0 +1,95 @@
+"""`python -m search.report` on runs in every state, without Ray, torch or a trace in the run."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from search.record.run import SWEEP, create_run
+from search.report.__main__ import FIGURES, MARKDOWN, PAGE, TRIALS, main
+from search.results.table import trials_table
+from tests.report_runs import config, plan, report_evaluations
+
+FIRST, SECOND, THIRD = config(), config(alpha=0.25), config("random", "none")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two finished, one that goes on."""
+    made = create_run(tmp_path / "runs" / "mine", plan(FIRST, SECOND, THIRD))
+    report_evaluations(made, FIRST, (0.85, 0.86, 0.86, 0.87))
+    report_evaluations(made, SECOND, (0.55, 0.56, 0.56, 0.56))
+    report_evaluations(made, THIRD, (0.6,))
+    return made
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, capsys):
+    before, output = contents(run.folder), tmp_path / "else" / "where"
+    arguments = ["mine", "--storage", str(run.folder.parent), "--output", str(output)]
+    assert main(arguments) == 0
+    assert contents(run.folder) == before
+    assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
+    headline, tied, place = capsys.readouterr().out.splitlines()
+    assert "fixed 0.5. best5 0.8600 (" in headline
+    assert tied == "Significantly better than the 1 other that finished."
+    assert str(output / PAGE) in place
+    assert "Running or interrupted; last event" in (output / PAGE).read_text(encoding="utf-8")
+
+
+def test_report_goes_beside_the_run_and_may_be_written_again(run):
+    for _ in range(2):
+        assert main([str(run.folder)]) == 0
+    report = run.folder / "report"
+    assert {p.suffix for p in (report / FIGURES).iterdir()} == {".svg"}
+    read = pd.read_csv(report / TRIALS, dtype={"digest": str, "aligned_layers": str})
+    expected = trials_table(run.folder)
+    assert read.columns.tolist() == expected.columns.tolist()
+    for column in ("digest", "best5", "low", "high", "last", "alpha", "evaluations", "optimism"):
+        pd.testing.assert_series_equal(
+            read[column], expected[column], check_dtype=False, check_exact=False
+        )
+
+
+@pytest.mark.parametrize("name", ["other", "/no/such/folder"])
+def test_wrong_run_is_one_line_and_exit_code_2(run, capsys, name):
+    assert main([name, "--storage", str(run.folder.parent)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: RUN {name}: no such run in")
+    assert line.endswith("there: mine")
+
+
+def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):
+    create_run(tmp_path / "none", plan())
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / SWEEP).write_text('{"format": 3, "revi')
+    for name, reason in (("lost", "cut short"), ("none", "no trials")):
+        assert main([str(tmp_path / name)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert reason in line
+
+
+def test_output_that_is_a_file(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert main([str(run.folder), "--output", str(tmp_path / "file")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --output ")
+    assert str(tmp_path / "file") in line
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_report_loads_neither_ray_nor_torch(repository, run):
+    code = (
+        "import sys; from search.report.__main__ import main; "
+        f"assert main([{str(run.folder)!r}]) == 0; "
+        "print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert done.stderr == ""

@@ -1,0 +1,120 @@
+"""The sentences of a report, and what can't be separated in it."""
+
+import pytest
+
+from search.record.run import create_run, read_events
+from search.report.contents import describe_inputs, gather, provenance, status
+from search.report.importance import comparable_settings, confounded
+from search.results.table import trials_table
+from tests.report_runs import config, fail, plan, report_evaluations, training_inputs
+
+BEST, NEAR, FAR, SHORT = (config(alpha=alpha) for alpha in (0.5, 0.25, 0.75, 0.1))
+RANDOM = config("random", "none")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return create_run(tmp_path / "run", plan(SHORT, FAR, NEAR, BEST, RANDOM))
+
+
+def report_of(run):
+    return gather(run, read_events(run.folder))
+
+
+def test_a_complete_run(run):
+    report_evaluations(run, BEST, (0.85, 0.86, 0.86, 0.87))
+    report_evaluations(run, NEAR, (0.85, 0.86, 0.86, 0.86))
+    report_evaluations(run, FAR, (0.55, 0.56, 0.56, 0.56))
+    report_evaluations(run, SHORT, (0.95, 0.96), stop=True)
+    report_evaluations(run, RANDOM, (0.7,) * 4)
+    report = report_of(run)
+    best = report.recipes.iloc[0]
+    assert report.summary.headline == (
+        "Best recipe: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95 % interval "
+        f"{best['low']:.3f}-{best['high']:.3f}), 90.5% of the teacher's 0.9500."
+    )
+    assert report.summary.tied == (
+        "Not significantly different from the best: 1 of the 3 others that finished "
+        "(teacher_spread, layers 1,2,3, fixed 0.25)."
+    )
+    text = " ".join(report.summary.limitations)
+    # 1.96 sqrt(0.8588 * 0.1412 / 200)
+    assert (
+        "with 200 validation examples an accuracy near 0.86 has a 95 % interval of +/- 4.8" in text
+    )
+    assert "ASHA stopped 1 recipe early" in text
+    assert "Each recipe ran on one seed" in text
+    assert "1 trial gave the same answers at every evaluation" in text
+    assert status(report) == (
+        "Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early), 0 running."
+    )
+
+
+def test_the_best_alone_is_significantly_better(run):
+    report_evaluations(run, BEST, (0.95,) * 4)
+    report_evaluations(run, FAR, (0.5,) * 4)
+    summary = report_of(run).summary
+    assert summary.tied == "Significantly better than the 1 other that finished."
+    assert "Not finished yet: 3 recipes." in summary.limitations
+
+
+def test_a_best_recipe_without_bits_is_not_compared(run):
+    report_evaluations(run, BEST, (0.9,) * 4)
+    report_evaluations(run, FAR, (0.5,) * 4)
+    for evaluation in run.trials[BEST.digest].evaluations:
+        evaluation["correct"] = ""
+    summary = report_of(run).summary
+    assert "best5 0.9000 (95 % interval -)" in summary.headline
+    assert summary.tied.startswith("Its correct/wrong bits are missing")
+    assert any("bits of 1 recipe are missing" in sentence for sentence in summary.limitations)
+
+
+def test_before_any_trial_has_finished(run):
+    assert report_of(run).summary.headline == "No result yet: no trial has been evaluated."
+    report_evaluations(run, BEST, (0.8, 0.9))
+    report = report_of(run)
+    assert report.summary.headline == (
+        "No trial has finished yet. Highest best5 so far: 0.8500 after 2 of 4 evaluations, "
+        "teacher_spread, layers 1,2,3, fixed 0.5."
+    )
+    assert status(report).startswith("Running or interrupted; last event 20")
+    assert "Trials: 0 of 5 ended (0 finished, 0 stopped early), 1 running, " in status(report)
+
+
+def test_all_failed(run):
+    for trial in list(run.trials.values()):
+        fail(run, trial.config)
+    report = report_of(run)
+    assert report.summary.headline == "No result: 5 recipes failed."
+    assert status(report) == (
+        "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed), 0 running."
+    )
+
+
+def test_inputs_and_provenance(tmp_path):
+    inputs = training_inputs(200, whole=872, whole_teacher=0.94)
+    run = create_run(tmp_path / "run", plan(BEST, inputs=inputs))
+    run.append({"event": "session", "provenance": {"command": "made up", "commit": "0" * 40}})
+    assert describe_inputs(run) == (
+        "Space schedules, preset sst2, 1,000 training examples, 200 in the validation subset. "
+        "Teacher accuracy: 0.9500 on the validation subset of 200, 0.9400 on all 872."
+    )
+    found = dict(provenance(report_of(run)))
+    assert found["data digest"] == "datadigest"
+    assert found["versions"] == "python 3.11.7, ray 2.60.0"
+    assert found["session 1"].endswith("made up, commit 000000000")
+
+
+@pytest.mark.parametrize(
+    ("rates", "found"),
+    [((1e-4, 5e-5), ["learning_rate follows from initialisation"]), ((1e-4, 1e-4), [])],
+)
+def test_settings_that_follow_from_others_are_named(tmp_path, rates, found):
+    configs = [
+        config(start, "none", learning_rate=rate, temperature=2.0 + number)
+        for number in range(3)
+        for start, rate in zip(("random", "teacher_spread"), rates, strict=True)
+    ]
+    table = trials_table(create_run(tmp_path / "run", plan(*configs)))
+    assert comparable_settings(table)[:2] == ["initialisation", "temperature"]
+    assert confounded(table) == found

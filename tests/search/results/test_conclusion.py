@@ -1,0 +1,169 @@
+"""What a confirmation answers: its numbers by hand, and that print and files have them all."""
+
+import io
+import json
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from search.plan.plan import Plan
+from search.plan.request import Request
+from search.record.run import Run
+from search.record.trial_record import FAILED, FINISHED, TrialRecord
+from search.results.conclusion import JSON, PAGE, Row, conclude, print_conclusion, write_conclusion
+from search.results.finalists import Confirmation
+from search.results.statistics import seeds_difference
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import pack_bits
+
+EXAMPLES, WHOLE = 200, 1000
+GROWTH = TrialConfig(alpha_schedule="cosine_growth", sharpness=2.0, aligned_layers="1,2,3")
+FIXED = TrialConfig(alpha=0.5, aligned_layers="1,2,3")
+CE_ONLY = TrialConfig(alpha=1.0)
+RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 161)}
+
+
+def evaluations(last, best5, whole=None):
+    """A poor first one, and the last with so many of the first examples right."""
+    first = {
+        "accuracy": 0.5,
+        "best5_accuracy": 0.5,
+        "correct": pack_bits(np.zeros(EXAMPLES, bool)),
+    }
+    final = {
+        "accuracy": last / EXAMPLES,
+        "best5_accuracy": best5,
+        "correct": pack_bits(np.arange(EXAMPLES) < last),
+        "whole_accuracy": None if whole is None else whole / WHOLE,
+        "whole_correct": None if whole is None else pack_bits(np.arange(WHOLE) < whole),
+    }
+    return [first, final]
+
+
+@pytest.fixture
+def make_run(tmp_path, inputs):
+    """Three recipes on seeds 4, 5 and 6; `whole` has how many each got right of the full split."""
+
+    def make(whole=None, asked=(3,), failed=()):
+        confirmation = Confirmation("mine", "then", (GROWTH,), (0.95,), (4, 5, 6), asked)
+        counts = {"train": 1, "evaluation": EXAMPLES} | ({"whole": WHOLE} if whole else {})
+        plan = Plan(
+            requests=(Request(space="schedules", preset="mini"),),
+            provenance={},
+            inputs=replace(inputs, examples=counts),
+            trials=tuple(confirmation.trials()),
+            grace_evaluations=1,
+            confirms=confirmation.to_dict(),
+        )
+        trials = {}
+        for config in plan.trials:
+            recipe, place = config.recipe, config.seed - 4
+            right = RIGHTS[recipe][place]
+            found = evaluations(right, right / EXAMPLES + 0.01, whole and whole[recipe][place])
+            trials[config.digest] = TrialRecord(config, FINISHED, evaluations=found)
+            if (recipe, config.seed) in failed:
+                trials[config.digest] = TrialRecord(config, FAILED, "loss is nan")
+        return Run(tmp_path, plan, trials)
+
+    return make
+
+
+def printed(conclusion):
+    file = io.StringIO()
+    print_conclusion(conclusion, Console(file=file, width=120))
+    return file.getvalue()
+
+
+def test_rows_by_hand(make_run):
+    rows = conclude(make_run()).rows
+    bits = np.array([np.arange(EXAMPLES) < right for right in RIGHTS[GROWTH]])
+    interval = seeds_difference(bits, np.zeros(bits.shape))
+    assert rows[0] == Row(
+        "teacher_spread, layers 1,2,3, cosine_growth k=2",
+        pytest.approx(0.91),
+        (pytest.approx(interval.low), pytest.approx(interval.high)),
+        pytest.approx(0.92),
+        0.95,
+        3,
+    )
+    assert [row.recipe for row in rows[1:]] == [
+        "teacher_spread, layers 1,2,3, fixed 0.5",
+        "teacher_spread, cross-entropy only",
+    ]
+    assert [(row.last, row.chosen) for row in rows[1:]] == [
+        (pytest.approx(0.855), None),
+        (pytest.approx(0.81), None),
+    ]
+
+
+def test_final_evaluation_counts_and_not_best5_nor_the_order_of_trials(make_run):
+    run = make_run()
+    first = conclude(run).verdicts
+    assert [v.difference.estimate for v in first] == pytest.approx([0.055, 0.1])
+    for trial in run.trials.values():
+        trial.evaluations[-1]["best5_accuracy"] = 0.1
+        trial.evaluations[0]["correct"] = pack_bits(np.ones(EXAMPLES, bool))
+    assert conclude(run).verdicts == first
+    turned = conclude(replace(run, trials=dict(reversed(run.trials.items())))).verdicts
+    assert [v.adjusted for v in turned] == pytest.approx([v.adjusted for v in first])
+
+
+def test_full_split_counts_where_there_is_one(make_run):
+    """There the order of the recipes is another."""
+    whole = {GROWTH: (800, 801, 802), FIXED: (810, 811, 812), CE_ONLY: (700, 701, 702)}
+    conclusion = conclude(make_run(whole))
+    assert [row.last for row in conclusion.rows] == pytest.approx([0.801, 0.811, 0.701])
+    assert [v.difference.estimate for v in conclusion.verdicts] == pytest.approx([-0.01, 0.1])
+    assert conclusion.examples == WHOLE
+    assert "full validation split of 1,000 examples (best5: the subset of 200)" in printed(
+        conclusion
+    )
+
+
+def test_printed_and_written_have_the_same(make_run):
+    run = make_run(asked=(2, 3))
+    conclusion = conclude(run)
+    write_conclusion(conclusion, run)
+    texts = printed(conclusion), (run.folder / PAGE).read_text()
+    for line in [*conclusion.sentences, *conclusion.notes]:
+        assert all(f"- {line}\n" in text for text in texts)
+    assert "Seeds were added later (2, then 3)" in texts[0]
+    for text in texts:
+        (row,) = [line for line in text.splitlines() if "cosine_growth k=2 |" in line]
+        last, _, *more = [cell.strip() for cell in row.strip("|").split("|")][1:]
+        assert [last, *more] == ["0.9100", "0.9200", "0.9500", "3"]
+    values = json.loads((run.folder / JSON).read_text())
+    assert values == json.loads(json.dumps(asdict(conclusion)))
+    assert Confirmation.from_dict(values["confirmation"]) == conclusion.confirmation
+
+
+def test_failed_trials_are_listed_and_the_rest_is_compared(make_run):
+    failed = [(FIXED, 5), (CE_ONLY, 4), (CE_ONLY, 6)]
+    conclusion = conclude(make_run(failed=failed))
+    assert [row.seeds for row in conclusion.rows] == [3, 2, 1]
+    assert conclusion.verdicts[0].difference.estimate == pytest.approx((182 - 171) / EXAMPLES)
+    assert conclusion.sentences[1].endswith(": 1 seed of one finished.")
+    assert len(conclusion.failures) == 3
+    text = printed(conclusion)
+    assert "- failed: teacher_spread, cross-entropy only, seed 4: loss is nan\n" in text
+    assert "all 1 comparison(s)" in text
+
+
+def test_trials_whose_bits_are_lost_take_no_part(make_run):
+    run = make_run()
+    lost = next(t for t in run.trials.values() if (t.config.recipe, t.config.seed) == (GROWTH, 5))
+    lost.evaluations[-1]["correct"] = ""
+    conclusion = conclude(run)
+    assert [row.seeds for row in conclusion.rows] == [2, 3, 3]
+    assert conclusion.verdicts[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)
+    assert "1 finished trial(s) left out" in printed(conclusion)
+
+
+def test_where_all_failed_there_is_nothing_to_compare(make_run):
+    run = make_run(failed=[(recipe, seed) for recipe in RIGHTS for seed in (4, 5, 6)])
+    conclusion = conclude(run)
+    assert [v.difference for v in conclusion.verdicts] == [None, None]
+    write_conclusion(conclusion, run)
+    assert "0 seeds of one finished" in printed(conclusion)

@@ -1,0 +1,80 @@
+"""What a reader finds in the printed leaderboard; the rows themselves are `test_table`'s."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from search.record.trial_record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, TrialRecord
+from search.results.leaderboard import print_leaderboard
+from tests.report_runs import config as of_study
+from tests.search.results.test_table import config, evaluations, finished, make_run
+
+
+def printed(run, width=120):
+    file = io.StringIO()
+    print_leaderboard(run, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def cells(text, label):
+    """The one printed line that begins with this label, cut where columns are."""
+    (line,) = [line for line in text.splitlines() if line.startswith(label)]
+    return line.removeprefix(label).split()
+
+
+@pytest.fixture
+def mixed():
+    return make_run(
+        TrialRecord(config(temperature=1.0), FAILED, "size [3, 4] at [bold]"),
+        finished(800, 780),
+        finished(796, 790, initialisation="teacher_upper"),
+        TrialRecord(config(temperature=3.0), STOPPED, evaluations=evaluations(850)),
+        TrialRecord(config(temperature=4.0), RUNNING, evaluations=evaluations(860)),
+        TrialRecord(config(temperature=5.0), PENDING),
+    )
+
+
+def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
+    text = printed(mixed)
+    assert text.startswith("\nTeacher: 0.9500 on the 1,000 validation examples.\n")
+    lines = [line for line in text.splitlines() if line.startswith("logits only")]
+    best, second, stopped, running, pending, failed = lines
+    assert best.split()[4:6] == ["teacher_upper", "0.7930"]
+    assert best.split()[6:] == ["0.766-0.818", "83.5%", "0.7900", "finished"]
+    assert second.split()[4:6] == ["random", "~0.7900"]
+    assert stopped.split()[-3:] == ["stopped", "at", "1/15"]
+    assert running.split()[-3:] == ["interrupted", "at", "1/15"]
+    assert pending.split()[-6:] == ["-", "-", "-", "-", "not", "started"]
+    assert failed.rstrip().endswith("failed: size [3, 4] at [bold]")
+
+
+@pytest.mark.parametrize(("space", "shown"), [("study", True), ("schedules", False)])
+def test_accuracy_of_the_reference_study_stands_beside_its_rows_where_asked_for(space, shown):
+    trial = TrialRecord(of_study("random", "1,2,3"), FINISHED, evaluations=evaluations(800))
+    text = printed(make_run(trial, space=space))
+    assert ("reference" in text) == ("0.8362" in text) == shown
+
+
+def test_score_on_the_full_split_stands_beside_the_subsets():
+    trial = finished(800, 780)
+    trial.evaluations[-1]["whole_accuracy"] = 0.7746
+    text = printed(make_run(trial, whole=25_000))
+    assert "0.9500 on the validation subset of 1,000, 0.9000 on all 25,000." in text
+    assert cells(text, "logits only, fixed 0.5")[-3:] == ["0.7800", "0.7746", FINISHED]
+
+
+def test_seeds_are_counted():
+    trials = [finished(right, seed=seed) for seed, right in enumerate((860, 880))]
+    failed = TrialRecord(config(seed=2), FAILED, "loss is nan")
+    text = printed(make_run(*trials, failed), width=160)
+    assert cells(text, "logits only, fixed 0.5")[1:5] == ["2", "of", "3", "0.8700"]
+    assert "finished: seed 2 failed, loss is nan" in text
+
+
+def test_numbers_are_whole_and_no_word_is_lost_on_a_narrow_terminal(mixed):
+    words = [f"word{number}" for number in range(40)]
+    failed = TrialRecord(config(temperature=9.0), FAILED, " ".join(words))
+    text = printed(make_run(*mixed.trials.values(), failed), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"0.7930", "0.766-0.818", "teacher_upper", *words} <= set(text.split())

@@ -1,0 +1,109 @@
+"""A dry run refuses what a sweep refuses, says what that would take, and leaves nothing behind."""
+
+import shlex
+
+import pytest
+
+from search.run import dry_run
+from search.run.__main__ import main
+from tests.made_runs import asked, finish, made_run
+from trainable.config.trial_config import TrialConfig
+
+
+@pytest.fixture
+def typed(make_command, tmp_path):
+    """The words of the command line after `python -m search.run`."""
+    return [*make_command(tmp_path)[3:], "--max-length", "16"]
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    """On which a step of any shape takes 2 seconds."""
+    monkeypatch.setattr(dry_run, "step_seconds", lambda *arguments: 2.0)
+    monkeypatch.setattr(dry_run, "available_cores", lambda: 2)
+
+
+def tree(folder):
+    """All that is there, but for data that was loaded."""
+    found = [path for path in folder.rglob("*") if "cache" not in path.parts]
+    return {path: path.is_file() and path.read_bytes() for path in found}
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["--set", "evaluations=1000"],
+        ["--max-length", "500"],
+        ["--against", "depth"],
+        ["--set", "temperature=0"],
+        ["--eval-subset", "999"],
+    ],
+    ids=" ".join,
+)
+def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsys):
+    errors = []
+    for flags in ([], ["--dry-run"]):
+        assert main([*typed, "--space", "baselines", *mistake, *flags]) == 2
+        errors.append(capsys.readouterr().err)
+    assert errors[0] == errors[1] != ""
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "lines"),
+    [
+        (["--space", "baselines"], ["1  ", "5  "]),
+        (
+            ["--space", "recipe", "--samples", "10", "--seeds", "2"],
+            ["8  ", "and 12 more, as optun"],
+        ),
+        (["--space", "recipe", "--time-budget", "1h"], ["4  ", "and as many as time allows more"]),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("two_cores")
+def test_new_sweep_is_described_and_nothing_is_left_behind(
+    typed, asked_for, lines, tmp_path, capsys
+):
+    before = tree(tmp_path)
+    command = [*typed, *asked_for, "--dry-run"]
+    assert main(command) == 0
+    assert tree(tmp_path) == before
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["datasets"]
+    text = capsys.readouterr().out
+    for line in lines:
+        assert any(found.lstrip().startswith(line) for found in text.splitlines()), text
+    # 96 examples in batches of 8 twice are 24 steps; 8 evaluations of 40 are a third of 40 more.
+    trials = {"baselines": 5, "recipe": 20}[asked_for[1]]
+    minutes = trials * 2.0 * (24 + 40 / 3) / 2 / 60
+    assert (f"About {minutes:.0f} min of training, 2 trial(s)" in text) == ("1h" not in asked_for)
+    assert f"are free at {tmp_path / 'runs'}." in text
+    assert shlex.split(text.splitlines()[-1]) == ["python", "-m", "search.run", *command[:-1]]
+
+
+def test_what_is_left_of_a_run_is_described_and_it_stays_as_it_is(
+    typed, tmp_path, capsys, teacher_folder, data_folder
+):
+    """With a step that is really measured."""
+    configs = [
+        TrialConfig(alpha=1.0, student_layers=2, batch_size=8, epochs=2, evaluations=8, seed=seed)
+        for seed in (0, 1)
+    ]
+    given = {"teacher": str(teacher_folder), "dataset": str(data_folder), "max_length": 16}
+    given["cache"] = str(tmp_path / "cache")
+    run = made_run(tmp_path / "runs" / "mine", configs, asked(keep=1, **given))
+    finish(run, configs[0])
+    before = tree(tmp_path)
+    resume = ["--resume", str(run.folder), "--dry-run"]
+    assert main(resume) == 0
+    text = capsys.readouterr().out
+    assert [line.split()[0] for line in text.splitlines()[:1]] == ["1"]
+    assert "seed 1" in text
+    assert " s of training" in text
+    assert tree(tmp_path) == before
+    finish(run, configs[1])
+    before = tree(tmp_path)
+    assert main(resume) == 0
+    assert "complete; nothing left to run" in capsys.readouterr().out
+    assert main(["--resume", str(run.folder), "--set", "evaluations=4", "--dry-run"]) == 2
+    assert "start a new run" in capsys.readouterr().err
+    assert tree(tmp_path) == before

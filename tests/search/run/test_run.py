@@ -1,0 +1,187 @@
+"""The command as its user runs it, on tiny models: whole, interrupted, extended, failing."""
+
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+from ray.tune import ExperimentAnalysis, ResultGrid
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from search.plan.strata import rungs
+from search.record.run import read_events, read_run
+from search.run.__main__ import main as sweep_main
+from tests.sweeps import OPTIONS, assert_evaluated_once, numbers, run, start_and_hold
+from trainable.engine.metrics import unpack_bits
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def whole(make_command, tmp_path_factory):
+    """A sweep under ASHA: its command, what it printed, and its run."""
+    folder = tmp_path_factory.mktemp("whole")
+    command = [*make_command(folder), "--space", "schedules", "--samples", "10", "--keep", "2"]
+    done = run([*command, "--name", "whole"])
+    assert done.returncode == 0, done.stderr
+    return command, done.stdout + done.stderr, read_run(folder / "runs" / "whole")
+
+
+def test_every_trial_finishes_or_is_stopped_at_a_rung(whole):
+    _, printed, swept = whole
+    lengths = {"finished": set(), "stopped": set()}
+    for trial in swept.trials.values():
+        lengths[trial.outcome].add(len(trial.evaluations))
+    assert lengths["finished"] == {8}
+    assert set() < lengths["stopped"] <= set(rungs(8, 2))
+    assert printed.count("best5 0.") == len(swept.trials) == 10  # a line for each that ended
+
+
+def test_tune_keeps_scalars_only_and_the_record_the_bits(whole):
+    _, _, swept = whole
+    grid = ResultGrid(ExperimentAnalysis(str(swept.folder)))
+    assert len(grid) == 10
+    for result in grid:
+        assert "correct" not in result.metrics
+        texts = {key for key, value in result.metrics.items() if isinstance(value, str)}
+        assert texts <= {"trial_id", "date", "hostname", "node_ip", "experiment_tag"} | {
+            "checkpoint_dir_name"
+        }
+    for trial in swept.trials.values():
+        for evaluation in trial.evaluations:
+            assert unpack_bits(evaluation["correct"], 40).mean() == evaluation["accuracy"]
+
+
+def test_the_kept_checkpoints_are_the_best_and_load_anywhere(whole, dataset):
+    _, _, swept = whole
+    kept = {path.parent.name for path in swept.folder.glob("*/checkpoint_*")}
+    finished = [trial for trial in swept.trials.values() if trial.outcome == "finished"]
+    best = sorted(finished, key=lambda trial: -trial.best5)[:2]
+    assert kept == {trial.config.folder_name for trial in best}
+    result = ResultGrid(ExperimentAnalysis(str(swept.folder))).get_best_result(
+        "best5_accuracy", "max"
+    )
+    model = AutoModelForSequenceClassification.from_pretrained(result.checkpoint.path).eval()
+    tokenizer = AutoTokenizer.from_pretrained(result.checkpoint.path)
+    tokens = tokenizer(dataset.evaluation.texts, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        answers = model(tokens["input_ids"], tokens["attention_mask"]).logits.argmax(-1).tolist()
+    right = [a == b for a, b in zip(answers, dataset.evaluation.labels, strict=True)]
+    assert sum(right) / len(right) == max(e["accuracy"] for e in best[0].evaluations)
+
+
+def test_a_name_that_exists_says_how_to_resume(whole, capsys):
+    command, _, swept = whole
+    assert sweep_main([*command[3:], "--name", "whole"]) == 2
+    assert capsys.readouterr().err.strip().splitlines() == [
+        f"error: --name whole: {swept.folder} exists; choose another name, or go on with it: "
+        f"python -m search.run --resume {swept.folder}"
+    ]
+
+
+def test_more_samples_run_only_what_is_new(whole, tmp_path):
+    command, _, swept = whole
+    folder = shutil.copytree(swept.folder, tmp_path / "grown")
+    before = numbers(folder)
+    grown = run(command[:3], "--resume", str(folder), "--samples", "12")
+    assert grown.returncode == 0, grown.stderr
+    after = numbers(folder)
+    assert len(after) == 12
+    assert {digest: after[digest] for digest in before} == before
+    again = run(command[:3], "--resume", str(folder), "--samples", "12")
+    assert "0 more trial(s)" in again.stdout
+    assert "complete; nothing left to run" in again.stdout
+
+
+@pytest.fixture(scope="module")
+def untouched(make_command, tmp_path_factory):
+    """Trials one at a time, evaluated on a subset: the command, and the run that no one cuts."""
+    folder = tmp_path_factory.mktemp("untouched")
+    command = [*make_command(folder), *OPTIONS, "--eval-subset", "13"]
+    done = run([*command, "--name", "untouched"])
+    assert done.returncode == 0, done.stderr
+    return command, read_run(folder / "runs" / "untouched"), done.stdout
+
+
+def test_finished_trials_are_scored_on_the_full_split(untouched):
+    _, swept, _ = untouched
+    assert swept.plan.inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
+    for trial in swept.trials.values():
+        *before, last = [evaluation["whole_accuracy"] for evaluation in trial.evaluations]
+        assert set(before) == {None}
+        assert last == unpack_bits(trial.evaluations[-1]["whole_correct"], 40).mean()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_and_resumed_equals_untouched(untouched, tmp_path, number):
+    """Also where the cache has been cleared meanwhile."""
+    command, swept, _ = untouched
+    command = [*command, "--storage", str(tmp_path), "--cache", os.path.relpath(tmp_path / "c")]
+    folder = tmp_path / "cut"
+    process = start_and_hold([*command, "--name", "cut"], folder, 11)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=120)
+    if number == signal.SIGINT:
+        assert process.returncode == 130, errors
+        assert output.strip().splitlines()[-1] == f"python -m search.run --resume {folder}"
+    assert read_run(folder).interrupted
+    shutil.rmtree(tmp_path / "c" / "tokens")
+    resumed = run(command[:3], "--resume", "cut", "--storage", str(tmp_path))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "is missing or damaged: made again" in resumed.stdout
+    assert numbers(folder) == numbers(swept.folder)
+    assert_evaluated_once(folder)
+    made_again = sum(trial.repeated for trial in read_run(folder).trials.values())
+    assert number != signal.SIGINT or made_again == 0
+
+
+def test_two_processes_cannot_write_one_run(untouched, tmp_path, capsys):
+    command, _, _ = untouched
+    folder = tmp_path / "mine"
+    process = start_and_hold([*command, "--storage", str(tmp_path), "--name", "mine"], folder, 1)
+    assert sweep_main(["--resume", str(folder)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()
+    assert error == [
+        f"error: RUN {folder}: another process is running it; wait for its end, or stop it first"
+    ]
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert output.strip().splitlines()[-1] == f"python -m search.run --resume {folder}"
+    starts = [event["trial"] for event in read_events(folder) if event["event"] == "start"]
+    assert len(starts) == 1
+
+
+def test_nan_fails_the_trial_and_not_the_sweep(make_command, tmp_path):
+    command = [*make_command(tmp_path), "--space", "baselines", "--samples", "2"]
+    done = run(command, "--name", "nan", "--set", "learning_rate=1e30")
+    assert done.returncode == 1, done.stderr
+    trials = read_run(tmp_path / "runs" / "nan").trials.values()
+    assert [trial.outcome for trial in trials] == ["failed"] * 2
+    for trial in trials:
+        assert trial.reason.startswith("loss is ")
+        assert "learning rate" in trial.reason
+    assert "2 trial(s) failed" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        (("--dataset", "nowhere at all"), "--dataset nowhere at all"),
+        (("--teacher", "DATA"), "--teacher"),
+        (("--set", "student_layers=3"), "student_layers: 3 does not divide"),
+        (("--set", "evaluations=9999"), "evaluations: 9999"),
+        (("--set", "epochs=-1"), "--set epochs=: epochs: -1 must be at least 1"),
+    ],
+)
+def test_bad_inputs_are_refused_before_anything_is_written(
+    make_command, tmp_path, data_folder, capsys, more, error
+):
+    more = [str(data_folder) if word == "DATA" else word for word in more]
+    assert sweep_main([*make_command(tmp_path)[3:], "--space", "baselines", *more]) == 2
+    printed = capsys.readouterr().err.strip().splitlines()
+    assert len(printed) == 1
+    assert error in printed[0]
+    assert not list((tmp_path / "runs").glob("*"))

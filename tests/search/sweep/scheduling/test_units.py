@@ -1,0 +1,280 @@
+"""Seeds that are decided on together: by hand, and against the rule itself in sweeps of chance."""
+
+import os
+import random
+import statistics
+from dataclasses import replace
+from statistics import median
+
+import pytest
+
+from search.record.run import read_events, read_run
+from search.record.seeds import most_seeds, units_of
+from search.record.trial_record import FAILED
+from search.sweep.scheduling.seed_groups import GO, STOP, WAIT, Units
+from search.sweep.scheduling.stratified_asha import StratifiedASHA
+from tests.made_runs import asked as request_of
+from tests.made_runs import made_run
+from tests.simulated_tune import FAILS, OUT_OF_ROOM, RETRIED, FakeTrial, Session, ends, play
+from trainable.config.trial_config import TrialConfig
+
+RUNGS = (2, 4)
+EVALUATIONS = 8
+EVERYTHING = {RETRIED: 0.04, FAILS: 0.02, OUT_OF_ROOM: 0.05}
+
+
+def recipe(number, initialisation="random"):
+    rate = 1e-5 * (number + 1)
+    return TrialConfig(
+        initialisation=initialisation, alpha=0.5, evaluations=EVALUATIONS, learning_rate=rate
+    )
+
+
+def on_seeds(config, count):
+    return [replace(config, seed=seed) for seed in range(count)]
+
+
+def names(config, count):
+    return [seeded.digest for seeded in on_seeds(config, count)]
+
+
+# By hand.
+
+
+class Asked(list):
+    """Decides by a threshold, and keeps what it was asked."""
+
+    def __call__(self, config, rung, mean):
+        self.append((config.learning_rate, rung, mean))
+        return mean >= 0.5
+
+
+@pytest.fixture
+def asked():
+    return Asked()
+
+
+@pytest.fixture
+def units(asked):
+    found = Units(RUNGS, EVALUATIONS, asked)
+    for config in on_seeds(recipe(0), 3):
+        found.add(config)
+    return found
+
+
+def test_seeds_wait_for_the_last_and_then_all_go_on(units, asked):
+    one, two, three = names(recipe(0), 3)
+    assert [units.evaluated(one, 1, 0.1), units.evaluated(one, 2, 0.1)] == [GO, WAIT]
+    assert units.evaluated(three, 2, 0.8) == WAIT
+    assert (units.waits(one), units.waits(two)) == (True, False)
+    assert units.evaluated(two, 2, 0.9) == GO
+    assert [units.ruling(name) for name in (one, two, three)] == [GO] * 3
+    assert asked == [(1e-5, 2, pytest.approx(0.6))]
+
+
+def test_all_are_stopped_with_the_last(units):
+    one, two, three = names(recipe(0), 3)
+    decisions = [units.evaluated(name, 2, 0.49) for name in (one, two, three)]
+    assert decisions == [WAIT, WAIT, STOP]
+    assert units.ruling(one) == STOP
+    assert not units.waits(three)
+
+
+def test_seeds_that_score_alike_have_that_score_to_the_last_digit(asked):
+    """Students that all give one label are a tie, which goes on, on however many seeds."""
+    shares = [number / 872 for number in range(1, 872, 10)]
+    units = Units(RUNGS, EVALUATIONS, asked)
+    for number, share in enumerate(shares):
+        for config in on_seeds(recipe(number), 5):
+            units.add(config)
+        for name in names(recipe(number), 5):
+            units.evaluated(name, 2, share)
+    assert [mean for _, _, mean in asked] == shares
+
+
+def test_a_seed_that_is_to_run_alone_follows_the_others(units, asked):
+    one, two, three = names(recipe(0), 3)
+    units.evaluated(one, 2, 0.4)
+    units.failed(two, alone=True)
+    assert units.evaluated(three, 2, 0.5) == STOP
+    assert [units.evaluated(two, 1, 1.0), units.evaluated(two, 2, 1.0)] == [GO, STOP]
+    assert len(asked) == 1
+
+
+def test_seeds_that_all_are_to_run_alone_wait_for_one_another(units):
+    one, two, three = names(recipe(0), 3)
+    for name in (one, two, three):
+        units.failed(name, alone=True)
+    assert [units.evaluated(name, 2, 0.5) for name in (one, two, three)] == [WAIT, WAIT, GO]
+
+
+def test_seeds_added_while_others_wait_are_waited_for(units):
+    one, two, three, late = names(recipe(0), 4)
+    units.evaluated(one, 2, 0.1)
+    units.add(on_seeds(recipe(0), 4)[3])
+    assert [units.evaluated(name, 2, 0.7) for name in (two, three, late)] == [WAIT, WAIT, GO]
+
+
+def test_a_score_told_again_counts_as_it_was_first_told(units, asked):
+    one, two, three = names(recipe(0), 3)
+    for name, score in ((one, 0.6), (one, 0.0), (two, 0.6), (three, 0.6), (one, 0.0)):
+        units.evaluated(name, 2, score)
+    assert asked == [(1e-5, 2, pytest.approx(0.6))]
+
+
+def test_units_are_recipes_with_their_seeds_in_order(make_run):
+    run = make_run([*on_seeds(recipe(1), 2), *on_seeds(recipe(0), 3), recipe(2)])
+    found = units_of(run.trials.values())
+    assert {name: [t.config.seed for t in trials] for name, trials in found.items()} == {
+        recipe(1).digest: [0, 1],
+        recipe(0).digest: [0, 1, 2],
+        recipe(2).digest: [0],
+    }
+    assert most_seeds(run.trials.values()) == 3
+
+
+# In sweeps of chance.
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of events are recorded
+
+    def make(configs):
+        return made_run(tmp_path / "run", configs, request_of(keep=1))
+
+    return make
+
+
+@pytest.fixture
+def sweep(make_run):
+    """Seven recipes of two strata on so many seeds."""
+
+    def make(seeds):
+        kinds = ("random", "teacher_spread")
+        recipes = [recipe(number, kinds[number % 2]) for number in range(7)]
+        return make_run([config for one in recipes for config in on_seeds(one, seeds)])
+
+    return make
+
+
+def decided_by_the_rule(run):
+    """What ASHA's rule makes of the record: by recipe and rung, whether it is stopped there.
+
+    A recipe is compared once none of the seeds planned then is to come that has not failed, with
+    those of its stratum that were compared before; below the median of their means it is stopped.
+    """
+    stopped, compared, failed, planned = {}, {}, set(), set()
+    arrived = {name: {rung: {} for rung in RUNGS} for name in units_of(run.trials.values())}
+    for event in read_events(run.folder):
+        if event["event"] == "plan":
+            planned = {TrialConfig(**values).digest for values in event["plan"]["trials"]}
+        if "trial" not in event:
+            continue
+        config = run.trials[event["trial"]].config
+        unit = config.recipe.digest
+        if event["event"] == "failure" and event["then"] == "give up":
+            failed.add(config.digest)
+        elif event["event"] == "evaluation" and event["evaluation"]["evaluations"] in RUNGS:
+            scores = arrived[unit][event["evaluation"]["evaluations"]]
+            scores.setdefault(config.digest, event["evaluation"]["best5_accuracy"])
+        for rung in RUNGS:
+            here = arrived[unit][rung]
+            seeds = planned & {t.config.digest for t in units_of(run.trials.values())[unit]}
+            if (unit, rung) in stopped or not set(here) - failed or seeds - set(here) - failed:
+                continue
+            others = compared.setdefault((config.initialisation, rung), [])
+            mean = statistics.mean(here.values())
+            stopped[unit, rung] = bool(others) and mean < median(others)
+            others.append(mean)
+    return stopped
+
+
+def check_against_the_rule(run):
+    """Every trial ended as the rule has it for its recipe; returns how many recipes it stopped."""
+    stopped, count = decided_by_the_rule(run), 0
+    for name, trials in units_of(run.trials.values()).items():
+        wanted = [rung for rung in RUNGS if stopped.get((name, rung))]
+        count += bool(wanted)
+        assert set(ends(trials)) <= {wanted[0] if wanted else 0}
+        assert len(wanted) < 2
+    return count
+
+
+@pytest.mark.parametrize(("seeds", "places"), [(1, 2), (2, 4), (4, 1), (4, 4)])
+def test_decisions_are_the_rules_on_means(sweep, seeds, places):
+    run = play(sweep(seeds), places, random.Random(seeds + places))
+    assert check_against_the_rule(run) >= 2
+    assert all(trial.outcome != FAILED for trial in run.trials.values())
+    events = read_events(run.folder)
+    waited = sum(event.get("decision") == "wait" for event in events)
+    ended = sum(event["event"] == "stop" for event in events)
+    assert (waited > ended > 0) if seeds > 1 else (waited, ended) == (0, 0)
+
+
+@pytest.mark.parametrize("chance", range(6))
+def test_decisions_are_the_rules_whatever_fails_and_however_often_it_is_killed(sweep, chance):
+    disasters = {RETRIED: 0.04, FAILS: 0.03}
+    run = play(sweep(3), 1 + chance % 3, random.Random(chance), disasters, killed=0.01)
+    check_against_the_rule(run)
+    assert sum(trial.outcome == FAILED for trial in run.trials.values()) >= 1
+
+
+@pytest.mark.parametrize("chance", range(6))
+def test_no_sweep_hangs_where_trials_are_to_run_alone(sweep, chance):
+    """And the seeds that ran beside others end alike; those alone follow them."""
+    run = play(sweep(3), 1 + chance % 3, random.Random(chance), EVERYTHING, killed=0.01)
+    assert any(trial.alone for trial in run.trials.values())
+    for trials in units_of(run.trials.values()).values():
+        together = ends([trial for trial in trials if not trial.alone])
+        assert len(set(together)) <= 1
+        if together:
+            assert set(ends(trials)) == set(together)
+
+
+# The record alone tells what was decided.
+
+
+def state(scheduler, run):
+    """What holds for each trial, and what stands at each stratum's rungs."""
+    rulings = {digest: scheduler._units.ruling(digest) for digest in run.trials}
+    rungs = {
+        (name, number): dict(scores)
+        for name, asha in scheduler._strata.items()
+        for number, scores in asha._brackets[0]._rungs
+        if scores
+    }
+    return rulings, rungs
+
+
+def test_every_part_of_the_record_brings_back_what_was_known_then(sweep):
+    run = sweep(3)
+    session = Session(run, list(run.trials.values()), 2, random.Random(0), disasters=EVERYTHING)
+    known = []
+    while not session.finished:
+        session.step()
+        session.scheduler.choose_trial_to_run(session)  # which looks up what has failed
+        known.append((run.next_number, state(session.scheduler, run)))
+    lines = (run.folder / "record.jsonl").read_bytes().splitlines(keepends=True)
+    for folder in run.folder.glob("*/"):
+        (folder / "record.jsonl").unlink()
+    for number, wanted in known:
+        (run.folder / "record.jsonl").write_bytes(b"".join(lines[:number]))
+        fresh = StratifiedASHA(read_run(run.folder))
+        first = next(iter(run.trials.values()))
+        fresh.on_trial_add(None, FakeTrial("new", first.config))
+        assert state(fresh, run) == wanted
+    assert len(known) > 60
+
+
+@pytest.mark.parametrize("chance", range(3))
+def test_seeds_added_to_a_run_follow_the_decisions_it_has(sweep, chance):
+    run = play(sweep(2), 2, random.Random(chance), {FAILS: 0.05})
+    before = decided_by_the_rule(run)
+    more = [replace(t.config, seed=2) for t in run.trials.values() if t.config.seed == 0]
+    run.replan({}, more)
+    run = play(read_run(run.folder), 2, random.Random(chance), {RETRIED: 0.05}, killed=0.02)
+    assert {len(trials) for trials in units_of(run.trials.values()).values()} == {3}
+    after = decided_by_the_rule(run)
+    assert {key: after[key] for key in before} == before
+    assert check_against_the_rule(run) >= 1

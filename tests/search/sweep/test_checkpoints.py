@@ -1,0 +1,293 @@
+"""The checkpoints of a run's trials: the newest whole one is found, gone on from, and kept."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from pyarrow.fs import LocalFileSystem
+
+from search.record.run import read_run
+from search.record.storage import local_runs, location
+from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
+from search.sweep import session
+from search.sweep.checkpoints import (
+    bytes_used,
+    checkpoint_count,
+    describe_bytes,
+    kept_checkpoint,
+    kept_trials,
+    newest_checkpoint,
+    prune,
+    register_newest,
+)
+from search.sweep.scheduling.fifo import ResumingScheduler
+from search.sweep.scheduling.searcher import OpenTrials
+from search.sweep.tuner import make_tuner, start_ray
+from tests.made_runs import asked, evaluated, failed, finish, made_run
+from trainable.common.files import MANIFEST, seal, sealed_values
+from trainable.config.trial_config import TrialConfig
+
+NAMES = ["best", "good", "poor", "stopped", "stopped early", "failed", "running", "pending"]
+NAMES += ["tried again", "waits to be alone"]
+CONFIGS = {
+    name: TrialConfig(alpha=0.5, evaluations=3, learning_rate=1e-5 * (1 + number))
+    for number, name in enumerate(NAMES)
+}
+ENDED = ["best", "good", "poor", "stopped", "stopped early"]  # best first
+OPEN = ["running", "pending", "tried again", "waits to be alone"]
+
+
+def make_checkpoint(folder, number, content="x"):
+    """A sealed checkpoint of two files; returns its folder."""
+    made = folder / f"checkpoint_{number:06}"
+    (made / "deeper").mkdir(parents=True)
+    for name in ("model", "deeper/tokenizer"):
+        (made / name).write_text(content * 100)
+    seal(made, {"number": number})
+    return made
+
+
+def found(folder):
+    return newest_checkpoint(LocalFileSystem(), str(folder))
+
+
+def test_newest_whole_checkpoint_is_found_and_a_partial_one_passed_over(tmp_path):
+    assert found(tmp_path / "nowhere") is None
+    first, second = (make_checkpoint(tmp_path, number) for number in (3, 11))
+    (tmp_path / "checkpoint_000099").write_text("no folder")
+    (tmp_path / "checkpoint_tmp").mkdir()
+    assert found(tmp_path) == (11, str(second))
+    whole = tmp_path / "whole"
+    shutil.copytree(second, whole)
+
+    def cut(name):
+        (second / name).write_bytes(
+            (second / name).read_bytes()[:-2]
+        )  # not the closing newline alone
+
+    for damage in (
+        (second / MANIFEST).unlink,
+        lambda: cut(MANIFEST),
+        lambda: (second / MANIFEST).write_text("[]"),
+        (second / "deeper" / "tokenizer").unlink,
+        lambda: cut("model"),
+    ):
+        damage()
+        assert found(tmp_path) == (3, str(first))
+        shutil.rmtree(second)
+        shutil.copytree(whole, second)
+    shutil.rmtree(first)
+    cut("model")
+    assert found(tmp_path) is None
+
+
+@pytest.fixture
+def counting():
+    """A trainable that takes two steps on from its checkpoint."""
+
+    def train(config):
+        import tempfile
+        from pathlib import Path
+
+        from ray import tune
+
+        from trainable.common.files import seal
+
+        checkpoint, start = tune.get_checkpoint(), 0
+        if checkpoint is not None:
+            with checkpoint.as_directory() as folder:
+                start = int(Path(folder, "step").read_text())
+        for step in (start + 1, start + 2):
+            with tempfile.TemporaryDirectory() as folder:
+                Path(folder, "step").write_text(str(step))
+                seal(Path(folder), {})
+                made = tune.Checkpoint.from_directory(folder)
+                tune.report({"step": step, "start": start}, checkpoint=made)
+
+    return train
+
+
+@pytest.mark.slow
+def test_a_new_tuner_goes_on_from_the_newest_checkpoint_and_its_numbers_go_on(tmp_path, counting):
+    """With Ray itself; what `register_newest` uses of its inside may change."""
+    import ray
+
+    config = CONFIGS["best"]
+    run = made_run(tmp_path / "runs" / "mine", [config])
+    folder = run.folder / config.folder_name
+
+    def fit():
+        tuner = make_tuner(
+            run,
+            counting,
+            resources={"cpu": 1},
+            searcher=OpenTrials(run, list(run.trials.values()), lambda: 1),
+            scheduler=ResumingScheduler(run),
+            callbacks=[],
+        )
+        (result,) = tuner.fit()
+        return result
+
+    start_ray(1, 0)
+    try:
+        assert fit().metrics["step"] == 2
+        (kept,) = folder.glob("checkpoint_*")
+        assert kept.name == "checkpoint_000001"
+        older = folder / "checkpoint_000000"  # which a kill kept Ray from removing
+        shutil.copytree(kept, older)
+        shutil.copytree(kept, folder / "checkpoint_000002")  # and one that it cut short
+        (folder / "checkpoint_000002" / "step").write_text("")
+        (folder / "checkpoint_000002" / "of-no-use").touch()
+        again = fit()
+    finally:
+        ray.shutdown()
+    assert (again.metrics["start"], again.metrics["step"]) == (2, 4)
+    (kept,) = folder.glob("checkpoint_*")
+    assert kept.name == "checkpoint_000003"
+    assert again.checkpoint.path == str(kept)
+    assert json.loads((kept / "step").read_text()) == 4
+
+
+def test_a_trial_without_a_whole_checkpoint_begins_with_none_in_its_way(tmp_path):
+    run = made_run(tmp_path / "mine", [CONFIGS["best"]])
+    folder = run.folder / CONFIGS["best"].folder_name
+    (make_checkpoint(folder, 0) / "model").unlink()
+    register_newest(None, run, run.trials[CONFIGS["best"].digest])  # nothing of Ray's is touched
+    assert list(folder.iterdir()) == []
+
+
+# What is kept.
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """A run with every outcome, each trial with a checkpoint and a file of its own."""
+
+    def make(keep, folder=tmp_path / "run"):
+        run = made_run(folder, list(CONFIGS.values()), asked(keep=keep))
+        for name, best5 in (("poor", 0.3), ("best", 0.7), ("good", 0.6)):
+            finish(run, CONFIGS[name], best5)
+        early, late, lost, going, again, alone = (
+            CONFIGS[name] for name in (*ENDED[:2:-1], "failed", "running", *OPEN[2:])
+        )
+        for event in (
+            evaluated(early, 1, 0.8, "stop"),
+            evaluated(late, 1, 0.9),
+            evaluated(late, 2, 0.9, "stop"),
+            evaluated(lost, 1, 0.95),
+            failed(lost, GIVE_UP),
+            evaluated(going, 1, 0.1),
+            evaluated(again, 1, 0.2),
+            failed(again, RETRY),
+            evaluated(alone, 1, 0.2),
+            failed(alone, RETRY_ALONE),
+        ):
+            run.append(event)
+        for trial in run.trials.values():
+            make_checkpoint(run.trial_folder(trial), 4)
+            (run.trial_folder(trial) / "result.json").write_text("{}")
+        return run
+
+    return make
+
+
+def with_checkpoint(run):
+    trials = run.trials
+    return {n for n, c in CONFIGS.items() if kept_checkpoint(run, trials[c.digest]) is not None}
+
+
+@pytest.mark.parametrize("keep", [0, 1, 4, 9])
+def test_exactly_the_best_and_those_that_have_not_ended_keep_theirs(make_run, keep):
+    """Finished trials come before stopped ones, each by falling best5."""
+    run = make_run(keep)
+    others = {path for path in run.folder.rglob("*") if "checkpoint_" not in str(path)}
+    for _ in range(2):
+        prune(run)
+        assert with_checkpoint(run) == {*ENDED[:keep], *OPEN}
+        assert checkpoint_count(run) == len(ENDED[:keep]) + len(OPEN)
+    assert {p for p in run.folder.rglob("*") if "checkpoint_" not in str(p)} == others
+    assert read_run(run.folder) == run
+    if keep == 1:
+        for number in (2, 3):
+            run.append(evaluated(CONFIGS["running"], number, 0.75))
+        prune(run)
+        assert with_checkpoint(run) == {*OPEN}  # a better one takes its place
+
+
+def test_seeds_stand_where_their_mean_belongs_and_of_equals_the_first(tmp_path):
+    lucky, steady = (
+        [TrialConfig(alpha=alpha, evaluations=1, seed=seed) for seed in (0, 1)]
+        for alpha in (0.25, 0.75)
+    )
+    for number, (scores, best) in enumerate(
+        [((0.95, 0.75, 0.89, 0.9), steady[::-1]), ((0.5, 0.5, 0.5, 0.5), lucky)]
+    ):
+        run = made_run(tmp_path / str(number), [*lucky, *steady], asked(keep=2))
+        for config, best5 in zip([*lucky, *steady], scores, strict=True):
+            finish(run, config, best5)
+        assert [trial.config for trial in kept_trials(run)] == best
+
+
+def test_students_on_the_front_are_kept_beside_the_best(tmp_path):
+    """The cheapest has the lowest score, and nothing can replace it."""
+    configs = [TrialConfig(alpha=0.5, evaluations=1, student_layers=n) for n in (3, 2, 1)]
+    request = asked(keep=1, against="depth")
+    run = made_run(tmp_path / "run", [*configs, replace(configs[2], seed=1)], request)
+    for trial, best5 in zip(run.trials.values(), (0.9, 0.7, 0.75, 0.8), strict=True):
+        finish(run, trial.config, best5)
+    assert [trial.best5 for trial in kept_trials(run)] == [0.9, 0.8, 0.9]
+
+
+def test_checkpoints_at_a_uri_are_pruned_there_and_fetched_from_there(
+    make_run, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    run = make_run(1, local_runs(f"file://{tmp_path}/storage") / "mine")
+    there = tmp_path / "storage" / "mine"
+    shutil.copytree(run.folder, there)
+    for trial in run.trials.values():
+        shutil.rmtree(run.trial_folder(trial) / "checkpoint_000004")
+    assert location(run.folder) == f"file://{there}"
+    prune(run)
+    assert {path.parent.name for path in there.glob("*/checkpoint_*")} == {
+        CONFIGS[name].folder_name for name in ("best", *OPEN)
+    }
+    best, good = (run.trials[CONFIGS[name].digest] for name in ("best", "good"))
+    assert kept_checkpoint(run, good) is None
+    for _ in range(2):
+        folder = kept_checkpoint(run, best)
+        assert folder == run.trial_folder(best) / "checkpoint_000004"
+        assert sealed_values(folder) == {"number": 4}
+        (folder / "model").unlink()  # then it is fetched again
+
+
+# Sizes.
+
+
+def test_bytes_are_those_of_all_files(tmp_path):
+    run = made_run(tmp_path / "run", [])
+    written = sum(path.stat().st_size for path in run.folder.iterdir())
+    (run.folder / "a" / "b").mkdir(parents=True)
+    (run.folder / "a" / "b" / ".hidden").write_bytes(bytes(12345))
+    assert bytes_used(run) == written + 12345
+    sizes = (0, 94_600_000, 999_000_000, 10**9, 1_740_000_000)
+    assert [*map(describe_bytes, sizes)] == ["0 MB", "95 MB", "999 MB", "1.0 GB", "1.7 GB"]
+
+
+def test_room_for_running_waiting_kept_and_weighed_students(tmp_path, monkeypatch):
+    """While one is replaced, old and new stand side by side."""
+    sizes = {1: 100, 3: 300}
+    monkeypatch.setattr(session, "checkpoint_bytes", lambda c, inputs: sizes[c.student_layers])
+    configs = [TrialConfig(alpha=0.5, evaluations=8, student_layers=depth) for depth in (3, 1)]
+    seeds = [replace(config, seed=1) for config in configs]
+    for number, (trials, changes, slots) in enumerate(
+        [
+            (configs, {"keep": 5}, 2 * 4 + 5),
+            (configs, {"keep": 5, "against": "depth", "depths": (3, 1)}, 2 * 4 + 5 + 2),
+            ([*configs, *seeds], {"keep": 0, "seeds": 2}, 2 * 4 + 4),  # a seed may wait for another
+            ([*configs, *seeds], {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4),
+        ]
+    ):
+        run = made_run(tmp_path / str(number), trials, asked(**changes))
+        assert session.expected_bytes(run, slots=4) == 300 * slots

@@ -1,0 +1,111 @@
+"""Trials that fail in a real sweep: who is tried again, how, and what the sweep says at its end."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from search.record.run import read_events, read_run
+from tests.sweeps import assert_evaluated_once
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def sweep(teacher_folder, data_folder, tmp_path, repository):
+    """Runs the five trials of `baselines` with these faults; gives the process and the folder."""
+
+    def run(faults, *more):
+        settings = ("student_layers=2", "batch_size=8", "precision=fp32", "epochs=6")
+        command = [
+            *(sys.executable, "-m", "tests.faulty_run", "--space", "baselines", "--name", "mine"),
+            *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
+            *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")),
+            *(part for setting in settings for part in ("--set", setting)),
+            *("--trials-per-gpu", "4"),
+        ]
+        if "--resume" in more:
+            command = [*command[:3], *more]
+        done = subprocess.run(
+            [*command, *(more if "--resume" not in more else ())],
+            env=os.environ | {"FAULTS": json.dumps(faults)},
+            cwd=repository,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
+        return done, tmp_path / "runs" / "mine"
+
+    return run
+
+
+def by_initialisation(folder):
+    return {trial.config.initialisation: trial for trial in read_run(folder).trials.values()}
+
+
+def events_of(folder, trial):
+    return [event for event in read_events(folder) if event.get("trial") == trial.config.digest]
+
+
+def test_failures_of_every_kind_leave_the_others_alone(sweep):
+    faults = {
+        "random": "memory",
+        "teacher_lower": "memory, even alone",
+        "teacher_upper": "crash once",
+        "teacher_embeddings": "crash always",
+    }
+    done, folder = sweep(faults)
+    trials = by_initialisation(folder)
+    assert done.returncode == 1, done.stderr
+    assert "2 trial(s) failed" in done.stdout
+    outcomes = {name: trial.outcome for name, trial in trials.items()}
+    assert outcomes == {
+        "random": "finished",
+        "teacher_lower": "failed",
+        "teacher_upper": "finished",
+        "teacher_embeddings": "failed",
+        "teacher_spread": "finished",
+    }
+    thens = {
+        name: [e["then"] for e in events_of(folder, trial) if e["event"] == "failure"]
+        for name, trial in trials.items()
+    }
+    assert thens == {
+        "random": ["retry alone on the GPU"],
+        "teacher_lower": ["retry alone on the GPU", "give up"],
+        "teacher_upper": ["retry"],
+        "teacher_embeddings": ["retry", "retry", "give up"],
+        "teacher_spread": [],
+    }
+    assert "out of memory" in trials["teacher_lower"].reason
+    assert trials["teacher_embeddings"].reason == "ValueError: a bug in this trial"
+    assert "a bug in this trial" in done.stdout.split("Teacher: ")[1]  # in the leaderboard
+    assert_alone_after_memory_ran_out(folder, trials["random"])
+
+
+def assert_alone_after_memory_ran_out(folder, trial):
+    """Between its second start and its end no other trial has an event."""
+    events = read_events(folder)
+    mine = [e for e in events if e.get("trial") == trial.config.digest]
+    second = [e["number"] for e in mine if e["event"] == "start"][1]
+    between = [e for e in events if second <= e["number"] <= mine[-1]["number"]]
+    assert {e["trial"] for e in between} == {trial.config.digest}
+    assert len(between) > 2
+
+
+def test_full_disk_pauses_the_sweep_and_loses_nothing(sweep):
+    done, folder = sweep({"teacher_spread": "disk"})
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout.strip().splitlines()[-1].startswith("python -m search.run --resume ")
+    assert all(trial.outcome != "failed" for trial in by_initialisation(folder).values())
+    resumed, _ = sweep({}, "--resume", str(folder))
+    assert resumed.returncode == 0, resumed.stderr
+    trials = by_initialisation(folder)
+    assert {trial.outcome for trial in trials.values()} == {"finished"}
+    assert_evaluated_once(folder)

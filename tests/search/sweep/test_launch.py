@@ -1,0 +1,161 @@
+"""A run begun or gone on with: who may write it, what reaches its storage, and the exit code."""
+
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
+from search.plan.draws import starting_draws
+from search.plan.grid import plan_trials
+from search.record.run import RECORD, read_events, read_run
+from search.record.storage import GUARD, RecordCopy, local_runs
+from search.sweep import session as session_module
+from search.sweep.launch import Session, begin, go_on, guarded
+from search.sweep.scheduling.suggestions import JOURNAL, extend_by_suggestion, suggest, write_study
+from search.sweep.signals import Interruption
+from tests.made_runs import asked, finish, made_plan, made_run
+from trainable.common.errors import TrainingDivergedError, UserError
+from trainable.config.trial_config import TrialConfig
+
+CONFIG = TrialConfig(alpha=0.5, evaluations=1)
+
+
+@pytest.fixture
+def session():
+    console = Console(file=io.StringIO(), width=200)
+    with Interruption(console) as interruption:
+        yield Session("search.run", [], console, interruption)
+
+
+@pytest.fixture(autouse=True)
+def ends(monkeypatch):
+    """In the place of the leaderboard: how each session ended."""
+    found = []
+
+    def end(run, console, problem=""):
+        found.append((len(run.trials), run.interrupted, problem))
+        return FAILURES if problem else INTERRUPTED if run.interrupted else 0
+
+    def write(run):
+        (run.folder / "answers.md").write_text("yes")
+        if run.searched:
+            write_study(run)
+
+    summary = SimpleNamespace(finish=end, write_answers=write)
+    monkeypatch.setitem(sys.modules, "search.sweep.summary", summary)
+    return found
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """The local copies of the runs of a storage."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    return local_runs(f"file://{tmp_path}/storage")
+
+
+@pytest.fixture
+def there(tmp_path):
+    return tmp_path / "storage" / "mine"
+
+
+def run_all(run, copy, provenance, console, interruption):
+    """In the place of Ray."""
+    for trial in run.trials.values():
+        finish(run, trial.config)
+    copy.copy()
+
+
+def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch, ends):
+    monkeypatch.setattr(session_module, "run_trials", run_all)
+    assert begin(runs / "mine", made_plan([CONFIG]), session) == 0
+    assert ends == [(1, False, "")]
+    names = {path.name for path in there.iterdir()}
+    assert {RECORD, "sweep.json", "answers.md"} <= names
+    assert not {GUARD, ".lock"} & names
+    with pytest.raises(UserError, match=r"--name mine: .* exists"):
+        begin(runs / "mine", made_plan([CONFIG]), session)
+
+
+def test_what_of_a_complete_run_the_storage_lacks_is_taken_there(runs, there, session, ends):
+    """Its last session was killed, or could not reach the storage."""
+    request = asked(space="recipe", searcher="random", samples=1)
+    configs = plan_trials(request)
+    drawn = starting_draws(request, configs)
+    run = made_run(runs / "mine", configs, request, parameters=drawn)
+    finish(run, configs[0])
+    assert go_on(run.folder, lambda run: None, session) == 0
+    assert "complete; nothing left to run" in session.console.file.getvalue()
+    for name in (RECORD, JOURNAL, "answers.md"):
+        assert (there / name).read_bytes() == (run.folder / name).read_bytes()
+
+
+def test_a_storage_that_fails_is_said_and_the_run_ends_as_one_to_go_on_with(
+    runs, session, monkeypatch, ends
+):
+    run = made_run(runs / "mine", [CONFIG])
+    finish(run, CONFIG)
+
+    def fail(*arguments):
+        raise OSError("no route")
+
+    monkeypatch.setattr(RecordCopy, "copy", fail)
+    assert go_on(run.folder, lambda run: None, session) == FAILURES
+    assert ends == [(1, False, "no route")]
+
+
+def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, session):
+    run = made_run(runs / "mine", [CONFIG])
+    there.mkdir(parents=True)
+    (there / GUARD).write_text('{"session": "other", "host": "far", "pid": 7}')
+    before, reopened = (run.folder / RECORD).read_bytes(), []
+    with pytest.raises(UserError, match=r"^RUN file://.*mine: process 7 on far is running it"):
+        go_on(run.folder, reopened.append, session)
+    assert reopened == []
+    assert (run.folder / RECORD).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("--set x: no"), USER_ERROR, "error: --set x: no"),
+        (TrainingDivergedError("loss is nan"), FAILURES, "error: loss is nan"),
+        (OSError(28, "No space left"), FAILURES, "error: [Errno 28] No space left"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted before the first trial"),
+    ],
+)
+def test_every_error_of_a_command_is_one_line_and_a_code(capsys, error, code, line):
+    def command(session):
+        raise error
+
+    assert guarded(command, "search.run", []) == code
+    said = capsys.readouterr().err
+    assert said.startswith(line)
+    assert said.count("\n") == 1
+
+
+# A session's first events.
+
+
+def test_the_night_before_a_session_is_nobodys_time_and_seeds_that_a_kill_cut_off_are_added(
+    tmp_path, session, monkeypatch
+):
+    request = asked(space="recipe", seeds=2, time_budget=3600.0, searcher="random")
+    configs = plan_trials(request)
+    drawn = starting_draws(request, configs)
+    made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
+    made.append({"event": "session", "provenance": {}})
+    made.add_suggestion(*suggest(made, request))  # killed between the two seeds
+    run = read_run(made.folder)
+    monkeypatch.setattr(session_module, "_tune", lambda *arguments: None)
+    before = run.seconds
+    run.last_time -= 86_400.0  # as if it had been killed a day ago
+    interruption = session.interruption
+    session_module.run_trials(run, RecordCopy(run.folder), {}, session.console, interruption)
+    kinds = [event["event"] for event in read_events(run.folder)]
+    assert kinds[-2:] == ["session", "suggestion"]
+    assert run.missing_seeds == []
+    assert run.seconds - before < 60
+    assert len(extend_by_suggestion(run)) == 2

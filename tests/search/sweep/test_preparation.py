@@ -1,0 +1,90 @@
+"""What a sweep says and makes before its first trial, on the tiny inputs."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from search.plan.grid import plan_trials
+from search.sweep.preparation import check_sweep, complete, count_trials, describe, prepare_again
+from tests.made_runs import asked
+from trainable.config.training_inputs import TrainingInputs
+from trainable.data.datasets import sample_evaluation, subset
+
+TINY = (("student_layers", 2), ("batch_size", 8), ("precision", "fp32"))
+
+
+@pytest.fixture
+def request_for(teacher_folder, data_folder, tmp_path):
+    """A request on the tiny inputs, with these sizes."""
+
+    def make(**sizes):
+        given = {"teacher": str(teacher_folder), "dataset": str(data_folder), "max_length": 16}
+        return asked(cache=str(tmp_path / "cache"), overrides=TINY, **given, **sizes)
+
+    return make
+
+
+def quiet():
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.mark.parametrize(
+    ("used", "sample", "said"),
+    [
+        (None, None, "each evaluated 8 times on 40, in"),
+        (30, None, "each evaluated 8 times on 30 of 40, in"),
+        (None, 13, "each evaluated 8 times on 13 of 40 and once, at its end, on 40, in"),
+        (30, 13, "each evaluated 8 times on 13 of 30 and once, at its end, on 30 of 40, in"),
+    ],
+)
+def test_description_says_what_each_evaluation_is_on(loaded, request_for, used, sample, said):
+    dataset = sample_evaluation(subset(loaded.dataset, None, used), sample)
+    text = describe(plan_trials(request_for()), replace(loaded, dataset=dataset))
+    assert text == f"on 96 examples, {said} fp32."
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"space": "study"}, "18 trials"),
+        ({"space": "recipe", "samples": 24}, "24 configurations (optuna suggests 20 of them)"),
+        (
+            {"space": "recipe", "samples": 2, "seeds": 3},
+            "2 configurations (optuna suggests 0 of them), each on 3 seeds",
+        ),
+        (
+            {"space": "recipe", "time_budget": 60.0},
+            "4 configurations and what optuna suggests for about 60 s",
+        ),
+    ],
+)
+def test_how_many_are_to_come_is_said_of_every_kind_of_sweep(given, said):
+    request = asked(searcher="optuna" if given["space"] == "recipe" else "grid", **given)
+    assert count_trials(request, plan_trials(request)) == said
+
+
+def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_more(
+    request_for, tmp_path
+):
+    console = quiet()
+    checked = check_sweep(request_for(eval_subset=13), console)
+    said = console.file.getvalue()
+    assert "5 trials on 96 examples, each evaluated 8 times on 13 of 40 and once" in said
+    inputs = checked.prepare(quiet())
+    assert inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
+    assert inputs.teacher.whole_accuracy is not None
+    assert TrainingInputs.from_dict(inputs.to_dict()) == inputs
+    assert prepare_again(checked.request, checked.configs, quiet()) == inputs
+    elsewhere = replace(checked.request, cache=str(tmp_path / "other"))
+    again = prepare_again(elsewhere, checked.configs, quiet())
+    assert again.data_digest == inputs.data_digest
+    assert again.teacher.whole_correct == inputs.teacher.whole_correct
+
+    cache, config = tmp_path / "cache", checked.configs[0]
+    aligned = replace(config, alpha=0.5, aligned_layers="1", hidden_pool="mean")
+    assert complete(inputs, [], [config], cache, quiet()) == inputs
+    more = complete(inputs, [], [aligned], cache, quiet())
+    assert set(more.outputs) == {*inputs.outputs, "mean"}
+    assert (more.teacher, more.tokens) == (inputs.teacher, inputs.tokens)

@@ -1,0 +1,462 @@
+"""A run opened again: what it is asked for more, what is printed of damage, what is refused."""
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from search.plan.draws import starting_draws
+from search.plan.grid import plan_trials, possible_trials
+from search.plan.plan import Plan
+from search.plan.request import Request
+from search.record.run import RECORD, SWEEP, create_run, read_run
+from search.record.storage import local_runs
+from search.run.__main__ import parse_arguments
+from search.sweep.resume import reopen
+from search.sweep.shared_inputs import share_inputs
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+from trainable.teacher.outputs import ARRAY
+from trainable.trial.checkpoint import STATE, write_checkpoint
+from trainable.trial.training_loop import Trial
+
+TINY = (("student_layers", 2), ("batch_size", 8), ("precision", "fp32"))
+SCHEDULES = Request(
+    space="schedules", preset="mini", cache="/nowhere", overrides=TINY, searcher="grid"
+)
+SEARCHED = replace(SCHEDULES, space="recipe", searcher="random", samples=4)
+WHOLE = plan_trials(SCHEDULES)
+DRAWN = WHOLE[:3]
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """One without a GPU, and nothing to be prepared unless a test says so."""
+
+    def unexpected(request, configs, console):
+        raise AssertionError("nothing is missing")
+
+    monkeypatch.setattr("trainable.engine.devices.best_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr("search.sweep.preparation.prepare_again", unexpected)
+
+
+@pytest.fixture
+def prepare_again(monkeypatch, inputs):
+    """Lets the inputs be made again, as these if any; returns the calls."""
+
+    def allow(made=inputs):
+        calls = []
+
+        def prepare(request, configs, console):
+            calls.append((request, list(configs)))
+            return made
+
+        monkeypatch.setattr("search.sweep.preparation.prepare_again", prepare)
+        return calls
+
+    return allow
+
+
+@pytest.fixture
+def make_run(tmp_path, inputs):
+    """A new run of what this request asks for, with the tiny inputs."""
+
+    def make(request=SCHEDULES, configs=None, of=inputs, runs=tmp_path / "runs"):
+        configs = configs or plan_trials(request)
+        plan = Plan(
+            requests=(request,),
+            provenance={},
+            inputs=of,
+            trials=tuple(configs),
+            grace_evaluations=2,
+            parameters=starting_draws(request, configs) if request.searched else {},
+        )
+        return read_run(create_run(runs / "mine", plan).folder)
+
+    return make
+
+
+def resume(run, *argv):
+    """Opens the run again as the command line does; returns it and the lines printed."""
+    console = Console(file=io.StringIO(), width=60, highlight=False, markup=False)
+    opened = read_run(run.folder)
+    reopen(opened, parse_arguments(["--resume", "mine", *argv]), console)
+    found = read_run(run.folder)
+    assert (found.plan, found.trials, found.next_number) == (
+        opened.plan,
+        opened.trials,
+        opened.next_number,
+    )
+    return found, console.file.getvalue().splitlines()
+
+
+def refused(run, *argv):
+    """The one line of the user's error that resuming must end in; the run stays as it was."""
+    before = files(run.folder)
+    with pytest.raises(UserError) as caught:
+        resume(run, *argv)
+    assert files(run.folder) == before
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def evaluate(run, config, n=1, *, decision="continue"):
+    values = {"evaluations": n, "accuracy": 0.5, "best5_accuracy": 0.5, "correct": "AA=="}
+    event = {"event": "evaluation", "decision": decision, "evaluation": values}
+    run.append(event | {"trial": config.digest})
+
+
+def end(run):
+    for config in configs_of(run):
+        evaluate(run, config, decision="stop")
+
+
+def configs_of(run):
+    return [trial.config for trial in run.trials.values()]
+
+
+def with_seed(configs, *seeds):
+    return [replace(config, seed=seed) for seed in seeds for config in configs]
+
+
+# What is asked for beyond the plan.
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_options_of_operation_are_kept_in_the_plan(make_run, ended):
+    run = make_run()
+    if ended:
+        end(run)
+    argv = ["--max-concurrent", "7", "--trials-per-gpu", "7", "--keep", "0", "--retries", "0"]
+    found, printed = resume(run, *argv, "--swanlab", "offline")
+    assert printed == []
+    options = {"max_concurrent": 7, "trials_per_gpu": 7, "keep": 0, "retries": 0}
+    assert found.request == replace(run.request, **options, swanlab="offline")
+    assert found.plan.revision == 1
+    assert json.loads((run.folder / SWEEP).read_text())["requests"][0]["keep"] == 0
+    before = files(run.folder)
+    assert resume(run, *argv)[0] == resume(run)[0] == found
+    assert files(run.folder) == before
+
+
+def of_logits(initialisation, temperature):
+    rate = {"random": 1e-4, "teacher_spread": 5e-5}[initialisation]
+    sizes = {**dict(TINY), "epochs": 2, "evaluations": 8, "learning_rate": rate}
+    return TrialConfig(initialisation=initialisation, alpha=0.5, temperature=temperature, **sizes)
+
+
+@pytest.mark.parametrize(
+    ("argv", "new"),
+    [
+        (["--seeds", "3"], with_seed(DRAWN, 1, 2)),
+        (["--samples", "5"], WHOLE[3:5]),
+        (["--samples", "2"], []),
+        (["--samples", "4", "--seeds", "2"], [WHOLE[3], *with_seed(WHOLE[:4], 1)]),
+        (["--set", "temperature=4"], [replace(config, temperature=4.0) for config in DRAWN]),
+        (
+            ["--space", "logits"],
+            [of_logits(i, t) for i in ("random", "teacher_spread") for t in (1.0, 2.0, 4.0)],
+        ),
+    ],
+    ids=lambda value: " ".join(value) if value and isinstance(value[0], str) else "",
+)
+def test_only_what_the_run_lacks_is_added_at_its_end(make_run, argv, new):
+    run = make_run(replace(SCHEDULES, samples=3))
+    evaluate(run, DRAWN[0])
+    found, printed = resume(run, *argv)
+    assert configs_of(found)[:3] == DRAWN
+    assert set(configs_of(found)[3:]) == set(new)
+    assert len(found.trials) == 3 + len(new)
+    assert printed[0] == f"{len(new)} more trial(s); those already in the run are not repeated."
+    assert found.trials[DRAWN[0].digest].evaluations
+    before = files(run.folder)
+    again, printed = resume(run, *argv)
+    assert printed[0].startswith("0 more trial(s)")
+    assert again == found
+    assert files(run.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("argv", "count"),
+    [
+        (["--add", "sharpness=5", "--add", "sharpness=4"], 2 * 4 * 2),
+        (["--add", "alpha=0.25"], 2),
+        (["--add", "initialisation=teacher_lower"], 9),
+        (["--add", "sharpness=3"], 0),
+    ],
+)
+def test_added_values_add_their_trials(make_run, argv, count):
+    run = make_run()
+    found, _ = resume(run, *argv)
+    assert len(found.trials) == 18 + count
+    keys = {pair.partition("=")[0] for pair in argv[1::2]}
+    for config in configs_of(found)[18:]:
+        values = [f"{key}={config.to_dict()[key]}".removesuffix(".0") for key in keys]
+        assert set(values) <= set(argv)
+
+
+def test_additions_add_up_over_sessions_but_not_over_spaces(make_run):
+    """Sharpness 5 first, then another initialisation, which then takes sharpness 5, too."""
+    run = make_run()
+    resume(run, "--add", "sharpness=5")
+    found, _ = resume(run, "--add", "initialisation=teacher_lower")
+    product = {(c.initialisation, c.alpha_schedule, c.sharpness) for c in configs_of(found)}
+    assert len(product) == len(found.trials) == 3 * (1 + 4 * 3)
+    other, _ = resume(run, "--space", "baselines")
+    assert len(other.trials) == len(found.trials) + 5
+    assert other.request == replace(SCHEDULES, space="baselines")
+    seeded, printed = resume(run, "--seeds", "2")  # of all that was asked for
+    assert printed[0].startswith(f"{len(other.trials)} more trial(s)")
+    assert len(seeded.trials) == 2 * len(other.trials)
+
+
+def test_more_trials_have_the_runs_precision_and_no_other(make_run):
+    """It is the device's, or else decides the teacher's outputs that all trials share."""
+    overrides = tuple(pair for pair in TINY if pair[0] != "precision")
+    request = replace(SCHEDULES, samples=2, overrides=overrides)
+    run = make_run(request, [replace(c, precision="bf16") for c in plan_trials(request)])
+    found, _ = resume(run, "--samples", "4")
+    assert {config.precision for config in configs_of(found)} == {"bf16"}
+    assert "precision" in refused(run, "--set", "precision=fp32")
+
+
+@pytest.mark.parametrize(
+    ("argv", "error"),
+    [
+        (["--set", "evaluations=4"], "evaluations: 4, but the trials of mine have 8 each"),
+        (["--set", "sharpness=2"], "--set sharpness=2.0: the space schedules sets it itself"),
+        (["--add", "epochs=3"], "--add epochs=3: the space schedules does not vary it"),
+        (["--add", "sharpness=-1"], "sharpness: -1.0 must be above 0.0"),
+        (["--space", "baselines", "--set", "temperature=4"], "changes nothing in any trial"),
+        (["--set", "batch_size=64"], "evaluations: 8 are more than the trial's 4 steps; "),
+        (["--space", "recipe"], "--resume mine: its trials are listed"),
+        (["--time-budget", "1h"], "--resume mine: its trials are listed"),
+    ],
+)
+def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, error):
+    assert error in refused(make_run(replace(SCHEDULES, samples=2)), *argv, "--keep", "1")
+
+
+def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
+    """A trial of it would have no place on the front: the run could not be read any more."""
+    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency"}
+    run = make_run(replace(SCHEDULES, space="baselines", **settings))
+    message = refused(run, "--set", "student_layers=1")
+    assert message.startswith("--set student_layers=1: --against latency tries 3, 2, ")
+
+
+# Searched runs.
+
+
+def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
+    run = make_run(SEARCHED)
+    end(run)
+    assert not run.interrupted
+    found, _ = resume(run, "--samples", "6")
+    assert (found.interrupted, found.to_suggest, len(found.trials)) == (True, 2, 4)
+    found, _ = resume(run, "--time-budget", "1h")  # which takes the other's place
+    assert (found.request.samples, found.request.time_budget) == (None, 3600.0)
+    found, _ = resume(run, "--samples", "4", "--seeds", "2")
+    found.add_missing_seeds()  # as a session does
+    found = read_run(found.folder)
+    assert [trial.config.seed for trial in found.trials.values()] == [0] * 4 + [1] * 4
+    assert found.to_suggest == 0
+
+
+@pytest.mark.parametrize(
+    "argv", [["--space", "study"], ["--set", "epochs=1"], ["--add", "alpha=1"]]
+)
+def test_the_space_of_a_searched_run_stays(make_run, argv):
+    assert refused(make_run(SEARCHED), *argv).startswith(f"{argv[0]}: mine is searched")
+
+
+def test_what_a_searched_run_shares_is_made_for_all_that_it_may_suggest(
+    make_run, prepare_again, inputs, tmp_path
+):
+    gone = replace(inputs, tokens=str(tmp_path / "gone"))
+    calls, run = prepare_again(), make_run(SEARCHED, of=gone)
+    resume(run)
+    ((_, configs),) = calls
+    assert configs == [*plan_trials(SEARCHED), *possible_trials(SEARCHED)]
+
+
+# What the trials share.
+
+
+@pytest.fixture
+def own_inputs(inputs, tmp_path):
+    """The inputs with folders of their own, which may be damaged."""
+    folders = {
+        "tokens": Path(inputs.tokens),
+        "teacher": Path(inputs.teacher.folder),
+        "logits": Path(inputs.outputs["logits"]),
+    }
+    own = {n: str(shutil.copytree(f, tmp_path / "cache" / n)) for n, f in folders.items()}
+    return replace(
+        inputs,
+        tokens=own["tokens"],
+        teacher=replace(inputs.teacher, folder=own["teacher"]),
+        outputs={**inputs.outputs, "logits": own["logits"]},
+    )
+
+
+def damage(folder, how):
+    if how == "missing":
+        shutil.rmtree(folder)
+    elif how == "changed":
+        path = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        next(iter(folder.glob("*.json"))).unlink()
+
+
+@pytest.mark.parametrize("how", ["missing", "changed", "incomplete"])
+@pytest.mark.parametrize("what", ["tokens", "teacher"])
+def test_damaged_folder_is_made_again(make_run, prepare_again, own_inputs, what, how):
+    request = replace(SCHEDULES, samples=2)
+    run, calls = make_run(request, of=own_inputs), prepare_again()
+    folder = Path(own_inputs.tokens).with_name(what)
+    damage(folder, how)
+    found, printed = resume(run)
+    assert printed == [f"{folder} is missing or damaged: made again."]
+    assert calls == [(request, configs_of(run))]
+    assert found.plan.inputs.tokens != own_inputs.tokens
+    assert found.trials == run.trials
+
+
+@pytest.mark.parametrize("what", ["damaged", "of more trials"])
+def test_outputs_are_made_of_the_teacher_there_is(make_run, inputs, own_inputs, tmp_path, what):
+    request, argv, made = replace(SCHEDULES, samples=2, cache=str(tmp_path / "anew")), [], "logits"
+    of = own_inputs
+    if what == "damaged":
+        damage(Path(own_inputs.outputs["logits"]), "changed")
+    else:
+        of = replace(inputs, outputs={kind: inputs.outputs[kind] for kind in ("logits", "cls")})
+        argv, made = ["--set", "hidden_pool=mean"], "mean"
+    found, _ = resume(make_run(request, of=of), *argv)
+    again = found.plan.inputs
+    assert again == replace(of, outputs={**of.outputs, made: again.outputs[made]})
+    assert Path(again.outputs[made]).is_relative_to(tmp_path / "anew")
+    arrays = [np.load(Path(place.outputs[made]) / ARRAY) for place in (again, inputs)]
+    np.testing.assert_array_equal(*arrays)
+
+
+@pytest.mark.parametrize("what", ["data", "teacher"])
+def test_what_cannot_be_made_again_is_refused(make_run, prepare_again, own_inputs, tmp_path, what):
+    run = make_run(of=own_inputs)
+    damage(tmp_path / "cache" / "tokens", "missing")
+    other = "0123456789" * 6 + "0123"
+    if what == "data":
+        prepare_again(replace(own_inputs, data_digest=other))
+        was = own_inputs.data_digest
+    else:
+        teacher = replace(own_inputs.teacher, digest=other)
+        prepare_again(replace(own_inputs, teacher=teacher))
+        was = own_inputs.teacher.digest
+    message = refused(run, "--keep", "1")
+    assert message.startswith(f"--resume mine: its {what} (digest {was[:8]})")
+    assert "01234567;" in message
+
+
+def test_another_machine_fetches_what_the_storage_has(make_run, inputs, tmp_path, monkeypatch):
+    """A run in a storage, on a machine where nothing of the first can be reached."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
+    uri = f"file://{tmp_path}/storage"
+    request = replace(SCHEDULES, samples=2, cache="/proc/no/cache/here")
+    run = make_run(request, of=inputs, runs=local_runs(uri))
+    share_inputs(run, Console(file=io.StringIO()))
+    places = {str(folder): f"/proc/gone/{folder.name}" for folder in inputs.folders()}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    there = make_run(request, of=inputs.moved(places), runs=local_runs(uri))
+    digests = json.loads((run.folder / "shared.json").read_text())
+    moved = {places[path]: digest for path, digest in digests.items()}
+    (there.folder / "shared.json").write_text(json.dumps(moved))
+    found, _ = resume(there, "--seeds", "2")
+    assert [trial.config.seed for trial in found.trials.values()] == [0, 0, 1, 1]
+    cache = tmp_path / "second" / "distillation-search" / "fetched"
+    for mine, theirs in zip(found.plan.inputs.folders(), inputs.folders(), strict=True):
+        assert mine.is_relative_to(cache)
+        assert {p.name: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == {
+            p.name: p.read_bytes() for p in theirs.rglob("*") if p.is_file()
+        }
+
+
+def test_a_run_of_another_device_is_refused(make_run, inputs, monkeypatch):
+    message = refused(make_run(of=replace(inputs, device="cuda")))
+    assert message == "--resume mine: its trials train on cuda, which is not here"
+    monkeypatch.setattr("trainable.engine.devices.best_device", lambda: torch.device("cuda"))
+    message = refused(make_run(runs=Path(make_run().folder).with_name("other")))
+    assert message.startswith("--resume mine: its trials train on the CPU; ")
+
+
+# Damage that is printed.
+
+
+@pytest.fixture
+def begun(make_run, inputs, cpu):
+    """A run of two trials; the first has a checkpoint and its evaluation, the second nothing."""
+    run = make_run(replace(SCHEDULES, samples=2))
+    config = configs_of(run)[0]
+    trial = Trial.start(config, inputs, cpu)
+    next(iter(trial.run()))
+    evaluate(run, config)
+    folder = checkpoint_of(run)
+    folder.mkdir(parents=True)
+    write_checkpoint(trial, folder)
+    return run
+
+
+def checkpoint_of(run, number=0):
+    return run.folder / configs_of(run)[number].folder_name / "checkpoint_000000"
+
+
+def test_a_whole_checkpoint_is_not_mentioned(begun):
+    assert resume(begun)[1] == []
+
+
+@pytest.mark.parametrize("file", [STATE, "model.safetensors", "config.json", "manifest.json"])
+def test_a_damaged_checkpoint_is_one_line(begun, file):
+    path = checkpoint_of(begun) / file
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + b"x" + content[-8:])
+    (line,) = resume(begun)[1]
+    assert line.startswith("Checkpoint ")
+    assert line.endswith(f", the trial starts again: {configs_of(begun)[0].words()}.")
+    assert resume(begun)[1] == []
+
+
+def test_a_checkpoint_of_another_trial_is_one_line(begun):
+    shutil.copytree(checkpoint_of(begun).parent, checkpoint_of(begun, 1).parent)
+    words = configs_of(begun)[1].words()
+    assert resume(begun)[1] == [f"Checkpoint of another config, the trial starts again: {words}."]
+
+
+def test_a_damaged_checkpoint_of_a_trial_that_ended_costs_no_result(begun):
+    evaluate(begun, configs_of(begun)[0], 2, decision="stop")
+    (checkpoint_of(begun) / "model.safetensors").unlink()
+    found, printed = resume(begun)
+    words = configs_of(begun)[0].words()
+    assert printed == [f"Checkpoint cut short, its result stands: {words}."]
+    assert found.trials == begun.trials
+
+
+@pytest.mark.parametrize("file", [SWEEP, RECORD])
+def test_a_repaired_file_is_mentioned_once(make_run, file):
+    run = make_run()
+    end(run)
+    (run.folder / file).write_text("")
+    _, printed = resume(run)
+    assert printed
+    assert all(file in line for line in printed)
+    assert resume(run)[1] == []

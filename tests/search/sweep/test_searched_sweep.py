@@ -1,0 +1,76 @@
+"""A searched sweep, killed while it searches, goes on as if nobody had touched it."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from search.record.run import SUGGESTION, read_events, read_run
+from search.sweep.scheduling.suggestions import JOURNAL
+from tests.sweeps import numbers, run, start_and_hold
+
+pytestmark = pytest.mark.slow
+
+SAMPLES = 9
+
+
+@pytest.fixture(scope="module")
+def command(teacher_folder, data_folder, tmp_path_factory):
+    """A search one trial at a time, so that its results come in one order only."""
+    folder = tmp_path_factory.mktemp("searched")
+    settings = ("student_layers=2", "batch_size=8", "epochs=2", "precision=fp32", "evaluations=6")
+    return [
+        *(sys.executable, "-m", "search.run", "--space", "recipe", "--samples", str(SAMPLES)),
+        *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
+        *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
+        *("--max-concurrent", "1", "--seed", "3"),
+        *(part for setting in settings for part in ("--set", setting)),
+    ]
+
+
+def loaded_study(folder):
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    return optuna.load_study(study_name=folder.name, storage=storage)
+
+
+@pytest.fixture(scope="module")
+def runs(command):
+    """Where the runs are, one of them searched without a break."""
+    whole = run([*command, "--name", "whole"])
+    assert whole.returncode == 0, whole.stderr
+    return Path(command[command.index("--storage") + 1])
+
+
+def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
+    killed = start_and_hold([*command, "--name", "killed"], runs / "killed", 2, SUGGESTION)
+    killed.kill()
+    killed.communicate(timeout=120)
+    before = read_run(runs / "killed")
+    assert before.interrupted
+    assert 4 < len(before.trials) < SAMPLES
+    resumed = run([*command[:3], "--resume", str(runs / "killed")])
+    assert resumed.returncode == 0, resumed.stderr
+    assert numbers(runs / "killed") == numbers(runs / "whole")
+    found = read_run(runs / "killed")
+    assert len({trial.config.recipe for trial in found.trials.values()}) == SAMPLES
+    suggested = [e["trial"] for e in read_events(runs / "killed") if e["event"] == SUGGESTION]
+    assert len(suggested) == len(set(suggested)) == SAMPLES - 4
+    study = loaded_study(runs / "killed")
+    assert [trial.user_attrs["trials"] for trial in study.trials] == [[d] for d in found.trials]
+    assert [trial.value for trial in study.trials] == [t.best5 for t in found.trials.values()]
+    assert f"optuna-dashboard {runs / 'killed' / JOURNAL}" in resumed.stdout
+
+
+def test_a_finished_search_goes_on_for_more(command, runs):
+    longer = runs / "longer"
+    shutil.copytree(runs / "whole", longer)
+    more = run([*command[:3], "--resume", str(longer), "--samples", str(SAMPLES + 2)])
+    assert more.returncode == 0, more.stderr
+    found = read_run(longer)
+    assert len(found.trials) == SAMPLES + 2
+    assert not found.interrupted
+    assert len(loaded_study(longer).trials) == SAMPLES + 2

@@ -1,0 +1,218 @@
+"""Signals by hand: once the trials are asked to save, twice the process is gone."""
+
+import io
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from search.exit_codes import INTERRUPTED
+from search.record.finding import resume_command
+from search.sweep.signals import SIGNALS, Interruption
+from trainable.trial.pause import PAUSE
+
+EVERY_SIGNAL = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+SESSION = """\
+import sys, time
+from pathlib import Path
+from rich.console import Console
+from search.sweep.signals import Interruption
+
+with Interruption(Console()) as interruption:
+    interruption.attach(Path(sys.argv[1]))
+    print("ready", flush=True)
+    try:
+        while not interruption.requested:
+            time.sleep(0.01)
+        Path(sys.argv[2]).touch()
+        time.sleep(60)
+    finally:
+        print("tidied up", flush=True)
+"""
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO())
+
+
+@pytest.fixture
+def attached(tmp_path, console):
+    """An interruption of a run in `tmp_path`."""
+    (tmp_path / PAUSE).touch()  # of a session that was killed
+    with Interruption(console) as interruption:
+        interruption.attach(tmp_path)
+        assert (interruption.requested, list(tmp_path.iterdir())) == (False, [])
+        yield interruption
+    assert not (tmp_path / PAUSE).exists()
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """Those before the test, which it must leave as they were."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield before
+    found = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    assert found == before
+
+
+@pytest.fixture
+def session(tmp_path, repository):
+    """Starts a process that holds the signals, and sends it one, which it has heard then."""
+    processes = []
+
+    def start(folder, number, before=lambda process: None):
+        folder.mkdir()
+        heard = folder.with_name(f"heard of {folder.name}")
+        command = [sys.executable, "-c", SESSION, str(folder), str(heard)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(process := subprocess.Popen(command, cwd=repository, **pipes))
+        assert process.stdout.readline() == "ready\n"
+        before(process)
+        process.send_signal(number)
+        while not heard.exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.01)
+        assert (folder / PAUSE).exists()
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@EVERY_SIGNAL
+def test_signal_asks_the_trials_to_save_also_where_a_library_took_it(
+    tmp_path, console, attached, number
+):
+    signal.signal(number, signal.SIG_IGN)  # as `ray.init` takes SIGTERM
+    attached.hold()
+    signal.raise_signal(number)
+    assert (attached.requested, attached.problem) == (True, "")
+    assert [path.name for path in tmp_path.iterdir()] == [PAUSE]
+    assert "Press Ctrl-C again" in " ".join(console.file.getvalue().split())
+
+
+@EVERY_SIGNAL
+def test_signal_before_there_is_a_run_ends_the_command(tmp_path, console, number):
+    with Interruption(console) as interruption:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):  # the first was swallowed by a library
+            interruption.attach(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_problem_pauses_too_and_the_first_is_told(tmp_path, attached):
+    signal.raise_signal(signal.SIGINT)
+    for problem in ("no space left", "no memory left", ""):
+        attached.pause(problem)
+    assert (attached.requested, attached.problem) == (True, "no space left")
+    assert (tmp_path / PAUSE).exists()
+    (tmp_path / PAUSE).unlink()
+    tmp_path.rename(tmp_path.with_name("gone"))  # a request that can't be made is a problem itself
+    attached.problem = ""
+    attached.pause()
+    assert str(tmp_path / PAUSE) in attached.problem
+
+
+class MidPrint(io.RawIOBase):
+    """A file during whose first writing a signal comes; or, without one, of a closed terminal."""
+
+    def __init__(self, number=None):
+        self._coming = [number] if number else []
+
+    def writable(self):
+        return True
+
+    def write(self, content):
+        if not self._coming:
+            raise OSError(5, "Input/output error")
+        while self._coming[0]:
+            number, self._coming[0] = self._coming[0], None
+            signal.raise_signal(number)
+        return len(content)
+
+
+@EVERY_SIGNAL
+@pytest.mark.parametrize("printing", [True, False])
+def test_it_is_heard_in_the_midst_of_a_print_and_where_nothing_can_be_printed(
+    tmp_path, capfd, number, printing
+):
+    file = MidPrint(number if printing else None)
+    console = Console(file=io.TextIOWrapper(io.BufferedWriter(file)))
+    with Interruption(console) as interruption:
+        interruption.attach(tmp_path)
+        if printing:
+            console.print("a line of the sweep's")
+        else:
+            signal.raise_signal(number)
+        assert interruption.requested
+        assert (tmp_path / PAUSE).exists()
+    if printing:
+        assert capfd.readouterr().out.startswith("\nInterrupted: ")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP)],
+    ids=["Ctrl-C", "others"],
+)
+def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session, first, second):
+    folder = tmp_path / "my run"
+    process = session(folder, first)
+    assert process.poll() is None
+    process.send_signal(second)
+    output, errors = process.communicate(timeout=20)  # of the minute that it would sleep
+    assert (process.returncode, errors) == (INTERRUPTED, "") == (130, "")
+    assert output.splitlines()[-1] == resume_command(folder)
+    assert shlex.split(resume_command(folder))[-2:] == ["--resume", str(folder)]
+    assert "tidied up" not in output
+    assert (folder / PAUSE).exists()  # the next session removes it; trials still under way stop
+
+
+def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
+    """As `| tee log` leaves it, which the same Ctrl-C ends."""
+    process = session(tmp_path / "run", signal.SIGINT, lambda process: process.stdout.close())
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == INTERRUPTED
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=lambda n: n.name)
+def test_children_outlive_what_signals_the_whole_group(attached, number):
+    """Ray's processes get the same signal and would take the trials with them."""
+    attached.spare_children()
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    try:
+        signal.raise_signal(number) if number == signal.SIGTERM else None
+        attached.hold()
+        assert attached.requested == (number == signal.SIGTERM)  # it came late, and was not lost
+        child.send_signal(number)
+        time.sleep(0.3)
+        assert child.poll() is None
+    finally:
+        child.kill()
+        child.wait()
+    if number == signal.SIGHUP:
+        signal.raise_signal(number)
+    assert attached.requested
+
+
+def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption(Console(file=io.StringIO())) as interruption:
+            interruption.attach(tmp_path)
+            interruption.hold()
+            signal.raise_signal(signal.SIGHUP)
+            assert not interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,130 @@
+"""How many trials run at once, on what, in which folders, and what Ray is told of them."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import pytest
+from ray import tune
+from rich.console import Console
+
+from search.record.storage import DIGESTS, RecordCopy, local_runs
+from search.sweep import session
+from search.sweep.session import describe_sweep, waiting_points
+from search.sweep.tuner import (
+    concurrency,
+    make_trainable,
+    make_tuner,
+    resources_per_trial,
+    trial_folder,
+)
+from tests.made_runs import asked, made_inputs, made_run
+from trainable.common.files import seal
+from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.tune_function import Sweep
+
+CONFIGS = [TrialConfig(alpha=alpha, evaluations=8) for alpha in (0.75, 0.25, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "share", "limit", "expected"),
+    [
+        (2, 0, 4, None, 2),
+        (16, 0, 4, 3, 3),
+        (16, 1, 4, None, 4),
+        (16, 2, 4, None, 8),
+        (16, 1, 1, None, 1),
+        (2, 1, 4, None, 2),
+        (1, 0, 4, 9, 1),
+    ],
+)
+def test_concurrency(cores, gpus, share, limit, expected):
+    assert concurrency(cores, gpus, share, limit) == expected
+
+
+def test_resources_of_a_trial_let_all_that_share_a_gpu_fit():
+    """Ray counts in ten-thousandths, and takes a third for no less than it is."""
+    assert resources_per_trial(0, 4) == {"cpu": 1}
+    assert resources_per_trial(2, 1) == {"cpu": 1, "gpu": 1.0}
+    for share in range(1, 20):
+        each = resources_per_trial(1, share)["gpu"]
+        assert round(each * 10_000) * share <= 10_000
+        assert each * (share + 1) > 1.0
+
+
+def test_folder_is_readable_safe_and_another_for_each_trial(make_config):
+    config = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5)
+    name = trial_folder(SimpleNamespace(trial_id="abc12_00007", config=config.to_dict()))
+    assert name == f"teacher_spread-layers-1-2-cosine_-shape-k=0.5-{config.digest}"
+    assert re.fullmatch(r"[A-Za-z0-9.=_-]+", name)
+    configs = [make_config(), make_config(epochs=2), make_config(seed=1)]  # `words` leaves out some
+    assert len({config.folder_name for config in configs}) == 3
+
+
+@pytest.mark.parametrize("place", ["folder", "storage"])
+def test_tuner_writes_where_the_run_lies_and_tries_again_as_often_as_asked(
+    tmp_path, monkeypatch, place
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    uri = f"file://{tmp_path}/storage"
+    runs = tmp_path / "runs" if place == "folder" else local_runs(uri)
+    run = made_run(runs / "mine", CONFIGS, asked(retries=4))
+    monkeypatch.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
+    trainable = make_trainable(run, Sweep("/run"))
+    settings = {"searcher": "o", "scheduler": "s", "callbacks": ["r"], "resources": {"cpu": 1}}
+    given, keywords = make_tuner(run, trainable, **settings)
+    of_run, of_tune = keywords["run_config"], keywords["tune_config"]
+    assert of_run.storage_path == (str(runs) if place == "folder" else uri)
+    assert (of_run.name, of_run.callbacks) == ("mine", ["r"])
+    assert of_run.failure_config.max_failures == 4
+    assert of_run.checkpoint_config.num_to_keep == 1
+    assert (of_tune.scheduler, of_tune.search_alg, of_tune.num_samples) == ("s", "o", -1)
+    assert of_tune.trial_dirname_creator is trial_folder
+    assert "param_space" not in keywords  # the searcher hands out whole configurations
+    assert TrainingInputs.from_dict(given.keywords["inputs"]) == run.plan.inputs
+    assert given.keywords["sweep"] == Sweep("/run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "seeds", "numbers"),
+    [
+        ({}, 1, ()),
+        ({"seeds": 2}, 1, (2, 4)),
+        ({}, 2, (2, 4)),  # of a run that was extended with --set seed
+        ({"seeds": 2, "scheduler": "fifo"}, 2, ()),
+    ],
+)
+def test_trials_may_wait_for_other_seeds_at_ashas_rungs(tmp_path, changes, seeds, numbers):
+    configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(seeds)]
+    assert waiting_points(made_run(tmp_path / "mine", configs, asked(**changes))) == numbers
+
+
+def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatch):
+    """In a storage the digests of its inputs go beside the record, for the next machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    for name in ("tokens", "teacher", "logits"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+        seal(tmp_path / name, {})
+    teacher = Teacher(str(tmp_path / "teacher"), "d", False, 0.9, "", 1.0)
+    outputs = {"logits": str(tmp_path / "logits")}
+    inputs = made_inputs(tokens=str(tmp_path / "tokens"), teacher=teacher, outputs=outputs)
+    console = Console(file=io.StringIO())
+
+    alone = made_run(tmp_path / "runs" / "mine", CONFIGS, inputs=inputs)
+    assert describe_sweep(alone, console) == Sweep(str(alone.folder))
+    uri = f"file://{tmp_path}/storage"
+    stored = made_run(local_runs(uri) / "mine", CONFIGS, inputs=inputs)
+    sweep = describe_sweep(stored, console)
+    assert sweep.run == f"{uri}/mine"
+    assert sweep.localise(inputs) == inputs
+    assert len(list((tmp_path / "storage" / ".shared").iterdir())) == 3
+
+    monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
+    monkeypatch.setattr(session, "_has_open", lambda run, alone: False)
+    interruption = SimpleNamespace(requested=False, spare_children=list, hold=list)
+    with RecordCopy(stored.folder) as copy:
+        session.run_trials(stored, copy, {}, console, interruption)
+    there = tmp_path / "storage" / "mine"
+    assert (there / DIGESTS).read_bytes() == (stored.folder / DIGESTS).read_bytes()

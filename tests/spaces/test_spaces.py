@@ -1,0 +1,318 @@
+"""The spaces: what each enumerates, written out here a second time, and a user's own."""
+
+from collections import Counter
+from itertools import product
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from ray.tune.search.variant_generator import generate_variants
+
+import spaces
+from search.plan.draws import config_of_draw, random_draws, starts
+from search.plan.grid import plan_trials, possible_trials
+from search.run.__main__ import main
+from spaces import LISTED
+from spaces.recipe import POINTS_TO_EVALUATE, recipe
+from spaces.study import STUDY_ROWS
+from tests.made_runs import asked, made_inputs
+from trainable.common.errors import UserError
+from trainable.config.fields import merged
+from trainable.config.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
+from trainable.config.presets import PRESETS
+
+BOTH = ("random", "teacher_spread")
+SHAPES = ("cosine_growth", "cosine_descent", "cosine_vshape", "cosine_^shape")
+KEYS = ("initialisation", "aligned_layers", "alpha_schedule", "alpha", "sharpness", "temperature")
+CE, HALF = ("fixed", 1.0, None), ("fixed", 0.5, None)
+
+
+def cosine(name, k=1.0):
+    return (f"cosine_{name}", None, k)
+
+
+# The reference study's tables: from the teacher or not, aligned layers, alpha, figure on SST-2.
+STUDY = {
+    ("random", "none", *CE): 0.8266,
+    ("teacher_spread", "none", *CE): 0.8853,
+    ("random", "none", *HALF): 0.8342,
+    ("teacher_spread", "none", *HALF): 0.8931,
+    ("teacher_spread", "all", *HALF): 0.8929,
+    ("random", "all", *HALF): 0.8383,
+    ("random", "upper", *HALF): 0.8321,
+    ("random", "lower", *HALF): 0.8362,
+    ("random", "even", *HALF): 0.8358,
+    ("random", "odd", *HALF): 0.8358,
+    ("random", "lower", *cosine("descent")): 0.8312,
+    ("random", "lower", *cosine("growth")): 0.8431,
+    ("random", "lower", *cosine("vshape")): 0.8353,
+    ("random", "lower", *cosine("^shape")): 0.8365,
+    ("teacher_spread", "lower", *cosine("descent")): 0.8174,
+    ("teacher_spread", "lower", *cosine("growth")): 0.8991,
+    ("teacher_spread", "lower", *cosine("vshape")): 0.8908,
+    ("teacher_spread", "lower", *cosine("^shape")): 0.8956,
+}
+
+
+def grid_of(*parts, temperatures=(None,)):
+    """The product of initialisations, layer sets and alphas, with each temperature."""
+    return {(i, s, *a, t) for i, s, a, t in product(*parts, temperatures)}
+
+
+def schedules(sharpness):
+    return [HALF, *((shape, None, k) for shape in SHAPES for k in sharpness)]
+
+
+FIXED = [("fixed", alpha, None) for alpha in (0.0, 0.25, 0.5, 0.75)]
+FULL = {
+    "baselines": grid_of(INITIALISATIONS, ["none"], [CE]),
+    "logits": grid_of(BOTH, ["none"], FIXED, temperatures=(1.0, 2.0, 4.0, 8.0)),
+    "layers": grid_of(BOTH, ["none", "all", "lower", "upper", "even", "odd"], [HALF]),
+    "schedules": grid_of(BOTH, ["none", "lower", "all"], schedules([0.5, 1.0, 2.0])),
+    "study": {(*row, None) for row in STUDY},
+}
+COARSE = {
+    **FULL,
+    "logits": grid_of(BOTH, ["none"], [HALF], temperatures=(1.0, 2.0, 4.0)),
+    "schedules": grid_of(BOTH, ["lower"], schedules([1.0, 3.0])),
+}
+COUNTS = {"baselines": 5, "logits": 32, "layers": 12, "schedules": 78, "study": 18}
+
+
+def variants(space):
+    """As `tune.Tuner(param_space=space)` makes them."""
+    return [variant["config"] for _, variant in generate_variants({"config": space})]
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_space_is_a_tune_search_space_of_exactly_its_grid(name):
+    """Each variant is a configuration as `trainable.student` is given it, without a translation."""
+    function = getattr(spaces, name)  # not the module of that name, which was imported before
+    found = [merged(variant) for variant in variants(function())]
+    assert len(found) == COUNTS[name]
+    assert {tuple(point.get(key) for key in KEYS) for point in found} == FULL[name]
+    inputs = made_inputs(
+        outputs={"logits": "/l", "cls": "/c"}, constants=dict(PRESETS["sst2"].trial),
+        learning_rates=dict(PRESETS["sst2"].learning_rates),
+    )  # fmt: skip
+    configs = {inputs.config(variant) for variant in variants(function())}
+    assert configs == set(plan_trials(asked(space=name, preset="sst2")))
+    assert len(configs) == COUNTS[name]
+    coarse = function(coarse=True) if COARSE[name] != FULL[name] else function()
+    found = [merged(variant) for variant in variants(coarse)]
+    assert {tuple(point.get(key) for key in KEYS) for point in found} == COARSE[name]
+    assert len(plan_trials(asked(space=name))) == len(found) == len(COARSE[name])
+
+
+def test_study_has_the_figures_of_its_tables():
+    found = {
+        (i, s, a["alpha_schedule"], a.get("alpha"), a.get("sharpness")): figure
+        for _, i, s, a, figure in STUDY_ROWS
+    }
+    assert found == STUDY
+    tables = [table for table, *_ in STUDY_ROWS]
+    assert tables == ["baseline"] * 2 + ["logits"] * 2 + ["layers"] * 6 + ["schedules"] * 8
+
+
+# The searched space.
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Random draws: each as the searcher knows it, and as the point that it stands for."""
+    study, found = optuna.create_study(sampler=RandomSampler(seed=3)), []
+    for _ in range(400):
+        trial = study.ask()
+        point = recipe(trial)
+        found.append((trial.params, point))
+    return found
+
+
+def searched(**changes):
+    return asked(space="recipe", searcher="random", **changes)
+
+
+def test_every_value_is_drawn_and_numbers_fill_their_ranges(drawn):
+    points = [point for _, point in drawn]
+    for key, values in (
+        ("initialisation", INITIALISATIONS),
+        ("alpha_schedule", ALPHA_SCHEDULES),
+        ("aligned_layers", NAMED_LAYER_SETS),
+        ("hidden_pool", HIDDEN_POOLS),
+    ):
+        assert {point[key] for point in points if key in point} == set(values)
+    for key, low, high in (
+        ("learning_rate", 1e-5, 5e-4),
+        ("temperature", 1.0, 8.0),
+        ("sharpness", 0.25, 4.0),
+        ("hidden_weight", 1.0, 1e4),
+    ):
+        found = [point[key] for point in points if key in point]
+        below = sum(value < (low * high) ** 0.5 for value in found) / len(found)
+        assert low <= min(found) < low * 1.2 < high / 1.2 < max(found) <= high
+        assert 0.4 < below < 0.6  # log-uniformly
+
+
+@pytest.mark.parametrize("preset", ["mini", "sst2"])
+def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(drawn, preset):
+    request = searched(preset=preset)
+    configs = [config_of_draw(request, parameters) for parameters, _ in drawn]
+    assert len({config.recipe for config in configs}) == len(drawn)
+    for config, (parameters, point) in zip(configs, drawn, strict=True):
+        assert not config.idle_settings & set(parameters)
+        assert ("sharpness" in point) == (config.alpha_schedule != "fixed")
+        assert {type(value) for value in parameters.values()} <= {str, float}
+
+
+def test_starts_are_the_studys_best_recipe_and_the_plain_baselines_on_every_seed():
+    found = starts(searched())
+    assert [config.words() for config, _ in found] == [
+        "teacher_spread, layers 1, cosine_growth k=1",
+        "teacher_spread, logits only, fixed 0.5",
+        "teacher_spread, cross-entropy only",
+        "random, cross-entropy only",
+    ]
+    assert [config.learning_rate for config, _ in found] == [5e-5, 5e-5, 5e-5, 1e-4]
+    assert [values for _, values in found] == POINTS_TO_EVALUATE  # nothing in one is ignored
+    on_seeds = plan_trials(searched(seeds=2, seed=5, samples=3))
+    assert [config.seed for config in on_seeds] == [5, 6] * 3
+    assert [c.recipe for c in on_seeds[::2]] == [c.recipe for c, _ in found[:3]]
+
+
+def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_over():
+    """A growing alpha has a sharpness, which only the study's best recipe knows of."""
+    pinned = (("alpha_schedule", "cosine_growth"), ("initialisation", "teacher_upper"))
+    request = searched(overrides=pinned)
+    for config, values in [*random_draws(request), *starts(request)]:
+        assert (config.alpha_schedule, config.initialisation) == ("cosine_growth", "teacher_upper")
+        assert not {"alpha_schedule", "initialisation"} & set(values)
+        assert config_of_draw(request, values) == config
+    assert [c.words() for c, _ in starts(request)] == ["teacher_upper, layers 1, cosine_growth k=1"]
+    alike = searched(overrides=(("initialisation", "random"), ("learning_rate", 2e-4)))
+    assert len(starts(alike)) == 3  # two of four are the same then
+    none = searched(overrides=(("alpha_schedule", "fixed"), ("aligned_layers", "all")))
+    assert starts(none) == random_draws(none, 1)
+    found = possible_trials(searched(against="depth"))  # as may be suggested
+    assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(HIDDEN_POOLS)
+    assert {config.student_layers for config in found} == {3, 2}
+    with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: changes nothing"):
+        starts(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
+
+
+# A user's own.
+
+MINE = """
+from ray import tune
+
+POINTS_TO_EVALUATE = [{"alpha": 0.5, "initialisation": "random", "temperature": 3.0}]
+loads = open(__file__ + ".loads", "a").write("x")
+
+def grid():
+    return {"initialisation": tune.grid_search(["random", "teacher_lower"]),
+            "alpha": {"alpha_schedule": "fixed", "alpha": tune.grid_search([0.25, 0.5])},
+            "epochs": 4}
+
+def drawn():
+    return {"alpha": tune.grid_search([0.25, 0.5, 0.75]),
+            "temperature": tune.uniform(1, 4), "learning_rate": tune.loguniform(1e-5, 1e-3),
+            "batch_size": tune.choice([8, 16]), "epochs": tune.randint(1, 4)}
+
+def widened(factor=2.0):
+    return {"alpha": 0.5, "temperature": factor}
+
+def searched(trial):
+    trial.suggest_float("alpha", 0.25, 0.75)
+    start = trial.suggest_categorical("initialisation", ["random", "teacher_spread"])
+    if start == "random":
+        trial.suggest_float("temperature", 1.0, 4.0)
+    return {"epochs": 2}
+
+def typo():
+    return {"alpha": 0.5, "temprature": 2.0}
+def no_dict():
+    return [0.5]
+def broken():
+    raise RuntimeError("of my own\\nand more")
+def drawn_typo(trial):
+    return {"alpha": trial.suggest_float("alpha", 0, 1), "temprature": 2.0}
+def drawn_broken(trial):
+    return {"alpha": trial.suggest_float("alpha", 0, 1) / 0}
+def drawn_list(trial):
+    return [trial.suggest_float("alpha", 0, 1)]
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    return lambda name, **changes: asked(space=f"{tmp_path}/mine.py:{name}", **changes)
+
+
+def test_users_grid_with_groups_and_constants(mine):
+    found = plan_trials(mine("grid"))
+    pairs = {(c.initialisation, c.alpha): (c.epochs, c.learning_rate) for c in found}
+    rates = {"random": 1e-4, "teacher_lower": 5e-5}
+    assert pairs == {(i, a): (4, rates[i]) for i in rates for a in (0.25, 0.5)}
+    assert len(found) == 4
+    assert [c.temperature for c in plan_trials(mine("widened"))] == [2.0]  # its default stands
+
+
+def test_users_random_domains_are_drawn_anew_for_each_sample(mine):
+    found = plan_trials(mine("drawn", samples=7))
+    assert Counter(config.alpha for config in found[:6]) == {0.25: 2, 0.5: 2, 0.75: 2}
+    assert len({config.temperature for config in found}) == len(found) == 7
+    assert {c.batch_size for c in found} == {8, 16}
+    assert all(1e-5 <= c.learning_rate <= 1e-3 and c.epochs in (1, 2, 3) for c in found)
+    assert plan_trials(mine("drawn", samples=7)) == found
+    assert plan_trials(mine("drawn", samples=20))[:7] == found  # more samples lose none
+    assert plan_trials(mine("drawn", samples=7, seed=1)) != found
+    with pytest.raises(UserError, match=r"--space .*mine.py:drawn: draws values .* --samples N"):
+        plan_trials(mine("drawn"))
+
+
+def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_path):
+    request = mine("searched", searcher="random")
+    for config, values in random_draws(request):
+        assert (config.alpha, config.initialisation) == (values["alpha"], values["initialisation"])
+        assert ("temperature" in values) == (config.initialisation == "random")
+        assert config.epochs == 2
+    ((config, values),) = starts(request)
+    assert (config.initialisation, config.alpha, config.temperature) == ("random", 0.5, 3.0)
+    assert (tmp_path / "mine.py.loads").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ("mine.py:grids", "no function grids there; it has grid, drawn"),
+        ("yours.py:grid", "no such file"),
+        ("wrong.py:grid", "SyntaxError"),
+        ("mine.py:typo", "did you mean temperature?"),
+        ("mine.py:no_dict", "it must return a dict"),
+        ("mine.py:broken", "RuntimeError: of my own"),
+        ("mine.py:drawn_typo", "did you mean temperature?"),
+        ("mine.py:drawn_broken", "ZeroDivisionError"),
+        ("mine.py:drawn_list", "TypeError"),
+    ],
+)
+def test_what_is_wrong_with_a_users_space_is_one_line(mine, tmp_path, capsys, space, said):
+    (tmp_path / "wrong.py").write_text("def grid(: pass")
+    typed = ["--space", f"{tmp_path}/{space}", "--preset", "mini"]
+    assert main([*typed, "--storage", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --space {tmp_path}/{space}: ")
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_recipe_is_as_rays_optuna_searcher_takes_it():
+    from ray.tune.search.optuna import OptunaSearch
+
+    points = POINTS_TO_EVALUATE
+    searcher = OptunaSearch(space=recipe, points_to_evaluate=points, metric="a", mode="max")
+    found = [searcher.suggest(str(number)) for number in range(8)]
+    inputs = made_inputs(outputs=dict.fromkeys(("logits", *HIDDEN_POOLS), "/o"))
+    assert [merged(point) for point in found[:4]] == [
+        {"aligned_layers": "none", **point} for point in POINTS_TO_EVALUATE
+    ]
+    assert len({inputs.config(point) for point in found}) == 8

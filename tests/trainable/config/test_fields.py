@@ -1,0 +1,179 @@
+"""Frozen dataclasses whose fields are flags: checks, conversion, help, mistakes in one line."""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from trainable.common.errors import UserError
+from trainable.config.fields import (
+    OneLineParser,
+    add_flags,
+    check_fields,
+    described,
+    field_help,
+    field_types,
+    flag_of,
+    given,
+    parse_text,
+)
+from trainable.config.options import InputOptions, resolve_preset, users_cache
+from trainable.config.presets import PRESETS
+
+
+def pair(text):
+    """KEY=VALUE in two."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UserError(f"{text}: give KEY=VALUE")
+    return key, value
+
+
+@dataclass(frozen=True)
+class Cake:
+    """Everything that a field can be."""
+
+    kind: str = described("sort, 100% of it", "plain", choices=("plain", "cheese"))
+    eggs: int = described("how many", 2, low=1, high=12)
+    sugar: float | None = described("grams", None, above=0.0, below=500.0, metavar="G")
+    extras: tuple[tuple[str, str], ...] = described("more", (), parse=pair, flag="add")
+    baker: str = "nobody"  # no flag
+
+    def __post_init__(self):
+        check_fields(self)
+
+
+def parsed(*arguments, names=None):
+    """What a command line gives of a cake."""
+    parser = OneLineParser(prog="bake")
+    add_flags(parser, Cake, names)
+    return given(parser.parse_args(arguments), Cake)
+
+
+def test_what_is_given_comes_in_its_type_and_nothing_else_comes():
+    assert parsed() == {}
+    line = ("--kind", "cheese", "--eggs", "3", "--sugar", "10", "--add", "a=1", "--add", "b=2")
+    found = parsed(*line)
+    assert found == {"kind": "cheese", "eggs": 3, "sugar": 10.0, "extras": (("a", "1"), ("b", "2"))}
+    assert type(found["sugar"]) is float
+    assert Cake(**found).extras == (("a", "1"), ("b", "2"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--kind", "chese"), "--kind: 'chese' is not known; did you mean cheese? valid: plain, "),
+        (("--eggs", "0"), "--eggs: 0 must be at least 1"),
+        (("--eggs", "13"), "--eggs: 13 must be at most 12"),
+        (("--eggs", "many"), "--eggs: 'many' is not a whole number of at least 1"),
+        (("--eggs", "²"), "--eggs: '²' is not a whole number"),
+        (("--sugar", "0"), "--sugar: 0.0 must be above 0.0"),
+        (("--sugar", "500"), "--sugar: 500.0 must be below 500.0"),
+        (("--sugar", "nan"), "--sugar: nan must be "),
+        (("--sugar", ""), "--sugar: '' is not a number"),
+        (("--add", "nuts"), "--add: nuts: give KEY=VALUE"),
+        (("--egs", "1"), "unrecognized arguments: --egs 1"),
+        (("--baker", "me"), "unrecognized arguments: --baker me"),
+        (("--eggs",), "--eggs: expected one argument"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        parsed(*arguments)
+    out, err = capsys.readouterr()
+    assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"eggs": 3.0}, "eggs: 3.0 is not of type int"),
+        ({"eggs": True}, "eggs: True is not of type int"),
+        ({"kind": None}, "kind: None is not of type str"),
+        ({"sugar": float("inf")}, "sugar: inf must be below 500.0"),
+        ({"kind": "chees"}, "kind: 'chees' is not known; did you mean cheese? "),
+    ],
+)
+def test_an_instance_is_checked_when_it_is_made(values, message):
+    assert Cake(sugar=None, baker=3).baker == 3  # a field that is not described may be anything
+    with pytest.raises(UserError) as caught:
+        Cake(**values)
+    assert str(caught.value).startswith(message)
+
+
+def test_help_says_the_sentence_the_bounds_and_the_default():
+    kind, eggs, sugar, extras, _ = fields(Cake)
+    assert field_help(kind) == "sort, 100% of it; plain, cheese (plain)"
+    assert field_help(eggs) == "how many; at least 1, at most 12 (2)"
+    assert field_help(sugar) == "grams; above 0, below 500"
+    assert [flag_of(about) for about in (eggs, extras)] == ["--eggs", "--add"]
+    parser = OneLineParser(prog="bake")
+    add_flags(parser, Cake, names=["kind", "sugar"])
+    text = parser.format_help()
+    assert "sort, 100% of it" in text
+    assert "--sugar G" in text
+    assert "--eggs" not in text
+
+
+def test_types_and_texts():
+    assert field_types(Cake)["sugar"] == (float, True)
+    assert field_types(Cake)["extras"] == (tuple, False)
+    assert parse_text(Cake, "eggs", "3") == 3
+    for name, text, message in (
+        ("eggs", "3.5", "eggs: '3.5' is not a whole number"),
+        ("sugar", "sweet", "sugar: 'sweet' is not a number"),
+        ("suger", "1", "setting: 'suger' is not known; did you mean sugar?"),
+    ):
+        with pytest.raises(UserError) as caught:
+            parse_text(Cake, name, text)
+        assert str(caught.value).startswith(message)
+
+
+def test_given_sizes_go_before_the_presets_and_leave_it_alone():
+    sizes = {"max_train_samples": 4, "max_eval_samples": 3, "eval_subset": 2, "max_length": 17}
+    before = PRESETS["mini"]
+    for name, value in sizes.items():
+        sized = InputOptions(preset="mini", **{name: value}).sized_preset
+        changed = {n for n in sizes if getattr(sized, n) != getattr(before, n)}
+        assert (changed, getattr(sized, name)) == ({name}, value)
+
+
+def test_the_cache_is_in_the_users_cache_folder(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/big/disk")
+    assert users_cache() == InputOptions().cache == "/big/disk/distillation-search"
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert users_cache() == "/home/me/.cache/distillation-search"
+
+
+def test_places_are_written_out_since_trials_run_in_other_folders(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "file").touch()
+    assert InputOptions(cache="here").cache == str(tmp_path / "here")
+    assert InputOptions(cache="~/here").cache == str(tmp_path / "home" / "here")
+    parser = OneLineParser(prog="trial")
+    add_flags(parser, InputOptions)
+    line = ["--cache", "here", "--teacher", "teacher", "--dataset", "some/hub-id"]
+    found = given(parser.parse_args(line), InputOptions)
+    assert found["cache"] == str(tmp_path.resolve() / "here")
+    assert found["teacher"] == str(tmp_path.resolve() / "teacher")
+    assert found["dataset"] == "some/hub-id"
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--cache", str(Path("file", "below"))])
+    assert "is not a folder that can be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("preset", "cuda", "found"),
+    [
+        ("auto", True, ("sst2", "a CUDA GPU is visible")),
+        ("auto", False, ("mini", "no CUDA GPU is visible")),
+        ("imdb", False, ("imdb", "chosen with --preset")),
+    ],
+)
+def test_which_preset_and_why(monkeypatch, preset, cuda, found):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
+    assert resolve_preset(preset) == found

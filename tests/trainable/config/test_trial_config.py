@@ -1,0 +1,160 @@
+"""Trial configurations: bounds, combinations, equality and words."""
+
+import re
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from trainable.common.errors import UserError
+from trainable.config.fields import field_types
+from trainable.config.trial_config import TeacherSettings, TrialConfig
+
+FIXED = {"alpha": 0.5}
+GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 1.0}
+RANDOM = {**FIXED, "initialisation": "random"}
+
+# For every setting: what stands beside it, a value other than the default, and values refused.
+SETTINGS = {
+    "initialisation": (FIXED, "random", ["teacher", None]),
+    "aligned_layers": (FIXED, "1,2,3", ["lowr", 1, (1, 2), "7", "1,0"]),
+    "alpha_schedule": ({"sharpness": 1.0}, "cosine_vshape", ["cosine_grwoth", None]),
+    "alpha": ({}, 1.0, [-0.001, 1.001, "0.5", True, None]),
+    "sharpness": ({"alpha_schedule": "cosine_growth"}, 2.0, [0.0, -1.0, None]),
+    "temperature": (FIXED, 4.0, [0.0, -1.0, "2", True, None]),
+    "hidden_weight": (FIXED, 100.0, [0.0, -1.0]),
+    "hidden_pool": (FIXED, "tokens", ["token"]),
+    "student_layers": (FIXED, 4, [0, -6, 3.0]),
+    "student_width": (RANDOM, 128, [0, 12.0]),
+    "learning_rate": (FIXED, 1e-4, [0.0, -1e-5]),
+    "weight_decay": (FIXED, 0.0, [-0.1]),
+    "warmup_share": (FIXED, 0.0, [-0.1, 1.0]),
+    "gradient_clip": (FIXED, 5.0, [0.0]),
+    "batch_size": (FIXED, 16, [0, "8"]),
+    "epochs": (FIXED, 1, [0, 3.0, True, "3", None]),
+    "evaluations": (FIXED, 3, [0]),
+    "seed": (FIXED, 2**32 - 1, [-1, 2**32]),
+    "precision": (FIXED, "bf16", ["fp16"]),
+}
+FLOATS = [name for name, (kind, _) in field_types(TrialConfig).items() if kind is float]
+
+
+def test_every_setting_has_its_row():
+    assert list(SETTINGS) == [setting.name for setting in fields(TrialConfig)]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_settings_values(name):
+    """A good one comes back from JSON's values and changes the digest; a bad one is named."""
+    beside, value, refused = SETTINGS[name]
+    config = TrialConfig.from_dict({**beside, name: value})
+    assert getattr(config, name) == value
+    assert TrialConfig.from_dict(config.to_dict()) == config
+    usual = {**FIXED, **GROWTH}.get(name, getattr(TrialConfig, name))
+    assert config.digest != TrialConfig.from_dict({**beside, name: usual}).digest
+    assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*[A-Za-z0-9]", config.folder_name)
+    not_finite = [float("nan"), float("inf"), float("-inf")] if name in FLOATS else []
+    for bad in [*refused, *not_finite]:
+        with pytest.raises(UserError) as caught:
+            TrialConfig.from_dict({**beside, name: bad})
+        said = str(caught.value)
+        assert said.startswith(f"{name}: ")
+        assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "alpha: missing"),
+        ({"alpha": 0.5, "sharpness": 1.0}, "sharpness: 1.0 given"),
+        ({"alpha_schedule": "cosine_growth"}, "sharpness: missing; cosine_growth"),
+        ({**GROWTH, "alpha": 0.5}, "alpha: 0.5 given, but cosine_growth"),
+        ({"alpha": 1.0, "aligned_layers": "1,2"}, "aligned_layers: '1,2' has no effect at alpha 1"),
+        ({**FIXED, "student_width": 128}, "student_width: 128 needs initialisation random"),
+        ({**FIXED, "aligned_layers": "4", "student_layers": 3}, "aligned_layers: layer 4 is"),
+        ({**FIXED, "temprature": 2.0}, "setting: 'temprature' is not known; did you mean temper"),
+        (
+            {"alpha_schedule": "cosine_grwoth", "sharpness": 1.0},
+            "alpha_schedule: 'cosine_grwoth' is not known; did you mean cosine_growth?",
+        ),
+    ],
+)
+def test_what_does_not_go_together_or_is_misspelt(values, message):
+    with pytest.raises(UserError) as caught:
+        TrialConfig.from_dict(values)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ({"alpha": 1}, {"alpha": 1.0}),
+        ({**FIXED, "weight_decay": 0.0}, {**FIXED, "weight_decay": -0.0}),
+        ({**FIXED, "aligned_layers": "lower"}, {"aligned_layers": "3, 2,1", **FIXED}),
+        (
+            {**FIXED, "aligned_layers": "all", "student_layers": 2},
+            {**FIXED, "aligned_layers": "1,2", "student_layers": 2},
+        ),
+        ({**FIXED, "temperature": 2}, FIXED),
+        ({"alpha": {"alpha_schedule": "fixed", "alpha": 0.5}}, FIXED),
+        ({"a": {"b": GROWTH}, "c": {"seed": 3}}, {**GROWTH, "seed": 3}),
+        (
+            {"alpha": np.float64(0.5), "batch_size": np.int64(32), "hidden_pool": np.str_("cls")},
+            FIXED,
+        ),
+    ],
+)
+def test_equal_configurations_have_one_digest(one, same):
+    """Settings in groups, and as numpy draws them for Tune's samplers, are the plain ones."""
+    first, second = TrialConfig.from_dict(one), TrialConfig.from_dict(same)
+    assert first == second
+    assert re.fullmatch("[0-9a-f]{8}", first.digest)
+    assert first.digest == second.digest
+    assert first.to_dict() == second.to_dict()
+
+
+def test_what_is_idle_makes_no_other_recipe():
+    """Temperature and hidden states at alpha 1, hidden states where no layer is aligned."""
+    labels = TrialConfig(alpha=1.0)
+    assert not labels.uses_teacher_outputs
+    assert labels.recipe == TrialConfig(alpha=1.0, temperature=4.0, hidden_pool="mean").recipe
+    logits = TrialConfig(alpha=0.999, hidden_weight=7.0, seed=5)
+    assert logits.uses_teacher_outputs
+    assert logits.recipe == TrialConfig(alpha=0.999).recipe
+    assert logits.recipe != TrialConfig(alpha=0.999, temperature=4.0).recipe
+    aligned = TrialConfig(alpha=0.5, aligned_layers="1", hidden_weight=7.0)
+    assert aligned.recipe == aligned
+
+
+@pytest.mark.parametrize(
+    ("values", "words", "folder"),
+    [
+        ({"alpha": 1.0}, "teacher_spread, cross-entropy only", "teacher_spread-cross-entropy-only"),
+        (
+            {**FIXED, "hidden_pool": "mean", "hidden_weight": 10, "seed": 3},
+            "teacher_spread, logits only, fixed 0.5, seed 3",
+            "teacher_spread-logits-only-fixed-0.5-seed-3",
+        ),
+        (
+            {
+                "aligned_layers": "6",
+                "hidden_pool": "tokens",
+                "hidden_weight": 1000,
+                "alpha_schedule": "cosine_^shape",
+                "sharpness": 2.5,
+                "temperature": 4,
+            },
+            "teacher_spread, layers 6, pool tokens, weight 1000, cosine_^shape k=2.5, T=4",
+            "teacher_spread-layers-6-pool-tokens-weight-1000-cosine_-shape-k=2.5-T=4",
+        ),
+    ],
+)
+def test_words_and_folder(values, words, folder):
+    config = TrialConfig.from_dict(values)
+    assert config.words() == words
+    assert config.folder_name == f"{folder}-{config.digest}"
+
+
+def test_a_teachers_settings_are_settings_of_a_trial():
+    names = {setting.name for setting in fields(TeacherSettings)}
+    assert names < field_types(TrialConfig).keys()

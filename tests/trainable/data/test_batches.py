@@ -1,0 +1,117 @@
+"""Batches: each row exactly once, of similar length, in an order of seed and epoch alone."""
+
+import numpy as np
+import pytest
+
+from trainable.data.batches import (
+    POOL_BATCHES,
+    epoch_batches,
+    evaluation_batches,
+    evaluation_steps,
+    padded_width,
+    steps_per_epoch,
+)
+
+SIZES = [(1, 1), (1, 32), (31, 32), (32, 32), (33, 32), (1000, 7), (5000, 32)]
+
+
+def sentence_lengths(sentences):
+    return np.random.default_rng(0).integers(3, 64, sentences)
+
+
+def padded_tokens(lengths, batches):
+    return sum(len(rows) * lengths[rows].max() for rows in batches)
+
+
+def as_lists(batches):
+    return [rows.tolist() for rows in batches]
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize(("sentences", "batch_size"), SIZES)
+def test_an_epoch_has_each_row_once_in_batches_of_which_one_at_most_is_not_full(
+    sentences, batch_size, epoch
+):
+    batches = epoch_batches(sentence_lengths(sentences), batch_size, seed=3, epoch=epoch)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(sentences))
+    full, rest = divmod(sentences, batch_size)
+    sizes = sorted(len(rows) for rows in batches)
+    assert sizes == ([rest] if rest else []) + [batch_size] * full
+    assert len(batches) == steps_per_epoch(sentences, batch_size)
+
+
+def test_seed_and_epoch_alone_decide_the_order():
+    lengths = sentence_lengths(500)
+    orders = {
+        (seed, epoch): as_lists(epoch_batches(lengths, 8, seed, epoch))
+        for seed in (0, 1)
+        for epoch in (0, 1)
+    }
+    np.random.seed(99)
+    np.random.random(7)
+    for (seed, epoch), order in orders.items():
+        assert as_lists(epoch_batches(lengths, 8, seed, epoch)) == order
+    distinct = {str(order) for order in orders.values()}
+    assert len(distinct) == len(orders)
+
+
+def test_batches_are_composed_anew_each_epoch():
+    lengths = sentence_lengths(2000)
+    first, second = (
+        {frozenset(rows.tolist()) for rows in epoch_batches(lengths, 8, 0, epoch)}
+        for epoch in (0, 1)
+    )
+    assert not first & second
+
+
+def test_sentences_of_one_batch_are_alike_in_length():
+    lengths = sentence_lengths(5000)
+    tokens = lengths.sum()
+    by_length = padded_tokens(lengths, epoch_batches(lengths, 32, 0, 0))
+    random = np.array_split(np.random.default_rng(0).permutation(5000), 157)
+    assert padded_tokens(lengths, random) > 1.7 * tokens
+    assert by_length < 1.05 * tokens
+
+
+def test_batches_do_not_come_in_order_of_length():
+    lengths = np.arange(POOL_BATCHES * 4)  # a single pool
+    tops = [lengths[rows].max() for rows in epoch_batches(lengths, 4, 0, 0)]
+    correlation = np.corrcoef(tops, np.arange(len(tops)))[0, 1]
+    assert abs(correlation) < 0.5
+
+
+@pytest.mark.parametrize(("sentences", "batch_size"), SIZES)
+def test_evaluation_has_each_row_once_from_short_to_long(sentences, batch_size):
+    lengths = sentence_lengths(sentences)
+    batches = evaluation_batches(lengths, batch_size)
+    rows = np.concatenate(batches)
+    assert sorted(rows.tolist()) == list(range(sentences))
+    assert lengths[rows].tolist() == sorted(lengths.tolist())
+    assert max(len(batch) for batch in batches) <= batch_size
+    assert len(batches) == steps_per_epoch(sentences, batch_size)
+
+
+@pytest.mark.parametrize(
+    ("total", "evaluations", "steps"),
+    [
+        (100, 4, [25, 50, 75, 100]),
+        (10, 3, [3, 6, 10]),
+        (5, 5, [1, 2, 3, 4, 5]),
+        (7, 1, [7]),
+    ],
+)
+def test_evaluation_steps_by_hand(total, evaluations, steps):
+    assert evaluation_steps(total, evaluations) == steps
+
+
+def test_more_evaluations_than_steps_are_refused():
+    with pytest.raises(ValueError, match="6 evaluations in 5 steps"):
+        evaluation_steps(5, 6)
+
+
+@pytest.mark.parametrize(
+    ("longest", "width"),
+    [(1, 8), (8, 8), (9, 12), (33, 48), (64, 64), (65, 96), (512, 512), (513, 1024), (1025, 1536)],
+)
+def test_padded_width(longest, width):
+    assert padded_width(longest) == width

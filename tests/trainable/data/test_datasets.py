@@ -1,0 +1,124 @@
+"""Subsets, shuffles and digests of labelled sentences."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from trainable.common.errors import UserError
+from trainable.data.datasets import (
+    Dataset,
+    LabelledTexts,
+    check_sample,
+    pick,
+    sample_evaluation,
+    stratified_order,
+    subset,
+)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1] * 50, [0] * 90 + [1] * 10, [2, 0, 1, 0] * 30, ["b", "a", "a"] * 7, [0] * 5],
+)
+def test_every_prefix_of_the_stratified_order_has_each_label_in_its_share(labels):
+    order = stratified_order(labels)
+    assert sorted(order.tolist()) == list(range(len(labels)))
+    shares = {label: count / len(labels) for label, count in Counter(labels).items()}
+    for length in range(1, len(labels) + 1):
+        counts = Counter(labels[row] for row in order[:length])
+        for label, share in shares.items():
+            assert abs(counts[label] - share * length) < len(shares)
+
+
+@pytest.fixture
+def corpus():
+    """100 and 40 sentences, a fifth of them positive."""
+    splits = [
+        LabelledTexts(
+            [f"{name} {i}" for i in range(count)], [int(i % 5 == 0) for i in range(count)]
+        )
+        for name, count in (("train", 100), ("evaluation", 40))
+    ]
+    return Dataset(*splits, ["negative", "positive"])
+
+
+def test_a_subset_has_every_label_in_its_share(corpus):
+    part = subset(corpus, 50, 10)
+    assert Counter(part.train.labels) == {0: 40, 1: 10}
+    assert Counter(part.evaluation.labels) == {0: 8, 1: 2}
+    for split, whole in ((part.train, corpus.train), (part.evaluation, corpus.evaluation)):
+        known = dict(zip(whole.texts, whole.labels, strict=True))
+        assert len(set(split.texts)) == len(split)
+        assert split.labels == [known[text] for text in split.texts]
+    negative = [int(text.split()[1]) for text in part.train.texts if not text.endswith(("0", "5"))]
+    assert negative != sorted(negative)  # shuffled
+
+
+@pytest.mark.parametrize(
+    ("labels", "count"),
+    [([0, 1] * 12_500, 900), ([0, 0, 0, 0, 1] * 8, 13), ([0, 1, 2, 2] * 30, 7)],
+)
+def test_a_sample_has_each_label_within_one_of_its_share(labels, count):
+    split = LabelledTexts([f"sentence {row}" for row in range(len(labels))], labels)
+    found = sample_evaluation(Dataset(split, split, ["a", "b", "c"]), count)
+    assert found.whole is split
+    assert found.train is split
+    assert len(found.evaluation) == len(set(found.evaluation.texts)) == count
+    assert set(zip(found.evaluation.texts, found.evaluation.labels, strict=True)) < set(
+        zip(split.texts, labels, strict=True)
+    )
+    drawn = Counter(found.evaluation.labels)
+    for label, number in Counter(labels).items():
+        assert abs(drawn[label] - count * number / len(labels)) <= 1
+
+
+def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
+    np.random.seed(99)
+    small = sample_evaluation(corpus, 10).evaluation
+    assert small == sample_evaluation(corpus, 10).evaluation
+    assert small == subset(corpus, None, 10).evaluation
+    assert sample_evaluation(corpus, 20).evaluation.texts[:10] == small.texts
+    for all_of_it in (None, 40, 41):
+        assert sample_evaluation(corpus, all_of_it) == subset(corpus, 100, all_of_it) == corpus
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (41, "--eval-subset 41: the evaluation split has 40; give at most that"),
+        (1, "--eval-subset 1: too few to have each label among them; give at least "),
+    ],
+)
+def test_a_sample_that_cannot_be_had_is_refused(corpus, asked, message):
+    with pytest.raises(UserError) as caught:
+        check_sample(sample_evaluation(corpus, asked), asked)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_least_sample_that_a_refusal_names_will_do_and_one_fewer_not(corpus):
+    with pytest.raises(UserError) as caught:
+        check_sample(sample_evaluation(corpus, 1), 1)
+    least = int(str(caught.value).rpartition(" ")[2])
+    assert set(sample_evaluation(corpus, least).evaluation.labels) == {0, 1}
+    assert len(set(sample_evaluation(corpus, least - 1).evaluation.labels)) == 1
+    for asked in (least, 40, None):
+        check_sample(sample_evaluation(corpus, asked), asked)
+
+
+def test_whatever_differs_changes_the_digest(corpus):
+    train, evaluation, names = corpus.train, corpus.evaluation, corpus.label_names
+    others = [
+        Dataset(LabelledTexts(["other", *train.texts[1:]], train.labels), evaluation, names),
+        Dataset(LabelledTexts(train.texts, [0, *train.labels[1:]]), evaluation, names),
+        Dataset(pick(train, np.arange(100)[::-1]), evaluation, names),
+        Dataset(train, pick(evaluation, np.arange(39)), names),
+        Dataset(evaluation, train, names),
+        Dataset(train, evaluation, ["positive", "negative"]),
+        *(sample_evaluation(corpus, count) for count in (10, 11)),
+        Dataset(train, sample_evaluation(corpus, 10).evaluation, names),
+    ]
+    assert len({dataset.digest for dataset in (corpus, *others)}) == len(others) + 1
+    copy = Dataset(LabelledTexts(list(train.texts), list(train.labels)), evaluation, list(names))
+    assert copy.digest == corpus.digest

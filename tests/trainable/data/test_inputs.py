@@ -1,0 +1,133 @@
+"""What a preset and the user's replacements come to: data, teacher, complete configurations."""
+
+import socket
+
+import pytest
+
+from trainable.common.errors import UserError
+from trainable.config.options import InputOptions, complete_config
+from trainable.config.presets import LEARNING_RATES, PRESETS
+from trainable.config.trial_config import TrialConfig
+from trainable.data import inputs
+from trainable.data.datasets import Dataset, LabelledTexts
+from trainable.data.inputs import load_inputs
+from trainable.data.wheels import small_encoder, tweets
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """20 sentences for training and 10 others for evaluation; there is no network."""
+
+    def no_such_host(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    folder = tmp_path / "splits"
+    folder.mkdir()
+    for name, count in (("train", 20), ("dev", 10)):
+        rows = [f"{name} {row}\t{row % 2}" for row in range(count)]
+        (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The arguments with which datasets are loaded, in place of loading them."""
+    calls = []
+
+    def load_dataset(source, configuration, cache):
+        calls.append((source, configuration, str(cache)))
+        return Dataset(LabelledTexts(["a", "b"], [0, 1]), LabelledTexts(["c"], [0]), ["0", "1"])
+
+    monkeypatch.setattr(inputs, "load_dataset", load_dataset)
+    return calls
+
+
+def test_the_small_preset_is_the_two_wheels(tmp_path):
+    found, everything = load_inputs(InputOptions(preset="mini", cache=str(tmp_path))), tweets()
+    assert found.teacher_source == str(small_encoder())
+    assert found.teacher_settings == PRESETS["mini"].teacher_settings
+    assert (len(found.dataset.train), len(found.dataset.evaluation)) == (2048, 800)
+    assert set(found.dataset.train.texts) < set(everything.train.texts)
+    assert set(found.dataset.evaluation.texts) < set(everything.evaluation.texts)
+
+
+@pytest.mark.parametrize(
+    ("most", "subset", "sizes"),
+    [(None, 4, (4, 10)), (8, 4, (4, 8)), (None, None, (10, None)), (4, 4, (4, None))],
+)
+def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes):
+    options = InputOptions(
+        preset="mini",
+        teacher="t",
+        dataset=str(folder),
+        cache=str(tmp_path / "cache"),
+        max_train_samples=6,
+        max_eval_samples=most,
+        eval_subset=subset,
+        max_length=9,
+    )
+    found = load_inputs(options)
+    train, looked_at, whole = found.dataset.train, found.dataset.evaluation, found.dataset.whole
+    assert (len(looked_at), None if whole is None else len(whole)) == sizes
+    assert (found.available, found.max_length) == ((20, 10), 9)
+    assert sorted(train.labels) == [0, 0, 0, 1, 1, 1]
+    assert looked_at.labels.count(0) == looked_at.labels.count(1)
+    assert all(text.startswith("train ") for text in train.texts)
+    if whole is not None:
+        assert set(looked_at.texts) < set(whole.texts)
+
+
+@pytest.mark.parametrize(
+    ("subset", "said"), [(11, "--eval-subset 11: .* 10"), (1, "--eval-subset 1: too few")]
+)
+def test_a_subset_that_cannot_be_had_is_refused(tmp_path, folder, subset, said):
+    options = InputOptions(
+        preset="mini", dataset=str(folder), cache=str(tmp_path), eval_subset=subset
+    )
+    with pytest.raises(UserError, match=said):
+        load_inputs(options)
+
+
+@pytest.mark.parametrize(
+    ("preset", "dataset", "loaded"),
+    [
+        ("sst2", None, ("nyu-mll/glue", "sst2")),
+        ("imdb", None, ("stanfordnlp/imdb", None)),
+        ("mini", "nyu-mll/glue:sst2", ("nyu-mll/glue", "sst2")),
+        ("sst2", "stanfordnlp/imdb", ("stanfordnlp/imdb", None)),
+    ],
+)
+def test_hub_ids_and_their_configurations(tmp_path, asked, preset, dataset, loaded):
+    found = load_inputs(InputOptions(preset=preset, dataset=dataset, cache=str(tmp_path)))
+    if preset != "mini":
+        assert found.teacher_source == "microsoft/deberta-v3-base"
+    local = tmp_path / "with:colon"  # which is left whole
+    local.mkdir()
+    load_inputs(InputOptions(preset=preset, dataset=str(local), cache=str(tmp_path)))
+    cache = str(tmp_path / "datasets")
+    assert asked == [(*loaded, cache), (str(local), None, cache)]
+
+
+def test_a_spaces_values_go_before_the_presets_constants():
+    constants = {"epochs": 2, "evaluations": 8, "student_layers": 3}
+    values = {"alpha": {"alpha": 0.5, "alpha_schedule": "fixed"}, "evaluations": 6, "seed": 7}
+    config = complete_config(constants, LEARNING_RATES, values)
+    assert config == TrialConfig(
+        epochs=2, evaluations=6, student_layers=3, alpha=0.5, seed=7, learning_rate=5e-5
+    )
+    assert list(constants) == ["epochs", "evaluations", "student_layers"]
+
+
+@pytest.mark.parametrize(
+    ("constants", "values", "rate"),
+    [
+        ({}, {}, 5e-5),
+        ({}, {"initialisation": "random"}, 1e-4),
+        ({}, {"initialisation": "teacher_embeddings", "learning_rate": 3e-4}, 3e-4),
+        ({"learning_rate": 1e-5}, {"initialisation": "random"}, 1e-5),
+    ],
+)
+def test_the_learning_rate_is_the_initialisations_unless_given(constants, values, rate):
+    config = complete_config(constants, LEARNING_RATES, {"alpha": 0.5, **values})
+    assert config.learning_rate == rate

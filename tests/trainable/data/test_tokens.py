@@ -1,0 +1,34 @@
+"""Tokenised splits, with the real tokenizer of the small encoder."""
+
+import numpy as np
+import pytest
+
+from tests.conftest import tokens_of
+from trainable.data.tokens import load_split, save_split, tokenise
+
+CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088  # of BERT's uncased vocabulary
+
+
+def test_token_ids_with_special_tokens(bert):
+    split = tokenise(bert, ["hello world", "", "World"], [1, 0, 1], max_length=16)
+    assert split.token_ids.tolist() == [CLS, HELLO, WORLD, SEP, CLS, SEP, CLS, WORLD, SEP]
+    assert split.offsets.tolist() == [0, 4, 6, 9]
+    assert split.lengths.tolist() == [4, 2, 3]
+    assert split.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("max_length", [3, 64])
+def test_sentences_are_cut_and_keep_their_end(bert, max_length):
+    split = tokenise(bert, ["hello " * 100, "hello"], [0, 1], max_length)
+    assert split.lengths.tolist() == [max_length, 3]
+    assert tokens_of(split, 0) == [CLS] + [HELLO] * (max_length - 2) + [SEP]
+    assert tokens_of(split, 1) == [CLS, HELLO, SEP]
+
+
+def test_a_split_comes_back_as_it_was_saved(split, tmp_path):
+    save_split(split, tmp_path, "train")
+    loaded = load_split(tmp_path, "train")
+    for part in ("token_ids", "offsets", "labels"):
+        one, other = getattr(loaded, part), getattr(split, part)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)

@@ -1,0 +1,158 @@
+"""The losses against plain Python loops written from DESIGN section 3."""
+
+from math import exp, log, sqrt
+
+import pytest
+import torch
+
+from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss
+from trainable.models.model_outputs import pool_states
+
+BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
+LENGTHS = [5, 1, 3, 2]  # real tokens of each sentence
+
+
+def softmax(row):
+    largest = max(row)
+    powers = [exp(value - largest) for value in row]
+    return [power / sum(powers) for power in powers]
+
+
+def naive_cross_entropy(logits, labels):
+    losses = [-log(softmax(row)[label]) for row, label in zip(logits, labels, strict=True)]
+    return sum(losses) / len(losses)
+
+
+def naive_kl(student, teacher, temperature):
+    total = 0.0
+    for student_row, teacher_row in zip(student, teacher, strict=True):
+        p = softmax([value / temperature for value in teacher_row])
+        q = softmax([value / temperature for value in student_row])
+        total += sum(pi * (log(pi) - log(qi)) for pi, qi in zip(p, q, strict=True))
+    return temperature**2 * total / len(student)
+
+
+def naive_unit(vector):
+    norm = sqrt(sum(x * x for x in vector))
+    return [x / norm for x in vector]
+
+
+def naive_mse(one, other):
+    squares = [(a - b) ** 2 for a, b in zip(naive_unit(one), naive_unit(other), strict=True)]
+    return sum(squares) / len(squares)
+
+
+def naive_mean(vectors):
+    return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
+
+
+def naive_layer_loss(student, teacher, pool):
+    """H of one layer from nested lists [B][T][H], of which LENGTHS tokens are real."""
+    errors = []
+    for one, other, length in zip(student, teacher, LENGTHS, strict=True):
+        if pool == "cls":
+            errors.append(naive_mse(one[0], other[0]))
+        elif pool == "mean":
+            errors.append(naive_mse(naive_mean(one[:length]), naive_mean(other[:length])))
+        else:
+            errors += [naive_mse(one[t], other[t]) for t in range(length)]
+    return sum(errors) / len(errors)
+
+
+def naive_pool(states, pool):
+    """The teacher's unit vectors as the product stores them, from a list of L tensors [B, T, H]."""
+    pooled = []
+    for layer in states:
+        rows = layer.tolist()
+        if pool == "cls":
+            pooled.append([naive_unit(row[0]) for row in rows])
+        elif pool == "mean":
+            real = [row[:length] for row, length in zip(rows, LENGTHS, strict=True)]
+            pooled.append([naive_unit(naive_mean(row)) for row in real])
+        else:
+            pooled.append([[naive_unit(token) for token in row] for row in rows])
+    return torch.stack([torch.tensor(layer) for layer in pooled], dim=-2)
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def logits(generator):
+    return 3 * torch.randn(BATCH, CLASSES, generator=generator)
+
+
+@pytest.fixture
+def teacher_logits(generator, logits):
+    return 3 * torch.randn(BATCH, CLASSES, generator=generator)
+
+
+@pytest.fixture
+def labels():
+    return torch.tensor([2, 0, 1, 2])
+
+
+@pytest.fixture
+def states(generator):
+    """Student's and teacher's hidden states: for each a list of L tensors [B, T, H]."""
+    shape = (2, LAYERS, BATCH, TOKENS, WIDTH)
+    student, teacher = torch.randn(shape, generator=generator)
+    return list(student), list(teacher)
+
+
+@pytest.fixture
+def mask():
+    return torch.tensor([[int(t < length) for t in range(TOKENS)] for length in LENGTHS])
+
+
+def test_cross_entropy_is_the_naive_one(logits, labels):
+    expected = naive_cross_entropy(logits.tolist(), labels.tolist())
+    assert cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
+def test_kl_is_the_naive_one(logits, teacher_logits, temperature):
+    expected = naive_kl(logits.tolist(), teacher_logits.tolist(), temperature)
+    measured = distillation_kl(logits, teacher_logits, temperature)
+    assert measured.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_kl_of_very_sure_logits_is_finite():
+    student, teacher = torch.tensor([[1e4, -1e4]]), torch.tensor([[-1e4, 1e4]])
+    assert distillation_kl(student, teacher, 1.0).item() == pytest.approx(2e4)
+
+
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.0, 250.0, 0.0], [2.0, 0.0, 10.0]])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+def test_hidden_loss_is_the_naive_weighted_sum(states, mask, pool, weights):
+    student, teacher = states
+    per_layer = [
+        naive_layer_loss(one.tolist(), other.tolist(), pool)
+        for one, other in zip(student, teacher, strict=True)
+    ]
+    expected = sum(weight * loss for weight, loss in zip(weights, per_layer, strict=True))
+    pooled = pool_states(tuple(student), mask, pool)
+    token_weights = mask / mask.sum() if pool == "tokens" else None
+    measured = hidden_loss(pooled, naive_pool(teacher, pool), torch.tensor(weights), token_weights)
+    assert measured.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_inputs_are_reckoned_in_fp32(logits, teacher_logits, labels, dtype):
+    student, teacher = logits.to(dtype), teacher_logits.to(dtype)
+    losses = [
+        (cross_entropy(student, labels), cross_entropy(student.float(), labels)),
+        (
+            distillation_kl(student, teacher, 2.0),
+            distillation_kl(student.float(), teacher.float(), 2.0),
+        ),
+        (
+            hidden_loss(student[:, None], teacher[:, None], torch.ones(1)),
+            hidden_loss(student[:, None].float(), teacher[:, None].float(), torch.ones(1)),
+        ),
+    ]
+    for low, full in losses:
+        assert low.dtype == torch.float32
+        assert low.item() == full.item()

@@ -1,0 +1,144 @@
+"""The training step and the evaluation against plain PyTorch."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import batch_of, tiny_classifier
+from trainable.data.examples import Sentences
+from trainable.data.tokens import TokenisedSplit
+from trainable.engine.executor import Executor
+from trainable.engine.training_step import (
+    Evaluator,
+    LossMeans,
+    Training,
+    TrainingStep,
+    accuracy,
+    label_losses,
+    make_optimiser,
+)
+
+
+def batch():
+    ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
+    return batch_of(ids, (ids > 0).long(), torch.tensor([0, 1]))
+
+
+losses = label_losses("fp32")
+
+
+def test_a_step_is_adamw_on_clipped_gradients():
+    """Against AdamW's first step written out: m / sqrt(v) is the sign of the gradient."""
+    model, rate, decay = tiny_classifier(), 1e-3, 0.1
+    reference = tiny_classifier()
+    TrainingStep(model, make_optimiser([model], decay), losses, gradient_clip=0.01)(batch(), rate)
+    losses(reference, batch())["loss"].backward()
+    norm = torch.stack([p.grad.norm() for p in reference.parameters()]).norm()
+    assert norm > 0.01
+    for new, old in zip(model.parameters(), reference.parameters(), strict=True):
+        gradient = old.grad * (0.01 / norm)
+        kept = old * (1 - rate * decay) if old.ndim > 1 else old
+        expected = kept - rate * gradient / (gradient.abs() + 1e-8)
+        torch.testing.assert_close(new, expected, rtol=1e-4, atol=1e-7)
+
+
+def random_split(seed=0, count=24):
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(3, 17, size=count)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = generator.integers(4, 200, size=offsets[-1]).astype(np.int32)
+    return TokenisedSplit(ids, offsets, generator.integers(0, 2, size=count))
+
+
+def memory_for(sentences):
+    """Losses on a device that holds so many sentences, and the lengths that it was given."""
+    given = []
+
+    def limited(model, batch):
+        given.append(sorted(batch.attention_mask.sum(dim=1).tolist()))
+        if len(batch.rows) > sentences:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses(model, batch)
+
+    return limited, given
+
+
+@pytest.mark.parametrize(("sentences", "most"), [(8, None), (7, 4), (3, 2), (1, 1), (0, None)])
+def test_as_many_sentences_at_a_time_as_fit(cpu, sentences, most):
+    model = tiny_classifier()
+    before = [p.detach().clone() for p in model.parameters()]
+    limited, given = memory_for(sentences)
+    step = TrainingStep(model, make_optimiser([model], 0.0), limited, gradient_clip=1.0)
+    split = random_split()
+    training = Training(step, Sentences(split, 0, cpu), batch_size=8)
+    if not sentences:
+        with pytest.raises(torch.OutOfMemoryError):
+            training.fit_memory()
+        return
+    training.fit_memory()
+    assert step.most_sentences == most
+    assert given[0] == sorted(split.lengths.tolist())[-8:]  # tried on the longest
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    given.clear()
+    training.step(np.arange(8), 1e-3)  # whatever its sentences
+    assert {len(lengths) for lengths in given} == {most or 8}
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_wider_batch_trains_the_same_student(cpu, padded):
+    """Whatever a batch is padded to, with dropout off; against batches of the longest sentence."""
+    trained = []
+    for executor in (Executor(), Executor(padded=padded)):
+        model = tiny_classifier("deberta-v2").eval()
+        step = TrainingStep(model, make_optimiser([model], 0.01), losses, gradient_clip=1.0)
+        training = Training(step, Sentences(random_split(), 0, cpu), 8, executor)
+        for first in (0, 8, 16):
+            training.step(np.arange(first, first + 8), 1e-3)
+        trained.append((model, training.means.take()["loss"]))
+    (one, loss), (other, its) = trained
+    assert its == pytest.approx(loss, rel=1e-5)
+    for mine, wider in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(wider, mine, rtol=1e-3, atol=2e-5)
+
+
+def counted(means, losses):
+    means.add(losses)
+    means.steps += 1
+
+
+def test_loss_means():
+    means = LossMeans()
+    for value in (1.0, 2.0, 6.0):
+        counted(means, {"loss": torch.tensor(value), "kl": torch.tensor(10 * value)})
+    places = {name: value.data_ptr() for name, value in means.sums.items()}
+    assert means.take() == {"loss": 3.0, "kl": 30.0}
+    counted(means, {"loss": torch.tensor(5.0), "kl": torch.tensor(7.0)})
+    assert means.take() == {"loss": 5.0, "kl": 7.0}
+    assert places == {name: value.data_ptr() for name, value in means.sums.items()}
+
+
+def test_loss_means_go_on_from_their_sums_and_steps():
+    means, first = LossMeans(), torch.tensor(1.0)
+    for value in (first, torch.tensor(2.0)):
+        counted(means, {"loss": value})
+    assert first == 1.0  # the caller's, not added to
+    again = LossMeans(means.sums, means.steps)
+    counted(again, {"loss": torch.tensor(6.0)})
+    assert again.take() == {"loss": 3.0}
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
+def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
+    split = random_split(count=150)
+    ids, offsets = split.token_ids, split.offsets
+    model = tiny_classifier(architecture).train()
+    sentences = Sentences(split, 0, cpu)
+    correct = Evaluator(model, sentences, "fp32").correct()
+    assert model.training
+    model.eval()
+    for i in range(150):
+        sentence = torch.from_numpy(ids[offsets[i] : offsets[i + 1]]).long()[None]
+        with torch.no_grad():
+            assert correct[i] == (int(model(sentence).logits.argmax()) == split.labels[i])
+    assert 0 < accuracy(correct) < 1
+    assert accuracy(correct) == correct.sum() / 150

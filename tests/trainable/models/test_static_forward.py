@@ -1,0 +1,98 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
+
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.models.static_forward import attention_input, make_static
+
+MASK = torch.tensor([[1, 1, 0], [1, 1, 1]])
+IDS = torch.tensor([[2, 7, 0], [2, 9, 3]])
+WITH_POSITIONS = ["mpnet", "deberta-v2"]
+
+
+def logits(model, ids=IDS, mask=MASK):
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=attention_input(model.config, mask)).logits
+
+
+def static_classifier(architecture):
+    model = tiny_classifier(architecture)
+    make_static(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model_type", "attention"), [("new", "sdpa"), ("bert", "flash_attention_2")]
+)
+def test_masks_for_what_is_not_known_stay_as_they_are(model_type, attention):
+    config = tiny_classifier("bert").config
+    config.model_type, config._attn_implementation = model_type, attention
+    assert attention_input(config, MASK) is MASK
+
+
+@pytest.mark.parametrize("architecture", ["bert", "electra"])
+def test_eager_attention_where_it_is_asked_for(architecture):
+    model = tiny_classifier(architecture)
+    model.set_attn_implementation("eager")
+    expected = model(input_ids=IDS, attention_mask=MASK).logits
+    assert torch.allclose(logits(model), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", WITH_POSITIONS)
+def test_positions_are_built_once(architecture, monkeypatch):
+    model = static_classifier(architecture)
+    first = logits(model)
+
+    def fail(*_, **__):
+        raise AssertionError("built again")
+
+    module = type(model.base_model.encoder).__mro__[1].__module__
+    if architecture == "deberta-v2":
+        monkeypatch.setattr(f"{module}.build_relative_position", fail)
+    else:
+        monkeypatch.setattr(MPNetEncoder, "relative_position_bucket", fail)
+    make_static(model)  # a second time
+    assert torch.equal(logits(model), first)
+    with pytest.raises(AssertionError, match="built again"):
+        logits(tiny_classifier(architecture))  # no other model is changed
+
+
+@pytest.mark.parametrize("architecture", WITH_POSITIONS)
+def test_training_after_an_evaluation_in_inference_mode(architecture):
+    model = static_classifier(architecture)
+    with torch.inference_mode():
+        logits(model)
+    model(input_ids=IDS, attention_mask=attention_input(model.config, MASK)).logits.sum().backward()
+    assert next(model.parameters()).grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("architecture", ["bert", *WITH_POSITIONS])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_stand_on_their_own(architecture, copied):
+    model = static_classifier(architecture)
+    expected = logits(model)
+    twin = copied(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert torch.equal(logits(twin), expected)
+    assert type(twin.base_model.encoder) is type(model.base_model.encoder)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_saved_model_is_the_librarys(architecture, tmp_path):
+    model = tiny_classifier(architecture)
+    names, parameters = list(model.state_dict()), list(model.parameters())
+    make_static(model)
+    logits(model)
+    assert list(model.state_dict()) == names
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert type(loaded.base_model.encoder).__module__.startswith("transformers.")
+    assert model.config.architectures == [type(loaded).__name__]
+    assert torch.equal(logits(loaded), logits(model))

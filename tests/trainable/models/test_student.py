@@ -1,0 +1,89 @@
+"""Students: right layers from the right places, for every architecture."""
+
+import pytest
+import torch
+
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+from trainable.models.students import build_student, encoder_layers, student_config
+
+
+def config(initialisation, student_layers=2, **changes):
+    return TrialConfig(
+        initialisation=initialisation, student_layers=student_layers, alpha=0.5, **changes
+    )
+
+
+def same(first, second):
+    """Whether two modules have equal tensors throughout."""
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("initialisation", "origins"),
+    [
+        ("teacher_spread", (2, 4)),
+        ("teacher_lower", (1, 2)),
+        ("teacher_upper", (3, 4)),
+        ("teacher_spread", (1, 2, 3, 4)),
+    ],
+)
+def test_copied_layers(architecture, initialisation, origins):
+    teacher = tiny_classifier(architecture)
+    student = build_student(teacher, config(initialisation, student_layers=len(origins)))
+    its, mine = encoder_layers(teacher)[1], encoder_layers(student)[1]
+    for layer, origin in zip(mine, origins, strict=True):
+        for number, candidate in enumerate(its, start=1):
+            assert same(layer, candidate) == (number == origin)
+    outside = [n for n in teacher.state_dict() if not n.startswith(encoder_layers(teacher)[0])]
+    assert any("embeddings" in name for name in outside)
+    assert any("classifier" in name for name in outside)
+    for name in outside:
+        assert torch.equal(teacher.state_dict()[name], student.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_embeddings_only(architecture):
+    teacher = tiny_classifier(architecture)
+    student = build_student(teacher, config("teacher_embeddings"))
+    random_one = build_student(teacher, config("random"))
+    prefix = f"{teacher.base_model_prefix}.embeddings"  # and ELECTRA's embeddings_project
+    copied = [name for name in student.state_dict() if name.startswith(prefix)]
+    assert any(name.endswith("word_embeddings.weight") for name in copied)
+    for name, tensor in student.state_dict().items():
+        origin = teacher if name in copied else random_one
+        assert torch.equal(tensor, origin.state_dict()[name]), name
+
+
+def test_random_weights_come_from_the_seed_and_leave_the_teacher_alone():
+    teacher = tiny_classifier()
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    first, again, other = (
+        build_student(teacher, config("random", seed=seed)) for seed in (1, 1, 2)
+    )
+    assert same(first, again)
+    assert not same(first, other)
+    assert all(torch.equal(before[name], t) for name, t in teacher.state_dict().items())
+    assert teacher.config.num_hidden_layers == 4
+
+
+def test_narrow_student_keeps_the_size_of_a_head():
+    made = student_config(tiny_classifier().config, config("random", student_width=16))
+    assert (made.hidden_size, made.num_attention_heads, made.intermediate_size) == (16, 2, 32)
+    with pytest.raises(UserError, match="student_width: 20 is not a multiple of the head size 8"):
+        student_config(tiny_classifier().config, config("random", student_width=20))
+
+
+def test_depth_that_does_not_divide():
+    with pytest.raises(UserError, match=r"student_layers: 3 .* 4 layers; valid: 1, 2, 4"):
+        build_student(tiny_classifier(), config("random", student_layers=3))
+
+
+def test_model_without_a_list_of_layers():
+    model = tiny_classifier()
+    model.config.num_hidden_layers = 5
+    with pytest.raises(UserError, match="--teacher: BertForSequenceClassification"):
+        encoder_layers(model)

@@ -1,0 +1,168 @@
+"""Teachers: fine-tuned once, found again by digest, refused where they don't fit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import tiny_classifier
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TeacherSettings
+from trainable.data.inputs import LoadedInputs
+from trainable.engine.devices import Environment
+from trainable.engine.metrics import unpack_bits
+from trainable.engine.training_step import TrainingStep
+from trainable.teacher import fine_tuning
+from trainable.teacher.teacher import digest_model, load_base, load_teacher
+from trainable.trial.preparation import Preparation, prepare_inputs
+
+
+@pytest.fixture
+def bare_encoder(tmp_path, tokenizer):
+    """A pretrained encoder without a classification head, on disk."""
+    folder = tmp_path / "encoder"
+    tiny_classifier("bert").bert.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def lines_and_environment(tmp_path):
+    lines = []
+    return lines, Environment(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
+
+
+def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options, tmp_path):
+    settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
+    loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    lines, environment = lines_and_environment(tmp_path)
+    first = prepare_inputs(Preparation.load(loaded), {"cls"}, environment, options)
+    assert any("fine-tuning" in line for line in lines)
+    assert first.teacher.fine_tuned_here
+    assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
+    kept = load_teacher(first.teacher.folder)
+    assert kept.get_input_embeddings().weight.shape[0] == 205  # not only the tokens in use
+    assert kept.config.id2label == {0: "even", 1: "odd"}
+
+    lines.clear()
+    assert prepare_inputs(Preparation.load(loaded), {"cls"}, environment, options) == first
+    assert lines == []
+
+    other = replace(loaded, teacher_settings=replace(settings, seed=1, epochs=1))
+    second = prepare_inputs(Preparation.load(other), {"cls"}, environment, options)
+    assert second.teacher.digest != first.teacher.digest
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
+    *, bare_encoder, dataset, options, tmp_path, monkeypatch, damaged
+):
+    settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
+    loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    whole = prepare_inputs(
+        Preparation.load(loaded), set(), lines_and_environment(tmp_path / "a")[1], options
+    )
+
+    lines, environment = lines_and_environment(tmp_path / "b")
+    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    take_step, taken = TrainingStep.__call__, []
+
+    def interrupted_step(step, batch, rate):
+        taken.append(rate)
+        if len(taken) == 17:  # in the second epoch
+            raise KeyboardInterrupt
+        return take_step(step, batch, rate)
+
+    preparation = Preparation.load(loaded)
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(TrainingStep, "__call__", interrupted_step)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_inputs(preparation, set(), environment, options)
+    [state] = (tmp_path / "b" / "cache" / "teachers").glob("*.state")
+    if damaged:
+        state.write_bytes(state.read_bytes()[:-1])
+    torch.manual_seed(99)
+    resumed = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+    assert resumed.teacher.digest == whole.teacher.digest
+    assert resumed.teacher.correct == whole.teacher.correct
+    assert ("  going on from step 16, where it was interrupted" in lines) is not damaged
+    assert not state.exists()
+
+
+def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
+    sampled_loaded, sampled_inputs, tokenizer
+):
+    """Sentence by sentence, from the texts."""
+    teacher, dataset = sampled_inputs.teacher, sampled_loaded.dataset
+    model = load_teacher(teacher.folder)
+    for split, found, bits in (
+        (dataset.evaluation, teacher.accuracy, teacher.correct),
+        (dataset.whole, teacher.whole_accuracy, teacher.whole_correct),
+    ):
+        correct = []
+        for text, label in zip(split.texts, split.labels, strict=True):
+            ids = tokenizer(text, truncation=True, max_length=16, return_tensors="pt")["input_ids"]
+            with torch.no_grad():
+                correct.append(int(model(ids).logits.argmax()) == label)
+        assert found == np.mean(correct)
+        assert np.array_equal(unpack_bits(bits, len(split)), correct)
+    assert sampled_inputs.describe_teacher() == (
+        f"{teacher.accuracy:.4f} on the validation subset of 13, "
+        f"{teacher.whole_accuracy:.4f} on all 40"
+    )
+
+
+def test_fitted_teacher_is_used_as_it_is(inputs, teacher_folder):
+    assert not inputs.teacher.fine_tuned_here
+    assert (inputs.teacher.whole_accuracy, inputs.teacher.whole_correct) == (None, None)
+    mine, its = load_teacher(inputs.teacher.folder).state_dict(), tiny_classifier().state_dict()
+    assert all(torch.equal(mine[name], its[name]) for name in its)
+
+
+@pytest.mark.parametrize(
+    ("labels", "reason"),
+    [
+        (["a", "b", "c"], "its head has 2 labels, the dataset 3"),
+        (["negative", "positive"], "its labels are positive, negative, the dataset's negative"),
+    ],
+)
+def test_a_head_for_other_labels_is_refused(tmp_path, labels, reason):
+    tiny_classifier(id2label={0: "Positive", 1: "Negative"}).half().save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=reason):
+        load_base(str(tmp_path), labels, seed=0)
+    model, fitted = load_base(str(tmp_path), ["positive", "negative"], seed=0)
+    assert fitted
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, None])
+def test_damaged_weights_are_refused_in_one_line(tmp_path, share):
+    tiny_classifier().save_pretrained(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    if share is not None:
+        weights.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(UserError, match=r"--teacher .*: no usable model; .+$"):
+        load_base(str(tmp_path), ["a", "b"], seed=0)
+
+
+def test_digest_depends_on_weights_and_configuration():
+    digests = {
+        digest_model(model)
+        for model in (
+            tiny_classifier(),
+            tiny_classifier(),
+            tiny_classifier(seed=1),
+            tiny_classifier(hidden_dropout_prob=0.3),
+        )
+    }
+    assert len(digests) == 3
+
+
+def test_a_teacher_that_guesses_is_warned_of(loaded, options, tmp_path):
+    """The tiny teacher of these tests has random weights."""
+    lines, environment = lines_and_environment(tmp_path)
+    inputs = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+    said = any("no better than always" in line for line in lines)
+    assert said == (inputs.teacher.accuracy <= 0.6)

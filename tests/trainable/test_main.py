@@ -1,0 +1,61 @@
+"""`python -m trainable`: one trial as plain Python."""
+
+import json
+
+import pytest
+
+from trainable.__main__ import main
+from trainable.trial.training_loop import Trial
+
+SMALL = ["--student-layers", "2", "--batch-size", "8", "--epochs", "1", "--evaluations", "3"]
+OURS = ["--aligned-layers", "all", "--learning-rate", "1e-3", "--precision", "fp32"]
+
+
+@pytest.fixture
+def trial_command(teacher_folder, data_folder, tmp_path):
+    """Runs a trial on the tiny inputs; returns exit code, lines printed and lines of complaint."""
+    places = ["--teacher", str(teacher_folder), "--dataset", str(data_folder)]
+    sizes = ["--preset", "mini", "--max-length", "16", "--cache", str(tmp_path)]
+
+    def run(capsys, *more):
+        try:
+            code = main([*places, *sizes, *SMALL, *more])
+        except SystemExit as end:
+            code = end.code
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err.splitlines()
+
+    return run
+
+
+def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, make_config, cpu):
+    code, lines, said = trial_command(capsys, *OURS, "--eval-subset", "13")
+    expected = [e.scalars() for e in Trial.start(make_config(), sampled_inputs, cpu).run()]
+    found = [json.loads(line) for line in lines]
+    assert code == 0
+    assert said[-1] == f"teacher's accuracy {sampled_inputs.describe_teacher()}"
+    assert [set(line) for line in found] == [set(evaluation) for evaluation in expected]
+    assert "whole_accuracy" in found[-1]
+    for key in expected[-1].keys() - {"training_seconds", "evaluation_seconds"}:
+        assert [line.get(key) for line in found] == [e.get(key) for e in expected]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--alpha", "1.5"], "alpha: 1.5 must be at most 1.0"),
+        (["--sharpness", "2"], "sharpness: 2.0 given, but alpha_schedule fixed has none"),
+        (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
+        (["--hidden-weight", "100"], "hidden_weight: changes nothing"),
+        (["--alpha", "1", "--temperature", "4"], "temperature: changes nothing"),
+        (["--eval-subset", "41"], "--eval-subset 41: the evaluation split has 40"),
+        (["--dataset", "no/where"], "--dataset no/where: "),
+        (["--teacher", "no/where"], "--teacher no/where: "),
+        (["--preset", "minni"], "did you mean mini?"),
+    ],
+)
+def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path, more, said):
+    code, lines, complaints = trial_command(capsys, *more)
+    assert (code, lines, len(complaints)) == (2, [], 1)
+    assert said in complaints[0]
+    assert not (tmp_path / "teachers").exists()

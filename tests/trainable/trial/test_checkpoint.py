@@ -1,0 +1,316 @@
+"""Checkpoints: a student for `from_pretrained`, a state that goes on bit for bit, or a refusal."""
+
+import random
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.common.files import MANIFEST, seal, sealed_values
+from trainable.data.vocabulary import load_vocabulary
+from trainable.engine.metrics import unpack_bits
+from trainable.engine.training_state import CheckpointError, read_state
+from trainable.models.students import build_student
+from trainable.teacher.teacher import load_teacher
+from trainable.trial import training_loop as trial_module
+from trainable.trial.checkpoint import (
+    STATE,
+    check_checkpoint,
+    checkpoint_bytes,
+    label_names,
+    load_checkpoint,
+    write_checkpoint,
+)
+from trainable.trial.preparation import Preparation, prepare_inputs
+from trainable.trial.training_loop import Trial
+from trainable.trial.workbench import Workbench
+
+CLOCKS = {"training_seconds", "evaluation_seconds"}
+BITS = {"correct", "whole_correct"}
+NARROW = {"initialisation": "random", "student_width": 16}
+CE_ONLY = {"alpha": 1.0, "aligned_layers": "none", "alpha_schedule": "fixed", "sharpness": None}
+
+
+@pytest.fixture
+def eight_steps(make_config):
+    """Evaluated after 2, 5 and 8; an epoch is 4 steps, and ends within an interval."""
+
+    def make(**changes):
+        growth = {"alpha_schedule": "cosine_vshape", "alpha": None, "sharpness": 0.5}
+        shape = {"hidden_pool": "tokens", "batch_size": 24, "epochs": 2}
+        return make_config(**{**growth, **shape, **changes})
+
+    return make
+
+
+@pytest.fixture
+def saved(inputs, eight_steps, tmp_path):
+    """The folder of a trial saved after its third step, and the trial."""
+    trial = started(eight_steps(), inputs, 3)
+    return save(trial, tmp_path / "saved"), trial
+
+
+def started(config, inputs, steps):
+    trial = Trial.start(config, inputs, torch.device("cpu"))
+    for _ in range(steps):
+        trial.advance()
+    return trial
+
+
+def save(trial, folder):
+    folder.mkdir(parents=True)
+    write_checkpoint(trial, folder)
+    return folder
+
+
+def named(trial):
+    """Copies of a trial's weights by name."""
+    return {name: value.detach().clone() for name, value in trial.student.named_parameters()}
+
+
+def disturb_generators():
+    torch.manual_seed(99)
+    np.random.seed(99)
+    random.seed(99)
+
+
+def end_of(trial):
+    """What a trial becomes by its last step, and where it leaves the random generators."""
+    for _ in trial.run():
+        pass
+    moments = trial.apparatus.optimiser.state_dict()["state"]
+    tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
+    tensors |= trial.student.state_dict() | trial.apparatus.distillation.projections.state_dict()
+    tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
+    tensors["torch"] = torch.get_rng_state()
+    tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
+    tensors["python"] = torch.tensor(random.getstate()[1])
+    numbers = [{k: v for k, v in e.to_dict().items() if k not in CLOCKS} for e in trial.history]
+    return {k: v.clone() for k, v in tensors.items()}, numbers, trial.best.evaluation
+
+
+def assert_same_end(found, whole, saved_evaluations):
+    """Bit for bit; the correct/wrong bits of evaluations before the last saved are not kept."""
+    assert found[0].keys() == whole[0].keys()
+    for name, tensor in whole[0].items():
+        assert torch.equal(found[0][name], tensor), name
+    assert found[2] == whole[2]
+    for index, (mine, expected) in enumerate(zip(found[1], whole[1], strict=True)):
+        left_out = BITS if index < saved_evaluations - 1 else set()
+        assert {k: v for k, v in mine.items() if k not in left_out} == {
+            k: v for k, v in expected.items() if k not in left_out
+        }
+
+
+@pytest.mark.parametrize("changes", [{}, NARROW, CE_ONLY], ids=["wide", "narrow", "labels alone"])
+def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
+    *, sampled_inputs, eight_steps, tmp_path, changes
+):
+    config = eight_steps(**changes)
+    whole = end_of(started(config, sampled_inputs, 0))
+    assert [evaluation["step"] for evaluation in whole[1]] == [2, 5, 8]
+    assert 0 < whole[1][-1]["whole_accuracy"] < 1
+    interrupted, bench = started(config, sampled_inputs, 0), Workbench()
+    for step in range(8):
+        save(interrupted, tmp_path / str(step))
+        interrupted.advance()
+    assert_same_end(end_of(interrupted), whole, 0)  # saving itself changes nothing
+    for step in range(8):
+        disturb_generators()
+        folder = tmp_path / str(step)
+        resumed = load_checkpoint(folder, config, sampled_inputs, torch.device("cpu"), bench)
+        assert resumed.step == step
+        assert_same_end(end_of(resumed), whole, (step >= 2) + (step >= 5))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [((0.4, 0.6, 0.6, 0.5, 0.7, 0.7), (1, 2, 2, 2, 5, 5)), ((0.0, 0.0, 0.1), (1, 1, 3))],
+)
+def test_the_first_of_the_best_students_is_kept(
+    *, inputs, make_config, cpu, tmp_path, monkeypatch, accuracies, kept
+):
+    coming = iter(accuracies)
+    monkeypatch.setattr(trial_module, "accuracy", lambda correct: next(coming))
+    config, at_evaluation = make_config(evaluations=len(accuracies)), {}
+    trial = Trial.start(config, inputs, cpu)
+    while not trial.finished:
+        if trial.advance() is None:
+            continue
+        count = len(trial.history)
+        at_evaluation[count], best = named(trial), kept[count - 1]
+        folder = save(trial, tmp_path / str(count))
+        values = sealed_values(folder)
+        assert (values["evaluation"], values["accuracy"]) == (best, accuracies[best - 1])
+        weights = load_file(folder / "model.safetensors")
+        for name, value in at_evaluation[best].items():
+            if "word_embeddings" not in name:
+                assert torch.equal(weights[name], value), name
+        if not trial.finished:
+            trial = load_checkpoint(folder, config, inputs, cpu)  # knows the best of before
+
+
+def answers(folder, texts):
+    """What the folder's model and tokenizer say of raw texts, one after the other."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        encoded = (tokenizer(text, truncation=True, return_tensors="pt") for text in texts)
+        return [int(model(e["input_ids"], e["attention_mask"]).logits.argmax()) for e in encoded]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def any_inputs(request, loaded, environment, options, tokenizer):
+    """The tiny inputs with a teacher of each architecture."""
+    folder = environment.cache / "encoders" / request.param
+    tiny_classifier(request.param).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
+    return prepare_inputs(preparation, {"cls"}, environment, options)
+
+
+@pytest.mark.parametrize("initialisation", ["teacher_spread", "random"])
+def test_the_folder_is_the_best_student_with_its_whole_vocabulary(
+    *, any_inputs, dataset, make_config, tmp_path, initialisation
+):
+    config = make_config(initialisation=initialisation, learning_rate=3e-3, evaluations=6)
+    trial = started(config, any_inputs, 12)
+    folder = save(trial, tmp_path / "saved")
+    best = max(trial.history, key=lambda evaluation: evaluation.accuracy)
+    found = np.array(answers(folder, dataset.evaluation.texts)) == dataset.evaluation.labels
+    assert np.array_equal(found, unpack_bits(best.correct, 40))
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert model.config.id2label == {0: "even", 1: "odd"}
+    assert AutoTokenizer.from_pretrained(folder).model_max_length == 16
+
+    rows = model.get_input_embeddings().weight.detach()
+    origin = build_student(load_teacher(Path(any_inputs.teacher.folder)), config)
+    before = origin.get_input_embeddings().weight.detach()
+    in_use = load_vocabulary(Path(any_inputs.tokens))
+    name = next(n for n in trial.best.tensors if n.endswith("word_embeddings.weight"))
+    assert torch.equal(rows[in_use], trial.best.tensors[name])
+    assert not torch.equal(rows[in_use], before[in_use])
+    others = np.setdiff1d(np.arange(len(rows)), in_use)
+    assert len(others) > 100
+    assert torch.equal(rows[others], before[others])
+
+
+def test_a_finished_trial_has_no_state_to_go_on_from(inputs, eight_steps, cpu, tmp_path):
+    folder = save(started(eight_steps(), inputs, 8), tmp_path / "end")
+    assert not (folder / STATE).exists()
+    assert check_checkpoint(folder, eight_steps(), inputs)["step"] == 8
+    with pytest.raises(CheckpointError, match="of a finished trial"):
+        load_checkpoint(folder, eight_steps(), inputs, cpu)
+
+
+def test_another_configurations_weights_are_taken_only_where_that_is_asked_for(
+    inputs, saved, cpu, eight_steps
+):
+    folder, trial = saved
+    other = replace(trial.config, learning_rate=3e-3, seed=5)
+    with pytest.raises(CheckpointError, match="of another config"):
+        load_checkpoint(folder, other, inputs, cpu)
+    taken = load_checkpoint(folder, other, inputs, cpu, exact=False)
+    assert taken.config == other
+    assert taken.step == 3
+    before = named(trial)
+    assert all(torch.equal(value, before[name]) for name, value in named(taken).items())
+    taken.advance()
+    trial.advance()
+    assert any(not torch.equal(v, named(trial)[name]) for name, v in named(taken).items())
+    fewer, more = ({"student_layers": depth, "aligned_layers": "1"} for depth in (1, 4))
+    for changes in (fewer, more, NARROW):
+        with pytest.raises(CheckpointError, match="of another model"):
+            load_checkpoint(folder, eight_steps(**changes), inputs, cpu, exact=False)
+
+
+def test_rows_that_are_not_in_use_come_along_to_another_configuration(
+    inputs, eight_steps, cpu, tmp_path
+):
+    """They belong to the student that goes on, not to the one that would have been drawn."""
+    config = eight_steps(initialisation="random", seed=1)
+    first = save(started(config, inputs, 3), tmp_path / "first")
+    taken = load_checkpoint(first, replace(config, seed=2), inputs, cpu, exact=False)
+    second = save(taken, tmp_path / "second")
+    files = [load_file(folder / "model.safetensors") for folder in (first, second)]
+    assert all(torch.equal(value, files[1][name]) for name, value in files[0].items())
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_checkpoint_of_other_inputs_is_refused(*, inputs, saved, cpu, exact):
+    folder, trial = saved
+    teacher = replace(inputs.teacher, digest="0" * 64)
+    for other, said in (
+        (replace(inputs, data_digest="0" * 64), "of another data"),
+        (replace(inputs, teacher=teacher), "of another teacher"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            load_checkpoint(folder, trial.config, other, cpu, exact=exact)
+    seal(folder, {**sealed_values(folder), "format": 4})
+    with pytest.raises(CheckpointError, match="of another format"):
+        load_checkpoint(folder, trial.config, inputs, cpu, exact=exact)
+
+
+def test_every_files_loss_and_every_changed_byte_is_noticed(inputs, saved, cpu):
+    folder, trial = saved
+    names = [path.name for path in folder.iterdir()]
+    assert {STATE, "model.safetensors", "config.json", "tokenizer.json", MANIFEST} <= set(names)
+    for name in names:
+        path = folder / name
+        whole = path.read_bytes()
+        middle = len(whole) // 2
+        for damaged in (None, b"", whole[:middle], whole[:middle] + b"\x00" + whole[middle + 1 :]):
+            path.unlink()
+            if damaged is not None:
+                path.write_bytes(damaged)
+            with pytest.raises(CheckpointError, match="missing or damaged"):
+                load_checkpoint(folder, trial.config, inputs, cpu)
+            path.write_bytes(whole)
+    assert load_checkpoint(folder, trial.config, inputs, cpu).step == 3
+    with pytest.raises(CheckpointError, match="missing or damaged"):
+        load_checkpoint(folder / "nowhere", trial.config, inputs, cpu)
+
+
+@pytest.mark.parametrize("file", [STATE, "model.safetensors"])
+def test_a_disk_that_is_full_is_an_os_error(saved, tmp_path, file):
+    """Which the library that writes both does not raise itself."""
+    folder, trial = saved
+    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / file).stat().st_size // 2, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save(trial, tmp_path / "again")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sealed_values(tmp_path / "again") is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"student_layers": 1, "aligned_layers": "1"}, NARROW])
+def test_the_size_foretold_is_that_of_the_tensors_written(inputs, make_config, tmp_path, changes):
+    config = make_config(**changes)
+    folder = save(started(config, inputs, 4), tmp_path / "saved")
+    _, state = read_state(folder / STATE)
+    tensors = [*load_file(folder / "model.safetensors").values()]
+    tensors += [t for name, t in state.items() if name.startswith(("student.", "projections."))]
+    tensors += [t for name, t in state.items() if ".exp_avg" in name]
+    assert checkpoint_bytes(config, inputs) == sum(tensor.nbytes for tensor in tensors)
+
+
+@pytest.mark.parametrize(
+    ("of_data", "of_teacher", "names"),
+    [
+        (["0", "1"], {0: "negative", 1: "positive"}, ["negative", "positive"]),
+        (["0", "1"], {0: "LABEL_0", 1: "LABEL_1"}, ["0", "1"]),
+        (["bad", "good"], {0: "negative", 1: "positive"}, ["bad", "good"]),
+    ],
+)
+def test_the_names_of_labels(of_data, of_teacher, names):
+    teacher = tiny_classifier().config
+    teacher.id2label = of_teacher
+    assert label_names(of_data, teacher) == names

@@ -1,0 +1,167 @@
+"""Shared inputs: `trainable.prepare`, what is checked, what depends on what."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sentencepiece import SentencePieceTrainer
+
+import trainable
+from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
+from trainable.common.errors import UserError
+from trainable.config.training_inputs import TrainingInputs
+from trainable.data.datasets import sample_evaluation
+from trainable.data.tokens import load_split
+from trainable.data.vocabulary import load_vocabulary
+from trainable.trial.preparation import (
+    Preparation,
+    add_outputs,
+    load_tokenizer,
+    pools_of,
+    prepare_inputs,
+    tokenizer_digest,
+)
+
+
+def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
+    teacher_folder, data_folder, tmp_path, monkeypatch
+):
+    """As trials see it, which run in other working folders and other processes."""
+    monkeypatch.chdir(tmp_path)
+    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": "cache"}
+    lines = []
+    inputs = trainable.prepare(
+        "mini", hidden_pools="mean", say=lines.append, executor="eager", **sizes, **places
+    )
+    assert TrainingInputs.from_dict(json.loads(json.dumps(inputs.to_dict()))) == inputs
+    assert inputs.examples == {"train": 40, "evaluation": 20}
+    assert set(inputs.outputs) == {"logits", "mean"}
+    assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())
+    assert any("teacher's outputs" in line for line in lines)
+    config = inputs.config({"alpha": 0.5, "initialisation": "random", "student_layers": 2})
+    assert (config.epochs, config.evaluations, config.learning_rate) == (2, 8, 1e-4)
+    with pytest.raises(UserError, match=r"hidden_pool: cls was not .*hidden_pools=\['cls'\]"):
+        inputs.config({"alpha": 0.5, "student_layers": 2, "aligned_layers": "1"})
+    with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
+        trainable.prepare("mini", hidden_pools=["token"], **places)
+
+
+def test_pools_of_aligned_trials_only(make_config):
+    configs = [
+        make_config(hidden_pool="mean", aligned_layers="none"),
+        make_config(hidden_pool="tokens"),
+    ]
+    assert pools_of(configs) == {"tokens"}
+
+
+def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, environment, options):
+    few = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+    assert set(few.outputs) == {"logits"}
+    assert add_outputs(few, ["cls", "mean", "tokens"], environment) == inputs
+
+
+def test_moved_inputs_have_their_folders_where_they_are_now(inputs):
+    places = {str(folder): f"/elsewhere/{folder.name}" for folder in inputs.folders()}
+    moved = inputs.moved(places)
+    assert {str(folder) for folder in moved.folders()} == set(places.values())
+    assert moved.moved({new: old for old, new in places.items()}) == inputs
+
+
+def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
+    sampled_loaded, sampled_inputs, tokenizer
+):
+    assert sampled_inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
+    for name, part in sampled_loaded.dataset.splits.items():
+        split = load_split(Path(sampled_inputs.tokens), name)
+        assert split.labels.tolist() == part.labels
+        for row, text in enumerate(part.texts):
+            ids = split.token_ids[split.offsets[row] : split.offsets[row + 1]]
+            assert ids.tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
+
+
+def test_words_that_occur_in_the_whole_split_alone_are_in_use(
+    *, sampled_loaded, environment, options, tokenizer
+):
+    """They are scored with the others, and would otherwise have no row in the embedding."""
+    dataset = sampled_loaded.dataset
+    left_out = next(text for text in dataset.whole.texts if text not in dataset.evaluation.texts)
+    texts = ["w150" if text == left_out else text for text in dataset.whole.texts]
+    changed = replace(dataset, whole=replace(dataset.whole, texts=texts))
+    other = Preparation.load(replace(sampled_loaded, dataset=changed))
+    found = prepare_inputs(other, set(), environment, options)
+    rare = tokenizer.convert_tokens_to_ids("w150")
+    assert rare in load_vocabulary(Path(found.tokens))
+    assert rare not in load_split(Path(found.tokens), "train").token_ids
+
+
+def test_other_sentences_or_lengths_are_other_inputs(
+    *, loaded, inputs, sampled_inputs, environment, options
+):
+    other_sample = replace(loaded, dataset=sample_evaluation(loaded.dataset, 14))
+    found = [inputs, sampled_inputs]
+    for other in (other_sample, replace(loaded, max_length=8)):
+        found.append(prepare_inputs(Preparation.load(other), set(), environment, options))
+    for part in ("data_digest", "tokens"):
+        assert len({getattr(one, part) for one in found}) == 4
+    assert len({one.outputs["logits"] for one in found}) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student_layers": 3}, "student_layers: 3 does not divide"),
+        ({"evaluations": 13}, "evaluations: 13 are more than the trial's 12 steps"),
+        ({"student_width": 20, "initialisation": "random"}, "student_width: 20"),
+    ],
+)
+def test_impossible_trials_are_refused(loaded, make_config, changes, message):
+    preparation = Preparation.load(loaded)
+    preparation.check([make_config()])
+    with pytest.raises(UserError, match=message):
+        preparation.check([make_config(), make_config(**changes)])
+
+
+@pytest.mark.parametrize(
+    ("length", "said"), [(512, "512: too long .* 64 positions"), (2, "2: must be at least 3")]
+)
+def test_impossible_lengths_are_refused(loaded, length, said):
+    with pytest.raises(UserError, match=f"--max-length {said}"):
+        Preparation.load(replace(loaded, max_length=length)).check([])
+
+
+def test_tokenizers_that_are_of_no_use(tmp_path, tokenizer):
+    with pytest.raises(UserError, match=r"--teacher .*: no usable tokenizer"):
+        load_tokenizer(str(tmp_path))
+    bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
+    bare.save_pretrained(tmp_path)
+    tiny_classifier().config.save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no padding token"):
+        load_tokenizer(str(tmp_path))
+
+
+def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
+    """As microsoft/deberta-v3-base ships it; fails where sentencepiece and protobuf don't agree."""
+    text = tmp_path / "text.txt"
+    text.write_text("\n".join(f"the {word} film was not good" for word in WORDS))
+    pieces = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+    names = {
+        f"{name}_piece": piece
+        for name, piece in zip(("pad", "bos", "eos", "unk"), pieces, strict=True)
+    }
+    SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(tmp_path / "spm"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, **names},
+    )
+    (tmp_path / "tokenizer_config.json").write_text('{"vocab_type": "spm"}')
+    ARCHITECTURES["deberta-v2"].save_pretrained(tmp_path)
+    tokenizer = load_tokenizer(str(tmp_path))
+    ids = tokenizer("the film was good")["input_ids"]
+    assert (ids[0], ids[-1], tokenizer.pad_token_id) == (1, 2, 0)
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "the film was good"
+    assert len(tokenizer_digest(tokenizer)) == 64

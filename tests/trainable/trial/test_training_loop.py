@@ -1,0 +1,135 @@
+"""A trial as it runs: where it evaluates, what it reports, how it fails."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from trainable.common.errors import TrainingDivergedError
+from trainable.data.vocabulary import load_vocabulary
+from trainable.engine.metrics import unpack_bits
+from trainable.trial import training_loop as trial_module
+from trainable.trial.alpha import alpha_at
+from trainable.trial.training_loop import Trial
+
+
+def numbers(evaluations):
+    """Evaluations without their clocks."""
+    return [replace(e, training_seconds=0.0, evaluation_seconds=0.0) for e in evaluations]
+
+
+def test_evaluations_are_equally_spaced_and_scored(inputs, make_config, cpu):
+    growth = {"alpha_schedule": "cosine_^shape", "alpha": None, "sharpness": 2.0}
+    trial = Trial.start(make_config(batch_size=16, epochs=2, evaluations=5, **growth), inputs, cpu)
+    assert (trial.step, trial.total_steps) == (0, 12)
+    found = {}
+    while not trial.finished:
+        evaluation = trial.advance()
+        if evaluation is not None:
+            found[trial.step] = evaluation
+            assert evaluation is trial.history[-1]
+    assert list(found) == [2, 4, 7, 9, 12]
+    for index, (step, evaluation) in enumerate(found.items()):
+        assert (evaluation.evaluations, evaluation.step) == (index + 1, step)
+        assert evaluation.accuracy == unpack_bits(evaluation.correct, 40).mean()
+        best = sorted((e.accuracy for e in trial.history[: index + 1]), reverse=True)[:5]
+        assert evaluation.best5_accuracy == pytest.approx(np.mean(best))
+        assert evaluation.alpha == alpha_at(step - 1, 12, "cosine_^shape", sharpness=2.0)
+    assert found[12].learning_rate == pytest.approx(1e-3 / 11)  # 1 of 12 steps warms up
+
+
+def answers_one_by_one(trial, split, tokenizer):
+    """Whether a student is right, sentence by sentence, from the texts."""
+    in_use = load_vocabulary(Path(trial.inputs.tokens)).tolist()
+    trial.student.eval()
+    correct = []
+    for text, label in zip(split.texts, split.labels, strict=True):
+        ids = tokenizer(text, truncation=True, max_length=16)["input_ids"]
+        dense = torch.tensor([[in_use.index(token) for token in ids]])
+        with torch.no_grad():
+            correct.append(int(trial.student(dense).logits.argmax()) == label)
+    return correct
+
+
+def test_the_whole_split_is_scored_once_after_the_last_step(
+    *, sampled_loaded, sampled_inputs, make_config, cpu, tokenizer
+):
+    dataset = sampled_loaded.dataset
+    trial = Trial.start(make_config(epochs=2, evaluations=8), sampled_inputs, cpu)
+    *before, last = trial.run()
+    assert [(e.whole_accuracy, e.whole_correct) for e in before] == [(None, None)] * 7
+    on_whole = answers_one_by_one(trial, dataset.whole, tokenizer)
+    assert last.whole_accuracy == np.mean(on_whole)
+    assert np.array_equal(unpack_bits(last.whole_correct, 40), on_whole)
+    assert last.accuracy == np.mean(answers_one_by_one(trial, dataset.evaluation, tokenizer))
+    assert 0 < last.whole_accuracy < 1
+    assert all(e.accuracy == unpack_bits(e.correct, 13).mean() for e in trial.history)
+    assert "whole_accuracy" not in before[-1].scalars()
+    assert last.scalars()["whole_accuracy"] == last.whole_accuracy
+
+
+def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_config, cpu):
+    trial = Trial.start(make_config(), sampled_inputs, cpu)
+    found = numbers(trial.run())
+    without = replace(sampled_inputs, examples={"train": 96, "evaluation": 13})
+    other = Trial.start(make_config(), without, cpu)
+    expected = numbers(other.run())
+    assert [replace(e, whole_accuracy=None, whole_correct=None) for e in found] == expected
+    for name, weight in trial.student.state_dict().items():
+        assert torch.equal(weight, other.student.state_dict()[name]), name
+
+
+def test_training_helps(inputs, make_config, cpu):
+    """The student of a random teacher comes nearer to what that teacher says."""
+    config = make_config(alpha=0.0, epochs=12, initialisation="random")
+    found = list(Trial.start(config, inputs, cpu).run())
+    assert found[-1].loss_kl < 0.5 * found[0].loss_kl
+
+
+def test_without_the_teacher_its_losses_are_not_there(inputs, make_config, cpu):
+    """alpha = 1 opens no teacher outputs: the trial runs where there are none."""
+    bare = replace(inputs, outputs={})
+    found = list(Trial.start(make_config(alpha=1.0, aligned_layers="none"), bare, cpu).run())
+    assert {(e.loss_kl, e.loss_hidden) for e in found} == {(0.0, 0.0)}
+    assert all(e.loss == e.loss_cross_entropy > 0 for e in found)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_loss_that_is_not_finite_ends_the_trial_with_a_reason(inputs, make_config, cpu):
+    trial = Trial.start(make_config(learning_rate=1e30), inputs, cpu)
+    assert [trial.advance() for _ in range(3)] == [None, None, None]
+    with pytest.raises(TrainingDivergedError, match=r"loss is (nan|inf) by step 4 \(learning rate"):
+        trial.advance()
+    assert trial.history == []
+
+
+def test_losses_are_means_over_the_steps_since_the_evaluation_before(inputs, make_config, cpu):
+    trial = Trial.start(make_config(batch_size=16), inputs, cpu)
+    every_step = Trial.start(make_config(batch_size=16, evaluations=6), inputs, cpu)
+    single = [evaluation.loss for evaluation in every_step.run()]
+    torch.manual_seed(0)  # as `start` left it: both draw the same dropout
+    means = [evaluation.loss for evaluation in trial.run()]
+    assert means == pytest.approx([np.mean(single[i : i + 2]) for i in (0, 2, 4)], rel=1e-6)
+    assert len(set(single)) == 6
+
+
+def test_training_seconds_are_those_of_the_steps_alone(inputs, make_config, cpu, monkeypatch):
+    """Whatever passes between two steps, saving for one, is not among them."""
+    clock = SimpleNamespace(now=0.0)
+
+    def tick():
+        clock.now += 1.0
+        return clock.now
+
+    monkeypatch.setattr(trial_module, "time", SimpleNamespace(perf_counter=tick))
+    trial = Trial.start(make_config(batch_size=16, epochs=2, evaluations=5), inputs, cpu)
+    passed = []
+    while not trial.finished:
+        evaluation = trial.advance()
+        passed.append(trial.trained_seconds if evaluation is None else evaluation.training_seconds)
+        clock.now += 100.0
+    assert passed == [1, 2, 1, 2, 1, 2, 3, 1, 2, 1, 2, 3]
+    assert [e.evaluation_seconds for e in trial.history] == [1.0] * 5

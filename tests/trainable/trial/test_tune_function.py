@@ -1,0 +1,405 @@
+"""The trainable in anyone's own Tuner, on real Ray; and what it reports within a sweep, without."""
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+import torch
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining
+from ray.tune.search.optuna import OptunaSearch
+
+import spaces
+import trainable
+from tests.killed_tuner import SEEDS, SPACE
+from tests.trainable.trial.test_checkpoint import answers
+from trainable.common.errors import TrainingDivergedError
+from trainable.common.files import sealed_values
+from trainable.trial import pause, tune_function
+from trainable.trial.checkpoint import STATE
+from trainable.trial.pause import PAUSE
+from trainable.trial.training_loop import Trial
+from trainable.trial.tune_function import SaveTimer, Sweep, train_student
+
+TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
+ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
+CLOCKS = {"training_seconds", "evaluation_seconds"}
+RAYS_WORDS = {"trial_id", "date", "hostname", "node_ip", "experiment_tag", "checkpoint_dir_name"}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two cores of Ray, quiet."""
+    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
+    ray.init("local", num_cpus=2, num_gpus=0, **quiet)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def fit(cluster, inputs, tmp_path):
+    """Runs a Tuner of tiny trials to its end; gives its results by trial, in order."""
+
+    def run(space, *, save_share=tune_function.SAVE_SHARE, running=None, **tuning):
+        grid = tune.Tuner(
+            trainable.student(inputs, save_share=save_share),
+            param_space=space,
+            tune_config=tune.TuneConfig(metric="accuracy", mode="max", **tuning),
+            run_config=tune.RunConfig(
+                storage_path=str(tmp_path), name="run", verbose=0, **(running or {})
+            ),
+        ).fit()
+        assert not grid.errors
+        return grid
+
+    return run
+
+
+def rows(result):
+    """All that a trial reported, in order."""
+    lines = (Path(result.path) / "result.json").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def reported(found):
+    """A trial's evaluations by their number, without clocks; what was said last of each holds."""
+    keys = ("step", "accuracy", "best5_accuracy", "loss", "loss_kl", "alpha", "learning_rate")
+    return {row["training_iteration"]: [row[key] for key in keys] for row in found}
+
+
+def alone(inputs, settings):
+    """The same of a trial in this process, without Ray."""
+    trial = Trial.start(inputs.config(settings), inputs, torch.device("cpu"))
+    return reported({**e.scalars(), "training_iteration": e.evaluations} for e in trial.run())
+
+
+@pytest.mark.slow
+def test_the_best_checkpoint_of_a_plain_sweep_is_the_best_student(fit, inputs, dataset):
+    space = {**TINY, **ALPHA, "epochs": 8, "alpha": 1.0, "seed": tune.grid_search([0, 1, 2])}
+    grid = fit(space, scheduler=ASHAScheduler(grace_period=2, max_t=6, reduction_factor=2))
+    ends = [result.metrics["training_iteration"] for result in grid]
+    assert max(ends) == 6
+    best = next(result for result in grid if result.metrics["training_iteration"] == 6)
+    found = answers(best.checkpoint.path, dataset.evaluation.texts)
+    right = sum(a == label for a, label in zip(found, dataset.evaluation.labels, strict=True)) / 40
+    assert right == max(row["accuracy"] for row in rows(best))
+    for row in (row for result in grid for row in rows(result)):
+        words = {k for k, v in row.items() if not isinstance(v, int | float | None)} - {"config"}
+        assert words <= RAYS_WORDS
+
+
+@pytest.mark.slow
+def test_a_reused_process_and_grouped_settings_change_no_number(fit, inputs):
+    """The first trial is stopped half-way, and leaves its process to the others."""
+    grouped = {"alpha_schedule": "fixed", "alpha": 0.5}
+    flat = {**TINY, "learning_rate": 3e-3, "initialisation": "random"}
+    grid = fit(
+        {**flat, "alpha": tune.grid_search([1.0, grouped, 0.5])},
+        max_concurrent_trials=1,
+        reuse_actors=True,
+        running={"stop": lambda _, result: result["alpha"] == 1.0 and result["step"] == 8},
+    )
+    assert len({result.metrics["pid"] for result in grid}) == 1
+    stopped, second, third = (reported(rows(result)) for result in grid)
+    whole = alone(inputs, {**flat, "alpha": 1.0})
+    assert stopped == {number: whole[number] for number in (1, 2)}
+    assert second == third == alone(inputs, {**flat, "alpha": 0.5})
+
+
+class Counts(tune.Callback):
+    """The numbers of each trial's evaluations as they came: Ray's files may lose some of a trial
+    that is paused."""
+
+    def __init__(self):
+        self.of = {}
+
+    def on_trial_result(self, iteration, trials, trial, result, **info):
+        self.of.setdefault(trial.trial_id, []).append(result["training_iteration"])
+
+
+@pytest.mark.slow
+def test_population_based_training_clones_and_ends(fit):
+    """Three trials on two cores: they are paused, also after their last evaluation."""
+    scheduler = PopulationBasedTraining(
+        time_attr="training_iteration",
+        perturbation_interval=1,
+        quantile_fraction=0.5,
+        hyperparam_mutations={"learning_rate": tune.loguniform(1e-4, 1e-2)},
+    )
+    space = {**TINY, **ALPHA, "alpha": 1.0, "learning_rate": tune.loguniform(1e-4, 1e-2)}
+    counts = Counts()
+    fit(
+        space,
+        scheduler=scheduler,
+        num_samples=3,
+        reuse_actors=True,
+        save_share=1.0,
+        running={"callbacks": [counts]},
+    )
+    assert scheduler._num_perturbations > 0
+    assert len(counts.of) == 3
+    assert max(max(numbers) for numbers in counts.of.values()) == 6
+    assert all(1 not in numbers[1:] for numbers in counts.of.values())  # nobody starts again
+
+
+def cheap_recipe(trial):
+    """The recipe of settings that take no time; Ray pickles it by its name."""
+    return {**spaces.recipe(trial), **TINY, "evaluations": 2}
+
+
+@pytest.mark.slow
+def test_optuna_draws_from_the_recipe(fit):
+    searcher = OptunaSearch(cheap_recipe, metric="accuracy", mode="max")
+    grid = fit({}, search_alg=searcher, num_samples=2)
+    assert [result.metrics["training_iteration"] for result in grid] == [2, 2]
+    assert len({result.config["learning_rate"] for result in grid}) == 2
+
+
+@pytest.mark.slow
+def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp_path, repository):
+    """Killed in the midst of the second of its trials."""
+    (tmp_path / "inputs.json").write_text(json.dumps(inputs.to_dict()))
+    command = [sys.executable, str(repository / "tests" / "killed_tuner.py")]
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "inputs.json"), str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    pattern = f"killed/train_*seed={SEEDS[1]}*/checkpoint_000005"
+    while not list(tmp_path.glob(pattern)):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    again = trainable.student(inputs, save_share=1.0)
+    grid = tune.Tuner.restore(str(tmp_path / "killed"), again).fit()
+    assert not grid.errors
+    by_seed = {result.config["seed"]: result for result in grid}
+    assert by_seed.keys() == set(SEEDS)
+    for result in grid:
+        assert reported(rows(result)) == alone(inputs, result.config)
+    assert by_seed[SEEDS[1]].metrics["iterations_since_restore"] < SPACE["evaluations"]
+
+
+@pytest.fixture
+def tuned(monkeypatch, inputs, tmp_path):
+    """Trains as a Tuner would, without Ray; gives results, and the folder of the last checkpoint.
+
+    `checkpoint` is what Tune hands back to the trial.
+    """
+    state = SimpleNamespace(checkpoint=None, newest=None, count=0)
+
+    def train(config, on_report=None, **keywords):
+        results = []
+
+        def report(metrics, checkpoint=None):
+            results.append(dict(metrics))
+            if checkpoint is not None:
+                state.count += 1
+                state.newest = tmp_path / f"checkpoint_{state.count}"
+                shutil.copytree(checkpoint.path, state.newest)
+            if on_report is not None:
+                on_report(len(results))
+
+        @contextmanager
+        def as_directory():
+            yield str(state.checkpoint)
+
+        given = None if state.checkpoint is None else SimpleNamespace(as_directory=as_directory)
+        resources = SimpleNamespace(required_resources={"CPU": 1})
+        context = SimpleNamespace(get_trial_resources=lambda: resources)
+        monkeypatch.setattr(tune, "report", report)
+        monkeypatch.setattr(tune, "get_checkpoint", lambda: given)
+        monkeypatch.setattr(tune, "get_context", lambda: context)
+        error = None
+        try:
+            train_student(config, inputs.to_dict(), **keywords)
+        except Exception as caught:
+            error = caught
+        return results, error
+
+    return SimpleNamespace(train=train, state=state)
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    (tmp_path / "run").mkdir()
+    return Sweep(str(tmp_path / "run"))
+
+
+def numbers(results, *left_out):
+    """Results without clocks."""
+    ignored = {*CLOCKS, "saving_seconds", *left_out}
+    return [{k: v for k, v in result.items() if k not in ignored} for result in results]
+
+
+@pytest.mark.parametrize("step", [1, 10, 12, 13])
+def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
+    *, tuned, inputs, sweep, monkeypatch, step
+):
+    """Evaluated after 4, 8, 12, ... steps; a sweep gets the correct/wrong bits of each."""
+    config, advance = {**TINY, **ALPHA}, Trial.advance
+    trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
+    whole = [{**e.to_dict(), "training_iteration": e.evaluations} for e in trial.run()]
+
+    def pause_at_step(trial):
+        if trial.step + 1 == step:
+            (Path(sweep.run) / PAUSE).touch()
+        return advance(trial)
+
+    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(Trial, "advance", pause_at_step)
+    (*before, stopped), error = tuned.train(config, save_share=0.0, sweep=sweep)
+    known = step // 4
+    assert error is None
+    assert numbers(before) == numbers(whole)[:known]
+    assert numbers([stopped], "saved_step") == numbers(whole)[known - 1 : known] or not known
+    assert stopped["saved_step"] == sealed_values(tuned.state.newest)["step"] == step
+    assert tuned.train(config, sweep=sweep) == ([], None)
+
+    (Path(sweep.run) / PAUSE).unlink()
+    monkeypatch.setattr(Trial, "advance", advance)
+    tuned.state.checkpoint = tuned.state.newest
+    after, error = tuned.train(config, save_share=0.0, sweep=sweep)
+    assert error is None
+    assert [result.get("restored", False) for result in after] == [n < known for n in range(6)]
+    sure = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
+    assert numbers(after, "restored")[sure:] == numbers(whole)[sure:]
+    bits = ("correct", "whole_correct")
+    assert numbers(after, "restored", *bits) == numbers(whole, *bits)
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    [
+        (TrainingDivergedError("loss is nan"), "diverged"),
+        (OSError(28, "No space left on device"), "disk"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "out of GPU memory"),
+        (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "out of GPU memory"),
+        (ValueError("a fault of ours"), None),
+    ],
+)
+def test_a_sweep_is_told_why_trying_again_would_not_help(
+    *, tuned, sweep, monkeypatch, error, trouble
+):
+    def fail(trial):
+        raise error
+
+    monkeypatch.setattr(Trial, "advance", fail)
+    found = tuned.train({**TINY, **ALPHA}, sweep=sweep)
+    told = [] if trouble is None else [{"trouble": trouble, "reason": str(error)}]
+    assert found == (told, error)
+    assert tuned.train({**TINY, **ALPHA}) == ([], error)
+
+
+def test_a_trial_that_may_have_to_wait_is_saved_before(tuned, sweep):
+    saved = []
+    tuned.train(
+        {**TINY, **ALPHA},
+        lambda count: saved.append(tuned.state.count),
+        save_share=0.0,
+        sweep=replace(sweep, save_at=(2, 3)),
+    )
+    assert saved == [0, 1, 2, 2, 2, 3]  # and at its end
+
+
+@pytest.mark.parametrize("damage", ["a byte", "all of it"])
+def test_a_checkpoint_that_is_of_no_use_restarts_the_trial_with_a_line(
+    *, tuned, capsys, inputs, tmp_path, damage
+):
+    config = {**TINY, **ALPHA}
+    whole, _ = tuned.train(config, save_share=1.0)
+    folder = tmp_path / "checkpoint_3"
+    tuned.state.checkpoint = folder
+    again, _ = tuned.train(config)
+    assert numbers(again) == numbers(whole)[3:]
+    if damage == "a byte":
+        content = bytearray((folder / STATE).read_bytes())
+        content[-1] ^= 1
+        (folder / STATE).write_bytes(content)
+    else:
+        shutil.rmtree(folder)
+    capsys.readouterr()
+    again, error = tuned.train(config)
+    assert error is None
+    assert numbers(again) == numbers(whole)
+    assert capsys.readouterr().out.count("the trial starts again") == 1
+
+
+def test_a_trial_paused_after_its_last_step_has_nothing_left_to_do(tuned):
+    tuned.train({**TINY, **ALPHA})
+    tuned.state.checkpoint = tuned.state.newest
+    assert tuned.train({**TINY, **ALPHA}) == ([], None)
+
+
+class FakeClock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = FakeClock()
+    monkeypatch.setattr(tune_function, "time", made)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_saving_takes_no_more_than_its_share_before_the_last_one(clock, seed):
+    """Whatever a save costs: the one after it waits until the share holds again, no longer."""
+    drawn = random.Random(seed)
+    share, estimate = drawn.choice([0.01, 0.02, 0.2]), 10 ** drawn.uniform(-2, 2)
+    timer = SaveTimer(share, int(estimate * tune_function.FIRST_SAVE_BYTES))
+    begun, spent, last, before = clock.now, 0.0, estimate, clock.now
+    for _ in range(3000):
+        step = 10 ** drawn.uniform(-2, 1)
+        clock.now += step
+        trained = clock.now - before
+        assert timer.due == (trained * share >= last)
+        if timer.due:
+            assert spent <= share * (clock.now - begun)
+            last = 10 ** drawn.uniform(-3, 1)
+            clock.now += last
+            timer.saved(last)
+            spent, before = spent + last, clock.now
+    assert spent > 0
+
+
+def test_a_share_of_one_always_saves_and_none_never(clock):
+    always, never = SaveTimer(1.0, 10**12), SaveTimer(0.0, 1)
+    assert always.due
+    clock.now += 1e6
+    always.saved(1e6)
+    assert always.due
+    assert not never.due
+
+
+def test_the_package_loads_neither_ray_nor_torch(repository):
+    script = (
+        "import sys, trainable, spaces\n"
+        "import trainable.config.options, trainable.config.training_inputs\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=repository, capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "trainable" in loaded
+    assert not loaded & {"torch", "ray", "transformers", "datasets"}

@@ -1,0 +1,1 @@
+"""Errors, files, digests. Imports nothing else of `trainable`."""

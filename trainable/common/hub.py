@@ -1,0 +1,53 @@
+"""Whether a hub id can be had, asked once and quickly: the libraries' own retries take a minute."""
+
+from pathlib import Path
+from typing import Literal
+
+from trainable.common.errors import UserError
+
+ANSWER_SECONDS = 10.0
+REMEDY = "give a local path, or use --preset mini"
+
+
+def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> None:
+    """UserError, in one line that names the flag, unless the hub knows `name`.
+
+    Asks nothing where the hub's offline mode is on: then only what is cached can be used.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    ask = HfApi().model_info if kind == "model" else HfApi().dataset_info
+    try:
+        ask(name, timeout=ANSWER_SECONDS)
+    except GatedRepoError:
+        raise UserError(
+            f"{flag} {name}: the hub asks for its terms to be accepted, and a login"
+        ) from None
+    except (HFValidationError, RepositoryNotFoundError):
+        raise UserError(f"{flag} {name}: neither a local path nor on the hub; {REMEDY}") from None
+    except Exception as error:
+        raise UserError(
+            f"{flag} {name}: no such local path, and the hub is out of reach "
+            f"({type(error).__name__}); {REMEDY}"
+        ) from error
+
+
+def model_at_hand(name: str) -> bool:
+    """Whether `name` is a local folder, or a model that is already in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        cached = None
+    return Path(name).expanduser().is_dir() or isinstance(cached, str)
+
+
+def require_teacher(source: str) -> None:
+    """UserError unless the teacher is at hand or the hub knows it."""
+    if not model_at_hand(source):
+        require_on_hub("--teacher", "model", source)

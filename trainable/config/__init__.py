@@ -1,0 +1,1 @@
+"""The settings of a trial, presets, names and checks. May import common."""

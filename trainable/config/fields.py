@@ -1,0 +1,179 @@
+"""Frozen dataclasses whose fields say what they are: checked when made, and flags of a command.
+
+A field carries a sentence with its unit, its choices or bounds, and its default. Flags, their help,
+the conversion from text and the checks all follow from that. Loads neither torch nor Ray.
+"""
+
+import argparse
+import math
+import operator
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import MISSING, Field, field, fields
+from functools import cache, partial
+from types import UnionType
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+
+from trainable.common.errors import UserError, not_among, unknown_name
+
+METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
+BOUNDS = {
+    "low": (operator.ge, "at least"),
+    "high": (operator.le, "at most"),
+    "above": (operator.gt, "above"),
+    "below": (operator.lt, "below"),
+}
+
+
+def described(
+    help: str,
+    default: Any = MISSING,
+    *,
+    choices: Collection[str] = (),
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    parse: Callable[[str], Any] | None = None,
+    flag: str | None = None,
+    metavar: str | None = None,
+    **more: Any,
+) -> Any:
+    """A field with its sentence and bounds: `low` and `high` included, `above` and `below` not.
+
+    `parse` turns a flag's text into the value where the type alone does not say how; a parser that
+    returns pairs (`KEY=VALUE`) collects a tuple of them over repeated flags. `flag` is the flag's
+    name where it is not the field's own. `more` is kept with the field.
+    """
+    about = {"help": help, "choices": tuple(choices), "parse": parse, "flag": flag}
+    bounds = {"low": low, "high": high, "above": above, "below": below}
+    return field(default=default, metadata={**about, **bounds, "metavar": metavar, **more})
+
+
+@cache
+def field_types(cls: type) -> dict[str, tuple[type, bool]]:
+    """For each field its type (str, int, float, tuple, ...) and whether None is allowed."""
+    types: dict[str, tuple[type, bool]] = {}
+    for name, hint in get_type_hints(cls).items():
+        options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+        types[name] = (get_origin(options[0]) or options[0], type(None) in options)
+    return types
+
+
+def check_fields(instance: Any) -> None:
+    """UserError, which names field, value and what would be right, for the first that is wrong."""
+    for about in fields(instance):
+        if "help" in about.metadata:
+            _check_value(type(instance), about, getattr(instance, about.name), f"{about.name}: ")
+
+
+def flag_of(about: Field[Any]) -> str:
+    """`--learning-rate`."""
+    return f"--{about.metadata['flag'] or about.name.replace('_', '-')}"
+
+
+def parse_text(cls: type, name: str, text: str) -> Any:
+    """A field's value from text; UserError for an unknown name or no number."""
+    types = field_types(cls)
+    if name not in types:
+        raise unknown_name("setting", name, sorted(types))
+    return _converted(types[name][0], text, f"{name}: ")
+
+
+def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None:
+    """A flag for each described field of `cls`; those not given leave no trace in the namespace."""
+    wanted = None if names is None else set(names)
+    for about in fields(cls):
+        if "help" not in about.metadata or (wanted is not None and about.name not in wanted):
+            continue
+        several = field_types(cls)[about.name][0] is tuple
+        group.add_argument(
+            flag_of(about),
+            dest=about.name,
+            type=partial(_from_flag, cls, about),
+            action="append" if several else "store",
+            default=argparse.SUPPRESS,
+            metavar=about.metadata["metavar"] or METAVARS.get(field_types(cls)[about.name][0]),
+            help=field_help(about).replace("%", "%%"),
+        )
+
+
+def field_help(about: Field[Any]) -> str:
+    """A field's sentence, choices or bounds, and default: `depth ...; at least 1 (6)`."""
+    meta = about.metadata
+    bounds = [
+        f"{words} {meta[key]:g}" for key, (_, words) in BOUNDS.items() if meta[key] is not None
+    ]
+    allowed = ", ".join(meta["choices"] or bounds)
+    shown = about.default not in (None, MISSING, (), "")
+    default = f" ({about.default})" if shown else ""
+    return f"{meta['help']}{f'; {allowed}' if allowed else ''}{default}"
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, with exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Called by argparse for whatever is wrong."""
+        print(f"error: {message.removeprefix('argument ')}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def given(arguments: argparse.Namespace, cls: type) -> dict[str, Any]:
+    """What the command line says of a class's fields, repeated flags as tuples."""
+    found = {about.name: vars(arguments).get(about.name, MISSING) for about in fields(cls)}
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.items()
+        if value is not MISSING
+    }
+
+
+def merged(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a configuration whose groups (dicts within it) are spread into it."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= merged(value) if isinstance(value, Mapping) else {key: value}
+    return flat
+
+
+def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
+    try:
+        parse = about.metadata["parse"]
+        low, (kind, _) = about.metadata["low"], field_types(cls)[about.name]
+        least = "" if low is None else f" of at least {low:g}"
+        value = parse(text) if parse else _converted(kind, text, more=least)
+        if kind is not tuple:
+            _check_value(cls, about, value, "")
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return value
+
+
+def _converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        word = "whole number" if kind is int else "number"
+        raise UserError(f"{named}{text!r} is not a {word}{more}") from None
+
+
+def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
+    kind, optional = field_types(cls)[about.name]
+    if value is None and optional:
+        return
+    if type(value) is not kind:
+        raise UserError(f"{named}{value!r} is not of type {kind.__name__}")
+    if about.metadata["choices"] and value not in about.metadata["choices"]:
+        raise UserError(f"{named}{not_among(value, about.metadata['choices'])}")
+    if isinstance(value, int | float):
+        _check_bounds(about, value, named)
+
+
+def _check_bounds(about: Field[Any], value: float, named: str) -> None:
+    for key, (holds, words) in BOUNDS.items():
+        bound = about.metadata[key]
+        if bound is not None and not holds(value, bound):
+            raise UserError(f"{named}{value} must be {words} {bound}")
+    if not math.isfinite(value):
+        raise UserError(f"{named}{value} must be finite")

@@ -1,0 +1,82 @@
+"""Sets of student layers as strings, and which teacher layer each student layer mirrors.
+
+Layers are counted from 1; 0 would be the embeddings. A set is `none` or layer numbers in rising
+order joined by commas, so that it can be hashed, stored and compared; a named set (`lower`, ...)
+is written out for the student's depth by `resolve_layer_set`.
+"""
+
+from trainable.common.errors import UserError, unknown_name
+from trainable.config.names import NAMED_LAYER_SETS, NO_LAYERS
+
+
+def named_layers(name: str, student_layers: int) -> tuple[int, ...]:
+    """The layers a name of NAMED_LAYER_SETS stands for in a student of that depth."""
+    every = range(1, student_layers + 1)
+    half = student_layers // 2
+    return {
+        NO_LAYERS: (),
+        "all": tuple(every),
+        "lower": tuple(every[:half]),
+        "upper": tuple(every[student_layers - half :]),
+        "even": tuple(layer for layer in every if layer % 2 == 0),
+        "odd": tuple(layer for layer in every if layer % 2 == 1),
+    }[name]
+
+
+def parse_layers(layer_set: str) -> tuple[int, ...]:
+    """The layer numbers of a written-out set, `()` for `none`."""
+    if layer_set == NO_LAYERS:
+        return ()
+    return tuple(int(layer) for layer in layer_set.split(","))
+
+
+def resolve_layer_set(layer_set: str, student_layers: int) -> str:
+    """Writes a named set out ("lower" -> "1,2,3" at depth 6) and checks a written-out one.
+
+    Raises UserError for an unknown name, a layer outside the student, or a name that stands for
+    no layer at this depth.
+    """
+    if layer_set in NAMED_LAYER_SETS:
+        layers = named_layers(layer_set, student_layers)
+        if not layers and layer_set != NO_LAYERS:
+            raise UserError(
+                f"aligned_layers: {layer_set!r} is empty for a student of {student_layers} "
+                f"layer(s); give layer numbers or {NO_LAYERS}"
+            )
+    else:
+        layers = _written_layers(layer_set)
+        for layer in layers:
+            if not 1 <= layer <= student_layers:
+                raise UserError(
+                    f"aligned_layers: layer {layer} is outside the student, "
+                    f"whose layers are 1 to {student_layers}"
+                )
+    return ",".join(str(layer) for layer in layers) or NO_LAYERS
+
+
+def _written_layers(layer_set: str) -> tuple[int, ...]:
+    parts = layer_set.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise unknown_name("aligned_layers", layer_set, (*NAMED_LAYER_SETS, "numbers like 1,2,3"))
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def check_depths(student_layers: int, teacher_layers: int) -> None:
+    """Raises UserError unless the student's depth divides the teacher's."""
+    if student_layers < 1 or teacher_layers % student_layers:
+        divisors = [n for n in range(1, teacher_layers + 1) if teacher_layers % n == 0]
+        raise UserError(
+            f"student_layers: {student_layers} does not divide the teacher's {teacher_layers} "
+            f"layers; valid: {', '.join(map(str, divisors))}"
+        )
+
+
+def mirrored_layer(student_layer: int, student_layers: int, teacher_layers: int) -> int:
+    """The teacher layer that a student layer mirrors: i * T / S (12 -> 6: layer 2i)."""
+    return student_layer * teacher_layers // student_layers
+
+
+def mirrored_layers(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """The teacher layers that all of a student's layers mirror, in their order."""
+    layers = range(1, student_layers + 1)
+    return tuple(mirrored_layer(layer, student_layers, teacher_layers) for layer in layers)

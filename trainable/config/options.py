@@ -1,0 +1,130 @@
+"""What the user chose to distil: a preset, and what is given in its place. Loads nothing heavy."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from trainable.common.errors import UserError
+from trainable.common.files import nearest_existing
+from trainable.config.fields import check_fields, described, merged
+from trainable.config.names import EXECUTORS
+from trainable.config.presets import PRESETS, Preset
+from trainable.config.trial_config import TrialConfig
+
+AUTO = "auto"
+DEFAULT_INITIALISATION = "teacher_spread"
+
+
+def users_cache() -> str:
+    """`distillation-search` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return str(Path(base).absolute() / "distillation-search")
+
+
+def writable_folder(text: str) -> str:
+    """The absolute path of a folder that is there or can be made; UserError for any other.
+
+    Absolute, because trials run in other working folders.
+    """
+    folder = Path(text).expanduser().resolve()
+    there = nearest_existing(folder)
+    if not text or not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"{text!r}: {there} is not a folder that can be written to")
+    return str(folder)
+
+
+def absolute(source: str) -> str:
+    """A local path written out, so that another working folder finds it; a hub id as it is."""
+    path = Path(source).expanduser()
+    return str(path.resolve()) if path.exists() else source
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """Teacher and data of a run. `None` leaves a value to the preset."""
+
+    preset: str = described(
+        "sst2 and imdb for a GPU, mini for any CPU; auto is sst2 where a CUDA GPU is visible, else "
+        "mini",
+        AUTO,
+        choices=(AUTO, *PRESETS),
+        metavar="P",
+    )
+    teacher: str | None = described(
+        "hub id or local folder instead of the preset's teacher", None, parse=absolute, metavar="T"
+    )
+    dataset: str | None = described(
+        "hub id, id:configuration, or a local folder or file (TSV, CSV, JSON lines, Parquet) with "
+        "sentence or text, and label; instead of the preset's",
+        None,
+        parse=absolute,
+        metavar="D",
+    )
+    max_train_samples: int | None = described(
+        "most training examples used (the preset's)", None, low=1, metavar="N"
+    )
+    max_eval_samples: int | None = described(
+        "most validation examples used (the preset's)", None, low=1, metavar="N"
+    )
+    eval_subset: int | None = described(
+        "validation examples that each evaluation uses, always the same ones; where there are "
+        "more, a trial is scored on the full validation split once, at its end (the preset's)",
+        None,
+        low=1,
+        metavar="N",
+    )
+    max_length: int | None = described(
+        "tokens that an example is cut to (the preset's)", None, low=1, metavar="N"
+    )
+    executor: str = described(
+        "graph captures a training step once and replays it, on a CUDA GPU; eager runs each; auto: "
+        "graph where it can be had",
+        AUTO,
+        choices=(AUTO, *EXECUTORS),
+        metavar="E",
+    )
+    cache: str = described(
+        "folder where teachers and their outputs are kept for all runs (distillation-search in "
+        "the user's cache folder)",
+        "",
+        parse=writable_folder,
+        metavar="DIR",
+    )
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        cache = Path(self.cache or users_cache()).expanduser()
+        object.__setattr__(self, "cache", str(cache.absolute()))  # trials run in other folders
+
+    @property
+    def sized_preset(self) -> Preset:
+        """The preset with what the user gave in its place."""
+        given = {about.name: getattr(self, about.name, None) for about in fields(Preset)}
+        return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
+
+
+def resolve_preset(name: str) -> tuple[str, str]:
+    """The preset that a name stands for on this machine, and why in words."""
+    if name != AUTO:
+        return name, "chosen with --preset"
+    import torch
+
+    if torch.cuda.is_available():
+        return "sst2", "a CUDA GPU is visible"
+    return "mini", "no CUDA GPU is visible"
+
+
+def complete_config(
+    constants: Mapping[str, Any], learning_rates: Mapping[str, float], values: Mapping[str, Any]
+) -> TrialConfig:
+    """A trial's configuration: a preset's constants, and what a space gives over them.
+
+    The learning rate goes by the initialisation where neither gives one.
+    """
+    known = {**constants, **merged(values)}
+    initialisation = known.setdefault("initialisation", DEFAULT_INITIALISATION)
+    if initialisation in learning_rates:  # another is refused below, with the valid names
+        known.setdefault("learning_rate", learning_rates[initialisation])
+    return TrialConfig.from_dict(known)

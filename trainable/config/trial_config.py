@@ -1,0 +1,194 @@
+"""Frozen descriptions of a trial and of a teacher's fine-tuning: all that decides their numbers."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+from trainable.common.errors import UserError, unknown_name
+from trainable.config.fields import check_fields, described, field_types, merged
+from trainable.config.layer_sets import resolve_layer_set
+from trainable.config.names import (
+    ALPHA_SCHEDULES,
+    HIDDEN_POOLS,
+    INITIALISATIONS,
+    NO_LAYERS,
+    PRECISIONS,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """What one student is and how it is trained. Construct from outside data with `from_dict`."""
+
+    initialisation: str = described(
+        "where the student's first weights come from", "teacher_spread", choices=INITIALISATIONS
+    )
+    aligned_layers: str = described(
+        "student layers pulled to the teacher's: none, all, lower, upper, even, odd, or 1,2,3",
+        NO_LAYERS,
+    )
+    alpha_schedule: str = described(
+        "how alpha, the weight of the labels, moves over the trial",
+        "fixed",
+        choices=ALPHA_SCHEDULES,
+    )
+    alpha: float | None = described(
+        "the weight of the labels, for alpha_schedule fixed only; 1 trains without the teacher",
+        None,
+        low=0.0,
+        high=1.0,
+    )
+    sharpness: float | None = described(
+        "exponent k of the alpha schedule, for every schedule but fixed", None, above=0.0
+    )
+    temperature: float = described("softening of both logits in the KL term", 2.0, above=0.0)
+    hidden_weight: float = described("weight of the sum over aligned layers", 1.0, above=0.0)
+    hidden_pool: str = described(
+        "hidden states compared: the first token, the mean, or each real token",
+        "cls",
+        choices=HIDDEN_POOLS,
+    )
+    student_layers: int = described("depth of the student; divides the teacher's", 6, low=1)
+    student_width: int | None = described(
+        "hidden size of the student; the teacher's where not given", None, low=1
+    )
+    learning_rate: float = described("peak learning rate of AdamW", 5e-5, above=0.0)
+    weight_decay: float = described(
+        "decoupled weight decay, not on biases and norms", 0.01, low=0.0
+    )
+    warmup_share: float = described(
+        "share of steps over which the learning rate rises", 0.1, low=0.0, below=1.0
+    )
+    gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
+    batch_size: int = described("sentences a step", 32, low=1)
+    epochs: int = described("passes over the training sentences", 3, low=1)
+    evaluations: int = described(
+        "evaluations in a trial, equally spaced, last at the end", 15, low=1
+    )
+    seed: int = described(
+        "decides random weights, data order and dropout", 0, low=0, high=2**32 - 1
+    )
+    precision: str = described("arithmetic of the forward pass", "fp32", choices=PRECISIONS)
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        layers = resolve_layer_set(self.aligned_layers, self.student_layers)
+        object.__setattr__(self, "aligned_layers", layers)
+        self._check_alpha()
+        self._check_width()
+
+    def _check_alpha(self) -> None:
+        if self.alpha_schedule == "fixed":
+            if self.alpha is None:
+                raise UserError("alpha: missing; alpha_schedule fixed needs one in [0, 1]")
+            if self.sharpness is not None:
+                raise UserError(
+                    f"sharpness: {self.sharpness} given, but alpha_schedule fixed has none"
+                )
+        else:
+            if self.sharpness is None:
+                raise UserError(f"sharpness: missing; {self.alpha_schedule} needs one above 0")
+            if self.alpha is not None:
+                raise UserError(
+                    f"alpha: {self.alpha} given, but {self.alpha_schedule} sets alpha itself"
+                )
+        if not self.uses_teacher_outputs and self.aligned_layers != NO_LAYERS:
+            raise UserError(
+                f"aligned_layers: {self.aligned_layers!r} has no effect at alpha 1; give none"
+            )
+
+    def _check_width(self) -> None:
+        if self.student_width is not None and self.initialisation != "random":
+            raise UserError(
+                f"student_width: {self.student_width} needs initialisation random, "
+                f"not {self.initialisation}: the teacher's weights would not fit"
+            )
+
+    @property
+    def uses_teacher_outputs(self) -> bool:
+        """False where alpha is 1 throughout: the teacher's part of the loss has no weight."""
+        return not (self.alpha_schedule == "fixed" and self.alpha == 1.0)
+
+    @property
+    def idle_settings(self) -> set[str]:
+        """Settings that change nothing beside the others' values."""
+        of_hidden = {"hidden_weight", "hidden_pool"}
+        if not self.uses_teacher_outputs:
+            return of_hidden | {"temperature"}
+        return of_hidden if self.aligned_layers == NO_LAYERS else set()
+
+    @cached_property
+    def recipe(self) -> "TrialConfig":
+        """One configuration for all that train alike, seeds apart: what is idle at its default."""
+        idle = {key: getattr(TrialConfig, key) for key in self.idle_settings}
+        return replace(self, **idle, seed=0)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
+        """A checked configuration; UserError for an unknown key or a value out of its range.
+
+        Settings may stand in groups: `{"alpha": {"alpha_schedule": "fixed", "alpha": 1.0}}`.
+        """
+        known, flat = {setting.name for setting in fields(cls)}, merged(values)
+        for key in flat:
+            if key not in known:
+                raise unknown_name("setting", key, sorted(known))
+        return cls(**{key: _plain_number(key, value) for key, value in flat.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, one for every field."""
+        return asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits that are the same exactly for equal configurations."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return sha256(text.encode()).hexdigest()[:8]
+
+    def words(self) -> str:
+        """The searched settings as a reader would say them: `teacher_spread, layers 1,2,3, ...`."""
+        seed = [f"seed {self.seed}"] if self.seed else []
+        if not self.uses_teacher_outputs:
+            return ", ".join([self.initialisation, "cross-entropy only", *seed])
+        said = [self.initialisation, "logits only"]
+        if self.aligned_layers != NO_LAYERS:
+            said[1] = f"layers {self.aligned_layers}"
+            said += [f"pool {self.hidden_pool}"] if self.hidden_pool != "cls" else []
+            said += [f"weight {self.hidden_weight:g}"] if self.hidden_weight != 1.0 else []
+        if self.alpha_schedule == "fixed":
+            said.append(f"fixed {self.alpha:g}")
+        else:
+            said.append(f"{self.alpha_schedule} k={self.sharpness:g}")
+        said += [f"T={self.temperature:g}"] if self.temperature != 2.0 else []
+        return ", ".join([*said, *seed])
+
+    @property
+    def folder_name(self) -> str:
+        """`words` and digest as a folder's name, safe on any file system."""
+        return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.words())}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """How a teacher is fine-tuned; the words and units are TrialConfig's."""
+
+    learning_rate: float = 2e-5
+    epochs: int = 3
+    batch_size: int = 32
+    weight_decay: float = 0.01
+    warmup_share: float = 0.1
+    gradient_clip: float = 1.0
+    seed: int = 0
+
+
+def _plain_number(key: str, value: Any) -> Any:
+    """Values that are equal become the same: 1 and 1.0, 0.0 and -0.0 are one configuration."""
+    if hasattr(value, "item"):  # as numpy's, which samplers and schedulers of Tune may draw
+        value = value.item()
+    if field_types(TrialConfig).get(key, (None,))[0] is float and type(value) in (int, float):
+        return float(value) + 0.0
+    return value

@@ -1,0 +1,1 @@
+"""From a file or hub id to padded batches on the device. May import config, common."""

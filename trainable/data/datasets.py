@@ -1,0 +1,202 @@
+"""Labelled sentences from a hub id, a local folder or a file, checked before any training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainable.common.digest import digest_strings, digest_values
+from trainable.common.errors import UserError
+from trainable.data.tables import read_tables
+
+TEXT_COLUMNS = ("sentence", "text")
+LABEL_COLUMN = "label"
+HELD_OUT_SHARE = 0.1  # of the sentences, where there is no evaluation split
+SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """N sentences and their labels, 0..C-1."""
+
+    texts: list[str]
+    labels: list[int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What students train on and what they are scored on; label_names [C].
+
+    `whole` is the whole evaluation split where `evaluation` is a sample of it, else None.
+    """
+
+    train: LabelledTexts
+    evaluation: LabelledTexts
+    label_names: list[str]
+    whole: LabelledTexts | None = None
+
+    @property
+    def splits(self) -> dict[str, LabelledTexts]:
+        """Those there are, by name."""
+        found = {"train": self.train, "evaluation": self.evaluation}
+        return found if self.whole is None else {**found, "whole": self.whole}
+
+    @property
+    def digest(self) -> str:
+        """Of every sentence, label and label name, in order."""
+        parts = {
+            name: [digest_strings(split.texts), split.labels] for name, split in self.splits.items()
+        }
+        return digest_values({**parts, "label_names": self.label_names})
+
+
+def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset:
+    """Reads `source`: a folder with train and evaluation files, one file, or a hub id.
+
+    `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`). Files end in .tsv,
+    .csv, .jsonl, .json or .parquet, with a column `sentence` or `text` and a column `label`.
+    Without an evaluation file a tenth of the sentences is held out, the same one each time.
+    Raises UserError for a missing file or column, labels that are not 0..C-1, an empty split, or a
+    hub that can't be reached.
+    """
+    tables = read_tables(source, configuration, cache)
+    train = _labelled_texts(tables["train"], source, "train")
+    label_names = _label_names(tables["train"], train)
+    if "evaluation" in tables:
+        evaluation = _labelled_texts(tables["evaluation"], source, "evaluation")
+    else:
+        train, evaluation = hold_out(train)
+    return check_dataset(Dataset(train, evaluation, label_names), source)
+
+
+def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
+    """The split in two, for training and for evaluation, every label in its share in both."""
+    order = stratified_order(split.labels)
+    cut = round(len(order) * HELD_OUT_SHARE)
+    return pick(split, order[cut:]), pick(split, order[:cut])
+
+
+def check_dataset(dataset: Dataset, source: str) -> Dataset:
+    """The dataset itself; UserError for an empty split or labels that are not exactly 0..C-1."""
+    classes = len(dataset.label_names)
+    for split, part in (("train", dataset.train), ("evaluation", dataset.evaluation)):
+        if not part.labels:
+            raise UserError(f"--dataset {source}: the {split} split is empty")
+        wrong = sorted(set(part.labels) - set(range(classes)))
+        if wrong:
+            raise UserError(
+                f"--dataset {source}: label {wrong[0]} in the {split} split; "
+                f"labels must be 0 to {classes - 1}"
+            )
+    missing = sorted(set(range(classes)) - set(dataset.train.labels))
+    if missing or classes < 2:
+        raise UserError(
+            f"--dataset {source}: the train split has labels {sorted(set(dataset.train.labels))}; "
+            "they must be 0..C-1 with at least two classes, each present"
+        )
+    return dataset
+
+
+def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Dataset:
+    """At most so many sentences of each split, drawn with every label in its share."""
+    return replace(
+        dataset,
+        train=_stratified(dataset.train, train),
+        evaluation=_stratified(dataset.evaluation, evaluation),
+    )
+
+
+def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
+    """The dataset with so many of its evaluation sentences to look at, and all of them as `whole`.
+
+    The sample is the first `count` of `stratified_order`, in that order: the same for every seed.
+    None, or a count that leaves nothing out, changes nothing.
+    """
+    if count is None or count >= len(dataset.evaluation):
+        return dataset
+    sample = _stratified(dataset.evaluation, count)
+    return replace(dataset, evaluation=sample, whole=dataset.evaluation)
+
+
+def check_sample(dataset: Dataset, asked: int | None) -> None:
+    """UserError where the evaluation sentences that a user asked for can't be had or lack a label.
+
+    A preset's own size needs no check: of a smaller split it takes all.
+    """
+    whole = dataset.whole or dataset.evaluation
+    if asked is None:
+        return
+    if asked > len(whole):
+        raise UserError(
+            f"--eval-subset {asked}: the evaluation split has {len(whole)}; give at most that"
+        )
+    if set(dataset.evaluation.labels) != set(whole.labels):
+        labels = np.asarray(whole.labels)[stratified_order(whole.labels)]
+        least = 1 + max(int(np.argmax(labels == label)) for label in set(whole.labels))
+        raise UserError(
+            f"--eval-subset {asked}: too few to have each label among them; give at least {least}"
+        )
+
+
+def _stratified(split: LabelledTexts, count: int | None) -> LabelledTexts:
+    if count is None or count >= len(split):
+        return split
+    return pick(split, stratified_order(split.labels)[:count])
+
+
+def stratified_order(labels: Sequence[int]) -> np.ndarray:
+    """A shuffle [N] of which every prefix has each label in nearly its overall share."""
+    generator = np.random.default_rng(SPLIT_SEED)
+    array = np.asarray(labels)
+    position = np.empty(len(array))  # where in [0, 1) each sentence stands among its label's own
+    for label in np.unique(array):
+        rows = generator.permutation(np.flatnonzero(array == label))
+        position[rows] = (np.arange(len(rows)) + generator.random()) / len(rows)
+    return np.argsort(position, kind="stable")
+
+
+def pick(split: LabelledTexts, rows: np.ndarray) -> LabelledTexts:
+    """The sentences at these positions, in this order."""
+    return LabelledTexts([split.texts[i] for i in rows], [split.labels[i] for i in rows])
+
+
+def _text_column(table: Any, source: str, split: str) -> str:
+    columns = table.column_names
+    for column in TEXT_COLUMNS:
+        if column in columns and LABEL_COLUMN in columns:
+            return column
+    raise UserError(
+        f"--dataset {source}: the {split} split has columns {', '.join(columns) or 'none'}; "
+        f"it needs {LABEL_COLUMN} and {' or '.join(TEXT_COLUMNS)}"
+    )
+
+
+def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
+    column = _text_column(table, source, split)
+    labels = list(table[LABEL_COLUMN])
+    if any(type(label) is not int for label in labels):
+        # One blank makes a whole column of a CSV strings: name the label that is at fault.
+        wrong = next((label for label in labels if not str(label).isdecimal()), labels[0])
+        raise UserError(
+            f"--dataset {source}: label {wrong!r} in the {split} split; "
+            "labels must be whole numbers from 0"
+        )
+    texts = list(table[column])
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(
+                f"--dataset {source}: row {row} of the {split} split has no text in {column}"
+            )
+    return LabelledTexts(texts, labels)
+
+
+def _label_names(table: Any, train: LabelledTexts) -> list[str]:
+    names = getattr(table.features[LABEL_COLUMN], "names", None)
+    if names:
+        return list(names)
+    return [str(label) for label in range(max(train.labels, default=0) + 1)]

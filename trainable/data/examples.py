@@ -1,0 +1,98 @@
+"""Sentences that stay on the device, and padded batches of them, made there.
+
+A batch is gathered by row numbers with operations of fixed shapes and no look at any value, so that
+it can be part of a captured step.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainable.data.tokens import TokenisedSplit
+
+
+def upload(array: np.ndarray, target: Tensor) -> None:
+    """Writes an array, flat, into the front of a tensor that keeps its place, without waiting.
+
+    To a GPU it travels from pinned memory, which torch gives away only when the copy is made.
+    """
+    values = torch.from_numpy(np.ascontiguousarray(array)).view(-1)
+    values = values.pin_memory() if target.is_cuda else values
+    target[: len(values)].copy_(values, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B sentences padded on the right to T tokens, all on one device.
+
+    rows [B] int64: the sentences' positions in the split; input_ids and attention_mask [B, T]
+    int64; labels [B] int64; positions [B, T] int64: where each token stands among the split's
+    token ids (0 where there is none). Losses are means with `weights` [B] and `token_weights`
+    [B, T], fp32, which add up to 1 over a step: 0 for sentences that only fill the batch up. A
+    batch may be a part of a step's, from its sentence `offset` on.
+    """
+
+    rows: Tensor
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    positions: Tensor
+    weights: Tensor
+    token_weights: Tensor
+    offset: int = 0
+
+    def parts(self, most: int | None) -> list["Batch"]:
+        """The batch cut into pieces of at most `most` sentences; losses of these add up to its."""
+        count = len(self.rows)
+        if most is None or count <= most:
+            return [self]
+        return [self._part(slice(start, start + most)) for start in range(0, count, most)]
+
+    def _part(self, rows: slice) -> "Batch":
+        names = [field.name for field in fields(self) if field.name != "offset"]
+        return Batch(offset=rows.start, **{name: getattr(self, name)[rows] for name in names})
+
+
+class Sentences:
+    """A split on a device: token_ids [sum of lengths], starts, token_counts and labels [N], int64.
+
+    `lengths` [N] are the token counts again, in host memory, where batches are planned.
+    """
+
+    def __init__(self, split: TokenisedSplit, pad_id: int, device: torch.device) -> None:
+        arrays = (split.token_ids, split.offsets[:-1], split.lengths, split.labels)
+        self.token_ids, self.starts, self.token_counts, self.labels = (
+            torch.tensor(array, dtype=torch.int64, device=device) for array in arrays
+        )
+        self.lengths, self.pad_id, self.device = split.lengths, pad_id, device
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def longest(self, rows: np.ndarray) -> int:
+        """Tokens of the longest of these sentences."""
+        return int(self.lengths[rows].max())
+
+    def batch(self, rows: Tensor, width: int, count: Tensor | int | None = None) -> Batch:
+        """The sentences `rows` [B] (int64, on the device) padded to `width` tokens.
+
+        `width` must hold the longest of them; it is not looked at here. Only the first `count`
+        (all where it is None) have weight.
+        """
+        places = torch.arange(width, device=self.device)
+        mask = places < self.token_counts[rows, None]
+        positions = (self.starts[rows, None] + places) * mask
+        count = len(rows) if count is None else count
+        counts = (torch.arange(len(rows), device=self.device) < count).float()
+        token_counts = mask * counts[:, None]
+        return Batch(
+            rows=rows,
+            input_ids=self.token_ids[positions].masked_fill(~mask, self.pad_id),
+            attention_mask=mask.long(),
+            labels=self.labels[rows],
+            positions=positions,
+            weights=counts / count,
+            token_weights=token_counts / token_counts.sum(),
+        )

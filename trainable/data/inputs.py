@@ -1,0 +1,55 @@
+"""Data and teacher that the user chose, loaded and checked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainable.config.options import InputOptions, absolute
+from trainable.config.trial_config import TeacherSettings
+from trainable.data.datasets import Dataset, check_sample, load_dataset, sample_evaluation, subset
+from trainable.data.wheels import small_encoder, tweets
+
+
+@dataclass(frozen=True)
+class LoadedInputs:
+    """Data and teacher, before any work is done on them.
+
+    `available` counts the training and validation examples there were, before a preset's sizes.
+    """
+
+    dataset: Dataset
+    available: tuple[int, int]
+    teacher_source: str
+    teacher_settings: TeacherSettings
+    max_length: int  # tokens
+
+
+def load_inputs(options: InputOptions) -> LoadedInputs:
+    """The chosen data and teacher; UserError where they can't be used."""
+    preset, cache = options.sized_preset, Path(options.cache) / "datasets"
+    if preset.dataset is None:
+        found = tweets()
+    else:
+        found = load_dataset(*_name_and_configuration(preset.dataset), cache)
+    used = subset(found, preset.max_train_samples, preset.max_eval_samples)
+    dataset = sample_evaluation(used, preset.eval_subset)
+    check_sample(dataset, options.eval_subset)
+    return LoadedInputs(
+        dataset=dataset,
+        available=(len(found.train), len(found.evaluation)),
+        teacher_source=teacher_source(options),
+        teacher_settings=preset.teacher_settings,
+        max_length=preset.max_length,
+    )
+
+
+def teacher_source(options: InputOptions) -> str:
+    """The given teacher or the preset's: a local folder written out, a hub id as it is."""
+    return absolute(options.sized_preset.teacher or str(small_encoder()))
+
+
+def _name_and_configuration(dataset: str) -> tuple[str, str | None]:
+    """`nyu-mll/glue:sst2` in its two parts; a local path is left whole."""
+    if Path(dataset).expanduser().exists() or ":" not in dataset:
+        return dataset, None
+    name, _, configuration = dataset.rpartition(":")
+    return name, configuration

@@ -1,0 +1,93 @@
+"""Word embeddings cut to the tokens in use, and back.
+
+Most rows of a large vocabulary never occur in a data set, yet the optimiser reads and writes all of
+them at every step. A student is trained on the rows in use under new, dense token ids; the full
+matrix comes back when it is exported.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from trainable.data.tokens import TokenisedSplit
+
+
+def tokens_in_use(
+    occurring: Iterable[np.ndarray], special_ids: Iterable[int], pad_id: int
+) -> np.ndarray:
+    """Ids that occur, special tokens, and all ids up to the padding token's, sorted, int64.
+
+    Keeping the ids up to the padding token's leaves that id as it is: RoBERTa and MPNet count
+    positions from it.
+    """
+    low = np.arange(pad_id + 1)
+    special = np.fromiter(special_ids, np.int64)
+    return np.unique(np.concatenate([low, special, *(np.unique(ids) for ids in occurring)]))
+
+
+def save_vocabulary(in_use: np.ndarray, folder: Path) -> None:
+    """Writes the ids in use into an existing folder."""
+    np.save(folder / "in_use.npy", in_use)
+
+
+def load_vocabulary(folder: Path) -> np.ndarray:
+    """The ids that `save_vocabulary` wrote."""
+    return np.asarray(np.load(folder / "in_use.npy"))
+
+
+def to_dense_ids(token_ids: np.ndarray, in_use: np.ndarray) -> np.ndarray:
+    """Token ids as positions in `in_use`; raises ValueError for an id that is not in it."""
+    positions = np.searchsorted(in_use, token_ids)
+    if positions.max(initial=0) >= len(in_use) or np.any(in_use[positions] != token_ids):
+        raise ValueError("a token id is outside the vocabulary in use")
+    return positions.astype(np.int32)
+
+
+def dense_split(split: TokenisedSplit, in_use: np.ndarray) -> TokenisedSplit:
+    """The split under dense token ids."""
+    return replace(split, token_ids=to_dense_ids(split.token_ids, in_use))
+
+
+def trim_embedding(model: PreTrainedModel, in_use: np.ndarray) -> Tensor:
+    """Cuts the word embedding [V, E] to the rows `in_use`; returns the full matrix as it was."""
+    full: Tensor = model.get_input_embeddings().weight.detach()
+    _replace_embedding(model, full[torch.from_numpy(in_use)].clone())
+    return full
+
+
+def restore_embedding(model: PreTrainedModel, in_use: np.ndarray, full: Tensor) -> None:
+    """Gives the model all V rows: trained ones where in use, those of `full` elsewhere."""
+    _, whole = whole_embedding(model, dict(model.named_parameters()), in_use, full)
+    _replace_embedding(model, whole)
+
+
+def whole_embedding(
+    model: PreTrainedModel, parameters: Mapping[str, Tensor], in_use: np.ndarray, full: Tensor
+) -> tuple[str, Tensor]:
+    """The name of a trimmed model's word embedding, and all V rows of it with those of
+    `parameters` [len(in_use), E] in their places.
+
+    The other rows are those of `full`: as they were before the first step, which is what training
+    the whole matrix would leave there, weight decay apart, since a row that no example reads gets
+    no gradient.
+    """
+    weight = model.get_input_embeddings().weight
+    name = next(name for name, parameter in model.named_parameters() if parameter is weight)
+    whole = full.clone()
+    whole[torch.from_numpy(in_use)] = parameters[name].detach().to(full)
+    return name, whole
+
+
+def _replace_embedding(model: PreTrainedModel, weight: Tensor) -> None:
+    old = model.get_input_embeddings()
+    assert isinstance(old, nn.Embedding), "every encoder here has a plain word embedding"
+    new = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
+        weight, freeze=False, padding_idx=old.padding_idx
+    )
+    model.set_input_embeddings(new)
+    model.config.vocab_size = len(weight)

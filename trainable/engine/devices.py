@@ -1,0 +1,80 @@
+"""Where and how the shared inputs are made: cache folder, device, arithmetic, and whom to tell."""
+
+import gc
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from trainable.config.training_inputs import Execution
+
+CPU_WITH_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
+ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def best_device() -> torch.device:
+    """The first CUDA GPU where one is visible, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def release_memory(device: torch.device) -> None:
+    """Gives back the GPU memory that no live object holds, to other processes and to captures."""
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def faster_precision(device: torch.device) -> str:
+    """`bf16` where the device multiplies bf16 matrices itself, else `fp32`.
+
+    oneDNN's own answer for CPUs is of no use: it emulates bf16 on any with AVX512.
+    """
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = any(getattr(torch.cpu, name, bool)() for name in CPU_WITH_BF16)
+    return "bf16" if native else "fp32"
+
+
+def synchronise(device: torch.device) -> None:
+    """Waits until the device has done all it was given; a CPU always has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def device_name() -> str:
+    """The GPU's name, or the processor's."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def out_of_gpu_memory(error: BaseException) -> bool:
+    """Whether an error says that the GPU's memory did not suffice."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(t in str(error) for t in ALLOCATION_FAILED)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """`say` is given one line at a time, for the user to read."""
+
+    cache: Path
+    device: torch.device
+    precision: str
+    say: Callable[[str], None]
+    execution: Execution = field(default_factory=Execution)

@@ -1,0 +1,141 @@
+"""How a piece of work that repeats is run on a device: as it is, or captured once and replayed.
+
+A body is a function without arguments that works on tensors whose places never change: what differs
+from one run to the next is written into them before.
+"""
+
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from trainable.common.errors import UserError, first_line
+from trainable.config.names import EAGER, GRAPH
+from trainable.config.training_inputs import Execution
+from trainable.data.batches import padded_width
+from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
+
+Body = Callable[[], Any]
+
+
+class Executor:
+    """Runs bodies; the same numbers come out with a capture and without.
+
+    With `capture`, the first body of a kind is run as it is, the second is captured, and that is
+    replayed ever after. The first run warms up: it makes what lives on, such as the positions of a
+    width. Where capturing fails, everything from there on is run as it is, and `problem` says why
+    in one line. Without, every body is run as it is, and batches are filled up as for a capture
+    where `padded`: dropout draws one number for each place, so only equal shapes give equal
+    numbers.
+    """
+
+    def __init__(
+        self, capture: Callable[[Body], Body] | None = None, *, padded: bool = False
+    ) -> None:
+        self.problem = ""
+        self._capture = capture
+        self._padded = padded or capture is not None
+        self._warm: set[Hashable] = set()
+        self._replays: dict[Hashable, Body] = {}
+
+    def width(self, longest: int) -> int:
+        """Tokens to pad a batch to, whose longest example has so many: one of few, or as many."""
+        return padded_width(longest) if self._padded else longest
+
+    def rows(self, count: int, most: int) -> int:
+        """Examples to fill a batch up to, of `count` examples where others have `most`."""
+        return most if self._padded else count
+
+    def run(self, key: Hashable, body: Body) -> Any:
+        """What the body returns; `key` says which runs are alike in all shapes.
+
+        The tensors that are returned are good until the next run.
+        """
+        if key in self._replays:
+            return self._replays[key]()
+        if self._capture is None or self.problem or key not in self._warm:
+            self._warm.add(key)
+            return body()
+        try:
+            replay = self._capture(body)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            self.problem = first_line(error)
+            self._replays.clear()  # their random numbers would be those of a generator given up
+            return body()
+        self._replays[key] = replay
+        return replay()
+
+
+class CudaGraphCapture:
+    """Captures bodies as CUDA graphs that share one pool of memory: one of them runs at a time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    def __call__(self, body: Body) -> Body:
+        """The body's graph as a function; capturing runs nothing.
+
+        RuntimeError where the body waits for the device or copies from host memory. Generators are
+        left as they were, so that a run that follows draws what it would have drawn.
+        """
+        random_state = torch.cuda.get_rng_state(self._device)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Blocks that the warm-up left behind would stand beside the graph's own.
+            torch.cuda.empty_cache()
+            with torch.cuda.graph(
+                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            ):
+                result = body()
+        except BaseException:
+            with suppress(Exception):  # what went wrong first is what is to be said
+                _renew_generator(self._device, random_state)
+            raise
+
+        def replay() -> Any:
+            graph.replay()
+            return result
+
+        return replay
+
+
+def _renew_generator(device: torch.device, random_state: torch.Tensor) -> None:
+    """A capture that failed leaves the device's generator waiting for its end; start it anew."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    generator.graphsafe_set_state(generator.clone_state())
+    torch.cuda.set_rng_state(random_state, device)
+
+
+def make_executor(name: str, device: torch.device) -> Executor:
+    """The executor of that name; GRAPH needs a CUDA device."""
+    if name == GRAPH:
+        return Executor(CudaGraphCapture(device))
+    return Executor(padded=device.type == "cuda")
+
+
+def choose_execution(
+    config: PreTrainedConfig, device: torch.device, wanted: str, say: Callable[[str], None]
+) -> Execution:
+    """For models of this configuration; `wanted` is auto or an executor.
+
+    `auto` captures steps on a GPU; an architecture that does not allow it turns eager at its first
+    capture (`Executor`). Attention that can't be had is said in one line. UserError where
+    GRAPH is wanted without a CUDA GPU.
+    """
+    if device.type != "cuda" and wanted == GRAPH:
+        raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
+    if device.type != "cuda" or wanted == EAGER:
+        return Execution()  # with plain attention: the fused one is compiled anew for every shape
+    if config.model_type != FLASH_MODEL:
+        return Execution(GRAPH)
+    obstacle = flash_obstacle(config, device)
+    if obstacle:
+        say(f"plain attention instead of disentangled-flash: {obstacle}")
+    return Execution(GRAPH, flash_attention=obstacle is None)

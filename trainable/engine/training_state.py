@@ -1,0 +1,105 @@
+"""Weights, optimiser and random generators of something in training, as one safetensors file.
+
+What is not a tensor stands as JSON in the file's header, so a file is whole by itself, and nothing
+needs unpickling.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from trainable.common.errors import first_line
+from trainable.common.files import whole_file
+
+HEADER = "trial"  # the key of our JSON among a file's metadata
+
+
+class CheckpointError(Exception):
+    """A checkpoint that nothing can go on from; the message says why, in a few words."""
+
+
+class FinishedError(CheckpointError):
+    """A checkpoint of a trial that has taken its last step."""
+
+
+def training_tensors(
+    parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device
+) -> dict[str, Tensor]:
+    """Parameters by name, the optimiser's state of each, and torch's random states; no copies."""
+    tensors = {**_places(parameters, optimiser), "random.cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+    return tensors
+
+
+def restore_training(
+    parameters: dict[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    device: torch.device,
+    tensors: dict[str, Tensor],
+) -> None:
+    """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
+    places = _places(parameters, optimiser)
+    shapes = {name: place.shape for name, place in places.items()}
+    found = {name: tensors[name].shape for name in shapes if name in tensors}
+    if found != shapes or "random.cpu" not in tensors:
+        raise CheckpointError("of another model")
+    for name, place in places.items():
+        place.copy_(tensors[name])
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+
+def clear_optimiser(optimiser: torch.optim.Optimizer) -> None:
+    """Puts it where it was before its first step, its tensors staying in their places."""
+    for state in optimiser.state.values():
+        for value in state.values():
+            value.zero_()
+
+
+def _places(parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What a step writes to, by name."""
+    places = {name: parameter.detach() for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        for key, value in optimiser.state[parameter].items():
+            places[f"optimiser.{key}.{name}"] = value
+    return places
+
+
+def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Writes the file whole or not at all; OSError where the disk does not take it."""
+    with whole_file(path) as temporary, safetensors_as_os_errors(path):
+        save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
+
+
+@contextmanager
+def safetensors_as_os_errors(path: Path) -> Iterator[None]:
+    """Writing raises the library's own error, which is no OSError, whatever went wrong."""
+    try:
+        yield
+    except SafetensorError as error:
+        raise OSError(f"{path}: {first_line(error)}") from error
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What a file says of itself, and its tensors.
+
+    CheckpointError for none and for one cut short; OSError where the file can't be read, which says
+    nothing of what is in it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise CheckpointError("missing") from None
+    except (SafetensorError, KeyError, ValueError, TypeError):
+        raise CheckpointError("cut short or not a checkpoint") from None

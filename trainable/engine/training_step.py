@@ -1,0 +1,287 @@
+"""The training step and the evaluation, for teachers and students alike, whatever executes them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trainable.data.batches import evaluation_batches
+from trainable.data.examples import Batch, Sentences, upload
+from trainable.engine.devices import release_memory
+from trainable.engine.executor import Executor
+from trainable.engine.losses import cross_entropy
+from trainable.models.model_outputs import run_model
+
+EVALUATION_BATCH = 64
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-8
+NORM_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
+
+Losses = dict[str, Tensor]  # scalar tensors by name; `loss` is the one that is minimised
+LossFunction = Callable[[nn.Module, Batch], Losses]
+Stage = Callable[[np.ndarray, int], None]  # brings what losses need of these rows at this width
+
+
+def label_losses(precision: str) -> LossFunction:
+    """Cross-entropy with the labels as the whole loss."""
+
+    def losses(model: nn.Module, batch: Batch) -> Losses:
+        logits, _ = run_model(model, batch, precision)
+        return {"loss": cross_entropy(logits, batch.labels, batch.weights)}
+
+    return losses
+
+
+def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
+    """Fused AdamW over the modules' parameters; vectors (biases, norms) don't decay.
+
+    The learning rate is set at each step. On a GPU the step can be captured: its state is there
+    from the beginning, and keeps its places.
+    """
+    parameters = [p for module in modules for p in module.parameters()]
+    matrices = [p for p in parameters if p.ndim > 1]
+    vectors = [p for p in parameters if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(
+        groups,
+        lr=0.0,
+        betas=ADAM_BETAS,
+        eps=ADAM_EPSILON,
+        weight_decay=0.0,
+        fused=True,
+        capturable=any(p.is_cuda for p in parameters),
+    )
+    for p in parameters:
+        moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
+    return optimiser
+
+
+@dataclass
+class TrainingStep:
+    """Forward, losses, backward, clipping and the optimiser's step on one batch.
+
+    `most_sentences` go through the model at a time, all where it is None; the gradients of a
+    batch's parts add up to those of the whole.
+    """
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    losses: LossFunction
+    gradient_clip: float
+    most_sentences: int | None = None
+
+    def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
+        """Takes one step; returns the losses before it, detached, still on the device."""
+        parameters = self.parameters
+        gradients, losses = self.gradients(batch, parameters)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # The fused step divides gradients by this as it reads them: clipping costs no pass.
+        scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
+        self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        return losses
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained, in the optimiser's order."""
+        every = [p for group in self.optimiser.param_groups for p in group["params"]]
+        return [parameter for parameter in every if parameter.requires_grad]
+
+    def gradients(
+        self, batch: Batch, parameters: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], Losses]:
+        """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
+        first, *others = batch.parts(self.most_sentences)
+        gradients, losses = self._of_part(first, parameters)
+        for part in others:
+            more, more_losses = self._of_part(part, parameters)
+            torch._foreach_add_(gradients, more)
+            losses = {name: value + more_losses[name] for name, value in losses.items()}
+        return gradients, losses
+
+    def _of_part(
+        self, batch: Batch, parameters: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], Losses]:
+        losses = self.losses(self.model, batch)
+        found = torch.autograd.grad(losses["loss"], parameters, materialize_grads=True)
+        return found, {name: value.detach() for name, value in losses.items()}
+
+
+@dataclass
+class LossMeans:
+    """Running means of the losses, kept on the device so that a step never waits for it.
+
+    `sums` keep their places: a captured step adds to them.
+    """
+
+    sums: Losses = field(default_factory=dict)
+    steps: int = 0
+
+    def add(self, losses: Losses) -> None:
+        """Adds one step's losses; the steps are counted apart."""
+        for name, value in losses.items():
+            if name in self.sums:
+                self.sums[name].add_(value)
+            else:
+                self.sums[name] = value.clone()
+
+    def take(self) -> dict[str, float]:
+        """The mean of each loss since the last call, in nats; starts anew."""
+        means = {name: float(value) / self.steps for name, value in self.sums.items()}
+        self.clear()
+        return means
+
+    def clear(self) -> None:
+        """Starts anew."""
+        self.steps = 0
+        for value in self.sums.values():
+            value.zero_()
+
+
+class Feed:
+    """Batches of a device's sentences for bodies that an executor runs.
+
+    Row numbers and their count stand in tensors that keep their places, so a body that was captured
+    makes its batch of whatever stands there.
+    """
+
+    def __init__(
+        self,
+        sentences: Sentences,
+        most: int,
+        executor: Executor | None = None,
+        stage: Stage | None = None,
+    ) -> None:
+        self.sentences, self.most, self._stage = sentences, most, stage
+        self.executor = Executor() if executor is None else executor
+        self._rows = torch.zeros(most, dtype=torch.int64, device=sentences.device)
+        self._count = torch.zeros((), device=sentences.device)
+        self._key = object()  # apart from other feeds of the same executor
+
+    def run(self, rows: np.ndarray, body: Callable[[Batch], Any]) -> Any:
+        """What `body` returns of a batch of these rows, at most `most`.
+
+        A batch that is filled up says some rows again at its end, which have no weight.
+        """
+        places, width = self.executor.rows(len(rows), self.most), self.width(rows)
+        self.write(np.resize(rows, places), len(rows))
+        return self.executor.run(
+            (self._key, places, width), lambda: body(self.batch(places, width))
+        )
+
+    def width(self, rows: np.ndarray) -> int:
+        """Tokens that a batch of these rows is padded to."""
+        return self.executor.width(self.sentences.longest(rows))
+
+    def write(self, rows: np.ndarray, count: int) -> None:
+        """Puts row numbers, of which the first `count` have weight, where batches are made of."""
+        upload(rows, self._rows)
+        self._count.fill_(count)
+        if self._stage is not None:
+            self._stage(rows, self.width(rows))
+
+    def batch(self, places: int, width: int) -> Batch:
+        """Made of the row numbers that stand there."""
+        return self.sentences.batch(self._rows[:places], width, self._count)
+
+
+class Training:
+    """A model in training on the sentences of one device, step by step.
+
+    The step is a function of tensors that keep their places: weights, the optimiser's state, row
+    numbers, learning rate, and what the losses read. So an executor may capture it once for each
+    width and replay it for whatever stands there.
+    """
+
+    def __init__(
+        self,
+        take_step: TrainingStep,
+        sentences: Sentences,
+        batch_size: int,
+        executor: Executor | None = None,
+        stage: Stage | None = None,
+    ) -> None:
+        self.take_step, self.sentences = take_step, sentences
+        self.feed = Feed(sentences, batch_size, executor, stage)
+        self.means = LossMeans()
+        self._learning_rate = torch.zeros((), device=sentences.device)
+
+    def step(self, rows: np.ndarray, learning_rate: float) -> None:
+        """Takes one step on these sentences; its losses are added to `means`."""
+        self._learning_rate.fill_(learning_rate)
+        self.feed.run(rows, self._body)
+        self.means.steps += 1
+
+    def fit_memory(self) -> None:
+        """Sends fewer sentences through the model at a time until the longest step fits the device.
+
+        Changes no weight. Raises torch.OutOfMemoryError where not even one sentence fits.
+        """
+        longest = np.argsort(self.sentences.lengths, kind="stable")[-self.feed.most :]
+        while not self._fits(longest):
+            release_memory(self.sentences.device)
+            most = self.take_step.most_sentences or self.feed.most
+            self.take_step.most_sentences = -(-most // 2)
+        release_memory(self.sentences.device)
+
+    def _fits(self, rows: np.ndarray) -> bool:
+        """Whether there is room for the gradients on these sentences."""
+        try:
+            self.feed.write(rows, len(rows))
+            batch = self.feed.batch(len(rows), self.feed.width(rows))
+            self.take_step.gradients(batch, self.take_step.parameters)
+        except torch.OutOfMemoryError:
+            if self.take_step.most_sentences == 1:
+                raise
+            return False
+        return True
+
+    def _body(self, batch: Batch) -> None:
+        self.means.add(self.take_step(batch, self._learning_rate))
+
+
+class Evaluator:
+    """Classifies all sentences of a split with a model, again and again."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sentences: Sentences,
+        precision: str,
+        executor: Executor | None = None,
+    ) -> None:
+        self._model, self._precision = model, precision
+        self.feed = Feed(sentences, EVALUATION_BATCH, executor)
+
+    @torch.no_grad()
+    def correct(self) -> np.ndarray:
+        """Whether each of the split's N sentences is classified right, bool [N]; dropout off."""
+        was_training = self._model.training
+        self._model.eval()
+        lengths = self.feed.sentences.lengths
+        correct = np.empty(len(lengths), dtype=bool)
+        for rows in evaluation_batches(lengths, EVALUATION_BATCH):
+            correct[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
+        self._model.train(was_training)
+        return correct
+
+    def _body(self, batch: Batch) -> Tensor:
+        logits, _ = run_model(self._model, batch, self._precision)
+        return logits.argmax(dim=-1) == batch.labels
+
+
+def accuracy(correct: np.ndarray) -> float:
+    """Share of right answers, 0 to 1."""
+    return float(np.mean(correct))

@@ -1,0 +1,45 @@
+"""A classifier's logits and pooled hidden states, the same way for teacher and student."""
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainable.data.examples import Batch
+from trainable.models.static_forward import attention_input
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    """bf16 matrix products inside the block where `precision` asks for them."""
+    if precision != "bf16":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
+
+
+def run_model(
+    model: nn.Module, batch: Batch, precision: str, *, states: bool = False
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Logits [B, C] and, where asked for, each layer's states [B, T, H], embeddings left out."""
+    with autocast(batch.input_ids.device, precision):
+        outputs = model(
+            input_ids=batch.input_ids,
+            attention_mask=attention_input(model.config, batch.attention_mask),
+            output_hidden_states=states,
+        )
+    return outputs.logits, outputs.hidden_states[1:] if states else ()
+
+
+def pool_states(states: tuple[Tensor, ...], mask: Tensor, hidden_pool: str) -> Tensor:
+    """L tensors [B, T, H] as one; mask [B, T] is 1 for a real token.
+
+    [B, L, H] for the pools `cls` (the first token) and `mean` (over real tokens), [B, T, L, H] for
+    `tokens`.
+    """
+    if hidden_pool == "cls":
+        return torch.stack([layer[:, 0] for layer in states], dim=1)
+    if hidden_pool == "mean":
+        share = (mask / mask.sum(dim=1, keepdim=True)).float()
+        means = [torch.einsum("bth,bt->bh", layer.float(), share) for layer in states]
+        return torch.stack(means, dim=1)
+    return torch.stack(states, dim=2)

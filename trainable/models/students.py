@@ -1,0 +1,113 @@
+"""Students: the teacher's own architecture with fewer layers, and where its weights come from."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
+
+from trainable.common.errors import UserError
+from trainable.config.layer_sets import check_depths, mirrored_layer
+from trainable.config.trial_config import TrialConfig
+
+
+def encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """The name and the list of an encoder's layers.
+
+    Raises UserError where no list in the model is as long as its configuration says.
+    """
+    depth = model.config.num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return name, module
+    raise UserError(
+        f"--teacher: {type(model).__name__} keeps its {depth} layers in no list; "
+        "valid: encoders like DeBERTa, BERT, RoBERTa, ELECTRA, MPNet"
+    )
+
+
+def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> PreTrainedConfig:
+    """The teacher's configuration at the student's depth, and its width where one is given.
+
+    A narrower student keeps the size of a head and the ratio of the feed-forward layer.
+    """
+    check_depths(config.student_layers, teacher_config.num_hidden_layers)
+    student = copy.deepcopy(teacher_config)
+    student.num_hidden_layers = config.student_layers
+    width = config.student_width
+    if width is not None and width != teacher_config.hidden_size:
+        head = teacher_config.hidden_size // teacher_config.num_attention_heads
+        if width % head:
+            raise UserError(f"student_width: {width} is not a multiple of the head size {head}")
+        student.hidden_size = width
+        student.num_attention_heads = width // head
+        student.intermediate_size = (
+            teacher_config.intermediate_size * width // teacher_config.hidden_size
+        )
+        if getattr(student, "pooler_hidden_size", None):  # DeBERTa's head has its own width
+            student.pooler_hidden_size = width
+    return student
+
+
+def new_model(config: PreTrainedConfig) -> PreTrainedModel:
+    """A classifier with random weights in fp32, drawn from torch's global generator."""
+    model = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+LayerMap = Callable[[int, int, int], int]  # student layer, S, T -> teacher layer
+
+COPIED_LAYERS: dict[str, LayerMap] = {
+    "teacher_spread": mirrored_layer,
+    "teacher_lower": lambda layer, _, __: layer,
+    "teacher_upper": lambda layer, depth, teacher_depth: teacher_depth - depth + layer,
+}
+
+
+def copied_tensors(
+    teacher: PreTrainedModel, student: PreTrainedModel, initialisation: str
+) -> dict[str, Tensor]:
+    """For each of the student's tensors that the teacher provides, the teacher's tensor.
+
+    From `random` nothing; from `teacher_embeddings` the embeddings; from the others the chosen
+    layers and all that stands outside the list of layers (embeddings, pooler, classifier, shared
+    position tables).
+    """
+    if initialisation == "random":
+        return {}
+    source = teacher.state_dict()
+    if initialisation == "teacher_embeddings":
+        base = teacher.base_model_prefix
+        prefixes = (f"{base}.embeddings.", f"{base}.embeddings_project.")  # the second is ELECTRA's
+        return {name: tensor for name, tensor in source.items() if name.startswith(prefixes)}
+    depth, teacher_depth = student.config.num_hidden_layers, teacher.config.num_hidden_layers
+    prefix = encoder_layers(teacher)[0] + "."
+    chosen = {name: tensor for name, tensor in source.items() if not name.startswith(prefix)}
+    for layer in range(1, depth + 1):
+        origin = COPIED_LAYERS[initialisation](layer, depth, teacher_depth)
+        from_, to = f"{prefix}{origin - 1}.", f"{prefix}{layer - 1}."
+        chosen |= {
+            to + name.removeprefix(from_): tensor
+            for name, tensor in source.items()
+            if name.startswith(from_)
+        }
+    return chosen
+
+
+def build_student(teacher: PreTrainedModel, config: TrialConfig) -> PreTrainedModel:
+    """A student of `teacher` (not changed), random weights drawn from `config.seed`.
+
+    Seeds torch's global generator: two calls with equal arguments give equal students.
+    """
+    torch.manual_seed(config.seed)
+    student = new_model(student_config(teacher.config, config))
+    chosen = copied_tensors(teacher, student, config.initialisation)
+    found = student.load_state_dict(chosen, strict=False)
+    left_random = found.missing_keys if config.initialisation in COPIED_LAYERS else []
+    if found.unexpected_keys or left_random:
+        raise RuntimeError(
+            f"teacher and student don't match: {[*found.unexpected_keys, *left_random]}"
+        )
+    return student

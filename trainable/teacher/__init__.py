@@ -1,0 +1,1 @@
+"""The teacher, fine-tuned once, and its outputs. May import engine and below."""

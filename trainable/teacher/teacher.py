@@ -1,0 +1,174 @@
+"""The teacher: loaded, fine-tuned where it is not yet, kept in the cache by digest."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+
+from trainable.common.digest import digest_tensors, digest_values
+from trainable.common.errors import UserError, as_user_error
+from trainable.common.files import seal, sealed_values, whole_folder
+from trainable.common.hub import require_teacher
+from trainable.config.training_inputs import Teacher
+from trainable.config.trial_config import TeacherSettings
+from trainable.data.examples import Sentences
+from trainable.data.tokens import TokenisedSplit
+from trainable.data.vocabulary import dense_split, restore_embedding, trim_embedding
+from trainable.engine.devices import Environment
+from trainable.engine.executor import make_executor
+from trainable.engine.metrics import pack_bits
+from trainable.engine.training_state import safetensors_as_os_errors
+from trainable.engine.training_step import Evaluator, accuracy
+from trainable.models.static_forward import make_static
+from trainable.teacher.fine_tuning import fine_tune
+
+SCORED = {"evaluation": "", "whole": "whole_"}  # splits, and how their scores' names begin
+
+
+def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
+    """The model of a hub id or folder in fp32, and whether it is a fine-tuned classifier.
+
+    A new classification head is drawn from `seed`. Raises UserError where the model can't be had,
+    or is fine-tuned for other labels.
+    """
+    with as_user_error(f"--teacher {source}: no usable model"):
+        found = AutoConfig.from_pretrained(source)
+        fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
+        head: dict[str, Any] = {}
+        if fitted:
+            _check_labels(source, list(found.id2label.values()), label_names)
+        else:
+            numbers = {name: index for index, name in enumerate(label_names)}
+            head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
+        torch.manual_seed(seed)
+        model = AutoModelForSequenceClassification.from_pretrained(
+            source, dtype=torch.float32, **head
+        )
+    assert isinstance(model, PreTrainedModel)
+    return model, fitted
+
+
+def teacher_layers(source: str) -> int:
+    """How many the model of a hub id or folder has; UserError where it can't be had."""
+    require_teacher(source)
+    with as_user_error(f"--teacher {source}: no usable model"):
+        return int(AutoConfig.from_pretrained(source).num_hidden_layers)
+
+
+def _check_labels(source: str, its: list[str], ours: list[str]) -> None:
+    """Refuses a head for another number of labels, or for the same names in another order."""
+    if len(its) != len(ours):
+        raise UserError(
+            f"--teacher {source}: its head has {len(its)} labels, the dataset {len(ours)}; "
+            "give a teacher for these labels or an encoder without a head"
+        )
+    its, ours = [name.casefold() for name in its], [name.casefold() for name in ours]
+    if its != ours and sorted(its) == sorted(ours):
+        raise UserError(
+            f"--teacher {source}: its labels are {', '.join(its)}, the dataset's "
+            f"{', '.join(ours)}; number the dataset's labels in the teacher's order"
+        )
+
+
+def digest_model(model: PreTrainedModel) -> str:
+    """Of a model's weights and configuration, less what says only where it came from."""
+    ignored = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
+    config = {k: v for k, v in model.config.to_dict().items() if k not in ignored}
+    return digest_values({"config": config, "weights": digest_tensors(model.state_dict())})
+
+
+@dataclass(frozen=True)
+class TeacherData:
+    """What a teacher is fine-tuned and scored on, by split; token ids are the tokenizer's own."""
+
+    folder: Path
+    splits: dict[str, TokenisedSplit]  # `train`, `evaluation`, and `whole` where there is one
+    in_use: np.ndarray
+    pad_id: int
+    digest: str
+
+    def on_device(self, name: str, device: torch.device) -> Sentences:
+        """A split under the ids of the tokens in use."""
+        return Sentences(dense_split(self.splits[name], self.in_use), self.pad_id, device)
+
+
+def prepare_teacher(
+    model: PreTrainedModel,
+    settings: TeacherSettings | None,
+    data: TeacherData,
+    environment: Environment,
+) -> Teacher:
+    """The teacher, from the cache where the same one was made before.
+
+    The model is fine-tuned as `settings` say; where they are None it is used as it is.
+    """
+    key = digest_values(
+        {
+            "base": digest_model(model),
+            "data": data.digest,
+            "settings": settings and asdict(settings),
+            "precision": environment.precision,
+        }
+    )
+    folder = environment.cache / "teachers" / key[:16]
+    values = sealed_values(folder)
+    if values is None:
+        state = folder.with_suffix(".state")
+        values = _make_teacher(model, settings, data, environment, state)
+        with whole_folder(folder) as temporary, safetensors_as_os_errors(folder):
+            model.save_pretrained(temporary)
+            seal(temporary, values)
+        state.unlink(missing_ok=True)
+    return Teacher(folder=str(folder), **values)
+
+
+def _make_teacher(
+    model: PreTrainedModel,
+    settings: TeacherSettings | None,
+    data: TeacherData,
+    environment: Environment,
+    state: Path,
+) -> dict[str, Any]:
+    """Fine-tunes and scores the model in place; what is to be known of it, as Teacher's fields."""
+    start, device = time.perf_counter(), environment.device
+    make_static(model.to(device))
+    full_embedding = trim_embedding(model, data.in_use)
+    executor = make_executor(environment.execution.executor, device)
+    if settings is not None:
+        train = data.on_device("train", device)
+        fine_tune(model, train, settings, environment=environment, executor=executor, state=state)
+    scores: dict[str, Any] = {}
+    for name, prefix in SCORED.items():
+        if name in data.splits:
+            sentences = data.on_device(name, device)
+            bits = Evaluator(model, sentences, environment.precision, executor).correct()
+            scores |= {f"{prefix}accuracy": accuracy(bits), f"{prefix}correct": pack_bits(bits)}
+    _warn_of_guessing(scores["accuracy"], data.splits["evaluation"].labels, environment)
+    restore_embedding(model, data.in_use, full_embedding)
+    return {
+        "digest": digest_model(model.to("cpu")),
+        "fine_tuned_here": settings is not None,
+        **scores,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def _warn_of_guessing(found: float, labels: np.ndarray, environment: Environment) -> None:
+    majority = float(np.bincount(labels).max() / len(labels))
+    if found <= majority:
+        environment.say(
+            f"warning: the teacher's accuracy of {found:.4f} is no better than always "
+            f"giving the most frequent label ({majority:.4f})"
+        )
+
+
+def load_teacher(folder: Path) -> PreTrainedModel:
+    """A prepared teacher in fp32, in evaluation mode, on the CPU."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    assert isinstance(model, PreTrainedModel)
+    make_static(model)
+    return model.eval()

@@ -1,0 +1,1 @@
+"""One trial: alpha, distillation, loop, checkpoints, for Tune. May import all of `trainable`."""

@@ -1,0 +1,198 @@
+"""A trial's checkpoint: a folder with its best student so far, and the state to go on from.
+
+The student is a Hugging Face model with its whole vocabulary and its tokenizer, so the folder of
+any checkpoint loads with `from_pretrained`. The state is left out once the trial has finished. A
+manifest has the digest of each file.
+"""
+
+import copy
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
+
+from trainable.common.files import seal, sealed_values
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.data.vocabulary import load_vocabulary, trim_embedding, whole_embedding
+from trainable.engine.training_state import (
+    CheckpointError,
+    FinishedError,
+    read_state,
+    restore_training,
+    safetensors_as_os_errors,
+    training_tensors,
+    write_state,
+)
+from trainable.models.students import new_model, student_config
+from trainable.trial.training_loop import BestStudent, Evaluation, Trial
+from trainable.trial.workbench import Workbench
+
+FORMAT = 5
+STATE = "training_state.safetensors"
+STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
+GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
+
+
+def write_checkpoint(trial: Trial, folder: Path) -> None:
+    """Writes a trial into an empty folder; OSError where the disk does not take it."""
+    if trial.history:
+        _write_student(trial, folder)
+    if not trial.finished:
+        write_state(folder / STATE, _header(trial), _tensors(trial))
+    identity = _identity(trial.config, trial.inputs)
+    best = {"evaluation": trial.best.evaluation, "accuracy": trial.best.accuracy}
+    seal(folder, {**identity, "step": trial.step, **best})
+
+
+def load_checkpoint(
+    folder: Path,
+    config: TrialConfig,
+    inputs: TrainingInputs,
+    device: torch.device,
+    workbench: Workbench | None = None,
+    *,
+    exact: bool = True,
+) -> Trial:
+    """The trial as it was saved, random generators included.
+
+    With `exact`, a checkpoint of another configuration is refused; without, a trial goes on from
+    any whose weights fit, as population-based training has it. Raises CheckpointError where it
+    can't go on from what is there: nothing, something damaged, or of another trial.
+    """
+    values = check_checkpoint(folder, config, inputs, exact=exact)
+    if not (folder / STATE).is_file():
+        raise FinishedError("of a finished trial")
+    header, tensors = read_state(folder / STATE)
+    trial = Trial.start(config, inputs, device, workbench)
+    parameters = _parameters(trial)
+    if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
+        raise CheckpointError("of another model")
+    if values["evaluation"]:
+        _restore_best(folder, values, trial)
+    restore_training(parameters, trial.apparatus.optimiser, device, tensors)
+    sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
+    means = trial.apparatus.training.means
+    means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
+    trial.step = header["step"]
+    means.steps = header["mean_steps"]
+    trial.trained_seconds = header["trained_seconds"]
+    trial.history = [Evaluation(**values) for values in header["history"]]
+    version, internal, gauss = header["python_random"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = header["numpy_random"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    return trial
+
+
+def check_checkpoint(
+    folder: Path, config: TrialConfig, inputs: TrainingInputs, *, exact: bool = True
+) -> dict[str, Any]:
+    """What a checkpoint's manifest says; CheckpointError for one that is damaged or of another
+    trial."""
+    values = sealed_values(folder)
+    if values is None:
+        raise CheckpointError("missing or damaged")
+    for key, wanted in _identity(config, inputs).items():
+        if values.get(key) != wanted and (exact or key != "config"):
+            raise CheckpointError(f"of another {key.removesuffix('_digest')}")
+    return values
+
+
+def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
+    """About the most that a trial's checkpoint takes on disk, from the teacher's shapes.
+
+    A state is the student, its projections to the teacher's width, and two Adam moments of both;
+    beside it stands the student with its whole vocabulary.
+    """
+    teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
+    shape = student_config(teacher, config)
+    whole = _weights_bytes(shape)
+    shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
+    projections = 4 * config.student_layers * (config.student_width or 0) * teacher.hidden_size
+    return int(3 * (_weights_bytes(shape) + projections) + whole)
+
+
+def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
+    """The data's names; the teacher's where the data has only numbers and the teacher has names."""
+    of_teacher = [str(teacher.id2label[index]) for index in range(len(of_data))]
+    named = not any(name.startswith(GENERIC_LABEL) for name in of_teacher)
+    return of_teacher if named and all(name.isdecimal() for name in of_data) else of_data
+
+
+def _write_student(trial: Trial, folder: Path) -> None:
+    """The best student as a Hugging Face folder."""
+    student, inputs = trial.student, trial.inputs
+    in_use = load_vocabulary(Path(inputs.tokens))
+    name, whole = whole_embedding(
+        student, trial.best.tensors, in_use, trial.apparatus.full_embedding
+    )
+    with safetensors_as_os_errors(folder):
+        student.save_pretrained(
+            folder, state_dict={**student.state_dict(), **trial.best.tensors, name: whole}
+        )
+    config = copy.deepcopy(student.config)
+    config.vocab_size, config.architectures = len(whole), [type(student).__name__]
+    config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
+    config.label2id = {label: index for index, label in config.id2label.items()}
+    config.save_pretrained(folder)
+    shutil.copytree(Path(inputs.tokens) / "tokenizer", folder, dirs_exist_ok=True)
+
+
+def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
+    """The best student, and with it the rows that are not in use: those of another configuration's
+    checkpoint are not the ones that this trial drew."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    full = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
+    parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
+    trial.best = BestStudent(values["evaluation"], values["accuracy"], parameters)
+    trial.apparatus.full_embedding = full
+
+
+def _header(trial: Trial) -> dict[str, Any]:
+    """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
+    before are in the sweep's record."""
+    history = [evaluation.to_dict() for evaluation in trial.history]
+    without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "step": trial.step,
+        "mean_steps": trial.apparatus.training.means.steps,
+        "trained_seconds": trial.trained_seconds,
+        "history": [*without, *history[-1:]],
+        "python_random": random.getstate(),
+        "numpy_random": [name, np.asarray(keys).tolist(), *rest],
+    }
+
+
+def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
+    """What a checkpoint must share with the trial that goes on from it."""
+    return {
+        "format": FORMAT,
+        "config": config.to_dict(),
+        "data_digest": inputs.data_digest,
+        "teacher_digest": inputs.teacher.digest,
+    }
+
+
+def _weights_bytes(shape: PreTrainedConfig) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() * p.element_size() for p in new_model(shape).parameters())
+
+
+def _parameters(trial: Trial) -> dict[str, Tensor]:
+    """Trained tensors by name, in the same order for equal configurations."""
+    named = {STUDENT + name: tensor for name, tensor in trial.student.named_parameters()}
+    projections = trial.apparatus.distillation.projections.named_parameters()
+    return named | {PROJECTIONS + name: tensor for name, tensor in projections}
+
+
+def _tensors(trial: Trial) -> dict[str, Tensor]:
+    sums, optimiser = trial.apparatus.training.means.sums, trial.apparatus.optimiser
+    means = {MEANS + name: value for name, value in sums.items()}
+    return means | training_tensors(_parameters(trial), optimiser, trial.device)

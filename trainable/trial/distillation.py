@@ -1,0 +1,83 @@
+"""The losses of a student on a batch, from its outputs and the teacher's prepared ones."""
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+
+from trainable.config.layer_sets import parse_layers
+from trainable.config.trial_config import TrialConfig
+from trainable.data.examples import Batch
+from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss
+from trainable.engine.training_step import Losses
+from trainable.models.model_outputs import pool_states, run_model
+from trainable.teacher.outputs import TeacherOutputs
+
+
+class Distillation:
+    """What a student is trained towards.
+
+    `alpha` and `temperature` are scalar tensors, `layer_weights` [S] is `hidden_weight` for aligned
+    layers and 0 for others: they are written in place, so that one captured step serves trials that
+    differ in them. `projections` maps each student layer to the teacher's width, and is empty where
+    the widths are the same; `set_up` draws them.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        teacher_config: PreTrainedConfig,
+        outputs: TeacherOutputs | None,
+        device: torch.device,
+    ) -> None:
+        teacher_width = teacher_config.hidden_size
+        width = config.student_width or teacher_width
+        projected = width != teacher_width and outputs and outputs.hidden_pool
+        linears = [
+            nn.Linear(width, teacher_width, bias=False)
+            for _ in range(config.student_layers if projected else 0)
+        ]
+        self.outputs, self.precision = outputs, config.precision
+        self.alpha = torch.zeros((), device=device)
+        self.temperature = torch.ones((), device=device)
+        self.layer_weights = torch.zeros(config.student_layers, device=device)
+        self.projections = nn.ModuleList(linears).to(device)
+
+    def set_up(self, config: TrialConfig) -> None:
+        """Writes a trial's constants, and draws its projections from torch's global generator."""
+        aligned = parse_layers(config.aligned_layers)
+        for layer in range(1, config.student_layers + 1):
+            self.layer_weights[layer - 1] = config.hidden_weight if layer in aligned else 0.0
+        self.temperature.fill_(config.temperature)
+        for projection in self.projections:
+            assert isinstance(projection, nn.Linear)
+            projection.reset_parameters()
+
+    def losses(self, student: nn.Module, batch: Batch) -> Losses:
+        """`loss` and its parts; without teacher outputs the loss is the cross-entropy alone.
+
+        Of a part of a batch they are what it adds to those of the whole.
+        """
+        pool = self.outputs and self.outputs.hidden_pool
+        logits, states = run_model(student, batch, self.precision, states=pool is not None)
+        labels_loss = cross_entropy(logits, batch.labels, batch.weights)
+        if self.outputs is None:
+            return {"loss": labels_loss, "cross_entropy": labels_loss}
+        its_logits = self.outputs.logits[batch.rows]
+        kl = distillation_kl(logits, its_logits, self.temperature, batch.weights)
+        hidden = self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha)
+        loss = self.alpha * labels_loss + (1.0 - self.alpha) * (kl + hidden)
+        return {"loss": loss, "cross_entropy": labels_loss, "kl": kl, "hidden": hidden}
+
+    def _hidden(self, states: tuple[Tensor, ...], batch: Batch, pool: str) -> Tensor:
+        assert self.outputs is not None
+        if len(self.projections):
+            states = tuple(
+                projection(layer.float())
+                for projection, layer in zip(self.projections, states, strict=True)
+            )
+        return hidden_loss(
+            pool_states(states, batch.attention_mask, pool),
+            self.outputs.batch_hidden(batch),
+            self.layer_weights,
+            batch.token_weights if pool == "tokens" else batch.weights,
+        )

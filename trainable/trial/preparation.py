@@ -1,0 +1,225 @@
+"""Everything that all trials of a sweep share, made once and found again by digest.
+
+Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a folder of the cache that
+appears whole or not at all. `prepare` does all of it in one call.
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+
+from trainable.common.digest import digest_strings, digest_values
+from trainable.common.errors import UserError, as_user_error, unknown_name
+from trainable.common.files import seal, sealed_values, whole_folder
+from trainable.common.hub import require_teacher
+from trainable.common.quiet import quiet_libraries
+from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
+from trainable.config.options import AUTO, InputOptions, resolve_preset
+from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import steps_per_epoch
+from trainable.data.inputs import LoadedInputs, load_inputs
+from trainable.data.tokens import load_split, save_split, tokenise
+from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
+from trainable.engine.devices import Environment, best_device, faster_precision, release_memory
+from trainable.engine.executor import choose_execution
+from trainable.models.students import encoder_layers, student_config
+from trainable.teacher.outputs import LOGITS, write_outputs
+from trainable.teacher.teacher import TeacherData, load_base, load_teacher, prepare_teacher
+
+
+def prepare(
+    preset: str = AUTO,
+    *,
+    hidden_pools: Collection[str] = ("cls",),
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> TrainingInputs:
+    """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
+
+    `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
+    `hidden_pools` are the pools of hidden states that trials may align. `say` is given a line at a
+    time. Raises UserError for what can't be used.
+    """
+    quiet_libraries()
+    pools = {hidden_pools} if isinstance(hidden_pools, str) else set(hidden_pools)
+    for pool in pools - set(HIDDEN_POOLS):
+        raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
+    name, _ = resolve_preset(preset)
+    chosen = InputOptions(preset=name, **options)
+    preparation = Preparation.load(load_inputs(chosen))
+    preparation.check([])
+    environment = preparation.environment(chosen, faster_precision(best_device()), say)
+    return prepare_inputs(preparation, pools, environment, chosen)
+
+
+def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
+    """The pools of teacher states that these trials look at."""
+    return {config.hidden_pool for config in configs if config.aligned_layers != NO_LAYERS}
+
+
+def load_tokenizer(source: str) -> Any:
+    """The tokenizer of a hub id or folder; UserError where there is none."""
+    require_teacher(source)
+    with as_user_error(f"--teacher {source}: no usable tokenizer"):
+        tokenizer = AutoTokenizer.from_pretrained(source)
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"--teacher {source}: its tokenizer has no padding token")
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Loaded inputs; what passes `check` can be trained on them."""
+
+    inputs: LoadedInputs
+    tokenizer: Any
+    base: PreTrainedModel
+    fitted: bool  # the base is already a classifier for these labels
+
+    @classmethod
+    def load(cls, inputs: LoadedInputs) -> "Preparation":
+        """Loads tokenizer and base model; UserError where one can't be had or doesn't fit."""
+        tokenizer = load_tokenizer(inputs.teacher_source)
+        base, fitted = load_base(
+            inputs.teacher_source, inputs.dataset.label_names, inputs.teacher_settings.seed
+        )
+        encoder_layers(base)
+        return cls(inputs, tokenizer, base, fitted)
+
+    def check(self, configs: Iterable[TrialConfig]) -> None:
+        """UserError for sentences too long for the teacher, a student that can't be made from it,
+        or more evaluations than steps."""
+        self._check_length()
+        check_trials(configs, self.base.config, len(self.inputs.dataset.train))
+
+    def environment(
+        self, options: InputOptions, precision: str, say: Callable[[str], None]
+    ) -> Environment:
+        """This machine; UserError where the executor can't be had here."""
+        device = best_device()
+        execution = choose_execution(self.base.config, device, options.executor, say)
+        return Environment(Path(options.cache), device, precision, say, execution)
+
+    def _check_length(self) -> None:
+        """Runs the base model once on a sentence as long as any may be."""
+        length, needed = self.inputs.max_length, self.tokenizer.num_special_tokens_to_add() + 1
+        if length < needed:
+            raise UserError(f"--max-length {length}: must be at least {needed}")
+        token = next(i for i in self.tokenizer.all_special_ids if i != self.tokenizer.pad_token_id)
+        try:
+            with torch.no_grad():
+                self.base.eval()(torch.full((1, length), token))
+        except (IndexError, RuntimeError):
+            most = getattr(self.base.config, "max_position_embeddings", "fewer")
+            raise UserError(
+                f"--max-length {length}: too long for this teacher, which has {most} positions"
+            ) from None
+
+
+def check_trials(
+    configs: Iterable[TrialConfig], teacher: PreTrainedConfig, train_examples: int
+) -> None:
+    """UserError for a student that can't be made from a teacher with this configuration, or more
+    evaluations than steps."""
+    for config in configs:
+        student_config(teacher, config)
+        steps = config.epochs * steps_per_epoch(train_examples, config.batch_size)
+        if config.evaluations > steps:
+            raise UserError(
+                f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
+                "give fewer, or more training sentences or epochs"
+            )
+
+
+def prepare_inputs(
+    preparation: Preparation, pools: set[str], environment: Environment, options: InputOptions
+) -> TrainingInputs:
+    """Makes, or finds in the cache, all that trials with these hidden pools share."""
+    inputs, cache, preset = preparation.inputs, environment.cache, options.sized_preset
+    data = prepare_tokens(preparation, cache)
+    settings = None if preparation.fitted else inputs.teacher_settings
+    teacher = prepare_teacher(preparation.base, settings, data, environment)
+    outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), environment)
+    release_memory(environment.device)  # the trials are other processes on the same GPU
+    return TrainingInputs(
+        tokens=str(data.folder),
+        pad_id=data.pad_id,
+        label_names=inputs.dataset.label_names,
+        teacher=teacher,
+        outputs=outputs,
+        data_digest=data.digest,
+        device=environment.device.type,
+        execution=environment.execution,
+        examples={name: len(split) for name, split in inputs.dataset.splits.items()},
+        constants={"precision": environment.precision, **preset.trial},
+        learning_rates=dict(preset.learning_rates),
+    )
+
+
+def add_outputs(
+    inputs: TrainingInputs, kinds: Iterable[str], environment: Environment
+) -> TrainingInputs:
+    """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
+    data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
+    outputs = _prepare_outputs(inputs.teacher, data, kinds, environment)
+    release_memory(environment.device)
+    return replace(inputs, outputs={**inputs.outputs, **outputs})
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return digest_strings([backend.to_str()])
+    return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
+
+
+def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
+    """The tokenised splits, from the cache where the same ones were made before."""
+    inputs, tokenizer = preparation.inputs, preparation.tokenizer
+    digest = digest_values(
+        {
+            "data": inputs.dataset.digest,
+            "tokenizer": tokenizer_digest(tokenizer),
+            "max_length": inputs.max_length,
+        }
+    )
+    folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
+    if sealed_values(folder) is None:
+        with whole_folder(folder) as temporary:
+            for name, part in splits.items():
+                split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
+                save_split(split, temporary, name)
+            token_ids = [load_split(temporary, name).token_ids for name in splits]
+            padding_row = preparation.base.get_input_embeddings().padding_idx or 0
+            last_fixed = max(tokenizer.pad_token_id, padding_row)
+            in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
+            save_vocabulary(in_use, temporary)
+            tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
+            tokenizer.save_pretrained(temporary / "tokenizer")
+            seal(temporary, {"label_names": inputs.dataset.label_names})
+    return _load_data(folder, splits, tokenizer.pad_token_id, digest)
+
+
+def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
+    found = {name: load_split(folder, name) for name in splits}
+    return TeacherData(folder, found, load_vocabulary(folder), pad_id, digest)
+
+
+def _prepare_outputs(
+    teacher: Teacher, data: TeacherData, kinds: Iterable[str], environment: Environment
+) -> dict[str, str]:
+    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+    key = {**digests, "precision": environment.precision}
+    places = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
+    folders = {kind: environment.cache / "outputs" / place for kind, place in places.items()}
+    missing = {kind: folder for kind, folder in folders.items() if sealed_values(folder) is None}
+    if missing:
+        model = load_teacher(Path(teacher.folder))
+        write_outputs(model, data.splits["train"], data.pad_id, missing, environment)
+    return {kind: str(folder) for kind, folder in folders.items()}

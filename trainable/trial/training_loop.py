@@ -1,0 +1,216 @@
+"""One trial: a student trained step by step, one record an evaluation. Plain Python, no Ray."""
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from trainable.common.errors import TrainingDivergedError
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
+from trainable.engine.learning_rate import learning_rate_at
+from trainable.engine.metrics import best5_accuracy, pack_bits
+from trainable.engine.training_step import accuracy
+from trainable.trial.alpha import alpha_at
+from trainable.trial.workbench import Apparatus, Workbench
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of a trial after its n-th evaluation; losses are means since the one before."""
+
+    evaluations: int  # n, from 1
+    step: int  # optimiser steps taken
+    accuracy: float
+    best5_accuracy: float
+    alpha: float  # at the last step
+    learning_rate: float  # at the last step
+    loss: float
+    loss_cross_entropy: float
+    loss_kl: float
+    loss_hidden: float
+    training_seconds: float  # since the evaluation before
+    evaluation_seconds: float
+    correct: str  # packed bits: which sentences of the evaluation split were right
+    # On the whole evaluation split where that one is a sample, after the last step only.
+    whole_accuracy: float | None = None
+    whole_correct: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def scalars(self) -> dict[str, Any]:
+        """The same without the bits, and without a score on the full split where there is none."""
+        return {k: v for k, v in self.to_dict().items() if k not in BITS and v is not None}
+
+
+BITS = ("correct", "whole_correct")
+EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation))
+
+
+@dataclass
+class BestStudent:
+    """The student of the evaluation with the highest accuracy so far, the first of equals.
+
+    `tensors` are copies of its parameters by name, on its device.
+    """
+
+    evaluation: int = 0  # none yet
+    accuracy: float = -1.0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, evaluation: int, accuracy: float, student: PreTrainedModel) -> None:
+        """Takes the student in where it is better."""
+        if accuracy <= self.accuracy:
+            return
+        self.evaluation, self.accuracy = evaluation, accuracy
+        for name, parameter in student.named_parameters():
+            if name not in self.tensors:
+                self.tensors[name] = torch.empty_like(parameter, requires_grad=False)
+            self.tensors[name].copy_(parameter.detach())
+
+
+@dataclass
+class Trial:
+    """A student in training, and all that decides how it goes on from `step`."""
+
+    config: TrialConfig
+    inputs: TrainingInputs
+    device: torch.device
+    apparatus: Apparatus
+    step: int = 0
+    history: list[Evaluation] = field(default_factory=list)
+    trained_seconds: float = 0.0  # since the last evaluation
+    best: BestStudent = field(default_factory=BestStudent)
+
+    def __post_init__(self) -> None:
+        self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
+
+    @classmethod
+    def start(
+        cls,
+        config: TrialConfig,
+        inputs: TrainingInputs,
+        device: torch.device,
+        workbench: Workbench | None = None,
+    ) -> "Trial":
+        """A trial before its first step; seeds all random generators from the configuration.
+
+        With a workbench it takes over what an earlier trial there left, which must be over.
+        """
+        random.seed(config.seed)
+        np.random.seed(config.seed)
+        apparatus = (workbench or Workbench()).set_up(config, inputs, device)
+        torch.manual_seed(config.seed)  # dropout is the same whatever the initialisation drew
+        return cls(config, inputs, device, apparatus)
+
+    @property
+    def student(self) -> PreTrainedModel:
+        """The model in training."""
+        return self.apparatus.student
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole trial."""
+        per_epoch = steps_per_epoch(len(self.apparatus.training.sentences), self.config.batch_size)
+        return self.config.epochs * per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.step >= self.total_steps
+
+    def run(self) -> Iterator[Evaluation]:
+        """Trains to the end, yielding after each evaluation; raises what `advance` raises."""
+        while not self.finished:
+            evaluation = self.advance()
+            if evaluation is not None:
+                yield evaluation
+
+    def advance(self) -> Evaluation | None:
+        """Takes one step; returns the evaluation where one is due after it.
+
+        Raises TrainingDivergedError where a loss since the last evaluation is NaN or infinite, and
+        StopIteration where the trial is finished.
+        """
+        start = time.perf_counter()
+        alpha, rate = self._controls()
+        training = self.apparatus.training
+        self.apparatus.distillation.alpha.fill_(alpha)
+        training.step(next(self._batches), rate)
+        self.step += 1
+        due = self.step in self._due
+        losses = training.means.take() if due else {}
+        self.trained_seconds += time.perf_counter() - start
+        if not due:
+            return None
+        self._check_finite(losses, alpha, rate)
+        evaluation = self._evaluate(losses, alpha, rate)
+        self.history.append(evaluation)
+        self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
+        self.trained_seconds = 0.0
+        return evaluation
+
+    @cached_property
+    def _batches(self) -> Iterator[np.ndarray]:
+        """From the step on at which the first one is asked for."""
+        config, lengths = self.config, self.apparatus.training.sentences.lengths
+        return remaining_batches(
+            lengths, config.batch_size, config.seed, self.step, self.total_steps
+        )
+
+    def _controls(self) -> tuple[float, float]:
+        """Alpha and the learning rate at the step about to be taken."""
+        config = self.config
+        alpha = alpha_at(
+            self.step,
+            self.total_steps,
+            config.alpha_schedule,
+            alpha=config.alpha,
+            sharpness=config.sharpness,
+        )
+        rate = learning_rate_at(
+            self.step, self.total_steps, config.learning_rate, config.warmup_share
+        )
+        return alpha, rate
+
+    def _check_finite(self, losses: dict[str, float], alpha: float, rate: float) -> None:
+        bad = [f"{name} is {value}" for name, value in losses.items() if not np.isfinite(value)]
+        if bad:
+            raise TrainingDivergedError(
+                f"{bad[0]} by step {self.step} (learning rate {rate:.2g}, alpha {alpha:.2f})"
+            )
+
+    def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
+        start = time.perf_counter()
+        evaluators = self.apparatus.evaluators
+        correct = evaluators["evaluation"].correct()
+        score_whole = self.finished and "whole" in evaluators
+        whole = evaluators["whole"].correct() if score_whole else None
+        accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
+        return Evaluation(
+            evaluations=len(accuracies),
+            step=self.step,
+            accuracy=accuracies[-1],
+            best5_accuracy=best5_accuracy(accuracies),
+            alpha=alpha,
+            learning_rate=rate,
+            loss=losses["loss"],
+            loss_cross_entropy=losses["cross_entropy"],
+            loss_kl=losses["kl"] if self.config.uses_teacher_outputs else 0.0,
+            loss_hidden=losses.get("hidden", 0.0),
+            training_seconds=self.trained_seconds,
+            evaluation_seconds=time.perf_counter() - start,
+            correct=pack_bits(correct),
+            whole_accuracy=None if whole is None else accuracy(whole),
+            whole_correct=None if whole is None else pack_bits(whole),
+        )

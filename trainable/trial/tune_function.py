@@ -1,0 +1,205 @@
+"""A trial as a Ray Tune trainable: the one place in this package that knows of Ray."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from trainable.common.errors import TrainingDivergedError, first_line
+from trainable.common.quiet import quiet_libraries
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.devices import available_cores, out_of_gpu_memory
+from trainable.engine.training_state import CheckpointError, FinishedError
+from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
+from trainable.trial.pause import PauseRequest
+from trainable.trial.training_loop import Evaluation, Trial
+from trainable.trial.workbench import Workbench
+
+SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
+FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
+
+SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
+RESTORED = "restored"  # in a result that repeats what a checkpoint knows
+TROUBLE, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
+DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
+DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a trial of `search.run` must know of its run; plain values, sent to any node.
+
+    `localise` gives the inputs where this node has them.
+    """
+
+    run: str  # path or URI of the run's folder
+    save_at: tuple[int, ...] = ()  # evaluations after which a trial may wait for others
+    localise: Callable[[TrainingInputs], TrainingInputs] | None = None
+
+
+def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
+    """A Tune function trainable that trains one student on the prepared inputs.
+
+    It works in any `tune.Tuner`, with any scheduler and searcher; a configuration holds settings of
+    `TrialConfig`, in groups or not, and leaves the others to the preset. It reports each evaluation
+    (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them) and, where the last one
+    is older than its cost / `save_share`, a checkpoint: the best student so far as a Hugging Face
+    folder, and the state to go on from. 1 saves at every evaluation: schedulers that pause or clone
+    trials need that. Asks for one CPU, and for one GPU where the inputs were prepared on one
+    (`tune.with_resources` changes that).
+    """
+    train = partial(train_student, inputs=inputs.to_dict(), save_share=save_share)
+    return tune.with_resources(train, {"cpu": 1, "gpu": int(inputs.device == "cuda")})
+
+
+def train_student(
+    config: dict[str, Any],
+    inputs: dict[str, Any],
+    save_share: float = SAVE_SHARE,
+    sweep: Sweep | None = None,
+) -> None:
+    """Trains one student from its checkpoint, where it has one, and reports each evaluation.
+
+    Within a sweep an evaluation comes with the correct/wrong bits, which the sweep takes out before
+    Tune keeps it; a pause is heeded after any step; and where trying again would not help, a result
+    with TROUBLE and REASON goes before the error.
+    """
+    quiet_libraries()
+    torch.set_num_threads(_threads())
+    shared = TrainingInputs.from_dict(inputs)
+    pause = None if sweep is None else PauseRequest(sweep.run)
+    if pause:
+        return
+    try:
+        if sweep is not None and sweep.localise is not None:
+            shared = sweep.localise(shared)
+        trial = _start_or_restore(shared.config(config), shared, exact=sweep is not None)
+        if trial is not None:
+            _Training(trial, save_share, sweep, pause).run()
+    except Exception as error:
+        trouble = _trouble(error)
+        if trouble is not None and sweep is not None:
+            tune.report({TROUBLE: trouble, REASON: first_line(error)})
+        raise
+
+
+class _Training:
+    """A trial's loop under Tune."""
+
+    def __init__(
+        self, trial: Trial, save_share: float, sweep: Sweep | None, pause: PauseRequest | None
+    ) -> None:
+        self._trial, self._sweep, self._pause = trial, sweep, pause
+        weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
+        self._saving = SaveTimer(save_share, 4 * weights)  # with moments and the best student
+        self._saved_step = trial.step
+        self._unreported_seconds = 0.0  # that saving took since the last evaluation
+
+    def run(self) -> None:
+        """To the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
+        trial = self._trial
+        if self._sweep is not None:
+            for past in trial.history:  # the sweep may have been killed before it heard
+                self._report({**self._metrics(past), RESTORED: True})
+        while not trial.finished and not self._pause:
+            evaluation = trial.advance()
+            if evaluation is not None:
+                save = trial.finished or self._waits(evaluation) or self._saving.due
+                self._report(self._metrics(evaluation), save=save)
+            elif self._sweep is not None and trial.history and self._saving.due:
+                self._save_between()
+        if trial.step > self._saved_step:
+            self._save_between()
+
+    def _waits(self, evaluation: Evaluation) -> bool:
+        return self._sweep is not None and evaluation.evaluations in self._sweep.save_at
+
+    def _save_between(self) -> None:
+        """A checkpoint beside the last evaluation, which is said again."""
+        last = self._metrics(self._trial.history[-1]) if self._trial.history else {}
+        self._report({**last, SAVED_STEP: self._trial.step}, save=True)
+
+    def _metrics(self, evaluation: Evaluation) -> dict[str, Any]:
+        values = evaluation.scalars() if self._sweep is None else evaluation.to_dict()
+        return {**values, "training_iteration": evaluation.evaluations}
+
+    def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:
+        """Hands over metrics, with a checkpoint or without; the time that one takes is measured."""
+        if not save:
+            tune.report({**metrics, "saving_seconds": self._take_seconds()})
+            return
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+            start = time.monotonic()
+            write_checkpoint(self._trial, Path(folder))
+            written = time.monotonic()
+            self._saved_step = self._trial.step
+            metrics["saving_seconds"] = self._take_seconds() + written - start
+            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+            reported = time.monotonic()
+        self._unreported_seconds = reported - written
+        self._saving.saved(reported - start)
+
+    def _take_seconds(self) -> float:
+        taken, self._unreported_seconds = self._unreported_seconds, 0.0
+        return taken
+
+
+class SaveTimer:
+    """When a checkpoint is due: so long after the last one that saving takes at most a share."""
+
+    def __init__(self, share: float, size: int) -> None:
+        self._share, self._cost = share, size / FIRST_SAVE_BYTES
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one's cost is at most the share of the time since."""
+        return self._share * (time.monotonic() - self._saved) >= self._cost or self._share >= 1
+
+    def saved(self, seconds: float) -> None:
+        """One was just written, which took so long."""
+        self._saved, self._cost = time.monotonic(), seconds
+
+
+@cache
+def _workbench() -> Workbench:
+    """This process's: Ray runs many trials in it, one after the other."""
+    return Workbench()
+
+
+def _threads() -> int:
+    """As many as the cores that Ray gives the trial."""
+    cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
+    return max(1, min(int(cores), available_cores()))
+
+
+def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial | None:
+    """The trial where its checkpoint left it; None where a scheduler paused it after its last step,
+    or had it clone a trial that was there."""
+    device, workbench = torch.device(inputs.device), _workbench()
+    checkpoint = tune.get_checkpoint()
+    if checkpoint is not None:
+        try:
+            with checkpoint.as_directory() as folder:
+                return load_checkpoint(Path(folder), config, inputs, device, workbench, exact=exact)
+        except CheckpointError as error:  # damaged: then that is all that is lost
+            if isinstance(error, FinishedError) and not exact:
+                return None
+            print(f"checkpoint {error}; the trial starts again")
+    return Trial.start(config, inputs, device, workbench)
+
+
+def _trouble(error: Exception) -> str | None:
+    """The kind of error that must not simply be tried again, or None."""
+    if isinstance(error, TrainingDivergedError):
+        return DIVERGED
+    if isinstance(error, OSError):
+        return DISK
+    return OUT_OF_MEMORY if out_of_gpu_memory(error) else None

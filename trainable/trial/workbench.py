@@ -1,0 +1,188 @@
+"""What one process keeps from trial to trial: sentences, teacher, and students ready to train."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from trainable.config.layer_sets import mirrored_layers
+from trainable.config.names import EAGER, NO_LAYERS
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.data.examples import Sentences
+from trainable.data.tokens import TokenisedSplit, load_split
+from trainable.data.vocabulary import dense_split, load_vocabulary, trim_embedding
+from trainable.engine.devices import release_memory
+from trainable.engine.executor import Executor, make_executor
+from trainable.engine.training_state import clear_optimiser
+from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
+from trainable.models.flash_attention import flash_obstacle, replace_attention
+from trainable.models.static_forward import make_static
+from trainable.models.students import build_student
+from trainable.teacher.outputs import TeacherOutputs, open_outputs
+from trainable.teacher.teacher import load_teacher
+from trainable.trial.distillation import Distillation
+
+MOST_KEPT = 2  # students, each with its optimiser and captured steps
+
+
+class Apparatus:
+    """A student with all that trains it on the split `train` and scores it on the others.
+
+    The student is on their device. Each trial puts its own weights in, and sets what it alone
+    decides (`Distillation.set_up`, `full_embedding`).
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        student: PreTrainedModel,
+        teacher_config: PreTrainedConfig,
+        outputs: TeacherOutputs | None,
+        *,
+        sentences: dict[str, Sentences],
+        executor: Executor,
+        flash_attention: bool = False,
+    ) -> None:
+        device = sentences["train"].device
+        make_static(student.train())
+        if flash_attention and flash_obstacle(student.config, device) is None:
+            replace_attention(student.base_model, "triton")
+        self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
+        self.distillation = Distillation(config, teacher_config, outputs, device)
+        trained = [student, self.distillation.projections]
+        self.optimiser = make_optimiser(trained, config.weight_decay)
+        take_step = TrainingStep(
+            student, self.optimiser, self.distillation.losses, config.gradient_clip
+        )
+        stage = outputs.stage if outputs else None
+        self.training = Training(take_step, sentences["train"], config.batch_size, executor, stage)
+        if device.type == "cuda":
+            self.training.fit_memory()
+        self.evaluators = {  # by split: `evaluation`, and `whole` where there is one
+            name: Evaluator(student, split, config.precision, executor)
+            for name, split in sentences.items()
+            if name != "train"
+        }
+
+    def take_over(self, fresh: PreTrainedModel) -> None:
+        """Puts a new student's weights in place of the last trial's, and forgets its moments."""
+        state = fresh.state_dict()
+        with torch.no_grad():
+            for name, tensor in self.student.state_dict().items():
+                tensor.copy_(state[name])
+        clear_optimiser(self.optimiser)
+        self.training.means.clear()
+        self.student.train()
+
+
+class Workbench:
+    """Sets up trials one after the other; a trial must be over before the next is set up.
+
+    A trial like one before in all that shapes its step takes over that one's student, optimiser
+    and captured steps. No number depends on which trials came before.
+    """
+
+    def __init__(self, executors: Callable[[str, torch.device], Executor] = make_executor) -> None:
+        self._make_executor = executors
+        self._kept: dict[tuple[Any, ...], Apparatus] = {}
+
+    def set_up(
+        self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
+    ) -> Apparatus:
+        """A student as the trial starts with, random weights drawn from its seed."""
+        teacher = _load_teacher(inputs.teacher.folder)
+        with device:  # drawing 100 million weights on a CPU would take a second
+            fresh = build_student(teacher, config)
+        full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
+        fresh.to(device)
+        key = _key(config, inputs, device)
+        apparatus = self._kept.pop(key, None)
+        if apparatus is None:
+            while len(self._kept) >= MOST_KEPT:
+                del self._kept[next(iter(self._kept))]  # the one that was not used for longest
+                release_memory(device)
+            apparatus = self._build(config, inputs, fresh, teacher.config)
+        else:
+            apparatus.take_over(fresh)
+        self._kept[key] = apparatus
+        apparatus.full_embedding = full_embedding.cpu()
+        apparatus.distillation.set_up(config)
+        return apparatus
+
+    def _build(
+        self,
+        config: TrialConfig,
+        inputs: TrainingInputs,
+        student: PreTrainedModel,
+        teacher: PreTrainedConfig,
+    ) -> Apparatus:
+        device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
+        reads, pool = outputs_read(config, inputs)
+        outputs = None
+        if reads:
+            outputs = open_outputs(
+                inputs.outputs,
+                pool,
+                mirrored_layers(config.student_layers, teacher.num_hidden_layers),
+                split=load_dense_splits(*splits)["train"],
+                batch_size=config.batch_size,
+                device=device,
+            )
+        return Apparatus(
+            config,
+            student,
+            teacher,
+            outputs,
+            sentences=_load_sentences(*splits, inputs.pad_id, device),
+            executor=self._make_executor(inputs.execution.executor, device),
+            flash_attention=inputs.execution.flash_attention,
+        )
+
+
+@lru_cache(maxsize=1)  # the trials of a process have one teacher and one data set
+def _load_teacher(folder: str) -> PreTrainedModel:
+    return load_teacher(Path(folder))
+
+
+@lru_cache(maxsize=1)
+def _load_sentences(
+    tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
+) -> dict[str, Sentences]:
+    splits = load_dense_splits(tokens, names).items()
+    return {name: Sentences(split, pad_id, device) for name, split in splits}
+
+
+@lru_cache(maxsize=1)
+def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
+    """These splits of a folder with dense token ids, in memory once."""
+    in_use = load_vocabulary(Path(tokens))
+    return {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
+
+
+def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
+    """Whether a trial's step reads the teacher's logits, and which pool of hidden states.
+
+    Where steps are captured, a trial reads what its neighbours read, at weight 0, so that they
+    share one capture: 0 times a finite number changes no sum.
+    """
+    aligned = config.aligned_layers != NO_LAYERS
+    if inputs.execution.executor == EAGER or aligned:
+        return config.uses_teacher_outputs, config.hidden_pool if aligned else None
+    small = [pool for pool in ("cls", "mean") if pool in inputs.outputs]
+    return True, small[0] if small else None
+
+
+def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> tuple[Any, ...]:
+    """All that decides the shapes of a step and the numbers that are part of it."""
+    return (
+        str(device),
+        *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
+        *sorted(inputs.outputs.items()),
+        *outputs_read(config, inputs),
+        *(config.student_layers, config.student_width, config.batch_size, config.precision),
+        *(config.weight_decay, config.gradient_clip),
+    )
