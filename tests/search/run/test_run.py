@@ -173,7 +173,7 @@ def test_nan_fails_the_trial_and_not_the_sweep(make_command, tmp_path):
         (("--teacher", "DATA"), "--teacher"),
         (("--set", "student_layers=3"), "student_layers: 3 does not divide"),
         (("--set", "evaluations=9999"), "evaluations: 9999"),
-        (("--set", "epochs=-1"), "--set epochs=: epochs: -1 must be at least 1"),
+        (("--set", "epochs=-1"), "--set epochs: -1 must be at least 1"),
     ],
 )
 def test_bad_inputs_are_refused_before_anything_is_written(
