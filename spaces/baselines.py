@@ -3,7 +3,7 @@
 from typing import Any
 
 from spaces.alpha import fixed
-from trainable.config.names import INITIALISATIONS
+from trainable.config.initialisations import INITIALISATIONS
 
 
 def baselines() -> dict[str, Any]:

@@ -6,7 +6,9 @@ the scores of those before.
 
 from typing import TYPE_CHECKING, Any
 
-from trainable.config.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
+from trainable.config.alpha_schedules import ALPHA_SCHEDULES
+from trainable.config.initialisations import INITIALISATIONS
+from trainable.config.names import HIDDEN_POOLS, NAMED_LAYER_SETS
 
 if TYPE_CHECKING:
     from optuna import Trial

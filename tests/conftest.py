@@ -27,13 +27,13 @@ from transformers import (
 from trainable.config.options import InputOptions
 from trainable.config.trial_config import TeacherSettings, TrialConfig
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
-from trainable.data.examples import Batch, Sentences
+from trainable.data.examples import Batch, Examples
 from trainable.data.inputs import LoadedInputs
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.wheels import small_encoder
 from trainable.engine.devices import Environment
 from trainable.trial.preparation import Preparation, prepare_inputs
-from trainable.trial.workbench import load_dense_splits
+from trainable.trial.trainer import load_dense_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"w{i}" for i in range(200)]  # only the first 60 occur in the sentences
@@ -130,7 +130,7 @@ def tiny_classifier(architecture="bert", seed=0, **changes):
 
 
 def random_sentences(count, seed):
-    """Sentences of 3 to 20 words; the label says whether even or odd words prevail."""
+    """Examples of 3 to 20 words; the label says whether even or odd words prevail."""
     generator = np.random.default_rng(seed)
     texts, labels = [], []
     for _ in range(count):
@@ -164,7 +164,7 @@ def tokens_of(split, row):
 
 def padded_batch(split, rows, pad_id, device):
     """These sentences of a split, padded to the longest of them."""
-    sentences = Sentences(split, pad_id, device)
+    sentences = Examples(split, pad_id, device)
     return sentences.batch(torch.as_tensor(rows, device=device), sentences.longest(rows))
 
 

@@ -34,15 +34,15 @@ def _outputs(found):
     return () if found is None else found
 
 
-def state_of(apparatus):
+def state_of(trainer):
     """All that a training step writes to."""
-    yield from apparatus.training.take_step.parameters
-    yield from (v for s in apparatus.optimiser.state.values() for v in s.values())
-    yield from apparatus.training.means.sums.values()
+    yield from trainer.training.take_step.parameters
+    yield from (v for s in trainer.optimiser.state.values() for v in s.values())
+    yield from trainer.training.means.sums.values()
 
 
 class Executors:
-    """Makes a workbench's executors, and remembers them."""
+    """Makes a trainers's executors, and remembers them."""
 
     def __init__(self):
         self.captures = []

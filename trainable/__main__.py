@@ -53,12 +53,12 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     preset = options.sized_preset
     constants = {"precision": faster_precision(best_device()), **preset.trial}
     config = complete_config(constants, preset.learning_rates, settings)
-    inactive = sorted(config.idle_settings & settings.keys())
+    inactive = sorted(config.inactive_settings & settings.keys())
     if inactive:
         raise UserError(f"{inactive[0]}: changes nothing beside the other settings; leave it out")
     preparation = Preparation.load(load_inputs(options))
     preparation.check([config])
-    _say(f"preset {name} ({why}); {config.words()}; in {config.precision}")
+    _say(f"preset {name} ({why}); {config.label()}; in {config.precision}")
     environment = preparation.environment(options, config.precision, _say)
     inputs = prepare_inputs(preparation, pools_of([config]), environment, options)
     _say(f"teacher's accuracy {inputs.describe_teacher()}")

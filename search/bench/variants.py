@@ -20,14 +20,14 @@ from search.bench.options import Asked
 from search.bench.workload import PAD_ID, Workload, make_workload
 from trainable.config.names import EAGER, GRAPH
 from trainable.data.batches import epoch_batches, padded_width
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.vocabulary import dense_split, trim_embedding
 from trainable.engine.devices import Environment, release_memory, synchronise
 from trainable.engine.executor import Executor, make_executor
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 from trainable.models.students import build_student
 from trainable.teacher.outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
-from trainable.trial.workbench import Apparatus
+from trainable.trial.trainer import Trainer
 
 GIB = 2**30
 
@@ -132,18 +132,18 @@ def cached(
         trim_embedding(student, in_use)
         split = dense_split(split, in_use)
         batches = epoch_batches(split.lengths, config.batch_size, config.seed, epoch=0)
-    apparatus = Apparatus(
+    trainer = Trainer(
         config,
         student.to(device),
         workload.teacher.config,
         prepared_outputs(workload),
-        sentences={"train": Sentences(split, PAD_ID, device)},
+        sentences={"train": Examples(split, PAD_ID, device)},
         executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
         flash_attention=flash,
     )
-    training = apparatus.training
-    apparatus.distillation.set_up(config)
-    apparatus.distillation.alpha.fill_(config.alpha or 0.0)
+    training = trainer.training
+    trainer.distillation.set_up(config)
+    trainer.distillation.alpha.fill_(config.alpha or 0.0)
 
     def step(index: int) -> None:
         training.step(batches[index], config.learning_rate)

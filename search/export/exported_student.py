@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.export.model_card import model_card
 from search.plan.request import Request
-from search.record.labels import find_trial, wording
+from search.record.labels import find_trial, labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
@@ -56,7 +56,9 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     facts = measure(folder, inputs)
     card = model_card(run, trial, evaluation, check=result, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    label = f"{wording(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}"
+    label = (
+        f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}"
+    )
     speed = f"{facts['speedup']:.1f} times the teacher's speed here"
     return f"{label}, accuracy {evaluation['accuracy']:.4f}, {speed}.\n{result}"
 

@@ -9,7 +9,7 @@ import numpy as np
 from huggingface_hub import ModelCard, ModelCardData
 
 from search.plan.request import Request
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
@@ -56,7 +56,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         run=run,
         trial=trial,
         evaluation=evaluation,
-        label=wording(run)(trial),
+        label=labels_of(run)(trial),
         max_length=run.request.sized_preset.max_length,
         scores=scores(run, trial, evaluation),
         rank=_rank(run, trial),

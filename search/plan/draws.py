@@ -133,11 +133,11 @@ def _check(request: Request) -> None:
             "--samples draws more of them"
         )
     check_depths_kept(request)
-    refuse_idle(request, [config for config, _ in random_draws(request)])
+    refuse_inactive(request, [config for config, _ in random_draws(request)])
 
 
-def refuse_idle(request: Request, configs: Collection[TrialConfig]) -> None:
+def refuse_inactive(request: Request, configs: Collection[TrialConfig]) -> None:
     """UserError where --set fixes what changes nothing in any of these trials."""
     for key, value in request.overrides:
-        if all(key in config.idle_settings for config in configs):
+        if all(key in config.inactive_settings for config in configs):
             raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.plan.draws import configure, random_draws, refuse_idle, starts
+from search.plan.draws import configure, random_draws, refuse_inactive, starts
 from search.plan.request import Request
 from search.plan.student_depths import LAYERS, check_depths_kept
 from spaces import load_space
@@ -58,7 +58,7 @@ def _drawn(request: Request) -> list[Point]:
         found |= {config: new[config] for config in order}
         if request.samples is not None and len(found) >= request.samples:
             break
-    refuse_idle(request, found)
+    refuse_inactive(request, found)
     return list(found.values())
 
 

@@ -28,6 +28,6 @@ def names(against: str | None) -> list[str]:
 
 
 def cost_of(config: TrialConfig, against: str, latencies: Mapping[str, float]) -> float:
-    """What accuracy is weighed against: layers, or milliseconds a sentence as measured by depth."""
+    """What accuracy is weighed against: layers, or milliseconds an example as measured by depth."""
     depth = config.student_layers
     return float(depth if against == DEPTH else latencies[str(depth)])

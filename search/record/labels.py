@@ -24,7 +24,7 @@ LISTED = 5  # trials in an error's line
 DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always differs
 
 
-def wording(run: Run) -> Callable[[TrialRecord], str]:
+def labels_of(run: Run) -> Callable[[TrialRecord], str]:
     """What says a trial of the run as it stands; make it anew when trials were added.
 
     A setting is said where it differs among trials of equal initialisation: the presets' learning
@@ -37,7 +37,7 @@ def wording(run: Run) -> Callable[[TrialRecord], str]:
         config = trial.config
         more = [UNSAID[key].format(value) for key in said if (value := getattr(config, key))]
         seed = f", seed {config.seed}" if config.seed else ""
-        return ", ".join([config.words().removesuffix(seed), *more]) + seed
+        return ", ".join([config.label().removesuffix(seed), *more]) + seed
 
     return words
 
@@ -67,7 +67,7 @@ def find_trial(run: Run, name: str) -> TrialRecord:
             "or more characters of its digest or of its folder's name"
         )
     if len(found) > 1:
-        label = wording(run)
+        label = labels_of(run)
         listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:LISTED]]
         more = ["..."] if len(found) > LISTED else []
         raise UserError(

@@ -22,7 +22,7 @@ LEAST_OPTIMISM = 0.0005  # that is worth a sentence
 
 @dataclass(frozen=True)
 class Summary:
-    """Sentences: the best recipe, those not significantly different from it, and limitations."""
+    """Examples: the best recipe, those not significantly different from it, and limitations."""
 
     headline: str
     tied: str

@@ -8,7 +8,7 @@ import pandas as pd
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED, STOPPED, TrialRecord
-from trainable.config.names import ALPHA_SCHEDULES
+from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 
 RANKS = ("not finished", "finished", "tied", "best")  # of a curve, what stands in front last
 

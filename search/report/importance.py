@@ -90,8 +90,8 @@ def confounded(table: pd.DataFrame) -> list[str]:
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
     """A setting's values; NOT_APPLICABLE where it has none or changes nothing."""
-    idle = table["inactive"].map(lambda settings: name in settings.split(",")).astype(bool)
-    return table[name].astype(object).mask(table[name].isna() | idle, NOT_APPLICABLE)
+    inactive = table["inactive"].map(lambda settings: name in settings.split(",")).astype(bool)
+    return table[name].astype(object).mask(table[name].isna() | inactive, NOT_APPLICABLE)
 
 
 def _grouped(column: pd.Series) -> tuple[pd.Series, list[Any]]:

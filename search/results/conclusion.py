@@ -9,7 +9,7 @@ import numpy as np
 from rich.box import MARKDOWN
 from rich.console import Console
 
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.finalists import Confirmation, Pair
@@ -102,7 +102,7 @@ def conclude(run: Run) -> Conclusion:
         if bits is not None:
             retrained[trial.config.recipe].append(trial)
             final[trial.config.recipe].append(bits)
-    label, failed = wording(run), [t for t in run.trials.values() if t.outcome == FAILED]
+    label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in retrained}
     verdicts, examples = judge(final, confirmation.pairs), run.plan.inputs.examples
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}

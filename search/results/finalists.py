@@ -9,7 +9,7 @@ from typing import Any
 
 from search.record.labels import find_trial
 from search.record.run import Run
-from search.record.seeds import units_of
+from search.record.seeds import by_recipe
 from search.record.trial_record import FINISHED, STOPPED, TrialRecord
 from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig
@@ -59,7 +59,7 @@ def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:
 
 
 def _first_of_each(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    return [seeds[0] for seeds in units_of(trials).values()]
+    return [seeds[0] for seeds in by_recipe(trials).values()]
 
 
 def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:

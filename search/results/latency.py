@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_batches
-from trainable.data.examples import Batch, Sentences
+from trainable.data.examples import Batch, Examples
 from trainable.data.tokens import TokenisedSplit, load_split
 from trainable.engine.devices import synchronise
 from trainable.models.students import new_model, student_config
@@ -66,7 +66,7 @@ def examples_per_second(
     A batch has `batch_size` examples, or as many as suit the device; they are the tokenizer's ids
     already. Leaves the models on the device.
     """
-    examples = Sentences(split, pad_id, device)
+    examples = Examples(split, pad_id, device)
     batches = evaluation_batches(split.lengths, batch_size or TIMED_EXAMPLES[device.type])
     np.random.default_rng(ORDER_SEED).shuffle(batches)
     seconds, count = dict.fromkeys(models, 0.0), 0
@@ -82,7 +82,7 @@ def examples_per_second(
     return {name: count / seconds[name] for name in models}
 
 
-def _batch(examples: Sentences, rows: np.ndarray) -> Batch:
+def _batch(examples: Examples, rows: np.ndarray) -> Batch:
     return examples.batch(torch.as_tensor(rows, device=examples.device), examples.longest(rows))
 
 

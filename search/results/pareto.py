@@ -9,7 +9,7 @@ from rich.console import Console
 
 from search.plan.objectives import DEPTH, LATENCY, cost_of
 from search.record.run import Run
-from search.record.seeds import units_of
+from search.record.seeds import by_recipe
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
 from search.results.table import difference, recipes_table, rounded, trials_table
@@ -50,7 +50,7 @@ def cost_name(run: Run) -> str:
 def front_trials(run: Run) -> list[TrialRecord]:
     """The best seed of each recipe on the front; none where nothing is weighed."""
     finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
-    recipes = list(units_of(finished).values()) if against(run) else []
+    recipes = list(by_recipe(finished).values()) if against(run) else []
     costs = [_cost(trials[0], run) for trials in recipes]
     scores = [fmean(trial.best5 or 0.0 for trial in trials) for trials in recipes]
     front = [recipes[place] for place in pareto_front(costs, scores)]

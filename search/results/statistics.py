@@ -14,7 +14,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
 SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
-FOLDS, REPEATS = 10, 20  # of a cross-validation over sentences
+FOLDS, REPEATS = 10, 20  # of a cross-validation over examples
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 PARTS = 20  # in which resamples are drawn
 LEAST_LOG_P = -230.0  # p-values below 1e-100 are not told apart
@@ -22,7 +22,7 @@ ROUNDING = 1e-12  # means that differ by less are equal
 
 
 def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
-    """For each of N sentences the share of the five best evaluations that got it right, [N].
+    """For each of N examples the share of the five best evaluations that got it right, [N].
 
     `correct` has one boolean array [N] an evaluation. The mean of the result is best5_accuracy.
     """
@@ -32,9 +32,9 @@ def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def sentence_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `scores` [N] over evaluation sentences.
+    """95 % percentile bootstrap interval of the mean of `scores` [N] over evaluation examples.
 
-    It says how much the score would move on other sentences of the same kind; not how much another
+    It says how much the score would move on other examples of the same kind; not how much another
     seed would move it, nor how much picking the best evaluations flatters it.
     """
     means = _resampled_means(scores[None], generator)[:, 0]
@@ -55,7 +55,7 @@ class Difference:
 def paired_difference(
     first: np.ndarray, second: np.ndarray, generator: np.random.Generator
 ) -> Difference:
-    """Of the mean scores of two students [N] on the same sentences, for other sentences.
+    """Of the mean scores of two students [N] on the same examples, for other examples.
 
     Two seeds of one recipe may differ as much. For recipes there is `seeds_difference`.
     """
@@ -77,19 +77,19 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
 
 def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Of the mean scores of two recipes, for other seeds AND other sentences.
+    """Of the mean scores of two recipes, for other seeds AND other examples.
 
     `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
-    sentences, paired by sentence. Deterministic: no resampling. Raises ValueError below two seeds
+    examples, paired by example. Deterministic: no resampling. Raises ValueError below two seeds
     or for unfit shapes.
 
-    Seeds and sentences are crossed random effects, as readers and cases are in radiology (Dorfman,
+    Seeds and examples are crossed random effects, as readers and cases are in radiology (Dorfman,
     Berbaum & Metz 1992, Investigative Radiology 27; Hillis 2007, Statistics in Medicine 26,
     596-619). The variance of a difference of two means is
 
         V_seeds + V_sentences = sum MS_seeds / (S N) + max(var(D) / N - V_rest, 0)
 
-    with D [N] the difference of the recipes' means on each sentence, and over both recipes' two-way
+    with D [N] the difference of the recipes' means on each example, and over both recipes' two-way
     tables the mean squares of seeds and V_rest = sum MS_rest / (S N). V_seeds has Welch's degrees
     of freedom only. The interval, and by inversion the p-value, allows for that in Howe's way
     (1974, JASA 69, 789-794): its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's
@@ -118,7 +118,7 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
         return float(np.hypot(seeds, norm.isf(tail) * np.sqrt(of_sentences)))
 
     half = half_width(np.log(1 - CONFIDENCE))
-    if half < ROUNDING:  # the seeds agree on every sentence, and it is the same in all
+    if half < ROUNDING:  # the seeds agree on every example, and it is the same in all
         p_value = float(abs(estimate) < ROUNDING)
     elif half_width(LEAST_LOG_P) <= abs(estimate):
         p_value = float(np.exp(LEAST_LOG_P))
@@ -128,9 +128,9 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of a recipe's mean score; `scores` [S, N], each seed's on the same N sentences.
+    """95 % interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 
-    Of one seed for other sentences alone. Of several the interval of `seeds_difference` to one that
+    Of one seed for other examples alone. Of several the interval of `seeds_difference` to one that
     is always wrong, within [0, 1].
     """
     if len(scores) == 1:
@@ -152,7 +152,7 @@ def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
 
 
 def _rest_variance(group: np.ndarray) -> float:
-    """What neither a seed [S] nor a sentence [N] explains adds to the variance of the mean."""
+    """What neither a seed [S] nor an example [N] explains adds to the variance of the mean."""
     seeds, sentences = group.shape
     left = group - group.mean(axis=1, keepdims=True) - group.mean(axis=0) + group.mean()
     freedom = (seeds - 1) * (sentences - 1)
@@ -164,20 +164,20 @@ def tied_with_first(
 ) -> np.ndarray:
     """Which of K trials are statistically tied with the best of them, boolean [K].
 
-    `scores` [K, N]: each trial's best5 scores on the same sentences, at equal numbers of
+    `scores` [K, N]: each trial's best5 scores on the same examples, at equal numbers of
     evaluations, finished; trials of a seed each. The first of several best is always tied.
 
     The best is itself selected, so that testing each of the others against it claims too much. This
     is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
     as statistic: while the range of the means is larger than its 95 % quantile would be if all of
     the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
-    on jointly resampled sentences, centred. Where all K are equal, any is excluded at most 5 % of
+    on jointly resampled examples, centred. Where all K are equal, any is excluded at most 5 % of
     the time.
 
     One seed says nothing of how much seeds differ, so that is brought in from outside: `seed_sd`,
-    the standard deviation between seeds of the accuracy on ALL sentences, in shares, is added to
-    every resample. What a seed changes on these sentences by chance is in the resampling already:
-    two students that disagree on 5 % of 872 sentences differ by 0.76 points for that alone. Two
+    the standard deviation between seeds of the accuracy on ALL examples, in shares, is added to
+    every resample. What a seed changes on these examples by chance is in the resampling already:
+    two students that disagree on 5 % of 872 examples differ by 0.76 points for that alone. Two
     seeds of one recipe were seen to differ by 0.0, 0.8 and 1.2 points, which leaves little more
     than that; SEED_SD, 0.4 points, is meant to be on the safe side. Where seeds differ by 0.6,
     equal trials would be told apart in 10 to 20 % of sweeps. What lasts is what `seeds_difference`
@@ -197,10 +197,10 @@ def tied_with_first(
 
 
 def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Means of K scores [K, N] over RESAMPLES joint resamples of sentences, [RESAMPLES, K]."""
+    """Means of K scores [K, N] over RESAMPLES joint resamples of examples, [RESAMPLES, K]."""
     sentences = scores.shape[1]
     means = []
-    for _ in range(PARTS):  # the counts of 25,000 sentences at once would fill the memory
+    for _ in range(PARTS):  # the counts of 25,000 examples at once would fill the memory
         drawn = generator.integers(0, sentences, size=(RESAMPLES // PARTS, sentences))
         drawn += np.arange(len(drawn))[:, None] * sentences
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
@@ -209,10 +209,10 @@ def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.n
 
 
 def best_of_many_optimism(correct: Sequence[np.ndarray], generator: np.random.Generator) -> float:
-    """By how much best5 flatters: above the accuracy of the same students on new sentences.
+    """By how much best5 flatters: above the accuracy of the same students on new examples.
 
     `correct` has one boolean array [N] an evaluation, E in all; the result is a share. Repeated
-    tenfold cross-validation over sentences: the five best evaluations are chosen on nine tenths and
+    tenfold cross-validation over examples: the five best evaluations are chosen on nine tenths and
     scored on the tenth left out; the optimism is best5 less the mean of those scores. 0 for
     evaluations that are all equal and where E is at most 5 (nothing is chosen then); by
     chance it can be somewhat below 0. It concerns the choice of evaluations only, not that of the

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from search.plan.strata import stratum_of
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import CLOCKS, Run, read_run
-from search.record.seeds import units_of
+from search.record.seeds import by_recipe
 from search.record.trial_record import (
     ENDED,
     FAILED,
@@ -83,7 +83,7 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     Raises UserError for a folder whose plan is lost or that another version wrote (`read_run`).
     """
     run = run if isinstance(run, Run) else read_run(Path(run))
-    label, common = wording(run), _common_evaluations(run)
+    label, common = labels_of(run), _common_evaluations(run)
     rows = [
         {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
         for trial in run.trials.values()
@@ -104,7 +104,7 @@ def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
     are an interval over validation examples and seeds. Settings and `digest` are the first seed's.
     """
     by_digest = trials.set_index("digest", drop=False)
-    groups = units_of(run.trials.values()).values()
+    groups = by_recipe(run.trials.values()).values()
     rows = [_recipe_row(group, run, by_digest) for group in groups]
     table = pd.DataFrame(rows, columns=[*trials.columns, "seeds", "planned_seeds"])
     table["tied"] = table["tied"].astype("boolean")
@@ -148,8 +148,8 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
     For other examples and other seeds where each has several, else of these students on other
     examples. None where correct/wrong bits are missing.
     """
-    units = units_of(run.trials.values())
-    one, other = (seed_scores(counted(units[recipe]), run) for recipe in (first, second))
+    groups = by_recipe(run.trials.values())
+    one, other = (seed_scores(counted(groups[recipe]), run) for recipe in (first, second))
     if one is None or other is None:
         return None
     if min(len(one), len(other)) > 1:
@@ -193,7 +193,7 @@ def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
         "digest": config.digest,
         "recipe": config.recipe.digest,
         "folder": config.folder_name,
-        "inactive": ",".join(sorted(config.idle_settings)),
+        "inactive": ",".join(sorted(config.inactive_settings)),
         "stratum": stratum_of(config.to_dict(), run.plan.compare_within),
         "outcome": trial.outcome,
         "reason": trial.reason,
@@ -259,7 +259,7 @@ def _tied(run: Run) -> dict[str, bool]:
     Compared are means over seeds, of recipes with as many evaluations as the best and all bits;
     the luck of a seed counts for less in a mean of many.
     """
-    groups = units_of(run.trials.values())
+    groups = by_recipe(run.trials.values())
     finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
     if not finished:
         return {}

@@ -30,7 +30,7 @@ from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.inputs import load_inputs
 from trainable.data.tokens import TokenisedSplit, tokenise
 from trainable.engine.devices import available_cores, best_device
@@ -73,7 +73,7 @@ def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> in
 def _describe(checked: CheckedSweep, more: float, folder: Path, session: Session) -> int:
     request, console = checked.request, session.console
     for number, config in enumerate(checked.configs, start=1):
-        console.print(f"{number:>4}  {config.words()}", soft_wrap=True)
+        console.print(f"{number:>4}  {config.label()}", soft_wrap=True)
     if more:
         count = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
         console.print(f"      and {count} more, as {request.searcher} suggests them")
@@ -139,7 +139,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
         config.gradient_clip,
     )
     pad_id = preparation.tokenizer.pad_token_id
-    training = Training(take_step, Sentences(split, pad_id, device), config.batch_size)
+    training = Training(take_step, Examples(split, pad_id, device), config.batch_size)
     order = np.argsort(split.lengths, kind="stable")
     middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
     times = [_timed(training, middle, device) for _ in range(TIMED_STEPS)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.record.trial_record import ENDED, TrialRecord
@@ -89,7 +89,7 @@ def damaged_checkpoints(run: Run) -> list[str]:
         check_checkpoint,  # with torch, which takes seconds to load
     )
 
-    lines, describe = [], wording(run)
+    lines, describe = [], labels_of(run)
     for trial in run.trials.values():
         where = trial_location(run, trial)
         if is_uri(where) or not any(Path(where).glob("checkpoint_*")):

@@ -65,7 +65,7 @@ def test_losses(any_inputs, make_config, cpu, pool):
     rows = np.array([5, 3, 17, 60, 2])
     batch = padded_batch(train_split(any_inputs), rows, any_inputs.pad_id, cpu)
     with torch.no_grad():
-        cached = trial.apparatus.distillation.losses(trial.student, batch)
+        cached = trial.trainer.distillation.losses(trial.student, batch)
         kl, hidden = live_losses(trial, rows)
     assert kl > 1e-4
     assert hidden > 0.01

@@ -8,7 +8,7 @@ import torch
 from tests.capture_watch import NotCapturableError, capture_watch
 from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier, train_split
 from trainable.config.trial_config import TrialConfig
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.engine.losses import cross_entropy
 from trainable.engine.training_step import Evaluator, Training, TrainingStep
 from trainable.models.model_outputs import run_model
@@ -117,7 +117,7 @@ def meta_distillation(pool, sentences):
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_whole_step_of_the_engine(inputs, pool, most):
     """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
-    sentences = Sentences(train_split(inputs), 0, META_DEVICE)
+    sentences = Examples(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier().train().to("meta")
     make_static(model)
     losses = meta_distillation(pool, sentences).losses
@@ -129,7 +129,7 @@ def test_whole_step_of_the_engine(inputs, pool, most):
 
 
 def test_evaluation_and_outputs_of_the_engine(inputs):
-    sentences = Sentences(train_split(inputs), 0, META_DEVICE)
+    sentences = Examples(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
     read = partial(outputs_of, model, ("logits", "cls", "mean", "tokens"), "fp32")

@@ -10,7 +10,7 @@ import torch
 from tests.conftest import tiny_classifier, train_split
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
-from trainable.data.examples import Sentences, upload
+from trainable.data.examples import Examples, upload
 from trainable.engine.executor import CudaGraphCapture, Executor, make_executor
 from trainable.engine.training_step import (
     Feed,
@@ -23,8 +23,8 @@ from trainable.models.static_forward import make_static
 from trainable.teacher import outputs as teacher_outputs
 from trainable.teacher.outputs import TeacherOutputs, open_outputs, outputs_of
 from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
+from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
-from trainable.trial.workbench import Workbench
 
 pytestmark = [
     pytest.mark.gpu,
@@ -48,8 +48,8 @@ def on_gpu(inputs, executor):
     return replace(inputs, device="cuda", execution=Execution(executor))
 
 
-def run(config, inputs, executor, workbench=None):
-    trial = Trial.start(config, on_gpu(inputs, executor), CUDA, workbench)
+def run(config, inputs, executor, trainers=None):
+    trial = Trial.start(config, on_gpu(inputs, executor), CUDA, trainers)
     losses = [(e.loss, e.loss_cross_entropy, e.loss_kl, e.loss_hidden) for e in trial.run()]
     return trial, np.array(losses)
 
@@ -64,13 +64,13 @@ def test_graph_equals_eager_over_sixty_steps(inputs, config, pool, precision):
     """Dropout included: a replay draws what the step would have drawn."""
     chosen = config(hidden_pool=pool, precision=precision)
     captured, graph = run(chosen, inputs, GRAPH)
-    assert captured.apparatus.training.feed.executor.problem == ""
+    assert captured.trainer.training.feed.executor.problem == ""
     assert_close(graph, run(chosen, inputs, EAGER)[1], precision)
 
 
 def test_resumed_on_a_worker_that_ran_others(inputs, config, tmp_path):
     _, whole = run(config(), inputs, GRAPH)
-    bench, planned = Workbench(), on_gpu(inputs, GRAPH)
+    bench, planned = TrainerCache(), on_gpu(inputs, GRAPH)
     interrupted = Trial.start(config(), planned, CUDA)
     for _ in range(31):
         interrupted.advance()
@@ -100,7 +100,7 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     """The process's share of the GPU is capped as on a smaller one."""
     model = tiny_classifier("bert", num_hidden_layers=8).to(CUDA).train()
     make_static(model)
-    sentences = Sentences(train_split(inputs), inputs.pad_id, CUDA)
+    sentences = Examples(train_split(inputs), inputs.pad_id, CUDA)
     step = TrainingStep(model, make_optimiser([model], 0.0), label_losses("fp32"), 1.0)
     training = Training(step, sentences, batch_size=96)
     whole = torch.cuda.get_device_properties(CUDA).total_memory
@@ -129,7 +129,7 @@ def test_streamed_states_are_the_resident_ones(inputs, pool, monkeypatch):
     monkeypatch.setattr(teacher_outputs, "RESIDENT_SHARE", 0.0)
     streamed = open_outputs(inputs.outputs, pool, (2, 4), **shape)
     assert type(streamed) is teacher_outputs.StreamedOutputs
-    sentences, pairs = Sentences(split, inputs.pad_id, CUDA), []
+    sentences, pairs = Examples(split, inputs.pad_id, CUDA), []
     torch.cuda._sleep(100_000_000)
     for start in range(0, 88, 8):
         rows = np.arange(start, start + 8)
@@ -151,7 +151,7 @@ def test_many_uploads_ahead_of_the_gpu_arrive_in_order():
 
 def test_outputs_read_by_a_captured_teacher(inputs):
     split = train_split(inputs)
-    sentences = Sentences(split, inputs.pad_id, CUDA)
+    sentences = Examples(split, inputs.pad_id, CUDA)
     teacher = tiny_classifier("deberta-v2").to(CUDA)
     make_static(teacher)
     feeds = [Feed(sentences, 64, make_executor(name, CUDA)) for name in (EAGER, GRAPH)]

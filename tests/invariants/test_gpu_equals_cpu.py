@@ -41,8 +41,8 @@ def test_losses(inputs, make_config, cpu, pool):
     for device in (cpu, CUDA):
         trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=10.0), inputs, device)
         trial.student.eval()
-        trial.apparatus.distillation.alpha.fill_(0.3)
+        trial.trainer.distillation.alpha.fill_(0.3)
         batch = padded_batch(train_split(inputs), np.arange(16), inputs.pad_id, device)
-        losses = trial.apparatus.distillation.losses(trial.student, batch)
+        losses = trial.trainer.distillation.losses(trial.student, batch)
         found.append({name: float(value.detach()) for name, value in losses.items()})
     assert found[1] == pytest.approx(found[0], rel=1e-4)

@@ -10,21 +10,21 @@ from tests.traced import Executors, state_of
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.engine.executor import Executor
+from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
-from trainable.trial.workbench import Workbench
 
 
 class Bench:
-    """Runs trials one after the other on one workbench, under one kind of executor."""
+    """Runs trials one after the other on one trainers, under one kind of executor."""
 
     def __init__(self, inputs, executor):
         self.inputs, self.executors = replace(inputs, execution=Execution(executor)), Executors()
-        self.workbench = Workbench(self.executors)
+        self.trainers = TrainerCache(self.executors)
 
     def start(self, config):
-        trial = Trial.start(config, self.inputs, torch.device("cpu"), self.workbench)
+        trial = Trial.start(config, self.inputs, torch.device("cpu"), self.trainers)
         for capture in self.executors.captures[-1:]:
-            capture.changed = lambda: state_of(trial.apparatus)
+            capture.changed = lambda: state_of(trial.trainer)
         return trial
 
     def run(self, config):
@@ -89,7 +89,7 @@ def test_a_trial_that_was_left_half_way_leaves_nothing_behind(inputs, schedule):
     left = graph.start(schedule(seed=5))
     for _ in range(7):
         left.advance()
-    assert left.apparatus.training.means.steps > 0
+    assert left.trainer.training.means.steps > 0
     assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_captured_runs_as_it_is_and_says_why(inputs, schedule):
 
     refusing = Bench(inputs, GRAPH)
     executor = Executor(refuse)
-    refusing.workbench = Workbench(lambda name, device: executor)
+    refusing.trainers = TrainerCache(lambda name, device: executor)
     config = schedule(epochs=1)
     assert_same(refusing.run(config), Bench(inputs, EAGER).run(config))
     assert executor.problem == "operation not permitted when stream is capturing"

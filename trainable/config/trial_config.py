@@ -9,15 +9,11 @@ from hashlib import sha256
 from typing import Any
 
 from trainable.common.errors import UserError, unknown_name
+from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import check_fields, described, field_types, merged
+from trainable.config.initialisations import INITIALISATIONS
 from trainable.config.layer_sets import resolve_layer_set
-from trainable.config.names import (
-    ALPHA_SCHEDULES,
-    HIDDEN_POOLS,
-    INITIALISATIONS,
-    NO_LAYERS,
-    PRECISIONS,
-)
+from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +60,8 @@ class TrialConfig:
         "share of steps over which the learning rate rises", 0.1, low=0.0, below=1.0
     )
     gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
-    batch_size: int = described("sentences a step", 32, low=1)
-    epochs: int = described("passes over the training sentences", 3, low=1)
+    batch_size: int = described("examples a step", 32, low=1)
+    epochs: int = described("passes over the training examples", 3, low=1)
     evaluations: int = described(
         "evaluations in a trial, equally spaced, last at the end", 15, low=1
     )
@@ -114,7 +110,7 @@ class TrialConfig:
         return not (self.alpha_schedule == "fixed" and self.alpha == 1.0)
 
     @property
-    def idle_settings(self) -> set[str]:
+    def inactive_settings(self) -> set[str]:
         """Settings that change nothing beside the others' values."""
         of_hidden = {"hidden_weight", "hidden_pool"}
         if not self.uses_teacher_outputs:
@@ -123,9 +119,9 @@ class TrialConfig:
 
     @cached_property
     def recipe(self) -> "TrialConfig":
-        """One configuration for all that train alike, seeds apart: what is idle at its default."""
-        idle = {key: getattr(TrialConfig, key) for key in self.idle_settings}
-        return replace(self, **idle, seed=0)
+        """The same for all that train alike, seeds apart; what is inactive at its default."""
+        inactive = {key: getattr(TrialConfig, key) for key in self.inactive_settings}
+        return replace(self, **inactive, seed=0)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
@@ -149,7 +145,7 @@ class TrialConfig:
         text = json.dumps(self.to_dict(), sort_keys=True)
         return sha256(text.encode()).hexdigest()[:8]
 
-    def words(self) -> str:
+    def label(self) -> str:
         """The searched settings as a reader would say them: `teacher_spread, layers 1,2,3, ...`."""
         seed = [f"seed {self.seed}"] if self.seed else []
         if not self.uses_teacher_outputs:
@@ -169,7 +165,7 @@ class TrialConfig:
     @property
     def folder_name(self) -> str:
         """`words` and digest as a folder's name, safe on any file system."""
-        return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.words())}-{self.digest}"
+        return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.label())}-{self.digest}"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""Batches of sentences of similar length, shuffled anew each epoch."""
+"""Batches of examples of similar length, shuffled anew each epoch."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-POOL_BATCHES = 50  # sentences of this many batches are sorted by length together
+POOL_BATCHES = 50  # examples of this many batches are sorted by length together
 # Tokens that batches are padded to where each width has a cost of its own, such as a captured step.
 WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
@@ -12,7 +12,7 @@ WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Row numbers of each batch of an epoch; every row of `lengths` [N] is in exactly one batch.
 
-    All sentences are shuffled, each pool of POOL_BATCHES batches is sorted by length and cut, and
+    All examples are shuffled, each pool of POOL_BATCHES batches is sorted by length and cut, and
     the batches are shuffled: neighbours in length train together, but never the same neighbours
     twice. All batches have `batch_size` rows but at most one. The order depends on seed and epoch
     alone, so a resumed trial finds its place by counting.

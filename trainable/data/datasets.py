@@ -1,4 +1,4 @@
-"""Labelled sentences from a hub id, a local folder or a file, checked before any training."""
+"""Labelled examples from a hub id, a local folder or a file, checked before any training."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from trainable.data.tables import read_tables
 
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMN = "label"
-HELD_OUT_SHARE = 0.1  # of the sentences, where there is no evaluation split
+HELD_OUT_SHARE = 0.1  # of the examples, where there is no evaluation split
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """N sentences and their labels, 0..C-1."""
+    """N examples and their labels, 0..C-1."""
 
     texts: list[str]
     labels: list[int]
@@ -48,7 +48,7 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Of every sentence, label and label name, in order."""
+        """Of every example, label and label name, in order."""
         parts = {
             name: [digest_strings(split.texts), split.labels] for name, split in self.splits.items()
         }
@@ -60,7 +60,7 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
 
     `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`). Files end in .tsv,
     .csv, .jsonl, .json or .parquet, with a column `sentence` or `text` and a column `label`.
-    Without an evaluation file a tenth of the sentences is held out, the same one each time.
+    Without an evaluation file a tenth of the examples is held out, the same one each time.
     Raises UserError for a missing file or column, labels that are not 0..C-1, an empty split, or a
     hub that can't be reached.
     """
@@ -103,7 +103,7 @@ def check_dataset(dataset: Dataset, source: str) -> Dataset:
 
 
 def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Dataset:
-    """At most so many sentences of each split, drawn with every label in its share."""
+    """At most so many examples of each split, drawn with every label in its share."""
     return replace(
         dataset,
         train=_stratified(dataset.train, train),
@@ -112,7 +112,7 @@ def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Datas
 
 
 def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
-    """The dataset with so many of its evaluation sentences to look at, and all of them as `whole`.
+    """The dataset with so many of its evaluation examples to look at, and all of them as `whole`.
 
     The sample is the first `count` of `stratified_order`, in that order: the same for every seed.
     None, or a count that leaves nothing out, changes nothing.
@@ -124,7 +124,7 @@ def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
 
 
 def check_sample(dataset: Dataset, asked: int | None) -> None:
-    """UserError where the evaluation sentences that a user asked for can't be had or lack a label.
+    """UserError where the evaluation examples that a user asked for can't be had or lack a label.
 
     A preset's own size needs no check: of a smaller split it takes all.
     """
@@ -153,7 +153,7 @@ def stratified_order(labels: Sequence[int]) -> np.ndarray:
     """A shuffle [N] of which every prefix has each label in nearly its overall share."""
     generator = np.random.default_rng(SPLIT_SEED)
     array = np.asarray(labels)
-    position = np.empty(len(array))  # where in [0, 1) each sentence stands among its label's own
+    position = np.empty(len(array))  # where in [0, 1) each example stands among its label's own
     for label in np.unique(array):
         rows = generator.permutation(np.flatnonzero(array == label))
         position[rows] = (np.arange(len(rows)) + generator.random()) / len(rows)
@@ -161,7 +161,7 @@ def stratified_order(labels: Sequence[int]) -> np.ndarray:
 
 
 def pick(split: LabelledTexts, rows: np.ndarray) -> LabelledTexts:
-    """The sentences at these positions, in this order."""
+    """The examples at these positions, in this order."""
     return LabelledTexts([split.texts[i] for i in rows], [split.labels[i] for i in rows])
 
 

@@ -1,4 +1,4 @@
-"""Sentences that stay on the device, and padded batches of them, made there.
+"""Examples that stay on the device, and padded batches of them, made there.
 
 A batch is gathered by row numbers with operations of fixed shapes and no look at any value, so that
 it can be part of a captured step.
@@ -25,13 +25,13 @@ def upload(array: np.ndarray, target: Tensor) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """B sentences padded on the right to T tokens, all on one device.
+    """B examples padded on the right to T tokens, all on one device.
 
-    rows [B] int64: the sentences' positions in the split; input_ids and attention_mask [B, T]
+    rows [B] int64: the examples' positions in the split; input_ids and attention_mask [B, T]
     int64; labels [B] int64; positions [B, T] int64: where each token stands among the split's
     token ids (0 where there is none). Losses are means with `weights` [B] and `token_weights`
-    [B, T], fp32, which add up to 1 over a step: 0 for sentences that only fill the batch up. A
-    batch may be a part of a step's, from its sentence `offset` on.
+    [B, T], fp32, which add up to 1 over a step: 0 for examples that only fill the batch up. A
+    batch may be a part of a step's, from its example `offset` on.
     """
 
     rows: Tensor
@@ -44,7 +44,7 @@ class Batch:
     offset: int = 0
 
     def parts(self, most: int | None) -> list["Batch"]:
-        """The batch cut into pieces of at most `most` sentences; losses of these add up to its."""
+        """The batch cut into pieces of at most `most` examples; losses of these add up to its."""
         count = len(self.rows)
         if most is None or count <= most:
             return [self]
@@ -55,7 +55,7 @@ class Batch:
         return Batch(offset=rows.start, **{name: getattr(self, name)[rows] for name in names})
 
 
-class Sentences:
+class Examples:
     """A split on a device: token_ids [sum of lengths], starts, token_counts and labels [N], int64.
 
     `lengths` [N] are the token counts again, in host memory, where batches are planned.
@@ -72,11 +72,11 @@ class Sentences:
         return len(self.lengths)
 
     def longest(self, rows: np.ndarray) -> int:
-        """Tokens of the longest of these sentences."""
+        """Tokens of the longest of these examples."""
         return int(self.lengths[rows].max())
 
     def batch(self, rows: Tensor, width: int, count: Tensor | int | None = None) -> Batch:
-        """The sentences `rows` [B] (int64, on the device) padded to `width` tokens.
+        """The examples `rows` [B] (int64, on the device) padded to `width` tokens.
 
         `width` must hold the longest of them; it is not looked at here. Only the first `count`
         (all where it is None) have weight.

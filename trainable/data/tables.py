@@ -73,7 +73,7 @@ def _read_file(path: Path, cache: Path) -> Any:
         )
     kind = {".tsv": "csv", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix, "json")
     options: dict[str, Any] = {}
-    if kind == "csv":  # words like "null" and "NA" are sentences, not missing values
+    if kind == "csv":  # words like "null" and "NA" are texts, not missing values
         options = {"keep_default_na": False, "na_filter": False}
     if path.suffix == ".tsv":  # quotes in GLUE's files are text
         options |= {"delimiter": "\t", "quoting": csv.QUOTE_NONE}

@@ -1,4 +1,4 @@
-"""Tokenised sentences without padding, in host memory and on disk."""
+"""Tokenised examples without padding, in host memory and on disk."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,9 +9,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TokenisedSplit:
-    """N labelled sentences as one run of token ids.
+    """N labelled examples as one run of token ids.
 
-    token_ids [sum of lengths] int32; offsets [N + 1] int64, sentence i being
+    token_ids [sum of lengths] int32; offsets [N + 1] int64, example i being
     token_ids[offsets[i]:offsets[i + 1]]; labels [N] int64.
     """
 
@@ -24,7 +24,7 @@ class TokenisedSplit:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sentence, [N]."""
+        """Tokens of each example, [N]."""
         return np.diff(self.offsets)
 
 

@@ -26,7 +26,7 @@ def best5_indices(accuracies: Sequence[float]) -> list[int]:
 
 
 def pack_bits(correct: np.ndarray) -> str:
-    """Base64 of the bits of a boolean array [N], eight sentences a byte."""
+    """Base64 of the bits of a boolean array [N], eight examples a byte."""
     return b64encode(np.packbits(correct).tobytes()).decode("ascii")
 
 

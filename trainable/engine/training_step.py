@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainable.data.batches import evaluation_batches
-from trainable.data.examples import Batch, Sentences, upload
+from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.devices import release_memory
 from trainable.engine.executor import Executor
 from trainable.engine.losses import cross_entropy
@@ -151,7 +151,7 @@ class LossMeans:
 
 
 class Feed:
-    """Batches of a device's sentences for bodies that an executor runs.
+    """Batches of a device's examples for bodies that an executor runs.
 
     Row numbers and their count stand in tensors that keep their places, so a body that was captured
     makes its batch of whatever stands there.
@@ -159,7 +159,7 @@ class Feed:
 
     def __init__(
         self,
-        sentences: Sentences,
+        sentences: Examples,
         most: int,
         executor: Executor | None = None,
         stage: Stage | None = None,
@@ -198,7 +198,7 @@ class Feed:
 
 
 class Training:
-    """A model in training on the sentences of one device, step by step.
+    """A model in training on the examples of one device, step by step.
 
     The step is a function of tensors that keep their places: weights, the optimiser's state, row
     numbers, learning rate, and what the losses read. So an executor may capture it once for each
@@ -208,7 +208,7 @@ class Training:
     def __init__(
         self,
         take_step: TrainingStep,
-        sentences: Sentences,
+        sentences: Examples,
         batch_size: int,
         executor: Executor | None = None,
         stage: Stage | None = None,
@@ -219,15 +219,15 @@ class Training:
         self._learning_rate = torch.zeros((), device=sentences.device)
 
     def step(self, rows: np.ndarray, learning_rate: float) -> None:
-        """Takes one step on these sentences; its losses are added to `means`."""
+        """Takes one step on these examples; its losses are added to `means`."""
         self._learning_rate.fill_(learning_rate)
         self.feed.run(rows, self._body)
         self.means.steps += 1
 
     def fit_memory(self) -> None:
-        """Sends fewer sentences through the model at a time until the longest step fits the device.
+        """Sends fewer examples through the model at a time until the longest step fits the device.
 
-        Changes no weight. Raises torch.OutOfMemoryError where not even one sentence fits.
+        Changes no weight. Raises torch.OutOfMemoryError where not even one example fits.
         """
         longest = np.argsort(self.sentences.lengths, kind="stable")[-self.feed.most :]
         while not self._fits(longest):
@@ -237,7 +237,7 @@ class Training:
         release_memory(self.sentences.device)
 
     def _fits(self, rows: np.ndarray) -> bool:
-        """Whether there is room for the gradients on these sentences."""
+        """Whether there is room for the gradients on these examples."""
         try:
             self.feed.write(rows, len(rows))
             batch = self.feed.batch(len(rows), self.feed.width(rows))
@@ -253,12 +253,12 @@ class Training:
 
 
 class Evaluator:
-    """Classifies all sentences of a split with a model, again and again."""
+    """Classifies all examples of a split with a model, again and again."""
 
     def __init__(
         self,
         model: nn.Module,
-        sentences: Sentences,
+        sentences: Examples,
         precision: str,
         executor: Executor | None = None,
     ) -> None:
@@ -267,7 +267,7 @@ class Evaluator:
 
     @torch.no_grad()
     def correct(self) -> np.ndarray:
-        """Whether each of the split's N sentences is classified right, bool [N]; dropout off."""
+        """Whether each of the split's N examples is classified right, bool [N]; dropout off."""
         was_training = self._model.training
         self._model.eval()
         lengths = self.feed.sentences.lengths

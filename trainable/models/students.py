@@ -1,14 +1,14 @@
 """Students: the teacher's own architecture with fewer layers, and where its weights come from."""
 
 import copy
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 
 from trainable.common.errors import UserError
-from trainable.config.layer_sets import check_depths, mirrored_layer
+from trainable.config.initialisations import COPIED_LAYERS, EMBEDDINGS, RANDOM
+from trainable.config.layer_sets import check_depths
 from trainable.config.trial_config import TrialConfig
 
 
@@ -57,15 +57,6 @@ def new_model(config: PreTrainedConfig) -> PreTrainedModel:
     return model
 
 
-LayerMap = Callable[[int, int, int], int]  # student layer, S, T -> teacher layer
-
-COPIED_LAYERS: dict[str, LayerMap] = {
-    "teacher_spread": mirrored_layer,
-    "teacher_lower": lambda layer, _, __: layer,
-    "teacher_upper": lambda layer, depth, teacher_depth: teacher_depth - depth + layer,
-}
-
-
 def copied_tensors(
     teacher: PreTrainedModel, student: PreTrainedModel, initialisation: str
 ) -> dict[str, Tensor]:
@@ -75,10 +66,10 @@ def copied_tensors(
     layers and all that stands outside the list of layers (embeddings, pooler, classifier, shared
     position tables).
     """
-    if initialisation == "random":
+    if initialisation == RANDOM:
         return {}
     source = teacher.state_dict()
-    if initialisation == "teacher_embeddings":
+    if initialisation == EMBEDDINGS:
         base = teacher.base_model_prefix
         prefixes = (f"{base}.embeddings.", f"{base}.embeddings_project.")  # the second is ELECTRA's
         return {name: tensor for name, tensor in source.items() if name.startswith(prefixes)}

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from trainable.common.errors import TrainingDivergedError
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.batches import remaining_batches, steps_per_epoch
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.engine.devices import Environment
 from trainable.engine.executor import Executor
 from trainable.engine.learning_rate import learning_rate_at
@@ -30,7 +30,7 @@ SAVE_SECONDS = 60.0  # between two states, each a gigabyte for a teacher of full
 
 def fine_tune(
     model: PreTrainedModel,
-    train: Sentences,
+    train: Examples,
     settings: TeacherSettings,
     *,
     environment: Environment,
@@ -56,7 +56,7 @@ def fine_tune(
         training.fit_memory()
         torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
-    environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} sentences")
+    environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} examples")
     done = _restore(state, parameters, optimiser, environment.device)
     if done:
         environment.say(f"  going on from step {done}, where it was interrupted")

@@ -1,4 +1,4 @@
-"""What the teacher says of every training sentence, computed once and shared by all trials."""
+"""What the teacher says of every training example, computed once and shared by all trials."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from trainable.common.files import seal, whole_folder
 from trainable.data.batches import evaluation_batches, padded_width
-from trainable.data.examples import Batch, Sentences, upload
+from trainable.data.examples import Batch, Examples, upload
 from trainable.data.tokens import TokenisedSplit
 from trainable.engine.devices import Environment
 from trainable.engine.executor import make_executor
@@ -154,7 +154,7 @@ def write_outputs(
     start = time.perf_counter()
     teacher.to(environment.device).eval()
     feed = Feed(
-        Sentences(split, pad_id, environment.device),
+        Examples(split, pad_id, environment.device),
         OUTPUT_BATCH,
         make_executor(environment.execution.executor, environment.device),
     )
@@ -178,7 +178,7 @@ def write_outputs(
     teacher.to("cpu")
     seconds = time.perf_counter() - start
     environment.say(
-        f"teacher's outputs ({', '.join(folders)}) on {len(split):,} sentences: {seconds:.0f} s"
+        f"teacher's outputs ({', '.join(folders)}) on {len(split):,} examples: {seconds:.0f} s"
     )
 
 

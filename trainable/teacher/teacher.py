@@ -15,7 +15,7 @@ from trainable.common.files import seal, sealed_values, whole_folder
 from trainable.common.hub import require_teacher
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import dense_split, restore_embedding, trim_embedding
 from trainable.engine.devices import Environment
@@ -91,9 +91,9 @@ class TeacherData:
     pad_id: int
     digest: str
 
-    def on_device(self, name: str, device: torch.device) -> Sentences:
+    def on_device(self, name: str, device: torch.device) -> Examples:
         """A split under the ids of the tokens in use."""
-        return Sentences(dense_split(self.splits[name], self.in_use), self.pad_id, device)
+        return Examples(dense_split(self.splits[name], self.in_use), self.pad_id, device)
 
 
 def prepare_teacher(

@@ -30,8 +30,8 @@ from trainable.engine.training_state import (
     write_state,
 )
 from trainable.models.students import new_model, student_config
+from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import BestStudent, Evaluation, Trial
-from trainable.trial.workbench import Workbench
 
 FORMAT = 5
 STATE = "training_state.safetensors"
@@ -55,7 +55,7 @@ def load_checkpoint(
     config: TrialConfig,
     inputs: TrainingInputs,
     device: torch.device,
-    workbench: Workbench | None = None,
+    trainers: TrainerCache | None = None,
     *,
     exact: bool = True,
 ) -> Trial:
@@ -69,15 +69,15 @@ def load_checkpoint(
     if not (folder / STATE).is_file():
         raise FinishedError("of a finished trial")
     header, tensors = read_state(folder / STATE)
-    trial = Trial.start(config, inputs, device, workbench)
+    trial = Trial.start(config, inputs, device, trainers)
     parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
     if values["evaluation"]:
         _restore_best(folder, values, trial)
-    restore_training(parameters, trial.apparatus.optimiser, device, tensors)
+    restore_training(parameters, trial.trainer.optimiser, device, tensors)
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
-    means = trial.apparatus.training.means
+    means = trial.trainer.training.means
     means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
     trial.step = header["step"]
     means.steps = header["mean_steps"]
@@ -129,9 +129,7 @@ def _write_student(trial: Trial, folder: Path) -> None:
     """The best student as a Hugging Face folder."""
     student, inputs = trial.student, trial.inputs
     in_use = load_vocabulary(Path(inputs.tokens))
-    name, whole = whole_embedding(
-        student, trial.best.tensors, in_use, trial.apparatus.full_embedding
-    )
+    name, whole = whole_embedding(student, trial.best.tensors, in_use, trial.trainer.full_embedding)
     with safetensors_as_os_errors(folder):
         student.save_pretrained(
             folder, state_dict={**student.state_dict(), **trial.best.tensors, name: whole}
@@ -151,7 +149,7 @@ def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
     full = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
     parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
     trial.best = BestStudent(values["evaluation"], values["accuracy"], parameters)
-    trial.apparatus.full_embedding = full
+    trial.trainer.full_embedding = full
 
 
 def _header(trial: Trial) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def _header(trial: Trial) -> dict[str, Any]:
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "step": trial.step,
-        "mean_steps": trial.apparatus.training.means.steps,
+        "mean_steps": trial.trainer.training.means.steps,
         "trained_seconds": trial.trained_seconds,
         "history": [*without, *history[-1:]],
         "python_random": random.getstate(),
@@ -188,11 +186,11 @@ def _weights_bytes(shape: PreTrainedConfig) -> int:
 def _parameters(trial: Trial) -> dict[str, Tensor]:
     """Trained tensors by name, in the same order for equal configurations."""
     named = {STUDENT + name: tensor for name, tensor in trial.student.named_parameters()}
-    projections = trial.apparatus.distillation.projections.named_parameters()
+    projections = trial.trainer.distillation.projections.named_parameters()
     return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    sums, optimiser = trial.apparatus.training.means.sums, trial.apparatus.optimiser
+    sums, optimiser = trial.trainer.training.means.sums, trial.trainer.optimiser
     means = {MEANS + name: value for name, value in sums.items()}
     return means | training_tensors(_parameters(trial), optimiser, trial.device)

@@ -92,7 +92,7 @@ class Preparation:
         return cls(inputs, tokenizer, base, fitted)
 
     def check(self, configs: Iterable[TrialConfig]) -> None:
-        """UserError for sentences too long for the teacher, a student that can't be made from it,
+        """UserError for examples too long for the teacher, a student that can't be made from it,
         or more evaluations than steps."""
         self._check_length()
         check_trials(configs, self.base.config, len(self.inputs.dataset.train))
@@ -106,7 +106,7 @@ class Preparation:
         return Environment(Path(options.cache), device, precision, say, execution)
 
     def _check_length(self) -> None:
-        """Runs the base model once on a sentence as long as any may be."""
+        """Runs the base model once on an example as long as any may be."""
         length, needed = self.inputs.max_length, self.tokenizer.num_special_tokens_to_add() + 1
         if length < needed:
             raise UserError(f"--max-length {length}: must be at least {needed}")
@@ -132,7 +132,7 @@ def check_trials(
         if config.evaluations > steps:
             raise UserError(
                 f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
-                "give fewer, or more training sentences or epochs"
+                "give fewer, or more training examples or epochs"
             )
 
 

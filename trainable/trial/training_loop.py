@@ -13,14 +13,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.common.errors import TrainingDivergedError
+from trainable.config.alpha_schedules import alpha_at
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.metrics import best5_accuracy, pack_bits
 from trainable.engine.training_step import accuracy
-from trainable.trial.alpha import alpha_at
-from trainable.trial.workbench import Apparatus, Workbench
+from trainable.trial.trainer import Trainer, TrainerCache
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Evaluation:
     loss_hidden: float
     training_seconds: float  # since the evaluation before
     evaluation_seconds: float
-    correct: str  # packed bits: which sentences of the evaluation split were right
+    correct: str  # packed bits: which examples of the evaluation split were right
     # On the whole evaluation split where that one is a sample, after the last step only.
     whole_accuracy: float | None = None
     whole_correct: str | None = None
@@ -86,7 +86,7 @@ class Trial:
     config: TrialConfig
     inputs: TrainingInputs
     device: torch.device
-    apparatus: Apparatus
+    trainer: Trainer
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
     trained_seconds: float = 0.0  # since the last evaluation
@@ -101,27 +101,27 @@ class Trial:
         config: TrialConfig,
         inputs: TrainingInputs,
         device: torch.device,
-        workbench: Workbench | None = None,
+        trainers: TrainerCache | None = None,
     ) -> "Trial":
         """A trial before its first step; seeds all random generators from the configuration.
 
-        With a workbench it takes over what an earlier trial there left, which must be over.
+        With a trainers it takes over what an earlier trial there left, which must be over.
         """
         random.seed(config.seed)
         np.random.seed(config.seed)
-        apparatus = (workbench or Workbench()).set_up(config, inputs, device)
+        trainer = (trainers or TrainerCache()).set_up(config, inputs, device)
         torch.manual_seed(config.seed)  # dropout is the same whatever the initialisation drew
-        return cls(config, inputs, device, apparatus)
+        return cls(config, inputs, device, trainer)
 
     @property
     def student(self) -> PreTrainedModel:
         """The model in training."""
-        return self.apparatus.student
+        return self.trainer.student
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole trial."""
-        per_epoch = steps_per_epoch(len(self.apparatus.training.sentences), self.config.batch_size)
+        per_epoch = steps_per_epoch(len(self.trainer.training.sentences), self.config.batch_size)
         return self.config.epochs * per_epoch
 
     @property
@@ -144,8 +144,8 @@ class Trial:
         """
         start = time.perf_counter()
         alpha, rate = self._controls()
-        training = self.apparatus.training
-        self.apparatus.distillation.alpha.fill_(alpha)
+        training = self.trainer.training
+        self.trainer.distillation.alpha.fill_(alpha)
         training.step(next(self._batches), rate)
         self.step += 1
         due = self.step in self._due
@@ -163,7 +163,7 @@ class Trial:
     @cached_property
     def _batches(self) -> Iterator[np.ndarray]:
         """From the step on at which the first one is asked for."""
-        config, lengths = self.config, self.apparatus.training.sentences.lengths
+        config, lengths = self.config, self.trainer.training.sentences.lengths
         return remaining_batches(
             lengths, config.batch_size, config.seed, self.step, self.total_steps
         )
@@ -192,7 +192,7 @@ class Trial:
 
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
-        evaluators = self.apparatus.evaluators
+        evaluators = self.trainer.evaluators
         correct = evaluators["evaluation"].correct()
         score_whole = self.finished and "whole" in evaluators
         whole = evaluators["whole"].correct() if score_whole else None

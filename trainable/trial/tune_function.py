@@ -19,8 +19,8 @@ from trainable.engine.devices import available_cores, out_of_gpu_memory
 from trainable.engine.training_state import CheckpointError, FinishedError
 from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
 from trainable.trial.pause import PauseRequest
+from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Evaluation, Trial
-from trainable.trial.workbench import Workbench
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
@@ -169,9 +169,9 @@ class SaveTimer:
 
 
 @cache
-def _workbench() -> Workbench:
+def _trainers() -> TrainerCache:
     """This process's: Ray runs many trials in it, one after the other."""
-    return Workbench()
+    return TrainerCache()
 
 
 def _threads() -> int:
@@ -183,17 +183,17 @@ def _threads() -> int:
 def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial | None:
     """The trial where its checkpoint left it; None where a scheduler paused it after its last step,
     or had it clone a trial that was there."""
-    device, workbench = torch.device(inputs.device), _workbench()
+    device, trainers = torch.device(inputs.device), _trainers()
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         try:
             with checkpoint.as_directory() as folder:
-                return load_checkpoint(Path(folder), config, inputs, device, workbench, exact=exact)
+                return load_checkpoint(Path(folder), config, inputs, device, trainers, exact=exact)
         except CheckpointError as error:  # damaged: then that is all that is lost
             if isinstance(error, FinishedError) and not exact:
                 return None
             print(f"checkpoint {error}; the trial starts again")
-    return Trial.start(config, inputs, device, workbench)
+    return Trial.start(config, inputs, device, trainers)
 
 
 def _trouble(error: Exception) -> str | None:

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
 from search.sweep.callbacks.progress import measure
@@ -35,9 +35,9 @@ class PlainLines:
         """Prints at most two lines."""
         trial = run.trials[event["trial"]]
         if event["event"] in ("evaluation", "failure", "stop") and trial.outcome in ENDED:
-            self._line(ended_line(trial, wording(run)(trial)))
+            self._line(ended_line(trial, labels_of(run)(trial)))
         elif event["event"] == "failure":
-            self._line(f"{event['then']} after {event['reason']}: {wording(run)(trial)}")
+            self._line(f"{event['then']} after {event['reason']}: {labels_of(run)(trial)}")
         now = time.monotonic()
         if now - self._told >= HEARTBEAT_SECONDS:
             self._told = now
@@ -89,7 +89,7 @@ def draw(run: Run, height: int) -> Group:
     for header in ("evaluations", "best5", "last"):
         table.add_column(header, justify="right")
     table.add_column("state")
-    shown, words = sorted(run.trials.values(), key=_importance), wording(run)
+    shown, words = sorted(run.trials.values(), key=_importance), labels_of(run)
     for trial in shown[:height]:
         best5, last = "-", "-"
         if trial.evaluations:

@@ -16,7 +16,7 @@ from search.sweep.callbacks.display import Display
 from search.sweep.checkpoints import prune
 from search.sweep.cluster import NODE_LOST, SIGN_OF_LOST_NODE
 from search.sweep.scheduling.fifo import digest_of
-from search.sweep.scheduling.seed_groups import GO, RULING, STOP
+from search.sweep.scheduling.seed_groups import DECISION, GO, STOP
 from search.sweep.signals import READER_GONE, Interruption
 from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import DISK, OUT_OF_MEMORY, REASON, RESTORED, SAVED_STEP, TROUBLE
@@ -107,7 +107,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
             if self._known(trial, values):
                 event = {"event": "repeated", "evaluations": values["evaluations"]}
             else:
-                decision = STOP if result.get("done") else getattr(trial, RULING, GO)
+                decision = STOP if result.get("done") else getattr(trial, DECISION, GO)
                 event = {"event": "evaluation", "decision": decision, "evaluation": values}
             self._take(event, trial)
 
@@ -116,7 +116,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
         ended = self._run.trials[digest_of(trial)].outcome in ENDED
-        if getattr(trial, RULING, GO) == STOP and not ended and not self._interruption.requested:
+        if getattr(trial, DECISION, GO) == STOP and not ended and not self._interruption.requested:
             self._take({"event": "stop"}, trial)  # while it waited for other seeds
         self._prune()
 

@@ -24,7 +24,7 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from search.plan.tracking_modes import CLOUD
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
 from search.sweep.callbacks.swanlab_writer import (
@@ -183,7 +183,7 @@ def describe_trial(run: Run, trial: TrialRecord) -> dict[str, Any]:
     return {
         "mode": run.request.swanlab,
         "project": re.sub(r"[^0-9A-Za-z_.+-]", "-", run.folder.name)[:LONGEST_NAME],
-        "name": wording(run)(trial),
+        "name": labels_of(run)(trial),
         "id": run_id(run, trial),
         "folder": trial.config.folder_name,
         "config": {**trial.config.to_dict(), "trial": trial.config.digest},

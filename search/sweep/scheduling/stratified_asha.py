@@ -17,7 +17,7 @@ from search.plan.strata import REDUCTION_FACTOR, stratum_of
 from search.record.run import Run, read_events
 from search.record.trial_record import FAILED, GIVE_UP, RETRY_ALONE
 from search.sweep.scheduling.fifo import ResumingScheduler, digest_of
-from search.sweep.scheduling.seed_groups import GO, RULING, STOP, WAIT, Units
+from search.sweep.scheduling.seed_groups import DECISION, GO, STOP, WAIT, SeedGroups
 from trainable.config.trial_config import TrialConfig
 
 METRIC = "best5_accuracy"
@@ -30,7 +30,7 @@ DECISIONS = {
 
 
 class StratifiedASHA(ResumingScheduler):
-    """Asks the ASHA scheduler of a unit's stratum, and has seeds wait for one another.
+    """Asks the ASHA scheduler of a group's stratum, and has seeds wait for one another.
 
     Ray does not save a scheduler's rungs. They are a function of the evaluations in the order they
     came in, which the run's record holds: the first trial that is added brings them back. Trials
@@ -46,7 +46,7 @@ class StratifiedASHA(ResumingScheduler):
         self._metric = METRIC
         self._evaluations = next(iter(run.trials.values())).config.evaluations
         self._strata: dict[str, ASHAScheduler] = {}
-        self._units = Units(run.rungs, self._evaluations, self._goes_on)
+        self._groups = SeedGroups(run.rungs, self._evaluations, self._goes_on)
         self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
         self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
         self._refilled = False
@@ -55,7 +55,7 @@ class StratifiedASHA(ResumingScheduler):
     def waiting(self) -> int:
         """How many of this session's trials wait for other seeds, and need no place."""
         return sum(
-            self._units.waits(digest)
+            self._groups.waits(digest)
             for name, digest in self._digests.items()
             if name not in self._lost
         )
@@ -71,24 +71,24 @@ class StratifiedASHA(ResumingScheduler):
             self._refilled = True
             self._refill()
         for record in self.run.trials.values():  # some may have been suggested meanwhile
-            self._units.add(record.config)
+            self._groups.add(record.config)
         if trial.trial_id not in self._digests:
             digest = self._digests[trial.trial_id] = digest_of(trial)
-            if self._units.ruling(digest) != GO:  # it waited when the last session ended
+            if self._groups.decision(digest) != GO:  # it waited when the last session ended
                 trial.set_status(Trial.PAUSED)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's hook: CONTINUE, PAUSE or STOP."""
-        ruling = GO
+        decision = GO
         if TIME in result and METRIC in result:
-            ruling = self._units.evaluated(digest_of(trial), result[TIME], result[METRIC])
-        setattr(trial, RULING, ruling)
-        return str(DECISIONS[ruling])
+            decision = self._groups.evaluated(digest_of(trial), result[TIME], result[METRIC])
+        setattr(trial, DECISION, decision)
+        return str(DECISIONS[decision])
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Ray's hook: a trial that waited and is to go on, else the first that has not begun.
 
-        Those whose unit was stopped while they waited are ended before.
+        Those whose group was stopped while they waited are ended before.
         """
         trials = list(tune_controller.get_trials())
         for trial in trials:
@@ -96,13 +96,13 @@ class StratifiedASHA(ResumingScheduler):
                 self._lost.add(trial.trial_id)
                 self._lose(self._digests[trial.trial_id])
         paused = [trial for trial in trials if trial.status == Trial.PAUSED]
-        rulings = [self._units.ruling(self._digests[trial.trial_id]) for trial in paused]
-        for trial, ruling in zip(paused, rulings, strict=True):
-            if ruling == STOP:
-                setattr(trial, RULING, STOP)
-                self._units.stopped(self._digests[trial.trial_id])
+        decisions = [self._groups.decision(self._digests[trial.trial_id]) for trial in paused]
+        for trial, decision in zip(paused, decisions, strict=True):
+            if decision == STOP:
+                setattr(trial, DECISION, STOP)
+                self._groups.stopped(self._digests[trial.trial_id])
                 tune_controller.stop_trial(trial)
-        going = [trial for trial, ruling in zip(paused, rulings, strict=True) if ruling == GO]
+        going = [trial for trial, decision in zip(paused, decisions, strict=True) if decision == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
         if going and (self.slots is None or taken < self.slots()):
             return going[0]
@@ -119,13 +119,13 @@ class StratifiedASHA(ResumingScheduler):
         """
         record = self.run.trials[digest]
         if record.outcome == FAILED or record.alone:
-            self._units.failed(digest, alone=record.outcome != FAILED)
+            self._groups.failed(digest, alone=record.outcome != FAILED)
 
     def _goes_on(self, config: TrialConfig, rung: int, mean: float) -> bool:
-        """Whether ASHA lets a unit of this mean go on beyond a rung."""
-        asha, unit = self._stratum(config), SimpleNamespace(trial_id=config.recipe.digest)
-        asha.on_trial_add(None, unit)
-        decision = asha.on_trial_result(None, unit, {TIME: rung, METRIC: mean})
+        """Whether ASHA lets a group of this mean go on beyond a rung."""
+        asha, group = self._stratum(config), SimpleNamespace(trial_id=config.recipe.digest)
+        asha.on_trial_add(None, group)
+        decision = asha.on_trial_result(None, group, {TIME: rung, METRIC: mean})
         return bool(decision != TrialScheduler.STOP)
 
     def _stratum(self, config: TrialConfig) -> ASHAScheduler:
@@ -143,13 +143,13 @@ class StratifiedASHA(ResumingScheduler):
         return self._strata[key]
 
     def _refill(self) -> None:
-        """Shows every recorded event to the units again, in the order that trials came in."""
+        """Shows every recorded event to the groups again, in the order that trials came in."""
         for event in read_events(self.run.folder):
             if event["event"] == "plan":
                 for values in event["plan"]["trials"]:
-                    self._units.add(TrialConfig.from_dict(values))
+                    self._groups.add(TrialConfig.from_dict(values))
             elif event.get("trial") in self.run.trials:
-                self._units.add(self.run.trials[event["trial"]].config)
+                self._groups.add(self.run.trials[event["trial"]].config)
                 self._replay(event)
 
     def _replay(self, event: dict[str, Any]) -> None:
@@ -157,8 +157,8 @@ class StratifiedASHA(ResumingScheduler):
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                self._units.evaluated(trial, values["evaluations"], values[METRIC])
+                self._groups.evaluated(trial, values["evaluations"], values[METRIC])
             case "stop":
-                self._units.stopped(trial)
+                self._groups.stopped(trial)
             case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):
-                self._units.failed(trial, alone=event["then"] == RETRY_ALONE)
+                self._groups.failed(trial, alone=event["then"] == RETRY_ALONE)

@@ -18,9 +18,9 @@ from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of, directions, names
 from search.plan.request import Request
 from search.plan.searchers import SEARCHERS, make_random
-from search.record.labels import wording
+from search.record.labels import labels_of
 from search.record.run import EXHAUSTED, Run
-from search.record.seeds import units_of
+from search.record.seeds import by_recipe
 from search.record.trial_record import ENDED, FAILED, TrialRecord
 from trainable.common.errors import UserError
 from trainable.common.files import whole_file
@@ -92,10 +92,10 @@ def study_of(run: Run) -> optuna.Study:
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    request, words = run.request, wording(run)
+    request, words = run.request, labels_of(run)
     study = optuna.create_study(study_name=run.folder.name, directions=directions(request.against))
     latencies = run.plan.latency
-    for trials in units_of(run.trials.values()).values():
+    for trials in by_recipe(run.trials.values()).values():
         study.add_trial(_as_optuna(trials, request, latencies, words(trials[0])))
     return study
 

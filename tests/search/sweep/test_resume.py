@@ -432,13 +432,13 @@ def test_a_damaged_checkpoint_is_one_line(begun, file):
     path.write_bytes(content[:-9] + b"x" + content[-8:])
     (line,) = resume(begun)[1]
     assert line.startswith("Checkpoint ")
-    assert line.endswith(f", the trial starts again: {configs_of(begun)[0].words()}.")
+    assert line.endswith(f", the trial starts again: {configs_of(begun)[0].label()}.")
     assert resume(begun)[1] == []
 
 
 def test_a_checkpoint_of_another_trial_is_one_line(begun):
     shutil.copytree(checkpoint_of(begun).parent, checkpoint_of(begun, 1).parent)
-    words = configs_of(begun)[1].words()
+    words = configs_of(begun)[1].label()
     assert resume(begun)[1] == [f"Checkpoint of another config, the trial starts again: {words}."]
 
 
@@ -446,7 +446,7 @@ def test_a_damaged_checkpoint_of_a_trial_that_ended_costs_no_result(begun):
     evaluate(begun, configs_of(begun)[0], 2, decision="stop")
     (checkpoint_of(begun) / "model.safetensors").unlink()
     found, printed = resume(begun)
-    words = configs_of(begun)[0].words()
+    words = configs_of(begun)[0].label()
     assert printed == [f"Checkpoint cut short, its result stands: {words}."]
     assert found.trials == begun.trials
 

@@ -3,8 +3,8 @@
 import pytest
 
 from search.record.run import read_events, read_run
-from search.record.seeds import units_of
-from tests.search.sweep.scheduling.test_units import check_against_the_rule
+from search.record.seeds import by_recipe
+from tests.search.sweep.scheduling.test_seed_groups import check_against_the_rule
 from tests.sweeps import assert_evaluated_once, run, start_and_hold
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ def test_seeds_end_together_though_the_sweep_is_killed_and_grows(make_command, t
     swept = read_run(folder)
     assert not swept.interrupted
     check_against_the_rule(swept)
-    for trials in units_of(swept.trials.values()).values():
+    for trials in by_recipe(swept.trials.values()).values():
         assert len(trials) == 3
         assert len({(trial.outcome, len(trial.evaluations)) for trial in trials}) == 1
     assert_evaluated_once(folder)

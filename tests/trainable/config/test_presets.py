@@ -2,8 +2,8 @@
 
 import pytest
 
+from trainable.config.initialisations import INITIALISATIONS
 from trainable.config.layer_sets import check_depths
-from trainable.config.names import INITIALISATIONS
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 

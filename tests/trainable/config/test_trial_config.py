@@ -151,7 +151,7 @@ def test_what_is_idle_makes_no_other_recipe():
 )
 def test_words_and_folder(values, words, folder):
     config = TrialConfig.from_dict(values)
-    assert config.words() == words
+    assert config.label() == words
     assert config.folder_name == f"{folder}-{config.digest}"
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import padded_batch
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.tokens import tokenise
 
 CPU = torch.device("cpu")
@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 def test_one_batch_by_hand(split):
     """Wider than it need be; a token of the second sentence equals the padding."""
-    batch = Sentences(split, 0, CPU).batch(torch.tensor([2, 4, 1]), width=4)
+    batch = Examples(split, 0, CPU).batch(torch.tensor([2, 4, 1]), width=4)
     assert batch.input_ids.tolist() == [[5, 6, 0, 0], [0, 11, 0, 0], [4, 0, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
     assert batch.positions.tolist() == [[4, 5, 0, 0], [10, 11, 0, 0], [3, 0, 0, 0]]
@@ -53,7 +53,7 @@ def test_parts_make_up_the_batch(split, most, sizes):
 
 def test_what_fills_a_batch_up_has_no_weight(split):
     rows = torch.tensor([3, 0, 4, 3, 0])
-    batch = Sentences(split, 0, CPU).batch(rows, 4, count=torch.tensor(3.0))
+    batch = Examples(split, 0, CPU).batch(rows, 4, count=torch.tensor(3.0))
     assert batch.weights.tolist() == pytest.approx([1 / 3] * 3 + [0.0, 0.0])
     expected = [[1 / 9] * 4, [1 / 9] * 3 + [0.0], [1 / 9] * 2 + [0.0] * 2, [0.0] * 4, [0.0] * 4]
     assert batch.token_weights.tolist() == [pytest.approx(row) for row in expected]

@@ -5,8 +5,9 @@ import socket
 import pytest
 
 from trainable.common.errors import UserError
+from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
-from trainable.config.presets import LEARNING_RATES, PRESETS
+from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data import inputs
 from trainable.data.datasets import Dataset, LabelledTexts

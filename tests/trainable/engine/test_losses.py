@@ -1,4 +1,4 @@
-"""The losses against plain Python loops written from DESIGN section 3."""
+"""The losses against plain Python loops."""
 
 from math import exp, log, sqrt
 

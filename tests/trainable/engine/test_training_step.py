@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import batch_of, tiny_classifier
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
 from trainable.engine.executor import Executor
 from trainable.engine.training_step import (
@@ -70,7 +70,7 @@ def test_as_many_sentences_at_a_time_as_fit(cpu, sentences, most):
     limited, given = memory_for(sentences)
     step = TrainingStep(model, make_optimiser([model], 0.0), limited, gradient_clip=1.0)
     split = random_split()
-    training = Training(step, Sentences(split, 0, cpu), batch_size=8)
+    training = Training(step, Examples(split, 0, cpu), batch_size=8)
     if not sentences:
         with pytest.raises(torch.OutOfMemoryError):
             training.fit_memory()
@@ -91,7 +91,7 @@ def test_a_wider_batch_trains_the_same_student(cpu, padded):
     for executor in (Executor(), Executor(padded=padded)):
         model = tiny_classifier("deberta-v2").eval()
         step = TrainingStep(model, make_optimiser([model], 0.01), losses, gradient_clip=1.0)
-        training = Training(step, Sentences(random_split(), 0, cpu), 8, executor)
+        training = Training(step, Examples(random_split(), 0, cpu), 8, executor)
         for first in (0, 8, 16):
             training.step(np.arange(first, first + 8), 1e-3)
         trained.append((model, training.means.take()["loss"]))
@@ -132,7 +132,7 @@ def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     split = random_split(count=150)
     ids, offsets = split.token_ids, split.offsets
     model = tiny_classifier(architecture).train()
-    sentences = Sentences(split, 0, cpu)
+    sentences = Examples(split, 0, cpu)
     correct = Evaluator(model, sentences, "fp32").correct()
     assert model.training
     model.eval()

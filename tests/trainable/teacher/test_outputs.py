@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.tokens import load_split
 from trainable.teacher.outputs import ARRAY, StreamedOutputs, open_outputs
 from trainable.trial.preparation import Preparation, prepare_inputs
@@ -26,7 +26,7 @@ def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
     resident = open_outputs(inputs.outputs, pool, (1, 4), **shape, device=cpu)
     states = np.load(Path(inputs.outputs[pool]) / ARRAY)
     streamed = StreamedOutputs(resident.logits, pool, states, np.array([0, 3]), **shape)
-    sentences = Sentences(split, inputs.pad_id, cpu)
+    sentences = Examples(split, inputs.pad_id, cpu)
     for rows in (np.arange(8), np.array([31, 5, 60, 2]), np.arange(88, 96)):
         streamed.stage(rows, 16)
         for batch in sentences.batch(torch.from_numpy(rows), 16).parts(most):

@@ -28,8 +28,8 @@ from trainable.trial.checkpoint import (
     write_checkpoint,
 )
 from trainable.trial.preparation import Preparation, prepare_inputs
+from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
-from trainable.trial.workbench import Workbench
 
 CLOCKS = {"training_seconds", "evaluation_seconds"}
 BITS = {"correct", "whole_correct"}
@@ -84,9 +84,9 @@ def end_of(trial):
     """What a trial becomes by its last step, and where it leaves the random generators."""
     for _ in trial.run():
         pass
-    moments = trial.apparatus.optimiser.state_dict()["state"]
+    moments = trial.trainer.optimiser.state_dict()["state"]
     tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
-    tensors |= trial.student.state_dict() | trial.apparatus.distillation.projections.state_dict()
+    tensors |= trial.student.state_dict() | trial.trainer.distillation.projections.state_dict()
     tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
@@ -116,7 +116,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
     whole = end_of(started(config, sampled_inputs, 0))
     assert [evaluation["step"] for evaluation in whole[1]] == [2, 5, 8]
     assert 0 < whole[1][-1]["whole_accuracy"] < 1
-    interrupted, bench = started(config, sampled_inputs, 0), Workbench()
+    interrupted, bench = started(config, sampled_inputs, 0), TrainerCache()
     for step in range(8):
         save(interrupted, tmp_path / str(step))
         interrupted.advance()

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from tests.conftest import padded_batch, train_split
+from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
-from trainable.trial.workbench import Workbench
 
 
-def apparatus(config, inputs, cpu):
-    return Workbench().set_up(config, inputs, cpu)
+def trainer(config, inputs, cpu):
+    return TrainerCache().set_up(config, inputs, cpu)
 
 
 def test_weights_of_layers(inputs, make_config, cpu):
-    made = apparatus(make_config(aligned_layers="2", hidden_weight=7.0), inputs, cpu).distillation
+    made = trainer(make_config(aligned_layers="2", hidden_weight=7.0), inputs, cpu).distillation
     assert made.layer_weights.tolist() == [0.0, 7.0]
     made.set_up(make_config(aligned_layers="1", hidden_weight=3.0))
     assert made.layer_weights.tolist() == [3.0, 0.0]
@@ -23,16 +23,16 @@ def test_weights_of_layers(inputs, make_config, cpu):
 def test_projection_only_where_widths_differ(inputs, make_config, cpu):
     for changes in ({"student_width": 32}, {"student_width": 16, "aligned_layers": "none"}):
         config = make_config(initialisation="random", **changes)
-        assert not list(apparatus(config, inputs, cpu).distillation.projections)
+        assert not list(trainer(config, inputs, cpu).distillation.projections)
 
 
 def test_projection_is_trained(inputs, make_config, cpu):
     config = make_config(initialisation="random", student_width=16, evaluations=1)
     trial = Trial.start(config, inputs, cpu)
-    before = [p.detach().clone() for p in trial.apparatus.distillation.projections.parameters()]
+    before = [p.detach().clone() for p in trial.trainer.distillation.projections.parameters()]
     assert [tuple(p.shape) for p in before] == [(32, 16), (32, 16)]
     list(trial.run())
-    after = list(trial.apparatus.distillation.projections.parameters())
+    after = list(trial.trainer.distillation.projections.parameters())
     assert all(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
@@ -40,9 +40,9 @@ def test_projection_is_trained(inputs, make_config, cpu):
 def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha):
     trial = Trial.start(make_config(alpha=0.5, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
-    trial.apparatus.distillation.alpha.fill_(alpha)
+    trial.trainer.distillation.alpha.fill_(alpha)
     batch = padded_batch(train_split(inputs), np.arange(4), inputs.pad_id, cpu)
-    losses = trial.apparatus.distillation.losses(trial.student, batch)
+    losses = trial.trainer.distillation.losses(trial.student, batch)
     parts = {name: float(value.detach()) for name, value in losses.items()}
     assert min(parts.values()) > 0
     teacher = parts["kl"] + parts["hidden"]
@@ -56,11 +56,11 @@ def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha):
 def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, pool, most):
     trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=100.0), inputs, cpu)
     trial.student.eval()
-    trial.apparatus.distillation.alpha.fill_(0.3)
+    trial.trainer.distillation.alpha.fill_(0.3)
     batch = padded_batch(
         train_split(inputs), np.array([3, 50, 7, 91, 22, 8, 61]), inputs.pad_id, cpu
     )
-    step = trial.apparatus.training.take_step
+    step = trial.trainer.training.take_step
     expected, losses = step.gradients(batch, step.parameters)
     step.most_sentences = most
     found, summed = step.gradients(batch, step.parameters)

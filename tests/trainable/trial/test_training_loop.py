@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from trainable.common.errors import TrainingDivergedError
+from trainable.config.alpha_schedules import alpha_at
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.metrics import unpack_bits
 from trainable.trial import training_loop as trial_module
-from trainable.trial.alpha import alpha_at
 from trainable.trial.training_loop import Trial
 
 

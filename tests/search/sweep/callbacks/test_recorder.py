@@ -24,7 +24,7 @@ from search.record.trial_record import (
 )
 from search.sweep.callbacks import recorder as recorder_module
 from search.sweep.callbacks.recorder import FORGIVEN_LOSSES, LOOK_SECONDS, Recorder, failure_reason
-from search.sweep.scheduling.seed_groups import RULING, STOP, WAIT
+from search.sweep.scheduling.seed_groups import DECISION, STOP, WAIT
 from search.sweep.signals import Interruption
 from tests.made_runs import asked, evaluated, made_run
 from trainable.config.trial_config import TrialConfig
@@ -220,19 +220,19 @@ def test_evaluation_made_again_with_another_value_counts_from_there_on(recorder,
 def test_a_trial_waits_goes_on_and_is_stopped_as_the_scheduler_rules(recorder, run, interruption):
     trial, other = make_trial(0), make_trial(1)
     for each in (trial, other):
-        setattr(each, RULING, WAIT)
+        setattr(each, DECISION, WAIT)
         tell(recorder, "result", each, result(1, done=False))
         assert state(run, CONFIGS[each is other].digest).outcome == WAITING
     tell(recorder, "start", trial)
     assert state(run).outcome == RUNNING
-    setattr(trial, RULING, WAIT)
+    setattr(trial, DECISION, WAIT)
     tell(recorder, "result", trial, result(2))
-    setattr(trial, RULING, STOP)
+    setattr(trial, DECISION, STOP)
     for _ in range(2):
         tell(recorder, "complete", trial)
         assert (kinds(run)[-1], state(run).outcome) == ("stop", STOPPED)
     interruption.pause()
-    setattr(other, RULING, STOP)
+    setattr(other, DECISION, STOP)
     tell(recorder, "complete", other)  # decided on again by the next session
     assert (kinds(run).count("stop"), state(run, SECOND).outcome) == (1, WAITING)
 

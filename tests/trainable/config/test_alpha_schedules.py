@@ -1,11 +1,10 @@
-"""Alpha schedules against the closed forms of DESIGN section 3."""
+"""Alpha schedules against their closed forms."""
 
 from math import cos, pi
 
 import pytest
 
-from trainable.config.names import ALPHA_SCHEDULES
-from trainable.trial.alpha import alpha_at
+from trainable.config.alpha_schedules import ALPHA_SCHEDULES, alpha_at
 
 CLOSED_FORMS = {
     "cosine_growth": lambda p, k: (1 - cos(pi * p / 2)) ** k,

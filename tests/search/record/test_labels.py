@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from search.record.labels import UNSAID, wording
+from search.record.labels import UNSAID, labels_of
 from search.record.run import create_run
 from tests.report_runs import plan
 from trainable.config.trial_config import TrialConfig
@@ -13,12 +13,12 @@ RANDOM = TrialConfig(initialisation="random", alpha=1.0, learning_rate=1e-4)
 
 def said(tmp_path, *configs):
     run = create_run(tmp_path / "mine", plan(*configs))
-    words = wording(run)
+    words = labels_of(run)
     return [words(trial) for trial in run.trials.values()]
 
 
 def test_what_the_initialisation_decides_is_not_said(tmp_path):
-    assert said(tmp_path, SPREAD, RANDOM) == [SPREAD.words(), RANDOM.words()]
+    assert said(tmp_path, SPREAD, RANDOM) == [SPREAD.label(), RANDOM.label()]
 
 
 def test_what_differs_among_trials_alike_otherwise_is_said_of_all_before_the_seed(tmp_path):
@@ -51,4 +51,4 @@ def test_every_setting_is_said_by_one_or_the_other():
 def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):
     run = create_run(tmp_path / "mine", plan(SPREAD, space="recipe", searcher="random"))
     (trial,) = run.trials.values()
-    assert wording(run)(trial).endswith("fixed 0.5, lr 5e-05")
+    assert labels_of(run)(trial).endswith("fixed 0.5, lr 5e-05")

@@ -1,7 +1,7 @@
 """Alpha schedules: the weight of the labels against the teacher over a trial.
 
-Pure functions of the step. Source of the formulas: DESIGN section 3, after the study, whose own
-cosine is r(p) = 1 - cos(pi p / 2); the sharpness k raises it to r(p)^k.
+Pure functions of the step; another schedule is a function and a line in CURVES. The reference study
+(`spaces.study`) has the cosine r(p) = 1 - cos(pi p / 2); the sharpness k raises it to r(p)^k.
 """
 
 from collections.abc import Callable
@@ -41,6 +41,7 @@ CURVES: dict[str, Callable[[float, float], float]] = {
     "cosine_vshape": vshape,
     "cosine_^shape": inverted_vshape,
 }
+ALPHA_SCHEDULES = ("fixed", *CURVES)
 
 
 def schedule_progress(step: int, total_steps: int) -> float:

@@ -10,16 +10,16 @@ from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
-from trainable.trial.workbench import MOST_KEPT, Workbench, outputs_read
+from trainable.trial.trainer import MOST_KEPT, TrainerCache, outputs_read
 
 
-def weights(apparatus):
-    return {name: value.clone() for name, value in apparatus.student.state_dict().items()}
+def weights(trainer):
+    return {name: value.clone() for name, value in trainer.student.state_dict().items()}
 
 
 def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_config, cpu):
     """In the same memory, with its own weights, and nothing left of optimiser and means."""
-    bench = Workbench()
+    bench = TrainerCache()
     first = bench.set_up(make_config(), inputs, cpu)
     places = {name: p.data_ptr() for name, p in first.student.named_parameters()}
     others = [{"initialisation": "random", "seed": 4}, {"initialisation": "teacher_upper"}]
@@ -27,7 +27,7 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         first.training.step(torch.arange(8).numpy(), 1e-3)
         assert any(v.abs().sum() > 0 for s in first.optimiser.state.values() for v in s.values())
         config = make_config(**changes)
-        mine, alone = bench.set_up(config, inputs, cpu), Workbench().set_up(config, inputs, cpu)
+        mine, alone = bench.set_up(config, inputs, cpu), TrainerCache().set_up(config, inputs, cpu)
         assert mine is first
         assert places == {name: p.data_ptr() for name, p in mine.student.named_parameters()}
         assert mine.student.training
@@ -55,14 +55,14 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
     ],
 )
 def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, change):
-    bench = Workbench()
+    bench = TrainerCache()
     first = bench.set_up(make_config(), inputs, cpu)
     assert bench.set_up(make_config(**change), inputs, cpu) is not first
     assert bench.set_up(make_config(seed=9), inputs, cpu) is first
 
 
 def test_the_students_not_used_for_longest_are_let_go(inputs, make_config, cpu):
-    bench, sizes = Workbench(), [4, 8, 16]
+    bench, sizes = TrainerCache(), [4, 8, 16]
     assert len(sizes) > MOST_KEPT
     made = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in sizes]
     assert bench.set_up(make_config(batch_size=16), inputs, cpu) is made[2]
@@ -88,7 +88,7 @@ def test_captured_steps_read_what_their_neighbours_read(inputs, make_config, cha
 
 def test_the_executor_is_the_inputs(inputs, make_config, cpu):
     executors = Executors()
-    bench = Workbench(executors)
+    bench = TrainerCache(executors)
     bench.set_up(make_config(), inputs, cpu)
     assert len(executors.captures) == 0
     bench.set_up(make_config(), replace(inputs, execution=Execution(GRAPH)), cpu)

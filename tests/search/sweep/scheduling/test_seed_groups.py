@@ -9,9 +9,9 @@ from statistics import median
 import pytest
 
 from search.record.run import read_events, read_run
-from search.record.seeds import most_seeds, units_of
+from search.record.seeds import by_recipe, most_seeds
 from search.record.trial_record import FAILED
-from search.sweep.scheduling.seed_groups import GO, STOP, WAIT, Units
+from search.sweep.scheduling.seed_groups import GO, STOP, WAIT, SeedGroups
 from search.sweep.scheduling.stratified_asha import StratifiedASHA
 from tests.made_runs import asked as request_of
 from tests.made_runs import made_run
@@ -55,76 +55,76 @@ def asked():
 
 
 @pytest.fixture
-def units(asked):
-    found = Units(RUNGS, EVALUATIONS, asked)
+def groups(asked):
+    found = SeedGroups(RUNGS, EVALUATIONS, asked)
     for config in on_seeds(recipe(0), 3):
         found.add(config)
     return found
 
 
-def test_seeds_wait_for_the_last_and_then_all_go_on(units, asked):
+def test_seeds_wait_for_the_last_and_then_all_go_on(groups, asked):
     one, two, three = names(recipe(0), 3)
-    assert [units.evaluated(one, 1, 0.1), units.evaluated(one, 2, 0.1)] == [GO, WAIT]
-    assert units.evaluated(three, 2, 0.8) == WAIT
-    assert (units.waits(one), units.waits(two)) == (True, False)
-    assert units.evaluated(two, 2, 0.9) == GO
-    assert [units.ruling(name) for name in (one, two, three)] == [GO] * 3
+    assert [groups.evaluated(one, 1, 0.1), groups.evaluated(one, 2, 0.1)] == [GO, WAIT]
+    assert groups.evaluated(three, 2, 0.8) == WAIT
+    assert (groups.waits(one), groups.waits(two)) == (True, False)
+    assert groups.evaluated(two, 2, 0.9) == GO
+    assert [groups.decision(name) for name in (one, two, three)] == [GO] * 3
     assert asked == [(1e-5, 2, pytest.approx(0.6))]
 
 
-def test_all_are_stopped_with_the_last(units):
+def test_all_are_stopped_with_the_last(groups):
     one, two, three = names(recipe(0), 3)
-    decisions = [units.evaluated(name, 2, 0.49) for name in (one, two, three)]
+    decisions = [groups.evaluated(name, 2, 0.49) for name in (one, two, three)]
     assert decisions == [WAIT, WAIT, STOP]
-    assert units.ruling(one) == STOP
-    assert not units.waits(three)
+    assert groups.decision(one) == STOP
+    assert not groups.waits(three)
 
 
 def test_seeds_that_score_alike_have_that_score_to_the_last_digit(asked):
     """Students that all give one label are a tie, which goes on, on however many seeds."""
     shares = [number / 872 for number in range(1, 872, 10)]
-    units = Units(RUNGS, EVALUATIONS, asked)
+    groups = SeedGroups(RUNGS, EVALUATIONS, asked)
     for number, share in enumerate(shares):
         for config in on_seeds(recipe(number), 5):
-            units.add(config)
+            groups.add(config)
         for name in names(recipe(number), 5):
-            units.evaluated(name, 2, share)
+            groups.evaluated(name, 2, share)
     assert [mean for _, _, mean in asked] == shares
 
 
-def test_a_seed_that_is_to_run_alone_follows_the_others(units, asked):
+def test_a_seed_that_is_to_run_alone_follows_the_others(groups, asked):
     one, two, three = names(recipe(0), 3)
-    units.evaluated(one, 2, 0.4)
-    units.failed(two, alone=True)
-    assert units.evaluated(three, 2, 0.5) == STOP
-    assert [units.evaluated(two, 1, 1.0), units.evaluated(two, 2, 1.0)] == [GO, STOP]
+    groups.evaluated(one, 2, 0.4)
+    groups.failed(two, alone=True)
+    assert groups.evaluated(three, 2, 0.5) == STOP
+    assert [groups.evaluated(two, 1, 1.0), groups.evaluated(two, 2, 1.0)] == [GO, STOP]
     assert len(asked) == 1
 
 
-def test_seeds_that_all_are_to_run_alone_wait_for_one_another(units):
+def test_seeds_that_all_are_to_run_alone_wait_for_one_another(groups):
     one, two, three = names(recipe(0), 3)
     for name in (one, two, three):
-        units.failed(name, alone=True)
-    assert [units.evaluated(name, 2, 0.5) for name in (one, two, three)] == [WAIT, WAIT, GO]
+        groups.failed(name, alone=True)
+    assert [groups.evaluated(name, 2, 0.5) for name in (one, two, three)] == [WAIT, WAIT, GO]
 
 
-def test_seeds_added_while_others_wait_are_waited_for(units):
+def test_seeds_added_while_others_wait_are_waited_for(groups):
     one, two, three, late = names(recipe(0), 4)
-    units.evaluated(one, 2, 0.1)
-    units.add(on_seeds(recipe(0), 4)[3])
-    assert [units.evaluated(name, 2, 0.7) for name in (two, three, late)] == [WAIT, WAIT, GO]
+    groups.evaluated(one, 2, 0.1)
+    groups.add(on_seeds(recipe(0), 4)[3])
+    assert [groups.evaluated(name, 2, 0.7) for name in (two, three, late)] == [WAIT, WAIT, GO]
 
 
-def test_a_score_told_again_counts_as_it_was_first_told(units, asked):
+def test_a_score_told_again_counts_as_it_was_first_told(groups, asked):
     one, two, three = names(recipe(0), 3)
     for name, score in ((one, 0.6), (one, 0.0), (two, 0.6), (three, 0.6), (one, 0.0)):
-        units.evaluated(name, 2, score)
+        groups.evaluated(name, 2, score)
     assert asked == [(1e-5, 2, pytest.approx(0.6))]
 
 
 def test_units_are_recipes_with_their_seeds_in_order(make_run):
     run = make_run([*on_seeds(recipe(1), 2), *on_seeds(recipe(0), 3), recipe(2)])
-    found = units_of(run.trials.values())
+    found = by_recipe(run.trials.values())
     assert {name: [t.config.seed for t in trials] for name, trials in found.items()} == {
         recipe(1).digest: [0, 1],
         recipe(0).digest: [0, 1, 2],
@@ -165,27 +165,27 @@ def decided_by_the_rule(run):
     those of its stratum that were compared before; below the median of their means it is stopped.
     """
     stopped, compared, failed, planned = {}, {}, set(), set()
-    arrived = {name: {rung: {} for rung in RUNGS} for name in units_of(run.trials.values())}
+    arrived = {name: {rung: {} for rung in RUNGS} for name in by_recipe(run.trials.values())}
     for event in read_events(run.folder):
         if event["event"] == "plan":
             planned = {TrialConfig(**values).digest for values in event["plan"]["trials"]}
         if "trial" not in event:
             continue
         config = run.trials[event["trial"]].config
-        unit = config.recipe.digest
+        group = config.recipe.digest
         if event["event"] == "failure" and event["then"] == "give up":
             failed.add(config.digest)
         elif event["event"] == "evaluation" and event["evaluation"]["evaluations"] in RUNGS:
-            scores = arrived[unit][event["evaluation"]["evaluations"]]
+            scores = arrived[group][event["evaluation"]["evaluations"]]
             scores.setdefault(config.digest, event["evaluation"]["best5_accuracy"])
         for rung in RUNGS:
-            here = arrived[unit][rung]
-            seeds = planned & {t.config.digest for t in units_of(run.trials.values())[unit]}
-            if (unit, rung) in stopped or not set(here) - failed or seeds - set(here) - failed:
+            here = arrived[group][rung]
+            seeds = planned & {t.config.digest for t in by_recipe(run.trials.values())[group]}
+            if (group, rung) in stopped or not set(here) - failed or seeds - set(here) - failed:
                 continue
             others = compared.setdefault((config.initialisation, rung), [])
             mean = statistics.mean(here.values())
-            stopped[unit, rung] = bool(others) and mean < median(others)
+            stopped[group, rung] = bool(others) and mean < median(others)
             others.append(mean)
     return stopped
 
@@ -193,7 +193,7 @@ def decided_by_the_rule(run):
 def check_against_the_rule(run):
     """Every trial ended as the rule has it for its recipe; returns how many recipes it stopped."""
     stopped, count = decided_by_the_rule(run), 0
-    for name, trials in units_of(run.trials.values()).items():
+    for name, trials in by_recipe(run.trials.values()).items():
         wanted = [rung for rung in RUNGS if stopped.get((name, rung))]
         count += bool(wanted)
         assert set(ends(trials)) <= {wanted[0] if wanted else 0}
@@ -225,7 +225,7 @@ def test_no_sweep_hangs_where_trials_are_to_run_alone(sweep, chance):
     """And the seeds that ran beside others end alike; those alone follow them."""
     run = play(sweep(3), 1 + chance % 3, random.Random(chance), EVERYTHING, killed=0.01)
     assert any(trial.alone for trial in run.trials.values())
-    for trials in units_of(run.trials.values()).values():
+    for trials in by_recipe(run.trials.values()).values():
         together = ends([trial for trial in trials if not trial.alone])
         assert len(set(together)) <= 1
         if together:
@@ -237,14 +237,14 @@ def test_no_sweep_hangs_where_trials_are_to_run_alone(sweep, chance):
 
 def state(scheduler, run):
     """What holds for each trial, and what stands at each stratum's rungs."""
-    rulings = {digest: scheduler._units.ruling(digest) for digest in run.trials}
+    decisions = {digest: scheduler._groups.decision(digest) for digest in run.trials}
     rungs = {
         (name, number): dict(scores)
         for name, asha in scheduler._strata.items()
         for number, scores in asha._brackets[0]._rungs
         if scores
     }
-    return rulings, rungs
+    return decisions, rungs
 
 
 def test_every_part_of_the_record_brings_back_what_was_known_then(sweep):
@@ -274,7 +274,7 @@ def test_seeds_added_to_a_run_follow_the_decisions_it_has(sweep, chance):
     more = [replace(t.config, seed=2) for t in run.trials.values() if t.config.seed == 0]
     run.replan({}, more)
     run = play(read_run(run.folder), 2, random.Random(chance), {RETRIED: 0.05}, killed=0.02)
-    assert {len(trials) for trials in units_of(run.trials.values()).values()} == {3}
+    assert {len(trials) for trials in by_recipe(run.trials.values()).values()} == {3}
     after = decided_by_the_rule(run)
     assert {key: after[key] for key in before} == before
     assert check_against_the_rule(run) >= 1

@@ -1,4 +1,4 @@
-"""What one process keeps from trial to trial: sentences, teacher, and students ready to train."""
+"""What one process keeps from trial to trial: examples, teacher, and students ready to train."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,7 +12,7 @@ from trainable.config.layer_sets import mirrored_layers
 from trainable.config.names import EAGER, NO_LAYERS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.examples import Sentences
+from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit, load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary, trim_embedding
 from trainable.engine.devices import release_memory
@@ -29,7 +29,7 @@ from trainable.trial.distillation import Distillation
 MOST_KEPT = 2  # students, each with its optimiser and captured steps
 
 
-class Apparatus:
+class Trainer:
     """A student with all that trains it on the split `train` and scores it on the others.
 
     The student is on their device. Each trial puts its own weights in, and sets what it alone
@@ -43,7 +43,7 @@ class Apparatus:
         teacher_config: PreTrainedConfig,
         outputs: TeacherOutputs | None,
         *,
-        sentences: dict[str, Sentences],
+        sentences: dict[str, Examples],
         executor: Executor,
         flash_attention: bool = False,
     ) -> None:
@@ -79,7 +79,7 @@ class Apparatus:
         self.student.train()
 
 
-class Workbench:
+class TrainerCache:
     """Sets up trials one after the other; a trial must be over before the next is set up.
 
     A trial like one before in all that shapes its step takes over that one's student, optimiser
@@ -88,11 +88,9 @@ class Workbench:
 
     def __init__(self, executors: Callable[[str, torch.device], Executor] = make_executor) -> None:
         self._make_executor = executors
-        self._kept: dict[tuple[Any, ...], Apparatus] = {}
+        self._kept: dict[tuple[Any, ...], Trainer] = {}
 
-    def set_up(
-        self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
-    ) -> Apparatus:
+    def set_up(self, config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> Trainer:
         """A student as the trial starts with, random weights drawn from its seed."""
         teacher = _load_teacher(inputs.teacher.folder)
         with device:  # drawing 100 million weights on a CPU would take a second
@@ -100,18 +98,18 @@ class Workbench:
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
         key = _key(config, inputs, device)
-        apparatus = self._kept.pop(key, None)
-        if apparatus is None:
+        trainer = self._kept.pop(key, None)
+        if trainer is None:
             while len(self._kept) >= MOST_KEPT:
                 del self._kept[next(iter(self._kept))]  # the one that was not used for longest
                 release_memory(device)
-            apparatus = self._build(config, inputs, fresh, teacher.config)
+            trainer = self._build(config, inputs, fresh, teacher.config)
         else:
-            apparatus.take_over(fresh)
-        self._kept[key] = apparatus
-        apparatus.full_embedding = full_embedding.cpu()
-        apparatus.distillation.set_up(config)
-        return apparatus
+            trainer.take_over(fresh)
+        self._kept[key] = trainer
+        trainer.full_embedding = full_embedding.cpu()
+        trainer.distillation.set_up(config)
+        return trainer
 
     def _build(
         self,
@@ -119,7 +117,7 @@ class Workbench:
         inputs: TrainingInputs,
         student: PreTrainedModel,
         teacher: PreTrainedConfig,
-    ) -> Apparatus:
+    ) -> Trainer:
         device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
         reads, pool = outputs_read(config, inputs)
         outputs = None
@@ -132,7 +130,7 @@ class Workbench:
                 batch_size=config.batch_size,
                 device=device,
             )
-        return Apparatus(
+        return Trainer(
             config,
             student,
             teacher,
@@ -151,9 +149,9 @@ def _load_teacher(folder: str) -> PreTrainedModel:
 @lru_cache(maxsize=1)
 def _load_sentences(
     tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
-) -> dict[str, Sentences]:
+) -> dict[str, Examples]:
     splits = load_dense_splits(tokens, names).items()
-    return {name: Sentences(split, pad_id, device) for name, split in splits}
+    return {name: Examples(split, pad_id, device) for name, split in splits}
 
 
 @lru_cache(maxsize=1)
