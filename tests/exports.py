@@ -2,7 +2,7 @@
 
 import io
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -69,7 +69,7 @@ def train(small: SmallRun, config: TrialConfig) -> None:
     run, trial = small.run, Trial.start(config, small.inputs, torch.device("cpu"))
     run.append({"event": "start", "trial": config.digest})
     for evaluation in trial.run():
-        values = {**evaluation.to_dict(), "saving_seconds": 0.0}
+        values = {**asdict(evaluation), "saving_seconds": 0.0}
         event = {"event": "evaluation", "decision": "continue", "evaluation": values}
         run.append({**event, "trial": config.digest})
     small.best_weights[config.digest] = {n: w.clone() for n, w in trial.best.tensors.items()}

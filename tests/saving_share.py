@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -136,7 +137,7 @@ def train(config, *, inputs, share, step_seconds, run):
 
     tune_function.tune = SimpleNamespace(**{**vars(tune), "report": report_measured})
     Trial.advance = skip
-    train_student(config, inputs.to_dict(), share, Sweep(str(run)))
+    train_student(config, asdict(inputs), share, Sweep(str(run)))
     total = clock.monotonic() - begun
     (run / "measured.json").write_text(json.dumps({**sizes, "spent": spent, "total": total}))
 

@@ -1,6 +1,7 @@
 """Tune's loop with the real scheduler and recorder, trials that only say numbers, and disasters."""
 
 import random
+from dataclasses import asdict
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
@@ -37,7 +38,7 @@ class FakeTrial:
     """As much of a Ray trial as scheduler and recorder look at."""
 
     def __init__(self, trial_id, config):
-        self.trial_id, self.config = trial_id, config.to_dict()
+        self.trial_id, self.config = trial_id, asdict(config)
         self.digest, self.status = config.digest, Trial.PENDING
         self.error_file, self.max_failures = None, 3
 

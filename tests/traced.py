@@ -42,7 +42,7 @@ def state_of(trainer):
 
 
 class Executors:
-    """Makes a trainers's executors, and remembers them."""
+    """Makes a trainer cache's executors, and remembers them."""
 
     def __init__(self):
         self.captures = []

@@ -118,11 +118,7 @@ def live_loss(
 
 
 def cached(
-    workload: Workload,
-    *,
-    by_length: bool = True,
-    executor: str = EAGER,
-    flash: bool = False,
+    workload: Workload, *, by_length: bool = True, executor: str = EAGER, flash: bool = False
 ) -> Steps:
     """What a trial does at each step, at a fixed alpha and learning rate."""
     config, split, device = workload.config, workload.split, workload.device

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -83,7 +83,7 @@ def plan_of(source: Run, confirmation: Confirmation, request: Request, session: 
         inputs=inputs_again(source, trials, session.console, flag),
         trials=tuple(trials),
         grace_evaluations=source.plan.grace_evaluations,
-        confirms=confirmation.to_dict(),
+        confirms=asdict(confirmation),
     )
 
 
@@ -103,7 +103,7 @@ def reopen(
     announce(more, unfinished + len(new), source, session)
     changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
     if new:
-        changes["confirms"] = more.to_dict()
+        changes["confirms"] = asdict(more)
     extend(run, changes, new, session.console)
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.plan.request import Request
@@ -88,7 +88,7 @@ def request_of(source: Run, operation: Mapping[str, Any]) -> Request:
     listed = {"searcher": GRID, "samples": None, "time_budget": None, "against": None, "depths": ()}
     strata = ",".join(source.plan.compare_within) or "all"
     fixed = {"scheduler": "fifo", "seeds": 1, "compare_within": strata}
-    return Request.from_dict({**source.request.to_dict(), **listed, **fixed, **operation})
+    return Request.from_dict({**asdict(source.request), **listed, **fixed, **operation})
 
 
 def check_asked(source: Run, asked: Asked, run: Run) -> Confirmation:

@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from search.plan.request import Request
-from search.plan.student_depths import LAYERS, check_depths_kept
+from search.plan.student_depths import LAYERS
 from spaces import load_space
 from trainable.common.errors import UserError, first_line
 from trainable.config.fields import merged
@@ -132,7 +132,6 @@ def _check(request: Request) -> None:
             f"--add {key}={value}: {request.space} draws its values from ranges; "
             "--samples draws more of them"
         )
-    check_depths_kept(request)
     refuse_inactive(request, [config for config, _ in random_draws(request)])
 
 

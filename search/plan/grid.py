@@ -9,7 +9,7 @@ import numpy as np
 
 from search.plan.draws import configure, random_draws, refuse_inactive, starts
 from search.plan.request import Request
-from search.plan.student_depths import LAYERS, check_depths_kept
+from search.plan.student_depths import LAYERS
 from spaces import load_space
 from trainable.common.errors import UserError, first_line
 from trainable.config.fields import merged
@@ -30,7 +30,6 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     """
     if request.searched:
         return [config for config, _ in starts(request)]
-    check_depths_kept(request)
     drawn = _drawn(request)[: request.samples]
     if request.additions:
         drawn = _grown(request, drawn)
@@ -120,6 +119,12 @@ def _grown(request: Request, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
     given = {key for point in points for key in point}
     for key, value in request.additions:
+        if key == LAYERS and request.against is not None:  # latencies are measured once, before
+            depths = ", ".join(map(str, request.depths))
+            raise UserError(
+                f"--add {key}={value}: --against {request.against} tries {depths}, chosen once for "
+                f"a run; a new one takes the deepest from --set {LAYERS}=N"
+            )
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
         if not varied:
             instead = "leave it out" if key in given else f"--set {key}={value} fixes it in all"

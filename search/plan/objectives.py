@@ -17,16 +17,6 @@ def student_depths(teacher_layers: int, deepest: float) -> tuple[int, ...]:
     return tuple(n for n in every if least <= n <= deepest and teacher_layers % n == 0)
 
 
-def directions(against: str | None) -> list[str]:
-    """Of each objective, as Optuna names them; best5 comes first."""
-    return ["maximize"] if against is None else ["maximize", "minimize"]
-
-
-def names(against: str | None) -> list[str]:
-    """Of each objective, as `optuna-dashboard` shows them."""
-    return ["best5_accuracy", *([] if against is None else [against])]
-
-
 def cost_of(config: TrialConfig, against: str, latencies: Mapping[str, float]) -> float:
     """What accuracy is weighed against: layers, or milliseconds an example as measured by depth."""
     depth = config.student_layers

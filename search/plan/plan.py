@@ -1,7 +1,7 @@
 """A run's plan: what it was asked for, how it was made, what its trials share, and the trials."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from search.plan.request import Request
@@ -41,13 +41,9 @@ class Plan:
         """The settings that divide trials into strata."""
         return self.requests[0].strata
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Plan":
-        """The plan that `to_dict` wrote."""
+        """The plan whose `asdict` this is."""
         parts = {
             "requests": tuple(Request.from_dict(request) for request in values["requests"]),
             "inputs": TrainingInputs.from_dict(values["inputs"]),

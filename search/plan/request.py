@@ -7,7 +7,7 @@ the fields of `Request`.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
@@ -167,13 +167,9 @@ class Request(InputOptions):
             usual = self.sized_preset.trial["student_layers"]
             object.__setattr__(self, "depths", student_depths(2 * usual, usual))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Request":
-        """The request that `to_dict` wrote, through JSON or not."""
+        """The request whose `asdict` this is, through JSON or not."""
         types = field_types(Request)
         return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
 

@@ -34,20 +34,3 @@ def with_depths(request: Request) -> Request:
             f"with --set {LAYERS}=N, valid: {', '.join(map(str, usable)) or 'none'}"
         )
     return replace(request, overrides=others, depths=every[deepest])
-
-
-def check_depths_kept(request: Request) -> None:
-    """UserError where a depth is set or added beside those that are weighed.
-
-    Their latencies are measured once, before the run.
-    """
-    if request.against is None:
-        return
-    for flag, pairs in (("--set", request.overrides), ("--add", request.additions)):
-        for key, value in pairs:
-            if key == LAYERS:
-                raise UserError(
-                    f"{flag} {key}={value}: --against {request.against} tries "
-                    f"{', '.join(map(str, request.depths))}, chosen once for a run; a new one "
-                    f"takes the deepest from --set {LAYERS}=N"
-                )

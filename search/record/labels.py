@@ -31,7 +31,7 @@ def labels_of(run: Run) -> Callable[[TrialRecord], str]:
     rates follow from the initialisation.
     """
     varied = varied_settings([trial.config for trial in run.trials.values()])
-    said = [key for key in UNSAID if key in varied or (run.searched and key in DRAWN)]
+    said = [key for key in UNSAID if key in varied or (run.request.searched and key in DRAWN)]
 
     def words(trial: TrialRecord) -> str:
         config = trial.config
@@ -69,8 +69,5 @@ def find_trial(run: Run, name: str) -> TrialRecord:
     if len(found) > 1:
         label = labels_of(run)
         listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:LISTED]]
-        more = ["..."] if len(found) > LISTED else []
-        raise UserError(
-            f"--trial {name}: {len(found)} trials begin so: {'; '.join([*listed, *more])}"
-        )
+        raise UserError(f"--trial {name}: {len(found)} trials begin so: {'; '.join(listed)}")
     return found[0]

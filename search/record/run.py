@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,11 +61,6 @@ class Run:
         return self.plan.request
 
     @property
-    def searched(self) -> bool:
-        """Whether a searcher suggests this run's configurations."""
-        return self.request.searched
-
-    @property
     def rungs(self) -> tuple[int, ...]:
         """The numbers of evaluations at which ASHA decides; none under another scheduler."""
         if self.request.scheduler != "asha" or not self.trials:
@@ -79,7 +74,7 @@ class Run:
 
         0 once the time budget is spent or the space exhausted.
         """
-        if not self.searched or self.exhausted:
+        if not self.request.searched or self.exhausted:
             return 0
         request, have = self.request, {trial.config.recipe for trial in self.trials.values()}
         spent = request.time_budget is not None and self.seconds >= request.time_budget
@@ -88,7 +83,7 @@ class Run:
     @property
     def missing_seeds(self) -> list[tuple[TrialConfig, dict[str, Any]]]:
         """Trials, each with its draw, that suggested configurations lack of the seeds asked for."""
-        if not self.searched:
+        if not self.request.searched:
             return []
         first = {trial.config.recipe: trial for trial in reversed(self.trials.values())}
         return [
@@ -128,6 +123,9 @@ class Run:
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = _suggested(event)
+        if event["event"] == "session":
+            for known in self.trials.values():
+                known.lost_nodes = 0
         trial = self.trials.get(event.get("trial", ""))
         if trial is not None:
             trial.apply(event)
@@ -135,7 +133,7 @@ class Run:
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
         """Records a trial beyond the plan, as a searcher drew it."""
-        event = {"event": SUGGESTION, "trial": config.digest, "config": config.to_dict()}
+        event = {"event": SUGGESTION, "trial": config.digest, "config": asdict(config)}
         self.append({**event, "parameters": parameters})
         return self.trials[config.digest]
 
@@ -147,7 +145,7 @@ class Run:
             trials=(*self.plan.trials, *configs),
             revision=self.plan.revision + 1,
         )
-        self.append({"event": "plan", "plan": plan.to_dict()})
+        self.append({"event": "plan", "plan": asdict(plan)})
         _write_plan(self.folder, plan)
         self.plan = plan
         self.trials |= _pending(configs, plan)
@@ -158,7 +156,7 @@ def create_run(folder: Path, plan: Plan) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     _write_plan(folder, plan)
     run = Run(folder, plan, _pending(plan.trials, plan))
-    run.append({"event": "plan", "plan": plan.to_dict()})
+    run.append({"event": "plan", "plan": asdict(plan)})
     return run
 
 
@@ -214,7 +212,7 @@ def mend(run: Run) -> list[str]:
         if of_trial:
             run.trial_folder(trial).mkdir(exist_ok=True)
             _rewrite(run.trial_folder(trial) / RECORD, of_trial)
-    plan = json.loads(json.dumps(run.plan.to_dict()))
+    plan = json.loads(json.dumps(asdict(run.plan)))
     if written_plan(run.folder) != plan:
         said.append(f"{SWEEP} was damaged: put back from {RECORD}")
         _write_plan(run.folder, run.plan)
@@ -258,7 +256,7 @@ def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _write_plan(folder: Path, plan: Plan) -> None:
     with whole_file(folder / SWEEP) as path:
-        write_json(path, plan.to_dict())
+        write_json(path, asdict(plan))
 
 
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,13 @@ PENDING, RUNNING = "pending", "running"
 WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
+NODE_LOST = "its node was lost"  # the reason of a failure
 RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
 
 
 @dataclass
 class TrialRecord:
-    """What is known of one trial; `evaluations` are Evaluation.to_dict(), one for each n.
+    """What is known of one trial; `evaluations` are Evaluations as dicts, one for each n.
 
     `correct` of one that had to be put back from a trial's copy is empty.
     """
@@ -25,6 +26,7 @@ class TrialRecord:
     alone: bool = False  # whether it ran out of GPU memory beside others
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     repeated: int = 0  # evaluations that had to be made again, with the same result
+    lost_nodes: int = 0  # it was on, one after the other, since its last evaluation
     parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
 
     @property
@@ -58,6 +60,7 @@ class TrialRecord:
                 self.reason, then = event["reason"], event["then"]
                 self.outcome = FAILED if then == GIVE_UP else PENDING
                 self.alone = self.alone or then == RETRY_ALONE
+                self.lost_nodes += self.reason == NODE_LOST
 
     def _evaluated(self, values: dict[str, Any], decision: str) -> None:
         number = values["evaluations"]
@@ -67,4 +70,4 @@ class TrialRecord:
         whole = number >= self.config.evaluations
         decided = {"stop": STOPPED, "wait": WAITING}
         self.outcome = FINISHED if whole else decided.get(decision, RUNNING)
-        self.reason = ""
+        self.reason, self.lost_nodes = "", 0

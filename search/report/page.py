@@ -168,7 +168,7 @@ def _leaderboard(report: Report) -> Section:
 
 def _study(report: Report) -> Section:
     run = report.run
-    found = [] if run.searched else compare_with_study(run, report.recipes)
+    found = [] if run.request.searched else compare_with_study(run, report.recipes)
     comparable, text = same_inputs(run), STUDY_NOTE
     if not comparable:
         text += " This run has another teacher or other data, so only gaps are compared."

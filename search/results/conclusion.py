@@ -160,10 +160,7 @@ def _row(name: str, final: Students, trials: Sequence[TrialRecord], chosen: floa
 
 
 def _notes(
-    confirmation: Confirmation,
-    examples: Mapping[str, int],
-    verdicts: Sequence[Verdict],
-    lost: int,
+    confirmation: Confirmation, examples: Mapping[str, int], verdicts: Sequence[Verdict], lost: int
 ) -> list[str]:
     """What the numbers are, and their limitations."""
     split, asked = f"the {examples['evaluation']:,} validation examples", confirmation.asked

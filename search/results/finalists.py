@@ -1,7 +1,7 @@
 """What a confirmation retrains: the best recipes of a run and their baselines, on which seeds."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import count as count_from
 from itertools import islice
 from statistics import fmean
@@ -131,13 +131,9 @@ class Confirmation:
             found.setdefault(config.recipe, config)
         return list(found.values())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Confirmation":
-        """The confirmation that `to_dict` wrote, through JSON or not."""
+        """The confirmation whose `asdict` this is, through JSON or not."""
         plain: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }

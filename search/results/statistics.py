@@ -87,16 +87,14 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     Berbaum & Metz 1992, Investigative Radiology 27; Hillis 2007, Statistics in Medicine 26,
     596-619). The variance of a difference of two means is
 
-        V_seeds + V_sentences = sum MS_seeds / (S N) + max(var(D) / N - V_rest, 0)
+        V_seeds + V_examples = sum MS_seeds / (S N) + max(var(D) / N - V_rest, 0)
 
     with D [N] the difference of the recipes' means on each example, and over both recipes' two-way
     tables the mean squares of seeds and V_rest = sum MS_rest / (S N). V_seeds has Welch's degrees
     of freedom only. The interval, and by inversion the p-value, allows for that in Howe's way
-    (1974, JASA 69, 789-794): its half width is sqrt(t^2 V_seeds + z^2 V_sentences), with Student's
+    (1974, JASA 69, 789-794): its half width is sqrt(t^2 V_seeds + z^2 V_examples), with Student's
     quantile and the normal's; where seeds agree by luck, z^2 V_rest stands for the first term,
-    since V_seeds can't truly be less. Hillis's own degrees of freedom claimed a difference for 9 %
-    of equal recipes with two seeds and up to 8 % with three, in simulations as in
-    tests/test_statistics.py.
+    since V_seeds can't truly be less.
 
     Seeds are not paired: a seed decides the order of the data and the dropout of every recipe, and
     should that make them better or worse together, this claims too little, not too much; pairing
@@ -177,11 +175,9 @@ def tied_with_first(
     One seed says nothing of how much seeds differ, so that is brought in from outside: `seed_sd`,
     the standard deviation between seeds of the accuracy on ALL examples, in shares, is added to
     every resample. What a seed changes on these examples by chance is in the resampling already:
-    two students that disagree on 5 % of 872 examples differ by 0.76 points for that alone. Two
-    seeds of one recipe were seen to differ by 0.0, 0.8 and 1.2 points, which leaves little more
-    than that; SEED_SD, 0.4 points, is meant to be on the safe side. Where seeds differ by 0.6,
-    equal trials would be told apart in 10 to 20 % of sweeps. What lasts is what `seeds_difference`
-    finds on fresh seeds. Of means over seeds it is smaller: it can be given for each, [K].
+    two students that disagree on 5 % of 872 examples differ by 0.76 points for that alone.
+    SEED_SD is an assumption, not measured here; what lasts is what `seeds_difference` finds on
+    fresh seeds. Of means over seeds it is smaller: it can be given for each, [K].
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     means = table.mean(axis=1)

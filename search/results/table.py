@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -189,12 +189,12 @@ def outcome_of(trials: Sequence[TrialRecord]) -> str:
 def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
     config, evaluations, row = trial.config, trial.evaluations, reference_row(trial.config)
     return {
-        **dict(zip(SETTINGS, config.to_dict().values(), strict=True)),
+        **dict(zip(SETTINGS, asdict(config).values(), strict=True)),
         "digest": config.digest,
         "recipe": config.recipe.digest,
         "folder": config.folder_name,
         "inactive": ",".join(sorted(config.inactive_settings)),
-        "stratum": stratum_of(config.to_dict(), run.plan.compare_within),
+        "stratum": stratum_of(asdict(config), run.plan.compare_within),
         "outcome": trial.outcome,
         "reason": trial.reason,
         "evaluations": len(evaluations),

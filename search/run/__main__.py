@@ -35,7 +35,9 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs or resumes a sweep; returns the exit code (0 well, 1 failures, 2 the user's mistake)."""
-    return guarded(partial(start, parse_arguments(argv)), "search.run", argv)
+    arguments = parse_arguments(argv)
+    command = new_sweep if arguments.resume is None else resume_sweep
+    return guarded(partial(command, arguments), "search.run", argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -92,12 +94,6 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
             f"--name {arguments.name[:120]}: give at most 100 letters, digits, '.', '_' and '-'"
         )
     return arguments
-
-
-def start(arguments: Namespace, session: Session) -> int:
-    """A new sweep or one that goes on."""
-    command = new_sweep if arguments.resume is None else resume_sweep
-    return command(arguments, session)
 
 
 def new_sweep(arguments: Namespace, session: Session) -> int:

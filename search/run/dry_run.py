@@ -33,7 +33,7 @@ from trainable.data.batches import steps_per_epoch
 from trainable.data.examples import Examples
 from trainable.data.inputs import load_inputs
 from trainable.data.tokens import TokenisedSplit, tokenise
-from trainable.engine.devices import available_cores, best_device
+from trainable.engine.devices import available_cores, best_device, synchronise
 from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
 from trainable.models.static_forward import make_static
 from trainable.models.students import new_model, student_config
@@ -150,8 +150,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
 def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
     start = time.perf_counter()
     training.step(rows, learning_rate=1e-5)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    synchronise(device)
     return time.perf_counter() - start
 
 

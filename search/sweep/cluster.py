@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -22,7 +23,6 @@ PACKAGES = ("search", "spaces", "trainable")
 CLIENT = "ray://"
 # Ray waits so long to hear why a trial's process is gone, so that a lost node is told from a crash.
 DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
-NODE_LOST = "its node was lost"
 SIGN_OF_LOST_NODE = "its node has died"  # what Ray says
 
 
@@ -170,16 +170,7 @@ def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
     return int(found.get("CPU", 0)), int(found.get("GPU", 0)) if with_gpus else 0
 
 
-class Slots:
-    """How many trials run at a time, counted again every few seconds: nodes come and go."""
-
-    def __init__(self, count: Callable[[], int]) -> None:
-        self._count, self._slots = count, count()
-        self._next_look = time.monotonic() + LOOK_SECONDS
-
-    def __call__(self) -> int:
-        """As counted last."""
-        if time.monotonic() >= self._next_look:
-            self._slots = self._count()
-            self._next_look = time.monotonic() + LOOK_SECONDS
-        return self._slots
+def recounted(count: Callable[[], int]) -> Callable[[], int]:
+    """The same count, made anew every few seconds only: nodes come and go."""
+    found = lru_cache(maxsize=1)(lambda _: count())
+    return lambda: found(time.monotonic() // LOOK_SECONDS)

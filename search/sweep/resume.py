@@ -56,7 +56,7 @@ def asked_changes(
             f"--resume {run.folder.name}: a confirmation of {run.plan.confirms['run']}, to which "
             "only seeds can be added, with python -m search.confirm"
         )
-    if more and run.searched:
+    if more and run.request.searched:
         requests = [_searched_further(run, more)]
     elif more:
         requests = _listed_further(run, more)
@@ -145,7 +145,7 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
 
 def may_be_suggested(run: Run) -> list[TrialConfig]:
     """Such as a searcher may still add, in the precision of the run's."""
-    drawn = possible_trials(run.request) if run.searched else []
+    drawn = possible_trials(run.request) if run.request.searched else []
     precision = next(iter(run.trials.values())).config.precision
     return [replace(config, precision=precision) for config in drawn]
 

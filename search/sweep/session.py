@@ -17,7 +17,7 @@ from search.sweep.callbacks.display import make_display
 from search.sweep.callbacks.recorder import Recorder
 from search.sweep.callbacks.swanlab import live_callbacks
 from search.sweep.checkpoints import describe_bytes
-from search.sweep.cluster import Slots, cluster_size
+from search.sweep.cluster import cluster_size, recounted
 from search.sweep.scheduling.searcher import OpenTrials
 from search.sweep.shared_inputs import share_inputs
 from search.sweep.signals import Interruption
@@ -65,11 +65,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         while not interruption.requested and _has_open(run, alone=alone):
             recorder = Recorder(
-                run,
-                make_display(console),
-                interruption,
-                copy,
-                sharing=gpus > 0 and share > 1,
+                run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
             _announce(run, slots(), console)
             scheduler = make_scheduler(request.scheduler, run, slots)
@@ -108,12 +104,7 @@ def _has_open(run: Run, *, alone: bool) -> bool:
 
 
 def _make_searcher(
-    run: Run,
-    slots: Callable[[], int],
-    scheduler: Any,
-    interruption: Interruption,
-    *,
-    alone: bool,
+    run: Run, slots: Callable[[], int], scheduler: Any, interruption: Interruption, *, alone: bool
 ) -> OpenTrials:
     growing = not alone and run.growing
     return OpenTrials(
@@ -136,7 +127,7 @@ def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -
     """How many trials run at a time, with so many cores and GPUs or in a cluster that changes."""
     if address == LOCAL:
         return lambda: concurrency(cores, gpus, share, limit)
-    return Slots(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
+    return recounted(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
 
 
 def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:

@@ -20,7 +20,7 @@ def write_answers(run: Run) -> None:
     """Writes what a complete confirmation answers, and the study of a searched run, beside it."""
     if run.plan.confirms is not None and not run.interrupted:
         write_conclusion(conclude(run), run)
-    if run.searched:
+    if run.request.searched:
         from search.sweep.scheduling.suggestions import (
             write_study,  # with Optuna, which takes a second
         )
@@ -41,7 +41,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     if run.exhausted:
         console.print("The searcher found no further new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
-    if run.searched:
+    if run.request.searched:
         _print_study(run, console)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from dataclasses import asdict
 from functools import partial
 from math import floor
 from typing import Any
@@ -76,7 +77,7 @@ def trial_folder(trial: Any) -> str:
 
 def make_trainable(run: Run, sweep: Sweep) -> Any:
     """What `trainable.student` gives, that knows of its run."""
-    return partial(train_student, inputs=run.plan.inputs.to_dict(), sweep=sweep)
+    return partial(train_student, inputs=asdict(run.plan.inputs), sweep=sweep)
 
 
 def make_tuner(

@@ -15,7 +15,7 @@ from trainable.trial.training_loop import Trial
 
 
 class Bench:
-    """Runs trials one after the other on one trainers, under one kind of executor."""
+    """Runs trials one after the other with one cache of trainers, under one kind of executor."""
 
     def __init__(self, inputs, executor):
         self.inputs, self.executors = replace(inputs, execution=Execution(executor)), Executors()

@@ -1,5 +1,7 @@
 """A trial's numbers are a function of its configuration and inputs alone."""
 
+from dataclasses import asdict
+
 import torch
 
 from trainable.trial.training_loop import Trial
@@ -9,7 +11,7 @@ CLOCKS = {"training_seconds", "evaluation_seconds"}
 
 def numbers(evaluations):
     """Evaluations without their clocks."""
-    return [{k: v for k, v in e.to_dict().items() if k not in CLOCKS} for e in evaluations]
+    return [{k: v for k, v in asdict(e).items() if k not in CLOCKS} for e in evaluations]
 
 
 def run(config, inputs, device):

@@ -24,10 +24,7 @@ def batches(in_use, device="cpu"):
 def train(model, batch, steps=3):
     """Dropout off, weight decay off (it moves even rows that are never read)."""
     step = TrainingStep(
-        model,
-        make_optimiser([model], weight_decay=0.0),
-        label_losses("fp32"),
-        gradient_clip=1.0,
+        model, make_optimiser([model], weight_decay=0.0), label_losses("fp32"), gradient_clip=1.0
     )
     for _ in range(steps):
         step(batch, learning_rate=1e-3)

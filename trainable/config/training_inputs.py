@@ -1,7 +1,7 @@
 """What all trials of a sweep share: data, teacher and its outputs, and a preset's constants."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +67,9 @@ class TrainingInputs:
             )
         return config
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingInputs":
-        """The inputs that `to_dict` wrote."""
+        """The inputs whose `asdict` this is."""
         parts = {
             "teacher": Teacher(**values["teacher"]),
             "execution": Execution(**values["execution"]),

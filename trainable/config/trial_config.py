@@ -135,14 +135,10 @@ class TrialConfig:
                 raise unknown_name("setting", key, sorted(known))
         return cls(**{key: _plain_number(key, value) for key, value in flat.items()})
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, one for every field."""
-        return asdict(self)
-
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits that are the same exactly for equal configurations."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
+        text = json.dumps(asdict(self), sort_keys=True)
         return sha256(text.encode()).hexdigest()[:8]
 
     def label(self) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError, first_line
-from trainable.common.files import read_json
 from trainable.common.hub import require_on_hub
 from trainable.common.quiet import quiet_datasets
 
@@ -52,15 +51,12 @@ def _read_saved(path: Path) -> dict[str, Any]:
     """The splits of a folder that `DatasetDict.save_to_disk` wrote."""
     import datasets
 
-    tables = {}
-    for name in read_json(path / SAVED_DATASET)["splits"]:
-        try:
-            tables[name] = datasets.load_from_disk(str(path / name))
-        except IndexError:  # what `datasets` makes of a split without rows
-            raise UserError(f"--dataset {path}: the {name} split is empty") from None
-        except Exception as error:
-            raise UserError(f"--dataset {path}: {first_line(error)}") from error
-    return tables
+    try:
+        return dict(datasets.load_from_disk(str(path)))
+    except IndexError:  # what `datasets` makes of a split without rows
+        raise UserError(f"--dataset {path}: a split is empty") from None
+    except Exception as error:
+        raise UserError(f"--dataset {path}: {first_line(error)}") from error
 
 
 def _read_file(path: Path, cache: Path) -> Any:

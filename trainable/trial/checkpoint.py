@@ -8,6 +8,7 @@ manifest has the digest of each file.
 import copy
 import random
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
 def _header(trial: Trial) -> dict[str, Any]:
     """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
     before are in the sweep's record."""
-    history = [evaluation.to_dict() for evaluation in trial.history]
+    history = [asdict(evaluation) for evaluation in trial.history]
     without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
@@ -172,7 +173,7 @@ def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
     """What a checkpoint must share with the trial that goes on from it."""
     return {
         "format": FORMAT,
-        "config": config.to_dict(),
+        "config": asdict(config),
         "data_digest": inputs.data_digest,
         "teacher_digest": inputs.teacher.digest,
     }

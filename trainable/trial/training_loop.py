@@ -44,13 +44,9 @@ class Evaluation:
     whole_accuracy: float | None = None
     whole_correct: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return asdict(self)
-
     def scalars(self) -> dict[str, Any]:
         """The same without the bits, and without a score on the full split where there is none."""
-        return {k: v for k, v in self.to_dict().items() if k not in BITS and v is not None}
+        return {k: v for k, v in asdict(self).items() if k not in BITS and v is not None}
 
 
 BITS = ("correct", "whole_correct")
@@ -105,7 +101,7 @@ class Trial:
     ) -> "Trial":
         """A trial before its first step; seeds all random generators from the configuration.
 
-        With a trainers it takes over what an earlier trial there left, which must be over.
+        With a cache it takes over what an earlier trial there left, which must be over.
         """
         random.seed(config.seed)
         np.random.seed(config.seed)

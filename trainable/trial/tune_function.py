@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
     trials need that. Asks for one CPU, and for one GPU where the inputs were prepared on one
     (`tune.with_resources` changes that).
     """
-    train = partial(train_student, inputs=inputs.to_dict(), save_share=save_share)
+    train = partial(train_student, inputs=asdict(inputs), save_share=save_share)
     return tune.with_resources(train, {"cpu": 1, "gpu": int(inputs.device == "cuda")})
 
 
@@ -127,7 +127,7 @@ class _Training:
         self._report({**last, SAVED_STEP: self._trial.step}, save=True)
 
     def _metrics(self, evaluation: Evaluation) -> dict[str, Any]:
-        values = evaluation.scalars() if self._sweep is None else evaluation.to_dict()
+        values = evaluation.scalars() if self._sweep is None else asdict(evaluation)
         return {**values, "training_iteration": evaluation.evaluations}
 
     def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:

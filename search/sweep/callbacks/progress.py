@@ -42,7 +42,7 @@ def measure(run: Run) -> Progress:
 
 def still_to_be_suggested(run: Run) -> float:
     """Trials that a searcher will add, on all seeds; infinite where only time limits them."""
-    return run.to_suggest * run.request.seeds + len(run.missing_seeds) if run.searched else 0
+    return run.to_suggest * run.request.seeds + len(run.missing_seeds)
 
 
 def _seconds_left(run: Run, more: float) -> float | None:

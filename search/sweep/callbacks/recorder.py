@@ -9,12 +9,12 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.record.run import BITS, CLOCKS, Run, read_events
+from search.record.run import BITS, CLOCKS, Run
 from search.record.storage import RecordCopy
-from search.record.trial_record import ENDED, GIVE_UP, RETRY, RETRY_ALONE
+from search.record.trial_record import ENDED, GIVE_UP, NODE_LOST, RETRY, RETRY_ALONE
 from search.sweep.callbacks.display import Display
 from search.sweep.checkpoints import prune
-from search.sweep.cluster import NODE_LOST, SIGN_OF_LOST_NODE
+from search.sweep.cluster import SIGN_OF_LOST_NODE
 from search.sweep.scheduling.fifo import digest_of
 from search.sweep.scheduling.seed_groups import DECISION, GO, STOP
 from search.sweep.signals import READER_GONE, Interruption
@@ -82,12 +82,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
             self._take({"event": "start"}, trial)
 
     def on_trial_result(
-        self,
-        iteration: int,
-        trials: list[Trial],
-        trial: Trial,
-        result: dict[str, Any],
-        **info: Any,
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
         """Ray's hook, after the scheduler has decided.
 
@@ -129,7 +124,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         after the other without an evaluation in between may be the trial's own doing.
         """
         reason = _reason(trial)
-        if reason == NODE_LOST and self._losses(trial) < FORGIVEN_LOSSES:
+        if reason == NODE_LOST and self._forgiven(trial):
             trial.max_failures += 1
         self._take({"event": "failure", "reason": reason, "then": RETRY}, trial)
 
@@ -142,7 +137,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
         # With no retry left it is run again when the others have ended.
-        lost = reason == NODE_LOST and self._losses(trial) < FORGIVEN_LOSSES
+        lost = reason == NODE_LOST and self._forgiven(trial)
         self.left_over = self.left_over or lost
         then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
@@ -153,16 +148,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         with suppress(OSError):
             prune(self._run)
 
-    def _losses(self, trial: Trial) -> int:
-        """How often this session's trial has lost its node since it was last evaluated."""
-        losses = 0
-        for event in read_events(self._run.folder):
-            of_trial = event.get("trial") == digest_of(trial)
-            if event["event"] == "session" or (of_trial and event["event"] == "evaluation"):
-                losses = 0
-            elif of_trial and event["event"] == "failure":
-                losses += event["reason"] == NODE_LOST
-        return losses
+    def _forgiven(self, trial: Trial) -> bool:
+        return self._run.trials[digest_of(trial)].lost_nodes < FORGIVEN_LOSSES
 
     def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
         """Whether the record has this very evaluation already, clocks apart."""

@@ -14,9 +14,11 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from hashlib import sha256
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
@@ -33,14 +35,14 @@ from search.sweep.callbacks.swanlab_writer import (
     FINISH,
     LOG,
     SUCCESS,
+    WRITTEN,
     metrics,
     write,
 )
 from search.sweep.scheduling.fifo import digest_of
 from trainable.common.errors import first_line
-from trainable.common.files import read_json, whole_file, write_json
 
-FOLDER, DONE = "swanlab", "written.json"  # in the run's folder
+FOLDER = "swanlab"  # in the run's folder
 PATIENCE_SECONDS = 30.0  # for writers to end
 LONGEST_NAME = 100  # characters that SwanLab takes
 
@@ -72,7 +74,7 @@ class Writer:
         """The trial has ended, or the session has."""
         ended = trial.outcome in ENDED
         state = CRASHED if trial.outcome == FAILED else SUCCESS if ended else ABORTED
-        self._send((FINISH, state, trial.reason))
+        self._send((FINISH, state, trial.reason, self._all_sent))
 
     def wait(self, until: float) -> bool:
         """Whether all was written, once it has had time for that, by a clock that only rises."""
@@ -119,13 +121,12 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
             self._writers[digest].evaluated(evaluations[-1])
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
-        """Ray's hook: waits for what is being written, and remembers what is."""
+        """Ray's hook: waits for what is being written."""
         for digest, writer in self._writers.items():
             writer.finish(self._run.trials[digest])
         until = time.monotonic() + PATIENCE_SECONDS
-        for digest, writer in self._writers.items():
-            if writer.wait(until) and self._run.trials[digest].outcome in ENDED:
-                _remember(self._run, digest)
+        for writer in self._writers.values():
+            writer.wait(until)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -162,18 +163,16 @@ def write_missing(run: Run, console: Console) -> None:
     """Replays the trials that have ended and are not written yet, one after the other; what goes
     wrong is one line."""
     problem = cloud_problem() if run.request.swanlab == CLOUD else ""
-    done = _written(run)
-    missing = {d: t for d, t in run.trials.items() if t.outcome in ENDED and d not in done}
-    for digest, trial in missing.items() if not problem else ():
-        # What stands there is of a writer that was killed: empty or half of it.
+    for trial in run.trials.values() if not problem else ():
         folder = run.folder / FOLDER / run.request.swanlab / trial.config.folder_name
-        shutil.rmtree(folder, ignore_errors=True)
+        if trial.outcome not in ENDED or Path(f"{folder}{WRITTEN}").exists():
+            continue
+        shutil.rmtree(folder, ignore_errors=True)  # of a writer that was killed
         writer = Writer(run, trial)
         writer.finish(trial)
         if not writer.wait(time.monotonic() + PATIENCE_SECONDS):
             problem = f"it could not be written to; see {run.folder / FOLDER / LOG}"
             break
-        _remember(run, digest)
     if problem:
         console.print(f"SwanLab is off: {problem.rstrip('.')}.", soft_wrap=True)
 
@@ -186,7 +185,7 @@ def describe_trial(run: Run, trial: TrialRecord) -> dict[str, Any]:
         "name": labels_of(run)(trial),
         "id": run_id(run, trial),
         "folder": trial.config.folder_name,
-        "config": {**trial.config.to_dict(), "trial": trial.config.digest},
+        "config": {**asdict(trial.config), "trial": trial.config.digest},
     }
 
 
@@ -195,15 +194,3 @@ def run_id(run: Run, trial: TrialRecord) -> str:
     made = run.plan.provenance
     whose = [made.get("started"), made.get("command"), trial.config.digest]
     return f"{trial.config.digest}{sha256(json.dumps(whose).encode()).hexdigest()[:12]}"
-
-
-def _written(run: Run) -> set[str]:
-    path = run.folder / FOLDER / run.request.swanlab / DONE
-    return set(read_json(path)) if path.is_file() else set()
-
-
-def _remember(run: Run, digest: str) -> None:
-    path = run.folder / FOLDER / run.request.swanlab / DONE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary:
-        write_json(temporary, sorted({*_written(run), digest}))

@@ -12,7 +12,9 @@ from search.plan.tracking_modes import OFFLINE
 LOG = "log.txt"  # beside the modes' folders
 LONGEST_TEXT = 1000  # characters that SwanLab takes
 NO_METRIC = ("step", "correct", "whole_correct")
-FINISH = "finish"  # the last message to a writer, with the trial's state and what went wrong
+# The last message to a writer: the trial's state, what went wrong, and whether all was sent.
+FINISH = "finish"
+WRITTEN = ".written"  # ends the name of an empty file beside what was written whole
 SUCCESS, CRASHED, ABORTED = "success", "crashed", "aborted"  # SwanLab's states
 
 
@@ -37,9 +39,11 @@ def write(pipe: Connection, about: dict[str, Any], place: str) -> None:
             active.finish(state=ABORTED)
             return
         if isinstance(message, tuple):
-            _, state, reason = message
+            _, state, reason, whole = message
             error = {"error": reason[:LONGEST_TEXT]} if state == CRASHED else {}
             active.finish(state=state, **error)
+            if whole and state != ABORTED:
+                Path(place, about["mode"], about["folder"] + WRITTEN).touch()
             return
         if message["evaluations"] > last:
             last = message["evaluations"]

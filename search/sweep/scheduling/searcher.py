@@ -6,6 +6,7 @@ was suggested is in the run's record, where a suggestion stands before Tune hear
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -58,7 +59,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         if not self._open:
             return None if waiting else Searcher.FINISHED
         self._under_way.add(trial_id)
-        return self._open.pop(0).config.to_dict()
+        return asdict(self._open.pop(0).config)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

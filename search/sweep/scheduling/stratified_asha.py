@@ -6,6 +6,7 @@ is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a re
 the mean over its seeds (`search.sweep.scheduling.seed_groups`).
 """
 
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,11 +23,7 @@ from trainable.config.trial_config import TrialConfig
 
 METRIC = "best5_accuracy"
 TIME = "training_iteration"  # counts evaluations
-DECISIONS = {
-    GO: TrialScheduler.CONTINUE,
-    WAIT: TrialScheduler.PAUSE,
-    STOP: TrialScheduler.STOP,
-}
+DECISIONS = {GO: TrialScheduler.CONTINUE, WAIT: TrialScheduler.PAUSE, STOP: TrialScheduler.STOP}
 
 
 class StratifiedASHA(ResumingScheduler):
@@ -108,10 +105,6 @@ class StratifiedASHA(ResumingScheduler):
             return going[0]
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
-    def debug_string(self) -> str:
-        """One line a stratum."""
-        return "\n".join(f"{key}: {asha.debug_string()}" for key, asha in self._strata.items())
-
     def _lose(self, digest: str) -> None:
         """Takes in what the record says of a trial that failed and is not tried again here.
 
@@ -130,7 +123,7 @@ class StratifiedASHA(ResumingScheduler):
 
     def _stratum(self, config: TrialConfig) -> ASHAScheduler:
         """The scheduler of the trials that this configuration competes with."""
-        key = stratum_of(config.to_dict(), self.run.plan.compare_within)
+        key = stratum_of(asdict(config), self.run.plan.compare_within)
         if key not in self._strata:
             self._strata[key] = ASHAScheduler(
                 time_attr=TIME,

@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.plan.draws import Draw, config_of_draw, draw
-from search.plan.objectives import cost_of, directions, names
+from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.searchers import SEARCHERS, make_random
 from search.record.labels import labels_of
@@ -93,7 +93,8 @@ def study_of(run: Run) -> optuna.Study:
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
     request, words = run.request, labels_of(run)
-    study = optuna.create_study(study_name=run.folder.name, directions=directions(request.against))
+    directions = ["maximize", *(["minimize"] if request.against else [])]
+    study = optuna.create_study(study_name=run.folder.name, directions=directions)
     latencies = run.plan.latency
     for trials in by_recipe(run.trials.values()).values():
         study.add_trial(_as_optuna(trials, request, latencies, words(trials[0])))
@@ -138,5 +139,5 @@ def write_study(run: Run) -> None:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # naming may change in a later Optuna
-            copy.set_metric_names(names(run.request.against))
+            copy.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])
         copy.add_trials(study.trials)

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -108,11 +108,11 @@ def test_trials_can_be_named_instead(source):
 
 def test_seeds_of_earlier_confirmations_are_not_fresh(source, make_plan):
     first, folder = choose(source, Asked(seeds=2)), source.folder.parent
-    create_run(folder / "mine-confirm", make_plan(confirms=first.to_dict()))
+    create_run(folder / "mine-confirm", make_plan(confirms=asdict(first)))
     assert used_seeds(source) == {0, 1, 2}
     assert choose(source, Asked(seeds=2)).seeds == (3, 4)
     other = replace(first, run="other", seeds=(7,))
-    create_run(folder / "other-confirm", make_plan(confirms=other.to_dict()))
+    create_run(folder / "other-confirm", make_plan(confirms=asdict(other)))
     (folder / "damaged").mkdir()
     (folder / "damaged" / SWEEP).write_text("{")
     assert used_seeds(source) == {0, 1, 2}
@@ -135,7 +135,7 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
 def confirmed(source, make_plan):
     """The confirmation of the run, planned."""
     made = choose(source, Asked(seeds=2))
-    plan = make_plan(confirms=made.to_dict(), trials=tuple(made.trials()))
+    plan = make_plan(confirms=asdict(made), trials=tuple(made.trials()))
     return create_run(source.folder.parent / "mine-confirm", plan)
 
 

@@ -3,7 +3,7 @@
 import ast
 import json
 import math
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import pytest
 
@@ -151,9 +151,9 @@ def test_round_trip_through_json():
         asked(),
         asked(against="depth", depths=(12, 6)),
     ):
-        again = Request.from_dict(json.loads(json.dumps(request.to_dict())))
+        again = Request.from_dict(json.loads(json.dumps(asdict(request))))
         assert again == request
-        assert again == Request.from_dict(request.to_dict())
+        assert again == Request.from_dict(asdict(request))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The schedulers by name, and who is compared with whom."""
 
+from dataclasses import asdict
 from itertools import combinations
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from search.sweep.scheduling.stratified_asha import StratifiedASHA
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
 
-STUDY = [config.to_dict() for config in plan_trials(asked(space="study", preset="sst2"))]
+STUDY = [asdict(config) for config in plan_trials(asked(space="study", preset="sst2"))]
 
 
 def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(tmp_path):
@@ -24,7 +25,7 @@ def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(t
     fifo = make_scheduler("fifo", run, lambda: 1)
     assert type(fifo) is ResumingScheduler
     for number, config in enumerate(configs):
-        trial = SimpleNamespace(trial_id=str(number), config=config.to_dict())
+        trial = SimpleNamespace(trial_id=str(number), config=asdict(config))
         result = {"training_iteration": 2, "best5_accuracy": 1.0 - number / 20}
         assert fifo.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
     assert fifo.__getstate__() == {}
@@ -61,7 +62,7 @@ def test_a_stratum_is_named_by_its_values_which_those_in_it_share(within, name):
         alpha_schedule="cosine_growth",
         sharpness=1.0,
     )
-    assert stratum_of(config.to_dict(), within) == name
+    assert stratum_of(asdict(config), within) == name
     for one, other in combinations(STUDY, 2):
         agree = all(one[setting] == other[setting] for setting in within)
         assert (stratum_of(one, within) == stratum_of(other, within)) == agree

@@ -1,6 +1,6 @@
 """Trials in words: what a run's trials differ in is said, what they share is not."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from search.record.labels import UNSAID, labels_of
 from search.record.run import create_run
@@ -22,11 +22,7 @@ def test_what_the_initialisation_decides_is_not_said(tmp_path):
 
 
 def test_what_differs_among_trials_alike_otherwise_is_said_of_all_before_the_seed(tmp_path):
-    configs = [
-        SPREAD,
-        replace(SPREAD, learning_rate=3e-4, seed=2),
-        RANDOM,
-    ]
+    configs = [SPREAD, replace(SPREAD, learning_rate=3e-4, seed=2), RANDOM]
     assert said(tmp_path, *configs) == [
         "teacher_spread, logits only, fixed 0.5, lr 5e-05",
         "teacher_spread, logits only, fixed 0.5, lr 0.0003, seed 2",
@@ -43,9 +39,9 @@ def test_every_setting_is_said_by_one_or_the_other():
         "temperature": 3.0,
         "seed": 1,
     }
-    known = {key for key, value in changed.items() if key in SPREAD.to_dict() and value}
+    known = {key for key, value in changed.items() if key in asdict(SPREAD) and value}
     known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", *UNSAID}
-    assert set(SPREAD.to_dict()) - known == {"precision", "evaluations"}
+    assert set(asdict(SPREAD)) - known == {"precision", "evaluations"}
 
 
 def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -106,13 +106,13 @@ def test_plan_comes_back_through_json():
     plan = made_plan(
         CONFIGS, request, parameters={FIRST.digest: {"alpha": 0.25}}, latency={"3": 1.5}
     )
-    again = Plan.from_dict(json.loads(json.dumps(plan.to_dict())))
+    again = Plan.from_dict(json.loads(json.dumps(asdict(plan))))
     assert again == plan
     assert (again.request, again.compare_within) == (request, ("initialisation", "student_layers"))
 
 
 def test_plan_stands_in_both_files_and_nothing_else_is_there(run):
-    wanted = json.loads(json.dumps(run.plan.to_dict()))
+    wanted = json.loads(json.dumps(asdict(run.plan)))
     assert wanted["format"] == FORMAT
     assert json.loads((run.folder / SWEEP).read_text()) == wanted
     (event,) = read_events(run.folder)

@@ -27,11 +27,7 @@ RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 1
 
 def evaluations(last, best5, whole=None):
     """A poor first one, and the last with so many of the first examples right."""
-    first = {
-        "accuracy": 0.5,
-        "best5_accuracy": 0.5,
-        "correct": pack_bits(np.zeros(EXAMPLES, bool)),
-    }
+    first = {"accuracy": 0.5, "best5_accuracy": 0.5, "correct": pack_bits(np.zeros(EXAMPLES, bool))}
     final = {
         "accuracy": last / EXAMPLES,
         "best5_accuracy": best5,
@@ -55,7 +51,7 @@ def make_run(tmp_path, inputs):
             inputs=replace(inputs, examples=counts),
             trials=tuple(confirmation.trials()),
             grace_evaluations=1,
-            confirms=confirmation.to_dict(),
+            confirms=asdict(confirmation),
         )
         trials = {}
         for config in plan.trials:

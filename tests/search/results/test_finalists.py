@@ -1,7 +1,7 @@
 """Finalists, baselines, pairs and seeds, by hand; and what holds for every recipe there may be."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -167,12 +167,7 @@ def test_trials_keep_what_is_idle_as_the_run_had_it():
 
 @pytest.mark.parametrize(
     ("used", "count", "seeds"),
-    [
-        ({0}, 3, [1, 2, 3]),
-        ({0, 1, 2}, 2, [3, 4]),
-        ({3, 7}, 2, [8, 9]),
-        (set(), 2, [0, 1]),
-    ],
+    [({0}, 3, [1, 2, 3]), ({0, 1, 2}, 2, [3, 4]), ({3, 7}, 2, [8, 9]), (set(), 2, [0, 1])],
 )
 def test_fresh_seeds(used, count, seeds):
     found = fresh_seeds(used, count)
@@ -193,5 +188,5 @@ def test_more_seeds_are_added_behind_and_none_is_taken_away():
 
 def test_confirmation_survives_json():
     made = replace(confirmation(config(**GROWTH), ce_only(seed=3)), scores=(0.9, None))
-    values = json.loads(json.dumps(made.to_dict()))
+    values = json.loads(json.dumps(asdict(made)))
     assert Confirmation.from_dict(values) == made

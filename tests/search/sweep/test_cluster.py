@@ -14,7 +14,7 @@ from search.plan.request import LOCAL
 from search.record.storage import local_runs
 from search.run.__main__ import main
 from search.sweep import cluster, resume
-from search.sweep.cluster import LOOK_SECONDS, Slots, check_address, cluster_size
+from search.sweep.cluster import LOOK_SECONDS, check_address, cluster_size, recounted
 from tests.clusters import free_port
 from tests.made_runs import asked, made_run
 from trainable.common.errors import UserError
@@ -157,7 +157,7 @@ def test_a_folder_that_a_node_does_not_share_is_refused_before_anything_is_prepa
 def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_them(monkeypatch):
     now, counts, found = [100.0], iter([2, 4, 1]), []
     monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
-    slots = Slots(lambda: next(counts))
+    slots = recounted(lambda: next(counts))
     for seconds in (0.0, LOOK_SECONDS - 0.1, 0.1, 1.0, LOOK_SECONDS):
         now[0] += seconds
         found.append(slots())

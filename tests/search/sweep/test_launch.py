@@ -41,7 +41,7 @@ def ends(monkeypatch):
 
     def write(run):
         (run.folder / "answers.md").write_text("yes")
-        if run.searched:
+        if run.request.searched:
             write_study(run)
 
     summary = SimpleNamespace(finish=end, write_answers=write)

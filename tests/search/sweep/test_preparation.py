@@ -1,7 +1,7 @@
 """What a sweep says and makes before its first trial, on the tiny inputs."""
 
 import io
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from rich.console import Console
@@ -75,7 +75,7 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     inputs = checked.prepare(quiet())
     assert inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
     assert inputs.teacher.whole_accuracy is not None
-    assert TrainingInputs.from_dict(inputs.to_dict()) == inputs
+    assert TrainingInputs.from_dict(asdict(inputs)) == inputs
     assert prepare_again(checked.request, checked.configs, quiet()) == inputs
     elsewhere = replace(checked.request, cache=str(tmp_path / "other"))
     again = prepare_again(elsewhere, checked.configs, quiet())

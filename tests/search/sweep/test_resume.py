@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -201,7 +201,7 @@ def test_added_values_add_their_trials(make_run, argv, count):
     assert len(found.trials) == 18 + count
     keys = {pair.partition("=")[0] for pair in argv[1::2]}
     for config in configs_of(found)[18:]:
-        values = [f"{key}={config.to_dict()[key]}".removesuffix(".0") for key in keys]
+        values = [f"{key}={asdict(config)[key]}".removesuffix(".0") for key in keys]
         assert set(values) <= set(argv)
 
 

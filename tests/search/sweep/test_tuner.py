@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -55,7 +56,7 @@ def test_resources_of_a_trial_let_all_that_share_a_gpu_fit():
 
 def test_folder_is_readable_safe_and_another_for_each_trial(make_config):
     config = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5)
-    name = trial_folder(SimpleNamespace(trial_id="abc12_00007", config=config.to_dict()))
+    name = trial_folder(SimpleNamespace(trial_id="abc12_00007", config=asdict(config)))
     assert name == f"teacher_spread-layers-1-2-cosine_-shape-k=0.5-{config.digest}"
     assert re.fullmatch(r"[A-Za-z0-9.=_-]+", name)
     configs = [make_config(), make_config(epochs=2), make_config(seed=1)]  # `words` leaves out some

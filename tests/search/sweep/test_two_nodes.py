@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -147,7 +148,7 @@ def assert_as_if_left_alone(run):
     """Each trial has finished, with the evaluations that it makes without Ray, bit for bit."""
     for trial in run.trials.values():
         started = Trial.start(trial.config, run.plan.inputs, torch.device("cpu"))
-        alone = [evaluation.to_dict() for evaluation in started.run()]
+        alone = [asdict(evaluation) for evaluation in started.run()]
         assert trial.outcome == "finished"
         assert [timeless(e) for e in trial.evaluations] == [timeless(e) for e in alone]
 

@@ -1,7 +1,7 @@
 """Trial configurations: bounds, combinations, equality and words."""
 
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_each_settings_values(name):
     beside, value, refused = SETTINGS[name]
     config = TrialConfig.from_dict({**beside, name: value})
     assert getattr(config, name) == value
-    assert TrialConfig.from_dict(config.to_dict()) == config
+    assert TrialConfig.from_dict(asdict(config)) == config
     usual = {**FIXED, **GROWTH}.get(name, getattr(TrialConfig, name))
     assert config.digest != TrialConfig.from_dict({**beside, name: usual}).digest
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*[A-Za-z0-9]", config.folder_name)
@@ -110,7 +110,7 @@ def test_equal_configurations_have_one_digest(one, same):
     assert first == second
     assert re.fullmatch("[0-9a-f]{8}", first.digest)
     assert first.digest == second.digest
-    assert first.to_dict() == second.to_dict()
+    assert asdict(first) == asdict(second)
 
 
 def test_what_is_idle_makes_no_other_recipe():

@@ -93,12 +93,7 @@ def test_evaluation_has_each_row_once_from_short_to_long(sentences, batch_size):
 
 @pytest.mark.parametrize(
     ("total", "evaluations", "steps"),
-    [
-        (100, 4, [25, 50, 75, 100]),
-        (10, 3, [3, 6, 10]),
-        (5, 5, [1, 2, 3, 4, 5]),
-        (7, 1, [7]),
-    ],
+    [(100, 4, [25, 50, 75, 100]), (10, 3, [3, 6, 10]), (5, 5, [1, 2, 3, 4, 5]), (7, 1, [7])],
 )
 def test_evaluation_steps_by_hand(total, evaluations, steps):
     assert evaluation_steps(total, evaluations) == steps

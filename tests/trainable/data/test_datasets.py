@@ -18,8 +18,7 @@ from trainable.data.datasets import (
 
 
 @pytest.mark.parametrize(
-    "labels",
-    [[0, 1] * 50, [0] * 90 + [1] * 10, [2, 0, 1, 0] * 30, ["b", "a", "a"] * 7, [0] * 5],
+    "labels", [[0, 1] * 50, [0] * 90 + [1] * 10, [2, 0, 1, 0] * 30, ["b", "a", "a"] * 7, [0] * 5]
 )
 def test_every_prefix_of_the_stratified_order_has_each_label_in_its_share(labels):
     order = stratified_order(labels)
@@ -56,8 +55,7 @@ def test_a_subset_has_every_label_in_its_share(corpus):
 
 
 @pytest.mark.parametrize(
-    ("labels", "count"),
-    [([0, 1] * 12_500, 900), ([0, 0, 0, 0, 1] * 8, 13), ([0, 1, 2, 2] * 30, 7)],
+    ("labels", "count"), [([0, 1] * 12_500, 900), ([0, 0, 0, 0, 1] * 8, 13), ([0, 1, 2, 2] * 30, 7)]
 )
 def test_a_sample_has_each_label_within_one_of_its_share(labels, count):
     split = LabelledTexts([f"sentence {row}" for row in range(len(labels))], labels)

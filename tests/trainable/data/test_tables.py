@@ -203,10 +203,7 @@ def test_the_users_home_is_understood(folder, load, monkeypatch):
 
 @pytest.mark.parametrize(
     ("columns", "found"),
-    [
-        (("review", "label"), "review, label"),
-        (("sentence", "sentiment"), "sentence, sentiment"),
-    ],
+    [(("review", "label"), "review, label"), (("sentence", "sentiment"), "sentence, sentiment")],
 )
 @pytest.mark.parametrize("split", ["train", "evaluation"])
 def test_a_missing_column(folder, refusal, columns, found, split):

@@ -2,7 +2,7 @@
 
 import random
 import resource
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,7 @@ def end_of(trial):
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
     tensors["python"] = torch.tensor(random.getstate()[1])
-    numbers = [{k: v for k, v in e.to_dict().items() if k not in CLOCKS} for e in trial.history]
+    numbers = [{k: v for k, v in asdict(e).items() if k not in CLOCKS} for e in trial.history]
     return {k: v.clone() for k, v in tensors.items()}, numbers, trial.best.evaluation
 
 

@@ -1,7 +1,7 @@
 """Shared inputs: `trainable.prepare`, what is checked, what depends on what."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,7 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
     inputs = trainable.prepare(
         "mini", hidden_pools="mean", say=lines.append, executor="eager", **sizes, **places
     )
-    assert TrainingInputs.from_dict(json.loads(json.dumps(inputs.to_dict()))) == inputs
+    assert TrainingInputs.from_dict(json.loads(json.dumps(asdict(inputs)))) == inputs
     assert inputs.examples == {"train": 40, "evaluation": 20}
     assert set(inputs.outputs) == {"logits", "mean"}
     assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -169,7 +169,7 @@ def test_optuna_draws_from_the_recipe(fit):
 @pytest.mark.slow
 def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp_path, repository):
     """Killed in the midst of the second of its trials."""
-    (tmp_path / "inputs.json").write_text(json.dumps(inputs.to_dict()))
+    (tmp_path / "inputs.json").write_text(json.dumps(asdict(inputs)))
     command = [sys.executable, str(repository / "tests" / "killed_tuner.py")]
     process = subprocess.Popen(
         [*command, str(tmp_path / "inputs.json"), str(tmp_path)],
@@ -225,7 +225,7 @@ def tuned(monkeypatch, inputs, tmp_path):
         monkeypatch.setattr(tune, "get_context", lambda: context)
         error = None
         try:
-            train_student(config, inputs.to_dict(), **keywords)
+            train_student(config, asdict(inputs), **keywords)
         except Exception as caught:
             error = caught
         return results, error
@@ -252,7 +252,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     """Evaluated after 4, 8, 12, ... steps; a sweep gets the correct/wrong bits of each."""
     config, advance = {**TINY, **ALPHA}, Trial.advance
     trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
-    whole = [{**e.to_dict(), "training_iteration": e.evaluations} for e in trial.run()]
+    whole = [{**asdict(e), "training_iteration": e.evaluations} for e in trial.run()]
 
     def pause_at_step(trial):
         if trial.step + 1 == step:

@@ -3,6 +3,7 @@
 import io
 import pickle
 import time
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -73,7 +74,7 @@ class Shown:
 def make_trial(number=0, error_file=None, status=Trial.RUNNING):
     return SimpleNamespace(
         trial_id=f"ab_{number:05}",
-        config=CONFIGS[number].to_dict(),
+        config=asdict(CONFIGS[number]),
         error_file=error_file,
         max_failures=2,
         status=status,

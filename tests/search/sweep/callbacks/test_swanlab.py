@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -14,13 +15,13 @@ from swanlab.sdk.internal.core_python.store import DataStoreReader
 from search.record.trial_record import FAILED, FINISHED, GIVE_UP, RUNNING, STOPPED
 from search.sweep.callbacks import swanlab as swanlab_tracker
 from search.sweep.callbacks.swanlab import (
-    DONE,
     SwanLabCallback,
     describe_trial,
     live_callbacks,
     run_id,
     write_missing,
 )
+from search.sweep.callbacks.swanlab_writer import WRITTEN
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.config.trial_config import TrialConfig
 
@@ -57,7 +58,9 @@ def trial_of(run, outcome):
 
 
 def written(run, mode):
-    return set(json.loads((run.folder / "swanlab" / mode / DONE).read_text()))
+    """Digests of the trials that are marked as written whole."""
+    found = (run.folder / "swanlab" / mode).glob(f"*{WRITTEN}")
+    return {path.stem.rpartition("-")[2] for path in found}
 
 
 # Offline, with SwanLab itself.
@@ -175,7 +178,7 @@ def until(condition):
 
 
 def hook(callback, name, run, outcome, *more):
-    trial = SimpleNamespace(config=trial_of(run, outcome).config.to_dict())
+    trial = SimpleNamespace(config=asdict(trial_of(run, outcome).config))
     getattr(callback, f"on_trial_{name}")(1, [trial], trial, *more)
 
 
@@ -219,7 +222,7 @@ def test_a_trial_that_has_not_ended_is_left_open_for_the_next_session(make_run, 
     hook(callback, "start", run, RUNNING)
     if end == "the session":
         callback.on_experiment_end([])
-        assert not (run.folder / "swanlab" / "cloud" / DONE).exists()
+        assert not written(run, "cloud")
     else:  # killed: its end of the pipe is closed
         (writer,) = callback._writers.values()
         writer._pipe.close()
@@ -250,7 +253,7 @@ def test_swanlabs_trouble_delays_nothing_and_is_said_once(
     write_missing(run, console)
     (said,) = console.file.getvalue().splitlines()
     assert said.startswith(f"SwanLab is off: it could not be written to; see {run.folder}")
-    assert not (run.folder / "swanlab" / "cloud" / DONE).exists()
+    assert not written(run, "cloud")
 
 
 def test_without_a_login_it_is_off_in_one_line(make_run, console, monkeypatch, tmp_path):

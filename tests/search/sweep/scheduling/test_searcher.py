@@ -1,7 +1,7 @@
 """What Tune is handed: open trials in their order, so many at a time, then what is suggested."""
 
 import pickle
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from ray.tune.experiment import Experiment
@@ -81,7 +81,7 @@ def test_tune_makes_trials_of_exactly_these_configurations_and_keeps_nothing_of_
     assert generator.set_search_properties(None, None, {})
     generator.add_configurations(Experiment("mine", lambda config: None, num_samples=10**6))
     trials = [generator.next_trial() for _ in range(2)]
-    assert [trial.config for trial in trials] == [CONFIGS[1].to_dict(), CONFIGS[0].to_dict()]
+    assert [trial.config for trial in trials] == [asdict(CONFIGS[1]), asdict(CONFIGS[0])]
     assert generator.next_trial() is None
     for trial in trials:
         generator.on_trial_complete(trial.trial_id)

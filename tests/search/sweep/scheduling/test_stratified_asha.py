@@ -2,6 +2,7 @@
 
 import os
 import random
+from dataclasses import asdict
 from statistics import median
 from types import SimpleNamespace
 
@@ -38,7 +39,7 @@ def make_trial(number, initialisation="random", prefix="ray", evaluations=8):
         initialisation=initialisation, alpha=0.5, evaluations=evaluations, learning_rate=rate
     )
     return SimpleNamespace(
-        trial_id=f"{prefix}_{number:05}", config=config.to_dict(), digest=config.digest
+        trial_id=f"{prefix}_{number:05}", config=asdict(config), digest=config.digest
     )
 
 
