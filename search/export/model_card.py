@@ -55,6 +55,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         data=data,
         run=run,
         trial=trial,
+        settings=asdict(trial.config),
         evaluation=evaluation,
         label=labels_of(run)(trial),
         max_length=run.request.sized_preset.max_length,

@@ -160,8 +160,8 @@ def test_a_saved_dataset_keeps_its_label_names(tmp_path, load):
     [
         ({"test": 2, "unlabelled": 2}, "no train split, only test, unlabelled"),
         ({"train": 2, "test": 2}, "the train split has labels [0, 1]; they must be"),
-        ({"train": 0, "test": 3}, "the train split is empty"),
-        ({"train": 3, "test": 0}, "the test split is empty"),
+        ({"train": 0, "test": 3}, "a split is empty"),
+        ({"train": 3, "test": 0}, "a split is empty"),
     ],
 )
 def test_a_saved_dataset_without_a_split_or_a_class(tmp_path, refusal, splits, complaint):
