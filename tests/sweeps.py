@@ -34,7 +34,7 @@ def start_and_hold(command, folder, count, event="evaluation", **options):
     """The process of `python -m MODULE ...`, its sweep held at so many events of a kind."""
     python, _, *typed = command
     process = subprocess.Popen(
-        [python, str(Path(__file__).with_name("held_run.py")), event, str(count), *typed],
+        [python, str(Path(__file__).parent / "scripts" / "held_run.py"), event, str(count), *typed],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -29,15 +29,8 @@ def reopen(run: Run, arguments: Namespace, console: Console) -> None:
 
     Raises UserError where it can't go on here; nothing of it is lost then.
     """
-    report_repairs(run, console)
     changes, configs = asked_changes(run, arguments, console)
     extend(run, changes, configs, console)
-
-
-def report_repairs(run: Run, console: Console) -> None:
-    """Repairs the run's files, and prints a line about each that was damaged."""
-    for line in mend(run):
-        _print(console, f"{line}.")
 
 
 def asked_changes(
@@ -69,10 +62,12 @@ def asked_changes(
 
 
 def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console) -> None:
-    """Takes these changes of the plan and more trials into the run, and makes it ready to go on.
+    """Repairs the run, changes its plan, adds these trials, and makes it ready to go on.
 
     Raises UserError as `reopen` does.
     """
+    for line in mend(run):
+        _print(console, f"{line}.")
     if configs or run.interrupted or changes:
         request = changes.get("requests", run.plan.requests)[-1]
         check_address(request.address, run.folder.parent)

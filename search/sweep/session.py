@@ -59,7 +59,8 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
     console.print("Starting Ray ...")
     cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), request.address)
     interruption.hold()
-    _warn_of_idle_gpus(request.address, gpus, console)
+    if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
+        console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
     trainable = make_trainable(run, describe_sweep(run, console))
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
@@ -115,12 +116,6 @@ def _make_searcher(
         paused=lambda: interruption.requested,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
-
-
-def _warn_of_idle_gpus(address: str, gpus: int, console: Console) -> None:
-    """Trials train on the kind of device that this node has, where their inputs were prepared."""
-    if address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
-        console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
 
 
 def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:

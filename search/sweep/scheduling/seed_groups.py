@@ -126,10 +126,6 @@ class SeedGroups:
 
     def _settle(self, group: SeedGroup) -> None:
         for rung in self._rungs:
-            if group.complete(rung):
-                self._decide(group, rung)
-
-    def _decide(self, group: SeedGroup, rung: int) -> None:
-        if rung not in group.decisions:
-            goes_on = self._goes_on(group.config, rung, group.mean(rung))
-            group.decisions[rung] = GO if goes_on else STOP
+            if rung not in group.decisions and group.complete(rung):
+                goes_on = self._goes_on(group.config, rung, group.mean(rung))
+                group.decisions[rung] = GO if goes_on else STOP

@@ -122,7 +122,7 @@ def test_one_machine_at_a_time(make_command, tmp_path):
 def start_gated(command, gate, cluster):
     """The sweep's process on the cluster's head; see `gated_run.py`."""
     python, _, _, *typed = command
-    script = REPOSITORY / "tests" / "gated_run.py"
+    script = REPOSITORY / "tests" / "scripts" / "gated_run.py"
     return subprocess.Popen(
         [python, str(script), str(gate), *typed, *OPTIONS, "--address", cluster.address],
         env=cluster.environment | {"XDG_CACHE_HOME": str(cluster.folder / "driver")},

@@ -21,7 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 import spaces
 import trainable
-from tests.killed_tuner import SEEDS, SPACE
+from tests.scripts.killed_tuner import SEEDS, SPACE
 from tests.trainable.trial.test_checkpoint import answers
 from trainable.common.errors import TrainingDivergedError
 from trainable.common.files import sealed_values
@@ -170,7 +170,7 @@ def test_optuna_draws_from_the_recipe(fit):
 def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp_path, repository):
     """Killed in the midst of the second of its trials."""
     (tmp_path / "inputs.json").write_text(json.dumps(asdict(inputs)))
-    command = [sys.executable, str(repository / "tests" / "killed_tuner.py")]
+    command = [sys.executable, str(repository / "tests" / "scripts" / "killed_tuner.py")]
     process = subprocess.Popen(
         [*command, str(tmp_path / "inputs.json"), str(tmp_path)],
         stdout=subprocess.DEVNULL,
