@@ -35,7 +35,6 @@ SPACES: dict[str, Space] = {
 }
 SEARCHED = ("recipe",)
 SPACE_NAMES = tuple(SPACES)
-LISTED = tuple(name for name in SPACE_NAMES if name not in SEARCHED)
 
 
 def is_searched(space: Space) -> bool:

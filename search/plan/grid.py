@@ -48,8 +48,9 @@ def _drawn(request: Request) -> list[Point]:
     at least as many as `samples`, one grid after the other.
     """
     shuffled, found = random.Random(request.seed), dict[TrialConfig, Point]()
+    depths: list[Point] = [{LAYERS: depth} for depth in request.depths] or [{}]
     for grid in list_grids(request):
-        points = [{**point, **depth} for point in grid for depth in _depths(request)]
+        points = [{**point, **depth} for point in grid for depth in depths]
         _refuse_varied(request, points)
         new = {c: p for c, p in _each_once(request, points).items() if c not in found}
         order = list(new)
@@ -90,11 +91,6 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
             f"--space {request.space}: {type(error).__name__}: {first_line(error)}; it must return "
             "a dict as tune.Tuner(param_space=...) takes it"
         ) from error
-
-
-def _depths(request: Request) -> list[Point]:
-    """The depths to try, as what they add to a point: nothing where there is only the usual one."""
-    return [{LAYERS: depth} for depth in request.depths] or [{}]
 
 
 def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:

@@ -5,8 +5,7 @@ from importlib import import_module
 from typing import Any
 
 Slots = Callable[[], int]  # trials that run at a time
-# Each is made of a run and Slots, and extends `ResumingScheduler`.
-SCHEDULERS = {
+SCHEDULERS = {  # each extends `ResumingScheduler`; another one is a class and a line here
     "asha": "search.sweep.scheduling.stratified_asha.StratifiedASHA",  # stops weak trials early
     "fifo": "search.sweep.scheduling.fifo.ResumingScheduler",  # runs all to the end
 }

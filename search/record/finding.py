@@ -57,17 +57,14 @@ def refuse_existing(folder: Path) -> None:
     """UserError, which says how to resume it, where there is a run of that name."""
     uri = uri_of(folder.parent)
     remote = uri is not None and has_remote_run(uri, folder.name)
-    left_over = folder.is_dir() and all(map(_is_left_over, folder.iterdir()))
-    if remote or (folder.exists() and not left_over):
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # Of a run that was killed before its plan was there.
+    left_over = all(name in (LOCK, PAUSE) or name.startswith(f".{SWEEP}.") for name in names)
+    if remote or (folder.exists() and not (folder.is_dir() and left_over)):
         raise UserError(
             f"--name {folder.name}: {location(folder)} exists; choose another name, or go on "
             f"with it: {resume_command(folder)}"
         )
-
-
-def _is_left_over(path: Path) -> bool:
-    """Whether it is of a run that was killed before its plan was there."""
-    return path.name in (LOCK, PAUSE) or path.name.startswith(f".{SWEEP}.")
 
 
 def resume_command(folder: Path) -> str:

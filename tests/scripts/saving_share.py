@@ -1,4 +1,4 @@
-"""How much of a trial saving takes at DeBERTa-v3-base's shapes: `python -m tests.scripts.saving_share`.
+"""`python -m tests.scripts.saving_share`: how much of a trial saving takes at DeBERTa's shapes.
 
 A real Tuner trains a real 6-layer student with random weights. Its first step is a real one, so
 that there are moments to save; the others are clock alone: time is moved on by their length. Saves

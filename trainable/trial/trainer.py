@@ -92,7 +92,7 @@ class TrainerCache:
 
     def set_up(self, config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> Trainer:
         """A student as the trial starts with, random weights drawn from its seed."""
-        teacher = _load_teacher(inputs.teacher.folder)
+        teacher = _load_teacher(Path(inputs.teacher.folder))
         with device:  # drawing 100 million weights on a CPU would take a second
             fresh = build_student(teacher, config)
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
@@ -141,9 +141,8 @@ class TrainerCache:
         )
 
 
-@lru_cache(maxsize=1)  # the trials of a process have one teacher and one data set
-def _load_teacher(folder: str) -> PreTrainedModel:
-    return load_teacher(Path(folder))
+# The trials of a process have one teacher and one data set.
+_load_teacher = lru_cache(maxsize=1)(load_teacher)
 
 
 @lru_cache(maxsize=1)

@@ -111,15 +111,13 @@ class _Training:
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
             if evaluation is not None:
-                save = trial.finished or self._waits(evaluation) or self._saving.due
+                waits = self._sweep is not None and evaluation.evaluations in self._sweep.save_at
+                save = trial.finished or waits or self._saving.due
                 self._report(self._metrics(evaluation), save=save)
             elif self._sweep is not None and trial.history and self._saving.due:
                 self._save_between()
         if trial.step > self._saved_step:
             self._save_between()
-
-    def _waits(self, evaluation: Evaluation) -> bool:
-        return self._sweep is not None and evaluation.evaluations in self._sweep.save_at
 
     def _save_between(self) -> None:
         """A checkpoint beside the last evaluation, which is said again."""

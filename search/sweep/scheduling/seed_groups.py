@@ -92,7 +92,8 @@ class SeedGroups:
     def evaluated(self, trial: str, number: int, score: float) -> str:
         """GO, WAIT or STOP for a trial after its n-th evaluation, which made its best5 `score`."""
         group = self._group_of[trial]
-        seed, rung = group.seeds[trial], self._rung(number)
+        seed = group.seeds[trial]
+        rung = max((rung for rung in self._rungs if rung <= number), default=0)
         seed.over = False  # whatever was known of it
         if rung:
             seed.scores.setdefault(rung, score)
@@ -120,9 +121,6 @@ class SeedGroups:
     def waits(self, trial: str) -> bool:
         """Whether it has to wait for other seeds of its group."""
         return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
-
-    def _rung(self, number: int) -> int:
-        return max((rung for rung in self._rungs if rung <= number), default=0)
 
     def _settle(self, group: SeedGroup) -> None:
         for rung in self._rungs:
