@@ -1,0 +1,75 @@
+"""A schedule, an initialisation, a preset or a space is added in one file of the product."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+SCHEDULE = (
+    "trainable/config/alpha_schedules.py",
+    '    "cosine_growth": growth,\n',
+    '    "linear_growth": lambda progress, sharpness: progress**sharpness,\n',
+    "from trainable.config.alpha_schedules import alpha_at\n"
+    "from trainable.config.trial_config import TrialConfig\n"
+    "TrialConfig(alpha_schedule='linear_growth', sharpness=2.0)\n"
+    "print(alpha_at(55, 101, 'linear_growth', sharpness=2.0))",
+    "0.25",
+)
+INITIALISATION = (
+    "trainable/config/initialisations.py",
+    '    "teacher_lower": lambda layer, _, __: layer,\n',
+    '    "teacher_first": lambda layer, _, __: 1,\n',
+    "from transformers import BertConfig, BertForSequenceClassification\n"
+    "from trainable.config.trial_config import TrialConfig\n"
+    "from trainable.models.students import build_student\n"
+    "shape = dict(vocab_size=9, hidden_size=8, num_attention_heads=2, intermediate_size=8)\n"
+    "teacher = BertForSequenceClassification(BertConfig(num_hidden_layers=4, **shape))\n"
+    "config = TrialConfig(alpha=0.5, initialisation='teacher_first', student_layers=2)\n"
+    "first, own = (m.bert.encoder.layer for m in (teacher, build_student(teacher, config)))\n"
+    "weights = [layer.output.dense.weight for layer in (first[0], *own)]\n"
+    "print((weights[0] == weights[1]).all().item() and (weights[0] == weights[2]).all().item())",
+    "True",
+)
+PRESET = (
+    "trainable/config/presets.py",
+    '    "imdb": replace(\n',
+    '    "rte": replace(SST2, dataset="nyu-mll/glue:rte"),\n',
+    "from search.plan.request import Request\n"
+    "print(Request(space='layers', preset='rte').sized_preset.dataset)",
+    "nyu-mll/glue:rte",
+)
+SPACE = (
+    "spaces/layers.py",
+    "from trainable.config.names import NAMED_LAYER_SETS\n",
+    "def mine():\n    return {'alpha': fixed(0.25), 'aligned_layers': 'all'}\n",
+    "from search.plan.grid import plan_trials\n"
+    "from search.plan.request import Request\n"
+    "(one,) = plan_trials(Request(space='spaces/layers.py:mine', preset='mini'))\n"
+    "print(one.alpha, one.aligned_layers)",
+    "0.25 1,2,3",
+)
+
+
+@pytest.mark.parametrize(
+    ("file", "after", "line", "use", "result"), [SCHEDULE, INITIALISATION, PRESET, SPACE]
+)
+def test_one_file_is_enough(repository, tmp_path, file, after, line, use, result):
+    for package in ("search", "spaces", "trainable"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(repository / package, tmp_path / package, ignore=ignored)
+    text = (tmp_path / file).read_text()
+    assert after in text
+    (tmp_path / file).write_text(
+        text.replace(after, line + after if after[0] == " " else after + line)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", use],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == result, done.stderr
