@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,8 +68,14 @@ ARCHITECTURES = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that at the end none is left for one process alone."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
 def pytest_addoption(parser):
-    """For `tests/test_kills.py` and `tests/test_damage.py`; see there."""
+    """For `test_kills.py` and `test_damage.py`; see there."""
     parser.addoption("--kills", type=int, default=2, help="kills of the killed sweep (2)")
     parser.addoption("--kill-seed", type=int, default=0, help="decides their moments (0)")
     parser.addoption("--every-file", action="store_true", help="train on after each file's loss")

@@ -20,7 +20,6 @@ UNSAID: dict[str, str] = {
     "epochs": "epochs {}",
 }
 SHORTEST = 4  # characters of a digest or a folder's name that stand for it
-LISTED = 5  # trials in an error's line
 DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always differs
 
 
@@ -68,6 +67,6 @@ def find_trial(run: Run, name: str) -> TrialRecord:
         )
     if len(found) > 1:
         label = labels_of(run)
-        listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:LISTED]]
+        listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:5]]
         raise UserError(f"--trial {name}: {len(found)} trials begin so: {'; '.join(listed)}")
     return found[0]

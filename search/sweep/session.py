@@ -68,7 +68,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
             recorder = Recorder(
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
-            _announce(run, slots(), console)
+            console.print(_announcement(run, slots()), soft_wrap=True)
             scheduler = make_scheduler(request.scheduler, run, slots)
             make_tuner(
                 run,
@@ -146,12 +146,11 @@ def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
     return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
 
 
-def _announce(run: Run, slots: int, console: Console) -> None:
-    console.print(
+def _announcement(run: Run, slots: int) -> str:
+    return (
         f"Run {describe_location(run.folder)}: {slots} trial(s) at a time; checkpoints of running "
         f"trials and of the best {run.request.keep} take about "
-        f"{describe_bytes(expected_bytes(run, slots))}.",
-        soft_wrap=True,
+        f"{describe_bytes(expected_bytes(run, slots))}."
     )
 
 

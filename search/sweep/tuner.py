@@ -47,12 +47,22 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
             logging_level="ERROR",
             log_to_driver=False,
         )
+        _kill_at_shutdown()
     else:
         join(address, runtime_env={"env_vars": environment})
         cores, gpus = cluster_size(with_gpus=gpus > 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     return cores, gpus
+
+
+def _kill_at_shutdown() -> None:
+    """Ray would ask each of its processes to end with a SIGTERM, which `spare_children` has blocked
+    for them, and wait a second before it kills it. No public way leads there."""
+    from ray._private.worker import _global_node as node
+
+    kill = node.kill_all_processes
+    node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})
 
 
 def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:

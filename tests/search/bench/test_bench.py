@@ -187,7 +187,7 @@ def test_processes_of_their_own_and_neither_ray_nor_datasets(repository):
     code = (
         "import sys\n"
         "sys.modules['ray'] = sys.modules['datasets'] = None  # importing them fails\n"
-        "from search.bench import main\n"
+        "from search.bench.__main__ import main\n"
         f"if __name__ == '__main__': sys.exit(main({command!r}))\n"
     )
     done = subprocess.run(

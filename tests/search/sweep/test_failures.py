@@ -65,18 +65,19 @@ def test_failures_of_every_kind_leave_the_others_alone(sweep):
         "teacher_lower": "memory, even alone",
         "teacher_upper": "crash once",
         "teacher_embeddings": "crash always",
+        "teacher_spread": "diverges",
     }
     done, folder = sweep(faults)
     trials = by_initialisation(folder)
     assert done.returncode == 1, done.stderr
-    assert "2 trial(s) failed" in done.stdout
+    assert "3 trial(s) failed" in done.stdout
     outcomes = {name: trial.outcome for name, trial in trials.items()}
     assert outcomes == {
         "random": "finished",
         "teacher_lower": "failed",
         "teacher_upper": "finished",
         "teacher_embeddings": "failed",
-        "teacher_spread": "finished",
+        "teacher_spread": "failed",
     }
     thens = {
         name: [e["then"] for e in events_of(folder, trial) if e["event"] == "failure"]
@@ -87,9 +88,10 @@ def test_failures_of_every_kind_leave_the_others_alone(sweep):
         "teacher_lower": ["retry alone on the GPU", "give up"],
         "teacher_upper": ["retry"],
         "teacher_embeddings": ["retry", "retry", "give up"],
-        "teacher_spread": [],
+        "teacher_spread": ["give up"],
     }
     assert "out of memory" in trials["teacher_lower"].reason
+    assert trials["teacher_spread"].reason.startswith("loss is nan by step ")
     assert trials["teacher_embeddings"].reason == "ValueError: a bug in this trial"
     assert "ValueError: a bug" in done.stdout.split("Teacher: ")[1]  # in the leaderboard
     assert_alone_after_memory_ran_out(folder, trials["random"])
