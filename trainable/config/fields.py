@@ -102,7 +102,7 @@ def field_help(about: Field[Any]) -> str:
     """A field's sentence, choices or bounds, and default: `depth ...; at least 1 (6)`."""
     meta = about.metadata
     bounds = [
-        f"{words} {meta[key]:g}" for key, (_, words) in BOUNDS.items() if meta[key] is not None
+        f"{words} {meta[key]:.10g}" for key, (_, words) in BOUNDS.items() if meta[key] is not None
     ]
     allowed = ", ".join(meta["choices"] or bounds)
     shown = about.default not in (None, MISSING, (), "")
