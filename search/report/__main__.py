@@ -61,16 +61,17 @@ def write_report(folder: Path, output: Path) -> int:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
     from search.report.contents import gather
     from search.report.figures import draw_all
-    from search.report.page import render_html, render_markdown
+    from search.report.page import render_html, render_markdown, shown_sections
 
     made = gather(run, events)
     drawn = draw_all(made)
+    shown = shown_sections(made, drawn)
     (output / FIGURES).mkdir(parents=True, exist_ok=True)
     made.trials.to_csv(output / TRIALS, index=False)
     for name, svg in drawn.items():
         (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
-    (output / PAGE).write_text(render_html(made, drawn), encoding="utf-8")
-    (output / MARKDOWN).write_text(render_markdown(made, drawn), encoding="utf-8")
+    (output / PAGE).write_text(render_html(made, shown, drawn), encoding="utf-8")
+    (output / MARKDOWN).write_text(render_markdown(made, shown), encoding="utf-8")
     print("\n".join(filter(None, (made.summary.headline, made.summary.tied))))
     print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
     return 0

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from math import sqrt
 from typing import Any
 
@@ -10,8 +11,9 @@ import pandas as pd
 
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
-from search.report.data import evaluations_table
+from search.report.data import evaluations_table, rung_counts
 from search.results.leaderboard import count_of, interval, percent
+from search.results.pareto import costs_table
 from search.results.table import recipes_table, rounded, trials_table
 from search.sweep.callbacks.progress import measure
 
@@ -22,7 +24,7 @@ LEAST_OPTIMISM = 0.0005  # that is worth a sentence
 
 @dataclass(frozen=True)
 class Summary:
-    """Examples: the best recipe, those not significantly different from it, and limitations."""
+    """Sentences: the best recipe, those not significantly different from it, and limitations."""
 
     headline: str
     tied: str
@@ -39,6 +41,16 @@ class Report:
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
     summary: Summary
+
+    @cached_property
+    def rungs(self) -> pd.DataFrame:
+        """What ASHA did at each of its rungs."""
+        return rung_counts(self.run, self.evaluations, self.recipes)
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """What the finished recipes' students cost; empty where nothing is weighed."""
+        return costs_table(self.run, self.recipes)
 
 
 def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:

@@ -19,9 +19,9 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from search.record.trial_record import FINISHED, STOPPED
 from search.report.contents import Report
-from search.report.data import point_panels, rung_counts, value_name
+from search.report.data import point_panels, value_name
 from search.report.importance import comparable_settings, marginals, scored
-from search.results.pareto import cost_name, costs_table
+from search.results.pareto import cost_name
 
 WIDTH = 10.4  # of a figure, in inches
 # Okabe and Ito's colours, which colour-blind readers tell apart; greys for what stands behind.
@@ -40,13 +40,11 @@ def draw_all(report: Report) -> dict[str, str]:
     run, trials, evaluations = report.run, report.trials, report.evaluations
     figures: dict[str, Callable[[], Figure]] = {}
     if not evaluations.empty:
-        rungs = rung_counts(run, evaluations, report.recipes)
         teacher = run.plan.inputs.teacher.accuracy
-        figures["learning_curves"] = partial(curves_figure, evaluations, rungs, teacher)
+        figures["learning_curves"] = partial(curves_figure, evaluations, report.rungs, teacher)
         figures["sharpness"] = partial(points_figure, point_panels(trials))
-    students = costs_table(run, report.recipes)
-    if not students.empty:
-        figures["front"] = partial(front_figure, students, cost_name(run))
+    if not report.costs.empty:
+        figures["front"] = partial(front_figure, report.costs, cost_name(run))
     if names := comparable_settings(scored(trials)):
         tables = {name: marginals(trials, name) for name in names}
         figures["marginals"] = partial(marginals_figure, tables)

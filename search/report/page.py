@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
-from search.report.data import costs, rung_counts
+from search.report.data import costs
 from search.report.importance import confounded, importance, scored
 from search.report.reference_study import compare_with_study, same_inputs
 from search.results.leaderboard import (
@@ -24,7 +24,7 @@ from search.results.leaderboard import (
     share,
     signed,
 )
-from search.results.pareto import FRONT_NOTE, cost_name, costs_table, front_cells
+from search.results.pareto import FRONT_NOTE, cost_name, front_cells
 from search.results.table import rounded
 from search.sweep.callbacks.progress import describe_time
 from spaces.study import STUDY_ROWS
@@ -78,21 +78,21 @@ class Section:
     captions: Mapping[str, str] = field(default_factory=dict)  # of the figures by name
 
 
-def render_html(report: Report, drawn: Mapping[str, str]) -> str:
+def render_html(report: Report, shown: Sequence[Section], drawn: Mapping[str, str]) -> str:
     """The page, complete in itself: style and figures inside, no script, no other host."""
     svgs = {}
     for name, svg in drawn.items():  # HTML needs no declarations of names
         bare = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
         svgs[name] = Markup(bare.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', ""))
-    return _render("report.html", report, drawn, svgs=svgs, autoescape=True)
+    return _render("report.html", report, shown, svgs=svgs, autoescape=True)
 
 
-def render_markdown(report: Report, drawn: Mapping[str, str]) -> str:
+def render_markdown(report: Report, shown: Sequence[Section]) -> str:
     """The same in Markdown; the figures are the files beside it."""
-    return _render("report.md", report, drawn, autoescape=False)
+    return _render("report.md", report, shown, autoescape=False)
 
 
-def _render(name: str, report: Report, drawn: Mapping[str, str], **more: Any) -> str:
+def _render(name: str, report: Report, shown: Sequence[Section], **more: Any) -> str:
     environment = Environment(
         loader=PackageLoader("search.report", "templates"),
         autoescape=more.pop("autoescape"),
@@ -106,7 +106,7 @@ def _render(name: str, report: Report, drawn: Mapping[str, str], **more: Any) ->
         name=report.run.folder.name,
         summary=report.summary,
         status=f"{status(report)} {describe_inputs(report.run)}",
-        sections=[s for s in sections(report, drawn) if s.tables or s.captions],
+        sections=shown,
         most=SHOWN_ROWS,
         **more,
     )
@@ -117,14 +117,18 @@ def cell(text: str) -> str:
     return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
-def sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
-    """All that a report may have; those without tables and figures are left out."""
+def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
+    """All that a report may have, but for those without tables and figures."""
+    return [s for s in _sections(report, drawn) if s.tables or s.captions]
+
+
+def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
 
     def captions(*names: str) -> dict[str, str]:
         return {name: CAPTIONS[name] for name in names if name in drawn}
 
     run = report.run
-    front = front_cells(costs_table(run, report.recipes), cost_name(run))
+    front = front_cells(report.costs, cost_name(run))
     fronts = [Table(front)] if front.rows else []
     time = [
         (name, describe_time(seconds).removeprefix("about "), note)
@@ -217,11 +221,10 @@ def _asha(report: Report) -> Section:
         f"ASHA compares recipes{alike} at equal numbers of evaluations: one in the lower half of "
         "those that have reached a rung so far is stopped there."
     )
-    counts = rung_counts(report.run, report.evaluations, report.recipes)
     headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median best5 there")
     rows = [
         (row.stratum, str(row.rung), str(row.reached), str(row.stopped), share(row.median))
-        for row in counts.itertuples()
+        for row in report.rungs.itertuples()
     ]
-    tables = [Table(Cells(headers, rows))] if counts["stopped"].any() else []
+    tables = [Table(Cells(headers, rows))] if report.rungs["stopped"].any() else []
     return Section("asha", "Stopped by ASHA", text, tables)

@@ -6,6 +6,7 @@ import pandas as pd
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED
+from search.results.leaderboard import NO_VALUE
 from search.results.statistics import Difference
 from search.results.table import difference
 from spaces.study import CE_ONLY, STUDY_ROWS, StudyRow, reference_row
@@ -14,7 +15,6 @@ STUDY_PRESET = "sst2"
 OTHER_INPUTS = ("teacher", "dataset", "max_train_samples", "max_eval_samples", "eval_subset")
 
 AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
-UNKNOWN = "-"  # of a baseline's gap, and without correct/wrong bits there is no interval
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Comparison:
     def gap_verdict(self) -> str:
         """Whether the study's gap lies in the interval of ours."""
         if self.study_gap is None or self.gap is None:
-            return UNKNOWN
+            return NO_VALUE
         return _verdict(self.study_gap, self.gap.low, self.gap.high)
 
 
 def _verdict(study: float, low: float, high: float) -> str:
     """Agrees where the study's number lies within our interval, its ends included."""
     if pd.isna(low):
-        return UNKNOWN
+        return NO_VALUE
     return HIGHER if study < low else LOWER if study > high else AGREES
 
 

@@ -9,7 +9,7 @@ import pytest
 from search.record.run import create_run, read_events
 from search.report.contents import gather
 from search.report.figures import draw_all
-from search.report.page import cell, render_html, render_markdown
+from search.report.page import cell, render_html, render_markdown, shown_sections
 from tests.report_runs import config, fail, many_trials, plan, report_evaluations, training_inputs
 
 VOID = ("meta", "link", "br")
@@ -42,7 +42,8 @@ class Page(HTMLParser):
 def page_of(run):
     report = gather(run, read_events(run.folder))
     drawn = draw_all(report)
-    return report, render_html(report, drawn), render_markdown(report, drawn)
+    shown = shown_sections(report, drawn)
+    return report, render_html(report, shown, drawn), render_markdown(report, shown)
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,8 @@ import pytest
 
 from search.plan.request import Request
 from search.record.run import create_run
-from search.report.reference_study import (
-    AGREES,
-    HIGHER,
-    LOWER,
-    UNKNOWN,
-    compare_with_study,
-    same_inputs,
-)
+from search.report.reference_study import AGREES, HIGHER, LOWER, compare_with_study, same_inputs
+from search.results.leaderboard import NO_VALUE
 from search.results.table import recipes_table, trials_table
 from spaces.study import STUDY_ROWS, reference_row
 from tests.report_runs import config, plan, report_evaluations, training_inputs
@@ -87,13 +81,13 @@ def test_study_outside_our_interval(tmp_path):
     found = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4})
     base, logits = found.values()
     assert (logits.level_verdict, logits.gap_verdict) == (LOWER, LOWER)
-    assert (base.level_verdict, base.gap_verdict) == (HIGHER, UNKNOWN)
+    assert (base.level_verdict, base.gap_verdict) == (HIGHER, NO_VALUE)
     assert (base.gap, base.study_gap) == (None, None)
 
 
 def test_what_has_not_finished_is_not_compared_and_without_a_baseline_no_gap(tmp_path):
     (found,) = compared(tmp_path, {LOGITS: (0.9,) * 4, GROWTH: (0.9, 0.9), CE_ONLY: ()}).values()
-    assert (found.row.table, found.gap, found.gap_verdict) == ("logits", None, UNKNOWN)
+    assert (found.row.table, found.gap, found.gap_verdict) == ("logits", None, NO_VALUE)
 
 
 @pytest.mark.parametrize(
