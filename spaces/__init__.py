@@ -21,7 +21,7 @@ from spaces.logits import logits
 from spaces.recipe import recipe
 from spaces.schedules import schedules
 from spaces.study import study
-from trainable.common.errors import UserError, first_line, not_among
+from trainable.common.errors import UserError, as_user_error, not_among
 
 Space = Callable[..., Any]
 
@@ -70,8 +70,6 @@ def _load_file(name: str, path: Path) -> ModuleType:
     if not path.is_file() or spec is None or spec.loader is None:
         raise UserError(f"--space {name}: no such file")
     module = module_from_spec(spec)
-    try:
+    with as_user_error(f"--space {name}: ", named=True):
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever is wrong in the user's own code
-        raise UserError(f"--space {name}: {type(error).__name__}: {first_line(error)}") from error
     return module

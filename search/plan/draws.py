@@ -10,7 +10,7 @@ from optuna.trial import FixedTrial
 from search.plan.request import Request
 from search.plan.student_depths import LAYERS
 from spaces import load_space
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
@@ -54,13 +54,9 @@ def draw(request: Request, trial: Any) -> TrialConfig:
     """
     space, _ = load_space(request.space)
     watched = Pinned(trial, request.pinned)
-    try:
+    with as_user_error(f"--space {request.space}: ", named=True):
         constants = space(watched) or {}
         point = merged({**watched.drawn, **constants})
-    except Exception as error:
-        raise UserError(
-            f"--space {request.space}: {type(error).__name__}: {first_line(error)}"
-        ) from error
     if request.depths:
         point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
     return configure(request, point)

@@ -8,8 +8,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -18,7 +17,7 @@ from uuid import uuid4
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 from search.record.run import RECORD, SWEEP
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import whole_file
 from trainable.config.options import users_cache
 from trainable.trial.pause import PAUSE
@@ -99,10 +98,8 @@ def open_storage(place: str) -> tuple[FileSystem, str]:
     if not is_uri(place):
         return LocalFileSystem(), place
     refuse_secrets("--storage", place)
-    try:
+    with as_user_error(f"--storage {place}: "):  # pyarrow's own, ImportError, a plug-in's
         filesystem, path = FileSystem.from_uri(place)
-    except Exception as error:  # pyarrow's own, ImportError, whatever a plug-in raises
-        raise UserError(f"--storage {place}: {first_line(error)}") from None
     if not path.strip("/"):
         raise UserError(f"--storage {place}: names no folder; give one, such as s3://bucket/runs")
     return filesystem, path
@@ -126,7 +123,7 @@ def check_writable(uri: str) -> None:
     """UserError where the URI is of no file system that is known, or can't be written to."""
     filesystem, path = open_storage(uri)
     probe = f"{path}/.probe.{uuid4().hex[:8]}"
-    with unreachable(uri):
+    with as_user_error(f"--storage {uri}: ", OSError):
         filesystem.create_dir(path, recursive=True)
         write_bytes(filesystem, probe, b"")
         filesystem.delete_file(probe)
@@ -135,7 +132,7 @@ def check_writable(uri: str) -> None:
 def remote_names(uri: str) -> list[str]:
     """The runs of a storage."""
     filesystem, path = open_storage(uri)
-    with unreachable(uri):
+    with as_user_error(f"--storage {uri}: ", OSError):
         found = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
     names = [entry.base_name for entry in found if entry.type == FileType.Directory]
     return sorted(name for name in names if not name.startswith("."))
@@ -144,7 +141,7 @@ def remote_names(uri: str) -> list[str]:
 def has_remote_run(uri: str, name: str) -> bool:
     """Whether the storage has a run of that name."""
     filesystem, path = open_storage(join_name(uri, name))
-    with unreachable(uri):
+    with as_user_error(f"--storage {uri}: ", OSError):
         return read_bytes(filesystem, f"{path}/{RECORD}") is not None
 
 
@@ -156,7 +153,7 @@ def fetch_run(uri: str, name: str) -> Path:
     """
     filesystem, path = open_storage(join_name(uri, name))
     folder = local_runs(uri) / name
-    with unreachable(uri):
+    with as_user_error(f"--storage {uri}: ", OSError):
         there = read_bytes(filesystem, f"{path}/{RECORD}")
         here = folder / RECORD
         if there is None or (here.is_file() and here.read_bytes().startswith(there)):
@@ -226,7 +223,7 @@ class RecordCopy:
 
     def _take_guard(self) -> None:
         path = f"{self._path}/{GUARD}"
-        with unreachable(self._where):
+        with as_user_error(f"--storage {self._where}: ", OSError):
             held = json.loads(read_bytes(self._filesystem, path) or b"{}")
             if held and not _is_gone(held):
                 raise UserError(
@@ -288,12 +285,3 @@ def copy_folder(source: tuple[FileSystem, str], folder: Path) -> None:
         source_filesystem=source[0],
         destination_filesystem=LocalFileSystem(),
     )
-
-
-@contextmanager
-def unreachable(uri: str) -> Iterator[None]:
-    """Within, what a storage raises becomes a UserError in one line."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"--storage {uri}: {first_line(error)}") from None

@@ -37,11 +37,17 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
-def as_user_error(what: str) -> Iterator[None]:
-    """Within, whatever a library raises of damaged files becomes one line: `what`, and its own."""
+def as_user_error(
+    what: str, kind: type[Exception] = Exception, *, named: bool = False
+) -> Iterator[None]:
+    """Within, an error of this kind becomes one line: `what`, and what it says itself.
+
+    `named` has its class said, too, as for the errors of a user's own code.
+    """
     try:
         yield
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"{what}; {first_line(error)}") from error
+    except kind as error:
+        name = f"{type(error).__name__}: " if named else ""
+        raise UserError(f"{what}{name}{first_line(error)}") from error

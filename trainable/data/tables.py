@@ -5,7 +5,7 @@ import glob
 from pathlib import Path
 from typing import Any
 
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, as_user_error, first_line
 from trainable.common.hub import require_on_hub
 from trainable.common.quiet import quiet_datasets
 
@@ -51,12 +51,11 @@ def _read_saved(path: Path) -> dict[str, Any]:
     """The splits of a folder that `DatasetDict.save_to_disk` wrote."""
     import datasets
 
-    try:
-        return dict(datasets.load_from_disk(str(path)))
-    except IndexError:  # what `datasets` makes of a split without rows
-        raise UserError(f"--dataset {path}: a split is empty") from None
-    except Exception as error:
-        raise UserError(f"--dataset {path}: {first_line(error)}") from error
+    with as_user_error(f"--dataset {path}: "):
+        try:
+            return dict(datasets.load_from_disk(str(path)))
+        except IndexError:  # what `datasets` makes of a split without rows
+            raise UserError(f"--dataset {path}: a split is empty") from None
 
 
 def _read_file(path: Path, cache: Path) -> Any:

@@ -35,7 +35,7 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
     A new classification head is drawn from `seed`. Raises UserError where the model can't be had,
     or is fine-tuned for other labels.
     """
-    with as_user_error(f"--teacher {source}: no usable model"):
+    with as_user_error(f"--teacher {source}: no usable model; "):
         found = AutoConfig.from_pretrained(source)
         fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
         head: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
 def teacher_layers(source: str) -> int:
     """How many the model of a hub id or folder has; UserError where it can't be had."""
     require_teacher(source)
-    with as_user_error(f"--teacher {source}: no usable model"):
+    with as_user_error(f"--teacher {source}: no usable model; "):
         return int(AutoConfig.from_pretrained(source).num_hidden_layers)
 
 
