@@ -299,3 +299,19 @@ def cpu():
 @pytest.fixture
 def repository():
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def refusal_of(capsys):
+    """The one line in which a command's `main` refuses its arguments, with exit code 2."""
+
+    def refusal(main, *argv):
+        try:
+            code = main(argv)
+        except SystemExit as stopped:
+            code = stopped.code
+        error = capsys.readouterr().err
+        assert (code, error.count("\n")) == (2, 1), error
+        return error
+
+    return refusal

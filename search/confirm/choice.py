@@ -36,7 +36,7 @@ class Asked:
         metavar="T",
     )
     seeds: int | None = described(
-        f"seeds that RUN has not used, for each recipe ({SEEDS})", None, low=2, metavar="N"
+        f"seeds that RUN has not used, for each recipe ({SEEDS})", None, low=2
     )
     name: str | None = described("name of the confirmation (RUN-confirm)", None, metavar="NAME")
     storage: str = described("where RUN is looked up", "runs", metavar="DIR")

@@ -63,20 +63,19 @@ class InputOptions:
         metavar="D",
     )
     max_train_samples: int | None = described(
-        "most training examples used (the preset's)", None, low=1, metavar="N"
+        "most training examples used (the preset's)", None, low=1
     )
     max_eval_samples: int | None = described(
-        "most validation examples used (the preset's)", None, low=1, metavar="N"
+        "most validation examples used (the preset's)", None, low=1
     )
     eval_subset: int | None = described(
         "validation examples that each evaluation uses, always the same ones; where there are "
         "more, a trial is scored on the full validation split once, at its end (the preset's)",
         None,
         low=1,
-        metavar="N",
     )
     max_length: int | None = described(
-        "tokens that an example is cut to (the preset's)", None, low=1, metavar="N"
+        "tokens that an example is cut to (the preset's)", None, low=1
     )
     executor: str = described(
         "graph captures a training step once and replays it, on a CUDA GPU; eager runs each; auto: "

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 
 import pytest
 
@@ -51,20 +52,10 @@ def source(tmp_path, make_plan):
 
 
 @pytest.fixture
-def refuse(tmp_path, capsys, monkeypatch):
+def refuse(tmp_path, refusal_of, monkeypatch):
     """Runs a command that must be refused in one line; returns the line."""
     monkeypatch.chdir(tmp_path)
-
-    def refused(*argv):
-        try:
-            code = main(argv)
-        except SystemExit as stopped:
-            code = stopped.code
-        error = capsys.readouterr().err
-        assert (code, error.count("\n")) == (2, 1), error
-        return error
-
-    return refused
+    return partial(refusal_of, main)
 
 
 @pytest.mark.parametrize(

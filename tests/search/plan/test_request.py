@@ -186,7 +186,7 @@ def test_searcher_follows_from_the_space_and_is_to_suggest_so_many(samples, budg
 
 
 @pytest.fixture
-def refuse(tmp_path, capsys, monkeypatch):
+def refuse(tmp_path, refusal_of, monkeypatch):
     """Runs a command that must be refused; returns the one line it wrote to stderr."""
 
     def unexpected(*arguments, **settings):
@@ -203,12 +203,7 @@ def refuse(tmp_path, capsys, monkeypatch):
 
     def run(*argv):
         before = files()
-        try:
-            code = main(argv)
-        except SystemExit as stopped:
-            code = stopped.code
-        error = capsys.readouterr().err
-        assert (code, error.count("\n")) == (2, 1), error
+        error = refusal_of(main, *argv)
         assert error.startswith("error: ")
         assert files() == before
         return error
