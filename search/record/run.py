@@ -21,13 +21,13 @@ from search.record.trial_record import ENDED, TrialRecord
 from trainable.common.errors import UserError
 from trainable.common.files import whole_file, write_json
 from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import without_bits
 
 SWEEP, RECORD = "sweep.json", "record.jsonl"
 SUGGESTION = "suggestion"  # an event that adds a trial
 EXHAUSTED = "exhausted"  # an event: the searcher finds nothing that the run does not have
 
 CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
-BITS = ("correct", "whole_correct")
 
 
 @dataclass
@@ -297,5 +297,4 @@ def _bare(event: dict[str, Any]) -> dict[str, Any]:
     """An event without the bits of its evaluation, which are kept once."""
     if event["event"] != "evaluation":
         return event
-    without = {**event["evaluation"], "correct": "", "whole_correct": None}
-    return {**event, "evaluation": without}
+    return {**event, "evaluation": without_bits(event["evaluation"])}

@@ -11,7 +11,7 @@ from search.plan.request import LOCAL
 from search.plan.schedulers import make_scheduler
 from search.record.run import Run
 from search.record.seeds import most_seeds
-from search.record.storage import RecordCopy, describe_location, is_uri, location
+from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
 from search.sweep.callbacks.display import make_display
 from search.sweep.callbacks.recorder import Recorder
@@ -62,13 +62,19 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
     trainable = make_trainable(run, describe_sweep(run, console))
+    copy.copy(DIGESTS)  # which that may have written
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         while not interruption.requested and _has_open(run, alone=alone):
             recorder = Recorder(
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
-            console.print(_announcement(run, slots()), soft_wrap=True)
+            console.print(
+                f"Run {describe_location(run.folder)}: {slots()} trial(s) at a time; checkpoints "
+                f"of running trials and of the best {request.keep} take about "
+                f"{describe_bytes(expected_bytes(run, slots()))}.",
+                soft_wrap=True,
+            )
             scheduler = make_scheduler(request.scheduler, run, slots)
             make_tuner(
                 run,
@@ -107,12 +113,11 @@ def _has_open(run: Run, *, alone: bool) -> bool:
 def _make_searcher(
     run: Run, slots: Callable[[], int], scheduler: Any, interruption: Interruption, *, alone: bool
 ) -> OpenTrials:
-    growing = not alone and run.growing
     return OpenTrials(
         run,
         open_trials(run, alone=alone),
         slots,
-        _suggester(interruption) if growing else None,
+        _suggester(interruption) if run.growing and not alone else None,
         paused=lambda: interruption.requested,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
@@ -144,14 +149,6 @@ def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
     or the others."""
     trials = run.trials.values()
     return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
-
-
-def _announcement(run: Run, slots: int) -> str:
-    return (
-        f"Run {describe_location(run.folder)}: {slots} trial(s) at a time; checkpoints of running "
-        f"trials and of the best {run.request.keep} take about "
-        f"{describe_bytes(expected_bytes(run, slots))}."
-    )
 
 
 def expected_bytes(run: Run, slots: int) -> int:

@@ -1,10 +1,12 @@
 """Accuracy, the score of a trial, and the correct/wrong bits in a form JSON can hold."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+BITS = ("correct", "whole_correct")  # of an evaluation as a dict
 BEST_OF = 5  # the score is the mean of this many highest evaluations
 
 
@@ -34,3 +36,8 @@ def unpack_bits(packed: str, count: int) -> np.ndarray:
     """The boolean array [count] that `pack_bits` packed."""
     bits = np.frombuffer(b64decode(packed), dtype=np.uint8)
     return np.unpackbits(bits, count=count).astype(bool)
+
+
+def without_bits(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation whose bits are kept elsewhere."""
+    return {**evaluation, "correct": "", "whole_correct": None}

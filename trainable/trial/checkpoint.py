@@ -21,6 +21,7 @@ from trainable.common.files import seal, sealed_values
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.vocabulary import load_vocabulary, trim_embedding, whole_embedding
+from trainable.engine.metrics import without_bits
 from trainable.engine.training_state import (
     CheckpointError,
     FinishedError,
@@ -157,13 +158,12 @@ def _header(trial: Trial) -> dict[str, Any]:
     """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
     before are in the sweep's record."""
     history = [asdict(evaluation) for evaluation in trial.history]
-    without = [{**values, "correct": "", "whole_correct": None} for values in history[:-1]]
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "step": trial.step,
         "mean_steps": trial.trainer.training.means.steps,
         "trained_seconds": trial.trained_seconds,
-        "history": [*without, *history[-1:]],
+        "history": [*map(without_bits, history[:-1]), *history[-1:]],
         "python_random": random.getstate(),
         "numpy_random": [name, np.asarray(keys).tolist(), *rest],
     }

@@ -18,7 +18,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.engine.learning_rate import learning_rate_at
-from trainable.engine.metrics import best5_accuracy, pack_bits
+from trainable.engine.metrics import BITS, best5_accuracy, pack_bits
 from trainable.engine.training_step import accuracy
 from trainable.trial.trainer import Trainer, TrainerCache
 
@@ -49,7 +49,6 @@ class Evaluation:
         return {k: v for k, v in asdict(self).items() if k not in BITS and v is not None}
 
 
-BITS = ("correct", "whole_correct")
 EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation))
 
 

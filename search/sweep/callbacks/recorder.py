@@ -9,7 +9,7 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.record.run import BITS, CLOCKS, Run
+from search.record.run import CLOCKS, RECORD, Run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GIVE_UP, NODE_LOST, RETRY, RETRY_ALONE
 from search.sweep.callbacks.display import Display
@@ -18,6 +18,7 @@ from search.sweep.cluster import SIGN_OF_LOST_NODE
 from search.sweep.scheduling.fifo import digest_of
 from search.sweep.scheduling.seed_groups import DECISION, GO, STOP
 from search.sweep.signals import READER_GONE, Interruption
+from trainable.engine.metrics import BITS
 from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import DISK, OUT_OF_MEMORY, REASON, RESTORED, SAVED_STEP, TROUBLE
 
@@ -164,7 +165,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         event |= {"trial": digest_of(trial), "tune_trial": trial.trial_id}
         try:
             self._run.append(event)
-            self._copy.copy()
+            self._copy.copy(RECORD)
         except OSError as error:
             self._interruption.pause(str(error))
             return
