@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # Optuna takes a second to load
     from optuna.samplers import BaseSampler
 
+JOURNAL = "optuna-journal.log"  # in a searched run's folder: its study, for optuna-dashboard
 GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
 SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget says how many
 STARTUP_TRIALS = 8  # that are drawn at random, the space's own starts counted, before TPE learns

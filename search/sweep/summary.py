@@ -6,6 +6,7 @@ import sys
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
+from search.plan.searchers import JOURNAL
 from search.record.finding import resume_command
 from search.record.run import Run
 from search.record.storage import location
@@ -41,8 +42,10 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     if run.exhausted:
         console.print("The searcher found no further new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
-    if run.request.searched:
-        _print_study(run, console)
+    journal = run.folder / JOURNAL
+    if journal.is_file():  # of a searched run; else the session could not write it
+        command = f"optuna-dashboard {shlex.quote(str(journal))}"
+        console.print(f"Optuna study: {command}", soft_wrap=True)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:
         console.print(f"{failed} trial(s) failed; see the reasons above.")
@@ -53,15 +56,6 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print(resume_command(run.folder), soft_wrap=True)
         return FAILURES if problem else INTERRUPTED
     return FAILURES if failed or problem else 0
-
-
-def _print_study(run: Run, console: Console) -> None:
-    from search.sweep.scheduling.suggestions import JOURNAL  # with Optuna, which takes a second
-
-    journal = run.folder / JOURNAL
-    if journal.is_file():  # else the session could not write it
-        command = f"optuna-dashboard {shlex.quote(str(journal))}"
-        console.print(f"Optuna study: {command}", soft_wrap=True)
 
 
 def describe_disk(run: Run) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from math import floor
@@ -58,11 +59,14 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
 
 def _kill_at_shutdown() -> None:
     """Ray would ask each of its processes to end with a SIGTERM, which `spare_children` has blocked
-    for them, and wait a second before it kills it. No public way leads there."""
-    from ray._private.worker import _global_node as node
+    for them, and wait a second before it kills it. No public way leads there: where another Ray has
+    it otherwise, the end takes those seconds."""
+    from ray._private import worker
 
-    kill = node.kill_all_processes
-    node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})
+    with suppress(AttributeError):
+        node = worker._global_node
+        kill = node.kill_all_processes
+        node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})
 
 
 def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:

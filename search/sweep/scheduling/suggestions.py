@@ -17,7 +17,7 @@ from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of
 from search.plan.request import Request
-from search.plan.searchers import SEARCHERS, make_random
+from search.plan.searchers import JOURNAL, SEARCHERS, make_random
 from search.record.labels import labels_of
 from search.record.run import EXHAUSTED, Run
 from search.record.seeds import by_recipe
@@ -26,7 +26,6 @@ from trainable.common.errors import UserError
 from trainable.common.files import whole_file
 from trainable.config.trial_config import TrialConfig
 
-JOURNAL = "optuna-journal.log"
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number
 

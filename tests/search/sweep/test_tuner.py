@@ -7,12 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 from ray import tune
+from ray._private import worker
 from rich.console import Console
 
 from search.record.storage import DIGESTS, RecordCopy, local_runs
 from search.sweep import session
 from search.sweep.session import describe_sweep, waiting_points
 from search.sweep.tuner import (
+    _kill_at_shutdown,
     concurrency,
     make_trainable,
     make_tuner,
@@ -129,3 +131,14 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
         session.run_trials(stored, copy, {}, console, interruption)
     there = tmp_path / "storage" / "mine"
     assert (there / DIGESTS).read_bytes() == (stored.folder / DIGESTS).read_bytes()
+
+
+def test_rays_processes_are_killed_at_its_shutdown_and_not_asked_first(monkeypatch):
+    asked = []
+    node = SimpleNamespace(kill_all_processes=lambda **how: asked.append(how))
+    monkeypatch.setattr(worker, "_global_node", node)
+    _kill_at_shutdown()
+    node.kill_all_processes(check_alive=False, allow_graceful=True)  # as ray.shutdown has it
+    assert asked == [{"check_alive": False, "allow_graceful": False}]
+    monkeypatch.setattr(worker, "_global_node", None)
+    _kill_at_shutdown()  # of a Ray that has it otherwise
