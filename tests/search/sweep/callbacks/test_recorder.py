@@ -10,8 +10,8 @@ import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search.record.run import read_events, read_run
-from search.record.storage import RecordCopy
+from search.record.run import RECORD, read_events, read_run
+from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import (
     FAILED,
     FINISHED,
@@ -141,6 +141,18 @@ def state(run, digest=FIRST):
 
 
 # Evaluations.
+
+
+def test_what_is_recorded_is_in_the_runs_storage_before_the_next(make_recorder, tmp_path):
+    uri = f"file://{tmp_path}/storage"
+    stored = made_run(local_runs(uri) / "mine", CONFIGS, asked(keep=1))
+    recorder, trial = make_recorder(of=stored), make_trial()
+    with recorder._copy:
+        for number, hook in enumerate(("start", "result")):
+            tell(recorder, hook, trial, *([result(1)] if hook == "result" else []))
+            there = (tmp_path / "storage" / "mine" / RECORD).read_bytes()
+            assert there == (stored.folder / RECORD).read_bytes()
+            assert there.count(b"\n") == number + 2  # with the plan
 
 
 @pytest.mark.parametrize("error", [None, OSError(5, "Input/output error"), SystemExit(1)])

@@ -215,6 +215,18 @@ def test_evaluations_arrive_as_they_come_and_the_end_of_a_trial_ends_its_writer(
     assert ends == ["success", "success", "success", "crashed"]
 
 
+def test_what_was_not_sent_whole_is_written_again(make_run, console, cloud):
+    run = make_run("cloud")
+    callback = live_callbacks(run, console)[0]
+    hook(callback, "start", run, FINISHED)
+    (writer,) = callback._writers.values()
+    writer._all_sent = False  # as where the pipe was full
+    hook(callback, "complete", run, FINISHED)
+    callback.on_experiment_end([])
+    assert [told[1] for told in cloud()][-1] == "finish"
+    assert written(run, "cloud") == set()
+
+
 @pytest.mark.parametrize("end", ["the session", "the sweep"])
 def test_a_trial_that_has_not_ended_is_left_open_for_the_next_session(make_run, cloud, end):
     run = make_run("cloud")
