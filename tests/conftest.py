@@ -32,7 +32,7 @@ from trainable.data.examples import Batch, Examples
 from trainable.data.inputs import LoadedInputs
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.wheels import small_encoder
-from trainable.engine.devices import Environment
+from trainable.engine.devices import Runtime
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.trainer import load_dense_splits
 
@@ -233,14 +233,14 @@ def make_command(teacher_folder, data_folder):
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    return Environment(tmp_path_factory.mktemp("cache"), torch.device("cpu"), "fp32", print)
+def runtime(tmp_path_factory):
+    return Runtime(tmp_path_factory.mktemp("cache"), torch.device("cpu"), "fp32", print)
 
 
 @pytest.fixture(scope="session")
-def options(teacher_folder, environment):
+def options(teacher_folder, runtime):
     """What a user gives for the tiny inputs; the data is put in by hand."""
-    cache = str(environment.cache)
+    cache = str(runtime.cache)
     return InputOptions(preset="mini", teacher=str(teacher_folder), cache=cache, max_length=16)
 
 
@@ -251,10 +251,10 @@ def loaded(dataset, teacher_folder):
 
 
 @pytest.fixture(scope="session")
-def inputs(loaded, environment, options):
+def inputs(loaded, runtime, options):
     """Everything that trials share, with all three pools of hidden states."""
     pools = {"cls", "mean", "tokens"}
-    return prepare_inputs(Preparation.load(loaded), pools, environment, options)
+    return prepare_inputs(Preparation.load(loaded), pools, runtime, options)
 
 
 @pytest.fixture(scope="session")
@@ -264,9 +264,9 @@ def sampled_loaded(loaded):
 
 
 @pytest.fixture(scope="session")
-def sampled_inputs(sampled_loaded, environment, options):
+def sampled_inputs(sampled_loaded, runtime, options):
     pools = {"cls", "mean", "tokens"}
-    return prepare_inputs(Preparation.load(sampled_loaded), pools, environment, options)
+    return prepare_inputs(Preparation.load(sampled_loaded), pools, runtime, options)
 
 
 @pytest.fixture

@@ -63,8 +63,8 @@ def evaluated(config, number, best5=0.5, decision="continue", **more):
         "evaluation_seconds": 0.5,
         "saving_seconds": 0.25,
         "correct": "gA==",
-        "whole_accuracy": None,
-        "whole_correct": None,
+        "full_accuracy": None,
+        "full_correct": None,
         **more,
     }
     event = {"event": "evaluation", "decision": decision, "evaluation": values}

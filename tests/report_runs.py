@@ -15,9 +15,9 @@ EXAMPLES = 200
 TEACHER = 0.95
 
 
-def training_inputs(examples=EXAMPLES, whole=None, whole_teacher=None):
-    """Of a run on the reference study's own inputs, or on a subset of `whole` examples."""
-    counts = {"train": 1000, "evaluation": examples} | ({"whole": whole} if whole else {})
+def training_inputs(examples=EXAMPLES, full=None, whole_teacher=None):
+    """Of a run on the reference study's own inputs, or on a subset of `full` examples."""
+    counts = {"train": 1000, "evaluation": examples} | ({"full": full} if full else {})
     teacher = Teacher("", "teacherdigest", True, TEACHER, "", 40.0, whole_teacher)
     return TrainingInputs(
         tokens="",

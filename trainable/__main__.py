@@ -59,10 +59,10 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     preparation = Preparation.load(load_inputs(options))
     preparation.check([config])
     _say(f"preset {name} ({why}); {config.label()}; in {config.precision}")
-    environment = preparation.environment(options, config.precision, _say)
-    inputs = prepare_inputs(preparation, pools_of([config]), environment, options)
+    runtime = preparation.runtime(options, config.precision, _say)
+    inputs = prepare_inputs(preparation, pools_of([config]), runtime, options)
     _say(f"teacher's accuracy {inputs.describe_teacher()}")
-    for evaluation in Trial.start(config, inputs, environment.device).run():
+    for evaluation in Trial.start(config, inputs, runtime.device).run():
         print(json.dumps(evaluation.scalars()), flush=True)
 
 

@@ -22,7 +22,7 @@ from trainable.config.names import EAGER, GRAPH
 from trainable.data.batches import epoch_batches, padded_width
 from trainable.data.examples import Examples
 from trainable.data.vocabulary import dense_split, trim_embedding
-from trainable.engine.devices import Environment, release_memory, synchronise
+from trainable.engine.devices import Runtime, release_memory, synchronise
 from trainable.engine.executor import Executor, make_executor
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 from trainable.models.students import build_student
@@ -133,7 +133,7 @@ def cached(
         student.to(device),
         workload.teacher.config,
         prepared_outputs(workload),
-        sentences={"train": Examples(split, PAD_ID, device)},
+        examples={"train": Examples(split, PAD_ID, device)},
         executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
         flash_attention=flash,
     )
@@ -154,8 +154,8 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
         folder = Path(name)
         pool = config.hidden_pool
         folders = {kind: folder / kind for kind in (LOGITS, pool)}
-        environment = Environment(folder, device, config.precision, say=list[str]().append)
-        write_outputs(workload.teacher, split, PAD_ID, folders, environment)
+        runtime = Runtime(folder, device, config.precision, say=list[str]().append)
+        write_outputs(workload.teacher, split, PAD_ID, folders, runtime)
         return open_outputs(
             *(folders, pool, workload.layers),
             split=split,

@@ -68,13 +68,13 @@ def export(arguments: argparse.Namespace) -> int:
     from search.export.exported_student import (
         export_student,  # with torch, which takes seconds to load
     )
-    from trainable.common.files import whole_folder
+    from trainable.common.files import atomic_folder
     from trainable.common.quiet import quiet_libraries
     from trainable.engine.training_state import CheckpointError
 
     quiet_libraries()
     try:
-        with whole_folder(out) as folder:
+        with atomic_folder(out) as folder:
             text = export_student(run, arguments.trial, folder, check=arguments.check)
             free_folder(out)  # minutes may have passed
     except CheckpointError as error:

@@ -19,7 +19,7 @@ from search.results.finalists import best_trials
 from search.results.latency import TIMED_EXAMPLES, examples_per_second
 from search.sweep.checkpoints import kept_checkpoint
 from trainable.common.errors import UserError
-from trainable.common.files import MANIFEST, sealed_values
+from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import evaluation_batches
 from trainable.data.datasets import LabelledTexts
@@ -79,7 +79,7 @@ def inputs_here(run: Run) -> TrainingInputs:
     """What the trials share, made again where the cache has lost the teacher or the tokens."""
     inputs = run.plan.inputs
     needed = (Path(inputs.tokens), Path(inputs.teacher.folder))
-    if all(sealed_values(folder) is not None for folder in needed):
+    if all(verified_values(folder) is not None for folder in needed):
         return inputs
     from search.sweep.launch import make_console
     from search.sweep.resume import inputs_again

@@ -13,7 +13,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
-from search.results.statistics import BOOTSTRAP_SEED, sentence_interval
+from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
 from search.results.table import seed_scores
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
@@ -100,7 +100,7 @@ def _source(given: str | None, of_wheel: str) -> Source:
 def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[Score]:
     """The student's and the teacher's accuracies, with intervals from the recorded bits."""
     last, teacher, counts = trial.evaluations[-1], run.plan.inputs.teacher, run.plan.inputs.examples
-    count, whole = counts["evaluation"], counts.get("whole", 0)
+    count, full_count = counts["evaluation"], counts.get("full", 0)
     best5 = seed_scores([trial], run)
     student, reference = _bits(evaluation["correct"], count), _bits(teacher.correct, count)
     gap = None if student is None or reference is None else student - reference
@@ -112,13 +112,13 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
         ("these weights", evaluation["accuracy"], student, best),
         ("best5", last["best5_accuracy"], None if best5 is None else best5[0], score),
         ("last", last["accuracy"], _bits(last["correct"], count), final),
-        ("last", last["whole_accuracy"], _bits(last["whole_correct"], whole), full),
+        ("last", last["full_accuracy"], _bits(last["full_correct"], full_count), full),
         ("teacher", teacher.accuracy, reference, "on the same examples"),
-        ("teacher", teacher.whole_accuracy, _bits(teacher.whole_correct, whole), full),
+        ("teacher", teacher.full_accuracy, _bits(teacher.full_correct, full_count), full),
         ("these weights - teacher", evaluation["accuracy"] - teacher.accuracy, gap, paired),
     ]
     return [
-        Score(name, accuracy, _interval(bits), whole if note == full else count, note)
+        Score(name, accuracy, _interval(bits), full_count if note == full else count, note)
         for name, accuracy, bits, note in rows
         if accuracy is not None
     ]
@@ -131,7 +131,7 @@ def _bits(packed: str | None, count: int) -> np.ndarray | None:
 def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
     if bits is None:
         return None
-    return sentence_interval(bits, np.random.default_rng(BOOTSTRAP_SEED))
+    return bootstrap_interval(bits, np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:

@@ -75,7 +75,7 @@ class Request(InputOptions):
 
     space: str = _extension(
         f"what to try: {', '.join(SPACE_NAMES)}, or a function of your own as FILE.py:NAME; "
-        f"{', '.join(SEARCHED)} is searched, the others are tried whole",
+        f"{', '.join(SEARCHED)} is searched, of the others every configuration is tried",
         parse=parse_space,
     )
     overrides: tuple[tuple[str, Any], ...] = _extension(
@@ -99,7 +99,7 @@ class Request(InputOptions):
         low=1,
     )
     searcher: str | None = _trials(
-        "what suggests the configurations of a searched space; of every other the whole grid is "
+        "what suggests the configurations of a searched space; of every other the full grid is "
         f"tried ({next(iter(SEARCHERS))})",
         None,
         choices=(GRID, *SEARCHERS),

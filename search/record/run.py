@@ -19,7 +19,7 @@ from search.plan.request import Request
 from search.plan.strata import rungs
 from search.record.trial_record import ENDED, TrialRecord
 from trainable.common.errors import UserError
-from trainable.common.files import whole_file, write_json
+from trainable.common.files import atomic_file, write_json
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import without_bits
 
@@ -192,7 +192,7 @@ def written_plan(folder: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and "format" in values else None
 
 
-def mend(run: Run) -> list[str]:
+def repair(run: Run) -> list[str]:
     """Completes each of a run's files from the others; says what was wrong.
 
     A last line that a kill cut short is no damage: what it told had not been acted upon.
@@ -226,7 +226,7 @@ def _rewrite(path: Path, events: list[dict[str, Any]]) -> None:
     """Makes a record hold these events, all of them in whole lines, where it does not."""
     wanted = b"".join(json.dumps(event).encode() + b"\n" for event in events)
     if not path.is_file() or path.read_bytes() != wanted:
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             temporary.write_bytes(wanted)
 
 
@@ -255,7 +255,7 @@ def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _write_plan(folder: Path, plan: Plan) -> None:
-    with whole_file(folder / SWEEP) as path:
+    with atomic_file(folder / SWEEP) as path:
         write_json(path, asdict(plan))
 
 

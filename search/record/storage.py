@@ -18,7 +18,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy
 
 from search.record.run import RECORD, SWEEP
 from trainable.common.errors import UserError, as_user_error
-from trainable.common.files import whole_file
+from trainable.common.files import atomic_file
 from trainable.config.options import users_cache
 from trainable.trial.pause import PAUSE
 
@@ -61,7 +61,7 @@ def local_runs(uri: str) -> Path:
     folder = Path(users_cache()) / "runs" / sha256(uri.encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
     if uri_of(folder) != uri:
-        with whole_file(folder / ADDRESS) as path:
+        with atomic_file(folder / ADDRESS) as path:
             path.write_text(uri, encoding="utf-8")
     return folder
 
@@ -164,7 +164,7 @@ def fetch_run(uri: str, name: str) -> Path:
         for file in COPIED:
             content = read_bytes(filesystem, f"{path}/{file}")
             if content is not None:
-                with whole_file(folder / file) as temporary:
+                with atomic_file(folder / file) as temporary:
                     temporary.write_bytes(content)
     return folder
 

@@ -67,7 +67,7 @@ class TrialRecord:
         if number > len(self.evaluations) + 1:
             return  # one before it is lost; the trial makes both again
         self.evaluations[number - 1 :] = [values]
-        whole = number >= self.config.evaluations
+        last = number >= self.config.evaluations
         decided = {"stop": STOPPED, "wait": WAITING}
-        self.outcome = FINISHED if whole else decided.get(decision, RUNNING)
+        self.outcome = FINISHED if last else decided.get(decision, RUNNING)
         self.reason, self.lost_nodes = "", 0

@@ -172,7 +172,7 @@ def describe_inputs(run: Run) -> str:
     parts = [f"Space {' + '.join(spaces)}", f"preset {first.preset}"]
     parts += [f"{key} {value}" for key in ("teacher", "dataset") if (value := getattr(first, key))]
     parts.append(f"{inputs.examples['train']:,} training examples")
-    kind = "in the validation subset" if inputs.examples.get("whole") else "validation examples"
+    kind = "in the validation subset" if inputs.examples.get("full") else "validation examples"
     parts.append(f"{inputs.examples['evaluation']:,} {kind}")
     return f"{', '.join(parts)}. Teacher accuracy: {inputs.describe_teacher()}."
 

@@ -44,7 +44,7 @@ def draw_all(report: Report) -> dict[str, str]:
         figures["learning_curves"] = partial(curves_figure, evaluations, report.rungs, teacher)
         figures["sharpness"] = partial(points_figure, point_panels(trials))
     if not report.costs.empty:
-        figures["front"] = partial(front_figure, report.costs, cost_name(run))
+        figures["front"] = partial(pareto_figure, report.costs, cost_name(run))
     if names := comparable_settings(scored(trials)):
         tables = {name: marginals(trials, name) for name in names}
         figures["marginals"] = partial(marginals_figure, tables)
@@ -176,7 +176,7 @@ def _scale_values(axis: Axes, schedule: str, values: Sequence[float]) -> None:
     axis.xaxis.set_major_formatter("{x:.3g}")
 
 
-def front_figure(students: pd.DataFrame, cost_name: str) -> Figure:
+def pareto_figure(students: pd.DataFrame, cost_name: str) -> Figure:
     """best5 with its interval by what a student costs; the front is joined by steps."""
     figure, (axis,) = _panels(1, 1, 3.2)
     front = students[students["on_front"]]

@@ -24,7 +24,7 @@ from search.results.leaderboard import (
     share,
     signed,
 )
-from search.results.pareto import FRONT_NOTE, cost_name, front_cells
+from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
 from search.results.table import rounded
 from search.sweep.callbacks.progress import describe_time
 from spaces.study import STUDY_ROWS
@@ -128,7 +128,7 @@ def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
         return {name: CAPTIONS[name] for name in names if name in drawn}
 
     run = report.run
-    front = front_cells(report.costs, cost_name(run))
+    front = pareto_cells(report.costs, cost_name(run))
     fronts = [Table(front)] if front.rows else []
     time = [
         (name, describe_time(seconds).removeprefix("about "), note)
@@ -136,7 +136,7 @@ def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
     ]
     facts = [Table(Cells(("", ""), provenance(report)))]
     yield _leaderboard(report)
-    yield Section("front", "Accuracy against cost", FRONT_NOTE, fronts, captions("front"))
+    yield Section("front", "Accuracy against cost", PARETO_NOTE, fronts, captions("front"))
     yield _study(report)
     yield Section("curves", "Learning curves", captions=captions("learning_curves"))
     yield Section("schedules", "Alpha schedules", captions=captions("sharpness"))

@@ -21,7 +21,7 @@ from search.results.statistics import (
     mean_interval,
     seeds_difference,
 )
-from trainable.common.files import whole_file, write_json
+from trainable.common.files import atomic_file, write_json
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_bits
 
@@ -108,7 +108,7 @@ def conclude(run: Run) -> Conclusion:
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
         confirmation,
-        examples=examples.get("whole", examples["evaluation"]),
+        examples=examples.get("full", examples["evaluation"]),
         rows=[_row(names[r], final[r], retrained[r], chosen.get(r)) for r in retrained],
         verdicts=verdicts,
         sentences=[verdict.sentence(names) for verdict in verdicts],
@@ -122,8 +122,8 @@ def final_bits(trial: TrialRecord, run: Run) -> np.ndarray | None:
     scored on that; None where the record lost them."""
     last, examples = trial.evaluations[-1], run.plan.inputs.examples
     split, packed = "evaluation", last["correct"]
-    if last.get("whole_accuracy") is not None:
-        split, packed = "whole", last["whole_correct"]
+    if last.get("full_accuracy") is not None:
+        split, packed = "full", last["full_correct"]
     return unpack_bits(packed, examples[split]) if packed else None
 
 
@@ -164,8 +164,8 @@ def _notes(
 ) -> list[str]:
     """What the numbers are, and their limitations."""
     split, asked = f"the {examples['evaluation']:,} validation examples", confirmation.asked
-    if "whole" in examples:
-        split = f"the full validation split of {examples['whole']:,} examples (best5: the subset "
+    if "full" in examples:
+        split = f"the full validation split of {examples['full']:,} examples (best5: the subset "
         split += f"of {examples['evaluation']:,})"
     comparisons = sum(verdict.difference is not None for verdict in verdicts)
     notes = [
@@ -215,9 +215,9 @@ def print_conclusion(conclusion: Conclusion, console: Console) -> None:
 
 
 def write_conclusion(conclusion: Conclusion, run: Run) -> None:
-    """`confirm.md` and `confirm.json` in the run's folder, each whole or as it was."""
-    with whole_file(run.folder / PAGE) as path, path.open("w", encoding="utf-8") as file:
+    """`confirm.md` and `confirm.json` in the run's folder, each complete or unchanged."""
+    with atomic_file(run.folder / PAGE) as path, path.open("w", encoding="utf-8") as file:
         console = Console(file=file, width=FILE_WIDTH, markup=False, highlight=False)
         print_conclusion(conclusion, console)
-    with whole_file(run.folder / JSON) as path:
+    with atomic_file(run.folder / JSON) as path:
         write_json(path, asdict(conclusion))

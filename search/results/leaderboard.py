@@ -106,7 +106,7 @@ def _on_seeds(recipes: pd.DataFrame) -> bool:
 
 
 def _full_split(run: Run) -> int | None:
-    return run.plan.inputs.examples.get("whole")
+    return run.plan.inputs.examples.get("full")
 
 
 def _best5(row: pd.Series) -> str:

@@ -15,7 +15,7 @@ from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cell
 from search.results.table import difference, recipes_table, rounded, trials_table
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
-FRONT_NOTE = (
+PARETO_NOTE = (
     "gain: over the row above, in points, on the same examples; where it is not significant, the "
     "cheaper one will do."
 )
@@ -47,7 +47,7 @@ def cost_name(run: Run) -> str:
     return COST_NAMES.get(against(run), "")
 
 
-def front_trials(run: Run) -> list[TrialRecord]:
+def pareto_trials(run: Run) -> list[TrialRecord]:
     """The best seed of each recipe on the front; none where nothing is weighed."""
     finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
     recipes = list(by_recipe(finished).values()) if against(run) else []
@@ -78,18 +78,18 @@ def _cost(trial: TrialRecord, run: Run) -> float:
     return cost_of(trial.config, against(run), run.plan.latency)
 
 
-def print_front(run: Run, console: Console) -> None:
+def print_pareto_front(run: Run, console: Console) -> None:
     """The front as a table; nothing where the run weighs nothing against accuracy."""
     if not against(run):
         return
-    cells = front_cells(costs_table(run, recipes_table(run, trials_table(run))), cost_name(run))
+    cells = pareto_cells(costs_table(run, recipes_table(run, trials_table(run))), cost_name(run))
     if cells.rows:
         title = f"Accuracy against {against(run)}: recipes that no cheaper one equals"
         console.print(as_rich(cells, title))
-        console.print(FRONT_NOTE, style="dim")
+        console.print(PARETO_NOTE, style="dim")
 
 
-def front_cells(found: pd.DataFrame, cost: str) -> Cells:
+def pareto_cells(found: pd.DataFrame, cost: str) -> Cells:
     """The front, the cheapest first."""
     headers = ("recipe", cost, "best5", "95 % interval", "gain", "95 % interval", "significant?")
     return Cells(headers, [_cells(row) for _, row in found[found["on_front"]].iterrows()])

@@ -31,7 +31,7 @@ def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(best.mean(axis=0))
 
 
-def sentence_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+def bootstrap_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean of `scores` [N] over evaluation examples.
 
     It says how much the score would move on other examples of the same kind; not how much another
@@ -60,7 +60,7 @@ def paired_difference(
     Two seeds of one recipe may differ as much. For recipes there is `seeds_difference`.
     """
     gap = first - second
-    return Difference(float(gap.mean()), *sentence_interval(gap, generator))
+    return Difference(float(gap.mean()), *bootstrap_interval(gap, generator))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -107,13 +107,13 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     of_seeds, freedom = _seed_variance([one, other])
     of_rest = _rest_variance(one) + _rest_variance(other)
     gaps = one.mean(axis=0) - other.mean(axis=0)
-    of_sentences = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
+    of_examples = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
 
     def half_width(log_p: float) -> float:
         tail = np.exp(log_p) / 2
         seeds = student_t.isf(tail, freedom) * np.sqrt(of_seeds)
         seeds = max(seeds, norm.isf(tail) * np.sqrt(of_rest))
-        return float(np.hypot(seeds, norm.isf(tail) * np.sqrt(of_sentences)))
+        return float(np.hypot(seeds, norm.isf(tail) * np.sqrt(of_examples)))
 
     half = half_width(np.log(1 - CONFIDENCE))
     if half < ROUNDING:  # the seeds agree on every example, and it is the same in all
@@ -132,7 +132,7 @@ def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[f
     is always wrong, within [0, 1].
     """
     if len(scores) == 1:
-        return sentence_interval(scores[0], generator)
+        return bootstrap_interval(scores[0], generator)
     found = seeds_difference(scores, np.zeros(np.shape(scores)))
     return max(found.low, 0.0), min(found.high, 1.0)
 
@@ -151,10 +151,10 @@ def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
 
 def _rest_variance(group: np.ndarray) -> float:
     """What neither a seed [S] nor an example [N] explains adds to the variance of the mean."""
-    seeds, sentences = group.shape
+    seeds, examples = group.shape
     left = group - group.mean(axis=1, keepdims=True) - group.mean(axis=0) + group.mean()
-    freedom = (seeds - 1) * (sentences - 1)
-    return float(np.sum(left**2) / freedom / (seeds * sentences))
+    freedom = (seeds - 1) * (examples - 1)
+    return float(np.sum(left**2) / freedom / (seeds * examples))
 
 
 def tied_with_first(
@@ -194,13 +194,13 @@ def tied_with_first(
 
 def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Means of K scores [K, N] over RESAMPLES joint resamples of examples, [RESAMPLES, K]."""
-    sentences = scores.shape[1]
+    examples = scores.shape[1]
     means = []
     for _ in range(PARTS):  # the counts of 25,000 examples at once would fill the memory
-        drawn = generator.integers(0, sentences, size=(RESAMPLES // PARTS, sentences))
-        drawn += np.arange(len(drawn))[:, None] * sentences
+        drawn = generator.integers(0, examples, size=(RESAMPLES // PARTS, examples))
+        drawn += np.arange(len(drawn))[:, None] * examples
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        means.append(counts @ scores.T / sentences)
+        means.append(counts @ scores.T / examples)
     return np.concatenate(means)
 
 
@@ -215,18 +215,18 @@ def best_of_many_optimism(correct: Sequence[np.ndarray], generator: np.random.Ge
     trial among others.
     """
     answers = np.asarray(correct, dtype=np.float64)
-    evaluations, sentences = answers.shape
-    folds = min(FOLDS, sentences)
+    evaluations, examples = answers.shape
+    folds = min(FOLDS, examples)
     if evaluations <= BEST_OF or folds < 2:
         return 0.0
     best5 = float(best5_scores(correct).mean())
-    starts = np.linspace(0, sentences, folds, endpoint=False).astype(int)
-    sizes = np.diff([*starts, sentences])
+    starts = np.linspace(0, examples, folds, endpoint=False).astype(int)
+    sizes = np.diff([*starts, examples])
     held_out = 0.0
     for _ in range(REPEATS):
-        shuffled = answers[:, generator.permutation(sentences)]
+        shuffled = answers[:, generator.permutation(examples)]
         inside = np.add.reduceat(shuffled, starts, axis=1)  # [E, folds]
-        outside = (inside.sum(axis=1, keepdims=True) - inside) / (sentences - sizes)
+        outside = (inside.sum(axis=1, keepdims=True) - inside) / (examples - sizes)
         chosen = np.argsort(-outside, axis=0, kind="stable")[:BEST_OF]
-        held_out += np.take_along_axis(inside, chosen, axis=0).sum() / BEST_OF / sentences
+        held_out += np.take_along_axis(inside, chosen, axis=0).sum() / BEST_OF / examples
     return best5 - float(held_out) / REPEATS

@@ -219,7 +219,7 @@ def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
         "optimism": optimism,
         "of_teacher": trial.best5 / run.plan.inputs.teacher.accuracy,
         "last": last["accuracy"],
-        "full_validation": last.get("whole_accuracy"),
+        "full_validation": last.get("full_accuracy"),
     }
 
 

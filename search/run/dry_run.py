@@ -116,7 +116,7 @@ def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -
     dataset = preparation.inputs.dataset
     steps = config.epochs * steps_per_epoch(len(dataset.train), config.batch_size)
     evaluated = config.evaluations * len(dataset.evaluation)
-    evaluated += 0 if dataset.whole is None else len(dataset.whole)
+    evaluated += 0 if dataset.full is None else len(dataset.full)
     return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
 
 

@@ -12,14 +12,14 @@ from search.record.run import Run
 from search.record.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.record.trial_record import ENDED, TrialRecord
 from search.results.finalists import best_trials
-from search.results.pareto import front_trials
-from trainable.common.files import MANIFEST, sealed_values
+from search.results.pareto import pareto_trials
+from trainable.common.files import MANIFEST, verified_values
 
 NAME = r"checkpoint_(\d{6})"
 
 
 def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str] | None:
-    """Number and path of the newest whole checkpoint in a trial's folder; None where there is none.
+    """Number and path of the newest complete checkpoint of a trial; None where there is none.
 
     One that a kill cut short lacks a file of its manifest, or a part of one.
     """
@@ -29,11 +29,11 @@ def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str
         for entry in found
         if entry.type == FileType.Directory and (name := re.fullmatch(NAME, entry.base_name))
     }
-    whole = (n for n in sorted(numbers, reverse=True) if _is_whole(filesystem, numbers[n]))
-    return next(((number, numbers[number]) for number in whole), None)
+    complete = (n for n in sorted(numbers, reverse=True) if _is_complete(filesystem, numbers[n]))
+    return next(((number, numbers[number]) for number in complete), None)
 
 
-def _is_whole(filesystem: FileSystem, path: str) -> bool:
+def _is_complete(filesystem: FileSystem, path: str) -> bool:
     try:
         sizes = json.loads(read_bytes(filesystem, f"{path}/{MANIFEST}") or b"")["bytes"]
     except (ValueError, KeyError, TypeError):
@@ -68,7 +68,7 @@ def trial_location(run: Run, trial: TrialRecord) -> str:
 
 
 def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
-    """A local folder with a trial's newest whole checkpoint, fetched where the run lies at a URI;
+    """A local folder with the newest complete checkpoint, fetched where the run lies at a URI;
     None where there is none."""
     where = trial_location(run, trial)
     filesystem, path = open_storage(where)
@@ -76,7 +76,7 @@ def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
     if found is None or not is_uri(where):
         return None if found is None else Path(found[1])
     folder = run.trial_folder(trial) / Path(found[1]).name
-    if sealed_values(folder) is None:
+    if verified_values(folder) is None:
         copy_folder((filesystem, found[1]), folder)
     return folder
 
@@ -127,7 +127,7 @@ def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> 
 
 def kept_trials(run: Run) -> list[TrialRecord]:
     """Whose students are kept: the best, and those that nothing cheaper equals."""
-    return [*best_trials(run.trials.values())[: run.request.keep], *front_trials(run)]
+    return [*best_trials(run.trials.values())[: run.request.keep], *pareto_trials(run)]
 
 
 def checkpoint_count(run: Run) -> int:

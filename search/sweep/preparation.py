@@ -15,7 +15,7 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.inputs import LoadedInputs, load_inputs
-from trainable.engine.devices import Environment, best_device, faster_precision
+from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.trial.preparation import (
     Preparation,
     add_outputs,
@@ -44,9 +44,9 @@ class CheckedSweep:
 
     def prepare(self, console: Console) -> TrainingInputs:
         """Teacher and cache, made or found; UserError where the executor can't be had here."""
-        environment = self.preparation.environment(self.request, self.precision, console.print)
+        runtime = self.preparation.runtime(self.request, self.precision, console.print)
         pools = pools_of(self.possible)
-        return prepare_inputs(self.preparation, pools, environment, self.request)
+        return prepare_inputs(self.preparation, pools, runtime, self.request)
 
 
 def check_sweep(request: Request, console: Console) -> CheckedSweep:
@@ -85,19 +85,17 @@ def complete(
     """The inputs with all outputs of their teacher that they had, and those that these trials use.
 
     What is lacking or among the missing folders is made of their own teacher and tokens, which must
-    be whole. UserError for trials that can't be trained on them.
+    be complete. UserError for trials that can't be trained on them.
     """
     quiet_libraries()
     teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
     check_trials(configs, teacher, inputs.examples["train"])
-    whole = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
-    lacking = sorted({*inputs.outputs, *pools_of(configs)} - whole.keys())
+    present = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
+    lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
     if not lacking:
         return inputs
-    environment = Environment(
-        cache, best_device(), configs[0].precision, console.print, inputs.execution
-    )
-    return add_outputs(replace(inputs, outputs=whole), lacking, environment)
+    runtime = Runtime(cache, best_device(), configs[0].precision, console.print, inputs.execution)
+    return add_outputs(replace(inputs, outputs=present), lacking, runtime)
 
 
 def count_trials(request: Request, configs: list[TrialConfig]) -> str:
@@ -118,10 +116,10 @@ def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:
     """`on 2,560 of 18,124 examples, each evaluated 8 times on 1,000, in bf16.`"""
     dataset, (train, evaluation) = inputs.dataset, inputs.available
     evaluated_on = _of(len(dataset.evaluation), evaluation)
-    if dataset.whole is not None:
-        whole = len(dataset.whole)
-        evaluated_on = f"{_of(len(dataset.evaluation), whole)} and once, at its end, on "
-        evaluated_on += _of(whole, evaluation)
+    if dataset.full is not None:
+        full = len(dataset.full)
+        evaluated_on = f"{_of(len(dataset.evaluation), full)} and once, at its end, on "
+        evaluated_on += _of(full, evaluation)
     return (
         f"on {_of(len(dataset.train), train)} examples, each evaluated "
         f"{configs[0].evaluations} times on {evaluated_on}, in {configs[0].precision}."

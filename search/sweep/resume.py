@@ -11,13 +11,13 @@ from rich.console import Console
 
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
-from search.record.run import Run, mend
+from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
 from search.sweep.checkpoints import damaged_checkpoints, prune
 from search.sweep.cluster import check_address
 from search.sweep.shared_inputs import inputs_of
 from trainable.common.errors import UserError
-from trainable.common.files import sealed_values
+from trainable.common.files import verified_values
 from trainable.config.fields import given
 from trainable.config.options import users_cache
 from trainable.config.training_inputs import TrainingInputs
@@ -66,7 +66,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
 
     Raises UserError as `reopen` does.
     """
-    for line in mend(run):
+    for line in repair(run):
         _print(console, f"{line}.")
     if configs or run.interrupted or changes:
         request = changes.get("requests", run.plan.requests)[-1]
@@ -157,7 +157,7 @@ def inputs_again(
 
     inputs, cache = inputs_of(run), cache_here(run)
     _refuse_other_device(inputs, flag)
-    missing = [folder for folder in inputs.folders() if sealed_values(folder) is None]
+    missing = [folder for folder in inputs.folders() if verified_values(folder) is None]
     for folder in missing:
         _print(console, f"{folder} is missing or damaged: made again.")
     configs = [*(trial.config for trial in run.trials.values()), *more, *may_be_suggested(run)]

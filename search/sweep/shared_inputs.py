@@ -17,10 +17,10 @@ from search.record.storage import DIGESTS, copy_folder, join_name, open_storage,
 from search.sweep.checkpoints import describe_bytes
 from trainable.common.files import (
     MANIFEST,
+    atomic_folder,
     digest_file,
     read_json,
-    sealed_values,
-    whole_folder,
+    verified_values,
     write_json,
 )
 from trainable.config.options import users_cache
@@ -66,7 +66,7 @@ def inputs_of(run: Run) -> TrainingInputs:
     known, here = read_json(digests), {}
     for folder in inputs.folders():
         here[str(folder)] = str(folder)
-        if str(folder) in known and sealed_values(folder) is None:
+        if str(folder) in known and verified_values(folder) is None:
             with suppress(OSError):
                 storage = storage_of(run.folder.parent)
                 here[str(folder)] = str(_folder_here(folder, storage, known[str(folder)]))
@@ -107,9 +107,9 @@ def _folder_here(folder: Path, storage: str, digest: str) -> Path:
     with FileLock(content.parent / ".lock"):  # other trials of this node want the same
         if _manifest_digest(content) != digest:
             filesystem, path = open_storage(join_name(storage, f"{SHARED}/{digest}"))
-            with whole_folder(content) as temporary:
+            with atomic_folder(content) as temporary:
                 copy_folder((filesystem, path), temporary)
-                if _manifest_digest(temporary) != digest or sealed_values(temporary) is None:
+                if _manifest_digest(temporary) != digest or verified_values(temporary) is None:
                     filesystem.delete_file(f"{path}/{MANIFEST}")
                     raise OSError(f"{path} is damaged; the next session uploads it again")
     return content

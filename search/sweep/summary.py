@@ -13,7 +13,7 @@ from search.record.storage import location
 from search.record.trial_record import FAILED
 from search.results.conclusion import conclude, print_conclusion, write_conclusion
 from search.results.leaderboard import print_leaderboard
-from search.results.pareto import print_front
+from search.results.pareto import print_pareto_front
 from search.sweep.checkpoints import bytes_used, checkpoint_count, describe_bytes
 
 
@@ -38,7 +38,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         print_conclusion(conclude(run), console)
     else:
         print_leaderboard(run, console)
-        print_front(run, console)
+        print_pareto_front(run, console)
     if run.exhausted:
         console.print("The searcher found no further new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)

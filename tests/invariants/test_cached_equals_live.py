@@ -46,15 +46,15 @@ def live_losses(trial, rows):
 
 
 @pytest.fixture(scope="module", params=["bert", "deberta-v2"])
-def any_inputs(*, request, inputs, loaded, environment, options, tokenizer):
+def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer):
     """The tiny inputs, and the same with a teacher that counts its hidden states another way."""
     if request.param == "bert":
         return inputs
-    folder = environment.cache / "encoders" / request.param
+    folder = runtime.cache / "encoders" / request.param
     tiny_classifier(request.param).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
-    return prepare_inputs(preparation, {"cls", "mean", "tokens"}, environment, options)
+    return prepare_inputs(preparation, {"cls", "mean", "tokens"}, runtime, options)
 
 
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])

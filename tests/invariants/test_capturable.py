@@ -57,7 +57,7 @@ def test_watch_lets_pass(name):
 
 
 def make_batch(device, length=9):
-    """Three sentences on a device, the third one short."""
+    """Three examples on a device, the third one short."""
     ids = torch.full((3, length), 7, device=device)
     mask = torch.ones((3, length), dtype=torch.long, device=device)
     if device != "meta":
@@ -101,10 +101,10 @@ class StillOptimiser:
             parameter.grad = None
 
 
-def meta_distillation(pool, sentences):
-    states = sentences.token_ids if pool == "tokens" else sentences.labels
+def meta_distillation(pool, examples):
+    states = examples.token_ids if pool == "tokens" else examples.labels
     outputs = TeacherOutputs(
-        torch.empty((len(sentences), 2), device="meta"),
+        torch.empty((len(examples), 2), device="meta"),
         pool,
         torch.empty((len(states), 4, 32), dtype=torch.float16, device="meta"),
         torch.empty(4, dtype=torch.long, device="meta"),
@@ -117,23 +117,23 @@ def meta_distillation(pool, sentences):
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_whole_step_of_the_engine(inputs, pool, most):
     """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
-    sentences = Examples(train_split(inputs), 0, META_DEVICE)
+    examples = Examples(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier().train().to("meta")
     make_static(model)
-    losses = meta_distillation(pool, sentences).losses
+    losses = meta_distillation(pool, examples).losses
     optimiser = StillOptimiser(model.parameters())
-    training = Training(TrainingStep(model, optimiser, losses, 1.0, most), sentences, batch_size=8)
+    training = Training(TrainingStep(model, optimiser, losses, 1.0, most), examples, batch_size=8)
     training._body(training.feed.batch(8, 16))
     with capture_watch():
         training._body(training.feed.batch(8, 16))
 
 
 def test_evaluation_and_outputs_of_the_engine(inputs):
-    sentences = Examples(train_split(inputs), 0, META_DEVICE)
+    examples = Examples(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
     read = partial(outputs_of, model, ("logits", "cls", "mean", "tokens"), "fp32")
-    evaluator = Evaluator(model, sentences, "fp32")
+    evaluator = Evaluator(model, examples, "fp32")
     for body in (evaluator._body, read):
         body(evaluator.feed.batch(8, 16))
         with capture_watch():

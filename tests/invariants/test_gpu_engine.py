@@ -108,12 +108,12 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_reserved()
     training.fit_memory()
-    assert step.most_sentences is None
+    assert step.micro_batch_size is None
     needed = torch.cuda.max_memory_reserved() - before
     try:
         torch.cuda.set_per_process_memory_fraction((before + needed * 0.6) / whole)
         training.fit_memory()
-        assert step.most_sentences in (12, 24, 48)
+        assert step.micro_batch_size in (12, 24, 48)
         training.step(np.arange(96), 1e-3)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

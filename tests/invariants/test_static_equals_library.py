@@ -7,7 +7,7 @@ from tests.conftest import ARCHITECTURES, tiny_classifier
 from trainable.models.model_outputs import autocast
 from trainable.models.static_forward import attention_input, make_static
 
-LENGTHS = ([16, 9, 1], [5, 3, 2], [33, 20, 33])  # of the sentences, batch by batch
+LENGTHS = ([16, 9, 1], [5, 3, 2], [33, 20, 33])  # of the examples, batch by batch
 
 
 def padded(lengths, seed=0):

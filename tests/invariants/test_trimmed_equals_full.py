@@ -14,7 +14,7 @@ USED = np.array([2, 7, 9, 50, 120, 3], dtype=np.int64)
 
 
 def batches(in_use, device="cpu"):
-    """The same two padded sentences under the tokenizer's ids and under dense ids."""
+    """The same two padded examples under the tokenizer's ids and under dense ids."""
     ids = np.array([[2, 7, 9, 50, 120, 3], [2, 9, 9, 3, 0, 0]])
     mask, labels = torch.tensor([[1] * 6, [1] * 4 + [0] * 2]), torch.tensor([0, 1])
     for token_ids in (ids, to_dense_ids(ids, in_use).astype(np.int64)):

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and are known to be whole by their manifest.
+"""Files and folders that appear completely or not at all, and a manifest that verifies them.
 
 Loads nothing heavy: the run's record stands on it.
 """
@@ -17,7 +17,7 @@ MANIFEST = "manifest.json"
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_file(target: Path) -> Iterator[Path]:
     """A path beside `target` to write to; it takes that name, on disk, when the block ends well.
 
     After an error or a kill the old file stands as it was.
@@ -33,7 +33,7 @@ def whole_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that takes its name when the block ends well.
 
     What stood under that name is replaced; after an error it stays, and nothing of ours is left.
@@ -86,7 +86,7 @@ def digest_file(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def seal(folder: Path, values: dict[str, Any]) -> None:
+def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     """Writes the folder's manifest: what is known of it, digest and size of each of its files."""
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     files.pop(MANIFEST, None)
@@ -95,11 +95,11 @@ def seal(folder: Path, values: dict[str, Any]) -> None:
     write_json(folder / MANIFEST, {"values": values, "files": digests, "bytes": sizes})
 
 
-def sealed_values(folder: Path) -> dict[str, Any] | None:
+def verified_values(folder: Path) -> dict[str, Any] | None:
     """The values given to `seal`; None where the folder is missing, incomplete or changed since."""
     try:
         manifest = read_json(folder / MANIFEST)
-        whole = all(digest_file(folder / f) == d for f, d in manifest["files"].items())
+        intact = all(digest_file(folder / f) == d for f, d in manifest["files"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not as seal writes it
         return None
-    return dict(manifest["values"]) if whole else None
+    return dict(manifest["values"]) if intact else None

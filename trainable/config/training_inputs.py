@@ -21,8 +21,8 @@ class Teacher:
     accuracy: float
     correct: str  # packed bits over the evaluation split
     seconds: float
-    whole_accuracy: float | None = None  # where the evaluation split is a sample of a whole one
-    whole_correct: str | None = None
+    full_accuracy: float | None = None  # where the evaluation split is a subset of the full one
+    full_correct: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TrainingInputs:
     outputs: dict[str, str]  # LOGITS and hidden pools -> folder
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
-    # Of each split: `train`, `evaluation`, and `whole` where `evaluation` is a subset of it.
+    # Of each split: `train`, `evaluation`, and `full` where `evaluation` is a subset of it.
     examples: dict[str, int]
     execution: Execution = field(default_factory=Execution)
     constants: dict[str, Any] = field(default_factory=dict)  # settings that a space may leave out
@@ -78,11 +78,11 @@ class TrainingInputs:
 
     def describe_teacher(self) -> str:
         """`0.8688`, or `0.9580 on the validation subset of 900, 0.9608 on all 25,000`."""
-        accuracy, whole = f"{self.teacher.accuracy:.4f}", self.teacher.whole_accuracy
-        if whole is None:
+        accuracy, full = f"{self.teacher.accuracy:.4f}", self.teacher.full_accuracy
+        if full is None:
             return accuracy
         subset = f"{accuracy} on the validation subset of {self.examples['evaluation']:,}"
-        return f"{subset}, {whole:.4f} on all {self.examples['whole']:,}"
+        return f"{subset}, {full:.4f} on all {self.examples['full']:,}"
 
     def moved(self, places: Mapping[str, str]) -> "TrainingInputs":
         """The same with each of its folders where `places` has it."""

@@ -50,9 +50,9 @@ def padded_width(longest: int) -> int:
     return fitting[0] if fitting else -(-longest // WIDTHS[-1]) * WIDTHS[-1]
 
 
-def steps_per_epoch(sentences: int, batch_size: int) -> int:
+def steps_per_epoch(examples: int, batch_size: int) -> int:
     """How many batches `epoch_batches` makes."""
-    return -(-sentences // batch_size)
+    return -(-examples // batch_size)
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:

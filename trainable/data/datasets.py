@@ -32,19 +32,19 @@ class LabelledTexts:
 class Dataset:
     """What students train on and what they are scored on; label_names [C].
 
-    `whole` is the whole evaluation split where `evaluation` is a sample of it, else None.
+    `full` is the full evaluation split where `evaluation` is a sample of it, else None.
     """
 
     train: LabelledTexts
     evaluation: LabelledTexts
     label_names: list[str]
-    whole: LabelledTexts | None = None
+    full: LabelledTexts | None = None
 
     @property
     def splits(self) -> dict[str, LabelledTexts]:
         """Those there are, by name."""
         found = {"train": self.train, "evaluation": self.evaluation}
-        return found if self.whole is None else {**found, "whole": self.whole}
+        return found if self.full is None else {**found, "full": self.full}
 
     @property
     def digest(self) -> str:
@@ -112,7 +112,7 @@ def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Datas
 
 
 def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
-    """The dataset with so many of its evaluation examples to look at, and all of them as `whole`.
+    """The dataset with so many of its evaluation examples to look at, and all of them as `full`.
 
     The sample is the first `count` of `stratified_order`, in that order: the same for every seed.
     None, or a count that leaves nothing out, changes nothing.
@@ -120,7 +120,7 @@ def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
     if count is None or count >= len(dataset.evaluation):
         return dataset
     sample = _stratified(dataset.evaluation, count)
-    return replace(dataset, evaluation=sample, whole=dataset.evaluation)
+    return replace(dataset, evaluation=sample, full=dataset.evaluation)
 
 
 def check_sample(dataset: Dataset, asked: int | None) -> None:
@@ -128,16 +128,16 @@ def check_sample(dataset: Dataset, asked: int | None) -> None:
 
     A preset's own size needs no check: of a smaller split it takes all.
     """
-    whole = dataset.whole or dataset.evaluation
+    full = dataset.full or dataset.evaluation
     if asked is None:
         return
-    if asked > len(whole):
+    if asked > len(full):
         raise UserError(
-            f"--eval-subset {asked}: the evaluation split has {len(whole)}; give at most that"
+            f"--eval-subset {asked}: the evaluation split has {len(full)}; give at most that"
         )
-    if set(dataset.evaluation.labels) != set(whole.labels):
-        labels = np.asarray(whole.labels)[stratified_order(whole.labels)]
-        least = 1 + max(int(np.argmax(labels == label)) for label in set(whole.labels))
+    if set(dataset.evaluation.labels) != set(full.labels):
+        labels = np.asarray(full.labels)[stratified_order(full.labels)]
+        least = 1 + max(int(np.argmax(labels == label)) for label in set(full.labels))
         raise UserError(
             f"--eval-subset {asked}: too few to have each label among them; give at least {least}"
         )
@@ -180,7 +180,7 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
     column = _text_column(table, source, split)
     labels = list(table[LABEL_COLUMN])
     if any(type(label) is not int for label in labels):
-        # One blank makes a whole column of a CSV strings: name the label that is at fault.
+        # One blank turns a whole column of a CSV strings: name the label that is at fault.
         wrong = next((label for label in labels if not str(label).isdecimal()), labels[0])
         raise UserError(
             f"--dataset {source}: label {wrong!r} in the {split} split; "

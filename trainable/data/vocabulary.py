@@ -62,25 +62,25 @@ def trim_embedding(model: PreTrainedModel, in_use: np.ndarray) -> Tensor:
 
 def restore_embedding(model: PreTrainedModel, in_use: np.ndarray, full: Tensor) -> None:
     """Gives the model all V rows: trained ones where in use, those of `full` elsewhere."""
-    _, whole = whole_embedding(model, dict(model.named_parameters()), in_use, full)
-    _replace_embedding(model, whole)
+    _, restored = full_embedding_of(model, dict(model.named_parameters()), in_use, full)
+    _replace_embedding(model, restored)
 
 
-def whole_embedding(
+def full_embedding_of(
     model: PreTrainedModel, parameters: Mapping[str, Tensor], in_use: np.ndarray, full: Tensor
 ) -> tuple[str, Tensor]:
     """The name of a trimmed model's word embedding, and all V rows of it with those of
     `parameters` [len(in_use), E] in their places.
 
     The other rows are those of `full`: as they were before the first step, which is what training
-    the whole matrix would leave there, weight decay apart, since a row that no example reads gets
+    the full matrix would leave there, weight decay apart, since a row that no example reads gets
     no gradient.
     """
     weight = model.get_input_embeddings().weight
     name = next(name for name, parameter in model.named_parameters() if parameter is weight)
-    whole = full.clone()
-    whole[torch.from_numpy(in_use)] = parameters[name].detach().to(full)
-    return name, whole
+    restored = full.clone()
+    restored[torch.from_numpy(in_use)] = parameters[name].detach().to(full)
+    return name, restored
 
 
 def _replace_embedding(model: PreTrainedModel, weight: Tensor) -> None:

@@ -70,7 +70,7 @@ def out_of_gpu_memory(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class Environment:
+class Runtime:
     """`say` is given one line at a time, for the user to read."""
 
     cache: Path

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-BITS = ("correct", "whole_correct")  # of an evaluation as a dict
+BITS = ("correct", "full_correct")  # of an evaluation as a dict
 BEST_OF = 5  # the score is the mean of this many highest evaluations
 
 
@@ -40,4 +40,4 @@ def unpack_bits(packed: str, count: int) -> np.ndarray:
 
 def without_bits(evaluation: Mapping[str, Any]) -> dict[str, Any]:
     """An evaluation whose bits are kept elsewhere."""
-    return {**evaluation, "correct": "", "whole_correct": None}
+    return {**evaluation, "correct": "", "full_correct": None}

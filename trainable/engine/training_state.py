@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainable.common.errors import first_line
-from trainable.common.files import whole_file
+from trainable.common.files import atomic_file
 
 HEADER = "trial"  # the key of our JSON among a file's metadata
 
@@ -76,7 +76,7 @@ def _places(parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> 
 
 def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Writes the file whole or not at all; OSError where the disk does not take it."""
-    with whole_file(path) as temporary, safetensors_as_os_errors(path):
+    with atomic_file(path) as temporary, safetensors_as_os_errors(path):
         save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
 
 

@@ -67,7 +67,7 @@ def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.o
 class TrainingStep:
     """Forward, losses, backward, clipping and the optimiser's step on one batch.
 
-    `most_sentences` go through the model at a time, all where it is None; the gradients of a
+    `micro_batch_size` go through the model at a time, all where it is None; the gradients of a
     batch's parts add up to those of the whole.
     """
 
@@ -75,7 +75,7 @@ class TrainingStep:
     optimiser: torch.optim.Optimizer
     losses: LossFunction
     gradient_clip: float
-    most_sentences: int | None = None
+    micro_batch_size: int | None = None
 
     def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
         """Takes one step; returns the losses before it, detached, still on the device."""
@@ -103,7 +103,7 @@ class TrainingStep:
         self, batch: Batch, parameters: Sequence[Tensor]
     ) -> tuple[tuple[Tensor, ...], Losses]:
         """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
-        first, *others = batch.parts(self.most_sentences)
+        first, *others = batch.parts(self.micro_batch_size)
         gradients, losses = self._of_part(first, parameters)
         for part in others:
             more, more_losses = self._of_part(part, parameters)
@@ -159,15 +159,15 @@ class Feed:
 
     def __init__(
         self,
-        sentences: Examples,
+        examples: Examples,
         most: int,
         executor: Executor | None = None,
         stage: Stage | None = None,
     ) -> None:
-        self.sentences, self.most, self._stage = sentences, most, stage
+        self.examples, self.most, self._stage = examples, most, stage
         self.executor = Executor() if executor is None else executor
-        self._rows = torch.zeros(most, dtype=torch.int64, device=sentences.device)
-        self._count = torch.zeros((), device=sentences.device)
+        self._rows = torch.zeros(most, dtype=torch.int64, device=examples.device)
+        self._count = torch.zeros((), device=examples.device)
         self._key = object()  # apart from other feeds of the same executor
 
     def run(self, rows: np.ndarray, body: Callable[[Batch], Any]) -> Any:
@@ -183,7 +183,7 @@ class Feed:
 
     def width(self, rows: np.ndarray) -> int:
         """Tokens that a batch of these rows is padded to."""
-        return self.executor.width(self.sentences.longest(rows))
+        return self.executor.width(self.examples.longest(rows))
 
     def write(self, rows: np.ndarray, count: int) -> None:
         """Puts row numbers, of which the first `count` have weight, where batches are made of."""
@@ -194,7 +194,7 @@ class Feed:
 
     def batch(self, places: int, width: int) -> Batch:
         """Made of the row numbers that stand there."""
-        return self.sentences.batch(self._rows[:places], width, self._count)
+        return self.examples.batch(self._rows[:places], width, self._count)
 
 
 class Training:
@@ -208,15 +208,15 @@ class Training:
     def __init__(
         self,
         take_step: TrainingStep,
-        sentences: Examples,
+        examples: Examples,
         batch_size: int,
         executor: Executor | None = None,
         stage: Stage | None = None,
     ) -> None:
-        self.take_step, self.sentences = take_step, sentences
-        self.feed = Feed(sentences, batch_size, executor, stage)
+        self.take_step, self.examples = take_step, examples
+        self.feed = Feed(examples, batch_size, executor, stage)
         self.means = LossMeans()
-        self._learning_rate = torch.zeros((), device=sentences.device)
+        self._learning_rate = torch.zeros((), device=examples.device)
 
     def step(self, rows: np.ndarray, learning_rate: float) -> None:
         """Takes one step on these examples; its losses are added to `means`."""
@@ -229,12 +229,12 @@ class Training:
 
         Changes no weight. Raises torch.OutOfMemoryError where not even one example fits.
         """
-        longest = np.argsort(self.sentences.lengths, kind="stable")[-self.feed.most :]
+        longest = np.argsort(self.examples.lengths, kind="stable")[-self.feed.most :]
         while not self._fits(longest):
-            release_memory(self.sentences.device)
-            most = self.take_step.most_sentences or self.feed.most
-            self.take_step.most_sentences = -(-most // 2)
-        release_memory(self.sentences.device)
+            release_memory(self.examples.device)
+            most = self.take_step.micro_batch_size or self.feed.most
+            self.take_step.micro_batch_size = -(-most // 2)
+        release_memory(self.examples.device)
 
     def _fits(self, rows: np.ndarray) -> bool:
         """Whether there is room for the gradients on these examples."""
@@ -243,7 +243,7 @@ class Training:
             batch = self.feed.batch(len(rows), self.feed.width(rows))
             self.take_step.gradients(batch, self.take_step.parameters)
         except torch.OutOfMemoryError:
-            if self.take_step.most_sentences == 1:
+            if self.take_step.micro_batch_size == 1:
                 raise
             return False
         return True
@@ -256,21 +256,17 @@ class Evaluator:
     """Classifies all examples of a split with a model, again and again."""
 
     def __init__(
-        self,
-        model: nn.Module,
-        sentences: Examples,
-        precision: str,
-        executor: Executor | None = None,
+        self, model: nn.Module, examples: Examples, precision: str, executor: Executor | None = None
     ) -> None:
         self._model, self._precision = model, precision
-        self.feed = Feed(sentences, EVALUATION_BATCH, executor)
+        self.feed = Feed(examples, EVALUATION_BATCH, executor)
 
     @torch.no_grad()
     def correct(self) -> np.ndarray:
         """Whether each of the split's N examples is classified right, bool [N]; dropout off."""
         was_training = self._model.training
         self._model.eval()
-        lengths = self.feed.sentences.lengths
+        lengths = self.feed.examples.lengths
         correct = np.empty(len(lengths), dtype=bool)
         for rows in evaluation_batches(lengths, EVALUATION_BATCH):
             correct[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()

@@ -12,7 +12,7 @@ from trainable.common.errors import TrainingDivergedError
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.batches import remaining_batches, steps_per_epoch
 from trainable.data.examples import Examples
-from trainable.engine.devices import Environment
+from trainable.engine.devices import Runtime
 from trainable.engine.executor import Executor
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.training_state import (
@@ -33,7 +33,7 @@ def fine_tune(
     train: Examples,
     settings: TeacherSettings,
     *,
-    environment: Environment,
+    runtime: Runtime,
     executor: Executor,
     state: Path,
 ) -> None:
@@ -47,19 +47,19 @@ def fine_tune(
     parameters = dict(model.named_parameters())
     optimiser = make_optimiser([model], settings.weight_decay)
     training = Training(
-        TrainingStep(model, optimiser, label_losses(environment.precision), settings.gradient_clip),
+        TrainingStep(model, optimiser, label_losses(runtime.precision), settings.gradient_clip),
         train,
         settings.batch_size,
         executor,
     )
-    if environment.device.type == "cuda":
+    if runtime.device.type == "cuda":
         training.fit_memory()
         torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
-    environment.say(f"fine-tuning the teacher: {total} steps on {len(train):,} examples")
-    done = _restore(state, parameters, optimiser, environment.device)
+    runtime.say(f"fine-tuning the teacher: {total} steps on {len(train):,} examples")
+    done = _restore(state, parameters, optimiser, runtime.device)
     if done:
-        environment.say(f"  going on from step {done}, where it was interrupted")
+        runtime.say(f"  going on from step {done}, where it was interrupted")
     told = saved = time.perf_counter()
     for rows in remaining_batches(train.lengths, settings.batch_size, settings.seed, done, total):
         rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
@@ -70,10 +70,10 @@ def fine_tune(
             told, loss = now, training.means.take()["loss"]
             if not np.isfinite(loss):
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
-            environment.say(f"  teacher step {done} of {total}, loss {loss:.3f}")
+            runtime.say(f"  teacher step {done} of {total}, loss {loss:.3f}")
         if now - saved > SAVE_SECONDS:
             state.parent.mkdir(parents=True, exist_ok=True)
-            tensors = training_tensors(parameters, optimiser, environment.device)
+            tensors = training_tensors(parameters, optimiser, runtime.device)
             write_state(state, {"step": done}, tensors)
             saved = time.perf_counter()
 

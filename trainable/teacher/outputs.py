@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainable.common.files import seal, whole_folder
+from trainable.common.files import atomic_folder, write_manifest
 from trainable.data.batches import evaluation_batches, padded_width
 from trainable.data.examples import Batch, Examples, upload
 from trainable.data.tokens import TokenisedSplit
-from trainable.engine.devices import Environment
+from trainable.engine.devices import Runtime
 from trainable.engine.executor import make_executor
 from trainable.engine.losses import unit
 from trainable.engine.training_step import Feed
@@ -144,7 +144,7 @@ def write_outputs(
     split: TokenisedSplit,
     pad_id: int,
     folders: dict[str, Path],
-    environment: Environment,
+    runtime: Runtime,
 ) -> None:
     """Runs the teacher once over the split and writes each kind's folder, whole or not at all.
 
@@ -152,15 +152,15 @@ def write_outputs(
     the tokenizer's own.
     """
     start = time.perf_counter()
-    teacher.to(environment.device).eval()
+    teacher.to(runtime.device).eval()
     feed = Feed(
-        Examples(split, pad_id, environment.device),
+        Examples(split, pad_id, runtime.device),
         OUTPUT_BATCH,
-        make_executor(environment.execution.executor, environment.device),
+        make_executor(runtime.execution.executor, runtime.device),
     )
-    read = partial(outputs_of, teacher, tuple(folders), environment.precision)
+    read = partial(outputs_of, teacher, tuple(folders), runtime.precision)
     with ExitStack() as stack:
-        places = {kind: stack.enter_context(whole_folder(to)) for kind, to in folders.items()}
+        places = {kind: stack.enter_context(atomic_folder(to)) for kind, to in folders.items()}
         arrays = {
             kind: empty_array(place / ARRAY, kind, teacher.config, split)
             for kind, place in places.items()
@@ -174,10 +174,10 @@ def write_outputs(
                     arrays[kind][rows] = values
         for kind, array in arrays.items():
             array.flush()
-            seal(places[kind], {"kind": kind, "sentences": len(split)})
+            write_manifest(places[kind], {"kind": kind, "examples": len(split)})
     teacher.to("cpu")
     seconds = time.perf_counter() - start
-    environment.say(
+    runtime.say(
         f"teacher's outputs ({', '.join(folders)}) on {len(split):,} examples: {seconds:.0f} s"
     )
 
@@ -209,6 +209,6 @@ def empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np
 def _write_tokens(
     array: np.memmap, units: np.ndarray, rows: np.ndarray, split: TokenisedSplit
 ) -> None:
-    for row, sentence in zip(rows, units, strict=True):
+    for row, states in zip(rows, units, strict=True):
         start, end = split.offsets[row], split.offsets[row + 1]
-        array[start:end] = sentence[: end - start]
+        array[start:end] = states[: end - start]

@@ -11,14 +11,14 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from trainable.common.digest import digest_tensors, digest_values
 from trainable.common.errors import UserError, as_user_error
-from trainable.common.files import seal, sealed_values, whole_folder
+from trainable.common.files import atomic_folder, verified_values, write_manifest
 from trainable.common.hub import require_teacher
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import dense_split, restore_embedding, trim_embedding
-from trainable.engine.devices import Environment
+from trainable.engine.devices import Runtime
 from trainable.engine.executor import make_executor
 from trainable.engine.metrics import pack_bits
 from trainable.engine.training_state import safetensors_as_os_errors
@@ -26,7 +26,7 @@ from trainable.engine.training_step import Evaluator, accuracy
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
-SCORED = {"evaluation": "", "whole": "whole_"}  # splits, and how their scores' names begin
+SCORED = {"evaluation": "", "full": "full_"}  # splits, and how their scores' names begin
 
 
 def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
@@ -86,7 +86,7 @@ class TeacherData:
     """What a teacher is fine-tuned and scored on, by split; token ids are the tokenizer's own."""
 
     folder: Path
-    splits: dict[str, TokenisedSplit]  # `train`, `evaluation`, and `whole` where there is one
+    splits: dict[str, TokenisedSplit]  # `train`, `evaluation`, and `full` where there is one
     in_use: np.ndarray
     pad_id: int
     digest: str
@@ -97,10 +97,7 @@ class TeacherData:
 
 
 def prepare_teacher(
-    model: PreTrainedModel,
-    settings: TeacherSettings | None,
-    data: TeacherData,
-    environment: Environment,
+    model: PreTrainedModel, settings: TeacherSettings | None, data: TeacherData, runtime: Runtime
 ) -> Teacher:
     """The teacher, from the cache where the same one was made before.
 
@@ -111,17 +108,17 @@ def prepare_teacher(
             "base": digest_model(model),
             "data": data.digest,
             "settings": settings and asdict(settings),
-            "precision": environment.precision,
+            "precision": runtime.precision,
         }
     )
-    folder = environment.cache / "teachers" / key[:16]
-    values = sealed_values(folder)
+    folder = runtime.cache / "teachers" / key[:16]
+    values = verified_values(folder)
     if values is None:
         state = folder.with_suffix(".state")
-        values = _make_teacher(model, settings, data, environment, state)
-        with whole_folder(folder) as temporary, safetensors_as_os_errors(folder):
+        values = _make_teacher(model, settings, data, runtime, state)
+        with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):
             model.save_pretrained(temporary)
-            seal(temporary, values)
+            write_manifest(temporary, values)
         state.unlink(missing_ok=True)
     return Teacher(folder=str(folder), **values)
 
@@ -130,24 +127,24 @@ def _make_teacher(
     model: PreTrainedModel,
     settings: TeacherSettings | None,
     data: TeacherData,
-    environment: Environment,
+    runtime: Runtime,
     state: Path,
 ) -> dict[str, Any]:
     """Fine-tunes and scores the model in place; what is to be known of it, as Teacher's fields."""
-    start, device = time.perf_counter(), environment.device
+    start, device = time.perf_counter(), runtime.device
     make_static(model.to(device))
     full_embedding = trim_embedding(model, data.in_use)
-    executor = make_executor(environment.execution.executor, device)
+    executor = make_executor(runtime.execution.executor, device)
     if settings is not None:
         train = data.on_device("train", device)
-        fine_tune(model, train, settings, environment=environment, executor=executor, state=state)
+        fine_tune(model, train, settings, runtime=runtime, executor=executor, state=state)
     scores: dict[str, Any] = {}
     for name, prefix in SCORED.items():
         if name in data.splits:
-            sentences = data.on_device(name, device)
-            bits = Evaluator(model, sentences, environment.precision, executor).correct()
+            examples = data.on_device(name, device)
+            bits = Evaluator(model, examples, runtime.precision, executor).correct()
             scores |= {f"{prefix}accuracy": accuracy(bits), f"{prefix}correct": pack_bits(bits)}
-    _warn_of_guessing(scores["accuracy"], data.splits["evaluation"].labels, environment)
+    _warn_of_guessing(scores["accuracy"], data.splits["evaluation"].labels, runtime)
     restore_embedding(model, data.in_use, full_embedding)
     return {
         "digest": digest_model(model.to("cpu")),
@@ -157,10 +154,10 @@ def _make_teacher(
     }
 
 
-def _warn_of_guessing(found: float, labels: np.ndarray, environment: Environment) -> None:
+def _warn_of_guessing(found: float, labels: np.ndarray, runtime: Runtime) -> None:
     majority = float(np.bincount(labels).max() / len(labels))
     if found <= majority:
-        environment.say(
+        runtime.say(
             f"warning: the teacher's accuracy of {found:.4f} is no better than always "
             f"giving the most frequent label ({majority:.4f})"
         )

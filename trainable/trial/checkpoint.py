@@ -1,6 +1,6 @@
 """A trial's checkpoint: a folder with its best student so far, and the state to go on from.
 
-The student is a Hugging Face model with its whole vocabulary and its tokenizer, so the folder of
+The student is a Hugging Face model with its full vocabulary and its tokenizer, so the folder of
 any checkpoint loads with `from_pretrained`. The state is left out once the trial has finished. A
 manifest has the digest of each file.
 """
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
-from trainable.common.files import seal, sealed_values
+from trainable.common.files import verified_values, write_manifest
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.vocabulary import load_vocabulary, trim_embedding, whole_embedding
+from trainable.data.vocabulary import full_embedding_of, load_vocabulary, trim_embedding
 from trainable.engine.metrics import without_bits
 from trainable.engine.training_state import (
     CheckpointError,
@@ -49,7 +49,7 @@ def write_checkpoint(trial: Trial, folder: Path) -> None:
         write_state(folder / STATE, _header(trial), _tensors(trial))
     identity = _identity(trial.config, trial.inputs)
     best = {"evaluation": trial.best.evaluation, "accuracy": trial.best.accuracy}
-    seal(folder, {**identity, "step": trial.step, **best})
+    write_manifest(folder, {**identity, "step": trial.step, **best})
 
 
 def load_checkpoint(
@@ -97,7 +97,7 @@ def check_checkpoint(
 ) -> dict[str, Any]:
     """What a checkpoint's manifest says; CheckpointError for one that is damaged or of another
     trial."""
-    values = sealed_values(folder)
+    values = verified_values(folder)
     if values is None:
         raise CheckpointError("missing or damaged")
     for key, wanted in _identity(config, inputs).items():
@@ -110,14 +110,14 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     """About the most that a trial's checkpoint takes on disk, from the teacher's shapes.
 
     A state is the student, its projections to the teacher's width, and two Adam moments of both;
-    beside it stands the student with its whole vocabulary.
+    beside it stands the student with its full vocabulary.
     """
     teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
     shape = student_config(teacher, config)
-    whole = _weights_bytes(shape)
+    full = _weights_bytes(shape)
     shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
     projections = 4 * config.student_layers * (config.student_width or 0) * teacher.hidden_size
-    return int(3 * (_weights_bytes(shape) + projections) + whole)
+    return int(3 * (_weights_bytes(shape) + projections) + full)
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
@@ -131,13 +131,15 @@ def _write_student(trial: Trial, folder: Path) -> None:
     """The best student as a Hugging Face folder."""
     student, inputs = trial.student, trial.inputs
     in_use = load_vocabulary(Path(inputs.tokens))
-    name, whole = whole_embedding(student, trial.best.tensors, in_use, trial.trainer.full_embedding)
+    name, embedding = full_embedding_of(
+        student, trial.best.tensors, in_use, trial.trainer.full_embedding
+    )
     with safetensors_as_os_errors(folder):
         student.save_pretrained(
-            folder, state_dict={**student.state_dict(), **trial.best.tensors, name: whole}
+            folder, state_dict={**student.state_dict(), **trial.best.tensors, name: embedding}
         )
     config = copy.deepcopy(student.config)
-    config.vocab_size, config.architectures = len(whole), [type(student).__name__]
+    config.vocab_size, config.architectures = len(embedding), [type(student).__name__]
     config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
     config.label2id = {label: index for index, label in config.id2label.items()}
     config.save_pretrained(folder)

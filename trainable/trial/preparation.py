@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from trainable.common.digest import digest_strings, digest_values
 from trainable.common.errors import UserError, as_user_error, unknown_name
-from trainable.common.files import seal, sealed_values, whole_folder
+from trainable.common.files import atomic_folder, verified_values, write_manifest
 from trainable.common.hub import require_teacher
 from trainable.common.quiet import quiet_libraries
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
@@ -25,7 +25,7 @@ from trainable.data.batches import steps_per_epoch
 from trainable.data.inputs import LoadedInputs, load_inputs
 from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
-from trainable.engine.devices import Environment, best_device, faster_precision, release_memory
+from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
 from trainable.engine.executor import choose_execution
 from trainable.models.students import encoder_layers, student_config
 from trainable.teacher.outputs import LOGITS, write_outputs
@@ -53,8 +53,8 @@ def prepare(
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
     preparation.check([])
-    environment = preparation.environment(chosen, faster_precision(best_device()), say)
-    return prepare_inputs(preparation, pools, environment, chosen)
+    runtime = preparation.runtime(chosen, faster_precision(best_device()), say)
+    return prepare_inputs(preparation, pools, runtime, chosen)
 
 
 def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
@@ -97,13 +97,11 @@ class Preparation:
         self._check_length()
         check_trials(configs, self.base.config, len(self.inputs.dataset.train))
 
-    def environment(
-        self, options: InputOptions, precision: str, say: Callable[[str], None]
-    ) -> Environment:
+    def runtime(self, options: InputOptions, precision: str, say: Callable[[str], None]) -> Runtime:
         """This machine; UserError where the executor can't be had here."""
         device = best_device()
         execution = choose_execution(self.base.config, device, options.executor, say)
-        return Environment(Path(options.cache), device, precision, say, execution)
+        return Runtime(Path(options.cache), device, precision, say, execution)
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""
@@ -137,15 +135,15 @@ def check_trials(
 
 
 def prepare_inputs(
-    preparation: Preparation, pools: set[str], environment: Environment, options: InputOptions
+    preparation: Preparation, pools: set[str], runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
-    inputs, cache, preset = preparation.inputs, environment.cache, options.sized_preset
+    inputs, cache, preset = preparation.inputs, runtime.cache, options.sized_preset
     data = prepare_tokens(preparation, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
-    teacher = prepare_teacher(preparation.base, settings, data, environment)
-    outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), environment)
-    release_memory(environment.device)  # the trials are other processes on the same GPU
+    teacher = prepare_teacher(preparation.base, settings, data, runtime)
+    outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
+    release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
         tokens=str(data.folder),
         pad_id=data.pad_id,
@@ -153,21 +151,19 @@ def prepare_inputs(
         teacher=teacher,
         outputs=outputs,
         data_digest=data.digest,
-        device=environment.device.type,
-        execution=environment.execution,
+        device=runtime.device.type,
+        execution=runtime.execution,
         examples={name: len(split) for name, split in inputs.dataset.splits.items()},
-        constants={"precision": environment.precision, **preset.trial},
+        constants={"precision": runtime.precision, **preset.trial},
         learning_rates=dict(preset.learning_rates),
     )
 
 
-def add_outputs(
-    inputs: TrainingInputs, kinds: Iterable[str], environment: Environment
-) -> TrainingInputs:
+def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
     """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
     data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
-    outputs = _prepare_outputs(inputs.teacher, data, kinds, environment)
-    release_memory(environment.device)
+    outputs = _prepare_outputs(inputs.teacher, data, kinds, runtime)
+    release_memory(runtime.device)
     return replace(inputs, outputs={**inputs.outputs, **outputs})
 
 
@@ -190,8 +186,8 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
         }
     )
     folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
-    if sealed_values(folder) is None:
-        with whole_folder(folder) as temporary:
+    if verified_values(folder) is None:
+        with atomic_folder(folder) as temporary:
             for name, part in splits.items():
                 split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
                 save_split(split, temporary, name)
@@ -202,7 +198,7 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
             save_vocabulary(in_use, temporary)
             tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
             tokenizer.save_pretrained(temporary / "tokenizer")
-            seal(temporary, {"label_names": inputs.dataset.label_names})
+            write_manifest(temporary, {"label_names": inputs.dataset.label_names})
     return _load_data(folder, splits, tokenizer.pad_token_id, digest)
 
 
@@ -212,14 +208,14 @@ def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) 
 
 
 def _prepare_outputs(
-    teacher: Teacher, data: TeacherData, kinds: Iterable[str], environment: Environment
+    teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime
 ) -> dict[str, str]:
     digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
-    key = {**digests, "precision": environment.precision}
+    key = {**digests, "precision": runtime.precision}
     places = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
-    folders = {kind: environment.cache / "outputs" / place for kind, place in places.items()}
-    missing = {kind: folder for kind, folder in folders.items() if sealed_values(folder) is None}
+    folders = {kind: runtime.cache / "outputs" / place for kind, place in places.items()}
+    missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
     if missing:
         model = load_teacher(Path(teacher.folder))
-        write_outputs(model, data.splits["train"], data.pad_id, missing, environment)
+        write_outputs(model, data.splits["train"], data.pad_id, missing, runtime)
     return {kind: str(folder) for kind, folder in folders.items()}

@@ -43,11 +43,11 @@ class Trainer:
         teacher_config: PreTrainedConfig,
         outputs: TeacherOutputs | None,
         *,
-        sentences: dict[str, Examples],
+        examples: dict[str, Examples],
         executor: Executor,
         flash_attention: bool = False,
     ) -> None:
-        device = sentences["train"].device
+        device = examples["train"].device
         make_static(student.train())
         if flash_attention and flash_obstacle(student.config, device) is None:
             replace_attention(student.base_model, "triton")
@@ -59,12 +59,12 @@ class Trainer:
             student, self.optimiser, self.distillation.losses, config.gradient_clip
         )
         stage = outputs.stage if outputs else None
-        self.training = Training(take_step, sentences["train"], config.batch_size, executor, stage)
+        self.training = Training(take_step, examples["train"], config.batch_size, executor, stage)
         if device.type == "cuda":
             self.training.fit_memory()
-        self.evaluators = {  # by split: `evaluation`, and `whole` where there is one
+        self.evaluators = {  # by split: `evaluation`, and `full` where there is one
             name: Evaluator(student, split, config.precision, executor)
-            for name, split in sentences.items()
+            for name, split in examples.items()
             if name != "train"
         }
 
@@ -135,7 +135,7 @@ class TrainerCache:
             student,
             teacher,
             outputs,
-            sentences=_load_sentences(*splits, inputs.pad_id, device),
+            examples=_load_examples(*splits, inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
         )
@@ -146,7 +146,7 @@ _load_teacher = lru_cache(maxsize=1)(load_teacher)
 
 
 @lru_cache(maxsize=1)
-def _load_sentences(
+def _load_examples(
     tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
 ) -> dict[str, Examples]:
     splits = load_dense_splits(tokens, names).items()

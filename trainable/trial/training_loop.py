@@ -40,9 +40,9 @@ class Evaluation:
     training_seconds: float  # since the evaluation before
     evaluation_seconds: float
     correct: str  # packed bits: which examples of the evaluation split were right
-    # On the whole evaluation split where that one is a sample, after the last step only.
-    whole_accuracy: float | None = None
-    whole_correct: str | None = None
+    # On the full evaluation split where that one is a subset, after the last step only.
+    full_accuracy: float | None = None
+    full_correct: str | None = None
 
     def scalars(self) -> dict[str, Any]:
         """The same without the bits, and without a score on the full split where there is none."""
@@ -115,8 +115,8 @@ class Trial:
 
     @property
     def total_steps(self) -> int:
-        """Optimiser steps of the whole trial."""
-        per_epoch = steps_per_epoch(len(self.trainer.training.sentences), self.config.batch_size)
+        """Optimiser steps of the trial."""
+        per_epoch = steps_per_epoch(len(self.trainer.training.examples), self.config.batch_size)
         return self.config.epochs * per_epoch
 
     @property
@@ -158,7 +158,7 @@ class Trial:
     @cached_property
     def _batches(self) -> Iterator[np.ndarray]:
         """From the step on at which the first one is asked for."""
-        config, lengths = self.config, self.trainer.training.sentences.lengths
+        config, lengths = self.config, self.trainer.training.examples.lengths
         return remaining_batches(
             lengths, config.batch_size, config.seed, self.step, self.total_steps
         )
@@ -189,8 +189,8 @@ class Trial:
         start = time.perf_counter()
         evaluators = self.trainer.evaluators
         correct = evaluators["evaluation"].correct()
-        score_whole = self.finished and "whole" in evaluators
-        whole = evaluators["whole"].correct() if score_whole else None
+        score_full = self.finished and "full" in evaluators
+        full = evaluators["full"].correct() if score_full else None
         accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
         return Evaluation(
             evaluations=len(accuracies),
@@ -206,6 +206,6 @@ class Trial:
             training_seconds=self.trained_seconds,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),
-            whole_accuracy=None if whole is None else accuracy(whole),
-            whole_correct=None if whole is None else pack_bits(whole),
+            full_accuracy=None if full is None else accuracy(full),
+            full_correct=None if full is None else pack_bits(full),
         )

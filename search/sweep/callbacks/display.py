@@ -19,7 +19,7 @@ STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
 
 
 class PlainLines:
-    """A line for each trial that ended; with an event, at most one a half minute on the whole.
+    """A line for each trial that ended; with an event, at most one every half minute in all.
 
     A display is told of each event after the run has taken it in.
     """
@@ -62,7 +62,7 @@ def ended_line(trial: TrialRecord, words: str) -> str:
 
 
 class LiveTable:
-    """A table redrawn in place: what runs, the last that ended, and the whole's progress."""
+    """A table redrawn in place: what runs, the last that ended, and the sweep's progress."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, refresh_per_second=2)

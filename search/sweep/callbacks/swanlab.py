@@ -1,7 +1,7 @@
 """A sweep in SwanLab: one SwanLab run a trial, each written by a process of its own.
 
 SwanLab takes one run a process at a time, and its troubles must not reach the sweep. In cloud mode
-a trial's process is given each evaluation as it comes. What no process has written whole, in
+a trial's process is given each evaluation as it comes. What no process has written completely, in
 offline mode all, is replayed from the record when a session ends: SwanLab loses what it has
 buffered when it is killed, and can't add to a run on disk. A run's id comes from sweep and trial,
 so that the cloud knows one that is written again.

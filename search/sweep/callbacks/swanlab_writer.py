@@ -11,10 +11,10 @@ from search.plan.tracking_modes import OFFLINE
 
 LOG = "log.txt"  # beside the modes' folders
 LONGEST_TEXT = 1000  # characters that SwanLab takes
-NO_METRIC = ("step", "correct", "whole_correct")
+NO_METRIC = ("step", "correct", "full_correct")
 # The last message to a writer: the trial's state, what went wrong, and whether all was sent.
 FINISH = "finish"
-WRITTEN = ".written"  # ends the name of an empty file beside what was written whole
+WRITTEN = ".written"  # ends the name of an empty file beside what was written completely
 SUCCESS, CRASHED, ABORTED = "success", "crashed", "aborted"  # SwanLab's states
 
 
@@ -39,10 +39,10 @@ def write(pipe: Connection, about: dict[str, Any], place: str) -> None:
             active.finish(state=ABORTED)
             return
         if isinstance(message, tuple):
-            _, state, reason, whole = message
+            _, state, reason, complete = message
             error = {"error": reason[:LONGEST_TEXT]} if state == CRASHED else {}
             active.finish(state=state, **error)
-            if whole and state != ABORTED:
+            if complete and state != ABORTED:
                 Path(place, about["mode"], about["folder"] + WRITTEN).touch()
             return
         if message["evaluations"] > last:

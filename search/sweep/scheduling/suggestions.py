@@ -23,7 +23,7 @@ from search.record.run import EXHAUSTED, Run
 from search.record.seeds import by_recipe
 from search.record.trial_record import ENDED, FAILED, TrialRecord
 from trainable.common.errors import UserError
-from trainable.common.files import whole_file
+from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
 
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
@@ -130,7 +130,7 @@ def write_study(run: Run) -> None:
     from optuna.storages.journal import JournalFileBackend
 
     study = study_of(run)
-    with whole_file(run.folder / JOURNAL) as path:
+    with atomic_file(run.folder / JOURNAL) as path:
         path.touch()
         storage = JournalStorage(JournalFileBackend(str(path)))
         copy = optuna.create_study(

@@ -21,7 +21,7 @@ from search.results import latency
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
 from trainable.common.errors import UserError
-from trainable.common.files import seal, sealed_values
+from trainable.common.files import verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary
@@ -194,15 +194,15 @@ def negated(checkpoint):
 
 
 def sealed_again(checkpoint, **changes):
-    values = sealed_values(checkpoint)
-    seal(checkpoint, {**values, **changes})
+    values = verified_values(checkpoint)
+    write_manifest(checkpoint, {**values, **changes})
 
 
 def sealed_negated(checkpoint):
     """Another student, whose manifest is in order."""
-    values = sealed_values(checkpoint)
+    values = verified_values(checkpoint)
     negated(checkpoint)
-    seal(checkpoint, values)
+    write_manifest(checkpoint, values)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 
 from search.export.model_card import model_card, scores, sources
 from search.plan.request import Request
-from search.results.statistics import best5_scores, sentence_interval
+from search.results.statistics import best5_scores, bootstrap_interval
 from tests.exports import make_run, make_teacher
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_bits
@@ -48,7 +48,7 @@ def best(trial):
 
 
 def interval(bits):
-    return sentence_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
+    return bootstrap_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
 
 
 def test_scores_are_those_of_the_record(run, trial, best):
@@ -59,9 +59,9 @@ def test_scores_are_those_of_the_record(run, trial, best):
         ("these weights", best["accuracy"], unpack_bits(best["correct"], 30)),
         ("best5", trial.best5, of_best5),
         ("last", last["accuracy"], unpack_bits(last["correct"], 30)),
-        ("last", last["whole_accuracy"], unpack_bits(last["whole_correct"], 40)),
+        ("last", last["full_accuracy"], unpack_bits(last["full_correct"], 40)),
         ("teacher", teacher.accuracy, of_teacher),
-        ("teacher", teacher.whole_accuracy, unpack_bits(teacher.whole_correct, 40)),
+        ("teacher", teacher.full_accuracy, unpack_bits(teacher.full_correct, 40)),
         (
             "these weights - teacher",
             best["accuracy"] - teacher.accuracy,
@@ -78,7 +78,7 @@ def test_scores_are_those_of_the_record(run, trial, best):
 
 
 def test_scores_without_bits_have_no_interval(run, trial, best):
-    bare = {"correct": "", "whole_correct": None}
+    bare = {"correct": "", "full_correct": None}
     repaired = replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
     found = scores(run, repaired, {**best, **bare})
     assert [score.accuracy for score in found] == [s.accuracy for s in scores(run, trial, best)]

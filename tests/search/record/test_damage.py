@@ -42,7 +42,7 @@ def cut(make_command, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(cut):
     """What the run comes to when it is resumed undamaged."""
-    folder = shutil.copytree(cut, cut.with_name("whole"))
+    folder = shutil.copytree(cut, cut.with_name("full"))
     done = resume(folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return numbers(folder)
@@ -65,7 +65,7 @@ def truncate(path, share):
 
 def ended(folder):
     """Outcome and scores of the trials that ended; bits stand once, and can be lost."""
-    bare = {"correct": "", "whole_correct": None}
+    bare = {"correct": "", "full_correct": None}
     return {
         digest: (found[0], [{**evaluation, **bare} for evaluation in found[1]])
         for digest, found in numbers(folder).items()

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from search.plan.plan import FORMAT, Plan
-from search.record.run import RECORD, SWEEP, mend, read_events, read_run
+from search.record.run import RECORD, SWEEP, read_events, read_run, repair
 from search.record.trial_record import (
     FAILED,
     FINISHED,
@@ -49,7 +49,7 @@ STORY = [  # an event of every kind, of two trials side by side
     started(SECOND),
     failed(SECOND, RETRY_ALONE),
     SESSION,
-    evaluated(FIRST, 2, decision="stop", whole_correct="gA=="),
+    evaluated(FIRST, 2, decision="stop", full_correct="gA=="),
     failed(SECOND, GIVE_UP),
 ]
 
@@ -91,7 +91,7 @@ def copy_of(run, config):
 
 
 def without_bits(trials):
-    bare = {"correct": "", "whole_correct": None}
+    bare = {"correct": "", "full_correct": None}
     return {
         digest: replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
         for digest, trial in trials.items()
@@ -133,7 +133,7 @@ def test_new_plan_adds_trials_and_counts_whichever_file_has_it(story, older):
     (story.folder / older).write_bytes(before)
     found = read_run(story.folder)
     assert (found.plan, found.trials) == (story.plan, story.trials)
-    mend(found)
+    repair(found)
     for lost in (SWEEP, RECORD):
         whole = (story.folder / lost).read_bytes()
         (story.folder / lost).unlink()
@@ -161,7 +161,7 @@ def test_another_format_is_refused_in_one_line_and_nothing_changes(story, kept, 
 def test_read_run_equals_the_run_that_took_in_the_events_live(story):
     before = files(story.folder)
     found = read_run(story.folder)
-    assert (found, mend(found)) == (story, [])
+    assert (found, repair(found)) == (story, [])
     assert files(story.folder) == before
     assert told(story.folder) == STORY
     assert [event["number"] for event in read_events(story.folder)] == list(range(1 + len(STORY)))
@@ -177,7 +177,7 @@ def test_bits_stand_once_and_each_trials_folder_has_the_rest(story):
         for event, copy in zip(mine, copies, strict=True):
             if event["event"] == "evaluation":
                 assert event["evaluation"]["correct"] == "gA=="
-                event["evaluation"] |= {"correct": "", "whole_correct": None}
+                event["evaluation"] |= {"correct": "", "full_correct": None}
             assert copy == event
     assert story.trials[FIRST.digest].has_bits
 
@@ -256,10 +256,10 @@ def test_record_cut_at_any_byte_loses_no_event_of_a_trial_but_bits(story):
         assert found.plan == story.plan
         assert without_bits(found.trials) == bare
         lost = len(STORY) - whole[first + 1 : length + 1].count(b"\n")
-        assert bool(mend(found)) == (length < first or lost > 0)
+        assert bool(repair(found)) == (length < first or lost > 0)
         again = read_run(story.folder)
         assert (again.plan, again.trials) == (found.plan, found.trials)
-        assert mend(again) == []
+        assert repair(again) == []
         again.append(SESSION)
         assert read_run(story.folder) == again
 
@@ -271,7 +271,7 @@ def test_lost_line_is_put_back_without_its_bits_which_is_said(story):
     for damaged in (b"", bytes(len(lines[place]) - 1) + b"\n", lines[place][:30] + b"\n"):
         main.write_bytes(b"".join([*lines[:place], damaged, *lines[place + 1 :]]))
         found = read_run(story.folder)
-        (said,) = mend(found)
+        (said,) = repair(found)
         assert "1 event(s) put back" in said
         assert "1 evaluation(s) without their correct/wrong bits" in said
         trial = read_run(story.folder).trials[FIRST.digest]
@@ -286,7 +286,7 @@ def test_last_line_cut_short_had_not_been_acted_upon(story):
     main.write_bytes(whole + b'{"number": 12, "time": 1.0, "event": "evalua')
     found = read_run(story.folder)
     assert found == story
-    assert mend(found) == []
+    assert repair(found) == []
     assert main.read_bytes() == whole
     main.write_bytes(whole + b'{"number": 12, "time"')  # or another session goes on at once
     found.append(repeated(FIRST, 2))
@@ -300,7 +300,7 @@ def test_copy_cut_at_any_byte_costs_nothing_and_is_completed(story):
         copy.write_bytes(whole[:length])
         found = read_run(story.folder)
         assert found == story
-        assert mend(found) == []
+        assert repair(found) == []
         assert (main.read_bytes(), copy.read_bytes()) == (record, whole)
 
 
@@ -311,7 +311,7 @@ def test_plan_file_cut_anywhere_is_put_back_from_the_record(story):
         path.write_bytes(whole[:length])
         found = read_run(story.folder)
         assert found == story
-        assert mend(found) == [f"{SWEEP} was damaged: put back from {RECORD}"]
+        assert repair(found) == [f"{SWEEP} was damaged: put back from {RECORD}"]
         assert path.read_bytes() == whole
     del before[path]
     assert before.items() <= files(story.folder).items()

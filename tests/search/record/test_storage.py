@@ -40,7 +40,7 @@ from search.record.storage import (
 from search.sweep.shared_inputs import SHARED, inputs_of, inputs_on_this_node, share_inputs
 from tests.made_runs import evaluated, made_inputs, made_run, started
 from trainable.common.errors import UserError
-from trainable.common.files import MANIFEST, seal, sealed_values
+from trainable.common.files import MANIFEST, verified_values, write_manifest
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.pause import PauseRequest
@@ -278,7 +278,7 @@ def shared(uri, on_machine, tmp_path):
     for place in places:
         (place / "deeper").mkdir(parents=True)
         (place / "deeper" / "file").write_text(place.name * 100)
-        seal(place, {"is": place.name})
+        write_manifest(place, {"is": place.name})
     tokens, teacher, logits = map(str, places)
     of_teacher = Teacher(teacher, "d", False, 0.9, "", 1.0)
     inputs = made_inputs(tokens=tokens, teacher=of_teacher, outputs={"logits": logits})
@@ -300,7 +300,7 @@ def test_inputs_are_uploaded_once_and_fetched_by_digest_elsewhere(
     digests = localise.keywords["digests"]
     moved = inputs_on_this_node(before, storage=uri, digests=digests)
     assert [folder.is_relative_to(tmp_path / "second") for folder in moved.folders()] == [True] * 3
-    kinds = [sealed_values(folder)["is"] for folder in moved.folders()]
+    kinds = [verified_values(folder)["is"] for folder in moved.folders()]
     assert kinds == ["tokens", "teacher", "logits"]
     assert localise(before) == moved
     shutil.rmtree(moved.tokens)
@@ -315,7 +315,7 @@ def test_a_run_that_goes_on_from_another_machine_has_its_inputs(shared, uri, on_
     on_machine("second")
     (tmp_path / "first").rename(tmp_path / "gone")
     found = inputs_of(read_run(fetch_run(uri, "mine")))
-    assert [sealed_values(folder) is None for folder in found.folders()] == [False] * 3
+    assert [verified_values(folder) is None for folder in found.folders()] == [False] * 3
 
 
 def test_what_is_damaged_in_the_storage_is_refused_and_uploaded_again(
@@ -333,4 +333,4 @@ def test_what_is_damaged_in_the_storage_is_refused_and_uploaded_again(
     kept.rename(tmp_path / "first")
     share_inputs(shared, Console(quiet=True))
     (tmp_path / "first").rename(tmp_path / "kept")
-    assert sealed_values(localise(shared.plan.inputs).folders()[0]) == {"is": "tokens"}
+    assert verified_values(localise(shared.plan.inputs).folders()[0]) == {"is": "tokens"}

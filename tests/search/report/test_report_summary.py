@@ -92,7 +92,7 @@ def test_all_failed(run):
 
 
 def test_inputs_and_provenance(tmp_path):
-    inputs = training_inputs(200, whole=872, whole_teacher=0.94)
+    inputs = training_inputs(200, full=872, whole_teacher=0.94)
     run = create_run(tmp_path / "run", plan(BEST, inputs=inputs))
     run.append({"event": "session", "provenance": {"command": "made up", "commit": "0" * 40}})
     assert describe_inputs(run) == (

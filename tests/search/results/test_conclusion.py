@@ -25,26 +25,26 @@ CE_ONLY = TrialConfig(alpha=1.0)
 RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 161)}
 
 
-def evaluations(last, best5, whole=None):
+def evaluations(last, best5, full=None):
     """A poor first one, and the last with so many of the first examples right."""
     first = {"accuracy": 0.5, "best5_accuracy": 0.5, "correct": pack_bits(np.zeros(EXAMPLES, bool))}
     final = {
         "accuracy": last / EXAMPLES,
         "best5_accuracy": best5,
         "correct": pack_bits(np.arange(EXAMPLES) < last),
-        "whole_accuracy": None if whole is None else whole / WHOLE,
-        "whole_correct": None if whole is None else pack_bits(np.arange(WHOLE) < whole),
+        "full_accuracy": None if full is None else full / WHOLE,
+        "full_correct": None if full is None else pack_bits(np.arange(WHOLE) < full),
     }
     return [first, final]
 
 
 @pytest.fixture
 def make_run(tmp_path, inputs):
-    """Three recipes on seeds 4, 5 and 6; `whole` has how many each got right of the full split."""
+    """Three recipes on seeds 4, 5 and 6; `full` has how many each got right of the full split."""
 
-    def make(whole=None, asked=(3,), failed=()):
+    def make(full=None, asked=(3,), failed=()):
         confirmation = Confirmation("mine", "then", (GROWTH,), (0.95,), (4, 5, 6), asked)
-        counts = {"train": 1, "evaluation": EXAMPLES} | ({"whole": WHOLE} if whole else {})
+        counts = {"train": 1, "evaluation": EXAMPLES} | ({"full": WHOLE} if full else {})
         plan = Plan(
             requests=(Request(space="schedules", preset="mini"),),
             provenance={},
@@ -57,7 +57,7 @@ def make_run(tmp_path, inputs):
         for config in plan.trials:
             recipe, place = config.recipe, config.seed - 4
             right = RIGHTS[recipe][place]
-            found = evaluations(right, right / EXAMPLES + 0.01, whole and whole[recipe][place])
+            found = evaluations(right, right / EXAMPLES + 0.01, full and full[recipe][place])
             trials[config.digest] = TrialRecord(config, FINISHED, evaluations=found)
             if (recipe, config.seed) in failed:
                 trials[config.digest] = TrialRecord(config, FAILED, "loss is nan")
@@ -108,8 +108,8 @@ def test_final_evaluation_counts_and_not_best5_nor_the_order_of_trials(make_run)
 
 def test_full_split_counts_where_there_is_one(make_run):
     """There the order of the recipes is another."""
-    whole = {GROWTH: (800, 801, 802), FIXED: (810, 811, 812), CE_ONLY: (700, 701, 702)}
-    conclusion = conclude(make_run(whole))
+    full = {GROWTH: (800, 801, 802), FIXED: (810, 811, 812), CE_ONLY: (700, 701, 702)}
+    conclusion = conclude(make_run(full))
     assert [row.last for row in conclusion.rows] == pytest.approx([0.801, 0.811, 0.701])
     assert [v.difference.estimate for v in conclusion.verdicts] == pytest.approx([-0.01, 0.1])
     assert conclusion.examples == WHOLE

@@ -8,7 +8,13 @@ import pytest
 from rich.console import Console
 
 from search.record.run import create_run
-from search.results.pareto import against, costs_table, front_trials, pareto_front, print_front
+from search.results.pareto import (
+    against,
+    costs_table,
+    pareto_front,
+    pareto_trials,
+    print_pareto_front,
+)
 from search.results.statistics import paired_difference, seeds_difference
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import answers, plan, report_evaluations
@@ -99,9 +105,9 @@ def test_latency_is_the_cost_where_that_was_asked(tmp_path):
 @pytest.mark.parametrize("changes", [{"against": None}, {"confirms": {}}])
 def test_nothing_is_weighed_where_that_was_not_asked_nor_in_a_confirmation(tmp_path, changes):
     run = make_run(tmp_path / "mine", [(3, 0, 160), (2, 0, 150)], **changes)
-    assert (against(run), front_trials(run), rows_of(run)) == ("", [], [])
+    assert (against(run), pareto_trials(run), rows_of(run)) == ("", [], [])
     console = Console(record=True)
-    print_front(run, console)
+    print_pareto_front(run, console)
     assert console.export_text() == ""
 
 
@@ -109,7 +115,7 @@ def test_the_best_seed_of_each_recipe_on_the_front_is_kept(tmp_path):
     """Means 140, 141 and 142 at 4.25, 4.75 and 5.5 ms."""
     students = [(3, 0, 160), (3, 1, 124), (2, 0, 130), (2, 1, 150), (1, 0, 141)]
     run = make_run(tmp_path / "mine", students, against="latency")
-    kept = [(t.config.student_layers, t.config.seed) for t in front_trials(run)]
+    kept = [(t.config.student_layers, t.config.seed) for t in pareto_trials(run)]
     assert kept == [(2, 1), (1, 0), (3, 0)]
 
 
@@ -122,7 +128,7 @@ def test_only_trials_that_ran_to_their_end_count(tmp_path):
 def test_printed_front_says_which_gains_are_significant(tmp_path):
     run = make_run(tmp_path / "mine", [(3, 0, 160), (2, 0, 158), (1, 0, 100)])
     console = Console(record=True, width=140)
-    print_front(run, console)
+    print_pareto_front(run, console)
     lines = [line for line in console.export_text().splitlines() if "depth" in line]
     assert lines[0].startswith("Accuracy against depth")
     assert lines[1].rstrip().endswith("-")

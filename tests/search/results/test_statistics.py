@@ -8,11 +8,11 @@ from search.results.statistics import (
     Difference,
     best5_scores,
     best_of_many_optimism,
+    bootstrap_interval,
     holm,
     mean_interval,
     paired_difference,
     seeds_difference,
-    sentence_interval,
     tied_with_first,
 )
 from trainable.engine.metrics import best5_accuracy
@@ -22,9 +22,9 @@ def generator(seed=0):
     return np.random.default_rng(seed)
 
 
-def answers(evaluations, sentences, share=0.8, seed=0):
-    """Boolean arrays [sentences], one an evaluation."""
-    return list(generator(seed).random((evaluations, sentences)) < share)
+def answers(evaluations, examples, share=0.8, seed=0):
+    """Boolean arrays [examples], one an evaluation."""
+    return list(generator(seed).random((evaluations, examples)) < share)
 
 
 def normal_interval(scores):
@@ -58,7 +58,7 @@ def test_mean_of_best5_scores_is_best5_accuracy(evaluations):
 @pytest.mark.parametrize(
     "drawn",
     [
-        lambda correct, rng: sentence_interval(best5_scores(correct), rng),
+        lambda correct, rng: bootstrap_interval(best5_scores(correct), rng),
         lambda correct, rng: tied_with_first(np.array(correct), rng).tolist(),
         best_of_many_optimism,
     ],
@@ -78,11 +78,11 @@ def test_interval_is_near_the_normal_approximation(share, evaluations):
     scores = best5_scores(answers(evaluations, 872, share))
     # 2,000 resamples place a 2.5 % quantile to 6 % of a standard error (0.0166 at most)
     np.testing.assert_allclose(
-        sentence_interval(scores, generator()), normal_interval(scores), rtol=0, atol=0.0025
+        bootstrap_interval(scores, generator()), normal_interval(scores), rtol=0, atol=0.0025
     )
 
 
-# Two students on the same sentences.
+# Two students on the same examples.
 
 
 def test_paired_difference_by_hand():
@@ -119,12 +119,12 @@ def test_holm_by_hand(raw, adjusted):
 # Seeds.
 
 
-def test_seeds_and_sentences_both_widen_the_difference():
-    """Scores that are a seed's part plus a sentence's: nothing is left between the two."""
+def test_seeds_and_examples_both_widen_the_difference():
+    """Scores that are a seed's part plus an example's: nothing is left between the two."""
     scores = np.array([[0.1], [0.3]]) + np.array([-0.1, 0.0, 0.1])
     found = seeds_difference(scores, np.zeros((2, 3)))
-    of_seeds, of_sentences = 0.02 / 2, 0.01 / 3  # variances 0.02 of 2 seeds, 0.01 of 3 sentences
-    half = np.sqrt(12.706205**2 * of_seeds + 1.959964**2 * of_sentences)
+    of_seeds, of_examples = 0.02 / 2, 0.01 / 3  # variances 0.02 of 2 seeds, 0.01 of 3 examples
+    half = np.sqrt(12.706205**2 * of_seeds + 1.959964**2 * of_examples)
     assert found.estimate == pytest.approx(0.2)
     assert (found.low, found.high) == pytest.approx((0.2 - half, 0.2 + half), abs=1e-6)
 
@@ -133,13 +133,13 @@ def test_interval_of_a_mean_is_that_of_its_seeds_and_within_0_and_1():
     scores = np.array(answers(3, 200, 0.8))
     found = seeds_difference(scores, np.zeros(scores.shape))
     assert mean_interval(scores, generator()) == (found.low, found.high)
-    assert mean_interval(scores[:1], generator(1)) == sentence_interval(scores[0], generator(1))
+    assert mean_interval(scores[:1], generator(1)) == bootstrap_interval(scores[0], generator(1))
     assert mean_interval(np.array([[1.0] * 9, [0.0] * 9]), generator()) == (0.0, 1.0)
 
 
-def test_sentences_alone_are_a_z_test_and_seeds_alone_a_t_test():
-    of_sentences = np.tile([0.0, 0.0, 0.3], (4, 1))
-    found = seeds_difference(of_sentences, np.zeros((4, 3)))
+def test_examples_alone_are_a_z_test_and_seeds_alone_a_t_test():
+    of_examples = np.tile([0.0, 0.0, 0.3], (4, 1))
+    found = seeds_difference(of_examples, np.zeros((4, 3)))
     error = np.sqrt(0.03 / 3)
     assert found.p_value == pytest.approx(2 * norm.sf(0.1 / error), rel=1e-6)
     of_seeds = np.repeat([[0.01], [0.02], [0.03]], 5, axis=1)
@@ -150,7 +150,7 @@ def test_sentences_alone_are_a_z_test_and_seeds_alone_a_t_test():
 
 
 def test_seeds_that_agree_by_luck_do_not_close_the_interval():
-    """Mean 1/2 for either seed and either sentence; the rest's mean square is 1."""
+    """Mean 1/2 for either seed and either example; the rest's mean square is 1."""
     found = seeds_difference(np.eye(2), np.zeros((2, 2)))
     half = 1.959964 * np.sqrt(1 / 4)
     assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
@@ -183,7 +183,7 @@ def test_equal_recipes_and_certain_differences_have_finite_p_values():
 @pytest.mark.parametrize(
     ("first", "second"), [((1, 9), (3, 9)), ((3, 9), (1, 9)), ((3, 9), (3, 8)), ((3, 1), (3, 1))]
 )
-def test_seeds_difference_needs_seeds_and_sentences(first, second):
+def test_seeds_difference_needs_seeds_and_examples(first, second):
     with pytest.raises(ValueError, match="shapes"):
         seeds_difference(np.ones(first), np.zeros(second))
 
@@ -203,7 +203,7 @@ def test_far_apart_are_not_tied_whatever_their_order():
 
 
 def test_two_trials_without_seed_noise_are_a_paired_test():
-    """Of sentences wrong by the second alone, 3 may be none in another draw, 6 may not."""
+    """Of examples wrong by the second alone, 3 may be none in another draw, 6 may not."""
     first = np.ones(1000)
     for wrong, tied in ((3, True), (6, False)):  # Poisson: 0 of 6 or 12 and more in 2 %
         second = np.repeat([0.0, 1.0], [wrong, 1000 - wrong])
@@ -222,7 +222,7 @@ def test_two_trials_without_seed_noise_are_a_paired_test():
         answers(1, 83) * 12,
         [*answers(5, 872, 0.9), *answers(10, 872, 0.5, seed=1)],
     ],
-    ids=["no choice", "one sentence", "all equal", "five far better"],
+    ids=["no choice", "one example", "all equal", "five far better"],
 )
 def test_where_nothing_is_flattered(correct):
     assert best_of_many_optimism(correct, generator()) == pytest.approx(0.0, abs=1e-12)
@@ -249,21 +249,21 @@ def test_a_mean_over_seeds_is_told_from_another_sooner_than_a_seed():
     assert tied_with_first(scores[::-1], generator(), seed_sd=unsure[::-1]).tolist() == [True] * 2
 
 
-# Simulations: 872 sentences, accuracy 0.90, two seeds of a recipe disagree on 5 % of sentences.
+# Simulations: 872 examples, accuracy 0.90, two seeds of a recipe disagree on 5 % of examples.
 
 
-def students(rng, recipes, seeds, *, better=0.0, seed_sd=0.004, sentences=872, own=0.3):
-    """Correct/wrong bits [recipes, seeds, sentences]; the first recipe is `better` by so much.
+def students(rng, recipes, seeds, *, better=0.0, seed_sd=0.004, examples=872, own=0.3):
+    """Correct/wrong bits [recipes, seeds, examples]; the first recipe is `better` by so much.
 
-    A sentence is right where its ease, common to all, and what is left to chance exceed a
+    An example is right where its ease, common to all, and what is left to chance exceed a
     threshold. `own` is the share of that chance which a recipe's seeds have in common. The
-    accuracy that a seed would have on all sentences varies with `seed_sd` between seeds.
+    accuracy that a seed would have on all examples varies with `seed_sd` between seeds.
     """
     accuracy = 0.9 + seed_sd * rng.standard_normal((recipes, seeds))
     accuracy[0] += better
-    ease = np.sqrt(0.94) * rng.standard_normal(sentences)
-    of_recipe = np.sqrt(0.06 * own) * rng.standard_normal((recipes, 1, sentences))
-    of_seed = np.sqrt(0.06 * (1 - own)) * rng.standard_normal((recipes, seeds, sentences))
+    ease = np.sqrt(0.94) * rng.standard_normal(examples)
+    of_recipe = np.sqrt(0.06 * own) * rng.standard_normal((recipes, 1, examples))
+    of_seed = np.sqrt(0.06 * (1 - own)) * rng.standard_normal((recipes, seeds, examples))
     return ease + of_recipe + of_seed + norm.ppf(accuracy)[..., None] > 0
 
 

@@ -50,9 +50,9 @@ def config(initialisation="random", **settings):
     return TrialConfig(initialisation=initialisation, **({"alpha": 0.5} | settings))
 
 
-def make_run(*trials, examples=EXAMPLES, whole=None, **request):
+def make_run(*trials, examples=EXAMPLES, full=None, **request):
     asked = {"space": "logits", "compare_within": "init"} | request
-    inputs = training_inputs(examples, whole, 0.9 if whole else None)
+    inputs = training_inputs(examples, full, 0.9 if full else None)
     planned = plan(*(trial.config for trial in trials), inputs=inputs, **asked)
     return Run(None, planned, {trial.config.digest: trial for trial in trials})
 
@@ -86,7 +86,7 @@ def mixed():
 
 def test_row_by_hand():
     made = evaluations(500, 900, 910, 920, 930, 940, 905)
-    made[-1]["whole_accuracy"] = 0.876
+    made[-1]["full_accuracy"] = 0.876
     trial = TrialRecord(config(alpha=0.25), FINISHED, evaluations=made, repeated=2)
     (row,) = trials_table(make_run(trial)).to_dict("records")
     best5 = (0.91 + 0.92 + 0.93 + 0.94 + 0.905) / 5

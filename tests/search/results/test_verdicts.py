@@ -1,4 +1,4 @@
-"""A confirmation's verdicts: sentences by value, p-values for all comparisons."""
+"""A confirmation's verdicts: examples by value, p-values for all comparisons."""
 
 import numpy as np
 import pytest
@@ -49,9 +49,9 @@ def test_sentence_of_too_few_seeds(seeds, count):
     assert verdict.sentence(NAMES) == f"growth is not compared with fixed: {count} of one finished."
 
 
-def students(rights, sentences=400):
-    """A recipe whose seeds have the first so many of the sentences right."""
-    return [np.arange(sentences) < right for right in rights]
+def students(rights, examples=400):
+    """A recipe whose seeds have the first so many of the examples right."""
+    return [np.arange(examples) < right for right in rights]
 
 
 def test_p_values_are_holms_of_all_comparisons():

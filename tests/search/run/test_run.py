@@ -21,11 +21,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def whole(make_command, tmp_path_factory):
     """A sweep under ASHA: its command, what it printed, and its run."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("full")
     command = [*make_command(folder), "--space", "schedules", "--samples", "10", "--keep", "2"]
-    done = run([*command, "--name", "whole"])
+    done = run([*command, "--name", "full"])
     assert done.returncode == 0, done.stderr
-    return command, done.stdout + done.stderr, read_run(folder / "runs" / "whole")
+    return command, done.stdout + done.stderr, read_run(folder / "runs" / "full")
 
 
 def test_every_trial_finishes_or_is_stopped_at_a_rung(whole):
@@ -73,7 +73,7 @@ def test_the_kept_checkpoints_are_the_best_and_load_anywhere(whole, dataset):
 
 def test_a_name_that_exists_says_how_to_resume(whole, capsys):
     command, _, swept = whole
-    assert sweep_main([*command[3:], "--name", "whole"]) == 2
+    assert sweep_main([*command[3:], "--name", "full"]) == 2
     assert capsys.readouterr().err.strip().splitlines() == [
         f"error: --name whole: {swept.folder} exists; choose another name, or go on with it: "
         f"python -m search.run --resume {swept.folder}"
@@ -92,11 +92,11 @@ def untouched(make_command, tmp_path_factory):
 
 def test_finished_trials_are_scored_on_the_full_split(untouched):
     _, swept, _ = untouched
-    assert swept.plan.inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
+    assert swept.plan.inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     for trial in swept.trials.values():
-        *before, last = [evaluation["whole_accuracy"] for evaluation in trial.evaluations]
+        *before, last = [evaluation["full_accuracy"] for evaluation in trial.evaluations]
         assert set(before) == {None}
-        assert last == unpack_bits(trial.evaluations[-1]["whole_correct"], 40).mean()
+        assert last == unpack_bits(trial.evaluations[-1]["full_correct"], 40).mean()
 
 
 def test_interrupted_and_resumed_equals_untouched(untouched, tmp_path):

@@ -25,7 +25,7 @@ from search.sweep.scheduling.fifo import ResumingScheduler
 from search.sweep.scheduling.searcher import OpenTrials
 from search.sweep.tuner import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
-from trainable.common.files import MANIFEST, seal, sealed_values
+from trainable.common.files import MANIFEST, verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
 
 NAMES = ["best", "good", "poor", "stopped", "stopped early", "failed", "running", "pending"]
@@ -44,7 +44,7 @@ def make_checkpoint(folder, number, content="x"):
     (made / "deeper").mkdir(parents=True)
     for name in ("model", "deeper/tokenizer"):
         (made / name).write_text(content * 100)
-    seal(made, {"number": number})
+    write_manifest(made, {"number": number})
     return made
 
 
@@ -58,7 +58,7 @@ def test_newest_whole_checkpoint_is_found_and_a_partial_one_passed_over(tmp_path
     (tmp_path / "checkpoint_000099").write_text("no folder")
     (tmp_path / "checkpoint_tmp").mkdir()
     assert found(tmp_path) == (11, str(second))
-    whole = tmp_path / "whole"
+    whole = tmp_path / "full"
     shutil.copytree(second, whole)
 
     def cut(name):
@@ -92,7 +92,7 @@ def counting():
 
         from ray import tune
 
-        from trainable.common.files import seal
+        from trainable.common.files import write_manifest
 
         checkpoint, start = tune.get_checkpoint(), 0
         if checkpoint is not None:
@@ -101,7 +101,7 @@ def counting():
         for step in (start + 1, start + 2):
             with tempfile.TemporaryDirectory() as folder:
                 Path(folder, "step").write_text(str(step))
-                seal(Path(folder), {})
+                write_manifest(Path(folder), {})
                 made = tune.Checkpoint.from_directory(folder)
                 tune.report({"step": step, "start": start}, checkpoint=made)
 
@@ -258,7 +258,7 @@ def test_checkpoints_at_a_uri_are_pruned_there_and_fetched_from_there(
     for _ in range(2):
         folder = kept_checkpoint(run, best)
         assert folder == run.trial_folder(best) / "checkpoint_000004"
-        assert sealed_values(folder) == {"number": 4}
+        assert verified_values(folder) == {"number": 4}
         (folder / "model").unlink()  # then it is fetched again
 
 

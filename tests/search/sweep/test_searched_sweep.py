@@ -40,7 +40,7 @@ def loaded_study(folder):
 @pytest.fixture(scope="module")
 def runs(command):
     """Where the runs are, one of them searched without a break."""
-    whole = run([*command, "--name", "whole"])
+    whole = run([*command, "--name", "full"])
     assert whole.returncode == 0, whole.stderr
     return Path(command[command.index("--storage") + 1])
 
@@ -54,7 +54,7 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
     assert 4 < len(before.trials) < SAMPLES
     resumed = run([*command[:3], "--resume", str(runs / "killed")])
     assert resumed.returncode == 0, resumed.stderr
-    assert numbers(runs / "killed") == numbers(runs / "whole")
+    assert numbers(runs / "killed") == numbers(runs / "full")
     found = read_run(runs / "killed")
     assert len({trial.config.recipe for trial in found.trials.values()}) == SAMPLES
     suggested = [e["trial"] for e in read_events(runs / "killed") if e["event"] == SUGGESTION]
@@ -67,7 +67,7 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
 
 def test_a_finished_search_goes_on_for_more(command, runs):
     longer = runs / "longer"
-    shutil.copytree(runs / "whole", longer)
+    shutil.copytree(runs / "full", longer)
     more = run([*command[:3], "--resume", str(longer), "--samples", str(SAMPLES + 2)])
     assert more.returncode == 0, more.stderr
     found = read_run(longer)

@@ -22,7 +22,7 @@ from search.sweep.tuner import (
     trial_folder,
 )
 from tests.made_runs import asked, made_inputs, made_run
-from trainable.common.files import seal
+from trainable.common.files import write_manifest
 from trainable.config.training_inputs import Teacher, TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.tune_function import Sweep
@@ -109,7 +109,7 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
     for name in ("tokens", "teacher", "logits"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_text(name)
-        seal(tmp_path / name, {})
+        write_manifest(tmp_path / name, {})
     teacher = Teacher(str(tmp_path / "teacher"), "d", False, 0.9, "", 1.0)
     outputs = {"logits": str(tmp_path / "logits")}
     inputs = made_inputs(tokens=str(tmp_path / "tokens"), teacher=teacher, outputs=outputs)

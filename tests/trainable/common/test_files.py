@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainable.common import files
-from trainable.common.files import whole_file
+from trainable.common.files import atomic_file
 
 
 class InterruptedWritingError(Exception):
@@ -22,12 +22,12 @@ def content(folder):
 
 
 def write(target, text):
-    with whole_file(target) as temporary:
+    with atomic_file(target) as temporary:
         temporary.write_text(text)
 
 
 def fail_to_write(target, error):
-    with whole_file(target) as temporary:
+    with atomic_file(target) as temporary:
         if error is not FileNotFoundError:  # else nothing is written at all
             temporary.write_text("half")
             raise error
@@ -37,7 +37,7 @@ def fail_to_write(target, error):
 def test_a_file_takes_its_name_when_the_block_ends_with_nothing_beside_it(tmp_path, name):
     target, before = tmp_path / name, None
     for text in ("first", "second"):
-        with whole_file(target) as temporary:
+        with atomic_file(target) as temporary:
             temporary.write_text(text)
             assert temporary.parent == target.parent  # so that it can be renamed in one step
             assert (target.read_text() if target.exists() else None) == before
@@ -78,6 +78,6 @@ def test_a_file_is_on_disk_before_it_takes_its_name_and_the_name_before_the_bloc
         synced.append((Path(os.readlink(f"/proc/self/fd/{descriptor}")), target.exists()))
 
     monkeypatch.setattr(files.os, "fsync", note)
-    with whole_file(target) as temporary:
-        temporary.write_text("whole")
+    with atomic_file(target) as temporary:
+        temporary.write_text("full")
     assert synced == [(temporary, False), (tmp_path, True)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trainable.common.files import MANIFEST, seal, sealed_values, whole_folder
+from trainable.common.files import MANIFEST, atomic_folder, verified_values, write_manifest
 
 
 class InterruptedWritingError(Exception):
@@ -12,13 +12,13 @@ class InterruptedWritingError(Exception):
 
 
 def fill(target, text):
-    with whole_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         (temporary / "inner").mkdir()
         (temporary / "inner" / "file.txt").write_text(text)
 
 
 def fail_to_fill(target):
-    with whole_folder(target) as temporary:
+    with atomic_folder(target) as temporary:
         (temporary / "half.txt").write_text("half")
         raise InterruptedWritingError
 
@@ -35,7 +35,7 @@ def test_a_folder_takes_its_name_when_the_block_ends_with_nothing_beside_it(tmp_
     target, before = tmp_path / "new" / "model.v1.2", {}
     fill(tmp_path / "new" / "model.v1.2.old", "a neighbour")
     for text in ("first", "second"):
-        with whole_folder(target) as temporary:
+        with atomic_folder(target) as temporary:
             (temporary / f"{text}.txt").write_text(text)
             assert (content(target) if target.exists() else {}) == before
             assert temporary.parent == target.parent  # so that it can be renamed in one step
@@ -78,18 +78,18 @@ def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
 @pytest.fixture
 def sealed(tmp_path):
     """A sealed folder with a file at the top and one further down."""
-    with whole_folder(tmp_path / "sealed") as temporary:
+    with atomic_folder(tmp_path / "sealed") as temporary:
         (temporary / "inner").mkdir()
         (temporary / "top.txt").write_text("top")
         (temporary / "inner" / "file.txt").write_text("inner")
-        seal(temporary, {"accuracy": 0.5, "labels": ["no", "yes"]})
+        write_manifest(temporary, {"accuracy": 0.5, "labels": ["no", "yes"]})
     return tmp_path / "sealed"
 
 
 def test_a_sealed_folder_gives_its_values_back_wherever_it_is_moved(sealed):
     values = {"accuracy": 0.5, "labels": ["no", "yes"]}
-    assert sealed_values(sealed) == values
-    assert sealed_values(sealed.rename(sealed.parent / "moved")) == values
+    assert verified_values(sealed) == values
+    assert verified_values(sealed.rename(sealed.parent / "moved")) == values
 
 
 @pytest.mark.parametrize("file", ["top.txt", "inner/file.txt", MANIFEST])
@@ -98,10 +98,10 @@ def test_a_missing_or_changed_file_breaks_the_seal(sealed, file, damage):
     (sealed / file).unlink()
     if damage is not None:
         (sealed / file).write_bytes(damage)
-    assert sealed_values(sealed) is None
+    assert verified_values(sealed) is None
 
 
 @pytest.mark.parametrize("manifest", ['{"values": {}, "fi', '{"values": {}}', "[]", "3"])
 def test_a_manifest_that_says_nothing_breaks_the_seal(sealed, manifest):
     (sealed / MANIFEST).write_text(manifest)
-    assert sealed_values(sealed) is None
+    assert verified_values(sealed) is None

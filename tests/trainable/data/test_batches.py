@@ -15,8 +15,8 @@ from trainable.data.batches import (
 SIZES = [(1, 1), (1, 32), (31, 32), (32, 32), (33, 32), (1000, 7), (5000, 32)]
 
 
-def sentence_lengths(sentences):
-    return np.random.default_rng(0).integers(3, 64, sentences)
+def example_lengths(examples):
+    return np.random.default_rng(0).integers(3, 64, examples)
 
 
 def padded_tokens(lengths, batches):
@@ -28,20 +28,20 @@ def as_lists(batches):
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
-@pytest.mark.parametrize(("sentences", "batch_size"), SIZES)
+@pytest.mark.parametrize(("examples", "batch_size"), SIZES)
 def test_an_epoch_has_each_row_once_in_batches_of_which_one_at_most_is_not_full(
-    sentences, batch_size, epoch
+    examples, batch_size, epoch
 ):
-    batches = epoch_batches(sentence_lengths(sentences), batch_size, seed=3, epoch=epoch)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(sentences))
-    full, rest = divmod(sentences, batch_size)
+    batches = epoch_batches(example_lengths(examples), batch_size, seed=3, epoch=epoch)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(examples))
+    full, rest = divmod(examples, batch_size)
     sizes = sorted(len(rows) for rows in batches)
     assert sizes == ([rest] if rest else []) + [batch_size] * full
-    assert len(batches) == steps_per_epoch(sentences, batch_size)
+    assert len(batches) == steps_per_epoch(examples, batch_size)
 
 
 def test_seed_and_epoch_alone_decide_the_order():
-    lengths = sentence_lengths(500)
+    lengths = example_lengths(500)
     orders = {
         (seed, epoch): as_lists(epoch_batches(lengths, 8, seed, epoch))
         for seed in (0, 1)
@@ -56,7 +56,7 @@ def test_seed_and_epoch_alone_decide_the_order():
 
 
 def test_batches_are_composed_anew_each_epoch():
-    lengths = sentence_lengths(2000)
+    lengths = example_lengths(2000)
     first, second = (
         {frozenset(rows.tolist()) for rows in epoch_batches(lengths, 8, 0, epoch)}
         for epoch in (0, 1)
@@ -64,8 +64,8 @@ def test_batches_are_composed_anew_each_epoch():
     assert not first & second
 
 
-def test_sentences_of_one_batch_are_alike_in_length():
-    lengths = sentence_lengths(5000)
+def test_examples_of_one_batch_are_alike_in_length():
+    lengths = example_lengths(5000)
     tokens = lengths.sum()
     by_length = padded_tokens(lengths, epoch_batches(lengths, 32, 0, 0))
     random = np.array_split(np.random.default_rng(0).permutation(5000), 157)
@@ -80,15 +80,15 @@ def test_batches_do_not_come_in_order_of_length():
     assert abs(correlation) < 0.5
 
 
-@pytest.mark.parametrize(("sentences", "batch_size"), SIZES)
-def test_evaluation_has_each_row_once_from_short_to_long(sentences, batch_size):
-    lengths = sentence_lengths(sentences)
+@pytest.mark.parametrize(("examples", "batch_size"), SIZES)
+def test_evaluation_has_each_row_once_from_short_to_long(examples, batch_size):
+    lengths = example_lengths(examples)
     batches = evaluation_batches(lengths, batch_size)
     rows = np.concatenate(batches)
-    assert sorted(rows.tolist()) == list(range(sentences))
+    assert sorted(rows.tolist()) == list(range(examples))
     assert lengths[rows].tolist() == sorted(lengths.tolist())
     assert max(len(batch) for batch in batches) <= batch_size
-    assert len(batches) == steps_per_epoch(sentences, batch_size)
+    assert len(batches) == steps_per_epoch(examples, batch_size)
 
 
 @pytest.mark.parametrize(

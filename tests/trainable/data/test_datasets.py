@@ -1,4 +1,4 @@
-"""Subsets, shuffles and digests of labelled sentences."""
+"""Subsets, shuffles and digests of labelled examples."""
 
 from collections import Counter
 
@@ -32,7 +32,7 @@ def test_every_prefix_of_the_stratified_order_has_each_label_in_its_share(labels
 
 @pytest.fixture
 def corpus():
-    """100 and 40 sentences, a fifth of them positive."""
+    """100 and 40 examples, a fifth of them positive."""
     splits = [
         LabelledTexts(
             [f"{name} {i}" for i in range(count)], [int(i % 5 == 0) for i in range(count)]
@@ -60,7 +60,7 @@ def test_a_subset_has_every_label_in_its_share(corpus):
 def test_a_sample_has_each_label_within_one_of_its_share(labels, count):
     split = LabelledTexts([f"sentence {row}" for row in range(len(labels))], labels)
     found = sample_evaluation(Dataset(split, split, ["a", "b", "c"]), count)
-    assert found.whole is split
+    assert found.full is split
     assert found.train is split
     assert len(found.evaluation) == len(set(found.evaluation.texts)) == count
     assert set(zip(found.evaluation.texts, found.evaluation.labels, strict=True)) < set(

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def test_one_batch_by_hand(split):
-    """Wider than it need be; a token of the second sentence equals the padding."""
+    """Wider than it need be; a token of the second example equals the padding."""
     batch = Examples(split, 0, CPU).batch(torch.tensor([2, 4, 1]), width=4)
     assert batch.input_ids.tolist() == [[5, 6, 0, 0], [0, 11, 0, 0], [4, 0, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
@@ -57,4 +57,4 @@ def test_what_fills_a_batch_up_has_no_weight(split):
     assert batch.weights.tolist() == pytest.approx([1 / 3] * 3 + [0.0, 0.0])
     expected = [[1 / 9] * 4, [1 / 9] * 3 + [0.0], [1 / 9] * 2 + [0.0] * 2, [0.0] * 4, [0.0] * 4]
     assert batch.token_weights.tolist() == [pytest.approx(row) for row in expected]
-    assert batch.attention_mask.sum(dim=1).tolist() == [4, 3, 2, 4, 3]  # the model sees sentences
+    assert batch.attention_mask.sum(dim=1).tolist() == [4, 3, 2, 4, 3]  # the model sees examples

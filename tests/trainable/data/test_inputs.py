@@ -17,7 +17,7 @@ from trainable.data.wheels import small_encoder, tweets
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """20 sentences for training and 10 others for evaluation; there is no network."""
+    """20 examples for training and 10 others for evaluation; there is no network."""
 
     def no_such_host(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -69,7 +69,7 @@ def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes
         max_length=9,
     )
     found = load_inputs(options)
-    train, looked_at, whole = found.dataset.train, found.dataset.evaluation, found.dataset.whole
+    train, looked_at, whole = found.dataset.train, found.dataset.evaluation, found.dataset.full
     assert (len(looked_at), None if whole is None else len(whole)) == sizes
     assert (found.available, found.max_length) == ((20, 10), 9)
     assert sorted(train.labels) == [0, 0, 0, 1, 1, 1]

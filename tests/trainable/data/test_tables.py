@@ -1,4 +1,4 @@
-"""Labelled sentences from real small files, and every way in which they are refused."""
+"""Labelled examples from real small files, and every way in which they are refused."""
 
 import json
 import re
@@ -15,16 +15,7 @@ from trainable.data import tables
 from trainable.data.datasets import LabelledTexts, load_dataset
 
 # Words that readers take for missing values, quotes that open and never close, trailing spaces.
-AWKWARD = [
-    "null",
-    "NA",
-    '"half a quote',
-    "it's 5 \" long ",
-    "none",
-    '"whole"',
-    "café, naïve",
-    "1.0",
-]
+AWKWARD = ["null", "NA", '"half a quote', "it's 5 \" long ", "none", '"full"', "café, naïve", "1.0"]
 LABELS = [0, 1, 0, 1, 1, 0, 1, 0]
 QUOTED_CSV = 'label,sentence\n0,"a, b"\n1,"say ""no"""\n0,NA\n1,"two\nlines"\n'
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")

@@ -18,7 +18,7 @@ def test_token_ids_with_special_tokens(bert):
 
 
 @pytest.mark.parametrize("max_length", [3, 64])
-def test_sentences_are_cut_and_keep_their_end(bert, max_length):
+def test_examples_are_cut_and_keep_their_end(bert, max_length):
     split = tokenise(bert, ["hello " * 100, "hello"], [0, 1], max_length)
     assert split.lengths.tolist() == [max_length, 3]
     assert tokens_of(split, 0) == [CLS] + [HELLO] * (max_length - 2) + [SEP]

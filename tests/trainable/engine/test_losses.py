@@ -9,7 +9,7 @@ from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss
 from trainable.models.model_outputs import pool_states
 
 BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
-LENGTHS = [5, 1, 3, 2]  # real tokens of each sentence
+LENGTHS = [5, 1, 3, 2]  # real tokens of each example
 
 
 def softmax(row):

@@ -40,5 +40,5 @@ def test_bits_come_back_as_they_were_packed(count):
     np.testing.assert_array_equal(unpacked, correct)
 
 
-def test_eight_sentences_take_a_byte():
+def test_eight_examples_take_a_byte():
     assert pack_bits(np.array([True] + 7 * [False] + [True])) == "gIA="  # bytes 0x80 0x80

@@ -50,43 +50,43 @@ def random_split(seed=0, count=24):
     return TokenisedSplit(ids, offsets, generator.integers(0, 2, size=count))
 
 
-def memory_for(sentences):
-    """Losses on a device that holds so many sentences, and the lengths that it was given."""
+def memory_for(examples):
+    """Losses on a device that holds so many examples, and the lengths that it was given."""
     given = []
 
     def limited(model, batch):
         given.append(sorted(batch.attention_mask.sum(dim=1).tolist()))
-        if len(batch.rows) > sentences:
+        if len(batch.rows) > examples:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses(model, batch)
 
     return limited, given
 
 
-@pytest.mark.parametrize(("sentences", "most"), [(8, None), (7, 4), (3, 2), (1, 1), (0, None)])
-def test_as_many_sentences_at_a_time_as_fit(cpu, sentences, most):
+@pytest.mark.parametrize(("examples", "most"), [(8, None), (7, 4), (3, 2), (1, 1), (0, None)])
+def test_as_many_examples_at_a_time_as_fit(cpu, examples, most):
     model = tiny_classifier()
     before = [p.detach().clone() for p in model.parameters()]
-    limited, given = memory_for(sentences)
+    limited, given = memory_for(examples)
     step = TrainingStep(model, make_optimiser([model], 0.0), limited, gradient_clip=1.0)
     split = random_split()
     training = Training(step, Examples(split, 0, cpu), batch_size=8)
-    if not sentences:
+    if not examples:
         with pytest.raises(torch.OutOfMemoryError):
             training.fit_memory()
         return
     training.fit_memory()
-    assert step.most_sentences == most
+    assert step.micro_batch_size == most
     assert given[0] == sorted(split.lengths.tolist())[-8:]  # tried on the longest
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
     given.clear()
-    training.step(np.arange(8), 1e-3)  # whatever its sentences
+    training.step(np.arange(8), 1e-3)  # whatever its examples
     assert {len(lengths) for lengths in given} == {most or 8}
 
 
 @pytest.mark.parametrize("padded", [True, False])
 def test_a_wider_batch_trains_the_same_student(cpu, padded):
-    """Whatever a batch is padded to, with dropout off; against batches of the longest sentence."""
+    """Whatever a batch is padded to, with dropout off; against batches of the longest example."""
     trained = []
     for executor in (Executor(), Executor(padded=padded)):
         model = tiny_classifier("deberta-v2").eval()
@@ -132,8 +132,8 @@ def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     split = random_split(count=150)
     ids, offsets = split.token_ids, split.offsets
     model = tiny_classifier(architecture).train()
-    sentences = Examples(split, 0, cpu)
-    correct = Evaluator(model, sentences, "fp32").correct()
+    examples = Examples(split, 0, cpu)
+    correct = Evaluator(model, examples, "fp32").correct()
     assert model.training
     model.eval()
     for i in range(150):

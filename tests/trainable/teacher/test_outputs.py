@@ -26,10 +26,10 @@ def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
     resident = open_outputs(inputs.outputs, pool, (1, 4), **shape, device=cpu)
     states = np.load(Path(inputs.outputs[pool]) / ARRAY)
     streamed = StreamedOutputs(resident.logits, pool, states, np.array([0, 3]), **shape)
-    sentences = Examples(split, inputs.pad_id, cpu)
+    examples = Examples(split, inputs.pad_id, cpu)
     for rows in (np.arange(8), np.array([31, 5, 60, 2]), np.arange(88, 96)):
         streamed.stage(rows, 16)
-        for batch in sentences.batch(torch.from_numpy(rows), 16).parts(most):
+        for batch in examples.batch(torch.from_numpy(rows), 16).parts(most):
             found, expected = streamed.batch_hidden(batch), resident.batch_hidden(batch)
             if pool == "tokens":
                 real = batch.attention_mask.bool()
@@ -39,8 +39,8 @@ def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
 
 
 @pytest.mark.parametrize("part", ["cls", "tokens", "teacher"])
-def test_damage_is_noticed_and_mended(loaded, environment, options, tmp_path, part):
-    fresh = replace(environment, cache=tmp_path)
+def test_damage_is_noticed_and_mended(loaded, runtime, options, tmp_path, part):
+    fresh = replace(runtime, cache=tmp_path)
     inputs = prepare_inputs(Preparation.load(loaded), {"cls"}, fresh, options)
     damaged = {
         "cls": Path(inputs.outputs["cls"]) / ARRAY,

@@ -10,7 +10,7 @@ from tests.conftest import tiny_classifier
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.inputs import LoadedInputs
-from trainable.engine.devices import Environment
+from trainable.engine.devices import Runtime
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_step import TrainingStep
 from trainable.teacher import fine_tuning
@@ -27,16 +27,16 @@ def bare_encoder(tmp_path, tokenizer):
     return folder
 
 
-def lines_and_environment(tmp_path):
+def lines_and_runtime(tmp_path):
     lines = []
-    return lines, Environment(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
+    return lines, Runtime(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
 
 
 def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options, tmp_path):
     settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
     loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
-    lines, environment = lines_and_environment(tmp_path)
-    first = prepare_inputs(Preparation.load(loaded), {"cls"}, environment, options)
+    lines, runtime = lines_and_runtime(tmp_path)
+    first = prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options)
     assert any("fine-tuning" in line for line in lines)
     assert first.teacher.fine_tuned_here
     assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
@@ -45,11 +45,11 @@ def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options
     assert kept.config.id2label == {0: "even", 1: "odd"}
 
     lines.clear()
-    assert prepare_inputs(Preparation.load(loaded), {"cls"}, environment, options) == first
+    assert prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options) == first
     assert lines == []
 
     other = replace(loaded, teacher_settings=replace(settings, seed=1, epochs=1))
-    second = prepare_inputs(Preparation.load(other), {"cls"}, environment, options)
+    second = prepare_inputs(Preparation.load(other), {"cls"}, runtime, options)
     assert second.teacher.digest != first.teacher.digest
 
 
@@ -60,10 +60,10 @@ def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
     settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
     loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     whole = prepare_inputs(
-        Preparation.load(loaded), set(), lines_and_environment(tmp_path / "a")[1], options
+        Preparation.load(loaded), set(), lines_and_runtime(tmp_path / "a")[1], options
     )
 
-    lines, environment = lines_and_environment(tmp_path / "b")
+    lines, runtime = lines_and_runtime(tmp_path / "b")
     monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
     take_step, taken = TrainingStep.__call__, []
 
@@ -77,12 +77,12 @@ def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
     with monkeypatch.context() as interrupted:
         interrupted.setattr(TrainingStep, "__call__", interrupted_step)
         with pytest.raises(KeyboardInterrupt):
-            prepare_inputs(preparation, set(), environment, options)
+            prepare_inputs(preparation, set(), runtime, options)
     [state] = (tmp_path / "b" / "cache" / "teachers").glob("*.state")
     if damaged:
         state.write_bytes(state.read_bytes()[:-1])
     torch.manual_seed(99)
-    resumed = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+    resumed = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
     assert resumed.teacher.digest == whole.teacher.digest
     assert resumed.teacher.correct == whole.teacher.correct
     assert ("  going on from step 16, where it was interrupted" in lines) is not damaged
@@ -97,7 +97,7 @@ def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
     model = load_teacher(teacher.folder)
     for split, found, bits in (
         (dataset.evaluation, teacher.accuracy, teacher.correct),
-        (dataset.whole, teacher.whole_accuracy, teacher.whole_correct),
+        (dataset.full, teacher.full_accuracy, teacher.full_correct),
     ):
         correct = []
         for text, label in zip(split.texts, split.labels, strict=True):
@@ -108,13 +108,13 @@ def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
         assert np.array_equal(unpack_bits(bits, len(split)), correct)
     assert sampled_inputs.describe_teacher() == (
         f"{teacher.accuracy:.4f} on the validation subset of 13, "
-        f"{teacher.whole_accuracy:.4f} on all 40"
+        f"{teacher.full_accuracy:.4f} on all 40"
     )
 
 
 def test_fitted_teacher_is_used_as_it_is(inputs, teacher_folder):
     assert not inputs.teacher.fine_tuned_here
-    assert (inputs.teacher.whole_accuracy, inputs.teacher.whole_correct) == (None, None)
+    assert (inputs.teacher.full_accuracy, inputs.teacher.full_correct) == (None, None)
     mine, its = load_teacher(inputs.teacher.folder).state_dict(), tiny_classifier().state_dict()
     assert all(torch.equal(mine[name], its[name]) for name in its)
 
@@ -162,7 +162,7 @@ def test_digest_depends_on_weights_and_configuration():
 
 def test_a_teacher_that_guesses_is_warned_of(loaded, options, tmp_path):
     """The tiny teacher of these tests has random weights."""
-    lines, environment = lines_and_environment(tmp_path)
-    inputs = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+    lines, runtime = lines_and_runtime(tmp_path)
+    inputs = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
     said = any("no better than always" in line for line in lines)
     assert said == (inputs.teacher.accuracy <= 0.6)

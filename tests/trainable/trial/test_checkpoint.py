@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
-from trainable.common.files import MANIFEST, seal, sealed_values
+from trainable.common.files import MANIFEST, verified_values, write_manifest
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError, read_state
@@ -32,7 +32,7 @@ from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
 
 CLOCKS = {"training_seconds", "evaluation_seconds"}
-BITS = {"correct", "whole_correct"}
+BITS = {"correct", "full_correct"}
 NARROW = {"initialisation": "random", "student_width": 16}
 CE_ONLY = {"alpha": 1.0, "aligned_layers": "none", "alpha_schedule": "fixed", "sharpness": None}
 
@@ -115,7 +115,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
     config = eight_steps(**changes)
     whole = end_of(started(config, sampled_inputs, 0))
     assert [evaluation["step"] for evaluation in whole[1]] == [2, 5, 8]
-    assert 0 < whole[1][-1]["whole_accuracy"] < 1
+    assert 0 < whole[1][-1]["full_accuracy"] < 1
     interrupted, bench = started(config, sampled_inputs, 0), TrainerCache()
     for step in range(8):
         save(interrupted, tmp_path / str(step))
@@ -146,7 +146,7 @@ def test_the_first_of_the_best_students_is_kept(
         count = len(trial.history)
         at_evaluation[count], best = named(trial), kept[count - 1]
         folder = save(trial, tmp_path / str(count))
-        values = sealed_values(folder)
+        values = verified_values(folder)
         assert (values["evaluation"], values["accuracy"]) == (best, accuracies[best - 1])
         weights = load_file(folder / "model.safetensors")
         for name, value in at_evaluation[best].items():
@@ -166,13 +166,13 @@ def answers(folder, texts):
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def any_inputs(request, loaded, environment, options, tokenizer):
+def any_inputs(request, loaded, runtime, options, tokenizer):
     """The tiny inputs with a teacher of each architecture."""
-    folder = environment.cache / "encoders" / request.param
+    folder = runtime.cache / "encoders" / request.param
     tiny_classifier(request.param).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
-    return prepare_inputs(preparation, {"cls"}, environment, options)
+    return prepare_inputs(preparation, {"cls"}, runtime, options)
 
 
 @pytest.mark.parametrize("initialisation", ["teacher_spread", "random"])
@@ -252,7 +252,7 @@ def test_a_checkpoint_of_other_inputs_is_refused(*, inputs, saved, cpu, exact):
     ):
         with pytest.raises(CheckpointError, match=said):
             load_checkpoint(folder, trial.config, other, cpu, exact=exact)
-    seal(folder, {**sealed_values(folder), "format": 4})
+    write_manifest(folder, {**verified_values(folder), "format": 4})
     with pytest.raises(CheckpointError, match="of another format"):
         load_checkpoint(folder, trial.config, inputs, cpu, exact=exact)
 
@@ -288,7 +288,7 @@ def test_a_disk_that_is_full_is_an_os_error(saved, tmp_path, file):
             save(trial, tmp_path / "again")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert sealed_values(tmp_path / "again") is None
+    assert verified_values(tmp_path / "again") is None
 
 
 @pytest.mark.parametrize("changes", [{}, {"student_layers": 1, "aligned_layers": "1"}, NARROW])

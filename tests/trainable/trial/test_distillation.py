@@ -62,7 +62,7 @@ def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, 
     )
     step = trial.trainer.training.take_step
     expected, losses = step.gradients(batch, step.parameters)
-    step.most_sentences = most
+    step.micro_batch_size = most
     found, summed = step.gradients(batch, step.parameters)
     whole = {name: float(value) for name, value in losses.items()}
     assert {name: float(value) for name, value in summed.items()} == pytest.approx(whole, rel=1e-4)

@@ -56,10 +56,10 @@ def test_pools_of_aligned_trials_only(make_config):
     assert pools_of(configs) == {"tokens"}
 
 
-def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, environment, options):
-    few = prepare_inputs(Preparation.load(loaded), set(), environment, options)
+def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, runtime, options):
+    few = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
     assert set(few.outputs) == {"logits"}
-    assert add_outputs(few, ["cls", "mean", "tokens"], environment) == inputs
+    assert add_outputs(few, ["cls", "mean", "tokens"], runtime) == inputs
 
 
 def test_moved_inputs_have_their_folders_where_they_are_now(inputs):
@@ -72,7 +72,7 @@ def test_moved_inputs_have_their_folders_where_they_are_now(inputs):
 def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
     sampled_loaded, sampled_inputs, tokenizer
 ):
-    assert sampled_inputs.examples == {"train": 96, "evaluation": 13, "whole": 40}
+    assert sampled_inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     for name, part in sampled_loaded.dataset.splits.items():
         split = load_split(Path(sampled_inputs.tokens), name)
         assert split.labels.tolist() == part.labels
@@ -82,27 +82,27 @@ def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
 
 
 def test_words_that_occur_in_the_whole_split_alone_are_in_use(
-    *, sampled_loaded, environment, options, tokenizer
+    *, sampled_loaded, runtime, options, tokenizer
 ):
     """They are scored with the others, and would otherwise have no row in the embedding."""
     dataset = sampled_loaded.dataset
-    left_out = next(text for text in dataset.whole.texts if text not in dataset.evaluation.texts)
-    texts = ["w150" if text == left_out else text for text in dataset.whole.texts]
-    changed = replace(dataset, whole=replace(dataset.whole, texts=texts))
+    left_out = next(text for text in dataset.full.texts if text not in dataset.evaluation.texts)
+    texts = ["w150" if text == left_out else text for text in dataset.full.texts]
+    changed = replace(dataset, full=replace(dataset.full, texts=texts))
     other = Preparation.load(replace(sampled_loaded, dataset=changed))
-    found = prepare_inputs(other, set(), environment, options)
+    found = prepare_inputs(other, set(), runtime, options)
     rare = tokenizer.convert_tokens_to_ids("w150")
     assert rare in load_vocabulary(Path(found.tokens))
     assert rare not in load_split(Path(found.tokens), "train").token_ids
 
 
-def test_other_sentences_or_lengths_are_other_inputs(
-    *, loaded, inputs, sampled_inputs, environment, options
+def test_other_examples_or_lengths_are_other_inputs(
+    *, loaded, inputs, sampled_inputs, runtime, options
 ):
     other_sample = replace(loaded, dataset=sample_evaluation(loaded.dataset, 14))
     found = [inputs, sampled_inputs]
     for other in (other_sample, replace(loaded, max_length=8)):
-        found.append(prepare_inputs(Preparation.load(other), set(), environment, options))
+        found.append(prepare_inputs(Preparation.load(other), set(), runtime, options))
     for part in ("data_digest", "tokens"):
         assert len({getattr(one, part) for one in found}) == 4
     assert len({one.outputs["logits"] for one in found}) == 4

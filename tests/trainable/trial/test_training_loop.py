@@ -60,15 +60,15 @@ def test_the_whole_split_is_scored_once_after_the_last_step(
     dataset = sampled_loaded.dataset
     trial = Trial.start(make_config(epochs=2, evaluations=8), sampled_inputs, cpu)
     *before, last = trial.run()
-    assert [(e.whole_accuracy, e.whole_correct) for e in before] == [(None, None)] * 7
-    on_whole = answers_one_by_one(trial, dataset.whole, tokenizer)
-    assert last.whole_accuracy == np.mean(on_whole)
-    assert np.array_equal(unpack_bits(last.whole_correct, 40), on_whole)
+    assert [(e.full_accuracy, e.full_correct) for e in before] == [(None, None)] * 7
+    on_whole = answers_one_by_one(trial, dataset.full, tokenizer)
+    assert last.full_accuracy == np.mean(on_whole)
+    assert np.array_equal(unpack_bits(last.full_correct, 40), on_whole)
     assert last.accuracy == np.mean(answers_one_by_one(trial, dataset.evaluation, tokenizer))
-    assert 0 < last.whole_accuracy < 1
+    assert 0 < last.full_accuracy < 1
     assert all(e.accuracy == unpack_bits(e.correct, 13).mean() for e in trial.history)
-    assert "whole_accuracy" not in before[-1].scalars()
-    assert last.scalars()["whole_accuracy"] == last.whole_accuracy
+    assert "full_accuracy" not in before[-1].scalars()
+    assert last.scalars()["full_accuracy"] == last.full_accuracy
 
 
 def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_config, cpu):
@@ -77,7 +77,7 @@ def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_
     without = replace(sampled_inputs, examples={"train": 96, "evaluation": 13})
     other = Trial.start(make_config(), without, cpu)
     expected = numbers(other.run())
-    assert [replace(e, whole_accuracy=None, whole_correct=None) for e in found] == expected
+    assert [replace(e, full_accuracy=None, full_correct=None) for e in found] == expected
     for name, weight in trial.student.state_dict().items():
         assert torch.equal(weight, other.student.state_dict()[name]), name
 

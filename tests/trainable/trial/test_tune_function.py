@@ -24,7 +24,7 @@ import trainable
 from tests.scripts.killed_tuner import SEEDS, SPACE
 from tests.trainable.trial.test_checkpoint import answers
 from trainable.common.errors import TrainingDivergedError
-from trainable.common.files import sealed_values
+from trainable.common.files import verified_values
 from trainable.trial import pause, tune_function
 from trainable.trial.checkpoint import STATE
 from trainable.trial.pause import PAUSE
@@ -266,7 +266,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     assert error is None
     assert numbers(before) == numbers(whole)[:known]
     assert numbers([stopped], "saved_step") == numbers(whole)[known - 1 : known] or not known
-    assert stopped["saved_step"] == sealed_values(tuned.state.newest)["step"] == step
+    assert stopped["saved_step"] == verified_values(tuned.state.newest)["step"] == step
     assert tuned.train(config, sweep=sweep) == ([], None)
 
     (Path(sweep.run) / PAUSE).unlink()
@@ -277,7 +277,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     assert [result.get("restored", False) for result in after] == [n < known for n in range(6)]
     sure = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
     assert numbers(after, "restored")[sure:] == numbers(whole)[sure:]
-    bits = ("correct", "whole_correct")
+    bits = ("correct", "full_correct")
     assert numbers(after, "restored", *bits) == numbers(whole, *bits)
 
 

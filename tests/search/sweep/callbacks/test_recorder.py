@@ -84,7 +84,7 @@ def make_trial(number=0, error_file=None, status=Trial.RUNNING):
 def result(n, **more):
     """What Ray hands over: an evaluation among keys of Ray's own."""
     values = {key: float(n) for key in (*EVALUATION_KEYS, "saving_seconds")}
-    values |= {"evaluations": n, "correct": "gA==", "whole_correct": "wA=="}
+    values |= {"evaluations": n, "correct": "gA==", "full_correct": "wA=="}
     return {**values, "training_iteration": n, "pid": 1, "hostname": "here", **more}
 
 
@@ -186,10 +186,10 @@ def test_bits_are_taken_out_of_rays_result_in_place(recorder, run):
     for number, more in ((1, {}), (1, {RESTORED: True}), (1, {SAVED_STEP: 7})):
         values = result(number, **more)
         tell(recorder, "result", make_trial(), values)
-        assert not {"correct", "whole_correct"} & values.keys()
+        assert not {"correct", "full_correct"} & values.keys()
         assert values["accuracy"] == float(number)
     ((evaluation,),) = [trial.evaluations for trial in run.trials.values() if trial.evaluations]
-    assert (evaluation["correct"], evaluation["whole_correct"]) == ("gA==", "wA==")
+    assert (evaluation["correct"], evaluation["full_correct"]) == ("gA==", "wA==")
 
 
 def test_rows_that_repeat_what_a_checkpoint_knows_are_taken_only_where_the_record_lacks_them(

@@ -96,7 +96,7 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
                 (key, e["step"]): value
                 for e in trial.evaluations
                 for key, value in e.items()
-                if key not in ("step", "correct", "whole_correct", "whole_accuracy")
+                if key not in ("step", "correct", "full_correct", "full_accuracy")
             }
         )
         (start,) = [record.start for record in found if record.HasField("start")]

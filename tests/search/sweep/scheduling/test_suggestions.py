@@ -118,7 +118,7 @@ def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
 
 def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path):
     """Read anew from disk after every single trial, the sweep is the same as one in one go."""
-    whole = sweep(make_run(tmp_path / "whole"), until=16)
+    whole = sweep(make_run(tmp_path / "full"), until=16)
     pieces = make_run(tmp_path / "pieces")
     pieces = sweep(pieces, until=16, reopened=lambda run: read_run(run.folder))
     assert list(whole.trials) == list(pieces.trials)
