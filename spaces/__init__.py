@@ -1,4 +1,4 @@
-"""The search spaces, by name: each a short function that returns what Ray Tune takes.
+"""The search spaces: each a short function, in a file of its own name, that Ray Tune takes.
 
 A space that lists what it tries returns constants and `tune.grid_search` lists, for
 `tune.Tuner(param_space=...)`. One that is searched is a function of an Optuna trial, for
@@ -10,37 +10,31 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from spaces.baselines import baselines
-from spaces.layers import layers
-from spaces.logits import logits
-from spaces.recipe import recipe
-from spaces.schedules import schedules
-from spaces.study import study
 from trainable.common.errors import UserError, as_user_error, not_among
 
 Space = Callable[..., Any]
 
 SPACES: dict[str, Space] = {
-    "baselines": baselines,
-    "logits": logits,
-    "layers": layers,
-    "schedules": schedules,
-    "study": study,
-    "recipe": recipe,
+    file.stem: getattr(import_module(f"spaces.{file.stem}"), file.stem)
+    for file in sorted(Path(__file__).parent.glob("[!_]*.py"))
 }
-SEARCHED = ("recipe",)
 SPACE_NAMES = tuple(SPACES)
+globals().update(SPACES)  # `spaces.schedules` is the function, not its module
 
 
 def is_searched(space: Space) -> bool:
     """Whether a space is a define-by-run function of a trial, rather than one that lists."""
     parameters = inspect.signature(space).parameters.values()
     return any(p.default is p.empty and p.name != "coarse" for p in parameters)
+
+
+SEARCHED = tuple(name for name, space in SPACES.items() if is_searched(space))
 
 
 def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:

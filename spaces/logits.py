@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spaces.alpha import fixed
+from spaces._alpha import fixed
 
 
 def logits(coarse: bool = False) -> dict[str, Any]:

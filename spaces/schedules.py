@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spaces.alpha import cosine, fixed
+from spaces._alpha import cosine, fixed
 
 SHAPES = ("growth", "descent", "vshape", "^shape")
 

@@ -5,7 +5,7 @@ Encoder Knowledge Distillation, lxxing666, SwanLab project Knowledge-Distillatio
 
 from typing import Any, NamedTuple
 
-from spaces.alpha import cosine, fixed
+from spaces._alpha import cosine, fixed
 from trainable.common.errors import UserError
 from trainable.config.layer_sets import resolve_layer_set
 from trainable.config.trial_config import TrialConfig

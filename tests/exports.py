@@ -11,7 +11,7 @@ from rich.console import Console
 from search.plan.plan import Plan
 from search.plan.request import Request
 from search.record.run import Run, create_run, read_run
-from search.sweep.preparation import prepare_again
+from search.sweep.check_sweep import prepare_again
 from tests.conftest import tiny_classifier
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig

@@ -10,9 +10,9 @@ from search.record.run import read_run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, FAILED, FINISHED
 from search.sweep.callbacks.recorder import Recorder
-from search.sweep.scheduling.stratified_asha import StratifiedASHA
+from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from trainable.trial.training_loop import EVALUATION_KEYS
-from trainable.trial.tune_function import OUT_OF_MEMORY, REASON, TROUBLE
+from trainable.trial.tune_function import FAILURE_KIND, OUT_OF_MEMORY, REASON
 
 RETRIED, FAILS, OUT_OF_ROOM = "retried", "fails for good", "is to run alone"
 
@@ -134,7 +134,7 @@ class Session:
             self.recorder.on_trial_recover(0, self.trials, trial)
             return
         if kind == OUT_OF_ROOM:
-            result = {TROUBLE: OUT_OF_MEMORY, REASON: "no room", "training_iteration": 1}
+            result = {FAILURE_KIND: OUT_OF_MEMORY, REASON: "no room", "training_iteration": 1}
             assert self.scheduler.on_trial_result(self, trial, result) == TrialScheduler.CONTINUE
             self.recorder.on_trial_result(0, self.trials, trial, result)
         self.scheduler.on_trial_error(self, trial)

@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from search.record.run import CLOCKS, read_events, read_run
+from search.record.run import TIMINGS, read_events, read_run
 
 PATIENCE = 300  # seconds; a busy machine takes a minute for what is waited for
 OPTIONS = ("--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12")
@@ -19,7 +19,7 @@ def run(command, *more):
 
 def timeless(evaluation):
     """An evaluation without its clocks."""
-    return {key: value for key, value in evaluation.items() if key not in CLOCKS}
+    return {key: value for key, value in evaluation.items() if key not in TIMINGS}
 
 
 def numbers(folder):

@@ -8,7 +8,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from trainable.config.names import GRAPH
-from trainable.engine.executor import Executor
+from trainable.engine.cuda_graph import Executor
 
 
 class TracedCapture:

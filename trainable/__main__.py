@@ -50,7 +50,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     quiet_libraries()
     name, why = resolve_preset(options.preset)
     options = replace(options, preset=name)
-    preset = options.sized_preset
+    preset = options.effective_preset
     constants = {"precision": faster_precision(best_device()), **preset.trial}
     config = complete_config(constants, preset.learning_rates, settings)
     inactive = sorted(config.inactive_settings & settings.keys())

@@ -11,7 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-from search.bench.options import BASELINE, VARIANTS, Asked, variant_names
+from search.bench.options import BASELINE, VARIANTS, BenchOptions, variant_names
 from search.exit_codes import FAILURES, exit_code
 from trainable.common.errors import UserError, first_line
 from trainable.config.fields import OneLineParser, add_flags, given
@@ -37,17 +37,17 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="variants:\n" + "\n".join(f"  {name:8} {what}" for name, what in VARIANTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_flags(parser, Asked)
+    add_flags(parser, BenchOptions)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the lines; returns the exit code (0 well, 1 a variant failed, 2 a mistake)."""
-    asked = Asked(**given(make_parser().parse_args(argv), Asked))
+    asked = BenchOptions(**given(make_parser().parse_args(argv), BenchOptions))
     return exit_code(partial(print_lines, asked, sys.argv[1:] if argv is None else argv))
 
 
-def print_lines(asked: Asked, command: Sequence[str]) -> int:
+def print_lines(asked: BenchOptions, command: Sequence[str]) -> int:
     """Each line as soon as it is measured."""
     failed = False
     for line in bench(asked, command):
@@ -56,7 +56,7 @@ def print_lines(asked: Asked, command: Sequence[str]) -> int:
     return FAILURES if failed else 0
 
 
-def bench(asked: Asked, command: Sequence[str]) -> Iterator[Line]:
+def bench(asked: BenchOptions, command: Sequence[str]) -> Iterator[Line]:
     """The lines, each as soon as it is measured; UserError for what can't be timed."""
     from search.bench.variants import fastest
     from search.bench.workload import make_workload
@@ -105,7 +105,7 @@ def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> It
         yield {"variant": name, "ratio_to_live": baseline and round(rate / baseline, 3), **line}
 
 
-def concurrently(asked: Asked) -> Line:
+def concurrently(asked: BenchOptions) -> Line:
     """What so many processes that train at once do, together and each, as a sweep's trials."""
     from torch.multiprocessing.spawn import start_processes
 

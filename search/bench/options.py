@@ -19,7 +19,7 @@ VARIANTS = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class BenchOptions:
     """What is to be timed, as the command line gives it."""
 
     preset: str = described(

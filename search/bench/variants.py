@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from search.bench.options import Asked
+from search.bench.options import BenchOptions
 from search.bench.workload import PAD_ID, Workload, make_workload
 from trainable.config.names import EAGER, GRAPH
 from trainable.data.batches import epoch_batches, padded_width
 from trainable.data.examples import Examples
 from trainable.data.vocabulary import dense_split, trim_embedding
+from trainable.engine.cuda_graph import Executor, make_executor
 from trainable.engine.devices import Runtime, release_memory, synchronise
-from trainable.engine.executor import Executor, make_executor
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 from trainable.models.students import build_student
 from trainable.teacher.outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
@@ -241,7 +241,7 @@ def epoch_seconds(steps: Steps, device: torch.device) -> float:
     return perf_counter() - start
 
 
-def train_beside(_: int, asked: Asked, barrier: Any, queue: Any) -> None:
+def train_beside(_: int, asked: BenchOptions, barrier: Any, queue: Any) -> None:
     """A process among others: measures the fastest variant, beginning when all are ready."""
     workload = make_workload(asked)
     queue.put(measure(MAKERS[fastest(workload)], workload, asked.repeats, barrier.wait))

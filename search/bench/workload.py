@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from transformers import BertConfig, DebertaV2Config, PreTrainedConfig, PreTrainedModel
 
-from search.bench.options import Asked
+from search.bench.options import BenchOptions
 from trainable.common.quiet import quiet_libraries
 from trainable.config.layer_sets import check_depths, mirrored_layers
 from trainable.config.options import AUTO, resolve_preset
@@ -64,7 +64,7 @@ class Workload:
         return mirrored_layers(self.config.student_layers, self.teacher.config.num_hidden_layers)
 
 
-def make_workload(asked: Asked) -> Workload:
+def make_workload(asked: BenchOptions) -> Workload:
     """As the command line says, with one thread on a CPU, as a sweep's trials have."""
     quiet_libraries()
     device, (preset, _) = best_device(), resolve_preset(asked.preset)
@@ -81,7 +81,9 @@ def make_workload(asked: Asked) -> Workload:
     return Workload(preset, teacher, config, split, in_use, device)
 
 
-def bench_config(asked: Asked, teacher: PreTrainedConfig, device: torch.device) -> TrialConfig:
+def bench_config(
+    asked: BenchOptions, teacher: PreTrainedConfig, device: torch.device
+) -> TrialConfig:
     """The settings of the trial that is timed: all layers aligned, at a fixed alpha."""
     layers = asked.student_layers or teacher.num_hidden_layers // 2
     check_depths(layers, teacher.num_hidden_layers)

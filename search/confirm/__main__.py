@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from search.confirm.choice import Asked, check_asked, choose, request_of, used_seeds
+from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
-from search.record.finding import find_run, has_run, place_of_runs
 from search.record.run import Run, read_run
+from search.record.run_folders import find_run, has_run, place_of_runs
 from search.record.trial_record import ENDED
 from search.results.finalists import Confirmation
-from search.sweep.launch import Session, begin, go_on, guarded
+from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser, add_flags, given
 
@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="the run to confirm (name or path)")
-    add_flags(parser, Asked)
+    add_flags(parser, ConfirmOptions)
     group = parser.add_argument_group("operation", "What is not given is as RUN had it.")
     add_flags(group, Request, names_of_kind(OPERATION))
     return parser
@@ -51,12 +51,12 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Confirms, or goes on confirming; returns the exit code as `search.run` does."""
     arguments = make_parser().parse_args(argv)
-    return guarded(partial(confirm, arguments), MODULE, argv)
+    return run_command(partial(confirm, arguments), MODULE, argv)
 
 
-def confirm(arguments: argparse.Namespace, session: Session) -> int:
+def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     """Begins the confirmation of a run, or goes on with the one that is there."""
-    asked = Asked(**given(arguments, Asked))
+    asked = ConfirmOptions(**given(arguments, ConfirmOptions))
     operation = {k: v for k, v in vars(arguments).items() if k in names_of_kind(OPERATION)}
     source = read_run(find_run("RUN", arguments.run, place_of_runs(asked.storage)))
     name = source.folder.name
@@ -65,22 +65,24 @@ def confirm(arguments: argparse.Namespace, session: Session) -> int:
         raise UserError(f"RUN {name}: a confirmation itself, of {of}; give that run")
     folder = source.folder.parent / (asked.name or f"{name}-confirm")
     if has_run(folder):
-        return go_on(folder, partial(reopen, source, asked, operation, session), session)
+        return resume_run(folder, partial(reopen, source, asked, operation, invocation), invocation)
     confirmation = choose(source, asked)
     request = request_of(source, operation)
-    announce(confirmation, len(confirmation.trials()), source, session)
-    return begin(folder, plan_of(source, confirmation, request, session), session)
+    announce(confirmation, len(confirmation.trials()), source, invocation)
+    return start_run(folder, plan_of(source, confirmation, request, invocation), invocation)
 
 
-def plan_of(source: Run, confirmation: Confirmation, request: Request, session: Session) -> Plan:
+def plan_of(
+    source: Run, confirmation: Confirmation, request: Request, invocation: Invocation
+) -> Plan:
     """The confirmation's plan; UserError where the run's inputs can't be had here."""
     from search.sweep.resume import inputs_again  # with torch, which takes seconds to load
 
     trials, flag = confirmation.trials(), f"RUN {source.folder.name}"
     return Plan(
         requests=(request,),
-        provenance=session.provenance(),
-        inputs=inputs_again(source, trials, session.console, flag),
+        provenance=invocation.provenance(),
+        inputs=inputs_again(source, trials, invocation.console, flag),
         trials=tuple(trials),
         grace_evaluations=source.plan.grace_evaluations,
         confirms=asdict(confirmation),
@@ -88,7 +90,11 @@ def plan_of(source: Run, confirmation: Confirmation, request: Request, session: 
 
 
 def reopen(
-    source: Run, asked: Asked, operation: Mapping[str, Any], session: Session, run: Run
+    source: Run,
+    asked: ConfirmOptions,
+    operation: Mapping[str, Any],
+    invocation: Invocation,
+    run: Run,
 ) -> None:
     """Makes the confirmation ready to go on, with the seeds that are asked for beyond its own.
 
@@ -100,23 +106,25 @@ def reopen(
     more = confirmation.with_seeds(asked.seeds or 0, used_seeds(source))
     new = [config for config in more.trials() if config.digest not in run.trials]
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
-    announce(more, unfinished + len(new), source, session)
+    announce(more, unfinished + len(new), source, invocation)
     changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
     if new:
         changes["confirms"] = asdict(more)
-    extend(run, changes, new, session.console)
+    extend(run, changes, new, invocation.console)
 
 
-def announce(confirmation: Confirmation, to_train: int, source: Run, session: Session) -> None:
+def announce(
+    confirmation: Confirmation, to_train: int, source: Run, invocation: Invocation
+) -> None:
     """`Confirming NAME: 3 finalist(s) and 2 baseline(s) on 5 fresh seeds, 25 trials to train.`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
-    session.console.print(
+    invocation.console.print(
         f"Confirming {confirmation.run}: {finalists} finalist(s) and {recipes - finalists} "
         f"baseline(s) on {len(confirmation.seeds)} fresh seeds, {to_train} trials to train.",
         soft_wrap=True,
     )
     if unfinished := sum(trial.outcome not in ENDED for trial in source.trials.values()):
-        session.console.print(f"{unfinished} trial(s) of {confirmation.run} have not ended.")
+        invocation.console.print(f"{unfinished} trial(s) of {confirmation.run} have not ended.")
 
 
 if __name__ == "__main__":

@@ -59,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Writes the folder whole or not at all, and describes it."""
-    from search.record.finding import find_run, place_of_runs
     from search.record.run import read_run
+    from search.record.run_folders import find_run, place_of_runs
 
     run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
     out = free_folder(arguments.out)

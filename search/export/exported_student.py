@@ -12,12 +12,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.export.model_card import model_card
 from search.plan.request import Request
+from search.record.checkpoints import kept_checkpoint
 from search.record.labels import find_trial, labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
-from search.results.latency import TIMED_EXAMPLES, examples_per_second
-from search.sweep.checkpoints import kept_checkpoint
 from trainable.common.errors import UserError
 from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
@@ -27,6 +26,7 @@ from trainable.data.inputs import load_inputs
 from trainable.data.tokens import TokenisedSplit, load_split, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
+from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError
 from trainable.trial.checkpoint import STATE, check_checkpoint
@@ -144,7 +144,7 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     """
     # The preset's own teacher may need a wheel; it is not looked at.
     texts = load_inputs(replace(request, teacher=inputs.teacher.folder)).dataset.evaluation
-    length, tokenizer = request.sized_preset.max_length, AutoTokenizer.from_pretrained(folder)
+    length, tokenizer = request.effective_preset.max_length, AutoTokenizer.from_pretrained(folder)
     again = tokenise(tokenizer, texts.texts, texts.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")
     parts = [part.name for part in fields(TokenisedSplit)]

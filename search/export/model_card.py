@@ -58,7 +58,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         settings=asdict(trial.config),
         evaluation=evaluation,
         label=labels_of(run)(trial),
-        max_length=run.request.sized_preset.max_length,
+        max_length=run.request.effective_preset.max_length,
         scores=scores(run, trial, evaluation),
         rank=_rank(run, trial),
         teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
@@ -84,7 +84,7 @@ def _metadata(title: str, teacher: Source, data: Source) -> ModelCardData:
 
 def sources(request: Request) -> tuple[Source, Source]:
     """Where the sweep had its teacher and its examples from."""
-    preset = request.sized_preset
+    preset = request.effective_preset
     return _source(preset.teacher, WHEEL_TEACHER), _source(preset.dataset, WHEEL_DATA)
 
 

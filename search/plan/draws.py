@@ -8,7 +8,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
 from search.plan.request import Request
-from search.plan.student_depths import LAYERS
+from search.plan.teacher_depths import LAYERS
 from spaces import load_space
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged
@@ -67,7 +67,7 @@ def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
 
     UserError, which names --set or --space, for one that can't be trained.
     """
-    preset = request.sized_preset
+    preset = request.effective_preset
     constants = {**preset.trial, "seed": request.seed}
     try:
         return complete_config(constants, preset.learning_rates, {**point, **request.pinned})
@@ -81,7 +81,7 @@ def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
     return draw(request, FixedTrial(drawn))
 
 
-def starts(request: Request) -> list[tuple[TrialConfig, Draw]]:
+def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
     """What is tried first, each on all its seeds: the space's own, its best at every depth.
 
     Those that what is pinned leaves no room for are passed over; where that is all of them, a
@@ -116,9 +116,9 @@ def random_draws(request: Request, count: int = RANDOM_DRAWS) -> list[tuple[Tria
     return found
 
 
-def starting_draws(request: Request, configs: list[TrialConfig]) -> dict[str, Draw]:
-    """What `starts` stand for, by the digest of these trials, which are the same in their order."""
-    drawn = [values for _, values in starts(request)]
+def initial_draws(request: Request, configs: list[TrialConfig]) -> dict[str, Draw]:
+    """The draw of each of `initial_points`, by the digest of these trials, in the same order."""
+    drawn = [values for _, values in initial_points(request)]
     return {config.digest: values for config, values in zip(configs, drawn, strict=True)}
 
 

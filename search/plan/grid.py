@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from search.plan.draws import configure, random_draws, refuse_inactive, starts
+from search.plan.draws import configure, initial_points, random_draws, refuse_inactive
 from search.plan.request import Request
-from search.plan.student_depths import LAYERS
+from search.plan.teacher_depths import LAYERS
 from spaces import load_space
 from trainable.common.errors import UserError, first_line
 from trainable.config.fields import merged
@@ -29,10 +29,10 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """
     if request.searched:
-        return [config for config, _ in starts(request)]
+        return [config for config, _ in initial_points(request)]
     drawn = _drawn(request)[: request.samples]
     if request.additions:
-        drawn = _grown(request, drawn)
+        drawn = _with_additions(request, drawn)
         random.Random(request.seed).shuffle(drawn)
     return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
 
@@ -71,7 +71,7 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
     space, _ = load_space(request.space)
-    coarse = request.sized_preset.coarse_grid
+    coarse = request.effective_preset.coarse_grid
     try:
         takes_coarse = "coarse" in inspect.signature(space).parameters
         given = space(coarse=coarse) if takes_coarse else space()
@@ -111,7 +111,7 @@ def _refuse_varied(request: Request, points: list[Point]) -> None:
             )
 
 
-def _grown(request: Request, points: list[Point]) -> list[Point]:
+def _with_additions(request: Request, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
     given = {key for point in points for key in point}
     for key, value in request.additions:

@@ -14,7 +14,7 @@ from typing import Any
 from search.plan.objectives import OBJECTIVES, student_depths
 from search.plan.schedulers import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
-from search.plan.tracking_modes import OFF, TRACKING_MODES
+from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
 from trainable.config.fields import described, field_types, parse_text
@@ -164,7 +164,7 @@ class Request(InputOptions):
         """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""
         super().__post_init__()
         if self.against is not None and not self.depths and self.preset != "auto":
-            usual = self.sized_preset.trial["student_layers"]
+            usual = self.effective_preset.trial["student_layers"]
             object.__setattr__(self, "depths", student_depths(2 * usual, usual))
 
     @classmethod

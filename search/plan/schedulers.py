@@ -1,17 +1,21 @@
-"""Trial schedulers by name: where the class is that Ray is given."""
+"""Trial schedulers by name: each is a file NAME_scheduler.py of `search.sweep.scheduling`.
+
+Its `SCHEDULER` is a class that extends `ResumingScheduler`; a new file is a new choice of
+`--scheduler`.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+SUFFIX = "_scheduler"
+FOLDER = Path(__file__).parents[1] / "sweep" / "scheduling"
+SCHEDULERS = sorted(file.stem.removesuffix(SUFFIX) for file in FOLDER.glob(f"*{SUFFIX}.py"))
+
 Slots = Callable[[], int]  # trials that run at a time
-SCHEDULERS = {  # each extends `ResumingScheduler`; another one is a class and a line here
-    "asha": "search.sweep.scheduling.stratified_asha.StratifiedASHA",  # stops weak trials early
-    "fifo": "search.sweep.scheduling.fifo.ResumingScheduler",  # runs all to the end
-}
 
 
 def make_scheduler(name: str, run: Any, slots: Slots) -> Any:
     """The run's scheduler, with Ray, which is loaded only here."""
-    module, _, cls = SCHEDULERS[name].rpartition(".")
-    return getattr(import_module(module), cls)(run, slots)
+    return import_module(f"search.sweep.scheduling.{name}{SUFFIX}").SCHEDULER(run, slots)

@@ -9,7 +9,7 @@ from trainable.common.errors import UserError, nearest
 from trainable.config.trial_config import TrialConfig
 
 # Settings that TrialConfig.words leaves out, and how they are said.
-UNSAID: dict[str, str] = {
+EXTRA_LABELS: dict[str, str] = {
     "student_layers": "depth {}",
     "student_width": "width {}",
     "learning_rate": "lr {:g}",
@@ -30,11 +30,11 @@ def labels_of(run: Run) -> Callable[[TrialRecord], str]:
     rates follow from the initialisation.
     """
     varied = varied_settings([trial.config for trial in run.trials.values()])
-    said = [key for key in UNSAID if key in varied or (run.request.searched and key in DRAWN)]
+    said = [key for key in EXTRA_LABELS if key in varied or (run.request.searched and key in DRAWN)]
 
     def words(trial: TrialRecord) -> str:
         config = trial.config
-        more = [UNSAID[key].format(value) for key in said if (value := getattr(config, key))]
+        more = [EXTRA_LABELS[key].format(value) for key in said if (value := getattr(config, key))]
         seed = f", seed {config.seed}" if config.seed else ""
         return ", ".join([config.label().removesuffix(seed), *more]) + seed
 
@@ -42,10 +42,10 @@ def labels_of(run: Run) -> Callable[[TrialRecord], str]:
 
 
 def varied_settings(configs: list[TrialConfig]) -> set[str]:
-    """Those of UNSAID that have several values among trials of one initialisation."""
+    """Those of EXTRA_LABELS that have several values among trials of one initialisation."""
     found: dict[tuple[str, str], set[object]] = {}
     for config in configs:
-        for key in UNSAID:
+        for key in EXTRA_LABELS:
             value = getattr(config, key)
             found.setdefault((config.initialisation, key), set()).add(value)
     return {key for (_, key), values in found.items() if len(values) > 1}

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from search.plan.asha_rules import rungs
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
-from search.plan.strata import rungs
 from search.record.trial_record import ENDED, TrialRecord
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file, write_json
@@ -27,7 +27,7 @@ SWEEP, RECORD = "sweep.json", "record.jsonl"
 SUGGESTION = "suggestion"  # an event that adds a trial
 EXHAUSTED = "exhausted"  # an event: the searcher finds nothing that the run does not have
 
-CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
+TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
 
 
 @dataclass
@@ -112,10 +112,12 @@ class Run:
             added = event["event"] == SUGGESTION
             trial = _suggested(event) if added else self.trials[event["trial"]]
             self.trial_folder(trial).mkdir(exist_ok=True)
-            _append_line(self.trial_folder(trial) / RECORD, json.dumps(_bare(stamped)).encode())
-        self.take_in(stamped)
+            _append_line(
+                self.trial_folder(trial) / RECORD, json.dumps(_without_bits(stamped)).encode()
+            )
+        self.apply(stamped)
 
-    def take_in(self, event: dict[str, Any]) -> None:
+    def apply(self, event: dict[str, Any]) -> None:
         """Brings clock and trials up to an event of the record."""
         now = float(event.get("time", self.last_time or 0.0))
         if event["event"] not in ("plan", "session") and self.last_time is not None:
@@ -169,7 +171,7 @@ def read_run(folder: Path) -> Run:
     plan = Plan.from_dict(_read_plan(folder, events))
     run = Run(folder, plan, _pending(plan.trials, plan))
     for event in events:
-        run.take_in(event)
+        run.apply(event)
     run.next_number = events[-1]["number"] + 1 if events else 0
     return run
 
@@ -208,7 +210,7 @@ def repair(run: Run) -> list[str]:
         )
     _rewrite(run.folder / RECORD, events)
     for digest, trial in run.trials.items():
-        of_trial = [_bare(event) for event in events if event.get("trial") == digest]
+        of_trial = [_without_bits(event) for event in events if event.get("trial") == digest]
         if of_trial:
             run.trial_folder(trial).mkdir(exist_ok=True)
             _rewrite(run.trial_folder(trial) / RECORD, of_trial)
@@ -293,7 +295,7 @@ def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecor
     return {c.digest: TrialRecord(c, parameters=plan.parameters.get(c.digest)) for c in configs}
 
 
-def _bare(event: dict[str, Any]) -> dict[str, Any]:
+def _without_bits(event: dict[str, Any]) -> dict[str, Any]:
     """An event without the bits of its evaluation, which are kept once."""
     if event["event"] != "evaluation":
         return event

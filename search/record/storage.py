@@ -19,13 +19,13 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy
 from search.record.run import RECORD, SWEEP
 from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import atomic_file
+from trainable.common.pause import PAUSE
 from trainable.config.options import users_cache
-from trainable.trial.pause import PAUSE
 
 ADDRESS = ".storage"  # in a folder of local copies: the URI that they are copies of
 DIGESTS = "shared.json"  # in a run's folder: what its storage has of its inputs, by path
 COPIED = (SWEEP, DIGESTS, RECORD)  # the record last: a copy that was cut short has none
-GUARD = ".session"  # beside the record at a URI: which session writes to it
+SESSION_LOCK = ".session"  # beside the record at a URI: which session writes to it
 # In what comes before the last @ a colon that no port follows, or a query that carries a secret.
 SECRET = r"[^:]*://[^/?#@]*:(?!\d+(/|$))[^?#]*@.*|.*[?&](client_secret|sig)=.*"
 
@@ -210,7 +210,7 @@ class RecordCopy:
         if self._remote:
             with suppress(OSError):
                 self._check_guard()
-                self._filesystem.delete_file(f"{self._path}/{GUARD}")
+                self._filesystem.delete_file(f"{self._path}/{SESSION_LOCK}")
 
     def copy(self, *names: str) -> None:
         """Takes these files of the run's folder there, those of COPIED where none is named."""
@@ -222,21 +222,21 @@ class RecordCopy:
                 write_bytes(self._filesystem, f"{self._path}/{path.name}", path.read_bytes())
 
     def _take_guard(self) -> None:
-        path = f"{self._path}/{GUARD}"
+        path = f"{self._path}/{SESSION_LOCK}"
         with as_user_error(f"--storage {self._where}: ", OSError):
             held = json.loads(read_bytes(self._filesystem, path) or b"{}")
             if held and not _is_gone(held):
                 raise UserError(
                     f"RUN {self._where}: process {held['pid']} on {held['host']} is running it; "
                     "wait for its end, or, if that machine is gone, remove "
-                    f"{join_name(self._where, GUARD)}"
+                    f"{join_name(self._where, SESSION_LOCK)}"
                 )
             self._filesystem.create_dir(self._path, recursive=True)
             mine = {"session": self._session, "host": socket.gethostname(), "pid": os.getpid()}
             write_bytes(self._filesystem, path, json.dumps(mine).encode())
 
     def _check_guard(self) -> None:
-        held = json.loads(read_bytes(self._filesystem, f"{self._path}/{GUARD}") or b"{}")
+        held = json.loads(read_bytes(self._filesystem, f"{self._path}/{SESSION_LOCK}") or b"{}")
         if held.get("session") != self._session:
             raise OSError(
                 f"{self._where}: another session has gone on with it, and this one takes nothing "

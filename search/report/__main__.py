@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import exit_code
-from search.record.finding import find_run, place_of_runs
 from search.record.run import read_events, read_run
+from search.record.run_folders import find_run, place_of_runs
 from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder

@@ -11,11 +11,11 @@ import pandas as pd
 
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
-from search.report.data import evaluations_table, rung_counts
+from search.report.figure_data import evaluations_table, rung_counts
 from search.results.leaderboard import count_of, interval, percent
 from search.results.pareto import costs_table
+from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
-from search.sweep.callbacks.progress import measure
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %

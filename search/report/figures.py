@@ -1,4 +1,4 @@
-"""The report's figures as SVG, drawn from the numbers of `search.report.data`.
+"""The report's figures as SVG, drawn from the numbers of `search.report.figure_data`.
 
 Text stays text, so that it can be searched and takes the page's font.
 """
@@ -19,7 +19,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 
 from search.record.trial_record import FINISHED, STOPPED
 from search.report.contents import Report
-from search.report.data import point_panels, value_name
+from search.report.figure_data import point_panels, value_name
 from search.report.importance import comparable_settings, marginals, scored
 from search.results.pareto import cost_name
 

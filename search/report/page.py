@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
-from search.report.data import costs
+from search.report.figure_data import costs
 from search.report.importance import confounded, importance, scored
 from search.report.reference_study import compare_with_study, same_inputs
 from search.results.leaderboard import (
@@ -25,8 +25,8 @@ from search.results.leaderboard import (
     signed,
 )
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
+from search.results.progress import describe_time
 from search.results.table import rounded
-from search.sweep.callbacks.progress import describe_time
 from spaces.study import STUDY_ROWS
 
 SHOWN_ROWS = 15  # of a table before the rest folds away

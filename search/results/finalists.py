@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from search.record.labels import find_trial
+from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.seeds import by_recipe
 from search.record.trial_record import FINISHED, STOPPED, TrialRecord
 from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig

@@ -8,8 +8,8 @@ import pandas as pd
 from rich.console import Console
 
 from search.plan.objectives import DEPTH, LATENCY, cost_of
+from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.seeds import by_recipe
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
 from search.results.table import difference, recipes_table, rounded, trials_table

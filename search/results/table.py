@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from search.plan.strata import stratum_of
+from search.plan.asha_rules import stratum_of
 from search.record.labels import labels_of
-from search.record.run import CLOCKS, Run, read_run
-from search.record.seeds import by_recipe
+from search.record.recipes import by_recipe
+from search.record.run import TIMINGS, Run, read_run
 from search.record.trial_record import (
     ENDED,
     FAILED,
@@ -52,7 +52,7 @@ COLUMNS = (
     *("outcome", "reason", "evaluations", "repeated"),
     *ACCURACIES,
     *("tied", "reference"),
-    *CLOCKS,
+    *TIMINGS,
 )
 ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
 
@@ -201,7 +201,7 @@ def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
         "repeated": trial.repeated,
         **_accuracies(trial, run),
         "reference": row and row.accuracy,
-        **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in CLOCKS},
+        **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in TIMINGS},
     }
 
 
@@ -236,7 +236,7 @@ def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) ->
         "evaluations": len(furthest[0].evaluations),
         "repeated": of_all["repeated"].sum(),
         **of_furthest[[*ACCURACIES]].mean().to_dict(),
-        **of_all[[*CLOCKS]].sum().to_dict(),
+        **of_all[[*TIMINGS]].sum().to_dict(),
         "seeds": len(furthest),
         "planned_seeds": len(trials),
     }

@@ -13,11 +13,11 @@ from pathlib import Path
 from search.plan.objectives import LATENCY
 from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
-from search.plan.student_depths import with_depths
-from search.record.finding import NAME, find_run, place_of_runs, refuse_existing, storage_folder
+from search.plan.teacher_depths import with_depths
 from search.record.run import Run
-from search.sweep.cluster import check_address
-from search.sweep.launch import Session, begin, go_on, guarded
+from search.record.run_folders import NAME, find_run, place_of_runs, refuse_existing, storage_folder
+from search.sweep.launch import Invocation, resume_run, run_command, start_run
+from search.sweep.processes.cluster import check_address
 from spaces import SPACE_NAMES, is_searched, load_space
 from trainable.config.fields import OneLineParser, add_flags, flag_of, given
 from trainable.config.options import InputOptions, resolve_preset
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs or resumes a sweep; returns the exit code (0 well, 1 failures, 2 the user's mistake)."""
     arguments = parse_arguments(argv)
     command = new_sweep if arguments.resume is None else resume_sweep
-    return guarded(partial(command, arguments), "search.run", argv)
+    return run_command(partial(command, arguments), "search.run", argv)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -96,7 +96,7 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     return arguments
 
 
-def new_sweep(arguments: Namespace, session: Session) -> int:
+def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     """Checks everything, prepares teacher and cache, then runs the trials."""
     storage = storage_folder(arguments.storage)
     request = Request(**given(arguments, Request))
@@ -104,41 +104,41 @@ def new_sweep(arguments: Namespace, session: Session) -> int:
     space, _ = load_space(request.space)
     request = with_searcher(request, searched=is_searched(space))
     preset, why = resolve_preset(request.preset)
-    session.console.print(f"Preset {preset}: {why}.")
+    invocation.console.print(f"Preset {preset}: {why}.")
     request = with_depths(replace(request, preset=preset))
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
-    from search.sweep.preparation import check_sweep
+    from search.sweep.check_sweep import check_sweep
 
-    checked = check_sweep(request, session.console)
+    checked = check_sweep(request, invocation.console)
     if arguments.dry_run:
         from search.run.dry_run import describe_new_sweep
 
-        return describe_new_sweep(checked, folder, session)
+        return describe_new_sweep(checked, folder, invocation)
     plan = Plan(
         requests=(request,),
-        provenance=session.provenance(),
-        inputs=checked.prepare(session.console),
+        provenance=invocation.provenance(),
+        inputs=checked.prepare(invocation.console),
         trials=tuple(checked.configs),
-        grace_evaluations=request.sized_preset.grace_evaluations,
+        grace_evaluations=request.effective_preset.grace_evaluations,
     )
-    session.console.print(f"Teacher's accuracy: {plan.inputs.describe_teacher()}.")
-    return begin(folder, _with_search(plan, session), session)
+    invocation.console.print(f"Teacher's accuracy: {plan.inputs.describe_teacher()}.")
+    return start_run(folder, _with_search(plan, invocation), invocation)
 
 
-def _with_search(plan: Plan, session: Session) -> Plan:
+def _with_search(plan: Plan, invocation: Invocation) -> Plan:
     """The plan with the draws that its first trials stand for, and with what students cost."""
     request = plan.request
     if request.searched:
-        from search.plan.draws import starting_draws
+        from search.plan.draws import initial_draws
 
-        plan = replace(plan, parameters=starting_draws(request, list(plan.trials)))
+        plan = replace(plan, parameters=initial_draws(request, list(plan.trials)))
     if request.against == LATENCY:
-        from search.results.latency import describe, latencies
+        from trainable.engine.latency import describe, latencies
 
         found = latencies(plan.inputs, request.depths, plan.trials[0].student_width)
-        session.console.print(describe(found))
+        invocation.console.print(describe(found))
         plan = replace(plan, latency=found)
     return plan
 
@@ -149,20 +149,20 @@ def default_name(request: Request) -> str:
     return f"{space}-{request.preset}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
-def resume_sweep(arguments: Namespace, session: Session) -> int:
+def resume_sweep(arguments: Namespace, invocation: Invocation) -> int:
     """Goes on with a run; one that is complete shows its leaderboard again."""
     folder = find_run("--resume", arguments.resume, place_of_runs(arguments.storage))
     if arguments.dry_run:
         from search.run.dry_run import describe_resumed
 
-        return describe_resumed(folder, arguments, session)
+        return describe_resumed(folder, arguments, invocation)
 
     def ready(run: Run) -> None:
         from search.sweep.resume import reopen
 
-        reopen(run, arguments, session.console)
+        reopen(run, arguments, invocation.console)
 
-    return go_on(folder, ready, session)
+    return resume_run(folder, ready, invocation)
 
 
 if __name__ == "__main__":

@@ -19,11 +19,10 @@ from search.plan.request import LOCAL
 from search.record.run import read_run
 from search.record.storage import is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
-from search.sweep.callbacks.progress import describe_time, still_to_be_suggested
-from search.sweep.checkpoints import describe_bytes
-from search.sweep.cluster import check_address
-from search.sweep.launch import Session
-from search.sweep.preparation import CheckedSweep
+from search.results.progress import describe_bytes, describe_time, still_to_be_suggested
+from search.sweep.check_sweep import CheckedSweep
+from search.sweep.launch import Invocation
+from search.sweep.processes.cluster import check_address
 from search.sweep.resume import asked_changes
 from search.sweep.tuner import concurrency
 from trainable.common.files import nearest_existing
@@ -45,33 +44,33 @@ FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples 
 Shape = tuple[int, int | None, int, str]  # depth, width, batch size, precision
 
 
-def describe_new_sweep(checked: CheckedSweep, folder: Path, session: Session) -> int:
+def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:
     """What a new run of these trials in this folder would take; returns the exit code."""
     request = checked.request
     more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
-    return _describe(checked, more * request.seeds, folder, session)
+    return _describe(checked, more * request.seeds, folder, invocation)
 
 
-def describe_resumed(folder: Path, arguments: Namespace, session: Session) -> int:
+def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation) -> int:
     """What is left of a run, with what the command line adds; returns the exit code."""
     quiet_libraries()
     run = read_run(folder)
-    changes, configs = asked_changes(run, arguments, session.console)
+    changes, configs = asked_changes(run, arguments, invocation.console)
     pending = {config.digest: TrialRecord(config) for config in configs}
     run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})
     if not run.interrupted:
-        session.console.print(f"{folder.name} is complete; nothing left to run.")
+        invocation.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
     check_address(run.request.address, folder.parent)
     open_ = [trial.config for trial in run.trials.values() if trial.outcome not in ENDED]
     every = [trial.config for trial in run.trials.values()]
     preparation = Preparation.load(load_inputs(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
-    return _describe(checked, still_to_be_suggested(run), folder, session)
+    return _describe(checked, still_to_be_suggested(run), folder, invocation)
 
 
-def _describe(checked: CheckedSweep, more: float, folder: Path, session: Session) -> int:
-    request, console = checked.request, session.console
+def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invocation) -> int:
+    request, console = checked.request, invocation.console
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {config.label()}", soft_wrap=True)
     if more:
@@ -90,8 +89,8 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, session: Session
             "comes first."
         )
     _describe_disk(checked, slots, folder, console)
-    typed = [word for word in session.arguments if word != "--dry-run"]
-    command = shlex.join(["python", "-m", session.module, *typed])
+    typed = [word for word in invocation.arguments if word != "--dry-run"]
+    command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
     return 0
 

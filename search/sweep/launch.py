@@ -11,17 +11,17 @@ from rich.console import Console
 
 from search.exit_codes import exit_code
 from search.plan.plan import Plan
-from search.plan.tracking_modes import OFF
-from search.record.finding import alone_with, refuse_existing
+from search.plan.swanlab_modes import OFF
 from search.record.run import Run, create_run, read_run
+from search.record.run_folders import refuse_existing, run_lock
 from search.record.storage import RecordCopy
-from search.sweep.signals import Interruption
+from search.sweep.processes.signals import Interruption
 
 PLAIN_WIDTH = 120  # columns
 
 
 @dataclass(frozen=True)
-class Session:
+class Invocation:
     """One call of a command: what was typed, where it prints, and the signals it gets."""
 
     module: str
@@ -36,14 +36,16 @@ class Session:
         return provenance(self.arguments, self.module)
 
 
-def guarded(command: Callable[[Session], int], module: str, argv: Sequence[str] | None) -> int:
+def run_command(
+    command: Callable[[Invocation], int], module: str, argv: Sequence[str] | None
+) -> int:
     """The exit code of a command: its own, or that of the error it ends in, as one line."""
     console = make_console()
     typed = sys.argv[1:] if argv is None else argv
 
     def call() -> int:
         with Interruption(console) as interruption:
-            return command(Session(module, typed, console, interruption))
+            return command(Invocation(module, typed, console, interruption))
 
     return exit_code(call, "interrupted before the first trial; the same command goes on")
 
@@ -56,47 +58,49 @@ def make_console() -> Console:
     return console
 
 
-def begin(folder: Path, plan: Plan, session: Session) -> int:
+def start_run(folder: Path, plan: Plan, invocation: Invocation) -> int:
     """A new run of a plan, to its end; returns the exit code."""
-    with alone_with(folder):
+    with run_lock(folder):
         refuse_existing(folder)  # one of that name may have come up while the teacher was made
-        session.interruption.attach(folder)
+        invocation.interruption.attach(folder)
         with RecordCopy(folder) as copy:
             run = create_run(folder, plan)
-            return _run_to_end(run, copy, lambda: None, session)
+            return _run_to_end(run, copy, lambda: None, invocation)
 
 
-def go_on(folder: Path, reopen: Callable[[Run], None], session: Session) -> int:
+def resume_run(folder: Path, reopen: Callable[[Run], None], invocation: Invocation) -> int:
     """Goes on with a run once `reopen` has made it ready; a complete one shows its end again."""
-    with alone_with(folder):
-        session.interruption.attach(folder)
+    with run_lock(folder):
+        invocation.interruption.attach(folder)
         run = read_run(folder)
         with RecordCopy(folder) as copy:
-            return _run_to_end(run, copy, partial(reopen, run), session)
+            return _run_to_end(run, copy, partial(reopen, run), invocation)
 
 
-def _run_to_end(run: Run, copy: RecordCopy, prepare: Callable[[], None], session: Session) -> int:
+def _run_to_end(
+    run: Run, copy: RecordCopy, prepare: Callable[[], None], invocation: Invocation
+) -> int:
     """Runs what is open, writes down what came of it, and prints it; returns the exit code.
 
     Where the disk or the storage fails, that is said, too: the run can be gone on with.
     """
     from search.sweep.summary import finish, write_answers
 
-    interruption = session.interruption
+    interruption = invocation.interruption
     try:
         prepare()
         if run.interrupted:
             from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
-            run_trials(run, copy, session.provenance(), session.console, interruption)
+            run_trials(run, copy, invocation.provenance(), invocation.console, interruption)
         else:
-            session.console.print(f"{run.folder.name} is complete; nothing left to run.")
+            invocation.console.print(f"{run.folder.name} is complete; nothing left to run.")
         write_answers(read_run(run.folder))
         if run.request.swanlab != OFF and not interruption.requested:
             from search.sweep.callbacks.swanlab import write_missing
 
-            write_missing(read_run(run.folder), session.console)
+            write_missing(read_run(run.folder), invocation.console)
         copy.copy(*(path.name for path in run.folder.glob("[!.]*.*")))
     except OSError as error:
         interruption.problem = interruption.problem or str(error)
-    return finish(read_run(run.folder), session.console, interruption.problem)
+    return finish(read_run(run.folder), invocation.console, interruption.problem)

@@ -11,11 +11,12 @@ from rich.console import Console
 
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
+from search.record.checkpoints import damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
-from search.sweep.checkpoints import damaged_checkpoints, prune
-from search.sweep.cluster import check_address
-from search.sweep.shared_inputs import inputs_of
+from search.results.kept_students import prune
+from search.sweep.processes.cluster import check_address
+from search.sweep.processes.shared_inputs import inputs_of
 from trainable.common.errors import UserError
 from trainable.common.files import verified_values
 from trainable.config.fields import given
@@ -153,7 +154,7 @@ def inputs_again(
 
     Raises UserError, which names `flag`, where that can't be had here.
     """
-    from search.sweep.preparation import complete, prepare_again
+    from search.sweep.check_sweep import complete, prepare_again
 
     inputs, cache = inputs_of(run), cache_here(run)
     _refuse_other_device(inputs, flag)

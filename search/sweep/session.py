@@ -9,18 +9,18 @@ from rich.console import Console
 
 from search.plan.request import LOCAL
 from search.plan.schedulers import make_scheduler
+from search.record.recipes import most_seeds
 from search.record.run import Run
-from search.record.seeds import most_seeds
 from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
+from search.results.progress import describe_bytes
 from search.sweep.callbacks.display import make_display
 from search.sweep.callbacks.recorder import Recorder
 from search.sweep.callbacks.swanlab import live_callbacks
-from search.sweep.checkpoints import describe_bytes
-from search.sweep.cluster import cluster_size, recounted
-from search.sweep.scheduling.searcher import OpenTrials
-from search.sweep.shared_inputs import share_inputs
-from search.sweep.signals import Interruption
+from search.sweep.processes.cluster import cluster_size, recounted
+from search.sweep.processes.shared_inputs import share_inputs
+from search.sweep.processes.signals import Interruption
+from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import (
     concurrency,
     make_trainable,
@@ -55,7 +55,7 @@ def run_trials(
 def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
     """Runs the open trials: first beside others, then those that need a GPU for themselves."""
     request = run.request
-    interruption.spare_children()
+    interruption.shield_child_processes()
     console.print("Starting Ray ...")
     cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), request.address)
     interruption.hold()
@@ -132,7 +132,7 @@ def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -
 
 def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
     """What adds the searcher's trials to the record; where that can't be written, it pauses."""
-    from search.sweep.scheduling.suggestions import extend_by_suggestion
+    from search.sweep.scheduling.optuna_search import extend_by_suggestion
 
     def more(run: Run) -> list[TrialRecord]:
         try:

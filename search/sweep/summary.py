@@ -7,14 +7,15 @@ from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.plan.searchers import JOURNAL
-from search.record.finding import resume_command
+from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
+from search.record.run_folders import resume_command
 from search.record.storage import location
 from search.record.trial_record import FAILED
-from search.results.conclusion import conclude, print_conclusion, write_conclusion
+from search.results.confirmation_result import conclude, print_conclusion, write_conclusion
 from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
-from search.sweep.checkpoints import bytes_used, checkpoint_count, describe_bytes
+from search.results.progress import describe_bytes
 
 
 def write_answers(run: Run) -> None:
@@ -22,7 +23,7 @@ def write_answers(run: Run) -> None:
     if run.plan.confirms is not None and not run.interrupted:
         write_conclusion(conclude(run), run)
     if run.request.searched:
-        from search.sweep.scheduling.suggestions import (
+        from search.sweep.scheduling.optuna_search import (
             write_study,  # with Optuna, which takes a second
         )
 

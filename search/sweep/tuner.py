@@ -12,7 +12,7 @@ from typing import Any
 from search.plan.request import LOCAL
 from search.record.run import Run
 from search.record.storage import storage_of
-from search.sweep.cluster import cluster_size, join
+from search.sweep.processes.cluster import cluster_size, join
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.tune_function import Sweep, train_student
 
@@ -20,7 +20,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # search.sweep.signals has its own
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # search.sweep.processes.signals has its own
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last result may say why it fails
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a failure after an interruption
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns where it is unset
@@ -58,9 +58,9 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
 
 
 def _kill_at_shutdown() -> None:
-    """Ray would ask each of its processes to end with a SIGTERM, which `spare_children` has blocked
-    for them, and wait a second before it kills it. No public way leads there: where another Ray has
-    it otherwise, the end takes those seconds."""
+    """Ray ends each of its processes with a SIGTERM, which `shield_child_processes` has blocked for
+    them, and kills it a second later. This skips that wait. It needs a private part of Ray; with a
+    Ray that has it otherwise, the shutdown takes those seconds."""
     from ray._private import worker
 
     with suppress(AttributeError):

@@ -11,7 +11,7 @@ from tests.conftest import tiny_classifier, train_split
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.data.examples import Examples, upload
-from trainable.engine.executor import CudaGraphCapture, Executor, make_executor
+from trainable.engine.cuda_graph import CudaGraphCapture, Executor, make_executor
 from trainable.engine.training_step import (
     Feed,
     Training,
@@ -50,7 +50,7 @@ def on_gpu(inputs, executor):
 
 def run(config, inputs, executor, trainers=None):
     trial = Trial.start(config, on_gpu(inputs, executor), CUDA, trainers)
-    losses = [(e.loss, e.loss_cross_entropy, e.loss_kl, e.loss_hidden) for e in trial.run()]
+    losses = [(e.loss, *e.losses.values()) for e in trial.run()]
     return trial, np.array(losses)
 
 

@@ -9,7 +9,7 @@ from tests.invariants.test_same_seed_same_run import assert_same, numbers
 from tests.traced import Executors, state_of
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
-from trainable.engine.executor import Executor
+from trainable.engine.cuda_graph import Executor
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
 

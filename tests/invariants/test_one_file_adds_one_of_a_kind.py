@@ -1,4 +1,4 @@
-"""A schedule, an initialisation, a preset or a space is added in one file of the product."""
+"""A schedule, initialisation, loss term, preset, space or scheduler is added in one file."""
 
 import os
 import shutil
@@ -37,29 +37,54 @@ PRESET = (
     '    "imdb": replace(\n',
     '    "rte": replace(SST2, dataset="nyu-mll/glue:rte"),\n',
     "from search.plan.request import Request\n"
-    "print(Request(space='layers', preset='rte').sized_preset.dataset)",
+    "print(Request(space='layers', preset='rte').effective_preset.dataset)",
     "nyu-mll/glue:rte",
 )
+LOSS_TERM = (
+    "trainable/engine/losses.py",
+    '{"kl": kl_term, "hidden": hidden_term}\n',
+    "TEACHER_TERMS['difference'] = lambda of: (of.logits - of.teacher_logits).abs().mean()\n",
+    "import torch\n"
+    "from trainable.engine.losses import TermInputs, distillation_losses\n"
+    "ones = torch.ones(2, 2)\n"
+    "of = TermInputs(4 * ones, ones, torch.tensor(1.0), ones[0] / 2, torch.zeros(1))\n"
+    "losses = distillation_losses(torch.tensor(0.5), torch.tensor(2.0), of)\n"
+    "print(losses['difference'].item(), losses['loss'].item())",
+    "3.0 2.5",
+)
 SPACE = (
-    "spaces/layers.py",
-    "from trainable.config.names import NAMED_LAYER_SETS\n",
-    "def mine():\n    return {'alpha': fixed(0.25), 'aligned_layers': 'all'}\n",
+    "spaces/quarter.py",
+    "",
+    "from spaces._alpha import fixed\n\n\n"
+    "def quarter():\n    return {'alpha': fixed(0.25), 'aligned_layers': 'all'}\n",
     "from search.plan.grid import plan_trials\n"
     "from search.plan.request import Request\n"
-    "(one,) = plan_trials(Request(space='spaces/layers.py:mine', preset='mini'))\n"
+    "(one,) = plan_trials(Request(space='quarter', preset='mini'))\n"
     "print(one.alpha, one.aligned_layers)",
     "0.25 1,2,3",
+)
+SCHEDULER = (
+    "search/sweep/scheduling/fifty_scheduler.py",
+    "",
+    "from search.sweep.scheduling.fifo_scheduler import ResumingScheduler\n\n\n"
+    "class Fifty(ResumingScheduler):\n    name = 'fifty'\n\n\nSCHEDULER = Fifty\n",
+    "from search.plan.request import Request\n"
+    "from search.plan.schedulers import make_scheduler\n"
+    "scheduler = Request(space='layers', scheduler='fifty').scheduler\n"
+    "print(make_scheduler(scheduler, None, lambda: 1).name)",
+    "fifty",
 )
 
 
 @pytest.mark.parametrize(
-    ("file", "after", "line", "use", "result"), [SCHEDULE, INITIALISATION, PRESET, SPACE]
+    ("file", "after", "line", "use", "result"),
+    [SCHEDULE, INITIALISATION, LOSS_TERM, PRESET, SPACE, SCHEDULER],
 )
 def test_one_file_is_enough(repository, tmp_path, file, after, line, use, result):
     for package in ("search", "spaces", "trainable"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / package, tmp_path / package, ignore=ignored)
-    text = (tmp_path / file).read_text()
+    text = (tmp_path / file).read_text() if after else ""
     assert after in text
     (tmp_path / file).write_text(
         text.replace(after, line + after if after[0] == " " else after + line)

@@ -6,12 +6,12 @@ import torch
 
 from trainable.trial.training_loop import Trial
 
-CLOCKS = {"training_seconds", "evaluation_seconds"}
+TIMINGS = {"training_seconds", "evaluation_seconds"}
 
 
 def numbers(evaluations):
     """Evaluations without their clocks."""
-    return [{k: v for k, v in asdict(e).items() if k not in CLOCKS} for e in evaluations]
+    return [{k: v for k, v in asdict(e).items() if k not in TIMINGS} for e in evaluations]
 
 
 def run(config, inputs, device):

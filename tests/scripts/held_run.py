@@ -12,7 +12,7 @@ import time
 
 from search.record.run import Run
 from search.record.storage import RecordCopy
-from trainable.trial.pause import LOOK_SECONDS, PAUSE
+from trainable.common.pause import PAUSE, POLL_SECONDS
 
 
 def hold_at(kind, count):
@@ -42,7 +42,7 @@ def wait_for_pause(folder):
         if os.getppid() != started_by:
             os._exit(1)  # nobody is left who could ask
         time.sleep(0.01)
-    time.sleep(LOOK_SECONDS)
+    time.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from optuna.samplers import RandomSampler
 from ray.tune.search.variant_generator import generate_variants
 
 import spaces
-from search.plan.draws import config_of_draw, random_draws, starts
+from search.plan.draws import config_of_draw, initial_points, random_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.run.__main__ import main
 from spaces import SEARCHED, SPACE_NAMES
@@ -167,7 +167,7 @@ def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(d
 
 
 def test_starts_are_the_studys_best_recipe_and_the_plain_baselines_on_every_seed():
-    found = starts(searched())
+    found = initial_points(searched())
     assert [config.label() for config, _ in found] == [
         "teacher_spread, layers 1, cosine_growth k=1",
         "teacher_spread, logits only, fixed 0.5",
@@ -185,20 +185,22 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
     """A growing alpha has a sharpness, which only the study's best recipe knows of."""
     pinned = (("alpha_schedule", "cosine_growth"), ("initialisation", "teacher_upper"))
     request = searched(overrides=pinned)
-    for config, values in [*random_draws(request), *starts(request)]:
+    for config, values in [*random_draws(request), *initial_points(request)]:
         assert (config.alpha_schedule, config.initialisation) == ("cosine_growth", "teacher_upper")
         assert not {"alpha_schedule", "initialisation"} & set(values)
         assert config_of_draw(request, values) == config
-    assert [c.label() for c, _ in starts(request)] == ["teacher_upper, layers 1, cosine_growth k=1"]
+    assert [c.label() for c, _ in initial_points(request)] == [
+        "teacher_upper, layers 1, cosine_growth k=1"
+    ]
     alike = searched(overrides=(("initialisation", "random"), ("learning_rate", 2e-4)))
-    assert len(starts(alike)) == 3  # two of four are the same then
+    assert len(initial_points(alike)) == 3  # two of four are the same then
     none = searched(overrides=(("alpha_schedule", "fixed"), ("aligned_layers", "all")))
-    assert starts(none) == random_draws(none, 1)
+    assert initial_points(none) == random_draws(none, 1)
     found = possible_trials(searched(against="depth"))  # as may be suggested
     assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(HIDDEN_POOLS)
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: changes nothing"):
-        starts(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
+        initial_points(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
 
 
 # A user's own.
@@ -278,7 +280,7 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
         assert (config.alpha, config.initialisation) == (values["alpha"], values["initialisation"])
         assert ("temperature" in values) == (config.initialisation == "random")
         assert config.epochs == 2
-    ((config, values),) = starts(request)
+    ((config, values),) = initial_points(request)
     assert (config.initialisation, config.alpha, config.temperature) == ("random", 0.5, 3.0)
     assert (tmp_path / "mine.py.loads").read_text() == "x"
 

@@ -98,7 +98,7 @@ class InputOptions:
         object.__setattr__(self, "cache", str(cache.absolute()))  # trials run in other folders
 
     @property
-    def sized_preset(self) -> Preset:
+    def effective_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
         given = {about.name: getattr(self, about.name, None) for about in fields(Preset)}
         return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})

@@ -29,7 +29,7 @@ class Teacher:
 class Execution:
     """Changes what a trial costs, and its numbers by rounding alone."""
 
-    executor: str = EAGER  # of trainable.engine.executor
+    executor: str = EAGER  # of trainable.engine.cuda_graph
     flash_attention: bool = False
 
 

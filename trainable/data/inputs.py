@@ -25,7 +25,7 @@ class LoadedInputs:
 
 def load_inputs(options: InputOptions) -> LoadedInputs:
     """The chosen data and teacher; UserError where they can't be used."""
-    preset, cache = options.sized_preset, Path(options.cache) / "datasets"
+    preset, cache = options.effective_preset, Path(options.cache) / "datasets"
     if preset.dataset is None:
         found = tweets()
     else:
@@ -44,7 +44,7 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
 
 def teacher_source(options: InputOptions) -> str:
     """The given teacher or the preset's: a local folder written out, a hub id as it is."""
-    return absolute(options.sized_preset.teacher or str(small_encoder()))
+    return absolute(options.effective_preset.teacher or str(small_encoder()))
 
 
 def _name_and_configuration(dataset: str) -> tuple[str, str | None]:

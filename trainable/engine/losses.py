@@ -1,7 +1,12 @@
 """The distillation loss: pure functions of tensors, in fp32 whatever the autocast.
 
 L = alpha * CE + (1 - alpha) * (KL + hidden_weight * sum over aligned layers i of H_i)
+
+What 1 - alpha multiplies is the sum of TEACHER_TERMS; another term is a function and a line there.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn import functional
@@ -55,3 +60,44 @@ def hidden_loss(
     squared = (unit(student_states) - teacher_units.float()).pow(2).mean(dim=-1)  # [..., S]
     each = (squared * layer_weights).sum(dim=-1)
     return weighted_mean(each, weights)
+
+
+@dataclass(frozen=True)
+class TermInputs:
+    """What a term may compare, of one batch of B examples.
+
+    Both logits [B, C], weights [B], temperature a scalar. Where hidden states are read: the
+    student's [B, S, H] or [B, T, S, H], the teacher's unit vectors of the same shape, their weights
+    [B] or [B, T], and layer_weights [S].
+    """
+
+    logits: Tensor
+    teacher_logits: Tensor
+    temperature: Tensor
+    weights: Tensor
+    layer_weights: Tensor
+    states: Tensor | None = None
+    teacher_units: Tensor | None = None
+    state_weights: Tensor | None = None
+
+
+def kl_term(of: TermInputs) -> Tensor:
+    """KL, T^2 included."""
+    return distillation_kl(of.logits, of.teacher_logits, of.temperature, of.weights)
+
+
+def hidden_term(of: TermInputs) -> Tensor:
+    """hidden_weight * sum of H_i; 0 where no hidden states are read."""
+    if of.states is None or of.teacher_units is None:
+        return of.layer_weights.new_zeros(())
+    return hidden_loss(of.states, of.teacher_units, of.layer_weights, of.state_weights)
+
+
+TEACHER_TERMS: dict[str, Callable[[TermInputs], Tensor]] = {"kl": kl_term, "hidden": hidden_term}
+
+
+def distillation_losses(alpha: Tensor, labels_loss: Tensor, of: TermInputs) -> dict[str, Tensor]:
+    """`loss` as above, and its parts by name, before alpha weighs them."""
+    terms = {name: term(of) for name, term in TEACHER_TERMS.items()}
+    loss = alpha * labels_loss + (1.0 - alpha) * sum(terms.values())
+    return {"loss": loss, "cross_entropy": labels_loss, **terms}

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from trainable.data.batches import evaluation_batches
 from trainable.data.examples import Batch, Examples, upload
+from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import release_memory
-from trainable.engine.executor import Executor
 from trainable.engine.losses import cross_entropy
 from trainable.models.model_outputs import run_model
 

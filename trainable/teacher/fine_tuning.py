@@ -12,8 +12,8 @@ from trainable.common.errors import TrainingDivergedError
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.batches import remaining_batches, steps_per_epoch
 from trainable.data.examples import Examples
+from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import Runtime
-from trainable.engine.executor import Executor
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.training_state import (
     CheckpointError,

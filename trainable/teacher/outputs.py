@@ -13,15 +13,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trainable.common.files import atomic_folder, write_manifest
+from trainable.common.digest import digest_values
+from trainable.common.files import atomic_folder, verified_values, write_manifest
+from trainable.config.training_inputs import Teacher
 from trainable.data.batches import evaluation_batches, padded_width
 from trainable.data.examples import Batch, Examples, upload
 from trainable.data.tokens import TokenisedSplit
+from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
-from trainable.engine.executor import make_executor
 from trainable.engine.losses import unit
 from trainable.engine.training_step import Feed
 from trainable.models.model_outputs import pool_states, run_model
+from trainable.teacher.teacher import TeacherData, load_teacher
 
 LOGITS = "logits"  # beside the names of the hidden pools
 OUTPUT_BATCH = 64
@@ -136,6 +139,22 @@ def open_outputs(
         )
     resident = torch.from_numpy(states[:, wanted]).to(device)
     return TeacherOutputs(logits, hidden_pool, resident, torch.arange(len(wanted), device=device))
+
+
+def prepare_outputs(
+    teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime
+) -> dict[str, str]:
+    """The folder of each kind (LOGITS or a hidden pool) on the training split; what the cache lacks
+    is computed."""
+    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+    key = {**digests, "precision": runtime.precision}
+    names = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
+    folders = {kind: runtime.cache / "outputs" / name for kind, name in names.items()}
+    missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
+    if missing:
+        model = load_teacher(Path(teacher.folder))
+        write_outputs(model, data.splits["train"], data.pad_id, missing, runtime)
+    return {kind: str(folder) for kind, folder in folders.items()}
 
 
 @torch.no_grad()

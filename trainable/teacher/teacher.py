@@ -18,8 +18,8 @@ from trainable.config.trial_config import TeacherSettings
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import dense_split, restore_embedding, trim_embedding
+from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
-from trainable.engine.executor import make_executor
 from trainable.engine.metrics import pack_bits
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.engine.training_step import Evaluator, accuracy

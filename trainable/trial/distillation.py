@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig
 from trainable.config.layer_sets import parse_layers
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Batch
-from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss
+from trainable.engine.losses import TermInputs, cross_entropy, distillation_losses
 from trainable.engine.training_step import Losses
 from trainable.models.model_outputs import pool_states, run_model
 from trainable.teacher.outputs import TeacherOutputs
@@ -57,27 +57,34 @@ class Distillation:
 
         Of a part of a batch they are what it adds to those of the whole.
         """
-        pool = self.outputs and self.outputs.hidden_pool
+        pool = self.outputs.hidden_pool if self.outputs else None
         logits, states = run_model(student, batch, self.precision, states=pool is not None)
         labels_loss = cross_entropy(logits, batch.labels, batch.weights)
         if self.outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}
-        its_logits = self.outputs.logits[batch.rows]
-        kl = distillation_kl(logits, its_logits, self.temperature, batch.weights)
-        hidden = self._hidden(states, batch, pool) if pool else torch.zeros_like(self.alpha)
-        loss = self.alpha * labels_loss + (1.0 - self.alpha) * (kl + hidden)
-        return {"loss": loss, "cross_entropy": labels_loss, "kl": kl, "hidden": hidden}
+        states_read = {} if not pool else self._hidden(states, batch, pool)
+        return distillation_losses(
+            self.alpha,
+            labels_loss,
+            TermInputs(
+                logits=logits,
+                teacher_logits=self.outputs.logits[batch.rows],
+                temperature=self.temperature,
+                weights=batch.weights,
+                layer_weights=self.layer_weights,
+                **states_read,
+            ),
+        )
 
-    def _hidden(self, states: tuple[Tensor, ...], batch: Batch, pool: str) -> Tensor:
+    def _hidden(self, states: tuple[Tensor, ...], batch: Batch, pool: str) -> dict[str, Tensor]:
         assert self.outputs is not None
         if len(self.projections):
             states = tuple(
                 projection(layer.float())
                 for projection, layer in zip(self.projections, states, strict=True)
             )
-        return hidden_loss(
-            pool_states(states, batch.attention_mask, pool),
-            self.outputs.batch_hidden(batch),
-            self.layer_weights,
-            batch.token_weights if pool == "tokens" else batch.weights,
-        )
+        return {
+            "states": pool_states(states, batch.attention_mask, pool),
+            "teacher_units": self.outputs.batch_hidden(batch),
+            "state_weights": batch.token_weights if pool == "tokens" else batch.weights,
+        }

@@ -19,17 +19,17 @@ from trainable.common.hub import require_teacher
 from trainable.common.quiet import quiet_libraries
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
 from trainable.data.inputs import LoadedInputs, load_inputs
 from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
+from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
-from trainable.engine.executor import choose_execution
 from trainable.models.students import encoder_layers, student_config
-from trainable.teacher.outputs import LOGITS, write_outputs
-from trainable.teacher.teacher import TeacherData, load_base, load_teacher, prepare_teacher
+from trainable.teacher.outputs import LOGITS, prepare_outputs
+from trainable.teacher.teacher import TeacherData, load_base, prepare_teacher
 
 
 def prepare(
@@ -138,11 +138,11 @@ def prepare_inputs(
     preparation: Preparation, pools: set[str], runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
-    inputs, cache, preset = preparation.inputs, runtime.cache, options.sized_preset
+    inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     data = prepare_tokens(preparation, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(preparation.base, settings, data, runtime)
-    outputs = _prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
+    outputs = prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
     release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
         tokens=str(data.folder),
@@ -162,7 +162,7 @@ def prepare_inputs(
 def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
     """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
     data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
-    outputs = _prepare_outputs(inputs.teacher, data, kinds, runtime)
+    outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)
     return replace(inputs, outputs={**inputs.outputs, **outputs})
 
@@ -205,17 +205,3 @@ def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
 def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
     found = {name: load_split(folder, name) for name in splits}
     return TeacherData(folder, found, load_vocabulary(folder), pad_id, digest)
-
-
-def _prepare_outputs(
-    teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime
-) -> dict[str, str]:
-    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
-    key = {**digests, "precision": runtime.precision}
-    places = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
-    folders = {kind: runtime.cache / "outputs" / place for kind, place in places.items()}
-    missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
-    if missing:
-        model = load_teacher(Path(teacher.folder))
-        write_outputs(model, data.splits["train"], data.pad_id, missing, runtime)
-    return {kind: str(folder) for kind, folder in folders.items()}

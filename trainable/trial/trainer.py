@@ -15,8 +15,8 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit, load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary, trim_embedding
+from trainable.engine.cuda_graph import Executor, make_executor
 from trainable.engine.devices import release_memory
-from trainable.engine.executor import Executor, make_executor
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.models.flash_attention import flash_obstacle, replace_attention

@@ -18,6 +18,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.engine.learning_rate import learning_rate_at
+from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import BITS, best5_accuracy, pack_bits
 from trainable.engine.training_step import accuracy
 from trainable.trial.trainer import Trainer, TrainerCache
@@ -34,9 +35,7 @@ class Evaluation:
     alpha: float  # at the last step
     learning_rate: float  # at the last step
     loss: float
-    loss_cross_entropy: float
-    loss_kl: float
-    loss_hidden: float
+    losses: dict[str, float]  # its parts, not weighed by alpha: `cross_entropy` and TEACHER_TERMS
     training_seconds: float  # since the evaluation before
     evaluation_seconds: float
     correct: str  # packed bits: which examples of the evaluation split were right
@@ -45,11 +44,14 @@ class Evaluation:
     full_correct: str | None = None
 
     def scalars(self) -> dict[str, Any]:
-        """The same without the bits, and without a score on the full split where there is none."""
-        return {k: v for k, v in asdict(self).items() if k not in BITS and v is not None}
+        """The same without the bits, the parts of the loss as `loss_kl` and so on, and without a
+        score on the full split where there is none."""
+        values = {**asdict(self), **{f"loss_{name}": part for name, part in self.losses.items()}}
+        dropped = (*BITS, "losses")
+        return {k: v for k, v in values.items() if k not in dropped and v is not None}
 
 
-EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation))
+EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation) if key.name != "losses")
 
 
 @dataclass
@@ -185,6 +187,11 @@ class Trial:
                 f"{bad[0]} by step {self.step} (learning rate {rate:.2g}, alpha {alpha:.2f})"
             )
 
+    def _teacher_terms(self, losses: dict[str, float]) -> dict[str, float]:
+        """0 where alpha is 1 throughout, though a captured step may have computed them."""
+        read = self.config.uses_teacher_outputs
+        return {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
+
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
         evaluators = self.trainer.evaluators
@@ -200,9 +207,7 @@ class Trial:
             alpha=alpha,
             learning_rate=rate,
             loss=losses["loss"],
-            loss_cross_entropy=losses["cross_entropy"],
-            loss_kl=losses["kl"] if self.config.uses_teacher_outputs else 0.0,
-            loss_hidden=losses.get("hidden", 0.0),
+            losses={"cross_entropy": losses["cross_entropy"], **self._teacher_terms(losses)},
             training_seconds=self.trained_seconds,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),

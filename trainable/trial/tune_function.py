@@ -12,13 +12,14 @@ import torch
 from ray import tune
 
 from trainable.common.errors import TrainingDivergedError, first_line
+from trainable.common.pause import PauseRequest
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.devices import available_cores, out_of_gpu_memory
+from trainable.engine.metrics import BITS
 from trainable.engine.training_state import CheckpointError, FinishedError
 from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
-from trainable.trial.pause import PauseRequest
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Evaluation, Trial
 
@@ -27,7 +28,7 @@ FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
 
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
 RESTORED = "restored"  # in a result that repeats what a checkpoint knows
-TROUBLE, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
+FAILURE_KIND, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
 DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
 
@@ -69,7 +70,7 @@ def train_student(
 
     Within a sweep an evaluation comes with the correct/wrong bits, which the sweep takes out before
     Tune keeps it; a pause is heeded after any step; and where trying again would not help, a result
-    with TROUBLE and REASON goes before the error.
+    with FAILURE_KIND and REASON goes before the error.
     """
     quiet_libraries()
     torch.set_num_threads(_threads())
@@ -84,9 +85,9 @@ def train_student(
         if trial is not None:
             _Training(trial, save_share, sweep, pause).run()
     except Exception as error:
-        trouble = _trouble(error)
+        trouble = _failure_kind(error)
         if trouble is not None and sweep is not None:
-            tune.report({TROUBLE: trouble, REASON: first_line(error)})
+            tune.report({FAILURE_KIND: trouble, REASON: first_line(error)})
         raise
 
 
@@ -125,8 +126,10 @@ class _Training:
         self._report({**last, SAVED_STEP: self._trial.step}, save=True)
 
     def _metrics(self, evaluation: Evaluation) -> dict[str, Any]:
-        values = evaluation.scalars() if self._sweep is None else asdict(evaluation)
-        return {**values, "training_iteration": evaluation.evaluations}
+        values = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
+        if self._sweep is not None:
+            values |= {key: getattr(evaluation, key) for key in BITS}
+        return values
 
     def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:
         """Hands over metrics, with a checkpoint or without; the time that one takes is measured."""
@@ -194,7 +197,7 @@ def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: boo
     return Trial.start(config, inputs, device, trainers)
 
 
-def _trouble(error: Exception) -> str | None:
+def _failure_kind(error: Exception) -> str | None:
     """The kind of error that must not simply be tried again, or None."""
     if isinstance(error, TrainingDivergedError):
         return DIVERGED

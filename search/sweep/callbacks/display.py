@@ -12,7 +12,7 @@ from rich.text import Text
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
-from search.sweep.callbacks.progress import measure
+from search.results.progress import measure
 
 HEARTBEAT_SECONDS = 30.0
 STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}

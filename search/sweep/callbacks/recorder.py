@@ -9,21 +9,28 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.record.run import CLOCKS, RECORD, Run
+from search.record.run import RECORD, TIMINGS, Run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GIVE_UP, NODE_LOST, RETRY, RETRY_ALONE
+from search.results.kept_students import prune
 from search.sweep.callbacks.display import Display
-from search.sweep.checkpoints import prune
-from search.sweep.cluster import SIGN_OF_LOST_NODE
-from search.sweep.scheduling.fifo import digest_of
+from search.sweep.processes.cluster import SIGN_OF_LOST_NODE
+from search.sweep.processes.signals import READER_GONE, Interruption
+from search.sweep.scheduling.fifo_scheduler import digest_of
 from search.sweep.scheduling.seed_groups import DECISION, GO, STOP
-from search.sweep.signals import READER_GONE, Interruption
 from trainable.engine.metrics import BITS
 from trainable.trial.training_loop import EVALUATION_KEYS
-from trainable.trial.tune_function import DISK, OUT_OF_MEMORY, REASON, RESTORED, SAVED_STEP, TROUBLE
+from trainable.trial.tune_function import (
+    DISK,
+    FAILURE_KIND,
+    OUT_OF_MEMORY,
+    REASON,
+    RESTORED,
+    SAVED_STEP,
+)
 
-LOOK_SECONDS = 5.0  # between two looks at whether Ray lives
-FORGIVEN_LOSSES = 5  # of its node, one after the other, that are not held against a trial
+POLL_SECONDS = 5.0  # between two looks at whether Ray lives
+FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
 
 class Recorder(Callback):  # type: ignore[misc] # Ray has no types
@@ -46,9 +53,11 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         self._run, self._display, self._interruption = run, display, interruption
         self._copy, self._sharing = copy, sharing
-        self._next_look = time.monotonic() + LOOK_SECONDS
+        self._next_look = time.monotonic() + POLL_SECONDS
         self.left_over = False
-        self._troubles: dict[str, str] = {}  # by digest, announced by the trial before it fails
+        self._failure_kinds: dict[
+            str, str
+        ] = {}  # by digest, announced by the trial before it fails
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its callbacks into the run; a resumed run makes its own
@@ -61,7 +70,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         """Ray's hook, several times a second: once all trials have saved, the loop can end."""
         now = time.monotonic()
         if now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
+            self._next_look = now + POLL_SECONDS
             if not any(node["Alive"] for node in ray.nodes()):  # Tune would wait for ever
                 self._interruption.pause("Ray's own processes have died, killed or out of memory")
         running = any(trial.status == Trial.RUNNING for trial in trials)
@@ -90,13 +99,14 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         The correct/wrong bits are taken out of the result, so that Tune keeps scalars only.
         """
         bits = {key: result.pop(key, None) for key in BITS}
-        if TROUBLE in result:
-            self._troubles[digest_of(trial)] = result[TROUBLE]
+        if FAILURE_KIND in result:
+            self._failure_kinds[digest_of(trial)] = result[FAILURE_KIND]
             trial.max_failures = 0
-            if result[TROUBLE] == DISK:
+            if result[FAILURE_KIND] == DISK:
                 self._interruption.pause(result[REASON])
         elif "accuracy" in result and SAVED_STEP not in result:
             values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
+            values |= {key: part for key, part in result.items() if key.startswith("loss_")}
             known = self._run.trials[digest_of(trial)].evaluations
             if RESTORED in result and result["evaluations"] <= len(known):
                 return
@@ -125,7 +135,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         after the other without an evaluation in between may be the trial's own doing.
         """
         reason = _reason(trial)
-        if reason == NODE_LOST and self._forgiven(trial):
+        if reason == NODE_LOST and self._node_loss_is_forgiven(trial):
             trial.max_failures += 1
         self._take({"event": "failure", "reason": reason, "then": RETRY}, trial)
 
@@ -134,11 +144,11 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
         digest = digest_of(trial)
-        record, trouble = self._run.trials[digest], self._troubles.get(digest)
+        record, trouble = self._run.trials[digest], self._failure_kinds.get(digest)
         alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
         # With no retry left it is run again when the others have ended.
-        lost = reason == NODE_LOST and self._forgiven(trial)
+        lost = reason == NODE_LOST and self._node_loss_is_forgiven(trial)
         self.left_over = self.left_over or lost
         then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
@@ -149,14 +159,16 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         with suppress(OSError):
             prune(self._run)
 
-    def _forgiven(self, trial: Trial) -> bool:
-        return self._run.trials[digest_of(trial)].lost_nodes < FORGIVEN_LOSSES
+    def _node_loss_is_forgiven(self, trial: Trial) -> bool:
+        return self._run.trials[digest_of(trial)].lost_nodes < FORGIVEN_NODE_LOSSES
 
     def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
         """Whether the record has this very evaluation already, clocks apart."""
         recorded = self._run.trials[digest_of(trial)].evaluations
         number = values["evaluations"]
-        return number <= len(recorded) and _timeless(recorded[number - 1]) == _timeless(values)
+        return number <= len(recorded) and _without_timings(
+            recorded[number - 1]
+        ) == _without_timings(values)
 
     def _take(self, event: dict[str, Any], trial: Trial) -> None:
         pausing = self._interruption.requested  # then a failure is tried again on resuming
@@ -173,8 +185,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
             self._display.show(self._run, event)
 
 
-def _timeless(evaluation: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in evaluation.items() if key not in CLOCKS}
+def _without_timings(evaluation: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in evaluation.items() if key not in TIMINGS}
 
 
 def _reason(trial: Trial) -> str:

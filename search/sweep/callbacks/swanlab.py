@@ -25,7 +25,7 @@ from ray.tune import Callback
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search.plan.tracking_modes import CLOUD
+from search.plan.swanlab_modes import CLOUD
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
@@ -39,7 +39,7 @@ from search.sweep.callbacks.swanlab_writer import (
     metrics,
     write,
 )
-from search.sweep.scheduling.fifo import digest_of
+from search.sweep.scheduling.fifo_scheduler import digest_of
 from trainable.common.errors import first_line
 
 FOLDER = "swanlab"  # in the run's folder

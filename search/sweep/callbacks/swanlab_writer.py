@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from search.plan.tracking_modes import OFFLINE
+from search.plan.swanlab_modes import OFFLINE
 
 LOG = "log.txt"  # beside the modes' folders
 LONGEST_TEXT = 1000  # characters that SwanLab takes

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from search.bench import __main__ as bench
 from search.bench import workload as bench_workload
-from search.bench.options import VARIANTS, Asked
+from search.bench.options import VARIANTS, BenchOptions
 from search.bench.variants import MAKERS, Steps, live, measure
 from search.bench.workload import LENGTHS, lengths_of, make_workload
 from tests.conftest import ARCHITECTURES
@@ -48,7 +48,7 @@ def run(capsys):
 
 def tiny_workload(*flags):
     arguments = bench.make_parser().parse_args([*SMALL, *flags])
-    return make_workload(Asked(**given(arguments, Asked)))
+    return make_workload(BenchOptions(**given(arguments, BenchOptions)))
 
 
 def test_lines(run):

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from search.confirm.__main__ import main, make_parser
-from search.confirm.choice import Asked, check_asked, choose, request_of, used_seeds
+from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import SWEEP, create_run, read_run
@@ -83,25 +83,25 @@ def test_run_without_a_finished_trial(tmp_path, refuse, make_plan):
 
 
 def test_finalists_are_the_best_and_seeds_fresh(source):
-    made = choose(source, Asked())
+    made = choose(source, ConfirmOptions())
     assert [config.recipe for config in made.finalists] == [c.recipe for c in CONFIGS[:3]]
     assert made.scores == pytest.approx((0.9, 0.875, 0.85))
     assert (made.seeds, made.asked) == ((1, 2, 3, 4, 5), (5,))
-    assert len(choose(source, Asked(top=9)).finalists) == 4
-    assert choose(source, Asked(seeds=2)).seeds == (1, 2)
+    assert len(choose(source, ConfirmOptions(top=9)).finalists) == 4
+    assert choose(source, ConfirmOptions(seeds=2)).seeds == (1, 2)
 
 
 def test_trials_can_be_named_instead(source):
-    made = choose(source, Asked(trials=(CONFIGS[5].digest[:5], CONFIGS[3].folder_name)))
+    made = choose(source, ConfirmOptions(trials=(CONFIGS[5].digest[:5], CONFIGS[3].folder_name)))
     assert made.finalists == (CONFIGS[3], CONFIGS[5])
     assert made.scores == (pytest.approx(0.825), None)
 
 
 def test_seeds_of_earlier_confirmations_are_not_fresh(source, make_plan):
-    first, folder = choose(source, Asked(seeds=2)), source.folder.parent
+    first, folder = choose(source, ConfirmOptions(seeds=2)), source.folder.parent
     create_run(folder / "mine-confirm", make_plan(confirms=asdict(first)))
     assert used_seeds(source) == {0, 1, 2}
-    assert choose(source, Asked(seeds=2)).seeds == (3, 4)
+    assert choose(source, ConfirmOptions(seeds=2)).seeds == (3, 4)
     other = replace(first, run="other", seeds=(7,))
     create_run(folder / "other-confirm", make_plan(confirms=asdict(other)))
     (folder / "damaged").mkdir()
@@ -125,7 +125,7 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
 @pytest.fixture
 def confirmed(source, make_plan):
     """The confirmation of the run, planned."""
-    made = choose(source, Asked(seeds=2))
+    made = choose(source, ConfirmOptions(seeds=2))
     plan = make_plan(confirms=asdict(made), trials=tuple(made.trials()))
     return create_run(source.folder.parent / "mine-confirm", plan)
 
@@ -135,13 +135,13 @@ ALL_THREE = tuple(config.digest for config in CONFIGS[2::-1])
 
 @pytest.mark.parametrize("asked", [{}, {"top": 3}, {"seeds": 9}, {"trials": ALL_THREE}])
 def test_the_same_is_asked_for(source, confirmed, asked):
-    assert check_asked(source, Asked(**asked), confirmed).seeds == (1, 2)
+    assert check_asked(source, ConfirmOptions(**asked), confirmed).seeds == (1, 2)
 
 
 @pytest.mark.parametrize("asked", [{"top": 2}, {"trials": ALL_THREE[:1]}])
 def test_other_finalists_are_refused(source, confirmed, asked):
     with pytest.raises(UserError, match="mine-confirm: has other finalists; give another --name"):
-        check_asked(source, Asked(**asked), confirmed)
+        check_asked(source, ConfirmOptions(**asked), confirmed)
 
 
 def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
@@ -150,7 +150,7 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     assert "--name other: no confirmation of this run" in refuse("mine", "--name", "other")
     source.plan.provenance["started"] = "later"
     with pytest.raises(UserError, match="mine-confirm: no confirmation of this run"):
-        check_asked(source, Asked(), confirmed)
+        check_asked(source, ConfirmOptions(), confirmed)
 
 
 def test_every_flag_has_help_and_is_of_use():
@@ -193,4 +193,4 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     assert done.returncode == 0, done.stderr
     assert numbers(cut) == numbers(whole)
     assert read_run(cut).plan.confirms["asked"] == [2, 3]
-    assert json.loads((cut / "confirm.json").read_text())["verdicts"] == answers["verdicts"]
+    assert json.loads((cut / "confirm.json").read_text())["comparisons"] == answers["comparisons"]

@@ -17,7 +17,6 @@ from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.record.run import read_run
 from search.record.trial_record import TrialRecord
-from search.results import latency
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
 from trainable.common.errors import UserError
@@ -25,6 +24,7 @@ from trainable.common.files import verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary
+from trainable.engine import latency
 from trainable.engine.metrics import unpack_bits
 from trainable.models.model_outputs import run_model
 from trainable.trial.training_loop import Trial
@@ -258,8 +258,8 @@ def test_an_error_leaves_nothing(small, export, monkeypatch):
 
 def test_neither_ray_nor_a_network_is_needed(small, repository, tmp_path):
     code = (
-        "import sys; from search.export.__main__ import main; from search.results import latency; "
-        "latency.TIMED_SECONDS = 0.01; "
+        "import sys; from search.export.__main__ import main; "
+        "from trainable.engine import latency; latency.TIMED_SECONDS = 0.01; "
         f"code = main([{str(small.run.folder)!r}, {str(tmp_path / 'out')!r}]); "
         "print(code, [m for m in ('ray', 'swanlab') if m in sys.modules])"
     )

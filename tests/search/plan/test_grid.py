@@ -9,7 +9,7 @@ from transformers import BertConfig
 
 from search.plan.grid import plan_trials
 from search.plan.objectives import cost_of, student_depths
-from search.plan.student_depths import with_depths
+from search.plan.teacher_depths import with_depths
 from spaces import SEARCHED, SPACE_NAMES
 from tests.made_runs import asked
 from trainable.common.errors import UserError

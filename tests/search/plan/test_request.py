@@ -98,8 +98,8 @@ def test_what_is_not_asked_for_is_left_to_defaults_and_the_preset():
     assert (found.scheduler, found.preset, found.swanlab) == ("asha", "auto", "off")
     assert (found.keep, found.retries, found.address) == (5, 2, "local")
     for preset in PRESETS:
-        assert asked(preset=preset).sized_preset == PRESETS[preset]
-    sized = asked(max_train_samples=11, eval_subset=12, max_length=13).sized_preset
+        assert asked(preset=preset).effective_preset == PRESETS[preset]
+    sized = asked(max_train_samples=11, eval_subset=12, max_length=13).effective_preset
     assert (sized.max_train_samples, sized.eval_subset, sized.max_length) == (11, 12, 13)
 
 
@@ -197,7 +197,7 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
     monkeypatch.setattr("trainable.data.inputs.load_inputs", unexpected)
-    monkeypatch.setattr("search.sweep.preparation.load_inputs", unexpected)
+    monkeypatch.setattr("search.sweep.check_sweep.load_inputs", unexpected)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
+from search.plan.asha_rules import EVERYTHING, rungs, stratum_of
 from search.plan.grid import plan_trials
 from search.plan.schedulers import make_scheduler
-from search.plan.strata import EVERYTHING, rungs, stratum_of
-from search.sweep.scheduling.fifo import ResumingScheduler
-from search.sweep.scheduling.stratified_asha import StratifiedASHA
+from search.sweep.scheduling.asha_scheduler import StratifiedASHA
+from search.sweep.scheduling.fifo_scheduler import ResumingScheduler
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
 

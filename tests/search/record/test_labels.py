@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, replace
 
-from search.record.labels import UNSAID, labels_of
+from search.record.labels import EXTRA_LABELS, labels_of
 from search.record.run import create_run
 from tests.report_runs import plan
 from trainable.config.trial_config import TrialConfig
@@ -40,7 +40,7 @@ def test_every_setting_is_said_by_one_or_the_other():
         "seed": 1,
     }
     known = {key for key, value in changed.items() if key in asdict(SPREAD) and value}
-    known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", *UNSAID}
+    known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", *EXTRA_LABELS}
     assert set(asdict(SPREAD)) - known == {"precision", "evaluations"}
 
 

@@ -12,17 +12,17 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from rich.console import Console
 
 from search.record import storage
-from search.record.finding import (
+from search.record.run import RECORD, SWEEP, read_run
+from search.record.run_folders import (
     find_run,
     place_of_runs,
     refuse_existing,
     resume_command,
     storage_folder,
 )
-from search.record.run import RECORD, SWEEP, read_run
 from search.record.storage import (
     DIGESTS,
-    GUARD,
+    SESSION_LOCK,
     RecordCopy,
     fetch_run,
     join_name,
@@ -37,13 +37,18 @@ from search.record.storage import (
     split_run,
     withdraw_pause,
 )
-from search.sweep.shared_inputs import SHARED, inputs_of, inputs_on_this_node, share_inputs
+from search.sweep.processes.shared_inputs import (
+    SHARED,
+    inputs_of,
+    inputs_on_this_node,
+    share_inputs,
+)
 from tests.made_runs import evaluated, made_inputs, made_run, started
 from trainable.common.errors import UserError
 from trainable.common.files import MANIFEST, verified_values, write_manifest
+from trainable.common.pause import PauseRequest
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TrialConfig
-from trainable.trial.pause import PauseRequest
 
 CONFIG = TrialConfig(alpha=0.5, evaluations=3)
 
@@ -161,27 +166,27 @@ def test_record_is_there_as_it_is_here(run, uri):
         (run.folder / "answers.md").write_text("yes")
         copy.copy("answers.md")
         assert there(run, "answers.md") == b"yes"
-        assert there(run, GUARD) is not None
-    assert there(run, GUARD) is None
+        assert there(run, SESSION_LOCK) is not None
+    assert there(run, SESSION_LOCK) is None
     assert remote_names(uri) == ["mine"]
 
 
 def test_second_writer_is_refused_and_told_of_the_first(run, uri):
     with RecordCopy(run.folder):
-        held = json.loads(there(run, GUARD))
+        held = json.loads(there(run, SESSION_LOCK))
         other = {**held, "session": "other", "host": "far", "pid": 7}
         put(run, other)
         with pytest.raises(UserError) as error, RecordCopy(run.folder):
             pass
     message = str(error.value)
     assert message.startswith(f"RUN {uri}/mine: process 7 on far is running it; ")
-    assert message.endswith(f"remove {uri}/mine/{GUARD}")
-    assert json.loads(there(run, GUARD)) == other  # which is not ours to take away
+    assert message.endswith(f"remove {uri}/mine/{SESSION_LOCK}")
+    assert json.loads(there(run, SESSION_LOCK)) == other  # which is not ours to take away
 
 
 def put(run, guard):
     filesystem, path = open_storage(location(run.folder))
-    storage.write_bytes(filesystem, f"{path}/{GUARD}", json.dumps(guard).encode())
+    storage.write_bytes(filesystem, f"{path}/{SESSION_LOCK}", json.dumps(guard).encode())
 
 
 def test_takeover_is_noticed_before_anything_is_written(run):
@@ -203,7 +208,7 @@ def test_guard_of_a_process_of_this_machine_that_is_gone_gives_way(run):
         put(run, {"session": "x", "host": socket.gethostname(), "pid": pid})
         if gone:
             with RecordCopy(run.folder):
-                assert json.loads(there(run, GUARD))["pid"] == os.getpid()
+                assert json.loads(there(run, SESSION_LOCK))["pid"] == os.getpid()
         else:
             with pytest.raises(UserError, match=f"process {pid} "), RecordCopy(run.folder):
                 pass

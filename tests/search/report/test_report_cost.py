@@ -3,7 +3,7 @@
 import pytest
 
 from search.record.run import create_run, read_events
-from search.report.data import costs
+from search.report.figure_data import costs
 from tests.report_runs import answers, config, evaluation, plan, report_evaluations
 
 WHOLE, STOPPED, BROKEN = config(), config(alpha=0.25), config(alpha=0.75)

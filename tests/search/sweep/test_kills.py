@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from search.record.finding import resume_command
 from search.record.run import read_events, read_run
+from search.record.run_folders import resume_command
 from tests.conftest import random_sentences
 from tests.sweeps import timeless
 

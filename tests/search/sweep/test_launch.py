@@ -8,14 +8,19 @@ import pytest
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from search.plan.draws import starting_draws
+from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
 from search.record.run import RECORD, read_events, read_run
-from search.record.storage import GUARD, RecordCopy, local_runs
+from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
-from search.sweep.launch import Session, begin, go_on, guarded
-from search.sweep.scheduling.suggestions import JOURNAL, extend_by_suggestion, suggest, write_study
-from search.sweep.signals import Interruption
+from search.sweep.launch import Invocation, resume_run, run_command, start_run
+from search.sweep.processes.signals import Interruption
+from search.sweep.scheduling.optuna_search import (
+    JOURNAL,
+    extend_by_suggestion,
+    suggest,
+    write_study,
+)
 from tests.made_runs import asked, finish, made_plan, made_run
 from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.config.trial_config import TrialConfig
@@ -27,7 +32,7 @@ CONFIG = TrialConfig(alpha=0.5, evaluations=1)
 def session():
     console = Console(file=io.StringIO(), width=200)
     with Interruption(console) as interruption:
-        yield Session("search.run", [], console, interruption)
+        yield Invocation("search.run", [], console, interruption)
 
 
 @pytest.fixture(autouse=True)
@@ -70,23 +75,23 @@ def run_all(run, copy, provenance, console, interruption):
 
 def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch, ends):
     monkeypatch.setattr(session_module, "run_trials", run_all)
-    assert begin(runs / "mine", made_plan([CONFIG]), session) == 0
+    assert start_run(runs / "mine", made_plan([CONFIG]), session) == 0
     assert ends == [(1, False, "")]
     names = {path.name for path in there.iterdir()}
     assert {RECORD, "sweep.json", "answers.md"} <= names
-    assert not {GUARD, ".lock"} & names
+    assert not {SESSION_LOCK, ".lock"} & names
     with pytest.raises(UserError, match=r"--name mine: .* exists"):
-        begin(runs / "mine", made_plan([CONFIG]), session)
+        start_run(runs / "mine", made_plan([CONFIG]), session)
 
 
 def test_what_of_a_complete_run_the_storage_lacks_is_taken_there(runs, there, session, ends):
     """Its last session was killed, or could not reach the storage."""
     request = asked(space="recipe", searcher="random", samples=1)
     configs = plan_trials(request)
-    drawn = starting_draws(request, configs)
+    drawn = initial_draws(request, configs)
     run = made_run(runs / "mine", configs, request, parameters=drawn)
     finish(run, configs[0])
-    assert go_on(run.folder, lambda run: None, session) == 0
+    assert resume_run(run.folder, lambda run: None, session) == 0
     assert "complete; nothing left to run" in session.console.file.getvalue()
     for name in (RECORD, JOURNAL, "answers.md"):
         assert (there / name).read_bytes() == (run.folder / name).read_bytes()
@@ -102,17 +107,17 @@ def test_a_storage_that_fails_is_said_and_the_run_ends_as_one_to_go_on_with(
         raise OSError("no route")
 
     monkeypatch.setattr(RecordCopy, "copy", fail)
-    assert go_on(run.folder, lambda run: None, session) == FAILURES
+    assert resume_run(run.folder, lambda run: None, session) == FAILURES
     assert ends == [(1, False, "no route")]
 
 
 def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, session):
     run = made_run(runs / "mine", [CONFIG])
     there.mkdir(parents=True)
-    (there / GUARD).write_text('{"session": "other", "host": "far", "pid": 7}')
+    (there / SESSION_LOCK).write_text('{"session": "other", "host": "far", "pid": 7}')
     before, reopened = (run.folder / RECORD).read_bytes(), []
     with pytest.raises(UserError, match=r"^RUN file://.*mine: process 7 on far is running it"):
-        go_on(run.folder, reopened.append, session)
+        resume_run(run.folder, reopened.append, session)
     assert reopened == []
     assert (run.folder / RECORD).read_bytes() == before
 
@@ -130,7 +135,7 @@ def test_every_error_of_a_command_is_one_line_and_a_code(capsys, error, code, li
     def command(session):
         raise error
 
-    assert guarded(command, "search.run", []) == code
+    assert run_command(command, "search.run", []) == code
     said = capsys.readouterr().err
     assert said.startswith(line)
     assert said.count("\n") == 1
@@ -144,7 +149,7 @@ def test_the_night_before_a_session_is_nobodys_time_and_seeds_that_a_kill_cut_of
 ):
     request = asked(space="recipe", seeds=2, time_budget=3600.0, searcher="random")
     configs = plan_trials(request)
-    drawn = starting_draws(request, configs)
+    drawn = initial_draws(request, configs)
     made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
     made.append({"event": "session", "provenance": {}})
     made.add_suggestion(*suggest(made, request))  # killed between the two seeds

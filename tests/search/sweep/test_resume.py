@@ -11,15 +11,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from search.plan.draws import starting_draws
+from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.plan import Plan
 from search.plan.request import Request
 from search.record.run import RECORD, SWEEP, create_run, read_run
 from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
+from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.resume import reopen
-from search.sweep.shared_inputs import share_inputs
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 from trainable.teacher.outputs import ARRAY
@@ -43,7 +43,7 @@ def machine(monkeypatch):
         raise AssertionError("nothing is missing")
 
     monkeypatch.setattr("trainable.engine.devices.best_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr("search.sweep.preparation.prepare_again", unexpected)
+    monkeypatch.setattr("search.sweep.check_sweep.prepare_again", unexpected)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def prepare_again(monkeypatch, inputs):
             calls.append((request, list(configs)))
             return made
 
-        monkeypatch.setattr("search.sweep.preparation.prepare_again", prepare)
+        monkeypatch.setattr("search.sweep.check_sweep.prepare_again", prepare)
         return calls
 
     return allow
@@ -75,7 +75,7 @@ def make_run(tmp_path, inputs):
             inputs=of,
             trials=tuple(configs),
             grace_evaluations=2,
-            parameters=starting_draws(request, configs) if request.searched else {},
+            parameters=initial_draws(request, configs) if request.searched else {},
         )
         return read_run(create_run(runs / "mine", plan).folder)
 

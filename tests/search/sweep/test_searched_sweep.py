@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.record.run import SUGGESTION, read_events, read_run
-from search.sweep.scheduling.suggestions import JOURNAL
+from search.sweep.scheduling.optuna_search import JOURNAL
 from tests.sweeps import numbers, run, start_and_hold
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,8 @@
 
 import pytest
 
+from search.record.recipes import by_recipe
 from search.record.run import read_events, read_run
-from search.record.seeds import by_recipe
 from tests.search.sweep.scheduling.test_seed_groups import check_against_the_rule
 from tests.sweeps import assert_evaluated_once, run, start_and_hold
 

@@ -127,7 +127,7 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
     (stored.folder / DIGESTS).unlink()  # so that it is copied where the session has written it
     monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
     monkeypatch.setattr(session, "_has_open", lambda run, alone: False)
-    interruption = SimpleNamespace(requested=False, spare_children=list, hold=list)
+    interruption = SimpleNamespace(requested=False, shield_child_processes=list, hold=list)
     with RecordCopy(stored.folder) as copy:
         session.run_trials(stored, copy, {}, console, interruption)
     there = tmp_path / "storage" / "mine"

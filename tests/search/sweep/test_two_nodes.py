@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from search.record.run import RECORD, read_events, read_run
-from search.record.storage import GUARD
+from search.record.storage import SESSION_LOCK
 from tests.clusters import REPOSITORY, Cluster, kill_tree, wait_until
 from tests.sweeps import PATIENCE, assert_evaluated_once, start_and_hold, timeless
-from trainable.trial.pause import PAUSE
+from trainable.common.pause import PAUSE
 from trainable.trial.training_loop import Trial
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ def test_one_machine_at_a_time(make_command, tmp_path):
     assert refused.stderr.startswith(f"error: RUN {uri}/taken: process {process.pid} on ")
     assert len(refused.stderr.splitlines()) == 1
     other = {"session": "other", "host": "far", "pid": 7}
-    (run / GUARD).write_text(json.dumps(other))
+    (run / SESSION_LOCK).write_text(json.dumps(other))
     (copy,) = (tmp_path / "first").glob("distillation-search/runs/*/taken")
     (copy / PAUSE).touch()  # which lets the held session go on, and its trial knows nothing of it
     _, errors = process.communicate(timeout=PATIENCE)
@@ -116,7 +116,7 @@ def test_one_machine_at_a_time(make_command, tmp_path):
         "there\n"
     )
     assert (run / RECORD).read_bytes() == before
-    assert json.loads((run / GUARD).read_text()) == other
+    assert json.loads((run / SESSION_LOCK).read_text()) == other
 
 
 def start_gated(command, gate, cluster):

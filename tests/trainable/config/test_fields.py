@@ -134,7 +134,7 @@ def test_given_sizes_go_before_the_presets_and_leave_it_alone():
     sizes = {"max_train_samples": 4, "max_eval_samples": 3, "eval_subset": 2, "max_length": 17}
     before = PRESETS["mini"]
     for name, value in sizes.items():
-        sized = InputOptions(preset="mini", **{name: value}).sized_preset
+        sized = InputOptions(preset="mini", **{name: value}).effective_preset
         changed = {n for n in sizes if getattr(sized, n) != getattr(before, n)}
         assert (changed, getattr(sized, name)) == ({name}, value)
 

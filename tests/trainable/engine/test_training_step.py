@@ -7,7 +7,7 @@ import torch
 from tests.conftest import batch_of, tiny_classifier
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
-from trainable.engine.executor import Executor
+from trainable.engine.cuda_graph import Executor
 from trainable.engine.training_step import (
     Evaluator,
     LossMeans,

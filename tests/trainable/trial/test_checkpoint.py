@@ -31,7 +31,7 @@ from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
 
-CLOCKS = {"training_seconds", "evaluation_seconds"}
+TIMINGS = {"training_seconds", "evaluation_seconds"}
 BITS = {"correct", "full_correct"}
 NARROW = {"initialisation": "random", "student_width": 16}
 CE_ONLY = {"alpha": 1.0, "aligned_layers": "none", "alpha_schedule": "fixed", "sharpness": None}
@@ -91,7 +91,7 @@ def end_of(trial):
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
     tensors["python"] = torch.tensor(random.getstate()[1])
-    numbers = [{k: v for k, v in asdict(e).items() if k not in CLOCKS} for e in trial.history]
+    numbers = [{k: v for k, v in asdict(e).items() if k not in TIMINGS} for e in trial.history]
     return {k: v.clone() for k, v in tensors.items()}, numbers, trial.best.evaluation
 
 

@@ -23,17 +23,18 @@ import spaces
 import trainable
 from tests.scripts.killed_tuner import SEEDS, SPACE
 from tests.trainable.trial.test_checkpoint import answers
+from trainable.common import pause
 from trainable.common.errors import TrainingDivergedError
 from trainable.common.files import verified_values
-from trainable.trial import pause, tune_function
+from trainable.common.pause import PAUSE
+from trainable.trial import tune_function
 from trainable.trial.checkpoint import STATE
-from trainable.trial.pause import PAUSE
 from trainable.trial.training_loop import Trial
 from trainable.trial.tune_function import SaveTimer, Sweep, train_student
 
 TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
 ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
-CLOCKS = {"training_seconds", "evaluation_seconds"}
+TIMINGS = {"training_seconds", "evaluation_seconds"}
 RAYS_WORDS = {"trial_id", "date", "hostname", "node_ip", "experiment_tag", "checkpoint_dir_name"}
 
 
@@ -241,7 +242,7 @@ def sweep(tmp_path):
 
 def numbers(results, *left_out):
     """Results without clocks."""
-    ignored = {*CLOCKS, "saving_seconds", *left_out}
+    ignored = {*TIMINGS, "saving_seconds", *left_out}
     return [{k: v for k, v in result.items() if k not in ignored} for result in results]
 
 
@@ -259,7 +260,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
             (Path(sweep.run) / PAUSE).touch()
         return advance(trial)
 
-    monkeypatch.setattr(pause, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(pause, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(Trial, "advance", pause_at_step)
     (*before, stopped), error = tuned.train(config, save_share=0.0, sweep=sweep)
     known = step // 4

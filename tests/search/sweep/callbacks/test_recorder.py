@@ -24,21 +24,26 @@ from search.record.trial_record import (
     WAITING,
 )
 from search.sweep.callbacks import recorder as recorder_module
-from search.sweep.callbacks.recorder import FORGIVEN_LOSSES, LOOK_SECONDS, Recorder, failure_reason
+from search.sweep.callbacks.recorder import (
+    FORGIVEN_NODE_LOSSES,
+    POLL_SECONDS,
+    Recorder,
+    failure_reason,
+)
+from search.sweep.processes.signals import Interruption
 from search.sweep.scheduling.seed_groups import DECISION, STOP, WAIT
-from search.sweep.signals import Interruption
 from tests.made_runs import asked, evaluated, made_run
+from trainable.common.pause import PAUSE
 from trainable.config.trial_config import TrialConfig
-from trainable.trial.pause import PAUSE
 from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import (
     DISK,
     DIVERGED,
+    FAILURE_KIND,
     OUT_OF_MEMORY,
     REASON,
     RESTORED,
     SAVED_STEP,
-    TROUBLE,
 )
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.25, 0.5)]
@@ -89,7 +94,7 @@ def result(n, **more):
 
 
 def trouble(kind, reason="it is so"):
-    return {TROUBLE: kind, REASON: reason, "training_iteration": 1, "done": False}
+    return {FAILURE_KIND: kind, REASON: reason, "training_iteration": 1, "done": False}
 
 
 @pytest.fixture
@@ -372,7 +377,7 @@ def test_loop_is_left_where_ray_has_died(recorder, interruption, monkeypatch, al
     """Tune itself would wait for ever for a new actor."""
     monkeypatch.setattr(recorder_module.ray, "nodes", lambda: [{"Alive": one} for one in alive])
     now = time.monotonic()
-    monkeypatch.setattr(recorder_module.time, "monotonic", lambda: now + LOOK_SECONDS + 1)
+    monkeypatch.setattr(recorder_module.time, "monotonic", lambda: now + POLL_SECONDS + 1)
     recorder.on_step_end(1, [make_trial(status=Trial.PENDING)])
     assert len(interruption.left) == left
     assert ("Ray's own processes have died" in interruption.problem) is bool(left)
@@ -432,12 +437,12 @@ def test_what_a_lost_node_left_over_is_run_again_when_nothing_else_can_be(
 def test_losses_in_a_row_end_in_giving_up_also_over_several_tuners(make_recorder, run, tmp_path):
     """The trial itself may take its nodes down; then nothing that it does is recorded between."""
     left_over = []
-    for _ in range(FORGIVEN_LOSSES + 1):
+    for _ in range(FORGIVEN_NODE_LOSSES + 1):
         recorder = make_recorder()
         tell(recorder, "error", fail_with(tmp_path, LOST))
         left_over.append(recorder.left_over)
-    assert left_over == [True] * FORGIVEN_LOSSES + [False]
-    assert [event["then"] for event in told(run)] == [RETRY] * FORGIVEN_LOSSES + [GIVE_UP]
+    assert left_over == [True] * FORGIVEN_NODE_LOSSES + [False]
+    assert [event["then"] for event in told(run)] == [RETRY] * FORGIVEN_NODE_LOSSES + [GIVE_UP]
 
 
 @pytest.mark.parametrize("between", ["evaluation", "session"])
@@ -447,10 +452,10 @@ def test_losses_are_counted_anew_after_an_evaluation_and_in_a_new_session(
     trial = fail_with(tmp_path, LOST)
     other = make_trial(1, error_file=trial.error_file)
     for n in (1, 2):
-        for _ in range(FORGIVEN_LOSSES + 1):
+        for _ in range(FORGIVEN_NODE_LOSSES + 1):
             tell(recorder, "recover", trial)
             tell(recorder, "recover", other)
         event = {"event": "session", "provenance": {}}
         run.append(event if between == "session" else evaluated(CONFIGS[0], n))
-    assert trial.max_failures == 2 + 2 * FORGIVEN_LOSSES
-    assert other.max_failures == 2 + (2 if between == "session" else 1) * FORGIVEN_LOSSES
+    assert trial.max_failures == 2 + 2 * FORGIVEN_NODE_LOSSES
+    assert other.max_failures == 2 + (2 if between == "session" else 1) * FORGIVEN_NODE_LOSSES

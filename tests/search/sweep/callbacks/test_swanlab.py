@@ -127,7 +127,7 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
 FAKE = """
 import json, os, time
 
-PATH, TROUBLE = {path!r}, {trouble!r}
+PATH, FAILURE_KIND = {path!r}, {trouble!r}
 
 def tell(*what):
     with open(PATH, "a") as file:
@@ -143,8 +143,8 @@ class Active:
     def finish(self, state, error=None): tell(self.name, "finish", state, error)
 
 def init(**given):
-    if TROUBLE == "dies": os._exit(3)
-    if TROUBLE == "hangs": time.sleep(600)
+    if FAILURE_KIND == "dies": os._exit(3)
+    if FAILURE_KIND == "hangs": time.sleep(600)
     tell(given["id"], "init", given["mode"], given["resume"])
     return Active(given["id"])
 """

@@ -24,8 +24,8 @@ from search.record.storage import (
     uri_of,
 )
 from trainable.common.errors import UserError
+from trainable.common.pause import PAUSE
 from trainable.config.options import writable_folder
-from trainable.trial.pause import PAUSE
 
 LOCK = ".lock"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of a run
@@ -98,7 +98,7 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
 
 
 @contextmanager
-def alone_with(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Keeps every other process from writing this run; UserError where one does already."""
     folder.mkdir(parents=True, exist_ok=True)
     try:

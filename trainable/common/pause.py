@@ -5,8 +5,8 @@ import time
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem
 
 PAUSE = ".pause"
-LOOK_SECONDS = 0.25  # a look costs microseconds on a local disk
-LOOK_SECONDS_REMOTE = 5.0  # and perhaps 50 ms in an object store
+POLL_SECONDS = 0.25  # a look costs microseconds on a local disk
+POLL_SECONDS_REMOTE = 5.0  # and perhaps 50 ms in an object store
 
 
 class PauseRequest:
@@ -16,7 +16,7 @@ class PauseRequest:
         self._filesystem, folder = FileSystem.from_uri(run)
         self._path = f"{folder}/{PAUSE}"
         local = isinstance(self._filesystem, LocalFileSystem)
-        self._pause = LOOK_SECONDS if local else LOOK_SECONDS_REMOTE
+        self._pause = POLL_SECONDS if local else POLL_SECONDS_REMOTE
         self._made, self._next_look = False, 0.0
 
     def __bool__(self) -> bool:

@@ -11,16 +11,16 @@ import pytest
 from rich.console import Console
 
 from search.exit_codes import INTERRUPTED
-from search.record.finding import resume_command
-from search.sweep.signals import SIGNALS, Interruption
-from trainable.trial.pause import PAUSE
+from search.record.run_folders import resume_command
+from search.sweep.processes.signals import SIGNALS, Interruption
+from trainable.common.pause import PAUSE
 
 EVERY_SIGNAL = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 SESSION = """\
 import sys, time
 from pathlib import Path
 from rich.console import Console
-from search.sweep.signals import Interruption
+from search.sweep.processes.signals import Interruption
 
 with Interruption(Console()) as interruption:
     interruption.attach(Path(sys.argv[1]))
@@ -189,7 +189,7 @@ def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=lambda n: n.name)
 def test_children_outlive_what_signals_the_whole_group(attached, number):
     """Ray's processes get the same signal and would take the trials with them."""
-    attached.spare_children()
+    attached.shield_child_processes()
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
     try:
         signal.raise_signal(number) if number == signal.SIGTERM else None

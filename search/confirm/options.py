@@ -7,8 +7,8 @@ from typing import Any
 
 from search.plan.request import Request
 from search.plan.searchers import GRID
-from search.record.finding import NAME
 from search.record.run import SWEEP, Run, written_plan
+from search.record.run_folders import NAME
 from search.results.finalists import (
     Confirmation,
     best_finished,
@@ -23,7 +23,7 @@ TOP, SEEDS = 3, 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class ConfirmOptions:
     """What is to be confirmed, as the command line gives it."""
 
     top: int | None = described(f"best finished recipes by best5 ({TOP})", None, low=1, metavar="K")
@@ -49,7 +49,7 @@ class Asked:
             raise UserError(f"--name {self.name}: give letters, digits, '.', '_' and '-' only")
 
 
-def choose(source: Run, asked: Asked) -> Confirmation:
+def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
     """The finalists that are asked for; UserError where the run has none."""
     top, count = asked.top or TOP, asked.seeds or SEEDS
     finalists = named_trials(source, asked.trials) or best_finished(source.trials.values(), top)
@@ -91,7 +91,7 @@ def request_of(source: Run, operation: Mapping[str, Any]) -> Request:
     return Request.from_dict({**asdict(source.request), **listed, **fixed, **operation})
 
 
-def check_asked(source: Run, asked: Asked, run: Run) -> Confirmation:
+def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
     """What the run confirms; UserError where that is not what the command line asks for."""
     name, confirms = run.folder.name, run.plan.confirms
     wanted = (source.folder.name, source.plan.provenance["started"])

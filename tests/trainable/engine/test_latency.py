@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from search.results import latency
-from search.results.latency import describe, examples_per_second, latencies
 from trainable.data.tokens import load_split
+from trainable.engine import latency
+from trainable.engine.latency import describe, examples_per_second, latencies
 from trainable.teacher.teacher import load_teacher
 
 
@@ -44,7 +44,7 @@ def test_batches_have_as_many_examples_as_asked(monkeypatch, inputs):
     model.register_forward_pre_hook(
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
-    monkeypatch.setattr("search.results.latency.TIMED_SECONDS", 0.05)
+    monkeypatch.setattr("trainable.engine.latency.TIMED_SECONDS", 0.05)
     split = load_split(Path(inputs.tokens), "evaluation")
     for batch_size in (1, 3):
         sizes.clear()

@@ -34,7 +34,7 @@ Students = Sequence[np.ndarray]  # of one recipe: bits [N] of the final evaluati
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """Two recipes compared; without a difference where one has fewer than two seeds."""
 
     pair: Pair
@@ -78,13 +78,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The verdicts of a confirmation, what they are based on, and what went wrong."""
+    """The comparisons of a confirmation, what they are based on, and what went wrong."""
 
     confirmation: Confirmation
     examples: int  # of the final evaluation
     rows: list[Row]
-    verdicts: list[Verdict]
-    sentences: list[str]  # the verdicts in words
+    comparisons: list[Comparison]
+    sentences: list[str]  # the comparisons in words
     failures: list[str]
     notes: list[str]
 
@@ -104,16 +104,16 @@ def conclude(run: Run) -> Conclusion:
             final[trial.config.recipe].append(bits)
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in retrained}
-    verdicts, examples = judge(final, confirmation.pairs), run.plan.inputs.examples
+    comparisons, examples = compare_pairs(final, confirmation.pairs), run.plan.inputs.examples
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
         confirmation,
         examples=examples.get("full", examples["evaluation"]),
         rows=[_row(names[r], final[r], retrained[r], chosen.get(r)) for r in retrained],
-        verdicts=verdicts,
-        sentences=[verdict.sentence(names) for verdict in verdicts],
+        comparisons=comparisons,
+        sentences=[comparison.sentence(names) for comparison in comparisons],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
-        notes=_notes(confirmation, examples, verdicts, lost),
+        notes=_notes(confirmation, examples, comparisons, lost),
     )
 
 
@@ -127,23 +127,27 @@ def final_bits(trial: TrialRecord, run: Run) -> np.ndarray | None:
     return unpack_bits(packed, examples[split]) if packed else None
 
 
-def judge(retrained: Mapping[TrialConfig, Students], pairs: Sequence[Pair]) -> list[Verdict]:
-    """A verdict for each pair of recipes, p-values adjusted for the number of pairs."""
-    verdicts = [_compare(pair, *(retrained[recipe] for recipe in pair)) for pair in pairs]
-    compared = [v.difference.p_value for v in verdicts if v.difference is not None]
+def compare_pairs(
+    retrained: Mapping[TrialConfig, Students], pairs: Sequence[Pair]
+) -> list[Comparison]:
+    """A comparison for each pair of recipes, p-values adjusted for the number of pairs."""
+    comparisons = [_compare(pair, *(retrained[recipe] for recipe in pair)) for pair in pairs]
+    compared = [v.difference.p_value for v in comparisons if v.difference is not None]
     adjusted = iter(holm(compared).tolist())
     return [
-        verdict if verdict.difference is None else replace(verdict, adjusted=next(adjusted))
-        for verdict in verdicts
+        comparison
+        if comparison.difference is None
+        else replace(comparison, adjusted=next(adjusted))
+        for comparison in comparisons
     ]
 
 
-def _compare(pair: Pair, first: Students, second: Students) -> Verdict:
+def _compare(pair: Pair, first: Students, second: Students) -> Comparison:
     seeds = min(len(first), len(second))
     if seeds < 2:
-        return Verdict(pair, seeds)
+        return Comparison(pair, seeds)
     found = seeds_difference(np.array(first), np.array(second))
-    return Verdict(pair, seeds, found)
+    return Comparison(pair, seeds, found)
 
 
 def _p_value(value: float) -> str:
@@ -160,21 +164,24 @@ def _row(name: str, final: Students, trials: Sequence[TrialRecord], chosen: floa
 
 
 def _notes(
-    confirmation: Confirmation, examples: Mapping[str, int], verdicts: Sequence[Verdict], lost: int
+    confirmation: Confirmation,
+    examples: Mapping[str, int],
+    comparisons: Sequence[Comparison],
+    lost: int,
 ) -> list[str]:
     """What the numbers are, and their limitations."""
     split, asked = f"the {examples['evaluation']:,} validation examples", confirmation.asked
     if "full" in examples:
         split = f"the full validation split of {examples['full']:,} examples (best5: the subset "
         split += f"of {examples['evaluation']:,})"
-    comparisons = sum(verdict.difference is not None for verdict in verdicts)
+    count = sum(comparison.difference is not None for comparison in comparisons)
     notes = [
         f"last: accuracy of the final evaluation (no selection) on {split}; mean over seeds, with "
         "its 95 % interval for other seeds and other examples.",
         "best5: mean of the five best evaluations; when chosen: the score that made the recipe a "
         f"finalist of {confirmation.run}, optimistic because it was selected.",
         "Differences are between final evaluations; each interval is for other seeds and other "
-        f"examples, unadjusted. Significant: Holm-adjusted p of all {comparisons} comparison(s) "
+        f"examples, unadjusted. Significant: Holm-adjusted p of all {count} comparison(s) "
         "below 0.05. Not significant does not mean equal.",
     ]
     if len(asked) > 1:
@@ -188,7 +195,7 @@ def _notes(
 
 
 def print_conclusion(conclusion: Conclusion, console: Console) -> None:
-    """The verdicts, then the table and what its numbers are: Markdown."""
+    """The comparisons, then the table and what its numbers are: Markdown."""
     made, seeds = conclusion.confirmation, ", ".join(map(str, conclusion.confirmation.seeds))
     where = f"fresh seeds {seeds} and {conclusion.examples:,} examples"
     console.print(f"\nConfirmation of {made.run} on {where}:\n", soft_wrap=True)

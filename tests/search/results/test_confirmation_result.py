@@ -12,7 +12,14 @@ from search.plan.plan import Plan
 from search.plan.request import Request
 from search.record.run import Run
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
-from search.results.conclusion import JSON, PAGE, Row, conclude, print_conclusion, write_conclusion
+from search.results.confirmation_result import (
+    JSON,
+    PAGE,
+    Row,
+    conclude,
+    print_conclusion,
+    write_conclusion,
+)
 from search.results.finalists import Confirmation
 from search.results.statistics import seeds_difference
 from trainable.config.trial_config import TrialConfig
@@ -96,13 +103,13 @@ def test_rows_by_hand(make_run):
 
 def test_final_evaluation_counts_and_not_best5_nor_the_order_of_trials(make_run):
     run = make_run()
-    first = conclude(run).verdicts
+    first = conclude(run).comparisons
     assert [v.difference.estimate for v in first] == pytest.approx([0.055, 0.1])
     for trial in run.trials.values():
         trial.evaluations[-1]["best5_accuracy"] = 0.1
         trial.evaluations[0]["correct"] = pack_bits(np.ones(EXAMPLES, bool))
-    assert conclude(run).verdicts == first
-    turned = conclude(replace(run, trials=dict(reversed(run.trials.items())))).verdicts
+    assert conclude(run).comparisons == first
+    turned = conclude(replace(run, trials=dict(reversed(run.trials.items())))).comparisons
     assert [v.adjusted for v in turned] == pytest.approx([v.adjusted for v in first])
 
 
@@ -111,7 +118,7 @@ def test_full_split_counts_where_there_is_one(make_run):
     full = {GROWTH: (800, 801, 802), FIXED: (810, 811, 812), CE_ONLY: (700, 701, 702)}
     conclusion = conclude(make_run(full))
     assert [row.last for row in conclusion.rows] == pytest.approx([0.801, 0.811, 0.701])
-    assert [v.difference.estimate for v in conclusion.verdicts] == pytest.approx([-0.01, 0.1])
+    assert [v.difference.estimate for v in conclusion.comparisons] == pytest.approx([-0.01, 0.1])
     assert conclusion.examples == WHOLE
     assert "full validation split of 1,000 examples (best5: the subset of 200)" in printed(
         conclusion
@@ -139,7 +146,7 @@ def test_failed_trials_are_listed_and_the_rest_is_compared(make_run):
     failed = [(FIXED, 5), (CE_ONLY, 4), (CE_ONLY, 6)]
     conclusion = conclude(make_run(failed=failed))
     assert [row.seeds for row in conclusion.rows] == [3, 2, 1]
-    assert conclusion.verdicts[0].difference.estimate == pytest.approx((182 - 171) / EXAMPLES)
+    assert conclusion.comparisons[0].difference.estimate == pytest.approx((182 - 171) / EXAMPLES)
     assert conclusion.sentences[1].endswith(": 1 seed of one finished.")
     assert len(conclusion.failures) == 3
     text = printed(conclusion)
@@ -153,13 +160,13 @@ def test_trials_whose_bits_are_lost_take_no_part(make_run):
     lost.evaluations[-1]["correct"] = ""
     conclusion = conclude(run)
     assert [row.seeds for row in conclusion.rows] == [2, 3, 3]
-    assert conclusion.verdicts[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)
+    assert conclusion.comparisons[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)
     assert "1 finished trial(s) left out" in printed(conclusion)
 
 
 def test_where_all_failed_there_is_nothing_to_compare(make_run):
     run = make_run(failed=[(recipe, seed) for recipe in RIGHTS for seed in (4, 5, 6)])
     conclusion = conclude(run)
-    assert [v.difference for v in conclusion.verdicts] == [None, None]
+    assert [v.difference for v in conclusion.comparisons] == [None, None]
     write_conclusion(conclusion, run)
     assert "0 seeds of one finished" in printed(conclusion)

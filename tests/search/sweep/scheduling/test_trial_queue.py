@@ -7,7 +7,7 @@ import pytest
 from ray.tune.experiment import Experiment
 from ray.tune.search import Searcher, SearchGenerator
 
-from search.sweep.scheduling.searcher import OpenTrials
+from search.sweep.scheduling.trial_queue import OpenTrials
 from tests.made_runs import made_run
 from trainable.config.trial_config import TrialConfig
 

@@ -19,8 +19,8 @@ from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.searchers import JOURNAL, SEARCHERS, make_random
 from search.record.labels import labels_of
+from search.record.recipes import by_recipe
 from search.record.run import EXHAUSTED, Run
-from search.record.seeds import by_recipe
 from search.record.trial_record import ENDED, FAILED, TrialRecord
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from search.exit_codes import INTERRUPTED
-from search.record.finding import resume_command
+from search.record.run_folders import resume_command
 from search.record.storage import request_pause, withdraw_pause
 
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
@@ -55,7 +55,7 @@ class Interruption:
                 signal.signal(number, self._on_signal)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    def spare_children(self) -> None:
+    def shield_child_processes(self) -> None:
         """Has processes started from here until `hold` outlive what ends this one, to save first.
 
         A closed terminal signals all of them, and so do `timeout`, SLURM and systemd with SIGTERM,

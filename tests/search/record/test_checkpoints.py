@@ -7,22 +7,20 @@ from dataclasses import replace
 import pytest
 from pyarrow.fs import LocalFileSystem
 
+from search.record.checkpoints import (
+    bytes_used,
+    checkpoint_count,
+    kept_checkpoint,
+    newest_checkpoint,
+)
 from search.record.run import read_run
 from search.record.storage import local_runs, location
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
+from search.results.kept_students import kept_trials, prune
+from search.results.progress import describe_bytes
 from search.sweep import session
-from search.sweep.checkpoints import (
-    bytes_used,
-    checkpoint_count,
-    describe_bytes,
-    kept_checkpoint,
-    kept_trials,
-    newest_checkpoint,
-    prune,
-    register_newest,
-)
-from search.sweep.scheduling.fifo import ResumingScheduler
-from search.sweep.scheduling.searcher import OpenTrials
+from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, register_newest
+from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.common.files import MANIFEST, verified_values, write_manifest

@@ -12,7 +12,7 @@ from search.record.trial_record import (
     WAITING,
     TrialRecord,
 )
-from search.sweep.callbacks.progress import describe_time, measure, still_to_be_suggested
+from search.results.progress import describe_time, measure, still_to_be_suggested
 from tests.made_runs import asked, made_plan
 from trainable.config.trial_config import TrialConfig
 

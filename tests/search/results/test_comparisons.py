@@ -1,9 +1,9 @@
-"""A confirmation's verdicts: examples by value, p-values for all comparisons."""
+"""A confirmation's comparisons: examples by value, p-values for all comparisons."""
 
 import numpy as np
 import pytest
 
-from search.results.conclusion import Verdict, judge
+from search.results.confirmation_result import Comparison, compare_pairs
 from search.results.statistics import Difference, holm, seeds_difference
 from trainable.config.trial_config import TrialConfig
 
@@ -37,16 +37,18 @@ NAMES = {GROWTH: "growth", FIXED: "fixed"}
 def test_sentence(numbers, sentence):
     *interval, adjusted = numbers
     difference = Difference(*interval, adjusted)
-    verdict = Verdict((GROWTH, FIXED), 5, difference, adjusted)
-    assert verdict.sentence(NAMES) == sentence
-    assert verdict.significant == (adjusted < 0.05)
+    comparison = Comparison((GROWTH, FIXED), 5, difference, adjusted)
+    assert comparison.sentence(NAMES) == sentence
+    assert comparison.significant == (adjusted < 0.05)
 
 
 @pytest.mark.parametrize(("seeds", "count"), [(0, "0 seeds"), (1, "1 seed")])
 def test_sentence_of_too_few_seeds(seeds, count):
-    verdict = Verdict((GROWTH, FIXED), seeds)
-    assert not verdict.significant
-    assert verdict.sentence(NAMES) == f"growth is not compared with fixed: {count} of one finished."
+    comparison = Comparison((GROWTH, FIXED), seeds)
+    assert not comparison.significant
+    assert (
+        comparison.sentence(NAMES) == f"growth is not compared with fixed: {count} of one finished."
+    )
 
 
 def students(rights, examples=400):
@@ -63,14 +65,14 @@ def test_p_values_are_holms_of_all_comparisons():
     }
     retrained = {recipe: students(found) for recipe, found in rights.items()}
     pairs = [(GROWTH, FIXED), (GROWTH, CE_ONLY), (VSHAPE, FIXED), (VSHAPE, CE_ONLY)]
-    verdicts = judge(retrained, [*pairs, (GROWTH, VSHAPE)])
-    alone = [seeds_difference(*(np.array(retrained[r]) for r in v.pair)) for v in verdicts]
-    assert [v.difference for v in verdicts] == alone
+    comparisons = compare_pairs(retrained, [*pairs, (GROWTH, VSHAPE)])
+    alone = [seeds_difference(*(np.array(retrained[r]) for r in v.pair)) for v in comparisons]
+    assert [v.difference for v in comparisons] == alone
     p_values = [difference.p_value for difference in alone]
-    assert [v.adjusted for v in verdicts] == holm(p_values).tolist()
-    assert verdicts[0].adjusted == pytest.approx(min(1, 5 * min(p_values)))
-    assert [v.significant for v in verdicts] == [v.adjusted < 0.05 for v in verdicts]
-    assert p_values[2] < 0.05 < verdicts[2].adjusted  # the correction decides here
+    assert [v.adjusted for v in comparisons] == holm(p_values).tolist()
+    assert comparisons[0].adjusted == pytest.approx(min(1, 5 * min(p_values)))
+    assert [v.significant for v in comparisons] == [v.adjusted < 0.05 for v in comparisons]
+    assert p_values[2] < 0.05 < comparisons[2].adjusted  # the correction decides here
 
 
 def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
@@ -79,8 +81,8 @@ def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
         FIXED: students((350, 355, 347)),
         CE_ONLY: students((350,)),
     }
-    both = judge(retrained, [(GROWTH, FIXED), (GROWTH, CE_ONLY)])
-    (alone,) = judge(retrained, [(GROWTH, FIXED)])
+    both = compare_pairs(retrained, [(GROWTH, FIXED), (GROWTH, CE_ONLY)])
+    (alone,) = compare_pairs(retrained, [(GROWTH, FIXED)])
     assert both[0] == alone
     assert (both[1].difference, both[1].seeds) == (None, 1)
-    assert judge({GROWTH: [], FIXED: []}, [(GROWTH, FIXED)])[0].seeds == 0
+    assert compare_pairs({GROWTH: [], FIXED: []}, [(GROWTH, FIXED)])[0].seeds == 0

@@ -13,8 +13,9 @@ from rich.console import Console
 from search.plan.request import LOCAL
 from search.record.storage import local_runs
 from search.run.__main__ import main
-from search.sweep import cluster, resume
-from search.sweep.cluster import LOOK_SECONDS, check_address, cluster_size, recounted
+from search.sweep import resume
+from search.sweep.processes import cluster
+from search.sweep.processes.cluster import POLL_SECONDS, check_address, cluster_size, recounted
 from tests.clusters import free_port
 from tests.made_runs import asked, made_run
 from trainable.common.errors import UserError
@@ -129,7 +130,7 @@ def hosts(tmp_path, monkeypatch):
 def test_a_folder_that_a_node_does_not_share_is_refused_before_anything_is_prepared(
     hosts, trouble, monkeypatch, capsys, tmp_path
 ):
-    monkeypatch.setattr("search.sweep.preparation.check_sweep", None)  # would fail
+    monkeypatch.setattr("search.sweep.check_sweep.check_sweep", None)  # would fail
     monkeypatch.setattr(resume, "inputs_again", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     runs = hosts.mount / "of" / "runs"
@@ -158,7 +159,7 @@ def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_the
     now, counts, found = [100.0], iter([2, 4, 1]), []
     monkeypatch.setattr(cluster.time, "monotonic", lambda: now[0])
     slots = recounted(lambda: next(counts))
-    for seconds in (0.0, LOOK_SECONDS - 0.1, 0.1, 1.0, LOOK_SECONDS):
+    for seconds in (0.0, POLL_SECONDS - 0.1, 0.1, 1.0, POLL_SECONDS):
         now[0] += seconds
         found.append(slots())
     assert found == [2, 2, 4, 4, 1]

@@ -18,7 +18,7 @@ from trainable.common.files import nearest_existing
 
 AUTO = "auto"
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
-LOOK_SECONDS = 5.0  # between two counts of the nodes
+POLL_SECONDS = 5.0  # between two counts of the nodes
 PACKAGES = ("search", "spaces", "trainable")
 CLIENT = "ray://"
 # Ray waits so long to hear why a trial's process is gone, so that a lost node is told from a crash.
@@ -173,4 +173,4 @@ def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
 def recounted(count: Callable[[], int]) -> Callable[[], int]:
     """The same count, made anew every few seconds only: nodes come and go."""
     found = lru_cache(maxsize=1)(lambda _: count())
-    return lambda: found(time.monotonic() // LOOK_SECONDS)
+    return lambda: found(time.monotonic() // POLL_SECONDS)

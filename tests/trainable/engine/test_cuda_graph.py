@@ -6,8 +6,8 @@ import torch
 from tests.conftest import ARCHITECTURES
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Execution
-from trainable.engine import executor
-from trainable.engine.executor import choose_execution
+from trainable.engine import cuda_graph
+from trainable.engine.cuda_graph import choose_execution
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -22,7 +22,7 @@ def flash(monkeypatch):
     """Pretends that flash attention can be had, or why it can't."""
 
     def pretend(obstacle):
-        monkeypatch.setattr(executor, "flash_obstacle", lambda *_: obstacle)
+        monkeypatch.setattr(cuda_graph, "flash_obstacle", lambda *_: obstacle)
 
     return pretend
 

@@ -1,9 +1,8 @@
-"""The checkpoints that Ray keeps of a run's trials: found, handed to a new Tuner, and pruned."""
+"""The checkpoints of a run's trials, as Ray Tune keeps them: found, verified, removed."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
@@ -11,8 +10,6 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.record.trial_record import ENDED, TrialRecord
-from search.results.finalists import best_trials
-from search.results.pareto import pareto_trials
 from trainable.common.files import MANIFEST, verified_values
 
 NAME = r"checkpoint_(\d{6})"
@@ -40,26 +37,6 @@ def _is_complete(filesystem: FileSystem, path: str) -> bool:
         return False
     found = filesystem.get_file_info([f"{path}/{name}" for name in sizes])
     return all(info.size == size for info, size in zip(found, sizes.values(), strict=True))
-
-
-def register_newest(trial: Any, run: Run, record: TrialRecord) -> None:
-    """Has a Ray trial that is new to its Tuner go on from the checkpoint that it has on disk.
-
-    Others that a kill has left beside it are removed: Ray would write into one, and keep the rest.
-    Ray offers no public way to go on; what of its inside is used stands here alone.
-    """
-    from ray.train._internal.session import _TrainingResult
-    from ray.tune import Checkpoint
-
-    filesystem, path = open_storage(trial_location(run, record))
-    found = newest_checkpoint(filesystem, path)
-    remove_checkpoints(run, record, but=found and found[0])
-    if found is None:
-        return
-    number, path = found
-    trial.storage.current_checkpoint_index = number
-    result = _TrainingResult(Checkpoint(path, filesystem=filesystem), {"training_iteration": 0})
-    trial.run_metadata.checkpoint_manager.register_checkpoint(result)
 
 
 def trial_location(run: Run, trial: TrialRecord) -> str:
@@ -108,14 +85,6 @@ def damaged_checkpoints(run: Run) -> list[str]:
     return lines
 
 
-def prune(run: Run) -> None:
-    """Removes the checkpoints of trials that have ended and are not among the kept."""
-    kept = {trial.config.digest for trial in kept_trials(run)}
-    for trial in run.trials.values():
-        if trial.outcome in ENDED and trial.config.digest not in kept:
-            remove_checkpoints(run, trial)
-
-
 def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> None:
     """All of a trial's, but the one of this number."""
     filesystem, path = open_storage(trial_location(run, trial))
@@ -123,11 +92,6 @@ def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> 
         name = re.fullmatch(NAME, entry.base_name)
         if name is not None and int(name[1]) != but:
             filesystem.delete_dir(entry.path)
-
-
-def kept_trials(run: Run) -> list[TrialRecord]:
-    """Whose students are kept: the best, and those that nothing cheaper equals."""
-    return [*best_trials(run.trials.values())[: run.request.keep], *pareto_trials(run)]
 
 
 def checkpoint_count(run: Run) -> int:
@@ -144,8 +108,3 @@ def bytes_used(run: Run) -> int:
     filesystem, path = open_storage(location(run.folder))
     selector = FileSelector(path, allow_not_found=True, recursive=True)
     return sum(entry.size or 0 for entry in filesystem.get_file_info(selector))
-
-
-def describe_bytes(size: float) -> str:
-    """`95 MB` or `1.7 GB`."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

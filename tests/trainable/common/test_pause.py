@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from trainable.trial import pause
-from trainable.trial.pause import LOOK_SECONDS, PAUSE, PauseRequest
+from trainable.common import pause
+from trainable.common.pause import PAUSE, POLL_SECONDS, PauseRequest
 
 
 @pytest.fixture
@@ -24,12 +24,12 @@ def test_a_request_is_seen_at_the_next_look_and_stays(tmp_path, clock, place):
     requested = PauseRequest(place.format(tmp_path))
     assert not requested
     (run / PAUSE).touch()
-    clock.now += 0.999 * LOOK_SECONDS
+    clock.now += 0.999 * POLL_SECONDS
     assert not requested  # it looks no more often than that
-    clock.now += 0.001 * LOOK_SECONDS
+    clock.now += 0.001 * POLL_SECONDS
     assert requested
     (run / PAUSE).unlink()
-    clock.now += 10 * LOOK_SECONDS
+    clock.now += 10 * POLL_SECONDS
     assert requested
 
 
@@ -56,7 +56,7 @@ def test_a_storage_that_cannot_be_reached_for_a_moment_stops_nothing(tmp_path, c
     requested = PauseRequest("s3://bucket/run")
     assert not requested
     storage.reachable = True
-    clock.now += LOOK_SECONDS
+    clock.now += POLL_SECONDS
     assert not requested
-    clock.now += pause.LOOK_SECONDS_REMOTE
+    clock.now += pause.POLL_SECONDS_REMOTE
     assert requested

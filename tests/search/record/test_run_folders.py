@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from search.record.finding import LOCK, alone_with, find_run, refuse_existing, resume_command
 from search.record.run import RECORD, SWEEP
+from search.record.run_folders import LOCK, find_run, refuse_existing, resume_command, run_lock
 from search.run.__main__ import main
+from search.sweep import check_sweep
 from tests.made_runs import made_plan, made_run
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
@@ -17,9 +18,9 @@ CONFIGS = [TrialConfig(alpha=0.5)]
 HOLDER = """\
 import sys
 from pathlib import Path
-from search.record.finding import alone_with
+from search.record.run_folders import run_lock
 
-with alone_with(Path(sys.argv[1])):
+with run_lock(Path(sys.argv[1])):
     print("alone", flush=True)
     sys.stdin.read()
 """
@@ -83,19 +84,18 @@ def test_only_a_free_name_is_taken(tmp_path):
 
 def test_run_killed_before_or_while_its_plan_was_written_leaves_its_name_free(tmp_path):
     folder = tmp_path / "runs" / "mine"
-    with alone_with(folder):
+    with run_lock(folder):
         pass  # nothing is cleaned up behind it, as after a kill
     for name in (LOCK, f".{SWEEP}.0123abcd"):
         (folder / name).touch()
     refuse_existing(folder)
-    with alone_with(folder):
+    with run_lock(folder):
         made_run(folder, CONFIGS)
     assert find_run("--resume", "mine", folder.parent) == folder
 
 
 def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, capsys):
     """Another sweep of that name ran meanwhile; its record must not be written into."""
-    from search.sweep import preparation
 
     folder = tmp_path / "runs" / "mine"
 
@@ -106,7 +106,7 @@ def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypa
             made_run(folder, CONFIGS)
             return made_plan(CONFIGS).inputs
 
-    monkeypatch.setattr(preparation, "check_sweep", lambda request, console: Checked())
+    monkeypatch.setattr(check_sweep, "check_sweep", lambda request, console: Checked())
     argv = ["--space", "baselines", "--preset", "mini", "--name", "mine"]
     argv += ["--storage", str(folder.parent), "--cache", str(tmp_path / "cache")]
     assert main(argv) == 2
@@ -120,15 +120,15 @@ def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repo
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, cwd=repository, text=True, **pipes) as holder:
             assert holder.stdout.readline() == "alone\n"
-            message = refusal(alone_with(run.folder).__enter__)
+            message = refusal(run_lock(run.folder).__enter__)
             assert message.startswith(f"RUN {run.folder}: another process is running it")
             assert main(["--resume", str(run.folder)]) == 2
             assert capsys.readouterr().err == f"error: {message}\n"
-            with alone_with(run.folder.parent / "yours"):
+            with run_lock(run.folder.parent / "yours"):
                 pass
             getattr(holder, end)()
             holder.wait()
-        with pytest.raises(ValueError, match="mine"), alone_with(run.folder):
+        with pytest.raises(ValueError, match="mine"), run_lock(run.folder):
             raise ValueError("mine")
-        with alone_with(run.folder):
+        with run_lock(run.folder):
             pass

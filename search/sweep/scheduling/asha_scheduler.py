@@ -13,11 +13,11 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from search.plan.asha_rules import REDUCTION_FACTOR, stratum_of
 from search.plan.schedulers import Slots
-from search.plan.strata import REDUCTION_FACTOR, stratum_of
 from search.record.run import Run, read_events
 from search.record.trial_record import FAILED, GIVE_UP, RETRY_ALONE
-from search.sweep.scheduling.fifo import ResumingScheduler, digest_of
+from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, digest_of
 from search.sweep.scheduling.seed_groups import DECISION, GO, STOP, WAIT, SeedGroups
 from trainable.config.trial_config import TrialConfig
 
@@ -155,3 +155,6 @@ class StratifiedASHA(ResumingScheduler):
                 self._groups.stopped(trial)
             case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):
                 self._groups.failed(trial, alone=event["then"] == RETRY_ALONE)
+
+
+SCHEDULER = StratifiedASHA

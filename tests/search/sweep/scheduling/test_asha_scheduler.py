@@ -10,7 +10,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from search.record.run import read_run
-from search.sweep.scheduling.stratified_asha import StratifiedASHA
+from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
 

@@ -9,13 +9,13 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
-from search.plan.draws import config_of_draw, starting_draws
+from search.plan.draws import config_of_draw, initial_draws
 from search.plan.grid import plan_trials
 from search.plan.searchers import SEARCHERS, make_random, make_tpe
 from search.record.run import RECORD, read_run
 from search.record.trial_record import GIVE_UP
-from search.sweep.scheduling import suggestions
-from search.sweep.scheduling.suggestions import (
+from search.sweep.scheduling import optuna_search
+from search.sweep.scheduling.optuna_search import (
     JOURNAL,
     extend_by_suggestion,
     study_of,
@@ -31,7 +31,7 @@ def make_run(folder, precision="fp32", **changes):
     values = {"space": "recipe", "searcher": "optuna", "samples": 30, **changes}
     request = asked(**values)
     configs = [replace(config, precision=precision) for config in plan_trials(request)]
-    drawn = starting_draws(request, configs)
+    drawn = initial_draws(request, configs)
     latency = {"3": 5.0, "2": 4.0}
     return made_run(folder, configs, request, parameters=drawn, latency=latency)
 
@@ -180,7 +180,7 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
 
 def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch):
     """Rounding can make an alpha 1, at which no layer may be aligned."""
-    drawn, real = [], suggestions.config_of_draw
+    drawn, real = [], optuna_search.config_of_draw
 
     def refuse_first(request, values):
         drawn.append(values)
@@ -188,7 +188,7 @@ def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch)
             raise UserError("aligned_layers: no effect at alpha 1")
         return real(request, values)
 
-    monkeypatch.setattr(suggestions, "config_of_draw", refuse_first)
+    monkeypatch.setattr(optuna_search, "config_of_draw", refuse_first)
     config, values = suggest(run, run.request)
     assert values is drawn[1] != drawn[0]
     assert config == real(run.request, values)
@@ -217,9 +217,9 @@ def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
     run = make_run(tmp_path / "mine", samples=None, time_budget=100.0)
     run.last_time = run.seconds = 0.0
     for kind, now in (("session", 1000), ("other", 1060), ("session", 9000), ("other", 9039)):
-        run.take_in({"event": kind, "time": now})
+        run.apply({"event": kind, "time": now})
     assert (run.seconds, run.to_suggest) == (99.0, math.inf)
-    run.take_in({"event": "other", "time": 9040.0})
+    run.apply({"event": "other", "time": 9040.0})
     assert (run.seconds, run.to_suggest) == (100.0, 0)
     assert extend_by_suggestion(run) == []
 

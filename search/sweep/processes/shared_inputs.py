@@ -14,7 +14,7 @@ from rich.console import Console
 
 from search.record.run import Run
 from search.record.storage import DIGESTS, copy_folder, join_name, open_storage, storage_of
-from search.sweep.checkpoints import describe_bytes
+from search.results.progress import describe_bytes
 from trainable.common.files import (
     MANIFEST,
     atomic_folder,

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from search.plan.grid import plan_trials
-from search.sweep.preparation import check_sweep, complete, count_trials, describe, prepare_again
+from search.sweep.check_sweep import check_sweep, complete, count_trials, describe, prepare_again
 from tests.made_runs import asked
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import sample_evaluation, subset

@@ -10,7 +10,7 @@ from transformers import AutoConfig
 
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import Request
-from search.sweep.callbacks.progress import describe_time
+from search.results.progress import describe_time
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig

@@ -3,7 +3,7 @@
 import pytest
 
 from search.record.run import create_run
-from search.report.data import evaluations_table, point_panels, rung_counts
+from search.report.figure_data import evaluations_table, point_panels, rung_counts
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import config, plan, report_evaluations
 

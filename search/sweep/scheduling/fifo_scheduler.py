@@ -6,8 +6,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
 from search.plan.schedulers import Slots
+from search.record.checkpoints import newest_checkpoint, remove_checkpoints, trial_location
 from search.record.run import Run
-from search.sweep.checkpoints import register_newest
+from search.record.storage import open_storage
+from search.record.trial_record import TrialRecord
 from trainable.config.trial_config import TrialConfig
 
 
@@ -32,3 +34,26 @@ class ResumingScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         if trial.trial_id not in self._known:
             self._known.add(trial.trial_id)
             register_newest(trial, self.run, self.run.trials[digest_of(trial)])
+
+
+def register_newest(trial: Any, run: Run, record: TrialRecord) -> None:
+    """Has a Ray trial that is new to its Tuner go on from the checkpoint that it has on disk.
+
+    Others that a kill has left beside it are removed: Ray would write into one, and keep the rest.
+    Ray offers no public way to go on; what of its inside is used stands here alone.
+    """
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    filesystem, path = open_storage(trial_location(run, record))
+    found = newest_checkpoint(filesystem, path)
+    remove_checkpoints(run, record, but=found and found[0])
+    if found is None:
+        return
+    number, path = found
+    trial.storage.current_checkpoint_index = number
+    result = _TrainingResult(Checkpoint(path, filesystem=filesystem), {"training_iteration": 0})
+    trial.run_metadata.checkpoint_manager.register_checkpoint(result)
+
+
+SCHEDULER = ResumingScheduler

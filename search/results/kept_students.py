@@ -1,0 +1,20 @@
+"""Which students a run keeps; the checkpoints of the others are removed."""
+
+from search.record.checkpoints import remove_checkpoints
+from search.record.run import Run
+from search.record.trial_record import ENDED, TrialRecord
+from search.results.finalists import best_trials
+from search.results.pareto import pareto_trials
+
+
+def kept_trials(run: Run) -> list[TrialRecord]:
+    """Whose students are kept: the best, and those that nothing cheaper equals."""
+    return [*best_trials(run.trials.values())[: run.request.keep], *pareto_trials(run)]
+
+
+def prune(run: Run) -> None:
+    """Removes the checkpoints of trials that have ended and are not among the kept."""
+    kept = {trial.config.digest for trial in kept_trials(run)}
+    for trial in run.trials.values():
+        if trial.outcome in ENDED and trial.config.digest not in kept:
+            remove_checkpoints(run, trial)

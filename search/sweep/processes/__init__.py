@@ -1,0 +1,1 @@
+"""Ray's processes and nodes, what they are sent, and the signals that end them."""
