@@ -94,7 +94,7 @@ def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> It
 
     baseline = None
     for name in names:
-        say(f"{name}: {VARIANTS[name]}")
+        log(f"{name}: {VARIANTS[name]}")
         try:
             line = measure(MAKERS[name], workload, repeats)
         except Exception as error:  # one variant's failure, of whatever kind, is its own
@@ -113,7 +113,7 @@ def concurrently(asked: BenchOptions) -> Line:
 
     count, context = asked.concurrent, get_context("spawn")
     barrier, queue = context.Barrier(count), context.SimpleQueue()
-    say(f"{count} processes, each setting up the fastest variant")
+    log(f"{count} processes, each setting up the fastest variant")
     try:  # one that fails ends the others
         start_processes(train_beside, (asked, barrier, queue), nprocs=count)  # type: ignore[no-untyped-call]
     except Exception as error:
@@ -135,7 +135,7 @@ def together(lines: Sequence[Line]) -> Line:
     }
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """To the user, beside the JSON."""
     print(line, file=sys.stderr, flush=True)
 

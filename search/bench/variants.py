@@ -154,7 +154,7 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
         folder = Path(name)
         pool = config.hidden_pool
         folders = {kind: folder / kind for kind in (LOGITS, pool)}
-        runtime = Runtime(folder, device, config.precision, say=list[str]().append)
+        runtime = Runtime(folder, device, config.precision, log=list[str]().append)
         write_outputs(workload.teacher, split, PAD_ID, folders, runtime)
         return open_outputs(
             *(folders, pool, workload.layers),

@@ -65,7 +65,7 @@ class Workload:
 
 
 def make_workload(asked: BenchOptions) -> Workload:
-    """As the command line says, with one thread on a CPU, as a sweep's trials have."""
+    """As the command line asks, with one thread on a CPU, as a sweep's trials have."""
     quiet_libraries()
     device, (preset, _) = best_device(), resolve_preset(asked.preset)
     if device.type == "cpu":
@@ -102,11 +102,11 @@ def lengths_of(preset: str, examples: int, longest: int | None) -> np.ndarray:
 
 
 def random_split(
-    lengths: np.ndarray, words: np.ndarray, labels: int, generator: np.random.Generator
+    lengths: np.ndarray, token_ids: np.ndarray, labels: int, generator: np.random.Generator
 ) -> TokenisedSplit:
-    """Random examples of these lengths [N]: the r-th of `words` as often as 1 / r."""
-    weights = 1.0 / np.arange(1, len(words) + 1)
-    ids = generator.choice(words, int(lengths.sum()), p=weights / weights.sum())
+    """Random examples of these lengths [N]: the r-th of `token_ids` as often as 1 / r."""
+    weights = 1.0 / np.arange(1, len(token_ids) + 1)
+    ids = generator.choice(token_ids, int(lengths.sum()), p=weights / weights.sum())
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     classes = generator.integers(0, labels, len(lengths))
     return TokenisedSplit(ids.astype(np.int32), offsets, classes)

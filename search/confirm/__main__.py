@@ -1,4 +1,4 @@
-"""`python -m search.confirm RUN`: retrain the best of a run on fresh seeds, say what holds."""
+"""`python -m search.confirm RUN`: retrains a run's best on fresh seeds, tests the differences."""
 
 import argparse
 import sys

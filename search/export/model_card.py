@@ -89,7 +89,7 @@ def sources(request: Request) -> tuple[Source, Source]:
 
 
 def _source(given: str | None, of_wheel: str) -> Source:
-    """A local path gives its name only: the rest says nothing to others."""
+    """A local path gives its name only: the rest means nothing elsewhere."""
     if not given:
         return Source(of_wheel, None)
     if Path(given).is_absolute():

@@ -17,7 +17,7 @@ from trainable.config.trial_config import TrialConfig
 
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of each study that is made
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
 
 Draw = dict[str, Any]  # values by setting, as a searcher knows them
 

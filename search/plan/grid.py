@@ -23,8 +23,8 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     """The configurations of a space, shuffled by the request's seed, each on all seeds in a row.
 
     ASHA never stops the first to arrive at a rung, so the order must not favour any of them; and it
-    decides on all seeds of one together, so that they are best trained at the same time. More
-    samples, seeds or added values leave those of fewer among them. Samples are drawn from the
+    decides on all seeds of one together, so that they are best trained at the same time. Raising
+    samples, seeds or added values keeps every trial already planned. Samples are drawn from the
     space's own configurations; an added value then joins those drawn that have another for it.
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """

@@ -15,7 +15,7 @@ FORMAT = 5
 class Plan:
     """Written as `sweep.json`; a run that is extended gets another one, of a higher revision.
 
-    `requests` are what was asked for, the first one and then what was added; the last also says how
+    `requests` are what was asked for, the first one and then what was added; the last also has how
     the trials are run. A searched run's `trials` are those that come first, with the draw of each
     by its digest in `parameters`.
     """

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # Optuna takes a second to load
 
 JOURNAL = "optuna-journal.log"  # in a searched run's folder: its study, for optuna-dashboard
 GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
-SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget says how many
+SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget is given
 STARTUP_TRIALS = 8  # that are drawn at random, the space's own starts counted, before TPE learns
 
 
@@ -38,6 +38,6 @@ def make_random(seed: int) -> "BaseSampler":
     return RandomSampler(seed=seed)
 
 
-# From a seed to an Optuna sampler. A sampler is made anew for each suggestion and told of all
+# From a seed to an Optuna sampler. A sampler is made anew for each suggestion and given all
 # trials so far, so that it needs no memory of its own; another one is a function and a line here.
 SEARCHERS: dict[str, Callable[[int], "BaseSampler"]] = {"optuna": make_tpe, "random": make_random}

@@ -1,4 +1,4 @@
-"""How a run's trials are told apart: in words, and on a command line by digest or folder."""
+"""Labels of a run's trials, and finding one by its digest or folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ from search.record.trial_record import TrialRecord
 from trainable.common.errors import UserError, nearest
 from trainable.config.trial_config import TrialConfig
 
-# Settings that TrialConfig.words leaves out, and how they are said.
+# Settings that TrialConfig.label leaves out, and how they are shown.
 EXTRA_LABELS: dict[str, str] = {
     "student_layers": "depth {}",
     "student_width": "width {}",
@@ -24,21 +24,23 @@ DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always di
 
 
 def labels_of(run: Run) -> Callable[[TrialRecord], str]:
-    """What says a trial of the run as it stands; make it anew when trials were added.
+    """Labels the trials of the run as it is now; call again when trials were added.
 
-    A setting is said where it differs among trials of equal initialisation: the presets' learning
+    A setting is shown where it differs among trials of equal initialisation: the presets' learning
     rates follow from the initialisation.
     """
     varied = varied_settings([trial.config for trial in run.trials.values()])
-    said = [key for key in EXTRA_LABELS if key in varied or (run.request.searched and key in DRAWN)]
+    shown = [
+        key for key in EXTRA_LABELS if key in varied or (run.request.searched and key in DRAWN)
+    ]
 
-    def words(trial: TrialRecord) -> str:
+    def label(trial: TrialRecord) -> str:
         config = trial.config
-        more = [EXTRA_LABELS[key].format(value) for key in said if (value := getattr(config, key))]
+        more = [EXTRA_LABELS[key].format(value) for key in shown if (value := getattr(config, key))]
         seed = f", seed {config.seed}" if config.seed else ""
         return ", ".join([config.label().removesuffix(seed), *more]) + seed
 
-    return words
+    return label
 
 
 def varied_settings(configs: list[TrialConfig]) -> set[str]:

@@ -15,7 +15,7 @@ PACKAGES = ("ray", "torch", "transformers", "datasets", "optuna", "numpy", "scip
 
 
 def provenance(arguments: Sequence[str], module: str = "search.run") -> dict[str, Any]:
-    """JSON values that go into `sweep.json`; what git tells is None outside a checkout."""
+    """JSON values that go into `sweep.json`; what git knows is None outside a checkout."""
     changes = _git("status", "--porcelain")
     return {
         "command": shlex.join(["python", "-m", module, *arguments]),
@@ -35,7 +35,7 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says of the folder this code stands in, or None."""
+    """git's output for the folder of this code, or None."""
     try:
         done = subprocess.run(
             ["git", *arguments],

@@ -163,7 +163,7 @@ def create_run(folder: Path, plan: Plan) -> Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run as its record tells it, from whichever files are whole.
+    """The run as recorded, from whichever files are intact.
 
     Raises UserError for a run of another format and for one whose plan is lost.
     """
@@ -195,16 +195,16 @@ def written_plan(folder: Path) -> dict[str, Any] | None:
 
 
 def repair(run: Run) -> list[str]:
-    """Completes each of a run's files from the others; says what was wrong.
+    """Completes each of a run's files from the others; returns a line for each repair.
 
-    A last line that a kill cut short is no damage: what it told had not been acted upon.
+    A last line that a kill cut short is no damage: nothing had been done upon it yet.
     """
-    events, said = read_events(run.folder), []
+    events, repairs = read_events(run.folder), []
     kept = {event["number"] for event in _read_lines(run.folder / RECORD)}
     missing = [event for event in events if event["number"] not in kept]
     if missing:
         lost = sum(event["event"] == "evaluation" for event in missing)
-        said.append(
+        repairs.append(
             f"{RECORD} was damaged: {len(missing)} event(s) put back from the trials' copies"
             + (f", {lost} evaluation(s) without their correct/wrong bits" if lost else "")
         )
@@ -216,12 +216,12 @@ def repair(run: Run) -> list[str]:
             _rewrite(run.trial_folder(trial) / RECORD, of_trial)
     plan = json.loads(json.dumps(asdict(run.plan)))
     if written_plan(run.folder) != plan:
-        said.append(f"{SWEEP} was damaged: put back from {RECORD}")
+        repairs.append(f"{SWEEP} was damaged: put back from {RECORD}")
         _write_plan(run.folder, run.plan)
     if plan not in [event["plan"] for event in events if event["event"] == "plan"]:
-        said.append(f"{RECORD} had lost the plan: put back from {SWEEP}")
+        repairs.append(f"{RECORD} had lost the plan: put back from {SWEEP}")
         run.append({"event": "plan", "plan": plan})
-    return said
+    return repairs
 
 
 def _rewrite(path: Path, events: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What is known of one trial of a run, and the words for how it stands."""
+"""What is known of one trial of a run, and the names of its states."""
 
 from dataclasses import dataclass, field
 from typing import Any

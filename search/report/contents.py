@@ -1,4 +1,4 @@
-"""What a report shows of a run, gathered once, and what it says of it in sentences."""
+"""The tables that a report shows of a run, and its summary in sentences."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

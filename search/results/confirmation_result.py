@@ -1,4 +1,4 @@
-"""What a complete confirmation says: computed from its run, then printed and written down."""
+"""The result of a complete confirmation: computed from its run, then printed and written."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -22,7 +22,7 @@ PARETO_NOTE = (
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
-    """Places of the pairs that no other has a lower or equal cost and a higher or equal score than.
+    """Indices of the pairs for which no other has a cost as low and a score as high.
 
     By rising cost. Of equal pairs the first counts.
     """

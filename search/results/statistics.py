@@ -17,7 +17,7 @@ SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
 FOLDS, REPEATS = 10, 20  # of a cross-validation over examples
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 PARTS = 20  # in which resamples are drawn
-LEAST_LOG_P = -230.0  # p-values below 1e-100 are not told apart
+LEAST_LOG_P = -230.0  # smaller p-values are not distinguished
 ROUNDING = 1e-12  # means that differ by less are equal
 
 
@@ -172,7 +172,7 @@ def tied_with_first(
     on jointly resampled examples, centred. Where all K are equal, any is excluded at most 5 % of
     the time.
 
-    One seed says nothing of how much seeds differ, so that is brought in from outside: `seed_sd`,
+    One seed does not show how much seeds differ, so that is brought in from outside: `seed_sd`,
     the standard deviation between seeds of the accuracy on ALL examples, in shares, is added to
     every resample. What a seed changes on these examples by chance is in the resampling already:
     two students that disagree on 5 % of 872 examples differ by 0.76 points for that alone.

@@ -1,1 +1,1 @@
-"""`python -m search.run`: starts a sweep, resumes one, or says what one would take."""
+"""`python -m search.run`: starts a sweep, resumes one, or estimates what one would take."""

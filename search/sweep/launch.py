@@ -82,7 +82,7 @@ def _run_to_end(
 ) -> int:
     """Runs what is open, writes down what came of it, and prints it; returns the exit code.
 
-    Where the disk or the storage fails, that is said, too: the run can be gone on with.
+    Where the disk or the storage fails, that is printed, too: the run can be resumed.
     """
     from search.sweep.summary import finish, write_answers
 

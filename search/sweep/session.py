@@ -1,4 +1,4 @@
-"""One session of a run: what has not ended is run, until it has or the session is interrupted."""
+"""One session of a run: runs the open trials until all have ended or it is interrupted."""
 
 from collections.abc import Callable
 from functools import partial

@@ -34,8 +34,8 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
 
     UserError where there is no cluster at this address.
     """
-    environment = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
-    os.environ.update(environment)
+    variables = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
+    os.environ.update(variables)
     import ray
 
     warnings.filterwarnings("ignore", module="ray")
@@ -50,7 +50,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
         )
         _kill_at_shutdown()
     else:
-        join(address, runtime_env={"env_vars": environment})
+        join(address, runtime_env={"env_vars": variables})
         cores, gpus = cluster_size(with_gpus=gpus > 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -105,8 +105,8 @@ def make_tuner(
 ) -> Any:
     """A Tuner that runs what the searcher hands out, each trial from its checkpoint if it has one.
 
-    A resumed run gets a new one: the record says all that a Tuner must know, while what Ray keeps
-    of an earlier one may lag behind, be damaged, or point to where the run lay before.
+    A resumed run gets a new one, made from the record: the state that Ray saved of an earlier Tuner
+    may lag behind, be damaged, or point to where the run lay before.
     """
     from ray import tune
 

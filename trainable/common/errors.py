@@ -14,7 +14,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 def not_among(value: object, valid: Iterable[str]) -> str:
-    """What to say of a name outside `valid`: the nearest one, where one is close, and all."""
+    """The message for a name outside `valid`: the nearest one, where one is close, and all."""
     choices = list(valid)
     return f"{value!r} is not known; {nearest(value, choices)}valid: {', '.join(choices)}"
 
@@ -31,7 +31,7 @@ def unknown_name(setting: str, value: object, valid: Iterable[str]) -> UserError
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name where it says nothing."""
+    """The first line of an error's message, or its class where it has none."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
@@ -40,9 +40,9 @@ def first_line(error: BaseException) -> str:
 def as_user_error(
     what: str, kind: type[Exception] = Exception, *, named: bool = False
 ) -> Iterator[None]:
-    """Within, an error of this kind becomes one line: `what`, and what it says itself.
+    """Within, an error of this kind becomes one line: `what`, and its own message.
 
-    `named` has its class said, too, as for the errors of a user's own code.
+    `named` adds its class, as for the errors of a user's own code.
     """
     try:
         yield

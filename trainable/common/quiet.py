@@ -1,4 +1,4 @@
-"""Libraries kept from drawing their own progress bars and reports into ours."""
+"""Turns off the libraries' own progress bars and logs."""
 
 import os
 import warnings

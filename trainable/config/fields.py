@@ -1,7 +1,7 @@
-"""Frozen dataclasses whose fields say what they are: checked when made, and flags of a command.
+"""Frozen dataclasses whose fields describe themselves: checked when made, and flags of a command.
 
-A field carries a sentence with its unit, its choices or bounds, and its default. Flags, their help,
-the conversion from text and the checks all follow from that. Loads neither torch nor Ray.
+A field carries a description with its unit, its choices or bounds, and its default. Flags, help,
+conversion from text and checks all follow from that. Loads neither torch nor Ray.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def described(
     metavar: str | None = None,
     **more: Any,
 ) -> Any:
-    """A field with its sentence and bounds: `low` and `high` included, `above` and `below` not.
+    """A field with its description and bounds: `low` and `high` included, `above` and `below` not.
 
     `parse` turns a flag's text into the value where the type alone does not say how; a parser that
     returns pairs (`KEY=VALUE`) collects a tuple of them over repeated flags. `flag` is the flag's
@@ -99,10 +99,12 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
 
 
 def field_help(about: Field[Any]) -> str:
-    """A field's sentence, choices or bounds, and default: `depth ...; at least 1 (6)`."""
+    """A field's description, choices or bounds, and default: `depth ...; at least 1 (6)`."""
     meta = about.metadata
     bounds = [
-        f"{words} {meta[key]:.10g}" for key, (_, words) in BOUNDS.items() if meta[key] is not None
+        f"{relation} {meta[key]:.10g}"
+        for key, (_, relation) in BOUNDS.items()
+        if meta[key] is not None
     ]
     allowed = ", ".join(meta["choices"] or bounds)
     shown = about.default not in (None, MISSING, (), "")
@@ -171,9 +173,9 @@ def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
 
 
 def _check_bounds(about: Field[Any], value: float, named: str) -> None:
-    for key, (holds, words) in BOUNDS.items():
+    for key, (holds, relation) in BOUNDS.items():
         bound = about.metadata[key]
         if bound is not None and not holds(value, bound):
-            raise UserError(f"{named}{value} must be {words} {bound}")
+            raise UserError(f"{named}{value} must be {relation} {bound}")
     if not math.isfinite(value):
         raise UserError(f"{named}{value} must be finite")

@@ -142,31 +142,31 @@ class TrialConfig:
         return sha256(text.encode()).hexdigest()[:8]
 
     def label(self) -> str:
-        """The searched settings as a reader would say them: `teacher_spread, layers 1,2,3, ...`."""
+        """The searched settings in short: `teacher_spread, layers 1,2,3, ...`."""
         seed = [f"seed {self.seed}"] if self.seed else []
         if not self.uses_teacher_outputs:
             return ", ".join([self.initialisation, "cross-entropy only", *seed])
-        said = [self.initialisation, "logits only"]
+        parts = [self.initialisation, "logits only"]
         if self.aligned_layers != NO_LAYERS:
-            said[1] = f"layers {self.aligned_layers}"
-            said += [f"pool {self.hidden_pool}"] if self.hidden_pool != "cls" else []
-            said += [f"weight {self.hidden_weight:g}"] if self.hidden_weight != 1.0 else []
+            parts[1] = f"layers {self.aligned_layers}"
+            parts += [f"pool {self.hidden_pool}"] if self.hidden_pool != "cls" else []
+            parts += [f"weight {self.hidden_weight:g}"] if self.hidden_weight != 1.0 else []
         if self.alpha_schedule == "fixed":
-            said.append(f"fixed {self.alpha:g}")
+            parts.append(f"fixed {self.alpha:g}")
         else:
-            said.append(f"{self.alpha_schedule} k={self.sharpness:g}")
-        said += [f"T={self.temperature:g}"] if self.temperature != 2.0 else []
-        return ", ".join([*said, *seed])
+            parts.append(f"{self.alpha_schedule} k={self.sharpness:g}")
+        parts += [f"T={self.temperature:g}"] if self.temperature != 2.0 else []
+        return ", ".join([*parts, *seed])
 
     @property
     def folder_name(self) -> str:
-        """`words` and digest as a folder's name, safe on any file system."""
+        """Label and digest as a folder's name, safe on any file system."""
         return f"{re.sub(r'[^A-Za-z0-9.=_]+', '-', self.label())}-{self.digest}"
 
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """How a teacher is fine-tuned; the words and units are TrialConfig's."""
+    """How a teacher is fine-tuned; names and units are TrialConfig's."""
 
     learning_rate: float = 2e-5
     epochs: int = 3

@@ -94,7 +94,7 @@ class CudaGraphCapture:
             ):
                 result = body()
         except BaseException:
-            with suppress(Exception):  # what went wrong first is what is to be said
+            with suppress(Exception):  # the first error is the one to report
                 _renew_generator(self._device, random_state)
             raise
 
@@ -121,12 +121,12 @@ def make_executor(name: str, device: torch.device) -> Executor:
 
 
 def choose_execution(
-    config: PreTrainedConfig, device: torch.device, wanted: str, say: Callable[[str], None]
+    config: PreTrainedConfig, device: torch.device, wanted: str, log: Callable[[str], None]
 ) -> Execution:
     """For models of this configuration; `wanted` is auto or an executor.
 
     `auto` captures steps on a GPU; an architecture that does not allow it turns eager at its first
-    capture (`Executor`). Attention that can't be had is said in one line. UserError where
+    capture (`Executor`). Attention that can't be had is logged in one line. UserError where
     GRAPH is wanted without a CUDA GPU.
     """
     if device.type != "cuda" and wanted == GRAPH:
@@ -137,5 +137,5 @@ def choose_execution(
         return Execution(GRAPH)
     obstacle = flash_obstacle(config, device)
     if obstacle:
-        say(f"plain attention instead of disentangled-flash: {obstacle}")
+        log(f"plain attention instead of disentangled-flash: {obstacle}")
     return Execution(GRAPH, flash_attention=obstacle is None)

@@ -1,4 +1,4 @@
-"""Where and how the shared inputs are made: cache folder, device, arithmetic, and whom to tell."""
+"""Where and how the shared inputs are made: cache folder, device, precision and log."""
 
 import gc
 import os
@@ -63,7 +63,7 @@ def available_cores() -> int:
 
 
 def out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether an error says that the GPU's memory did not suffice."""
+    """Whether an error is of too little GPU memory."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
     return isinstance(error, RuntimeError) and any(t in str(error) for t in ALLOCATION_FAILED)
@@ -71,10 +71,10 @@ def out_of_gpu_memory(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class Runtime:
-    """`say` is given one line at a time, for the user to read."""
+    """Where and how the shared inputs are made; `log` is given a line at a time for the user."""
 
     cache: Path
     device: torch.device
     precision: str
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     execution: Execution = field(default_factory=Execution)

@@ -90,7 +90,7 @@ def safetensors_as_os_errors(path: Path) -> Iterator[None]:
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What a file says of itself, and its tensors.
+    """A file's header and its tensors.
 
     CheckpointError for none and for one cut short; OSError where the file can't be read, which says
     nothing of what is in it.

@@ -173,7 +173,7 @@ class Feed:
     def run(self, rows: np.ndarray, body: Callable[[Batch], Any]) -> Any:
         """What `body` returns of a batch of these rows, at most `most`.
 
-        A batch that is filled up says some rows again at its end, which have no weight.
+        A batch that is filled up repeats some rows at its end, which have no weight.
         """
         places, width = self.executor.rows(len(rows), self.most), self.width(rows)
         self.write(np.resize(rows, places), len(rows))

@@ -37,7 +37,7 @@ def fine_tune(
     executor: Executor,
     state: Path,
 ) -> None:
-    """Trains with cross-entropy in place; tells of progress every ten seconds.
+    """Trains with cross-entropy in place; logs progress every ten seconds.
 
     Goes on from the file `state`, whose name stands for all that the fine-tuning depends on, where
     it is there. Raises TrainingDivergedError where the loss is NaN or infinite.
@@ -56,21 +56,21 @@ def fine_tune(
         training.fit_memory()
         torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
-    runtime.say(f"fine-tuning the teacher: {total} steps on {len(train):,} examples")
+    runtime.log(f"fine-tuning the teacher: {total} steps on {len(train):,} examples")
     done = _restore(state, parameters, optimiser, runtime.device)
     if done:
-        runtime.say(f"  going on from step {done}, where it was interrupted")
-    told = saved = time.perf_counter()
+        runtime.log(f"  going on from step {done}, where it was interrupted")
+    logged = saved = time.perf_counter()
     for rows in remaining_batches(train.lengths, settings.batch_size, settings.seed, done, total):
         rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
         training.step(rows, rate)
         done += 1
         now = time.perf_counter()
-        if now - told > PROGRESS_SECONDS or done == total:
-            told, loss = now, training.means.take()["loss"]
+        if now - logged > PROGRESS_SECONDS or done == total:
+            logged, loss = now, training.means.take()["loss"]
             if not np.isfinite(loss):
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
-            runtime.say(f"  teacher step {done} of {total}, loss {loss:.3f}")
+            runtime.log(f"  teacher step {done} of {total}, loss {loss:.3f}")
         if now - saved > SAVE_SECONDS:
             state.parent.mkdir(parents=True, exist_ok=True)
             tensors = training_tensors(parameters, optimiser, runtime.device)

@@ -1,4 +1,4 @@
-"""What the teacher says of every training example, computed once and shared by all trials."""
+"""The teacher's outputs on every training example, computed once and shared by all trials."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -196,7 +196,7 @@ def write_outputs(
             write_manifest(places[kind], {"kind": kind, "examples": len(split)})
     teacher.to("cpu")
     seconds = time.perf_counter() - start
-    runtime.say(
+    runtime.log(
         f"teacher's outputs ({', '.join(folders)}) on {len(split):,} examples: {seconds:.0f} s"
     )
 

@@ -157,7 +157,7 @@ def _make_teacher(
 def _warn_of_guessing(found: float, labels: np.ndarray, runtime: Runtime) -> None:
     majority = float(np.bincount(labels).max() / len(labels))
     if found <= majority:
-        runtime.say(
+        runtime.log(
             f"warning: the teacher's accuracy of {found:.4f} is no better than always "
             f"giving the most frequent label ({majority:.4f})"
         )

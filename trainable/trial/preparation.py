@@ -36,13 +36,13 @@ def prepare(
     preset: str = AUTO,
     *,
     hidden_pools: Collection[str] = ("cls",),
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
     **options: Any,
 ) -> TrainingInputs:
     """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
 
     `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
-    `hidden_pools` are the pools of hidden states that trials may align. `say` is given a line at a
+    `hidden_pools` are the pools of hidden states that trials may align. `log` is given a line at a
     time. Raises UserError for what can't be used.
     """
     quiet_libraries()
@@ -53,7 +53,7 @@ def prepare(
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
     preparation.check([])
-    runtime = preparation.runtime(chosen, faster_precision(best_device()), say)
+    runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
     return prepare_inputs(preparation, pools, runtime, chosen)
 
 
@@ -97,11 +97,11 @@ class Preparation:
         self._check_length()
         check_trials(configs, self.base.config, len(self.inputs.dataset.train))
 
-    def runtime(self, options: InputOptions, precision: str, say: Callable[[str], None]) -> Runtime:
+    def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
         """This machine; UserError where the executor can't be had here."""
         device = best_device()
-        execution = choose_execution(self.base.config, device, options.executor, say)
-        return Runtime(Path(options.cache), device, precision, say, execution)
+        execution = choose_execution(self.base.config, device, options.executor, log)
+        return Runtime(Path(options.cache), device, precision, log, execution)
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""

@@ -107,7 +107,7 @@ class _Training:
         """To the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
         trial = self._trial
         if self._sweep is not None:
-            for past in trial.history:  # the sweep may have been killed before it heard
+            for past in trial.history:  # the sweep may have been killed before it received it
                 self._report({**self._metrics(past), RESTORED: True})
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
@@ -121,7 +121,7 @@ class _Training:
             self._save_between()
 
     def _save_between(self) -> None:
-        """A checkpoint beside the last evaluation, which is said again."""
+        """A checkpoint beside the last evaluation, which is reported again."""
         last = self._metrics(self._trial.history[-1]) if self._trial.history else {}
         self._report({**last, SAVED_STEP: self._trial.step}, save=True)
 

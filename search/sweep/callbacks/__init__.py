@@ -1,1 +1,1 @@
-"""What is told of Ray's events: the record, the terminal, SwanLab."""
+"""Ray Tune callbacks: the record, the terminal, SwanLab. May import scheduling and processes."""

@@ -21,12 +21,12 @@ STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
 class PlainLines:
     """A line for each trial that ended; with an event, at most one every half minute in all.
 
-    A display is told of each event after the run has taken it in.
+    A display receives each event after the run has applied it.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._told = time.monotonic()
+        self._last_printed = time.monotonic()
 
     def start(self) -> None:
         """Nothing to prepare."""
@@ -39,8 +39,8 @@ class PlainLines:
         elif event["event"] == "failure":
             self._line(f"{event['then']} after {event['reason']}: {labels_of(run)(trial)}")
         now = time.monotonic()
-        if now - self._told >= HEARTBEAT_SECONDS:
-            self._told = now
+        if now - self._last_printed >= HEARTBEAT_SECONDS:
+            self._last_printed = now
             self._line("  " + measure(run).describe())
 
     def _line(self, text: str) -> None:
@@ -50,14 +50,14 @@ class PlainLines:
         """Nothing to undo."""
 
 
-def ended_line(trial: TrialRecord, words: str) -> str:
+def ended_line(trial: TrialRecord, label: str) -> str:
     """`stopped  best5 0.8123 after  2 of 8 evaluations, 12 s: random, layers 1, ...`."""
     best5 = "     -" if trial.best5 is None else f"{trial.best5:.4f}"
     reason = f" ({trial.reason})" if trial.reason else ""
     return (
         f"{trial.outcome:<8} best5 {best5} after {len(trial.evaluations):>2} of "
         f"{trial.config.evaluations} evaluations, {trial.seconds:.0f} s: "
-        f"{words}{reason}"
+        f"{label}{reason}"
     )
 
 
@@ -89,13 +89,13 @@ def draw(run: Run, height: int) -> Group:
     for header in ("evaluations", "best5", "last"):
         table.add_column(header, justify="right")
     table.add_column("state")
-    shown, words = sorted(run.trials.values(), key=_importance), labels_of(run)
+    shown, label_of = sorted(run.trials.values(), key=_importance), labels_of(run)
     for trial in shown[:height]:
         best5, last = "-", "-"
         if trial.evaluations:
             best5, last = f"{trial.best5:.4f}", f"{trial.evaluations[-1]['accuracy']:.4f}"
         table.add_row(
-            words(trial),
+            label_of(trial),
             f"{len(trial.evaluations)} of {trial.config.evaluations}",
             best5,
             last,

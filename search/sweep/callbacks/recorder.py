@@ -131,8 +131,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         """Ray's hook for a trial that failed and goes on from its checkpoint.
 
-        A node that is lost says nothing of the trial, and does not use up one of its retries; one
-        after the other without an evaluation in between may be the trial's own doing.
+        Losing its node does not use up one of a trial's retries, unless it happens again and again
+        without an evaluation in between: that may be the trial's own doing.
         """
         reason = _reason(trial)
         if reason == NODE_LOST and self._node_loss_is_forgiven(trial):
@@ -205,8 +205,8 @@ def failure_reason(error: str) -> str:
     lines = [line for line in error.splitlines() if line.strip()]
     frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
     below = [line for line in lines[frames[-1] if frames else 0 :] if not line.startswith(" ")]
-    said = [line for line in below if not line.startswith("Failure #")]
-    if not said:
+    message_lines = [line for line in below if not line.startswith("Failure #")]
+    if not message_lines:
         return "unknown"
-    name, colon, message = said[0].partition(": ")
-    return message if colon and name.startswith("trainable.") else said[0]
+    name, colon, message = message_lines[0].partition(": ")
+    return message if colon and name.startswith("trainable.") else message_lines[0]

@@ -77,7 +77,7 @@ class Writer:
         self._send((FINISH, state, trial.reason, self._all_sent))
 
     def wait(self, until: float) -> bool:
-        """Whether all was written, once it has had time for that, by a clock that only rises."""
+        """Whether all was written, once it has had time for that, until a monotonic deadline."""
         self.process.join(max(0.0, until - time.monotonic()))
         well = self.process.exitcode == 0 and self._all_sent
         self.process.kill()
@@ -178,7 +178,7 @@ def write_missing(run: Run, console: Console) -> None:
 
 
 def describe_trial(run: Run, trial: TrialRecord) -> dict[str, Any]:
-    """What SwanLab is told of a trial, plain values."""
+    """Metadata of a trial for SwanLab, plain values."""
     return {
         "mode": run.request.swanlab,
         "project": re.sub(r"[^0-9A-Za-z_.+-]", "-", run.folder.name)[:LONGEST_NAME],

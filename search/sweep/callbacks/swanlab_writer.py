@@ -56,7 +56,7 @@ def _open_run(about: Mapping[str, Any], place: str) -> Any:
     settings = swanlab.Settings(
         interactive=False,
         run=swanlab.Settings.Run(dir=about["folder"]),
-        # This process is not where the trial trained: what it would tell of itself misleads.
+        # This process is not where the trial trained: its metadata would mislead.
         terminal=swanlab.Settings.Terminal(proxy_type="none"),
         probe=swanlab.Settings.Probe(
             hardware=False, runtime=False, requirements=False, git=False, monitor=False

@@ -1,1 +1,2 @@
-"""Ray's processes and nodes, what they are sent, and the signals that end them."""
+"""Ray's processes and nodes, what they are sent, and the signals that end them. Imports no other
+folder of `sweep`."""

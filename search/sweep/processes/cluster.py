@@ -21,9 +21,9 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
 POLL_SECONDS = 5.0  # between two counts of the nodes
 PACKAGES = ("search", "spaces", "trainable")
 CLIENT = "ray://"
-# Ray waits so long to hear why a trial's process is gone, so that a lost node is told from a crash.
+# How long Ray waits to learn why a process is gone, which distinguishes a lost node from a crash.
 DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
-SIGN_OF_LOST_NODE = "its node has died"  # what Ray says
+SIGN_OF_LOST_NODE = "its node has died"  # in Ray's error
 
 
 def check_address(address: str | None, runs: Path) -> None:
@@ -95,10 +95,12 @@ def _check_nodes(address: str, runs: Path) -> None:
 
 
 def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
-    """What a node is asked: has it our packages, and does it see this file and can write there."""
+    """Runs on a node: whether our packages are installed there, and this file is visible."""
     packages = PACKAGES
 
-    def look() -> tuple[bool, bool]:  # within, so that Ray sends it whole: the node may not have us
+    def look() -> tuple[
+        bool, bool
+    ]:  # nested, so that Ray pickles it by value: the node may lack us
         import os
         from importlib.util import find_spec
 
@@ -114,7 +116,7 @@ def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
 def _probe_file(runs: Path) -> Iterator[str | None]:
     """A file in the folder of all runs, or where it is yet to be made; None of a storage's copies.
 
-    Of a name that no node has looked for before: network file systems remember what was not there.
+    Its name is new to every node: network file systems cache that a file was missing.
     """
     if uri_of(runs) is not None:
         yield None
@@ -151,15 +153,15 @@ def join(address: str, **more: Any) -> None:
     try:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, **more)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        said = first_line(error)
+        reason = first_line(error)
         if "AuthToken" in f"{error!r} {error.__cause__!r}":
-            said += "; it asks for a token: set RAY_AUTH_MODE=token here, too"
+            reason += "; it asks for a token: set RAY_AUTH_MODE=token here, too"
         elif address == AUTO and isinstance(error, ConnectionError):
-            said = (
-                f"{said.rstrip('.')}; start one here (ray start --head), or give --address "
+            reason = (
+                f"{reason.rstrip('.')}; start one here (ray start --head), or give --address "
                 f"{LOCAL} for this machine alone"
             )
-        raise UserError(f"--address {address}: {said}") from None
+        raise UserError(f"--address {address}: {reason}") from None
 
 
 def cluster_size(*, with_gpus: bool) -> tuple[int, int]:

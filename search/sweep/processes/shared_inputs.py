@@ -30,7 +30,7 @@ SHARED = ".shared"  # beside the runs of a storage; no run can have that name
 
 
 def share_inputs(run: Run, console: Console) -> Callable[[TrainingInputs], TrainingInputs]:
-    """Has the run's inputs in its storage; returns what gives a trial those on its own node.
+    """Uploads the run's inputs to its storage; returns a function that finds them on any node.
 
     Prints a line about what was uploaded; OSError where the storage fails.
     """
@@ -58,7 +58,7 @@ def inputs_on_this_node(
 def inputs_of(run: Run) -> TrainingInputs:
     """A run's inputs; those that are gone here are fetched from the storage that has them.
 
-    Where none has, they say where they were.
+    Where none has them, the paths stay as they were.
     """
     inputs, digests = run.plan.inputs, run.folder / DIGESTS
     if not digests.is_file():

@@ -1,1 +1,1 @@
-"""What trains next and for how long: schedulers, seeds, searcher."""
+"""What trains next and for how long: schedulers, seeds, Optuna. Imports nothing else of `sweep`."""

@@ -33,9 +33,9 @@ class StratifiedASHA(ResumingScheduler):
     came in, which the run's record holds: the first trial that is added brings them back. Trials
     are known by their configuration's digest, which is the same in every session.
 
-    A trial that waits is PAUSED to Ray and holds no place. What is to become of it is told in
-    `choose_trial_to_run`, which Ray calls many times a second: when the evaluation that decided it
-    is in the record.
+    A trial that waits is PAUSED to Ray and takes no slot. It is resumed or stopped in
+    `choose_trial_to_run`, which Ray calls many times a second: by then the evaluation that decided
+    it is in the record.
     """
 
     def __init__(self, run: Run, slots: Slots | None = None) -> None:
@@ -50,7 +50,7 @@ class StratifiedASHA(ResumingScheduler):
 
     @property
     def waiting(self) -> int:
-        """How many of this session's trials wait for other seeds, and need no place."""
+        """How many of this session's trials wait for other seeds, and need no slot."""
         return sum(
             self._groups.waits(digest)
             for name, digest in self._digests.items()
@@ -106,7 +106,7 @@ class StratifiedASHA(ResumingScheduler):
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
 
     def _lose(self, digest: str) -> None:
-        """Takes in what the record says of a trial that failed and is not tried again here.
+        """Applies what the record has of a trial that failed and is not tried again here.
 
         Nothing where the sweep is being interrupted: it is tried again when it goes on.
         """

@@ -91,17 +91,17 @@ def study_of(run: Run) -> optuna.Study:
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    request, words = run.request, labels_of(run)
+    request, label_of = run.request, labels_of(run)
     directions = ["maximize", *(["minimize"] if request.against else [])]
     study = optuna.create_study(study_name=run.folder.name, directions=directions)
     latencies = run.plan.latency
     for trials in by_recipe(run.trials.values()).values():
-        study.add_trial(_as_optuna(trials, request, latencies, words(trials[0])))
+        study.add_trial(_as_optuna(trials, request, latencies, label_of(trials[0])))
     return study
 
 
 def _as_optuna(
-    trials: Sequence[TrialRecord], request: Request, latencies: Mapping[str, float], words: str
+    trials: Sequence[TrialRecord], request: Request, latencies: Mapping[str, float], label: str
 ) -> FrozenTrial:
     fixed = FixedTrial(trials[0].parameters or {})
     draw(request, fixed)  # for the distributions
@@ -118,7 +118,7 @@ def _as_optuna(
         distributions=fixed.distributions,
         user_attrs={
             "trials": [trial.config.digest for trial in trials],
-            "words": words,
+            "label": label,
             "outcomes": [trial.outcome for trial in trials],
         },
     )

@@ -1,4 +1,4 @@
-"""The seeds of one recipe as one group: when ASHA decides on them, and what it told them.
+"""The seeds of one recipe as one group: when ASHA decides on them, and what it decided.
 
 Where a recipe runs on several seeds, what is compared at a rung is the mean over them. So each seed
 that comes to a rung waits there, until the last one has come.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from trainable.config.trial_config import TrialConfig
 
 GO, WAIT, STOP = "continue", "wait", "stop"  # as an evaluation's `decision` in the record
-DECISION = "decision"  # attribute of a Ray trial: which of these the scheduler told it last
+DECISION = "decision"  # attribute of a Ray trial: which of these the scheduler returned last
 
 
 @dataclass
@@ -38,7 +38,7 @@ class SeedGroup:
 
     def decision(self, rung: int) -> str:
         """What holds for a seed that has come to this rung, by what was decided there and below."""
-        if any(told == STOP and at <= rung for at, told in self.decisions.items()):
+        if any(decided == STOP and at <= rung for at, decided in self.decisions.items()):
             return STOP
         return GO if rung == 0 or rung in self.decisions else WAIT
 
@@ -46,7 +46,7 @@ class SeedGroup:
         """Whether some seed waits at this rung, and none is still to come that it waits for.
 
         A seed that has to run alone comes when all others have ended: it holds up only its like,
-        and follows what the others have had decided.
+        and follows the others' decisions.
         """
         here = [seed for seed in self.seeds.values() if rung in seed.scores and not seed.over]
         to_come = [seed for seed in self.seeds.values() if seed.rung < rung and not seed.over]
@@ -83,7 +83,7 @@ class SeedGroups:
         return trial in self._group_of
 
     def add(self, config: TrialConfig) -> None:
-        """One more seed, where it is not known; it follows what its group has had decided."""
+        """One more seed, where it is not known; it follows its group's decisions so far."""
         if config.digest not in self:
             group = self._groups.setdefault(config.recipe.digest, SeedGroup(config))
             group.seeds[config.digest] = Seed()

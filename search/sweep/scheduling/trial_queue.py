@@ -1,8 +1,8 @@
 """What Tune runs next: a run's open trials in their order, then what its searcher suggests.
 
-Tune's own searchers keep state that a kill loses or tears (its Optuna adapter can't be told of
+Tune's own searchers keep state that a kill loses or tears (its Optuna adapter can't be given
 evaluated points where the space is conditional, either). This one has none: what is open and what
-was suggested is in the run's record, where a suggestion stands before Tune hears of it.
+was suggested is in the run's record, where a suggestion is written before Tune receives it.
 """
 
 from collections.abc import Callable, Sequence

@@ -33,7 +33,7 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
     places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": "cache"}
     lines = []
     inputs = trainable.prepare(
-        "mini", hidden_pools="mean", say=lines.append, executor="eager", **sizes, **places
+        "mini", hidden_pools="mean", log=lines.append, executor="eager", **sizes, **places
     )
     assert TrainingInputs.from_dict(json.loads(json.dumps(asdict(inputs)))) == inputs
     assert inputs.examples == {"train": 40, "evaluation": 20}
