@@ -156,13 +156,13 @@ class Session:
 
 def play(run, places, chance, disasters=None, killed=0.0):
     """Sessions, until one comes to the end of all trials; the run as it was recorded."""
-    while run.interrupted:
+    while run.unfinished:
         try:
             for alone in (False, True):
                 trials = [t for t in run.trials.values() if t.outcome not in ENDED]
                 trials = [trial for trial in trials if trial.alone == alone]
                 Session(run, trials, places, chance, disasters=disasters or {}, killed=killed).fit()
-            assert not run.interrupted, "all is over, but not in the record"
+            assert not run.unfinished, "all is over, but not in the record"
         except KilledError:
             pass
         run = read_run(run.folder)

@@ -37,10 +37,11 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
 
 
-def possible_trials(request: Request) -> list[TrialConfig]:
-    """Configurations as the sweep may come to have them: all that are listed, or random draws."""
+def possible_trials(request: Request, planned: list[TrialConfig]) -> list[TrialConfig]:
+    """Configurations that the sweep may come to have: those planned, and random draws where a
+    searcher will add some."""
     drawn = random_draws(request) if request.searched else []
-    return [*plan_trials(request), *(config for config, _ in drawn)]
+    return [*planned, *(config for config, _ in drawn)]
 
 
 def _drawn(request: Request) -> list[Point]:

@@ -46,7 +46,7 @@ class Run:
     exhausted: bool = False  # whether its searcher has found nothing new
 
     @property
-    def interrupted(self) -> bool:
+    def unfinished(self) -> bool:
         """Whether some trial has not ended, or one is still to be added by a searcher."""
         return self.growing or any(t.outcome not in ENDED for t in self.trials.values())
 
@@ -61,12 +61,16 @@ class Run:
         return self.plan.request
 
     @property
+    def any_config(self) -> TrialConfig:
+        """Of a trial, for what all share: `evaluations` and `precision`."""
+        return next(iter(self.trials.values())).config
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         """The numbers of evaluations at which ASHA decides; none under another scheduler."""
         if self.request.scheduler != "asha" or not self.trials:
             return ()
-        evaluations = next(iter(self.trials.values())).config.evaluations
-        return tuple(rungs(evaluations, self.plan.grace_evaluations))
+        return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations))
 
     @property
     def to_suggest(self) -> float:

@@ -9,6 +9,7 @@ PENDING, RUNNING = "pending", "running"
 WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
+GO, WAIT, STOP = "continue", "wait", "stop"  # an evaluation's `decision`, by the scheduler
 NODE_LOST = "its node was lost"  # the reason of a failure
 RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
 
@@ -68,6 +69,6 @@ class TrialRecord:
             return  # one before it is lost; the trial makes both again
         self.evaluations[number - 1 :] = [values]
         last = number >= self.config.evaluations
-        decided = {"stop": STOPPED, "wait": WAITING}
+        decided = {STOP: STOPPED, WAIT: WAITING}
         self.outcome = FINISHED if last else decided.get(decision, RUNNING)
         self.reason, self.lost_nodes = "", 0

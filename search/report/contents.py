@@ -154,7 +154,7 @@ def _unchanging(run: Run) -> int:
 def status(report: Report) -> str:
     """How far the run is; one that goes on looks like one that was interrupted."""
     text, run = f"Trials: {measure(report.run).describe()}.", report.run
-    if not run.interrupted:
+    if not run.unfinished:
         return f"Complete. {text}"
     last = f"; last event {moment(run.last_time)}" if run.last_time else ""
     return f"Running or interrupted{last}. {text}"

@@ -11,11 +11,9 @@ from search.record.labels import find_trial
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, STOPPED, TrialRecord
-from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig
 
-FIXED_ALPHA = 0.5  # of the baseline that has the teacher but no schedule
-CROSS_ENTROPY = 1.0
+BASELINE_ALPHAS = (0.5, 1.0)  # with the teacher but no schedule, and without the teacher
 
 Pair = tuple[TrialConfig, TrialConfig]
 
@@ -65,12 +63,10 @@ def _first_of_each(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:
     """Fixed alpha 0.5 and cross-entropy only, all else as the finalist has it.
 
-    Without the one that the finalist is itself. Cross-entropy only aligns no layers: at alpha 1
-    they would have no weight.
+    Without the one that the finalist is itself.
     """
-    fixed = replace(finalist, alpha_schedule="fixed", alpha=FIXED_ALPHA, sharpness=None)
-    alone = replace(fixed, alpha=CROSS_ENTROPY, aligned_layers=NO_LAYERS)
-    return [baseline for baseline in (fixed, alone) if baseline.recipe != finalist.recipe]
+    baselines = map(finalist.with_fixed_alpha, BASELINE_ALPHAS)
+    return [baseline for baseline in baselines if baseline.recipe != finalist.recipe]
 
 
 def fresh_seeds(used: Collection[int], count: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""The leaderboard of a run: `recipes_table` as a terminal and a report show it."""
+"""The leaderboard of a run: a `recipes_table` as a terminal and a report show it."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from rich.text import Text
 from search.record.run import Run
 from search.record.trial_record import FINISHED, PENDING, RUNNING, STOPPED
 from search.results.statistics import Difference
-from search.results.table import recipes_table, short_label, trials_table
+from search.results.table import short_label
 
 NO_VALUE = "-"
 TIED = "~"  # before a best5
@@ -24,9 +24,8 @@ class Cells(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def print_leaderboard(run: Run, console: Console) -> None:
+def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None:
     """One table of all recipes, the teacher's accuracy above."""
-    recipes = recipes_table(run, trials_table(run))
     count = run.plan.inputs.examples["evaluation"]
     on = "" if _full_split(run) else f" on the {count:,} validation examples"
     console.print(f"\nTeacher: {run.plan.inputs.describe_teacher()}{on}.")

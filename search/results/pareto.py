@@ -12,7 +12,7 @@ from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
-from search.results.table import difference, recipes_table, rounded, trials_table
+from search.results.table import difference, rounded
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
 PARETO_NOTE = (
@@ -78,11 +78,11 @@ def _cost(trial: TrialRecord, run: Run) -> float:
     return cost_of(trial.config, against(run), run.plan.latency)
 
 
-def print_pareto_front(run: Run, console: Console) -> None:
+def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> None:
     """The front as a table; nothing where the run weighs nothing against accuracy."""
     if not against(run):
         return
-    cells = pareto_cells(costs_table(run, recipes_table(run, trials_table(run))), cost_name(run))
+    cells = pareto_cells(costs_table(run, recipes), cost_name(run))
     if cells.rows:
         title = f"Accuracy against {against(run)}: recipes that no cheaper one equals"
         console.print(as_rich(cells, title))

@@ -51,11 +51,11 @@ def _seconds_left(run: Run, more: float) -> float | None:
     No longer than a time budget lets it be.
     """
     made = sum(len(trial.evaluations) for trial in run.trials.values())
-    if not made or not run.interrupted:
+    if not made or not run.unfinished:
         return None
     ended = sum(t.config.evaluations for t in run.trials.values() if t.outcome in ENDED)
     under_way = sum(len(t.evaluations) for t in run.trials.values() if t.outcome not in ENDED)
-    each = next(iter(run.trials.values())).config.evaluations
+    each = run.any_config.evaluations
     planned = sum(t.config.evaluations for t in run.trials.values()) + more * each
     done = ended + under_way
     left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf

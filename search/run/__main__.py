@@ -158,9 +158,9 @@ def resume_sweep(arguments: Namespace, invocation: Invocation) -> int:
         return describe_resumed(folder, arguments, invocation)
 
     def ready(run: Run) -> None:
-        from search.sweep.resume import reopen
+        from search.sweep.resume import asked_changes, extend
 
-        reopen(run, arguments, invocation.console)
+        extend(run, *asked_changes(run, arguments, invocation.console), invocation.console)
 
     return resume_run(folder, ready, invocation)
 

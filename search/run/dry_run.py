@@ -58,7 +58,7 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     changes, configs = asked_changes(run, arguments, invocation.console)
     pending = {config.digest: TrialRecord(config) for config in configs}
     run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})
-    if not run.interrupted:
+    if not run.unfinished:
         invocation.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
     check_address(run.request.address, folder.parent)

@@ -52,7 +52,8 @@ class CheckedSweep:
 def check_sweep(request: Request, console: Console) -> CheckedSweep:
     """Refuses what can't be run (UserError) before any training, and prints what will be."""
     quiet_libraries()
-    configs, possible = plan_trials(request), possible_trials(request)
+    configs = plan_trials(request)
+    possible = possible_trials(request, configs)
     inputs = load_inputs(request)
     preparation = Preparation.load(inputs)
     preparation.check(possible)

@@ -89,7 +89,7 @@ def _run_to_end(
     interruption = invocation.interruption
     try:
         prepare()
-        if run.interrupted:
+        if run.unfinished:
             from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
             run_trials(run, copy, invocation.provenance(), invocation.console, interruption)

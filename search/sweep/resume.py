@@ -25,15 +25,6 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
 
-def reopen(run: Run, arguments: Namespace, console: Console) -> None:
-    """Makes the run ready to go on, with what the command line asks for beyond its plan.
-
-    Raises UserError where it can't go on here; nothing of it is lost then.
-    """
-    changes, configs = asked_changes(run, arguments, console)
-    extend(run, changes, configs, console)
-
-
 def asked_changes(
     run: Run, arguments: Namespace, console: Console
 ) -> tuple[dict[str, Any], list[TrialConfig]]:
@@ -65,11 +56,11 @@ def asked_changes(
 def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console) -> None:
     """Repairs the run, changes its plan, adds these trials, and makes it ready to go on.
 
-    Raises UserError as `reopen` does.
+    Raises UserError where it can't go on here; nothing of it is lost then.
     """
     for line in repair(run):
         _print(console, f"{line}.")
-    if configs or run.interrupted or changes:
+    if configs or run.unfinished or changes:
         request = changes.get("requests", run.plan.requests)[-1]
         check_address(request.address, run.folder.parent)
         changes["inputs"] = inputs_again(run, configs, console, f"--resume {run.folder.name}")
@@ -119,7 +110,7 @@ def _searched_further(run: Run, more: dict[str, Any]) -> Request:
 
 
 def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
-    of_run = next(iter(run.trials.values())).config
+    of_run = run.any_config
     new: dict[str, TrialConfig] = {}
     for request in requests:
         for planned in plan_trials(request):
@@ -141,8 +132,8 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
 
 def may_be_suggested(run: Run) -> list[TrialConfig]:
     """Such as a searcher may still add, in the precision of the run's."""
-    drawn = possible_trials(run.request) if run.request.searched else []
-    precision = next(iter(run.trials.values())).config.precision
+    drawn = possible_trials(run.request, [])
+    precision = run.any_config.precision
     return [replace(config, precision=precision) for config in drawn]
 
 

@@ -16,11 +16,12 @@ from search.results.confirmation_result import conclude, print_conclusion, write
 from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
 from search.results.progress import describe_bytes
+from search.results.table import recipes_table, trials_table
 
 
 def write_answers(run: Run) -> None:
     """Writes what a complete confirmation answers, and the study of a searched run, beside it."""
-    if run.plan.confirms is not None and not run.interrupted:
+    if run.plan.confirms is not None and not run.unfinished:
         write_conclusion(conclude(run), run)
     if run.request.searched:
         from search.sweep.scheduling.optuna_search import (
@@ -35,11 +36,12 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
 
     A complete confirmation prints its answers in place of the leaderboard.
     """
-    if run.plan.confirms is not None and not run.interrupted:
+    if run.plan.confirms is not None and not run.unfinished:
         print_conclusion(conclude(run), console)
     else:
-        print_leaderboard(run, console)
-        print_pareto_front(run, console)
+        recipes = recipes_table(run, trials_table(run))
+        print_leaderboard(run, recipes, console)
+        print_pareto_front(run, recipes, console)
     if run.exhausted:
         console.print("The searcher found no further new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
@@ -52,7 +54,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print(f"{failed} trial(s) failed; see the reasons above.")
     if problem:
         print(f"error: {problem}", file=sys.stderr)
-    if run.interrupted:
+    if run.unfinished:
         console.print("Interrupted. Resume with:")
         console.print(resume_command(run.folder), soft_wrap=True)
         return FAILURES if problem else INTERRUPTED

@@ -84,11 +84,11 @@ def test_one_file_is_enough(repository, tmp_path, file, after, line, use, result
     for package in ("search", "spaces", "trainable"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / package, tmp_path / package, ignore=ignored)
-    text = (tmp_path / file).read_text() if after else ""
-    assert after in text
-    (tmp_path / file).write_text(
-        text.replace(after, line + after if after[0] == " " else after + line)
-    )
+    text = (tmp_path / file).read_text() if after else line  # a file of its own
+    if after:
+        assert after in text
+        text = text.replace(after, line + after if after[0] == " " else after + line)
+    (tmp_path / file).write_text(text)
     done = subprocess.run(
         [sys.executable, "-c", use],
         cwd=tmp_path,

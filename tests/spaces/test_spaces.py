@@ -196,7 +196,7 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
     assert len(initial_points(alike)) == 3  # two of four are the same then
     none = searched(overrides=(("alpha_schedule", "fixed"), ("aligned_layers", "all")))
     assert initial_points(none) == random_draws(none, 1)
-    found = possible_trials(searched(against="depth"))  # as may be suggested
+    found = possible_trials(searched(against="depth"), [])  # as may be suggested
     assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(HIDDEN_POOLS)
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: changes nothing"):

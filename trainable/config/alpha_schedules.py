@@ -10,19 +10,14 @@ from math import cos, pi
 HOLD_SHARE = 0.1  # of all steps, at the start, keep the schedule's first value
 
 
-def rise(progress: float, sharpness: float) -> float:
-    """r_k(p) = (1 - cos(pi p / 2))^k: 0 at p = 0, 1 at p = 1."""
-    return float((1.0 - cos(pi * progress / 2.0)) ** sharpness)
-
-
 def growth(progress: float, sharpness: float) -> float:
-    """0 -> 1: the teacher leads, then the labels."""
-    return rise(progress, sharpness)
+    """r_k(p) = (1 - cos(pi p / 2))^k, 0 -> 1: the teacher leads, then the labels."""
+    return float((1.0 - cos(pi * progress / 2.0)) ** sharpness)
 
 
 def descent(progress: float, sharpness: float) -> float:
     """1 -> 0: the labels lead, then the teacher."""
-    return 1.0 - rise(progress, sharpness)
+    return 1.0 - growth(progress, sharpness)
 
 
 def vshape(progress: float, sharpness: float) -> float:

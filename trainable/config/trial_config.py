@@ -123,6 +123,16 @@ class TrialConfig:
         inactive = {key: getattr(TrialConfig, key) for key in self.inactive_settings}
         return replace(self, **inactive, seed=0)
 
+    def with_fixed_alpha(self, alpha: float) -> "TrialConfig":
+        """The same at a constant alpha; at 1, cross-entropy only, no layers can be aligned."""
+        return replace(
+            self,
+            alpha_schedule="fixed",
+            alpha=alpha,
+            sharpness=None,
+            aligned_layers=NO_LAYERS if alpha == 1.0 else self.aligned_layers,
+        )
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialConfig":
         """A checked configuration; UserError for an unknown key or a value out of its range.
@@ -135,7 +145,7 @@ class TrialConfig:
                 raise unknown_name("setting", key, sorted(known))
         return cls(**{key: _plain_number(key, value) for key, value in flat.items()})
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Eight hexadecimal digits that are the same exactly for equal configurations."""
         text = json.dumps(asdict(self), sort_keys=True)

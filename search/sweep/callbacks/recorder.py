@@ -11,13 +11,13 @@ from ray.tune.experiment import Trial
 
 from search.record.run import RECORD, TIMINGS, Run
 from search.record.storage import RecordCopy
-from search.record.trial_record import ENDED, GIVE_UP, NODE_LOST, RETRY, RETRY_ALONE
+from search.record.trial_record import ENDED, GIVE_UP, GO, NODE_LOST, RETRY, RETRY_ALONE, STOP
 from search.results.kept_students import prune
 from search.sweep.callbacks.display import Display
 from search.sweep.processes.cluster import SIGN_OF_LOST_NODE
 from search.sweep.processes.signals import READER_GONE, Interruption
 from search.sweep.scheduling.fifo_scheduler import digest_of
-from search.sweep.scheduling.seed_groups import DECISION, GO, STOP
+from search.sweep.scheduling.seed_groups import DECISION
 from trainable.engine.metrics import BITS
 from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import (

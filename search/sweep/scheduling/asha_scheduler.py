@@ -16,9 +16,9 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from search.plan.asha_rules import REDUCTION_FACTOR, stratum_of
 from search.plan.schedulers import Slots
 from search.record.run import Run, read_events
-from search.record.trial_record import FAILED, GIVE_UP, RETRY_ALONE
+from search.record.trial_record import FAILED, GIVE_UP, GO, RETRY_ALONE, STOP, WAIT
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, digest_of
-from search.sweep.scheduling.seed_groups import DECISION, GO, STOP, WAIT, SeedGroups
+from search.sweep.scheduling.seed_groups import DECISION, SeedGroups
 from trainable.config.trial_config import TrialConfig
 
 METRIC = "best5_accuracy"
@@ -41,7 +41,7 @@ class StratifiedASHA(ResumingScheduler):
     def __init__(self, run: Run, slots: Slots | None = None) -> None:
         super().__init__(run, slots)
         self._metric = METRIC
-        self._evaluations = next(iter(run.trials.values())).config.evaluations
+        self._evaluations = run.any_config.evaluations
         self._strata: dict[str, ASHAScheduler] = {}
         self._groups = SeedGroups(run.rungs, self._evaluations, self._goes_on)
         self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id

@@ -52,7 +52,7 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
     """The searcher's next configuration, and the draw that it stands for; None where all that is
     drawn is in the run already, or can't be trained."""
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
-    precision = next(iter(run.trials.values())).config.precision
+    precision = run.any_config.precision
     for attempt in range(ATTEMPTS):
         seed = _seed(request.seed, len(study.trials), attempt)
         study.sampler = (

@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from search.record.trial_record import GO, STOP, WAIT
 from trainable.config.trial_config import TrialConfig
 
-GO, WAIT, STOP = "continue", "wait", "stop"  # as an evaluation's `decision` in the record
 DECISION = "decision"  # attribute of a Ray trial: which of these the scheduler returned last
 
 

@@ -188,7 +188,7 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     process = start_and_hold(command(again, "--seeds", "2"), cut, 11)
     process.kill()
     process.communicate(timeout=120)
-    assert read_run(cut).interrupted
+    assert read_run(cut).unfinished
     done = run(command(again, "--seeds", "3"))
     assert done.returncode == 0, done.stderr
     assert numbers(cut) == numbers(whole)

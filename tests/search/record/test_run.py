@@ -233,7 +233,7 @@ def test_state_of_a_trial_is_what_its_events_tell(run, events, state, count):
     assert (trial.seconds, trial.best5) == (2.5 * count, 0.5 if count else None)
     assert other.outcome == PENDING
     run.append(failed(SECOND, GIVE_UP))
-    assert run.interrupted == (state[0] not in (FINISHED, STOPPED, FAILED))
+    assert run.unfinished == (state[0] not in (FINISHED, STOPPED, FAILED))
 
 
 # A record, a copy or a plan that is damaged.

@@ -7,13 +7,14 @@ from rich.console import Console
 
 from search.record.trial_record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, TrialRecord
 from search.results.leaderboard import print_leaderboard
+from search.results.table import recipes_table, trials_table
 from tests.report_runs import config as of_study
 from tests.search.results.test_table import config, evaluations, finished, make_run
 
 
 def printed(run, width=120):
     file = io.StringIO()
-    print_leaderboard(run, Console(file=file, width=width))
+    print_leaderboard(run, recipes_table(run, trials_table(run)), Console(file=file, width=width))
     return file.getvalue()
 
 

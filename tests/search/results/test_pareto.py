@@ -107,7 +107,7 @@ def test_nothing_is_weighed_where_that_was_not_asked_nor_in_a_confirmation(tmp_p
     run = make_run(tmp_path / "mine", [(3, 0, 160), (2, 0, 150)], **changes)
     assert (against(run), pareto_trials(run), rows_of(run)) == ("", [], [])
     console = Console(record=True)
-    print_pareto_front(run, console)
+    print_pareto_front(run, recipes_table(run, trials_table(run)), console)
     assert console.export_text() == ""
 
 
@@ -128,7 +128,7 @@ def test_only_trials_that_ran_to_their_end_count(tmp_path):
 def test_printed_front_says_which_gains_are_significant(tmp_path):
     run = make_run(tmp_path / "mine", [(3, 0, 160), (2, 0, 158), (1, 0, 100)])
     console = Console(record=True, width=140)
-    print_pareto_front(run, console)
+    print_pareto_front(run, recipes_table(run, trials_table(run)), console)
     lines = [line for line in console.export_text().splitlines() if "depth" in line]
     assert lines[0].startswith("Accuracy against depth")
     assert lines[1].rstrip().endswith("-")

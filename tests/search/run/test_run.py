@@ -109,7 +109,7 @@ def test_interrupted_and_resumed_equals_untouched(untouched, tmp_path):
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert output.strip().splitlines()[-1] == f"python -m search.run --resume {folder}"
-    assert read_run(folder).interrupted
+    assert read_run(folder).unfinished
     shutil.rmtree(tmp_path / "c" / "tokens")
     resumed = run(command[:3], "--resume", "cut", "--storage", str(tmp_path))
     assert resumed.returncode == 0, resumed.stderr

@@ -41,8 +41,8 @@ def ends(monkeypatch):
     found = []
 
     def end(run, console, problem=""):
-        found.append((len(run.trials), run.interrupted, problem))
-        return FAILURES if problem else INTERRUPTED if run.interrupted else 0
+        found.append((len(run.trials), run.unfinished, problem))
+        return FAILURES if problem else INTERRUPTED if run.unfinished else 0
 
     def write(run):
         (run.folder / "answers.md").write_text("yes")

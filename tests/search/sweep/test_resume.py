@@ -19,7 +19,7 @@ from search.record.run import RECORD, SWEEP, create_run, read_run
 from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
 from search.sweep.processes.shared_inputs import share_inputs
-from search.sweep.resume import reopen
+from search.sweep.resume import asked_changes, extend
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 from trainable.teacher.outputs import ARRAY
@@ -86,7 +86,8 @@ def resume(run, *argv):
     """Opens the run again as the command line does; returns it and the lines printed."""
     console = Console(file=io.StringIO(), width=60, highlight=False, markup=False)
     opened = read_run(run.folder)
-    reopen(opened, parse_arguments(["--resume", "mine", *argv]), console)
+    arguments = parse_arguments(["--resume", "mine", *argv])
+    extend(opened, *asked_changes(opened, arguments, console), console)
     found = read_run(run.folder)
     assert (found.plan, found.trials, found.next_number) == (
         opened.plan,
@@ -261,9 +262,9 @@ def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
 def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     run = make_run(SEARCHED)
     end(run)
-    assert not run.interrupted
+    assert not run.unfinished
     found, _ = resume(run, "--samples", "6")
-    assert (found.interrupted, found.to_suggest, len(found.trials)) == (True, 2, 4)
+    assert (found.unfinished, found.to_suggest, len(found.trials)) == (True, 2, 4)
     found, _ = resume(run, "--time-budget", "1h")  # which takes the other's place
     assert (found.request.samples, found.request.time_budget) == (None, 3600.0)
     found, _ = resume(run, "--samples", "4", "--seeds", "2")
@@ -287,7 +288,7 @@ def test_what_a_searched_run_shares_is_made_for_all_that_it_may_suggest(
     calls, run = prepare_again(), make_run(SEARCHED, of=gone)
     resume(run)
     ((_, configs),) = calls
-    assert configs == [*plan_trials(SEARCHED), *possible_trials(SEARCHED)]
+    assert configs == [*plan_trials(SEARCHED), *possible_trials(SEARCHED, [])]
 
 
 # What the trials share.

@@ -50,7 +50,7 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
     killed.kill()
     killed.communicate(timeout=120)
     before = read_run(runs / "killed")
-    assert before.interrupted
+    assert before.unfinished
     assert 4 < len(before.trials) < SAMPLES
     resumed = run([*command[:3], "--resume", str(runs / "killed")])
     assert resumed.returncode == 0, resumed.stderr
@@ -72,5 +72,5 @@ def test_a_finished_search_goes_on_for_more(command, runs):
     assert more.returncode == 0, more.stderr
     found = read_run(longer)
     assert len(found.trials) == SAMPLES + 2
-    assert not found.interrupted
+    assert not found.unfinished
     assert len(loaded_study(longer).trials) == SAMPLES + 2

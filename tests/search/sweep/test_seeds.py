@@ -20,7 +20,7 @@ def test_seeds_end_together_though_the_sweep_is_killed_and_grows(make_command, t
     resumed = run(command[:3], "--resume", str(folder), "--seeds", "3")
     assert resumed.returncode == 0, resumed.stderr
     swept = read_run(folder)
-    assert not swept.interrupted
+    assert not swept.unfinished
     check_against_the_rule(swept)
     for trials in by_recipe(swept.trials.values()).values():
         assert len(trials) == 3

@@ -253,7 +253,11 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     """Evaluated after 4, 8, 12, ... steps; a sweep gets the correct/wrong bits of each."""
     config, advance = {**TINY, **ALPHA}, Trial.advance
     trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
-    whole = [{**asdict(e), "training_iteration": e.evaluations} for e in trial.run()]
+    whole = [
+        {**e.scalars(), "training_iteration": e.evaluations}
+        | {"correct": e.correct, "full_correct": None}
+        for e in trial.run()
+    ]
 
     def pause_at_step(trial):
         if trial.step + 1 == step:

@@ -107,7 +107,7 @@ def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
     sweep(run)
     assert list(run.trials)[:4] == starts
     assert len(set(recipes(run))) == len(run.trials) == 30
-    assert not run.interrupted
+    assert not run.unfinished
     assert extend_by_suggestion(run) == []
     assert read_run(run.folder) == run
     for trial in run.trials.values():
@@ -174,7 +174,7 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
     pinned = (("alpha_schedule", "fixed"), ("alpha", 1.0), ("learning_rate", 5e-5))
     run = sweep(make_run(tmp_path / "mine", overrides=pinned))
     assert len(run.trials) == 5  # one an initialisation
-    assert (run.exhausted, run.to_suggest, run.interrupted) == (True, 0, False)
+    assert (run.exhausted, run.to_suggest, run.unfinished) == (True, 0, False)
     assert read_run(run.folder) == run
 
 
@@ -206,9 +206,9 @@ def test_a_configuration_comes_on_all_its_seeds_also_after_a_kill_and_on_more_la
     again.add_missing_seeds()
     assert list(again.trials) == list(run.trials)
     sweep(again)
-    assert (len(again.trials), again.interrupted) == (12, False)
+    assert (len(again.trials), again.unfinished) == (12, False)
     again.replan({"requests": (replace(run.request, seeds=3),)}, [])
-    assert (len(again.missing_seeds), again.interrupted) == (6, True)
+    assert (len(again.missing_seeds), again.unfinished) == (6, True)
     again.add_missing_seeds()
     assert sorted(t.config.seed for t in again.trials.values()) == [0] * 6 + [1] * 6 + [2] * 6
 
