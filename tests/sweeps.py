@@ -4,7 +4,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from search.record.run import TIMINGS, read_events, read_run
+from search.record.events import TIMINGS
+from search.record.run import read_events, read_run
 
 PATIENCE = 300  # seconds; a busy machine takes a minute for what is waited for
 OPTIONS = ("--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12")

@@ -7,7 +7,7 @@ from typing import Any
 
 from search.plan.request import Request
 from search.plan.searchers import GRID
-from search.record.run import SWEEP, Run, written_plan
+from search.record.run import SWEEP, Run
 from search.record.run_folders import NAME
 from search.results.finalists import (
     Confirmation,
@@ -17,6 +17,7 @@ from search.results.finalists import (
     recipe_scores,
 )
 from trainable.common.errors import UserError
+from trainable.common.files import read_checked_json
 from trainable.config.fields import check_fields, described
 
 TOP, SEEDS = 3, 5
@@ -77,7 +78,7 @@ def used_seeds(source: Run) -> set[int]:
     """
     used = {trial.config.seed for trial in source.trials.values()}
     for path in source.folder.parent.glob(f"*/{SWEEP}"):
-        confirms = (written_plan(path.parent) or {}).get("confirms")
+        confirms = (read_checked_json(path) or {}).get("confirms")
         if confirms and confirms["run"] == source.folder.name:
             used |= set(confirms["seeds"])
     return used

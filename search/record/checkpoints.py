@@ -1,6 +1,5 @@
 """The checkpoints of a run's trials, as Ray Tune keeps them: found, verified, removed."""
 
-import json
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
 from search.record.trial_record import ENDED, TrialRecord
-from trainable.common.files import MANIFEST, verified_values
+from trainable.common.files import MANIFEST, parse_checked_json, verified_values
 
 NAME = r"checkpoint_(\d{6})"
 
@@ -32,8 +31,9 @@ def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str
 
 def _is_complete(filesystem: FileSystem, path: str) -> bool:
     try:
-        sizes = json.loads(read_bytes(filesystem, f"{path}/{MANIFEST}") or b"")["bytes"]
-    except (ValueError, KeyError, TypeError):
+        manifest = parse_checked_json(read_bytes(filesystem, f"{path}/{MANIFEST}")) or {}
+        sizes = dict(manifest["bytes"])
+    except (KeyError, TypeError, ValueError):
         return False
     found = filesystem.get_file_info([f"{path}/{name}" for name in sizes])
     return all(info.size == size for info, size in zip(found, sizes.values(), strict=True))

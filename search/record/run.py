@@ -1,33 +1,36 @@
 """A run's own record: what was planned (`sweep.json`) and what happened (`record.jsonl`).
 
-Both are plain JSON, the second only ever appended to; reading them needs neither Ray nor torch.
-Whatever one file of a run loses, another has: the record holds the plan too, and each trial's
-folder a copy of the trial's events, without the correct/wrong bits of its evaluations. Events are
-numbered, so the copies merge into one order.
+Both are plain JSON with checksums; reading them needs neither Ray nor torch. Whatever one file of a
+run loses, another has: the record holds the plan, too (`search.record.events`).
 """
 
 import json
-import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from search.plan.asha_rules import rungs
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
+from search.record.events import (
+    EXHAUSTED,
+    RECORD,
+    SUGGESTION,
+    Event,
+    append_event,
+    bare,
+    read_log,
+    repair_events,
+)
 from search.record.trial_record import ENDED, TrialRecord
-from trainable.common.errors import UserError
-from trainable.common.files import atomic_file, write_json
+from trainable.common.errors import UserError, as_user_error
+from trainable.common.files import atomic_file, read_checked_json, write_checked_json
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import without_bits
 
-SWEEP, RECORD = "sweep.json", "record.jsonl"
-SUGGESTION = "suggestion"  # an event that adds a trial
-EXHAUSTED = "exhausted"  # an event: the searcher finds nothing that the run does not have
-
-TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
+SWEEP = "sweep.json"
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Run:
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
     exhausted: bool = False  # whether its searcher has found nothing new
+    damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
     def unfinished(self) -> bool:
@@ -109,16 +113,13 @@ class Run:
     def append(self, event: dict[str, Any]) -> None:
         """Numbers an event, has it on disk, and takes it in; OSError where it can't be written."""
         stamped = {"number": self.next_number, "time": round(time.time(), 3), **event}
-        line = json.dumps(stamped).encode()
-        _append_line(self.folder / RECORD, line)
+        append_event(self.folder, stamped)
         self.next_number += 1
         if "trial" in event:
             added = event["event"] == SUGGESTION
-            trial = _suggested(event) if added else self.trials[event["trial"]]
-            self.trial_folder(trial).mkdir(exist_ok=True)
-            _append_line(
-                self.trial_folder(trial) / RECORD, json.dumps(_without_bits(stamped)).encode()
-            )
+            place = self.trial_folder(_suggested(event) if added else self.trials[event["trial"]])
+            place.mkdir(exist_ok=True)
+            append_event(place, bare(stamped))
         self.apply(stamped)
 
     def apply(self, event: dict[str, Any]) -> None:
@@ -167,128 +168,81 @@ def create_run(folder: Path, plan: Plan) -> Run:
 
 
 def read_run(folder: Path) -> Run:
-    """The run as recorded, from whichever files are intact.
+    """The run as recorded, from whichever files are intact; `damage` describes the others.
 
-    Raises UserError for a run of another format and for one whose plan is lost.
+    Raises UserError for a run of another format, for one whose plan is lost, and for events that no
+    run of this version has.
     """
-    events = read_events(folder)
-    plan = Plan.from_dict(_read_plan(folder, events))
-    run = Run(folder, plan, _pending(plan.trials, plan))
-    for event in events:
-        run.apply(event)
-    run.next_number = events[-1]["number"] + 1 if events else 0
+    log = read_log(folder)
+    planned = [event["plan"] for event in log.events if event["event"] == "plan"]
+    written = read_checked_json(folder / SWEEP)
+    values = _newest_plan(folder, planned, written)
+    with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
+        plan = Plan.from_dict(values)
+        run = Run(folder, plan, _pending(plan.trials, plan), damage=log.damage)
+        for event in log.events:
+            run.apply(event)
+    if written is None:
+        run.damage.append(f"{SWEEP} was damaged: its plan taken from {RECORD}")
+    elif values not in planned:
+        run.damage.append(f"{RECORD} had lost the plan: taken from {SWEEP}")
+    elif values != written and written["revision"] == values["revision"]:
+        run.damage.append(f"{SWEEP} differs from {RECORD}, both intact: {RECORD} counts")
+    run.next_number = log.events[-1]["number"] + 1 if log.events else 0
     return run
 
 
-def read_events(folder: Path) -> list[dict[str, Any]]:
-    """All events of a run, in order, each once, from the record and the trials' copies."""
-    found: dict[int, dict[str, Any]] = {}
-    for path in _copies(folder):  # the record first
-        for event in _read_lines(path):
-            found.setdefault(event["number"], event)
-    return [found[number] for number in sorted(found)]
-
-
-def written_plan(folder: Path) -> dict[str, Any] | None:
-    """What the `sweep.json` of a run holds; None where there is no whole one."""
-    try:
-        values = json.loads((folder / SWEEP).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return values if isinstance(values, dict) and "format" in values else None
+def read_events(folder: Path) -> list[Event]:
+    """All events of a run, in order, each once."""
+    return read_log(folder).events
 
 
 def repair(run: Run) -> list[str]:
-    """Completes each of a run's files from the others; returns a line for each repair.
-
-    A last line that a kill cut short is no damage: nothing had been done upon it yet.
-    """
-    events, repairs = read_events(run.folder), []
-    kept = {event["number"] for event in _read_lines(run.folder / RECORD)}
-    missing = [event for event in events if event["number"] not in kept]
-    if missing:
-        lost = sum(event["event"] == "evaluation" for event in missing)
-        repairs.append(
-            f"{RECORD} was damaged: {len(missing)} event(s) put back from the trials' copies"
-            + (f", {lost} evaluation(s) without their correct/wrong bits" if lost else "")
-        )
-    _rewrite(run.folder / RECORD, events)
-    for digest, trial in run.trials.items():
-        of_trial = [_without_bits(event) for event in events if event.get("trial") == digest]
-        if of_trial:
-            run.trial_folder(trial).mkdir(exist_ok=True)
-            _rewrite(run.trial_folder(trial) / RECORD, of_trial)
-    plan = json.loads(json.dumps(asdict(run.plan)))
-    if written_plan(run.folder) != plan:
-        repairs.append(f"{SWEEP} was damaged: put back from {RECORD}")
+    """Completes each of a run's files from the others; returns a line for each kind of damage."""
+    log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
+    repair_events(run.folder, log, folders)
+    plan, written = json.loads(json.dumps(asdict(run.plan))), read_checked_json(run.folder / SWEEP)
+    if written is None or written["revision"] != run.plan.revision:
         _write_plan(run.folder, run.plan)
-    if plan not in [event["plan"] for event in events if event["event"] == "plan"]:
-        repairs.append(f"{RECORD} had lost the plan: put back from {SWEEP}")
+    if plan not in [event["plan"] for event in log.events if event["event"] == "plan"]:
         run.append({"event": "plan", "plan": plan})
-    return repairs
+    damage, run.damage = run.damage, []
+    return damage
 
 
-def _rewrite(path: Path, events: list[dict[str, Any]]) -> None:
-    """Makes a record hold these events, all of them in whole lines, where it does not."""
-    wanted = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    if not path.is_file() or path.read_bytes() != wanted:
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(wanted)
-
-
-def _copies(folder: Path) -> Iterator[Path]:
-    yield folder / RECORD
-    yield from folder.glob(f"*/{RECORD}")
-
-
-def _read_plan(folder: Path, events: list[dict[str, Any]]) -> dict[str, Any]:
-    plans = [event.get("plan", {}) for event in events if event["event"] == "plan"]
-    plans += [plan] if (plan := written_plan(folder)) else []
+def _newest_plan(folder: Path, planned: list[Event], written: Event | None) -> Event:
+    """Of the plans of the record and of `sweep.json`, the record's where both are as new."""
+    plans = [*planned, *([written] if written else [])]
     if not plans:
+        _refuse_other_format(folder, _raw_format(folder))
         raise UserError(
-            f"RUN {folder}: {SWEEP} is cut short and {RECORD} has lost its first line; "
-            "put one of them back from a copy"
+            f"RUN {folder}: {SWEEP} and the plan in {RECORD} are damaged; put one of them back "
+            "from a copy"
         )
     newest = max(plans, key=lambda plan: int(plan.get("revision", 0)))
-    written = newest.get("format", 0)
+    _refuse_other_format(folder, newest.get("format"))
+    return newest
+
+
+def _raw_format(folder: Path) -> Any:
+    """What `sweep.json` has as its format, checksum or not: earlier versions had none."""
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
+        return json.loads((folder / SWEEP).read_bytes())["format"]
+    return FORMAT
+
+
+def _refuse_other_format(folder: Path, written: Any) -> None:
     if written != FORMAT:
-        age = "a newer" if written > FORMAT else "an older"
+        age = "a newer" if isinstance(written, int) and written > FORMAT else "an older"
         raise UserError(
             f"RUN {folder}: written by {age} version (this version reads format {FORMAT} only); "
             "use that version, nothing was changed"
         )
-    return dict(newest)
 
 
 def _write_plan(folder: Path, plan: Plan) -> None:
     with atomic_file(folder / SWEEP) as path:
-        write_json(path, asdict(plan))
-
-
-def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a record; those cut short by a kill are passed over."""
-    for line in path.read_bytes().split(b"\n") if path.is_file() else ():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(event, dict) and isinstance(event.get("number"), int) and "event" in event:
-            yield event
-
-
-def _append_line(path: Path, line: bytes) -> None:
-    """Adds a line and has it on disk before it returns."""
-    with path.open("ab+") as file:
-        if file.tell() and not _ends_with_newline(file):
-            file.write(b"\n")  # a line cut short by a kill stays alone and is passed over
-        file.write(line + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _ends_with_newline(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
+        write_checked_json(path, asdict(plan))
 
 
 def _suggested(event: dict[str, Any]) -> TrialRecord:
@@ -297,10 +251,3 @@ def _suggested(event: dict[str, Any]) -> TrialRecord:
 
 def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:
     return {c.digest: TrialRecord(c, parameters=plan.parameters.get(c.digest)) for c in configs}
-
-
-def _without_bits(event: dict[str, Any]) -> dict[str, Any]:
-    """An event without the bits of its evaluation, which are kept once."""
-    if event["event"] != "evaluation":
-        return event
-    return {**event, "evaluation": without_bits(event["evaluation"])}

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from search.record.run import RECORD, SWEEP
+from search.record.events import RECORD
+from search.record.run import SWEEP
 from search.record.storage import (
     check_writable,
     fetch_run,

@@ -16,7 +16,8 @@ from uuid import uuid4
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
-from search.record.run import RECORD, SWEEP
+from search.record.events import RECORD
+from search.record.run import SWEEP
 from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import atomic_file
 from trainable.common.pause import PAUSE

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from search.plan.asha_rules import stratum_of
+from search.record.events import TIMINGS
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
-from search.record.run import TIMINGS, Run, read_run
+from search.record.run import Run, read_run
 from search.record.trial_record import (
     ENDED,
     FAILED,

@@ -12,8 +12,10 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 MANIFEST = "manifest.json"
+CHECKSUM = "crc"  # CRC-32
 
 
 @contextmanager
@@ -80,6 +82,29 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def write_checked_json(path: Path, values: dict[str, Any]) -> None:
+    """The same of a dict, with a checksum as its last value."""
+    write_json(path, {**values, CHECKSUM: _checksum(values)})
+
+
+def parse_checked_json(content: bytes | None) -> dict[str, Any] | None:
+    """The dict of a file that `write_checked_json` wrote; None for any other content."""
+    try:
+        values = json.loads(content or b"")
+        return values if values.pop(CHECKSUM) == _checksum(values) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def read_checked_json(path: Path) -> dict[str, Any] | None:
+    """The same of a file; None where there is none, too."""
+    return parse_checked_json(path.read_bytes()) if path.is_file() else None
+
+
+def _checksum(values: dict[str, Any]) -> str:
+    return f"{crc32(json.dumps(values, sort_keys=True).encode()):08x}"
+
+
 def digest_file(path: Path) -> str:
     """Of a file's bytes, read in pieces."""
     with path.open("rb") as file:
@@ -92,14 +117,15 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
     files.pop(MANIFEST, None)
     digests = {name: digest_file(path) for name, path in files.items()}
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    write_json(folder / MANIFEST, {"values": values, "files": digests, "bytes": sizes})
+    write_checked_json(folder / MANIFEST, {"values": values, "files": digests, "bytes": sizes})
 
 
 def verified_values(folder: Path) -> dict[str, Any] | None:
     """The values given to `seal`; None where the folder is missing, incomplete or changed since."""
     try:
-        manifest = read_json(folder / MANIFEST)
-        intact = all(digest_file(folder / f) == d for f, d in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not as seal writes it
-        return None
-    return dict(manifest["values"]) if intact else None
+        manifest = read_checked_json(folder / MANIFEST)
+        if manifest and all(digest_file(folder / f) == d for f, d in manifest["files"].items()):
+            return dict(manifest["values"])
+    except (OSError, KeyError, TypeError, AttributeError):  # not as write_manifest has it
+        pass
+    return None

@@ -35,7 +35,7 @@ from trainable.models.students import new_model, student_config
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import BestStudent, Evaluation, Trial
 
-FORMAT = 5
+FORMAT = 6
 STATE = "training_state.safetensors"
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named

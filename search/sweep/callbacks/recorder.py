@@ -9,7 +9,8 @@ import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
-from search.record.run import RECORD, TIMINGS, Run
+from search.record.events import RECORD, TIMINGS
+from search.record.run import Run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GIVE_UP, GO, NODE_LOST, RETRY, RETRY_ALONE, STOP
 from search.results.kept_students import prune

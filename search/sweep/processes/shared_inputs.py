@@ -19,9 +19,9 @@ from trainable.common.files import (
     MANIFEST,
     atomic_folder,
     digest_file,
-    read_json,
+    read_checked_json,
     verified_values,
-    write_json,
+    write_checked_json,
 )
 from trainable.config.options import users_cache
 from trainable.config.training_inputs import TrainingInputs
@@ -40,7 +40,7 @@ def share_inputs(run: Run, console: Console) -> Callable[[TrainingInputs], Train
         uploaded += _upload(folder, join_name(storage, f"{SHARED}/{digest}"))
     if uploaded:
         console.print(f"Uploaded teacher and data to {storage}: {describe_bytes(uploaded)}.")
-    write_json(run.folder / DIGESTS, digests)
+    write_checked_json(run.folder / DIGESTS, digests)
     return partial(inputs_on_this_node, storage=storage, digests=digests)
 
 
@@ -63,7 +63,7 @@ def inputs_of(run: Run) -> TrainingInputs:
     inputs, digests = run.plan.inputs, run.folder / DIGESTS
     if not digests.is_file():
         return inputs
-    known, here = read_json(digests), {}
+    known, here = read_checked_json(digests) or {}, {}
     for folder in inputs.folders():
         here[str(folder)] = str(folder)
         if str(folder) in known and verified_values(folder) is None:

@@ -18,9 +18,10 @@ from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.searchers import JOURNAL, SEARCHERS, make_random
+from search.record.events import EXHAUSTED
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
-from search.record.run import EXHAUSTED, Run
+from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file

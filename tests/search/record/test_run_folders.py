@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from search.record.run import RECORD, SWEEP
+from search.record.events import RECORD
+from search.record.run import SWEEP
 from search.record.run_folders import LOCK, find_run, refuse_existing, resume_command, run_lock
 from search.run.__main__ import main
 from search.sweep import check_sweep

@@ -12,7 +12,8 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from rich.console import Console
 
 from search.record import storage
-from search.record.run import RECORD, SWEEP, read_run
+from search.record.events import RECORD
+from search.record.run import SWEEP, read_run
 from search.record.run_folders import (
     find_run,
     place_of_runs,

@@ -50,7 +50,7 @@ def page_of(run):
 def whole(tmp_path_factory):
     """A report of 40 trials, some of which were stopped at each rung."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("search.record.run.os.fsync", lambda descriptor: None)
+        patch.setattr("search.record.events.os.fsync", lambda descriptor: None)
         run = many_trials(tmp_path_factory.mktemp("runs") / "many", 40, examples=100)
     return page_of(run)
 

@@ -67,7 +67,7 @@ def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):
     create_run(tmp_path / "none", plan())
     (tmp_path / "lost").mkdir()
     (tmp_path / "lost" / SWEEP).write_text('{"format": 3, "revi')
-    for name, reason in (("lost", "cut short"), ("none", "no trials")):
+    for name, reason in (("lost", "damaged"), ("none", "no trials")):
         assert main([str(tmp_path / name)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert reason in line

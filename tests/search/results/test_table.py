@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from search.record.run import RECORD, SWEEP, Run, create_run
+from search.record.events import RECORD
+from search.record.run import SWEEP, Run, create_run
 from search.record.trial_record import (
     FAILED,
     FINISHED,

@@ -10,7 +10,8 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
-from search.record.run import RECORD, read_events, read_run
+from search.record.events import RECORD
+from search.record.run import read_events, read_run
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.launch import Invocation, resume_run, run_command, start_run

@@ -15,7 +15,8 @@ from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.plan import Plan
 from search.plan.request import Request
-from search.record.run import RECORD, SWEEP, create_run, read_run
+from search.record.events import RECORD
+from search.record.run import SWEEP, create_run, read_run
 from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
 from search.sweep.processes.shared_inputs import share_inputs

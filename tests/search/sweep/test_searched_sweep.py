@@ -9,7 +9,8 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.record.run import SUGGESTION, read_events, read_run
+from search.record.events import SUGGESTION
+from search.record.run import read_events, read_run
 from search.sweep.scheduling.optuna_search import JOURNAL
 from tests.sweeps import numbers, run, start_and_hold
 

@@ -11,7 +11,8 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from search.record.run import RECORD, read_events, read_run
+from search.record.events import RECORD
+from search.record.run import read_events, read_run
 from search.record.storage import SESSION_LOCK
 from tests.clusters import REPOSITORY, Cluster, kill_tree, wait_until
 from tests.sweeps import PATIENCE, assert_evaluated_once, start_and_hold, timeless

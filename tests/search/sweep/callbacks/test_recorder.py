@@ -10,7 +10,8 @@ import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search.record.run import RECORD, read_events, read_run
+from search.record.events import RECORD
+from search.record.run import read_events, read_run
 from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import (
     FAILED,

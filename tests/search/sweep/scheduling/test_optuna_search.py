@@ -12,7 +12,8 @@ from optuna.trial import TrialState
 from search.plan.draws import config_of_draw, initial_draws
 from search.plan.grid import plan_trials
 from search.plan.searchers import SEARCHERS, make_random, make_tpe
-from search.record.run import RECORD, read_run
+from search.record.events import RECORD
+from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.scheduling import optuna_search
 from search.sweep.scheduling.optuna_search import (

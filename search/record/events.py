@@ -1,0 +1,181 @@
+"""The events of a run on disk: JSON lines, each with its checksum, numbered and only ever appended.
+
+A run's record has all of them, each trial's folder a copy of the trial's own, without the
+correct/wrong bits of its evaluations. What one file loses, another has. Only here are they written
+and read; a line that fails its checksum counts as lost.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any, BinaryIO
+from zlib import crc32
+
+from trainable.common.files import atomic_file
+from trainable.engine.metrics import without_bits
+
+RECORD = "record.jsonl"
+SUGGESTION = "suggestion"  # adds a trial
+EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
+TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
+Types = tuple[type, ...]
+COUNT, NUMBER, TEXT, TABLE = (int,), (int, float), (str,), (dict,)
+KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
+    "plan": {"plan": TABLE},
+    "session": {"provenance": TABLE},
+    "start": {"trial": TEXT},
+    "evaluation": {"trial": TEXT, "decision": TEXT, "evaluation": TABLE},
+    "repeated": {"trial": TEXT, "evaluations": COUNT},
+    "stop": {"trial": TEXT},
+    "failure": {"trial": TEXT, "reason": TEXT, "then": TEXT},
+    SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": TABLE},
+    EXHAUSTED: {},
+}
+EVALUATION: dict[str, Types] = {
+    **{"evaluations": COUNT, "accuracy": NUMBER, "best5_accuracy": NUMBER, "correct": TEXT},
+    **dict.fromkeys(TIMINGS, NUMBER),
+}
+CHECKSUM = rb'(\{.*), "crc": "([0-9a-f]{8})"\}'
+
+Event = dict[str, Any]
+
+
+@dataclass
+class Log:
+    """All events that can be read, in order, each once; a line for each kind of damage.
+
+    `conflicts` are copies that differ from the record though both pass their checksums.
+    """
+
+    events: list[Event] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
+    conflicts: list[Path] = field(default_factory=list)
+
+
+def encode(event: Event) -> bytes:
+    """A line whose last member is the CRC-32 of the JSON without it."""
+    body = json.dumps(event).encode()
+    return b'%s, "crc": "%08x"}\n' % (body[:-1], crc32(body))
+
+
+def decode(line: bytes) -> Event | None:
+    """The event of a line; None where it fails its checksum or is no event."""
+    found = re.fullmatch(CHECKSUM, line)
+    if found is None or crc32(found[1] + b"}") != int(found[2], 16):
+        return None
+    try:
+        event = json.loads(found[1] + b"}")
+    except (ValueError, RecursionError):
+        return None
+    return event if _is_event(event) else None
+
+
+def _is_event(event: Any) -> bool:
+    kind = KINDS.get(str(event.get("event")))
+    parts = {"number": COUNT, "time": NUMBER}
+    return (
+        kind is not None
+        and _has(event, {**parts, **kind})
+        and (event["event"] != "evaluation" or _has(event["evaluation"], EVALUATION))
+    )
+
+
+def _has(values: Event, parts: dict[str, Types]) -> bool:
+    """Whether each part is there, of one of its types, and no number NaN, infinite or negative."""
+    found = {key: values.get(key) for key in parts}
+    typed = all(type(found[key]) in types for key, types in parts.items())
+    return typed and all(0 <= n < inf for n in found.values() if isinstance(n, int | float))
+
+
+def bare(event: Event) -> Event:
+    """An event without the bits of its evaluation, which are kept once."""
+    if event["event"] != "evaluation":
+        return event
+    return {**event, "evaluation": without_bits(event["evaluation"])}
+
+
+def append_event(folder: Path, event: Event) -> None:
+    """Adds an event to the file of a run or of a trial, and has it on disk before it returns."""
+    with (folder / RECORD).open("ab+") as file:
+        if file.tell() and not _ends_with_newline(file):
+            file.write(b"\n")  # a line cut short by a kill stays alone
+        file.write(encode(event))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _ends_with_newline(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def read_log(folder: Path) -> Log:
+    """The events of a run, from its record and the trials' copies."""
+    log, found = Log(), dict[int, Event]()
+    bad = _read_into(found, folder / RECORD, folder / RECORD, log)
+    kept, bad_copies = set(found), 0
+    for path in sorted(folder.glob(f"*/{RECORD}")):
+        bad_copies += _read_into(found, path, folder / RECORD, log)
+    log.events = [found[number] for number in sorted(found)]
+    restored = [event for event in log.events if event["number"] not in kept]
+    if restored or bad:
+        lost = sum(event["event"] == "evaluation" for event in restored)
+        bits = f", {lost} evaluation(s) without their correct/wrong bits" if lost else ""
+        log.damage.append(
+            f"{RECORD} was damaged: {len(restored)} event(s) taken from the trials' copies{bits}"
+        )
+    if bad_copies:
+        log.damage.append(f"{bad_copies} line(s) of the trials' copies of {RECORD} were damaged")
+    if gaps := len(set(range(max(found, default=-1) + 1)) - set(found)):
+        log.damage.append(f"{gaps} event(s) of {RECORD} are lost: no copy has them")
+    return log
+
+
+def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> int:
+    """Takes in the events of a file that are not there yet; returns how many lines are damaged."""
+    damaged = 0
+    for line, complete in _lines(path):
+        event = decode(line)
+        if event is None:
+            damaged += complete  # else a kill cut it short, and nothing had been done upon it yet
+            continue
+        known = found.setdefault(event["number"], event)
+        if known is not event and bare(known) != bare(event):
+            log.conflicts.append(path)
+            log.damage.append(
+                f"{path} differs from {record.name} in event {event['number']}, and both pass "
+                f"their checksums: {record.name} counts, the other file is left as it is"
+            )
+    return damaged
+
+
+def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:
+    """Each line that is not empty, and whether it is a complete one."""
+    if path.is_file():
+        *complete, last = path.read_bytes().split(b"\n")
+        yield from ((line, True) for line in complete if line)
+        if last:
+            yield last, False
+
+
+def rewrite(path: Path, events: list[Event]) -> None:
+    """Makes a file hold these events where it does not."""
+    wanted = b"".join(map(encode, events))
+    if not path.is_file() or path.read_bytes() != wanted:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(wanted)
+
+
+def repair_events(folder: Path, log: Log, trial_folders: dict[str, Path]) -> None:
+    """Completes the record and the trials' copies from one another; conflicts stay."""
+    if folder / RECORD not in log.conflicts:
+        rewrite(folder / RECORD, log.events)
+    for trial, place in trial_folders.items():
+        events = [bare(event) for event in log.events if event.get("trial") == trial]
+        if events and place / RECORD not in log.conflicts:
+            place.mkdir(exist_ok=True)
+            rewrite(place / RECORD, events)
