@@ -1,4 +1,4 @@
-"""One trial as plain Python, without Ray: `python -m trainable --preset mini --alpha 0.5`."""
+"""Trains one student without Ray; prints a JSON line per evaluation and saves nothing."""
 
 import json
 import sys
@@ -18,7 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_flags(parser.add_argument_group("inputs"), InputOptions)
     group = parser.add_argument_group(
         "settings of the trial",
-        "A preset may set another default, and the learning rate goes by the initialisation.",
+        "Where not given, the preset sets precision, depth, epochs, evaluations and the learning "
+        "rate (by initialisation); alpha is 0.5 where no schedule is given.",
     )
     add_flags(group, TrialConfig)
     arguments = parser.parse_args(argv)
@@ -55,13 +56,13 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     config = complete_config(constants, preset.learning_rates, settings)
     inactive = sorted(config.inactive_settings & settings.keys())
     if inactive:
-        raise UserError(f"{inactive[0]}: changes nothing beside the other settings; leave it out")
+        raise UserError(f"{inactive[0]}: has no effect with the other settings; leave it out")
     preparation = Preparation.load(load_inputs(options))
     preparation.check([config])
-    _say(f"preset {name} ({why}); {config.label()}; in {config.precision}")
+    _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)
     inputs = prepare_inputs(preparation, pools_of([config]), runtime, options)
-    _say(f"teacher's accuracy {inputs.describe_teacher()}")
+    _say(f"Teacher accuracy: {inputs.describe_teacher()}.")
     for evaluation in Trial.start(config, inputs, runtime.device).run():
         print(json.dumps(evaluation.scalars()), flush=True)
 

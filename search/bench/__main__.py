@@ -63,7 +63,7 @@ def bench(asked: BenchOptions, command: Sequence[str]) -> Iterator[Line]:
     from search.record.provenance import provenance
 
     if asked.concurrent > 1 and asked.variants:
-        raise UserError("--variants: --concurrent takes the fastest; leave one of them out")
+        raise UserError("--variants: cannot be combined with --concurrent, which times the fastest")
     names = variant_names(asked.variants) if asked.variants else None
     workload = make_workload(asked)
     config = workload.config

@@ -10,11 +10,11 @@ from trainable.config.presets import PRESETS
 
 BASELINE = "live"
 VARIANTS = {
-    BASELINE: "the reference: the teacher run at every step, random batches padded, eager",
-    "cached": "teacher's outputs computed once before, fused AdamW",
-    "lengths": "and batches of similar length, embedding cut to the tokens in use",
-    "graph": "and the whole step captured as a CUDA graph for each width",
-    "flash": "and DeBERTa's attention in one kernel (disentangled-flash)",
+    BASELINE: "the baseline: the teacher runs at every step, random padded batches, eager",
+    "cached": "teacher's outputs computed once before; fused AdamW",
+    "lengths": "plus batches of similar length and an embedding of the tokens in use",
+    "graph": "plus the step captured as a CUDA graph for each width",
+    "flash": "plus DeBERTa's attention in one kernel (disentangled-flash)",
 }
 
 
@@ -28,15 +28,23 @@ class BenchOptions:
         AUTO,
         choices=(AUTO, *PRESETS),
     )
-    student_layers: int | None = described("depth (half of the teacher's)", None, low=1)
-    batch_size: int = described("examples a step", 32, low=1)
-    max_length: int | None = described("tokens an example is cut to (the preset's)", None, low=1)
+    student_layers: int | None = described("depth (default: half of the teacher's)", None, low=1)
+    batch_size: int = described("examples per step", 32, low=1)
+    max_length: int | None = described(
+        "tokens that an example is truncated to (default: the preset's)", None, low=1
+    )
     precision: str = described("auto: as in a sweep", AUTO, choices=(AUTO, *PRECISIONS))
-    variants: str | None = described(f"comma list, {BASELINE} is always run (all that can)", None)
-    steps: int | None = described("batches in a repeat (200 on a GPU, 20 on a CPU)", None, low=1)
+    variants: str | None = described(
+        f"comma list; {BASELINE} is always run (default: all that run here)", None
+    )
+    steps: int | None = described(
+        "batches per repeat (default: 200 on a GPU, 20 on a CPU)", None, low=1
+    )
     repeats: int = described("timed repeats of each variant", 3, low=1)
     seed: int = described("decides weights, examples and their order", 0, low=0)
-    concurrent: int = described("instead, so many processes of the fastest at once", 1, low=1)
+    concurrent: int = described(
+        "instead, run this many copies of the fastest variant at once", 1, low=1
+    )
 
 
 def variant_names(text: str) -> list[str]:

@@ -15,16 +15,16 @@ from search.record.run_folders import find_run, has_run, place_of_runs
 from search.record.trial_record import ENDED
 from search.results.finalists import Confirmation
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 from trainable.config.fields import OneLineParser, add_flags, given
 
 MODULE = "search.confirm"
 
 EXAMPLE = """\
-Each finalist is compared with two baselines that have all its other settings, cross-entropy only
-and fixed alpha 0.5, and the best one with the other finalists. Nothing is stopped early; what is
-compared is the final evaluation (no selection). The confirmation is a run of its own beside RUN;
-the same command goes on with it where it was interrupted, with more --seeds it adds those.
+Each finalist is compared with two baselines that share all its other settings (cross-entropy
+only, and fixed alpha 0.5), and the best finalist with each other finalist. No trial is stopped
+early, and final evaluations are compared (no selection). The confirmation is a run of its own
+beside RUN: the same command resumes it, and a larger --seeds adds seeds.
 
 examples:
   python -m search.confirm NAME
@@ -36,14 +36,14 @@ def make_parser() -> argparse.ArgumentParser:
     """Every flag with its unit and default."""
     parser = OneLineParser(
         prog=f"python -m {MODULE}",
-        description="Retrains the best recipes of a run and their baselines on fresh seeds, and "
-        "says which differences are significant.",
+        description="Retrains the best recipes of a run and their baselines on fresh\nseeds, and "
+        "tests which differences are significant.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="the run to confirm (name or path)")
     add_flags(parser, ConfirmOptions)
-    group = parser.add_argument_group("operation", "What is not given is as RUN had it.")
+    group = parser.add_argument_group("operation", "The defaults are those of RUN.")
     add_flags(group, Request, names_of_kind(OPERATION))
     return parser
 
@@ -119,12 +119,15 @@ def announce(
     """`Confirming NAME: 3 finalist(s) and 2 baseline(s) on 5 fresh seeds, 25 trials to train.`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
     invocation.console.print(
-        f"Confirming {confirmation.run}: {finalists} finalist(s) and {recipes - finalists} "
-        f"baseline(s) on {len(confirmation.seeds)} fresh seeds, {to_train} trials to train.",
+        f"Confirming {confirmation.run}: {count_of(finalists, 'finalist')} and "
+        f"{count_of(recipes - finalists, 'baseline')} on {len(confirmation.seeds)} fresh seeds, "
+        f"{count_of(to_train)} to train.",
         soft_wrap=True,
     )
     if unfinished := sum(trial.outcome not in ENDED for trial in source.trials.values()):
-        invocation.console.print(f"{unfinished} trial(s) of {confirmation.run} have not ended.")
+        invocation.console.print(
+            f"{confirmation.run} is not complete: {count_of(unfinished)} to go."
+        )
 
 
 if __name__ == "__main__":

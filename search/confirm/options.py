@@ -8,7 +8,7 @@ from typing import Any
 from search.plan.request import Request
 from search.plan.searchers import GRID
 from search.record.run import SWEEP, Run
-from search.record.run_folders import NAME
+from search.record.run_folders import NAME, NAME_RULE
 from search.results.finalists import (
     Confirmation,
     best_finished,
@@ -27,27 +27,36 @@ TOP, SEEDS = 3, 5
 class ConfirmOptions:
     """What is to be confirmed, as the command line gives it."""
 
-    top: int | None = described(f"best finished recipes by best5 ({TOP})", None, low=1, metavar="K")
+    top: int | None = described(
+        f"number of finalists: the best finished recipes by best5 (default: {TOP})",
+        None,
+        low=1,
+        metavar="K",
+    )
     trials: tuple[str, ...] = described(
-        "a finalist instead of --top, by its trial's digest or the name of its folder, or the "
-        "beginning of one; may be given several times",
+        "a finalist, instead of --top: its trial's digest or folder name, or the start of one; "
+        "may be given several times",
         (),
         parse=str,
         flag="trial",
         metavar="T",
     )
     seeds: int | None = described(
-        f"seeds that RUN has not used, for each recipe ({SEEDS})", None, low=2
+        f"number of fresh seeds per recipe (default: {SEEDS})", None, low=2
     )
-    name: str | None = described("name of the confirmation (RUN-confirm)", None, metavar="NAME")
-    storage: str = described("where RUN is looked up", "runs", metavar="DIR")
+    name: str | None = described(
+        "name of the confirmation (default: RUN-confirm)", None, metavar="NAME"
+    )
+    storage: str = described("folder or URI of all runs", "runs", metavar="DIR")
 
     def __post_init__(self) -> None:
         check_fields(self)
         if self.trials and self.top is not None:
-            raise UserError(f"--top {self.top}: not beside --trial, which names the finalists")
+            raise UserError(
+                f"--top {self.top}: cannot be combined with --trial, which names the finalists"
+            )
         if self.name is not None and not re.fullmatch(NAME, self.name):
-            raise UserError(f"--name {self.name}: give letters, digits, '.', '_' and '-' only")
+            raise UserError(f"--name {self.name!r}: {NAME_RULE}")
 
 
 def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
@@ -97,10 +106,14 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
     name, confirms = run.folder.name, run.plan.confirms
     wanted = (source.folder.name, source.plan.provenance["started"])
     if confirms is None or (confirms["run"], confirms["started"]) != wanted:
-        raise UserError(f"--name {name}: no confirmation of this run; give another --name")
+        raise UserError(
+            f"--name {name}: exists and does not confirm {source.folder.name}; give another"
+        )
     there = Confirmation.from_dict(confirms)
     if asked.top or asked.trials:
         recipes = {config.recipe for config in choose(source, asked).finalists}
         if recipes != {config.recipe for config in there.finalists}:
-            raise UserError(f"--name {name}: has other finalists; give another --name")
+            raise UserError(
+                f"--name {name}: that confirmation has other finalists; give another name"
+            )
     return there

@@ -26,8 +26,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Every flag with its default."""
     parser = OneLineParser(
         prog="python -m search.export",
-        description="Writes a student of a sweep as a Hugging Face folder: weights, tokenizer, and "
-        "a model card. The best student that is kept, unless --trial names another.",
+        description="Writes a student of a sweep as a Hugging Face folder: weights,\ntokenizer and "
+        "model card. The best student, unless --trial names another.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -36,8 +36,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trial",
         metavar="T",
-        help="the trial's digest or the name of its folder, or the beginning of one (the best that "
-        "ended and whose checkpoint is kept)",
+        help="the trial's digest or folder name, or the start of one (default: the best that ended "
+        "and has a checkpoint)",
     )
     parser.add_argument(
         "--check",
@@ -47,7 +47,10 @@ def make_parser() -> argparse.ArgumentParser:
         "CPU, and compare with the trial's evaluation",
     )
     parser.add_argument(
-        "--storage", default="runs", metavar="DIR", help="folder of all runs (%(default)s)"
+        "--storage",
+        default="runs",
+        metavar="DIR",
+        help="folder or URI of all runs (default: %(default)s)",
     )
     return parser
 

@@ -17,7 +17,7 @@ from search.record.labels import find_trial, labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import evaluation_batches
@@ -69,10 +69,14 @@ def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
     for trial in trials:
         if (checkpoint := kept_checkpoint(run, trial)) is not None:
             return trial, checkpoint
-    which = f"RUN {run.folder.name}: no checkpoint of a trial that ended"
-    if wanted is not None:
-        which = f"--trial {wanted}: no checkpoint of it"
-    raise UserError(f"{which} is kept; the run keeps its best {run.request.keep} (--keep)")
+    if not trials:
+        raise UserError(
+            f"RUN {run.folder.name}: no trial has ended yet; there is nothing to export"
+        )
+    which = f"RUN {run.folder.name}:" if wanted is None else f"--trial {wanted}:"
+    raise UserError(
+        f"{which} its checkpoint is gone; a run keeps its best {run.request.keep} (--keep)"
+    )
 
 
 def inputs_here(run: Run) -> TrainingInputs:
@@ -114,8 +118,8 @@ def check_folder(folder: Path, run: Run, precision: str, evaluation: Mapping[str
         )
     return (
         "Scored again from this folder with plain `transformers`, on a CPU in fp32: "
-        f"{correct.mean():.4f} on {len(texts):,} examples, {differing} of them with another result "
-        "than in the trial's evaluation."
+        f"{correct.mean():.4f} on {count_of(len(texts), 'example')}, "
+        f"{differing or 'none'} of them with another result than in the trial."
     )
 
 

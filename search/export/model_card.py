@@ -15,6 +15,7 @@ from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
 from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
 from search.results.table import seed_scores
+from trainable.config.initialisations import RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
@@ -34,7 +35,7 @@ class Source(NamedTuple):
 
 
 class Score(NamedTuple):
-    """An accuracy, a share, with its 95 % interval over examples: None where bits are lost."""
+    """An accuracy, a share, with its 95% interval over examples: None where bits are lost."""
 
     name: str
     accuracy: float
@@ -47,10 +48,15 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
     """The README.md of a trial's student as of an evaluation; `facts` are those of the folder."""
     teacher, data = sources(run.request)
     title = f"{trial.config.student_layers}-layer student of {teacher.name.partition(' (')[0]}"
+    distilled = trial.config.uses_teacher_outputs
+    origin = "distilled from a fine-tuned teacher" if distilled else "trained without a teacher"
+    if trial.config.initialisation != RANDOM:
+        origin += " and initialised from it" if distilled else ", but initialised from one"
     card = ModelCard.from_template(
-        _metadata(title, teacher, data),
+        _metadata(title, teacher, data, distilled=distilled),
         template_path=str(TEMPLATE),
         title=title,
+        origin=origin,
         teacher_source=teacher,
         data=data,
         run=run,
@@ -68,7 +74,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
     return str(card.content)
 
 
-def _metadata(title: str, teacher: Source, data: Source) -> ModelCardData:
+def _metadata(title: str, teacher: Source, data: Source, *, distilled: bool) -> ModelCardData:
     """What the hub reads; no result stands in it, as that of these weights was selected."""
     return ModelCardData(
         library_name="transformers",
@@ -76,7 +82,7 @@ def _metadata(title: str, teacher: Source, data: Source) -> ModelCardData:
         license=UNKNOWN,
         base_model=teacher.hub_id,
         datasets=[data.hub_id] if data.hub_id else None,
-        tags=["text-classification", "knowledge-distillation"],
+        tags=["text-classification", *(["knowledge-distillation"] if distilled else [])],
         metrics=["accuracy"],
         model_name=title,
     )
@@ -135,9 +141,9 @@ def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:
-    """`number 2 of the 9 trials that ended, by the mean best5 of its recipe`."""
+    """`This trial ranks number 2 of 9 by best5.`"""
     ended = [other.config.digest for other in best_trials(run.trials.values())]
     if trial.config.digest not in ended:
-        return "one that has not ended"
+        return "This trial has not ended."
     place = ended.index(trial.config.digest) + 1
-    return f"number {place} of the {len(ended)} trials that ended, by the mean best5 of its recipe"
+    return f"This trial ranks number {place} of {len(ended)} by best5, the mean over its seeds."

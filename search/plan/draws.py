@@ -72,8 +72,11 @@ def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
     try:
         return complete_config(constants, preset.learning_rates, {**point, **request.pinned})
     except UserError as error:
-        of_user = any(str(error).startswith(f"{key}:") for key in request.pinned)
-        raise UserError(f"{'--set' if of_user else f'--space {request.space}:'} {error}") from None
+        setting, _, reason = str(error).partition(": ")
+        if setting in request.pinned:
+            reason = f"--set {setting}={request.pinned[setting]}: {reason}"
+            raise UserError(reason) from None
+        raise UserError(f"--space {request.space}: {error}") from None
 
 
 def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:

@@ -89,8 +89,8 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
         raise UserError(f"--space {request.space}: {error}") from None
     except Exception as error:  # of a user's own function, or of Ray that can't make sense of it
         raise UserError(
-            f"--space {request.space}: {type(error).__name__}: {first_line(error)}; it must return "
-            "a dict as tune.Tuner(param_space=...) takes it"
+            f"--space {request.space}: raised {type(error).__name__}: {first_line(error)}; it must "
+            "return a dict for tune.Tuner(param_space=...)"
         ) from error
 
 
@@ -107,8 +107,8 @@ def _refuse_varied(request: Request, points: list[Point]) -> None:
     for key, value in request.overrides:
         if key in varied:
             raise UserError(
-                f"--set {key}={value}: the space {request.space} sets it itself; --set is for what "
-                f"a space leaves constant (--add {key}={value} tries one more value)"
+                f"--set {key}={value}: the space {request.space} sets {key} itself; --set is for "
+                f"settings that it leaves alone (--add {key}={value} tries one more value)"
             )
 
 
@@ -124,7 +124,7 @@ def _with_additions(request: Request, points: list[Point]) -> list[Point]:
             )
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
         if not varied:
-            instead = "leave it out" if key in given else f"--set {key}={value} fixes it in all"
+            instead = "leave it out" if key in given else "to fix it in all trials, give --set"
             raise UserError(
                 f"--add {key}={value}: the space {request.space} does not vary it; {instead}"
             )

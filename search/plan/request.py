@@ -93,62 +93,60 @@ class Request(InputOptions):
         metavar="KEY=VALUE",
     )
     samples: int | None = _extension(
-        "draw so many of the space's configurations; where it is searched, suggest so many (all; "
-        f"{SUGGESTIONS} where it is searched)",
+        "number of configurations: drawn from a grid (default: all), or suggested by the searcher "
+        f"(default: {SUGGESTIONS})",
         None,
         low=1,
     )
     searcher: str | None = _trials(
-        "what suggests the configurations of a searched space; of every other the full grid is "
-        f"tried ({next(iter(SEARCHERS))})",
+        "how the configurations of a searched space are suggested; every other space is a grid "
+        f"(default: {next(iter(SEARCHERS))})",
         None,
         choices=(GRID, *SEARCHERS),
     )
     time_budget: float | None = _extension(
-        "suggest no more after so long, e.g. 30m or 2h; running trials are completed",
+        "stop suggesting after this time, e.g. 30m or 2h; running trials finish",
         None,
         parse=time_budget,
         metavar="TIME",
     )
     against: str | None = _trials(
-        "try students of a half, a third and a quarter of the teacher's layers (--set "
-        "student_layers=N: of N down to half of it), and weigh accuracy against their depth (in "
-        "layers) or their latency (in milliseconds an example, measured here)",
+        "try students with a half, a third and a quarter of the teacher's layers (with --set "
+        "student_layers=N: from N down to N/2), and compare accuracy with depth (layers) or "
+        "latency (milliseconds per example, measured here)",
         None,
         choices=OBJECTIVES,
     )
     seeds: int = _extension(
-        "run each configuration on so many seeds, counted from --seed", 1, low=1, high=1000
+        "number of seeds per configuration, counted from --seed", 1, low=1, high=1000
     )
-    seed: int = _trials(
-        "decides the order of the trials and is each trial's first seed", 0, low=0, high=2**31
-    )
+    seed: int = _trials("order of the trials, and the first seed of each", 0, low=0, high=2**31)
     scheduler: str = _trials(
         "asha stops weak trials early, fifo runs all to the end", "asha", choices=tuple(SCHEDULERS)
     )
     compare_within: str | None = _trials(
         "asha compares trials only with those that share these settings: init, a comma list of "
-        "settings, or all for no such limit (init, all where the space is searched; with --against "
-        "also student_layers)",
+        "settings, or all for no such limit (default: init; all for a searched space; plus "
+        "student_layers with --against)",
         None,
         parse=parse_strata,
     )
     max_concurrent: int | None = _operation(
-        "most trials at once (one a core, or --trials-per-gpu on each GPU)", None, low=1
+        "maximum number of trials at once (default: one per core, or --trials-per-gpu per GPU)",
+        None,
+        low=1,
     )
     trials_per_gpu: int = _operation(
-        "trials that share a GPU; python -m search.bench --concurrent N shows what more would give",
+        "trials that share each GPU; python -m search.bench --concurrent N shows the speed of more",
         1,
         low=1,
         high=100,
     )
-    keep: int = _operation("best students of the sweep whose checkpoints are kept", 5, low=0)
-    retries: int = _operation(
-        "times that a trial that crashed goes on from its checkpoint", 2, low=0
-    )
+    keep: int = _operation("number of best students whose checkpoints are kept", 5, low=0)
+    retries: int = _operation("how often a crashed trial restarts from its checkpoint", 2, low=0)
     swanlab: str = _operation(
-        "write trials to SwanLab: offline (in the run's folder swanlab, for `swanlab sync`, each "
-        "when it has ended), cloud (as they train; needs a login)",
+        "log trials to SwanLab: offline (to the folder swanlab of the run, for `swanlab sync`, "
+        "when a session ends), cloud (as they train; needs a login)",
         OFF,
         choices=TRACKING_MODES,
     )
@@ -223,17 +221,17 @@ def with_searcher(request: Request, *, searched: bool) -> Request:
     if searched:
         if asked == GRID:
             valid = ", ".join(SEARCHERS)
-            raise UserError(f"--searcher {GRID}: {name} can't be listed; valid for it: {valid}")
+            raise UserError(f"--searcher {GRID}: the space {name} has no grid; choose from {valid}")
         return replace(request, searcher=asked or next(iter(SEARCHERS)))
     if asked not in (None, GRID):
         raise UserError(
-            f"--searcher {asked}: the space {name} lists its configurations, and all are tried; "
-            f"searched are {', '.join(SEARCHED)}"
+            f"--searcher {asked}: only for a searched space ({', '.join(SEARCHED)}); {name} is a "
+            "grid, and all its configurations are tried"
         )
     if request.time_budget is not None:
         raise UserError(
-            f"--time-budget {request.time_budget:g}s: the space {name} lists its configurations, "
-            f"and all are tried (--samples draws some); searched are {', '.join(SEARCHED)}"
+            f"--time-budget {request.time_budget:g}s: only for a searched space "
+            f"({', '.join(SEARCHED)}); {name} is a grid, of which --samples N draws some"
         )
     return replace(request, searcher=GRID)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
 
+from trainable.common.errors import count_of
 from trainable.common.files import atomic_file
 from trainable.engine.metrics import without_bits
 
@@ -124,14 +125,15 @@ def read_log(folder: Path) -> Log:
     restored = [event for event in log.events if event["number"] not in kept]
     if restored or bad:
         lost = sum(event["event"] == "evaluation" for event in restored)
-        bits = f", {lost} evaluation(s) without their correct/wrong bits" if lost else ""
-        log.damage.append(
-            f"{RECORD} was damaged: {len(restored)} event(s) taken from the trials' copies{bits}"
-        )
+        bits = f", {count_of(lost, 'evaluation')} without per-example results" if lost else ""
+        count = count_of(len(restored), "event")
+        log.damage.append(f"{RECORD} was damaged: {count} taken from the trials' copies{bits}")
     if bad_copies:
-        log.damage.append(f"{bad_copies} line(s) of the trials' copies of {RECORD} were damaged")
+        log.damage.append(
+            f"{count_of(bad_copies, 'damaged line')} in the trials' copies of {RECORD}"
+        )
     if gaps := len(set(range(max(found, default=-1) + 1)) - set(found)):
-        log.damage.append(f"{gaps} event(s) of {RECORD} are lost: no copy has them")
+        log.damage.append(f"{count_of(gaps, 'event')} of {RECORD} lost: no copy has them")
     return log
 
 

@@ -24,19 +24,23 @@ DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always di
 
 
 def labels_of(run: Run) -> Callable[[TrialRecord], str]:
-    """Labels the trials of the run as it is now; call again when trials were added.
+    """Labels the trials of the run as it is now; call again when trials were added."""
+    configs = [trial.config for trial in run.trials.values()]
+    label = config_labels(configs, searched=run.request.searched)
+    return lambda trial: label(trial.config)
+
+
+def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[TrialConfig], str]:
+    """Labels these configurations.
 
     A setting is shown where it differs among trials of equal initialisation: the presets' learning
     rates follow from the initialisation.
     """
-    varied = varied_settings([trial.config for trial in run.trials.values()])
-    shown = [
-        key for key in EXTRA_LABELS if key in varied or (run.request.searched and key in DRAWN)
-    ]
+    varied = varied_settings(configs) | (set(DRAWN) if searched else set())
 
-    def label(trial: TrialRecord) -> str:
-        config = trial.config
-        more = [EXTRA_LABELS[key].format(value) for key in shown if (value := getattr(config, key))]
+    def label(config: TrialConfig) -> str:
+        values = {key: getattr(config, key) for key in EXTRA_LABELS if key in varied}
+        more = [EXTRA_LABELS[key].format(value) for key, value in values.items() if value]
         seed = f", seed {config.seed}" if config.seed else ""
         return ", ".join([config.label().removesuffix(seed), *more]) + seed
 
@@ -64,11 +68,11 @@ def find_trial(run: Run, name: str) -> TrialRecord:
     if len(prefix) < SHORTEST or not found:
         hint = nearest(prefix, [trial.config.folder_name for trial in run.trials.values()])
         raise UserError(
-            f"--trial {name}: no such trial in {run.folder.name}; {hint}give the first {SHORTEST} "
-            "or more characters of its digest or of its folder's name"
+            f"--trial {name}: no such trial in {run.folder.name}; {hint}give at least "
+            f"the first {SHORTEST} characters of its digest or folder name"
         )
     if len(found) > 1:
         label = labels_of(run)
         listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:5]]
-        raise UserError(f"--trial {name}: {len(found)} trials begin so: {'; '.join(listed)}")
+        raise UserError(f"--trial {name}: matches {len(found)} trials: {'; '.join(listed)}")
     return found[0]

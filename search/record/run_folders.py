@@ -30,6 +30,7 @@ from trainable.config.options import writable_folder
 
 LOCK = ".lock"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of a run
+NAME_RULE = "use at most 100 letters, digits, '.', '_' and '-', not '.' or '-' first"
 
 
 def storage_folder(text: str) -> Path:
@@ -63,8 +64,8 @@ def refuse_existing(folder: Path) -> None:
     left_over = all(name in (LOCK, PAUSE) or name.startswith(f".{SWEEP}.") for name in names)
     if remote or (folder.exists() and not (folder.is_dir() and left_over)):
         raise UserError(
-            f"--name {folder.name}: {location(folder)} exists; choose another name, or go on "
-            f"with it: {resume_command(folder)}"
+            f"--name {folder.name}: {location(folder)} exists; choose another name, or "
+            f"continue it: {resume_command(folder)}"
         )
 
 
@@ -95,7 +96,9 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
     names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
     at = uri_of(storage)
     there = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
-    raise UserError(f"{flag} {name}: no such run in {at or storage}; there: {there}")
+    is_path = not is_uri(name) and Path(name).expanduser().exists()
+    what = "not a run" if is_path else "no run of that name"
+    raise UserError(f"{flag} {name}: {what}; runs in {at or storage}: {there}")
 
 
 @contextmanager
@@ -108,5 +111,5 @@ def run_lock(folder: Path) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"RUN {join_name(str(folder.parent), folder.name)}: another process is running it; "
-            "wait for its end, or stop it first"
+            "wait for it to finish, or stop it"
         ) from None

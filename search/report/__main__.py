@@ -26,10 +26,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("run", metavar="RUN", help="name or path of the run")
     parser.add_argument(
-        "--storage", default="runs", metavar="DIR", help="folder or URI of all runs (%(default)s)"
+        "--storage",
+        default="runs",
+        metavar="DIR",
+        help="folder or URI of all runs (default: %(default)s)",
     )
     parser.add_argument(
-        "--output", metavar="DIR", help=f"folder to write to; created if missing ({FOLDER} in RUN)"
+        "--output",
+        metavar="DIR",
+        help=f"folder to write to, created if missing (default: {FOLDER} in RUN)",
     )
     return parser
 

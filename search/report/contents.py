@@ -12,13 +12,15 @@ import pandas as pd
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
-from search.results.leaderboard import count_of, interval, percent
+from search.results.confirmation_result import conclude
+from search.results.leaderboard import interval, percent
 from search.results.pareto import costs_table
 from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
+from trainable.common.errors import count_of
 
 NAMED = 4  # tied recipes that a sentence names
-NOISE_LEVEL = 1.96  # standard errors to either side that hold 95 %
+NOISE_LEVEL = 1.96  # standard errors to either side that hold 95%
 LEAST_OPTIMISM = 0.0005  # that is worth a sentence
 
 
@@ -67,10 +69,13 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     limitations = tuple(_limitations(run, recipes))
     if finished.empty:
         return Summary(_nothing_finished(recipes), "", limitations)
+    if run.plan.confirms is not None and not run.unfinished:
+        first, *others = conclude(run).sentences
+        return Summary(first, " ".join(others), limitations)
     best, teacher = finished.iloc[0], run.plan.inputs.teacher.accuracy
     ends = interval((best["low"], best["high"]))
     headline = (
-        f"Best recipe: {rounded(best['label'])}. best5 {best['best5']:.4f} (95 % interval {ends}), "
+        f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends}), "
         f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}."
     )
     return Summary(headline, _tied(finished), limitations)
@@ -93,18 +98,18 @@ def _nothing_finished(recipes: pd.DataFrame) -> str:
 def _tied(finished: pd.DataFrame) -> str:
     """Which of the finished recipes are tied with the first of them."""
     if pd.isna(finished.iloc[0]["tied"]):
-        return "Its correct/wrong bits are missing, so it is not compared with the others."
+        return "Its per-example results are missing, so it is not compared with the others."
     others, tied = int(finished["tied"].notna().sum()) - 1, _are_tied(finished).iloc[1:]
     if not others:
         return "No other recipe has finished that can be compared with it."
-    of_others = "the 1 other" if others == 1 else f"the {others} others"
     if tied.empty:
-        return f"Significantly better than {of_others} that finished."
+        all_others = "the only other" if others == 1 else f"all {others} other"
+        return f"Significantly better than {all_others} finished recipe{'s' * (others > 1)}."
     names = [rounded(label) for label in tied["label"].head(NAMED)]
     more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
     return (
-        f"Not significantly different from the best: {len(tied)} of {of_others} that finished "
-        f"({'; '.join([*names, *more])})."
+        f"Not significantly different from the best: {'; '.join([*names, *more])} "
+        f"({len(tied)} of {count_of(others, 'other finished recipe')})."
     )
 
 
@@ -114,35 +119,38 @@ def _are_tied(recipes: pd.DataFrame) -> pd.DataFrame:
 
 def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
+    yield from (f"{line}." for line in run.damage)
     examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
     outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
     finished = recipes[recipes["outcome"] == FINISHED]
     level, optimism = tied["best5"].mean(), finished["optimism"].mean()
     noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
-    seeds = "The ranking is from few seeds"
+    seeds = f"The ranking is from {recipes['planned_seeds'].max()} seeds"
     if recipes["planned_seeds"].max() == 1:
         seeds = "Each recipe ran on one seed"
     missing = int(finished["low"].isna().sum())
     not_ended = int((~recipes["outcome"].isin(ENDED)).sum())
-    failed, stopped = outcomes.get(FAILED, 0), outcomes.get(STOPPED, 0)
+    failed = sum(trial.outcome == FAILED for trial in run.trials.values())
+    stopped = outcomes.get(STOPPED, 0)
     sentences = {
-        f"The first {len(tied)} recipes are not significantly different: with {examples:,} "
-        f"validation examples an accuracy near {level:.2f} has a 95 % interval of +/- "
-        f"{100 * noise:.2f} points.": len(tied) > 1,
+        f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
+        f"examples the 95% interval of an accuracy of {level:.2f} is "
+        f"\u00b1{100 * noise:.1f} points.": len(tied) > 1,
         f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
-        f"{seeds}, and the best was selected on them: another seed may change the order. python "
-        "-m search.confirm retrains the best recipes on fresh seeds.": len(recipes) > 1,
+        f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
+        f"python -m search.confirm {run.folder and run.folder.name}.": len(recipes) > 1
+        and run.plan.confirms is None,
         f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
-        f"Failed: {count_of(failed, 'recipe')}.": failed,
-        f"The correct/wrong bits of {count_of(missing, 'recipe')} are missing: there is no "
+        f"Failed: {count_of(failed)}.": failed,
+        f"The per-example results of {count_of(missing, 'recipe')} are missing: there is no "
         "interval and no comparison with the best.": missing,
         f"best5 overstates the accuracy on new examples by {100 * optimism:.2f} points on average, "
         "because it selects the best evaluations; last does not.": optimism > LEAST_OPTIMISM,
-        f"{count_of(unchanging)} gave the same answers at every evaluation, most likely one label "
-        "for all examples: nothing has been learned there yet.": unchanging,
+        f"{count_of(unchanging)} predicted the same labels at every evaluation, probably a single "
+        "class.": unchanging,
     }
-    return (sentence for sentence, holds in sentences.items() if holds)
+    yield from (sentence for sentence, holds in sentences.items() if holds)
 
 
 def _unchanging(run: Run) -> int:
@@ -157,7 +165,7 @@ def status(report: Report) -> str:
     if not run.unfinished:
         return f"Complete. {text}"
     last = f"; last event {moment(run.last_time)}" if run.last_time else ""
-    return f"Running or interrupted{last}. {text}"
+    return f"Not complete: running or interrupted{last}. {text}"
 
 
 def moment(seconds: float) -> str:
@@ -169,7 +177,10 @@ def describe_inputs(run: Run) -> str:
     """Space, preset, what was given in the preset's place, sizes and the teacher's accuracy."""
     first, inputs = run.plan.requests[0], run.plan.inputs
     spaces = dict.fromkeys(request.space for request in run.plan.requests)
-    parts = [f"Space {' + '.join(spaces)}", f"preset {first.preset}"]
+    space = f"Space {' + '.join(spaces)}"
+    if run.plan.confirms is not None:
+        space = f"Confirmation of {run.plan.confirms['run']}"
+    parts = [space, f"preset {first.preset}"]
     parts += [f"{key} {value}" for key in ("teacher", "dataset") if (value := getattr(first, key))]
     parts.append(f"{inputs.examples['train']:,} training examples")
     kind = "in the validation subset" if inputs.examples.get("full") else "validation examples"

@@ -87,7 +87,7 @@ def costs(run: Run, events: Sequence[dict[str, Any]]) -> list[Cost]:
     spent = sum(trial.seconds for trial in trials)
     saving = sum(e["saving_seconds"] for e in evaluations)
     found = [
-        ("training and evaluation", spent, f"{len(evaluations):,} evaluations, all trials"),
+        ("training and evaluation", spent, f"{len(evaluations):,} evaluations, summed over trials"),
         ("saving", saving, "writing checkpoints, while training waits"),
         ("wall time", run.seconds, happened),
         _saved_by_asha([trial for trial in trials if trial.outcome == STOPPED], spent),
@@ -95,8 +95,11 @@ def costs(run: Run, events: Sequence[dict[str, Any]]) -> list[Cost]:
     ]
     teacher = run.plan.inputs.teacher
     if teacher.fine_tuned_here:
-        found.append(("teacher", teacher.seconds, "fine-tuning, once for all runs"))
-    return found
+        found.append(
+            ("teacher", teacher.seconds, "fine-tuning, once for all runs, not in the wall time")
+        )
+    always = ("training and evaluation", "wall time")
+    return [cost for cost in found if cost[1] or cost[0] in always]
 
 
 def _saved_by_asha(stopped: Sequence[TrialRecord], spent: float) -> Cost:
@@ -104,14 +107,15 @@ def _saved_by_asha(stopped: Sequence[TrialRecord], spent: float) -> Cost:
     counts = [trial.config.evaluations - len(trial.evaluations) for trial in stopped]
     seconds = sum(n * _mean_seconds(trial) for n, trial in zip(counts, stopped, strict=True))
     share = seconds / (spent + seconds) if seconds else 0.0
-    note = f"estimate: {sum(counts):,} evaluations not made, {share:.0%} of the time of all"
+    note = f"estimated: {sum(counts):,} evaluations skipped, {share:.0%} of the total time"
     return ("saved by ASHA", seconds, note)
 
 
 def _repeated(run: Run, events: Sequence[dict[str, Any]]) -> Cost:
     """Evaluations made again after an interruption or failure, each at its trial's mean."""
     kinds = ("evaluation", "repeated")
-    made = Counter(event["trial"] for event in events if event["event"] in kinds)
+    ours = [event for event in events if event.get("trial") in run.trials]
+    made = Counter(event["trial"] for event in ours if event["event"] in kinds)
     again = {key: made[key] - len(run.trials[key].evaluations) for key in made}
     seconds = sum(n * _mean_seconds(run.trials[key]) for key, n in again.items())
     return ("repeated", seconds, f"{sum(again.values()):,} evaluations, after interruptions")

@@ -20,7 +20,7 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from search.record.trial_record import FINISHED, STOPPED
 from search.report.contents import Report
 from search.report.figure_data import point_panels, value_name
-from search.report.importance import comparable_settings, marginals, scored
+from search.report.importance import independent_settings, marginals, scored
 from search.results.pareto import cost_name
 
 WIDTH = 10.4  # of a figure, in inches
@@ -42,10 +42,11 @@ def draw_all(report: Report) -> dict[str, str]:
     if not evaluations.empty:
         teacher = run.plan.inputs.teacher.accuracy
         figures["learning_curves"] = partial(curves_figure, evaluations, report.rungs, teacher)
-        figures["sharpness"] = partial(points_figure, point_panels(trials))
+        if len(trials[["alpha_schedule", "alpha", "sharpness"]].drop_duplicates()) > 1:
+            figures["sharpness"] = partial(points_figure, point_panels(trials))
     if not report.costs.empty:
         figures["front"] = partial(pareto_figure, report.costs, cost_name(run))
-    if names := comparable_settings(scored(trials)):
+    if len(names := independent_settings(scored(trials))) > 1:
         tables = {name: marginals(trials, name) for name in names}
         figures["marginals"] = partial(marginals_figure, tables)
     return {name: draw(name, figure) for name, figure in figures.items()}
@@ -75,6 +76,8 @@ def _panels(count: int, columns: int, height: float, **shared: Any) -> tuple[Fig
 
 def curves_figure(evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float) -> Figure:
     """Accuracy over evaluations, a panel for each stratum, with ASHA's rungs."""
+    if evaluations["stratum"].nunique() == evaluations["recipe"].nunique():  # nothing is compared
+        evaluations, rungs = evaluations.assign(stratum="all recipes"), rungs[:0]
     strata = evaluations["stratum"].unique()
     figure, axes = _panels(len(strata), 2, 3.1, sharey=True)
     accuracies = evaluations["accuracy"]
@@ -150,7 +153,7 @@ def points_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
 def _draw_point(axis: Axes, row: pd.Series, look: Mapping[str, Any], place: int) -> None:
     """A trial with its interval, beside those of other sets; hollow where not run to the end."""
     fixed, colour = row["alpha_schedule"] == "fixed", look["color"]
-    x = row["value"] + 0.04 * place if fixed else row["value"] * 1.08**place
+    x = row["value"] + 0.015 * place if fixed else row["value"] * 1.03**place
     axis.plot((x, x), (row["low"], row["high"]), color=colour, alpha=0.55, linewidth=1.1)
     axis.plot(
         x,

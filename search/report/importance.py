@@ -30,7 +30,7 @@ def importance(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     values looks the most important. A varying `seed` stands among the settings as a yardstick.
     """
     scores = scored(table)
-    varying = varying_settings(scores)
+    varying = comparable_settings(scores)
     if len(scores) < 2 or not varying or scores[SCORE].nunique() < 2:
         return {}
     return dict(FanovaImportanceEvaluator(seed=seed).evaluate(_as_study(scores, varying)))
@@ -70,6 +70,12 @@ def varying_settings(table: pd.DataFrame) -> list[str]:
 def comparable_settings(table: pd.DataFrame) -> list[str]:
     """The varying settings that have at least two values where they apply."""
     return [name for name in varying_settings(table) if table[name].nunique() > 1]
+
+
+def independent_settings(table: pd.DataFrame) -> list[str]:
+    """The comparable settings, without those that only follow from another."""
+    followers = {pair.partition(" follows from ")[0] for pair in confounded(table)}
+    return [name for name in comparable_settings(table) if name not in followers]
 
 
 def confounded(table: pd.DataFrame) -> list[str]:

@@ -15,7 +15,6 @@ from search.report.importance import confounded, importance, scored
 from search.report.reference_study import compare_with_study, same_inputs
 from search.results.leaderboard import (
     Cells,
-    count_of,
     difference_cells,
     interval,
     is_tied,
@@ -28,20 +27,21 @@ from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
 from search.results.progress import describe_time
 from search.results.table import rounded
 from spaces.study import STUDY_ROWS
+from trainable.common.errors import count_of
 
 SHOWN_ROWS = 15  # of a table before the rest folds away
 FEWEST_FOR_IMPORTANCE = 8  # trials
 CAPTIONS = {
-    "front": "Blue: the Pareto front, with 95 % intervals; grey: the other recipes.",
+    "front": "Blue: the Pareto front, with 95% intervals; grey: the other recipes.",
     "learning_curves": "Accuracy at each evaluation. Dark blue: the best recipe; light blue: not "
     "significantly different from it; dark grey: the others that finished; light grey: stopped "
-    "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Point at a curve to see "
-    "its recipe.",
-    "sharpness": "best5 by initialisation, schedule of alpha and sharpness, with 95 % intervals. "
-    "Hollow: the trial did not run to the end, its score is of fewer evaluations. The panels of an "
-    "initialisation share their scale.",
+    "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Hover over a curve to "
+    "see its recipe.",
+    "sharpness": "best5 by initialisation, schedule of alpha and sharpness, with 95% intervals. "
+    "Hollow: stopped or unfinished, so scored on fewer evaluations. Layer sets stand side by side. "
+    "The panels of an initialisation share their scale.",
     "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
-    "finished or stopped trial has. Bars: one standard deviation between trials; in brackets: "
+    "finished or stopped trial has. Bars: one standard deviation between trials; in parentheses: "
     "number of trials; -: inactive. The other hyperparameters are not held equal unless each value "
     "was tried with the same of them.",
 }
@@ -49,7 +49,7 @@ STUDY_NOTE = (
     "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
     "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
     "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
-    "initialisation. A row agrees where the reference lies in our 95 % interval."
+    "initialisation. A row agrees where the reference lies in our 95% interval."
 )
 IMPORTANCE_NOTE = (
     "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA, "
@@ -149,7 +149,7 @@ def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
 def _leaderboard(report: Report) -> Section:
     recipes = report.recipes
     text = leaderboard_notes(report.run, recipes) + (
-        " Significance allows for the choice of examples and seeds (model confidence set at 95 %); "
+        " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
         "only recipes that ran to the end are compared."
     )
     partial = recipes["outcome"] != FINISHED
@@ -177,9 +177,9 @@ def _study(report: Report) -> Section:
     if not comparable:
         text += " This run has another teacher or other data, so only gaps are compared."
     missing = len(STUDY_ROWS) - len({STUDY_ROWS.index(one.row) for one in found})
-    text += f" Without a result here: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
-    headers = ["table", "recipe", "reference", "ours", "95 % interval", "agrees?"]
-    headers += ["reference gap", "our gap", "95 % interval", "gap agrees?"]
+    text += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
+    headers = ["table", "recipe", "reference", "ours", "95% interval", "agrees?"]
+    headers += ["reference gap", "our gap", "95% interval", "gap agrees?"]
     rows = [
         [
             one.row.table,
@@ -194,7 +194,8 @@ def _study(report: Report) -> Section:
         ]
         for one in found
     ]
-    tables = [Table(Cells(headers, rows))] if rows else []
+    says = comparable or any(one.gap for one in found)
+    tables = [Table(Cells(headers, rows))] if rows and says else []
     return Section("study", "Compared with the reference study", text, tables)
 
 
@@ -202,7 +203,7 @@ def _importance(report: Report, captions: Mapping[str, str]) -> Section:
     title, scores = "Which hyperparameters matter", scored(report.trials)
     shares = importance(report.trials) if len(scores) >= FEWEST_FOR_IMPORTANCE else {}
     if not shares:
-        text = "Too few trials have ended for the importance of hyperparameters."
+        text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score."
         return Section("importance", title, text, captions=captions)
     followers = [f" {pair}: their effects cannot be separated." for pair in confounded(scores)]
     text = IMPORTANCE_NOTE + "".join(followers)

@@ -13,7 +13,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.finalists import Confirmation, Pair
-from search.results.leaderboard import Cells, as_rich, count_of, difference_cells, interval, share
+from search.results.leaderboard import Cells, as_rich, difference_cells, interval, share
 from search.results.statistics import (
     BOOTSTRAP_SEED,
     Difference,
@@ -21,12 +21,13 @@ from search.results.statistics import (
     mean_interval,
     seeds_difference,
 )
+from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_bits
 
 PAGE, JSON = "confirm.md", "confirm.json"
-HEADERS = ("recipe", "last", "95 % interval", "best5", "best5 when chosen", "seeds")
+HEADERS = ("recipe", "last", "95% interval", "best5", "best5 when chosen", "seeds")
 FILE_WIDTH = 1000  # columns: a table's rows stay whole
 LEVEL = 0.05  # chance of claiming any difference where there is none
 
@@ -48,7 +49,7 @@ class Comparison:
         return self.difference is not None and self.adjusted < LEVEL
 
     def sentence(self, names: Mapping[TrialConfig, str]) -> str:
-        """`X is significantly better than Y: +0.4 points (95 % interval +0.1 to +0.7, ...).`"""
+        """`X is significantly better than Y: +0.4 points (95% interval +0.1 to +0.7, ...).`"""
         first, second = (names[recipe] for recipe in self.pair)
         seeds = count_of(self.seeds, "seed")
         if self.difference is None:
@@ -59,7 +60,7 @@ class Comparison:
             comparison = f"significantly {'better' if found.estimate > 0 else 'worse'} than"
         estimate, interval = difference_cells(found)
         return (
-            f"{first} is {comparison} {second}: {estimate} points (95 % interval {interval}, "
+            f"{first} is {comparison} {second}: {estimate} points (95% interval {interval}, "
             f"{seeds}, adjusted p {_p_value(self.adjusted)})."
         )
 
@@ -70,7 +71,7 @@ class Row:
 
     recipe: str
     last: float | None  # of the final evaluation (no selection)
-    interval: tuple[float, float] | None  # its 95 % interval
+    interval: tuple[float, float] | None  # its 95% interval
     best5: float | None
     chosen: float | None  # best5 in the run that it was chosen from; None for a baseline
     seeds: int  # that finished
@@ -177,12 +178,12 @@ def _notes(
     count = sum(comparison.difference is not None for comparison in comparisons)
     notes = [
         f"last: accuracy of the final evaluation (no selection) on {split}; mean over seeds, with "
-        "its 95 % interval for other seeds and other examples.",
+        "its 95% interval for other seeds and other examples.",
         "best5: mean of the five best evaluations; when chosen: the score that made the recipe a "
         f"finalist of {confirmation.run}, optimistic because it was selected.",
         "Differences are between final evaluations; each interval is for other seeds and other "
-        f"examples, unadjusted. Significant: Holm-adjusted p of all {count} comparison(s) "
-        "below 0.05. Not significant does not mean equal.",
+        f"examples, not adjusted for multiple comparisons. Significant: p below 0.05, "
+        f"Holm-adjusted for {count_of(count, 'comparison')}. Not significant does not mean equal.",
     ]
     if len(asked) > 1:
         notes.append(
@@ -190,15 +191,17 @@ def _notes(
             "the reason, the p-values are too small."
         )
     if lost:
-        notes.append(f"{lost} finished trial(s) left out: their per-example results were lost.")
+        notes.append(
+            f"{count_of(lost, 'finished trial')} left out: the per-example results were lost."
+        )
     return notes
 
 
 def print_conclusion(conclusion: Conclusion, console: Console) -> None:
     """The comparisons, then the table and what its numbers are: Markdown."""
     made, seeds = conclusion.confirmation, ", ".join(map(str, conclusion.confirmation.seeds))
-    where = f"fresh seeds {seeds} and {conclusion.examples:,} examples"
-    console.print(f"\nConfirmation of {made.run} on {where}:\n", soft_wrap=True)
+    where = f"Fresh seeds: {seeds}. Validation examples: {conclusion.examples:,}."
+    console.print(f"# Confirmation of {made.run}\n\n{where}\n", soft_wrap=True)
     for sentence in conclusion.sentences:
         console.print(f"- {sentence}", soft_wrap=True)
     rows = [

@@ -28,7 +28,7 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
     """One table of all recipes, the teacher's accuracy above."""
     count = run.plan.inputs.examples["evaluation"]
     on = "" if _full_split(run) else f" on the {count:,} validation examples"
-    console.print(f"\nTeacher: {run.plan.inputs.describe_teacher()}{on}.")
+    console.print(f"\nTeacher accuracy: {run.plan.inputs.describe_teacher()}{on}.")
     console.print(as_rich(leaderboard_cells(run, recipes)))
     console.print(leaderboard_notes(run, recipes), style="dim")
 
@@ -54,13 +54,15 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "initialisation": lambda row: row["initialisation"],
         "seeds": _seeds,
         "best5": _best5,
-        "95 % interval": lambda row: interval((row["low"], row["high"])),
+        "95% interval": lambda row: interval((row["low"], row["high"])),
         "of teacher": lambda row: percent(row["of_teacher"]),
         "last": lambda row: share(row["last"]),
         "full split": lambda row: share(row["full_validation"]),
         "reference": lambda row: share(row["reference"]),
         "outcome": _outcome,
     }
+    if recipes["initialisation"].is_unique and recipes.apply(short_label, axis=1).nunique() == 1:
+        del columns["recipe"]
     if not _on_seeds(recipes):
         del columns["seeds"]
     if not _full_split(run):
@@ -79,20 +81,34 @@ def leaderboard_notes(run: Run, recipes: pd.DataFrame) -> str:
     if _on_seeds(recipes):
         over = "examples and seeds, averaged over a recipe's seeds"
     notes = [
-        f"best5 is the mean of the five best evaluations on {on}, with its 95 % interval over "
-        f"{over}; last is the final evaluation (no selection)."
+        f"best5: mean of the five best evaluations (of all, where there are fewer) on {on}, with "
+        f"its 95% interval over {over}. last: the last evaluation (no selection)."
     ]
     if _full_split(run):
         notes.append(
-            f"full split is all {_full_split(run):,} validation examples, once, at the end."
+            f"full split: accuracy on all {_full_split(run):,} validation examples, at the end."
         )
     if recipes["tied"].sum() > 1:
-        notes.append(f"{TIED} marks what is not significantly different from the best.")
+        notes.append(f"{TIED}: not significantly different from the best.")
     if (recipes["outcome"] == STOPPED).any():
-        notes.append("Trials that ASHA stopped had fewer evaluations: their scores do not compare.")
+        notes.append(
+            "Trials that ASHA stopped had fewer evaluations: their scores are not comparable."
+        )
+    if rates := _learning_rates(recipes):
+        notes.append(f"Learning rates differ with the initialisation: {rates}.")
     if any(request.space == "study" for request in run.plan.requests):
-        notes.append("reference is the reference study's accuracy on SST-2.")
+        notes.append("reference: the reference study's accuracy on SST-2.")
     return " ".join(notes)
+
+
+def _learning_rates(recipes: pd.DataFrame) -> str:
+    """`5e-05 for teacher_spread; 0.0001 for random`; empty where all have the same, or each
+    initialisation several."""
+    rates = recipes.groupby("initialisation")["learning_rate"].unique()
+    if (rates.map(len) > 1).any() or recipes["learning_rate"].nunique() < 2:
+        return ""
+    names = rates.index.groupby(rates.map(lambda values: values[0]))
+    return "; ".join(f"{rate:g} for {', '.join(found)}" for rate, found in names.items())
 
 
 def is_tied(row: pd.Series) -> bool:
@@ -132,8 +148,8 @@ def share(value: float | None) -> str:
 
 
 def interval(ends: tuple[float, float] | None) -> str:
-    """`0.827-0.875`."""
-    return NO_VALUE if ends is None or pd.isna(ends[0]) else f"{ends[0]:.3f}-{ends[1]:.3f}"
+    """`0.827 to 0.875`."""
+    return NO_VALUE if ends is None or pd.isna(ends[0]) else f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def percent(value: float | None) -> str:
@@ -151,8 +167,3 @@ def difference_cells(found: Difference | None) -> tuple[str, str]:
     if found is None:
         return NO_VALUE, NO_VALUE
     return signed(found.estimate), f"{signed(found.low)} to {signed(found.high)}"
-
-
-def count_of(number: int, kind: str = "trial") -> str:
-    """`1 trial` or `3 trials`."""
-    return f"{number} {kind}{'' if number == 1 else 's'}"

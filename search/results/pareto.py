@@ -16,8 +16,8 @@ from search.results.table import difference, rounded
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
 PARETO_NOTE = (
-    "gain: over the row above, in points, on the same examples; where it is not significant, the "
-    "cheaper one will do."
+    "gain: over the row above, in points, on the same examples; where it is not significant, "
+    "use the cheaper one."
 )
 
 
@@ -91,7 +91,7 @@ def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> Non
 
 def pareto_cells(found: pd.DataFrame, cost: str) -> Cells:
     """The front, the cheapest first."""
-    headers = ("recipe", cost, "best5", "95 % interval", "gain", "95 % interval", "significant?")
+    headers = ("recipe", cost, "best5", "95% interval", "gain", "95% interval", "significant?")
     return Cells(headers, [_cells(row) for _, row in found[found["on_front"]].iterrows()])
 
 

@@ -32,7 +32,7 @@ def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def bootstrap_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of `scores` [N] over evaluation examples.
+    """95% percentile bootstrap interval of the mean of `scores` [N] over evaluation examples.
 
     It says how much the score would move on other examples of the same kind; not how much another
     seed would move it, nor how much picking the best evaluations flatters it.
@@ -47,7 +47,7 @@ class Difference:
     """How much better the first is than the second, in shares (0.01 is one point)."""
 
     estimate: float
-    low: float  # of the 95 % interval
+    low: float  # of the 95% interval
     high: float
     p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
 
@@ -126,7 +126,7 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
-    """95 % interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
+    """95% interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 
     Of one seed for other examples alone. Of several the interval of `seeds_difference` to one that
     is always wrong, within [0, 1].
@@ -167,7 +167,7 @@ def tied_with_first(
 
     The best is itself selected, so that testing each of the others against it claims too much. This
     is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
-    as statistic: while the range of the means is larger than its 95 % quantile would be if all of
+    as statistic: while the range of the means is larger than its 95% quantile would be if all of
     the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
     on jointly resampled examples, centred. Where all K are equal, any is excluded at most 5 % of
     the time.

@@ -70,7 +70,7 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
       trial), `stratum` (within which ASHA compares), `outcome` (pending, running, waiting for other
       seeds of its recipe, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again);
-    - `best5`, `low` and `high` (95 % bootstrap interval over the validation examples; missing where
+    - `best5`, `low` and `high` (95% bootstrap interval over the validation examples; missing where
       the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
       `last`, `full_validation` (accuracy on the full validation split);
     - `optimism`, by how much choosing the best evaluations raises best5;
@@ -160,7 +160,7 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
 
 
 def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:
-    """95 % interval of a recipe's mean best5: over examples, of several seeds over both.
+    """95% interval of a recipe's mean best5: over examples, of several seeds over both.
 
     None where correct/wrong bits are missing.
     """

@@ -15,12 +15,19 @@ from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
 from search.plan.teacher_depths import with_depths
 from search.record.run import Run
-from search.record.run_folders import NAME, find_run, place_of_runs, refuse_existing, storage_folder
+from search.record.run_folders import (
+    NAME,
+    NAME_RULE,
+    find_run,
+    place_of_runs,
+    refuse_existing,
+    storage_folder,
+)
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.cluster import check_address
 from spaces import SPACE_NAMES, is_searched, load_space
 from trainable.config.fields import OneLineParser, add_flags, flag_of, given
-from trainable.config.options import InputOptions, resolve_preset
+from trainable.config.options import AUTO, InputOptions, resolve_preset
 
 EXAMPLES = """\
 examples:
@@ -51,22 +58,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with a run (name, path or URI) as it was asked for; --space, --set, --add, "
-        "--seeds, --samples and --time-budget add trials to it, and those it has are not repeated",
+        help="continue a run (name, path or URI) with its own settings; --space, --set, --add, "
+        "--seeds, --samples and --time-budget add trials to it, and existing ones are not rerun",
     )
-    parser.add_argument("--name", help="name of the run (space, preset and time)")
+    parser.add_argument("--name", help="name of the run (default: space, preset and time)")
     parser.add_argument(
         "--storage",
         default="runs",
         metavar="DIR",
-        help="folder of all runs, or a URI such as s3://bucket/runs, which every node of a cluster "
-        "reaches (%(default)s)",
+        help="folder of all runs, or a URI such as s3://bucket/runs that every node of a cluster "
+        "reaches (default: %(default)s)",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check everything, list the trials that would run and, from one measured step of "
-        "each shape, about how long they would take and how much disk; run nothing",
+        help="check the inputs, list the trials, and estimate time (from one measured step of each "
+        "student shape) and disk; run nothing",
     )
     trials = parser.add_argument_group("trials")
     add_flags(trials, Request, names_of_kind(EXTENSION, TRIALS))
@@ -82,17 +89,18 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     arguments = parser.parse_args(argv)
     asked = given(arguments, Request)
     if arguments.resume is None and "space" not in asked:
-        parser.error(f"--space: missing; valid: {', '.join(SPACE_NAMES)} (or --resume RUN)")
+        parser.error(
+            f"--space: missing (or --resume RUN); choose from {', '.join(SPACE_NAMES)} or "
+            "FILE.py:NAME"
+        )
     if arguments.resume is not None:
         kept = [f for f in fields(Request) if f.name not in names_of_kind(EXTENSION, OPERATION)]
         flags = [f"{flag_of(about)} {asked[about.name]}" for about in kept if about.name in asked]
         flags += [f"--name {arguments.name}"] if arguments.name is not None else []
         if flags:
-            parser.error(f"{flags[0]}: not beside --resume; a run keeps its settings")
+            parser.error(f"{flags[0]}: cannot be combined with --resume: a run keeps its settings")
     elif arguments.name is not None and not re.fullmatch(NAME, arguments.name):
-        parser.error(
-            f"--name {arguments.name[:120]}: give at most 100 letters, digits, '.', '_' and '-'"
-        )
+        parser.error(f"--name {arguments.name[:120]!r}: {NAME_RULE}")
     return arguments
 
 
@@ -104,7 +112,8 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     space, _ = load_space(request.space)
     request = with_searcher(request, searched=is_searched(space))
     preset, why = resolve_preset(request.preset)
-    invocation.console.print(f"Preset {preset}: {why}.")
+    if request.preset == AUTO:
+        invocation.console.print(f"Preset {preset}: {why}.")
     request = with_depths(replace(request, preset=preset))
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
@@ -123,7 +132,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
         trials=tuple(checked.configs),
         grace_evaluations=request.effective_preset.grace_evaluations,
     )
-    invocation.console.print(f"Teacher's accuracy: {plan.inputs.describe_teacher()}.")
+    invocation.console.print(f"Teacher accuracy: {plan.inputs.describe_teacher()}.")
     return start_run(folder, _with_search(plan, invocation), invocation)
 
 

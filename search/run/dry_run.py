@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 
 from search.plan.request import LOCAL
+from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
@@ -25,6 +26,7 @@ from search.sweep.launch import Invocation
 from search.sweep.processes.cluster import check_address
 from search.sweep.resume import asked_changes
 from search.sweep.tuner import concurrency
+from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.trial_config import TrialConfig
@@ -32,6 +34,7 @@ from trainable.data.batches import steps_per_epoch
 from trainable.data.examples import Examples
 from trainable.data.inputs import load_inputs
 from trainable.data.tokens import TokenisedSplit, tokenise
+from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import available_cores, best_device, synchronise
 from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
 from trainable.models.static_forward import make_static
@@ -46,7 +49,8 @@ Shape = tuple[int, int | None, int, str]  # depth, width, batch size, precision
 
 def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:
     """What a new run of these trials in this folder would take; returns the exit code."""
-    request = checked.request
+    request, base = checked.request, checked.preparation.base.config
+    choose_execution(base, best_device(), request.executor, invocation.console.print)
     more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
     return _describe(checked, more * request.seeds, folder, invocation)
 
@@ -71,11 +75,12 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
 
 def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invocation) -> int:
     request, console = checked.request, invocation.console
+    label_of = config_labels(checked.possible, searched=request.searched)
     for number, config in enumerate(checked.configs, start=1):
-        console.print(f"{number:>4}  {config.label()}", soft_wrap=True)
+        console.print(f"{number:>4}  {label_of(config)}", soft_wrap=True)
     if more:
-        count = f"{more:.0f}" if np.isfinite(more) else "as many as time allows"
-        console.print(f"      and {count} more, as {request.searcher} suggests them")
+        count = f"{more:.0f} more" if np.isfinite(more) else "more, as time allows"
+        console.print(f"      and {count}, suggested by {request.searcher}")
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
@@ -84,9 +89,8 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
         console.print(
-            f"{describe_time(seconds).capitalize()} of training, {slots} trial(s) at a time, if "
-            "each runs to its end (asha stops some earlier); a teacher that is not in the cache "
-            "comes first."
+            f"{describe_time(seconds).capitalize()}, {count_of(slots)} at a time, if none is "
+            "stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
     _describe_disk(checked, slots, folder, console)
     typed = [word for word in invocation.arguments if word != "--dry-run"]

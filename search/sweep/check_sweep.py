@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import Request
 from search.results.progress import describe_time
+from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
@@ -61,7 +62,7 @@ def check_sweep(request: Request, console: Console) -> CheckedSweep:
         precision = faster_precision(best_device())
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
-    console.print(f"{count_trials(request, configs)} {describe(configs, inputs)}")
+    console.print(f"{count_trials(request, configs)}. {describe(configs, inputs)}")
     return CheckedSweep(request, configs, possible, preparation)
 
 
@@ -100,30 +101,29 @@ def complete(
 
 
 def count_trials(request: Request, configs: list[TrialConfig]) -> str:
-    """`18 trials`, or `24 configurations (optuna suggests 20 of them)`."""
+    """`18 trials`, or `24 configurations, 20 of them suggested by optuna`."""
     if not request.searched:
-        return f"{len(configs)} trials"
+        return count_of(len(configs))
     first = len(configs) // request.seeds
     if request.wanted == math.inf:
-        text = f"{first} configurations and what {request.searcher} suggests for "
-        text += describe_time(request.time_budget or 0.0)
+        hours = describe_time(request.time_budget or 0.0).removeprefix("about ")
+        text = f"{count_of(first, 'configuration')}, then {request.searcher} for {hours}"
     else:
-        suggested = f"{request.searcher} suggests {request.wanted - first} of them"
-        text = f"{request.wanted} configurations ({suggested})"
+        suggested = f"{request.wanted - first} of them suggested by {request.searcher}"
+        text = f"{request.wanted} configurations, {suggested}"
     return text if request.seeds == 1 else f"{text}, each on {request.seeds} seeds"
 
 
 def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:
-    """`on 2,560 of 18,124 examples, each evaluated 8 times on 1,000, in bf16.`"""
-    dataset, (train, evaluation) = inputs.dataset, inputs.available
-    evaluated_on = _of(len(dataset.evaluation), evaluation)
+    """`Training: 2,048 of 18,113 examples. Validation: 800, 8 evaluations per trial. In bf16.`"""
+    dataset, (train, available) = inputs.dataset, inputs.available
+    evaluation = _of(len(dataset.evaluation), available)
     if dataset.full is not None:
-        full = len(dataset.full)
-        evaluated_on = f"{_of(len(dataset.evaluation), full)} and once, at its end, on "
-        evaluated_on += _of(full, evaluation)
+        full = _of(len(dataset.full), available)
+        evaluation = f"a subset of {len(dataset.evaluation):,}, at the end all {full}"
     return (
-        f"on {_of(len(dataset.train), train)} examples, each evaluated "
-        f"{configs[0].evaluations} times on {evaluated_on}, in {configs[0].precision}."
+        f"Training: {_of(len(dataset.train), train)} examples. Validation: {evaluation}, "
+        f"{configs[0].evaluations} evaluations per trial. In {configs[0].precision}."
     )
 
 

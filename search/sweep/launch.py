@@ -47,7 +47,9 @@ def run_command(
         with Interruption(console) as interruption:
             return command(Invocation(module, typed, console, interruption))
 
-    return exit_code(call, "interrupted before the first trial; the same command goes on")
+    return exit_code(
+        call, "interrupted before the first trial; run the same command again to continue"
+    )
 
 
 def make_console() -> Console:

@@ -17,7 +17,7 @@ from search.record.storage import DIGESTS, is_uri, location
 from search.results.kept_students import prune
 from search.sweep.processes.cluster import check_address
 from search.sweep.processes.shared_inputs import inputs_of
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 from trainable.common.files import verified_values
 from trainable.config.fields import given
 from trainable.config.options import users_cache
@@ -46,7 +46,7 @@ def asked_changes(
     elif more:
         requests = _listed_further(run, more)
         configs = _new_configs(run, requests)
-        _print(console, f"{len(configs)} more trial(s); those already in the run are not repeated.")
+        _print(console, f"{count_of(len(configs), 'new trial')}; existing ones are not rerun.")
         requests = requests if configs else list(run.plan.requests)
     requests[-1] = replace(requests[-1], **operation)
     changed = tuple(requests) != run.plan.requests
@@ -78,8 +78,8 @@ def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
 
     if "time_budget" in more or is_searched(load_space(more.get("space", last.space))[0]):
         raise UserError(
-            f"--resume {run.folder.name}: its trials are listed, so that nothing can be suggested "
-            "in it; start a new run with --space recipe"
+            f"--resume {run.folder.name}: a grid run cannot be extended with --time-budget or a "
+            "searched space; start a new run with --space recipe"
         )
     seeds = more.pop("seeds", None)
     if more:

@@ -28,6 +28,7 @@ from search.sweep.tuner import (
     resources_per_trial,
     start_ray,
 )
+from trainable.common.errors import count_of
 from trainable.engine.devices import available_cores
 from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
@@ -70,9 +71,8 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
             console.print(
-                f"Run {describe_location(run.folder)}: {slots()} trial(s) at a time; checkpoints "
-                f"of running trials and of the best {request.keep} take about "
-                f"{describe_bytes(expected_bytes(run, slots()))}.",
+                f"Run {describe_location(run.folder)}: {count_of(slots())} at a time; checkpoints "
+                f"take up to about {describe_bytes(expected_bytes(run, slots()))}.",
                 soft_wrap=True,
             )
             scheduler = make_scheduler(request.scheduler, run, slots)

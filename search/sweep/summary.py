@@ -17,6 +17,7 @@ from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
 from search.results.progress import describe_bytes
 from search.results.table import recipes_table, trials_table
+from trainable.common.errors import count_of
 
 
 def write_answers(run: Run) -> None:
@@ -24,9 +25,7 @@ def write_answers(run: Run) -> None:
     if run.plan.confirms is not None and not run.unfinished:
         write_conclusion(conclude(run), run)
     if run.request.searched:
-        from search.sweep.scheduling.optuna_search import (
-            write_study,  # with Optuna, which takes a second
-        )
+        from search.sweep.scheduling.optuna_search import write_study  # with Optuna: a second
 
         write_study(run)
 
@@ -43,7 +42,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         print_leaderboard(run, recipes, console)
         print_pareto_front(run, recipes, console)
     if run.exhausted:
-        console.print("The searcher found no further new configuration.")
+        console.print("The searcher found no new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     journal = run.folder / JOURNAL
     if journal.is_file():  # of a searched run; else the session could not write it
@@ -51,7 +50,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print(f"Optuna study: {command}", soft_wrap=True)
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
     if failed:
-        console.print(f"{failed} trial(s) failed; see the reasons above.")
+        console.print(f"{count_of(failed)} failed; the leaderboard has the reasons.")
     if problem:
         print(f"error: {problem}", file=sys.stderr)
     if run.unfinished:
@@ -62,8 +61,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
 
 
 def describe_disk(run: Run) -> str:
-    """`0.2 GB, checkpoints of 5 students; saving took 0.4% of the training time`."""
-    text = f"{describe_bytes(bytes_used(run))}, checkpoints of {checkpoint_count(run)} student(s)"
+    """`0.2 GB, 5 checkpoints; saving took 0.4% of the training time`."""
+    text = f"{describe_bytes(bytes_used(run))}, {count_of(checkpoint_count(run), 'checkpoint')}"
     trials = run.trials.values()
     saving = sum(e["saving_seconds"] for trial in trials for e in trial.evaluations)
     training = sum(trial.seconds for trial in trials)

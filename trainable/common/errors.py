@@ -16,7 +16,7 @@ class TrainingDivergedError(RuntimeError):
 def not_among(value: object, valid: Iterable[str]) -> str:
     """The message for a name outside `valid`: the nearest one, where one is close, and all."""
     choices = list(valid)
-    return f"{value!r} is not known; {nearest(value, choices)}valid: {', '.join(choices)}"
+    return f"{value!r} is not known; {nearest(value, choices)}choose from {', '.join(choices)}"
 
 
 def nearest(value: object, valid: Iterable[str]) -> str:
@@ -28,6 +28,11 @@ def nearest(value: object, valid: Iterable[str]) -> str:
 def unknown_name(setting: str, value: object, valid: Iterable[str]) -> UserError:
     """The error for a setting whose value is outside `valid`."""
     return UserError(f"{setting}: {not_among(value, valid)}")
+
+
+def count_of(number: int, kind: str = "trial") -> str:
+    """`1 trial` or `3 trials`."""
+    return f"{number:,} {kind}{'' if number == 1 else 's'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 from trainable.common.errors import UserError
 
 ANSWER_SECONDS = 10.0
-REMEDY = "give a local path, or use --preset mini"
+REMEDY = "give a local path or a hub id"
 
 
 def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> None:
@@ -30,8 +30,8 @@ def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> N
         raise UserError(f"{flag} {name}: neither a local path nor on the hub; {REMEDY}") from None
     except Exception as error:
         raise UserError(
-            f"{flag} {name}: no such local path, and the hub is out of reach "
-            f"({type(error).__name__}); {REMEDY}"
+            f"{flag} {name}: no such local path, and the hub cannot be reached "
+            f"({type(error).__name__}); {REMEDY} (--preset mini needs no hub)"
         ) from error
 
 

@@ -108,7 +108,7 @@ def field_help(about: Field[Any]) -> str:
     ]
     allowed = ", ".join(meta["choices"] or bounds)
     shown = about.default not in (None, MISSING, (), "")
-    default = f" ({about.default})" if shown else ""
+    default = f"; default {about.default}" if shown else ""
     return f"{meta['help']}{f'; {allowed}' if allowed else ''}{default}"
 
 
@@ -178,4 +178,4 @@ def _check_bounds(about: Field[Any], value: float, named: str) -> None:
         if bound is not None and not holds(value, bound):
             raise UserError(f"{named}{value} must be {relation} {bound}")
     if not math.isfinite(value):
-        raise UserError(f"{named}{value} must be finite")
+        raise UserError(f"{named}{value} must be a finite number")

@@ -41,7 +41,7 @@ def resolve_layer_set(layer_set: str, student_layers: int) -> str:
         if not layers and layer_set != NO_LAYERS:
             raise UserError(
                 f"aligned_layers: {layer_set!r} is empty for a student of {student_layers} "
-                f"layer(s); give layer numbers or {NO_LAYERS}"
+                f"layers; give layer numbers or {NO_LAYERS}"
             )
     else:
         layers = _written_layers(layer_set)

@@ -4,9 +4,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, first_line
 from trainable.common.files import nearest_existing
 from trainable.config.fields import check_fields, described, merged
 from trainable.config.names import EXECUTORS
@@ -28,10 +29,15 @@ def writable_folder(text: str) -> str:
 
     Absolute, because trials run in other working folders.
     """
-    folder = Path(text).expanduser().resolve()
-    there = nearest_existing(folder)
-    if not text or not there.is_dir() or not os.access(there, os.W_OK):
-        raise UserError(f"{text!r}: {there} is not a folder that can be written to")
+    try:
+        folder = Path(text).expanduser().resolve()
+        there = nearest_existing(folder)
+        with TemporaryFile(dir=there):  # what permissions say is not all: /proc, a full disk
+            pass
+    except (OSError, RuntimeError) as error:  # RuntimeError: of no such user's home
+        raise UserError(f"{text!r}: cannot be written to ({first_line(error)})") from None
+    if not text:
+        raise UserError("'': give a folder")
     return str(folder)
 
 
@@ -46,8 +52,8 @@ class InputOptions:
     """Teacher and data of a run. `None` leaves a value to the preset."""
 
     preset: str = described(
-        "sst2 and imdb for a GPU, mini for any CPU; auto is sst2 where a CUDA GPU is visible, else "
-        "mini",
+        "teacher, data and sizes: sst2 and imdb for a GPU, mini for any CPU; auto is sst2 where a "
+        "CUDA GPU is visible, else mini",
         AUTO,
         choices=(AUTO, *PRESETS),
         metavar="P",
@@ -63,30 +69,31 @@ class InputOptions:
         metavar="D",
     )
     max_train_samples: int | None = described(
-        "most training examples used (the preset's)", None, low=1
+        "use at most this many training examples (default: the preset's)", None, low=1
     )
     max_eval_samples: int | None = described(
-        "most validation examples used (the preset's)", None, low=1
+        "use at most this many validation examples (default: the preset's)", None, low=1
     )
     eval_subset: int | None = described(
         "validation examples that each evaluation uses, always the same ones; where there are "
-        "more, a trial is scored on the full validation split once, at its end (the preset's)",
+        "more, a trial is scored on the full validation split once, at its end (default: the "
+        "preset's)",
         None,
         low=1,
     )
     max_length: int | None = described(
-        "tokens that an example is cut to (the preset's)", None, low=1
+        "tokens that an example is truncated to (default: the preset's)", None, low=1
     )
     executor: str = described(
-        "graph captures a training step once and replays it, on a CUDA GPU; eager runs each; auto: "
-        "graph where it can be had",
+        "graph captures a training step as a CUDA graph and replays it; eager does not; auto is "
+        "graph on a CUDA GPU",
         AUTO,
         choices=(AUTO, *EXECUTORS),
         metavar="E",
     )
     cache: str = described(
-        "folder where teachers and their outputs are kept for all runs (distillation-search in "
-        "the user's cache folder)",
+        "folder where teachers and their outputs are kept for all runs (default: "
+        "distillation-search in the user's cache folder)",
         "",
         parse=writable_folder,
         metavar="DIR",

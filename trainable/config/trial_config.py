@@ -21,27 +21,32 @@ class TrialConfig:
     """What one student is and how it is trained. Construct from outside data with `from_dict`."""
 
     initialisation: str = described(
-        "where the student's first weights come from", "teacher_spread", choices=INITIALISATIONS
+        "first weights: random, or teacher layers: spread over its depth, its lowest, its highest, "
+        "or its embeddings only",
+        "teacher_spread",
+        choices=INITIALISATIONS,
     )
     aligned_layers: str = described(
         "student layers pulled to the teacher's: none, all, lower, upper, even, odd, or 1,2,3",
         NO_LAYERS,
     )
     alpha_schedule: str = described(
-        "how alpha, the weight of the labels, moves over the trial",
+        "schedule of alpha, the weight of the cross-entropy with the labels",
         "fixed",
         choices=ALPHA_SCHEDULES,
     )
     alpha: float | None = described(
-        "the weight of the labels, for alpha_schedule fixed only; 1 trains without the teacher",
+        "constant alpha, for alpha_schedule fixed only; 1 trains without the teacher",
         None,
         low=0.0,
         high=1.0,
     )
     sharpness: float | None = described(
-        "exponent k of the alpha schedule, for every schedule but fixed", None, above=0.0
+        "exponent k of the alpha schedule, for every schedule but fixed; 1 is the plain cosine",
+        None,
+        above=0.0,
     )
-    temperature: float = described("softening of both logits in the KL term", 2.0, above=0.0)
+    temperature: float = described("softmax temperature T in the KL term", 2.0, above=0.0)
     hidden_weight: float = described("weight of the sum over aligned layers", 1.0, above=0.0)
     hidden_pool: str = described(
         "hidden states compared: the first token, the mean, or each real token",
@@ -57,10 +62,10 @@ class TrialConfig:
         "decoupled weight decay, not on biases and norms", 0.01, low=0.0
     )
     warmup_share: float = described(
-        "share of steps over which the learning rate rises", 0.1, low=0.0, below=1.0
+        "fraction of steps for learning-rate warm-up", 0.1, low=0.0, below=1.0
     )
     gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
-    batch_size: int = described("examples a step", 32, low=1)
+    batch_size: int = described("examples per step", 32, low=1)
     epochs: int = described("passes over the training examples", 3, low=1)
     evaluations: int = described(
         "evaluations in a trial, equally spaced, last at the end", 15, low=1

@@ -65,12 +65,17 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
     hub that can't be reached.
     """
     tables = read_tables(source, configuration, cache)
-    train = _labelled_texts(tables["train"], source, "train")
+    train = _labelled_texts(tables["train"], source, "training")
     label_names = _label_names(tables["train"], train)
     if "evaluation" in tables:
-        evaluation = _labelled_texts(tables["evaluation"], source, "evaluation")
+        evaluation = _labelled_texts(tables["evaluation"], source, "validation")
     else:
         train, evaluation = hold_out(train)
+        if train.labels and not evaluation.labels:
+            raise UserError(
+                f"--dataset {source}: {len(train)} examples are too few to hold out a tenth for "
+                "validation; give more, or a folder with a train and a validation file"
+            )
     return check_dataset(Dataset(train, evaluation, label_names), source)
 
 
@@ -84,7 +89,7 @@ def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
 def check_dataset(dataset: Dataset, source: str) -> Dataset:
     """The dataset itself; UserError for an empty split or labels that are not exactly 0..C-1."""
     classes = len(dataset.label_names)
-    for split, part in (("train", dataset.train), ("evaluation", dataset.evaluation)):
+    for split, part in (("training", dataset.train), ("validation", dataset.evaluation)):
         if not part.labels:
             raise UserError(f"--dataset {source}: the {split} split is empty")
         wrong = sorted(set(part.labels) - set(range(classes)))
@@ -96,8 +101,9 @@ def check_dataset(dataset: Dataset, source: str) -> Dataset:
     missing = sorted(set(range(classes)) - set(dataset.train.labels))
     if missing or classes < 2:
         raise UserError(
-            f"--dataset {source}: the train split has labels {sorted(set(dataset.train.labels))}; "
-            "they must be 0..C-1 with at least two classes, each present"
+            f"--dataset {source}: the training split has labels "
+            f"{sorted(set(dataset.train.labels))}; they must be 0..C-1 with at least two classes, "
+            "each present"
         )
     return dataset
 
@@ -133,7 +139,8 @@ def check_sample(dataset: Dataset, asked: int | None) -> None:
         return
     if asked > len(full):
         raise UserError(
-            f"--eval-subset {asked}: the evaluation split has {len(full)}; give at most that"
+            f"--eval-subset {asked}: the validation split has {len(full)} examples; give at most "
+            f"{len(full)}"
         )
     if set(dataset.evaluation.labels) != set(full.labels):
         labels = np.asarray(full.labels)[stratified_order(full.labels)]

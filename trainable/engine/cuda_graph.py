@@ -130,7 +130,7 @@ def choose_execution(
     GRAPH is wanted without a CUDA GPU.
     """
     if device.type != "cuda" and wanted == GRAPH:
-        raise UserError(f"--executor {GRAPH}: steps are captured on a CUDA GPU, none is here")
+        raise UserError(f"--executor {GRAPH}: needs a CUDA GPU, and none is visible")
     if device.type != "cuda" or wanted == EAGER:
         return Execution()  # with plain attention: the fused one is compiled anew for every shape
     if config.model_type != FLASH_MODEL:

@@ -56,10 +56,10 @@ def fine_tune(
         training.fit_memory()
         torch.manual_seed(settings.seed)
     total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
-    runtime.log(f"fine-tuning the teacher: {total} steps on {len(train):,} examples")
+    runtime.log(f"Fine-tuning the teacher: {total} steps on {len(train):,} examples")
     done = _restore(state, parameters, optimiser, runtime.device)
     if done:
-        runtime.log(f"  going on from step {done}, where it was interrupted")
+        runtime.log(f"  resuming from step {done}")
     logged = saved = time.perf_counter()
     for rows in remaining_batches(train.lengths, settings.batch_size, settings.seed, done, total):
         rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)

@@ -197,7 +197,7 @@ def write_outputs(
     teacher.to("cpu")
     seconds = time.perf_counter() - start
     runtime.log(
-        f"teacher's outputs ({', '.join(folders)}) on {len(split):,} examples: {seconds:.0f} s"
+        f"Teacher's outputs ({', '.join(folders)}) on {len(split):,} examples: {seconds:.0f} s"
     )
 
 

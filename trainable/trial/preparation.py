@@ -65,7 +65,7 @@ def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
 def load_tokenizer(source: str) -> Any:
     """The tokenizer of a hub id or folder; UserError where there is none."""
     require_teacher(source)
-    with as_user_error(f"--teacher {source}: no usable tokenizer; "):
+    with as_user_error(f"--teacher {source}: has no usable tokenizer; "):
         tokenizer = AutoTokenizer.from_pretrained(source)
     if tokenizer.pad_token_id is None:
         raise UserError(f"--teacher {source}: its tokenizer has no padding token")

@@ -100,7 +100,7 @@ class Interruption:
         """Ends this process; Ray's see that it is gone and end within seconds."""
         with suppress(*READER_GONE, RuntimeError):
             self._console.show_cursor()
-        self._say(f"\nExited immediately. Go on with:\n{resume_command(folder)}")
+        self._say(f"\nExited. Resume with:\n{resume_command(folder)}")
         os._exit(INTERRUPTED)
 
     def _say(self, text: str) -> None:

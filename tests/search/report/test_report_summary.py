@@ -30,7 +30,7 @@ def test_a_complete_run(run):
     report = report_of(run)
     best = report.recipes.iloc[0]
     assert report.summary.headline == (
-        "Best recipe: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95 % interval "
+        "Best recipe: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95% interval "
         f"{best['low']:.3f}-{best['high']:.3f}), 90.5% of the teacher's 0.9500."
     )
     assert report.summary.tied == (
@@ -40,7 +40,7 @@ def test_a_complete_run(run):
     text = " ".join(report.summary.limitations)
     # 1.96 sqrt(0.8588 * 0.1412 / 200)
     assert (
-        "with 200 validation examples an accuracy near 0.86 has a 95 % interval of +/- 4.8" in text
+        "with 200 validation examples an accuracy near 0.86 has a 95% interval of +/- 4.8" in text
     )
     assert "ASHA stopped 1 recipe early" in text
     assert "Each recipe ran on one seed" in text
@@ -64,7 +64,7 @@ def test_a_best_recipe_without_bits_is_not_compared(run):
     for evaluation in run.trials[BEST.digest].evaluations:
         evaluation["correct"] = ""
     summary = report_of(run).summary
-    assert "best5 0.9000 (95 % interval -)" in summary.headline
+    assert "best5 0.9000 (95% interval -)" in summary.headline
     assert summary.tied.startswith("Its correct/wrong bits are missing")
     assert any("bits of 1 recipe are missing" in sentence for sentence in summary.limitations)
 

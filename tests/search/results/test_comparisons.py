@@ -19,17 +19,17 @@ NAMES = {GROWTH: "growth", FIXED: "fixed"}
     [
         (
             (0.004, -0.001, 0.009, 0.2137),
-            "growth is not significantly different from fixed: +0.40 points (95 % interval -0.10 "
+            "growth is not significantly different from fixed: +0.40 points (95% interval -0.10 "
             "to +0.90, 5 seeds, adjusted p = 0.213).",
         ),
         (
             (0.0213, 0.0104, 0.0322, 0.0002),
-            "growth is significantly better than fixed: +2.13 points (95 % interval +1.04 to "
+            "growth is significantly better than fixed: +2.13 points (95% interval +1.04 to "
             "+3.22, 5 seeds, adjusted p < 0.001).",
         ),
         (
             (-0.01, -0.017, -0.003, 0.0496),
-            "growth is significantly worse than fixed: -1.00 points (95 % interval -1.70 to -0.30, "
+            "growth is significantly worse than fixed: -1.00 points (95% interval -1.70 to -0.30, "
             "5 seeds, adjusted p = 0.049).",
         ),
     ],
