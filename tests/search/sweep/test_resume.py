@@ -21,7 +21,9 @@ from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.resume import asked_changes, extend
+from tests.made_runs import evaluated
 from trainable.common.errors import UserError
+from trainable.common.files import read_checked_json, write_checked_json
 from trainable.config.trial_config import TrialConfig
 from trainable.teacher.outputs import ARRAY
 from trainable.trial.checkpoint import STATE, write_checkpoint
@@ -113,9 +115,7 @@ def files(folder):
 
 
 def evaluate(run, config, n=1, *, decision="continue"):
-    values = {"evaluations": n, "accuracy": 0.5, "best5_accuracy": 0.5, "correct": "AA=="}
-    event = {"event": "evaluation", "decision": decision, "evaluation": values}
-    run.append(event | {"trial": config.digest})
+    run.append(evaluated(config, n, decision=decision, correct="AA=="))
 
 
 def end(run):
@@ -381,9 +381,9 @@ def test_another_machine_fetches_what_the_storage_has(make_run, inputs, tmp_path
     places = {str(folder): f"/proc/gone/{folder.name}" for folder in inputs.folders()}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
     there = make_run(request, of=inputs.moved(places), runs=local_runs(uri))
-    digests = json.loads((run.folder / "shared.json").read_text())
+    digests = read_checked_json(run.folder / "shared.json")
     moved = {places[path]: digest for path, digest in digests.items()}
-    (there.folder / "shared.json").write_text(json.dumps(moved))
+    write_checked_json(there.folder / "shared.json", moved)
     found, _ = resume(there, "--seeds", "2")
     assert [trial.config.seed for trial in found.trials.values()] == [0, 0, 1, 1]
     cache = tmp_path / "second" / "distillation-search" / "fetched"
