@@ -41,9 +41,9 @@ class BenchOptions:
         "batches per repeat (default: 200 on a GPU, 20 on a CPU)", None, low=1
     )
     repeats: int = described("timed repeats of each variant", 3, low=1)
-    seed: int = described("decides weights, examples and their order", 0, low=0)
+    seed: int = described("decides weights, examples and their order", 0, low=0, high=2**31)
     concurrent: int = described(
-        "instead, run this many copies of the fastest variant at once", 1, low=1
+        "instead, run this many copies of the fastest variant at once", 1, low=1, high=100
     )
 
 

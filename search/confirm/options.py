@@ -31,6 +31,7 @@ class ConfirmOptions:
         f"number of finalists: the best finished recipes by best5 (default: {TOP})",
         None,
         low=1,
+        high=1000,
         metavar="K",
     )
     trials: tuple[str, ...] = described(
@@ -42,7 +43,7 @@ class ConfirmOptions:
         metavar="T",
     )
     seeds: int | None = described(
-        f"number of fresh seeds per recipe (default: {SEEDS})", None, low=2
+        f"number of fresh seeds per recipe (default: {SEEDS})", None, low=2, high=1000
     )
     name: str | None = described(
         "name of the confirmation (default: RUN-confirm)", None, metavar="NAME"

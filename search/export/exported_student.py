@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.export.model_card import model_card
 from search.plan.request import Request
@@ -29,6 +28,7 @@ from trainable.engine.devices import best_device, device_name
 from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError
+from trainable.models.loading import load_classifier, load_tokenizer
 from trainable.trial.checkpoint import STATE, check_checkpoint
 
 WEIGHTS = "*.safetensors"
@@ -126,8 +126,7 @@ def check_folder(folder: Path, run: Run, precision: str, evaluation: Mapping[str
 @torch.no_grad()
 def predictions(folder: Path, texts: list[str]) -> np.ndarray:
     """Labels that the folder's model and tokenizer give N texts, int64 [N]."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer, model = load_tokenizer(folder), load_classifier(folder).eval()
     found = np.empty(len(texts), dtype=np.int64)
     for rows in evaluation_batches(np.array([len(text) for text in texts]), BATCH):
         batch = tokenizer(
@@ -148,7 +147,7 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     """
     # The preset's own teacher may need a wheel; it is not looked at.
     texts = load_inputs(replace(request, teacher=inputs.teacher.folder)).dataset.evaluation
-    length, tokenizer = request.effective_preset.max_length, AutoTokenizer.from_pretrained(folder)
+    length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
     again = tokenise(tokenizer, texts.texts, texts.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")
     parts = [part.name for part in fields(TokenisedSplit)]
@@ -160,10 +159,7 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
 def measure(folder: Path, inputs: TrainingInputs) -> dict[str, Any]:
     """Student and teacher side by side, as anyone would load them."""
     folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
-    models = {
-        name: AutoModelForSequenceClassification.from_pretrained(place, dtype=torch.float32)
-        for name, place in folders.items()
-    }
+    models = {name: load_classifier(place) for name, place in folders.items()}
     split, config = load_split(Path(inputs.tokens), "evaluation"), models["student"].config
     device = best_device()
     speeds = examples_per_second(models, split, inputs.pad_id, device)

@@ -24,6 +24,7 @@ from trainable.config.trial_config import TrialConfig
 LOCAL = "local"  # this machine alone, no Ray cluster
 TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
+LONGEST = 9999 * 3600
 # What a field decides, and so whether `--resume` may change it.
 TRIALS = "trials"  # which trials there are
 EXTENSION = "extension"  # the same; more of it adds trials to a run
@@ -55,8 +56,8 @@ def parse_pair(text: str) -> tuple[str, Any]:
 def time_budget(text: str) -> float:
     """Seconds, from `90s`, `30m` or `2h`."""
     found = re.fullmatch(TIME_BUDGET, text)
-    if found is None or float(found[1]) == 0:
-        raise UserError(f"{text}: give a time such as 90s, 30m or 2h")
+    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= LONGEST:
+        raise UserError(f"{text[:40]}: give a time such as 90s, 30m or 2h, of at most 9999h")
     return float(found[1]) * SECONDS[found[2]]
 
 

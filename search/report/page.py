@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -101,7 +102,7 @@ def _render(name: str, report: Report, shown: Sequence[Section], **more: Any) ->
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = cell
+    environment.filters |= {"cell": cell, "plain": partial(escape, quote=False)}
     return environment.get_template(name).render(
         name=report.run.folder.name,
         summary=report.summary,

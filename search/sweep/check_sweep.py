@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
-from transformers import AutoConfig
 
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import Request
@@ -15,8 +14,10 @@ from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
+from trainable.data.datasets import shared_examples
 from trainable.data.inputs import LoadedInputs, load_inputs
 from trainable.engine.devices import Runtime, best_device, faster_precision
+from trainable.models.loading import load_config
 from trainable.trial.preparation import (
     Preparation,
     add_outputs,
@@ -63,6 +64,8 @@ def check_sweep(request: Request, console: Console) -> CheckedSweep:
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
     console.print(f"{count_trials(request, configs)}. {describe(configs, inputs)}")
+    if warning := shared_examples(inputs.dataset):
+        console.print(warning)
     return CheckedSweep(request, configs, possible, preparation)
 
 
@@ -90,7 +93,7 @@ def complete(
     be complete. UserError for trials that can't be trained on them.
     """
     quiet_libraries()
-    teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
+    teacher = load_config(inputs.teacher.folder)
     check_trials(configs, teacher, inputs.examples["train"])
     present = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())

@@ -1,5 +1,6 @@
 """One session of a run: runs the open trials until all have ended or it is interrupted."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -70,9 +71,10 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
             recorder = Recorder(
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
+            needed = expected_bytes(run, slots())
             console.print(
                 f"Run {describe_location(run.folder)}: {count_of(slots())} at a time; checkpoints "
-                f"take up to about {describe_bytes(expected_bytes(run, slots()))}.",
+                f"take up to about {describe_bytes(needed)}{_shortage(run, needed)}.",
                 soft_wrap=True,
             )
             scheduler = make_scheduler(request.scheduler, run, slots)
@@ -149,6 +151,13 @@ def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
     or the others."""
     trials = run.trials.values()
     return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
+
+
+def _shortage(run: Run, needed: int) -> str:
+    """What to add where less than that is free."""
+    if is_uri(location(run.folder)) or (free := shutil.disk_usage(run.folder).free) >= needed:
+        return ""
+    return f", but only {describe_bytes(free)} are free there"
 
 
 def expected_bytes(run: Run, slots: int) -> int:

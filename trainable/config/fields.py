@@ -16,6 +16,7 @@ from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 from trainable.common.errors import UserError, not_among, unknown_name
 
+HIGHEST = 10**9  # of a number without another bound: more is a slip
 METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
 BOUNDS = {
     "low": (operator.ge, "at least"),
@@ -86,14 +87,24 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
     for about in fields(cls):
         if "help" not in about.metadata or (wanted is not None and about.name not in wanted):
             continue
-        several = field_types(cls)[about.name][0] is tuple
+        kind, _ = field_types(cls)[about.name]
+        if kind is bool:
+            group.add_argument(
+                flag_of(about),
+                dest=about.name,
+                action=argparse.BooleanOptionalAction,
+                default=argparse.SUPPRESS,
+                help=field_help(about),
+            )
+            continue
+        several = kind is tuple
         group.add_argument(
             flag_of(about),
             dest=about.name,
             type=partial(_from_flag, cls, about),
             action="append" if several else "store",
             default=argparse.SUPPRESS,
-            metavar=about.metadata["metavar"] or METAVARS.get(field_types(cls)[about.name][0]),
+            metavar=about.metadata["metavar"] or METAVARS.get(kind),
             help=field_help(about).replace("%", "%%"),
         )
 
@@ -173,8 +184,9 @@ def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
 
 
 def _check_bounds(about: Field[Any], value: float, named: str) -> None:
+    limits = {**about.metadata, "high": about.metadata["high"] or HIGHEST}
     for key, (holds, relation) in BOUNDS.items():
-        bound = about.metadata[key]
+        bound = limits[key]
         if bound is not None and not holds(value, bound):
             raise UserError(f"{named}{value} must be {relation} {bound}")
     if not math.isfinite(value):

@@ -29,6 +29,8 @@ def writable_folder(text: str) -> str:
 
     Absolute, because trials run in other working folders.
     """
+    if not text:
+        raise UserError("'': give a folder")
     try:
         folder = Path(text).expanduser().resolve()
         there = nearest_existing(folder)
@@ -36,15 +38,16 @@ def writable_folder(text: str) -> str:
             pass
     except (OSError, RuntimeError) as error:  # RuntimeError: of no such user's home
         raise UserError(f"{text!r}: cannot be written to ({first_line(error)})") from None
-    if not text:
-        raise UserError("'': give a folder")
     return str(folder)
 
 
 def absolute(source: str) -> str:
     """A local path written out, so that another working folder finds it; a hub id as it is."""
-    path = Path(source).expanduser()
-    return str(path.resolve()) if path.exists() else source
+    try:
+        path = Path(source).expanduser()
+        return str(path.resolve()) if path.exists() else source
+    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a null byte
+        raise UserError(f"{source[:80]!r}: no path or hub id ({first_line(error)})") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +71,21 @@ class InputOptions:
         parse=absolute,
         metavar="D",
     )
+    allow_weak_teacher: bool = described(
+        "go on with a teacher that is no better than the most frequent label", False
+    )
     max_train_samples: int | None = described(
-        "use at most this many training examples (default: the preset's)", None, low=1
+        "use at most this many training examples (default: the preset's)", None, low=2
     )
     max_eval_samples: int | None = described(
-        "use at most this many validation examples (default: the preset's)", None, low=1
+        "use at most this many validation examples (default: the preset's)", None, low=2
     )
     eval_subset: int | None = described(
         "validation examples that each evaluation uses, always the same ones; where there are "
         "more, a trial is scored on the full validation split once, at its end (default: the "
         "preset's)",
         None,
-        low=1,
+        low=2,
     )
     max_length: int | None = described(
         "tokens that an example is truncated to (default: the preset's)", None, low=1

@@ -1,6 +1,6 @@
 """Labelled examples from a hub id, a local folder or a file, checked before any training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
     """
     tables = read_tables(source, configuration, cache)
     train = _labelled_texts(tables["train"], source, "training")
-    label_names = _label_names(tables["train"], train)
+    label_names = _label_names(tables["train"], source, train)
     if "evaluation" in tables:
         evaluation = _labelled_texts(tables["evaluation"], source, "validation")
     else:
@@ -129,25 +129,42 @@ def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
     return replace(dataset, evaluation=sample, full=dataset.evaluation)
 
 
-def check_sample(dataset: Dataset, asked: int | None) -> None:
-    """UserError where the evaluation examples that a user asked for can't be had or lack a label.
+def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]) -> None:
+    """UserError where a number of examples that a user asked for, by its flag, can't be had or
+    leaves out a label. A preset's own sizes need no check: of a smaller split all is used."""
+    parts = {
+        "--max-train-samples": (dataset.train, used.train),
+        "--max-eval-samples": (dataset.evaluation, used.full or used.evaluation),
+        "--eval-subset": (used.full or used.evaluation, used.evaluation),
+    }
+    for flag, (split, part) in parts.items():
+        count = asked[flag]
+        if count is None:
+            continue
+        if flag == "--eval-subset" and count > len(split):
+            raise UserError(
+                f"{flag} {count}: the validation split has {len(split)} examples; give at most "
+                f"{len(split)}"
+            )
+        if set(part.labels) != set(split.labels):
+            labels = np.asarray(split.labels)[stratified_order(split.labels)]
+            least = 1 + max(int(np.argmax(labels == label)) for label in set(split.labels))
+            raise UserError(
+                f"{flag} {count}: too few to have each label among them; give at least {least}"
+            )
 
-    A preset's own size needs no check: of a smaller split it takes all.
-    """
-    full = dataset.full or dataset.evaluation
-    if asked is None:
-        return
-    if asked > len(full):
-        raise UserError(
-            f"--eval-subset {asked}: the validation split has {len(full)} examples; give at most "
-            f"{len(full)}"
+
+def shared_examples(dataset: Dataset) -> str:
+    """A line where validation texts are also trained on; empty where none is."""
+    known, validation = set(dataset.train.texts), (dataset.full or dataset.evaluation).texts
+    shared = sum(text in known for text in validation)
+    return (
+        shared
+        and (
+            f"Warning: {shared:,} of the {len(validation):,} validation examples are also training "
+            "examples; scores are too high by what is remembered."
         )
-    if set(dataset.evaluation.labels) != set(full.labels):
-        labels = np.asarray(full.labels)[stratified_order(full.labels)]
-        least = 1 + max(int(np.argmax(labels == label)) for label in set(full.labels))
-        raise UserError(
-            f"--eval-subset {asked}: too few to have each label among them; give at least {least}"
-        )
+    ) or ""
 
 
 def _stratified(split: LabelledTexts, count: int | None) -> LabelledTexts:
@@ -188,7 +205,7 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
     labels = list(table[LABEL_COLUMN])
     if any(type(label) is not int for label in labels):
         # One blank turns a whole column of a CSV strings: name the label that is at fault.
-        wrong = next((label for label in labels if not str(label).isdecimal()), labels[0])
+        wrong = next((label for label in labels if not _is_count(label)), labels[0])
         raise UserError(
             f"--dataset {source}: label {wrong!r} in the {split} split; "
             "labels must be whole numbers from 0"
@@ -202,8 +219,19 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
     return LabelledTexts(texts, labels)
 
 
-def _label_names(table: Any, train: LabelledTexts) -> list[str]:
+def _is_count(label: Any) -> bool:
+    """0.0 is what 0 becomes in a column where another label is missing."""
+    return str(label).removesuffix(".0").isdecimal()
+
+
+def _label_names(table: Any, source: str, train: LabelledTexts) -> list[str]:
     names = getattr(table.features[LABEL_COLUMN], "names", None)
     if names:
         return list(names)
-    return [str(label) for label in range(max(train.labels, default=0) + 1)]
+    highest = max(train.labels, default=0)
+    if highest > max(len(train), 1):
+        raise UserError(
+            f"--dataset {source}: label {highest} in the training split of {len(train):,} "
+            "examples; labels must be 0..C-1, each present"
+        )
+    return [str(label) for label in range(highest + 1)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from trainable.config.options import InputOptions, absolute
 from trainable.config.trial_config import TeacherSettings
-from trainable.data.datasets import Dataset, check_sample, load_dataset, sample_evaluation, subset
+from trainable.data.datasets import Dataset, check_sizes, load_dataset, sample_evaluation, subset
 from trainable.data.wheels import small_encoder, tweets
 
 
@@ -32,7 +32,12 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         found = load_dataset(*_name_and_configuration(preset.dataset), cache)
     used = subset(found, preset.max_train_samples, preset.max_eval_samples)
     dataset = sample_evaluation(used, preset.eval_subset)
-    check_sample(dataset, options.eval_subset)
+    asked = {
+        "--max-train-samples": options.max_train_samples,
+        "--max-eval-samples": options.max_eval_samples,
+        "--eval-subset": options.eval_subset,
+    }
+    check_sizes(found, dataset, asked)
     return LoadedInputs(
         dataset=dataset,
         available=(len(found.train), len(found.evaluation)),

@@ -37,7 +37,11 @@ def _read_local(path: Path, cache: Path) -> dict[str, Any]:
         return _read_saved(path)
     if path.is_file():
         return {TRAIN_NAME: _read_file(path, cache)}
-    files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES}
+    files = {
+        file.stem: file
+        for file in sorted(path.iterdir())
+        if file.suffix in SUFFIXES and file.is_file()
+    }
     if TRAIN_NAME not in files:
         raise UserError(
             f"--dataset {path}: no train file; the folder needs train and validation (or dev, "

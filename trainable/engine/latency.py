@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
@@ -16,6 +16,7 @@ from trainable.data.batches import evaluation_batches
 from trainable.data.examples import Batch, Examples
 from trainable.data.tokens import TokenisedSplit, load_split
 from trainable.engine.devices import synchronise
+from trainable.models.loading import load_config
 from trainable.models.students import new_model, student_config
 
 MILLISECONDS = 1000.0
@@ -33,7 +34,7 @@ def latencies(
     of an exported one gets. Weights are random, which the time does not depend on. `width` is the
     students', the teacher's where it is None.
     """
-    teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
+    teacher = load_config(inputs.teacher.folder)
     base = TrialConfig(initialisation="random", alpha=1.0, student_width=width)
     random_state = torch.get_rng_state()
     models = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from trainable.common.digest import digest_tensors, digest_values
 from trainable.common.errors import UserError, as_user_error
@@ -23,6 +23,7 @@ from trainable.engine.devices import Runtime
 from trainable.engine.metrics import pack_bits
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.engine.training_step import Evaluator, accuracy
+from trainable.models.loading import load_checked, load_classifier, load_config
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
@@ -36,7 +37,7 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
     or is fine-tuned for other labels.
     """
     with as_user_error(f"--teacher {source}: no usable model; "):
-        found = AutoConfig.from_pretrained(source)
+        found = load_config(source)
         fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
         head: dict[str, Any] = {}
         if fitted:
@@ -45,10 +46,7 @@ def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTraine
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
         torch.manual_seed(seed)
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=torch.float32, **head
-        )
-    assert isinstance(model, PreTrainedModel)
+        model = load_checked(source, fitted=fitted, **head)
     return model, fitted
 
 
@@ -56,7 +54,7 @@ def teacher_layers(source: str) -> int:
     """How many the model of a hub id or folder has; UserError where it can't be had."""
     require_teacher(source)
     with as_user_error(f"--teacher {source}: no usable model; "):
-        return int(AutoConfig.from_pretrained(source).num_hidden_layers)
+        return int(load_config(source).num_hidden_layers)
 
 
 def _check_labels(source: str, its: list[str], ours: list[str]) -> None:
@@ -144,7 +142,6 @@ def _make_teacher(
             examples = data.on_device(name, device)
             bits = Evaluator(model, examples, runtime.precision, executor).correct()
             scores |= {f"{prefix}accuracy": accuracy(bits), f"{prefix}correct": pack_bits(bits)}
-    _warn_of_guessing(scores["accuracy"], data.splits["evaluation"].labels, runtime)
     restore_embedding(model, data.in_use, full_embedding)
     return {
         "digest": digest_model(model.to("cpu")),
@@ -154,18 +151,19 @@ def _make_teacher(
     }
 
 
-def _warn_of_guessing(found: float, labels: np.ndarray, runtime: Runtime) -> None:
+def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray) -> None:
+    """UserError where it is no better on the validation labels [N] than the most frequent one."""
     majority = float(np.bincount(labels).max() / len(labels))
-    if found <= majority:
-        runtime.log(
-            f"warning: the teacher's accuracy of {found:.4f} is no better than always "
-            f"giving the most frequent label ({majority:.4f})"
+    if teacher.accuracy <= majority:
+        raise UserError(
+            f"--teacher: accuracy {teacher.accuracy:.4f} is no better than always predicting the "
+            f"most frequent label ({majority:.4f}); give a better teacher or more training data, "
+            "or --allow-weak-teacher"
         )
 
 
 def load_teacher(folder: Path) -> PreTrainedModel:
     """A prepared teacher in fp32, in evaluation mode, on the CPU."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-    assert isinstance(model, PreTrainedModel)
+    model = load_classifier(folder)
     make_static(model)
     return model.eval()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from trainable.common.files import verified_values, write_manifest
 from trainable.config.training_inputs import TrainingInputs
@@ -31,6 +31,7 @@ from trainable.engine.training_state import (
     training_tensors,
     write_state,
 )
+from trainable.models.loading import load_classifier, load_config
 from trainable.models.students import new_model, student_config
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import BestStudent, Evaluation, Trial
@@ -112,7 +113,7 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     A state is the student, its projections to the teacher's width, and two Adam moments of both;
     beside it stands the student with its full vocabulary.
     """
-    teacher = AutoConfig.from_pretrained(inputs.teacher.folder)
+    teacher = load_config(inputs.teacher.folder)
     shape = student_config(teacher, config)
     full = _weights_bytes(shape)
     shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
@@ -149,7 +150,7 @@ def _write_student(trial: Trial, folder: Path) -> None:
 def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
     """The best student, and with it the rows that are not in use: those of another configuration's
     checkpoint are not the ones that this trial drew."""
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
+    model = load_classifier(folder)
     full = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
     parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
     trial.best = BestStudent(values["evaluation"], values["accuracy"], parameters)

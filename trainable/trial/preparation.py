@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.digest import digest_strings, digest_values
 from trainable.common.errors import UserError, as_user_error, unknown_name
@@ -22,14 +23,19 @@ from trainable.config.options import AUTO, InputOptions, resolve_preset
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
+from trainable.data.datasets import shared_examples
 from trainable.data.inputs import LoadedInputs, load_inputs
 from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
-from trainable.models.students import encoder_layers, student_config
+from trainable.models.loading import check_tokenizer, load_tokenizer
+from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, prepare_outputs
-from trainable.teacher.teacher import TeacherData, load_base, prepare_teacher
+from trainable.teacher.teacher import TeacherData, load_base, prepare_teacher, refuse_weak_teacher
+
+SAMPLED_TEXTS = 1000
+MOST_UNKNOWN = 0.2  # share of tokens
 
 
 def prepare(
@@ -53,6 +59,8 @@ def prepare(
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
     preparation.check([])
+    if warning := shared_examples(preparation.inputs.dataset):
+        log(warning)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
     return prepare_inputs(preparation, pools, runtime, chosen)
 
@@ -60,16 +68,6 @@ def prepare(
 def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
     """The pools of teacher states that these trials look at."""
     return {config.hidden_pool for config in configs if config.aligned_layers != NO_LAYERS}
-
-
-def load_tokenizer(source: str) -> Any:
-    """The tokenizer of a hub id or folder; UserError where there is none."""
-    require_teacher(source)
-    with as_user_error(f"--teacher {source}: has no usable tokenizer; "):
-        tokenizer = AutoTokenizer.from_pretrained(source)
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"--teacher {source}: its tokenizer has no padding token")
-    return tokenizer
 
 
 @dataclass(frozen=True)
@@ -84,17 +82,19 @@ class Preparation:
     @classmethod
     def load(cls, inputs: LoadedInputs) -> "Preparation":
         """Loads tokenizer and base model; UserError where one can't be had or doesn't fit."""
-        tokenizer = load_tokenizer(inputs.teacher_source)
-        base, fitted = load_base(
-            inputs.teacher_source, inputs.dataset.label_names, inputs.teacher_settings.seed
-        )
-        encoder_layers(base)
+        source = inputs.teacher_source
+        require_teacher(source)
+        with as_user_error(f"--teacher {source}: has no usable tokenizer; "):
+            tokenizer = load_tokenizer(source)
+        base, fitted = load_base(source, inputs.dataset.label_names, inputs.teacher_settings.seed)
+        check_tokenizer(source, tokenizer, base)
         return cls(inputs, tokenizer, base, fitted)
 
     def check(self, configs: Iterable[TrialConfig]) -> None:
         """UserError for examples too long for the teacher, a student that can't be made from it,
         or more evaluations than steps."""
         self._check_length()
+        self._check_unknown_tokens()
         check_trials(configs, self.base.config, len(self.inputs.dataset.train))
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -102,6 +102,17 @@ class Preparation:
         device = best_device()
         execution = choose_execution(self.base.config, device, options.executor, log)
         return Runtime(Path(options.cache), device, precision, log, execution)
+
+    def _check_unknown_tokens(self) -> None:
+        """Of a sample of the texts: a tokenizer for another language knows few of them."""
+        texts = self.inputs.dataset.train.texts[:SAMPLED_TEXTS]
+        split = tokenise(self.tokenizer, texts, [0] * len(texts), self.inputs.max_length)
+        unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
+        if unknown > MOST_UNKNOWN:
+            raise UserError(
+                f"--teacher {self.inputs.teacher_source}: {unknown:.0%} of the tokens in the data "
+                "are unknown to its tokenizer; give a teacher for these texts"
+            )
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""
@@ -142,6 +153,8 @@ def prepare_inputs(
     data = prepare_tokens(preparation, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(preparation.base, settings, data, runtime)
+    if not options.allow_weak_teacher:
+        refuse_weak_teacher(teacher, data.splits["evaluation"].labels)
     outputs = prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
     release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(

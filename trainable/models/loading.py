@@ -1,0 +1,92 @@
+"""Models and tokenizers of a folder or the hub, read as data: no code of theirs is ever run.
+
+All weights are read here, from safetensors files only, in fp32.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from trainable.common.errors import UserError
+from trainable.models.students import encoder_layers
+
+LEAST_VOCABULARY = 0.5  # of the model's, that its tokenizer must know
+
+
+def load_config(source: Any) -> PreTrainedConfig:
+    """The configuration of a model."""
+    return AutoConfig.from_pretrained(source, trust_remote_code=False)
+
+
+def load_tokenizer(source: Any) -> Any:
+    """The tokenizer that comes with a model."""
+    return AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+
+
+def load_classifier(source: Any, **head: Any) -> PreTrainedModel:
+    """A sequence classifier; a head that is not in the weights is drawn from torch's generator."""
+    return _load(source, head)[0]
+
+
+def load_checked(source: Any, *, fitted: bool, **head: Any) -> PreTrainedModel:
+    """The same of a model from outside.
+
+    UserError where weights are missing (of a `fitted` classifier any, else any but the head's and
+    the pooler's), are not finite, or are of more layers than the configuration has.
+    """
+    model, found = _load(source, head)
+    layers, base = encoder_layers(model)[0], f"{model.base_model_prefix}."
+    missing = sorted(
+        name
+        for name in found["missing_keys"]
+        if fitted or (name.startswith(base) and ".pooler." not in name)
+    )
+    surplus = [n for n in found["unexpected_keys"] if f"{layers.removeprefix(base)}." in n]
+    broken = [name for name, tensor in model.state_dict().items() if not _finite(tensor)]
+    depth = model.config.num_hidden_layers
+    problems = {
+        f"{len(missing)} of its weights are missing, such as": missing,
+        f"its weights have more layers than the {depth} of its configuration, such as": surplus,
+        "NaN or infinite weights in": broken,
+    }
+    for problem, names in problems.items():
+        if names:
+            raise UserError(f"--teacher {source}: {problem} {min(names)}; give an intact model")
+    return model
+
+
+def check_tokenizer(source: Any, tokenizer: Any, model: PreTrainedModel) -> None:
+    """UserError unless the tokenizer has a padding token and is that of the model."""
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"--teacher {source}: its tokenizer has no padding token")
+    known, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
+    if not LEAST_VOCABULARY * rows <= known <= rows:
+        raise UserError(
+            f"--teacher {source}: its tokenizer has {known:,} tokens, its model {rows:,}; put the "
+            "model's tokenizer files into the folder"
+        )
+
+
+def _load(source: Any, head: dict[str, Any]) -> tuple[PreTrainedModel, dict[str, Any]]:
+    model, found = AutoModelForSequenceClassification.from_pretrained(
+        source,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        use_safetensors=True,
+        output_loading_info=True,
+        **head,
+    )
+    assert isinstance(model, PreTrainedModel)
+    return model, found
+
+
+def _finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
