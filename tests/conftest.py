@@ -227,6 +227,7 @@ def make_command(teacher_folder, data_folder):
             *("--teacher", str(teacher_folder), "--dataset", str(data_folder)),
             *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
             *TINY_SETTINGS,
+            "--allow-weak-teacher",
         ]
 
     return make
@@ -241,7 +242,8 @@ def runtime(tmp_path_factory):
 def options(teacher_folder, runtime):
     """What a user gives for the tiny inputs; the data is put in by hand."""
     cache = str(runtime.cache)
-    return InputOptions(preset="mini", teacher=str(teacher_folder), cache=cache, max_length=16)
+    values = {"teacher": str(teacher_folder), "cache": cache, "max_length": 16}
+    return InputOptions(preset="mini", allow_weak_teacher=True, **values)
 
 
 @pytest.fixture(scope="session")

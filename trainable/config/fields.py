@@ -184,7 +184,9 @@ def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
 
 
 def _check_bounds(about: Field[Any], value: float, named: str) -> None:
-    limits = {**about.metadata, "high": about.metadata["high"] or HIGHEST}
+    limits = dict(about.metadata)
+    if limits["below"] is None and limits["high"] is None:
+        limits["high"] = HIGHEST
     for key, (holds, relation) in BOUNDS.items():
         bound = limits[key]
         if bound is not None and not holds(value, bound):

@@ -75,17 +75,17 @@ class InputOptions:
         "go on with a teacher that is no better than the most frequent label", False
     )
     max_train_samples: int | None = described(
-        "use at most this many training examples (default: the preset's)", None, low=2
+        "use at most this many training examples (default: the preset's)", None, low=1
     )
     max_eval_samples: int | None = described(
-        "use at most this many validation examples (default: the preset's)", None, low=2
+        "use at most this many validation examples (default: the preset's)", None, low=1
     )
     eval_subset: int | None = described(
         "validation examples that each evaluation uses, always the same ones; where there are "
         "more, a trial is scored on the full validation split once, at its end (default: the "
         "preset's)",
         None,
-        low=2,
+        low=1,
     )
     max_length: int | None = described(
         "tokens that an example is truncated to (default: the preset's)", None, low=1
