@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import ray
 import torch
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from search.results.progress import describe_bytes
 from search.sweep.callbacks.display import make_display
 from search.sweep.callbacks.recorder import Recorder
 from search.sweep.callbacks.swanlab import live_callbacks
-from search.sweep.processes.cluster import cluster_size, recounted
+from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
 from search.sweep.scheduling.trial_queue import OpenTrials
@@ -55,12 +56,21 @@ def run_trials(
 
 
 def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
-    """Runs the open trials: first beside others, then those that need a GPU for themselves."""
-    request = run.request
-    interruption.shield_child_processes()
+    """Starts Ray and runs the open trials in it."""
     console.print("Starting Ray ...")
-    cores, gpus = start_ray(available_cores(), torch.cuda.device_count(), request.address)
-    interruption.hold()
+    cores, gpus = available_cores(), torch.cuda.device_count()
+    size = interruption.shielded(lambda: start_ray(cores, gpus, run.request.address))
+    with watched(interruption):
+        _tune_open(run, copy, console, interruption, size)
+    ray.shutdown()  # what it prints as it ends comes before the summary
+
+
+def _tune_open(
+    run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
+) -> None:
+    """First those beside others, then those that need a GPU for themselves; `size` is CPUs and
+    GPUs."""
+    request, (cores, gpus) = run.request, size
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
     trainable = make_trainable(run, describe_sweep(run, console))

@@ -13,6 +13,7 @@ from search.plan.request import LOCAL
 from search.record.run import Run
 from search.record.storage import storage_of
 from search.sweep.processes.cluster import cluster_size, join
+from trainable.common.errors import first_line
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.tune_function import Sweep, train_student
 
@@ -39,15 +40,19 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
     import ray
 
     warnings.filterwarnings("ignore", module="ray")
+    logging.getLogger("ray").setLevel(logging.ERROR)  # that this is not the main thread
     if address == LOCAL:  # not a cluster that happens to run here
-        ray.init(
-            address=LOCAL,
-            num_cpus=cores,
-            num_gpus=gpus,
-            include_dashboard=False,
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
+        try:
+            ray.init(
+                address=LOCAL,
+                num_cpus=cores,
+                num_gpus=gpus,
+                include_dashboard=False,
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        except Exception as error:  # of many kinds: processes that died, no memory, no port
+            raise OSError(f"Ray could not start: {first_line(error)}") from error
         _kill_at_shutdown()
     else:
         join(address, runtime_env={"env_vars": variables})
@@ -58,7 +63,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
 
 
 def _kill_at_shutdown() -> None:
-    """Ray ends each of its processes with a SIGTERM, which `shield_child_processes` has blocked for
+    """Ray ends each of its processes with a SIGTERM, which `Interruption.shielded` has blocked for
     them, and kills it a second later. This skips that wait. It needs a private part of Ray; with a
     Ray that has it otherwise, the shutdown takes those seconds."""
     from ray._private import worker

@@ -1,11 +1,9 @@
 """Ray's events turned into the run's own record, and shown."""
 
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.tune import Callback
 from ray.tune.experiment import Trial
 
@@ -30,7 +28,6 @@ from trainable.trial.tune_function import (
     SAVED_STEP,
 )
 
-POLL_SECONDS = 5.0  # between two looks at whether Ray lives
 FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
 
@@ -54,7 +51,6 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         self._run, self._display, self._interruption = run, display, interruption
         self._copy, self._sharing = copy, sharing
-        self._next_look = time.monotonic() + POLL_SECONDS
         self.left_over = False
         self._failure_kinds: dict[
             str, str
@@ -69,11 +65,6 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Ray's hook, several times a second: once all trials have saved, the loop can end."""
-        now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + POLL_SECONDS
-            if not any(node["Alive"] for node in ray.nodes()):  # Tune would wait for ever
-                self._interruption.pause("Ray's own processes have died, killed or out of memory")
         running = any(trial.status == Trial.RUNNING for trial in trials)
         pausing = self._interruption.requested and (self._interruption.problem or not running)
         begun = running or any(trial.status == Trial.PENDING for trial in trials)

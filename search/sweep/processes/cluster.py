@@ -5,19 +5,23 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from threading import Event, Thread, Timer
 from typing import Any
 
 from search.plan.request import LOCAL
 from search.record.storage import uri_of
+from search.sweep.processes.signals import Interruption
 from trainable.common.errors import UserError, first_line
 from trainable.common.files import nearest_existing
 
 AUTO = "auto"
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
+LIFE_SECONDS = 25.0  # without an answer; Ray itself gives up after 60 s
+RAY_DIED = "Ray's own processes have died, killed or out of memory"
 POLL_SECONDS = 5.0  # between two counts of the nodes
 PACKAGES = ("search", "spaces", "trainable")
 CLIENT = "ray://"
@@ -162,6 +166,35 @@ def join(address: str, **more: Any) -> None:
                 f"{LOCAL} for this machine alone"
             )
         raise UserError(f"--address {address}: {reason}") from None
+
+
+@contextmanager
+def watched(interruption: Interruption) -> Iterator[None]:
+    """Pauses the sweep when Ray's own processes die: Tune would wait for ever, or Ray end this
+    process a minute later without a word."""
+    ended = Event()
+    thread = Thread(target=_watch, args=(interruption, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(interruption: Interruption, ended: Event) -> None:
+    import ray
+
+    while not ended.wait(POLL_SECONDS):
+        deadline = Timer(LIFE_SECONDS, interruption.pause, [RAY_DIED])
+        deadline.daemon = True
+        deadline.start()  # without its head node, Ray does not answer
+        with suppress(Exception):
+            if any(node["Alive"] for node in ray.nodes()):
+                deadline.cancel()
+                continue
+        if not ended.is_set():
+            interruption.pause(RAY_DIED)
+        return
 
 
 def cluster_size(*, with_gpus: bool) -> tuple[int, int]:

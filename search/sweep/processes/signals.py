@@ -1,20 +1,26 @@
-"""Ctrl-C and its like: once, trials save where they are; twice, leave at once."""
+"""Ctrl-C and its like: once, trials save where they are; twice, or too late, leave at once."""
 
 import os
 import signal
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from socket import socketpair
+from threading import Thread, Timer
 from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
-from search.exit_codes import INTERRUPTED
+from search.exit_codes import FAILURES, INTERRUPTED
 from search.record.run_folders import resume_command
 from search.record.storage import request_pause, withdraw_pause
 
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
+LEAVE_SECONDS = 18.0  # after the first signal; who sends SIGTERM kills after 20 to 90 s
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -23,7 +29,8 @@ class Interruption:
 
     Before there is a run they raise KeyboardInterrupt. From `attach` on the first asks the trials
     to save; a sweep that has a problem of its own asks for the same with `pause`. `requested` is
-    true once the sweep is to end early, and `problem` says why where it was not a signal.
+    true once the sweep is to end early, and `problem` says why where it was not a signal. What
+    hangs then, such as Ray without its own processes, is left behind after LEAVE_SECONDS.
     """
 
     def __init__(self, console: Console) -> None:
@@ -32,16 +39,24 @@ class Interruption:
         self._console = console
         self._folder: Path | None = None
         self._before: dict[int, Any] = {}
+        self._deadline: Timer | None = None
+        self._heard, self._sending = socketpair()
 
     def __enter__(self) -> "Interruption":
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
         self.hold()
+        self._sending.setblocking(False)
+        signal.set_wakeup_fd(self._sending.fileno(), warn_on_full_buffer=False)
+        Thread(target=self._listen, daemon=True).start()
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        signal.set_wakeup_fd(-1)
+        self._sending.close()  # which ends the listening
+        if self._deadline is not None:
+            self._deadline.cancel()
         if self._folder is not None:
             withdraw_pause(self._folder)
 
@@ -53,16 +68,28 @@ class Interruption:
         for number in SIGNALS:
             if number != signal.SIGHUP or self._before[number] != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
-    def shield_child_processes(self) -> None:
-        """Has processes started from here until `hold` outlive what ends this one, to save first.
+    def shielded(self, start: Callable[[], Any]) -> Any:
+        """What `start` returns; processes that it starts outlive what ends this one, to save first.
 
-        A closed terminal signals all of them, and so do `timeout`, SLURM and systemd with SIGTERM,
-        of which Ray's own would die before the trials have saved. Their signal masks are ours.
+        `timeout`, SLURM, systemd and a closed terminal signal all processes at once, and Ray's own
+        would die before the trials have saved. They inherit the signals that their thread blocks;
+        this thread goes on hearing them, even where `start` hangs.
         """
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        outcome: Future[Any] = Future()
+
+        def run() -> None:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+            try:
+                outcome.set_result(start())
+            except BaseException as error:
+                outcome.set_exception(error)
+
+        Thread(target=run, daemon=True).start()
+        try:
+            return outcome.result()
+        finally:
+            self.hold()
 
     def attach(self, folder: Path) -> None:
         """From here on there is a run to go on with."""
@@ -75,10 +102,25 @@ class Interruption:
         """Asks the trials to save and stop; after a problem they may not be able to."""
         assert self._folder is not None
         self.requested, self.problem = True, self.problem or problem
+        self._set_deadline(self._folder)
         try:
             request_pause(self._folder)
         except OSError as error:
             self.problem = self.problem or str(error)
+
+    def _set_deadline(self, folder: Path) -> None:
+        if self._deadline is None:
+            self._deadline = Timer(LEAVE_SECONDS, partial(self._leave_at_once, folder))
+            self._deadline.daemon = True
+            self._deadline.start()
+
+    def _listen(self) -> None:
+        """Sets the deadline also where the main thread hangs in a call that no handler interrupts,
+        as Ray's do when its processes have died."""
+        with self._heard as heard:
+            while number := heard.recv(1):
+                if number[0] in SIGNALS and self._folder is not None:
+                    self._set_deadline(self._folder)
 
     def leave_loop(self) -> None:
         """Makes `Tuner.fit` return, from within one of its callbacks."""
@@ -98,10 +140,12 @@ class Interruption:
 
     def _leave_at_once(self, folder: Path) -> None:
         """Ends this process; Ray's see that it is gone and end within seconds."""
+        if self.problem:
+            print(f"error: {self.problem}", file=sys.stderr, flush=True)
         with suppress(*READER_GONE, RuntimeError):
             self._console.show_cursor()
         self._say(f"\nExited. Resume with:\n{resume_command(folder)}")
-        os._exit(INTERRUPTED)
+        os._exit(FAILURES if self.problem else INTERRUPTED)
 
     def _say(self, text: str) -> None:
         """Prints from within a signal's handler, which may come in the midst of another print."""

@@ -1,6 +1,7 @@
 """Signals by hand: once the trials are asked to save, twice the process is gone."""
 
 import io
+import os
 import shlex
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import time
 import pytest
 from rich.console import Console
 
-from search.exit_codes import INTERRUPTED
+from search.exit_codes import FAILURES, INTERRUPTED
 from search.record.run_folders import resume_command
 from search.sweep.processes.signals import SIGNALS, Interruption
 from trainable.common.pause import PAUSE
@@ -189,21 +190,50 @@ def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=lambda n: n.name)
 def test_children_outlive_what_signals_the_whole_group(attached, number):
     """Ray's processes get the same signal and would take the trials with them."""
-    attached.shield_child_processes()
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+    command = [sys.executable, "-c", "import time; time.sleep(30)"]
+
+    child = attached.shielded(lambda: subprocess.Popen(command))
     try:
-        signal.raise_signal(number) if number == signal.SIGTERM else None
-        attached.hold()
-        assert attached.requested == (number == signal.SIGTERM)  # it came late, and was not lost
         child.send_signal(number)
         time.sleep(0.3)
         assert child.poll() is None
     finally:
         child.kill()
         child.wait()
-    if number == signal.SIGHUP:
-        signal.raise_signal(number)
+    assert not attached.requested
+    signal.raise_signal(number)
     assert attached.requested
+
+
+@EVERY_SIGNAL
+def test_a_signal_is_heard_while_a_start_hangs(attached, number):
+    def hang():
+        os.kill(os.getpid(), number)
+        while not attached.requested:
+            time.sleep(0.01)
+        return "started"
+
+    assert attached.shielded(hang) == "started"
+
+
+@pytest.mark.parametrize(("problem", "code"), [("", INTERRUPTED), ("the disk is full", FAILURES)])
+def test_what_hangs_is_left_behind_with_the_command_to_resume(tmp_path, repository, problem, code):
+    """As Ray's own calls do for a minute when its processes have died."""
+    script = (
+        "import sys, time; from pathlib import Path; from rich.console import Console\n"
+        "from search.sweep.processes import signals\n"
+        "signals.LEAVE_SECONDS = 0.5\n"
+        "with signals.Interruption(Console()) as interruption:\n"
+        "    interruption.attach(Path(sys.argv[1]))\n"
+        "    interruption.pause(sys.argv[2])\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), problem]
+    pipes = {"capture_output": True, "text": True, "timeout": 30}
+    done = subprocess.run(command, cwd=repository, check=False, **pipes)
+    assert done.returncode == code
+    assert done.stdout.splitlines()[-1] == resume_command(tmp_path)
+    assert done.stderr == (f"error: {problem}\n" if problem else "")
 
 
 def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path):
