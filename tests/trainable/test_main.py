@@ -33,7 +33,7 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
     expected = [e.scalars() for e in Trial.start(make_config(), sampled_inputs, cpu).run()]
     found = [json.loads(line) for line in lines]
     assert code == 0
-    assert said[-1] == f"teacher's accuracy {sampled_inputs.describe_teacher()}"
+    assert said[-1] == f"Teacher accuracy: {sampled_inputs.describe_teacher()}."
     assert [set(line) for line in found] == [set(evaluation) for evaluation in expected]
     assert "full_accuracy" in found[-1]
     for key in expected[-1].keys() - {"training_seconds", "evaluation_seconds"}:
@@ -46,9 +46,9 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
         (["--alpha", "1.5"], "alpha: 1.5 must be at most 1.0"),
         (["--sharpness", "2"], "sharpness: 2.0 given, but alpha_schedule fixed has none"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
-        (["--hidden-weight", "100"], "hidden_weight: changes nothing"),
-        (["--alpha", "1", "--temperature", "4"], "temperature: changes nothing"),
-        (["--eval-subset", "41"], "--eval-subset 41: the evaluation split has 40"),
+        (["--hidden-weight", "100"], "hidden_weight: has no effect"),
+        (["--alpha", "1", "--temperature", "4"], "temperature: has no effect"),
+        (["--eval-subset", "41"], "--eval-subset 41: the validation split has 40"),
         (["--dataset", "no/where"], "--dataset no/where: "),
         (["--teacher", "no/where"], "--teacher no/where: "),
         (["--preset", "minni"], "did you mean mini?"),

@@ -138,7 +138,7 @@ def test_lengths_are_the_presets_whatever_their_number(preset):
     [
         (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
         (["--variants", "graph"], "--variants: graph: steps are captured on a CUDA GPU"),
-        (["--variants", "cached", "--concurrent", "2"], "--variants: --concurrent takes"),
+        (["--variants", "cached", "--concurrent", "2"], "--variants: cannot be combined"),
         (["--steps", "0"], "--steps: 0 must be at least 1"),
         (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4"),

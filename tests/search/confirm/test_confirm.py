@@ -64,10 +64,10 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         ([], ["run"]),
         (["mine", "--seeds", "1"], ["--seeds", "at least 2"]),
         (["mine", "--top", "0"], ["--top", "at least 1"]),
-        (["mine", "--top", "2", "--trial", "abc"], ["--top 2: not beside --trial"]),
+        (["mine", "--top", "2", "--trial", "abc"], ["--top 2: cannot be combined with --trial"]),
         (["mine", "--name", "a/b"], ["--name", "a/b"]),
         (["mine", "--keep", "-1"], ["--keep"]),
-        (["nothing"], ["RUN nothing: no such run in"]),
+        (["nothing"], ["RUN nothing: no run of that name"]),
         (["mine", "--trial", "zzzz"], ["--trial zzzz: no such trial in mine"]),
     ],
 )
@@ -140,16 +140,16 @@ def test_the_same_is_asked_for(source, confirmed, asked):
 
 @pytest.mark.parametrize("asked", [{"top": 2}, {"trials": ALL_THREE[:1]}])
 def test_other_finalists_are_refused(source, confirmed, asked):
-    with pytest.raises(UserError, match="mine-confirm: has other finalists; give another --name"):
+    with pytest.raises(UserError, match="mine-confirm: that confirmation has other finalists"):
         check_asked(source, ConfirmOptions(**asked), confirmed)
 
 
 def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     assert "RUN mine-confirm: a confirmation itself, of mine" in refuse("mine-confirm")
     create_run(source.folder.parent / "other", make_plan())
-    assert "--name other: no confirmation of this run" in refuse("mine", "--name", "other")
+    assert "--name other: exists and does not confirm mine" in refuse("mine", "--name", "other")
     source.plan.provenance["started"] = "later"
-    with pytest.raises(UserError, match="mine-confirm: no confirmation of this run"):
+    with pytest.raises(UserError, match="mine-confirm: exists and does not confirm mine"):
         check_asked(source, ConfirmOptions(), confirmed)
 
 

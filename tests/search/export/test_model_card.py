@@ -100,10 +100,11 @@ def test_card_has_the_numbers(run, trial, best):
     text = " ".join(card.split())
     for part in (
         "| student | 17.1 M | 68 MB | 900 | | teacher | 22.7 M | 91 MB | 500 |",
-        "The student is 1.8 times as fast. Measured in a few seconds on a processor with 2 threads",
+        "The student is 1.8 times as fast as the teacher. Measured in a few seconds",
+        "on a processor with 2 threads",
         "65 of the 205 rows of the word embedding",
         "the other 140 are the teacher's own",
-        "of the 2 trials that ended, by the mean best5 of its recipe",
+        "of 2 by best5, the mean over its seeds. The search",
         "planned 2 trials and made 8 evaluations on the validation examples",
         f"of evaluation {best['evaluations']}, the most accurate of the trial's 4 (of 4 planned)",
         "Training examples: 96. Validation examples: 30, a subset of 40.",

@@ -239,7 +239,7 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         ("--add sharpness=much", "'much' is not a number"),
         ("--set =1", "''"),
         ("--name a/b", "letters, digits"),
-        ("--cache /dev/null", "not a folder that can be written to"),
+        ("--cache /dev/null", "cannot be written to ([Errno 20] Not a directory"),
         ("--no-such-flag 1", "--no-such-flag"),
     ],
 )
@@ -260,10 +260,10 @@ def test_bad_flag(refuse, typed, said):
         ("recipe --add alpha=1", ["--add alpha=1", "recipe", "--samples"]),
         ("baselines --set temperature=-1", ["temperature", "above 0"]),
         ("baselines --set learning_rate=inf", ["learning_rate", "finite"]),
-        ("layers --set student_width=100", ["--set student_width: 100", "initialisation random"]),
+        ("layers --set student_width=100", ["--set student_width=100: ", "initialisation random"]),
         ("logits --set temperature=3", ["--set temperature=3.0", "logits", "--add temperature"]),
         ("schedules --add sharpness=0", ["--add sharpness=0", "above 0"]),
-        ("schedules --add epochs=3", ["--add epochs=3", "--set epochs=3"]),
+        ("schedules --add epochs=3", ["--add epochs=3", "to fix it in all trials, give --set"]),
         ("baselines --storage nowhere://b/runs", ["--storage nowhere://b/runs: "]),
         ("baselines --storage file:///proc/runs", ["--storage file:///proc/runs: "]),
         ("baselines --address head", ["--address head", "HOST:PORT"]),
@@ -279,7 +279,7 @@ def test_name_that_exists_and_run_that_does_not(refuse, tmp_path):
     error = refuse("--space", "baselines", "--preset", "mini", "--name", "mine")
     assert f"--name mine: {folder} exists" in error
     assert f"python -m search.run --resume {folder}" in error
-    assert "there: mine" in refuse("--resume", "yours")
+    assert f"runs in {folder.parent}: mine" in refuse("--resume", "yours")
     missing = refuse()
     assert [name for name in (*SPACE_NAMES, "--resume") if name not in missing] == []
 
@@ -292,5 +292,6 @@ def test_help_explains_every_flag_with_its_default(capsys):
     for action in make_parser()._actions:
         assert action.option_strings[-1] in text
         assert "()" not in action.help
-    for said in (*SPACE_NAMES, "at least 0 (5)", "at least 0 (2)", "(asha)", "(local)", "(runs)"):
+    defaults = ["at least 0; default 5", "at least 0; default 2", "fifo; default asha"]
+    for said in (*SPACE_NAMES, *defaults, "default local", "(default: runs)"):
         assert said in text

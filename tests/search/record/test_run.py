@@ -275,8 +275,8 @@ def test_lost_line_is_put_back_without_its_bits_which_is_said(story):
         main.write_bytes(b"".join([*lines[:place], damaged, *lines[place + 1 :]]))
         found = read_run(story.folder)
         (said,) = repair(found)
-        assert "1 event(s) taken from the trials' copies" in said
-        assert "1 evaluation(s) without their correct/wrong bits" in said
+        assert "1 event taken from the trials' copies" in said
+        assert "1 evaluation without per-example results" in said
         trial = read_run(story.folder).trials[FIRST.digest]
         assert [evaluation["correct"] for evaluation in trial.evaluations] == ["", "gA=="]
         assert not trial.has_bits

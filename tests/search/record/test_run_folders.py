@@ -60,10 +60,11 @@ def test_unknown_name_lists_what_is_there(run):
     storage = run.folder.parent
     made_run(storage / "another", [])
     (storage / "no run").mkdir()
-    for name in ("yours", "no run"):
+    for name in ("yours", "no run", f"{storage}/no run"):
         message = refusal(find_run, "--resume", name, storage)
-        assert message == f"--resume {name}: no such run in {storage}; there: another, mine"
-    assert refusal(find_run, "RUN", "mine", storage / "nowhere").endswith("there: none")
+        what = "not a run" if name.startswith("/") else "no run of that name"
+        assert message == f"--resume {name}: {what}; runs in {storage}: another, mine"
+    assert refusal(find_run, "RUN", "mine", storage / "nowhere").endswith("nowhere: none")
 
 
 def test_only_a_free_name_is_taken(tmp_path):

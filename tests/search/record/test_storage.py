@@ -259,7 +259,9 @@ def test_names_of_a_storage(run, uri, on_machine, tmp_path):
         refuse_existing(local_runs(uri) / "mine")
     refuse_existing(local_runs(uri) / "yours")
     assert resume_command(run.folder).endswith(f"--resume {uri}/mine")
-    with pytest.raises(UserError, match=f"--resume yours: no such run in {uri}; there: mine"):
+    with pytest.raises(
+        UserError, match=f"--resume yours: no run of that name; runs in {uri}: mine"
+    ):
         find_run("--resume", "yours", place_of_runs(uri))
 
 

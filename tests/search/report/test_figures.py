@@ -18,7 +18,7 @@ CURVES = pd.DataFrame(
         ("cccc", 1, 0.5, "third", "running", 0),
     ],
     columns=["digest", "evaluation", "accuracy", "label", "outcome", "rank"],
-).assign(stratum="teacher_spread")
+).assign(stratum="teacher_spread", recipe=lambda table: table["digest"])
 RUNGS = pd.DataFrame({"stratum": ["teacher_spread"], "rung": [2], "stopped": [1]})
 
 

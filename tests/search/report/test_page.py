@@ -124,7 +124,7 @@ def test_rows_of_the_reference_study_that_the_run_has_not_are_one_line(tmp_path)
     run = create_run(tmp_path / "run", plan(config(), config("random", "none")))
     report_evaluations(run, config("random", "none"), (0.8,) * 4)
     _, _, markdown = page_of(run)
-    assert "Without a result here: 17 of its 18 rows." in markdown
+    assert "Not in this run: 17 of its 18 rows." in markdown
     assert "Stopped by ASHA" not in markdown  # where none was
     assert markdown.count("lxxing666") == 1
 

@@ -36,9 +36,11 @@ def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, caps
     assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
     headline, tied, place = capsys.readouterr().out.splitlines()
     assert "fixed 0.5. best5 0.8600 (" in headline
-    assert tied == "Significantly better than the 1 other that finished."
+    assert tied == "Significantly better than the only other finished recipe."
     assert str(output / PAGE) in place
-    assert "Running or interrupted; last event" in (output / PAGE).read_text(encoding="utf-8")
+    assert "Not complete: running or interrupted; last event" in (output / PAGE).read_text(
+        encoding="utf-8"
+    )
 
 
 def test_report_goes_beside_the_run_and_may_be_written_again(run):
@@ -59,8 +61,7 @@ def test_report_goes_beside_the_run_and_may_be_written_again(run):
 def test_wrong_run_is_one_line_and_exit_code_2(run, capsys, name):
     assert main([name, "--storage", str(run.folder.parent)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: RUN {name}: no such run in")
-    assert line.endswith("there: mine")
+    assert line == f"error: RUN {name}: no run of that name; runs in {run.folder.parent}: mine"
 
 
 def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):

@@ -30,21 +30,19 @@ def test_a_complete_run(run):
     report = report_of(run)
     best = report.recipes.iloc[0]
     assert report.summary.headline == (
-        "Best recipe: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95% interval "
-        f"{best['low']:.3f}-{best['high']:.3f}), 90.5% of the teacher's 0.9500."
+        "Best: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95% interval "
+        f"{best['low']:.3f} to {best['high']:.3f}), 90.5% of the teacher's 0.9500."
     )
     assert report.summary.tied == (
-        "Not significantly different from the best: 1 of the 3 others that finished "
-        "(teacher_spread, layers 1,2,3, fixed 0.25)."
+        "Not significantly different from the best: teacher_spread, layers 1,2,3, fixed 0.25 "
+        "(1 of 3 other finished recipes)."
     )
     text = " ".join(report.summary.limitations)
     # 1.96 sqrt(0.8588 * 0.1412 / 200)
-    assert (
-        "with 200 validation examples an accuracy near 0.86 has a 95% interval of +/- 4.8" in text
-    )
+    assert "on 200 validation examples the 95% interval of an accuracy of 0.86 is ±4.8 poi" in text
     assert "ASHA stopped 1 recipe early" in text
     assert "Each recipe ran on one seed" in text
-    assert "1 trial gave the same answers at every evaluation" in text
+    assert "1 trial predicted the same labels at every evaluation" in text
     assert status(report) == (
         "Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early), 0 running."
     )
@@ -54,7 +52,7 @@ def test_the_best_alone_is_significantly_better(run):
     report_evaluations(run, BEST, (0.95,) * 4)
     report_evaluations(run, FAR, (0.5,) * 4)
     summary = report_of(run).summary
-    assert summary.tied == "Significantly better than the 1 other that finished."
+    assert summary.tied == "Significantly better than the only other finished recipe."
     assert "Not finished yet: 3 recipes." in summary.limitations
 
 
@@ -65,8 +63,8 @@ def test_a_best_recipe_without_bits_is_not_compared(run):
         evaluation["correct"] = ""
     summary = report_of(run).summary
     assert "best5 0.9000 (95% interval -)" in summary.headline
-    assert summary.tied.startswith("Its correct/wrong bits are missing")
-    assert any("bits of 1 recipe are missing" in sentence for sentence in summary.limitations)
+    assert summary.tied.startswith("Its per-example results are missing")
+    assert any("results of 1 recipe are missing" in sentence for sentence in summary.limitations)
 
 
 def test_before_any_trial_has_finished(run):
@@ -77,7 +75,7 @@ def test_before_any_trial_has_finished(run):
         "No trial has finished yet. Highest best5 so far: 0.8500 after 2 of 4 evaluations, "
         "teacher_spread, layers 1,2,3, fixed 0.5."
     )
-    assert status(report).startswith("Running or interrupted; last event 20")
+    assert status(report).startswith("Not complete: running or interrupted; last event 20")
     assert "Trials: 0 of 5 ended (0 finished, 0 stopped early), 1 running, " in status(report)
 
 

@@ -151,7 +151,7 @@ def test_failed_trials_are_listed_and_the_rest_is_compared(make_run):
     assert len(conclusion.failures) == 3
     text = printed(conclusion)
     assert "- failed: teacher_spread, cross-entropy only, seed 4: loss is nan\n" in text
-    assert "all 1 comparison(s)" in text
+    assert "Holm-adjusted for 1 comparison." in text
 
 
 def test_trials_whose_bits_are_lost_take_no_part(make_run):
@@ -161,7 +161,7 @@ def test_trials_whose_bits_are_lost_take_no_part(make_run):
     conclusion = conclude(run)
     assert [row.seeds for row in conclusion.rows] == [2, 3, 3]
     assert conclusion.comparisons[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)
-    assert "1 finished trial(s) left out" in printed(conclusion)
+    assert "1 finished trial left out" in printed(conclusion)
 
 
 def test_where_all_failed_there_is_nothing_to_compare(make_run):

@@ -75,7 +75,7 @@ def test_a_name_that_exists_says_how_to_resume(whole, capsys):
     command, _, swept = whole
     assert sweep_main([*command[3:], "--name", "full"]) == 2
     assert capsys.readouterr().err.strip().splitlines() == [
-        f"error: --name whole: {swept.folder} exists; choose another name, or go on with it: "
+        f"error: --name full: {swept.folder} exists; choose another name, or continue it: "
         f"python -m search.run --resume {swept.folder}"
     ]
 
@@ -126,7 +126,7 @@ def test_two_processes_cannot_write_one_run(untouched, tmp_path, capsys):
     assert sweep_main(["--resume", str(folder)]) == 2
     error = capsys.readouterr().err.strip().splitlines()
     assert error == [
-        f"error: RUN {folder}: another process is running it; wait for its end, or stop it first"
+        f"error: RUN {folder}: another process is running it; wait for it to finish, or stop it"
     ]
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
@@ -143,7 +143,7 @@ def test_two_processes_cannot_write_one_run(untouched, tmp_path, capsys):
         (("--teacher", "DATA"), "--teacher"),
         (("--set", "student_layers=3"), "student_layers: 3 does not divide"),
         (("--set", "evaluations=9999"), "evaluations: 9999"),
-        (("--set", "epochs=-1"), "--set epochs: -1 must be at least 1"),
+        (("--set", "epochs=-1"), "--set epochs=-1: -1 must be at least 1"),
     ],
 )
 def test_bad_inputs_are_refused_before_anything_is_written(

@@ -33,31 +33,28 @@ def quiet():
 @pytest.mark.parametrize(
     ("used", "sample", "said"),
     [
-        (None, None, "each evaluated 8 times on 40, in"),
-        (30, None, "each evaluated 8 times on 30 of 40, in"),
-        (None, 13, "each evaluated 8 times on 13 of 40 and once, at its end, on 40, in"),
-        (30, 13, "each evaluated 8 times on 13 of 30 and once, at its end, on 30 of 40, in"),
+        (None, None, "40"),
+        (30, None, "30 of 40"),
+        (None, 13, "a subset of 13, at the end all 40"),
+        (30, 13, "a subset of 13, at the end all 30 of 40"),
     ],
 )
 def test_description_says_what_each_evaluation_is_on(loaded, request_for, used, sample, said):
     dataset = sample_evaluation(subset(loaded.dataset, None, used), sample)
     text = describe(plan_trials(request_for()), replace(loaded, dataset=dataset))
-    assert text == f"on 96 examples, {said} fp32."
+    assert text == f"Training: 96 examples. Validation: {said}, 8 evaluations per trial. In fp32."
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"space": "study"}, "18 trials"),
-        ({"space": "recipe", "samples": 24}, "24 configurations (optuna suggests 20 of them)"),
+        ({"space": "recipe", "samples": 24}, "24 configurations, 20 of them suggested by optuna"),
         (
             {"space": "recipe", "samples": 2, "seeds": 3},
-            "2 configurations (optuna suggests 0 of them), each on 3 seeds",
+            "2 configurations, 0 of them suggested by optuna, each on 3 seeds",
         ),
-        (
-            {"space": "recipe", "time_budget": 60.0},
-            "4 configurations and what optuna suggests for about 60 s",
-        ),
+        ({"space": "recipe", "time_budget": 60.0}, "4 configurations, then optuna for 60 s"),
     ],
 )
 def test_how_many_are_to_come_is_said_of_every_kind_of_sweep(given, said):
@@ -71,7 +68,7 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     console = quiet()
     checked = check_sweep(request_for(eval_subset=13), console)
     said = console.file.getvalue()
-    assert "5 trials on 96 examples, each evaluated 8 times on 13 of 40 and once" in said
+    assert "5 trials. Training: 96 examples. Validation: a subset of 13, at the end all 40" in said
     inputs = checked.prepare(quiet())
     assert inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     assert inputs.teacher.full_accuracy is not None

@@ -62,7 +62,7 @@ def history(folder):
 
 def board(printed):
     """The leaderboard as printed."""
-    return re.search(r"\nTeacher: .*?\nRun: ", printed, re.DOTALL).group()
+    return re.search(r"\nTeacher accuracy: \S+ on .*?\nRun: ", printed, re.DOTALL).group()
 
 
 @pytest.fixture(scope="module")

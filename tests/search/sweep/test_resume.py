@@ -179,11 +179,11 @@ def test_only_what_the_run_lacks_is_added_at_its_end(make_run, argv, new):
     assert configs_of(found)[:3] == DRAWN
     assert set(configs_of(found)[3:]) == set(new)
     assert len(found.trials) == 3 + len(new)
-    assert printed[0] == f"{len(new)} more trial(s); those already in the run are not repeated."
+    assert printed[0] == f"{len(new)} new trials; existing ones are not rerun."
     assert found.trials[DRAWN[0].digest].evaluations
     before = files(run.folder)
     again, printed = resume(run, *argv)
-    assert printed[0].startswith("0 more trial(s)")
+    assert printed[0].startswith("0 new trials")
     assert again == found
     assert files(run.folder) == before
 
@@ -218,7 +218,7 @@ def test_additions_add_up_over_sessions_but_not_over_spaces(make_run):
     assert len(other.trials) == len(found.trials) + 5
     assert other.request == replace(SCHEDULES, space="baselines")
     seeded, printed = resume(run, "--seeds", "2")  # of all that was asked for
-    assert printed[0].startswith(f"{len(other.trials)} more trial(s)")
+    assert printed[0].startswith(f"{len(other.trials)} new trials")
     assert len(seeded.trials) == 2 * len(other.trials)
 
 
@@ -236,13 +236,13 @@ def test_more_trials_have_the_runs_precision_and_no_other(make_run):
     ("argv", "error"),
     [
         (["--set", "evaluations=4"], "evaluations: 4, but the trials of mine have 8 each"),
-        (["--set", "sharpness=2"], "--set sharpness=2.0: the space schedules sets it itself"),
+        (["--set", "sharpness=2"], "--set sharpness=2.0: the space schedules sets sharpness"),
         (["--add", "epochs=3"], "--add epochs=3: the space schedules does not vary it"),
         (["--add", "sharpness=-1"], "sharpness: -1.0 must be above 0.0"),
         (["--space", "baselines", "--set", "temperature=4"], "changes nothing in any trial"),
         (["--set", "batch_size=64"], "evaluations: 8 are more than the trial's 4 steps; "),
-        (["--space", "recipe"], "--resume mine: its trials are listed"),
-        (["--time-budget", "1h"], "--resume mine: its trials are listed"),
+        (["--space", "recipe"], "--resume mine: a grid run cannot be extended"),
+        (["--time-budget", "1h"], "--resume mine: a grid run cannot be extended"),
     ],
 )
 def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, error):
@@ -254,7 +254,7 @@ def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
     settings = {"overrides": TINY[1:], "samples": 2, "against": "latency"}
     run = make_run(replace(SCHEDULES, space="baselines", **settings))
     message = refused(run, "--set", "student_layers=1")
-    assert message.startswith("--set student_layers=1: the space baselines sets it itself")
+    assert message.startswith("--set student_layers=1: the space baselines sets student_layers")
 
 
 # Searched runs.

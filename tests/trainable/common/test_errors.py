@@ -16,7 +16,7 @@ from trainable.common.errors import first_line, unknown_name
 )
 def test_the_nearest_name_where_one_is_close_and_all_of_them(value, sentence):
     said = str(unknown_name("alpha_schedule", value, ("fixed", "cosine_growth")))
-    assert said == f"alpha_schedule: {sentence}valid: fixed, cosine_growth"
+    assert said == f"alpha_schedule: {sentence}choose from fixed, cosine_growth"
 
 
 @pytest.mark.parametrize(

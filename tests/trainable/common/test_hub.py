@@ -25,8 +25,8 @@ def test_out_of_reach_names_the_flag_and_the_way_out(monkeypatch, flag, kind):
     with pytest.raises(UserError) as caught:
         require_on_hub(flag, kind, "some/name")
     assert str(caught.value) == (
-        f"{flag} some/name: no such local path, and the hub is out of reach (ConnectionError); "
-        "give a local path, or use --preset mini"
+        f"{flag} some/name: no such local path, and the hub cannot be reached (ConnectionError); "
+        "give a local path or a hub id (--preset mini needs no hub)"
     )
 
 

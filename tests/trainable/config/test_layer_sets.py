@@ -52,7 +52,7 @@ def test_a_layer_outside_the_student(layer):
 def test_what_is_no_set(written):
     hint = r"did you mean upper\? " if written == "uper" else ""
     with pytest.raises(
-        UserError, match=rf"^aligned_layers: .*{hint}valid: none, all, lower, .*1,2,3$"
+        UserError, match=rf"^aligned_layers: .*{hint}choose from none, all, lower, .*1,2,3$"
     ):
         resolve_layer_set(written, 6)
 

@@ -84,7 +84,7 @@ def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (41, "--eval-subset 41: the evaluation split has 40; give at most that"),
+        (41, "--eval-subset 41: the validation split has 40 examples; give at most 40"),
         (1, "--eval-subset 1: too few to have each label among them; give at least "),
     ],
 )

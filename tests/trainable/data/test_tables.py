@@ -150,7 +150,7 @@ def test_a_saved_dataset_keeps_its_label_names(tmp_path, load):
     ("splits", "complaint"),
     [
         ({"test": 2, "unlabelled": 2}, "no train split, only test, unlabelled"),
-        ({"train": 2, "test": 2}, "the train split has labels [0, 1]; they must be"),
+        ({"train": 2, "test": 2}, "the training split has labels [0, 1]; they must be"),
         ({"train": 0, "test": 3}, "a split is empty"),
         ({"train": 3, "test": 0}, "a split is empty"),
     ],
@@ -196,9 +196,9 @@ def test_the_users_home_is_understood(folder, load, monkeypatch):
     ("columns", "found"),
     [(("review", "label"), "review, label"), (("sentence", "sentiment"), "sentence, sentiment")],
 )
-@pytest.mark.parametrize("split", ["train", "evaluation"])
+@pytest.mark.parametrize("split", ["training", "validation"])
 def test_a_missing_column(folder, refusal, columns, found, split):
-    file = {"train": "train.tsv", "evaluation": "dev.tsv"}[split]
+    file = {"training": "train.tsv", "validation": "dev.tsv"}[split]
     write(folder / file, ["bad", "good"], [0, 1], columns)
     assert refusal(folder) == (
         f"the {split} split has columns {found}; it needs label and sentence or text"
@@ -208,13 +208,13 @@ def test_a_missing_column(folder, refusal, columns, found, split):
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        (["neg", "pos"], "label 'neg' in the train split; labels must be whole numbers from 0"),
-        ([0.5, 1.5], "label 0.5 in the train split; labels must be whole numbers from 0"),
-        ([True, False], "label True in the train split; labels must be whole numbers from 0"),
-        ([-1, 0], "label -1 in the train split; labels must be "),
-        ([1, 2], "the train split has labels [1, 2]; they must be 0..C-1"),
-        ([0, 2], "the train split has labels [0, 2]; they must be 0..C-1"),
-        ([0, 0], "the train split has labels [0]; they must be 0..C-1 with at least two classes"),
+        (["neg", "pos"], "label 'neg' in the training split; labels must be whole numbers from 0"),
+        ([0.5, 1.5], "label 0.5 in the training split; labels must be whole numbers from 0"),
+        ([True, False], "label True in the training split; labels must be whole numbers from 0"),
+        ([-1, 0], "label -1 in the training split; labels must be "),
+        ([1, 2], "the training split has labels [1, 2]; they must be 0..C-1"),
+        ([0, 2], "the training split has labels [0, 2]; they must be 0..C-1"),
+        ([0, 0], "the training split has labels [0]; they must be 0..C-1 with at least two "),
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -227,11 +227,11 @@ def test_labels_that_are_not_0_to_c(tmp_path, refusal, labels, complaint, suffix
 @pytest.mark.parametrize(
     ("file", "rows", "complaint"),
     [
-        ("dev.tsv", (["fine"], [2]), "label 2 in the evaluation split; labels must be 0 to 1"),
-        ("train.tsv", (["bad", "odd"], [0, ""]), "label '' in the train split; labels"),
-        ("train.csv", (["bad", "odd"], [0, ""]), "label '' in the train split; labels"),
-        ("train.jsonl", (["bad", "odd"], [0, None]), "label None in the train split; labels"),
-        ("train.jsonl", (["bad", None], [0, 1]), "row 1 of the train split has no text in sent"),
+        ("dev.tsv", (["fine"], [2]), "label 2 in the validation split; labels must be 0 to 1"),
+        ("train.tsv", (["bad", "odd"], [0, ""]), "label '' in the training split; labels"),
+        ("train.csv", (["bad", "odd"], [0, ""]), "label '' in the training split; labels"),
+        ("train.jsonl", (["bad", "odd"], [0, None]), "label None in the training split; labels"),
+        ("train.jsonl", (["bad", None], [0, 1]), "row 1 of the training split has no text in sent"),
     ],
 )
 def test_a_row_that_is_at_fault_is_named(folder, refusal, file, rows, complaint):
@@ -281,17 +281,15 @@ def test_a_file_that_cannot_be_read(tmp_path, refusal, capfd, name, content):
 def test_a_hub_out_of_reach_is_said_at_once(refusal, monkeypatch, network, capfd):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     complaint = refusal("no-such-owner/no-such-dataset")
-    assert "hub is out of reach" in complaint
-    assert complaint.endswith("give a local path, or use --preset mini")
+    assert "the hub cannot be reached" in complaint
+    assert complaint.endswith("give a local path or a hub id (--preset mini needs no hub)")
     assert network in (["huggingface.co"], ["huggingface.co"] * 2)  # no retries
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["/no/such/file.tsv", "no/such/folder"])
 def test_a_path_that_does_not_exist(refusal, network, name):
-    assert refusal(name) == (
-        "neither a local path nor on the hub; give a local path, or use --preset mini"
-    )
+    assert refusal(name) == "neither a local path nor on the hub; give a local path or a hub id"
     assert network == []
 
 

@@ -37,7 +37,7 @@ def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options
     loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     lines, runtime = lines_and_runtime(tmp_path)
     first = prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options)
-    assert any("fine-tuning" in line for line in lines)
+    assert any("Fine-tuning" in line for line in lines)
     assert first.teacher.fine_tuned_here
     assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
     kept = load_teacher(first.teacher.folder)
@@ -85,7 +85,7 @@ def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
     resumed = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
     assert resumed.teacher.digest == whole.teacher.digest
     assert resumed.teacher.correct == whole.teacher.correct
-    assert ("  going on from step 16, where it was interrupted" in lines) is not damaged
+    assert ("  resuming from step 16" in lines) is not damaged
     assert not state.exists()
 
 

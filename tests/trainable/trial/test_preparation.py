@@ -39,7 +39,7 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
     assert inputs.examples == {"train": 40, "evaluation": 20}
     assert set(inputs.outputs) == {"logits", "mean"}
     assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())
-    assert any("teacher's outputs" in line for line in lines)
+    assert any("Teacher's outputs" in line for line in lines)
     config = inputs.config({"alpha": 0.5, "initialisation": "random", "student_layers": 2})
     assert (config.epochs, config.evaluations, config.learning_rate) == (2, 8, 1e-4)
     with pytest.raises(UserError, match=r"hidden_pool: cls was not .*hidden_pools=\['cls'\]"):
@@ -132,7 +132,7 @@ def test_impossible_lengths_are_refused(loaded, length, said):
 
 
 def test_tokenizers_that_are_of_no_use(tmp_path, tokenizer):
-    with pytest.raises(UserError, match=r"--teacher .*: no usable tokenizer"):
+    with pytest.raises(UserError, match=r"--teacher .*: has no usable tokenizer"):
         load_tokenizer(str(tmp_path))
     bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
     bare.save_pretrained(tmp_path)
