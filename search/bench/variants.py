@@ -168,7 +168,7 @@ def obstacle(name: str, workload: Workload) -> str | None:
     """Why a variant can't be run here; None where it can."""
     teacher = workload.teacher.config
     if name in ("graph", "flash") and workload.device.type != "cuda":
-        return "steps are captured on a CUDA GPU, none is here"
+        return "needs a CUDA GPU, and none is visible"
     if name == "flash" and teacher.model_type != FLASH_MODEL:
         return f"{teacher.model_type} has no such kernel"
     return flash_obstacle(teacher, workload.device) if name == "flash" else None

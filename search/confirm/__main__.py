@@ -116,7 +116,7 @@ def reopen(
 def announce(
     confirmation: Confirmation, to_train: int, source: Run, invocation: Invocation
 ) -> None:
-    """`Confirming NAME: 3 finalist(s) and 2 baseline(s) on 5 fresh seeds, 25 trials to train.`"""
+    """`Confirming NAME: 3 finalists and 2 baselines on 5 fresh seeds, 25 trials to train.`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
     invocation.console.print(
         f"Confirming {confirmation.run}: {count_of(finalists, 'finalist')} and "

@@ -67,7 +67,7 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
     if not finalists:
         raise UserError(
             f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
-            "confirm; go on with it, or name one of its trials with --trial"
+            "confirm; resume it, or name one of its trials with --trial"
         )
     means = recipe_scores(source.trials.values())
     return Confirmation(

@@ -138,4 +138,4 @@ def refuse_inactive(request: Request, configs: Collection[TrialConfig]) -> None:
     """UserError where --set fixes what changes nothing in any of these trials."""
     for key, value in request.overrides:
         if all(key in config.inactive_settings for config in configs):
-            raise UserError(f"--set {key}={value}: changes nothing in any trial of {request.space}")
+            raise UserError(f"--set {key}={value}: has no effect in any trial of {request.space}")

@@ -124,7 +124,9 @@ def _with_additions(request: Request, points: list[Point]) -> list[Point]:
             )
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
         if not varied:
-            instead = "leave it out" if key in given else "to fix it in all trials, give --set"
+            instead = (
+                "leave it out" if key in given else f"--set {key}={value} fixes it in all trials"
+            )
             raise UserError(
                 f"--add {key}={value}: the space {request.space} does not vary it; {instead}"
             )

@@ -50,6 +50,8 @@ def parse_pair(text: str) -> tuple[str, Any]:
     if not equals:
         raise UserError(f"{text}: give KEY=VALUE, for example epochs=1")
     name = key.replace("-", "_")
+    if name not in field_types(TrialConfig):
+        raise UserError(f"{text}: {not_among(name, sorted(field_types(TrialConfig)))}")
     return name, parse_text(TrialConfig, name, value)
 
 

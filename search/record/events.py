@@ -21,6 +21,7 @@ from trainable.engine.metrics import without_bits
 
 RECORD = "record.jsonl"
 SUGGESTION = "suggestion"  # adds a trial
+LOST = "lost"  # stands for one that no file had
 EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
 TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
 Types = tuple[type, ...]
@@ -35,6 +36,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     "failure": {"trial": TEXT, "reason": TEXT, "then": TEXT},
     SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": TABLE},
     EXHAUSTED: {},
+    LOST: {},
 }
 EVALUATION: dict[str, Types] = {
     **{"evaluations": COUNT, "accuracy": NUMBER, "best5_accuracy": NUMBER, "correct": TEXT},
@@ -162,6 +164,19 @@ def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:
         yield from ((line, True) for line in complete if line)
         if last:
             yield last, False
+
+
+def fill_gaps(log: Log, event: Event) -> None:
+    """Puts an event, if any, into the first gap or at the end, and LOST into each other gap."""
+    found = {known["number"]: known for known in log.events}
+    gaps = [number for number in range(max(found, default=-1) + 1) if number not in found]
+    gaps = gaps or ([len(found)] if event else [])
+    time = log.events[0]["time"] if log.events else 0.0
+    for number in gaps:
+        time = found[number - 1]["time"] if number else time
+        found[number] = {"number": number, "time": time, **(event or {"event": LOST})}
+        event = {}
+    log.events = [found[number] for number in sorted(found)]
 
 
 def rewrite(path: Path, events: list[Event]) -> None:

@@ -17,11 +17,13 @@ from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
 from search.record.events import (
     EXHAUSTED,
+    LOST,
     RECORD,
     SUGGESTION,
     Event,
     append_event,
     bare,
+    fill_gaps,
     read_log,
     repair_events,
 )
@@ -47,6 +49,7 @@ class Run:
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
     exhausted: bool = False  # whether its searcher has found nothing new
+    lost: int = 0  # events that no copy had
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
@@ -137,6 +140,7 @@ class Run:
         if trial is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
+        self.lost += event["event"] == LOST
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
         """Records a trial beyond the plan, as a searcher drew it."""
@@ -200,12 +204,13 @@ def read_events(folder: Path) -> list[Event]:
 def repair(run: Run) -> list[str]:
     """Completes each of a run's files from the others; returns a line for each kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
-    repair_events(run.folder, log, folders)
     plan, written = json.loads(json.dumps(asdict(run.plan))), read_checked_json(run.folder / SWEEP)
     if written is None or written["revision"] != run.plan.revision:
         _write_plan(run.folder, run.plan)
-    if plan not in [event["plan"] for event in log.events if event["event"] == "plan"]:
-        run.append({"event": "plan", "plan": plan})
+    found = any(event.get("plan") == plan for event in log.events)
+    fill_gaps(log, {} if found else {"event": "plan", "plan": plan})
+    repair_events(run.folder, log, folders)
+    run.next_number = log.events[-1]["number"] + 1
     damage, run.damage = run.damage, []
     return damage
 

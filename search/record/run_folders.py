@@ -24,7 +24,7 @@ from search.record.storage import (
     split_run,
     uri_of,
 )
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, as_user_error
 from trainable.common.pause import PAUSE
 from trainable.config.options import writable_folder
 
@@ -83,20 +83,21 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
     """The folder of a run given by path or name; UserError that names `flag` if there is none."""
     if is_uri(name):
         refuse_secrets(flag, name)
-        uri, name = split_run(name)
+        uri, name = split_run(name, flag)
         storage = local_runs(uri)
         places = [storage / name]
     else:
         places = [Path(name).expanduser(), storage / name]
-    for place in places:
-        uri_of_copy = uri_of(place.parent)
-        folder = place if uri_of_copy is None else fetch_run(uri_of_copy, place.name)
-        if has_run(folder):
-            return folder.resolve()
+    with as_user_error(f"{flag} {name[:80]}: ", OSError):  # of a name too long
+        for place in places:
+            uri_of_copy = uri_of(place.parent)
+            folder = place if uri_of_copy is None else fetch_run(uri_of_copy, place.name)
+            if has_run(folder):
+                return folder.resolve()
+        is_path = not is_uri(name) and Path(name).expanduser().exists()
     names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
     at = uri_of(storage)
     there = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
-    is_path = not is_uri(name) and Path(name).expanduser().exists()
     what = "not a run" if is_path else "no run of that name"
     raise UserError(f"{flag} {name}: {what}; runs in {at or storage}: {there}")
 

@@ -36,15 +36,17 @@ def is_uri(text: str) -> bool:
     return "://" in text
 
 
-def plain_uri(uri: str) -> str:
-    """The same for all ways to write it that differ in a closing slash."""
+def plain_uri(uri: str, flag: str = "--storage") -> str:
+    """The same for all ways to write it that differ in a closing slash; UserError for no folder."""
     parts = urlsplit(uri)
+    if not parts.netloc and not parts.path.strip("/"):
+        raise UserError(f"{flag} {uri}: names no folder; give one, such as s3://bucket/runs")
     return urlunsplit(parts._replace(path=parts.path.rstrip("/")))
 
 
-def split_run(uri: str) -> tuple[str, str]:
+def split_run(uri: str, flag: str) -> tuple[str, str]:
     """The storage and the name of a run that is given by its own URI."""
-    parts = urlsplit(plain_uri(uri))
+    parts = urlsplit(plain_uri(uri, flag))
     path, _, name = parts.path.rpartition("/")
     return urlunsplit(parts._replace(path=path)), name
 

@@ -76,7 +76,8 @@ def _panels(count: int, columns: int, height: float, **shared: Any) -> tuple[Fig
 
 def curves_figure(evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float) -> Figure:
     """Accuracy over evaluations, a panel for each stratum, with ASHA's rungs."""
-    if evaluations["stratum"].nunique() == evaluations["recipe"].nunique():  # nothing is compared
+    strata = evaluations["stratum"].nunique()
+    if strata == evaluations["recipe"].nunique() > 1:  # ASHA compares nothing
         evaluations, rungs = evaluations.assign(stratum="all recipes"), rungs[:0]
     strata = evaluations["stratum"].unique()
     figure, axes = _panels(len(strata), 2, 3.1, sharey=True)

@@ -61,7 +61,8 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "reference": lambda row: share(row["reference"]),
         "outcome": _outcome,
     }
-    if recipes["initialisation"].is_unique and recipes.apply(short_label, axis=1).nunique() == 1:
+    several, labels = len(recipes) > 1, recipes["initialisation"]
+    if several and labels.is_unique and recipes.apply(short_label, axis=1).nunique() == 1:
         del columns["recipe"]
     if not _on_seeds(recipes):
         del columns["seeds"]

@@ -14,7 +14,7 @@ from search.record.trial_record import FINISHED, TrialRecord
 from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
 from search.results.table import difference, rounded
 
-COST_NAMES = {DEPTH: "layers", LATENCY: "ms an example"}
+COST_NAMES = {DEPTH: "layers", LATENCY: "ms per example"}
 PARETO_NOTE = (
     "gain: over the row above, in points, on the same examples; where it is not significant, "
     "use the cheaper one."

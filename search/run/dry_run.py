@@ -89,8 +89,8 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
         console.print(
-            f"{describe_time(seconds).capitalize()}, {count_of(slots)} at a time, if none is "
-            "stopped early; the teacher's fine-tuning comes on top if it is not cached."
+            f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
+            "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
     _describe_disk(checked, slots, folder, console)
     typed = [word for word in invocation.arguments if word != "--dry-run"]

@@ -112,8 +112,9 @@ def count_trials(request: Request, configs: list[TrialConfig]) -> str:
         hours = describe_time(request.time_budget or 0.0).removeprefix("about ")
         text = f"{count_of(first, 'configuration')}, then {request.searcher} for {hours}"
     else:
-        suggested = f"{request.wanted - first} of them suggested by {request.searcher}"
-        text = f"{request.wanted} configurations, {suggested}"
+        text = f"{request.wanted} configurations"
+        if more := request.wanted - first:
+            text += f", {more} of them suggested by {request.searcher}"
     return text if request.seeds == 1 else f"{text}, each on {request.seeds} seeds"
 
 
@@ -123,7 +124,7 @@ def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:
     evaluation = _of(len(dataset.evaluation), available)
     if dataset.full is not None:
         full = _of(len(dataset.full), available)
-        evaluation = f"a subset of {len(dataset.evaluation):,}, at the end all {full}"
+        evaluation = f"a subset of {len(dataset.evaluation):,}, and {full} at the end"
     return (
         f"Training: {_of(len(dataset.train), train)} examples. Validation: {evaluation}, "
         f"{configs[0].evaluations} evaluations per trial. In {configs[0].precision}."

@@ -191,8 +191,7 @@ def _refuse_other_device(inputs: TrainingInputs, flag: str) -> None:
     if inputs.device == "cuda":
         raise UserError(f"{flag}: its trials train on {inputs.device}, which is not here")
     raise UserError(
-        f"{flag}: its trials train on the CPU; "
-        "hide the GPU with CUDA_VISIBLE_DEVICES= to go on with it"
+        f"{flag}: its trials train on the CPU; hide the GPU with CUDA_VISIBLE_DEVICES= to resume it"
     )
 
 

@@ -168,7 +168,7 @@ def _converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
         return kind(text)
     except ValueError:
         word = "whole number" if kind is int else "number"
-        raise UserError(f"{named}{text!r} is not a {word}{more}") from None
+        raise UserError(f"{named}{text[:40]!r} is not a {word}{more}") from None
 
 
 def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
@@ -184,6 +184,8 @@ def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
 
 
 def _check_bounds(about: Field[Any], value: float, named: str) -> None:
+    if not math.isfinite(value):
+        raise UserError(f"{named}{value} must be a finite number")
     limits = dict(about.metadata)
     if limits["below"] is None and limits["high"] is None:
         limits["high"] = HIGHEST
@@ -191,5 +193,3 @@ def _check_bounds(about: Field[Any], value: float, named: str) -> None:
         bound = limits[key]
         if bound is not None and not holds(value, bound):
             raise UserError(f"{named}{value} must be {relation} {bound}")
-    if not math.isfinite(value):
-        raise UserError(f"{named}{value} must be a finite number")

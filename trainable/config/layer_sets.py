@@ -40,8 +40,8 @@ def resolve_layer_set(layer_set: str, student_layers: int) -> str:
         layers = named_layers(layer_set, student_layers)
         if not layers and layer_set != NO_LAYERS:
             raise UserError(
-                f"aligned_layers: {layer_set!r} is empty for a student of {student_layers} "
-                f"layers; give layer numbers or {NO_LAYERS}"
+                f"aligned_layers: {layer_set!r} has no layer in a student of depth "
+                f"{student_layers}; give layer numbers or {NO_LAYERS}"
             )
     else:
         layers = _written_layers(layer_set)

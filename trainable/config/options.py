@@ -37,7 +37,8 @@ def writable_folder(text: str) -> str:
         with TemporaryFile(dir=there):  # what permissions say is not all: /proc, a full disk
             pass
     except (OSError, RuntimeError) as error:  # RuntimeError: of no such user's home
-        raise UserError(f"{text!r}: cannot be written to ({first_line(error)})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{text!r}: cannot be written to ({reason})") from None
     return str(folder)
 
 

@@ -27,7 +27,7 @@ def read_tables(source: str, configuration: str | None, cache: Path) -> dict[str
     local = path.exists()
     found = _read_local(path, cache) if local else _read_hub(source, configuration, cache)
     if TRAIN_NAME not in found:
-        raise UserError(f"--dataset {source}: no train split, only {', '.join(found)}")
+        raise UserError(f"--dataset {source}: no training split, only {', '.join(found)}")
     evaluation = [found[name] for name in EVALUATION_NAMES if name in found]
     return {"train": found[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
 

@@ -262,7 +262,7 @@ def test_record_cut_at_any_byte_loses_no_event_of_a_trial_but_bits(story):
         assert bool(repair(found)) == (length < first or lost > 0)
         again = read_run(story.folder)
         assert (again.plan, again.trials) == (found.plan, found.trials)
-        assert all("no copy has them" in line for line in repair(again))
+        assert repair(again) == []
         again.append(SESSION)
         assert read_run(story.folder) == again
 
