@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from socket import socketpair
-from threading import Thread, Timer
+from threading import Event, Thread, Timer
 from types import FrameType
 from typing import Any
 
@@ -40,6 +40,7 @@ class Interruption:
         self._folder: Path | None = None
         self._before: dict[int, Any] = {}
         self._deadline: Timer | None = None
+        self._over = Event()
         self._heard, self._sending = socketpair()
 
     def __enter__(self) -> "Interruption":
@@ -53,6 +54,7 @@ class Interruption:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        self._over.set()
         signal.set_wakeup_fd(-1)
         self._sending.close()  # which ends the listening
         if self._deadline is not None:
@@ -84,6 +86,7 @@ class Interruption:
                 outcome.set_result(start())
             except BaseException as error:
                 outcome.set_exception(error)
+            self._over.wait()  # Linux ends Ray's processes with the thread that started them
 
         Thread(target=run, daemon=True).start()
         try:

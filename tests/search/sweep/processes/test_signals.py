@@ -189,11 +189,14 @@ def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=lambda n: n.name)
 def test_children_outlive_what_signals_the_whole_group(attached, number):
-    """Ray's processes get the same signal and would take the trials with them."""
-    command = [sys.executable, "-c", "import time; time.sleep(30)"]
+    """Ray's processes get the same signal and would take the trials with them; and they end with
+    the thread that started them, as they ask the kernel."""
+    script = "import ctypes, time; ctypes.CDLL(None).prctl(1, 9); time.sleep(30)"
+    command = [sys.executable, "-c", script]
 
     child = attached.shielded(lambda: subprocess.Popen(command))
     try:
+        time.sleep(0.5)
         child.send_signal(number)
         time.sleep(0.3)
         assert child.poll() is None
