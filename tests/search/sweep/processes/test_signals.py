@@ -191,12 +191,16 @@ def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
 def test_children_outlive_what_signals_the_whole_group(attached, number):
     """Ray's processes get the same signal and would take the trials with them; and they end with
     the thread that started them, as they ask the kernel."""
-    script = "import ctypes, time; ctypes.CDLL(None).prctl(1, 9); time.sleep(30)"
-    command = [sys.executable, "-c", script]
+    script = "import ctypes, time; ctypes.CDLL(None).prctl(1, 9); print(flush=True); time.sleep(30)"
 
-    child = attached.shielded(lambda: subprocess.Popen(command))
+    def start():
+        child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert child.stdout.readline()
+        return child
+
+    child = attached.shielded(start)
     try:
-        time.sleep(0.5)
+        time.sleep(0.3)
         child.send_signal(number)
         time.sleep(0.3)
         assert child.poll() is None
