@@ -19,7 +19,7 @@ SCORE = "common_best5"
 
 
 def importance(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """Share of the variance of `common_best5` that each varying setting explains, largest first.
+    """Share of the variance of `common_best5` that each comparable setting explains, largest first.
 
     fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML): the main effects of a random forest fitted to
     those rows of `trials_table` that have a score. They sum to at most 1, interactions
@@ -73,9 +73,9 @@ def comparable_settings(table: pd.DataFrame) -> list[str]:
 
 
 def independent_settings(table: pd.DataFrame) -> list[str]:
-    """The comparable settings, without those that only follow from another."""
-    followers = {pair.partition(" follows from ")[0] for pair in confounded(table)}
-    return [name for name in comparable_settings(table) if name not in followers]
+    """The comparable settings, without a learning rate that follows from the initialisation."""
+    follows = (table.groupby("initialisation")["learning_rate"].nunique() == 1).all()
+    return [n for n in comparable_settings(table) if n != "learning_rate" or not follows]
 
 
 def confounded(table: pd.DataFrame) -> list[str]:
