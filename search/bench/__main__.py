@@ -23,8 +23,8 @@ Line = dict[str, Any]  # JSON values
 ABOUT = """\
 Times the training step against a plain loop that runs the teacher at every step.
 
-Prints a JSON line a variant as soon as it is measured: the median of the repeats, set-up (teacher's
-outputs, compilation, capture, warm-up) apart. Weights and examples are random; the lengths are
+Prints a JSON line per variant as soon as it is measured: the median of the repeats; set-up
+(teacher's outputs, compilation, capture, warm-up) is timed separately. Weights and examples are random; the lengths are
 those of the preset's training split (imdb: a log-normal approximation). On two CPU cores it takes
 about two minutes."""
 
