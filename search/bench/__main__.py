@@ -24,9 +24,9 @@ ABOUT = """\
 Times the training step against a plain loop that runs the teacher at every step.
 
 Prints a JSON line per variant as soon as it is measured: the median of the repeats; set-up
-(teacher's outputs, compilation, capture, warm-up) is timed separately. Weights and examples are random; the lengths are
-those of the preset's training split (imdb: a log-normal approximation). On two CPU cores it takes
-about two minutes."""
+(teacher's outputs, compilation, capture, warm-up) is timed separately. Weights and examples are
+random; the lengths are those of the preset's training split (imdb: a log-normal approximation).
+On two CPU cores it takes about two minutes."""
 
 
 def make_parser() -> argparse.ArgumentParser:

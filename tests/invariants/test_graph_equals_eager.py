@@ -130,15 +130,38 @@ def test_once_a_capture_failed_nothing_is_replayed():
     assert executor.problem == "no more"
 
 
-def test_running_out_of_memory_is_no_reason_to_run_as_it_is():
-    def exhaust(body):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+def failing_capture(first):
+    """As torch fails: the body's error, then that of leaving the capture."""
 
-    executor = Executor(exhaust)
+    def capture(body):
+        try:
+            raise first
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    return capture
+
+
+def test_the_reason_is_the_first_error_not_that_of_leaving_the_capture():
+    executor = Executor(failing_capture(RuntimeError("Cannot copy between CPU and CUDA tensors")))
+    assert [executor.run("step", lambda: "as it is") for _ in range(3)] == ["as it is"] * 3
+    assert executor.problem == "Cannot copy between CPU and CUDA tensors"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ],
+)
+def test_running_out_of_memory_is_no_reason_to_run_as_it_is(error):
+    executor = Executor(failing_capture(error))
     executor.run("step", lambda: None)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)) as caught:
         executor.run("step", lambda: None)
-    assert executor.problem == ""
+    assert (caught.value, executor.problem) == (error, "")
 
 
 def test_this_check_sees_a_number_that_is_not_in_a_tensor():

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainable.common.errors import UserError, first_line
 from trainable.common.files import nearest_existing
+from trainable.common.gpus import unusable_gpu
 from trainable.config.fields import check_fields, described, merged
 from trainable.config.names import EXECUTORS
 from trainable.config.presets import PRESETS, Preset
@@ -119,13 +120,18 @@ class InputOptions:
 
 
 def resolve_preset(name: str) -> tuple[str, str]:
-    """The preset that a name stands for on this machine, and why in words."""
+    """The preset that a name stands for on this machine, and why in words.
+
+    UserError where that is `auto` and torch can't use the GPU that is there.
+    """
     if name != AUTO:
         return name, "chosen with --preset"
     import torch
 
     if torch.cuda.is_available():
         return "sst2", "a CUDA GPU is visible"
+    if problem := unusable_gpu():
+        raise UserError(f"--preset auto: {problem}; --preset mini trains on the CPU")
     return "mini", "no CUDA GPU is visible"
 
 

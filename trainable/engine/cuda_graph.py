@@ -15,6 +15,7 @@ from trainable.common.errors import UserError, first_line
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.data.batches import padded_width
+from trainable.engine.devices import out_of_gpu_memory
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 
 Body = Callable[[], Any]
@@ -60,14 +61,22 @@ class Executor:
             return body()
         try:
             replay = self._capture(body)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            self.problem = first_line(error)
+            cause = first_cause(error)
+            if out_of_gpu_memory(cause):
+                raise cause from None
+            self.problem = first_line(cause)
             self._replays.clear()  # their random numbers would be those of a generator given up
             return body()
         self._replays[key] = replay
         return replay()
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """The error that began it: leaving a capture that failed raises another one."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 class CudaGraphCapture:

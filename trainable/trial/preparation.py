@@ -16,6 +16,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from trainable.common.digest import digest_strings, digest_values
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.common.files import atomic_folder, verified_values, write_manifest
+from trainable.common.gpus import unusable_gpu
 from trainable.common.hub import require_teacher
 from trainable.common.quiet import quiet_libraries
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
@@ -100,6 +101,8 @@ class Preparation:
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
         """This machine; UserError where the executor can't be had here."""
         device = best_device()
+        if problem := unusable_gpu():
+            log(f"Training on the CPU: {problem}.")
         execution = choose_execution(self.base.config, device, options.executor, log)
         return Runtime(Path(options.cache), device, precision, log, execution)
 
