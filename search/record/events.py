@@ -22,6 +22,7 @@ from trainable.engine.metrics import without_bits
 RECORD = "record.jsonl"
 SUGGESTION = "suggestion"  # adds a trial
 LOST = "lost"  # stands for one that no file had
+FALLBACK = "fallback"  # trials run otherwise than was wanted, such as eagerly
 EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
 TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
 Types = tuple[type, ...]
@@ -36,6 +37,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     "failure": {"trial": TEXT, "reason": TEXT, "then": TEXT},
     SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": TABLE},
     EXHAUSTED: {},
+    FALLBACK: {"reason": TEXT},
     LOST: {},
 }
 EVALUATION: dict[str, Types] = {

@@ -17,6 +17,7 @@ from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
 from search.record.events import (
     EXHAUSTED,
+    FALLBACK,
     LOST,
     RECORD,
     SUGGESTION,
@@ -49,6 +50,7 @@ class Run:
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
     exhausted: bool = False  # whether its searcher has found nothing new
+    fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
@@ -141,6 +143,8 @@ class Run:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.lost += event["event"] == LOST
+        if event["event"] == FALLBACK:
+            self.fallbacks.append(event["reason"])
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
         """Records a trial beyond the plan, as a searcher drew it."""

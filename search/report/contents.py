@@ -203,6 +203,7 @@ def provenance(report: Report) -> list[tuple[str, str]]:
         "versions": ", ".join(f"{name} {number}" for name, number in versions if number),
         "device": f"{made.get('device')} ({inputs.device})",
         "execution": f"{inputs.execution.executor}, {execution}",
+        "not as wanted": "; ".join(report.run.fallbacks),
         "scheduler": report.run.request.scheduler,
         "teacher digest": inputs.teacher.digest,
         "data digest": inputs.data_digest,

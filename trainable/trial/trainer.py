@@ -49,8 +49,11 @@ class Trainer:
     ) -> None:
         device = examples["train"].device
         make_static(student.train())
-        if flash_attention and flash_obstacle(student.config, device) is None:
-            replace_attention(student.base_model, "triton")
+        self._executor, self._plain_attention = executor, ""  # why, where fused was wanted
+        if flash_attention:
+            self._plain_attention = flash_obstacle(student.config, device) or ""
+            if not self._plain_attention and not replace_attention(student.base_model, "triton"):
+                self._plain_attention = "disentangled-flash finds no Triton"
         self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
         self.distillation = Distillation(config, teacher_config, outputs, device)
         trained = [student, self.distillation.projections]
@@ -67,6 +70,12 @@ class Trainer:
             for name, split in examples.items()
             if name != "train"
         }
+
+    @property
+    def fallback(self) -> str:
+        """What runs otherwise than was wanted, and why; empty where nothing does."""
+        reasons = {"plain attention": self._plain_attention, "eager": self._executor.problem}
+        return "; ".join(f"{what}: {reason}" for what, reason in reasons.items() if reason)
 
     def take_over(self, fresh: PreTrainedModel) -> None:
         """Puts a new student's weights in place of the last trial's, and forgets its moments."""

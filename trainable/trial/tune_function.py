@@ -27,6 +27,7 @@ SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before it
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
 
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
+FALLBACK = "fallback"  # in a result: what of its execution was wanted otherwise
 RESTORED = "restored"  # in a result that repeats what a checkpoint knows
 FAILURE_KIND, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
@@ -129,6 +130,7 @@ class _Training:
         values = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
         if self._sweep is not None:
             values |= {key: getattr(evaluation, key) for key in BITS}
+            values[FALLBACK] = self._trial.trainer.fallback
         return values
 
     def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:

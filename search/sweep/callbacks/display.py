@@ -33,6 +33,9 @@ class PlainLines:
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Prints at most two lines."""
+        if "trial" not in event:
+            self._line(f"Not as wanted: {event['reason']}")
+            return
         trial = run.trials[event["trial"]]
         if event["event"] in ("evaluation", "failure", "stop") and trial.outcome in ENDED:
             self._line(ended_line(trial, labels_of(run)(trial)))
@@ -73,7 +76,9 @@ class LiveTable:
         atexit.register(self.stop)  # a second Ctrl-C ends Ray without its last hook
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
-        """Redraws."""
+        """Redraws; what is of no trial stays above."""
+        if "trial" not in event:
+            self._live.console.print(f"Not as wanted: {event['reason']}", soft_wrap=True)
         rows = self._live.console.height - 6
         self._live.update(draw(run, max(rows, 5)))
 

@@ -22,6 +22,7 @@ from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import (
     DISK,
     FAILURE_KIND,
+    FALLBACK,
     OUT_OF_MEMORY,
     REASON,
     RESTORED,
@@ -91,6 +92,9 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         The correct/wrong bits are taken out of the result, so that Tune keeps scalars only.
         """
         bits = {key: result.pop(key, None) for key in BITS}
+        fallback = result.pop(FALLBACK, "")
+        if fallback and fallback not in self._run.fallbacks:
+            self._append({"event": "fallback", "reason": fallback})
         if FAILURE_KIND in result:
             self._failure_kinds[digest_of(trial)] = result[FAILURE_KIND]
             trial.max_failures = 0
@@ -166,7 +170,9 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         pausing = self._interruption.requested  # then a failure is tried again on resuming
         if self._interruption.problem or (pausing and event["event"] == "failure"):
             return
-        event |= {"trial": digest_of(trial), "tune_trial": trial.trial_id}
+        self._append({**event, "trial": digest_of(trial), "tune_trial": trial.trial_id})
+
+    def _append(self, event: dict[str, Any]) -> None:
         try:
             self._run.append(event)
             self._copy.copy(RECORD)

@@ -184,16 +184,19 @@ def watched(interruption: Interruption) -> Iterator[None]:
 def _watch(interruption: Interruption, ended: Event) -> None:
     import ray
 
+    def died() -> None:
+        if not ended.is_set():
+            interruption.pause(RAY_DIED)
+
     while not ended.wait(POLL_SECONDS):
-        deadline = Timer(LIFE_SECONDS, interruption.pause, [RAY_DIED])
+        deadline = Timer(LIFE_SECONDS, died)
         deadline.daemon = True
         deadline.start()  # without its head node, Ray does not answer
         with suppress(Exception):
             if any(node["Alive"] for node in ray.nodes()):
                 deadline.cancel()
                 continue
-        if not ended.is_set():
-            interruption.pause(RAY_DIED)
+        died()
         return
 
 

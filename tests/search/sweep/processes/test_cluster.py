@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -167,3 +168,55 @@ def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_the
     assert (cluster_size(with_gpus=True), cluster_size(with_gpus=False)) == ((6, 2), (6, 0))
     monkeypatch.setattr("ray.cluster_resources", dict)
     assert cluster_size(with_gpus=True) == (0, 0)
+
+
+# Ray's own processes.
+
+
+def hang():
+    time.sleep(3)
+    return [{"Alive": True}]
+
+
+def fail():
+    raise ConnectionError("GCS is gone")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "dies"),
+    [
+        (lambda: [{"Alive": False}, {"Alive": True}], False),
+        (lambda: [{"Alive": False}], True),
+        (fail, True),
+        (hang, True),
+    ],
+    ids=["one lives", "none lives", "error", "no answer"],
+)
+def test_death_of_rays_own_processes_pauses_the_sweep(monkeypatch, nodes, dies):
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "LIFE_SECONDS", 0.2)
+    monkeypatch.setattr("ray.nodes", nodes)
+    problems = []
+    with cluster.watched(SimpleNamespace(pause=problems.append)):
+        until = time.monotonic() + (3 if dies else 0.3)
+        while not problems and time.monotonic() < until:
+            time.sleep(0.01)
+    assert problems == ([cluster.RAY_DIED] if dies else [])
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.4])
+def test_what_ends_after_the_sweep_is_no_death(monkeypatch, seconds):
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "LIFE_SECONDS", 0.2)
+    asked, problems = Event(), []
+
+    def end():
+        asked.set()
+        time.sleep(seconds)
+        raise ConnectionError("shut down")
+
+    monkeypatch.setattr("ray.nodes", end)
+    with cluster.watched(SimpleNamespace(pause=problems.append)):
+        assert asked.wait(3)
+    time.sleep(0.5)
+    assert problems == []
