@@ -1,13 +1,24 @@
 """What the commands return, and the errors that they end in as one line."""
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from trainable.common.errors import TrainingDivergedError, UserError
 
 FAILURES = 1  # trials failed for good, or the disk did
 USER_ERROR = 2  # something given is unusable; nothing was changed
 INTERRUPTED = 130  # can be resumed
+
+
+def leave(code: int) -> NoReturn:
+    """Ends a process that had Ray in it: with Ray's threads Python's own end aborts now and then."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # a closed pipe
+            stream.flush()
+    os._exit(code)
 
 
 def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> int:

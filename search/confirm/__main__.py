@@ -1,13 +1,13 @@
 """`python -m search.confirm RUN`: retrains a run's best on fresh seeds, tests the differences."""
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
+from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import Run, read_run
@@ -131,4 +131,4 @@ def announce(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import fields, replace
@@ -10,6 +9,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from search.exit_codes import leave
 from search.plan.objectives import LATENCY
 from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
@@ -175,4 +175,4 @@ def resume_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())
