@@ -14,7 +14,7 @@ INTERRUPTED = 130  # can be resumed
 
 
 def leave(code: int) -> NoReturn:
-    """Ends a process that had Ray in it: with Ray's threads Python's own end aborts now and then."""
+    """Ends a process that had Ray in it: with its threads, Python's own end may abort."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # a closed pipe
             stream.flush()
