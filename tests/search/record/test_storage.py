@@ -46,7 +46,7 @@ from search.sweep.processes.shared_inputs import (
 )
 from tests.made_runs import evaluated, made_inputs, made_run, started
 from trainable.common.errors import UserError
-from trainable.common.files import MANIFEST, verified_values, write_manifest
+from trainable.common.files import MANIFEST, verified_values, write_checked_json, write_manifest
 from trainable.common.pause import PauseRequest
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TrialConfig
@@ -227,7 +227,7 @@ def test_a_run_in_a_folder_needs_no_copy(tmp_path):
 
 def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri, on_machine):
     run.append(started(CONFIG))
-    (run.folder / DIGESTS).write_text("{}")
+    write_checked_json(run.folder / DIGESTS, {})
     with RecordCopy(run.folder) as copy:
         copy.copy()
         copy.copy(DIGESTS)
