@@ -36,11 +36,6 @@ SCORES = ["digest", "outcome", "evaluations", "best5", "last", "reason"]
 def runs(make_command, tmp_path_factory):
     """An interrupted run of five trials, the second under way, and what it comes to."""
     folder = tmp_path_factory.mktemp("attacks")
-    import os; from pathlib import Path
-    folder = Path(os.environ["ATK"])
-    if (folder / "done").exists():
-        return {n: folder / "runs" / n for n in ("cut", "whole")}
-    shutil.rmtree(folder, ignore_errors=True); folder.mkdir()
     cut = folder / "runs" / "cut"
     process = start_and_hold([*make_command(folder), *OPTIONS, "--name", "cut"], cut, 11)
     process.send_signal(signal.SIGINT)
@@ -49,7 +44,6 @@ def runs(make_command, tmp_path_factory):
     whole = shutil.copytree(cut, cut.with_name("whole"))
     done = run([sys.executable, "-m", "search.run"], "--resume", str(whole))
     assert done.returncode == 0, done.stdout + done.stderr
-    (folder / "done").touch()
     return {"cut": cut, "whole": whole}
 
 
@@ -89,7 +83,9 @@ def attack(path, way, chance):
 def swap(folder, file):
     """Exchanges a trial's file with the same of another trial; whether they differ."""
     alike = re.sub(r"_\d+", "_*", "/".join(file.parts[1:]))
-    others = [p for p in sorted(folder.glob(f"*/{alike}")) if p.parts[-len(file.parts)] != file.parts[0]]
+    others = [
+        p for p in sorted(folder.glob(f"*/{alike}")) if p.parts[-len(file.parts)] != file.parts[0]
+    ]
     if len(file.parts) == 1 or not others:
         return False
     contents = others[0].read_bytes(), (folder / file).read_bytes()

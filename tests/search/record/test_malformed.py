@@ -119,7 +119,9 @@ def examples(request):
 
 def test_any_json_in_the_place_of_events(events, examples):
     @examples
-    @given(st.lists(st.dictionaries(TEXTS | st.sampled_from(["event", "number"]), JSON), max_size=4))
+    @given(
+        st.lists(st.dictionaries(TEXTS | st.sampled_from(["event", "number"]), JSON), max_size=4)
+    )
     def check(others):
         holds([*map(encode, events), *map(encode, others)])
         holds([*map(encode, others)])
@@ -170,7 +172,10 @@ def test_events_out_of_order_twice_and_of_trials_that_are_not_there(events, exam
 @pytest.mark.parametrize("depth", [100, 500, 900, 980, 100_000])
 def test_deeply_nested(events, depth, examples):
     for key in ("trial", "plan", "provenance", "anything"):
-        body = b'{"number": 1, "time": 1.0, "event": "session", "provenance": {}, "%s": ' % key.encode()
+        body = (
+            b'{"number": 1, "time": 1.0, "event": "session", "provenance": {}, "%s": '
+            % key.encode()
+        )
         body += b"[" * depth + b"]" * depth + b"}"
         line = b'%s, "crc": "%08x"}\n' % (body[:-1], crc32(body))
         holds([encode(events[0]), line, *map(encode, events[2:])])
