@@ -83,9 +83,8 @@ def attack(path, way, chance):
 def swap(folder, file):
     """Exchanges a trial's file with the same of another trial; whether they differ."""
     alike = re.sub(r"_\d+", "_*", "/".join(file.parts[1:]))
-    others = [
-        p for p in sorted(folder.glob(f"*/{alike}")) if p.parts[-len(file.parts)] != file.parts[0]
-    ]
+    found = sorted(folder.glob(f"*/{alike}"))
+    others = [path for path in found if path.relative_to(folder).parts[0] != file.parts[0]]
     if len(file.parts) == 1 or not others:
         return False
     contents = others[0].read_bytes(), (folder / file).read_bytes()

@@ -6,7 +6,6 @@
 import copy
 import json
 import os
-import random
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -109,7 +108,7 @@ def holds(lines, plan=None):
 def examples(request):
     flips = request.config.getoption("--flips")
     return settings(
-        max_examples=40 * flips,
+        max_examples=20 * flips,
         deadline=None,
         derandomize=flips == 1,
         suppress_health_check=list(HealthCheck),
@@ -170,13 +169,10 @@ def test_events_out_of_order_twice_and_of_trials_that_are_not_there(events, exam
 
 
 @pytest.mark.parametrize("depth", [100, 500, 900, 980, 100_000])
-def test_deeply_nested(events, depth, examples):
+def test_deeply_nested(events, depth):
     for key in ("trial", "plan", "provenance", "anything"):
-        body = (
-            b'{"number": 1, "time": 1.0, "event": "session", "provenance": {}, "%s": '
-            % key.encode()
-        )
-        body += b"[" * depth + b"]" * depth + b"}"
+        start = '{"number": 1, "time": 1.0, "event": "session", "provenance": {}, '
+        body = f'{start}"{key}": {"[" * depth}{"]" * depth}}}'.encode()
         line = b'%s, "crc": "%08x"}\n' % (body[:-1], crc32(body))
         holds([encode(events[0]), line, *map(encode, events[2:])])
         holds([*map(encode, events), line])
@@ -184,6 +180,4 @@ def test_deeply_nested(events, depth, examples):
 
 def test_numbers_that_no_run_has(events):
     for number in (10**6, 10**9, 10**15, 10**400):
-        lines = [*map(encode, events), encode({**events[-1], "number": number})]
-        holds(lines)
-    assert random.random() < 1
+        holds([*map(encode, events), encode({**events[-1], "number": number})])

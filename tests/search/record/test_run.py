@@ -357,8 +357,8 @@ def test_a_record_that_has_two_events_of_one_number_is_left_as_it_is(story):
 def test_a_stop_whose_evaluations_are_all_lost_counts_for_nothing(run):
     run.append(ended(FIRST))
     assert [trial.outcome for trial in read_run(run.folder).trials.values()] == [PENDING] * 2
+    (run.folder / SWEEP).unlink()
     with pytest.warns(UserWarning, match=f"^RUN {run.folder}: {SWEEP} was damaged"):
-        (run.folder / SWEEP).unlink()
         trials_table(run.folder)
 
 

@@ -176,7 +176,7 @@ def test_second_writer_is_refused_and_told_of_the_first(run, uri):
     with RecordCopy(run.folder):
         held = json.loads(there(run, SESSION_LOCK))
         other = {**held, "session": "other", "host": "far", "pid": 7}
-        put(run, other)
+        put(run, SESSION_LOCK, json.dumps(other).encode())
         with pytest.raises(UserError) as error, RecordCopy(run.folder):
             pass
     message = str(error.value)
@@ -185,16 +185,16 @@ def test_second_writer_is_refused_and_told_of_the_first(run, uri):
     assert json.loads(there(run, SESSION_LOCK)) == other  # which is not ours to take away
 
 
-def put(run, guard):
+def put(run, name, content):
     filesystem, path = open_storage(location(run.folder))
-    storage.write_bytes(filesystem, f"{path}/{SESSION_LOCK}", json.dumps(guard).encode())
+    storage.write_bytes(filesystem, f"{path}/{name}", content)
 
 
 def test_takeover_is_noticed_before_anything_is_written(run):
     with RecordCopy(run.folder) as copy:
         copy.copy()
         before = there(run, RECORD)
-        put(run, {"session": "other", "host": "far", "pid": 7})
+        put(run, SESSION_LOCK, json.dumps({"session": "other", "host": "far", "pid": 7}).encode())
         run.append(started(CONFIG))
         with pytest.raises(OSError, match="another session has gone on with it"):
             copy.copy()
@@ -206,7 +206,11 @@ def test_guard_of_a_process_of_this_machine_that_is_gone_gives_way(run):
     process.wait()
     open_storage(location(run.folder))[0].create_dir(open_storage(location(run.folder))[1])
     for pid, gone in ((process.pid, True), (os.getppid(), False)):
-        put(run, {"session": "x", "host": socket.gethostname(), "pid": pid})
+        put(
+            run,
+            SESSION_LOCK,
+            json.dumps({"session": "x", "host": socket.gethostname(), "pid": pid}).encode(),
+        )
         if gone:
             with RecordCopy(run.folder):
                 assert json.loads(there(run, SESSION_LOCK))["pid"] == os.getpid()
@@ -259,11 +263,6 @@ def grown(run, uri):
     with RecordCopy(run.folder) as copy:
         copy.copy()
     return run, (run.folder / RECORD).read_bytes().splitlines(keepends=True)
-
-
-def put(run, name, content):
-    filesystem, path = open_storage(location(run.folder))
-    storage.write_bytes(filesystem, f"{path}/{name}", content)
 
 
 @pytest.mark.parametrize("damage", ["", "an event", "all"])

@@ -1,7 +1,7 @@
 """A sweep that is killed again and again ends as the one that nobody touched, bit for bit.
 
-`python -m pytest tests/search/sweep/test_kills.py --kills 20 -s` does it twenty times, each drawn at
-random of a process (the driver, its group, a worker, Ray's own) and a signal, and tells of each.
+`python -m pytest tests/search/sweep/test_kills.py --kills 20 -s` does it twenty times, and tells of
+each: drawn are the process (driver, its group, a worker, Ray's own), the signal and the moment.
 """
 
 import os
