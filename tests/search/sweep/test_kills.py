@@ -48,7 +48,7 @@ def command(teacher_folder, tmp_path_factory, request):
         *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data)),
         *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
         *("--max-concurrent", "1", "--compare-within", "all"),
-        *("--retries", str(kills)),
+        *("--retries", str(kills), "--allow-weak-teacher"),
         *(part for setting in settings for part in ("--set", setting)),
     ]
 
