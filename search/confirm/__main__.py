@@ -60,6 +60,8 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     operation = {k: v for k, v in vars(arguments).items() if k in names_of_kind(OPERATION)}
     source = read_run(find_run("RUN", arguments.run, place_of_runs(asked.storage)))
     name = source.folder.name
+    for line in source.damage:
+        invocation.console.print(f"{name}: {line}.", soft_wrap=True)
     if source.plan.confirms:
         of = source.plan.confirms["run"]
         raise UserError(f"RUN {name}: a confirmation itself, of {of}; give that run")

@@ -66,6 +66,8 @@ def export(arguments: argparse.Namespace) -> int:
     from search.record.run_folders import find_run, place_of_runs
 
     run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
+    for line in run.damage:
+        print(f"{line}.")
     out = free_folder(arguments.out)
 
     from search.export.exported_student import (

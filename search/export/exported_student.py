@@ -60,6 +60,9 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}"
     )
     speed = f"{facts['speedup']:.1f} times the teacher's speed here"
+    better = 0 if wanted else best_trials(run.trials.values()).index(trial)
+    if better:
+        result = f"Not the best: no checkpoint is left of the {count_of(better)} above.\n{result}"
     return f"{label}, accuracy {evaluation['accuracy']:.4f}, {speed}.\n{result}"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.plan.request import Request
+from trainable.config.fields import check_types
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
@@ -50,3 +51,12 @@ class Plan:
             "trials": tuple(TrialConfig.from_dict(trial) for trial in values["trials"]),
         }
         return cls(**{**values, **parts})
+
+    def check(self) -> None:
+        """TypeError where a value is not of its type, or what all runs have is missing."""
+        check_types(self)
+        sizes, made = self.inputs.examples, self.provenance
+        if min(sizes.get("train", 0), sizes.get("evaluation", 0)) < 1 or not self.requests:
+            raise TypeError("no examples or no request")
+        if not isinstance(made.get("versions", {}), Mapping):
+            raise TypeError("its provenance has no versions")

@@ -29,6 +29,11 @@ def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str
     return next(((number, numbers[number]) for number in complete), None)
 
 
+def _has_any(filesystem: FileSystem, trial_path: str) -> bool:
+    found = filesystem.get_file_info(FileSelector(trial_path, allow_not_found=True))
+    return any(re.fullmatch(NAME, entry.base_name) for entry in found)
+
+
 def _is_complete(filesystem: FileSystem, path: str) -> bool:
     try:
         manifest = parse_checked_json(read_bytes(filesystem, f"{path}/{MANIFEST}")) or {}
@@ -46,10 +51,14 @@ def trial_location(run: Run, trial: TrialRecord) -> str:
 
 def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
     """A local folder with the newest complete checkpoint, fetched where the run lies at a URI;
-    None where there is none."""
+    None where there is none, CheckpointError where none is complete."""
+    from trainable.engine.training_state import CheckpointError
+
     where = trial_location(run, trial)
     filesystem, path = open_storage(where)
     found = newest_checkpoint(filesystem, path)
+    if found is None and _has_any(filesystem, path):
+        raise CheckpointError(f"damaged: {where}")
     if found is None or not is_uri(where):
         return None if found is None else Path(found[1])
     folder = run.trial_folder(trial) / Path(found[1]).name

@@ -8,16 +8,16 @@ and read; a line that fails its checksum counts as lost.
 import json
 import os
 import re
+from binascii import a2b_base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import inf
 from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
 
-from trainable.common.errors import count_of
+from trainable.common.errors import UserError, count_of
 from trainable.common.files import atomic_file
-from trainable.engine.metrics import without_bits
+from trainable.engine.metrics import BITS, without_bits
 
 RECORD = "record.jsonl"
 SUGGESTION = "suggestion"  # adds a trial
@@ -44,6 +44,9 @@ EVALUATION: dict[str, Types] = {
     **{"evaluations": COUNT, "accuracy": NUMBER, "best5_accuracy": NUMBER, "correct": TEXT},
     **dict.fromkeys(TIMINGS, NUMBER),
 }
+OF_FULL: dict[str, Types] = {"full_accuracy": NUMBER, "full_correct": TEXT}  # None without one
+LARGEST = 2.0**53  # number: no run has more of anything, and floats hold it
+MOST_LOST = 1_000_000  # events between two that are there
 CHECKSUM = rb'(\{.*), "crc": "([0-9a-f]{8})"\}'
 
 Event = dict[str, Any]
@@ -85,15 +88,27 @@ def _is_event(event: Any) -> bool:
     return (
         kind is not None
         and _has(event, {**parts, **kind})
-        and (event["event"] != "evaluation" or _has(event["evaluation"], EVALUATION))
+        and (event["event"] != "evaluation" or _is_evaluation(event["evaluation"]))
     )
 
 
+def _is_evaluation(values: Event) -> bool:
+    full = {key: types for key, types in OF_FULL.items() if values.get(key) is not None}
+    if not _has(values, {**EVALUATION, **full}) or values["evaluations"] < 1:
+        return False
+    try:
+        for bits in BITS:
+            a2b_base64((values.get(bits) or "").encode("ascii"), strict_mode=True)
+    except ValueError:
+        return False
+    return True
+
+
 def _has(values: Event, parts: dict[str, Types]) -> bool:
-    """Whether each part is there, of one of its types, and no number NaN, infinite or negative."""
+    """Whether each part is there, of one of its types, and no number NaN, huge or negative."""
     found = {key: values.get(key) for key in parts}
     typed = all(type(found[key]) in types for key, types in parts.items())
-    return typed and all(0 <= n < inf for n in found.values() if isinstance(n, int | float))
+    return typed and all(0 <= n <= LARGEST for n in found.values() if isinstance(n, int | float))
 
 
 def bare(event: Event) -> Event:
@@ -136,14 +151,16 @@ def read_log(folder: Path) -> Log:
         log.damage.append(
             f"{count_of(bad_copies, 'damaged line')} in the trials' copies of {RECORD}"
         )
-    if gaps := len(set(range(max(found, default=-1) + 1)) - set(found)):
+    if gaps := max(found, default=-1) + 1 - len(found):
+        if gaps > MOST_LOST:
+            raise UserError(f"RUN {folder}: {RECORD} is no run's, its events end at {max(found):,}")
         log.damage.append(f"{count_of(gaps, 'event')} of {RECORD} lost: no copy has them")
     return log
 
 
 def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> int:
     """Takes in the events of a file that are not there yet; returns how many lines are damaged."""
-    damaged = 0
+    damaged, differing = 0, []
     for line, complete in _lines(path):
         event = decode(line)
         if event is None:
@@ -151,12 +168,32 @@ def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> i
             continue
         known = found.setdefault(event["number"], event)
         if known is not event and bare(known) != bare(event):
-            log.conflicts.append(path)
-            log.damage.append(
-                f"{path} differs from {record.name} in event {event['number']}, and both pass "
-                f"their checksums: {record.name} counts, the other file is left as it is"
-            )
+            differing.append(event["number"])
+    if differing:
+        more = f" and {count_of(len(differing) - 1, 'more')}" if len(differing) > 1 else ""
+        then = f"{record.name} counts, the other file is left as it is"
+        if path == record:
+            then = "the first counts, and the file is left as it is"
+        log.conflicts.append(path)
+        log.damage.append(
+            f"{path} differs from {'itself' if path == record else record.name} in event "
+            f"{differing[0]}{more}, and both pass their checksums: {then}"
+        )
     return damaged
+
+
+def merged(first: bytes, second: bytes) -> bytes | None:
+    """One record of two copies of it, of each event the line that has its bits; None where they
+    have different events of one number."""
+    found: dict[int, tuple[Event, bytes]] = {}
+    for line in (*first.split(b"\n"), *second.split(b"\n")):
+        if (event := decode(line)) is None:
+            continue
+        known = found.get(event["number"], (event, b""))
+        if bare(known[0]) != bare(event):
+            return None
+        found[event["number"]] = max(known, (event, line), key=lambda one: len(one[1]))
+    return b"".join(found[number][1] + b"\n" for number in sorted(found))
 
 
 def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:

@@ -187,6 +187,7 @@ def read_run(folder: Path) -> Run:
     values = _newest_plan(folder, planned, written)
     with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
         plan = Plan.from_dict(values)
+        plan.check()
         run = Run(folder, plan, _pending(plan.trials, plan), damage=log.damage)
         for event in log.events:
             run.apply(event)
@@ -194,7 +195,7 @@ def read_run(folder: Path) -> Run:
         run.damage.append(f"{SWEEP} was damaged: its plan taken from {RECORD}")
     elif values not in planned:
         run.damage.append(f"{RECORD} had lost the plan: taken from {SWEEP}")
-    elif values != written and written["revision"] == values["revision"]:
+    elif values != written and _revision(written) == plan.revision:
         run.damage.append(f"{SWEEP} differs from {RECORD}, both intact: {RECORD} counts")
     run.next_number = log.events[-1]["number"] + 1 if log.events else 0
     return run
@@ -209,7 +210,7 @@ def repair(run: Run) -> list[str]:
     """Completes each of a run's files from the others; returns a line for each kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
     plan, written = json.loads(json.dumps(asdict(run.plan))), read_checked_json(run.folder / SWEEP)
-    if written is None or written["revision"] != run.plan.revision:
+    if written is None or _revision(written) != run.plan.revision:
         _write_plan(run.folder, run.plan)
     found = any(event.get("plan") == plan for event in log.events)
     fill_gaps(log, {} if found else {"event": "plan", "plan": plan})
@@ -228,9 +229,15 @@ def _newest_plan(folder: Path, planned: list[Event], written: Event | None) -> E
             f"RUN {folder}: {SWEEP} and the plan in {RECORD} are damaged; put one of them back "
             "from a copy"
         )
-    newest = max(plans, key=lambda plan: int(plan.get("revision", 0)))
+    newest = max(plans, key=_revision)
     _refuse_other_format(folder, newest.get("format"))
     return newest
+
+
+def _revision(plan: Event) -> int:
+    """0 where it has none, as in another format."""
+    revision = plan.get("revision")
+    return revision if isinstance(revision, int) else 0
 
 
 def _raw_format(folder: Path) -> Any:
@@ -255,7 +262,10 @@ def _write_plan(folder: Path, plan: Plan) -> None:
 
 
 def _suggested(event: dict[str, Any]) -> TrialRecord:
-    return TrialRecord(TrialConfig.from_dict(event["config"]), parameters=event["parameters"])
+    config = TrialConfig.from_dict(event["config"])
+    if config.digest != event["trial"]:
+        raise ValueError(f"trial {event['trial'][:40]} has the configuration of {config.digest}")
+    return TrialRecord(config, parameters=event["parameters"])
 
 
 def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:

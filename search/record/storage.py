@@ -8,18 +8,20 @@ import json
 import os
 import re
 import socket
+import sys
 from contextlib import suppress
 from hashlib import sha256
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
-from search.record.events import RECORD
+from search.record.events import RECORD, merged
 from search.record.run import SWEEP
 from trainable.common.errors import UserError, as_user_error
-from trainable.common.files import atomic_file
+from trainable.common.files import atomic_file, parse_checked_json
 from trainable.common.pause import PAUSE
 from trainable.config.options import users_cache
 
@@ -152,24 +154,36 @@ def fetch_run(uri: str, name: str) -> Path:
     """The local copy of a run's record; UserError where the storage can't be reached.
 
     A copy that has all that the storage has, and perhaps events of a session that was killed before
-    they were taken there, stays. Any other gives way: the run went on elsewhere.
+    they were taken there, stays. What only one of two copies has is kept. One that differs, as the
+    run went on elsewhere, stays under another name.
     """
     filesystem, path = open_storage(join_name(uri, name))
     folder = local_runs(uri) / name
     with as_user_error(f"--storage {uri}: ", OSError):
         there = read_bytes(filesystem, f"{path}/{RECORD}")
-        here = folder / RECORD
-        if there is None or (here.is_file() and here.read_bytes().startswith(there)):
+        here = (folder / RECORD).read_bytes() if (folder / RECORD).is_file() else None
+        if there is None or (here is not None and here.startswith(there)):
             return folder
+        where, both = join_name(uri, name), merged(there, here or b"")
+        if both is None:
+            aside = _set_aside(folder)
+            print(f"{where} differs from its copy here, now {aside}.", file=sys.stderr)
+        elif both != merged(there, b""):
+            print(f"{where} is damaged or older than {folder}, which counts.", file=sys.stderr)
+            there = both
         folder.mkdir(parents=True, exist_ok=True)
-        for copy in folder.glob(f"*/{RECORD}"):  # of trials, as an older session knew them
-            copy.unlink()
         for file in COPIED:
-            content = read_bytes(filesystem, f"{path}/{file}")
-            if content is not None:
+            content = there if file == RECORD else read_bytes(filesystem, f"{path}/{file}")
+            if file == RECORD or parse_checked_json(content) is not None:
                 with atomic_file(folder / file) as temporary:
-                    temporary.write_bytes(content)
+                    temporary.write_bytes(content or b"")
     return folder
+
+
+def _set_aside(folder: Path) -> Path:
+    """Gives a run's folder a name that is free."""
+    names = (folder.with_name(f"{folder.name}.diverged-{number}") for number in count(1))
+    return folder.rename(next(name for name in names if not name.exists()))
 
 
 def request_pause(run_folder: Path) -> None:

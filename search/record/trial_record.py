@@ -53,7 +53,7 @@ class TrialRecord:
                 self.outcome = RUNNING
             case "evaluation":
                 self._evaluated(event["evaluation"], event["decision"])
-            case "stop":  # while it waited
+            case "stop" if self.evaluations:  # while it waited; not where all are lost
                 self.outcome, self.reason = STOPPED, ""
             case "repeated":
                 self.repeated += 1

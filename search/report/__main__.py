@@ -77,7 +77,8 @@ def write_report(folder: Path, output: Path) -> int:
         (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
     (output / PAGE).write_text(render_html(made, shown, drawn), encoding="utf-8")
     (output / MARKDOWN).write_text(render_markdown(made, shown), encoding="utf-8")
-    print("\n".join(filter(None, (made.summary.headline, made.summary.tied))))
+    damage = [f"{line}." for line in run.damage]
+    print("\n".join(filter(None, (*damage, made.summary.headline, made.summary.tied))))
     print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
     return 0
 

@@ -1,6 +1,7 @@
 """A run as tidy tables: a row a trial, or a row a recipe over its seeds. Loads no Ray, no torch."""
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -81,9 +82,13 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     - `reference`, the accuracy on SST-2 of the reference study's row that the trial repeats;
     - `training_seconds`, `evaluation_seconds`, `saving_seconds`.
 
-    Raises UserError for a folder whose plan is lost or that another version wrote (`read_run`).
+    Raises UserError for a folder whose plan is lost or that another version wrote (`read_run`), and
+    warns of what is damaged there.
     """
-    run = run if isinstance(run, Run) else read_run(Path(run))
+    if not isinstance(run, Run):
+        run = read_run(Path(run))
+        for line in run.damage:
+            warnings.warn(f"RUN {run.folder}: {line}", stacklevel=2)
     label, common = labels_of(run), _common_evaluations(run)
     rows = [
         {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
@@ -218,7 +223,7 @@ def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
         "best5": trial.best5,
         **dict(zip(("low", "high"), ends or (), strict=False)),
         "optimism": optimism,
-        "of_teacher": trial.best5 / run.plan.inputs.teacher.accuracy,
+        "of_teacher": trial.best5 / (run.plan.inputs.teacher.accuracy or np.nan),
         "last": last["accuracy"],
         "full_validation": last.get("full_accuracy"),
     }

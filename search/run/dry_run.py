@@ -59,6 +59,8 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     """What is left of a run, with what the command line adds; returns the exit code."""
     quiet_libraries()
     run = read_run(folder)
+    for line in run.damage:
+        invocation.console.print(f"{line}.", soft_wrap=True)
     changes, configs = asked_changes(run, arguments, invocation.console)
     pending = {config.digest: TrialRecord(config) for config in configs}
     run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})

@@ -9,7 +9,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache, partial
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
@@ -66,6 +66,31 @@ def check_fields(instance: Any) -> None:
     for about in fields(instance):
         if "help" in about.metadata:
             _check_value(type(instance), about, getattr(instance, about.name), f"{about.name}: ")
+
+
+def check_types(instance: Any) -> None:
+    """TypeError for the first value, in a dataclass or those within it, that is not of its type."""
+    for name, hint in get_type_hints(type(instance)).items():
+        value = getattr(instance, name)
+        if not _is_of(value, hint):
+            raise TypeError(f"{name}: {str(value)[:40]!r} is not of its type")
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:
+        return any(_is_of(value, part) for part in parts)
+    if kind in (int, float):
+        return type(value) in {int, kind} and 0 <= value < math.inf
+    if kind is Any or not isinstance(value, kind):
+        return kind is Any
+    if isinstance(value, Mapping):
+        return all(_is_of(k, parts[0]) and _is_of(v, parts[1]) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_of(part, parts[0]) for part in value)
+    if is_dataclass(value) and not any("help" in about.metadata for about in fields(value)):
+        check_types(value)  # one that does not check itself
+    return True
 
 
 def flag_of(about: Field[Any]) -> str:

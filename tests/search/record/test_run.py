@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from search.plan.plan import FORMAT, Plan
-from search.record.events import RECORD, rewrite
+from search.record.events import RECORD, decode, encode, rewrite
 from search.record.run import SWEEP, read_events, read_run, repair
 from search.record.trial_record import (
     FAILED,
@@ -22,6 +22,7 @@ from search.record.trial_record import (
     STOPPED,
     WAITING,
 )
+from search.results.table import trials_table
 from tests.made_runs import asked, evaluated, failed, made_plan, made_run, started
 from trainable.common.errors import UserError
 from trainable.common.files import read_checked_json, write_checked_json
@@ -318,6 +319,47 @@ def test_plan_file_cut_anywhere_is_put_back_from_the_record(story):
         assert path.read_bytes() == whole
     del before[path]
     assert before.items() <= files(story.folder).items()
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_where_two_files_check_and_differ_it_is_said_and_neither_is_changed(story, copy):
+    if copy:
+        path = copy_of(story, FIRST)
+        events = [decode(line) for line in path.read_bytes().splitlines()]
+        changed = [{**event, "time": 0.0} for event in events[:2]]
+        rewrite(path, [*changed, *events[2:]])
+        said = f"{path} differs from {RECORD} in event {events[0]['number']} and 1 more, and both"
+    else:
+        path = story.folder / SWEEP
+        write_checked_json(path, asdict(story.plan) | {"grace_evaluations": 3})
+        said = f"{SWEEP} differs from {RECORD}, both intact: {RECORD} counts"
+    before = files(story.folder)
+    for _ in range(2):
+        found = read_run(story.folder)
+        assert (found.plan, found.trials) == (story.plan, story.trials)
+        (line,) = repair(found)
+        assert line.startswith(said)
+        assert files(story.folder) == before
+
+
+def test_a_record_that_has_two_events_of_one_number_is_left_as_it_is(story):
+    main = story.folder / RECORD
+    lines = main.read_bytes().splitlines(keepends=True)
+    other = encode({**decode(lines[2].strip()), "time": 0.0})
+    main.write_bytes(b"".join([*lines, other]))
+    before = files(story.folder)
+    found = read_run(story.folder)
+    (line,) = repair(found)
+    assert "differs from itself in event 2, and both pass their checksums: the first counts" in line
+    assert (found.trials, files(story.folder)) == (story.trials, before)
+
+
+def test_a_stop_whose_evaluations_are_all_lost_counts_for_nothing(run):
+    run.append(ended(FIRST))
+    assert [trial.outcome for trial in read_run(run.folder).trials.values()] == [PENDING] * 2
+    (run.folder / SWEEP).unlink()
+    with pytest.warns(UserWarning, match=f"^RUN {run.folder}: {SWEEP} was damaged"):
+        trials_table(run.folder)
 
 
 def test_plan_lost_from_both_files_is_a_users_error_and_nothing_changes(story):

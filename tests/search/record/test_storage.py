@@ -12,7 +12,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from rich.console import Console
 
 from search.record import storage
-from search.record.events import RECORD
+from search.record.events import RECORD, decode, encode
 from search.record.run import SWEEP, read_run
 from search.record.run_folders import (
     find_run,
@@ -44,9 +44,9 @@ from search.sweep.processes.shared_inputs import (
     inputs_on_this_node,
     share_inputs,
 )
-from tests.made_runs import evaluated, made_inputs, made_run, started
+from tests.made_runs import evaluated, finish, made_inputs, made_run, started
 from trainable.common.errors import UserError
-from trainable.common.files import MANIFEST, verified_values, write_manifest
+from trainable.common.files import MANIFEST, verified_values, write_checked_json, write_manifest
 from trainable.common.pause import PauseRequest
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TrialConfig
@@ -176,7 +176,7 @@ def test_second_writer_is_refused_and_told_of_the_first(run, uri):
     with RecordCopy(run.folder):
         held = json.loads(there(run, SESSION_LOCK))
         other = {**held, "session": "other", "host": "far", "pid": 7}
-        put(run, other)
+        put(run, SESSION_LOCK, json.dumps(other).encode())
         with pytest.raises(UserError) as error, RecordCopy(run.folder):
             pass
     message = str(error.value)
@@ -185,16 +185,16 @@ def test_second_writer_is_refused_and_told_of_the_first(run, uri):
     assert json.loads(there(run, SESSION_LOCK)) == other  # which is not ours to take away
 
 
-def put(run, guard):
+def put(run, name, content):
     filesystem, path = open_storage(location(run.folder))
-    storage.write_bytes(filesystem, f"{path}/{SESSION_LOCK}", json.dumps(guard).encode())
+    storage.write_bytes(filesystem, f"{path}/{name}", content)
 
 
 def test_takeover_is_noticed_before_anything_is_written(run):
     with RecordCopy(run.folder) as copy:
         copy.copy()
         before = there(run, RECORD)
-        put(run, {"session": "other", "host": "far", "pid": 7})
+        put(run, SESSION_LOCK, json.dumps({"session": "other", "host": "far", "pid": 7}).encode())
         run.append(started(CONFIG))
         with pytest.raises(OSError, match="another session has gone on with it"):
             copy.copy()
@@ -206,7 +206,11 @@ def test_guard_of_a_process_of_this_machine_that_is_gone_gives_way(run):
     process.wait()
     open_storage(location(run.folder))[0].create_dir(open_storage(location(run.folder))[1])
     for pid, gone in ((process.pid, True), (os.getppid(), False)):
-        put(run, {"session": "x", "host": socket.gethostname(), "pid": pid})
+        put(
+            run,
+            SESSION_LOCK,
+            json.dumps({"session": "x", "host": socket.gethostname(), "pid": pid}).encode(),
+        )
         if gone:
             with RecordCopy(run.folder):
                 assert json.loads(there(run, SESSION_LOCK))["pid"] == os.getpid()
@@ -227,7 +231,7 @@ def test_a_run_in_a_folder_needs_no_copy(tmp_path):
 
 def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri, on_machine):
     run.append(started(CONFIG))
-    (run.folder / DIGESTS).write_text("{}")
+    write_checked_json(run.folder / DIGESTS, {})
     with RecordCopy(run.folder) as copy:
         copy.copy()
         copy.copy(DIGESTS)
@@ -249,6 +253,63 @@ def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri,
     on_machine("first")
     assert read_run(fetch_run(uri, "mine")).trials == other.trials  # what was here gave way
     assert not list(run.folder.glob(f"*/{RECORD}"))
+
+
+@pytest.fixture
+def grown(run, uri):
+    """The run with three evaluations, all in the storage; and its record as lines."""
+    run.append(started(CONFIG))
+    finish(run, CONFIG)
+    with RecordCopy(run.folder) as copy:
+        copy.copy()
+    return run, (run.folder / RECORD).read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("damage", ["", "an event", "all"])
+def test_of_a_damaged_record_in_the_storage_the_copy_here_counts(grown, uri, capsys, damage):
+    run, lines = grown
+    wanted, before = read_run(run.folder).trials, (run.folder / RECORD).read_bytes()
+    damaged = {"": lines[:3], "an event": [*lines[:3], b"x\n", *lines[4:]], "all": [b"x\n"]}
+    put(run, RECORD, b"".join(damaged[damage]))
+    put(run, SWEEP, b"{")
+    assert fetch_run(uri, "mine") == run.folder
+    where = join_name(uri, "mine")
+    said = f"{where} is damaged or older than {run.folder}, which counts.\n" if damage else ""
+    assert capsys.readouterr().err == said
+    assert (run.folder / RECORD).read_bytes() == before
+    found = read_run(run.folder)
+    assert (found.trials, found.damage) == (wanted, [])
+
+
+def test_what_only_one_of_two_damaged_copies_has_is_kept(grown, uri, capsys):
+    run, lines = grown
+    wanted = read_run(run.folder).trials
+    put(run, RECORD, b"".join([*lines[:2], *lines[3:]]))
+    (run.folder / RECORD).write_bytes(b"".join(lines[:4]))
+    for copy in run.folder.glob(f"*/{RECORD}"):
+        copy.unlink()
+    found = read_run(fetch_run(uri, "mine"))
+    assert (found.trials, found.damage) == (wanted, [])
+    assert "is damaged or older" in capsys.readouterr().err
+
+
+def test_a_copy_here_that_differs_is_kept_under_another_name(grown, uri, capsys):
+    run, lines = grown
+    before = {path: path.read_bytes() for path in run.folder.rglob("*.json*")}
+    other = encode({**decode(lines[-1].strip()), "time": 0.0})
+    for number in (1, 2):
+        put(run, RECORD, b"".join([*lines[:-1], other]))
+        folder, aside = fetch_run(uri, "mine"), run.folder.with_name(f"mine.diverged-{number}")
+        said = f"{join_name(uri, 'mine')} differs from its copy here, now {aside}.\n"
+        assert capsys.readouterr().err == said
+        assert (folder / RECORD).read_bytes().endswith(other)
+        assert not read_run(folder).damage
+        assert fetch_run(uri, "mine") == folder
+        assert capsys.readouterr().err == ""
+        (folder / RECORD).write_bytes(b"".join(lines))  # and so once more
+    first = run.folder.with_name("mine.diverged-1")
+    assert {p: (first / p.relative_to(run.folder)).read_bytes() for p in before} == before
+    assert find_run("RUN", "mine.diverged-1", place_of_runs(uri)) == first
 
 
 def test_names_of_a_storage(run, uri, on_machine, tmp_path):

@@ -1,0 +1,183 @@
+"""Whatever befalls a file of a run: it is repaired and said, refused in a line, or changes nothing.
+
+`python -m pytest tests/search/record/test_attacks.py --flips 5 -s` flips more bits, attacks every
+file in every way, and tells how often each outcome came.
+"""
+
+import random
+import re
+import shutil
+import signal
+import sys
+import warnings
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+import search.sweep.session
+from search.export.__main__ import main as export_main
+from search.record.run import read_run
+from search.record.trial_record import ENDED
+from search.report.__main__ import main as report_main
+from search.results.finalists import best_trials
+from search.results.table import trials_table
+from search.run.__main__ import main as sweep_main
+from tests.sweeps import OPTIONS, run, start_and_hold
+from trainable.common.errors import UserError
+from trainable.engine import latency
+
+pytestmark = pytest.mark.slow
+
+SCORES = ["digest", "outcome", "evaluations", "best5", "last", "reason"]
+
+
+@pytest.fixture(scope="module")
+def runs(make_command, tmp_path_factory):
+    """An interrupted run of five trials, the second under way, and what it comes to."""
+    folder = tmp_path_factory.mktemp("attacks")
+    cut = folder / "runs" / "cut"
+    process = start_and_hold([*make_command(folder), *OPTIONS, "--name", "cut"], cut, 11)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    whole = shutil.copytree(cut, cut.with_name("whole"))
+    done = run([sys.executable, "-m", "search.run"], "--resume", str(whole))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {"cut": cut, "whole": whole}
+
+
+def flipped(content, chance):
+    place, bit = chance.randrange(len(content)), 1 << chance.randrange(8)
+    return content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
+
+
+def truncated(content, chance):
+    return content[: chance.randrange(len(content))]
+
+
+def zeroed(content, chance):
+    start = chance.randrange(len(content))
+    stop = chance.randrange(start, len(content)) + 1
+    return content[:start] + bytes(stop - start) + content[stop:]
+
+
+def deleted(content, chance):
+    return None
+
+
+WAYS = (truncated, zeroed, deleted)
+
+
+def attack(path, way, chance):
+    """Whether the file is another one now."""
+    content = path.read_bytes()
+    other = way(content, chance) if content else content
+    if other is None:
+        path.unlink()
+    else:
+        path.write_bytes(other)
+    return other != content
+
+
+def swap(folder, file):
+    """Exchanges a trial's file with the same of another trial; whether they differ."""
+    alike = re.sub(r"_\d+", "_*", "/".join(file.parts[1:]))
+    found = sorted(folder.glob(f"*/{alike}"))
+    others = [path for path in found if path.relative_to(folder).parts[0] != file.parts[0]]
+    if len(file.parts) == 1 or not others:
+        return False
+    contents = others[0].read_bytes(), (folder / file).read_bytes()
+    (folder / file).write_bytes(contents[0])
+    others[0].write_bytes(contents[1])
+    return contents[0] != contents[1]
+
+
+def attacks(folder, flips):
+    """Each file with a way to spoil it; by default only the flips are made of every file."""
+    seen = set()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size):
+        file = path.relative_to(folder)
+        kind = re.sub(r"\d+", "", path.name)
+        yield from ((file, flipped) for _ in range(flips))
+        if kind not in seen or flips > 1:
+            yield from ((file, way) for way in (*WAYS, None))
+        seen.add(kind)
+
+
+def table_of(folder):
+    """The table; what it warns of is what the run says."""
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        table = trials_table(folder)
+    told = [str(one.message) for one in warned if one.category is UserWarning]
+    assert told == [f"RUN {folder}: {line}" for line in read_run(folder).damage]
+    return table
+
+
+@pytest.mark.parametrize("name", ["cut", "whole"])
+def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, capsys, request):
+    monkeypatch.setattr(search.sweep.session, "_tune", lambda *_: None)
+    monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
+    flips, chance, counts = request.config.getoption("--flips"), random.Random(name), Counter()
+    wanted = table_of(runs[name])
+    for file, way in attacks(runs[name], flips):
+        folder = shutil.copytree(runs[name], tmp_path / "runs" / name)
+        changed = swap(folder, file) if way is None else attack(folder / file, way, chance)
+        if changed:
+            try:
+                outcome = attacked(folder, file, wanted, tmp_path, capsys)
+            except BaseException:
+                shutil.copytree(folder, tmp_path / "failed", dirs_exist_ok=True)
+                print(f"{name}: {file} {way and way.__name__}")
+                raise
+            counts["swapped" if way is None else way.__name__, outcome] += 1
+        shutil.rmtree(tmp_path / "runs")
+    with capsys.disabled():
+        print(f"\n{name}: {dict(counts)}")
+    assert sum(counts.values()) > 50
+
+
+def attacked(folder, file, wanted, tmp_path, capsys):
+    """What came of it, after reading, reporting, exporting and resuming."""
+    try:
+        found = read_run(folder)
+    except UserError:
+        for main, more in ((report_main, [str(folder)]), (sweep_main, ["--resume", str(folder)])):
+            assert main(more) == 2
+            assert re.fullmatch("error: RUN .*\n", capsys.readouterr().err)
+        return "refused"
+    table, damage = table_of(folder), [f"{line}." for line in found.damage]
+    same = table.equals(wanted)
+    if not same:  # bits are kept once, and what no file has is lost
+        assert damage
+        lost = any("lost: no copy" in line for line in damage)
+        assert lost or table[SCORES].equals(wanted[SCORES])
+        assert lost or any("without per-example results" in line for line in damage)
+    in_checkpoint = len(file.parts) > 2 and file.parts[1].startswith("checkpoint_")
+    if not in_checkpoint:  # which a report does not look at
+        assert report_main([str(folder), "--output", str(tmp_path / "report")]) == 0
+        printed, page = capsys.readouterr(), (tmp_path / "report" / "report.md").read_text()
+        assert printed.err == ""
+        assert printed.out.splitlines()[: len(damage)] == damage
+        assert all(line in page for line in damage)
+        shutil.rmtree(tmp_path / "report")
+    ended = {trial.config.folder_name for trial in best_trials(found.trials.values())}
+    if in_checkpoint and file.parts[0] in ended:
+        which = ["--trial", file.parts[0]]
+        if best_trials(found.trials.values())[0].config.folder_name == file.parts[0]:
+            which = []
+        assert export_main([str(folder), str(tmp_path / "out"), *which]) == 1
+        assert re.match("error: RUN .*: the checkpoint is .*\n$", capsys.readouterr().err)
+        assert not (tmp_path / "out").exists()
+
+    unfinished = any(trial.outcome not in ENDED for trial in found.trials.values())
+    code = sweep_main(["--resume", str(folder)])
+    printed = capsys.readouterr()
+    assert (code, printed.err) == (130 if unfinished else 0, "")
+    assert all(line in printed.out for line in damage)
+    assert ("Checkpoint " in printed.out) == in_checkpoint
+    again = table_of(folder)
+    pd.testing.assert_frame_equal(again[SCORES], table[SCORES])
+    assert not read_run(folder).damage
+    return "said" if damage or in_checkpoint else "the same"
