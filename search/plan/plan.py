@@ -10,6 +10,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
 FORMAT = 6
+CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +61,5 @@ class Plan:
             raise TypeError("no examples or no request")
         if not isinstance(made.get("versions", {}), Mapping):
             raise TypeError("its provenance has no versions")
+        if self.confirms is not None and not self.confirms.keys() >= CONFIRMATION:
+            raise TypeError("it confirms nothing")

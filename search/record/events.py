@@ -46,7 +46,7 @@ EVALUATION: dict[str, Types] = {
 }
 OF_FULL: dict[str, Types] = {"full_accuracy": NUMBER, "full_correct": TEXT}  # None without one
 LARGEST = 2.0**53  # number: no run has more of anything, and floats hold it
-MOST_LOST = 1_000_000  # events between two that are there
+MOST_LOST = 100_000  # events between two that are there
 CHECKSUM = rb'(\{.*), "crc": "([0-9a-f]{8})"\}'
 
 Event = dict[str, Any]

@@ -15,7 +15,9 @@ from collections import Counter
 import pandas as pd
 import pytest
 
+import search.confirm.__main__
 import search.sweep.session
+from search.confirm.__main__ import main as confirm_main
 from search.export.__main__ import main as export_main
 from search.record.run import read_run
 from search.record.trial_record import ENDED
@@ -136,6 +138,25 @@ def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, cap
     with capsys.disabled():
         print(f"\n{name}: {dict(counts)}")
     assert sum(counts.values()) > 50
+
+
+def test_every_command_says_what_is_damaged(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(search.confirm.__main__, "start_run", lambda *_: 0)
+    monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
+    folder = shutil.copytree(runs["whole"], tmp_path / "runs" / "whole")
+    (folder / "sweep.json").unlink()
+    first, *_ = best_trials(read_run(folder).trials.values())
+    shutil.rmtree(next(folder.glob(f"{first.config.folder_name}/checkpoint_*")))
+    for main, *more in (
+        (export_main, str(folder), str(tmp_path / "out"), "--no-check"),
+        (confirm_main, str(folder)),
+        (sweep_main, "--resume", str(folder), "--dry-run"),
+    ):
+        assert main(more) == 0
+        printed = capsys.readouterr().out
+        assert "sweep.json was damaged: its plan taken from record.jsonl.\n" in printed
+        next_best = "Not the best: no checkpoint is left of the 1 trial above." in printed
+        assert next_best == (main is export_main)
 
 
 def attacked(folder, file, wanted, tmp_path, capsys):
