@@ -5,6 +5,7 @@ import signal
 import socket
 import time
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,14 @@ from search.record.storage import local_runs
 from search.run.__main__ import main
 from search.sweep import resume
 from search.sweep.processes import cluster
-from search.sweep.processes.cluster import POLL_SECONDS, check_address, cluster_size, recounted
+from search.sweep.processes.cluster import (
+    POLL_SECONDS,
+    RAY_DIED,
+    check_address,
+    cluster_size,
+    recounted,
+    watched,
+)
 from tests.clusters import free_port
 from tests.made_runs import asked, made_run
 from trainable.common.errors import UserError
@@ -167,3 +175,62 @@ def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_the
     assert (cluster_size(with_gpus=True), cluster_size(with_gpus=False)) == ((6, 2), (6, 0))
     monkeypatch.setattr("ray.cluster_resources", dict)
     assert cluster_size(with_gpus=True) == (0, 0)
+
+
+@pytest.fixture
+def watch(monkeypatch):
+    """Watches a sweep in which `ray.nodes` is this, until there is this; returns the problems."""
+    monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "LIFE_SECONDS", 0.1)
+
+    def problems_of(nodes, until):
+        monkeypatch.setattr("ray.nodes", nodes)
+        problems, end = [], time.monotonic() + 20
+        with watched(SimpleNamespace(pause=problems.append)):
+            while not (problems or until()):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        return problems
+
+    return problems_of
+
+
+@pytest.mark.parametrize(
+    ("answer", "paused"),
+    [
+        ([{"Alive": False}, {"Alive": True}], False),
+        ([{"Alive": False}], True),
+        ([], True),
+        (ConnectionError("gone"), True),
+        (None, True),
+    ],
+)
+def test_a_sweep_is_paused_where_ray_has_died_or_does_not_answer(watch, answer, paused):
+    """Tune itself would wait for ever for a new actor."""
+    asked_at, released = [], Event()
+
+    def nodes():
+        asked_at.append(time.monotonic())
+        if answer is None:
+            released.wait(20)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert watch(nodes, lambda: len(asked_at) > 30)[:1] == [RAY_DIED] * paused
+    released.set()
+
+
+def test_a_sweep_that_has_ended_is_not_paused_by_a_question_still_under_way(watch):
+    """Ray is shut down by then: the answer is that nothing lives."""
+    began, ended = Event(), Event()
+
+    def nodes():
+        began.set()
+        ended.wait(20)
+        return []
+
+    problems = watch(nodes, began.is_set)
+    ended.set()
+    time.sleep(0.3)
+    assert problems == []
