@@ -48,7 +48,7 @@ def make_teacher(architecture, tokenizer, folder, **changes):
 def make_run(folder, teacher, data, configs, **options):
     """A run of these trials, each trained to its end."""
     where = {"teacher": str(teacher), "dataset": str(data), "cache": str(folder / "cache")}
-    options |= {"max_length": MAX_LENGTH, **where}
+    options |= {"max_length": MAX_LENGTH, "allow_weak_teacher": True, **where}
     request = Request(space="schedules", preset="mini", **options)
     inputs = prepare_again(request, configs, Console(file=io.StringIO()))
     plan = Plan(

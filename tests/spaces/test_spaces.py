@@ -199,7 +199,7 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
     assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(HIDDEN_POOLS)
     assert {config.student_layers for config in found} == {3, 2}
-    with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: changes nothing"):
+    with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
         initial_points(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
 
 

@@ -137,7 +137,7 @@ def test_lengths_are_the_presets_whatever_their_number(preset):
     ("flags", "said"),
     [
         (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
-        (["--variants", "graph"], "--variants: graph: steps are captured on a CUDA GPU"),
+        (["--variants", "graph"], "--variants: graph: needs a CUDA GPU, and none is visible"),
         (["--variants", "cached", "--concurrent", "2"], "--variants: cannot be combined"),
         (["--steps", "0"], "--steps: 0 must be at least 1"),
         (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),

@@ -19,6 +19,7 @@ from search.record.run import read_run
 from search.record.trial_record import TrialRecord
 from tests.conftest import padded_batch
 from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
+from tests.made_runs import evaluated, failed, made_run, started
 from trainable.common.errors import UserError
 from trainable.common.files import verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
@@ -138,10 +139,21 @@ def test_the_best_of_those_kept_is_exported_where_none_is_named(small, export, t
     shutil.rmtree(checkpoint_of(run, best))
     assert other.config.digest in export(run, "--no-check", out=tmp_path / "other")[1]
     error = export(run, "--trial", best.config.digest, code=2, out=tmp_path / "third")[2]
-    assert "its checkpoint is gone; a run keeps its best 5 (--keep)" in error
+    assert "no checkpoint is left; a run keeps its best 5 (--keep)" in error
     shutil.rmtree(checkpoint_of(run, other))
     error = export(run, code=2, out=tmp_path / "third")[2]
-    assert "RUN mine: its checkpoint is gone" in error
+    assert "RUN mine: no checkpoint is left" in error
+
+
+def test_a_run_of_which_no_trial_has_ended_has_nothing_to_export(export, make_config, tmp_path):
+    config = make_config()
+    run = made_run(tmp_path / "runs" / "mine", [config])
+    for event in (started(config), evaluated(config, 1), failed(config, "give up")):
+        said = export(run, code=2)[2]
+        assert said == "error: RUN mine: no trial has ended yet; there is nothing to export\n"
+        run.append(event)
+    error = export(run, "--trial", config.digest, code=2)[2]
+    assert error.startswith(f"error: --trial {config.digest}: no checkpoint is left; ")
 
 
 @pytest.mark.parametrize("form", ["digest", "prefix", "upper", "folder", "beginning", "path"])
@@ -184,7 +196,7 @@ def test_a_folder_with_something_in_it_is_left_alone(small, export, tmp_path):
     assert "is not empty; give a new or an empty folder" in export(small.run, code=2)[2]
     assert {path.name for path in folder.iterdir()} == names - {"README.md"} | {"notes"}
     assert (
-        "cannot be written to ([Errno 20] Not a directory"
+        "cannot be written to (Not a directory)"
         in export(small.run, code=2, out=folder / "notes")[2]
     )
 

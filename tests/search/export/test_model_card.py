@@ -120,6 +120,27 @@ def test_metadata_is_read_by_the_hubs_own_library(run, trial, best):
     assert data.license == "unknown"
 
 
+@pytest.mark.parametrize(
+    ("initialisation", "alpha", "origin"),
+    [
+        ("random", 0.5, "distilled from a fine-tuned teacher"),
+        ("teacher_spread", 0.5, "distilled from a fine-tuned teacher and initialised from it"),
+        ("teacher_embeddings", 0.0, "distilled from a fine-tuned teacher and initialised from it"),
+        ("random", 1.0, "trained without a teacher"),
+        ("teacher_upper", 1.0, "trained without a teacher, but initialised from one"),
+    ],
+)
+def test_what_a_student_has_of_its_teacher_is_said_first(
+    *, run, trial, best, initialisation, alpha, origin
+):
+    config = replace(trial.config, initialisation=initialisation, alpha=alpha)
+    text = model_card(run, replace(trial, config=config), best, **FACTS)
+    about = " ".join(text.partition("\n# ")[2].split())
+    assert f"A text classifier with the labels even, odd, {origin}: one trial of" in about
+    tags = ModelCard(text).data.tags
+    assert tags == ["text-classification", *["knowledge-distillation"] * (alpha < 1)]
+
+
 def test_no_local_path_is_in_it(run, trial, best):
     card = model_card(run, trial, best, **FACTS)
     for path in ("/tmp", run.folder.parent, run.request.dataset, run.request.teacher):

@@ -88,8 +88,8 @@ def test_what_is_set_reaches_every_trial_and_changes_nothing_else():
         ("baselines", "epochs", 0, "--set epochs=0: 0 must be at least 1"),
         ("baselines", "sharpness", 1.0, "--set sharpness=1.0: 1.0 given, but alpha_schedule fixed"),
         ("study", "student_width", 192, "--set student_width=192: 192 needs initialisation random"),
-        ("baselines", "temperature", 4.0, "--set temperature=4.0: changes nothing in any trial"),
-        ("logits", "hidden_weight", 10.0, "--set hidden_weight=10.0: changes nothing in any"),
+        ("baselines", "temperature", 4.0, "--set temperature=4.0: has no effect in any trial"),
+        ("logits", "hidden_weight", 10.0, "--set hidden_weight=10.0: has no effect in any"),
     ],
 )
 def test_what_can_not_be_set_is_refused(space, key, value, said):
@@ -154,8 +154,8 @@ def test_additions_join_the_samples_drawn_on_every_seed():
 @pytest.mark.parametrize(
     ("space", "key", "value", "said"),
     [
-        ("baselines", "sharpness", 5.0, "does not vary it; to fix it in all trials, give --set"),
-        ("layers", "epochs", 2, "does not vary it; to fix it in all trials, give --set"),
+        ("baselines", "sharpness", 5.0, "does not vary it; --set sharpness=5.0 fixes it in all"),
+        ("layers", "epochs", 2, "does not vary it; --set epochs=2 fixes it in all trials"),
         ("logits", "aligned_layers", "1,2", "does not vary it; leave it out"),
         ("study", "alpha_schedule", "cosine_growth", "sharpness: missing"),
         ("schedules", "initialisation", "teacher_spred", "did you mean teacher_spread"),

@@ -25,7 +25,7 @@ from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 
 SPACE = ["--space", "schedules"]
-# Every flag but --help and --dry-run: what is typed, and the request's value that it gives.
+# Every flag but --help and --dry-run: what is typed, if anything, and the request's value.
 OF_A_REQUEST = {
     "--space": ("study", "study"),
     "--set": ("learning-rate=3e-5", (("learning_rate", 3e-5),)),
@@ -47,6 +47,7 @@ OF_A_REQUEST = {
     "--preset": ("mini", "mini"),
     "--teacher": ("some/teacher", "some/teacher"),
     "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
+    "--allow-weak-teacher": (None, True),
     "--max-train-samples": ("100", 100),
     "--max-eval-samples": ("50", 50),
     "--eval-subset": ("20", 20),
@@ -57,14 +58,21 @@ OF_A_REQUEST = {
 NEW_ONLY = list(OF_A_REQUEST)[12:]  # a run keeps them
 
 
+def words(flag):
+    """The flag as it is typed."""
+    text, _ = OF_A_REQUEST[flag]
+    return [flag] if text is None else [flag, text]
+
+
 def dest(flag):
     (found,) = [a.dest for a in make_parser()._actions if flag in a.option_strings]
     return found
 
 
 def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
-    flags = {action.option_strings[-1] for action in make_parser()._actions}
-    assert flags == {"--help", "--resume", "--name", "--storage", "--dry-run", *OF_A_REQUEST}
+    flags = {flag for action in make_parser()._actions for flag in action.option_strings}
+    beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run"}
+    assert flags == {*beside, *OF_A_REQUEST, "--no-allow-weak-teacher"}
     names = {about.name for about in fields(Request)} - {"depths"}  # of the teacher
     assert {dest(flag) for flag in OF_A_REQUEST} == names
     inputs = [about.name for about in fields(InputOptions)]
@@ -85,9 +93,9 @@ def test_every_flag_is_read_by_some_code(repository):
 
 @pytest.mark.parametrize("flag", OF_A_REQUEST)
 def test_flag_arrives_in_its_type(flag):
-    typed, wanted = OF_A_REQUEST[flag]
+    _, wanted = OF_A_REQUEST[flag]
     beside = ["--resume", "mine"] if flag not in NEW_ONLY else SPACE
-    found = given(parse_arguments([*beside, flag, typed]), Request)[dest(flag)]
+    found = given(parse_arguments([*beside, *words(flag)]), Request)[dest(flag)]
     assert (found, type(found)) == (wanted, type(wanted))
 
 
@@ -105,7 +113,7 @@ def test_what_is_not_asked_for_is_left_to_defaults_and_the_preset():
 
 @pytest.mark.parametrize("flag", NEW_ONLY)
 def test_flag_that_a_run_keeps_is_refused_beside_resume(refuse, flag):
-    error = refuse("--resume", "mine", flag, OF_A_REQUEST[flag][0])
+    error = refuse("--resume", "mine", *words(flag))
     assert error.startswith(f"error: {flag} ")
     assert "--resume" in error
 
@@ -145,7 +153,7 @@ def test_request_means_the_same_in_another_folder(tmp_path, monkeypatch):
 
 
 def test_round_trip_through_json():
-    typed = [word for flag, (text, _) in OF_A_REQUEST.items() for word in (flag, text)]
+    typed = [word for flag in OF_A_REQUEST for word in words(flag)]
     for request in (
         Request(**given(parse_arguments(typed), Request)),
         asked(),
@@ -239,7 +247,7 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         ("--add sharpness=much", "'much' is not a number"),
         ("--set =1", "''"),
         ("--name a/b", "letters, digits"),
-        ("--cache /dev/null", "cannot be written to ([Errno 20] Not a directory"),
+        ("--cache /dev/null", "cannot be written to (Not a directory)"),
         ("--no-such-flag 1", "--no-such-flag"),
     ],
 )
@@ -263,7 +271,7 @@ def test_bad_flag(refuse, typed, said):
         ("layers --set student_width=100", ["--set student_width=100: ", "initialisation random"]),
         ("logits --set temperature=3", ["--set temperature=3.0", "logits", "--add temperature"]),
         ("schedules --add sharpness=0", ["--add sharpness=0", "above 0"]),
-        ("schedules --add epochs=3", ["--add epochs=3", "to fix it in all trials, give --set"]),
+        ("schedules --add epochs=3", ["--add epochs=3", "--set epochs=3 fixes it in all trials"]),
         ("baselines --storage nowhere://b/runs", ["--storage nowhere://b/runs: "]),
         ("baselines --storage file:///proc/runs", ["--storage file:///proc/runs: "]),
         ("baselines --address head", ["--address head", "HOST:PORT"]),

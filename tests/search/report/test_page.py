@@ -1,6 +1,7 @@
 """The page and its Markdown: complete in themselves, sound, each recipe once, words escaped."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -107,6 +108,22 @@ def test_words_from_outside_are_escaped(tmp_path):
     for text in (html, markdown):
         assert "&lt;b&gt;device" in text
         assert "<b>device" not in text
+
+
+def test_no_script_gets_into_a_report_by_a_name_a_label_or_a_reason(tmp_path):
+    script, chosen = "<script>alert(1)<", config()
+    inputs = replace(training_inputs(), label_names=["fine", script])
+    own = {"space": f"/my/{script}.py:grid", "dataset": f"d{script}", "teacher": f"t{script}"}
+    run = create_run(tmp_path / f"run{script}", plan(chosen, inputs=inputs, **own))
+    fail(run, chosen, f"no|{script}")
+    run.damage.append(f"lost {script}")
+    run.append({"event": "session", "provenance": {"command": f"python {script}"}})
+    for text in page_of(run)[1:]:
+        assert "<script" not in text
+        wanted = ("run", "/my/", "dataset d", "teacher t", "fine, ", "no|", "lost ", "python ")
+        for before in wanted:
+            escaped = f"{before}&lt;script&gt;alert(1)&lt;"
+            assert escaped in text.replace("\\|", "|"), before
 
 
 def test_scores_on_the_full_validation_split_are_shown(tmp_path):

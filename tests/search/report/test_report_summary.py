@@ -1,10 +1,13 @@
 """The sentences of a report, and what can't be separated in it."""
 
+from dataclasses import asdict, replace
+
 import pytest
 
 from search.record.run import create_run, read_events
 from search.report.contents import describe_inputs, gather, provenance, status
 from search.report.importance import comparable_settings, confounded
+from search.results.finalists import Confirmation
 from search.results.table import trials_table
 from tests.report_runs import config, fail, plan, report_evaluations, training_inputs
 
@@ -87,6 +90,27 @@ def test_all_failed(run):
     assert status(report) == (
         "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed), 0 running."
     )
+
+
+def test_a_confirmations_summary_is_what_it_concludes_once_it_is_complete(tmp_path):
+    made = Confirmation("mine", "then", (config(alpha=0.25),), (0.9,), (4, 5), (2,))
+    confirming = replace(plan(*made.trials()), confirms=asdict(made))
+    run = create_run(tmp_path / "run", confirming)
+    shares = {0.25: 0.9, 0.5: 0.7, 1.0: 0.9}
+    for trial in made.trials():
+        before = report_of(run).summary
+        report_evaluations(run, trial, (shares[trial.alpha],) * 4)
+    assert before.headline.startswith("Best: teacher_spread, ")
+    assert "Not finished yet: 1 recipe." in before.limitations
+    summary, layers = report_of(run).summary, "teacher_spread, layers 1,2,3"
+    assert summary.headline.startswith(
+        f"{layers}, fixed 0.25 is significantly better than {layers}, fixed 0.5: +20.00 points ("
+    )
+    assert summary.tied.startswith(
+        f"{layers}, fixed 0.25 is not significantly different from teacher_spread, cross-entropy o"
+    )
+    assert "search.confirm" not in " ".join(summary.limitations)
+    assert describe_inputs(run).startswith("Confirmation of mine, preset sst2, 1,000 training ")
 
 
 def test_inputs_and_provenance(tmp_path):

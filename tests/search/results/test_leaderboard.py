@@ -62,15 +62,44 @@ def test_score_on_the_full_split_stands_beside_the_subsets():
     trial.evaluations[-1]["full_accuracy"] = 0.7746
     text = printed(make_run(trial, full=25_000))
     assert "0.9500 on the validation subset of 1,000, 0.9000 on all 25,000." in text
-    assert cells(text, "random")[-3:] == ["0.7800", "0.7746", FINISHED]
+    assert cells(text, "logits only, fixed 0.5")[-3:] == ["0.7800", "0.7746", FINISHED]
 
 
 def test_seeds_are_counted():
     trials = [finished(right, seed=seed) for seed, right in enumerate((860, 880))]
     failed = TrialRecord(config(seed=2), FAILED, "loss is nan")
     text = printed(make_run(*trials, failed), width=160)
-    assert cells(text, "random")[:4] == ["2", "of", "3", "0.8700"]
+    assert cells(text, "logits only, fixed 0.5")[:5] == ["random", "2", "of", "3", "0.8700"]
     assert "finished: seed 2 failed, loss is nan" in text
+
+
+@pytest.mark.parametrize(
+    ("rates", "note"),
+    [
+        ((1e-4, 1e-4, 5e-5), "5e-05 for teacher_spread; 0.0001 for random, teacher_embeddings"),
+        ((5e-5, 5e-5, 5e-5), None),
+    ],
+)
+def test_where_only_initialisation_and_rate_differ_they_are_told_without_a_column_of_recipes(
+    rates, note
+):
+    """As in the space `baselines`."""
+    names = ("random", "teacher_embeddings", "teacher_spread")
+    trials = [
+        finished(800, initialisation=name, alpha=1.0, learning_rate=rate)
+        for name, rate in zip(names, rates, strict=True)
+    ]
+    lines = printed(make_run(*trials)).splitlines()
+    header = next(line for line in lines if "initialisation" in line)
+    assert header.split()[:2] == ["initialisation", "best5"]
+    text = " ".join(" ".join(lines).split())
+    assert ("Learning rates" in text) == (note is not None)
+    assert note is None or f"Learning rates differ with the initialisation: {note}" in text
+    for others in ([], [*trials[1:], finished(700, learning_rate=3e-3)]):  # alone, or with its like
+        text = " ".join(printed(make_run(trials[0], *others)).split())
+        assert "recipe initialisation" in text
+        assert "cross-entropy only" in text
+        assert "Learning rates" not in text
 
 
 def test_numbers_are_whole_and_no_word_is_lost_on_a_narrow_terminal(mixed):

@@ -73,7 +73,8 @@ def test_new_sweep_is_described_and_nothing_is_left_behind(
     # 96 examples in batches of 8 twice are 24 steps; 8 evaluations of 40 are a third of 40 more.
     trials = {"baselines": 5, "recipe": 20}[asked_for[1]]
     minutes = trials * 2.0 * (24 + 40 / 3) / 2 / 60
-    assert (f"About {minutes:.0f} min, 2 trials at a time" in text) == ("1h" not in asked_for)
+    said = f"About {minutes:.0f} min of training, 2 trials at a time" in text
+    assert said == ("1h" not in asked_for)
     assert f"are free at {tmp_path / 'runs'}." in text
     assert shlex.split(text.splitlines()[-1]) == ["python", "-m", "search.run", *command[:-1]]
 
@@ -96,7 +97,7 @@ def test_what_is_left_of_a_run_is_described_and_it_stays_as_it_is(
     text = capsys.readouterr().out
     assert [line.split()[0] for line in text.splitlines()[:1]] == ["1"]
     assert "seed 1" in text
-    assert re.search(r"About \d+ s, \d trials? at a time", text)
+    assert re.search(r"About \d+ s of training, \d trials? at a time", text)
     assert tree(tmp_path) == before
     finish(run, configs[1])
     before = tree(tmp_path)

@@ -103,6 +103,17 @@ def test_trials_may_wait_for_other_seeds_at_ashas_rungs(tmp_path, changes, seeds
     assert waiting_points(made_run(tmp_path / "mine", configs, asked(**changes))) == numbers
 
 
+def test_a_disk_with_too_little_room_is_told_of(tmp_path, monkeypatch):
+    run, free = made_run(tmp_path / "runs" / "mine", CONFIGS), 3_200_000_000
+    places = {run.folder: SimpleNamespace(free=free)}  # no other is looked at
+    monkeypatch.setattr(session.shutil, "disk_usage", places.__getitem__)
+    assert session._shortage(run, free) == ""
+    assert session._shortage(run, free + 1) == ", but only 3.2 GB are free there"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stored = made_run(local_runs(f"file://{tmp_path}/storage") / "mine", CONFIGS)
+    assert session._shortage(stored, free + 1) == ""  # nobody knows how much a storage takes
+
+
 def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatch):
     """In a storage the digests of its inputs go beside the record, for the next machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
@@ -127,7 +138,7 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
     (stored.folder / DIGESTS).unlink()  # so that it is copied where the session has written it
     monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
     monkeypatch.setattr(session, "_has_open", lambda run, alone: False)
-    interruption = SimpleNamespace(requested=False, shield_child_processes=list, hold=list)
+    interruption = SimpleNamespace(requested=False, shielded=lambda start: start())
     with RecordCopy(stored.folder) as copy:
         session.run_trials(stored, copy, {}, console, interruption)
     there = tmp_path / "storage" / "mine"

@@ -59,7 +59,7 @@ def test_what_is_no_set(written):
 
 @pytest.mark.parametrize("name", ["lower", "upper", "even"])
 def test_a_name_that_stands_for_no_layer(name):
-    with pytest.raises(UserError, match=f"aligned_layers: '{name}' is empty for a student of 1 "):
+    with pytest.raises(UserError, match=f"aligned_layers: '{name}' has no layer in a .* depth 1;"):
         resolve_layer_set(name, 1)
 
 

@@ -1,6 +1,7 @@
 """Subsets, shuffles and digests of labelled examples."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,15 @@ from trainable.common.errors import UserError
 from trainable.data.datasets import (
     Dataset,
     LabelledTexts,
-    check_sample,
+    check_sizes,
     pick,
     sample_evaluation,
+    shared_examples,
     stratified_order,
     subset,
 )
+
+SIZES = ("--max-train-samples", "--max-eval-samples", "--eval-subset")
 
 
 @pytest.mark.parametrize(
@@ -81,28 +85,56 @@ def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
         assert sample_evaluation(corpus, all_of_it) == subset(corpus, 100, all_of_it) == corpus
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        (41, "--eval-subset 41: the validation split has 40 examples; give at most 40"),
-        (1, "--eval-subset 1: too few to have each label among them; give at least "),
-    ],
-)
-def test_a_sample_that_cannot_be_had_is_refused(corpus, asked, message):
-    with pytest.raises(UserError) as caught:
-        check_sample(sample_evaluation(corpus, asked), asked)
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
+@pytest.fixture
+def use(corpus):
+    """The corpus cut to sizes that a user asks for, by flag, as `load_inputs` does."""
+
+    def cut(asked):
+        sizes = [asked.get(flag) for flag in SIZES]
+        dataset = sample_evaluation(subset(corpus, *sizes[:2]), sizes[2])
+        check_sizes(corpus, dataset, dict(zip(SIZES, sizes, strict=True)))
+        return dataset
+
+    return cut
 
 
-def test_the_least_sample_that_a_refusal_names_will_do_and_one_fewer_not(corpus):
+@pytest.mark.parametrize("flag", SIZES)
+def test_the_least_size_that_a_refusal_names_will_do_and_one_fewer_not(corpus, use, flag):
     with pytest.raises(UserError) as caught:
-        check_sample(sample_evaluation(corpus, 1), 1)
-    least = int(str(caught.value).rpartition(" ")[2])
-    assert set(sample_evaluation(corpus, least).evaluation.labels) == {0, 1}
-    assert len(set(sample_evaluation(corpus, least - 1).evaluation.labels)) == 1
+        use({flag: 1})
+    start = f"{flag} 1: too few to have each label among them; give at least "
+    assert str(caught.value).startswith(start)
+    least = int(str(caught.value).removeprefix(start))
+    order = stratified_order((corpus.train if "train" in flag else corpus.evaluation).labels)
+    labels = [int(row % 5 == 0) for row in order]
+    assert least == next(n for n in range(1, 41) if set(labels[:n]) == {0, 1})
+    for asked in range(1, least):
+        with pytest.raises(UserError, match=f"{flag} {asked}: .* at least {least}$"):
+            use({flag: asked})
     for asked in (least, 40, None):
-        check_sample(sample_evaluation(corpus, asked), asked)
+        use({flag: asked})
+
+
+def test_a_sample_is_of_the_validation_examples_in_use_and_other_sizes_are_limits(corpus, use):
+    assert use({"--max-train-samples": 101, "--max-eval-samples": 41}) == corpus
+    for limit, count in (({}, 40), ({"--max-eval-samples": 20}, 20)):
+        assert len(use({**limit, "--eval-subset": count}).evaluation) == count
+        with pytest.raises(UserError) as caught:
+            use({**limit, "--eval-subset": count + 1})
+        assert str(caught.value) == (
+            f"--eval-subset {count + 1}: the validation split has {count} examples; give at most "
+            f"{count}"
+        )
+    unasked = dict.fromkeys(SIZES)  # a preset's sizes are limits, whatever they leave out
+    check_sizes(corpus, sample_evaluation(subset(corpus, 1, 2), 1), unasked)
+
+
+def test_validation_texts_that_are_trained_on_are_counted_in_the_whole_split(corpus):
+    assert shared_examples(corpus) == ""
+    texts = ["train 3", "train 3", "train 99", *corpus.evaluation.texts[3:]]
+    mixed = replace(corpus, evaluation=replace(corpus.evaluation, texts=texts))
+    for dataset in (mixed, sample_evaluation(mixed, 10)):
+        assert shared_examples(dataset).startswith("Warning: 3 of the 40 validation examples are")
 
 
 def test_whatever_differs_changes_the_digest(corpus):

@@ -149,7 +149,7 @@ def test_a_saved_dataset_keeps_its_label_names(tmp_path, load):
 @pytest.mark.parametrize(
     ("splits", "complaint"),
     [
-        ({"test": 2, "unlabelled": 2}, "no train split, only test, unlabelled"),
+        ({"test": 2, "unlabelled": 2}, "no training split, only test, unlabelled"),
         ({"train": 2, "test": 2}, "the training split has labels [0, 1]; they must be"),
         ({"train": 0, "test": 3}, "a split is empty"),
         ({"train": 3, "test": 0}, "a split is empty"),
@@ -181,7 +181,7 @@ def test_a_tenth_of_a_single_file_is_held_out(load, tmp_path):
         assert split.labels == [labels[text] for text in split.texts]
 
 
-@pytest.mark.parametrize("name", ["ünï v1.0", "a,b", "data[1]"])
+@pytest.mark.parametrize("name", ["ünï v1.0", "a,b", "data[1]", "train.csv"])
 def test_folders_of_unusual_names_are_read(folder, load, name):
     renamed = folder.rename(folder.parent / name)
     assert load(renamed).evaluation.texts == ["fine"]
@@ -215,6 +215,8 @@ def test_a_missing_column(folder, refusal, columns, found, split):
         ([1, 2], "the training split has labels [1, 2]; they must be 0..C-1"),
         ([0, 2], "the training split has labels [0, 2]; they must be 0..C-1"),
         ([0, 0], "the training split has labels [0]; they must be 0..C-1 with at least two "),
+        ([0, 3], "label 3 in the training split of 2 examples; labels must be 0..C-1, each pr"),
+        ([0, 10**9], "label 1000000000 in the training split of 2 examples; labels must be 0..C"),
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -231,6 +233,8 @@ def test_labels_that_are_not_0_to_c(tmp_path, refusal, labels, complaint, suffix
         ("train.tsv", (["bad", "odd"], [0, ""]), "label '' in the training split; labels"),
         ("train.csv", (["bad", "odd"], [0, ""]), "label '' in the training split; labels"),
         ("train.jsonl", (["bad", "odd"], [0, None]), "label None in the training split; labels"),
+        ("train.csv", (["bad", "odd"], [0, "nan"]), "label 'nan' in the training split; labels"),
+        ("dev.tsv", (["fine"], [10**9]), "label 1000000000 in the validation split; labels"),
         ("train.jsonl", (["bad", None], [0, 1]), "row 1 of the training split has no text in sent"),
     ],
 )
@@ -239,6 +243,28 @@ def test_a_row_that_is_at_fault_is_named(folder, refusal, file, rows, complaint)
         (folder / "train.tsv").unlink()
     write(folder / file, *rows)
     assert refusal(folder).startswith(complaint)
+
+
+def test_a_folder_that_is_called_like_a_file_is_none(folder, load, refusal):
+    (folder / "train.csv").mkdir()
+    (folder / "dev.csv").mkdir()
+    assert load(folder).train.texts == ["bad", "good"]
+    assert load(folder).evaluation.texts == ["fine"]
+    (folder / "train.tsv").unlink()
+    assert refusal(folder).startswith("no train file; ")
+
+
+@pytest.mark.parametrize("rows", [5, 6])
+def test_of_too_few_examples_none_can_be_held_out(folder, load, refusal, rows):
+    (folder / "dev.tsv").unlink()
+    write(folder / "train.tsv", [f"text {row}" for row in range(rows)], [0, 1, 0, 1, 0, 1][:rows])
+    if rows == 6:
+        assert len(load(folder).evaluation) == 1
+    else:
+        assert refusal(folder) == (
+            "5 examples are too few to hold out a tenth for validation; give more, or a folder "
+            "with a train and a validation file"
+        )
 
 
 @pytest.mark.parametrize("files", [[], ["dev.tsv", "train.txt", "training.tsv"]])

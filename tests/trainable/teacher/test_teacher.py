@@ -1,5 +1,6 @@
 """Teachers: fine-tuned once, found again by digest, refused where they don't fit."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +9,14 @@ import torch
 
 from tests.conftest import tiny_classifier
 from trainable.common.errors import UserError
+from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.inputs import LoadedInputs
 from trainable.engine.devices import Runtime
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_step import TrainingStep
 from trainable.teacher import fine_tuning
-from trainable.teacher.teacher import digest_model, load_base, load_teacher
+from trainable.teacher.teacher import digest_model, load_base, load_teacher, refuse_weak_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
 
 
@@ -160,9 +162,31 @@ def test_digest_depends_on_weights_and_configuration():
     assert len(digests) == 3
 
 
-def test_a_teacher_that_guesses_is_warned_of(loaded, options, tmp_path):
-    """The tiny teacher of these tests has random weights."""
-    lines, runtime = lines_and_runtime(tmp_path)
-    inputs = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
-    said = any("no better than always" in line for line in lines)
-    assert said == (inputs.teacher.accuracy <= 0.6)
+@pytest.mark.parametrize(
+    ("labels", "share"), [([0, 1, 1, 0, 1], 0.6), ([2, 0, 2, 1, 1, 2, 2], 4 / 7), ([1] * 3, 1.0)]
+)
+def test_a_teacher_must_be_better_than_the_most_frequent_label(labels, share):
+    teacher = Teacher("", "", False, share, "", 1.0)
+    with pytest.raises(UserError) as caught:
+        refuse_weak_teacher(teacher, np.array(labels))
+    assert str(caught.value) == (
+        f"--teacher: accuracy {share:.4f} is no better than always predicting the most frequent "
+        f"label ({share:.4f}); give a better teacher or more training data, or "
+        "--allow-weak-teacher"
+    )
+    refuse_weak_teacher(replace(teacher, accuracy=share + 1e-9), np.array(labels))
+
+
+def test_a_teacher_that_guesses_is_refused_unless_it_is_allowed(
+    *, loaded, sampled_loaded, options, tmp_path
+):
+    """The tiny teacher of these tests has random weights; what counts is what trials look at."""
+    _, runtime = lines_and_runtime(tmp_path)
+    strict = replace(options, allow_weak_teacher=False)
+    for given in (loaded, loaded, sampled_loaded):  # the second time it is in the cache
+        counts = Counter(given.dataset.evaluation.labels)
+        majority = f"{max(counts.values()) / counts.total():.4f}"
+        with pytest.raises(UserError, match=rf"--teacher: .* no better .* label \({majority}\)"):
+            prepare_inputs(Preparation.load(given), set(), runtime, strict)
+        prepared = prepare_inputs(Preparation.load(given), set(), runtime, options)
+        assert prepared.teacher.accuracy <= float(majority)

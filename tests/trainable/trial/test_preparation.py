@@ -1,5 +1,6 @@
 """Shared inputs: `trainable.prepare`, what is checked, what depends on what."""
 
+import copy
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,16 +9,16 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 
 import trainable
-from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier
+from tests.conftest import ARCHITECTURES, WORDS
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import TrainingInputs
-from trainable.data.datasets import sample_evaluation
+from trainable.data.datasets import LabelledTexts, sample_evaluation
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
+from trainable.models.loading import load_tokenizer
 from trainable.trial.preparation import (
     Preparation,
     add_outputs,
-    load_tokenizer,
     pools_of,
     prepare_inputs,
     tokenizer_digest,
@@ -30,6 +31,7 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
     """As trials see it, which run in other working folders and other processes."""
     monkeypatch.chdir(tmp_path)
     sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+    sizes["allow_weak_teacher"] = True
     places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": "cache"}
     lines = []
     inputs = trainable.prepare(
@@ -131,14 +133,38 @@ def test_impossible_lengths_are_refused(loaded, length, said):
         Preparation.load(replace(loaded, max_length=length)).check([])
 
 
-def test_tokenizers_that_are_of_no_use(tmp_path, tokenizer):
-    with pytest.raises(UserError, match=r"--teacher .*: has no usable tokenizer"):
-        load_tokenizer(str(tmp_path))
-    bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
-    bare.save_pretrained(tmp_path)
-    tiny_classifier().config.save_pretrained(tmp_path)
-    with pytest.raises(UserError, match="no padding token"):
-        load_tokenizer(str(tmp_path))
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["w1 w2 w3 w4 w5 w6 x y"], None),  # with [CLS] and [SEP] 2 of 10 tokens
+        (["w1 w2 w3 w4 w5 w6 x y", "w1 w2 w3 w4 w5 x y z"], "25%"),
+        (["w1 " * 14 + "x " * 50], None),  # cut off
+        (["w1 w2 w3"] * 1000 + ["x y z"] * 5000, None),  # more than are looked at
+        (["x y z"] * 400 + ["w1 w2 w3"] * 600, "24%"),
+    ],
+)
+def test_texts_that_the_tokenizer_does_not_know_are_refused(loaded, texts, said):
+    train = LabelledTexts(texts, [0] * len(texts))
+    preparation = Preparation.load(
+        replace(loaded, dataset=replace(loaded.dataset, train=train), max_length=16)
+    )
+    if said is None:
+        preparation.check([])
+        return
+    with pytest.raises(UserError) as caught:
+        preparation.check([])
+    assert str(caught.value) == (
+        f"--teacher {loaded.teacher_source}: {said} of the tokens in the data are unknown to its "
+        "tokenizer; give a teacher for these texts"
+    )
+    pieces = copy.deepcopy(preparation.tokenizer)
+    pieces.unk_token = None  # as one of bytes, to which nothing is unknown
+    replace(preparation, tokenizer=pieces).check([])
+
+
+def test_a_tokenizer_whose_only_special_token_is_the_padding_can_be_checked(loaded, tokenizer):
+    bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, pad_token="[PAD]")
+    replace(Preparation.load(loaded), tokenizer=bare).check([])
 
 
 def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):

@@ -1,0 +1,222 @@
+"""Models from outside: read as data, and refused in one line where they are not intact."""
+
+import io
+import json
+import pickle
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.common.errors import UserError
+from trainable.models.loading import load_classifier, load_config
+from trainable.trial.preparation import Preparation
+
+EVERY_ARCHITECTURE = pytest.mark.parametrize("architecture", ARCHITECTURES)
+WEIGHTS = "model.safetensors"
+
+
+@pytest.fixture
+def make_folder(tmp_path, tokenizer):
+    """A model with its tokenizer, as a user would give it: a classifier, or only its encoder."""
+
+    def make(architecture="bert", *, headless=False, **changes):
+        model = tiny_classifier(architecture, **changes)
+        (model.base_model if headless else model).save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture
+def load(loaded):
+    return lambda folder: Preparation.load(replace(loaded, teacher_source=str(folder)))
+
+
+@pytest.fixture
+def refusal(load):
+    """What is said of a folder that is refused: one line, after the flag and the folder."""
+
+    def message(folder):
+        with pytest.raises(UserError) as caught:
+            load(folder)
+        start, text = f"--teacher {folder}: ", str(caught.value)
+        assert text.startswith(start)
+        assert "\n" not in text
+        return text.removeprefix(start)
+
+    return message
+
+
+def edit(path, **values):
+    """Changes entries of a JSON file."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def rewrite(folder, change):
+    """Changes the weights, by name; returns what there is then."""
+    tensors = change(load_file(folder / WEIGHTS))
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    return tensors
+
+
+def without(words):
+    return lambda tensors: {name: t for name, t in tensors.items() if words not in name}
+
+
+@EVERY_ARCHITECTURE
+def test_a_layers_weights_are_missing_or_more_than_the_configuration_has(
+    make_folder, refusal, architecture
+):
+    folder = make_folder(architecture)
+    whole = load_file(folder / WEIGHTS)
+    third = sorted(name for name in whole if ".layer.2." in name)
+    edit(folder / "config.json", num_hidden_layers=2)
+    surplus = f"its weights have more layers than the 2 of its configuration, such as {third[0]}"
+    assert refusal(folder) == f"{surplus}; give an intact model"
+    edit(folder / "config.json", num_hidden_layers=6)
+    missing = f"{2 * len(third)} of its weights are missing, such as {third[0]}; give an intact mo"
+    assert refusal(folder).startswith(missing.replace(".layer.2.", ".layer.4."))
+    edit(folder / "config.json", num_hidden_layers=4)
+    for words, count in ((".layer.2.", len(third)), (third[-1], 1)):
+        rewrite(folder, lambda _, words=words: without(words)(whole))
+        said = f"{count} of its weights are missing, such as {third[0 if count > 1 else -1]};"
+        assert refusal(folder).startswith(said)
+
+
+@EVERY_ARCHITECTURE
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+def test_one_weight_of_the_head_is_no_number(make_folder, refusal, architecture, value):
+    folder = make_folder(architecture)
+    tensors = load_file(folder / WEIGHTS)
+    (name,) = [n for n, tensor in tensors.items() if "class" in n and tensor.shape == (2, 32)]
+    tensors[name][1, -1] = value
+    rewrite(folder, lambda _: tensors)
+    assert refusal(folder) == f"NaN or infinite weights in {name}; give an intact model"
+
+
+@EVERY_ARCHITECTURE
+def test_an_encoder_needs_no_head_and_no_pooler_but_all_of_its_layers(
+    make_folder, load, refusal, architecture
+):
+    folder = make_folder(architecture, headless=True)
+    given = rewrite(folder, without("pooler"))
+    found = load(folder)
+    assert not found.fitted
+    assert found.base.config.id2label == {0: "even", 1: "odd"}
+    loaded = found.base.base_model.state_dict()
+    assert {name for name in loaded if "pooler" not in name} == set(given)
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in given.items())
+    edit(folder / "config.json", num_hidden_layers=2)
+    assert refusal(folder).startswith("its weights have more layers than the 2 of its config")
+    edit(folder / "config.json", num_hidden_layers=6)
+    assert " of its weights are missing, such as " in refusal(folder)
+
+
+def test_a_fitted_classifier_needs_its_head_and_pooler(make_folder, refusal):
+    for words, name in (("classifier", "classifier.bias"), ("pooler", "bert.pooler.dense.bias")):
+        rewrite(folder := make_folder(), without(words))
+        assert refusal(folder).startswith(f"2 of its weights are missing, such as {name};")
+
+
+# Tokenizers.
+
+
+@EVERY_ARCHITECTURE
+def test_a_folder_without_tokenizer_files(make_folder, refusal, architecture):
+    """The library makes one up, of special tokens alone."""
+    for path in (folder := make_folder(architecture)).glob("tokenizer*"):
+        path.unlink()
+    known = {"deberta-v2": 7}.get(architecture, 5)
+    assert refusal(folder) == (
+        f"its tokenizer has {known} tokens, its model 205; put the model's tokenizer files into "
+        "the folder"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "accepted"), [(204, False), (205, True), (410, True), (1411, False)]
+)
+def test_a_tokenizer_knows_at_least_half_of_the_models_tokens_and_none_beyond(
+    make_folder, load, refusal, rows, accepted
+):
+    folder = make_folder(vocab_size=rows)
+    if accepted:
+        assert len(load(folder).tokenizer) == 205
+    else:
+        assert refusal(folder).startswith(f"its tokenizer has 205 tokens, its model {rows:,}; put")
+
+
+def test_tokenizers_that_are_of_no_use(make_folder, refusal, tokenizer, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert refusal(tmp_path / "empty").startswith("has no usable tokenizer; ")
+    bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, unk_token="[UNK]")
+    bare.save_pretrained(folder := make_folder())
+    assert refusal(folder) == "its tokenizer has no padding token"
+
+
+# Code.
+
+
+class Ran:
+    """Makes a folder as it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return Path.mkdir, (self.folder,)
+
+
+def test_pickled_weights_are_not_opened(make_folder, refusal):
+    folder = make_folder()
+    (folder / WEIGHTS).unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Ran(folder / "ran")))
+    said = refusal(folder)
+    assert said.startswith("no usable model; ")
+    assert "model.safetensors" in said
+    assert not (folder / "ran").exists()
+
+
+@pytest.fixture(params=["y\n", ""], ids=["yes", "no answer"])
+def own_code(make_folder, monkeypatch, request):
+    """A folder with code for what its configurations name, and someone who says yes."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(9 * request.param))
+    folder = make_folder()
+    code = [f"open({str(folder / 'ran')!r}, 'w').close()", "from transformers import *"]
+    code += [f"class Own{c}({c}): pass" for c in ("BertConfig", "BertForSequenceClassification")]
+    code += ["class OwnTokenizer(PreTrainedTokenizerFast): pass"]
+    (folder / "own.py").write_text("\n".join(code))
+    return folder
+
+
+MODEL = {
+    "AutoConfig": "own.OwnBertConfig",
+    "AutoModelForSequenceClassification": "own.OwnBertForSequenceClassification",
+}
+
+
+def test_a_model_of_a_kind_that_only_its_own_code_knows(own_code, refusal):
+    edit(own_code / "config.json", model_type="own", auto_map=MODEL)
+    said = refusal(own_code)
+    assert said.startswith("no usable model; ")
+    assert "custom code" in said
+    for read in (load_config, load_classifier):
+        with pytest.raises(ValueError, match="custom code"):
+            read(own_code)
+    assert not (own_code / "ran").exists()
+
+
+def test_code_beside_a_model_and_tokenizer_of_the_library_is_left_alone(own_code, load):
+    edit(own_code / "config.json", auto_map=MODEL)
+    named = {"auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]}}
+    edit(own_code / "tokenizer_config.json", tokenizer_class="OwnTokenizer", **named)
+    found = load(own_code)
+    for part in (found.base, found.tokenizer):
+        assert type(part).__module__.startswith("transformers.")
+    assert not (own_code / "ran").exists()
