@@ -209,7 +209,7 @@ def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:
 
 
 def _check_bounds(about: Field[Any], value: float, named: str) -> None:
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise UserError(f"{named}{value} must be a finite number")
     limits = dict(about.metadata)
     if limits["below"] is None and limits["high"] is None:

@@ -122,7 +122,8 @@ class Preparation:
         length, needed = self.inputs.max_length, self.tokenizer.num_special_tokens_to_add() + 1
         if length < needed:
             raise UserError(f"--max-length {length}: must be at least {needed}")
-        token = next(i for i in self.tokenizer.all_special_ids if i != self.tokenizer.pad_token_id)
+        ids = self.tokenizer.all_special_ids
+        token = next((i for i in ids if i != self.tokenizer.pad_token_id), 0)
         try:
             with torch.no_grad():
                 self.base.eval()(torch.full((1, length), token))

@@ -130,7 +130,8 @@ class _Training:
         values = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
         if self._sweep is not None:
             values |= {key: getattr(evaluation, key) for key in BITS}
-            values[FALLBACK] = self._trial.trainer.fallback
+            if fallback := self._trial.trainer.fallback:
+                values[FALLBACK] = fallback
         return values
 
     def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:

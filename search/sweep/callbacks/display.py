@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.record.events import FALLBACK
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
@@ -33,7 +34,7 @@ class PlainLines:
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Prints at most two lines."""
-        if "trial" not in event:
+        if event["event"] == FALLBACK:
             self._line(f"Not as wanted: {event['reason']}")
             return
         trial = run.trials[event["trial"]]
@@ -77,7 +78,7 @@ class LiveTable:
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
         """Redraws; what is of no trial stays above."""
-        if "trial" not in event:
+        if event["event"] == FALLBACK:
             self._live.console.print(f"Not as wanted: {event['reason']}", soft_wrap=True)
         rows = self._live.console.height - 6
         self._live.update(draw(run, max(rows, 5)))

@@ -94,7 +94,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         bits = {key: result.pop(key, None) for key in BITS}
         fallback = result.pop(FALLBACK, "")
         if fallback and fallback not in self._run.fallbacks:
-            self._append({"event": "fallback", "reason": fallback})
+            self._append({"event": "fallback", "reason": str(fallback)})
         if FAILURE_KIND in result:
             self._failure_kinds[digest_of(trial)] = result[FAILURE_KIND]
             trial.max_failures = 0
