@@ -109,7 +109,8 @@ class Session:
         number = len(self.run.trials[trial.digest].evaluations) + 1
         score = score_of(trial.digest, number)
         values = dict.fromkeys(EVALUATION_KEYS, 0.0) | {"saving_seconds": 0.0}
-        values |= {"correct": "", "evaluations": number, "accuracy": score, "best5_accuracy": score}
+        values |= {"evaluations": number, "accuracy": score, "best5_accuracy": score}
+        values |= {"correct": "", "full_accuracy": None, "full_correct": None}
         result = {**values, "training_iteration": number}
         decision = self.scheduler.on_trial_result(self, trial, result)
         self._perhaps_die()
