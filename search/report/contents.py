@@ -121,7 +121,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
     yield from (f"{line}." for line in run.damage)
     if run.lost:
-        yield f"{count_of(run.lost, 'event')} of the record were lost: times may be too long."
+        yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
     examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
     outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
     finished = recipes[recipes["outcome"] == FINISHED]
