@@ -32,7 +32,7 @@ def sweep(teacher_folder, data_folder, tmp_path, repository):
             *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
             *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")),
             *(part for setting in settings for part in ("--set", setting)),
-            *("--trials-per-gpu", "4"),
+            *("--trials-per-gpu", "4", "--allow-weak-teacher"),
         ]
         if "--resume" in more:
             command = [*command[:3], *more]

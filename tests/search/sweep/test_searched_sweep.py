@@ -27,6 +27,7 @@ def command(teacher_folder, data_folder, tmp_path_factory):
     return [
         *(sys.executable, "-m", "search.run", "--space", "recipe", "--samples", str(SAMPLES)),
         *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
+        "--allow-weak-teacher",
         *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
         *("--max-concurrent", "1", "--seed", "3"),
         *(part for setting in settings for part in ("--set", setting)),
