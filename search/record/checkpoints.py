@@ -19,19 +19,19 @@ def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str
 
     One that a kill cut short lacks a file of its manifest, or a part of one.
     """
-    found = filesystem.get_file_info(FileSelector(trial_path, allow_not_found=True))
-    numbers = {
-        int(name[1]): entry.path
-        for entry in found
-        if entry.type == FileType.Directory and (name := re.fullmatch(NAME, entry.base_name))
-    }
+    numbers = _checkpoints(filesystem, trial_path)
     complete = (n for n in sorted(numbers, reverse=True) if _is_complete(filesystem, numbers[n]))
     return next(((number, numbers[number]) for number in complete), None)
 
 
-def _has_any(filesystem: FileSystem, trial_path: str) -> bool:
+def _checkpoints(filesystem: FileSystem, trial_path: str) -> dict[int, str]:
+    """The path of each checkpoint of a trial by its number, complete or not."""
     found = filesystem.get_file_info(FileSelector(trial_path, allow_not_found=True))
-    return any(re.fullmatch(NAME, entry.base_name) for entry in found)
+    return {
+        int(name[1]): entry.path
+        for entry in found
+        if entry.type == FileType.Directory and (name := re.fullmatch(NAME, entry.base_name))
+    }
 
 
 def _is_complete(filesystem: FileSystem, path: str) -> bool:
@@ -57,7 +57,7 @@ def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
     where = trial_location(run, trial)
     filesystem, path = open_storage(where)
     found = newest_checkpoint(filesystem, path)
-    if found is None and _has_any(filesystem, path):
+    if found is None and _checkpoints(filesystem, path):
         raise CheckpointError(f"damaged: {where}")
     if found is None or not is_uri(where):
         return None if found is None else Path(found[1])
@@ -71,9 +71,7 @@ def damaged_checkpoints(run: Run) -> list[str]:
     """A line for each local checkpoint that can't be used: of a trial that is under way, which then
     starts again (its checkpoint is removed), or of one that has ended, whose result stands."""
     from trainable.engine.training_state import CheckpointError
-    from trainable.trial.checkpoint import (
-        check_checkpoint,  # with torch, which takes seconds to load
-    )
+    from trainable.trial.checkpoint import check_checkpoint  # loads torch, which takes seconds
 
     lines, describe = [], labels_of(run)
     for trial in run.trials.values():
@@ -97,10 +95,9 @@ def damaged_checkpoints(run: Run) -> list[str]:
 def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> None:
     """All of a trial's, but the one of this number."""
     filesystem, path = open_storage(trial_location(run, trial))
-    for entry in filesystem.get_file_info(FileSelector(path, allow_not_found=True)):
-        name = re.fullmatch(NAME, entry.base_name)
-        if name is not None and int(name[1]) != but:
-            filesystem.delete_dir(entry.path)
+    for number, checkpoint in _checkpoints(filesystem, path).items():
+        if number != but:
+            filesystem.delete_dir(checkpoint)
 
 
 def checkpoint_count(run: Run) -> int:
