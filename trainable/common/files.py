@@ -77,11 +77,6 @@ def write_json(path: Path, values: Any) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def read_json(path: Path) -> Any:
-    """The value that `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def write_checked_json(path: Path, values: dict[str, Any]) -> None:
     """The same of a dict, with a checksum as its last value."""
     write_json(path, {**values, CHECKSUM: _checksum(values)})
@@ -121,7 +116,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
 
 
 def verified_values(folder: Path) -> dict[str, Any] | None:
-    """The values given to `seal`; None where the folder is missing, incomplete or changed since."""
+    """What `write_manifest` was given; None where the folder is missing, incomplete or changed."""
     try:
         manifest = read_checked_json(folder / MANIFEST)
         if manifest and all(digest_file(folder / f) == d for f, d in manifest["files"].items()):
