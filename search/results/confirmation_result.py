@@ -136,10 +136,8 @@ def compare_pairs(
     compared = [v.difference.p_value for v in comparisons if v.difference is not None]
     adjusted = iter(holm(compared).tolist())
     return [
-        comparison
-        if comparison.difference is None
-        else replace(comparison, adjusted=next(adjusted))
-        for comparison in comparisons
+        found if found.difference is None else replace(found, adjusted=next(adjusted))
+        for found in comparisons
     ]
 
 

@@ -1,4 +1,4 @@
-"""The two ways a request ends early: the user can repair it, or the trial itself broke down."""
+"""The two ways a request ends early: the user can put it right, or the trial itself broke down."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -135,7 +135,7 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
 
 
 def field_help(about: Field[Any]) -> str:
-    """A field's description, choices or bounds, and default: `depth ...; at least 1 (6)`."""
+    """A field's description, choices or bounds, and default: `depth ...; at least 1; default 6`."""
     meta = about.metadata
     bounds = [
         f"{relation} {meta[key]:.10g}"

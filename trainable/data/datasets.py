@@ -158,13 +158,12 @@ def shared_examples(dataset: Dataset) -> str:
     """A line where validation texts are also trained on; empty where none is."""
     known, validation = set(dataset.train.texts), (dataset.full or dataset.evaluation).texts
     shared = sum(text in known for text in validation)
+    if not shared:
+        return ""
     return (
-        shared
-        and (
-            f"Warning: {shared:,} of the {len(validation):,} validation examples are also training "
-            "examples; scores are too high by what is remembered."
-        )
-    ) or ""
+        f"Warning: {shared:,} of the {len(validation):,} validation examples are also training "
+        "examples; scores are too high by what is remembered."
+    )
 
 
 def _stratified(split: LabelledTexts, count: int | None) -> LabelledTexts:
@@ -204,7 +203,7 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
     column = _text_column(table, source, split)
     labels = list(table[LABEL_COLUMN])
     if any(type(label) is not int for label in labels):
-        # One blank turns a whole column of a CSV strings: name the label that is at fault.
+        # One blank turns a whole column of a CSV into strings: name the label that is at fault.
         wrong = next((label for label in labels if not _is_count(label)), labels[0])
         raise UserError(
             f"--dataset {source}: label {wrong!r} in the {split} split; "

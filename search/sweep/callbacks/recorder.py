@@ -53,9 +53,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         self._run, self._display, self._interruption = run, display, interruption
         self._copy, self._sharing = copy, sharing
         self.left_over = False
-        self._failure_kinds: dict[
-            str, str
-        ] = {}  # by digest, announced by the trial before it fails
+        self._failure_kinds: dict[str, str] = {}  # by digest, as a trial said before it failed
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its callbacks into the run; a resumed run makes its own
@@ -94,7 +92,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         bits = {key: result.pop(key, None) for key in BITS}
         fallback = result.pop(FALLBACK, "")
         if fallback and fallback not in self._run.fallbacks:
-            self._append({"event": "fallback", "reason": str(fallback)})
+            self._append({"event": FALLBACK, "reason": fallback})
         if FAILURE_KIND in result:
             self._failure_kinds[digest_of(trial)] = result[FAILURE_KIND]
             trial.max_failures = 0
@@ -162,9 +160,9 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         """Whether the record has this very evaluation already, clocks apart."""
         recorded = self._run.trials[digest_of(trial)].evaluations
         number = values["evaluations"]
-        return number <= len(recorded) and _without_timings(
-            recorded[number - 1]
-        ) == _without_timings(values)
+        if number > len(recorded):
+            return False
+        return _without_timings(recorded[number - 1]) == _without_timings(values)
 
     def _take(self, event: dict[str, Any], trial: Trial) -> None:
         pausing = self._interruption.requested  # then a failure is tried again on resuming

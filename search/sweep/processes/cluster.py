@@ -102,9 +102,7 @@ def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
     """Runs on a node: whether our packages are installed there, and this file is visible."""
     packages = PACKAGES
 
-    def look() -> tuple[
-        bool, bool
-    ]:  # nested, so that Ray pickles it by value: the node may lack us
+    def look() -> tuple[bool, bool]:  # nested: Ray pickles it by value, as the node may lack us
         import os
         from importlib.util import find_spec
 
