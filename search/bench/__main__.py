@@ -91,6 +91,7 @@ def runnable(names: list[str] | None, workload: "Workload") -> list[str]:
 def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> Iterator[Line]:
     """A line of each variant in turn; one that fails does not end the others."""
     from search.bench.variants import MAKERS, measure
+    from trainable.engine.cuda_graph import CaptureError
 
     baseline = None
     for name in names:
@@ -99,6 +100,8 @@ def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> It
             line = measure(MAKERS[name], workload, repeats)
         except Exception as error:  # one variant's failure, of whatever kind, is its own
             yield {"variant": name, "error": f"{type(error).__name__}: {first_line(error)}"}
+            if isinstance(error, CaptureError):
+                return  # this process must not go on with the GPU
             continue
         rate = line["examples_per_second"]
         baseline = rate if name == BASELINE else baseline

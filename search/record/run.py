@@ -31,6 +31,8 @@ from search.record.events import (
 from search.record.trial_record import ENDED, TrialRecord
 from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
+from trainable.config.names import EAGER
+from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 
 SWEEP = "sweep.json"
@@ -68,6 +70,12 @@ class Run:
     def request(self) -> Request:
         """What was asked for last."""
         return self.plan.request
+
+    @property
+    def execution(self) -> Execution:
+        """How its trials run their steps: as planned, or eagerly once one could not be captured."""
+        uncaptured = any(reason.startswith(f"{EAGER}: ") for reason in self.fallbacks)
+        return Execution(EAGER) if uncaptured else self.plan.inputs.execution
 
     @property
     def any_config(self) -> TrialConfig:

@@ -195,14 +195,15 @@ def provenance(report: Report) -> list[tuple[str, str]]:
     made, inputs = report.run.plan.provenance, report.run.plan.inputs
     changed = " with uncommitted changes" if made.get("uncommitted_changes") else ""
     versions = made.get("versions", {}).items()
-    execution = "flash attention" if inputs.execution.flash_attention else "plain attention"
+    execution = report.run.execution
+    attention = "flash attention" if execution.flash_attention else "plain attention"
     entries = {
         "command": made.get("command"),
         "started": made.get("started"),
         "commit": f"{made.get('commit')}{changed}",
         "versions": ", ".join(f"{name} {number}" for name, number in versions if number),
         "device": f"{made.get('device')} ({inputs.device})",
-        "execution": f"{inputs.execution.executor}, {execution}",
+        "execution": f"{execution.executor}, {attention}",
         "not as wanted": "; ".join(report.run.fallbacks),
         "scheduler": report.run.request.scheduler,
         "teacher digest": inputs.teacher.digest,

@@ -73,7 +73,7 @@ def _tune_open(
     request, (cores, gpus) = run.request, size
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
-    trainable = make_trainable(run, describe_sweep(run, console))
+    sweep = describe_sweep(run, console)
     copy.copy(DIGESTS)  # which that may have written
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
@@ -90,9 +90,9 @@ def _tune_open(
             scheduler = make_scheduler(request.scheduler, run, slots)
             make_tuner(
                 run,
-                trainable,
+                make_trainable(run, sweep),
                 resources=resources_per_trial(gpus, share),
-                searcher=_make_searcher(run, slots, scheduler, interruption, alone=alone),
+                searcher=_make_searcher(run, slots, scheduler, recorder, interruption, alone=alone),
                 scheduler=scheduler,
                 callbacks=[recorder, *live_callbacks(run, console)],
             ).fit()
@@ -123,14 +123,20 @@ def _has_open(run: Run, *, alone: bool) -> bool:
 
 
 def _make_searcher(
-    run: Run, slots: Callable[[], int], scheduler: Any, interruption: Interruption, *, alone: bool
+    run: Run,
+    slots: Callable[[], int],
+    scheduler: Any,
+    recorder: Recorder,
+    interruption: Interruption,
+    *,
+    alone: bool,
 ) -> OpenTrials:
     return OpenTrials(
         run,
         open_trials(run, alone=alone),
         slots,
         _suggester(interruption) if run.growing and not alone else None,
-        paused=lambda: interruption.requested,
+        paused=lambda: interruption.requested or recorder.uncaptured,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
 

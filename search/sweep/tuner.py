@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from math import floor
 from typing import Any
@@ -96,7 +96,8 @@ def trial_folder(trial: Any) -> str:
 
 def make_trainable(run: Run, sweep: Sweep) -> Any:
     """What `trainable.student` gives, that knows of its run."""
-    return partial(train_student, inputs=asdict(run.plan.inputs), sweep=sweep)
+    inputs = replace(run.plan.inputs, execution=run.execution)
+    return partial(train_student, inputs=asdict(inputs), sweep=sweep)
 
 
 def make_tuner(

@@ -1,9 +1,10 @@
-"""Whether an NVIDIA GPU of this machine is out of torch's reach, and why."""
+"""NVIDIA GPUs: whether torch can use the one that is there, and when its memory ran out."""
 
 import os
 from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder per GPU, whatever torch was built for
+ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def unusable_gpu() -> str:
@@ -26,3 +27,12 @@ def unusable_gpu() -> str:
         f"this machine has an NVIDIA GPU, but its driver is too old for this torch, a build for "
         f"CUDA {torch.version.cuda}; update the driver, or install a torch build for an older CUDA"
     )
+
+
+def out_of_gpu_memory(error: BaseException | None) -> bool:
+    """Whether an error is of too little GPU memory: torch's own, cuBLAS's or Triton's."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(t in str(error) for t in ALLOCATION_FAILED)

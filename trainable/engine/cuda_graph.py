@@ -5,20 +5,32 @@ from one run to the next is written into them before.
 """
 
 from collections.abc import Callable, Hashable
-from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
 
 from trainable.common.errors import UserError, first_line
+from trainable.common.gpus import out_of_gpu_memory
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.data.batches import padded_width
-from trainable.engine.devices import out_of_gpu_memory
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 
 Body = Callable[[], Any]
+
+
+class CaptureError(UserError):
+    """A step that can't be captured. This process must not go on with the GPU: the allocator of a
+    torch without the fix of pytorch#180395 stays in the capture that failed."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"--executor {GRAPH}: a step of this model can't be captured as a CUDA graph "
+            f"({reason}); give --executor {EAGER}"
+        )
+        self.reason = reason
 
 
 class Executor:
@@ -26,16 +38,13 @@ class Executor:
 
     With `capture`, the first body of a kind is run as it is, the second is captured, and that is
     replayed ever after. The first run warms up: it makes what lives on, such as the positions of a
-    width. Where capturing fails, everything from there on is run as it is, and `problem` says why
-    in one line. Without, every body is run as it is, and batches are filled up as for a capture
-    where `padded`: dropout draws one number for each place, so only equal shapes give equal
-    numbers.
+    width. Without, every body is run as it is, and batches are filled up as for a capture where
+    `padded`: dropout draws one number for each place, so only equal shapes give equal numbers.
     """
 
     def __init__(
         self, capture: Callable[[Body], Body] | None = None, *, padded: bool = False
     ) -> None:
-        self.problem = ""
         self._capture = capture
         self._padded = padded or capture is not None
         self._warm: set[Hashable] = set()
@@ -52,24 +61,20 @@ class Executor:
     def run(self, key: Hashable, body: Body) -> Any:
         """What the body returns; `key` says which runs are alike in all shapes.
 
-        The tensors that are returned are good until the next run.
+        The tensors that are returned are good until the next run. Raises CaptureError.
         """
-        if key in self._replays:
-            return self._replays[key]()
-        if self._capture is None or self.problem or key not in self._warm:
-            self._warm.add(key)
-            return body()
-        try:
-            replay = self._capture(body)
-        except RuntimeError as error:
-            cause = first_cause(error)
-            if out_of_gpu_memory(cause):
-                raise cause from None
-            self.problem = first_line(cause)
-            self._replays.clear()  # their random numbers would be those of a generator given up
-            return body()
-        self._replays[key] = replay
-        return replay()
+        if key not in self._replays:
+            if self._capture is None or key not in self._warm:
+                self._warm.add(key)
+                return body()
+            try:
+                self._replays[key] = self._capture(body)
+            except RuntimeError as error:
+                cause = first_cause(error)
+                if out_of_gpu_memory(cause):
+                    raise cause from None
+                raise CaptureError(first_line(cause)) from error
+        return self._replays[key]()
 
 
 def first_cause(error: BaseException) -> BaseException:
@@ -83,29 +88,20 @@ class CudaGraphCapture:
     """Captures bodies as CUDA graphs that share one pool of memory: one of them runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._pool = torch.cuda.graph_pool_handle()
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = capture_stream(device)
 
     def __call__(self, body: Body) -> Body:
-        """The body's graph as a function; capturing runs nothing.
+        """The body's graph as a function; capturing runs nothing and draws no random number.
 
-        RuntimeError where the body waits for the device or copies from host memory. Generators are
-        left as they were, so that a run that follows draws what it would have drawn.
+        RuntimeError where the body waits for the device or copies from host memory.
         """
-        random_state = torch.cuda.get_rng_state(self._device)
         graph = torch.cuda.CUDAGraph()
-        try:
-            # Blocks that the warm-up left behind would stand beside the graph's own.
-            torch.cuda.empty_cache()
-            with torch.cuda.graph(
-                graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
-            ):
-                result = body()
-        except BaseException:
-            with suppress(Exception):  # the first error is the one to report
-                _renew_generator(self._device, random_state)
-            raise
+        torch.cuda.empty_cache()  # blocks that the warm-up left would stand beside the graph's own
+        with torch.cuda.graph(
+            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+        ):
+            result = body()
 
         def replay() -> Any:
             graph.replay()
@@ -114,12 +110,11 @@ class CudaGraphCapture:
         return replay
 
 
-def _renew_generator(device: torch.device, random_state: torch.Tensor) -> None:
-    """A capture that failed leaves the device's generator waiting for its end; start it anew."""
-    index = torch.cuda.current_device() if device.index is None else device.index
-    generator = torch.cuda.default_generators[index]
-    generator.graphsafe_set_state(generator.clone_state())
-    torch.cuda.set_rng_state(random_state, device)
+@cache
+def capture_stream(device: torch.device) -> Any:
+    """One for all captures of a process: cuBLAS has a workspace for each stream that it is used on,
+    32 MiB on an H100."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def make_executor(name: str, device: torch.device) -> Executor:
@@ -134,9 +129,8 @@ def choose_execution(
 ) -> Execution:
     """For models of this configuration; `wanted` is auto or an executor.
 
-    `auto` captures steps on a GPU; an architecture that does not allow it turns eager at its first
-    capture (`Executor`). Attention that can't be had is logged in one line. UserError where
-    GRAPH is wanted without a CUDA GPU.
+    `auto` captures steps on a GPU. Attention that can't be had is logged in one line. UserError
+    where GRAPH is wanted without a CUDA GPU.
     """
     if device.type != "cuda" and wanted == GRAPH:
         raise UserError(f"--executor {GRAPH}: needs a CUDA GPU, and none is visible")

@@ -12,7 +12,6 @@ import torch
 from trainable.config.training_inputs import Execution
 
 CPU_WITH_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not in every torch
-ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def best_device() -> torch.device:
@@ -39,6 +38,18 @@ def faster_precision(device: torch.device) -> str:
     return "bf16" if native else "fp32"
 
 
+def free_share(device: torch.device) -> float:
+    """Of a GPU's memory, what no process holds, once this one's unused blocks are given back.
+
+    0 on a CPU.
+    """
+    if device.type != "cuda":
+        return 0.0
+    release_memory(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return free / total
+
+
 def synchronise(device: torch.device) -> None:
     """Waits until the device has done all it was given; a CPU always has."""
     if device.type == "cuda":
@@ -60,13 +71,6 @@ def device_name() -> str:
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def out_of_gpu_memory(error: BaseException) -> bool:
-    """Whether an error is of too little GPU memory."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(t in str(error) for t in ALLOCATION_FAILED)
 
 
 @dataclass(frozen=True)

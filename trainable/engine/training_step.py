@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainable.common.gpus import out_of_gpu_memory
 from trainable.data.batches import evaluation_batches
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
@@ -224,14 +225,17 @@ class Training:
         self.feed.run(rows, self._body)
         self.means.steps += 1
 
-    def fit_memory(self) -> None:
+    def fit_memory(self, make_room: Callable[[], bool] = lambda: False) -> None:
         """Sends fewer examples through the model at a time until the longest step fits the device.
 
-        Changes no weight. Raises torch.OutOfMemoryError where not even one example fits.
+        Before that `make_room` is asked to free memory, until it says that it has none to free.
+        Changes no weight. Raises torch's or cuBLAS's error where not even one example fits.
         """
         longest = np.argsort(self.examples.lengths, kind="stable")[-self.feed.most :]
         while not self._fits(longest):
             release_memory(self.examples.device)
+            if make_room():
+                continue
             most = self.take_step.micro_batch_size or self.feed.most
             self.take_step.micro_batch_size = -(-most // 2)
         release_memory(self.examples.device)
@@ -242,8 +246,8 @@ class Training:
             self.feed.write(rows, len(rows))
             batch = self.feed.batch(len(rows), self.feed.width(rows))
             self.take_step.gradients(batch, self.take_step.parameters)
-        except torch.OutOfMemoryError:
-            if self.take_step.micro_batch_size == 1:
+        except RuntimeError as error:
+            if not out_of_gpu_memory(error) or self.take_step.micro_batch_size == 1:
                 raise
             return False
         return True

@@ -1,13 +1,34 @@
 """Fused attention for DeBERTa-v2 and -v3 on a CUDA GPU, where `disentangled-flash` is installed."""
 
 import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from trainable.common.gpus import out_of_gpu_memory
+
 FLASH_MODEL = "deberta-v2"  # its third version has the same type
 HEAD_SIZES = (32, 64, 128)  # that the kernels are written for
 OLDEST_GPU = (8, 0)  # Ampere: the first with bf16
+
+
+class FailedWorkloads(set[Any]):
+    """The package's list of launches that failed, which it then tries with other sizes.
+
+    Where memory ran out that would take minutes and fail again: the error goes on to the caller.
+    """
+
+    def add(self, workload: Any) -> None:
+        """Called while the launch's error is handled."""
+        if out_of_gpu_memory(sys.exception()):
+            raise  # noqa: PLE0704
+        super().add(workload)
 
 
 def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
@@ -33,6 +54,7 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
     for layer, attention in zip(backbone.encoder.layer, attentions, strict=True):
         for name, child in attention.named_children():
             setattr(layer.attention.self, name, child)
+        layer.attention.self._failed_profile_workloads = FailedWorkloads()
     return True
 
 
@@ -50,4 +72,13 @@ def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None
     head = getattr(config, "attention_head_size", size)
     if head not in HEAD_SIZES:
         return f"heads of size {head} are not among {', '.join(map(str, HEAD_SIZES))}"
+    return _compiler_obstacle()
+
+
+def _compiler_obstacle() -> str | None:
+    """Why Triton could not compile the C file that it makes at first use; None where it can."""
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "Triton needs a C compiler: install gcc, or name one in the variable CC"
+    if not Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").is_file():
+        return "Triton needs Python's headers: install python3-dev, or a Python that has them"
     return None

@@ -142,8 +142,6 @@ def _make_teacher(
             examples = data.on_device(name, device)
             bits = Evaluator(model, examples, runtime.precision, executor).correct()
             scores |= {f"{prefix}accuracy": accuracy(bits), f"{prefix}correct": pack_bits(bits)}
-    if executor.problem:
-        runtime.log(f"The teacher's steps ran eagerly: {executor.problem}")
     restore_embedding(model, data.in_use, full_embedding)
     return {
         "digest": digest_model(model.to("cpu")),

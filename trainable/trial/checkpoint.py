@@ -8,6 +8,7 @@ manifest has the digest of each file.
 import copy
 import random
 import shutil
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,29 @@ from trainable.models.students import new_model, student_config
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import BestStudent, Evaluation, Trial
 
+SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
+FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
 FORMAT = 6
 STATE = "training_state.safetensors"
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
+
+
+class SaveTimer:
+    """When a checkpoint is due: so long after the last one that saving takes at most a share."""
+
+    def __init__(self, share: float, size: int) -> None:
+        self._share, self._cost = share, size / FIRST_SAVE_BYTES
+        self._saved = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one's cost is at most the share of the time since."""
+        return self._share * (time.monotonic() - self._saved) >= self._cost or self._share >= 1
+
+    def saved(self, seconds: float) -> None:
+        """One was just written, which took so long."""
+        self._saved, self._cost = time.monotonic(), seconds
 
 
 def write_checkpoint(trial: Trial, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What one process keeps from trial to trial: examples, teacher, and students ready to train."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit, load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary, trim_embedding
 from trainable.engine.cuda_graph import Executor, make_executor
-from trainable.engine.devices import release_memory
+from trainable.engine.devices import free_share, release_memory
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.models.flash_attention import flash_obstacle, replace_attention
@@ -26,7 +26,7 @@ from trainable.teacher.outputs import TeacherOutputs, open_outputs
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.distillation import Distillation
 
-MOST_KEPT = 2  # students, each with its optimiser and captured steps
+LEAST_FREE_SHARE = 0.25  # of a GPU's memory, beside what is kept, that a new student finds
 
 
 class Trainer:
@@ -46,14 +46,16 @@ class Trainer:
         examples: dict[str, Examples],
         executor: Executor,
         flash_attention: bool = False,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         device = examples["train"].device
         make_static(student.train())
-        self._executor, self._plain_attention = executor, ""  # why, where fused was wanted
+        self.fallback = ""  # what runs otherwise than was wanted, and why
         if flash_attention:
-            self._plain_attention = flash_obstacle(student.config, device) or ""
-            if not self._plain_attention and not replace_attention(student.base_model, "triton"):
-                self._plain_attention = "disentangled-flash finds no Triton"
+            obstacle = flash_obstacle(student.config, device)
+            if not obstacle and not replace_attention(student.base_model, "triton"):
+                obstacle = "disentangled-flash finds no Triton"
+            self.fallback = f"plain attention: {obstacle}" if obstacle else ""
         self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
         self.distillation = Distillation(config, teacher_config, outputs, device)
         trained = [student, self.distillation.projections]
@@ -64,18 +66,12 @@ class Trainer:
         stage = outputs.stage if outputs else None
         self.training = Training(take_step, examples["train"], config.batch_size, executor, stage)
         if device.type == "cuda":
-            self.training.fit_memory()
+            self.training.fit_memory(make_room)
         self.evaluators = {  # by split: `evaluation`, and `full` where there is one
             name: Evaluator(student, split, config.precision, executor)
             for name, split in examples.items()
             if name != "train"
         }
-
-    @property
-    def fallback(self) -> str:
-        """What runs otherwise than was wanted, and why; empty where nothing does."""
-        reasons = {"plain attention": self._plain_attention, "eager": self._executor.problem}
-        return "; ".join(f"{what}: {reason}" for what, reason in reasons.items() if reason)
 
     def take_over(self, fresh: PreTrainedModel) -> None:
         """Puts a new student's weights in place of the last trial's, and forgets its moments."""
@@ -92,7 +88,8 @@ class TrainerCache:
     """Sets up trials one after the other; a trial must be over before the next is set up.
 
     A trial like one before in all that shapes its step takes over that one's student, optimiser
-    and captured steps. No number depends on which trials came before.
+    and captured steps, which are kept while the GPU has room for others. On a CPU the last one is
+    kept. No number depends on which trials came before.
     """
 
     def __init__(self, executors: Callable[[str, torch.device], Executor] = make_executor) -> None:
@@ -109,9 +106,8 @@ class TrainerCache:
         key = _key(config, inputs, device)
         trainer = self._kept.pop(key, None)
         if trainer is None:
-            while len(self._kept) >= MOST_KEPT:
-                del self._kept[next(iter(self._kept))]  # the one that was not used for longest
-                release_memory(device)
+            while free_share(device) < LEAST_FREE_SHARE and self._let_go(device):
+                pass
             trainer = self._build(config, inputs, fresh, teacher.config)
         else:
             trainer.take_over(fresh)
@@ -119,6 +115,14 @@ class TrainerCache:
         trainer.full_embedding = full_embedding.cpu()
         trainer.distillation.set_up(config)
         return trainer
+
+    def _let_go(self, device: torch.device) -> bool:
+        """Gives up the student that was not used for longest; false where none is kept."""
+        if not self._kept:
+            return False
+        del self._kept[next(iter(self._kept))]
+        release_memory(device)
+        return True
 
     def _build(
         self,
@@ -147,6 +151,7 @@ class TrainerCache:
             examples=_load_examples(*splits, inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
+            make_room=partial(self._let_go, device),
         )
 
 

@@ -12,25 +12,25 @@ import torch
 from ray import tune
 
 from trainable.common.errors import TrainingDivergedError, first_line
+from trainable.common.gpus import out_of_gpu_memory
 from trainable.common.pause import PauseRequest
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.devices import available_cores, out_of_gpu_memory
+from trainable.engine.cuda_graph import CaptureError
+from trainable.engine.devices import available_cores
 from trainable.engine.metrics import BITS
 from trainable.engine.training_state import CheckpointError, FinishedError
-from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
+from trainable.trial.checkpoint import SAVE_SHARE, SaveTimer, load_checkpoint, write_checkpoint
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Evaluation, Trial
-
-SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
-FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
 
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
 FALLBACK = "fallback"  # in a result: what of its execution was wanted otherwise
 RESTORED = "restored"  # in a result that repeats what a checkpoint knows
 FAILURE_KIND, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
+NOT_CAPTURED = "not captured"  # to be tried again eagerly, in another process
 DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
 
 
@@ -88,7 +88,8 @@ def train_student(
     except Exception as error:
         trouble = _failure_kind(error)
         if trouble is not None and sweep is not None:
-            tune.report({FAILURE_KIND: trouble, REASON: first_line(error)})
+            reason = error.reason if isinstance(error, CaptureError) else first_line(error)
+            tune.report({FAILURE_KIND: trouble, REASON: reason})
         raise
 
 
@@ -155,23 +156,6 @@ class _Training:
         return taken
 
 
-class SaveTimer:
-    """When a checkpoint is due: so long after the last one that saving takes at most a share."""
-
-    def __init__(self, share: float, size: int) -> None:
-        self._share, self._cost = share, size / FIRST_SAVE_BYTES
-        self._saved = time.monotonic()
-
-    @property
-    def due(self) -> bool:
-        """Whether the last one's cost is at most the share of the time since."""
-        return self._share * (time.monotonic() - self._saved) >= self._cost or self._share >= 1
-
-    def saved(self, seconds: float) -> None:
-        """One was just written, which took so long."""
-        self._saved, self._cost = time.monotonic(), seconds
-
-
 @cache
 def _trainers() -> TrainerCache:
     """This process's: Ray runs many trials in it, one after the other."""
@@ -204,6 +188,8 @@ def _failure_kind(error: Exception) -> str | None:
     """The kind of error that must not simply be tried again, or None."""
     if isinstance(error, TrainingDivergedError):
         return DIVERGED
+    if isinstance(error, CaptureError):
+        return NOT_CAPTURED
     if isinstance(error, OSError):
         return DISK
     return OUT_OF_MEMORY if out_of_gpu_memory(error) else None

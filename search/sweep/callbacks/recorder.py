@@ -17,12 +17,14 @@ from search.sweep.processes.cluster import SIGN_OF_LOST_NODE
 from search.sweep.processes.signals import READER_GONE, Interruption
 from search.sweep.scheduling.fifo_scheduler import digest_of
 from search.sweep.scheduling.seed_groups import DECISION
+from trainable.config.names import EAGER
 from trainable.engine.metrics import BITS
 from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import (
     DISK,
     FAILURE_KIND,
     FALLBACK,
+    NOT_CAPTURED,
     OUT_OF_MEMORY,
     REASON,
     RESTORED,
@@ -37,8 +39,9 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
 
     `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
     or a trial can't save, the sweep pauses, and nothing more is recorded of it: what the record
-    lacks, the trials' checkpoints have. `left_over` is true once a trial has lost its node with no
-    retry left: to Ray it has failed, while it is to be run again.
+    lacks, the trials' checkpoints have. `left_over` is true once a trial has failed to Ray that is
+    to be run again: one that has lost its node with no retry left, or whose steps can't be
+    captured. From the latter on, `uncaptured` is true: this Tuner is to begin no more trials.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         self._run, self._display, self._interruption = run, display, interruption
         self._copy, self._sharing = copy, sharing
-        self.left_over = False
+        self.left_over = self.uncaptured = False
         self._failure_kinds: dict[str, str] = {}  # by digest, as a trial said before it failed
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,14 +93,15 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         The correct/wrong bits are taken out of the result, so that Tune keeps scalars only.
         """
         bits = {key: result.pop(key, None) for key in BITS}
-        fallback = result.pop(FALLBACK, "")
-        if fallback and fallback not in self._run.fallbacks:
-            self._append({"event": FALLBACK, "reason": fallback})
+        self._fall_back(result.pop(FALLBACK, ""))
         if FAILURE_KIND in result:
             self._failure_kinds[digest_of(trial)] = result[FAILURE_KIND]
             trial.max_failures = 0
             if result[FAILURE_KIND] == DISK:
                 self._interruption.pause(result[REASON])
+            elif result[FAILURE_KIND] == NOT_CAPTURED:
+                self._fall_back(f"{EAGER}: {result[REASON]}")
+                self.left_over = self.uncaptured = True
         elif "accuracy" in result and SAVED_STEP not in result:
             values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
             values |= {key: part for key, part in result.items() if key.startswith("loss_")}
@@ -144,9 +148,15 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         # With no retry left it is run again when the others have ended.
         lost = reason == NODE_LOST and self._node_loss_is_forgiven(trial)
         self.left_over = self.left_over or lost
-        then = RETRY_ALONE if alone else RETRY if lost else GIVE_UP
+        again = lost or trouble == NOT_CAPTURED
+        then = RETRY_ALONE if alone else RETRY if again else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
         self._prune()
+
+    def _fall_back(self, reason: str) -> None:
+        """Records what trials do otherwise than was wanted, each once."""
+        if reason and reason not in self._run.fallbacks:
+            self._append({"event": FALLBACK, "reason": reason})
 
     def _prune(self) -> None:
         """What fails is tried again when the next trial ends."""

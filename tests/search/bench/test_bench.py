@@ -208,6 +208,30 @@ def test_a_process_that_fails_ends_the_others():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_imdb_at_512_tokens_needs_less_than_24_gb(repository):
+    """In a process that gets no more, with the fastest attention that is here."""
+    code = (
+        "import json, torch\n"
+        "whole = torch.cuda.get_device_properties(0).total_memory\n"
+        "torch.cuda.set_per_process_memory_fraction(min(1.0, 24e9 / whole))\n"
+        "from search.bench.options import BenchOptions\n"
+        "from search.bench.variants import MAKERS, measure, obstacle\n"
+        "from search.bench.workload import make_workload\n"
+        "work = make_workload(BenchOptions(preset='imdb', steps=12))\n"
+        "name = 'graph' if obstacle('flash', work) else 'flash'\n"
+        "print(json.dumps(measure(MAKERS[name], work, 1)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    line = json.loads(done.stdout)
+    assert 1.0 < line["reserved_gib"] < 24e9 / 2**30
+    assert np.isfinite(line["loss"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_memory_on_a_gpu(run):
     code, lines, errors = run("--variants", "graph")
     assert code == 0, errors

@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from search.record.run import read_events, read_run
+from tests.scripts.faulty_run import NOT_CAPTURED
 from tests.sweeps import assert_evaluated_once
+from trainable.config.names import EAGER, GRAPH
+from trainable.config.training_inputs import Execution
 
 pytestmark = pytest.mark.slow
 
@@ -118,4 +121,19 @@ def test_full_disk_pauses_the_sweep_and_loses_nothing(sweep):
     assert resumed.returncode == 0, resumed.stderr
     trials = by_initialisation(folder)
     assert {trial.outcome for trial in trials.values()} == {"finished"}
+    assert_evaluated_once(folder)
+
+
+def test_what_cannot_be_captured_is_trained_eagerly_in_other_processes(sweep):
+    """One line says so, the record keeps it, and nothing failed for good."""
+    done, folder = sweep(NOT_CAPTURED)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run, line = read_run(folder), "eager: operation not permitted when stream is capturing"
+    assert run.plan.inputs.execution == Execution(GRAPH)
+    assert (run.fallbacks, run.execution) == ([line], Execution(EAGER))
+    assert done.stdout.count(f"Not as wanted: {line}") == 1
+    assert {trial.outcome for trial in run.trials.values()} == {"finished"}
+    failures = [event["then"] for event in read_events(folder) if event["event"] == "failure"]
+    assert 1 <= len(failures) <= 5  # no more than were under way
+    assert set(failures) == {"retry"}
     assert_evaluated_once(folder)

@@ -50,6 +50,12 @@ def random_split(seed=0, count=24):
     return TokenisedSplit(ids, offsets, generator.integers(0, 2, size=count))
 
 
+OUT_OF_MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+)
+
+
 def memory_for(examples):
     """Losses on a device that holds so many examples, and the lengths that it was given."""
     given = []
@@ -57,7 +63,7 @@ def memory_for(examples):
     def limited(model, batch):
         given.append(sorted(batch.attention_mask.sum(dim=1).tolist()))
         if len(batch.rows) > examples:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise OUT_OF_MEMORY[examples % 2]
         return losses(model, batch)
 
     return limited, given
@@ -72,7 +78,7 @@ def test_as_many_examples_at_a_time_as_fit(cpu, examples, most):
     split = random_split()
     training = Training(step, Examples(split, 0, cpu), batch_size=8)
     if not examples:
-        with pytest.raises(torch.OutOfMemoryError):
+        with pytest.raises(RuntimeError, match="CUDA out of memory"):
             training.fit_memory()
         return
     training.fit_memory()
@@ -82,6 +88,24 @@ def test_as_many_examples_at_a_time_as_fit(cpu, examples, most):
     given.clear()
     training.step(np.arange(8), 1e-3)  # whatever its examples
     assert {len(lengths) for lengths in given} == {most or 8}
+
+
+def test_room_is_made_before_fewer_examples_go_through_at_a_time(cpu):
+    model, asked = tiny_classifier(), []
+    limited, given = memory_for(8)
+
+    def make_room():
+        asked.append(len(given))
+        return len(asked) < 3
+
+    def tight(model, batch):
+        if len(asked) < 2:
+            raise OUT_OF_MEMORY[1]
+        return limited(model, batch)
+
+    step = TrainingStep(model, make_optimiser([model], 0.0), tight, gradient_clip=1.0)
+    Training(step, Examples(random_split(), 0, cpu), batch_size=8).fit_memory(make_room)
+    assert (step.micro_batch_size, len(asked)) == (None, 2)
 
 
 @pytest.mark.parametrize("padded", [True, False])

@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.models import flash_attention
 from trainable.models.flash_attention import flash_obstacle, replace_attention
 from trainable.models.model_outputs import autocast
 from trainable.models.static_forward import make_static
@@ -71,6 +72,7 @@ def test_obstacles_on_a_gpu(monkeypatch, capability, installed, changes, reason)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "A card")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: "there" if installed else None)
+    monkeypatch.setattr(flash_attention, "_compiler_obstacle", lambda: None)
     sizes = {"hidden_size": 64, "pooler_hidden_size": 64, "num_attention_heads": 2}
     model = tiny_classifier("deberta-v2", **{**sizes, **changes})
     found = flash_obstacle(model.config, torch.device("cuda"))
@@ -114,6 +116,57 @@ def test_saved_model_is_the_librarys(tmp_path):
     torch.testing.assert_close(
         loaded(IDS, (IDS > 0).long()).logits, flash(IDS, (IDS > 0).long()).logits
     )
+
+
+LAUNCH = {
+    **{"sequence_length": 8, "batch_heads": 4, "active_slots": 2},
+    **{"has_c2p": True, "has_p2c": True, "layout": "padded", "uses_padding_mask": True},
+    **{"has_dropout": False, "hidden_states": torch.zeros(1)},
+}
+
+
+@pytest.mark.parametrize(
+    ("error", "launches"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), 1),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), 1),
+        (RuntimeError("out of resources: shared memory"), 2),
+    ],
+)
+def test_a_launch_that_runs_out_of_memory_is_not_tuned_anew(monkeypatch, error, launches):
+    """The package's own code, on launches that fail; other failures it may try to mend."""
+    package = pytest.importorskip("disentangled_flash.training.attention")
+    attention = with_flash(deberta()).base_model.encoder.layer[0].attention.self
+    triton = package.TritonTrainingDisentangledSelfAttention(deberta().config)
+    triton._failed_profile_workloads = attention._failed_profile_workloads
+    monkeypatch.setattr(triton, "_resolve_kernel_config", lambda **_: "sizes")
+    tried = []
+
+    def launch(*sizes):
+        tried.append(sizes)
+        raise error
+
+    with pytest.raises(RuntimeError) as caught:
+        triton._launch_with_profile_fallback(launch, LAUNCH)
+    assert caught.value is error
+    assert len(tried) == launches
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [("compiler", "Triton needs a C compiler"), ("headers", "Triton needs Python's headers")],
+)
+def test_what_triton_compiles_with_must_be_there(monkeypatch, tmp_path, missing, reason):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 6))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: "there")
+    monkeypatch.delenv("CC", raising=False)
+    there = None if missing == "compiler" else "/usr/bin/gcc"
+    monkeypatch.setattr("shutil.which", lambda _: there)
+    monkeypatch.setattr("sysconfig.get_path", lambda *_: str(tmp_path))
+    assert flash_obstacle(deberta().config, torch.device("cuda")).startswith(reason)
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setenv("CC", "cc")
+    assert flash_obstacle(deberta().config, torch.device("cuda")) is None
 
 
 class TestOnGpu:

@@ -10,11 +10,24 @@ from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
-from trainable.trial.trainer import MOST_KEPT, TrainerCache, outputs_read
+from trainable.trial import trainer
+from trainable.trial.trainer import LEAST_FREE_SHARE, TrainerCache, outputs_read
 
 
-def weights(trainer):
-    return {name: value.clone() for name, value in trainer.student.state_dict().items()}
+@pytest.fixture
+def free(monkeypatch):
+    """Says how much memory is free each time that it is asked for; a single answer for ever."""
+
+    def answer(*shares):
+        answers = iter(shares)
+        share = (lambda _: shares[0]) if len(shares) == 1 else lambda _: next(answers)
+        monkeypatch.setattr(trainer, "free_share", share)
+
+    return answer
+
+
+def weights(of):
+    return {name: value.clone() for name, value in of.student.state_dict().items()}
 
 
 def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_config, cpu):
@@ -54,18 +67,46 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         {"aligned_layers": "none", "alpha": 1.0},
     ],
 )
-def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, change):
+def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, change, free):
+    free(1.0)
     bench = TrainerCache()
     first = bench.set_up(make_config(), inputs, cpu)
     assert bench.set_up(make_config(**change), inputs, cpu) is not first
     assert bench.set_up(make_config(seed=9), inputs, cpu) is first
 
 
-def test_the_students_not_used_for_longest_are_let_go(inputs, make_config, cpu):
-    bench, sizes = TrainerCache(), [4, 8, 16]
-    assert len(sizes) > MOST_KEPT
-    made = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in sizes]
-    assert bench.set_up(make_config(batch_size=16), inputs, cpu) is made[2]
+def test_the_students_not_used_for_longest_are_let_go_as_memory_runs_out(
+    inputs, make_config, cpu, free
+):
+    """Three are kept while a quarter is free; the fourth finds less, until two have gone."""
+    bench, sizes = TrainerCache(), [4, 8, 16, 32]
+    free(1.0, 1.0, LEAST_FREE_SHARE, 0.1, 0.2, 0.5)
+    made = {size: bench.set_up(make_config(batch_size=size), inputs, cpu) for size in sizes}
+    for size in (16, 32):
+        assert bench.set_up(make_config(batch_size=size), inputs, cpu) is made[size]
+    free(1.0, 1.0)
+    for size in (4, 8):
+        assert bench.set_up(make_config(batch_size=size), inputs, cpu) is not made[size]
+
+
+def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_config, cpu, free):
+    free(1.0, 1.0, 1.0)
+    bench = TrainerCache()
+    others = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
+    fits = iter([False, False, True])
+    training = bench.set_up(make_config(batch_size=16), inputs, cpu).training
+    training._fits = lambda rows: next(fits)
+    bench._kept.popitem()  # as while it is built
+    training.fit_memory(lambda: bench._let_go(cpu))
+    assert training.take_step.micro_batch_size is None
+    assert bench._kept == {}
+    assert len(others) == 2
+
+
+def test_on_a_cpu_the_last_one_is_kept(inputs, make_config, cpu):
+    bench = TrainerCache()
+    made = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
+    assert bench.set_up(make_config(batch_size=8, seed=3), inputs, cpu) is made[1]
     assert bench.set_up(make_config(batch_size=4), inputs, cpu) is not made[0]
 
 
