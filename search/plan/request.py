@@ -139,12 +139,7 @@ class Request(InputOptions):
         None,
         low=1,
     )
-    trials_per_gpu: int = _operation(
-        "trials that share each GPU; python -m search.bench --concurrent N shows the speed of more",
-        1,
-        low=1,
-        high=100,
-    )
+    trials_per_gpu: int = _operation("trials that share each GPU", 1, low=1, high=100)
     keep: int = _operation("number of best students whose checkpoints are kept", 5, low=0)
     retries: int = _operation("how often a crashed trial restarts from its checkpoint", 2, low=0)
     swanlab: str = _operation(
