@@ -1,6 +1,6 @@
 """The tables that a report shows of a run, and its summary in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,10 +34,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Report:
-    """A run and its events in order, with the tables that several parts of the page show."""
+    """A run, with the tables that several parts of the page show."""
 
     run: Run
-    events: Sequence[dict[str, Any]]
     trials: pd.DataFrame
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
@@ -54,12 +53,12 @@ class Report:
         return costs_table(self.run, self.recipes)
 
 
-def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
-    """Everything, from a run and its events in order."""
+def gather(run: Run) -> Report:
+    """Everything, from a run."""
     trials = trials_table(run)
     recipes = recipes_table(run, trials)
     evaluations = evaluations_table(run, trials, recipes)
-    return Report(run, events, trials, recipes, evaluations, summarise(run, recipes))
+    return Report(run, trials, recipes, evaluations, summarise(run, recipes))
 
 
 def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
@@ -206,7 +205,7 @@ def provenance(report: Report) -> list[tuple[str, str]]:
         "data digest": inputs.data_digest,
         "labels": ", ".join(inputs.label_names),
     }
-    sessions = [event for event in report.events if event["event"] == "session"]
+    sessions = [event for event in report.run.events if event["event"] == "session"]
     for number, event in enumerate(sessions, 1):
         entries[f"session {number}"] = _describe_session(event)
     return [(name, str(value)) for name, value in entries.items() if value]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from tests.sweeps import assert_evaluated_once
 
 pytestmark = pytest.mark.slow
@@ -56,7 +56,7 @@ def by_initialisation(folder):
 
 
 def events_of(folder, trial):
-    return [event for event in read_events(folder) if event.get("trial") == trial.config.digest]
+    return [event for event in read_run(folder).events if event.get("trial") == trial.config.digest]
 
 
 def test_failures_of_every_kind_leave_the_others_alone(sweep):
@@ -99,7 +99,7 @@ def test_failures_of_every_kind_leave_the_others_alone(sweep):
 
 def assert_alone_after_memory_ran_out(folder, trial):
     """Between its second start and its end no other trial has an event."""
-    events = read_events(folder)
+    events = read_run(folder).events
     mine = [e for e in events if e.get("trial") == trial.config.digest]
     second = [e["number"] for e in mine if e["event"] == "start"][1]
     between = [e for e in events if second <= e["number"] <= mine[-1]["number"]]

@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from search.record.events import RECORD
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import (
     FAILED,
@@ -127,7 +127,7 @@ def told(run):
     """The events on disk as they were appended, and the plan left out."""
     return [
         {key: value for key, value in event.items() if key not in ("number", "time")}
-        for event in read_events(run.folder)[1:]
+        for event in read_run(run.folder).events[1:]
     ]
 
 
