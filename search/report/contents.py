@@ -139,7 +139,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
         f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
         f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
-        f"python -m search.confirm {run.folder and run.folder.name}.": len(recipes) > 1
+        f"python -m search.confirm {run.folder.name}.": len(recipes) > 1
         and run.plan.confirms is None,
         f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
         f"Failed: {count_of(failed)}.": failed,

@@ -29,7 +29,7 @@ FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
 FALLBACK = "fallback"  # in a result: what of its execution was wanted otherwise
 RESTORED = "restored"  # in a result that repeats what a checkpoint knows
-FAILURE_KIND, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
+FAILURE_KIND, REASON = "failure_kind", "reason"  # in a result: why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
 DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
 
@@ -86,9 +86,9 @@ def train_student(
         if trial is not None:
             _Training(trial, save_share, sweep, pause).run()
     except Exception as error:
-        trouble = _failure_kind(error)
-        if trouble is not None and sweep is not None:
-            tune.report({FAILURE_KIND: trouble, REASON: first_line(error)})
+        failure_kind = _failure_kind(error)
+        if failure_kind is not None and sweep is not None:
+            tune.report({FAILURE_KIND: failure_kind, REASON: first_line(error)})
         raise
 
 

@@ -138,8 +138,8 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
     ) -> None:
         """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
         digest = digest_of(trial)
-        record, trouble = self._run.trials[digest], self._failure_kinds.get(digest)
-        alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
+        record, failure_kind = self._run.trials[digest], self._failure_kinds.get(digest)
+        alone = failure_kind == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
         # With no retry left it is run again when the others have ended.
         lost = reason == NODE_LOST and self._node_loss_is_forgiven(trial)

@@ -1,6 +1,7 @@
 """A run as tables: values by hand, runs in any state, no Ray and no torch, fast enough."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,7 @@ def make_run(*trials, examples=EXAMPLES, full=None, **request):
     asked = {"space": "logits", "compare_within": "init"} | request
     inputs = training_inputs(examples, full, 0.9 if full else None)
     planned = plan(*(trial.config for trial in trials), inputs=inputs, **asked)
-    return Run(None, planned, {trial.config.digest: trial for trial in trials})
+    return Run(Path("mine"), planned, {trial.config.digest: trial for trial in trials})
 
 
 def finished(*rights, **settings):
