@@ -261,15 +261,14 @@ class RecordCopy:
 
 def _is_gone(held: dict[str, object]) -> bool:
     """Whether the session was on this machine, and its process is no more."""
-    if held.get("host") != socket.gethostname() or held.get("pid") == os.getpid():
-        return held.get("host") == socket.gethostname()
+    if held.get("host") != socket.gethostname():
+        return False
     try:
-        os.kill(int(str(held["pid"])), 0)
+        with suppress(PermissionError):
+            os.kill(int(str(held["pid"])), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
-        pass
-    return False
+    return held["pid"] == os.getpid()  # one before it had the same number
 
 
 def read_bytes(filesystem: FileSystem, path: str) -> bytes | None:

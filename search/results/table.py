@@ -129,18 +129,13 @@ def rounded(label: str) -> str:
     return re.sub(r"\d+\.\d+(?![\de])", shorter, label)
 
 
-def correct_bits(trial: TrialRecord, run: Run) -> np.ndarray:
-    """Which examples each evaluation of a trial got right, boolean [E, N]."""
-    count = run.plan.inputs.examples["evaluation"]
-    found = [unpack_bits(e["correct"], count) for e in trial.evaluations]
-    return np.array(found, dtype=bool).reshape(len(found), count)
-
-
 def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
     """Per-example best5 scores of trials [S, N]; None where bits of any are missing."""
     if not all(trial.has_bits for trial in trials):
         return None
-    return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
+    count = run.plan.inputs.examples["evaluation"]
+    correct = [[unpack_bits(e["correct"], count) for e in trial.evaluations] for trial in trials]
+    return np.array([best5_scores(bits) for bits in correct])
 
 
 def difference(first: str, second: str, run: Run) -> Difference | None:

@@ -38,15 +38,10 @@ class CheckedSweep:
     possible: list[TrialConfig]
     preparation: Preparation
 
-    @property
-    def precision(self) -> str:
-        """The same for all trials."""
-        return self.possible[0].precision
-
     def prepare(self, console: Console) -> TrainingInputs:
         """Teacher and cache, made or found; UserError where the executor can't be had here."""
-        runtime = self.preparation.runtime(self.request, self.precision, console.print)
-        pools = pools_of(self.possible)
+        precision, pools = self.possible[0].precision, pools_of(self.possible)
+        runtime = self.preparation.runtime(self.request, precision, console.print)
         return prepare_inputs(self.preparation, pools, runtime, self.request)
 
 
