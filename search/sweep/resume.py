@@ -170,9 +170,8 @@ def _refuse_other(name: str, was: str, now: str, inputs: TrainingInputs, flag: s
     """UserError where what a run's trials share has another digest than it had."""
     if was != now:
         raise UserError(
-            f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
-            f"what is here now gives {now[:8]}; put {inputs.teacher.folder} and the data back, "
-            "or start a new run"
+            f"{flag}: its {name} (digest {was[:8]}) can't be made again, what is here now "
+            f"gives {now[:8]}; put {inputs.teacher.folder} and the data back, or start a new run"
         )
 
 
