@@ -85,7 +85,7 @@ class Session:
         for trial in [*([chosen] if chosen else []), *self.of(Trial.PENDING)]:
             if trial.status != Trial.RUNNING:
                 trial.set_status(Trial.RUNNING)
-                self.recorder.on_trial_start(0, self.trials, trial)
+                self.recorder.on_trial_start(trial=trial)
         running = self.of(Trial.RUNNING)
         assert len(running) <= self.places
         if running:
@@ -121,11 +121,11 @@ class Session:
         decision = self.scheduler.on_trial_result(self, trial, result)
         self._perhaps_die()
         result |= {"done": True} if decision == TrialScheduler.STOP else {}
-        self.recorder.on_trial_result(0, self.trials, trial, result)
+        self.recorder.on_trial_result(trial=trial, result=result)
         self._perhaps_die()
         if decision == TrialScheduler.STOP:
             self.scheduler.on_trial_complete(self, trial, result)
-            self.recorder.on_trial_complete(0, self.trials, trial)
+            self.recorder.on_trial_complete(trial=trial)
             trial.set_status(Trial.TERMINATED)
         elif decision == TrialScheduler.PAUSE:
             trial.set_status(Trial.PAUSED)
@@ -138,22 +138,22 @@ class Session:
             self.trials.remove(trial)
             self.trials.append(trial)
             self.scheduler.on_trial_add(self, trial)
-            self.recorder.on_trial_recover(0, self.trials, trial)
+            self.recorder.on_trial_recover(trial=trial)
             return
         if kind == OUT_OF_ROOM:
             result = {FAILURE_KIND: OUT_OF_MEMORY, REASON: "no room", "training_iteration": 1}
             assert self.scheduler.on_trial_result(self, trial, result) == TrialScheduler.CONTINUE
-            self.recorder.on_trial_result(0, self.trials, trial, result)
+            self.recorder.on_trial_result(trial=trial, result=result)
         self.scheduler.on_trial_error(self, trial)
         trial.set_status(Trial.ERROR)
-        self.recorder.on_trial_error(0, self.trials, trial)
+        self.recorder.on_trial_error(trial=trial)
 
     def stop_trial(self, trial):
         """What the scheduler asks for where the unit of a paused trial was stopped."""
         assert trial.status == Trial.PAUSED
         self._perhaps_die()
         self.scheduler.on_trial_remove(self, trial)
-        self.recorder.on_trial_complete(0, self.trials, trial)
+        self.recorder.on_trial_complete(trial=trial)
         trial.set_status(Trial.TERMINATED)
 
     def _perhaps_die(self):

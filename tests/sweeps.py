@@ -4,8 +4,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from search.record.events import TIMINGS
-from search.record.run import read_events, read_run
+from search.record.events import TIMINGS, read_log
+from search.record.run import read_run
 
 PATIENCE = 300  # seconds; a busy machine takes a minute for what is waited for
 OPTIONS = ("--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12")
@@ -52,7 +52,7 @@ def start_and_hold(command, folder, count, event="evaluation", **options):
 def wait_for(folder, event, count, process):
     """Until the record has so many events of a kind."""
     end = time.monotonic() + PATIENCE
-    while [found["event"] for found in read_events(folder)].count(event) < count:
+    while [found["event"] for found in read_log(folder).events].count(event) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < end, f"not {count} times {event} within {PATIENCE} seconds"
         time.sleep(0.1)
@@ -62,7 +62,7 @@ def assert_evaluated_once(folder):
     """What was made again after a kill came out as before: else it would be a new evaluation."""
     found = [
         (event["trial"], event["evaluation"]["evaluations"])
-        for event in read_events(folder)
+        for event in read_run(folder).events
         if event["event"] == "evaluation"
     ]
     assert len(found) == len(set(found))

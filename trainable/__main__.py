@@ -58,7 +58,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     if inactive:
         raise UserError(f"{inactive[0]}: has no effect with the other settings; leave it out")
     preparation = Preparation.load(load_inputs(options))
-    preparation.check([config])
+    preparation.check([config], _say)
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)
     inputs = prepare_inputs(preparation, pools_of([config]), runtime, options)

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
-from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from search.bench.options import BASELINE, VARIANTS, BenchOptions, variant_names
@@ -58,21 +57,15 @@ def print_lines(asked: BenchOptions, command: Sequence[str]) -> int:
 
 def bench(asked: BenchOptions, command: Sequence[str]) -> Iterator[Line]:
     """The lines, each as soon as it is measured; UserError for what can't be timed."""
-    from search.bench.variants import fastest
     from search.bench.workload import make_workload
     from search.record.provenance import provenance
 
-    if asked.concurrent > 1 and asked.variants:
-        raise UserError("--variants: cannot be combined with --concurrent, which times the fastest")
     names = variant_names(asked.variants) if asked.variants else None
     workload = make_workload(asked)
     config = workload.config
     shared = {"student_layers": config.student_layers, "precision": config.precision}
     shared |= {"preset": workload.preset, **provenance(command, "search.bench")}
-    if asked.concurrent > 1:
-        lines = iter([{"variant": fastest(workload), **concurrently(asked)}])
-    else:
-        lines = each_variant(runnable(names, workload), workload, asked.repeats)
+    lines = each_variant(runnable(names, workload), workload, asked.repeats)
     yield from ({**line, **shared} for line in lines)
 
 
@@ -106,36 +99,6 @@ def each_variant(names: Sequence[str], workload: "Workload", repeats: int) -> It
         rate = line["examples_per_second"]
         baseline = rate if name == BASELINE else baseline
         yield {"variant": name, "ratio_to_live": baseline and round(rate / baseline, 3), **line}
-
-
-def concurrently(asked: BenchOptions) -> Line:
-    """What so many processes that train at once do, together and each, as a sweep's trials."""
-    from torch.multiprocessing.spawn import start_processes
-
-    from search.bench.variants import train_beside
-
-    count, context = asked.concurrent, get_context("spawn")
-    barrier, queue = context.Barrier(count), context.SimpleQueue()
-    log(f"{count} processes, each setting up the fastest variant")
-    try:  # one that fails ends the others
-        start_processes(train_beside, (asked, barrier, queue), nprocs=count)  # type: ignore[no-untyped-call]
-    except Exception as error:
-        return {"concurrent": count, "error": str(error).strip().splitlines()[-1]}
-    return together([queue.get() for _ in range(count)])
-
-
-def together(lines: Sequence[Line]) -> Line:
-    """The line of processes that began at once, timed until the last one is done."""
-    examples = [line["examples"] * len(line["seconds"]) for line in lines]
-    seconds = [sum(line["seconds"]) for line in lines]
-    rates = [round(count / own, 2) for count, own in zip(examples, seconds, strict=True)]
-    return {
-        "concurrent": len(lines),
-        "examples_per_second": round(sum(examples) / max(seconds), 2),
-        "examples_per_second_each": rates,
-        "setup_seconds": max(line["setup_seconds"] for line in lines),
-        "reserved_gib_each": [line["reserved_gib"] for line in lines],
-    }
 
 
 def log(line: str) -> None:

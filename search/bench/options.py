@@ -42,9 +42,6 @@ class BenchOptions:
     )
     repeats: int = described("timed repeats of each variant", 3, low=1)
     seed: int = described("decides weights, examples and their order", 0, low=0, high=2**31)
-    concurrent: int = described(
-        "instead, run this many copies of the fastest variant at once", 1, low=1, high=100
-    )
 
 
 def variant_names(text: str) -> list[str]:

@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from search.bench.options import BenchOptions
-from search.bench.workload import PAD_ID, Workload, make_workload
+from search.bench.workload import PAD_ID, Workload
 from trainable.config.names import EAGER, GRAPH
 from trainable.data.batches import epoch_batches, padded_width
 from trainable.data.examples import Examples
@@ -173,11 +172,6 @@ def obstacle(name: str, workload: Workload) -> str | None:
     return flash_obstacle(teacher, workload.device) if name == "flash" else None
 
 
-def fastest(workload: Workload) -> str:
-    """The variant that a sweep's trials would train with here."""
-    return next(name for name in ("flash", "graph", "lengths") if not obstacle(name, workload))
-
-
 MAKERS: dict[str, Maker] = {
     "live": live,
     "cached": partial(cached, by_length=False),
@@ -187,10 +181,8 @@ MAKERS: dict[str, Maker] = {
 }
 
 
-def measure(
-    make: Maker, workload: Workload, repeats: int, ready: Callable[[], Any] = lambda: None
-) -> dict[str, Any]:
-    """Sets a variant up, calls `ready`, and times epochs; JSON values.
+def measure(make: Maker, workload: Workload, repeats: int) -> dict[str, Any]:
+    """Sets a variant up and times epochs; JSON values.
 
     Memory is what torch has reserved of a GPU at most, graph pools included. CaptureError where a
     step can't be captured.
@@ -205,7 +197,6 @@ def measure(
     warm_up(steps, lengths)
     synchronise(device)
     setup_seconds = perf_counter() - start
-    ready()
     seconds = [epoch_seconds(steps, device) for _ in range(repeats)]
     examples, gpu = sum(map(len, steps.batches)), device.type == "cuda"
     return {
@@ -236,9 +227,3 @@ def epoch_seconds(steps: Steps, device: torch.device) -> float:
         steps.step(index)
     synchronise(device)
     return perf_counter() - start
-
-
-def train_beside(_: int, asked: BenchOptions, barrier: Any, queue: Any) -> None:
-    """A process among others: measures the fastest variant, beginning when all are ready."""
-    workload = make_workload(asked)
-    queue.put(measure(MAKERS[fastest(workload)], workload, asked.repeats, barrier.wait))

@@ -17,7 +17,7 @@ from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
-from trainable.config.fields import described, field_types, parse_text
+from trainable.config.fields import converted, described, field_types
 from trainable.config.options import InputOptions, absolute
 from trainable.config.trial_config import TrialConfig
 
@@ -49,10 +49,10 @@ def parse_pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise UserError(f"{text}: give KEY=VALUE, for example epochs=1")
-    name = key.replace("-", "_")
-    if name not in field_types(TrialConfig):
-        raise UserError(f"{text}: {not_among(name, sorted(field_types(TrialConfig)))}")
-    return name, parse_text(TrialConfig, name, value)
+    name, types = key.replace("-", "_"), field_types(TrialConfig)
+    if name not in types:
+        raise UserError(f"{text}: {not_among(name, sorted(types))}")
+    return name, converted(types[name][0], value, f"{name}: ")
 
 
 def time_budget(text: str) -> float:
@@ -139,12 +139,7 @@ class Request(InputOptions):
         None,
         low=1,
     )
-    trials_per_gpu: int = _operation(
-        "trials that share each GPU; python -m search.bench --concurrent N shows the speed of more",
-        1,
-        low=1,
-        high=100,
-    )
+    trials_per_gpu: int = _operation("trials that share each GPU", 1, low=1, high=100)
     keep: int = _operation("number of best students whose checkpoints are kept", 5, low=0)
     retries: int = _operation("how often a crashed trial restarts from its checkpoint", 2, low=0)
     swanlab: str = _operation(

@@ -102,11 +102,8 @@ def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> 
 
 def checkpoint_count(run: Run) -> int:
     """How many trials have a checkpoint."""
-    found = 0
-    for trial in run.trials.values():
-        filesystem, path = open_storage(trial_location(run, trial))
-        found += newest_checkpoint(filesystem, path) is not None
-    return found
+    places = (trial_location(run, trial) for trial in run.trials.values())
+    return sum(newest_checkpoint(*open_storage(place)) is not None for place in places)
 
 
 def bytes_used(run: Run) -> int:

@@ -51,6 +51,7 @@ class Run:
     next_number: int = 0  # of the event to come
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
+    events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
     exhausted: bool = False  # whether its searcher has found nothing new
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
@@ -137,6 +138,7 @@ class Run:
 
     def apply(self, event: dict[str, Any]) -> None:
         """Brings clock and trials up to an event of the record."""
+        self.events.append(event)
         now = float(event.get("time", self.last_time or 0.0))
         if event["event"] not in ("plan", "session") and self.last_time is not None:
             self.seconds += max(0.0, now - self.last_time)
@@ -209,11 +211,6 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def read_events(folder: Path) -> list[Event]:
-    """All events of a run, in order, each once."""
-    return read_log(folder).events
-
-
 def repair(run: Run) -> list[str]:
     """Completes each of a run's files from the others; returns a line for each kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
@@ -223,7 +220,7 @@ def repair(run: Run) -> list[str]:
     found = any(event.get("plan") == plan for event in log.events)
     fill_gaps(log, {} if found else {"event": "plan", "plan": plan})
     repair_events(run.folder, log, folders)
-    run.next_number = log.events[-1]["number"] + 1
+    run.events, run.next_number = log.events, log.events[-1]["number"] + 1
     damage, run.damage = run.damage, []
     return damage
 

@@ -94,11 +94,10 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
             folder = place if uri_of_copy is None else fetch_run(uri_of_copy, place.name)
             if has_run(folder):
                 return folder.resolve()
-        is_path = not is_uri(name) and Path(name).expanduser().exists()
     names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
     at = uri_of(storage)
     there = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
-    what = "not a run" if is_path else "no run of that name"
+    what = "not a run" if places[0].exists() else "no run of that name"
     raise UserError(f"{flag} {name}: {what}; runs in {at or storage}: {there}")
 
 

@@ -105,8 +105,6 @@ def open_storage(place: str) -> tuple[FileSystem, str]:
     refuse_secrets("--storage", place)
     with as_user_error(f"--storage {place}: "):  # pyarrow's own, ImportError, a plug-in's
         filesystem, path = FileSystem.from_uri(place)
-    if not path.strip("/"):
-        raise UserError(f"--storage {place}: names no folder; give one, such as s3://bucket/runs")
     return filesystem, path
 
 
@@ -128,7 +126,7 @@ def check_writable(uri: str) -> None:
     """UserError where the URI is of no file system that is known, or can't be written to."""
     filesystem, path = open_storage(uri)
     probe = f"{path}/.probe.{uuid4().hex[:8]}"
-    with as_user_error(f"--storage {uri}: ", OSError):
+    with as_user_error(f"--storage {uri}: "):  # also a ValueError, where it names no folder
         filesystem.create_dir(path, recursive=True)
         write_bytes(filesystem, probe, b"")
         filesystem.delete_file(probe)
@@ -263,15 +261,14 @@ class RecordCopy:
 
 def _is_gone(held: dict[str, object]) -> bool:
     """Whether the session was on this machine, and its process is no more."""
-    if held.get("host") != socket.gethostname() or held.get("pid") == os.getpid():
-        return held.get("host") == socket.gethostname()
+    if held.get("host") != socket.gethostname():
+        return False
     try:
-        os.kill(int(str(held["pid"])), 0)
+        with suppress(PermissionError):
+            os.kill(int(str(held["pid"])), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
-        pass
-    return False
+    return held["pid"] == os.getpid()  # one before it had the same number
 
 
 def read_bytes(filesystem: FileSystem, path: str) -> bytes | None:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import exit_code
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
 from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser
@@ -61,14 +61,14 @@ def output_folder(given: str | None, run: Path) -> Path:
 
 def write_report(folder: Path, output: Path) -> int:
     """Reads the run, writes all files, prints the result and where they are."""
-    run, events = read_run(folder), read_events(folder)
+    run = read_run(folder)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
     from search.report.contents import gather
     from search.report.figures import draw_all
     from search.report.page import render_html, render_markdown, shown_sections
 
-    made = gather(run, events)
+    made = gather(run)
     drawn = draw_all(made)
     shown = shown_sections(made, drawn)
     (output / FIGURES).mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """The tables that a report shows of a run, and its summary in sentences."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -21,7 +21,6 @@ from trainable.common.errors import count_of
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95%
-LEAST_OPTIMISM = 0.0005  # that is worth a sentence
 
 
 @dataclass(frozen=True)
@@ -35,10 +34,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Report:
-    """A run and its events in order, with the tables that several parts of the page show."""
+    """A run, with the tables that several parts of the page show."""
 
     run: Run
-    events: Sequence[dict[str, Any]]
     trials: pd.DataFrame
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
@@ -55,12 +53,12 @@ class Report:
         return costs_table(self.run, self.recipes)
 
 
-def gather(run: Run, events: Sequence[dict[str, Any]]) -> Report:
-    """Everything, from a run and its events in order."""
+def gather(run: Run) -> Report:
+    """Everything, from a run."""
     trials = trials_table(run)
     recipes = recipes_table(run, trials)
     evaluations = evaluations_table(run, trials, recipes)
-    return Report(run, events, trials, recipes, evaluations, summarise(run, recipes))
+    return Report(run, trials, recipes, evaluations, summarise(run, recipes))
 
 
 def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
@@ -125,7 +123,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
     outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
     finished = recipes[recipes["outcome"] == FINISHED]
-    level, optimism = tied["best5"].mean(), finished["optimism"].mean()
+    level = tied["best5"].mean()
     noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
     seeds = f"The ranking is from {recipes['planned_seeds'].max()} seeds"
     if recipes["planned_seeds"].max() == 1:
@@ -141,14 +139,12 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
         f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
         f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
-        f"python -m search.confirm {run.folder and run.folder.name}.": len(recipes) > 1
+        f"python -m search.confirm {run.folder.name}.": len(recipes) > 1
         and run.plan.confirms is None,
         f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
         f"Failed: {count_of(failed)}.": failed,
         f"The per-example results of {count_of(missing, 'recipe')} are missing: there is no "
         "interval and no comparison with the best.": missing,
-        f"best5 overstates the accuracy on new examples by {100 * optimism:.2f} points on average, "
-        "because it selects the best evaluations; last does not.": optimism > LEAST_OPTIMISM,
         f"{count_of(unchanging)} predicted the same labels at every evaluation, probably a single "
         "class.": unchanging,
     }
@@ -210,7 +206,7 @@ def provenance(report: Report) -> list[tuple[str, str]]:
         "data digest": inputs.data_digest,
         "labels": ", ".join(inputs.label_names),
     }
-    sessions = [event for event in report.events if event["event"] == "session"]
+    sessions = [event for event in report.run.events if event["event"] == "session"]
     for number, event in enumerate(sessions, 1):
         entries[f"session {number}"] = _describe_session(event)
     return [(name, str(value)) for name, value in entries.items() if value]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
@@ -78,11 +77,11 @@ def point_panels(trials: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
     return panels
 
 
-def costs(run: Run, events: Sequence[dict[str, Any]]) -> list[Cost]:
-    """Of a run, from its record and all events of it in order."""
+def costs(run: Run) -> list[Cost]:
+    """What took a run's time."""
     trials = list(run.trials.values())
     evaluations = [e for trial in trials for e in trial.evaluations]
-    counts = Counter(event["event"] for event in events)
+    counts = Counter(event["event"] for event in run.events)
     happened = f"sessions: {counts['session']}, failures of trials: {counts['failure']}"
     spent = sum(trial.seconds for trial in trials)
     saving = sum(e["saving_seconds"] for e in evaluations)
@@ -91,7 +90,7 @@ def costs(run: Run, events: Sequence[dict[str, Any]]) -> list[Cost]:
         ("saving", saving, "writing checkpoints, while training waits"),
         ("wall time", run.seconds, happened),
         _saved_by_asha([trial for trial in trials if trial.outcome == STOPPED], spent),
-        _repeated(run, events),
+        _repeated(run),
     ]
     teacher = run.plan.inputs.teacher
     if teacher.fine_tuned_here:
@@ -111,10 +110,10 @@ def _saved_by_asha(stopped: Sequence[TrialRecord], spent: float) -> Cost:
     return ("saved by ASHA", seconds, note)
 
 
-def _repeated(run: Run, events: Sequence[dict[str, Any]]) -> Cost:
+def _repeated(run: Run) -> Cost:
     """Evaluations made again after an interruption or failure, each at its trial's mean."""
     kinds = ("evaluation", "repeated")
-    ours = [event for event in events if event.get("trial") in run.trials]
+    ours = [event for event in run.events if event.get("trial") in run.trials]
     made = Counter(event["trial"] for event in ours if event["event"] in kinds)
     again = {key: made[key] - len(run.trials[key].evaluations) for key in made}
     seconds = sum(n * _mean_seconds(run.trials[key]) for key, n in again.items())

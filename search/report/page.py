@@ -133,7 +133,7 @@ def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
     fronts = [Table(front)] if front.rows else []
     time = [
         (name, describe_time(seconds).removeprefix("about "), note)
-        for name, seconds, note in costs(run, report.events)
+        for name, seconds, note in costs(run)
     ]
     facts = [Table(Cells(("", ""), provenance(report)))]
     yield _leaderboard(report)

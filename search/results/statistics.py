@@ -8,13 +8,12 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from trainable.engine.metrics import BEST_OF, best5_indices
+from trainable.engine.metrics import best5_indices
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
 SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
-FOLDS, REPEATS = 10, 20  # of a cross-validation over examples
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 PARTS = 20  # in which resamples are drawn
 LEAST_LOG_P = -230.0  # smaller p-values are not distinguished
@@ -202,31 +201,3 @@ def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.n
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         means.append(counts @ scores.T / examples)
     return np.concatenate(means)
-
-
-def best_of_many_optimism(correct: Sequence[np.ndarray], generator: np.random.Generator) -> float:
-    """By how much best5 flatters: above the accuracy of the same students on new examples.
-
-    `correct` has one boolean array [N] an evaluation, E in all; the result is a share. Repeated
-    tenfold cross-validation over examples: the five best evaluations are chosen on nine tenths and
-    scored on the tenth left out; the optimism is best5 less the mean of those scores. 0 for
-    evaluations that are all equal and where E is at most 5 (nothing is chosen then); by
-    chance it can be somewhat below 0. It concerns the choice of evaluations only, not that of the
-    trial among others.
-    """
-    answers = np.asarray(correct, dtype=np.float64)
-    evaluations, examples = answers.shape
-    folds = min(FOLDS, examples)
-    if evaluations <= BEST_OF or folds < 2:
-        return 0.0
-    best5 = float(best5_scores(correct).mean())
-    starts = np.linspace(0, examples, folds, endpoint=False).astype(int)
-    sizes = np.diff([*starts, examples])
-    held_out = 0.0
-    for _ in range(REPEATS):
-        shuffled = answers[:, generator.permutation(examples)]
-        inside = np.add.reduceat(shuffled, starts, axis=1)  # [E, folds]
-        outside = (inside.sum(axis=1, keepdims=True) - inside) / (examples - sizes)
-        chosen = np.argsort(-outside, axis=0, kind="stable")[:BEST_OF]
-        held_out += np.take_along_axis(inside, chosen, axis=0).sum() / BEST_OF / examples
-    return best5 - float(held_out) / REPEATS

@@ -30,7 +30,6 @@ from search.results.statistics import (
     SEED_SD,
     Difference,
     best5_scores,
-    best_of_many_optimism,
     mean_interval,
     paired_difference,
     seeds_difference,
@@ -44,10 +43,7 @@ PLANNED = "planned_evaluations"  # a trial's setting `evaluations`, beside the c
 SETTINGS = tuple(
     PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
 )
-ACCURACIES = (
-    *("best5", "low", "high", "of_teacher", "last"),
-    *("full_validation", "optimism", "common_best5"),
-)
+ACCURACIES = ("best5", "low", "high", "of_teacher", "last", "full_validation", "common_best5")
 COLUMNS = (
     *SETTINGS,
     *("digest", "recipe", "label", "folder", "inactive", "stratum"),
@@ -74,7 +70,6 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     - `best5`, `low` and `high` (95% bootstrap interval over the validation examples; missing where
       the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
       `last`, `full_validation` (accuracy on the full validation split);
-    - `optimism`, by how much choosing the best evaluations raises best5;
     - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
       run has: comparable over both; missing for trials with fewer, and where none has ended;
     - `tied`, whether the trial's recipe is not significantly different from the best one, the best
@@ -134,18 +129,13 @@ def rounded(label: str) -> str:
     return re.sub(r"\d+\.\d+(?![\de])", shorter, label)
 
 
-def correct_bits(trial: TrialRecord, run: Run) -> np.ndarray:
-    """Which examples each evaluation of a trial got right, boolean [E, N]."""
-    count = run.plan.inputs.examples["evaluation"]
-    found = [unpack_bits(e["correct"], count) for e in trial.evaluations]
-    return np.array(found, dtype=bool).reshape(len(found), count)
-
-
 def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
     """Per-example best5 scores of trials [S, N]; None where bits of any are missing."""
     if not all(trial.has_bits for trial in trials):
         return None
-    return np.array([best5_scores(list(correct_bits(trial, run))) for trial in trials])
+    count = run.plan.inputs.examples["evaluation"]
+    correct = [[unpack_bits(e["correct"], count) for e in trial.evaluations] for trial in trials]
+    return np.array([best5_scores(bits) for bits in correct])
 
 
 def difference(first: str, second: str, run: Run) -> Difference | None:
@@ -215,14 +205,10 @@ def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
     """Those that need no other trial; none before the first evaluation."""
     if trial.best5 is None:
         return {}
-    last, ends, optimism = trial.evaluations[-1], best5_interval([trial], run), np.nan
-    if trial.has_bits:
-        generator = np.random.default_rng(BOOTSTRAP_SEED)
-        optimism = best_of_many_optimism(list(correct_bits(trial, run)), generator)
+    last, ends = trial.evaluations[-1], best5_interval([trial], run)
     return {
         "best5": trial.best5,
         **dict(zip(("low", "high"), ends or (), strict=False)),
-        "optimism": optimism,
         "of_teacher": trial.best5 / (run.plan.inputs.teacher.accuracy or np.nan),
         "last": last["accuracy"],
         "full_validation": last.get("full_accuracy"),

@@ -14,7 +14,6 @@ from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.datasets import shared_examples
 from trainable.data.inputs import LoadedInputs, load_inputs
 from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.models.loading import load_config
@@ -39,15 +38,10 @@ class CheckedSweep:
     possible: list[TrialConfig]
     preparation: Preparation
 
-    @property
-    def precision(self) -> str:
-        """The same for all trials."""
-        return self.possible[0].precision
-
     def prepare(self, console: Console) -> TrainingInputs:
         """Teacher and cache, made or found; UserError where the executor can't be had here."""
-        runtime = self.preparation.runtime(self.request, self.precision, console.print)
-        pools = pools_of(self.possible)
+        precision, pools = self.possible[0].precision, pools_of(self.possible)
+        runtime = self.preparation.runtime(self.request, precision, console.print)
         return prepare_inputs(self.preparation, pools, runtime, self.request)
 
 
@@ -58,14 +52,12 @@ def check_sweep(request: Request, console: Console) -> CheckedSweep:
     possible = possible_trials(request, configs)
     inputs = load_inputs(request)
     preparation = Preparation.load(inputs)
-    preparation.check(possible)
+    preparation.check(possible, console.print)
     if "precision" not in request.pinned:
         precision = faster_precision(best_device())
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
     console.print(f"{count_trials(request, configs)}. {describe(configs, inputs)}")
-    if warning := shared_examples(inputs.dataset):
-        console.print(warning)
     return CheckedSweep(request, configs, possible, preparation)
 
 
@@ -76,7 +68,7 @@ def prepare_again(
     `check_sweep`."""
     quiet_libraries()
     preparation = Preparation.load(load_inputs(request))
-    preparation.check(configs)
+    preparation.check(configs, console.print)
     return CheckedSweep(request, list(configs), list(configs), preparation).prepare(console)
 
 

@@ -130,13 +130,6 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
     return list(new.values())
 
 
-def may_be_suggested(run: Run) -> list[TrialConfig]:
-    """Such as a searcher may still add, in the precision of the run's."""
-    drawn = possible_trials(run.request, [])
-    precision = run.any_config.precision
-    return [replace(config, precision=precision) for config in drawn]
-
-
 def inputs_again(
     run: Run, more: Sequence[TrialConfig], console: Console, flag: str
 ) -> TrainingInputs:
@@ -152,7 +145,8 @@ def inputs_again(
     missing = [folder for folder in inputs.folders() if verified_values(folder) is None]
     for folder in missing:
         _print(console, f"{folder} is missing or damaged: made again.")
-    configs = [*(trial.config for trial in run.trials.values()), *more, *may_be_suggested(run)]
+    planned = [*(trial.config for trial in run.trials.values()), *more]
+    configs = possible_trials(run.request, planned)
     if {Path(inputs.tokens), Path(inputs.teacher.folder)}.isdisjoint(missing):
         return complete(inputs, missing, configs, Path(cache), console)
     again = prepare_again(replace(run.plan.requests[0], cache=cache), configs, console)
@@ -176,9 +170,8 @@ def _refuse_other(name: str, was: str, now: str, inputs: TrainingInputs, flag: s
     """UserError where what a run's trials share has another digest than it had."""
     if was != now:
         raise UserError(
-            f"{flag}: its {name} (digest {was[:8]}) can't be made again, "
-            f"what is here now gives {now[:8]}; put {inputs.teacher.folder} and the data back, "
-            "or start a new run"
+            f"{flag}: its {name} (digest {was[:8]}) can't be made again, what is here now "
+            f"gives {now[:8]}; put {inputs.teacher.folder} and the data back, or start a new run"
         )
 
 

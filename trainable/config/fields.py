@@ -14,7 +14,7 @@ from functools import cache, partial
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from trainable.common.errors import UserError, not_among, unknown_name
+from trainable.common.errors import UserError, not_among
 
 HIGHEST = 10**9  # of a number without another bound: more is a slip
 METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
@@ -98,14 +98,6 @@ def flag_of(about: Field[Any]) -> str:
     return f"--{about.metadata['flag'] or about.name.replace('_', '-')}"
 
 
-def parse_text(cls: type, name: str, text: str) -> Any:
-    """A field's value from text; UserError for an unknown name or no number."""
-    types = field_types(cls)
-    if name not in types:
-        raise unknown_name("setting", name, sorted(types))
-    return _converted(types[name][0], text, f"{name}: ")
-
-
 def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None:
     """A flag for each described field of `cls`; those not given leave no trace in the namespace."""
     wanted = None if names is None else set(names)
@@ -180,7 +172,7 @@ def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
         parse = about.metadata["parse"]
         low, (kind, _) = about.metadata["low"], field_types(cls)[about.name]
         least = "" if low is None else f" of at least {low:g}"
-        value = parse(text) if parse else _converted(kind, text, more=least)
+        value = parse(text) if parse else converted(kind, text, more=least)
         if kind is not tuple:
             _check_value(cls, about, value, "")
     except UserError as error:
@@ -188,7 +180,8 @@ def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
     return value
 
 
-def _converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
+def converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
+    """Text as a value of this type; UserError for no number."""
     try:
         return kind(text)
     except ValueError:

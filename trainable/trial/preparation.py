@@ -59,9 +59,7 @@ def prepare(
     name, _ = resolve_preset(preset)
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
-    preparation.check([])
-    if warning := shared_examples(preparation.inputs.dataset):
-        log(warning)
+    preparation.check([], log)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
     return prepare_inputs(preparation, pools, runtime, chosen)
 
@@ -91,12 +89,14 @@ class Preparation:
         check_tokenizer(source, tokenizer, base)
         return cls(inputs, tokenizer, base, fitted)
 
-    def check(self, configs: Iterable[TrialConfig]) -> None:
+    def check(self, configs: Iterable[TrialConfig], log: Callable[[str], None]) -> None:
         """UserError for examples too long for the teacher, a student that can't be made from it,
-        or more evaluations than steps."""
+        or more evaluations than steps; a warning for validation examples that are trained on."""
         self._check_length()
         self._check_unknown_tokens()
         check_trials(configs, self.base.config, len(self.inputs.dataset.train))
+        if warning := shared_examples(self.inputs.dataset):
+            log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
         """This machine; UserError where the executor can't be had here."""

@@ -28,7 +28,7 @@ from trainable.trial.training_loop import Evaluation, Trial
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
 FALLBACK = "fallback"  # in a result: what of its execution was wanted otherwise
 RESTORED = "restored"  # in a result that repeats what a checkpoint knows
-FAILURE_KIND, REASON = "trouble", "reason"  # in a result that says why the trial is about to fail
+FAILURE_KIND, REASON = "failure_kind", "reason"  # in a result: why the trial is about to fail
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
 NOT_CAPTURED = "not captured"  # to be tried again eagerly, in another process
 DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
@@ -86,10 +86,10 @@ def train_student(
         if trial is not None:
             _Training(trial, save_share, sweep, pause).run()
     except Exception as error:
-        trouble = _failure_kind(error)
-        if trouble is not None and sweep is not None:
+        failure_kind = _failure_kind(error)
+        if failure_kind is not None and sweep is not None:
             reason = error.reason if isinstance(error, CaptureError) else first_line(error)
-            tune.report({FAILURE_KIND: trouble, REASON: reason})
+            tune.report({FAILURE_KIND: failure_kind, REASON: reason})
         raise
 
 

@@ -60,8 +60,7 @@ def ended_line(trial: TrialRecord, label: str) -> str:
     reason = f" ({trial.reason})" if trial.reason else ""
     return (
         f"{trial.outcome:<8} best5 {best5} after {len(trial.evaluations):>2} of "
-        f"{trial.config.evaluations} evaluations, {trial.seconds:.0f} s: "
-        f"{label}{reason}"
+        f"{trial.config.evaluations} evaluations, {trial.seconds:.0f} s: {label}{reason}"
     )
 
 

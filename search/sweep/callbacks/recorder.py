@@ -34,7 +34,7 @@ from trainable.trial.tune_function import (
 FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
 
-class Recorder(Callback):  # type: ignore[misc] # Ray has no types
+class Recorder(Callback):  # type: ignore[misc] # Ray has no types, and names what it gives hooks
     """Writes each event to the run's record before anything else is done with it.
 
     `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
@@ -65,7 +65,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         """Ray's hook, before the first trial."""
         self._display.start()
 
-    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+    def on_step_end(self, trials: list[Trial], **info: Any) -> None:
         """Ray's hook, several times a second: once all trials have saved, the loop can end."""
         running = any(trial.status == Trial.RUNNING for trial in trials)
         pausing = self._interruption.requested and (self._interruption.problem or not running)
@@ -74,20 +74,16 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
         if pausing or (self.left_over and not begun):
             self._interruption.leave_loop()
 
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+    def on_experiment_end(self, **info: Any) -> None:
         """Ray's hook, after the last trial or an interruption."""
         self._display.stop()
 
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:
         """Ray's hook."""
         if not self._interruption.requested:
             self._take({"event": "start"}, trial)
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
-    ) -> None:
+    def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:
         """Ray's hook, after the scheduler has decided.
 
         The correct/wrong bits are taken out of the result, so that Tune keeps scalars only.
@@ -115,18 +111,14 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
                 event = {"event": "evaluation", "decision": decision, "evaluation": values}
             self._take(event, trial)
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
         ended = self._run.trials[digest_of(trial)].outcome in ENDED
         if getattr(trial, DECISION, GO) == STOP and not ended and not self._interruption.requested:
             self._take({"event": "stop"}, trial)  # while it waited for other seeds
         self._prune()
 
-    def on_trial_recover(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_recover(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for a trial that failed and goes on from its checkpoint.
 
         Losing its node does not use up one of a trial's retries, unless it happens again and again
@@ -137,18 +129,16 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types
             trial.max_failures += 1
         self._take({"event": "failure", "reason": reason, "then": RETRY}, trial)
 
-    def on_trial_error(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for a trial that failed for good, or that waits to be alone on the GPU."""
         digest = digest_of(trial)
-        record, trouble = self._run.trials[digest], self._failure_kinds.get(digest)
-        alone = trouble == OUT_OF_MEMORY and self._sharing and not record.alone
+        record, failure_kind = self._run.trials[digest], self._failure_kinds.get(digest)
+        alone = failure_kind == OUT_OF_MEMORY and self._sharing and not record.alone
         reason = _reason(trial)
         # With no retry left it is run again when the others have ended.
         lost = reason == NODE_LOST and self._node_loss_is_forgiven(trial)
         self.left_over = self.left_over or lost
-        again = lost or trouble == NOT_CAPTURED
+        again = lost or failure_kind == NOT_CAPTURED
         then = RETRY_ALONE if alone else RETRY if again else GIVE_UP
         self._take({"event": "failure", "reason": reason, "then": then}, trial)
         self._prune()

@@ -103,24 +103,20 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its callbacks into the run; a resumed run makes its own
 
-    def on_trial_start(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:
         """Ray's hook, also for a trial that is tried again or waited."""
         digest = digest_of(trial)
         if digest not in self._writers:
             self._writers[digest] = Writer(self._run, self._run.trials[digest])
 
-    def on_trial_result(
-        self, iteration: int, trials: list[Trial], trial: Trial, result: Any, **info: Any
-    ) -> None:
+    def on_trial_result(self, trial: Trial, **info: Any) -> None:
         """Ray's hook, after the recorder's: the last evaluation in the record is this one."""
         digest = digest_of(trial)
         evaluations = self._run.trials[digest].evaluations
         if digest in self._writers and evaluations:
             self._writers[digest].evaluated(evaluations[-1])
 
-    def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
+    def on_experiment_end(self, **info: Any) -> None:
         """Ray's hook: waits for what is being written."""
         for digest, writer in self._writers.items():
             writer.finish(self._run.trials[digest])
@@ -128,9 +124,7 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
         for writer in self._writers.values():
             writer.wait(until)
 
-    def on_trial_complete(
-        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
-    ) -> None:
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """Ray's hook: the writer may end."""
         record = self._run.trials[digest_of(trial)]
         if record.outcome in ENDED and record.config.digest in self._writers:

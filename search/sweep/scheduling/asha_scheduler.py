@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from search.plan.asha_rules import REDUCTION_FACTOR, stratum_of
 from search.plan.schedulers import Slots
-from search.record.run import Run, read_events
+from search.record.run import Run
 from search.record.trial_record import FAILED, GIVE_UP, GO, RETRY_ALONE, STOP, WAIT
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, digest_of
 from search.sweep.scheduling.seed_groups import DECISION, SeedGroups
@@ -137,7 +137,7 @@ class StratifiedASHA(ResumingScheduler):
 
     def _refill(self) -> None:
         """Shows every recorded event to the groups again, in the order that trials came in."""
-        for event in read_events(self.run.folder):
+        for event in self.run.events:
             if event["event"] == "plan":
                 for values in event["plan"]["trials"]:
                     self._groups.add(TrialConfig.from_dict(values))

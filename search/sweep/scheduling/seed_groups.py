@@ -79,12 +79,9 @@ class SeedGroups:
         self._groups: dict[str, SeedGroup] = {}  # by recipe's digest
         self._group_of: dict[str, SeedGroup] = {}
 
-    def __contains__(self, trial: str) -> bool:
-        return trial in self._group_of
-
     def add(self, config: TrialConfig) -> None:
         """One more seed, where it is not known; it follows its group's decisions so far."""
-        if config.digest not in self:
+        if config.digest not in self._group_of:
             group = self._groups.setdefault(config.recipe.digest, SeedGroup(config))
             group.seeds[config.digest] = Seed()
             self._group_of[config.digest] = group

@@ -61,9 +61,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         self._under_way.add(trial_id)
         return asdict(self._open.pop(0).config)
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, **info: Any) -> None:
         """Ray's hook for each trial that ends."""
         self._under_way.discard(trial_id)
 

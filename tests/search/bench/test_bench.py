@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from argparse import Namespace
 
 import numpy as np
 import pytest
@@ -108,17 +107,17 @@ def test_each_variant_trains_once_on_every_example(name):
 
 
 def test_steps_of_each_width_come_before_the_timed_ones():
-    trained, log = [], []
+    trained, losses = [], []
     work = tiny_workload()
     batches = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
-    steps = Steps(batches, trained.append, lambda: log.append(len(trained)) or 1.0)
-    line = measure(lambda given: steps, work, 2, ready=lambda: log.append("ready"))
+    steps = Steps(batches, trained.append, lambda: losses.append(len(trained)) or 1.0)
+    line = measure(lambda given: steps, work, 2)
     warm = len(trained) - 6
     assert trained[warm:] == [0, 1, 2, 0, 1, 2]
     assert trained[: warm // 2] == trained[warm // 2 : warm]
     longest = [work.split.lengths[rows].max() for rows in batches]
     assert longest[trained[0]] == max(longest)
-    assert log == [warm, "ready", len(trained)]
+    assert losses == [warm, len(trained)]
     assert (line["examples"], len(line["seconds"])) == (6, 2)
 
 
@@ -138,7 +137,6 @@ def test_lengths_are_the_presets_whatever_their_number(preset):
     [
         (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
         (["--variants", "graph"], "--variants: graph: needs a CUDA GPU, and none is visible"),
-        (["--variants", "cached", "--concurrent", "2"], "--variants: cannot be combined"),
         (["--steps", "0"], "--steps: 0 must be at least 1"),
         (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4"),
@@ -169,21 +167,10 @@ def test_lines_come_one_by_one_and_outlive_a_failure_and_an_interrupt(run, monke
     assert errors.splitlines()[-1] == "interrupted"
 
 
-def test_what_processes_do_together_by_hand():
-    lines = [
-        {"examples": 10, "seconds": [1.0, 1.0], "setup_seconds": 3.0, "reserved_gib": 0.5},
-        {"examples": 10, "seconds": [2.0, 2.0], "setup_seconds": 4.0, "reserved_gib": 0.6},
-    ]
-    found = bench.together(lines)
-    assert (found["concurrent"], found["setup_seconds"]) == (2, 4.0)
-    assert found["examples_per_second"] == 10.0  # 40 in the 4 s until the last one is done
-    assert found["examples_per_second_each"] == [10.0, 5.0]
-
-
 @pytest.mark.slow
-def test_processes_of_their_own_and_neither_ray_nor_datasets(repository):
+def test_needs_neither_ray_nor_datasets(repository):
     """The machines with a GPU may have neither."""
-    command = [*SMALL, "--concurrent", "2", "--repeats", "1"]
+    command = [*SMALL, "--repeats", "1"]
     code = (
         "import sys\n"
         "sys.modules['ray'] = sys.modules['datasets'] = None  # importing them fails\n"
@@ -194,16 +181,8 @@ def test_processes_of_their_own_and_neither_ray_nor_datasets(repository):
         [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    (line,) = map(json.loads, done.stdout.splitlines())
-    assert (line["variant"], line["concurrent"]) == ("lengths", 2)
-    assert 0 < max(line["examples_per_second_each"]) <= line["examples_per_second"]
-
-
-@pytest.mark.slow
-def test_a_process_that_fails_ends_the_others():
-    line = bench.concurrently(Namespace(concurrent=2))  # without the rest of the arguments
-    assert line["concurrent"] == 2
-    assert line["error"].startswith("AttributeError")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["variant"] for line in lines] == ON_CPU
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ from search.record.checkpoints import (
     checkpoint_count,
     kept_checkpoint,
     newest_checkpoint,
+    remove_checkpoints,
 )
 from search.record.run import read_run
 from search.record.storage import local_runs, location
@@ -78,6 +79,20 @@ def test_newest_whole_checkpoint_is_found_and_a_partial_one_passed_over(tmp_path
     shutil.rmtree(first)
     cut("model")
     assert found(tmp_path) is None
+
+
+def test_all_checkpoints_but_one_are_removed(tmp_path):
+    run = made_run(tmp_path / "run", [CONFIGS["best"]])
+    (trial,) = run.trials.values()
+    folder = run.trial_folder(trial)
+    for number in (3, 11, 12):
+        make_checkpoint(folder, number)
+    (folder / "checkpoint_000012" / MANIFEST).unlink()  # cut short by a kill
+    remove_checkpoints(run, trial, but=11)
+    assert [path.name for path in folder.glob("checkpoint_*")] == ["checkpoint_000011"]
+    assert found(folder) == (11, str(folder / "checkpoint_000011"))
+    remove_checkpoints(run, trial)
+    assert not [*folder.glob("checkpoint_*")]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from search.record.events import EXHAUSTED, LOST, RECORD, encode
-from search.record.run import SWEEP, read_events, read_run, repair
+from search.record.run import SWEEP, read_run, repair
 from search.record.trial_record import GIVE_UP, RETRY
 from search.report.__main__ import main as report_main
 from search.results.table import trials_table
@@ -53,7 +53,7 @@ def events():
         run.append(failed(DRAWN, GIVE_UP))
         run.append({"event": EXHAUSTED})
         run.append({"event": LOST})
-        return read_events(run.folder)
+        return read_run(run.folder).events
 
 
 def places(values, path=()):

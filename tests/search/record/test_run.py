@@ -10,7 +10,7 @@ import pytest
 
 from search.plan.plan import FORMAT, Plan
 from search.record.events import RECORD, decode, encode, rewrite
-from search.record.run import SWEEP, read_events, read_run, repair
+from search.record.run import SWEEP, read_run, repair
 from search.record.trial_record import (
     FAILED,
     FINISHED,
@@ -79,7 +79,7 @@ def told(folder):
     """The events as they were appended, and the plans left out."""
     return [
         {key: value for key, value in event.items() if key not in ("number", "time")}
-        for event in read_events(folder)
+        for event in read_run(folder).events
         if event["event"] != "plan"
     ]
 
@@ -118,7 +118,7 @@ def test_plan_stands_in_both_files_and_nothing_else_is_there(run):
     wanted = json.loads(json.dumps(asdict(run.plan)))
     assert wanted["format"] == FORMAT
     assert read_checked_json(run.folder / SWEEP) == wanted
-    (event,) = read_events(run.folder)
+    (event,) = read_run(run.folder).events
     assert (event["event"], event["number"], event["plan"]) == ("plan", 0, wanted)
     assert sorted(path.name for path in run.folder.iterdir()) == [RECORD, SWEEP]
     assert read_run(run.folder) == run
@@ -147,7 +147,7 @@ def test_new_plan_adds_trials_and_counts_whichever_file_has_it(story, older):
 @pytest.mark.parametrize("kept", [(SWEEP, RECORD), (SWEEP,), (RECORD,)], ids="+".join)
 @pytest.mark.parametrize(("written", "age"), [(FORMAT + 1, "a newer"), (1, "an older")])
 def test_another_format_is_refused_in_one_line_and_nothing_changes(story, kept, written, age):
-    (event, *others), plan = read_events(story.folder), asdict(story.plan) | {"format": written}
+    (event, *others), plan = read_run(story.folder).events, asdict(story.plan) | {"format": written}
     rewrite(story.folder / RECORD, [{**event, "plan": plan}, *others])
     write_checked_json(story.folder / SWEEP, plan)
     for name in {SWEEP, RECORD}.difference(kept):
@@ -167,7 +167,7 @@ def test_read_run_equals_the_run_that_took_in_the_events_live(story):
     assert (found, repair(found)) == (story, [])
     assert files(story.folder) == before
     assert told(story.folder) == STORY
-    assert [event["number"] for event in read_events(story.folder)] == list(range(1 + len(STORY)))
+    assert [event["number"] for event in found.events] == list(range(1 + len(STORY)))
     moved = story.folder.rename(story.folder.parent / "moved")
     assert read_run(moved) == replace(story, folder=moved)
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from search.record.run import create_run, read_events
+from search.record.run import create_run
 from search.report.contents import gather
 from search.report.figures import draw_all
 from search.report.page import cell, render_html, render_markdown, shown_sections
@@ -41,7 +41,7 @@ class Page(HTMLParser):
 
 
 def page_of(run):
-    report = gather(run, read_events(run.folder))
+    report = gather(run)
     drawn = draw_all(report)
     shown = shown_sections(report, drawn)
     return report, render_html(report, shown, drawn), render_markdown(report, shown)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from search.record.run import create_run, read_events
+from search.record.run import create_run
 from search.report.figure_data import costs
 from tests.report_runs import answers, config, evaluation, plan, report_evaluations
 
@@ -32,7 +32,7 @@ def run(tmp_path, clock):
 
 
 def found(run):
-    return {name: (seconds, note) for name, seconds, note in costs(run, read_events(run.folder))}
+    return {name: (seconds, note) for name, seconds, note in costs(run)}
 
 
 def test_time_in_trials_and_what_asha_saved(run):

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from search.record.run import create_run, read_events
+from search.record.run import create_run
 from search.report.contents import describe_inputs, gather, provenance, status
 from search.report.importance import comparable_settings, confounded
 from search.results.finalists import Confirmation
@@ -21,7 +21,7 @@ def run(tmp_path):
 
 
 def report_of(run):
-    return gather(run, read_events(run.folder))
+    return gather(run)
 
 
 def test_a_complete_run(run):

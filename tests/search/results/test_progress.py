@@ -1,5 +1,7 @@
 """Progress of a sweep in numbers, each worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
 from search.record.run import Run
@@ -29,7 +31,7 @@ def make_run(*trials, seconds=60.0, seeds=False, **changes):
         records.append(TrialRecord(config, outcome, evaluations=[{}] * count))
     plan = made_plan([record.config for record in records], asked(**changes))
     found = {record.config.digest: record for record in records}
-    return Run(None, plan, found, seconds=seconds)
+    return Run(Path("mine"), plan, found, seconds=seconds)
 
 
 ALL = ((FINISHED, 10), (STOPPED, 2), (FAILED, 1), (RUNNING, 3), (WAITING, 4), (PENDING, 0))

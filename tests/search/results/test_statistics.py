@@ -7,7 +7,6 @@ from scipy.stats import norm
 from search.results.statistics import (
     Difference,
     best5_scores,
-    best_of_many_optimism,
     bootstrap_interval,
     holm,
     mean_interval,
@@ -60,7 +59,6 @@ def test_mean_of_best5_scores_is_best5_accuracy(evaluations):
     [
         lambda correct, rng: bootstrap_interval(best5_scores(correct), rng),
         lambda correct, rng: tied_with_first(np.array(correct), rng).tolist(),
-        best_of_many_optimism,
     ],
 )
 def test_the_generator_alone_decides(drawn):
@@ -209,36 +207,6 @@ def test_two_trials_without_seed_noise_are_a_paired_test():
         second = np.repeat([0.0, 1.0], [wrong, 1000 - wrong])
         found = tied_with_first(np.array([first, second]), generator(), seed_sd=0.0)
         assert found.tolist() == [True, tied]
-
-
-# What choosing the best evaluations flatters.
-
-
-@pytest.mark.parametrize(
-    "correct",
-    [
-        answers(5, 80),
-        answers(8, 1),
-        answers(1, 83) * 12,
-        [*answers(5, 872, 0.9), *answers(10, 872, 0.5, seed=1)],
-    ],
-    ids=["no choice", "one example", "all equal", "five far better"],
-)
-def test_where_nothing_is_flattered(correct):
-    assert best_of_many_optimism(correct, generator()) == pytest.approx(0.0, abs=1e-12)
-
-
-def test_optimism_of_pure_noise():
-    """15 evaluations of one accuracy, nothing in common.
-
-    The five highest of 15 normal numbers average 1.0324 (their expectations are 1.7359, 1.2479,
-    0.9477, 0.7149 and 0.5157) standard errors, here sqrt(0.9 x 0.1 / 872).
-    """
-    expected = 1.0324 * np.sqrt(0.09 / 872)
-    draws = [best_of_many_optimism(answers(15, 872, 0.9, s), generator(s)) for s in range(300)]
-    error = np.std(draws) / np.sqrt(300)
-    assert error < 0.0003
-    assert np.mean(draws) == pytest.approx(expected, abs=3 * error + 0.0001)
 
 
 def test_a_mean_over_seeds_is_told_from_another_sooner_than_a_seed():

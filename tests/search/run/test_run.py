@@ -10,7 +10,7 @@ from ray.tune import ExperimentAnalysis, ResultGrid
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.plan.asha_rules import rungs
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.run.__main__ import main as sweep_main
 from tests.sweeps import OPTIONS, assert_evaluated_once, numbers, run, start_and_hold
 from trainable.engine.metrics import unpack_bits
@@ -132,7 +132,7 @@ def test_two_processes_cannot_write_one_run(untouched, tmp_path, capsys):
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert output.strip().splitlines()[-1] == f"python -m search.run --resume {folder}"
-    starts = [event["trial"] for event in read_events(folder) if event["event"] == "start"]
+    starts = [event["trial"] for event in read_run(folder).events if event["event"] == "start"]
     assert len(starts) == 1
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from tests.scripts.faulty_run import NOT_CAPTURED
 from tests.sweeps import assert_evaluated_once
 from trainable.config.names import EAGER, GRAPH
@@ -59,7 +59,7 @@ def by_initialisation(folder):
 
 
 def events_of(folder, trial):
-    return [event for event in read_events(folder) if event.get("trial") == trial.config.digest]
+    return [event for event in read_run(folder).events if event.get("trial") == trial.config.digest]
 
 
 def test_failures_of_every_kind_leave_the_others_alone(sweep):
@@ -102,7 +102,7 @@ def test_failures_of_every_kind_leave_the_others_alone(sweep):
 
 def assert_alone_after_memory_ran_out(folder, trial):
     """Between its second start and its end no other trial has an event."""
-    events = read_events(folder)
+    events = read_run(folder).events
     mine = [e for e in events if e.get("trial") == trial.config.digest]
     second = [e["number"] for e in mine if e["event"] == "start"][1]
     between = [e for e in events if second <= e["number"] <= mine[-1]["number"]]
@@ -133,7 +133,7 @@ def test_what_cannot_be_captured_is_trained_eagerly_in_other_processes(sweep):
     assert (run.fallbacks, run.execution) == ([line], Execution(EAGER))
     assert done.stdout.count(f"Not as wanted: {line}") == 1
     assert {trial.outcome for trial in run.trials.values()} == {"finished"}
-    failures = [event["then"] for event in read_events(folder) if event["event"] == "failure"]
+    failures = [event["then"] for event in run.events if event["event"] == "failure"]
     assert 1 <= len(failures) <= 5  # no more than were under way
     assert set(failures) == {"retry"}
     assert_evaluated_once(folder)

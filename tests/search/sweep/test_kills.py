@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.run_folders import resume_command
 from tests.conftest import random_sentences
 from tests.sweeps import timeless
@@ -60,7 +60,7 @@ def storage(command):
 def history(folder):
     """All that was evaluated and decided, in order, without clocks and Ray's names."""
     found = []
-    for event in read_events(folder):
+    for event in read_run(folder).events:
         if event["event"] == "evaluation":
             found.append((event["trial"], event["decision"], timeless(event["evaluation"])))
     return found

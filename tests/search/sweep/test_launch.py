@@ -11,7 +11,7 @@ from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
 from search.record.events import RECORD
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
@@ -160,7 +160,7 @@ def test_the_night_before_a_session_is_nobodys_time_and_seeds_that_a_kill_cut_of
     run.last_time -= 86_400.0  # as if it had been killed a day ago
     interruption = session.interruption
     session_module.run_trials(run, RecordCopy(run.folder), {}, session.console, interruption)
-    kinds = [event["event"] for event in read_events(run.folder)]
+    kinds = [event["event"] for event in read_run(run.folder).events]
     assert kinds[-2:] == ["session", "suggestion"]
     assert run.missing_seeds == []
     assert run.seconds - before < 60

@@ -10,7 +10,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search.record.events import SUGGESTION
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.sweep.scheduling.optuna_search import JOURNAL
 from tests.sweeps import numbers, run, start_and_hold
 
@@ -59,7 +59,7 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
     assert numbers(runs / "killed") == numbers(runs / "full")
     found = read_run(runs / "killed")
     assert len({trial.config.recipe for trial in found.trials.values()}) == SAMPLES
-    suggested = [e["trial"] for e in read_events(runs / "killed") if e["event"] == SUGGESTION]
+    suggested = [e["trial"] for e in read_run(runs / "killed").events if e["event"] == SUGGESTION]
     assert len(suggested) == len(set(suggested)) == SAMPLES - 4
     study = loaded_study(runs / "killed")
     assert [trial.user_attrs["trials"] for trial in study.trials] == [[d] for d in found.trials]

@@ -3,7 +3,7 @@
 import pytest
 
 from search.record.recipes import by_recipe
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from tests.search.sweep.scheduling.test_seed_groups import check_against_the_rule
 from tests.sweeps import assert_evaluated_once, run, start_and_hold
 
@@ -26,4 +26,4 @@ def test_seeds_end_together_though_the_sweep_is_killed_and_grows(make_command, t
         assert len(trials) == 3
         assert len({(trial.outcome, len(trial.evaluations)) for trial in trials}) == 1
     assert_evaluated_once(folder)
-    assert "wait" in {event.get("decision") for event in read_events(folder)}
+    assert "wait" in {event.get("decision") for event in read_run(folder).events}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from search.record.events import RECORD
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.storage import SESSION_LOCK
 from tests.clusters import REPOSITORY, Cluster, kill_tree, wait_until
 from tests.sweeps import PATIENCE, assert_evaluated_once, start_and_hold, timeless
@@ -43,9 +43,9 @@ def test_a_node_is_lost(make_command, tmp_path):
     ended = read_run(run)
     assert len(ended.trials) == 2
     assert_as_if_left_alone(ended)
-    failures = [event for event in read_events(run) if event["event"] == "failure"]
+    failures = [event for event in read_run(run).events if event["event"] == "failure"]
     assert [(f["reason"], f["then"]) for f in failures] == [("its node was lost", "retry")]
-    evaluations = Counter(e["trial"] for e in read_events(run) if e["event"] == "evaluation")
+    evaluations = Counter(e["trial"] for e in read_run(run).events if e["event"] == "evaluation")
     assert set(evaluations.values()) == {8}
     assert_evaluated_once(run)
 

@@ -120,9 +120,9 @@ def test_other_examples_or_lengths_are_other_inputs(
 )
 def test_impossible_trials_are_refused(loaded, make_config, changes, message):
     preparation = Preparation.load(loaded)
-    preparation.check([make_config()])
+    preparation.check([make_config()], print)
     with pytest.raises(UserError, match=message):
-        preparation.check([make_config(), make_config(**changes)])
+        preparation.check([make_config(), make_config(**changes)], print)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_impossible_trials_are_refused(loaded, make_config, changes, message):
 )
 def test_impossible_lengths_are_refused(loaded, length, said):
     with pytest.raises(UserError, match=f"--max-length {said}"):
-        Preparation.load(replace(loaded, max_length=length)).check([])
+        Preparation.load(replace(loaded, max_length=length)).check([], print)
 
 
 @pytest.mark.parametrize(
@@ -149,22 +149,28 @@ def test_texts_that_the_tokenizer_does_not_know_are_refused(loaded, texts, said)
         replace(loaded, dataset=replace(loaded.dataset, train=train), max_length=16)
     )
     if said is None:
-        preparation.check([])
+        preparation.check([], print)
         return
     with pytest.raises(UserError) as caught:
-        preparation.check([])
+        preparation.check([], print)
     assert str(caught.value) == (
         f"--teacher {loaded.teacher_source}: {said} of the tokens in the data are unknown to its "
         "tokenizer; give a teacher for these texts"
     )
     pieces = copy.deepcopy(preparation.tokenizer)
     pieces.unk_token = None  # as one of bytes, to which nothing is unknown
-    replace(preparation, tokenizer=pieces).check([])
+    replace(preparation, tokenizer=pieces).check([], print)
 
 
 def test_a_tokenizer_whose_only_special_token_is_the_padding_can_be_checked(loaded, tokenizer):
     bare = tokenizer.__class__(tokenizer_object=tokenizer.backend_tokenizer, pad_token="[PAD]")
-    replace(Preparation.load(loaded), tokenizer=bare).check([])
+    replace(Preparation.load(loaded), tokenizer=bare).check([], print)
+
+
+def test_validation_examples_that_are_trained_on_are_told_of(loaded):
+    lines, dataset = [], replace(loaded.dataset, evaluation=loaded.dataset.train)
+    Preparation.load(replace(loaded, dataset=dataset)).check([], lines.append)
+    assert [line.partition(":")[0] for line in lines] == ["Warning"]
 
 
 def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):

@@ -30,7 +30,7 @@ from trainable.common.pause import PAUSE
 from trainable.trial import tune_function
 from trainable.trial.checkpoint import STATE
 from trainable.trial.training_loop import Trial
-from trainable.trial.tune_function import SaveTimer, Sweep, train_student
+from trainable.trial.tune_function import FAILURE_KIND, REASON, SaveTimer, Sweep, train_student
 
 TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
 ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
@@ -287,7 +287,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
 
 
 @pytest.mark.parametrize(
-    ("error", "trouble"),
+    ("error", "failure_kind"),
     [
         (TrainingDivergedError("loss is nan"), "diverged"),
         (OSError(28, "No space left on device"), "disk"),
@@ -297,14 +297,14 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     ],
 )
 def test_a_sweep_is_told_why_trying_again_would_not_help(
-    *, tuned, sweep, monkeypatch, error, trouble
+    *, tuned, sweep, monkeypatch, error, failure_kind
 ):
     def fail(trial):
         raise error
 
     monkeypatch.setattr(Trial, "advance", fail)
     found = tuned.train({**TINY, **ALPHA}, sweep=sweep)
-    told = [] if trouble is None else [{"trouble": trouble, "reason": str(error)}]
+    told = [{FAILURE_KIND: failure_kind, REASON: str(error)}] if failure_kind else []
     assert found == (told, error)
     assert tuned.train({**TINY, **ALPHA}) == ([], error)
 

@@ -1,6 +1,7 @@
 """What a sweep shows while it runs, read from a console that writes into a string."""
 
 import io
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -38,7 +39,7 @@ def record(number, outcome=PENDING, best5=None, count=1, reason=""):
 
 def make_run(*trials):
     found = {trial.config.digest: trial for trial in trials}
-    return Run(None, made_plan([trial.config for trial in trials]), found)
+    return Run(Path("mine"), made_plan([trial.config for trial in trials]), found)
 
 
 def console(**settings):

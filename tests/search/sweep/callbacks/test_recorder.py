@@ -10,7 +10,7 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 
 from search.record.events import RECORD
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import (
     FAILED,
@@ -119,15 +119,17 @@ def recorder(make_recorder):
     return make_recorder()
 
 
-def tell(recorder, hook, trial, *more):
-    getattr(recorder, f"on_trial_{hook}")(1, [trial], trial, *more)
+def tell(recorder, hook, trial, *result):
+    """By name, as Ray does."""
+    more = dict(zip(["result"], result, strict=False))
+    getattr(recorder, f"on_trial_{hook}")(iteration=1, trials=[trial], trial=trial, **more)
 
 
 def told(run):
     """The events on disk as they were appended, and the plan left out."""
     return [
         {key: value for key, value in event.items() if key not in ("number", "time")}
-        for event in read_events(run.folder)[1:]
+        for event in read_run(run.folder).events[1:]
     ]
 
 
@@ -163,7 +165,7 @@ def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(record
     for n in (1, 2, 3):
         tell(recorder, "result", trial, result(n, done=n == 3))
     tell(recorder, "complete", trial)
-    recorder.on_experiment_end([trial])
+    recorder.on_experiment_end(trials=[trial])
     names = {"trial": FIRST, "tune_trial": "ab_00000"}
     keys = (*EVALUATION_KEYS, "saving_seconds")
     values = [{key: result(n)[key] for key in keys} for n in (1, 2, 3)]
@@ -356,13 +358,13 @@ def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(
     recorder, interruption, statuses, left
 ):
     trials = [make_trial(number, status=status) for number, status in enumerate(statuses)]
-    recorder.on_step_end(1, trials)
+    recorder.on_step_end(iteration=1, trials=trials)
     assert len(interruption.left) == 0  # nobody asked
     interruption.pause()
-    recorder.on_step_end(2, trials)
+    recorder.on_step_end(iteration=2, trials=trials)
     assert len(interruption.left) == left
     interruption.pause(FULL)
-    recorder.on_step_end(3, trials)
+    recorder.on_step_end(iteration=3, trials=trials)
     assert len(interruption.left) == left + 1
 
 
@@ -410,9 +412,9 @@ def test_what_a_lost_node_left_over_is_run_again_when_nothing_else_can_be(
     assert (state(run).outcome, recorder.left_over) == (PENDING, True)
     lost.status = Trial.ERROR
     for status in (Trial.RUNNING, Trial.PENDING):
-        recorder.on_step_end(1, [waits, lost, make_trial(0, status=status)])
+        recorder.on_step_end(iteration=1, trials=[waits, lost, make_trial(0, status=status)])
         assert not interruption.left
-    recorder.on_step_end(1, [waits, lost])
+    recorder.on_step_end(iteration=1, trials=[waits, lost])
     assert (len(interruption.left), interruption.requested) == (1, False)
 
 

@@ -177,9 +177,10 @@ def until(condition):
         time.sleep(0.02)
 
 
-def hook(callback, name, run, outcome, *more):
+def hook(callback, name, run, outcome):
+    """By name, as Ray does."""
     trial = SimpleNamespace(config=asdict(trial_of(run, outcome).config))
-    getattr(callback, f"on_trial_{name}")(1, [trial], trial, *more)
+    getattr(callback, f"on_trial_{name}")(iteration=1, trials=[trial], trial=trial)
 
 
 def test_evaluations_arrive_as_they_come_and_the_end_of_a_trial_ends_its_writer(
@@ -194,17 +195,17 @@ def test_evaluations_arrive_as_they_come_and_the_end_of_a_trial_ends_its_writer(
     assert cloud()[0] == [name, "init", "online", "allow"]
     run.append(evaluated(config, 2, 0.6))
     for _ in range(2):  # as where a checkpoint is reported beside it
-        hook(callback, "result", run, RUNNING, {})
+        hook(callback, "result", run, RUNNING)
     until(lambda: len(cloud()) == 3)
     hook(callback, "complete", run, RUNNING)  # it has paused
     run.append(evaluated(config, 3, 0.7))
-    hook(callback, "result", run, RUNNING, {})
+    hook(callback, "result", run, RUNNING)
     hook(callback, "complete", run, RUNNING)
     until(lambda: len(cloud()) == 5)
     logged = [(step, values["accuracy"]) for _, kind, step, values in cloud() if kind == "log"]
     assert logged == [(10, 0.5), (20, 0.6), (30, 0.7)]
     assert cloud()[-1] == [name, "finish", "success", None]
-    callback.on_experiment_end([])
+    callback.on_experiment_end(trials=[])
     assert written(run, "cloud") == {config.digest}
     assert len(cloud()) == 5
     assert callback.__getstate__() == {}
@@ -222,7 +223,7 @@ def test_what_was_not_sent_whole_is_written_again(make_run, console, cloud):
     (writer,) = callback._writers.values()
     writer._all_sent = False  # as where the pipe was full
     hook(callback, "complete", run, FINISHED)
-    callback.on_experiment_end([])
+    callback.on_experiment_end(trials=[])
     assert [told[1] for told in cloud()][-1] == "finish"
     assert written(run, "cloud") == set()
 
@@ -233,7 +234,7 @@ def test_a_trial_that_has_not_ended_is_left_open_for_the_next_session(make_run, 
     callback = SwanLabCallback(run)
     hook(callback, "start", run, RUNNING)
     if end == "the session":
-        callback.on_experiment_end([])
+        callback.on_experiment_end(trials=[])
         assert not written(run, "cloud")
     else:  # killed: its end of the pipe is closed
         (writer,) = callback._writers.values()
@@ -254,10 +255,10 @@ def test_swanlabs_trouble_delays_nothing_and_is_said_once(
     for outcome in CONFIGS:
         hook(callback, "start", run, outcome)
     for _ in range(2000):  # more than a pipe takes
-        hook(callback, "result", run, FINISHED, {})
+        hook(callback, "result", run, FINISHED)
     for outcome in (FINISHED, STOPPED, FAILED):
         hook(callback, "complete", run, outcome)
-    callback.on_experiment_end([])
+    callback.on_experiment_end(trials=[])
     assert time.monotonic() - start < 30
     assert [w.process.join(10) or w.process.is_alive() for w in callback._writers.values()] == [
         False

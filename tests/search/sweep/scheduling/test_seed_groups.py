@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from search.record.recipes import by_recipe, most_seeds
-from search.record.run import read_events, read_run
+from search.record.run import read_run
 from search.record.trial_record import FAILED
 from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from search.sweep.scheduling.seed_groups import GO, STOP, WAIT, SeedGroups
@@ -166,7 +166,7 @@ def decided_by_the_rule(run):
     """
     stopped, compared, failed, planned = {}, {}, set(), set()
     arrived = {name: {rung: {} for rung in RUNGS} for name in by_recipe(run.trials.values())}
-    for event in read_events(run.folder):
+    for event in read_run(run.folder).events:
         if event["event"] == "plan":
             planned = {TrialConfig(**values).digest for values in event["plan"]["trials"]}
         if "trial" not in event:
@@ -206,7 +206,7 @@ def test_decisions_are_the_rules_on_means(sweep, seeds, places):
     run = play(sweep(seeds), places, random.Random(seeds + places))
     assert check_against_the_rule(run) >= 2
     assert all(trial.outcome != FAILED for trial in run.trials.values())
-    events = read_events(run.folder)
+    events = read_run(run.folder).events
     waited = sum(event.get("decision") == "wait" for event in events)
     ended = sum(event["event"] == "stop" for event in events)
     assert (waited > ended > 0) if seeds > 1 else (waited, ended) == (0, 0)
