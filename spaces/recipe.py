@@ -38,7 +38,8 @@ def recipe(trial: "Trial") -> Point:
     return point
 
 
-# Tried first, whatever the searcher: the reference study's best recipe, then the plain baselines.
+# Tried first, whatever the searcher: the reference study's best recipe, then the plain baselines;
+# that of --student where one is given.
 POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",
@@ -60,6 +61,12 @@ POINTS_TO_EVALUATE: list[Point] = [
     },
     {
         "initialisation": "teacher_spread",
+        "learning_rate": 5e-5,
+        "alpha_schedule": "fixed",
+        "alpha": 1.0,
+    },
+    {
+        "initialisation": "pretrained",
         "learning_rate": 5e-5,
         "alpha_schedule": "fixed",
         "alpha": 1.0,

@@ -43,8 +43,9 @@ def _say(line: str) -> None:
 
 def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     from trainable.common.quiet import quiet_libraries
-    from trainable.data.inputs import load_inputs
+    from trainable.data.inputs import load_inputs, teacher_source
     from trainable.engine.devices import best_device, faster_precision
+    from trainable.teacher.teacher import student_settings
     from trainable.trial.preparation import Preparation, pools_of, prepare_inputs
     from trainable.trial.training_loop import Trial
 
@@ -53,7 +54,8 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     options = replace(options, preset=name)
     preset = options.effective_preset
     constants = {"precision": faster_precision(best_device()), **preset.trial}
-    config = complete_config(constants, preset.learning_rates, settings)
+    pretrained = student_settings(options.student, teacher_source(options))
+    config = complete_config(constants, preset.learning_rates, settings, pretrained)
     inactive = sorted(config.inactive_settings & settings.keys())
     if inactive:
         raise UserError(f"{inactive[0]}: has no effect with the other settings; leave it out")

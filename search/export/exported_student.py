@@ -25,7 +25,7 @@ from trainable.data.inputs import load_inputs
 from trainable.data.tokens import TokenisedSplit, load_split, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
-from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second
+from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer
@@ -43,6 +43,7 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     trial, checkpoint = choose_checkpoint(run, wanted)
     inputs = inputs_here(run)
     evaluation = evaluation_of(trial, check_checkpoint(checkpoint, trial.config, inputs))
+    own = inputs.of(trial.config)
     shutil.copytree(
         checkpoint,
         folder,
@@ -52,8 +53,8 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     )
     result = "Not scored again: --no-check was given."
     if check:
-        result = check_folder(folder, run, trial.config.precision, evaluation)
-    facts = measure(folder, inputs)
+        result = check_folder(folder, run, trial.config.precision, evaluation, own)
+    facts = measure(folder, inputs, own)
     card = model_card(run, trial, evaluation, check=result, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
     label = (
@@ -85,8 +86,7 @@ def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
 def inputs_here(run: Run) -> TrainingInputs:
     """What the trials share, made again where the cache has lost the teacher or the tokens."""
     inputs = run.plan.inputs
-    needed = (Path(inputs.tokens), Path(inputs.teacher.folder))
-    if all(verified_values(folder) is not None for folder in needed):
+    if all(verified_values(folder) is not None for folder in inputs.sources):
         return inputs
     from search.sweep.launch import make_console
     from search.sweep.resume import inputs_again
@@ -102,15 +102,18 @@ def evaluation_of(trial: TrialRecord, manifest: Mapping[str, Any]) -> dict[str, 
     return trial.evaluations[number - 1]
 
 
-def check_folder(folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any]) -> str:
+def check_folder(
+    folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any], inputs: TrainingInputs
+) -> str:
     """How the folder scores with plain transformers, or why it was not scored.
 
-    CheckpointError where results differ though the trial's arithmetic was that of this check.
+    `inputs` are as the trial saw them. CheckpointError where results differ though the trial's
+    arithmetic was that of this check.
     """
     if not evaluation["correct"]:
         return "Not scored again: the record has lost the per-example results."
     try:
-        texts = validation_texts(folder, run.request, run.plan.inputs)
+        texts = validation_texts(folder, run.request, inputs)
     except (UserError, OSError) as error:
         return f"Not scored again: {error}."
     correct = predictions(folder, texts.texts) == np.asarray(texts.labels)
@@ -149,7 +152,8 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     the students were scored on.
     """
     # The preset's own teacher may need a wheel; it is not looked at.
-    texts = load_inputs(replace(request, teacher=inputs.teacher.folder)).dataset.evaluation
+    source = replace(request, teacher=inputs.teacher.folder, student=None)
+    texts = load_inputs(source).dataset.evaluation
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
     again = tokenise(tokenizer, texts.texts, texts.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")
@@ -159,13 +163,15 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     return texts
 
 
-def measure(folder: Path, inputs: TrainingInputs) -> dict[str, Any]:
-    """Student and teacher side by side, as anyone would load them."""
+def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:
+    """Student and teacher side by side, as anyone would load them; `own` has the student's
+    tokens."""
     folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
     models = {name: load_classifier(place) for name, place in folders.items()}
-    split, config = load_split(Path(inputs.tokens), "evaluation"), models["student"].config
-    device = best_device()
-    speeds = examples_per_second(models, split, inputs.pad_id, device)
+    config, device = models["student"].config, best_device()
+    tokens = {"student": own, "teacher": inputs}
+    examples = {name: validation_examples(of, device) for name, of in tokens.items()}
+    speeds = examples_per_second(models, examples)
     sizes = {
         name: {
             "parameters": model.num_parameters(),
@@ -181,6 +187,6 @@ def measure(folder: Path, inputs: TrainingInputs) -> dict[str, Any]:
         "speedup": speeds["student"] / speeds["teacher"],
         "measured_on": f"{device_name()}{threads}, in fp32, {batch}",
         "labels": list(config.id2label.values()),
-        "trained_rows": len(load_vocabulary(Path(inputs.tokens))),
+        "trained_rows": len(load_vocabulary(Path(own.tokens))),
         "rows": config.vocab_size,
     }

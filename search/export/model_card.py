@@ -15,7 +15,7 @@ from search.record.trial_record import TrialRecord
 from search.results.finalists import best_trials
 from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
 from search.results.table import seed_scores
-from trainable.config.initialisations import RANDOM
+from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
@@ -47,13 +47,18 @@ class Score(NamedTuple):
 def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **facts: Any) -> str:
     """The README.md of a trial's student as of an evaluation; `facts` are those of the folder."""
     teacher, data = sources(run.request)
+    student = None
+    if trial.config.initialisation == PRETRAINED and run.request.student:
+        student = _source(run.request.student, "")
     title = f"{trial.config.student_layers}-layer student of {teacher.name.partition(' (')[0]}"
     distilled = trial.config.uses_teacher_outputs
     origin = "distilled from a fine-tuned teacher" if distilled else "trained without a teacher"
-    if trial.config.initialisation != RANDOM:
+    if student is not None:
+        origin += f" and initialised from {student.name}"
+    elif trial.config.initialisation != RANDOM:
         origin += " and initialised from it" if distilled else ", but initialised from one"
     card = ModelCard.from_template(
-        _metadata(title, teacher, data, distilled=distilled),
+        _metadata(title, student or teacher, data, distilled=distilled),
         template_path=str(TEMPLATE),
         title=title,
         origin=origin,
@@ -74,13 +79,13 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
     return str(card.content)
 
 
-def _metadata(title: str, teacher: Source, data: Source, *, distilled: bool) -> ModelCardData:
+def _metadata(title: str, base: Source, data: Source, *, distilled: bool) -> ModelCardData:
     """What the hub reads; no result stands in it, as that of these weights was selected."""
     return ModelCardData(
         library_name="transformers",
         pipeline_tag="text-classification",
         license=UNKNOWN,
-        base_model=teacher.hub_id,
+        base_model=base.hub_id,
         datasets=[data.hub_id] if data.hub_id else None,
         tags=["text-classification", *(["knowledge-distillation"] if distilled else [])],
         metrics=["accuracy"],

@@ -7,8 +7,8 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial
 
+from search.plan.model_shapes import LAYERS
 from search.plan.request import Request
-from search.plan.teacher_depths import LAYERS
 from spaces import load_space
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged
@@ -25,12 +25,14 @@ Draw = dict[str, Any]  # values by setting, as a searcher knows them
 class Pinned:
     """A trial whose settings that `--set` gives are not drawn: they are what was given.
 
-    `drawn` has all that was suggested, as Ray's Optuna searcher takes it beside what the space
-    returns.
+    Settings of few values have those `added`, too. `drawn` has all that was suggested, as Ray's
+    Optuna searcher takes it beside what the space returns.
     """
 
-    def __init__(self, trial: Any, values: Mapping[str, Any]) -> None:
-        self._trial, self._values = trial, values
+    def __init__(
+        self, trial: Any, values: Mapping[str, Any], added: Collection[tuple[str, Any]] = ()
+    ) -> None:
+        self._trial, self._values, self._added = trial, values, added
         self.drawn: dict[str, Any] = {}
 
     def __getattr__(self, method: str) -> Any:
@@ -40,7 +42,9 @@ class Pinned:
             return suggest
 
         def pinned(name: str, *arguments: Any, **options: Any) -> Any:
-            given = self._values.get(name)
+            given, more = self._values.get(name), [v for key, v in self._added if key == name]
+            if method == "suggest_categorical" and more:
+                arguments = ([*(options.pop("choices", None) or arguments[0]), *more],)
             self.drawn[name] = suggest(name, *arguments, **options) if given is None else given
             return self.drawn[name]
 
@@ -53,7 +57,7 @@ def draw(request: Request, trial: Any) -> TrialConfig:
     UserError for what can't be trained, and for whatever a user's own function raises.
     """
     space, _ = load_space(request.space)
-    watched = Pinned(trial, request.pinned)
+    watched = Pinned(trial, request.pinned, request.added)
     with as_user_error(f"--space {request.space}: ", named=True):
         constants = space(watched) or {}
         point = merged({**watched.drawn, **constants})
@@ -70,7 +74,8 @@ def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
     preset = request.effective_preset
     constants = {**preset.trial, "seed": request.seed}
     try:
-        return complete_config(constants, preset.learning_rates, {**point, **request.pinned})
+        values = {**point, **request.pinned}
+        return complete_config(constants, preset.learning_rates, values, dict(request.pretrained))
     except UserError as error:
         setting, _, reason = str(error).partition(": ")
         if setting in request.pinned:

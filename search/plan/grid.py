@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from search.plan.draws import configure, initial_points, random_draws, refuse_inactive
+from search.plan.model_shapes import LAYERS
 from search.plan.request import Request
-from search.plan.teacher_depths import LAYERS
 from spaces import load_space
 from trainable.common.errors import UserError, first_line
 from trainable.config.fields import merged
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig
 
@@ -31,7 +32,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     if request.searched:
         return [config for config, _ in initial_points(request)]
     drawn = _drawn(request)[: request.samples]
-    if request.additions:
+    if request.added:
         drawn = _with_additions(request, drawn)
         random.Random(request.seed).shuffle(drawn)
     return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
@@ -115,7 +116,7 @@ def _refuse_varied(request: Request, points: list[Point]) -> None:
 def _with_additions(request: Request, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
     given = {key for point in points for key in point}
-    for key, value in request.additions:
+    for key, value in request.added:
         if key == LAYERS and request.against is not None:  # latencies are measured once, before
             depths = ", ".join(map(str, request.depths))
             raise UserError(
@@ -128,11 +129,16 @@ def _with_additions(request: Request, points: list[Point]) -> list[Point]:
                 "leave it out" if key in given else f"--set {key}={value} fixes it in all trials"
             )
             raise UserError(
-                f"--add {key}={value}: the space {request.space} does not vary it; {instead}"
+                f"{_given(key, value)}: the space {request.space} does not vary it; {instead}"
             )
         try:
             more = [*points, *({**point, key: value} for point in varied)]
             points = list(_each_once(request, more).values())
         except UserError as error:
-            raise UserError(f"--add {key}={value}: {error}") from None
+            raise UserError(f"{_given(key, value)}: {error}") from None
     return points
+
+
+def _given(key: str, value: Any) -> str:
+    """The flag that adds a value."""
+    return "--student" if value == PRETRAINED else f"--add {key}={value}"

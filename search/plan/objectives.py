@@ -1,11 +1,13 @@
 """What a sweep is after: accuracy alone, or accuracy against what a student costs to run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.trial_config import TrialConfig
 
-DEPTH, LATENCY = "depth", "latency"
-OBJECTIVES = (DEPTH, LATENCY)
+DEPTH, LATENCY, PARAMETERS = "depth", "latency", "parameters"
+OBJECTIVES = (DEPTH, LATENCY, PARAMETERS)
 LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
 
@@ -17,7 +19,25 @@ def student_depths(teacher_layers: int, deepest: float) -> tuple[int, ...]:
     return tuple(n for n in every if least <= n <= deepest and teacher_layers % n == 0)
 
 
-def cost_of(config: TrialConfig, against: str, latencies: Mapping[str, float]) -> float:
-    """What accuracy is weighed against: layers, or milliseconds an example as measured by depth."""
-    depth = config.student_layers
-    return float(depth if against == DEPTH else latencies[str(depth)])
+def cost_of(config: TrialConfig, against: str, costs: Mapping[str, float]) -> float:
+    """What accuracy is weighed against: layers, or what `costs` has of students of that shape."""
+    return float(config.student_layers if against == DEPTH else costs[_shape(config)])
+
+
+def shapes(
+    depths: Sequence[int], width: int | None, pretrained: Mapping[str, Any]
+) -> dict[str, TrialConfig]:
+    """A configuration of each shape whose cost is to be known: by depth, and of `--student`."""
+    found = [
+        TrialConfig(initialisation=RANDOM, alpha=1.0, student_layers=depth, student_width=width)
+        for depth in sorted(depths)
+    ]
+    if pretrained:
+        found.append(TrialConfig(initialisation=PRETRAINED, alpha=1.0, **pretrained))
+    return {_shape(config): config for config in found}
+
+
+def _shape(config: TrialConfig) -> str:
+    """`3`, or `pretrained`, which has a shape of its own."""
+    own = config.initialisation == PRETRAINED
+    return PRETRAINED if own else str(config.student_layers)

@@ -9,7 +9,7 @@ from trainable.config.fields import check_types
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
-FORMAT = 6
+FORMAT = 7
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 
@@ -28,7 +28,7 @@ class Plan:
     trials: tuple[TrialConfig, ...]
     grace_evaluations: int  # before ASHA may stop a trial
     parameters: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    latency: Mapping[str, float] = field(default_factory=dict)  # milliseconds an example, by depth
+    costs: Mapping[str, float] = field(default_factory=dict)  # by shape (`objectives.shapes`)
     confirms: Mapping[str, Any] | None = None  # what of another run this one confirms
     revision: int = 0
     format: int = FORMAT

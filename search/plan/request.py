@@ -18,9 +18,11 @@ from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
 from trainable.config.fields import converted, described, field_types
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import InputOptions, absolute
 from trainable.config.trial_config import TrialConfig
 
+INITIALISATION = "initialisation"
 LOCAL = "local"  # this machine alone, no Ray cluster
 TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -115,8 +117,8 @@ class Request(InputOptions):
     )
     against: str | None = _trials(
         "try students with a half, a third and a quarter of the teacher's layers (with --set "
-        "student_layers=N: from N down to N/2), and compare accuracy with depth (layers) or "
-        "latency (milliseconds per example, measured here)",
+        "student_layers=N: from N down to N/2), and compare accuracy with depth (layers), latency "
+        "(milliseconds per example, measured here) or parameters (millions)",
         None,
         choices=OBJECTIVES,
     )
@@ -155,6 +157,8 @@ class Request(InputOptions):
     )
     # Of the students that are weighed against a cost, deepest first (`student_depths`).
     depths: tuple[int, ...] = field(default=())
+    # Depth and width of trials that start from --student (`student_settings`).
+    pretrained: tuple[tuple[str, Any], ...] = field(default=())
 
     def __post_init__(self) -> None:
         """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""
@@ -168,6 +172,12 @@ class Request(InputOptions):
         """The request whose `asdict` this is, through JSON or not."""
         types = field_types(Request)
         return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
+
+    @property
+    def added(self) -> tuple[tuple[str, Any], ...]:
+        """Values that the space tries beside its own."""
+        of_student = ((INITIALISATION, PRETRAINED),) if self.student is not None else ()
+        return (*self.additions, *of_student)
 
     @property
     def pinned(self) -> dict[str, Any]:
@@ -193,7 +203,7 @@ class Request(InputOptions):
             within = ",".join(names) or "all"
         if within == "all":
             return ()
-        return tuple("initialisation" if name == "init" else name for name in within.split(","))
+        return tuple(INITIALISATION if name == "init" else name for name in within.split(","))
 
     @property
     def wanted(self) -> float:

@@ -179,7 +179,11 @@ def describe_inputs(run: Run) -> str:
     if run.plan.confirms is not None:
         space = f"Confirmation of {run.plan.confirms['run']}"
     parts = [space, f"preset {first.preset}"]
-    parts += [f"{key} {value}" for key in ("teacher", "dataset") if (value := getattr(first, key))]
+    parts += [
+        f"{key} {value}"
+        for key in ("teacher", "student", "dataset")
+        if (value := getattr(first, key))
+    ]
     parts.append(f"{inputs.examples['train']:,} training examples")
     kind = "in the validation subset" if inputs.examples.get("full") else "validation examples"
     parts.append(f"{inputs.examples['evaluation']:,} {kind}")

@@ -7,14 +7,14 @@ from statistics import fmean
 import pandas as pd
 from rich.console import Console
 
-from search.plan.objectives import DEPTH, LATENCY, cost_of
+from search.plan.objectives import DEPTH, LATENCY, PARAMETERS, cost_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
 from search.results.table import difference, rounded
 
-COST_NAMES = {DEPTH: "layers", LATENCY: "ms per example"}
+COST_NAMES = {DEPTH: "layers", LATENCY: "ms per example", PARAMETERS: "million parameters"}
 PARETO_NOTE = (
     "gain: over the row above, in points, on the same examples; where it is not significant, "
     "use the cheaper one."
@@ -60,9 +60,10 @@ def pareto_trials(run: Run) -> list[TrialRecord]:
 def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
     """The rows of `recipes_table` that finished, by rising `cost`; none where nothing is weighed.
 
-    `cost` is in layers or in milliseconds an example; `on_front` says whether no cheaper one is as
-    accurate. `gain` is a Difference, of one on the front, over the next cheaper one there: of these
-    students on other examples, and of their recipes where each was trained on several seeds.
+    `cost` is in layers, milliseconds an example or million parameters; `on_front` says whether no
+    cheaper one is as accurate. `gain` is a Difference, of one on the front, over the next cheaper
+    one there: of these students on other examples, and of their recipes where each was trained on
+    several seeds.
     """
     found = recipes[(recipes["outcome"] == FINISHED) & bool(against(run))]
     found = found.assign(cost=[_cost(run.trials[digest], run) for digest in found["digest"]])
@@ -75,7 +76,7 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cost(trial: TrialRecord, run: Run) -> float:
-    return cost_of(trial.config, against(run), run.plan.latency)
+    return cost_of(trial.config, against(run), run.plan.costs)
 
 
 def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> None:

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import leave
-from search.plan.objectives import LATENCY
+from search.plan.model_shapes import with_depths, with_student
+from search.plan.objectives import LATENCY, PARAMETERS, shapes
 from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
-from search.plan.teacher_depths import with_depths
 from search.record.run import Run
 from search.record.run_folders import (
     NAME,
@@ -114,7 +114,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     preset, why = resolve_preset(request.preset)
     if request.preset == AUTO:
         invocation.console.print(f"Preset {preset}: {why}.")
-    request = with_depths(replace(request, preset=preset))
+    request = with_student(with_depths(replace(request, preset=preset)))
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
@@ -143,12 +143,15 @@ def _with_search(plan: Plan, invocation: Invocation) -> Plan:
         from search.plan.draws import initial_draws
 
         plan = replace(plan, parameters=initial_draws(request, list(plan.trials)))
-    if request.against == LATENCY:
-        from trainable.engine.latency import describe, latencies
+    if request.against in (LATENCY, PARAMETERS):
+        from trainable.engine.latency import describe, latencies, parameters
 
-        found = latencies(plan.inputs, request.depths, plan.trials[0].student_width)
-        invocation.console.print(describe(found))
-        plan = replace(plan, latency=found)
+        measure = latencies if request.against == LATENCY else parameters
+        width = request.pinned.get("student_width")
+        found = measure(plan.inputs, shapes(request.depths, width, dict(request.pretrained)))
+        if request.against == LATENCY:
+            invocation.console.print(describe(found))
+        plan = replace(plan, costs=found)
     return plan
 
 

@@ -38,7 +38,7 @@ from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import available_cores, best_device, synchronise
 from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
 from trainable.models.static_forward import make_static
-from trainable.models.students import new_model, student_config
+from trainable.models.students import new_model
 from trainable.trial.preparation import Preparation
 
 EXAMPLES = 640  # that are tokenised to know their lengths
@@ -135,7 +135,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
     """A training step of such a student on examples of average length, on one thread."""
     device, threads = best_device(), torch.get_num_threads()
     torch.set_num_threads(1)
-    student = new_model(student_config(preparation.base.config, config)).to(device).train()
+    student = new_model(preparation.shape_of(config)).to(device).train()
     make_static(student)
     take_step = TrainingStep(
         student,
@@ -167,7 +167,7 @@ def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Con
         checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
     )
     with torch.device("meta"):
-        student = new_model(student_config(base, largest))
+        student = new_model(checked.preparation.shape_of(largest))
     size = 4 * sum(p.numel() * p.element_size() for p in student.parameters())
     text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
     if not is_uri(location(folder)):

@@ -86,7 +86,8 @@ def complete(
     """
     quiet_libraries()
     teacher = load_config(inputs.teacher.folder)
-    check_trials(configs, teacher, inputs.examples["train"])
+    alike = inputs.pretrained.teachers_tokens if inputs.pretrained else None
+    check_trials(configs, teacher, inputs.examples["train"], alike)
     present = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
     if not lacking:

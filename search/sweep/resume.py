@@ -147,11 +147,13 @@ def inputs_again(
         _print(console, f"{folder} is missing or damaged: made again.")
     planned = [*(trial.config for trial in run.trials.values()), *more]
     configs = possible_trials(run.request, planned)
-    if {Path(inputs.tokens), Path(inputs.teacher.folder)}.isdisjoint(missing):
+    if set(inputs.sources).isdisjoint(missing):
         return complete(inputs, missing, configs, Path(cache), console)
     again = prepare_again(replace(run.plan.requests[0], cache=cache), configs, console)
     _refuse_other("data", inputs.data_digest, again.data_digest, inputs, flag)
     _refuse_other("teacher", inputs.teacher.digest, again.teacher.digest, inputs, flag)
+    was, now = (part.pretrained.digest if part.pretrained else "" for part in (inputs, again))
+    _refuse_other("--student", was, now, inputs, flag)
     return again
 
 

@@ -47,7 +47,7 @@ def model_at_hand(name: str) -> bool:
     return Path(name).expanduser().is_dir() or isinstance(cached, str)
 
 
-def require_teacher(source: str) -> None:
-    """UserError unless the teacher is at hand or the hub knows it."""
+def require_model(flag: str, source: str) -> None:
+    """UserError unless the model is at hand or the hub knows it."""
     if not model_at_hand(source):
-        require_on_hub("--teacher", "model", source)
+        require_on_hub(flag, "model", source)

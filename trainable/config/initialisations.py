@@ -11,6 +11,7 @@ from trainable.config.layer_sets import mirrored_layer
 LayerMap = Callable[[int, int, int], int]  # student layer, S, T -> teacher layer, counted from 1
 
 RANDOM, EMBEDDINGS = "random", "teacher_embeddings"
+PRETRAINED = "pretrained"  # the weights of --student, where one is given
 COPIED_LAYERS: dict[str, LayerMap] = {
     "teacher_spread": mirrored_layer,
     "teacher_lower": lambda layer, _, __: layer,
@@ -19,5 +20,8 @@ COPIED_LAYERS: dict[str, LayerMap] = {
 INITIALISATIONS = (RANDOM, *COPIED_LAYERS, EMBEDDINGS)
 # Of AdamW: layers with random weights need the larger one.
 LEARNING_RATES = MappingProxyType(
-    {name: 5e-5 if name in COPIED_LAYERS else 1e-4 for name in INITIALISATIONS}
+    {
+        **{name: 5e-5 if name in COPIED_LAYERS else 1e-4 for name in INITIALISATIONS},
+        PRETRAINED: 5e-5,
+    }
 )

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 from typing import Any
 
 from trainable.common.errors import UserError, first_line
 from trainable.common.files import nearest_existing
 from trainable.common.gpus import unusable_gpu
 from trainable.config.fields import check_fields, described, merged
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import EXECUTORS
 from trainable.config.presets import PRESETS, Preset
 from trainable.config.trial_config import TrialConfig
@@ -65,6 +67,13 @@ class InputOptions:
     )
     teacher: str | None = described(
         "hub id or local folder instead of the preset's teacher", None, parse=absolute, metavar="T"
+    )
+    student: str | None = described(
+        "hub id or local folder of a compact pretrained encoder, as a further initialisation of "
+        "students (pretrained); tokenizer, depth and width are its own",
+        None,
+        parse=absolute,
+        metavar="M",
     )
     dataset: str | None = described(
         "hub id, id:configuration, or a local folder or file (TSV, CSV, JSON lines, Parquet) with "
@@ -136,14 +145,22 @@ def resolve_preset(name: str) -> tuple[str, str]:
 
 
 def complete_config(
-    constants: Mapping[str, Any], learning_rates: Mapping[str, float], values: Mapping[str, Any]
+    constants: Mapping[str, Any],
+    learning_rates: Mapping[str, float],
+    values: Mapping[str, Any],
+    pretrained: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrialConfig:
     """A trial's configuration: a preset's constants, and what a space gives over them.
 
-    The learning rate goes by the initialisation where neither gives one.
+    The learning rate goes by the initialisation where neither gives one. `pretrained` are depth and
+    width of `--student`, for trials that start from it; empty where none is given.
     """
     known = {**constants, **merged(values)}
     initialisation = known.setdefault("initialisation", DEFAULT_INITIALISATION)
     if initialisation in learning_rates:  # another is refused below, with the valid names
         known.setdefault("learning_rate", learning_rates[initialisation])
+    if initialisation == PRETRAINED and not pretrained:
+        raise UserError(f"initialisation: {PRETRAINED} needs a model; give it with --student")
+    if initialisation == PRETRAINED:
+        known |= pretrained
     return TrialConfig.from_dict(known)

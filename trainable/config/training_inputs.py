@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import EAGER, NO_LAYERS
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
@@ -23,6 +24,25 @@ class Teacher:
     seconds: float
     full_accuracy: float | None = None  # where the evaluation split is a subset of the full one
     full_correct: str | None = None
+
+
+@dataclass(frozen=True)
+class PretrainedStudent:
+    """A compact encoder in the cache that students may start from, and the examples in its own
+    tokens."""
+
+    folder: str  # weights and configuration; a head only where it is one for these labels
+    digest: str  # of both
+    tokens: str  # folder of the tokenised splits
+    pad_id: int
+    layers: int
+    width: int | None  # None where it is the teacher's
+    teachers_tokens: bool  # whether its tokens are the teacher's, so that their states compare
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Of trials that start from it."""
+        return {"student_layers": self.layers, "student_width": self.width}
 
 
 @dataclass(frozen=True)
@@ -52,13 +72,15 @@ class TrainingInputs:
     execution: Execution = field(default_factory=Execution)
     constants: dict[str, Any] = field(default_factory=dict)  # settings that a space may leave out
     learning_rates: dict[str, float] = field(default_factory=dict)  # by initialisation
+    pretrained: PretrainedStudent | None = None
 
     def config(self, values: Mapping[str, Any]) -> TrialConfig:
         """The trial that a space's values stand for, as a Tune trainable is given them.
 
         UserError for unknown or unfitting settings, and for a hidden pool that was not prepared.
         """
-        config = complete_config(self.constants, self.learning_rates, values)
+        pretrained = self.pretrained.settings if self.pretrained else {}
+        config = complete_config(self.constants, self.learning_rates, values, pretrained)
         aligned = config.aligned_layers != NO_LAYERS
         if aligned and config.hidden_pool not in self.outputs:
             raise UserError(
@@ -70,9 +92,11 @@ class TrainingInputs:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingInputs":
         """The inputs whose `asdict` this is."""
+        of_student = values.get("pretrained")
         parts = {
             "teacher": Teacher(**values["teacher"]),
             "execution": Execution(**values["execution"]),
+            "pretrained": PretrainedStudent(**of_student) if of_student else None,
         }
         return cls(**{**values, **parts})
 
@@ -84,17 +108,33 @@ class TrainingInputs:
         subset = f"{accuracy} on the validation subset of {self.examples['evaluation']:,}"
         return f"{subset}, {full:.4f} on all {self.examples['full']:,}"
 
+    def of(self, config: TrialConfig) -> "TrainingInputs":
+        """As a trial sees them: in the tokens of its own tokenizer."""
+        if config.initialisation != PRETRAINED or self.pretrained is None:
+            return self
+        return replace(self, tokens=self.pretrained.tokens, pad_id=self.pretrained.pad_id)
+
     def moved(self, places: Mapping[str, str]) -> "TrainingInputs":
         """The same with each of its folders where `places` has it."""
+        student = self.pretrained
+        if student is not None:
+            student = replace(student, folder=places[student.folder], tokens=places[student.tokens])
         return replace(
             self,
+            pretrained=student,
             tokens=places[self.tokens],
             teacher=replace(self.teacher, folder=places[self.teacher.folder]),
             outputs={kind: places[path] for kind, path in self.outputs.items()},
         )
 
+    @property
+    def sources(self) -> list[Path]:
+        """What the outputs of the teacher are made from, and what students start from."""
+        folders = [self.tokens, self.teacher.folder]
+        if self.pretrained is not None:
+            folders += [self.pretrained.folder, self.pretrained.tokens]
+        return [Path(folder) for folder in dict.fromkeys(folders)]
+
     def folders(self) -> list[Path]:
         """All that a trial reads."""
-        return [
-            Path(folder) for folder in (self.tokens, self.teacher.folder, *self.outputs.values())
-        ]
+        return [*self.sources, *map(Path, self.outputs.values())]

@@ -11,7 +11,7 @@ from typing import Any
 from trainable.common.errors import UserError, unknown_name
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import check_fields, described, field_types, merged
-from trainable.config.initialisations import INITIALISATIONS
+from trainable.config.initialisations import INITIALISATIONS, PRETRAINED, RANDOM
 from trainable.config.layer_sets import resolve_layer_set
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, PRECISIONS
 
@@ -22,9 +22,9 @@ class TrialConfig:
 
     initialisation: str = described(
         "first weights: random, or teacher layers: spread over its depth, its lowest, its highest, "
-        "or its embeddings only",
+        "or its embeddings only; or those of --student",
         "teacher_spread",
-        choices=INITIALISATIONS,
+        choices=(*INITIALISATIONS, PRETRAINED),
     )
     aligned_layers: str = described(
         "student layers pulled to the teacher's: none, all, lower, upper, even, odd, or 1,2,3",
@@ -103,7 +103,7 @@ class TrialConfig:
             )
 
     def _check_width(self) -> None:
-        if self.student_width is not None and self.initialisation != "random":
+        if self.student_width is not None and self.initialisation not in (RANDOM, PRETRAINED):
             raise UserError(
                 f"student_width: {self.student_width} needs initialisation random, "
                 f"not {self.initialisation}: the teacher's weights would not fit"

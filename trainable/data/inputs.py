@@ -21,6 +21,7 @@ class LoadedInputs:
     teacher_source: str
     teacher_settings: TeacherSettings
     max_length: int  # tokens
+    student_source: str | None = None  # of a compact encoder that students may start from
 
 
 def load_inputs(options: InputOptions) -> LoadedInputs:
@@ -44,6 +45,7 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         teacher_source=teacher_source(options),
         teacher_settings=preset.teacher_settings,
         max_length=preset.max_length,
+        student_source=options.student and absolute(options.student),
     )
 
 

@@ -3,9 +3,12 @@
 All weights are read here, from safetensors files only, in fp32.
 """
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -14,9 +17,13 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainable.common.errors import UserError
-from trainable.models.students import encoder_layers
+from trainable.config.initialisations import PRETRAINED
+from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
+from trainable.models.students import Pretrained, encoder_layers, student_config
 
 LEAST_VOCABULARY = 0.5  # of the model's, that its tokenizer must know
 
@@ -36,14 +43,39 @@ def load_classifier(source: Any, **head: Any) -> PreTrainedModel:
     return _load(source, head)[0]
 
 
-def load_checked(source: Any, *, fitted: bool, **head: Any) -> PreTrainedModel:
-    """The same of a model from outside.
+def load_pretrained(folder: Path) -> Pretrained:
+    """What `save_pretrained` wrote."""
+    return Pretrained(load_config(folder), load_file(folder / SAFE_WEIGHTS_NAME))
+
+
+def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Path) -> None:
+    """Writes a model less the weights that it did not have, which each trial draws itself."""
+    tensors = {
+        name: tensor.contiguous().clone()
+        for name, tensor in model.state_dict().items()
+        if name not in missing
+    }
+    save_file(tensors, folder / SAFE_WEIGHTS_NAME, metadata={"format": "pt"})
+    model.config.save_pretrained(folder)
+
+
+def shape_of(config: TrialConfig, inputs: TrainingInputs) -> PreTrainedConfig:
+    """The configuration of a trial's student, labels included."""
+    if config.initialisation == PRETRAINED and inputs.pretrained is not None:
+        return load_config(inputs.pretrained.folder)
+    return student_config(load_config(inputs.teacher.folder), config)
+
+
+def load_checked(
+    flag: str, source: Any, *, fitted: bool, **head: Any
+) -> tuple[PreTrainedModel, list[str]]:
+    """The same of a model from outside, and the names of the weights that it did not have.
 
     UserError where weights are missing (of a `fitted` classifier any, else any but the head's and
     the pooler's), are not finite, or are of more layers than the configuration has.
     """
     model, found = _load(source, head)
-    layers, base = encoder_layers(model)[0], f"{model.base_model_prefix}."
+    layers, base = encoder_layers(model, flag)[0], f"{model.base_model_prefix}."
     missing = sorted(
         name
         for name in found["missing_keys"]
@@ -59,18 +91,18 @@ def load_checked(source: Any, *, fitted: bool, **head: Any) -> PreTrainedModel:
     }
     for problem, names in problems.items():
         if names:
-            raise UserError(f"--teacher {source}: {problem} {min(names)}; give an intact model")
-    return model
+            raise UserError(f"{flag} {source}: {problem} {min(names)}; give an intact model")
+    return model, sorted(found["missing_keys"])
 
 
-def check_tokenizer(source: Any, tokenizer: Any, model: PreTrainedModel) -> None:
+def check_tokenizer(flag: str, source: Any, tokenizer: Any, model: PreTrainedModel) -> None:
     """UserError unless the tokenizer has a padding token and is that of the model."""
     if tokenizer.pad_token_id is None:
-        raise UserError(f"--teacher {source}: its tokenizer has no padding token")
+        raise UserError(f"{flag} {source}: its tokenizer has no padding token")
     known, rows = len(tokenizer), model.get_input_embeddings().num_embeddings
     if not LEAST_VOCABULARY * rows <= known <= rows:
         raise UserError(
-            f"--teacher {source}: its tokenizer has {known:,} tokens, its model {rows:,}; put the "
+            f"{flag} {source}: its tokenizer has {known:,} tokens, its model {rows:,}; put the "
             "model's tokenizer files into the folder"
         )
 

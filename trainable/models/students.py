@@ -1,6 +1,7 @@
 """Students: the teacher's own architecture with fewer layers, and where its weights come from."""
 
 import copy
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,18 @@ from trainable.config.layer_sets import check_depths
 from trainable.config.trial_config import TrialConfig
 
 
-def encoder_layers(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str, nn.ModuleList]:
     """The name and the list of an encoder's layers.
 
-    Raises UserError where no list in the model is as long as its configuration says.
+    Raises UserError, which names `flag`, where no list in the model is as long as its configuration
+    says.
     """
     depth = model.config.num_hidden_layers
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return name, module
     raise UserError(
-        f"--teacher: {type(model).__name__} keeps its {depth} layers in no list; "
+        f"{flag}: {type(model).__name__} keeps its {depth} layers in no list; "
         "valid: encoders like DeBERTa, BERT, RoBERTa, ELECTRA, MPNet"
     )
 
@@ -87,14 +89,27 @@ def copied_tensors(
     return chosen
 
 
-def build_student(teacher: PreTrainedModel, config: TrialConfig) -> PreTrainedModel:
+class Pretrained(NamedTuple):
+    """A compact encoder: its configuration, with the labels of the data, and the weights it has."""
+
+    config: PreTrainedConfig
+    tensors: dict[str, Tensor]
+
+
+def build_student(
+    teacher: PreTrainedModel, config: TrialConfig, pretrained: Pretrained | None = None
+) -> PreTrainedModel:
     """A student of `teacher` (not changed), random weights drawn from `config.seed`.
 
-    Seeds torch's global generator: two calls with equal arguments give equal students.
+    It starts from `pretrained` instead where that is given. Seeds torch's global generator: two
+    calls with equal arguments give equal students.
     """
     torch.manual_seed(config.seed)
-    student = new_model(student_config(teacher.config, config))
-    chosen = copied_tensors(teacher, student, config.initialisation)
+    if pretrained is not None:
+        student, chosen = new_model(copy.deepcopy(pretrained.config)), pretrained.tensors
+    else:
+        student = new_model(student_config(teacher.config, config))
+        chosen = copied_tensors(teacher, student, config.initialisation)
     found = student.load_state_dict(chosen, strict=False)
     left_random = found.missing_keys if config.initialisation in COPIED_LAYERS else []
     if found.unexpected_keys or left_random:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from trainable.common.digest import digest_tensors, digest_values
 from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import atomic_folder, verified_values, write_manifest
-from trainable.common.hub import require_teacher
+from trainable.common.hub import require_model
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.examples import Examples
@@ -30,45 +30,62 @@ from trainable.teacher.fine_tuning import fine_tune
 SCORED = {"evaluation": "", "full": "full_"}  # splits, and how their scores' names begin
 
 
-def load_base(source: str, label_names: list[str], seed: int) -> tuple[PreTrainedModel, bool]:
-    """The model of a hub id or folder in fp32, and whether it is a fine-tuned classifier.
+def load_base(
+    flag: str, source: str, label_names: list[str], seed: int
+) -> tuple[PreTrainedModel, bool, list[str]]:
+    """The model of a hub id or folder in fp32, whether it is a fine-tuned classifier, and the names
+    of weights that it did not have.
 
-    A new classification head is drawn from `seed`. Raises UserError where the model can't be had,
-    or is fine-tuned for other labels.
+    These, such as those of a new classification head, are drawn from `seed`. Raises UserError,
+    which names `flag`, where the model can't be had, or is fine-tuned for other labels.
     """
-    with as_user_error(f"--teacher {source}: no usable model; "):
+    with as_user_error(f"{flag} {source}: no usable model; "):
         found = load_config(source)
         fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
         head: dict[str, Any] = {}
         if fitted:
-            _check_labels(source, list(found.id2label.values()), label_names)
+            _check_labels(f"{flag} {source}", list(found.id2label.values()), label_names)
         else:
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
         torch.manual_seed(seed)
-        model = load_checked(source, fitted=fitted, **head)
-    return model, fitted
+        model, missing = load_checked(flag, source, fitted=fitted, **head)
+    return model, fitted, missing
 
 
 def teacher_layers(source: str) -> int:
     """How many the model of a hub id or folder has; UserError where it can't be had."""
-    require_teacher(source)
+    require_model("--teacher", source)
     with as_user_error(f"--teacher {source}: no usable model; "):
         return int(load_config(source).num_hidden_layers)
 
 
-def _check_labels(source: str, its: list[str], ours: list[str]) -> None:
+def student_settings(student: str | None, teacher: str) -> dict[str, Any]:
+    """Depth and width of trials that start from `--student`; UserError where it can't be had.
+
+    Empty where none is given; the width is None where it is the teacher's.
+    """
+    if student is None:
+        return {}
+    require_model("--student", student)
+    with as_user_error(f"--student {student}: no usable model; "):
+        own, width = load_config(student), load_config(teacher).hidden_size
+        own_width = None if own.hidden_size == width else own.hidden_size
+        return {"student_layers": own.num_hidden_layers, "student_width": own_width}
+
+
+def _check_labels(given: str, its: list[str], ours: list[str]) -> None:
     """Refuses a head for another number of labels, or for the same names in another order."""
     if len(its) != len(ours):
         raise UserError(
-            f"--teacher {source}: its head has {len(its)} labels, the dataset {len(ours)}; "
-            "give a teacher for these labels or an encoder without a head"
+            f"{given}: its head has {len(its)} labels, the dataset {len(ours)}; "
+            "give a model for these labels or an encoder without a head"
         )
     its, ours = [name.casefold() for name in its], [name.casefold() for name in ours]
     if its != ours and sorted(its) == sorted(ours):
         raise UserError(
-            f"--teacher {source}: its labels are {', '.join(its)}, the dataset's "
-            f"{', '.join(ours)}; number the dataset's labels in the teacher's order"
+            f"{given}: its labels are {', '.join(its)}, the dataset's "
+            f"{', '.join(ours)}; number the dataset's labels in the model's order"
         )
 
 

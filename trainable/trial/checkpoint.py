@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from trainable.common.files import verified_values, write_manifest
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.vocabulary import full_embedding_of, load_vocabulary, trim_embedding
@@ -32,14 +33,14 @@ from trainable.engine.training_state import (
     training_tensors,
     write_state,
 )
-from trainable.models.loading import load_classifier, load_config
-from trainable.models.students import new_model, student_config
+from trainable.models.loading import load_classifier, load_config, shape_of
+from trainable.models.students import new_model
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import BestStudent, Evaluation, Trial
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
-FORMAT = 6
+FORMAT = 7
 STATE = "training_state.safetensors"
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
@@ -133,11 +134,10 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     A state is the student, its projections to the teacher's width, and two Adam moments of both;
     beside it stands the student with its full vocabulary.
     """
-    teacher = load_config(inputs.teacher.folder)
-    shape = student_config(teacher, config)
+    shape, width = shape_of(config, inputs), load_config(inputs.teacher.folder).hidden_size
     full = _weights_bytes(shape)
-    shape.vocab_size = len(load_vocabulary(Path(inputs.tokens)))
-    projections = 4 * config.student_layers * (config.student_width or 0) * teacher.hidden_size
+    shape.vocab_size = len(load_vocabulary(Path(inputs.of(config).tokens)))
+    projections = 4 * config.student_layers * (config.student_width or 0) * width
     return int(3 * (_weights_bytes(shape) + projections) + full)
 
 
@@ -194,11 +194,13 @@ def _header(trial: Trial) -> dict[str, Any]:
 
 def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
     """What a checkpoint must share with the trial that goes on from it."""
+    pretrained = inputs.pretrained if config.initialisation == PRETRAINED else None
     return {
         "format": FORMAT,
         "config": asdict(config),
         "data_digest": inputs.data_digest,
         "teacher_digest": inputs.teacher.digest,
+        "student_digest": pretrained.digest if pretrained else None,
     }
 
 

@@ -5,7 +5,7 @@ appears whole or not at all. `prepare` does all of it in one call.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,30 @@ import numpy as np
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trainable.common.digest import digest_strings, digest_values
+from trainable.common.digest import digest_values
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.common.files import atomic_folder, verified_values, write_manifest
 from trainable.common.gpus import unusable_gpu
-from trainable.common.hub import require_teacher
+from trainable.common.hub import require_model
 from trainable.common.quiet import quiet_libraries
+from trainable.config.initialisations import PRETRAINED
+from trainable.config.layer_sets import check_depths
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import TrainingInputs
+from trainable.config.training_inputs import PretrainedStudent, TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
 from trainable.data.datasets import shared_examples
 from trainable.data.inputs import LoadedInputs, load_inputs
-from trainable.data.tokens import load_split, save_split, tokenise
-from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
+from trainable.data.tokens import tokenise
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
-from trainable.models.loading import check_tokenizer, load_tokenizer
+from trainable.engine.training_state import safetensors_as_os_errors
+from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
 from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, prepare_outputs
-from trainable.teacher.teacher import TeacherData, load_base, prepare_teacher, refuse_weak_teacher
+from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
+from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
 MOST_UNKNOWN = 0.2  # share of tokens
@@ -71,30 +74,61 @@ def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Loaded inputs; what passes `check` can be trained on them."""
+    """Loaded inputs; what passes `check` can be trained on them.
+
+    The same of `--student` stands in `student`.
+    """
 
     inputs: LoadedInputs
     tokenizer: Any
     base: PreTrainedModel
     fitted: bool  # the base is already a classifier for these labels
+    missing: list[str] = field(default_factory=list)  # weights that the base did not have
+    flag: str = "--teacher"
+    student: "Preparation | None" = None
 
     @classmethod
     def load(cls, inputs: LoadedInputs) -> "Preparation":
-        """Loads tokenizer and base model; UserError where one can't be had or doesn't fit."""
-        source = inputs.teacher_source
-        require_teacher(source)
-        with as_user_error(f"--teacher {source}: has no usable tokenizer; "):
+        """Loads tokenizers and models; UserError where one can't be had or doesn't fit."""
+        teacher = cls._load("--teacher", inputs.teacher_source, inputs)
+        if inputs.student_source is None:
+            return teacher
+        return replace(teacher, student=cls._load("--student", inputs.student_source, inputs))
+
+    @classmethod
+    def _load(cls, flag: str, source: str, inputs: LoadedInputs) -> "Preparation":
+        require_model(flag, source)
+        with as_user_error(f"{flag} {source}: has no usable tokenizer; "):
             tokenizer = load_tokenizer(source)
-        base, fitted = load_base(source, inputs.dataset.label_names, inputs.teacher_settings.seed)
-        check_tokenizer(source, tokenizer, base)
-        return cls(inputs, tokenizer, base, fitted)
+        names, seed = inputs.dataset.label_names, inputs.teacher_settings.seed
+        base, fitted, missing = load_base(flag, source, names, seed)
+        check_tokenizer(flag, source, tokenizer, base)
+        return cls(inputs, tokenizer, base, fitted, missing, flag)
+
+    @property
+    def given(self) -> str:
+        """`--teacher NAME`."""
+        inputs = self.inputs
+        source = inputs.teacher_source if self.flag == "--teacher" else inputs.student_source
+        return f"{self.flag} {source}"
+
+    def shape_of(self, config: TrialConfig) -> PreTrainedConfig:
+        """The configuration of a trial's student; UserError where it can't be made."""
+        if config.initialisation == PRETRAINED and self.student is not None:
+            return self.student.base.config
+        return student_config(self.base.config, config)
 
     def check(self, configs: Iterable[TrialConfig], log: Callable[[str], None]) -> None:
         """UserError for examples too long for the teacher, a student that can't be made from it,
         or more evaluations than steps; a warning for validation examples that are trained on."""
-        self._check_length()
-        self._check_unknown_tokens()
-        check_trials(configs, self.base.config, len(self.inputs.dataset.train))
+        alike = None
+        for model in (self, self.student):
+            if model is not None:
+                model._check_length()
+                model._check_unknown_tokens()
+        if self.student is not None:
+            alike = same_tokens(self.tokenizer, self.student.tokenizer)
+        check_trials(configs, self.base.config, len(self.inputs.dataset.train), alike)
         if warning := shared_examples(self.inputs.dataset):
             log(warning)
 
@@ -113,8 +147,8 @@ class Preparation:
         unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
         if unknown > MOST_UNKNOWN:
             raise UserError(
-                f"--teacher {self.inputs.teacher_source}: {unknown:.0%} of the tokens in the data "
-                "are unknown to its tokenizer; give a teacher for these texts"
+                f"{self.given}: {unknown:.0%} of the tokens in the data are unknown to its "
+                "tokenizer; give a model for these texts"
             )
 
     def _check_length(self) -> None:
@@ -130,17 +164,23 @@ class Preparation:
         except (IndexError, RuntimeError):
             most = getattr(self.base.config, "max_position_embeddings", "fewer")
             raise UserError(
-                f"--max-length {length}: too long for this teacher, which has {most} positions"
+                f"--max-length {length}: too long for {self.given}, which has {most} positions"
             ) from None
 
 
 def check_trials(
-    configs: Iterable[TrialConfig], teacher: PreTrainedConfig, train_examples: int
+    configs: Iterable[TrialConfig],
+    teacher: PreTrainedConfig,
+    train_examples: int,
+    teachers_tokens: bool | None = None,
 ) -> None:
     """UserError for a student that can't be made from a teacher with this configuration, or more
-    evaluations than steps."""
+    evaluations than steps. `teachers_tokens` says whether `--student` has the teacher's."""
     for config in configs:
-        student_config(teacher, config)
+        if config.initialisation == PRETRAINED:
+            _check_pretrained(config, teacher.num_hidden_layers, bool(teachers_tokens))
+        else:
+            student_config(teacher, config)
         steps = config.epochs * steps_per_epoch(train_examples, config.batch_size)
         if config.evaluations > steps:
             raise UserError(
@@ -149,12 +189,29 @@ def check_trials(
             )
 
 
+def _check_pretrained(config: TrialConfig, teacher_layers: int, teachers_tokens: bool) -> None:
+    if config.aligned_layers == NO_LAYERS:
+        return
+    if config.hidden_pool == "tokens" and not teachers_tokens:
+        raise UserError(
+            "--student: its tokenizer is not the teacher's, so states of single tokens can't be "
+            "aligned; give --set hidden_pool=cls"
+        )
+    try:
+        check_depths(config.student_layers, teacher_layers)
+    except UserError:
+        raise UserError(
+            f"--student: its {config.student_layers} layers do not divide the teacher's "
+            f"{teacher_layers}, so none can be aligned; give --set aligned_layers={NO_LAYERS}"
+        ) from None
+
+
 def prepare_inputs(
     preparation: Preparation, pools: set[str], runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
     """Makes, or finds in the cache, all that trials with these hidden pools share."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
-    data = prepare_tokens(preparation, cache)
+    data = prepare_tokens(preparation.tokenizer, preparation.base, inputs, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(preparation.base, settings, data, runtime)
     if not options.allow_weak_teacher:
@@ -173,52 +230,36 @@ def prepare_inputs(
         examples={name: len(split) for name, split in inputs.dataset.splits.items()},
         constants={"precision": runtime.precision, **preset.trial},
         learning_rates=dict(preset.learning_rates),
+        pretrained=prepare_student(preparation, cache),
+    )
+
+
+def prepare_student(preparation: Preparation, cache: Path) -> PretrainedStudent | None:
+    """`--student` in the cache, and the examples in its tokens; None where none is given."""
+    own = preparation.student
+    if own is None:
+        return None
+    data = prepare_tokens(own.tokenizer, own.base, own.inputs, cache)
+    key = digest_values({"model": digest_model(own.base), "missing": own.missing})
+    folder, width = cache / "students" / key[:16], own.base.config.hidden_size
+    if verified_values(folder) is None:
+        with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):
+            save_pretrained(own.base, own.missing, temporary)
+            write_manifest(temporary, {})
+    return PretrainedStudent(
+        folder=str(folder),
+        digest=key,
+        tokens=str(data.folder),
+        pad_id=data.pad_id,
+        layers=own.base.config.num_hidden_layers,
+        width=None if width == preparation.base.config.hidden_size else width,
+        teachers_tokens=same_tokens(preparation.tokenizer, own.tokenizer),
     )
 
 
 def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
     """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
-    data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
+    data = load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)
     return replace(inputs, outputs={**inputs.outputs, **outputs})
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        return digest_strings([backend.to_str()])
-    return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
-
-
-def prepare_tokens(preparation: Preparation, cache: Path) -> TeacherData:
-    """The tokenised splits, from the cache where the same ones were made before."""
-    inputs, tokenizer = preparation.inputs, preparation.tokenizer
-    digest = digest_values(
-        {
-            "data": inputs.dataset.digest,
-            "tokenizer": tokenizer_digest(tokenizer),
-            "max_length": inputs.max_length,
-        }
-    )
-    folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
-    if verified_values(folder) is None:
-        with atomic_folder(folder) as temporary:
-            for name, part in splits.items():
-                split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
-                save_split(split, temporary, name)
-            token_ids = [load_split(temporary, name).token_ids for name in splits]
-            padding_row = preparation.base.get_input_embeddings().padding_idx or 0
-            last_fixed = max(tokenizer.pad_token_id, padding_row)
-            in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
-            save_vocabulary(in_use, temporary)
-            tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
-            tokenizer.save_pretrained(temporary / "tokenizer")
-            write_manifest(temporary, {"label_names": inputs.dataset.label_names})
-    return _load_data(folder, splits, tokenizer.pad_token_id, digest)
-
-
-def _load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
-    found = {name: load_split(folder, name) for name in splits}
-    return TeacherData(folder, found, load_vocabulary(folder), pad_id, digest)

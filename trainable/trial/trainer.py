@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.layer_sets import mirrored_layers
 from trainable.config.names import EAGER, NO_LAYERS
 from trainable.config.training_inputs import TrainingInputs
@@ -20,8 +21,9 @@ from trainable.engine.devices import free_share, release_memory
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.models.flash_attention import flash_obstacle, replace_attention
+from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
-from trainable.models.students import build_student
+from trainable.models.students import Pretrained, build_student
 from trainable.teacher.outputs import TeacherOutputs, open_outputs
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.distillation import Distillation
@@ -100,7 +102,7 @@ class TrainerCache:
         """A student as the trial starts with, random weights drawn from its seed."""
         teacher = _load_teacher(Path(inputs.teacher.folder))
         with device:  # drawing 100 million weights on a CPU would take a second
-            fresh = build_student(teacher, config)
+            fresh = build_student(teacher, config, _pretrained(config, inputs))
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
         key = _key(config, inputs, device)
@@ -155,11 +157,19 @@ class TrainerCache:
         )
 
 
-# The trials of a process have one teacher and one data set.
+# The trials of a process have one teacher, at most one `--student`, and the data in the tokens of
+# each.
 _load_teacher = lru_cache(maxsize=1)(load_teacher)
+_load_pretrained = lru_cache(maxsize=1)(load_pretrained)
 
 
-@lru_cache(maxsize=1)
+def _pretrained(config: TrialConfig, inputs: TrainingInputs) -> Pretrained | None:
+    if config.initialisation != PRETRAINED or inputs.pretrained is None:
+        return None
+    return _load_pretrained(Path(inputs.pretrained.folder))
+
+
+@lru_cache(maxsize=2)
 def _load_examples(
     tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
 ) -> dict[str, Examples]:
@@ -167,7 +177,7 @@ def _load_examples(
     return {name: Examples(split, pad_id, device) for name, split in splits}
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
     """These splits of a folder with dense token ids, in memory once."""
     in_use = load_vocabulary(Path(tokens))
@@ -191,6 +201,7 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
     """All that decides the shapes of a step and the numbers that are part of it."""
     return (
         str(device),
+        inputs.pretrained if config.initialisation == PRETRAINED else None,
         *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
         *sorted(inputs.outputs.items()),
         *outputs_read(config, inputs),

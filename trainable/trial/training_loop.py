@@ -104,6 +104,7 @@ class Trial:
 
         With a cache it takes over what an earlier trial there left, which must be over.
         """
+        inputs = inputs.of(config)
         random.seed(config.seed)
         np.random.seed(config.seed)
         trainer = (trainers or TrainerCache()).set_up(config, inputs, device)

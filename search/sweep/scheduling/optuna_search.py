@@ -95,14 +95,14 @@ def study_of(run: Run) -> optuna.Study:
     request, label_of = run.request, labels_of(run)
     directions = ["maximize", *(["minimize"] if request.against else [])]
     study = optuna.create_study(study_name=run.folder.name, directions=directions)
-    latencies = run.plan.latency
+    costs = run.plan.costs
     for trials in by_recipe(run.trials.values()).values():
-        study.add_trial(_as_optuna(trials, request, latencies, label_of(trials[0])))
+        study.add_trial(_as_optuna(trials, request, costs, label_of(trials[0])))
     return study
 
 
 def _as_optuna(
-    trials: Sequence[TrialRecord], request: Request, latencies: Mapping[str, float], label: str
+    trials: Sequence[TrialRecord], request: Request, costs: Mapping[str, float], label: str
 ) -> FrozenTrial:
     fixed = FixedTrial(trials[0].parameters or {})
     draw(request, fixed)  # for the distributions
@@ -111,7 +111,7 @@ def _as_optuna(
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
     values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
     if values and request.against is not None:
-        values.append(cost_of(trials[0].config, request.against, latencies))
+        values.append(cost_of(trials[0].config, request.against, costs))
     return create_trial(
         state=state,
         values=values,

@@ -8,8 +8,8 @@ import pytest
 from transformers import BertConfig
 
 from search.plan.grid import plan_trials
+from search.plan.model_shapes import with_depths
 from search.plan.objectives import cost_of, student_depths
-from search.plan.teacher_depths import with_depths
 from spaces import SEARCHED, SPACE_NAMES
 from tests.made_runs import asked
 from trainable.common.errors import UserError

@@ -46,6 +46,7 @@ OF_A_REQUEST = {
     "--compare-within": ("init,temperature", "init,temperature"),
     "--preset": ("mini", "mini"),
     "--teacher": ("some/teacher", "some/teacher"),
+    "--student": ("some/student", "some/student"),
     "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
     "--allow-weak-teacher": (None, True),
     "--max-train-samples": ("100", 100),
@@ -73,7 +74,7 @@ def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
     beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run"}
     assert flags == {*beside, *OF_A_REQUEST, "--no-allow-weak-teacher"}
-    names = {about.name for about in fields(Request)} - {"depths"}  # of the teacher
+    names = {about.name for about in fields(Request)} - {"depths", "pretrained"}  # of the models
     assert {dest(flag) for flag in OF_A_REQUEST} == names
     inputs = [about.name for about in fields(InputOptions)]
     assert sorted([*names_of_kind(EXTENSION, TRIALS, OPERATION), *inputs]) == sorted(names)

@@ -5,9 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.data.tokens import load_split
+from search.plan.objectives import shapes
 from trainable.engine import latency
-from trainable.engine.latency import describe, examples_per_second, latencies
+from trainable.engine.latency import (
+    describe,
+    examples_per_second,
+    latencies,
+    parameters,
+    validation_examples,
+)
 from trainable.teacher.teacher import load_teacher
 
 
@@ -15,21 +21,30 @@ from trainable.teacher.teacher import load_teacher
 def test_each_depth_is_timed_once_on_single_examples(monkeypatch, inputs, width, hidden_size):
     asked = {}
 
-    def timed(models, split, pad_id, device, batch_size):
-        asked.update(split=split, pad_id=pad_id, batch_size=batch_size)
+    def timed(models, examples, batch_size):
+        asked.update(examples=examples, batch_size=batch_size)
         assert {model.config.hidden_size for model in models.values()} == {hidden_size}
         return {name: 10.0 * model.config.num_hidden_layers for name, model in models.items()}
 
     monkeypatch.setattr(latency, "examples_per_second", timed)
-    assert latencies(inputs, [4, 2], width) == {"2": 50.0, "4": 25.0}
-    assert (asked["batch_size"], asked["pad_id"]) == (1, inputs.pad_id)
-    assert len(asked["split"]) == inputs.examples["evaluation"]
+    assert latencies(inputs, shapes([4, 2], width, {})) == {"2": 50.0, "4": 25.0}
+    assert asked["batch_size"] == 1
+    for examples in asked["examples"].values():
+        assert (len(examples), examples.pad_id) == (inputs.examples["evaluation"], inputs.pad_id)
+
+
+def test_parameters_are_those_of_the_whole_model(inputs):
+    teacher = load_teacher(Path(inputs.teacher.folder))
+    found = parameters(inputs, shapes([4, 2], None, {}))
+    assert found["4"] == teacher.num_parameters() / 1e6
+    each = sum(p.numel() for p in teacher.bert.encoder.layer[0].parameters())
+    assert found["4"] - found["2"] == pytest.approx(2 * each / 1e6)
 
 
 def test_measured_latency_is_that_of_batches_of_one(inputs):
     """Four times the layers take longer, whatever else the machine does."""
     before = torch.get_rng_state()
-    found = latencies(inputs, (4, 1))
+    found = latencies(inputs, shapes((4, 1), None, {}))
     assert list(found) == ["1", "4"]
     assert 0 < found["1"] < found["4"]
     assert torch.equal(torch.get_rng_state(), before)
@@ -45,9 +60,8 @@ def test_batches_have_as_many_examples_as_asked(monkeypatch, inputs):
         lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     monkeypatch.setattr("trainable.engine.latency.TIMED_SECONDS", 0.05)
-    split = load_split(Path(inputs.tokens), "evaluation")
+    examples = {"t": validation_examples(inputs)}
     for batch_size in (1, 3):
         sizes.clear()
-        device = torch.device("cpu")
-        examples_per_second({"t": model}, split, inputs.pad_id, device, batch_size)
+        examples_per_second({"t": model}, examples, batch_size)
         assert max(sizes) == batch_size

@@ -131,8 +131,8 @@ def test_fitted_teacher_is_used_as_it_is(inputs, teacher_folder):
 def test_a_head_for_other_labels_is_refused(tmp_path, labels, reason):
     tiny_classifier(id2label={0: "Positive", 1: "Negative"}).half().save_pretrained(tmp_path)
     with pytest.raises(UserError, match=reason):
-        load_base(str(tmp_path), labels, seed=0)
-    model, fitted = load_base(str(tmp_path), ["positive", "negative"], seed=0)
+        load_base("--teacher", str(tmp_path), labels, seed=0)
+    model, fitted, _ = load_base("--teacher", str(tmp_path), ["positive", "negative"], seed=0)
     assert fitted
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
@@ -146,7 +146,7 @@ def test_damaged_weights_are_refused_in_one_line(tmp_path, share):
     if share is not None:
         weights.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(UserError, match=r"--teacher .*: no usable model; .+$"):
-        load_base(str(tmp_path), ["a", "b"], seed=0)
+        load_base("--teacher", str(tmp_path), ["a", "b"], seed=0)
 
 
 def test_digest_depends_on_weights_and_configuration():

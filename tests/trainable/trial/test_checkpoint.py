@@ -18,9 +18,11 @@ from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError, read_state
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
+from trainable.trial import checkpoint
 from trainable.trial import training_loop as trial_module
 from trainable.trial.checkpoint import (
     STATE,
+    SaveTimer,
     check_checkpoint,
     checkpoint_bytes,
     label_names,
@@ -314,3 +316,50 @@ def test_the_names_of_labels(of_data, of_teacher, names):
     teacher = tiny_classifier().config
     teacher.id2label = of_teacher
     assert label_names(of_data, teacher) == names
+
+
+class FakeClock:
+    """Time that passes when told to."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = FakeClock()
+    monkeypatch.setattr(checkpoint, "time", made)
+    return made
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_saving_takes_no_more_than_its_share_before_the_last_one(clock, seed):
+    """Whatever a save costs: the one after it waits until the share holds again, no longer."""
+    drawn = random.Random(seed)
+    share, estimate = drawn.choice([0.01, 0.02, 0.2]), 10 ** drawn.uniform(-2, 2)
+    timer = SaveTimer(share, int(estimate * checkpoint.FIRST_SAVE_BYTES))
+    begun, spent, last, before = clock.now, 0.0, estimate, clock.now
+    for _ in range(3000):
+        step = 10 ** drawn.uniform(-2, 1)
+        clock.now += step
+        trained = clock.now - before
+        assert timer.due == (trained * share >= last)
+        if timer.due:
+            assert spent <= share * (clock.now - begun)
+            last = 10 ** drawn.uniform(-3, 1)
+            clock.now += last
+            timer.saved(last)
+            spent, before = spent + last, clock.now
+    assert spent > 0
+
+
+def test_a_share_of_one_always_saves_and_none_never(clock):
+    always, never = SaveTimer(1.0, 10**12), SaveTimer(0.0, 1)
+    assert always.due
+    clock.now += 1e6
+    always.saved(1e6)
+    assert always.due
+    assert not never.due

@@ -16,13 +16,8 @@ from trainable.data.datasets import LabelledTexts, sample_evaluation
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
 from trainable.models.loading import load_tokenizer
-from trainable.trial.preparation import (
-    Preparation,
-    add_outputs,
-    pools_of,
-    prepare_inputs,
-    tokenizer_digest,
-)
+from trainable.trial.preparation import Preparation, add_outputs, pools_of, prepare_inputs
+from trainable.trial.tokenised_data import tokenizer_digest
 
 
 def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
@@ -155,7 +150,7 @@ def test_texts_that_the_tokenizer_does_not_know_are_refused(loaded, texts, said)
         preparation.check([], print)
     assert str(caught.value) == (
         f"--teacher {loaded.teacher_source}: {said} of the tokens in the data are unknown to its "
-        "tokenizer; give a teacher for these texts"
+        "tokenizer; give a model for these texts"
     )
     pieces = copy.deepcopy(preparation.tokenizer)
     pieces.unk_token = None  # as one of bytes, to which nothing is unknown

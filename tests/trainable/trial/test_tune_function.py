@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from trainable.common.pause import PAUSE
 from trainable.trial import tune_function
 from trainable.trial.checkpoint import STATE
 from trainable.trial.training_loop import Trial
-from trainable.trial.tune_function import FAILURE_KIND, REASON, SaveTimer, Sweep, train_student
+from trainable.trial.tune_function import FAILURE_KIND, REASON, Sweep, train_student
 
 TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
 ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
@@ -347,53 +346,6 @@ def test_a_trial_paused_after_its_last_step_has_nothing_left_to_do(tuned):
     tuned.train({**TINY, **ALPHA})
     tuned.state.checkpoint = tuned.state.newest
     assert tuned.train({**TINY, **ALPHA}) == ([], None)
-
-
-class FakeClock:
-    """Time that passes when told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    made = FakeClock()
-    monkeypatch.setattr(tune_function, "time", made)
-    return made
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_saving_takes_no_more_than_its_share_before_the_last_one(clock, seed):
-    """Whatever a save costs: the one after it waits until the share holds again, no longer."""
-    drawn = random.Random(seed)
-    share, estimate = drawn.choice([0.01, 0.02, 0.2]), 10 ** drawn.uniform(-2, 2)
-    timer = SaveTimer(share, int(estimate * tune_function.FIRST_SAVE_BYTES))
-    begun, spent, last, before = clock.now, 0.0, estimate, clock.now
-    for _ in range(3000):
-        step = 10 ** drawn.uniform(-2, 1)
-        clock.now += step
-        trained = clock.now - before
-        assert timer.due == (trained * share >= last)
-        if timer.due:
-            assert spent <= share * (clock.now - begun)
-            last = 10 ** drawn.uniform(-3, 1)
-            clock.now += last
-            timer.saved(last)
-            spent, before = spent + last, clock.now
-    assert spent > 0
-
-
-def test_a_share_of_one_always_saves_and_none_never(clock):
-    always, never = SaveTimer(1.0, 10**12), SaveTimer(0.0, 1)
-    assert always.due
-    clock.now += 1e6
-    always.saved(1e6)
-    assert always.due
-    assert not never.due
 
 
 def test_the_package_loads_neither_ray_nor_torch(repository):

@@ -1,4 +1,4 @@
-"""Which student depths are tried where accuracy is weighed against a cost: those of the teacher."""
+"""What a request takes from its models: the depths that are tried, depth and width of --student."""
 
 from dataclasses import replace
 
@@ -7,6 +7,17 @@ from search.plan.request import Request
 from trainable.common.errors import UserError
 
 LAYERS = "student_layers"
+
+
+def with_student(request: Request) -> Request:
+    """The request with depth and width of `--student`; UserError where it can't be had."""
+    from trainable.data.inputs import teacher_source  # both with torch, which takes seconds to load
+    from trainable.teacher.teacher import student_settings
+
+    if request.student is None:
+        return request
+    found = student_settings(request.student, teacher_source(request))
+    return replace(request, pretrained=tuple(found.items()))
 
 
 def with_depths(request: Request) -> Request:

@@ -1,0 +1,61 @@
+"""The examples in the tokens of a model, made once and found again by digest."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from trainable.common.digest import digest_strings, digest_values
+from trainable.common.files import atomic_folder, verified_values, write_manifest
+from trainable.data.inputs import LoadedInputs
+from trainable.data.tokens import load_split, save_split, tokenise
+from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
+from trainable.teacher.teacher import TeacherData
+
+
+def same_tokens(one: Any, other: Any) -> bool:
+    """Whether two tokenizers make the same of every text."""
+    return tokenizer_digest(one) == tokenizer_digest(other)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        return digest_strings([backend.to_str()])
+    return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
+
+
+def prepare_tokens(
+    tokenizer: Any, model: PreTrainedModel, inputs: LoadedInputs, cache: Path
+) -> TeacherData:
+    """The tokenised splits, from the cache where the same ones were made before."""
+    digest = digest_values(
+        {
+            "data": inputs.dataset.digest,
+            "tokenizer": tokenizer_digest(tokenizer),
+            "max_length": inputs.max_length,
+        }
+    )
+    folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
+    if verified_values(folder) is None:
+        with atomic_folder(folder) as temporary:
+            for name, part in splits.items():
+                split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
+                save_split(split, temporary, name)
+            token_ids = [load_split(temporary, name).token_ids for name in splits]
+            padding_row = model.get_input_embeddings().padding_idx or 0
+            last_fixed = max(tokenizer.pad_token_id, padding_row)
+            in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
+            save_vocabulary(in_use, temporary)
+            tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
+            tokenizer.save_pretrained(temporary / "tokenizer")
+            write_manifest(temporary, {"label_names": inputs.dataset.label_names})
+    return load_data(folder, splits, tokenizer.pad_token_id, digest)
+
+
+def load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
+    """The splits of a folder that `prepare_tokens` made."""
+    found = {name: load_split(folder, name) for name in splits}
+    return TeacherData(folder, found, load_vocabulary(folder), pad_id, digest)
