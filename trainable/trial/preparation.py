@@ -19,7 +19,7 @@ from trainable.common.files import atomic_folder, verified_values, write_manifes
 from trainable.common.gpus import unusable_gpu
 from trainable.common.hub import require_teacher
 from trainable.common.quiet import quiet_libraries
-from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
+from trainable.config.names import HIDDEN_POOLS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
@@ -31,6 +31,7 @@ from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_i
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
 from trainable.models.loading import check_tokenizer, load_tokenizer
+from trainable.models.relations import check_projections
 from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, prepare_outputs
 from trainable.teacher.teacher import TeacherData, load_base, prepare_teacher, refuse_weak_teacher
@@ -43,14 +44,16 @@ def prepare(
     preset: str = AUTO,
     *,
     hidden_pools: Collection[str] = ("cls",),
+    relations: bool = False,
     log: Callable[[str], None] = print,
     **options: Any,
 ) -> TrainingInputs:
     """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
 
     `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
-    `hidden_pools` are the pools of hidden states that trials may align. `log` is given a line at a
-    time. Raises UserError for what can't be used.
+    `hidden_pools` are the pools of hidden states that trials may align; with `relations` they may
+    have a `relation_weight`. `log` is given a line at a time. Raises UserError for what can't be
+    used.
     """
     quiet_libraries()
     pools = {hidden_pools} if isinstance(hidden_pools, str) else set(hidden_pools)
@@ -60,6 +63,9 @@ def prepare(
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
     preparation.check([])
+    if relations:
+        check_projections(preparation.base.config)
+        pools.add(RELATIONS)
     if warning := shared_examples(preparation.inputs.dataset):
         log(warning)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
@@ -67,8 +73,8 @@ def prepare(
 
 
 def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
-    """The pools of teacher states that these trials look at."""
-    return {config.hidden_pool for config in configs if config.aligned_layers != NO_LAYERS}
+    """The kinds of teacher states that these trials look at: hidden pools and RELATIONS."""
+    return {config.teacher_states for config in configs if config.teacher_states}
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ def check_trials(
 def prepare_inputs(
     preparation: Preparation, pools: set[str], runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
-    """Makes, or finds in the cache, all that trials with these hidden pools share."""
+    """Makes, or finds in the cache, all that trials with these pools (see `pools_of`) share."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     data = prepare_tokens(preparation, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
@@ -177,7 +183,7 @@ def prepare_inputs(
 
 
 def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
-    """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
+    """The inputs with these outputs, too (LOGITS, hidden pools, RELATIONS), of their teacher."""
     data = _load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)
