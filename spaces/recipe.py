@@ -38,8 +38,7 @@ def recipe(trial: "Trial") -> Point:
     return point
 
 
-# Tried first, whatever the searcher: the reference study's best recipe, then the plain baselines;
-# that of --student where one is given.
+# Tried first, whatever the searcher: the reference study's best recipe, then the plain baselines.
 POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",
@@ -61,12 +60,6 @@ POINTS_TO_EVALUATE: list[Point] = [
     },
     {
         "initialisation": "teacher_spread",
-        "learning_rate": 5e-5,
-        "alpha_schedule": "fixed",
-        "alpha": 1.0,
-    },
-    {
-        "initialisation": "pretrained",
         "learning_rate": 5e-5,
         "alpha_schedule": "fixed",
         "alpha": 1.0,

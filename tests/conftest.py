@@ -255,8 +255,8 @@ def loaded(dataset, teacher_folder):
 
 @pytest.fixture(scope="session")
 def inputs(loaded, runtime, options):
-    """Everything that trials share, with all three pools of hidden states."""
-    pools = {"cls", "mean", "tokens"}
+    """Everything that trials share, with all three pools of hidden states, and relations."""
+    pools = {"cls", "mean", "tokens", "relations"}
     return prepare_inputs(Preparation.load(loaded), pools, runtime, options)
 
 

@@ -90,7 +90,8 @@ def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
 
 
 def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
-    """What is tried first, each on all its seeds: the space's own, its best at every depth.
+    """What is tried first, each on all its seeds: the space's own, its best at every depth, and
+    where a value joins the space's, its first two plain ones with that.
 
     Those that what is pinned leaves no room for are passed over; where that is all of them, a
     random one begins. Raises UserError for what can't be given to a searched space.
@@ -99,6 +100,7 @@ def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
     best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
+    wanted += [{**start, key: value} for key, value in request.added for start in plain[:2]]
     found: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
     for start in wanted:
         trial = FixedTrial(start)

@@ -86,8 +86,9 @@ def complete(
     """
     quiet_libraries()
     teacher = load_config(inputs.teacher.folder)
-    alike = inputs.pretrained.teachers_tokens if inputs.pretrained else None
-    check_trials(configs, teacher, inputs.examples["train"], alike)
+    own = inputs.pretrained
+    student = (load_config(own.folder), own.teachers_tokens) if own else None
+    check_trials(configs, teacher, inputs.examples["train"], student)
     present = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
     if not lacking:

@@ -45,6 +45,26 @@ def live_losses(trial, rows):
     return kl / len(rows), config.hidden_weight * hidden / tokens
 
 
+def live_relations(trial, rows, names):
+    """The definition: each token's softmax over the others, in each head, KL to the teacher's."""
+    config, dense = trial.config, train_split(trial.inputs)
+    ids = load_vocabulary(Path(trial.inputs.tokens))[dense.token_ids]
+    split = TokenisedSplit(ids, dense.offsets, dense.labels)
+    teacher, total, tokens = load_teacher(trial.inputs.teacher.folder), 0.0, 0
+    for row in rows:
+        related = []
+        for model, examples in ((trial.student, dense), (teacher, split)):
+            alone = padded_batch(examples, np.array([row]), 0, trial.device)
+            ran = model(alone.input_ids, alone.attention_mask, output_hidden_states=True)
+            attention = model.base_model.encoder.layer[-1].attention.self
+            found = [getattr(attention, name)(ran.hidden_states[-2][0]) for name in names]
+            heads = [part for vectors in found for part in vectors.chunk(config.relation_heads, -1)]
+            related.append([(h @ h.T / h.shape[-1] ** 0.5).softmax(-1) for h in heads])
+        kl = [float((p * (p / q).log()).sum()) for q, p in zip(*related, strict=True)]
+        total, tokens = total + sum(kl) / config.relation_heads, tokens + len(found[0])
+    return config.relation_weight * total / tokens
+
+
 @pytest.fixture(scope="module", params=["bert", "deberta-v2"])
 def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer):
     """The tiny inputs, and the same with a teacher that counts its hidden states another way."""
@@ -54,7 +74,8 @@ def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer):
     tiny_classifier(request.param).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
-    return prepare_inputs(preparation, {"cls", "mean", "tokens"}, runtime, options)
+    pools = {"cls", "mean", "tokens", "relations"}
+    return prepare_inputs(preparation, pools, runtime, options)
 
 
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
@@ -71,3 +92,21 @@ def test_losses(any_inputs, make_config, cpu, pool):
     assert hidden > 0.01
     assert float(cached["kl"]) == pytest.approx(kl, rel=1e-3)
     assert float(cached["hidden"]) == pytest.approx(hidden, rel=HALF_PRECISION)
+
+
+@pytest.mark.parametrize("changes", [{}, {"student_width": 16}, {"student_layers": 1}])
+def test_relations(any_inputs, make_config, cpu, changes, request):
+    relations = {"aligned_layers": "none", "relation_weight": 10.0, "relation_heads": 4}
+    config = make_config(**relations, initialisation="random", **changes)
+    trial = Trial.start(config, any_inputs, cpu)
+    trial.student.eval()
+    rows = np.array([5, 3, 17, 60, 2])
+    batch = padded_batch(train_split(any_inputs), rows, any_inputs.pad_id, cpu)
+    names = ["query", "key", "value"]
+    if trial.student.config.model_type == "deberta-v2":
+        names = [f"{name}_proj" for name in names]
+    with torch.no_grad():
+        cached = trial.trainer.distillation.losses(trial.student, batch)
+        live = live_relations(trial, rows, names)
+    assert live > 0.01
+    assert float(cached["relations"]) == pytest.approx(live, rel=HALF_PRECISION)

@@ -102,19 +102,23 @@ class StillOptimiser:
 
 
 def meta_distillation(pool, examples):
-    states = examples.token_ids if pool == "tokens" else examples.labels
+    related = pool == "relations"
+    states = examples.token_ids if pool in ("tokens", "relations") else examples.labels
     outputs = TeacherOutputs(
         torch.empty((len(examples), 2), device="meta"),
         pool,
-        torch.empty((len(states), 4, 32), dtype=torch.float16, device="meta"),
-        torch.empty(4, dtype=torch.long, device="meta"),
+        torch.empty((len(states), 3 if related else 4, 32), dtype=torch.float16, device="meta"),
+        torch.empty(3 if related else 4, dtype=torch.long, device="meta"),
     )
-    config = TrialConfig(alpha=0.5, student_layers=4, aligned_layers="all", hidden_pool=pool)
+    compared = {"aligned_layers": "all", "hidden_pool": pool}
+    if related:
+        compared = {"relation_weight": 1.0, "relation_heads": 4}
+    config = TrialConfig(alpha=0.5, student_layers=4, **compared)
     return Distillation(config, ARCHITECTURES["bert"], outputs, META_DEVICE)
 
 
 @pytest.mark.parametrize("most", [None, 3])
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
 def test_whole_step_of_the_engine(inputs, pool, most):
     """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
     examples = Examples(train_split(inputs), 0, META_DEVICE)
@@ -132,7 +136,8 @@ def test_evaluation_and_outputs_of_the_engine(inputs):
     examples = Examples(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier("deberta-v2").to("meta")
     make_static(model)
-    read = partial(outputs_of, model, ("logits", "cls", "mean", "tokens"), "fp32")
+    kinds = ("logits", "cls", "mean", "tokens", "relations")
+    read = partial(outputs_of, model, kinds, "fp32")
     evaluator = Evaluator(model, examples, "fp32")
     for body in (evaluator._body, read):
         body(evaluator.feed.batch(8, 16))

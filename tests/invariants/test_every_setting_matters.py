@@ -11,6 +11,8 @@ from trainable.trial.training_loop import Trial
 
 SCHEDULE = {"alpha": None, "alpha_schedule": "cosine_growth", "sharpness": 1.0}
 
+RELATED = {"aligned_layers": "none", "relation_weight": 10.0}
+
 # setting: (what all its trials have, the values)
 VALUES = {
     "initialisation": (
@@ -27,6 +29,8 @@ VALUES = {
     "temperature": ({}, [2.0, 3.0]),
     "hidden_weight": ({}, [1.0, 10.0]),
     "hidden_pool": ({}, ["cls", "mean", "tokens"]),
+    "relation_weight": ({"aligned_layers": "none", "relation_heads": 4}, [0.0, 1.0, 10.0]),
+    "relation_heads": (RELATED, [1, 4, 8]),
     "student_layers": ({"aligned_layers": "1"}, [1, 2]),
     "student_width": ({"initialisation": "random"}, [16, 32]),
     "learning_rate": ({}, [1e-3, 2e-3]),

@@ -41,6 +41,9 @@ CUDA = torch.device("cuda")
 ROUNDING = {"fp32": 2e-3, "bf16": 3e-2}
 
 
+RELATED = {"relation_weight": 10.0, "relation_heads": 4, "aligned_layers": "none"}
+
+
 @pytest.fixture
 def config(make_config):
     def make(**changes):
@@ -70,10 +73,11 @@ def assert_close(found, expected, precision="fp32"):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
 def test_graph_equals_eager_over_sixty_steps(inputs, config, pool, precision):
     """Dropout included: a replay draws what the step would have drawn."""
-    chosen = config(hidden_pool=pool, precision=precision)
+    compared = RELATED if pool == "relations" else {"hidden_pool": pool}
+    chosen = config(**compared, precision=precision)
     assert_close(run(chosen, inputs, GRAPH)[1], run(chosen, inputs, EAGER)[1], precision)
 
 
@@ -219,7 +223,7 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
-@pytest.mark.parametrize("pool", ["cls", "tokens"])
+@pytest.mark.parametrize("pool", ["cls", "tokens", "relations"])
 def test_streamed_states_are_the_resident_ones(inputs, pool, monkeypatch):
     """The GPU is busy while the host goes on to the next batches."""
     split = train_split(inputs)
@@ -235,7 +239,7 @@ def test_streamed_states_are_the_resident_ones(inputs, pool, monkeypatch):
         rows = np.arange(start, start + 8)
         batch = sentences.batch(torch.from_numpy(rows).to(CUDA, non_blocking=True), 16)
         streamed.stage(rows, 16)
-        real = batch.attention_mask.bool()[..., None, None] if pool == "tokens" else True
+        real = batch.attention_mask.bool()[..., None, None] if pool != "cls" else True
         pairs.append([out.batch_hidden(batch) * real for out in (streamed, resident)])
     assert all(torch.equal(*pair) for pair in pairs)
 

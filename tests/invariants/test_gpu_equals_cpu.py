@@ -35,11 +35,19 @@ def test_training_steps(architecture, cpu):
     assert float((weights[0] - weights[1]).abs().mean()) < 1e-5
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
-def test_losses(inputs, make_config, cpu, pool):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hidden_pool": "cls"},
+        {"hidden_pool": "mean"},
+        {"hidden_pool": "tokens"},
+        {"aligned_layers": "none", "relation_weight": 10.0, "relation_heads": 4},
+    ],
+)
+def test_losses(inputs, make_config, cpu, changes):
     found = []
     for device in (cpu, CUDA):
-        trial = Trial.start(make_config(hidden_pool=pool, hidden_weight=10.0), inputs, device)
+        trial = Trial.start(make_config(hidden_weight=10.0, **changes), inputs, device)
         trial.student.eval()
         trial.trainer.distillation.alpha.fill_(0.3)
         batch = padded_batch(train_split(inputs), np.arange(16), inputs.pad_id, device)

@@ -14,6 +14,8 @@ from trainable.engine.cuda_graph import Executor
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
 
+RELATED = {"relation_weight": 10.0, "relation_heads": 4, "aligned_layers": "none"}
+
 
 class Bench:
     """Runs trials one after the other with one cache of trainers, under one kind of executor."""
@@ -49,13 +51,14 @@ def schedule(make_config):
     return make
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
 def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool):
     """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included."""
-    size = {"student_layers": 2, "aligned_layers": "1,2"}
-    config = schedule(
-        **size, hidden_pool=pool, epochs=11, evaluations=4
-    )  # 55 steps, mostly replayed
+    compared = {"aligned_layers": "1,2", "hidden_pool": pool}
+    if pool == "relations":
+        compared = RELATED
+    # 55 steps, mostly replayed
+    config = schedule(student_layers=2, **compared, epochs=11, evaluations=4)
     eager, graph = Bench(inputs, EAGER), Bench(inputs, GRAPH)
     assert_same(eager.run(config), graph.run(config))
     assert graph.captured >= 3  # steps of two widths, and evaluations
@@ -83,6 +86,21 @@ def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, 
     for config, mine in zip(trials, found, strict=True):
         alone = Bench(inputs, EAGER).run(config)
         assert_same(alone, mine)
+
+
+def test_one_capture_serves_all_weights_of_relations(inputs, schedule):
+    """But heads of another number are a capture of their own."""
+    first, second = schedule(**RELATED), schedule(**{**RELATED, "relation_weight": 1.0}, seed=4)
+    graph = Bench(inputs, GRAPH)
+    found = [graph.run(first)]
+    captured = graph.captured
+    found.append(graph.run(second))
+    assert graph.captured == captured > 0
+    third = schedule(**{**RELATED, "relation_heads": 8})
+    found.append(graph.run(third))
+    assert graph.captured > captured
+    for config, mine in zip((first, second, third), found, strict=True):
+        assert_same(Bench(inputs, EAGER).run(config), mine)
 
 
 def test_a_trial_that_was_left_half_way_leaves_nothing_behind(inputs, schedule):

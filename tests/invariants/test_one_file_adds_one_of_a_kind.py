@@ -42,7 +42,7 @@ PRESET = (
 )
 LOSS_TERM = (
     "trainable/engine/losses.py",
-    '{"kl": kl_term, "hidden": hidden_term}\n',
+    '"relations": relation_term,\n}\n',
     "TEACHER_TERMS['difference'] = lambda of: (of.logits - of.teacher_logits).abs().mean()\n",
     "import torch\n"
     "from trainable.engine.losses import TermInputs, distillation_losses\n"

@@ -194,6 +194,11 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
     ]
     alike = searched(overrides=(("initialisation", "random"), ("learning_rate", 2e-4)))
     assert len(initial_points(alike)) == 3  # two of four are the same then
+    joined = initial_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
+    assert [c.label() for c, _ in joined[4:]] == [
+        "pretrained, logits only, fixed 0.5",
+        "pretrained, cross-entropy only",
+    ]
     none = searched(overrides=(("alpha_schedule", "fixed"), ("aligned_layers", "all")))
     assert initial_points(none) == random_draws(none, 1)
     found = possible_trials(searched(against="depth"), [])  # as may be suggested

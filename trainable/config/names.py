@@ -6,6 +6,7 @@ Imports nothing, so that spaces and the command line can read it without loading
 NO_LAYERS = "none"
 NAMED_LAYER_SETS = (NO_LAYERS, "all", "lower", "upper", "even", "odd")
 HIDDEN_POOLS = ("cls", "mean", "tokens")
+RELATIONS = "relations"  # beside the hidden pools: queries, keys and values of the last layer
 PRECISIONS = ("fp32", "bf16")
 
 # How steps are run on a device: each as it is, or captured once and replayed.

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainable.common.errors import UserError
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.names import EAGER, NO_LAYERS
+from trainable.config.names import EAGER, RELATIONS
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
 
@@ -64,7 +64,7 @@ class TrainingInputs:
     pad_id: int  # of the tokenizer; the same among the tokens in use
     label_names: list[str]
     teacher: Teacher
-    outputs: dict[str, str]  # LOGITS and hidden pools -> folder
+    outputs: dict[str, str]  # LOGITS, hidden pools and RELATIONS -> folder
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
     # Of each split: `train`, `evaluation`, and `full` where `evaluation` is a subset of it.
@@ -77,17 +77,21 @@ class TrainingInputs:
     def config(self, values: Mapping[str, Any]) -> TrialConfig:
         """The trial that a space's values stand for, as a Tune trainable is given them.
 
-        UserError for unknown or unfitting settings, and for a hidden pool that was not prepared.
+        UserError for unknown or unfitting settings, and for a hidden pool or relations that were
+        not prepared.
         """
         pretrained = self.pretrained.settings if self.pretrained else {}
         config = complete_config(self.constants, self.learning_rates, values, pretrained)
-        aligned = config.aligned_layers != NO_LAYERS
-        if aligned and config.hidden_pool not in self.outputs:
+        if config.teacher_states in (None, *self.outputs):
+            return config
+        if config.teacher_states == RELATIONS:
             raise UserError(
-                f"hidden_pool: {config.hidden_pool} was not prepared; "
-                f"give prepare(hidden_pools=[{config.hidden_pool!r}])"
+                "relation_weight: relations were not prepared; give prepare(relations=True)"
             )
-        return config
+        raise UserError(
+            f"hidden_pool: {config.hidden_pool} was not prepared; "
+            f"give prepare(hidden_pools=[{config.hidden_pool!r}])"
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrainingInputs":

@@ -13,7 +13,7 @@ from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import check_fields, described, field_types, merged
 from trainable.config.initialisations import INITIALISATIONS, PRETRAINED, RANDOM
 from trainable.config.layer_sets import resolve_layer_set
-from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, PRECISIONS
+from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, PRECISIONS, RELATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,12 @@ class TrialConfig:
         "cls",
         choices=HIDDEN_POOLS,
     )
+    relation_weight: float = described(
+        "weight of the token relations in the last layer; 0 for none", 0.0, low=0.0
+    )
+    relation_heads: int = described(
+        "heads that the token relations are taken in; divide the widths", 12, low=1
+    )
     student_layers: int = described("depth of the student; divides the teacher's", 6, low=1)
     student_width: int | None = described(
         "hidden size of the student; the teacher's where not given", None, low=1
@@ -80,6 +86,7 @@ class TrialConfig:
         layers = resolve_layer_set(self.aligned_layers, self.student_layers)
         object.__setattr__(self, "aligned_layers", layers)
         self._check_alpha()
+        self._check_relations()
         self._check_width()
 
     def _check_alpha(self) -> None:
@@ -102,6 +109,19 @@ class TrialConfig:
                 f"aligned_layers: {self.aligned_layers!r} has no effect at alpha 1; give none"
             )
 
+    def _check_relations(self) -> None:
+        if self.relation_weight == 0.0:
+            return
+        if not self.uses_teacher_outputs:
+            raise UserError(
+                f"relation_weight: {self.relation_weight} has no effect at alpha 1; give 0"
+            )
+        if self.aligned_layers != NO_LAYERS:
+            raise UserError(
+                f"relation_weight: {self.relation_weight} does not go with aligned layers "
+                f"{self.aligned_layers}; give aligned_layers {NO_LAYERS}"
+            )
+
     def _check_width(self) -> None:
         if self.student_width is not None and self.initialisation not in (RANDOM, PRETRAINED):
             raise UserError(
@@ -115,12 +135,19 @@ class TrialConfig:
         return not (self.alpha_schedule == "fixed" and self.alpha == 1.0)
 
     @property
+    def teacher_states(self) -> str | None:
+        """What the loss compares beside logits: a hidden pool, RELATIONS, or nothing."""
+        if self.aligned_layers != NO_LAYERS:
+            return self.hidden_pool
+        return RELATIONS if self.relation_weight else None
+
+    @property
     def inactive_settings(self) -> set[str]:
         """Settings that change nothing beside the others' values."""
-        of_hidden = {"hidden_weight", "hidden_pool"}
-        if not self.uses_teacher_outputs:
-            return of_hidden | {"temperature"}
-        return of_hidden if self.aligned_layers == NO_LAYERS else set()
+        of_hidden = {"hidden_weight", "hidden_pool"} if self.aligned_layers == NO_LAYERS else set()
+        of_relations = set() if self.relation_weight else {"relation_heads"}
+        of_logits = set() if self.uses_teacher_outputs else {"temperature"}
+        return of_hidden | of_relations | of_logits
 
     @cached_property
     def recipe(self) -> "TrialConfig":
@@ -129,13 +156,14 @@ class TrialConfig:
         return replace(self, **inactive, seed=0)
 
     def with_fixed_alpha(self, alpha: float) -> "TrialConfig":
-        """The same at a constant alpha; at 1, cross-entropy only, no layers can be aligned."""
+        """The same at a constant alpha; at 1, cross-entropy only, nothing of the teacher's."""
         return replace(
             self,
             alpha_schedule="fixed",
             alpha=alpha,
             sharpness=None,
             aligned_layers=NO_LAYERS if alpha == 1.0 else self.aligned_layers,
+            relation_weight=0.0 if alpha == 1.0 else self.relation_weight,
         )
 
     @classmethod
@@ -166,6 +194,9 @@ class TrialConfig:
             parts[1] = f"layers {self.aligned_layers}"
             parts += [f"pool {self.hidden_pool}"] if self.hidden_pool != "cls" else []
             parts += [f"weight {self.hidden_weight:g}"] if self.hidden_weight != 1.0 else []
+        if self.relation_weight:
+            parts[1] = f"relations weight {self.relation_weight:g}"
+            parts += [f"heads {self.relation_heads}"] if self.relation_heads != 12 else []
         if self.alpha_schedule == "fixed":
             parts.append(f"fixed {self.alpha:g}")
         else:

@@ -1,13 +1,16 @@
 """The distillation loss: pure functions of tensors, in fp32 whatever the autocast.
 
-L = alpha * CE + (1 - alpha) * (KL + hidden_weight * sum over aligned layers i of H_i)
+L = alpha * CE + (1 - alpha) * (KL + hidden_weight * sum over aligned layers i of H_i
+                                   + relation_weight * sum over queries, keys and values of R)
 
 What 1 - alpha multiplies is the sum of TEACHER_TERMS; another term is a function and a line there.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -62,13 +65,57 @@ def hidden_loss(
     return weighted_mean(each, weights)
 
 
+def token_relations(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
+    """Log-probabilities [B, 3, heads, T, T] of each token's relations to all real ones.
+
+    Of vectors [B, T, 3, H] cut into heads of d = H / heads coordinates: log softmax over the second
+    token of dot product / sqrt(d), in fp32. mask [B, T] is 1 for a real token.
+    """
+    by_head = vectors.float().reshape(*vectors.shape[:3], heads, -1).permute(0, 2, 3, 1, 4)
+    products = by_head @ by_head.mT / sqrt(by_head.shape[-1])  # [B, 3, heads, T, T]
+    padding = mask[:, None, None, None, :] == 0
+    # The lowest finite number: with -inf the KL of two padded places would be no number.
+    return products.masked_fill(padding, torch.finfo(torch.float32).min).log_softmax(dim=-1)
+
+
+def relation_loss(
+    student_vectors: Tensor,
+    teacher_vectors: Tensor,
+    heads: int,
+    mask: Tensor,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Sum over queries, keys and values of R = KL(teacher's relations || student's), in nats.
+
+    Vectors [B, T, 3, H], each model's with an H of its own; mask and weights [B, T]. The mean runs
+    over the heads, and with weights over the real tokens (Wang et al. 2021, MiniLMv2, section 3).
+    """
+    student = token_relations(student_vectors, heads, mask)
+    teacher = token_relations(teacher_vectors, heads, mask)
+    per_token = functional.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)
+    return weighted_mean(per_token.mean(dim=2).sum(dim=1), weights)
+
+
+@dataclass(frozen=True)
+class RelationInputs:
+    """Queries, keys and values [B, T, 3, H] of the last layers, the teacher's with a width of its
+    own; mask and weights [B, T], relation_weight a scalar."""
+
+    vectors: Tensor
+    teacher_vectors: Tensor
+    heads: int
+    mask: Tensor
+    weights: Tensor
+    relation_weight: Tensor
+
+
 @dataclass(frozen=True)
 class TermInputs:
     """What a term may compare, of one batch of B examples.
 
     Both logits [B, C], weights [B], temperature a scalar. Where hidden states are read: the
     student's [B, S, H] or [B, T, S, H], the teacher's unit vectors of the same shape, their weights
-    [B] or [B, T], and layer_weights [S].
+    [B] or [B, T], and layer_weights [S]. `relations` where these are read.
     """
 
     logits: Tensor
@@ -79,6 +126,7 @@ class TermInputs:
     states: Tensor | None = None
     teacher_units: Tensor | None = None
     state_weights: Tensor | None = None
+    relations: RelationInputs | None = None
 
 
 def kl_term(of: TermInputs) -> Tensor:
@@ -93,7 +141,20 @@ def hidden_term(of: TermInputs) -> Tensor:
     return hidden_loss(of.states, of.teacher_units, of.layer_weights, of.state_weights)
 
 
-TEACHER_TERMS: dict[str, Callable[[TermInputs], Tensor]] = {"kl": kl_term, "hidden": hidden_term}
+def relation_term(of: TermInputs) -> Tensor:
+    """relation_weight * sum of R; 0 where no relations are read."""
+    if of.relations is None:
+        return of.layer_weights.new_zeros(())
+    found = of.relations
+    both = (found.vectors, found.teacher_vectors)
+    return found.relation_weight * relation_loss(*both, found.heads, found.mask, found.weights)
+
+
+TEACHER_TERMS: dict[str, Callable[[TermInputs], Tensor]] = {
+    "kl": kl_term,
+    "hidden": hidden_term,
+    "relations": relation_term,
+}
 
 
 def distillation_losses(alpha: Tensor, labels_loss: Tensor, of: TermInputs) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from trainable.common.errors import UserError
 from trainable.config.initialisations import COPIED_LAYERS, EMBEDDINGS, RANDOM
 from trainable.config.layer_sets import check_depths
 from trainable.config.trial_config import TrialConfig
+from trainable.models.relations import check_relations
 
 
 def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str, nn.ModuleList]:
@@ -32,7 +33,8 @@ def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str
 def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> PreTrainedConfig:
     """The teacher's configuration at the student's depth, and its width where one is given.
 
-    A narrower student keeps the size of a head and the ratio of the feed-forward layer.
+    A narrower student keeps the size of a head and the ratio of the feed-forward layer. UserError
+    for a depth, width or relation heads that do not fit the teacher.
     """
     check_depths(config.student_layers, teacher_config.num_hidden_layers)
     student = copy.deepcopy(teacher_config)
@@ -49,6 +51,8 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
         )
         if getattr(student, "pooler_hidden_size", None):  # DeBERTa's head has its own width
             student.pooler_hidden_size = width
+    if config.relation_weight:
+        check_relations(config.relation_heads, teacher_config, student)
     return student
 
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from trainable.common.digest import digest_values
 from trainable.common.files import atomic_folder, verified_values, write_manifest
+from trainable.config.names import RELATIONS
 from trainable.config.training_inputs import Teacher
 from trainable.data.batches import evaluation_batches, padded_width
 from trainable.data.examples import Batch, Examples, upload
@@ -24,9 +25,11 @@ from trainable.engine.devices import Runtime
 from trainable.engine.losses import unit
 from trainable.engine.training_step import Feed
 from trainable.models.model_outputs import pool_states, run_model
+from trainable.models.relations import queries_keys_values
 from trainable.teacher.teacher import TeacherData, load_teacher
 
-LOGITS = "logits"  # beside the names of the hidden pools
+LOGITS = "logits"  # beside the names of the hidden pools, and RELATIONS
+OF_TOKENS = ("tokens", RELATIONS)  # kinds with a row for each token, not for each example
 OUTPUT_BATCH = 64
 ARRAY = "values.npy"
 RESIDENT_SHARE = 0.1  # of a GPU's memory, at most, is for the hidden states that a trial reads
@@ -34,15 +37,17 @@ RESIDENT_SHARE = 0.1  # of a GPU's memory, at most, is for the hidden states tha
 
 @dataclass
 class TeacherOutputs:
-    """A teacher's outputs on N examples, where the batches are made: logits [N, C] fp32, and hidden
-    states where a pool was asked for.
+    """A teacher's outputs on N examples, where the batches are made: logits [N, C] fp32, and states
+    of a kind (a hidden pool or RELATIONS) where one was asked for.
 
     states: unit vectors fp16, [N, L, H] for the pools `cls` and `mean`, [sum of lengths, L, H] for
-    `tokens`; `layers` [S] chooses among the L.
+    `tokens`; `layers` [S] chooses among the L. For RELATIONS the last layer's queries, keys and
+    values as they are, fp16 [sum of lengths, 3, H], all chosen: 6 bytes a token and unit of width,
+    about 4.1 GB for SST-2 at width 768.
     """
 
     logits: Tensor
-    hidden_pool: str | None = None
+    kind: str | None = None
     states: Tensor | None = None
     layers: Tensor | None = None
 
@@ -50,12 +55,12 @@ class TeacherOutputs:
         """Call before a step on these rows, padded to so many tokens."""
 
     def batch_hidden(self, batch: Batch) -> Tensor:
-        """Unit vectors of the S chosen layers: [B, S, H], or [B, T, S, H] for `tokens`.
+        """The S chosen ones: [B, S, H], or [B, T, S, H] for `tokens` and RELATIONS.
 
         What stands under the mask is of no meaning.
         """
         assert self.states is not None, "this trial asked for no hidden states"
-        places = batch.positions if self.hidden_pool == "tokens" else batch.rows
+        places = batch.positions if self.kind in OF_TOKENS else batch.rows
         return self.states[places[..., None], self.layers]
 
 
@@ -65,16 +70,16 @@ class StreamedOutputs(TeacherOutputs):
     def __init__(
         self,
         logits: Tensor,
-        hidden_pool: str,
+        kind: str,
         states: np.ndarray,
         layers: np.ndarray,
         *,
         split: TokenisedSplit,
         batch_size: int,
     ) -> None:
-        super().__init__(logits, hidden_pool)
+        super().__init__(logits, kind)
         self._states, self._layers, self._split = states, layers, split
-        self._tokens = hidden_pool == "tokens"
+        self._tokens = kind in OF_TOKENS
         width = padded_width(int(split.lengths.max())) if self._tokens else 1
         self._shape = (len(layers), states.shape[-1])
         size = batch_size * width * self._shape[0] * self._shape[1]
@@ -110,7 +115,7 @@ class StreamedOutputs(TeacherOutputs):
 
 def open_outputs(
     folders: Mapping[str, Path] | Mapping[str, str],
-    hidden_pool: str | None,
+    kind: str | None,
     layers: tuple[int, ...],
     *,
     split: TokenisedSplit,
@@ -119,33 +124,31 @@ def open_outputs(
 ) -> TeacherOutputs:
     """Prepared outputs from their folders by kind, as near to the device as they fit.
 
-    The hidden states are those of the teacher's `layers` (from 1), where a pool is asked for. On a
-    CPU they are memory-mapped; a GPU takes them where they are at most RESIDENT_SHARE of its
-    memory, else they are brought to it batch by batch.
+    `kind` is what is asked for beside the logits: a hidden pool, of the teacher's `layers` (from
+    1), or RELATIONS. On a CPU these states are memory-mapped; a GPU takes them where they are at
+    most RESIDENT_SHARE of its memory, else they are brought to it batch by batch.
     """
     logits = torch.from_numpy(np.load(Path(folders[LOGITS]) / ARRAY)).to(device)
-    if hidden_pool is None:
+    if kind is None:
         return TeacherOutputs(logits)
     # Copy-on-write, since torch wants arrays that it may write to; nothing ever does.
-    states = np.load(Path(folders[hidden_pool]) / ARRAY, mmap_mode="c")
-    wanted = np.array(layers) - 1
+    states = np.load(Path(folders[kind]) / ARRAY, mmap_mode="c")
+    wanted = np.arange(3) if kind == RELATIONS else np.array(layers) - 1
     if device.type == "cpu":
         every, chosen = torch.from_numpy(states), torch.from_numpy(wanted)
-        return TeacherOutputs(logits, hidden_pool, every, chosen)
+        return TeacherOutputs(logits, kind, every, chosen)
     size = states.nbytes // states.shape[1] * len(wanted)
     if size > RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory:
-        return StreamedOutputs(
-            logits, hidden_pool, states, wanted, split=split, batch_size=batch_size
-        )
+        return StreamedOutputs(logits, kind, states, wanted, split=split, batch_size=batch_size)
     resident = torch.from_numpy(states[:, wanted]).to(device)
-    return TeacherOutputs(logits, hidden_pool, resident, torch.arange(len(wanted), device=device))
+    return TeacherOutputs(logits, kind, resident, torch.arange(len(wanted), device=device))
 
 
 def prepare_outputs(
     teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime
 ) -> dict[str, str]:
-    """The folder of each kind (LOGITS or a hidden pool) on the training split; what the cache lacks
-    is computed."""
+    """The folder of each kind (LOGITS, a hidden pool or RELATIONS) on the training split; what the
+    cache lacks is computed."""
     digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
     key = {**digests, "precision": runtime.precision}
     names = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
@@ -167,8 +170,8 @@ def write_outputs(
 ) -> None:
     """Runs the teacher once over the split and writes each kind's folder, whole or not at all.
 
-    `folders` maps LOGITS and hidden pools to their places; what is there is replaced. Token ids are
-    the tokenizer's own.
+    `folders` maps LOGITS, hidden pools and RELATIONS to their places; what is there is replaced.
+    Token ids are the tokenizer's own.
     """
     start = time.perf_counter()
     teacher.to(runtime.device).eval()
@@ -187,7 +190,7 @@ def write_outputs(
         for rows in evaluation_batches(split.lengths, OUTPUT_BATCH):
             for kind, found in feed.run(rows, read).items():
                 values = found[: len(rows)].cpu().numpy()
-                if kind == "tokens":
+                if kind in OF_TOKENS:
                     _write_tokens(arrays[kind], values, rows, split)
                 else:
                     arrays[kind][rows] = values
@@ -204,15 +207,19 @@ def write_outputs(
 def outputs_of(
     teacher: PreTrainedModel, kinds: Iterable[str], precision: str, batch: Batch
 ) -> dict[str, Tensor]:
-    """By kind: logits [B, C] fp32; unit vectors fp16 [B, L, H], for `tokens` [B, T, L, H]."""
+    """By kind: logits [B, C] fp32; unit vectors fp16 [B, L, H], for `tokens` [B, T, L, H]; for
+    RELATIONS queries, keys and values fp16 [B, T, 3, H]."""
     wanted = any(kind != LOGITS for kind in kinds)
-    logits, states = run_model(teacher, batch, precision, states=wanted)
-    return {
-        kind: logits.float()
-        if kind == LOGITS
-        else unit(pool_states(states, batch.attention_mask, kind)).half()
-        for kind in kinds
-    }
+    logits, states = run_model(teacher, batch, precision, states=wanted, embeddings=True)
+
+    def of(kind: str) -> Tensor:
+        if kind == LOGITS:
+            return logits.float()
+        if kind == RELATIONS:
+            return queries_keys_values(teacher, states[-2], precision).half()
+        return unit(pool_states(states[1:], batch.attention_mask, kind)).half()
+
+    return {kind: of(kind) for kind in kinds}
 
 
 def empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np.memmap:
@@ -220,8 +227,8 @@ def empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np
     if kind == LOGITS:
         shape: tuple[int, ...] = (len(split), config.num_labels)
         return np.lib.format.open_memmap(path, "w+", np.float32, shape)
-    rows = len(split.token_ids) if kind == "tokens" else len(split)
-    shape = (rows, config.num_hidden_layers, config.hidden_size)
+    rows = len(split.token_ids) if kind in OF_TOKENS else len(split)
+    shape = (rows, 3 if kind == RELATIONS else config.num_hidden_layers, config.hidden_size)
     return np.lib.format.open_memmap(path, "w+", np.float16, shape)
 
 

@@ -20,8 +20,7 @@ from trainable.common.gpus import unusable_gpu
 from trainable.common.hub import require_model
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.layer_sets import check_depths
-from trainable.config.names import HIDDEN_POOLS, NO_LAYERS
+from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
 from trainable.config.training_inputs import PretrainedStudent, TrainingInputs
 from trainable.config.trial_config import TrialConfig
@@ -33,6 +32,7 @@ from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
+from trainable.models.relations import check_projections, check_relations
 from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, prepare_outputs
 from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
@@ -46,14 +46,16 @@ def prepare(
     preset: str = AUTO,
     *,
     hidden_pools: Collection[str] = ("cls",),
+    relations: bool = False,
     log: Callable[[str], None] = print,
     **options: Any,
 ) -> TrainingInputs:
     """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
 
     `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
-    `hidden_pools` are the pools of hidden states that trials may align. `log` is given a line at a
-    time. Raises UserError for what can't be used.
+    `hidden_pools` are the pools of hidden states that trials may align; with `relations` they may
+    have a `relation_weight`. `log` is given a line at a time. Raises UserError for what can't be
+    used.
     """
     quiet_libraries()
     pools = {hidden_pools} if isinstance(hidden_pools, str) else set(hidden_pools)
@@ -63,13 +65,16 @@ def prepare(
     chosen = InputOptions(preset=name, **options)
     preparation = Preparation.load(load_inputs(chosen))
     preparation.check([], log)
+    if relations:
+        check_projections(preparation.base.config)
+        pools.add(RELATIONS)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
     return prepare_inputs(preparation, pools, runtime, chosen)
 
 
 def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
-    """The pools of teacher states that these trials look at."""
-    return {config.hidden_pool for config in configs if config.aligned_layers != NO_LAYERS}
+    """The kinds of teacher states that these trials look at: hidden pools and RELATIONS."""
+    return {config.teacher_states for config in configs if config.teacher_states}
 
 
 @dataclass(frozen=True)
@@ -121,14 +126,15 @@ class Preparation:
     def check(self, configs: Iterable[TrialConfig], log: Callable[[str], None]) -> None:
         """UserError for examples too long for the teacher, a student that can't be made from it,
         or more evaluations than steps; a warning for validation examples that are trained on."""
-        alike = None
         for model in (self, self.student):
             if model is not None:
                 model._check_length()
                 model._check_unknown_tokens()
-        if self.student is not None:
-            alike = same_tokens(self.tokenizer, self.student.tokenizer)
-        check_trials(configs, self.base.config, len(self.inputs.dataset.train), alike)
+        own = self.student
+        student = (
+            None if own is None else (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
+        )
+        check_trials(configs, self.base.config, len(self.inputs.dataset.train), student)
         if warning := shared_examples(self.inputs.dataset):
             log(warning)
 
@@ -172,13 +178,16 @@ def check_trials(
     configs: Iterable[TrialConfig],
     teacher: PreTrainedConfig,
     train_examples: int,
-    teachers_tokens: bool | None = None,
+    student: tuple[PreTrainedConfig, bool] | None = None,
 ) -> None:
     """UserError for a student that can't be made from a teacher with this configuration, or more
-    evaluations than steps. `teachers_tokens` says whether `--student` has the teacher's."""
+    evaluations than steps.
+
+    `student` is the configuration of `--student`, and whether its tokens are the teacher's.
+    """
     for config in configs:
-        if config.initialisation == PRETRAINED:
-            _check_pretrained(config, teacher.num_hidden_layers, bool(teachers_tokens))
+        if config.initialisation == PRETRAINED and student is not None:
+            _check_pretrained(config, teacher, *student)
         else:
             student_config(teacher, config)
         steps = config.epochs * steps_per_epoch(train_examples, config.batch_size)
@@ -189,27 +198,29 @@ def check_trials(
             )
 
 
-def _check_pretrained(config: TrialConfig, teacher_layers: int, teachers_tokens: bool) -> None:
-    if config.aligned_layers == NO_LAYERS:
-        return
-    if config.hidden_pool == "tokens" and not teachers_tokens:
+def _check_pretrained(
+    config: TrialConfig, teacher: PreTrainedConfig, student: PreTrainedConfig, teachers_tokens: bool
+) -> None:
+    if config.teacher_states in ("tokens", RELATIONS) and not teachers_tokens:
+        instead = "relation_weight=0" if config.relation_weight else "hidden_pool=cls"
         raise UserError(
             "--student: its tokenizer is not the teacher's, so states of single tokens can't be "
-            "aligned; give --set hidden_pool=cls"
+            f"compared; give --set {instead}"
         )
-    try:
-        check_depths(config.student_layers, teacher_layers)
-    except UserError:
+    if config.relation_weight:
+        check_relations(config.relation_heads, teacher, student)
+    layers = teacher.num_hidden_layers
+    if config.aligned_layers != NO_LAYERS and layers % config.student_layers:
         raise UserError(
-            f"--student: its {config.student_layers} layers do not divide the teacher's "
-            f"{teacher_layers}, so none can be aligned; give --set aligned_layers={NO_LAYERS}"
-        ) from None
+            f"--student: its {config.student_layers} layers do not divide the teacher's {layers}, "
+            f"so none can be aligned; give --set aligned_layers={NO_LAYERS}"
+        )
 
 
 def prepare_inputs(
     preparation: Preparation, pools: set[str], runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
-    """Makes, or finds in the cache, all that trials with these hidden pools share."""
+    """Makes, or finds in the cache, all that trials with these pools (see `pools_of`) share."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     data = prepare_tokens(preparation.tokenizer, preparation.base, inputs, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
@@ -258,7 +269,7 @@ def prepare_student(preparation: Preparation, cache: Path) -> PretrainedStudent 
 
 
 def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
-    """The inputs with these outputs, too (LOGITS or hidden pools), of their teacher."""
+    """The inputs with these outputs, too (LOGITS, hidden pools, RELATIONS), of their teacher."""
     data = load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)

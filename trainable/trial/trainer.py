@@ -10,7 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.layer_sets import mirrored_layers
-from trainable.config.names import EAGER, NO_LAYERS
+from trainable.config.names import EAGER, RELATIONS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Examples
@@ -134,12 +134,12 @@ class TrainerCache:
         teacher: PreTrainedConfig,
     ) -> Trainer:
         device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
-        reads, pool = outputs_read(config, inputs)
+        reads, kind = outputs_read(config, inputs)
         outputs = None
         if reads:
             outputs = open_outputs(
                 inputs.outputs,
-                pool,
+                kind,
                 mirrored_layers(config.student_layers, teacher.num_hidden_layers),
                 split=load_dense_splits(*splits)["train"],
                 batch_size=config.batch_size,
@@ -185,14 +185,13 @@ def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, Tokenise
 
 
 def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
-    """Whether a trial's step reads the teacher's logits, and which pool of hidden states.
+    """Whether a trial's step reads the teacher's logits, and which kind of states beside them.
 
     Where steps are captured, a trial reads what its neighbours read, at weight 0, so that they
     share one capture: 0 times a finite number changes no sum.
     """
-    aligned = config.aligned_layers != NO_LAYERS
-    if inputs.execution.executor == EAGER or aligned:
-        return config.uses_teacher_outputs, config.hidden_pool if aligned else None
+    if inputs.execution.executor == EAGER or config.teacher_states:
+        return config.uses_teacher_outputs, config.teacher_states
     small = [pool for pool in ("cls", "mean") if pool in inputs.outputs]
     return True, small[0] if small else None
 
@@ -207,4 +206,5 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *outputs_read(config, inputs),
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
         *(config.weight_decay, config.gradient_clip),
+        config.relation_heads if config.teacher_states == RELATIONS else None,
     )

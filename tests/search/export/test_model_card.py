@@ -94,7 +94,8 @@ def test_card_has_the_numbers(run, trial, best):
         assert row in card
     for setting in fields(TrialConfig):
         value = getattr(trial.config, setting.name)
-        inactive = " (inactive here)" if setting.name in ("hidden_weight", "hidden_pool") else ""
+        idle = ("hidden_weight", "hidden_pool", "relation_heads")
+        inactive = " (inactive here)" if setting.name in idle else ""
         shown = "-" if value is None else f"{value}"
         assert f"| `{setting.name}` | {shown}{inactive} | {setting.metadata['help']} |\n" in card
     text = " ".join(card.split())

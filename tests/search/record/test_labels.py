@@ -35,12 +35,13 @@ def test_every_setting_is_said_by_one_or_the_other():
     changed = {
         "initialisation": "teacher_upper",
         "aligned_layers": "1",
+        "relation_weight": 2.0,
         "alpha_schedule": "cosine_growth",
         "temperature": 3.0,
         "seed": 1,
     }
     known = {key for key, value in changed.items() if key in asdict(SPREAD) and value}
-    known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", *EXTRA_LABELS}
+    known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", "relation_heads", *EXTRA_LABELS}
     assert set(asdict(SPREAD)) - known == {"precision", "evaluations"}
 
 

@@ -100,7 +100,7 @@ def test_row_by_hand():
         "digest": trial.config.digest,
         "label": "random, logits only, fixed 0.25",
         "folder": trial.config.folder_name,
-        "inactive": "hidden_pool,hidden_weight",
+        "inactive": "hidden_pool,hidden_weight,relation_heads",
         "stratum": "random",
         "outcome": FINISHED,
         "reason": "",

@@ -1,7 +1,7 @@
 """Trial configurations: bounds, combinations, equality and words."""
 
 import re
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -24,6 +24,8 @@ SETTINGS = {
     "temperature": (FIXED, 4.0, [0.0, -1.0, "2", True, None]),
     "hidden_weight": (FIXED, 100.0, [0.0, -1.0]),
     "hidden_pool": (FIXED, "tokens", ["token"]),
+    "relation_weight": (FIXED, 10.0, [-1.0, "1"]),
+    "relation_heads": (FIXED, 24, [0, -12, 12.0]),
     "student_layers": (FIXED, 4, [0, -6, 3.0]),
     "student_width": (RANDOM, 128, [0, 12.0]),
     "learning_rate": (FIXED, 1e-4, [0.0, -1e-5]),
@@ -70,6 +72,11 @@ def test_each_settings_values(name):
         ({"alpha_schedule": "cosine_growth"}, "sharpness: missing; cosine_growth"),
         ({**GROWTH, "alpha": 0.5}, "alpha: 0.5 given, but cosine_growth"),
         ({"alpha": 1.0, "aligned_layers": "1,2"}, "aligned_layers: '1,2' has no effect at alpha 1"),
+        ({"alpha": 1.0, "relation_weight": 2.0}, "relation_weight: 2.0 has no effect at alpha 1"),
+        (
+            {**FIXED, "relation_weight": 2.0, "aligned_layers": "1,2"},
+            "relation_weight: 2.0 does not go with aligned layers 1,2; give aligned_layers none",
+        ),
         ({**FIXED, "student_width": 128}, "student_width: 128 needs initialisation random"),
         ({**FIXED, "aligned_layers": "4", "student_layers": 3}, "aligned_layers: layer 4 is"),
         ({**FIXED, "temprature": 2.0}, "setting: 'temprature' is not known; did you mean temper"),
@@ -114,7 +121,8 @@ def test_equal_configurations_have_one_digest(one, same):
 
 
 def test_what_is_idle_makes_no_other_recipe():
-    """Temperature and hidden states at alpha 1, hidden states where no layer is aligned."""
+    """Temperature and hidden states at alpha 1, hidden states where no layer is aligned, the heads
+    of relations that have no weight."""
     labels = TrialConfig(alpha=1.0)
     assert not labels.uses_teacher_outputs
     assert labels.recipe == TrialConfig(alpha=1.0, temperature=4.0, hidden_pool="mean").recipe
@@ -123,7 +131,12 @@ def test_what_is_idle_makes_no_other_recipe():
     assert logits.recipe == TrialConfig(alpha=0.999).recipe
     assert logits.recipe != TrialConfig(alpha=0.999, temperature=4.0).recipe
     aligned = TrialConfig(alpha=0.5, aligned_layers="1", hidden_weight=7.0)
-    assert aligned.recipe == aligned
+    assert aligned.recipe == replace(aligned, relation_heads=12)
+    assert TrialConfig(alpha=0.5, relation_heads=4).recipe == TrialConfig(alpha=0.5).recipe
+    related = TrialConfig(alpha=0.5, relation_weight=2.0, relation_heads=4, hidden_weight=7.0)
+    assert related.recipe == replace(related, hidden_weight=1.0)
+    assert related.with_fixed_alpha(1.0).recipe == TrialConfig(alpha=1.0).recipe
+    assert related.with_fixed_alpha(0.5) == related
 
 
 @pytest.mark.parametrize(
@@ -146,6 +159,16 @@ def test_what_is_idle_makes_no_other_recipe():
             },
             "teacher_spread, layers 6, pool tokens, weight 1000, cosine_^shape k=2.5, T=4",
             "teacher_spread-layers-6-pool-tokens-weight-1000-cosine_-shape-k=2.5-T=4",
+        ),
+        (
+            {**FIXED, "relation_weight": 10},
+            "teacher_spread, relations weight 10, fixed 0.5",
+            "teacher_spread-relations-weight-10-fixed-0.5",
+        ),
+        (
+            {**FIXED, "relation_weight": 0.5, "relation_heads": 48},
+            "teacher_spread, relations weight 0.5, heads 48, fixed 0.5",
+            "teacher_spread-relations-weight-0.5-heads-48-fixed-0.5",
         ),
     ],
 )

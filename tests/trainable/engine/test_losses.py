@@ -2,10 +2,11 @@
 
 from math import exp, log, sqrt
 
+import numpy as np
 import pytest
 import torch
 
-from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss
+from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss, relation_loss
 from trainable.models.model_outputs import pool_states
 
 BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
@@ -74,6 +75,28 @@ def naive_pool(states, pool):
     return torch.stack([torch.tensor(layer) for layer in pooled], dim=-2)
 
 
+def naive_relations(vectors, head, size):
+    """Softmax rows of the scaled dot products of tokens [T, H], in one head of so many values."""
+    cut = [vector[head * size : (head + 1) * size] for vector in vectors]
+    products = [[sum(np.multiply(a, b)) / sqrt(size) for b in cut] for a in cut]
+    return [softmax(row) for row in products]
+
+
+def naive_relation_loss(student, teacher, heads):
+    """From arrays [B, T, 3, H], of which LENGTHS tokens are real: one number after the other."""
+    total = 0.0
+    for one, other, length in zip(student, teacher, LENGTHS, strict=True):
+        for kind in range(3):
+            for head in range(heads):
+                mine, its = (
+                    naive_relations(of[:length, kind], head, of.shape[-1] // heads)
+                    for of in (one, other)
+                )
+                for q, p in zip(mine, its, strict=True):
+                    total += sum(pi * log(pi / qi) for pi, qi in zip(p, q, strict=True)) / heads
+    return total / sum(LENGTHS)
+
+
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
@@ -100,6 +123,15 @@ def states(generator):
     shape = (2, LAYERS, BATCH, TOKENS, WIDTH)
     student, teacher = torch.randn(shape, generator=generator)
     return list(student), list(teacher)
+
+
+@pytest.fixture
+def vectors(generator):
+    """Student's and teacher's queries, keys and values [B, T, 3, H], the teacher's are wider."""
+    return [
+        2 * torch.randn(BATCH, TOKENS, 3, width, generator=generator)
+        for width in (WIDTH, 2 * WIDTH)
+    ]
 
 
 @pytest.fixture
@@ -139,8 +171,64 @@ def test_hidden_loss_is_the_naive_weighted_sum(states, mask, pool, weights):
     assert measured.item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_relation_loss_is_the_naive_one(vectors, mask, heads):
+    expected = naive_relation_loss(*(of.double().numpy() for of in vectors), heads)
+    measured = relation_loss(*vectors, heads, mask, mask / mask.sum())
+    assert expected > 0.1
+    assert measured.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_relations_are_of_real_tokens_only(vectors, mask):
+    """Neither what stands under the mask nor how wide it is changes loss or gradient."""
+    student, teacher = vectors
+    found = []
+    for noise, width in ((0.0, TOKENS), (100.0, TOKENS), (-3.0, TOKENS + 4)):
+        real = torch.zeros(BATCH, width, dtype=torch.long)
+        real[:, :TOKENS] = mask
+        mine, its = (
+            torch.full((BATCH, width, 3, of.shape[-1]), noise) for of in (student, teacher)
+        )
+        for padded, of in ((mine, student), (its, teacher)):
+            padded[real.bool()] = of[mask.bool()]
+        loss = relation_loss(mine.requires_grad_(), its, 2, real, real / real.sum())
+        (gradient,) = torch.autograd.grad(loss, mine)
+        assert gradient[~real.bool()].abs().sum() == 0
+        found.append((loss.detach(), gradient[real.bool()]))
+    for loss, gradient in found[1:]:
+        torch.testing.assert_close(loss, found[0][0])
+        torch.testing.assert_close(gradient, found[0][1])
+
+
+def test_relations_of_parts_of_a_batch_add_up(vectors, mask):
+    weights = mask / mask.sum()
+    whole = relation_loss(*vectors, 4, mask, weights)
+    parts = [
+        relation_loss(*(of[rows] for of in vectors), 4, mask[rows], weights[rows])
+        for rows in (slice(0, 3), slice(3, 4))
+    ]
+    torch.testing.assert_close(sum(parts), whole)
+
+
+def test_relations_that_are_the_teachers_cost_nothing(vectors, mask):
+    """Nor do those of an example that only fills a batch up, whose tokens have no weight."""
+    student, teacher = vectors
+    assert relation_loss(teacher, teacher, 4, mask, mask / mask.sum()).item() == 0.0
+    assert relation_loss(student, teacher, 4, 0 * mask, 0.0 * mask).item() == 0.0
+
+
+def test_relations_of_large_vectors_are_finite(vectors, mask):
+    student, teacher = (1000 * of for of in vectors)
+    loss = relation_loss(student.requires_grad_(), teacher, 2, mask, mask / mask.sum())
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_inputs_are_reckoned_in_fp32(logits, teacher_logits, labels, dtype):
+def test_low_precision_inputs_are_reckoned_in_fp32(
+    logits, teacher_logits, labels, vectors, mask, dtype
+):
     student, teacher = logits.to(dtype), teacher_logits.to(dtype)
     losses = [
         (cross_entropy(student, labels), cross_entropy(student.float(), labels)),
@@ -151,6 +239,10 @@ def test_low_precision_inputs_are_reckoned_in_fp32(logits, teacher_logits, label
         (
             hidden_loss(student[:, None], teacher[:, None], torch.ones(1)),
             hidden_loss(student[:, None].float(), teacher[:, None].float(), torch.ones(1)),
+        ),
+        (
+            relation_loss(*(of.to(dtype) for of in vectors), 2, mask),
+            relation_loss(*(of.to(dtype).float() for of in vectors), 2, mask),
         ),
     ]
     for low, full in losses:

@@ -19,3 +19,6 @@ def test_states_are_layers_without_the_embeddings(architecture):
     assert len(states) == 4
     assert all(torch.equal(a, b) for a, b in zip(states, plain.hidden_states[1:], strict=True))
     assert run_model(model, batch, "fp32")[1] == ()
+    with torch.no_grad():
+        _, more = run_model(model, batch, "fp32", states=True, embeddings=True)
+    assert all(torch.equal(a, b) for a, b in zip(more, plain.hidden_states, strict=True))

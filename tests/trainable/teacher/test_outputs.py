@@ -19,19 +19,20 @@ def split(inputs):
 
 
 @pytest.mark.parametrize("most", [None, 3])
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+@pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
 def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
     """Whole batches and parts of them, wider than they need be, one after the other."""
     shape = {"split": split, "batch_size": 8}
     resident = open_outputs(inputs.outputs, pool, (1, 4), **shape, device=cpu)
     states = np.load(Path(inputs.outputs[pool]) / ARRAY)
-    streamed = StreamedOutputs(resident.logits, pool, states, np.array([0, 3]), **shape)
+    layers = np.arange(3) if pool == "relations" else np.array([0, 3])
+    streamed = StreamedOutputs(resident.logits, pool, states, layers, **shape)
     examples = Examples(split, inputs.pad_id, cpu)
     for rows in (np.arange(8), np.array([31, 5, 60, 2]), np.arange(88, 96)):
         streamed.stage(rows, 16)
         for batch in examples.batch(torch.from_numpy(rows), 16).parts(most):
             found, expected = streamed.batch_hidden(batch), resident.batch_hidden(batch)
-            if pool == "tokens":
+            if pool in ("tokens", "relations"):
                 real = batch.attention_mask.bool()
                 found, expected = found[real], expected[real]
             assert torch.equal(found, expected)

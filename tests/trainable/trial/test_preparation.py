@@ -15,6 +15,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import LabelledTexts, sample_evaluation
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
+from trainable.models import relations
 from trainable.models.loading import load_tokenizer
 from trainable.trial.preparation import Preparation, add_outputs, pools_of, prepare_inputs
 from trainable.trial.tokenised_data import tokenizer_digest
@@ -41,6 +42,8 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
     assert (config.epochs, config.evaluations, config.learning_rate) == (2, 8, 1e-4)
     with pytest.raises(UserError, match=r"hidden_pool: cls was not .*hidden_pools=\['cls'\]"):
         inputs.config({"alpha": 0.5, "student_layers": 2, "aligned_layers": "1"})
+    with pytest.raises(UserError, match=r"relations were not .*give prepare\(relations=True\)"):
+        inputs.config({"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0})
     with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
         trainable.prepare("mini", hidden_pools=["token"], **places)
 
@@ -51,12 +54,37 @@ def test_pools_of_aligned_trials_only(make_config):
         make_config(hidden_pool="tokens"),
     ]
     assert pools_of(configs) == {"tokens"}
+    related = make_config(aligned_layers="none", relation_weight=1.0, relation_heads=4)
+    assert pools_of([*configs, related]) == {"tokens", "relations"}
+
+
+def test_prepare_makes_relations_only_where_asked_for(teacher_folder, data_folder, tmp_path):
+    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
+    lines = []
+    given = {**sizes, **places, "allow_weak_teacher": True, "executor": "eager"}
+    inputs = trainable.prepare("mini", hidden_pools=(), relations=True, log=lines.append, **given)
+    assert set(inputs.outputs) == {"logits", "relations"}
+    config = inputs.config(
+        {"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0, "relation_heads": 4}
+    )
+    assert config.teacher_states == "relations"
+
+
+def test_relations_of_an_unknown_architecture_are_refused_before_any_training(
+    teacher_folder, data_folder, tmp_path, monkeypatch
+):
+    monkeypatch.delitem(relations.PROJECTIONS, "bert")
+    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
+    with pytest.raises(UserError, match="no queries, keys and values are known of bert"):
+        trainable.prepare("mini", relations=True, **places, max_length=16)
+    assert {place.name for place in tmp_path.iterdir()} <= {"datasets"}
 
 
 def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, runtime, options):
     few = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
     assert set(few.outputs) == {"logits"}
-    assert add_outputs(few, ["cls", "mean", "tokens"], runtime) == inputs
+    assert add_outputs(few, ["cls", "mean", "tokens", "relations"], runtime) == inputs
 
 
 def test_moved_inputs_have_their_folders_where_they_are_now(inputs):

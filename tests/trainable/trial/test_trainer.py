@@ -65,6 +65,7 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         {"hidden_pool": "mean"},
         {"aligned_layers": "none"},
         {"aligned_layers": "none", "alpha": 1.0},
+        {"aligned_layers": "none", "relation_weight": 1.0, "relation_heads": 4},
     ],
 )
 def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, change, free):
@@ -116,15 +117,20 @@ def test_on_a_cpu_the_last_one_is_kept(inputs, make_config, cpu):
         ({"hidden_pool": "tokens"}, (True, "tokens"), (True, "tokens")),
         ({"aligned_layers": "none"}, (True, None), (True, "cls")),
         ({"aligned_layers": "none", "alpha": 1.0}, (False, None), (True, "cls")),
+        (
+            {"aligned_layers": "none", "relation_weight": 1.0},
+            (True, "relations"),
+            (True, "relations"),
+        ),
     ],
 )
 def test_captured_steps_read_what_their_neighbours_read(inputs, make_config, change, eager, graph):
-    """But states of all tokens only where they are aligned."""
+    """But states of all tokens, and relations, only where they are compared."""
     config, captured = make_config(**change), replace(inputs, execution=Execution(GRAPH))
     assert outputs_read(config, inputs) == eager
     assert outputs_read(config, captured) == graph
     few = replace(captured, outputs={kind: inputs.outputs[kind] for kind in ("logits", "tokens")})
-    assert outputs_read(config, few)[1] == (None if graph[1] == "cls" else "tokens")
+    assert outputs_read(config, few)[1] == (None if graph[1] == "cls" else graph[1])
 
 
 def test_the_executor_is_the_inputs(inputs, make_config, cpu):

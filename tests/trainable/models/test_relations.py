@@ -1,0 +1,91 @@
+"""Queries, keys and values are those that the last layer's own attention works with."""
+
+import pytest
+import torch
+
+from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+from trainable.models.model_outputs import run_model
+from trainable.models.relations import queries_keys_values
+from trainable.models.students import student_config
+
+# In the order of queries, keys and values, as the library names them.
+NAMES = {
+    "bert": ["self.query", "self.key", "self.value"],
+    "deberta-v2": ["self.query_proj", "self.key_proj", "self.value_proj"],
+    "mpnet": ["attn.q", "attn.k", "attn.v"],
+}
+
+
+@pytest.fixture
+def batch():
+    ids = torch.tensor([[2, 7, 9, 3], [2, 8, 3, 0]])
+    return batch_of(ids, (ids > 0).long(), torch.tensor([0, 1]))
+
+
+def vectors_of(model, batch, precision="fp32"):
+    _, states = run_model(model, batch, precision, states=True, embeddings=True)
+    return queries_keys_values(model, states[-2], precision)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("layers", [1, 4])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_they_are_what_the_attention_receives(architecture, layers, precision, batch):
+    """Each of the last layer's projections is watched at work, dropout included."""
+    model, seen = tiny_classifier(architecture, num_hidden_layers=layers).train(), {}
+    for name in NAMES.get(architecture, NAMES["bert"]):
+        (module,) = [
+            module
+            for path, module in model.named_modules()
+            if path.endswith(f".{layers - 1}.attention.{name}")
+        ]
+
+        def keep(_, __, out, name=name):
+            seen.setdefault(name, out)  # DeBERTa's next call is for its table of positions
+
+        module.register_forward_hook(keep)
+    with torch.no_grad():
+        found = vectors_of(model, batch, precision)
+    assert found.shape == (2, 4, 3, 32)
+    assert found.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    for position, name in enumerate(NAMES.get(architecture, NAMES["bert"])):
+        assert torch.equal(found[:, :, position], seen[name])
+
+
+def test_they_train_the_projections_and_all_below(batch):
+    model = tiny_classifier()
+    vectors_of(model, batch).sum().backward()
+    reached = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert "bert.embeddings.word_embeddings.weight" in reached
+    assert {f"bert.encoder.layer.3.attention.{name}.weight" for name in NAMES["bert"]} <= reached
+    assert "bert.encoder.layer.3.output.dense.weight" not in reached
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes", "message"),
+    [
+        ({}, {"relation_heads": 3}, "relation_heads: 3 does not divide the teacher's width 32"),
+        (
+            {},
+            {"relation_heads": 32, "student_width": 16, "initialisation": "random"},
+            "relation_heads: 32 does not divide the student's width 16; give a number that divides",
+        ),
+        (
+            {"model_type": "distilbert"},
+            {"relation_heads": 4},
+            "relation_weight: no queries, keys and values are known of distilbert; valid: DeBERTa",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_a_line(architecture, changes, message):
+    teacher = ARCHITECTURES["bert"].__class__.from_dict(ARCHITECTURES["bert"].to_dict())
+    for key, value in architecture.items():
+        object.__setattr__(teacher, key, value)
+    shape = {"alpha": 0.5, "student_layers": 2, **changes}
+    with pytest.raises(UserError) as caught:
+        student_config(teacher, TrialConfig(relation_weight=1.0, **shape))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    student_config(teacher, TrialConfig(**shape))  # without relations nothing is asked of it
