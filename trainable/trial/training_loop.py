@@ -21,6 +21,7 @@ from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import BITS, best5_accuracy, pack_bits
 from trainable.engine.training_step import accuracy
+from trainable.engine.weight_averages import ema_decay_at
 from trainable.trial.trainer import Trainer, TrainerCache
 
 
@@ -143,6 +144,9 @@ class Trial:
         alpha, rate = self._controls()
         training = self.trainer.training
         self.trainer.distillation.alpha.fill_(alpha)
+        averages, decay = self.trainer.averages, self.config.ema_decay
+        if averages is not None and decay is not None:
+            averages.set_decay(ema_decay_at(self.step, decay))
         training.step(next(self._batches), rate)
         self.step += 1
         due = self.step in self._due
@@ -151,9 +155,10 @@ class Trial:
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
-        evaluation = self._evaluate(losses, alpha, rate)
-        self.history.append(evaluation)
-        self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
+        with self.trainer.averaged():
+            evaluation = self._evaluate(losses, alpha, rate)
+            self.history.append(evaluation)
+            self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0
         return evaluation
 

@@ -37,6 +37,7 @@ def test_every_setting_is_said_by_one_or_the_other():
         "aligned_layers": "1",
         "alpha_schedule": "cosine_growth",
         "temperature": 3.0,
+        "ema_decay": 0.9,
         "seed": 1,
     }
     known = {key for key, value in changed.items() if key in asdict(SPREAD) and value}
