@@ -1,18 +1,10 @@
-"""Exponential moving averages (EMA) of the weights, after Polyak & Juditsky 1992."""
+"""Exponential moving averages (EMA) of a model's weights, after Polyak & Juditsky 1992."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
-
-
-def ema_decay_at(step: int, decay: float) -> float:
-    """The decay at optimiser step `step` (from 0), which warms up: the first weights soon go.
-
-    As `num_updates` has it in TensorFlow's ExponentialMovingAverage.
-    """
-    return min(decay, (1 + step) / (10 + step))
 
 
 class WeightAverages:
@@ -26,12 +18,13 @@ class WeightAverages:
         self.averages = [weight.clone() for weight in self._weights]
         self._new_share = torch.zeros((), device=self._weights[0].device)  # 1 - decay
 
-    def set_decay(self, decay: float) -> None:
-        """For the updates to come."""
-        self._new_share.fill_(1.0 - decay)
+    def set_decay(self, decay: float, step: int) -> None:
+        """For the update of optimiser step `step` (from 0): it warms up, as with `num_updates` of
+        TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten."""
+        self._new_share.fill_(1.0 - min(decay, (1 + step) / (10 + step)))
 
     def update(self) -> None:
-        """Takes the weights in: decay x average + (1 - decay) x weight."""
+        """decay x average + (1 - decay) x weight, in place."""
         shares = [self._new_share] * len(self.averages)
         torch._foreach_lerp_(self.averages, self._weights, shares)
 

@@ -64,13 +64,8 @@ class Trainer:
         self.optimiser = make_optimiser(trained, config.weight_decay)
         averaged = config.ema_decay is not None
         self.averages = WeightAverages(student.parameters()) if averaged else None
-        take_step = TrainingStep(
-            student,
-            self.optimiser,
-            self.distillation.losses,
-            config.gradient_clip,
-            averages=self.averages,
-        )
+        losses, clip = self.distillation.losses, config.gradient_clip
+        take_step = TrainingStep(student, self.optimiser, losses, clip, averages=self.averages)
         stage = outputs.stage if outputs else None
         self.training = Training(take_step, examples["train"], config.batch_size, executor, stage)
         if device.type == "cuda":

@@ -21,7 +21,6 @@ from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import BITS, best5_accuracy, pack_bits
 from trainable.engine.training_step import accuracy
-from trainable.engine.weight_averages import ema_decay_at
 from trainable.trial.trainer import Trainer, TrainerCache
 
 
@@ -146,7 +145,7 @@ class Trial:
         self.trainer.distillation.alpha.fill_(alpha)
         averages, decay = self.trainer.averages, self.config.ema_decay
         if averages is not None and decay is not None:
-            averages.set_decay(ema_decay_at(self.step, decay))
+            averages.set_decay(decay, self.step)
         training.step(next(self._batches), rate)
         self.step += 1
         due = self.step in self._due

@@ -5,13 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_classifier
-from trainable.engine.weight_averages import WeightAverages, ema_decay_at
-
-
-def test_the_decay_warms_up():
-    found = [ema_decay_at(step, 0.5) for step in (0, 1, 7, 8, 9, 1000)]
-    assert found == [1 / 10, 2 / 11, 8 / 17, 0.5, 0.5, 0.5]
-    assert ema_decay_at(989, 0.9999) == 990 / 999
+from trainable.engine.weight_averages import WeightAverages
 
 
 def test_before_the_first_step_they_are_the_weights_and_later_again_when_they_start_anew():
