@@ -39,6 +39,7 @@ def state_of(trainer):
     yield from trainer.training.take_step.parameters
     yield from (v for s in trainer.optimiser.state.values() for v in s.values())
     yield from trainer.training.means.sums.values()
+    yield from trainer.averages.averages if trainer.averages else ()
 
 
 class Executors:

@@ -160,15 +160,16 @@ def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
 
 
 def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Console) -> None:
-    """The largest student's weights and moments, for each slot twice and for each kept student;
-    and what is free where the run lies, unless that is a storage."""
+    """The largest student's weights, moments and averages, for each slot twice and for each kept
+    student; and what is free where the run lies, unless that is a storage."""
     base, request = checked.preparation.base.config, checked.request
     largest = max(
         checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
     )
     with torch.device("meta"):
         student = new_model(checked.preparation.shape_of(largest))
-    size = 4 * sum(p.numel() * p.element_size() for p in student.parameters())
+    copies = 5 if any(config.ema_decay is not None for config in checked.possible) else 4
+    size = copies * sum(p.numel() * p.element_size() for p in student.parameters())
     text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
     if not is_uri(location(folder)):
         free = shutil.disk_usage(nearest_existing(folder)).free

@@ -182,7 +182,8 @@ def expected_bytes(run: Run, slots: int) -> int:
     While one is replaced, old and new stand side by side. Under ASHA all seeds of a recipe but one
     may wait for it.
     """
-    shapes = {(t.config.student_layers, t.config.student_width): t for t in run.trials.values()}
-    size = max(checkpoint_bytes(trial.config, run.plan.inputs) for trial in shapes.values())
+    configs = [trial.config for trial in run.trials.values()]
+    shapes = {(c.student_layers, c.student_width, c.ema_decay is None): c for c in configs}
+    size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
     waiting = slots * (most_seeds(run.trials.values()) - 1) if waiting_points(run) else 0
     return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

@@ -11,6 +11,7 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Examples
 from trainable.engine.losses import cross_entropy
 from trainable.engine.training_step import Evaluator, Training, TrainingStep
+from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 from trainable.models.static_forward import make_static
 from trainable.teacher.outputs import TeacherOutputs, outputs_of
@@ -120,13 +121,16 @@ def meta_distillation(pool, examples):
 @pytest.mark.parametrize("most", [None, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
 def test_whole_step_of_the_engine(inputs, pool, most):
-    """Gathering a batch, the losses of all kinds, their means, clipping; whole and in parts."""
+    """Gathering a batch, the losses of all kinds, their means, clipping, averages of the weights;
+    whole and in parts."""
     examples = Examples(train_split(inputs), 0, META_DEVICE)
     model = tiny_classifier().train().to("meta")
     make_static(model)
     losses = meta_distillation(pool, examples).losses
     optimiser = StillOptimiser(model.parameters())
-    training = Training(TrainingStep(model, optimiser, losses, 1.0, most), examples, batch_size=8)
+    averages = WeightAverages(model.parameters())
+    take_step = TrainingStep(model, optimiser, losses, 1.0, most, averages)
+    training = Training(take_step, examples, batch_size=8)
     training._body(training.feed.batch(8, 16))
     with capture_watch():
         training._body(training.feed.batch(8, 16))

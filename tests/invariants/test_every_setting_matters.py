@@ -37,6 +37,7 @@ VALUES = {
     "weight_decay": ({}, [0.0, 0.5]),
     "warmup_share": ({}, [0.0, 0.5]),
     "gradient_clip": ({}, [0.01, 1.0]),
+    "ema_decay": ({}, [None, 0.3, 0.5]),
     "batch_size": ({}, [8, 16]),
     "epochs": ({}, [1, 2]),
     "evaluations": ({}, [2, 3]),
@@ -46,9 +47,12 @@ VALUES = {
 
 
 def final_weights(config, inputs, device):
+    """As they are evaluated."""
     trial = Trial.start(config, inputs, device)
     evaluations = list(trial.run())
-    return len(evaluations), torch.cat([p.detach().flatten() for p in trial.student.parameters()])
+    with trial.trainer.averaged():
+        weights = torch.cat([p.detach().flatten() for p in trial.student.parameters()])
+    return len(evaluations), weights
 
 
 def differ(first, second):

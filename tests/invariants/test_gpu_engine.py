@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import tiny_classifier, train_split
+from tests.trainable.engine.test_weight_averages import assert_averaged
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
@@ -79,6 +80,10 @@ def test_graph_equals_eager_over_sixty_steps(inputs, config, pool, precision):
     compared = RELATED if pool == "relations" else {"hidden_pool": pool}
     chosen = config(**compared, precision=precision)
     assert_close(run(chosen, inputs, GRAPH)[1], run(chosen, inputs, EAGER)[1], precision)
+
+
+def test_captured_averages_are_those_of_each_steps_weights(inputs, config):
+    assert_averaged(Trial.start(config(ema_decay=0.8), on_gpu(inputs, GRAPH), CUDA), 0.8, 60)
 
 
 def test_resumed_on_a_worker_that_ran_others(inputs, config, tmp_path):

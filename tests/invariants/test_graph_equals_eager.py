@@ -1,11 +1,12 @@
 """A step that was captured once trains as one that is run anew each time, trial after trial."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 import torch
 
-from tests.invariants.test_same_seed_same_run import assert_same, numbers
+from tests.invariants.test_same_seed_same_run import assert_same, numbers, weights
 from tests.traced import Executors, state_of
 from trainable.common.errors import UserError
 from trainable.config.names import EAGER, GRAPH
@@ -32,7 +33,7 @@ class Bench:
 
     def run(self, config):
         trial = self.start(config)
-        return numbers(trial.run()), {n: v.clone() for n, v in trial.student.state_dict().items()}
+        return numbers(trial.run()), weights(trial)
 
     @property
     def captured(self):
@@ -51,21 +52,26 @@ def schedule(make_config):
     return make
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
-def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool):
-    """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included."""
+@pytest.mark.parametrize(
+    ("pool", "decay"),
+    [("cls", None), ("mean", None), ("tokens", None), ("relations", None), ("cls", 0.8)],
+)
+def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool, decay):
+    """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included, and
+    averages with their warm-up."""
     compared = {"aligned_layers": "1,2", "hidden_pool": pool}
     if pool == "relations":
         compared = RELATED
     # 55 steps, mostly replayed
-    config = schedule(student_layers=2, **compared, epochs=11, evaluations=4)
+    config = schedule(student_layers=2, **compared, epochs=11, evaluations=4, ema_decay=decay)
     eager, graph = Bench(inputs, EAGER), Bench(inputs, GRAPH)
     assert_same(eager.run(config), graph.run(config))
     assert graph.captured >= 3  # steps of two widths, and evaluations
     assert eager.captured == 0
 
 
-def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, schedule):
+@pytest.mark.parametrize("decays", [(None, None), (0.5, 0.3)])
+def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, schedule, decays):
     trials = [
         schedule(),
         schedule(alpha_schedule="cosine_descent", sharpness=3.0),
@@ -78,6 +84,7 @@ def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, 
         schedule(alpha_schedule="fixed", alpha=0.3, sharpness=None),
         schedule(alpha_schedule="fixed", alpha=1.0, sharpness=None, aligned_layers="none"),
     ]
+    trials = [replace(c, ema_decay=d) for c, d in zip(trials, cycle(decays), strict=False)]
     graph = Bench(inputs, GRAPH)
     found = [graph.run(trials[0])]
     captured = graph.captured

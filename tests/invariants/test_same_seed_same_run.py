@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+import pytest
 import torch
 
 from trainable.trial.training_loop import Trial
@@ -14,9 +15,17 @@ def numbers(evaluations):
     return [{k: v for k, v in asdict(e).items() if k not in TIMINGS} for e in evaluations]
 
 
+def weights(trial):
+    """Copies of those in training, of the best so far, and of averages."""
+    best = {f"best.{name}": value for name, value in trial.best.tensors.items()}
+    averages = trial.trainer.averages.averages if trial.trainer.averages else []
+    found = trial.student.state_dict() | best | dict(enumerate(averages))
+    return {name: value.clone() for name, value in found.items()}
+
+
 def run(config, inputs, device):
     trial = Trial.start(config, inputs, device)
-    return numbers(trial.run()), trial.student.state_dict()
+    return numbers(trial.run()), weights(trial)
 
 
 def assert_same(first, second):
@@ -26,8 +35,10 @@ def assert_same(first, second):
         assert torch.equal(tensor, second[1][name]), name
 
 
-def test_same_seed(inputs, make_config, cpu):
-    config = make_config(alpha_schedule="cosine_growth", alpha=None, sharpness=2.0)
+@pytest.mark.parametrize("decay", [None, 0.4])
+def test_same_seed(inputs, make_config, cpu, decay):
+    growth = {"alpha_schedule": "cosine_growth", "alpha": None, "sharpness": 2.0}
+    config = make_config(**growth, ema_decay=decay)
     assert_same(run(config, inputs, cpu), run(config, inputs, cpu))
 
 

@@ -71,6 +71,13 @@ class TrialConfig:
         "fraction of steps for learning-rate warm-up", 0.1, low=0.0, below=1.0
     )
     gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
+    ema_decay: float | None = described(
+        "decay per step of an exponential moving average of the weights, which is then what is "
+        "evaluated and kept; no more than (1 + step) / (10 + step); none where not given",
+        None,
+        above=0.0,
+        below=1.0,
+    )
     batch_size: int = described("examples per step", 32, low=1)
     epochs: int = described("passes over the training examples", 3, low=1)
     evaluations: int = described(
@@ -186,9 +193,10 @@ class TrialConfig:
 
     def label(self) -> str:
         """The searched settings in short: `teacher_spread, layers 1,2,3, ...`."""
-        seed = [f"seed {self.seed}"] if self.seed else []
+        last = [f"ema {self.ema_decay:g}"] if self.ema_decay is not None else []
+        last += [f"seed {self.seed}"] if self.seed else []
         if not self.uses_teacher_outputs:
-            return ", ".join([self.initialisation, "cross-entropy only", *seed])
+            return ", ".join([self.initialisation, "cross-entropy only", *last])
         parts = [self.initialisation, "logits only"]
         if self.aligned_layers != NO_LAYERS:
             parts[1] = f"layers {self.aligned_layers}"
@@ -202,7 +210,7 @@ class TrialConfig:
         else:
             parts.append(f"{self.alpha_schedule} k={self.sharpness:g}")
         parts += [f"T={self.temperature:g}"] if self.temperature != 2.0 else []
-        return ", ".join([*parts, *seed])
+        return ", ".join([*parts, *last])
 
     @property
     def folder_name(self) -> str:

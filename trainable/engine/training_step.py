@@ -14,6 +14,7 @@ from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import release_memory
 from trainable.engine.losses import cross_entropy
+from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 
 EVALUATION_BATCH = 64
@@ -66,7 +67,7 @@ def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.o
 
 @dataclass
 class TrainingStep:
-    """Forward, losses, backward, clipping and the optimiser's step on one batch.
+    """Forward, losses, backward, clipping, the optimiser's step and that of averages on one batch.
 
     `micro_batch_size` go through the model at a time, all where it is None; the gradients of a
     batch's parts add up to those of the whole.
@@ -77,6 +78,7 @@ class TrainingStep:
     losses: LossFunction
     gradient_clip: float
     micro_batch_size: int | None = None
+    averages: WeightAverages | None = None
 
     def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
         """Takes one step; returns the losses before it, detached, still on the device."""
@@ -92,6 +94,8 @@ class TrainingStep:
             parameter.grad = gradient
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        if self.averages is not None:
+            self.averages.update()
         return losses
 
     @property

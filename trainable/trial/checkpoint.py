@@ -42,7 +42,7 @@ SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before it
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
 FORMAT = 7
 STATE = "training_state.safetensors"
-STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
+STUDENT, PROJECTIONS, MEANS, AVERAGES = "student.", "projections.", "means.", "averages."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
 
 
@@ -100,6 +100,8 @@ def load_checkpoint(
     if values["evaluation"]:
         _restore_best(folder, values, trial)
     restore_training(parameters, trial.trainer.optimiser, device, tensors)
+    for name, average in _averages(trial).items():  # from the weights where it had no averages
+        average.copy_(tensors.get(AVERAGES + name, tensors[STUDENT + name]))
     sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
     means = trial.trainer.training.means
     means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
@@ -131,14 +133,15 @@ def check_checkpoint(
 def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     """About the most that a trial's checkpoint takes on disk, from the teacher's shapes.
 
-    A state is the student, its projections to the teacher's width, and two Adam moments of both;
-    beside it stands the student with its full vocabulary.
+    A state is the student, its projections to the teacher's width, two Adam moments of both, and
+    the student's averages; beside it stands the student with its full vocabulary.
     """
     shape, width = shape_of(config, inputs), load_config(inputs.teacher.folder).hidden_size
     full = _weights_bytes(shape)
     shape.vocab_size = len(load_vocabulary(Path(inputs.of(config).tokens)))
+    averaged = config.ema_decay is not None
     projections = 4 * config.student_layers * (config.student_width or 0) * width
-    return int(3 * (_weights_bytes(shape) + projections) + full)
+    return int((3 + averaged) * _weights_bytes(shape) + 3 * projections + full)
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
@@ -216,7 +219,15 @@ def _parameters(trial: Trial) -> dict[str, Tensor]:
     return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
+def _averages(trial: Trial) -> dict[str, Tensor]:
+    """The averages by the names of their weights; empty where the trial has none."""
+    averages = trial.trainer.averages
+    names = [name for name, _ in trial.student.named_parameters()]
+    return {} if averages is None else dict(zip(names, averages.averages, strict=True))
+
+
 def _tensors(trial: Trial) -> dict[str, Tensor]:
     sums, optimiser = trial.trainer.training.means.sums, trial.trainer.optimiser
-    means = {MEANS + name: value for name, value in sums.items()}
-    return means | training_tensors(_parameters(trial), optimiser, trial.device)
+    beside = {MEANS + name: value for name, value in sums.items()}
+    beside |= {AVERAGES + name: value for name, value in _averages(trial).items()}
+    return beside | training_tensors(_parameters(trial), optimiser, trial.device)

@@ -1,6 +1,7 @@
 """What one process keeps from trial to trial: examples, teacher, and students ready to train."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from trainable.engine.cuda_graph import Executor, make_executor
 from trainable.engine.devices import free_share, release_memory
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
+from trainable.engine.weight_averages import WeightAverages
 from trainable.models.flash_attention import flash_obstacle, replace_attention
 from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
@@ -62,9 +64,10 @@ class Trainer:
         self.distillation = Distillation(config, teacher_config, outputs, device)
         trained = [student, self.distillation.projections]
         self.optimiser = make_optimiser(trained, config.weight_decay)
-        take_step = TrainingStep(
-            student, self.optimiser, self.distillation.losses, config.gradient_clip
-        )
+        averaged = config.ema_decay is not None
+        self.averages = WeightAverages(student.parameters()) if averaged else None
+        losses, clip = self.distillation.losses, config.gradient_clip
+        take_step = TrainingStep(student, self.optimiser, losses, clip, averages=self.averages)
         stage = outputs.stage if outputs else None
         self.training = Training(take_step, examples["train"], config.batch_size, executor, stage)
         if device.type == "cuda":
@@ -82,8 +85,14 @@ class Trainer:
             for name, tensor in self.student.state_dict().items():
                 tensor.copy_(state[name])
         clear_optimiser(self.optimiser)
+        if self.averages is not None:
+            self.averages.start_anew()
         self.training.means.clear()
         self.student.train()
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Within it the student's weights are their averages, where the trial has any."""
+        return nullcontext() if self.averages is None else self.averages.in_place_of_weights()
 
 
 class TrainerCache:
@@ -205,6 +214,6 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *sorted(inputs.outputs.items()),
         *outputs_read(config, inputs),
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
-        *(config.weight_decay, config.gradient_clip),
+        *(config.weight_decay, config.gradient_clip, config.ema_decay is not None),
         config.relation_heads if config.teacher_states == RELATIONS else None,
     )

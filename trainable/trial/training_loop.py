@@ -144,6 +144,9 @@ class Trial:
         alpha, rate = self._controls()
         training = self.trainer.training
         self.trainer.distillation.alpha.fill_(alpha)
+        averages, decay = self.trainer.averages, self.config.ema_decay
+        if averages is not None and decay is not None:
+            averages.set_decay(decay, self.step)
         training.step(next(self._batches), rate)
         self.step += 1
         due = self.step in self._due
@@ -152,9 +155,10 @@ class Trial:
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
-        evaluation = self._evaluate(losses, alpha, rate)
-        self.history.append(evaluation)
-        self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
+        with self.trainer.averaged():
+            evaluation = self._evaluate(losses, alpha, rate)
+            self.history.append(evaluation)
+            self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0
         return evaluation
 

@@ -101,7 +101,8 @@ class _Training:
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
         weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
-        self._saving = SaveTimer(save_share, 4 * weights)  # with moments and the best student
+        copies = 4 if trial.trainer.averages is None else 5  # with moments and the best student
+        self._saving = SaveTimer(save_share, copies * weights)
         self._saved_step = trial.step
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
 

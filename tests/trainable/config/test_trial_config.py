@@ -32,6 +32,7 @@ SETTINGS = {
     "weight_decay": (FIXED, 0.0, [-0.1]),
     "warmup_share": (FIXED, 0.0, [-0.1, 1.0]),
     "gradient_clip": (FIXED, 5.0, [0.0]),
+    "ema_decay": (FIXED, 0.999, [0.0, 1.0, 1, "0.9"]),
     "batch_size": (FIXED, 16, [0, "8"]),
     "epochs": (FIXED, 1, [0, 3.0, True, "3", None]),
     "evaluations": (FIXED, 3, [0]),
@@ -144,9 +145,14 @@ def test_what_is_idle_makes_no_other_recipe():
     [
         ({"alpha": 1.0}, "teacher_spread, cross-entropy only", "teacher_spread-cross-entropy-only"),
         (
-            {**FIXED, "hidden_pool": "mean", "hidden_weight": 10, "seed": 3},
-            "teacher_spread, logits only, fixed 0.5, seed 3",
-            "teacher_spread-logits-only-fixed-0.5-seed-3",
+            {"alpha": 1.0, "ema_decay": 0.999, "seed": 2},
+            "teacher_spread, cross-entropy only, ema 0.999, seed 2",
+            "teacher_spread-cross-entropy-only-ema-0.999-seed-2",
+        ),
+        (
+            {**FIXED, "hidden_pool": "mean", "hidden_weight": 10, "ema_decay": 0.99, "seed": 3},
+            "teacher_spread, logits only, fixed 0.5, ema 0.99, seed 3",
+            "teacher_spread-logits-only-fixed-0.5-ema-0.99-seed-3",
         ),
         (
             {

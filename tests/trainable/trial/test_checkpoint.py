@@ -36,6 +36,7 @@ from trainable.trial.training_loop import Trial
 TIMINGS = {"training_seconds", "evaluation_seconds"}
 BITS = {"correct", "full_correct"}
 NARROW = {"initialisation": "random", "student_width": 16}
+AVERAGED = {"ema_decay": 0.4}
 CE_ONLY = {"alpha": 1.0, "aligned_layers": "none", "alpha_schedule": "fixed", "sharpness": None}
 
 
@@ -90,6 +91,8 @@ def end_of(trial):
     tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
     tensors |= trial.student.state_dict() | trial.trainer.distillation.projections.state_dict()
     tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
+    averages = trial.trainer.averages.averages if trial.trainer.averages else []
+    tensors |= {f"average.{index}": value for index, value in enumerate(averages)}
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
     tensors["python"] = torch.tensor(random.getstate()[1])
@@ -110,7 +113,11 @@ def assert_same_end(found, whole, saved_evaluations):
         }
 
 
-@pytest.mark.parametrize("changes", [{}, NARROW, CE_ONLY], ids=["wide", "narrow", "labels alone"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {**NARROW, **AVERAGED}, CE_ONLY, AVERAGED],
+    ids=["wide", "narrow and averaged", "labels alone", "averaged"],
+)
 def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
     *, sampled_inputs, eight_steps, tmp_path, changes
 ):
@@ -232,6 +239,14 @@ def test_another_configurations_weights_are_taken_only_where_that_is_asked_for(
             load_checkpoint(folder, eight_steps(**changes), inputs, cpu, exact=False)
 
 
+def test_averages_begin_with_the_weights_of_a_checkpoint_that_has_none(inputs, saved, cpu):
+    folder, trial = saved
+    averaged = replace(trial.config, **AVERAGED)
+    taken = load_checkpoint(folder, averaged, inputs, cpu, exact=False)
+    pairs = zip(taken.trainer.averages.averages, named(trial).values(), strict=True)
+    assert all(torch.equal(average, weight) for average, weight in pairs)
+
+
 def test_rows_that_are_not_in_use_come_along_to_another_configuration(
     inputs, eight_steps, cpu, tmp_path
 ):
@@ -293,13 +308,17 @@ def test_a_disk_that_is_full_is_an_os_error(saved, tmp_path, file):
     assert verified_values(tmp_path / "again") is None
 
 
-@pytest.mark.parametrize("changes", [{}, {"student_layers": 1, "aligned_layers": "1"}, NARROW])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"student_layers": 1, "aligned_layers": "1"}, NARROW, AVERAGED, {**NARROW, **AVERAGED}],
+)
 def test_the_size_foretold_is_that_of_the_tensors_written(inputs, make_config, tmp_path, changes):
     config = make_config(**changes)
     folder = save(started(config, inputs, 4), tmp_path / "saved")
     _, state = read_state(folder / STATE)
     tensors = [*load_file(folder / "model.safetensors").values()]
-    tensors += [t for name, t in state.items() if name.startswith(("student.", "projections."))]
+    beside = ("student.", "projections.", "averages.")
+    tensors += [t for name, t in state.items() if name.startswith(beside)]
     tensors += [t for name, t in state.items() if ".exp_avg" in name]
     assert checkpoint_bytes(config, inputs) == sum(tensor.nbytes for tensor in tensors)
 

@@ -30,16 +30,18 @@ def weights(of):
     return {name: value.clone() for name, value in of.student.state_dict().items()}
 
 
-def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_config, cpu):
-    """In the same memory, with its own weights, and nothing left of optimiser and means."""
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_config, cpu, decay):
+    """In the same memory, with its own weights, and nothing left of optimiser, means, averages."""
     bench = TrainerCache()
-    first = bench.set_up(make_config(), inputs, cpu)
+    first = bench.set_up(make_config(ema_decay=decay), inputs, cpu)
+    assert (first.averages is None) == (first.training.take_step.averages is None) == (not decay)
     places = {name: p.data_ptr() for name, p in first.student.named_parameters()}
     others = [{"initialisation": "random", "seed": 4}, {"initialisation": "teacher_upper"}]
-    for changes in (*others, {"temperature": 3.0}):
+    for number, changes in enumerate((*others, {"temperature": 3.0}), start=1):
         first.training.step(torch.arange(8).numpy(), 1e-3)
         assert any(v.abs().sum() > 0 for s in first.optimiser.state.values() for v in s.values())
-        config = make_config(**changes)
+        config = make_config(**changes, ema_decay=decay and decay / number)
         mine, alone = bench.set_up(config, inputs, cpu), TrainerCache().set_up(config, inputs, cpu)
         assert mine is first
         assert places == {name: p.data_ptr() for name, p in mine.student.named_parameters()}
@@ -49,6 +51,9 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         drawn = build_student(load_teacher(inputs.teacher.folder), config)
         assert torch.equal(mine.full_embedding, drawn.get_input_embeddings().weight)
         assert all(v.abs().sum() == 0 for s in mine.optimiser.state.values() for v in s.values())
+        averages = mine.averages.averages if decay else mine.student.parameters()
+        pairs = zip(averages, mine.student.parameters(), strict=True)
+        assert all(torch.equal(average, weight) for average, weight in pairs)
         assert mine.training.means.steps == 0
         assert all(float(value) == 0.0 for value in mine.training.means.sums.values())
 
@@ -62,6 +67,7 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         {"precision": "bf16"},
         {"weight_decay": 0.3},
         {"gradient_clip": 0.5},
+        {"ema_decay": 0.5},
         {"hidden_pool": "mean"},
         {"aligned_layers": "none"},
         {"aligned_layers": "none", "alpha": 1.0},

@@ -1,5 +1,6 @@
 """A trial as it runs: where it evaluates, what it reports, how it fails."""
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.trainable.engine.test_weight_averages import assert_averaged
 from trainable.common.errors import TrainingDivergedError
 from trainable.config.alpha_schedules import alpha_at
 from trainable.data.vocabulary import load_vocabulary
@@ -69,6 +71,34 @@ def test_the_whole_split_is_scored_once_after_the_last_step(
     assert all(e.accuracy == unpack_bits(e.correct, 13).mean() for e in trial.history)
     assert "full_accuracy" not in before[-1].scalars()
     assert last.scalars()["full_accuracy"] == last.full_accuracy
+
+
+@pytest.mark.parametrize("changes", [{}, {"initialisation": "random", "student_width": 16}])
+def test_averages_are_those_of_each_steps_weights(inputs, make_config, cpu, changes):
+    """With warm-up (until step 8) and after it; projections have none."""
+    trial = Trial.start(make_config(**changes, ema_decay=0.5, learning_rate=3e-3), inputs, cpu)
+    assert_averaged(trial, 0.5, trial.total_steps)
+
+
+def test_the_averages_are_scored_and_kept_and_training_goes_on_as_without(
+    *, inputs, dataset, make_config, cpu, tokenizer
+):
+    settings = {"evaluations": 12, "learning_rate": 3e-3}  # one after each step
+    plain = Trial.start(make_config(**settings), inputs, cpu)
+    trial = Trial.start(make_config(**settings, ema_decay=0.7), inputs, cpu)
+    raw, averages = list(plain.run()), []
+    torch.manual_seed(0)  # as `start` left it: both draw the same dropout
+    for evaluation, expected in zip(trial.run(), raw, strict=True):
+        assert (evaluation.loss, evaluation.losses) == (expected.loss, expected.losses)
+        averages.append([average.clone() for average in trial.trainer.averages.averages])
+        scored = SimpleNamespace(student=deepcopy(trial.student), inputs=inputs)
+        for weight, average in zip(scored.student.parameters(), averages[-1], strict=True):
+            weight.data = average
+        answers = answers_one_by_one(scored, dataset.evaluation, tokenizer)
+        assert np.array_equal(unpack_bits(evaluation.correct, 40), answers)
+    assert [e.correct for e in trial.history] != [e.correct for e in raw]
+    assert all(map(torch.equal, trial.best.tensors.values(), averages[trial.best.evaluation - 1]))
+    assert all(map(torch.equal, trial.student.parameters(), plain.student.parameters()))
 
 
 def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_config, cpu):

@@ -1,0 +1,48 @@
+"""Exponential moving averages (EMA) of a model's weights, after Polyak & Juditsky 1992."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+class WeightAverages:
+    """An average of each weight over the training steps, which starts as the weight itself.
+
+    Tensors keep their places, and the decay is read from one: a captured step serves all decays.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._weights = [parameter.detach() for parameter in parameters]  # in the same memory
+        self.averages = [weight.clone() for weight in self._weights]
+        self._new_share = torch.zeros((), device=self._weights[0].device)  # 1 - decay
+
+    def set_decay(self, decay: float, step: int) -> None:
+        """For the update of optimiser step `step` (from 0): it warms up, as with `num_updates` of
+        TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten."""
+        self._new_share.fill_(1.0 - min(decay, (1 + step) / (10 + step)))
+
+    def update(self) -> None:
+        """decay x average + (1 - decay) x weight, in place."""
+        shares = [self._new_share] * len(self.averages)
+        torch._foreach_lerp_(self.averages, self._weights, shares)
+
+    def start_anew(self) -> None:
+        """From the weights as they are."""
+        torch._foreach_copy_(self.averages, self._weights)
+
+    @contextmanager
+    def in_place_of_weights(self) -> Iterator[None]:
+        """Within it each holds the other's values; afterwards both are as before, bit for bit."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def _swap(self) -> None:
+        for weight, average in zip(self._weights, self.averages, strict=True):
+            values = weight.clone()
+            weight.copy_(average)
+            average.copy_(values)
