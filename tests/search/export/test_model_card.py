@@ -116,7 +116,8 @@ def test_card_has_the_numbers(run, trial, best):
 
 def test_how_the_teacher_was_fine_tuned(run, trial, best):
     assert "Used as it was given, already fine-tuned." in model_card(run, trial, best, **FACTS)
-    inputs = replace(run.plan.inputs, teacher=replace(run.plan.inputs.teacher, fine_tuned_here=True))
+    teacher = replace(run.plan.inputs.teacher, fine_tuned_here=True)
+    inputs = replace(run.plan.inputs, teacher=teacher)
     tuned = replace(run, plan=replace(run.plan, inputs=inputs))
     assert (
         "Fine-tuned on the same data, with a tenth of the training examples held out: kept are the "
