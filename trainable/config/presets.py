@@ -40,6 +40,7 @@ SST2 = Preset(
     coarse_grid=False,
     grace_evaluations=3,
     trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
+    teacher_settings=TeacherSettings(epochs=4),
 )
 
 PRESETS: dict[str, Preset] = {
@@ -51,7 +52,7 @@ PRESETS: dict[str, Preset] = {
         # With these, all evaluations and the last one's on all 25,000 are 15 % of a trial's forward
         # passes, of which training on an example takes three: a backward pass costs two.
         eval_subset=900,
-        teacher_settings=TeacherSettings(epochs=2),
+        teacher_settings=TeacherSettings(epochs=3),
     ),
     "mini": Preset(
         teacher=None,
@@ -63,6 +64,6 @@ PRESETS: dict[str, Preset] = {
         coarse_grid=True,
         grace_evaluations=2,
         trial=MappingProxyType({"student_layers": 3, "epochs": 2, "evaluations": 8}),
-        teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
+        teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=6),
     ),
 }

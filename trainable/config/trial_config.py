@@ -220,10 +220,15 @@ class TrialConfig:
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """How a teacher is fine-tuned; names and units are TrialConfig's."""
+    """How a teacher is fine-tuned and when it stops; names that TrialConfig has are the same here.
+
+    It is judged on a tenth of the training examples, which it is not trained on.
+    """
 
     learning_rate: float = 2e-5
-    epochs: int = 3
+    epochs: int = 3  # at most
+    evaluations_per_epoch: int = 2
+    patience: int = 3  # evaluations in a row without a gain, after which it stops
     batch_size: int = 32
     weight_decay: float = 0.01
     warmup_share: float = 0.1

@@ -13,7 +13,7 @@ from trainable.data.tables import read_tables
 
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMN = "label"
-HELD_OUT_SHARE = 0.1  # of the examples, where there is no evaluation split
+HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
 
 
@@ -81,9 +81,15 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
     """The split in two, for training and for evaluation, every label in its share in both."""
-    order = stratified_order(split.labels)
+    rest, held_out = hold_out_rows(split.labels)
+    return pick(split, rest), pick(split, held_out)
+
+
+def hold_out_rows(labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Which examples are left and which are held out: a stratified tenth, the same each time."""
+    order = stratified_order(labels)
     cut = round(len(order) * HELD_OUT_SHARE)
-    return pick(split, order[cut:]), pick(split, order[:cut])
+    return order[cut:], order[:cut]
 
 
 def check_dataset(dataset: Dataset, source: str) -> Dataset:

@@ -4,6 +4,7 @@ A batch is gathered by row numbers with operations of fixed shapes and no look a
 it can be part of a captured step.
 """
 
+from copy import copy
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -70,6 +71,13 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def pick(self, rows: np.ndarray) -> "Examples":
+        """Only those at these positions, in this order; the token ids are shared."""
+        picked, places = copy(self), torch.from_numpy(rows).to(self.device)
+        picked.starts, picked.token_counts = self.starts[places], self.token_counts[places]
+        picked.labels, picked.lengths = self.labels[places], self.lengths[rows]
+        return picked
 
     def longest(self, rows: np.ndarray) -> int:
         """Tokens of the longest of these examples."""

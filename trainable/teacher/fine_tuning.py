@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from trainable.common.errors import TrainingDivergedError
 from trainable.config.trial_config import TeacherSettings
-from trainable.data.batches import remaining_batches, steps_per_epoch
+from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.data.examples import Examples
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import Runtime
@@ -22,7 +22,14 @@ from trainable.engine.training_state import (
     training_tensors,
     write_state,
 )
-from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
+from trainable.engine.training_step import (
+    Evaluator,
+    Training,
+    TrainingStep,
+    label_losses,
+    make_optimiser,
+)
+from trainable.teacher.early_stopping import EarlyStopping, hold_out_examples
 
 PROGRESS_SECONDS = 10.0
 SAVE_SECONDS = 60.0  # between two states, each a gigabyte for a teacher of full size
@@ -37,57 +44,88 @@ def fine_tune(
     executor: Executor,
     state: Path,
 ) -> None:
-    """Trains with cross-entropy in place; logs progress every ten seconds.
+    """Trains with cross-entropy in place until it gains no more; logs progress every ten seconds.
 
     Goes on from the file `state`, whose name stands for all that the fine-tuning depends on, where
     it is there. Raises TrainingDivergedError where the loss is NaN or infinite.
     """
     torch.manual_seed(settings.seed)
-    model.train()
-    parameters = dict(model.named_parameters())
-    optimiser = make_optimiser([model], settings.weight_decay)
-    training = Training(
-        TrainingStep(model, optimiser, label_losses(runtime.precision), settings.gradient_clip),
-        train,
-        settings.batch_size,
-        executor,
-    )
-    if runtime.device.type == "cuda":
-        training.fit_memory()
-        torch.manual_seed(settings.seed)
-    total = settings.epochs * steps_per_epoch(len(train), settings.batch_size)
-    runtime.log(f"Fine-tuning the teacher: {total} steps on {len(train):,} examples")
-    done = _restore(state, parameters, optimiser, runtime.device)
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    rest, held_out = hold_out_examples(train)
+    training = _make_training(model, rest, settings, runtime, executor)
+    per_epoch = steps_per_epoch(len(rest), settings.batch_size)
+    total = settings.epochs * per_epoch
+    evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
+    due = evaluation_steps(total, evaluations) if len(held_out) else []
+    evaluator = Evaluator(model, held_out, runtime.precision, executor)
+    stopping = EarlyStopping(parameters, evaluator, due, settings.patience)
+    runtime.log(f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples")
+    done = _restore(state, parameters, training, stopping)
     if done:
         runtime.log(f"  resuming from step {done}")
     logged = saved = time.perf_counter()
-    for rows in remaining_batches(train.lengths, settings.batch_size, settings.seed, done, total):
+    batches = remaining_batches(rest.lengths, settings.batch_size, settings.seed, done, total)
+    over = done == total or stopping.over
+    while not over:
         rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
-        training.step(rows, rate)
+        training.step(next(batches), rate)
         done += 1
+        stopping.look(done)
+        over = done == total or stopping.over
         now = time.perf_counter()
-        if now - logged > PROGRESS_SECONDS or done == total:
+        if now - logged > PROGRESS_SECONDS or over:
             logged, loss = now, training.means.take()["loss"]
             if not np.isfinite(loss):
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
             runtime.log(f"  teacher step {done} of {total}, loss {loss:.3f}")
         if now - saved > SAVE_SECONDS:
-            state.parent.mkdir(parents=True, exist_ok=True)
-            tensors = training_tensors(parameters, optimiser, runtime.device)
-            write_state(state, {"step": done}, tensors)
+            _save(state, done, parameters, training, stopping)
             saved = time.perf_counter()
+    runtime.log(stopping.keep_best(total))
+
+
+def _make_training(
+    model: PreTrainedModel,
+    examples: Examples,
+    settings: TeacherSettings,
+    runtime: Runtime,
+    executor: Executor,
+) -> Training:
+    """Ready for the first step, dropout to be drawn from the seed."""
+    model.train()
+    optimiser = make_optimiser([model], settings.weight_decay)
+    losses = label_losses(runtime.precision)
+    take_step = TrainingStep(model, optimiser, losses, settings.gradient_clip)
+    training = Training(take_step, examples, settings.batch_size, executor)
+    if runtime.device.type == "cuda":
+        training.fit_memory()
+        torch.manual_seed(settings.seed)
+    return training
+
+
+def _save(
+    state: Path,
+    done: int,
+    parameters: dict[str, Tensor],
+    training: Training,
+    stopping: EarlyStopping,
+) -> None:
+    state.parent.mkdir(parents=True, exist_ok=True)
+    values, best = stopping.state()
+    device, optimiser = training.examples.device, training.take_step.optimiser
+    tensors = training_tensors(parameters, optimiser, device)
+    write_state(state, {"step": done, **values}, {**tensors, **best})
 
 
 def _restore(
-    state: Path,
-    parameters: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    device: torch.device,
+    state: Path, parameters: dict[str, Tensor], training: Training, stopping: EarlyStopping
 ) -> int:
-    """Puts model and optimiser back; the steps that were taken, 0 where none were saved."""
+    """Puts all back that `_save` kept; the steps that were taken, 0 where none were saved."""
+    device, optimiser = training.examples.device, training.take_step.optimiser
     try:
         header, tensors = read_state(state)
         restore_training(parameters, optimiser, device, tensors)
     except CheckpointError:
         return 0
+    stopping.restore(header, tensors)
     return int(header["step"])

@@ -115,6 +115,19 @@ def test_card_has_the_numbers(run, trial, best):
         assert part in text
 
 
+def test_how_the_teacher_was_fine_tuned(run, trial, best):
+    assert "Used as it was given, already fine-tuned." in model_card(run, trial, best, **FACTS)
+    teacher = replace(run.plan.inputs.teacher, fine_tuned_here=True)
+    inputs = replace(run.plan.inputs, teacher=teacher)
+    tuned = replace(run, plan=replace(run.plan, inputs=inputs))
+    assert (
+        "Fine-tuned on the same data, with a tenth of the training examples held out: kept are the "
+        "weights that were best on these (the last weights, where so few examples are too few to "
+        "tell). Settings: learning rate 5e-05, epochs at most 6, evaluations per epoch 2, patience "
+        "3, batch size 32, weight decay 0.01, warmup share 0.1, gradient clip 1.0, seed 0."
+    ) in " ".join(model_card(tuned, trial, best, **FACTS).split())
+
+
 def test_metadata_is_read_by_the_hubs_own_library(run, trial, best):
     data = ModelCard(model_card(run, trial, best, **FACTS)).data
     assert (data.library_name, data.pipeline_tag) == ("transformers", "text-classification")

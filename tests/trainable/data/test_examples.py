@@ -29,6 +29,16 @@ def test_one_batch_by_hand(split):
     assert {tensor.dtype for tensor in tensors} == {torch.int64}
 
 
+def test_picked_examples_are_the_same_under_other_numbers(split):
+    every, chosen = Examples(split, 0, CPU), np.array([4, 2])
+    picked = every.pick(chosen)
+    assert (len(picked), len(every), picked.longest(np.array([1]))) == (2, 5, 2)
+    found = picked.batch(torch.tensor([0, 1, 0]), width=4)
+    expected = every.batch(torch.tensor([4, 2, 4]), width=4)
+    for name in {field.name for field in fields(found)} - {"rows", "offset"}:
+        assert torch.equal(getattr(found, name), getattr(expected, name))
+
+
 def test_a_batch_agrees_with_the_tokenizers_own_padding(bert):
     texts = ["a tiny, tender film", "dull", "I would watch it again and again !"]
     split = tokenise(bert, texts, [1, 0, 1], max_length=8)

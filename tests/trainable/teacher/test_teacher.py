@@ -50,9 +50,15 @@ def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options
     assert prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options) == first
     assert lines == []
 
-    other = replace(loaded, teacher_settings=replace(settings, seed=1, epochs=1))
+    short = replace(settings, seed=1, epochs=1)
+    other = replace(loaded, teacher_settings=short)
     second = prepare_inputs(Preparation.load(other), {"cls"}, runtime, options)
     assert second.teacher.digest != first.teacher.digest
+
+    for changed in (replace(short, patience=4), replace(short, evaluations_per_epoch=1)):
+        other = replace(loaded, teacher_settings=changed)
+        third = prepare_inputs(Preparation.load(other), set(), runtime, options)
+        assert third.teacher.folder != second.teacher.folder
 
 
 @pytest.mark.parametrize("damaged", [False, True])

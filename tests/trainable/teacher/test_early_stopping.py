@@ -1,0 +1,212 @@
+"""A teacher is trained until it gains no more on examples that it is not trained on."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import random_sentences, tiny_classifier
+from trainable.common.digest import digest_tensors
+from trainable.config.trial_config import TeacherSettings
+from trainable.data.examples import Examples
+from trainable.data.tokens import tokenise
+from trainable.engine.cuda_graph import Executor
+from trainable.engine.devices import Runtime
+from trainable.engine.training_step import Evaluator, TrainingStep
+from trainable.models.static_forward import make_static
+from trainable.teacher import fine_tuning
+from trainable.teacher.early_stopping import EarlyStopping, hold_out_examples
+from trainable.teacher.fine_tuning import fine_tune
+
+# 540 examples are left to train on: 34 batches an epoch, so an evaluation each 17 steps.
+SETTINGS = TeacherSettings(learning_rate=1e-3, epochs=4, batch_size=16)
+
+
+@pytest.fixture
+def make_examples(tokenizer, cpu):
+    def make(count):
+        texts = random_sentences(count, seed=1)
+        return Examples(tokenise(tokenizer, texts.texts, texts.labels, 32), 0, cpu)
+
+    return make
+
+
+@pytest.fixture
+def fine_tuned(make_examples, tmp_path, cpu):
+    """A teacher fine-tuned on so many sentences, and the lines that were logged."""
+
+    def run(settings=SETTINGS, count=600, executor=None):
+        model, lines = tiny_classifier(), []
+        make_static(model)
+        fine_tune(
+            model,
+            make_examples(count),
+            settings,
+            runtime=Runtime(tmp_path, cpu, "fp32", lines.append),
+            executor=executor or Executor(),
+            state=tmp_path / "teacher.state",
+        )
+        return model, lines
+
+    return run
+
+
+def weights(model):
+    return digest_tensors(model.state_dict())
+
+
+def script(monkeypatch, accuracies):
+    """The evaluator answers with these, one by one; digests of the weights that it was asked of."""
+    left, seen = list(accuracies), []
+
+    def correct(evaluator):
+        count = len(evaluator.feed.examples)
+        seen.append(weights(evaluator._model))
+        return np.arange(count) < round(left.pop(0) * count)
+
+    monkeypatch.setattr(Evaluator, "correct", correct)
+    return seen
+
+
+def watch_starts(monkeypatch):
+    """Where each example that is trained on begins among the split's tokens, step by step."""
+    take_step, starts = TrainingStep.__call__, []
+
+    def watched(step, batch, rate):
+        starts.append(batch.positions[:, 0].tolist())
+        return take_step(step, batch, rate)
+
+    monkeypatch.setattr(TrainingStep, "__call__", watched)
+    return starts
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_a_stratified_tenth_is_never_trained_on(fine_tuned, make_examples, monkeypatch, seed):
+    every, starts = make_examples(600), watch_starts(monkeypatch)
+    rest, held_out = hold_out_examples(every)
+    evaluated = []
+    correct = Evaluator.correct
+    monkeypatch.setattr(
+        Evaluator,
+        "correct",
+        lambda it: evaluated.append(it.feed.examples.starts.tolist()) or correct(it),
+    )
+    fine_tuned(TeacherSettings(epochs=2, batch_size=16, seed=seed))
+    trained = Counter(start for batch in starts for start in batch)
+    assert trained == Counter(rest.starts.tolist() * 2)
+    assert evaluated == [held_out.starts.tolist()] * 4
+    assert sorted([*trained, *evaluated[0]]) == every.starts.tolist()
+    shares = [float(examples.labels.float().mean()) for examples in (every, held_out)]
+    assert shares[0] == pytest.approx(shares[1], abs=1 / 60)
+    assert held_out.lengths.tolist() == held_out.token_counts.tolist()
+
+
+@pytest.mark.parametrize("executor", [Executor(), Executor(lambda body: body)])
+@pytest.mark.parametrize(
+    ("accuracies", "best", "reason"),
+    [
+        ([0.5, 0.7, 0.7, 0.6, 0.7], 1, "no gain in 3 evaluations"),  # the first of equals
+        ([0.9, 0.1, 0.2, 0.3], 0, "no gain in 3 evaluations"),
+        ([0.5, 0.4, 0.4, 0.6, 0.5, 0.5, 0.7, 0.6], 6, "all steps taken"),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.4, 0.4], 4, "no gain in 3 evaluations"),
+    ],
+)
+def test_it_stops_when_patience_is_over_and_keeps_the_best(
+    *, fine_tuned, monkeypatch, executor, accuracies, best, reason
+):
+    seen, starts = script(monkeypatch, accuracies), watch_starts(monkeypatch)
+    model, lines = fine_tuned(executor=executor)
+    assert len(seen) == len(accuracies)
+    assert len(starts) == 17 * len(accuracies)
+    assert weights(model) == seen[best]
+    assert len(set(seen)) == len(seen)
+    assert lines[0] == "Fine-tuning the teacher: at most 136 steps on 540 examples"
+    assert lines[-2].startswith(f"  teacher step {17 * len(accuracies)} of 136, loss ")
+    assert lines[-1] == (
+        f"Teacher: best of {len(accuracies)} evaluations at step {17 * (best + 1)} of 136, "
+        f"{accuracies[best]:.4f} on the held-out tenth of the training examples ({reason})"
+    )
+
+
+def test_the_weights_keep_their_places(fine_tuned, monkeypatch):
+    """A captured evaluation reads them there afterwards."""
+    script(monkeypatch, [0.9, 0.8, 0.8, 0.8])
+    places, make = [], fine_tuning.EarlyStopping
+    monkeypatch.setattr(
+        fine_tuning,
+        "EarlyStopping",
+        lambda parameters, *others: (
+            places.append({name: p.data_ptr() for name, p in parameters.items()})
+            or make(parameters, *others)
+        ),
+    )
+    model, _ = fine_tuned()
+    assert {name: p.data_ptr() for name, p in model.named_parameters()} == places[0]
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "call"),
+    [
+        (TrainingStep, "__call__", 10),  # before the first evaluation
+        (Evaluator, "correct", 1),
+        (TrainingStep, "__call__", 18),  # right after it
+        (Evaluator, "correct", 3),
+        (TrainingStep, "__call__", 60),
+        (Evaluator, "correct", 5),
+        (EarlyStopping, "keep_best", 1),  # patience is over
+    ],
+)
+def test_killed_anywhere_it_ends_as_if_left_alone(
+    *, fine_tuned, tmp_path, monkeypatch, owner, method, call
+):
+    settings = replace(SETTINGS, learning_rate=3e-3, patience=2)  # stops after several gains
+    expected, log = fine_tuned(settings)
+    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    with monkeypatch.context() as killed:
+        count, original = [], getattr(owner, method)
+
+        def interrupted(*arguments):
+            count.append(1)
+            if len(count) == call:
+                raise KeyboardInterrupt
+            return original(*arguments)
+
+        killed.setattr(owner, method, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fine_tuned(settings)
+    torch.manual_seed(99)
+    found, resumed_log = fine_tuned(settings)
+    assert weights(found) == weights(expected)
+    assert resumed_log[-1] == log[-1]
+    assert "resuming from step" in resumed_log[1]
+
+
+@pytest.mark.parametrize("count", [470, 600])
+def test_of_too_few_examples_none_is_held_out(fine_tuned, make_examples, monkeypatch, count):
+    """Of 600, a second label that stands among them ten times is held out once."""
+    examples = make_examples(count)
+    if count == 600:
+        examples.labels = (torch.arange(600) % 60 == 0).long()
+    rest, held_out = hold_out_examples(examples)
+    assert (rest.starts.tolist(), len(held_out)) == (examples.starts.tolist(), 0)
+
+
+def test_without_held_out_examples_the_last_weights_are_kept(fine_tuned, monkeypatch):
+    seen, starts = script(monkeypatch, []), watch_starts(monkeypatch)
+    _, lines = fine_tuned(count=96)
+    assert seen == []
+    assert len(starts) == 24
+    assert lines[0] == "Fine-tuning the teacher: at most 24 steps on 96 examples"
+    assert lines[-1] == (
+        "Teacher: as after the last of 24 steps (the training examples are too few to hold a tenth "
+        "out)"
+    )
+
+
+def test_evaluations_are_no_more_than_steps(fine_tuned, monkeypatch):
+    seen = script(monkeypatch, [0.5, 0.6])
+    _, lines = fine_tuned(TeacherSettings(epochs=2, batch_size=540))
+    assert len(seen) == 2
+    assert "at step 2 of 2, 0.6000" in lines[-1]
