@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 Point = dict[str, Any]
+EMA_DECAYS = (0.0, 0.98, 0.995)  # averages over the last 50 and 200 steps, about
 
 
 def recipe(trial: "Trial") -> Point:
@@ -21,6 +22,7 @@ def recipe(trial: "Trial") -> Point:
     point: Point = {
         "initialisation": trial.suggest_categorical("initialisation", INITIALISATIONS),
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-4, log=True),
+        "ema_decay": trial.suggest_categorical("ema_decay", EMA_DECAYS),
         "alpha_schedule": trial.suggest_categorical("alpha_schedule", ALPHA_SCHEDULES),
         "aligned_layers": "none",
     }
@@ -43,6 +45,7 @@ POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",
         "learning_rate": 5e-5,
+        "ema_decay": 0.0,
         "alpha_schedule": "cosine_growth",
         "sharpness": 1.0,
         "temperature": 2.0,
@@ -53,6 +56,7 @@ POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",
         "learning_rate": 5e-5,
+        "ema_decay": 0.0,
         "alpha_schedule": "fixed",
         "alpha": 0.5,
         "temperature": 2.0,
@@ -61,8 +65,15 @@ POINTS_TO_EVALUATE: list[Point] = [
     {
         "initialisation": "teacher_spread",
         "learning_rate": 5e-5,
+        "ema_decay": 0.0,
         "alpha_schedule": "fixed",
         "alpha": 1.0,
     },
-    {"initialisation": "random", "learning_rate": 1e-4, "alpha_schedule": "fixed", "alpha": 1.0},
+    {
+        "initialisation": "random",
+        "learning_rate": 1e-4,
+        "ema_decay": 0.0,
+        "alpha_schedule": "fixed",
+        "alpha": 1.0,
+    },
 ]

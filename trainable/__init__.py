@@ -5,8 +5,13 @@ trial, teacher, engine, models, data, config, common, each only what comes after
 `trainable.trial.tune_function` knows of Ray, and is loaded when `student` is first asked for.
 """
 
+import os
 from importlib import import_module
 from typing import Any
+
+# Read as torch is loaded. By default threads spin while they wait for one another, and on cores
+# that other processes use, too, a step of two threads then takes many times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _EXPORTS = {"prepare": "trainable.trial.preparation", "student": "trainable.trial.tune_function"}
 

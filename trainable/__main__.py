@@ -53,7 +53,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     name, why = resolve_preset(options.preset)
     options = replace(options, preset=name)
     preset = options.effective_preset
-    constants = {"precision": faster_precision(best_device()), **preset.trial}
+    constants = {"precision": faster_precision(best_device()), **options.constants}
     pretrained = student_settings(options.student, teacher_source(options))
     config = complete_config(constants, preset.learning_rates, settings, pretrained)
     inactive = sorted(config.inactive_settings & settings.keys())

@@ -72,7 +72,7 @@ def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
     UserError, which names --set or --space, for one that can't be trained.
     """
     preset = request.effective_preset
-    constants = {**preset.trial, "seed": request.seed}
+    constants = {**request.constants, "seed": request.seed}
     try:
         values = {**point, **request.pinned}
         return complete_config(constants, preset.learning_rates, values, dict(request.pretrained))

@@ -129,6 +129,9 @@ class Request(InputOptions):
     scheduler: str = _trials(
         "asha stops weak trials early, fifo runs all to the end", "asha", choices=tuple(SCHEDULERS)
     )
+    grace_evaluations: int | None = _trials(
+        "evaluations before asha may stop a trial (default: the preset's)", None, low=1
+    )
     compare_within: str | None = _trials(
         "asha compares trials only with those that share these settings: init, a comma list of "
         "settings, or all for no such limit (default: init; all for a searched space; plus "

@@ -181,7 +181,7 @@ def describe_inputs(run: Run) -> str:
     parts = [space, f"preset {first.preset}"]
     parts += [
         f"{key} {value}"
-        for key in ("teacher", "student", "dataset")
+        for key in ("teacher", "student", "dataset", "transfer")
         if (value := getattr(first, key))
     ]
     parts.append(f"{inputs.examples['train']:,} training examples")

@@ -119,7 +119,8 @@ def _shape(config: TrialConfig) -> Shape:
 def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -> float:
     """Training and evaluations; a forward pass is a third of a step on the same examples."""
     dataset = preparation.inputs.dataset
-    steps = config.epochs * steps_per_epoch(len(dataset.train), config.batch_size)
+    per_epoch = steps_per_epoch(len(dataset.train), config.batch_size, config.transfer)
+    steps = config.epochs * per_epoch
     evaluated = config.evaluations * len(dataset.evaluation)
     evaluated += 0 if dataset.full is None else len(dataset.full)
     return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
@@ -168,7 +169,7 @@ def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Con
     )
     with torch.device("meta"):
         student = new_model(checked.preparation.shape_of(largest))
-    copies = 5 if any(config.ema_decay is not None for config in checked.possible) else 4
+    copies = 5 if any(config.ema_decay for config in checked.possible) else 4
     size = copies * sum(p.numel() * p.element_size() for p in student.parameters())
     text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
     if not is_uri(location(folder)):

@@ -88,7 +88,7 @@ def complete(
     teacher = load_config(inputs.teacher.folder)
     own = inputs.pretrained
     student = (load_config(own.folder), own.teachers_tokens) if own else None
-    check_trials(configs, teacher, inputs.examples["train"], student)
+    check_trials(configs, teacher, inputs.examples, student)
     present = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
     if not lacking:

@@ -31,6 +31,7 @@ from search.sweep.tuner import (
     start_ray,
 )
 from trainable.common.errors import count_of
+from trainable.config.initialisations import PRETRAINED
 from trainable.engine.devices import available_cores
 from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
@@ -183,7 +184,10 @@ def expected_bytes(run: Run, slots: int) -> int:
     may wait for it.
     """
     configs = [trial.config for trial in run.trials.values()]
-    shapes = {(c.student_layers, c.student_width, c.ema_decay is None): c for c in configs}
+    shapes = {
+        (c.student_layers, c.student_width, c.initialisation == PRETRAINED, c.ema_decay > 0): c
+        for c in configs
+    }
     size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
     waiting = slots * (most_seeds(run.trials.values()) - 1) if waiting_points(run) else 0
     return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

@@ -70,7 +70,7 @@ def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool, decay):
     assert eager.captured == 0
 
 
-@pytest.mark.parametrize("decays", [(None, None), (0.5, 0.3)])
+@pytest.mark.parametrize("decays", [(0.0, 0.0), (0.5, 0.3)])
 def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, schedule, decays):
     trials = [
         schedule(),

@@ -18,6 +18,7 @@ from trainable.config.presets import PRESETS, Preset
 from trainable.config.trial_config import TrialConfig
 
 AUTO = "auto"
+REST = "rest"  # of the training examples, as --transfer
 DEFAULT_INITIALISATION = "teacher_spread"
 
 
@@ -82,6 +83,14 @@ class InputOptions:
         parse=absolute,
         metavar="D",
     )
+    transfer: str | None = described(
+        "hub id, local folder or file of texts without labels, which the teacher labels and on "
+        "which students train, too (transfer_share, 1 where not given); rest: the training "
+        "examples that --max-train-samples or the preset leaves aside",
+        None,
+        parse=lambda text: text if text == REST else absolute(text),
+        metavar="T",
+    )
     allow_weak_teacher: bool = described(
         "go on with a teacher that is no better than the most frequent label", False
     )
@@ -120,6 +129,12 @@ class InputOptions:
         check_fields(self)
         cache = Path(self.cache or users_cache()).expanduser()
         object.__setattr__(self, "cache", str(cache.absolute()))  # trials run in other folders
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The settings that a space may leave to the preset and to the data."""
+        share = {} if self.transfer is None else {"transfer_share": 1.0}
+        return {**self.effective_preset.trial, **share}
 
     @property
     def effective_preset(self) -> Preset:

@@ -53,6 +53,15 @@ class Execution:
     flash_attention: bool = False
 
 
+def check_transfer(config: TrialConfig, examples: Mapping[str, int]) -> None:
+    """UserError for a trial that trains on texts without labels where there are none."""
+    if config.transfer and not examples.get("transfer"):
+        raise UserError(
+            f"transfer_share: {config.transfer_share:g} needs texts without labels; give them with "
+            "--transfer"
+        )
+
+
 @dataclass(frozen=True)
 class TrainingInputs:
     """Where the shared inputs of all trials lie, and what was measured of the teacher.
@@ -67,7 +76,8 @@ class TrainingInputs:
     outputs: dict[str, str]  # LOGITS, hidden pools and RELATIONS -> folder
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
-    # Of each split: `train`, `evaluation`, and `full` where `evaluation` is a subset of it.
+    # Of each split: `train`, `evaluation`, `full` where `evaluation` is a subset of it, and
+    # `transfer` where there are texts without labels, whose outputs stand behind those of `train`.
     examples: dict[str, int]
     execution: Execution = field(default_factory=Execution)
     constants: dict[str, Any] = field(default_factory=dict)  # settings that a space may leave out
@@ -82,6 +92,7 @@ class TrainingInputs:
         """
         pretrained = self.pretrained.settings if self.pretrained else {}
         config = complete_config(self.constants, self.learning_rates, values, pretrained)
+        check_transfer(config, self.examples)
         if config.teacher_states in (None, *self.outputs):
             return config
         if config.teacher_states == RELATIONS:

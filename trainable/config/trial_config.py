@@ -59,6 +59,12 @@ class TrialConfig:
     relation_heads: int = described(
         "heads that the token relations are taken in; divide the widths", 12, low=1
     )
+    transfer_share: float = described(
+        "texts of --transfer for each training example, in every epoch; alpha is 0 on them",
+        0.0,
+        low=0.0,
+        high=1000.0,
+    )
     student_layers: int = described("depth of the student; divides the teacher's", 6, low=1)
     student_width: int | None = described(
         "hidden size of the student; the teacher's where not given", None, low=1
@@ -71,11 +77,11 @@ class TrialConfig:
         "fraction of steps for learning-rate warm-up", 0.1, low=0.0, below=1.0
     )
     gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
-    ema_decay: float | None = described(
+    ema_decay: float = described(
         "decay per step of an exponential moving average of the weights, which is then what is "
-        "evaluated and kept; no more than (1 + step) / (10 + step); none where not given",
-        None,
-        above=0.0,
+        "evaluated and kept; no more than (1 + step) / (10 + step); 0 for none",
+        0.0,
+        low=0.0,
         below=1.0,
     )
     batch_size: int = described("examples per step", 32, low=1)
@@ -149,11 +155,16 @@ class TrialConfig:
         return RELATIONS if self.relation_weight else None
 
     @property
+    def transfer(self) -> float:
+        """`transfer_share` where it has an effect: at alpha 1 nothing is learned without labels."""
+        return self.transfer_share if self.uses_teacher_outputs else 0.0
+
+    @property
     def inactive_settings(self) -> set[str]:
         """Settings that change nothing beside the others' values."""
         of_hidden = {"hidden_weight", "hidden_pool"} if self.aligned_layers == NO_LAYERS else set()
         of_relations = set() if self.relation_weight else {"relation_heads"}
-        of_logits = set() if self.uses_teacher_outputs else {"temperature"}
+        of_logits = set() if self.uses_teacher_outputs else {"temperature", "transfer_share"}
         return of_hidden | of_relations | of_logits
 
     @cached_property
@@ -193,7 +204,7 @@ class TrialConfig:
 
     def label(self) -> str:
         """The searched settings in short: `teacher_spread, layers 1,2,3, ...`."""
-        last = [f"ema {self.ema_decay:g}"] if self.ema_decay is not None else []
+        last = [f"ema {self.ema_decay:g}"] if self.ema_decay else []
         last += [f"seed {self.seed}"] if self.seed else []
         if not self.uses_teacher_outputs:
             return ", ".join([self.initialisation, "cross-entropy only", *last])
@@ -210,6 +221,7 @@ class TrialConfig:
         else:
             parts.append(f"{self.alpha_schedule} k={self.sharpness:g}")
         parts += [f"T={self.temperature:g}"] if self.temperature != 2.0 else []
+        parts += [f"transfer {self.transfer_share:g}"] if self.transfer_share else []
         return ", ".join([*parts, *last])
 
     @property

@@ -28,13 +28,43 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
+def mixed_batches(
+    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, *, labelled: int, share: float
+) -> list[np.ndarray]:
+    """`epoch_batches` of the first `labelled` rows, and among them batches of rows behind, `share`
+    times as many.
+
+    Those are drawn anew in each epoch, none twice while there are others.
+    """
+    batches = epoch_batches(lengths[:labelled], batch_size, seed, epoch)
+    count = round(share * labelled)
+    if not count:
+        return batches
+    generator, others = np.random.default_rng([seed, epoch, 1]), len(lengths) - labelled
+    rounds = [generator.permutation(others) for _ in range(-(-count // others))]
+    rows = labelled + np.concatenate(rounds)[:count]
+    batches += [rows[places] for places in epoch_batches(lengths[rows], batch_size, seed, epoch)]
+    return [batches[index] for index in generator.permutation(len(batches))]
+
+
 def remaining_batches(
-    lengths: np.ndarray, batch_size: int, seed: int, step: int, total_steps: int
+    lengths: np.ndarray,
+    batch_size: int,
+    seed: int,
+    step: int,
+    total_steps: int,
+    *,
+    labelled: int | None = None,
+    share: float = 0.0,
 ) -> Iterator[np.ndarray]:
-    """The batches from `step` (counted from 0) on, over as many epochs as `total_steps` take."""
-    per_epoch = steps_per_epoch(len(lengths), batch_size)
+    """The batches from `step` (counted from 0) on, over as many epochs as `total_steps` take.
+
+    All rows are `labelled` where that is None; see `mixed_batches`.
+    """
+    labelled = len(lengths) if labelled is None else labelled
+    per_epoch = steps_per_epoch(labelled, batch_size, share)
     for epoch in range(step // per_epoch, -(-total_steps // per_epoch)):
-        batches = epoch_batches(lengths, batch_size, seed, epoch)
+        batches = mixed_batches(lengths, batch_size, seed, epoch, labelled=labelled, share=share)
         yield from batches[max(step - epoch * per_epoch, 0) :]
 
 
@@ -50,9 +80,9 @@ def padded_width(longest: int) -> int:
     return fitting[0] if fitting else -(-longest // WIDTHS[-1]) * WIDTHS[-1]
 
 
-def steps_per_epoch(examples: int, batch_size: int) -> int:
-    """How many batches `epoch_batches` makes."""
-    return -(-examples // batch_size)
+def steps_per_epoch(examples: int, batch_size: int, share: float = 0.0) -> int:
+    """How many batches `mixed_batches` makes of so many labelled examples."""
+    return -(-examples // batch_size) + -(-round(share * examples) // batch_size)
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:

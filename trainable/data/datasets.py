@@ -1,5 +1,6 @@
 """Labelled examples from a hub id, a local folder or a file, checked before any training."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from trainable.data.tables import read_tables
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMN = "label"
 HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
+NO_LABEL = -100  # what torch's cross-entropy leaves out
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
 
 
@@ -32,19 +34,22 @@ class LabelledTexts:
 class Dataset:
     """What students train on and what they are scored on; label_names [C].
 
-    `full` is the full evaluation split where `evaluation` is a sample of it, else None.
+    `full` is the full evaluation split where `evaluation` is a sample of it, else None; `transfer`
+    are texts to train on without labels, whose labels are NO_LABEL.
     """
 
     train: LabelledTexts
     evaluation: LabelledTexts
     label_names: list[str]
     full: LabelledTexts | None = None
+    transfer: LabelledTexts | None = None
 
     @property
     def splits(self) -> dict[str, LabelledTexts]:
         """Those there are, by name."""
         found = {"train": self.train, "evaluation": self.evaluation}
-        return found if self.full is None else {**found, "full": self.full}
+        more = {"full": self.full, "transfer": self.transfer}
+        return {**found, **{name: split for name, split in more.items() if split is not None}}
 
     @property
     def digest(self) -> str:
@@ -64,7 +69,7 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
     Raises UserError for a missing file or column, labels that are not 0..C-1, an empty split, or a
     hub that can't be reached.
     """
-    tables = read_tables(source, configuration, cache)
+    tables = read_tables("--dataset", source, configuration, cache)
     train = _labelled_texts(tables["train"], source, "training")
     label_names = _label_names(tables["train"], source, train)
     if "evaluation" in tables:
@@ -77,6 +82,35 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
                 "validation; give more, or a folder with a train and a validation file"
             )
     return check_dataset(Dataset(train, evaluation, label_names), source)
+
+
+def load_texts(flag: str, source: str, configuration: str | None, cache: Path) -> list[str]:
+    """The texts of a hub id, folder or file, with labels or without; raises as `load_dataset`."""
+    table = read_tables(flag, source, configuration, cache)["train"]
+    columns = [name for name in TEXT_COLUMNS if name in table.column_names]
+    if not columns:
+        raise UserError(
+            f"{flag} {source}: has columns {', '.join(table.column_names) or 'none'}; it needs "
+            f"{' or '.join(TEXT_COLUMNS)}"
+        )
+    return [text for text in table[columns[0]] if isinstance(text, str) and text.strip()]
+
+
+def with_transfer(dataset: Dataset, texts: list[str]) -> tuple[Dataset, int]:
+    """The dataset with texts to train on without labels, each once; and how many were left out.
+
+    Left out are those that have the letters and digits of a validation example, in whatever case
+    and with whatever between them.
+    """
+    validation = {_letters(text) for text in (dataset.full or dataset.evaluation).texts}
+    distinct = list(dict.fromkeys(texts))
+    kept = [text for text in distinct if _letters(text) not in validation]
+    transfer = LabelledTexts(kept, [NO_LABEL] * len(kept))
+    return replace(dataset, transfer=transfer), len(distinct) - len(kept)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", text.casefold())
 
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:

@@ -3,9 +3,18 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainable.config.options import InputOptions, absolute
+from trainable.common.errors import UserError
+from trainable.config.options import REST, InputOptions, absolute
 from trainable.config.trial_config import TeacherSettings
-from trainable.data.datasets import Dataset, check_sizes, load_dataset, sample_evaluation, subset
+from trainable.data.datasets import (
+    Dataset,
+    check_sizes,
+    load_dataset,
+    load_texts,
+    sample_evaluation,
+    subset,
+    with_transfer,
+)
 from trainable.data.wheels import small_encoder, tweets
 
 
@@ -22,6 +31,7 @@ class LoadedInputs:
     teacher_settings: TeacherSettings
     max_length: int  # tokens
     student_source: str | None = None  # of a compact encoder that students may start from
+    near_duplicates: int = 0  # of validation examples, left out of --transfer
 
 
 def load_inputs(options: InputOptions) -> LoadedInputs:
@@ -39,6 +49,12 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         "--eval-subset": options.eval_subset,
     }
     check_sizes(found, dataset, asked)
+    near_duplicates = 0
+    if options.transfer is not None:
+        texts = _transfer_texts(options.transfer, found, dataset, cache)
+        dataset, near_duplicates = with_transfer(dataset, texts)
+        if not dataset.splits["transfer"].texts:
+            raise UserError(f"--transfer {options.transfer}: has no text to train on")
     return LoadedInputs(
         dataset=dataset,
         available=(len(found.train), len(found.evaluation)),
@@ -46,7 +62,15 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         teacher_settings=preset.teacher_settings,
         max_length=preset.max_length,
         student_source=options.student and absolute(options.student),
+        near_duplicates=near_duplicates,
     )
+
+
+def _transfer_texts(source: str, found: Dataset, used: Dataset, cache: Path) -> list[str]:
+    if source != REST:
+        return load_texts("--transfer", *_name_and_configuration(source), cache)
+    known = set(used.train.texts)
+    return [text for text in found.train.texts if text not in known]
 
 
 def teacher_source(options: InputOptions) -> str:

@@ -16,27 +16,30 @@ NO_ROWS = "corresponds to no data"  # what `datasets` says of a file that has on
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
-def read_tables(source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
+def read_tables(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
     """`datasets` tables under `train` and, where there is one, `evaluation`.
 
-    A single file is all `train`. Raises UserError where something is missing or unreadable, or the
-    hub can't be reached.
+    A single file is all `train`. Raises UserError, which names `flag`, where something is missing
+    or unreadable, or the hub can't be reached.
     """
     quiet_datasets()
     path = Path(source).expanduser()
     local = path.exists()
-    found = _read_local(path, cache) if local else _read_hub(source, configuration, cache)
+    if local:
+        found = _read_local(flag, path, cache)
+    else:
+        found = _read_hub(flag, source, configuration, cache)
     if TRAIN_NAME not in found:
-        raise UserError(f"--dataset {source}: no training split, only {', '.join(found)}")
+        raise UserError(f"{flag} {source}: no training split, only {', '.join(found)}")
     evaluation = [found[name] for name in EVALUATION_NAMES if name in found]
     return {"train": found[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
 
 
-def _read_local(path: Path, cache: Path) -> dict[str, Any]:
+def _read_local(flag: str, path: Path, cache: Path) -> dict[str, Any]:
     if (path / SAVED_DATASET).exists():
-        return _read_saved(path)
+        return _read_saved(flag, path)
     if path.is_file():
-        return {TRAIN_NAME: _read_file(path, cache)}
+        return {TRAIN_NAME: _read_file(flag, path, cache)}
     files = {
         file.stem: file
         for file in sorted(path.iterdir())
@@ -44,32 +47,30 @@ def _read_local(path: Path, cache: Path) -> dict[str, Any]:
     }
     if TRAIN_NAME not in files:
         raise UserError(
-            f"--dataset {path}: no train file; the folder needs train and validation (or dev, "
+            f"{flag} {path}: no train file; the folder needs train and validation (or dev, "
             f"test) with one of {', '.join(SUFFIXES)}"
         )
     wanted = [name for name in (TRAIN_NAME, *EVALUATION_NAMES) if name in files]
-    return {name: _read_file(files[name], cache) for name in wanted}
+    return {name: _read_file(flag, files[name], cache) for name in wanted}
 
 
-def _read_saved(path: Path) -> dict[str, Any]:
+def _read_saved(flag: str, path: Path) -> dict[str, Any]:
     """The splits of a folder that `DatasetDict.save_to_disk` wrote."""
     import datasets
 
-    with as_user_error(f"--dataset {path}: "):
+    with as_user_error(f"{flag} {path}: "):
         try:
             return dict(datasets.load_from_disk(str(path)))
         except IndexError:  # what `datasets` makes of a split without rows
-            raise UserError(f"--dataset {path}: a split is empty") from None
+            raise UserError(f"{flag} {path}: a split is empty") from None
 
 
-def _read_file(path: Path, cache: Path) -> Any:
+def _read_file(flag: str, path: Path, cache: Path) -> Any:
     import datasets
     from pandas.errors import EmptyDataError
 
     if path.suffix not in SUFFIXES:
-        raise UserError(
-            f"--dataset {path}: give one of {', '.join(SUFFIXES)}, a folder or a hub id"
-        )
+        raise UserError(f"{flag} {path}: give one of {', '.join(SUFFIXES)}, a folder or a hub id")
     kind = {".tsv": "csv", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix, "json")
     options: dict[str, Any] = {}
     if kind == "csv":  # words like "null" and "NA" are texts, not missing values
@@ -89,18 +90,18 @@ def _read_file(path: Path, cache: Path) -> Any:
         reason = f"cannot be read as {path.suffix[1:]}: {first_line(cause)}"
         if isinstance(cause, EmptyDataError | StopIteration) or NO_ROWS in str(cause):
             reason = "it is empty"
-        raise UserError(f"--dataset {path}: {reason}") from error
+        raise UserError(f"{flag} {path}: {reason}") from error
 
 
-def _read_hub(source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
+def _read_hub(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
     import datasets
 
     if not (cache / source.replace("/", "___")).is_dir():  # where `datasets` keeps what it has
-        require_on_hub("--dataset", "dataset", source)
+        require_on_hub(flag, "dataset", source)
     try:
         found = datasets.load_dataset(source, configuration, cache_dir=str(cache))
     except Exception as error:
         several = "Config name" in str(error)
         hint = " Give ID:CONFIGURATION, as in nyu-mll/glue:sst2" if several else ""
-        raise UserError(f"--dataset {source}: {first_line(error)}{hint}") from error
+        raise UserError(f"{flag} {source}: {first_line(error)}{hint}") from error
     return dict(found)

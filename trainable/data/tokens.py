@@ -1,5 +1,6 @@
 """Tokenised examples without padding, in host memory and on disk."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,21 @@ class TokenisedSplit:
     def lengths(self) -> np.ndarray:
         """Tokens of each example, [N]."""
         return np.diff(self.offsets)
+
+
+def joined(first: TokenisedSplit, second: TokenisedSplit) -> TokenisedSplit:
+    """One split, the second's examples behind the first's."""
+    return TokenisedSplit(
+        token_ids=np.concatenate([first.token_ids, second.token_ids]),
+        offsets=np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
+        labels=np.concatenate([first.labels, second.labels]),
+    )
+
+
+def trained_on(splits: Mapping[str, TokenisedSplit]) -> TokenisedSplit:
+    """What students train on: the split `train`, and behind it `transfer` where there is one."""
+    train, more = splits["train"], splits.get("transfer")
+    return train if more is None else joined(train, more)
 
 
 def tokenise(

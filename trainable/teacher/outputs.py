@@ -19,7 +19,7 @@ from trainable.config.names import RELATIONS
 from trainable.config.training_inputs import Teacher
 from trainable.data.batches import evaluation_batches, padded_width
 from trainable.data.examples import Batch, Examples, upload
-from trainable.data.tokens import TokenisedSplit
+from trainable.data.tokens import TokenisedSplit, trained_on
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
 from trainable.engine.losses import unit
@@ -156,7 +156,7 @@ def prepare_outputs(
     missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
     if missing:
         model = load_teacher(Path(teacher.folder))
-        write_outputs(model, data.splits["train"], data.pad_id, missing, runtime)
+        write_outputs(model, trained_on(data.splits), data.pad_id, missing, runtime)
     return {kind: str(folder) for kind, folder in folders.items()}
 
 

@@ -139,7 +139,7 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
     shape, width = shape_of(config, inputs), load_config(inputs.teacher.folder).hidden_size
     full = _weights_bytes(shape)
     shape.vocab_size = len(load_vocabulary(Path(inputs.of(config).tokens)))
-    averaged = config.ema_decay is not None
+    averaged = config.ema_decay > 0.0
     projections = 4 * config.student_layers * (config.student_width or 0) * width
     return int((3 + averaged) * _weights_bytes(shape) + 3 * projections + full)
 

@@ -4,7 +4,7 @@ Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a fold
 appears whole or not at all. `prepare` does all of it in one call.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import PretrainedStudent, TrainingInputs
+from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_transfer
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
 from trainable.data.datasets import shared_examples
@@ -134,7 +134,13 @@ class Preparation:
         student = (
             None if own is None else (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         )
-        check_trials(configs, self.base.config, len(self.inputs.dataset.train), student)
+        sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
+        check_trials(configs, self.base.config, sizes, student)
+        if self.inputs.dataset.transfer is not None:
+            log(
+                f"Texts without labels: {sizes['transfer']:,}; left out: "
+                f"{self.inputs.near_duplicates:,} near-duplicates of validation examples."
+            )
         if warning := shared_examples(self.inputs.dataset):
             log(warning)
 
@@ -177,7 +183,7 @@ class Preparation:
 def check_trials(
     configs: Iterable[TrialConfig],
     teacher: PreTrainedConfig,
-    train_examples: int,
+    examples: Mapping[str, int],
     student: tuple[PreTrainedConfig, bool] | None = None,
 ) -> None:
     """UserError for a student that can't be made from a teacher with this configuration, or more
@@ -190,7 +196,9 @@ def check_trials(
             _check_pretrained(config, teacher, *student)
         else:
             student_config(teacher, config)
-        steps = config.epochs * steps_per_epoch(train_examples, config.batch_size)
+        check_transfer(config, examples)
+        per_epoch = steps_per_epoch(examples["train"], config.batch_size, config.transfer)
+        steps = config.epochs * per_epoch
         if config.evaluations > steps:
             raise UserError(
                 f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
@@ -222,9 +230,13 @@ def prepare_inputs(
 ) -> TrainingInputs:
     """Makes, or finds in the cache, all that trials with these pools (see `pools_of`) share."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
-    data = prepare_tokens(preparation.tokenizer, preparation.base, inputs, cache)
+    read = (preparation.tokenizer, preparation.base, inputs)
+    data = labelled = prepare_tokens(*read, cache)
+    if inputs.dataset.transfer is not None:  # which is not the teacher's to train on
+        bare = replace(inputs, dataset=replace(inputs.dataset, transfer=None))
+        labelled = prepare_tokens(preparation.tokenizer, preparation.base, bare, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
-    teacher = prepare_teacher(preparation.base, settings, data, runtime)
+    teacher = prepare_teacher(preparation.base, settings, labelled, runtime)
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, data.splits["evaluation"].labels)
     outputs = prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
@@ -239,7 +251,7 @@ def prepare_inputs(
         device=runtime.device.type,
         execution=runtime.execution,
         examples={name: len(split) for name, split in inputs.dataset.splits.items()},
-        constants={"precision": runtime.precision, **preset.trial},
+        constants={"precision": runtime.precision, **options.constants},
         learning_rates=dict(preset.learning_rates),
         pretrained=prepare_student(preparation, cache),
     )

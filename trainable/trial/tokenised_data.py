@@ -1,12 +1,13 @@
 """The examples in the tokens of a model, made once and found again by digest."""
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedModel
 
-from trainable.common.digest import digest_strings, digest_values
+from trainable.common.digest import digest_values
 from trainable.common.files import atomic_folder, verified_values, write_manifest
 from trainable.data.inputs import LoadedInputs
 from trainable.data.tokens import load_split, save_split, tokenise
@@ -22,8 +23,9 @@ def same_tokens(one: Any, other: Any) -> bool:
 def tokenizer_digest(tokenizer: Any) -> str:
     """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        return digest_strings([backend.to_str()])
+    if backend is not None:  # less how it was called last
+        last_call = {"truncation": None, "padding": None}
+        return digest_values({**json.loads(backend.to_str()), **last_call})
     return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
 
 

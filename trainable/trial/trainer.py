@@ -15,7 +15,7 @@ from trainable.config.names import EAGER, RELATIONS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Examples
-from trainable.data.tokens import TokenisedSplit, load_split
+from trainable.data.tokens import TokenisedSplit, load_split, trained_on
 from trainable.data.vocabulary import dense_split, load_vocabulary, trim_embedding
 from trainable.engine.cuda_graph import Executor, make_executor
 from trainable.engine.devices import free_share, release_memory
@@ -64,8 +64,8 @@ class Trainer:
         self.distillation = Distillation(config, teacher_config, outputs, device)
         trained = [student, self.distillation.projections]
         self.optimiser = make_optimiser(trained, config.weight_decay)
-        averaged = config.ema_decay is not None
-        self.averages = WeightAverages(student.parameters()) if averaged else None
+        averaged = WeightAverages(student.parameters()) if config.ema_decay else None
+        self.averages = averaged
         losses, clip = self.distillation.losses, config.gradient_clip
         take_step = TrainingStep(student, self.optimiser, losses, clip, averages=self.averages)
         stage = outputs.stage if outputs else None
@@ -188,9 +188,12 @@ def _load_examples(
 
 @lru_cache(maxsize=2)
 def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
-    """These splits of a folder with dense token ids, in memory once."""
+    """These splits of a folder with dense token ids, in memory once; `transfer` behind `train`."""
     in_use = load_vocabulary(Path(tokens))
-    return {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
+    found = {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
+    found["train"] = trained_on(found)
+    found.pop("transfer", None)
+    return found
 
 
 def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
@@ -214,6 +217,6 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *sorted(inputs.outputs.items()),
         *outputs_read(config, inputs),
         *(config.student_layers, config.student_width, config.batch_size, config.precision),
-        *(config.weight_decay, config.gradient_clip, config.ema_decay is not None),
+        *(config.weight_decay, config.gradient_clip, config.ema_decay > 0.0),
         config.relation_heads if config.teacher_states == RELATIONS else None,
     )

@@ -35,7 +35,8 @@ class Evaluation:
     alpha: float  # at the last step
     learning_rate: float  # at the last step
     loss: float
-    losses: dict[str, float]  # its parts, not weighed by alpha: `cross_entropy` and TEACHER_TERMS
+    # Its parts, not weighed by alpha: `cross_entropy` (0 without labels) and TEACHER_TERMS.
+    losses: dict[str, float]
     training_seconds: float  # since the evaluation before
     evaluation_seconds: float
     correct: str  # packed bits: which examples of the evaluation split were right
@@ -119,8 +120,14 @@ class Trial:
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the trial."""
-        per_epoch = steps_per_epoch(len(self.trainer.training.examples), self.config.batch_size)
-        return self.config.epochs * per_epoch
+        config = self.config
+        per_epoch = steps_per_epoch(self.labelled, config.batch_size, config.transfer)
+        return config.epochs * per_epoch
+
+    @property
+    def labelled(self) -> int:
+        """Training examples with labels; those behind them, of `--transfer`, have none."""
+        return self.inputs.examples["train"]
 
     @property
     def finished(self) -> bool:
@@ -143,11 +150,11 @@ class Trial:
         start = time.perf_counter()
         alpha, rate = self._controls()
         training = self.trainer.training
-        self.trainer.distillation.alpha.fill_(alpha)
-        averages, decay = self.trainer.averages, self.config.ema_decay
-        if averages is not None and decay is not None:
-            averages.set_decay(decay, self.step)
-        training.step(next(self._batches), rate)
+        rows = next(self._batches)
+        self.trainer.distillation.alpha.fill_(alpha if rows[0] < self.labelled else 0.0)
+        if self.trainer.averages is not None:
+            self.trainer.averages.set_decay(self.config.ema_decay, self.step)
+        training.step(rows, rate)
         self.step += 1
         due = self.step in self._due
         losses = training.means.take() if due else {}
@@ -166,9 +173,8 @@ class Trial:
     def _batches(self) -> Iterator[np.ndarray]:
         """From the step on at which the first one is asked for."""
         config, lengths = self.config, self.trainer.training.examples.lengths
-        return remaining_batches(
-            lengths, config.batch_size, config.seed, self.step, self.total_steps
-        )
+        place = (config.batch_size, config.seed, self.step, self.total_steps)
+        return remaining_batches(lengths, *place, labelled=self.labelled, share=config.transfer)
 
     def _controls(self) -> tuple[float, float]:
         """Alpha and the learning rate at the step about to be taken."""

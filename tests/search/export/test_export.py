@@ -242,7 +242,8 @@ def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch):
     monkeypatch.setattr(exported, "predictions", lambda folder, texts: np.full(40, -1))
     evaluation = trial.evaluations[-1]
     differing = round(evaluation["accuracy"] * 40)
-    text = exported.check_folder(checkpoint, small.run, "bf16", evaluation)
+    inputs = small.run.plan.inputs
+    text = exported.check_folder(checkpoint, small.run, "bf16", evaluation, inputs)
     assert f"0.0000 on 40 examples, {differing} of them with another result" in text
 
 

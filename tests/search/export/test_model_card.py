@@ -123,7 +123,7 @@ def test_how_the_teacher_was_fine_tuned(run, trial, best):
     assert (
         "Fine-tuned on the same data, with a tenth of the training examples held out: kept are the "
         "weights that were best on these (the last weights, where so few examples are too few to "
-        "tell). Settings: learning rate 5e-05, epochs at most 6, evaluations per epoch 2, patience "
+        "tell). Settings: learning rate 5e-05, epochs at most 2, evaluations per epoch 2, patience "
         "3, batch size 32, weight decay 0.01, warmup share 0.1, gradient clip 1.0, seed 0."
     ) in " ".join(model_card(tuned, trial, best, **FACTS).split())
 

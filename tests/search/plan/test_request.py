@@ -47,6 +47,8 @@ OF_A_REQUEST = {
     "--preset": ("mini", "mini"),
     "--teacher": ("some/teacher", "some/teacher"),
     "--student": ("some/student", "some/student"),
+    "--transfer": ("rest", "rest"),
+    "--grace-evaluations": ("3", 3),
     "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
     "--allow-weak-teacher": (None, True),
     "--max-train-samples": ("100", 100),

@@ -43,6 +43,7 @@ def test_every_setting_is_said_by_one_or_the_other():
     }
     known = {key for key, value in changed.items() if key in asdict(SPREAD) and value}
     known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", "relation_heads", *EXTRA_LABELS}
+    known.add("transfer_share")
     assert set(asdict(SPREAD)) - known == {"precision", "evaluations"}
 
 

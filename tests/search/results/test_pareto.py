@@ -36,7 +36,7 @@ def make_run(folder, students, against="depth", confirms=None):
     ]
     planned = plan(*configs, against=against)
     run = create_run(
-        folder, replace(planned, latency={"3": 5.5, "2": 4.25, "1": 4.75}, confirms=confirms)
+        folder, replace(planned, costs={"3": 5.5, "2": 4.25, "1": 4.75}, confirms=confirms)
     )
     for config, (_, _, right) in zip(configs, students, strict=True):
         report_evaluations(run, config, (right / EXAMPLES,))

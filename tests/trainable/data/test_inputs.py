@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from tests.conftest import MINI
 from trainable.common.errors import UserError
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
@@ -44,11 +45,13 @@ def asked(monkeypatch):
     return calls
 
 
-def test_the_small_preset_is_the_two_wheels(tmp_path):
+def test_the_small_preset_is_the_two_wheels(tmp_path, monkeypatch):
+    monkeypatch.setitem(PRESETS, "mini", MINI)
     found, everything = load_inputs(InputOptions(preset="mini", cache=str(tmp_path))), tweets()
     assert found.teacher_source == str(small_encoder())
-    assert found.teacher_settings == PRESETS["mini"].teacher_settings
-    assert (len(found.dataset.train), len(found.dataset.evaluation)) == (2048, 800)
+    assert found.teacher_settings == MINI.teacher_settings
+    sizes = {name: len(split) for name, split in found.dataset.splits.items()}
+    assert sizes == {"train": 5120, "evaluation": 800, "full": 2013}
     assert set(found.dataset.train.texts) < set(everything.train.texts)
     assert set(found.dataset.evaluation.texts) < set(everything.evaluation.texts)
 

@@ -33,8 +33,8 @@ def make_run(folder, precision="fp32", **changes):
     request = asked(**values)
     configs = [replace(config, precision=precision) for config in plan_trials(request)]
     drawn = initial_draws(request, configs)
-    latency = {"3": 5.0, "2": 4.0}
-    return made_run(folder, configs, request, parameters=drawn, latency=latency)
+    costs = {"3": 5.0, "2": 4.0}
+    return made_run(folder, configs, request, parameters=drawn, costs=costs)
 
 
 @pytest.fixture
@@ -173,6 +173,7 @@ def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkey
 
 def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
     pinned = (("alpha_schedule", "fixed"), ("alpha", 1.0), ("learning_rate", 5e-5))
+    pinned = (*pinned, ("ema_decay", 0.0))
     run = sweep(make_run(tmp_path / "mine", overrides=pinned))
     assert len(run.trials) == 5  # one an initialisation
     assert (run.exhausted, run.to_suggest, run.unfinished) == (True, 0, False)
