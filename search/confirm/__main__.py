@@ -22,9 +22,10 @@ MODULE = "search.confirm"
 
 EXAMPLE = """\
 Each finalist is compared with two baselines that share all its other settings (cross-entropy
-only, and fixed alpha 0.5), and the best finalist with each other finalist. No trial is stopped
-early, and final evaluations are compared (no selection). The confirmation is a run of its own
-beside RUN: the same command resumes it, and a larger --seeds adds seeds.
+only, and fixed alpha 0.5), and the best finalist with each other finalist and, where the run had
+one, with --student simply fine-tuned on the labels. No trial is stopped early, and final
+evaluations are compared (no selection). The confirmation is a run of its own beside RUN: the same
+command resumes it, and a larger --seeds adds seeds.
 
 examples:
   python -m search.confirm NAME

@@ -14,6 +14,7 @@ from search.results.finalists import (
     best_finished,
     fresh_seeds,
     named_trials,
+    plain_student,
     recipe_scores,
 )
 from trainable.common.errors import UserError
@@ -70,6 +71,7 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
             "confirm; resume it, or name one of its trials with --trial"
         )
     means = recipe_scores(source.trials.values())
+    plain = plain_student(source.request, finalists[0].config)
     return Confirmation(
         run=source.folder.name,
         started=source.plan.provenance["started"],
@@ -77,6 +79,7 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
         scores=tuple(means.get((trial.outcome, trial.config.recipe)) for trial in finalists),
         seeds=tuple(fresh_seeds(used_seeds(source), count)),
         asked=(count,),
+        baselines=(plain,) if plain else (),
     )
 
 

@@ -7,10 +7,12 @@ from itertools import islice
 from statistics import fmean
 from typing import Any
 
+from search.plan.request import Request
 from search.record.labels import find_trial
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, STOPPED, TrialRecord
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.trial_config import TrialConfig
 
 BASELINE_ALPHAS = (0.5, 1.0)  # with the teacher but no schedule, and without the teacher
@@ -69,6 +71,15 @@ def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:
     return [baseline for baseline in baselines if baseline.recipe != finalist.recipe]
 
 
+def plain_student(request: Request, like: TrialConfig) -> TrialConfig | None:
+    """`--student` simply fine-tuned on the labels, for as long as this trial; None without one."""
+    if request.student is None:
+        return None
+    rate = request.effective_preset.learning_rates[PRETRAINED]
+    own = {"initialisation": PRETRAINED, "learning_rate": rate, **dict(request.pretrained)}
+    return replace(like.with_fixed_alpha(1.0), **own)
+
+
 def fresh_seeds(used: Collection[int], count: int) -> list[int]:
     """The next seeds above all that were used."""
     return list(islice(count_from(max(used, default=-1) + 1), count))
@@ -84,6 +95,7 @@ class Confirmation:
     scores: tuple[float | None, ...]  # best5 of each there: selected, so optimistic
     seeds: tuple[int, ...]
     asked: tuple[int, ...]  # numbers of seeds asked for, one after the other
+    baselines: tuple[TrialConfig, ...] = ()  # beside each finalist's own, compared with the best
 
     @property
     def recipes(self) -> list[TrialConfig]:
@@ -93,18 +105,19 @@ class Confirmation:
     @property
     def pairs(self) -> list[Pair]:
         """The recipes compared, each two once: finalists with their baselines, the best with the
-        other finalists.
+        other finalists and with the baselines of the run.
 
         The best is the run's, not the best on the fresh seeds: choosing it by the numbers that then
         compare it would favour it.
         """
         best, *others = self.finalists
         wanted = [(first, second) for first in self.finalists for second in baselines_of(first)]
-        wanted += [(best, other) for other in others]
+        wanted += [(best, other) for other in (*others, *self.baselines)]
         pairs: dict[frozenset[TrialConfig], Pair] = {}
         for first, second in wanted:
             pair = (first.recipe, second.recipe)
-            pairs.setdefault(frozenset(pair), pair)
+            if len(set(pair)) > 1:
+                pairs.setdefault(frozenset(pair), pair)
         return list(pairs.values())
 
     def trials(self) -> list[TrialConfig]:
@@ -123,7 +136,7 @@ class Confirmation:
         """The recipes as their trials are configured, inactive hyperparameters as the run's."""
         baselines = [b for finalist in self.finalists for b in baselines_of(finalist)]
         found: dict[TrialConfig, TrialConfig] = {}
-        for config in (*self.finalists, *baselines):
+        for config in (*self.finalists, *baselines, *self.baselines):
             found.setdefault(config.recipe, config)
         return list(found.values())
 
@@ -133,5 +146,8 @@ class Confirmation:
         plain: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
-        finalists = tuple(TrialConfig.from_dict(config) for config in values["finalists"])
-        return cls(**{**plain, "finalists": finalists})
+        configs = {
+            key: tuple(TrialConfig.from_dict(config) for config in values.get(key, ()))
+            for key in ("finalists", "baselines")
+        }
+        return cls(**{**plain, **configs})

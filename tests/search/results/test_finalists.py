@@ -14,8 +14,10 @@ from search.results.finalists import (
     best_finished,
     fresh_seeds,
     named_trials,
+    plain_student,
     recipe_scores,
 )
+from tests.made_runs import asked
 from trainable.config.trial_config import TrialConfig
 
 GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 2.0}
@@ -190,3 +192,24 @@ def test_confirmation_survives_json():
     made = replace(confirmation(config(**GROWTH), ce_only(seed=3)), scores=(0.9, None))
     values = json.loads(json.dumps(asdict(made)))
     assert Confirmation.from_dict(values) == made
+
+
+def test_the_best_is_compared_with_the_student_that_is_simply_fine_tuned():
+    """By the preset's learning rate and the model's own shape, as long as the best trained."""
+    shape = (("student_layers", 4), ("student_width", 256))
+    request = asked(student="some/model", pretrained=shape)
+    best, other = config(**GROWTH, epochs=5), config(**GROWTH, temperature=3.0)
+    plain = plain_student(request, best)
+    rate = request.effective_preset.learning_rates["pretrained"]
+    own = {"initialisation": "pretrained", "learning_rate": rate, **dict(shape)}
+    assert plain == ce_only(**own, epochs=5)
+    made = replace(confirmation(best, other), baselines=(plain,))
+    assert set(made.pairs) - set(confirmation(best, other).pairs) == {(best.recipe, plain.recipe)}
+    assert plain.recipe in made.recipes
+    assert Confirmation.from_dict(json.loads(json.dumps(asdict(made)))) == made
+    itself = replace(confirmation(plain), baselines=(plain,))
+    assert (itself.pairs, itself.recipes) == (
+        confirmation(plain).pairs,
+        confirmation(plain).recipes,
+    )
+    assert plain_student(asked(), best) is None
