@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from tests.conftest import SPECIAL, WORDS, tiny_classifier
 from tests.invariants.test_same_seed_same_run import numbers
 from trainable.common.errors import UserError
+from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_bits
 from trainable.models.loading import load_config, load_pretrained, shape_of
@@ -158,6 +159,12 @@ def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparat
     assert np.array_equal(answers, unpack_bits(best.correct, len(split)))
     size = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
     assert size <= checkpoint_bytes(trial.config, both)
+
+
+def test_fused_attention_is_for_students_that_have_such_a_kernel(both, pretrained, cpu):
+    """A DeBERTa teacher's trials may start from another architecture."""
+    fused = replace(both, execution=Execution("eager", flash_attention=True))
+    assert Trial.start(pretrained(), fused, cpu).trainer.fallback == ""
 
 
 def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, make_config):

@@ -22,7 +22,7 @@ from trainable.engine.devices import free_share, release_memory
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
 from trainable.engine.weight_averages import WeightAverages
-from trainable.models.flash_attention import flash_obstacle, replace_attention
+from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle, replace_attention
 from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
 from trainable.models.students import Pretrained, build_student
@@ -55,7 +55,7 @@ class Trainer:
         device = examples["train"].device
         make_static(student.train())
         self.fallback = ""  # what runs otherwise than was wanted, and why
-        if flash_attention:
+        if flash_attention and student.config.model_type == FLASH_MODEL:  # not of every --student
             obstacle = flash_obstacle(student.config, device)
             if not obstacle and not replace_attention(student.base_model, "triton"):
                 obstacle = "disentangled-flash finds no Triton"
