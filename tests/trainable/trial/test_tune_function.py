@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -166,6 +167,24 @@ def test_optuna_draws_from_the_recipe(fit):
     assert len({result.config["learning_rate"] for result in grid}) == 2
 
 
+def stopped_with_whole_files(process, folder):
+    """Stops a Tuner's process; whether it was not in the midst of writing Ray's own files.
+
+    Those it copies anew again and again, and not in one piece: a kill in between leaves some empty,
+    from which Ray restores nothing.
+    """
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(0.05)
+    states = [path.read_text() for path in folder.glob("experiment_state-*.json")]
+    results = [path.read_text() for path in folder.glob("*/result.json")]
+    try:
+        for state in states:
+            json.loads(state)
+    except ValueError:
+        return False
+    return bool(states) and len(results) == len(SEEDS) and all(r.endswith("\n") for r in results)
+
+
 @pytest.mark.slow
 def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp_path, repository):
     """Killed in the midst of the second of its trials."""
@@ -181,6 +200,9 @@ def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp
     while not list(tmp_path.glob(pattern)):
         assert process.poll() is None
         time.sleep(0.02)
+    while not stopped_with_whole_files(process, tmp_path / "killed"):
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.05)
     process.kill()
     process.wait()
     again = trainable.student(inputs, save_share=1.0)
@@ -188,14 +210,9 @@ def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp
     assert not grid.errors
     by_seed = {result.config["seed"]: result for result in grid}
     assert by_seed.keys() == set(SEEDS)
-    ended, killed = (by_seed[seed] for seed in SEEDS)
-    assert reported(rows(killed)) == alone(inputs, killed.config)
-    assert killed.metrics["iterations_since_restore"] < SPACE["evaluations"]
-    # Of the one that had ended the kill may have emptied result.json, which Ray copies anew again
-    # and again, and not in one piece; its state has the last result.
-    last = reported([ended.metrics])
-    assert last.items() <= alone(inputs, ended.config).items()
-    assert last.keys() == {SPACE["evaluations"]}
+    for result in grid:
+        assert reported(rows(result)) == alone(inputs, result.config)
+    assert by_seed[SEEDS[1]].metrics["iterations_since_restore"] < SPACE["evaluations"]
 
 
 @pytest.fixture
