@@ -11,11 +11,11 @@ LAYERS = "student_layers"
 
 def with_student(request: Request) -> Request:
     """The request with depth and width of `--student`; UserError where it can't be had."""
+    if request.student is None:
+        return request
     from trainable.data.inputs import teacher_source  # both with torch, which takes seconds to load
     from trainable.teacher.teacher import student_settings
 
-    if request.student is None:
-        return request
     found = student_settings(request.student, teacher_source(request))
     return replace(request, pretrained=tuple(found.items()))
 

@@ -116,7 +116,7 @@ class Confirmation:
         pairs: dict[frozenset[TrialConfig], Pair] = {}
         for first, second in wanted:
             pair = (first.recipe, second.recipe)
-            if len(set(pair)) > 1:
+            if first.recipe != second.recipe:
                 pairs.setdefault(frozenset(pair), pair)
         return list(pairs.values())
 
