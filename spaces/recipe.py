@@ -15,10 +15,23 @@ if TYPE_CHECKING:
 
 Point = dict[str, Any]
 EMA_DECAYS = (0.0, 0.98, 0.995)  # averages over the last 50 and 200 steps, about
+RELATION_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
+TRANSFER_SHARES = (0.0, 1.0, 2.0)
 
 
-def recipe(trial: "Trial") -> Point:
-    """One configuration: each setting is drawn only where it changes something."""
+def recipe(
+    trial: "Trial",
+    *,
+    relation_heads: int | None = None,
+    transfer: bool = False,
+    teachers_tokens: bool = True,
+) -> Point:
+    """One configuration: each setting is drawn only where it changes something.
+
+    Token relations are tried where `relation_heads` divide the width of teacher and students, the
+    share of texts without labels where there is `transfer`; a pretrained student that has not the
+    `teachers_tokens` is never compared token by token.
+    """
     point: Point = {
         "initialisation": trial.suggest_categorical("initialisation", INITIALISATIONS),
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-4, log=True),
@@ -34,46 +47,48 @@ def recipe(trial: "Trial") -> Point:
         point["sharpness"] = trial.suggest_float("sharpness", 0.25, 4.0, log=True)
     point["temperature"] = trial.suggest_float("temperature", 1.0, 8.0, log=True)
     point["aligned_layers"] = trial.suggest_categorical("aligned_layers", NAMED_LAYER_SETS)
+    if transfer:
+        point["transfer_share"] = trial.suggest_categorical("transfer_share", TRANSFER_SHARES)
+    tokens = teachers_tokens or point["initialisation"] != "pretrained"
     if point["aligned_layers"] != "none":
-        point["hidden_pool"] = trial.suggest_categorical("hidden_pool", HIDDEN_POOLS)
+        pool = trial.suggest_categorical("hidden_pool", HIDDEN_POOLS)
+        point["hidden_pool"] = pool if tokens or pool != "tokens" else "mean"
         point["hidden_weight"] = trial.suggest_float("hidden_weight", 1.0, 10_000.0, log=True)
+    elif relation_heads and tokens:
+        point["relation_heads"] = relation_heads
+        point["relation_weight"] = trial.suggest_categorical("relation_weight", RELATION_WEIGHTS)
     return point
 
 
-# Tried first, whatever the searcher: the reference study's best recipe, then the plain baselines.
+PLAIN: Point = {
+    "initialisation": "teacher_spread",
+    "learning_rate": 5e-5,
+    "ema_decay": 0.0,
+    "alpha_schedule": "fixed",
+    "temperature": 2.0,
+    "aligned_layers": "none",
+    "relation_weight": 0.0,
+    "transfer_share": 0.0,
+}
+# Tried first, whatever the searcher: the reference study's best recipe, the plain baselines, and
+# all tokens of all layers aligned, as TinyBERT does.
 POINTS_TO_EVALUATE: list[Point] = [
     {
-        "initialisation": "teacher_spread",
-        "learning_rate": 5e-5,
-        "ema_decay": 0.0,
+        **PLAIN,
         "alpha_schedule": "cosine_growth",
         "sharpness": 1.0,
-        "temperature": 2.0,
         "aligned_layers": "lower",
         "hidden_pool": "cls",
         "hidden_weight": 1.0,
     },
+    {**PLAIN, "alpha": 0.5},
+    {**PLAIN, "alpha": 1.0},
+    {**PLAIN, "alpha": 1.0, "initialisation": "random", "learning_rate": 1e-4},
     {
-        "initialisation": "teacher_spread",
-        "learning_rate": 5e-5,
-        "ema_decay": 0.0,
-        "alpha_schedule": "fixed",
+        **PLAIN,
         "alpha": 0.5,
-        "temperature": 2.0,
-        "aligned_layers": "none",
-    },
-    {
-        "initialisation": "teacher_spread",
-        "learning_rate": 5e-5,
-        "ema_decay": 0.0,
-        "alpha_schedule": "fixed",
-        "alpha": 1.0,
-    },
-    {
-        "initialisation": "random",
-        "learning_rate": 1e-4,
-        "ema_decay": 0.0,
-        "alpha_schedule": "fixed",
-        "alpha": 1.0,
+        "aligned_layers": "all",
+        "hidden_pool": "tokens",
+        "hidden_weight": 100.0,
     },
 ]

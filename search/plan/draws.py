@@ -1,5 +1,6 @@
 """A searched space's configurations: what is drawn, what is pinned, what comes first."""
 
+import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from optuna.trial import FixedTrial
 
 from search.plan.model_shapes import LAYERS
 from search.plan.request import Request
-from spaces import load_space
+from spaces import Space, load_space
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged
 from trainable.config.options import complete_config
@@ -59,11 +60,23 @@ def draw(request: Request, trial: Any) -> TrialConfig:
     space, _ = load_space(request.space)
     watched = Pinned(trial, request.pinned, request.added)
     with as_user_error(f"--space {request.space}: ", named=True):
-        constants = space(watched) or {}
+        constants = space(watched, **facts_for(space, request)) or {}
         point = merged({**watched.drawn, **constants})
     if request.depths:
         point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
     return configure(request, point)
+
+
+def facts_for(space: Space, request: Request) -> dict[str, Any]:
+    """What a space asks to be told of the inputs, of these by their names."""
+    facts = {
+        "coarse": request.effective_preset.coarse_grid,
+        "transfer": request.transfer is not None,
+        "relation_heads": request.relation_heads,
+        "teachers_tokens": request.teachers_tokens,
+    }
+    asked = inspect.signature(space).parameters
+    return {name: value for name, value in facts.items() if name in asked}
 
 
 def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:

@@ -1,13 +1,12 @@
 """Which trials a sweep runs, and in which order."""
 
-import inspect
 import random
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from search.plan.draws import configure, initial_points, random_draws, refuse_inactive
+from search.plan.draws import configure, facts_for, initial_points, random_draws, refuse_inactive
 from search.plan.model_shapes import LAYERS
 from search.plan.request import Request
 from spaces import load_space
@@ -73,11 +72,8 @@ def list_grids(request: Request) -> Iterator[list[Point]]:
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
     space, _ = load_space(request.space)
-    coarse = request.effective_preset.coarse_grid
     try:
-        takes_coarse = "coarse" in inspect.signature(space).parameters
-        given = space(coarse=coarse) if takes_coarse else space()
-        spec = {"config": dict(given)}
+        spec = {"config": dict(space(**facts_for(space, request)))}
         draws = bool(parse_spec_vars(spec)[1])
         if draws and request.samples is None:
             raise UserError("draws values at random; give --samples N, how often")
@@ -117,6 +113,8 @@ def _with_additions(request: Request, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
     given = {key for point in points for key in point}
     for key, value in request.added:
+        if value == PRETRAINED and any(point.get(key) == value for point in points):
+            continue  # a space that says itself how `--student` is trained
         if key == LAYERS and request.against is not None:  # latencies are measured once, before
             depths = ", ".join(map(str, request.depths))
             raise UserError(

@@ -1,23 +1,42 @@
 """What a request takes from its models: the depths that are tried, depth and width of --student."""
 
+import inspect
 from dataclasses import replace
 
 from search.plan.objectives import LEAST_DEPTH, student_depths
 from search.plan.request import Request
-from trainable.common.errors import UserError
+from spaces import Space
+from trainable.common.errors import UserError, as_user_error
 
-LAYERS = "student_layers"
+LAYERS, WIDTH = "student_layers", "student_width"
 
 
-def with_student(request: Request) -> Request:
-    """The request with depth and width of `--student`; UserError where it can't be had."""
-    if request.student is None:
+def with_models(request: Request, space: Space) -> Request:
+    """The request with what `--student` decides, and what its space asks about the models.
+
+    UserError where one can't be had.
+    """
+    if request.student is None and "relation_heads" not in inspect.signature(space).parameters:
         return request
-    from trainable.data.inputs import teacher_source  # both with torch, which takes seconds to load
-    from trainable.teacher.teacher import student_settings
+    from trainable.data.inputs import teacher_source  # all with torch, which takes seconds to load
+    from trainable.models.loading import load_tokenizer
+    from trainable.models.relations import shared_heads
+    from trainable.teacher.teacher import config_of, student_settings
+    from trainable.trial.tokenised_data import same_tokens
 
-    found = student_settings(request.student, teacher_source(request))
-    return replace(request, pretrained=tuple(found.items()))
+    teacher, student = teacher_source(request), request.student
+    models = {"--teacher": teacher} | ({} if student is None else {"--student": student})
+    configs = [config_of(flag, source) for flag, source in models.items()]
+    tokenizers = []
+    for flag, source in models.items():
+        with as_user_error(f"{flag} {source}: has no usable tokenizer; "):
+            tokenizers.append(load_tokenizer(source))
+    return replace(
+        request,
+        pretrained=tuple(student_settings(student, teacher).items()),
+        relation_heads=shared_heads(configs, request.pinned.get(WIDTH)),
+        teachers_tokens=same_tokens(tokenizers[0], tokenizers[-1]),
+    )
 
 
 def with_depths(request: Request) -> Request:
@@ -29,9 +48,9 @@ def with_depths(request: Request) -> Request:
     if request.against is None:
         return request
     from trainable.data.inputs import teacher_source  # both with torch, which takes seconds to load
-    from trainable.teacher.teacher import teacher_layers
+    from trainable.teacher.teacher import config_of
 
-    layers = teacher_layers(teacher_source(request))
+    layers = int(config_of("--teacher", teacher_source(request)).num_hidden_layers)
     given = request.pinned.get(LAYERS)
     others = tuple(pair for pair in request.overrides if pair[0] != LAYERS)
     every = {n: student_depths(layers, n) for n in range(layers, 0, -1) if layers % n == 0}

@@ -9,7 +9,7 @@ from trainable.config.fields import check_types
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
-FORMAT = 7
+FORMAT = 8
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 

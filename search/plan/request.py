@@ -162,6 +162,10 @@ class Request(InputOptions):
     depths: tuple[int, ...] = field(default=())
     # Depth and width of trials that start from --student (`student_settings`).
     pretrained: tuple[tuple[str, Any], ...] = field(default=())
+    # What a space may ask about the models (`with_models`): heads for token relations, if any, and
+    # whether --student has the teacher's tokens.
+    relation_heads: int | None = field(default=None)
+    teachers_tokens: bool = field(default=True)
 
     def __post_init__(self) -> None:
         """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import leave
-from search.plan.model_shapes import with_depths, with_student
+from search.plan.model_shapes import with_depths, with_models
 from search.plan.objectives import LATENCY, PARAMETERS, shapes
 from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
@@ -114,7 +114,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     preset, why = resolve_preset(request.preset)
     if request.preset == AUTO:
         invocation.console.print(f"Preset {preset}: {why}.")
-    request = with_student(with_depths(replace(request, preset=preset)))
+    request = with_models(with_depths(replace(request, preset=preset)), space)
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 

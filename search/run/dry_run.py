@@ -30,7 +30,7 @@ from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch
+from trainable.data.batches import trial_steps
 from trainable.data.examples import Examples
 from trainable.data.inputs import load_inputs
 from trainable.data.tokens import TokenisedSplit, tokenise
@@ -119,8 +119,7 @@ def _shape(config: TrialConfig) -> Shape:
 def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -> float:
     """Training and evaluations; a forward pass is a third of a step on the same examples."""
     dataset = preparation.inputs.dataset
-    per_epoch = steps_per_epoch(len(dataset.train), config.batch_size, config.transfer)
-    steps = config.epochs * per_epoch
+    steps = trial_steps(len(dataset.train), config)
     evaluated = config.evaluations * len(dataset.evaluation)
     evaluated += 0 if dataset.full is None else len(dataset.full)
     return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)

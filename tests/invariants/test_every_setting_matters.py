@@ -40,6 +40,7 @@ VALUES = {
     "ema_decay": ({}, [0.0, 0.3, 0.5]),
     "batch_size": ({}, [8, 16]),
     "epochs": ({}, [1, 2]),
+    "max_steps": ({}, [None, 3, 5]),
     "evaluations": ({}, [2, 3]),
     "seed": ({}, [0, 1]),
     "precision": ({}, ["fp32", "bf16"]),

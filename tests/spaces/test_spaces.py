@@ -1,5 +1,6 @@
 """The spaces: what each enumerates, written out here a second time, and a user's own."""
 
+import sys
 from collections import Counter
 from itertools import product
 
@@ -13,7 +14,7 @@ from search.plan.draws import config_of_draw, initial_points, random_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.run.__main__ import main
 from spaces import SEARCHED, SPACE_NAMES
-from spaces.recipe import POINTS_TO_EVALUATE, recipe
+from spaces.recipe import POINTS_TO_EVALUATE, RELATION_WEIGHTS, TRANSFER_SHARES, recipe
 from spaces.study import STUDY_ROWS
 from tests.made_runs import asked, made_inputs
 from trainable.common.errors import UserError
@@ -167,21 +168,45 @@ def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(d
 
 
 def test_starts_are_the_studys_best_recipe_and_the_plain_baselines_on_every_seed():
-    found = initial_points(searched())
+    found = initial_points(searched(transfer="rest", relation_heads=12))
     assert [config.label() for config, _ in found] == [
         "teacher_spread, layers 1, cosine_growth k=1",
         "teacher_spread, logits only, fixed 0.5",
         "teacher_spread, cross-entropy only",
         "random, cross-entropy only",
+        "teacher_spread, layers 1,2,3, pool tokens, weight 100, fixed 0.5",
     ]
-    assert [config.learning_rate for config, _ in found] == [5e-5, 5e-5, 5e-5, 1e-4]
-    assert [values for _, values in found] == POINTS_TO_EVALUATE  # nothing in one is ignored
+    assert [config.learning_rate for config, _ in found] == [5e-5, 5e-5, 5e-5, 1e-4, 5e-5]
+    for (config, values), point in zip(found, POINTS_TO_EVALUATE, strict=True):
+        ignored = {key: point[key] for key in point.keys() - values}
+        assert values.items() <= point.items()
+        assert ignored == dict.fromkeys(ignored, 0.0) or not config.uses_teacher_outputs
     on_seeds = plan_trials(searched(seeds=2, seed=5, samples=3))
     assert [config.seed for config in on_seeds] == [5, 6] * 3
     assert [c.recipe for c in on_seeds[::2]] == [c.recipe for c, _ in found[:3]]
 
 
-def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_over():
+def test_recipe_draws_what_the_models_and_texts_allow():
+    def drawn(**facts):
+        return [config for config, _ in random_draws(searched(**facts), 300)]
+
+    plain, full = drawn(), drawn(transfer="rest", relation_heads=12)
+    assert not any(config.relation_weight or config.transfer_share for config in plain)
+    assert {c.relation_weight for c in full if c.aligned_layers == "none"} == set(RELATION_WEIGHTS)
+    assert {c.transfer_share for c in full if c.uses_teacher_outputs} == set(TRANSFER_SHARES)
+    assert all(config.relation_heads == 12 for config in full)
+    own = {"student": "s", "pretrained": (("student_layers", 6),), "additions": ()}
+    for teachers_tokens in (True, False):
+        found = drawn(**own, relation_heads=12, teachers_tokens=teachers_tokens)
+        of_student = [config for config in found if config.initialisation == "pretrained"]
+        compared = {config.teacher_states for config in of_student}
+        assert compared >= {"cls", "mean"}
+        assert (({"tokens", "relations"} & compared) != set()) == teachers_tokens
+        copies = {config.teacher_states for config in found} - {None}
+        assert copies == {"cls", "mean", "tokens", "relations"}  # whatever --student is
+
+
+def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_over(monkeypatch):
     """A growing alpha has a sharpness, which only the study's best recipe knows of."""
     pinned = (("alpha_schedule", "cosine_growth"), ("initialisation", "teacher_upper"))
     request = searched(overrides=pinned)
@@ -193,19 +218,19 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
         "teacher_upper, layers 1, cosine_growth k=1"
     ]
     alike = searched(overrides=(("initialisation", "random"), ("learning_rate", 2e-4)))
-    assert len(initial_points(alike)) == 3  # two of four are the same then
+    assert len(initial_points(alike)) == 4  # two of five are the same then
     joined = initial_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
-    assert [c.label() for c, _ in joined[4:]] == [
+    assert [c.label() for c, _ in joined[5:]] == [
         "pretrained, logits only, fixed 0.5",
         "pretrained, cross-entropy only",
     ]
-    none = searched(overrides=(("alpha_schedule", "fixed"), ("aligned_layers", "all")))
-    assert initial_points(none) == random_draws(none, 1)
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
     assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(HIDDEN_POOLS)
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
         initial_points(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
+    monkeypatch.delattr(sys.modules[recipe.__module__], "POINTS_TO_EVALUATE")
+    assert initial_points(searched()) == random_draws(searched(), 1)
 
 
 # A user's own.
@@ -321,7 +346,6 @@ def test_recipe_is_as_rays_optuna_searcher_takes_it():
     searcher = OptunaSearch(space=recipe, points_to_evaluate=points, metric="a", mode="max")
     found = [searcher.suggest(str(number)) for number in range(8)]
     inputs = made_inputs(outputs=dict.fromkeys(("logits", *HIDDEN_POOLS), "/o"))
-    assert [merged(point) for point in found[:4]] == [
-        {"aligned_layers": "none", **point} for point in POINTS_TO_EVALUATE
-    ]
+    for suggested, point in zip(found, POINTS_TO_EVALUATE, strict=False):
+        assert merged(suggested).items() <= point.items()
     assert len({inputs.config(point) for point in found}) == 8

@@ -86,6 +86,11 @@ class TrialConfig:
     )
     batch_size: int = described("examples per step", 32, low=1)
     epochs: int = described("passes over the training examples", 3, low=1)
+    max_steps: int | None = described(
+        "optimiser steps, in the place of epochs: the same budget whatever transfer_share adds",
+        None,
+        low=1,
+    )
     evaluations: int = described(
         "evaluations in a trial, equally spaced, last at the end", 15, low=1
     )
@@ -165,7 +170,8 @@ class TrialConfig:
         of_hidden = {"hidden_weight", "hidden_pool"} if self.aligned_layers == NO_LAYERS else set()
         of_relations = set() if self.relation_weight else {"relation_heads"}
         of_logits = set() if self.uses_teacher_outputs else {"temperature", "transfer_share"}
-        return of_hidden | of_relations | of_logits
+        of_length = set() if self.max_steps is None else {"epochs"}
+        return of_hidden | of_relations | of_logits | of_length
 
     @cached_property
     def recipe(self) -> "TrialConfig":

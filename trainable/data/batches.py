@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from trainable.config.trial_config import TrialConfig
+
 POOL_BATCHES = 50  # examples of this many batches are sorted by length together
 # Tokens that batches are padded to where each width has a cost of its own, such as a captured step.
 WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -83,6 +85,12 @@ def padded_width(longest: int) -> int:
 def steps_per_epoch(examples: int, batch_size: int, share: float = 0.0) -> int:
     """How many batches `mixed_batches` makes of so many labelled examples."""
     return -(-examples // batch_size) + -(-round(share * examples) // batch_size)
+
+
+def trial_steps(labelled: int, config: TrialConfig) -> int:
+    """Optimiser steps of a trial on so many labelled examples: its `max_steps`, or its epochs."""
+    per_epoch = steps_per_epoch(labelled, config.batch_size, config.transfer)
+    return config.epochs * per_epoch if config.max_steps is None else config.max_steps
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:

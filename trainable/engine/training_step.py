@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.data.batches import evaluation_batches
@@ -269,21 +270,28 @@ class Evaluator:
         self._model, self._precision = model, precision
         self.feed = Feed(examples, EVALUATION_BATCH, executor)
 
-    @torch.no_grad()
     def correct(self) -> np.ndarray:
         """Whether each of the split's N examples is classified right, bool [N]; dropout off."""
+        return self.correct_and_loss()[0]
+
+    @torch.no_grad()
+    def correct_and_loss(self) -> tuple[np.ndarray, float]:
+        """`correct`, and the mean cross-entropy with the labels, in nats."""
         was_training = self._model.training
         self._model.eval()
         lengths = self.feed.examples.lengths
-        correct = np.empty(len(lengths), dtype=bool)
+        found = np.empty((len(lengths), 2))
         for rows in evaluation_batches(lengths, EVALUATION_BATCH):
-            correct[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
+            found[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
         self._model.train(was_training)
-        return correct
+        return found[:, 0] == 1.0, float(found[:, 1].mean())
 
     def _body(self, batch: Batch) -> Tensor:
+        """[B, 2]: 1 where an example is classified right, and its cross-entropy."""
         logits, _ = run_model(self._model, batch, self._precision)
-        return logits.argmax(dim=-1) == batch.labels
+        right = (logits.argmax(dim=-1) == batch.labels).float()
+        loss = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+        return torch.stack([right, loss], dim=1)
 
 
 def accuracy(correct: np.ndarray) -> float:

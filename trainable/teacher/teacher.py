@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.digest import digest_tensors, digest_values
 from trainable.common.errors import UserError, as_user_error
@@ -53,11 +53,11 @@ def load_base(
     return model, fitted, missing
 
 
-def teacher_layers(source: str) -> int:
-    """How many the model of a hub id or folder has; UserError where it can't be had."""
-    require_model("--teacher", source)
-    with as_user_error(f"--teacher {source}: no usable model; "):
-        return int(load_config(source).num_hidden_layers)
+def config_of(flag: str, source: str) -> PreTrainedConfig:
+    """Of the model of a hub id or folder; UserError, which names `flag`, where it can't be had."""
+    require_model(flag, source)
+    with as_user_error(f"{flag} {source}: no usable model; "):
+        return load_config(source)
 
 
 def student_settings(student: str | None, teacher: str) -> dict[str, Any]:
@@ -67,11 +67,9 @@ def student_settings(student: str | None, teacher: str) -> dict[str, Any]:
     """
     if student is None:
         return {}
-    require_model("--student", student)
-    with as_user_error(f"--student {student}: no usable model; "):
-        own, width = load_config(student), load_config(teacher).hidden_size
-        own_width = None if own.hidden_size == width else own.hidden_size
-        return {"student_layers": own.num_hidden_layers, "student_width": own_width}
+    own, width = config_of("--student", student), config_of("--teacher", teacher).hidden_size
+    own_width = None if own.hidden_size == width else own.hidden_size
+    return {"student_layers": own.num_hidden_layers, "student_width": own_width}
 
 
 def _check_labels(given: str, its: list[str], ours: list[str]) -> None:

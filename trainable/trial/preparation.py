@@ -24,7 +24,7 @@ from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
 from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_transfer
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch
+from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
 from trainable.data.inputs import LoadedInputs, load_inputs
 from trainable.data.tokens import tokenise
@@ -197,8 +197,7 @@ def check_trials(
         else:
             student_config(teacher, config)
         check_transfer(config, examples)
-        per_epoch = steps_per_epoch(examples["train"], config.batch_size, config.transfer)
-        steps = config.epochs * per_epoch
+        steps = trial_steps(examples["train"], config)
         if config.evaluations > steps:
             raise UserError(
                 f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "

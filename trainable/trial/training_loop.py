@@ -16,7 +16,7 @@ from trainable.common.errors import TrainingDivergedError
 from trainable.config.alpha_schedules import alpha_at
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
+from trainable.data.batches import evaluation_steps, remaining_batches, trial_steps
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import BITS, best5_accuracy, pack_bits
@@ -32,6 +32,7 @@ class Evaluation:
     step: int  # optimiser steps taken
     accuracy: float
     best5_accuracy: float
+    validation_loss: float  # mean cross-entropy with the labels of the evaluation split, in nats
     alpha: float  # at the last step
     learning_rate: float  # at the last step
     loss: float
@@ -120,9 +121,7 @@ class Trial:
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the trial."""
-        config = self.config
-        per_epoch = steps_per_epoch(self.labelled, config.batch_size, config.transfer)
-        return config.epochs * per_epoch
+        return trial_steps(self.labelled, self.config)
 
     @property
     def labelled(self) -> int:
@@ -206,7 +205,7 @@ class Trial:
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
         evaluators = self.trainer.evaluators
-        correct = evaluators["evaluation"].correct()
+        correct, validation_loss = evaluators["evaluation"].correct_and_loss()
         score_full = self.finished and "full" in evaluators
         full = evaluators["full"].correct() if score_full else None
         accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
@@ -215,6 +214,7 @@ class Trial:
             step=self.step,
             accuracy=accuracies[-1],
             best5_accuracy=best5_accuracy(accuracies),
+            validation_loss=validation_loss,
             alpha=alpha,
             learning_rate=rate,
             loss=losses["loss"],

@@ -33,6 +33,25 @@ def refusal(space, preset="mini", **changes):
     return str(caught.value)
 
 
+def test_student_joins_a_space_that_has_no_pretrained_row_of_its_own(tmp_path):
+    own = {"student": "some/student", "pretrained": (("student_layers", 2),)}
+    joined = plan("baselines", "mini", **own)
+    assert sum(config.initialisation == "pretrained" for config in joined) == 1
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from ray import tune\n\n"
+        "def mine():\n"
+        "    own = {'initialisation': 'pretrained', 'alpha_schedule': 'fixed', 'alpha': 1.0}\n"
+        "    copy = {**own, 'initialisation': 'teacher_spread', 'alpha': 0.5}\n"
+        "    return {'row': tune.grid_search([own, copy])}\n"
+    )
+    listed = plan(f"{file}:mine", "mini", **own)
+    assert {(config.initialisation, config.alpha) for config in listed} == {
+        ("pretrained", 1.0),
+        ("teacher_spread", 0.5),
+    }
+
+
 # Order, seeds, samples.
 
 
@@ -223,7 +242,7 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
         assert (request.pinned, {config.epochs for config in found}) == ({"epochs": 1}, {1})
         depths = Counter(config.student_layers for config in found)
         usual = 5 if space == "baselines" else 1  # of what is searched the best start alone
-        assert depths == {tried[0]: max(usual, 4), **dict.fromkeys(tried[1:], usual)}
+        assert depths == {tried[0]: 5, **dict.fromkeys(tried[1:], usual)}
     assert with_depths(asked(teacher="no/such")).depths == ()  # which is not looked at then
 
 

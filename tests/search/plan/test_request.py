@@ -76,7 +76,8 @@ def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
     beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run"}
     assert flags == {*beside, *OF_A_REQUEST, "--no-allow-weak-teacher"}
-    names = {about.name for about in fields(Request)} - {"depths", "pretrained"}  # of the models
+    of_the_models = {"depths", "pretrained", "relation_heads", "teachers_tokens"}
+    names = {about.name for about in fields(Request)} - of_the_models
     assert {dest(flag) for flag in OF_A_REQUEST} == names
     inputs = [about.name for about in fields(InputOptions)]
     assert sorted([*names_of_kind(EXTENSION, TRIALS, OPERATION), *inputs]) == sorted(names)

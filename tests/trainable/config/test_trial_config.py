@@ -36,6 +36,7 @@ SETTINGS = {
     "ema_decay": (FIXED, 0.999, [-0.1, 1.0, 1, "0.9"]),
     "batch_size": (FIXED, 16, [0, "8"]),
     "epochs": (FIXED, 1, [0, 3.0, True, "3", None]),
+    "max_steps": (FIXED, 100, [0, -1, 3.0, "3"]),
     "evaluations": (FIXED, 3, [0]),
     "seed": (FIXED, 2**32 - 1, [-1, 2**32]),
     "precision": (FIXED, "bf16", ["fp16"]),

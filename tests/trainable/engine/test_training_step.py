@@ -157,12 +157,16 @@ def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     ids, offsets = split.token_ids, split.offsets
     model = tiny_classifier(architecture).train()
     examples = Examples(split, 0, cpu)
-    correct = Evaluator(model, examples, "fp32").correct()
+    correct, loss = Evaluator(model, examples, "fp32").correct_and_loss()
     assert model.training
     model.eval()
+    losses = []
     for i in range(150):
         sentence = torch.from_numpy(ids[offsets[i] : offsets[i + 1]]).long()[None]
         with torch.no_grad():
-            assert correct[i] == (int(model(sentence).logits.argmax()) == split.labels[i])
+            logits = model(sentence).logits
+        assert correct[i] == (int(logits.argmax()) == split.labels[i])
+        losses.append(float(logits.logsumexp(dim=-1) - logits[0, split.labels[i]]))
+    assert loss == pytest.approx(sum(losses) / 150, rel=1e-5)
     assert 0 < accuracy(correct) < 1
     assert accuracy(correct) == correct.sum() / 150
