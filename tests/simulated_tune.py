@@ -6,11 +6,11 @@ from dataclasses import asdict
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 
+from search.plan.schedulers import make_scheduler
 from search.record.run import read_run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, FAILED, FINISHED
 from search.sweep.callbacks.recorder import Recorder
-from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from trainable.trial.training_loop import EVALUATION_KEYS
 from trainable.trial.tune_function import FAILURE_KIND, OUT_OF_MEMORY, REASON
 
@@ -60,9 +60,10 @@ class Session:
     def __init__(self, run, trials, places, chance, *, disasters, killed=0.0):
         self.run, self.places, self.chance = run, places, chance
         self.disasters, self.killed = disasters, killed
-        self.scheduler = StratifiedASHA(run, lambda: places)
+        self.scheduler = make_scheduler(run.request.scheduler, run, lambda: places)
+        self.scheduler.drained = lambda: not self.queue
         self.recorder = Recorder(run, Silent(), Calm(), RecordCopy(run.folder), sharing=True)
-        self.queue, self.trials = [trial.config for trial in trials], []
+        self.queue, self.trials, self.idle = [trial.config for trial in trials], [], 0
 
     def get_trials(self):
         return self.trials
@@ -91,7 +92,9 @@ class Session:
         if running:
             self._advance(self.chance.choice(running))
         else:
-            assert before != [trial.status for trial in self.trials], "the sweep hangs"
+            idle = before == [trial.status for trial in self.trials]
+            self.idle = self.idle + 1 if idle else 0
+            assert self.idle < 10, "the sweep hangs"
 
     def _hand_out(self):
         live = len(self.of(Trial.PENDING, Trial.PAUSED, Trial.RUNNING))
@@ -115,7 +118,7 @@ class Session:
             "full_correct": None,
             "evaluations": number,
             "accuracy": score,
-            "best5_accuracy": score,
+            "best5_accuracy": 0.0,
         }
         result = {**values, "training_iteration": number}
         decision = self.scheduler.on_trial_result(self, trial, result)

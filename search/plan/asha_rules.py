@@ -1,11 +1,12 @@
 """Who is compared with whom, and when: strata of trials, and rungs."""
 
-import math
 from collections.abc import Mapping, Sequence
+from itertools import count, takewhile
 from typing import Any
 
 EVERYTHING = "all trials"
-REDUCTION_FACTOR = 2  # of ASHA: the better half goes on at each rung
+FACTORS = {"asha": 2, "promotion": 3}  # by scheduler: one in so many goes on at each rung
+LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # nats; together less than one example's share of accuracy
 
 
 def stratum_of(config: Mapping[str, Any], compare_within: Sequence[str]) -> str:
@@ -17,12 +18,22 @@ def stratum_of(config: Mapping[str, Any], compare_within: Sequence[str]) -> str:
     return ", ".join(named) or EVERYTHING
 
 
-def rungs(evaluations: int, grace_evaluations: int) -> list[int]:
-    """The numbers of evaluations at which ASHA compares trials: the grace, doubled while it fits.
+def rung_score(evaluation: Mapping[str, Any]) -> float:
+    """What is compared at a rung: the accuracy, and of equal ones the validation loss.
+
+    So students that still give every example the same label are told apart. The accuracy of this
+    evaluation predicts the end better than the mean of the best so far (`search.replay`).
+    """
+    loss = min(evaluation["validation_loss"], LARGEST_LOSS)
+    return float(evaluation["accuracy"] - LOSS_WEIGHT * loss)
+
+
+def rungs(evaluations: int, grace_evaluations: int, factor: int) -> list[int]:
+    """The numbers of evaluations at which trials are compared: the grace, times the factor while
+    it fits.
 
     At the last evaluation a trial has ended anyway; Ray decides nothing there.
     """
     first = min(grace_evaluations, evaluations)
-    doublings = int(math.log(evaluations / first) / math.log(REDUCTION_FACTOR))
-    numbers = [first * REDUCTION_FACTOR**doubling for doubling in range(doublings + 1)]
-    return [number for number in numbers if number < evaluations]
+    powers = takewhile(lambda number: number < evaluations, (first * factor**n for n in count()))
+    return list(powers)

@@ -127,15 +127,18 @@ class Request(InputOptions):
     )
     seed: int = _trials("order of the trials, and the first seed of each", 0, low=0, high=2**31)
     scheduler: str = _trials(
-        "asha stops weak trials early, fifo runs all to the end", "asha", choices=tuple(SCHEDULERS)
+        "asha stops a trial that is below the median of those before it at a rung; with promotion "
+        "trials wait at a rung, and the best third of them goes on; fifo runs all to the end",
+        "asha",
+        choices=tuple(SCHEDULERS),
     )
     grace_evaluations: int | None = _trials(
-        "evaluations before asha may stop a trial (default: the preset's)", None, low=1
+        "evaluations before the first rung (default: the preset's)", None, low=1
     )
     compare_within: str | None = _trials(
-        "asha compares trials only with those that share these settings: init, a comma list of "
-        "settings, or all for no such limit (default: init; all for a searched space; plus "
-        "student_layers with --against)",
+        "asha and promotion compare trials only with those that share these settings: init, a "
+        "comma list of settings, or all for no such limit (default: init; all for a searched "
+        "space; plus student_layers with --against)",
         None,
         parse=parse_strata,
     )

@@ -18,6 +18,7 @@ EXTRA_LABELS: dict[str, str] = {
     "gradient_clip": "clip {:g}",
     "batch_size": "batch {}",
     "epochs": "epochs {}",
+    "max_steps": "steps {}",
 }
 SHORTEST = 4  # characters of a digest or a folder's name that stand for it
 DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always differs

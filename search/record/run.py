@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.plan.asha_rules import rungs
+from search.plan.asha_rules import FACTORS, rungs
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
 from search.record.events import (
@@ -85,10 +85,11 @@ class Run:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The numbers of evaluations at which ASHA decides; none under another scheduler."""
-        if self.request.scheduler != "asha" or not self.trials:
+        """The numbers of evaluations at which trials are compared; none where none is stopped."""
+        factor = FACTORS.get(self.request.scheduler)
+        if factor is None or not self.trials:
             return ()
-        return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations))
+        return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations, factor))
 
     @property
     def to_suggest(self) -> float:

@@ -37,9 +37,9 @@ def evaluations_table(run: Run, trials: pd.DataFrame, recipes: pd.DataFrame) -> 
 
 
 def rung_counts(run: Run, evaluations: pd.DataFrame, recipes: pd.DataFrame) -> pd.DataFrame:
-    """A row a stratum and rung of ASHA's: recipes that `reached` it, and were `stopped` there.
+    """A row a stratum and rung: recipes that `reached` it, and were `stopped` there.
 
-    `median` is of their best5 at the rung, each the mean over its seeds.
+    `median` is of their accuracy at the rung, each the mean over its seeds.
     """
     rows = []
     for stratum in recipes["stratum"].unique():
@@ -47,7 +47,7 @@ def rung_counts(run: Run, evaluations: pd.DataFrame, recipes: pd.DataFrame) -> p
         stopped = recipes[(recipes["stratum"] == stratum) & (recipes["outcome"] == STOPPED)]
         for rung in run.rungs:
             at = of_stratum[of_stratum["evaluation"] == rung]
-            scores = at.groupby("recipe")["best5"].mean()
+            scores = at.groupby("recipe")["accuracy"].mean()
             ended = int((stopped["evaluations"] == rung).sum())
             rows.append((stratum, rung, len(scores), ended, scores.median()))
     return pd.DataFrame(rows, columns=["stratum", "rung", "reached", "stopped", "median"])

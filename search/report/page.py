@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from search.plan.asha_rules import FACTORS
 from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
@@ -219,14 +220,16 @@ def _importance(report: Report, captions: Mapping[str, str]) -> Section:
 def _asha(report: Report) -> Section:
     settings = " and ".join(report.run.plan.compare_within)
     alike = f" of the same {settings}" if settings else ""
-    text = (
-        f"ASHA compares recipes{alike} at equal numbers of evaluations: one in the lower half of "
-        "those that have reached a rung so far is stopped there."
-    )
-    headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median best5 there")
+    rules = {
+        "asha": "one in the lower half of those that have reached a rung so far is stopped there",
+        "promotion": f"the best one in {FACTORS['promotion']} of those at a rung go on from there",
+    }
+    rule = rules.get(report.run.request.scheduler, "")
+    text = f"Recipes{alike} are compared at equal numbers of evaluations: {rule}."
+    headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median accuracy")
     rows = [
         (row.stratum, str(row.rung), str(row.reached), str(row.stopped), share(row.median))
         for row in report.rungs.itertuples()
     ]
     tables = [Table(Cells(headers, rows))] if report.rungs["stopped"].any() else []
-    return Section("asha", "Stopped by ASHA", text, tables)
+    return Section("asha", "Stopped early", text, tables)

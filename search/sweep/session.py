@@ -1,5 +1,6 @@
 """One session of a run: runs the open trials until all have ended or it is interrupted."""
 
+import math
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +10,7 @@ import ray
 import torch
 from rich.console import Console
 
+from search.plan.asha_rules import FACTORS
 from search.plan.request import LOCAL
 from search.plan.schedulers import make_scheduler
 from search.record.recipes import most_seeds
@@ -113,9 +115,9 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
 
 
 def waiting_points(run: Run) -> tuple[int, ...]:
-    """The evaluations after which a trial may wait for other seeds of its recipe."""
+    """The evaluations after which a trial may wait: for other seeds of its recipe, or others."""
     seeds = max(run.request.seeds, most_seeds(run.trials.values()))
-    return run.rungs if seeds > 1 else ()
+    return run.rungs if seeds > 1 or run.request.scheduler == "promotion" else ()
 
 
 def _has_open(run: Run, *, alone: bool) -> bool:
@@ -132,7 +134,7 @@ def _make_searcher(
     *,
     alone: bool,
 ) -> OpenTrials:
-    return OpenTrials(
+    searcher = OpenTrials(
         run,
         open_trials(run, alone=alone),
         slots,
@@ -140,6 +142,8 @@ def _make_searcher(
         paused=lambda: interruption.requested or recorder.uncaptured,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
+    scheduler.drained = lambda: searcher.drained
+    return searcher
 
 
 def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:
@@ -180,8 +184,8 @@ def _shortage(run: Run, needed: int) -> str:
 def expected_bytes(run: Run, slots: int) -> int:
     """About what checkpoints take on disk while so many trials run at a time.
 
-    While one is replaced, old and new stand side by side. Under ASHA all seeds of a recipe but one
-    may wait for it.
+    While one is replaced, old and new stand side by side. Where trials are compared, all seeds of a
+    recipe but one may wait for it; where they are promoted, those that may still go on.
     """
     configs = [trial.config for trial in run.trials.values()]
     shapes = {
@@ -189,5 +193,10 @@ def expected_bytes(run: Run, slots: int) -> int:
         for c in configs
     }
     size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
-    waiting = slots * (most_seeds(run.trials.values()) - 1) if waiting_points(run) else 0
+    seeds = most_seeds(run.trials.values())
+    waiting = slots * (seeds - 1) if waiting_points(run) else 0
+    if run.request.scheduler == "promotion":
+        planned = run.request.wanted * seeds if run.to_suggest else len(run.trials)
+        count = len(run.trials) if planned == math.inf else planned
+        waiting += -(-int(count) // FACTORS["promotion"])
     return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

@@ -9,7 +9,14 @@ import pytest
 PACKAGES = ("search", "spaces", "trainable")
 # From the top down; a folder may import those in the lines below its own.
 LEVELS = [
-    ["search.run", "search.report", "search.confirm", "search.export", "search.bench"],
+    [
+        "search.run",
+        "search.report",
+        "search.confirm",
+        "search.export",
+        "search.bench",
+        "search.replay",
+    ],
     ["search.sweep"],
     ["search.sweep.callbacks"],
     ["search.sweep.scheduling", "search.sweep.processes"],

@@ -163,6 +163,8 @@ class Trial:
         self._check_finite(losses, alpha, rate)
         with self.trainer.averaged():
             evaluation = self._evaluate(losses, alpha, rate)
+            validation_loss = {"the validation loss": evaluation.validation_loss}
+            self._check_finite(validation_loss, alpha, rate)
             self.history.append(evaluation)
             self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0

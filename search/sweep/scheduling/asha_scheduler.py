@@ -6,22 +6,23 @@ is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a re
 the mean over its seeds (`search.sweep.scheduling.seed_groups`).
 """
 
+from collections.abc import Callable
 from dataclasses import asdict
-from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 
-from search.plan.asha_rules import REDUCTION_FACTOR, stratum_of
+from search.plan.asha_rules import FACTORS, rung_score, stratum_of
 from search.plan.schedulers import Slots
 from search.record.run import Run
 from search.record.trial_record import FAILED, GIVE_UP, GO, RETRY_ALONE, STOP, WAIT
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, digest_of
 from search.sweep.scheduling.seed_groups import DECISION, SeedGroups
+from search.sweep.scheduling.stopping import Stopping
 from trainable.config.trial_config import TrialConfig
 
-METRIC = "best5_accuracy"
+METRIC = "accuracy"
 TIME = "training_iteration"  # counts evaluations
 DECISIONS = {GO: TrialScheduler.CONTINUE, WAIT: TrialScheduler.PAUSE, STOP: TrialScheduler.STOP}
 
@@ -41,12 +42,21 @@ class StratifiedASHA(ResumingScheduler):
     def __init__(self, run: Run, slots: Slots | None = None) -> None:
         super().__init__(run, slots)
         self._metric = METRIC
-        self._evaluations = run.any_config.evaluations
-        self._strata: dict[str, ASHAScheduler] = {}
-        self._groups = SeedGroups(run.rungs, self._evaluations, self._goes_on)
+        self._rule = self.make_rule()
+        self._groups = SeedGroups(run.rungs, run.any_config.evaluations, self._rule.arrive)
         self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
         self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
         self._refilled = False
+        self.drained: Callable[[], bool] = lambda: False  # whether no trial is still to be added
+
+    def make_rule(self) -> Any:
+        """What decides at the rungs."""
+        length, grace = self.run.any_config.evaluations, self.run.plan.grace_evaluations
+        return Stopping(self.stratum, length, grace, FACTORS["asha"])
+
+    def stratum(self, config: TrialConfig) -> str:
+        """Of the trials that this configuration competes with."""
+        return stratum_of(asdict(config), self.run.plan.compare_within)
 
     @property
     def waiting(self) -> int:
@@ -78,7 +88,7 @@ class StratifiedASHA(ResumingScheduler):
         """Ray's hook: CONTINUE, PAUSE or STOP."""
         decision = GO
         if TIME in result and METRIC in result:
-            decision = self._groups.evaluated(digest_of(trial), result[TIME], result[METRIC])
+            decision = self._groups.evaluated(digest_of(trial), result[TIME], rung_score(result))
         setattr(trial, DECISION, decision)
         return str(DECISIONS[decision])
 
@@ -101,6 +111,8 @@ class StratifiedASHA(ResumingScheduler):
                 tune_controller.stop_trial(trial)
         going = [trial for trial, decision in zip(paused, decisions, strict=True) if decision == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
+        if paused and not going and not taken and self.drained():
+            self._groups.take(self._rule.close())
         if going and (self.slots is None or taken < self.slots()):
             return going[0]
         return next((trial for trial in trials if trial.status == Trial.PENDING), None)
@@ -113,27 +125,6 @@ class StratifiedASHA(ResumingScheduler):
         record = self.run.trials[digest]
         if record.outcome == FAILED or record.alone:
             self._groups.failed(digest, alone=record.outcome != FAILED)
-
-    def _goes_on(self, config: TrialConfig, rung: int, mean: float) -> bool:
-        """Whether ASHA lets a group of this mean go on beyond a rung."""
-        asha, group = self._stratum(config), SimpleNamespace(trial_id=config.recipe.digest)
-        asha.on_trial_add(None, group)
-        decision = asha.on_trial_result(None, group, {TIME: rung, METRIC: mean})
-        return bool(decision != TrialScheduler.STOP)
-
-    def _stratum(self, config: TrialConfig) -> ASHAScheduler:
-        """The scheduler of the trials that this configuration competes with."""
-        key = stratum_of(asdict(config), self.run.plan.compare_within)
-        if key not in self._strata:
-            self._strata[key] = ASHAScheduler(
-                time_attr=TIME,
-                metric=METRIC,
-                mode="max",
-                max_t=self._evaluations,
-                grace_period=min(self.run.plan.grace_evaluations, self._evaluations),
-                reduction_factor=REDUCTION_FACTOR,
-            )
-        return self._strata[key]
 
     def _refill(self) -> None:
         """Shows every recorded event to the groups again, in the order that trials came in."""
@@ -150,8 +141,12 @@ class StratifiedASHA(ResumingScheduler):
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                self._groups.evaluated(trial, values["evaluations"], values[METRIC])
+                self._groups.evaluated(trial, values["evaluations"], rung_score(values))
+                self._groups.recorded(trial, event["decision"])
+            case "start":
+                self._groups.recorded(trial, GO)
             case "stop":
+                self._groups.recorded(trial, STOP)
                 self._groups.stopped(trial)
             case "failure" if event["then"] in (GIVE_UP, RETRY_ALONE):
                 self._groups.failed(trial, alone=event["then"] == RETRY_ALONE)

@@ -5,12 +5,13 @@ that comes to a rung waits there, until the last one has come.
 """
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from search.record.trial_record import GO, STOP, WAIT
 from trainable.config.trial_config import TrialConfig
 
+Decisions = Mapping[tuple[str, int], str]  # GO or STOP, by a recipe's digest and rung
 DECISION = "decision"  # attribute of a Ray trial: which of these the scheduler returned last
 
 
@@ -35,6 +36,7 @@ class SeedGroup:
     config: TrialConfig  # of one of them
     seeds: dict[str, Seed] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)  # GO or STOP
+    compared: set[int] = field(default_factory=set)  # rungs where it was, decided or not
 
     def decision(self, rung: int) -> str:
         """What holds for a seed that has come to this rung, by what was decided there and below."""
@@ -64,18 +66,19 @@ class SeedGroup:
 
 
 class SeedGroups:
-    """All groups of a run, and ASHA's decisions on them: a function of the events shown to it.
+    """All groups of a run, and what is decided of them: a function of the events shown to it.
 
-    `goes_on` is asked once for each group and rung: with a seed's configuration, rung and mean.
+    `decide` is asked once for each group and rung, with a seed's configuration, rung and mean, and
+    says what that decides, of this recipe or of others.
     """
 
     def __init__(
         self,
         rungs: Sequence[int],
         evaluations: int,
-        goes_on: Callable[[TrialConfig, int, float], bool],
+        decide: Callable[[TrialConfig, int, float], Decisions],
     ) -> None:
-        self._rungs, self._evaluations, self._goes_on = sorted(rungs), evaluations, goes_on
+        self._rungs, self._evaluations, self._decide = sorted(rungs), evaluations, decide
         self._groups: dict[str, SeedGroup] = {}  # by recipe's digest
         self._group_of: dict[str, SeedGroup] = {}
 
@@ -99,6 +102,14 @@ class SeedGroups:
         seed.over = decision == STOP
         return decision
 
+    def recorded(self, trial: str, decision: str) -> None:
+        """What was decided of a trial where it stands, as the record has it: that counts, even
+        where more trials have been added since."""
+        group = self._group_of[trial]
+        rung = group.seeds[trial].rung
+        if rung and decision != WAIT and not group.seeds[trial].over:
+            group.decisions.setdefault(rung, decision)
+
     def stopped(self, trial: str) -> None:
         """A trial that waited was ended."""
         self._group_of[trial].seeds[trial].over = True
@@ -119,8 +130,18 @@ class SeedGroups:
         """Whether it has to wait for other seeds of its group."""
         return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
 
+    @property
+    def configs(self) -> list[TrialConfig]:
+        """One of each group."""
+        return [group.config for group in self._groups.values()]
+
     def _settle(self, group: SeedGroup) -> None:
         for rung in self._rungs:
-            if rung not in group.decisions and group.complete(rung):
-                goes_on = self._goes_on(group.config, rung, group.mean(rung))
-                group.decisions[rung] = GO if goes_on else STOP
+            if rung not in group.compared and group.complete(rung):
+                group.compared.add(rung)
+                self.take(self._decide(group.config, rung, group.mean(rung)))
+
+    def take(self, decisions: Decisions) -> None:
+        """Takes in what is decided of groups, the first time for each rung."""
+        for (recipe, rung), decision in decisions.items():
+            self._groups[recipe].decisions.setdefault(rung, decision)

@@ -39,6 +39,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         self._open, self._waiting = list(trials), waiting
         self._under_way: set[str] = set()  # Tune's ids
         self._paused = paused
+        self.drained = False  # whether nothing more is to be handed out
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its searcher into the run; a resumed run makes its own
@@ -57,6 +58,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         if not self._open and self._more is not None:
             self._open = self._more(self._run)
         if not self._open:
+            self.drained = True
             return None if waiting else Searcher.FINISHED
         self._under_way.add(trial_id)
         return asdict(self._open.pop(0).config)

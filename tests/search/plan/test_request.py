@@ -304,6 +304,6 @@ def test_help_explains_every_flag_with_its_default(capsys):
     for action in make_parser()._actions:
         assert action.option_strings[-1] in text
         assert "()" not in action.help
-    defaults = ["at least 0; default 5", "at least 0; default 2", "fifo; default asha"]
+    defaults = ["at least 0; default 5", "at least 0; default 2", "promotion; default asha"]
     for said in (*SPACE_NAMES, *defaults, "default local", "(default: runs)"):
         assert said in text

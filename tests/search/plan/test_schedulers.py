@@ -12,6 +12,7 @@ from search.plan.grid import plan_trials
 from search.plan.schedulers import make_scheduler
 from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler
+from search.sweep.scheduling.promotion_scheduler import PromotingASHA
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
 
@@ -22,28 +23,33 @@ def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(t
     configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(20)]
     run = made_run(tmp_path / "mine", configs)
     assert type(make_scheduler("asha", run, lambda: 1)) is StratifiedASHA
+    assert type(make_scheduler("promotion", run, lambda: 1)) is PromotingASHA
     fifo = make_scheduler("fifo", run, lambda: 1)
     assert type(fifo) is ResumingScheduler
     for number, config in enumerate(configs):
         trial = SimpleNamespace(trial_id=str(number), config=asdict(config))
-        result = {"training_iteration": 2, "best5_accuracy": 1.0 - number / 20}
+        result = {"training_iteration": 2, "accuracy": 1.0 - number / 20}
         assert fifo.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
     assert fifo.__getstate__() == {}
 
 
 @pytest.mark.parametrize(
-    ("evaluations", "grace", "numbers"),
+    ("evaluations", "grace", "factor", "numbers"),
     [
-        (15, 3, [3, 6, 12]),
-        (8, 2, [2, 4]),
-        (8, 3, [3, 6]),
-        (9, 2, [2, 4, 8]),
-        (1, 2, []),
-        (3, 3, []),
+        (15, 3, 2, [3, 6, 12]),
+        (8, 2, 2, [2, 4]),
+        (8, 3, 2, [3, 6]),
+        (9, 2, 2, [2, 4, 8]),
+        (1, 2, 2, []),
+        (3, 3, 2, []),
+        (15, 1, 3, [1, 3, 9]),
+        (10, 2, 3, [2, 6]),
+        (9, 1, 3, [1, 3]),
+        (1000, 1, 10, [1, 10, 100]),
     ],
 )
-def test_rungs_are_the_grace_doubled_while_it_fits(evaluations, grace, numbers):
-    assert rungs(evaluations, grace) == numbers
+def test_rungs_are_the_grace_multiplied_while_it_fits(evaluations, grace, factor, numbers):
+    assert rungs(evaluations, grace, factor) == numbers
 
 
 @pytest.mark.parametrize(

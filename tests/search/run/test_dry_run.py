@@ -53,8 +53,8 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
     ("asked_for", "lines"),
     [
         (["--space", "baselines"], ["1  ", "5  "]),
-        (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["8  ", "and 12 more, sug"]),
-        (["--space", "recipe", "--time-budget", "1h"], ["4  ", "and more, as time allows, sug"]),
+        (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["10  ", "and 10 more, sug"]),
+        (["--space", "recipe", "--time-budget", "1h"], ["5  ", "and more, as time allows, sug"]),
     ],
     ids=" ".join,
 )

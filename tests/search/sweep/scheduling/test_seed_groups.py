@@ -46,7 +46,7 @@ class Asked(list):
 
     def __call__(self, config, rung, mean):
         self.append((config.learning_rate, rung, mean))
-        return mean >= 0.5
+        return {(config.recipe.digest, rung): GO if mean >= 0.5 else STOP}
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def decided_by_the_rule(run):
             failed.add(config.digest)
         elif event["event"] == "evaluation" and event["evaluation"]["evaluations"] in RUNGS:
             scores = arrived[group][event["evaluation"]["evaluations"]]
-            scores.setdefault(config.digest, event["evaluation"]["best5_accuracy"])
+            scores.setdefault(config.digest, event["evaluation"]["accuracy"])
         for rung in RUNGS:
             here = arrived[group][rung]
             seeds = planned & {t.config.digest for t in by_recipe(run.trials.values())[group]}
@@ -240,7 +240,7 @@ def state(scheduler, run):
     decisions = {digest: scheduler._groups.decision(digest) for digest in run.trials}
     rungs = {
         (name, number): dict(scores)
-        for name, asha in scheduler._strata.items()
+        for name, asha in scheduler._rule._strata.items()
         for number, scores in asha._brackets[0]._rungs
         if scores
     }

@@ -1,0 +1,110 @@
+"""`python -m search.replay RUN`: what other schedulers would have made of a complete sweep."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+
+from search.exit_codes import exit_code, leave
+from search.record.run import Run, read_run
+from search.record.run_folders import find_run, place_of_runs
+from search.results.leaderboard import Cells, as_rich, percent
+from search.sweep.launch import make_console
+from trainable.common.files import atomic_file
+from trainable.config.fields import OneLineParser, add_flags, check_fields, described, given
+
+ABOUT = """\
+Replays schedulers over the recorded learning curves of a sweep whose trials all ran to their end
+(--scheduler fifo): the share of all evaluations that each would have made (work), and by how much
+the trial that it would have chosen, its best by best5, falls behind the best of all in the final
+evaluation (regret).
+
+Each policy is a scheduler, the signal that it compares at its rungs, the factor (one trial in so
+many goes on) and the evaluations before the first rung. All are replayed on the same draws: three
+quarters of the trials, in random order. The interval is over these draws, of the regret less that
+of the first policy, which is ASHA as Ray has it, comparing best5, with the run's own grace.
+
+Prints the policies that no other beats in both; RUN/replay.csv has all of them, RUN/replay.svg is
+the figure."""
+TABLE, FIGURE = "replay.csv", "replay.svg"
+HEADERS = ("policy", "work", "regret", "less the first's", "95% interval")
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What is to be replayed, as the command line gives it."""
+
+    draws: int = described("random subsets and orders of the trials", 200, low=2)
+    slots: int = described("trials at a time", 1, low=1)
+    storage: str = described("folder or URI of all runs", "runs", metavar="DIR")
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its unit and default."""
+    parser = OneLineParser(
+        prog="python -m search.replay",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", help="the run to replay (name or path)")
+    add_flags(parser, ReplayOptions)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table, writes it and the figure; returns the exit code (2: the user's mistake)."""
+    arguments = make_parser().parse_args(argv)
+    asked = ReplayOptions(**given(arguments, ReplayOptions))
+    return exit_code(partial(replay_run, arguments.run, asked))
+
+
+def replay_run(name: str, asked: ReplayOptions) -> int:
+    """UserError for a run that has no curves to replay."""
+    run = read_run(find_run("RUN", name, place_of_runs(asked.storage)))
+    table = replayed(run, asked)
+    from search.replay.figure import write_figure
+
+    with atomic_file(run.folder / TABLE) as path:
+        table.to_csv(path, index=False)
+    with atomic_file(run.folder / FIGURE) as path:
+        write_figure(table, path)
+    console = make_console()
+    console.print(as_rich(cells(table)))
+    console.print(f"All {len(table)} policies: {run.folder / TABLE} and {FIGURE}", soft_wrap=True)
+    return 0
+
+
+def replayed(run: Run, asked: ReplayOptions) -> pd.DataFrame:
+    """The table of `compare`, ASHA as Ray has it first."""
+    from search.replay.curves import curves_of
+    from search.replay.policies import Policy, compare, every_policy  # with Ray: seconds to load
+
+    curves = curves_of(run)
+    first = Policy("asha", "best5", 2, min(run.plan.grace_evaluations, curves.length))
+    others = [policy for policy in every_policy(curves) if policy != first]
+    return compare([first, *others], curves, asked.draws, asked.slots)
+
+
+def cells(table: pd.DataFrame) -> Cells:
+    """The first policy, then those that no other beats in work and regret, least work first."""
+    shown = pd.concat([table[:1], table[table["front"]].sort_values("work")])
+    rows = [
+        (
+            row.policy,
+            percent(row.work),
+            f"{100 * row.regret:.2f}",
+            f"{100 * row.less:+.2f}",
+            f"{100 * row.low:+.2f} to {100 * row.high:+.2f}",
+        )
+        for row in shown.itertuples()
+    ]
+    return Cells(HEADERS, rows)
+
+
+if __name__ == "__main__":
+    leave(main())

@@ -1,0 +1,73 @@
+"""The learning curves of a run's finished trials, as arrays that schedulers can be replayed on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from search.plan.asha_rules import rung_score
+from search.record.run import Run
+from search.record.trial_record import FINISHED
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import unpack_bits
+
+FEWEST = 4  # curves that a scheduler has something to do with
+
+
+@dataclass(frozen=True)
+class Curves:
+    """K trials of E evaluations."""
+
+    configs: list[TrialConfig]  # [K]
+    compare_within: tuple[str, ...]
+    signals: dict[str, np.ndarray]  # [K, E] by name: what a rung may compare, the larger the better
+    score: np.ndarray  # [K]: best5 at the end, by which the winner is chosen
+    final: np.ndarray  # [K]: accuracy of the final evaluation, of the full split where there is one
+
+    @property
+    def length(self) -> int:
+        """Evaluations of each trial."""
+        return int(self.signals["last"].shape[1])
+
+
+def curves_of(run: Run) -> Curves:
+    """Of the trials that finished; UserError where there are hardly any."""
+    trials = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
+    if len(trials) < FEWEST:
+        raise UserError(
+            f"RUN {run.folder.name}: {len(trials)} trials finished; give a run of {FEWEST} or more "
+            "(with --scheduler fifo all finish)"
+        )
+    accuracy = _values(trials, lambda e: e["accuracy"])
+    signals = {
+        "best5": _values(trials, lambda e: e["best5_accuracy"]),
+        "last": accuracy,
+        "last, then loss": _values(trials, rung_score),
+        "mean of last two": (accuracy + np.roll(accuracy, 1, axis=1)) / 2,
+        "validation loss": -_values(trials, lambda e: e["validation_loss"]),
+    }
+    signals["mean of last two"][:, 0] = accuracy[:, 0]
+    if all(trial.has_bits for trial in trials) and len(run.plan.inputs.label_names) == 2:
+        signals["agreement"] = _agreement(run, trials)
+    last = [trial.evaluations[-1] for trial in trials]
+    return Curves(
+        configs=[trial.config for trial in trials],
+        compare_within=run.plan.compare_within,
+        signals=signals,
+        score=signals["best5"][:, -1],
+        final=np.array([e.get("full_accuracy") or e["accuracy"] for e in last]),
+    )
+
+
+def _values(trials: Sequence[Any], value: Callable[[dict[str, Any]], float]) -> np.ndarray:
+    return np.array([[value(e) for e in trial.evaluations] for trial in trials])
+
+
+def _agreement(run: Run, trials: Sequence[Any]) -> np.ndarray:
+    """Share of examples that student and teacher give the same of two labels: both right, or
+    both wrong, [K, E]."""
+    count = run.plan.inputs.examples["evaluation"]
+    teacher = unpack_bits(run.plan.inputs.teacher.correct, count)
+    return _values(trials, lambda e: float(np.mean(unpack_bits(e["correct"], count) == teacher)))

@@ -1,0 +1,51 @@
+"""Halving that stops: ASHA's rule as Ray has it, within each stratum."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+from search.record.trial_record import GO, STOP
+from search.sweep.scheduling.seed_groups import Decisions
+from trainable.config.trial_config import TrialConfig
+
+TIME, SCORE = "training_iteration", "score"
+
+
+class Stopping:
+    """A Ray ASHA scheduler for each stratum (Li et al. 2020), whose trials are recipes."""
+
+    def __init__(
+        self,
+        stratum: Callable[[TrialConfig], str],
+        evaluations: int,
+        grace_evaluations: int,
+        factor: int,
+    ) -> None:
+        self._stratum = stratum
+        self._settings = {"max_t": evaluations, "grace_period": min(grace_evaluations, evaluations)}
+        self._factor = factor
+        self._strata: dict[str, ASHAScheduler] = {}
+
+    def arrive(self, config: TrialConfig, rung: int, score: float) -> Decisions:
+        """Whether a recipe of this score goes on beyond a rung."""
+        recipe = config.recipe.digest
+        asha, group = self._scheduler(self._stratum(config)), SimpleNamespace(trial_id=recipe)
+        asha.on_trial_add(None, group)
+        decision = asha.on_trial_result(None, group, {TIME: rung, SCORE: score})
+        return {(recipe, rung): STOP if decision == TrialScheduler.STOP else GO}
+
+    def close(self) -> Decisions:
+        """Nothing: each recipe is decided when it comes."""
+        return {}
+
+    def _scheduler(self, stratum: str) -> ASHAScheduler:
+        if stratum not in self._strata:
+            self._strata[stratum] = ASHAScheduler(
+                time_attr=TIME,
+                metric=SCORE,
+                mode="max",
+                reduction_factor=self._factor,
+                **self._settings,
+            )
+        return self._strata[stratum]

@@ -1,0 +1,156 @@
+"""Replayed schedulers against sweeps worked out by hand."""
+
+from statistics import median
+
+import numpy as np
+import pytest
+
+from search.record.trial_record import FINISHED
+from search.replay.__main__ import main
+from search.replay.curves import Curves, curves_of
+from search.replay.policies import Policy, compare, every_policy, replay
+from tests.made_runs import asked, evaluated, finish, made_inputs, made_run
+from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import pack_bits
+
+LENGTH = 9
+
+
+def config(number, initialisation="random"):
+    rate = 1e-5 * (number + 1)
+    return TrialConfig(
+        initialisation=initialisation, alpha=0.5, evaluations=LENGTH, learning_rate=rate
+    )
+
+
+@pytest.fixture
+def curves():
+    """Of 24 trials in two strata; the signal `true` knows the end from the first evaluation on."""
+    generator = np.random.default_rng(0)
+    final = generator.uniform(0.7, 0.9, 24)
+    noisy = final[:, None] + generator.normal(0, 0.05, (24, LENGTH))
+    kinds = ("random", "teacher_spread")
+    return Curves(
+        configs=[config(number, kinds[number % 2]) for number in range(24)],
+        compare_within=("initialisation",),
+        signals={"last": noisy, "true": np.repeat(final[:, None], LENGTH, axis=1)},
+        score=final,
+        final=final,
+    )
+
+
+def stopped_by_median(curves, order, grace):
+    """Evaluations made where one trial after the other is stopped below the median of those of
+    its stratum before it, at the grace and its doubles."""
+    before, made = {}, 0
+    for k in order:
+        for n in range(1, LENGTH + 1):
+            made += 1
+            if n in [grace * 2**power for power in range(5)] and n < LENGTH:
+                others = before.setdefault((curves.configs[k].initialisation, n), [])
+                score = curves.signals["last"][k, n - 1]
+                stop = bool(others) and score < median(others)
+                others.append(score)
+                if stop:
+                    break
+    return made
+
+
+def halved(curves, order, grace, signal="last"):
+    """Evaluations made where one in three of each stratum goes on at the grace and its triples."""
+    made = 0
+    for stratum in ("random", "teacher_spread"):
+        left, at = [k for k in order if curves.configs[k].initialisation == stratum], 0
+        for rung in [n for n in (grace, 3 * grace, 9 * grace) if n < LENGTH]:
+            made += len(left) * (rung - at)
+            ranked = sorted(left, key=lambda k: -curves.signals[signal][k, rung - 1])
+            left, at = ranked[: max(1, len(left) // 3)], rung
+        made += len(left) * (LENGTH - at)
+    return made
+
+
+@pytest.mark.parametrize("grace", [1, 2, 3, 9])
+def test_stopping_is_asha_trial_by_trial(curves, grace):
+    order = np.random.default_rng(grace).permutation(24).tolist()
+    work, regret = replay(Policy("asha", "last", 2, grace), curves, order, 1)
+    assert work * 24 * LENGTH == pytest.approx(stopped_by_median(curves, order, grace))
+    assert regret >= 0
+    assert grace < LENGTH or (work, regret) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("slots", [1, 5])
+@pytest.mark.parametrize("grace", [1, 2, 4])
+def test_promotion_is_halving_whatever_the_slots(curves, grace, slots):
+    order = np.random.default_rng(grace).permutation(24)[:17].tolist()
+    work, _ = replay(Policy("promotion", "last", 3, grace), curves, order, slots)
+    assert work * 17 * LENGTH == pytest.approx(halved(curves, order, grace))
+    assert replay(Policy("promotion", "true", 3, grace), curves, order, slots)[1] == 0.0
+
+
+def test_all_policies_are_compared_on_the_same_draws(curves):
+    policies = [Policy("asha", "last", 2, 2), *every_policy(curves)]
+    table = compare(policies, curves, draws=8, slots=1)
+    assert len(table) == 1 + 2 * 2 * 3 * 5  # schedulers, signals, factors, graces
+    twin = table.index[1:][table["policy"][1:] == str(policies[0])].tolist()
+    assert table.loc[[0, *twin], ["work", "regret", "less", "low", "high"]].nunique().max() == 1
+    assert table.loc[0, ["less", "low", "high"]].tolist() == [0.0, 0.0, 0.0]
+    assert (table["low"] <= table["high"]).all()
+    for _, row in table.iterrows():
+        better = table[(table["work"] <= row["work"]) & (table["regret"] < row["regret"])]
+        better = better[better.index != row.name]
+        assert not (row["front"] and len(better))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Of five finished trials on 40 examples, of which the teacher gets the first 30 right."""
+    teacher = np.arange(40) < 30
+    inputs = made_inputs()
+    inputs = made_inputs(
+        teacher=type(inputs.teacher)("/t", "d", False, 0.75, pack_bits(teacher), 1.0)
+    )
+    configs = [config(number) for number in range(5)]
+    run = made_run(tmp_path / "mine", configs, asked(scheduler="fifo"), inputs=inputs)
+    for number, one in enumerate(configs):
+        for n in range(1, LENGTH + 1):
+            right = np.arange(40) < 20 + number + n
+            more = {"accuracy": right.mean(), "correct": pack_bits(right), "validation_loss": 1 / n}
+            more |= {"full_accuracy": 0.5 + number / 100} if n == LENGTH else {}
+            run.append(evaluated(one, n, 0.5, **more))
+    return run
+
+
+def test_signals_are_those_of_the_record(run):
+    curves = curves_of(run)
+    n = np.arange(1, LENGTH + 1)
+    last = np.array([(20 + number + n) / 40 for number in range(5)])
+    np.testing.assert_allclose(curves.signals["last"], last)
+    np.testing.assert_allclose(curves.signals["mean of last two"][:, 0], last[:, 0])
+    np.testing.assert_allclose(
+        curves.signals["mean of last two"][:, 1:], (last[:, 1:] + last[:, :-1]) / 2
+    )
+    np.testing.assert_allclose(curves.signals["validation loss"], np.tile(-1 / n, (5, 1)))
+    wrong = np.abs(last * 40 - 30) / 40  # where it is right and the teacher not, or the reverse
+    np.testing.assert_allclose(curves.signals["agreement"], 1 - wrong)
+    np.testing.assert_allclose(curves.final, 0.5 + np.arange(5) / 100)
+    assert {trial.outcome for trial in run.trials.values()} == {FINISHED}
+
+
+def test_command_writes_table_and_figure(run, capsys):
+    assert main([str(run.folder), "--draws", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "asha, best5, factor 2, grace 2" in printed
+    assert (run.folder / "replay.svg").read_text().count("<svg") == 1
+    assert len((run.folder / "replay.csv").read_text().splitlines()) == 1 + 2 * 6 * 3 * 5
+
+
+def test_a_run_without_whole_curves_is_refused_in_one_line(tmp_path, capsys):
+    configs = [config(number) for number in range(5)]
+    run = made_run(tmp_path / "mine", configs)
+    for one in configs[:3]:
+        finish(run, one)
+    assert main([str(run.folder)]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: RUN mine: 3 trials finished; give a run of 4 or more (with --scheduler fifo all "
+        "finish)"
+    ]
