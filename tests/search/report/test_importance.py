@@ -92,7 +92,7 @@ def test_intervals_overlap_unless_a_setting_decides(seed, effect):
     )
     others = found.drop("temperature")
     assert len(others) == 3
-    assert others["low"].max() < others["high"].min()
+    assert (found["low"].max() < found["high"].min()) == (not effect)
     assert (found["low"]["temperature"] > others["high"].max()) == bool(effect)
     assert found["share"].between(found["low"], found["high"]).all()
 
