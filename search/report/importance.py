@@ -1,39 +1,49 @@
-"""Which settings of a run matter: importance by Optuna's fANOVA, and means by value."""
+"""Which settings of a run matter: importance by fANOVA, and means by value."""
 
-from itertools import pairwise, permutations
+from itertools import combinations, pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
 
+from search.report.fanova import main_effects
+from search.results.statistics import BOOTSTRAP_SEED, TAILS
 from search.results.table import SETTINGS
 
 NOT_APPLICABLE = "-"  # the value of a setting that changes nothing in a trial
 FEW_VALUES = 6  # a number with more values is continuous, with no more each is a category
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORE = "common_best5"
+TREES = 64  # of a forest, as in Optuna
+RESAMPLES, RESAMPLED_TREES = 200, 8  # few trees only make the interval a little wider
 
 
-def importance(table: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """Share of the variance of `common_best5` that each comparable setting explains, largest first.
+def importance(table: pd.DataFrame) -> pd.DataFrame:
+    """`share` of the variance of `common_best5` that each independent setting explains on its own.
 
-    fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML): the main effects of a random forest fitted to
-    those rows of `trials_table` that have a score. They sum to at most 1, interactions
-    being the rest; `seed` decides the forest. Empty below two scored trials, where no setting
-    varies, and where all scores are equal.
+    By setting, largest first, with `low` and `high`: the 95% percentile bootstrap interval over
+    trials, each resample with a forest of its own. fANOVA's main effects over those rows of
+    `trials_table` that have a score; they sum to at most 1, interactions being the rest. Empty
+    below two scored trials, where no setting varies, and where all scores are equal.
 
-    The forest explains noise, too: where trials differ by chance alone, the setting with the most
-    values looks the most important. A varying `seed` stands among the settings as a yardstick.
+    The forest explains noise, too: where trials differ by chance alone, a setting with more values
+    looks more important, and the interval knows nothing of that.
     """
-    scores = scored(table)
-    varying = comparable_settings(scores)
-    if len(scores) < 2 or not varying or scores[SCORE].nunique() < 2:
-        return {}
-    return dict(FanovaImportanceEvaluator(seed=seed).evaluate(_as_study(scores, varying)))
+    rows = scored(table)
+    names, scores = independent_settings(rows), rows[SCORE].to_numpy()
+    if not names or len(np.unique(scores)) < 2:
+        return pd.DataFrame(columns=["share", "low", "high"])
+    settings = [_encoded(_values(rows, name)) for name in names]
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    resampled = [
+        main_effects([values[drawn] for values in settings], scores[drawn], RESAMPLED_TREES, number)
+        for number, drawn in enumerate(generator.integers(len(rows), size=(RESAMPLES, len(rows))))
+    ]
+    low, high = np.quantile(resampled, TAILS, axis=0)
+    share = main_effects(settings, scores, TREES, BOOTSTRAP_SEED)
+    found = pd.DataFrame({"share": share, "low": low, "high": high}, index=names)
+    return found.sort_values("share", ascending=False, kind="stable")
 
 
 def scored(table: pd.DataFrame) -> pd.DataFrame:
@@ -73,25 +83,26 @@ def comparable_settings(table: pd.DataFrame) -> list[str]:
 
 
 def independent_settings(table: pd.DataFrame) -> list[str]:
-    """The comparable settings, without a learning rate that follows from the initialisation."""
-    follows = (table.groupby("initialisation")["learning_rate"].nunique() == 1).all()
-    return [n for n in comparable_settings(table) if n != "learning_rate" or not follows]
+    """The comparable settings, without those that follow from another one."""
+    follows = followers(table)
+    return [name for name in comparable_settings(table) if name not in follows]
 
 
-def confounded(table: pd.DataFrame) -> list[str]:
-    """Settings whose effects can't be separated: `learning_rate follows from initialisation`.
+def followers(table: pd.DataFrame) -> dict[str, str]:
+    """Settings that only follow from another one, with it: `learning_rate` from `initialisation`.
 
-    Of two that follow from each other the later is named. Left out are settings that do not always
-    apply, and what follows from one that hardly ever has the same value twice.
+    Their effects can't be separated. Of two that follow from each other it is the later; the other
+    one itself follows from none. Settings that do not always apply are left aside, and nothing
+    follows from one that hardly ever has the same value twice.
     """
-    names = [name for name in comparable_settings(table) if table[name].notna().all()]
-    values = {name: int(table[name].nunique()) for name in names}
-    return [
-        f"{second} follows from {first}"
-        for first, second in permutations(names, 2)
-        if len(table[[first, second]].drop_duplicates()) == values[first] <= len(table) / 2
-        and (values[second] < values[first] or names.index(first) < names.index(second))
-    ]
+    counts = table[comparable_settings(table)].nunique()
+    always = [name for name in counts.index if table[name].notna().all()]
+    found: dict[str, str] = {}
+    for first, second in combinations(sorted(always, key=lambda name: -counts[name]), 2):
+        one_each = len(table[[first, second]].drop_duplicates()) == counts[first]
+        if one_each and counts[first] <= len(table) / 2 and first not in found:
+            found.setdefault(second, first)
+    return found
 
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
@@ -117,26 +128,11 @@ def _rank(value: Any) -> tuple[bool, Any]:
     return not isinstance(value, Real), value
 
 
-def _as_study(table: pd.DataFrame, varying: list[str]) -> optuna.Study:
-    """An in-memory study of these trials and settings."""
-    described = {name: _described(_values(table, name)) for name in varying}
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
-    study = optuna.create_study(direction="maximize")
-    study.add_trials(
-        optuna.create_trial(
-            params={name: values[index] for name, (values, _) in described.items()},
-            distributions={name: kind for name, (_, kind) in described.items()},
-            value=float(table[SCORE][index]),
-        )
-        for index in table.index
-    )
-    return study
-
-
-def _described(column: pd.Series) -> tuple[pd.Series, BaseDistribution]:
-    """A setting's values and how they are distributed: continuous, or categories."""
+def _encoded(column: pd.Series) -> np.ndarray:
+    """A setting's values within 0 and 1: of many numbers [N, 1], else of K categories [N, K]."""
     values = sorted(column.unique(), key=_rank)
     if len(values) > FEW_VALUES and isinstance(values[-1], Real):
-        return column, FloatDistribution(float(values[0]), float(values[-1]))
+        numbers = column.to_numpy(dtype=np.float64)[:, None]
+        return np.asarray((numbers - numbers.min()) / np.ptp(numbers))
     grouped, order = _grouped(column)
-    return grouped, CategoricalDistribution(order)
+    return np.array([grouped == value for value in order], dtype=np.float64).T

@@ -13,7 +13,7 @@ from search.plan.asha_rules import FACTORS
 from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
-from search.report.importance import confounded, importance, scored
+from search.report.importance import followers, importance, scored
 from search.report.reference_study import compare_with_study, same_inputs
 from search.results.leaderboard import (
     Cells,
@@ -54,8 +54,10 @@ STUDY_NOTE = (
     "initialisation. A row agrees where the reference lies in our 95% interval."
 )
 IMPORTANCE_NOTE = (
-    "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA, "
-    "Optuna), at equal numbers of evaluations. It does not say whether a difference is significant."
+    "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA), at "
+    "equal numbers of evaluations. The interval is a bootstrap over trials: where intervals "
+    "overlap, the order of the hyperparameters means nothing. Chance favours hyperparameters with "
+    "more values."
 )
 
 
@@ -203,18 +205,21 @@ def _study(report: Report) -> Section:
 
 def _importance(report: Report, captions: Mapping[str, str]) -> Section:
     title, scores = "Which hyperparameters matter", scored(report.trials)
-    shares = importance(report.trials) if len(scores) >= FEWEST_FOR_IMPORTANCE else {}
-    if not shares:
+    if len(scores) < FEWEST_FOR_IMPORTANCE or (found := importance(report.trials)).empty:
         text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score."
         return Section("importance", title, text, captions=captions)
-    followers = [f" {pair}: their effects cannot be separated." for pair in confounded(scores)]
-    text = IMPORTANCE_NOTE + "".join(followers)
+    pairs = followers(scores).items()
+    text = IMPORTANCE_NOTE + "".join(f" {a} follows from {b} and counts there." for a, b in pairs)
     cells = Cells(
-        (f"hyperparameter ({count_of(len(scores))})", "share"),
-        [(name, f"{share:.1%}") for name, share in shares.items()],
+        (f"hyperparameter ({count_of(len(scores))})", "share", "95% interval"),
+        [
+            (row.Index, f"{row.share:.1%}", f"{row.low:.1%} to {row.high:.1%}")
+            for row in found.itertuples()
+        ],
     )
-    strips = [{"low": 0.0, "high": round(100 * share, 1)} for share in shares.values()]
-    return Section("importance", title, text, [Table(cells, strips=strips)], captions)
+    strips = (100 * found).round(1).to_dict("records")
+    table = Table(cells, strips=strips, legend="0% to 100%: share (dot), 95% interval (bar)")
+    return Section("importance", title, text, [table], captions)
 
 
 def _asha(report: Report) -> Section:

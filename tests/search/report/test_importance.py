@@ -1,11 +1,24 @@
 """Importance and marginals of settings, on tables whose answer is known."""
 
+from itertools import product
+
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
 
 from search.record.trial_record import FAILED, FINISHED, STOPPED, TrialRecord
-from search.report.importance import NOT_APPLICABLE, importance, marginals, varying_settings
+from search.report.fanova import main_effects
+from search.report.importance import (
+    NOT_APPLICABLE,
+    followers,
+    importance,
+    independent_settings,
+    marginals,
+    varying_settings,
+)
 from search.results.table import trials_table
 from tests.search.results.test_table import config, evaluations, make_run
 
@@ -16,6 +29,11 @@ def finished(rights, *more, **settings):
 
 def table_of(*trials, **values):
     return trials_table(make_run(*trials, **values))
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    monkeypatch.setattr("search.report.importance.RESAMPLES", 50)  # a report's 200 take a second
 
 
 @pytest.fixture
@@ -43,13 +61,90 @@ def conditional():
     )
 
 
-def test_the_setting_that_decides_comes_first(by_temperature, capsys):
+def test_the_setting_that_decides_stands_above_all_others(by_temperature, capsys):
     found = importance(by_temperature)
-    assert list(found) == ["temperature", "learning_rate"]
-    assert found["temperature"] > 0.9
-    assert sum(found.values()) == pytest.approx(1.0, abs=0.05)
-    assert importance(by_temperature) == found != importance(by_temperature, seed=4)
+    assert list(found.index) == ["temperature", "learning_rate"]
+    assert found["share"]["temperature"] > 0.9
+    assert found["share"].sum() == pytest.approx(1.0, abs=0.05)
+    assert found["low"]["temperature"] > found["high"]["learning_rate"]
+    pd.testing.assert_frame_equal(importance(by_temperature), found)
     assert tuple(capsys.readouterr()) == ("", "")
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("effect", [0, 100])
+def test_intervals_overlap_unless_a_setting_decides(seed, effect):
+    generator = np.random.default_rng(seed)
+    grid = product((1.0, 2.0, 4.0), (1e-5, 3e-5, 5e-5), (4, 8), (0.0, 0.1))
+    found = importance(
+        table_of(
+            *(
+                finished(
+                    700 + effect * int(temperature) + int(generator.normal(0, 20)),
+                    temperature=temperature,
+                    learning_rate=rate,
+                    batch_size=size,
+                    warmup_share=warmup,
+                )
+                for temperature, rate, size, warmup in grid
+            )
+        )
+    )
+    others = found.drop("temperature")
+    assert len(others) == 3
+    assert (found["low"].max() < found["high"].min()) == (not effect)
+    assert (found["low"]["temperature"] > others["high"].max()) == bool(effect)
+    assert found["share"].between(found["low"], found["high"]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_are_those_of_optuna(seed):
+    generator = np.random.default_rng(seed)
+    names, numbers = generator.integers(4, size=40), generator.uniform(size=40)
+    scores = 0.1 * names + numbers + generator.normal(0, 0.2, size=40)
+    kinds = {"a": CategoricalDistribution([*"abcd"]), "b": FloatDistribution(0.0, 1.0)}
+    study = optuna.create_study()
+    study.add_trials(
+        optuna.create_trial(params={"a": "abcd"[a], "b": b}, distributions=kinds, value=score)
+        for a, b, score in zip(names, numbers, scores, strict=True)
+    )
+    reference = FanovaImportanceEvaluator(n_trees=16, seed=seed).evaluate(study)
+    found = main_effects([np.eye(4)[names], numbers[:, None]], scores, 16, seed)
+    assert found == pytest.approx([reference["a"], reference["b"]])
+
+
+def test_a_forest_of_equal_scores_explains_nothing():
+    assert main_effects([np.eye(2)], np.ones(2), 4, 0) == 0.0
+
+
+@pytest.mark.parametrize("rates", [(1e-4, 5e-5, 1e-5), (1e-4, 5e-5, 5e-5)])
+def test_a_setting_that_follows_from_another_is_left_out(rates):
+    starts = ("random", "teacher_spread", "teacher_lower")
+    trials = [
+        finished(800 + 10 * i, initialisation=start, learning_rate=rate, temperature=2.0 + n)
+        for n in range(3)
+        for i, (start, rate) in enumerate(zip(starts, rates, strict=True))
+    ]
+    table = table_of(*trials)
+    assert followers(table) == {"learning_rate": "initialisation"}
+    assert independent_settings(table) == ["initialisation", "temperature"]
+    assert set(importance(table).index) == {"initialisation", "temperature"}
+    broken = table_of(*trials, finished(700, initialisation="random", learning_rate=5e-5))
+    assert followers(broken) == {}
+
+
+def test_what_follows_from_a_follower_follows_from_its_leader():
+    starts = ("random", "teacher_spread", "teacher_lower", "teacher_upper")
+    table = table_of(
+        *(
+            finished(800, initialisation=start, learning_rate=rate, batch_size=size, temperature=t)
+            for t in (1.0, 2.0)
+            for start, rate, size in zip(
+                starts, (1e-5, 2e-5, 3e-5, 3e-5), (8, 8, 16, 16), strict=True
+            )
+        )
+    )
+    assert followers(table) == dict.fromkeys(("learning_rate", "batch_size"), "initialisation")
 
 
 def test_constant_settings_are_left_out_and_none_and_layer_sets_are_categories(conditional):
@@ -57,8 +152,8 @@ def test_constant_settings_are_left_out_and_none_and_layer_sets_are_categories(c
     # Of the others each has one value, which applies where layers are aligned.
     assert varying_settings(conditional) == [*comparable, "hidden_weight", "hidden_pool"]
     found = importance(conditional)
-    assert set(found) == set(comparable)
-    assert max(found, key=found.get) == "initialisation"
+    assert set(found.index) == set(comparable)
+    assert found.index[0] == "initialisation"
 
 
 @pytest.mark.parametrize(
@@ -72,19 +167,19 @@ def test_constant_settings_are_left_out_and_none_and_layer_sets_are_categories(c
     ],
 )
 def test_too_little_to_tell_is_empty(trials):
-    assert importance(table_of(*trials)) == {}
+    assert importance(table_of(*trials)).empty
 
 
 def test_stopped_trials_count_at_equal_evaluations():
     stopped = TrialRecord(config(temperature=4.0), STOPPED, evaluations=evaluations(600))
     table = table_of(finished(700, 900), stopped)
-    assert importance(table) == {"temperature": pytest.approx(1.0)}
+    assert importance(table)["share"].to_dict() == {"temperature": pytest.approx(1.0)}
     assert marginals(table, "temperature")["mean"].tolist() == pytest.approx([0.7, 0.6])
 
 
 def test_many_numbers_are_continuous():
     table = table_of(*(finished(600 + 10 * i, temperature=1.0 + i) for i in range(20)))
-    assert importance(table) == {"temperature": pytest.approx(1.0)}
+    assert importance(table)["share"].to_dict() == {"temperature": pytest.approx(1.0)}
 
 
 def test_numbers_with_gaps_come_in_quarters():
@@ -100,7 +195,7 @@ def test_numbers_with_gaps_come_in_quarters():
     assert found["count"].tolist() == [3, 3, 3, 3, 1]
     assert found["value"].iloc[-1] == NOT_APPLICABLE
     assert found["mean"].iloc[-1] == 0.7
-    assert set(importance(table)) == {"alpha_schedule", "sharpness"}
+    assert set(importance(table).index) == {"alpha_schedule", "sharpness"}
 
 
 def test_marginals_by_hand(by_temperature):

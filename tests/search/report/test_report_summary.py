@@ -1,4 +1,4 @@
-"""The sentences of a report, and what can't be separated in it."""
+"""The sentences of a report."""
 
 from dataclasses import asdict, replace
 
@@ -6,9 +6,7 @@ import pytest
 
 from search.record.run import create_run
 from search.report.contents import describe_inputs, gather, provenance, status
-from search.report.importance import comparable_settings, confounded
 from search.results.finalists import Confirmation
-from search.results.table import trials_table
 from tests.report_runs import config, fail, plan, report_evaluations, training_inputs
 
 BEST, NEAR, FAR, SHORT = (config(alpha=alpha) for alpha in (0.5, 0.25, 0.75, 0.1))
@@ -125,18 +123,3 @@ def test_inputs_and_provenance(tmp_path):
     assert found["data digest"] == "datadigest"
     assert found["versions"] == "python 3.11.7, ray 2.60.0"
     assert found["session 1"].endswith("made up, commit 000000000")
-
-
-@pytest.mark.parametrize(
-    ("rates", "found"),
-    [((1e-4, 5e-5), ["learning_rate follows from initialisation"]), ((1e-4, 1e-4), [])],
-)
-def test_settings_that_follow_from_others_are_named(tmp_path, rates, found):
-    configs = [
-        config(start, "none", learning_rate=rate, temperature=2.0 + number)
-        for number in range(3)
-        for start, rate in zip(("random", "teacher_spread"), rates, strict=True)
-    ]
-    table = trials_table(create_run(tmp_path / "run", plan(*configs)))
-    assert comparable_settings(table)[:2] == ["initialisation", "temperature"]
-    assert confounded(table) == found
