@@ -1,13 +1,17 @@
 """Which settings of a run matter: importance by fANOVA, and means by value."""
 
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
+from optuna.trial import FrozenTrial
 
-from search.report.fanova import main_effects
 from search.results.statistics import BOOTSTRAP_SEED, TAILS
 from search.results.table import SETTINGS
 
@@ -15,35 +19,45 @@ NOT_APPLICABLE = "-"  # the value of a setting that changes nothing in a trial
 FEW_VALUES = 6  # a number with more values is continuous, with no more each is a category
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SCORE = "common_best5"
-TREES = 64  # of a forest, as in Optuna
-RESAMPLES, RESAMPLED_TREES = 200, 8  # few trees only make the interval a little wider
+TREES = 64  # of a forest
+RESAMPLES, RESAMPLED_TREES = 40, 8  # few, as each takes up to 0.1 s; the interval is a little wider
 
 
 def importance(table: pd.DataFrame) -> pd.DataFrame:
     """`share` of the variance of `common_best5` that each independent setting explains on its own.
 
     By setting, largest first, with `low` and `high`: the 95% percentile bootstrap interval over
-    trials, each resample with a forest of its own. fANOVA's main effects over those rows of
-    `trials_table` that have a score; they sum to at most 1, interactions being the rest. Empty
-    below two scored trials, where no setting varies, and where all scores are equal.
+    trials, each resample with a forest of its own. fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML;
+    Optuna's) over those rows of `trials_table` that have a score; main effects, which sum to at
+    most 1, interactions being the rest. Empty below two scored trials, where no setting varies, and
+    where all scores are equal.
 
     The forest explains noise, too: where trials differ by chance alone, a setting with more values
     looks more important, and the interval knows nothing of that.
     """
     rows = scored(table)
-    names, scores = independent_settings(rows), rows[SCORE].to_numpy()
-    if not names or len(np.unique(scores)) < 2:
+    names = independent_settings(rows)
+    if not names or rows[SCORE].nunique() < 2:
         return pd.DataFrame(columns=["share", "low", "high"])
-    settings = [_encoded(_values(rows, name)) for name in names]
+    trials = _as_optuna(rows, names)
     generator = np.random.default_rng(BOOTSTRAP_SEED)
+    drawn = generator.integers(len(trials), size=(RESAMPLES, len(trials)))
     resampled = [
-        main_effects([values[drawn] for values in settings], scores[drawn], RESAMPLED_TREES, number)
-        for number, drawn in enumerate(generator.integers(len(rows), size=(RESAMPLES, len(rows))))
+        _shares([trials[k] for k in places], RESAMPLED_TREES, number)
+        for number, places in enumerate(drawn)
     ]
-    low, high = np.quantile(resampled, TAILS, axis=0)
-    share = main_effects(settings, scores, TREES, BOOTSTRAP_SEED)
-    found = pd.DataFrame({"share": share, "low": low, "high": high}, index=names)
+    found = pd.DataFrame({"share": _shares(trials, TREES, BOOTSTRAP_SEED)}, index=names)
+    found[["low", "high"]] = pd.DataFrame(resampled, columns=names).quantile(list(TAILS)).T.values
     return found.sort_values("share", ascending=False, kind="stable")
+
+
+def _shares(trials: Sequence[FrozenTrial], trees: int, seed: int) -> dict[str, float]:
+    """Optuna's fANOVA of these trials; 0 of each setting where the scores are all equal."""
+    if len({trial.value for trial in trials}) == 1:
+        return dict.fromkeys(trials[0].params, 0.0)
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(trials)
+    return dict(FanovaImportanceEvaluator(n_trees=trees, seed=seed).evaluate(study))
 
 
 def scored(table: pd.DataFrame) -> pd.DataFrame:
@@ -128,11 +142,24 @@ def _rank(value: Any) -> tuple[bool, Any]:
     return not isinstance(value, Real), value
 
 
-def _encoded(column: pd.Series) -> np.ndarray:
-    """A setting's values within 0 and 1: of many numbers [N, 1], else of K categories [N, K]."""
+def _as_optuna(table: pd.DataFrame, settings: Sequence[str]) -> list[FrozenTrial]:
+    """These trials as Optuna has them."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
+    described = {name: _described(_values(table, name)) for name in settings}
+    return [
+        optuna.create_trial(
+            params={name: values[index] for name, (values, _) in described.items()},
+            distributions={name: kind for name, (_, kind) in described.items()},
+            value=float(table[SCORE][index]),
+        )
+        for index in table.index
+    ]
+
+
+def _described(column: pd.Series) -> tuple[pd.Series, BaseDistribution]:
+    """A setting's values and how they are distributed: continuous, or categories."""
     values = sorted(column.unique(), key=_rank)
     if len(values) > FEW_VALUES and isinstance(values[-1], Real):
-        numbers = column.to_numpy(dtype=np.float64)[:, None]
-        return np.asarray((numbers - numbers.min()) / np.ptp(numbers))
+        return column, FloatDistribution(float(values[0]), float(values[-1]))
     grouped, order = _grouped(column)
-    return np.array([grouped == value for value in order], dtype=np.float64).T
+    return grouped, CategoricalDistribution(order)

@@ -3,14 +3,10 @@
 from itertools import product
 
 import numpy as np
-import optuna
 import pandas as pd
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.importance import FanovaImportanceEvaluator
 
 from search.record.trial_record import FAILED, FINISHED, STOPPED, TrialRecord
-from search.report.fanova import main_effects
 from search.report.importance import (
     NOT_APPLICABLE,
     followers,
@@ -29,11 +25,6 @@ def finished(rights, *more, **settings):
 
 def table_of(*trials, **values):
     return trials_table(make_run(*trials, **values))
-
-
-@pytest.fixture(autouse=True)
-def fewer_resamples(monkeypatch):
-    monkeypatch.setattr("search.report.importance.RESAMPLES", 50)  # a report's 200 take a second
 
 
 @pytest.fixture
@@ -95,26 +86,6 @@ def test_intervals_overlap_unless_a_setting_decides(seed, effect):
     assert (found["low"].max() < found["high"].min()) == (not effect)
     assert (found["low"]["temperature"] > others["high"].max()) == bool(effect)
     assert found["share"].between(found["low"], found["high"]).all()
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_shares_are_those_of_optuna(seed):
-    generator = np.random.default_rng(seed)
-    names, numbers = generator.integers(4, size=40), generator.uniform(size=40)
-    scores = 0.1 * names + numbers + generator.normal(0, 0.2, size=40)
-    kinds = {"a": CategoricalDistribution([*"abcd"]), "b": FloatDistribution(0.0, 1.0)}
-    study = optuna.create_study()
-    study.add_trials(
-        optuna.create_trial(params={"a": "abcd"[a], "b": b}, distributions=kinds, value=score)
-        for a, b, score in zip(names, numbers, scores, strict=True)
-    )
-    reference = FanovaImportanceEvaluator(n_trees=16, seed=seed).evaluate(study)
-    found = main_effects([np.eye(4)[names], numbers[:, None]], scores, 16, seed)
-    assert found == pytest.approx([reference["a"], reference["b"]])
-
-
-def test_a_forest_of_equal_scores_explains_nothing():
-    assert main_effects([np.eye(2)], np.ones(2), 4, 0) == 0.0
 
 
 @pytest.mark.parametrize("rates", [(1e-4, 5e-5, 1e-5), (1e-4, 5e-5, 5e-5)])
