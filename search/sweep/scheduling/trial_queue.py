@@ -19,9 +19,9 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
     """Hands out trials while fewer than `slots` says run, none once `paused`.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
-    knows all results so far; an empty answer ends the sweep. Trials that wait for other seeds, as
-    many as `waiting` says, take no slot; while some do, the sweep goes on, so that Tune keeps the
-    processes that they will need.
+    knows all results so far; an empty answer ends the sweep, unless trials are under way after
+    which the run may still grow. Trials that wait for other seeds, as many as `waiting` says, take
+    no slot; while some do, the sweep goes on, so that Tune keeps the processes that they will need.
     """
 
     def __init__(
@@ -57,7 +57,8 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         if not self._open and self._more is not None:
             self._open = self._more(self._run)
         if not self._open:
-            return None if waiting else Searcher.FINISHED
+            looked_at_later = self._more is not None and self._under_way and self._run.growing
+            return None if waiting or looked_at_later else Searcher.FINISHED
         self._under_way.add(trial_id)
         return asdict(self._open.pop(0).config)
 

@@ -155,7 +155,8 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
 
 def test_every_flag_has_help_and_is_of_use():
     flags = {action.dest: action.help for action in make_parser()._actions}
-    used = {"help", "run", "top", "trials", "seeds", "name", "storage", *names_of_kind(OPERATION)}
+    used = {"help", "run", "top", "trials", "seeds", "precision", "name", "storage"}
+    used |= {*names_of_kind(OPERATION)}
     assert set(flags) == used
     assert all(flags.values())
 
