@@ -123,8 +123,8 @@ def _note_on_looks(confirmation: Confirmation) -> str:
     return (
         f"Recipes were compared after {', '.join(map(str, earlier))} and {most} seeds. A "
         f"comparison counts as at the first look at which it was significant{settled}; recipes "
-        "with no other comparison got no more seeds. Each look spends a part of the 5 % chance of a "
-        "false claim: its intervals are at its level, and its p-values scaled so that below 0.05 is "
+        "with no other comparison got no more seeds. Each look spends a part of the 5 % chance of "
+        "a false claim: its intervals are at its level, its p-values scaled so that below 0.05 is "
         "significant."
     )
 

@@ -229,44 +229,44 @@ def test_spread_of_one_seed_assumes_the_rest_of_it():
 
 # Simulations.
 
-THREE = (GROWTH, replace(GROWTH, sharpness=1.0))
+TWO = (GROWTH, replace(GROWTH, sharpness=1.0))
 
 
-def simulate(made, count, folder, better=0.0, seed_sd=0.004):
-    """(share with any claim, share where all of the best's claims are right, mean seeds trained)
-    of so many confirmations on 2,000 examples."""
-    rng, claims, hits, seeds = np.random.default_rng(11), 0, 0, 0
+def simulate(made, count, folder, better=0.0):
+    """Of so many confirmations on 2,000 examples, seeds of a standard deviation of 0.4 points:
+    (share with any claim, share of the best's comparisons that found it better, mean seeds)."""
+    rng, claims, hits, seeds = np.random.default_rng(11), 0, [], 0
     recipes, best = len(made.recipes), made.recipes[0]
     for _ in range(count):
-        bits = students(
-            rng, recipes, len(made.seeds), better=better, seed_sd=seed_sd, examples=2000
-        )
+        bits = students(rng, recipes, len(made.seeds), better=better, examples=2000)
         comparisons, run = confirmed(made, bits, folder)
         claims += any(known.significant for known in comparisons)
         ours = [known for known in comparisons if known.pair[0] == best]
-        hits += all(known.significant and known.difference.estimate > 0 for known in ours)
+        hits += [known.significant and known.difference.estimate > 0 for known in ours]
         seeds += len(run.trials) / recipes
-    return claims / count, hits / count, seeds / count
+    return claims / count, np.mean(hits), seeds / count
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("most", "precision"), [(5, None), (13, None), (13, 0.01), (8, 0.007)])
 def test_equal_recipes_are_told_apart_in_at_most_5_percent(tmp_path, most, precision):
-    count = 300
-    made = confirmation(most, precision, THREE)
+    """Of four recipes in five comparisons."""
+    count, made = 300, confirmation(most, precision, TWO)
     claimed, _, seeds = simulate(made, count, tmp_path)
-    print(f"\n{most} seeds, precision {precision}: {claimed:.3f} claim, {seeds:.2f} trained")
+    print(f"\nprecision {precision}: {claimed:.3f} claim, {seeds:.2f} seeds trained of {most}")
     assert claimed <= beyond_chance(0.05, count)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("points", [0.7, 1.0])
-def test_a_gap_of_two_points_is_found_with_fewer_seeds_than_planned(tmp_path, points):
-    rng, count = np.random.default_rng(5), 100
-    spread = spread_of(students(rng, 5, 2, examples=2000))
-    needed = [n for n in range(2, 200) if 100 * spread.half_width(n, last_level(n)) <= points]
-    made = confirmation(needed[0], points / 100, THREE)
-    _, found, seeds = simulate(made, count, tmp_path, better=0.02)
-    print(f"\nprecision {points}: {found:.2f} found, {seeds:.2f} trained of {needed[0]}")
+@pytest.mark.parametrize("points", [0.5, 0.7, 1.0])
+def test_a_gap_of_two_points_is_found_with_the_seeds_that_are_planned(tmp_path, points):
+    """And with a third of them where more are planned than it needs."""
+    spread = spread_of(students(np.random.default_rng(5), 5, 2, examples=2000))
+    counts = range(2, 200)
+    most = next(n for n in counts if 100 * spread.half_width(n, last_level(n)) <= points)
+    made = confirmation(most, points / 100)
+    _, found, seeds = simulate(made, 100, tmp_path, better=0.02)
+    print(f"\nprecision {points}: {found:.3f} found, {seeds:.2f} seeds trained of {most}")
     assert found >= 0.9
-    assert seeds < needed[0]
+    if points == 0.5:
+        assert seeds < most / 2
