@@ -205,14 +205,14 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     def command(folder, *more):
         return [sys.executable, "-m", "search.confirm", str(folder), "--top", "2", *more]
 
-    done = run(command(swept, "--seeds", "3"))
+    done = run(command(swept, "--seeds", "5"))
     assert done.returncode == 0, done.stderr
     whole, cut = swept.with_name("mine-confirm"), again.with_name("mine-confirm")
     found = read_run(whole)
     made = Confirmation.from_dict(found.plan.confirms)
     assert [trial.config for trial in found.trials.values()] == made.trials()
     assert {trial.outcome for trial in found.trials.values()} == {"finished"}
-    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3}
+    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3, 4, 5}
     answers = json.loads((whole / "confirm.json").read_text())
     assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
     assert answers["examples"] == 40
@@ -221,8 +221,8 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     process.kill()
     process.communicate(timeout=120)
     assert read_run(cut).unfinished
-    done = run(command(again, "--seeds", "3"))
+    done = run(command(again, "--seeds", "5"))
     assert done.returncode == 0, done.stderr
     assert numbers(cut) == numbers(whole)
-    assert read_run(cut).plan.confirms["asked"] == [2, 3]
+    assert read_run(cut).plan.confirms["asked"] == [2, 5]
     assert json.loads((cut / "confirm.json").read_text())["comparisons"] == answers["comparisons"]
