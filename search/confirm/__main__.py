@@ -6,7 +6,15 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
+from search.confirm.options import (
+    ConfirmOptions,
+    check_asked,
+    choose,
+    in_shares,
+    most_seeds,
+    request_of,
+    used_seeds,
+)
 from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
@@ -14,6 +22,7 @@ from search.record.run import Run, read_run
 from search.record.run_folders import find_run, has_run, place_of_runs
 from search.record.trial_record import ENDED
 from search.results.finalists import Confirmation
+from search.results.precision import POWER, spread_in
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
 from trainable.config.fields import OneLineParser, add_flags, given
@@ -24,12 +33,15 @@ EXAMPLE = """\
 Each finalist is compared with two baselines that share all its other settings (cross-entropy
 only, and fixed alpha 0.5), and the best finalist with each other finalist and, where the run had
 one, with --student simply fine-tuned on the labels. No trial is stopped early, and final
-evaluations are compared (no selection). The confirmation is a run of its own beside RUN: the same
-command resumes it, and a larger --seeds adds seeds.
+evaluations are compared (no selection). After 3, 5, 8, 13, ... seeds it is looked at, and ends
+once each comparison is decided; the chance of any false claim is 5 % over all looks. The
+confirmation is a run of its own beside RUN: the same command resumes it, and a larger --seeds (or
+a finer --precision) adds seeds.
 
 examples:
   python -m search.confirm NAME
-  python -m search.confirm NAME --top 1 --seeds 10
+  python -m search.confirm NAME --top 1 --seeds 20
+  python -m search.confirm NAME --precision 0.5
 """
 
 
@@ -81,7 +93,7 @@ def plan_of(
     """The confirmation's plan; UserError where the run's inputs can't be had here."""
     from search.sweep.resume import inputs_again  # with torch, which takes seconds to load
 
-    trials, flag = confirmation.trials(), f"RUN {source.folder.name}"
+    trials, flag = confirmation.trials(confirmation.looks[0]), f"RUN {source.folder.name}"
     return Plan(
         requests=(request,),
         provenance=invocation.provenance(),
@@ -99,19 +111,23 @@ def reopen(
     invocation: Invocation,
     run: Run,
 ) -> None:
-    """Makes the confirmation ready to go on, with the seeds that are asked for beyond its own.
+    """Makes the confirmation ready to go on, at most with the seeds asked for beyond its own.
 
     UserError where it is not the one that is asked for, or can't go on here.
     """
     from search.sweep.resume import extend  # with torch, which takes seconds to load
 
     confirmation = check_asked(source, asked, run)
-    more = confirmation.with_seeds(asked.seeds or 0, used_seeds(source))
-    new = [config for config in more.trials() if config.digest not in run.trials]
+    seeds, precision = most_seeds(source, asked), in_shares(asked.precision)
+    more = confirmation.with_seeds(seeds or 0, used_seeds(source), precision)
+    grows = more != confirmation
+    to_come = [config for config in more.trials() if config.digest not in run.trials]
+    new = [config for config in more.trials(more.looks[0]) if config in to_come] if grows else []
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
-    announce(more, unfinished + len(new), source, invocation)
+    to_come = to_come if grows or run.growing else []
+    announce(more, unfinished + len(to_come), source, invocation)
     changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
-    if new:
+    if grows:
         changes["confirms"] = asdict(more)
     extend(run, changes, new, invocation.console)
 
@@ -119,18 +135,27 @@ def reopen(
 def announce(
     confirmation: Confirmation, to_train: int, source: Run, invocation: Invocation
 ) -> None:
-    """`Confirming NAME: 3 finalists and 2 baselines on 5 fresh seeds, 25 trials to train.`"""
+    """`Confirming NAME: 3 finalists and 2 baselines, each on at most 5 fresh seeds, ...`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
     invocation.console.print(
         f"Confirming {confirmation.run}: {count_of(finalists, 'finalist')} and "
-        f"{count_of(recipes - finalists, 'baseline')} on {len(confirmation.seeds)} fresh seeds, "
-        f"{count_of(to_train)} to train.",
+        f"{count_of(recipes - finalists, 'baseline')}, each on at most {len(confirmation.seeds)} "
+        f"fresh seeds, at most {count_of(to_train)} to train{expected_gap(confirmation, source)}.",
         soft_wrap=True,
     )
     if unfinished := sum(trial.outcome not in ENDED for trial in source.trials.values()):
         invocation.console.print(
             f"{confirmation.run} is not complete: {count_of(unfinished)} to go."
         )
+
+
+def expected_gap(confirmation: Confirmation, source: Run) -> str:
+    """What the most seeds are expected to show; empty where the run does not say."""
+    spread = spread_in(source)
+    if spread is None:
+        return ""
+    gap = 100 * spread.shown_gap(len(confirmation.seeds), len(confirmation.pairs))
+    return f"; expected to show a gap of {gap:.1f} points (with a chance of {POWER:.0%})"
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Which recipes a confirmation retrains, on which seeds, and what it keeps of the run's request."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from search.plan.request import Request
 from search.plan.searchers import GRID
 from search.record.run import SWEEP, Run
 from search.record.run_folders import NAME, NAME_RULE
+from search.record.trial_record import TrialRecord
 from search.results.finalists import (
     Confirmation,
     best_finished,
@@ -17,11 +19,13 @@ from search.results.finalists import (
     plain_student,
     recipe_scores,
 )
+from search.results.precision import last_level, spread_in
 from trainable.common.errors import UserError
 from trainable.common.files import read_checked_json
 from trainable.config.fields import check_fields, described
 
 TOP, SEEDS = 3, 5
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,18 @@ class ConfirmOptions:
         metavar="T",
     )
     seeds: int | None = described(
-        f"number of fresh seeds per recipe (default: {SEEDS})", None, low=2, high=1000
+        f"most fresh seeds per recipe (default: {SEEDS}); it ends earlier once all is decided",
+        None,
+        low=2,
+        high=MOST_SEEDS,
+    )
+    precision: float | None = described(
+        "instead of --seeds: as many as the run says are needed for differences known to plus or "
+        "minus P points; a comparison that is as precise counts as decided",
+        None,
+        above=0,
+        high=100,
+        metavar="P",
     )
     name: str | None = described(
         "name of the confirmation (default: RUN-confirm)", None, metavar="NAME"
@@ -57,19 +72,18 @@ class ConfirmOptions:
             raise UserError(
                 f"--top {self.top}: cannot be combined with --trial, which names the finalists"
             )
+        if self.precision is not None and self.seeds is not None:
+            raise UserError(
+                f"--precision {self.precision:g}: cannot be combined with --seeds; it says how many"
+            )
         if self.name is not None and not re.fullmatch(NAME, self.name):
             raise UserError(f"--name {self.name!r}: {NAME_RULE}")
 
 
 def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
-    """The finalists that are asked for; UserError where the run has none."""
-    top, count = asked.top or TOP, asked.seeds or SEEDS
-    finalists = named_trials(source, asked.trials) or best_finished(source.trials.values(), top)
-    if not finalists:
-        raise UserError(
-            f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
-            "confirm; resume it, or name one of its trials with --trial"
-        )
+    """What is asked for; UserError where the run has no finalists, or not the precision."""
+    finalists = chosen_finalists(source, asked)
+    count = most_seeds(source, asked) or SEEDS
     means = recipe_scores(source.trials.values())
     plain = plain_student(source.request, finalists[0].config)
     return Confirmation(
@@ -80,7 +94,51 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
         seeds=tuple(fresh_seeds(used_seeds(source), count)),
         asked=(count,),
         baselines=(plain,) if plain else (),
+        precision=in_shares(asked.precision),
     )
+
+
+def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
+    """Those that are asked for; UserError where the run has none."""
+    trials = source.trials.values()
+    finalists = named_trials(source, asked.trials) or best_finished(trials, asked.top or TOP)
+    if not finalists:
+        raise UserError(
+            f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
+            "confirm; resume it, or name one of its trials with --trial"
+        )
+    return finalists
+
+
+def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:
+    """Of each recipe, as asked for; with --precision P the fewest at which the interval of a
+    difference, as the last look has it, is expected to be at most P points to either side.
+
+    UserError where no number is enough, or the run does not say.
+    """
+    if asked.precision is None:
+        return asked.seeds
+    flag, spread = f"--precision {asked.precision:g}", spread_in(source)
+    if spread is None:
+        raise UserError(
+            f"{flag}: the number of seeds is computed from two finished recipes of a run with "
+            f"their per-example results, which {source.folder.name} lacks; give --seeds"
+        )
+    counts = range(2, MOST_SEEDS + 1)
+    widths = [100 * spread.half_width(count, last_level(count)) for count in counts]
+    if min(widths) > asked.precision:
+        examples = source.plan.inputs.examples
+        raise UserError(
+            f"{flag}: no number of seeds is enough with "
+            f"{examples.get('full', examples['evaluation']):,} validation examples; the best "
+            f"possible is {math.ceil(100 * min(widths)) / 100:.2f} points"
+        )
+    return next(n for n, width in zip(counts, widths, strict=True) if width <= asked.precision)
+
+
+def in_shares(points: float | None) -> float | None:
+    """0.005 of half a point."""
+    return None if points is None else points / 100
 
 
 def used_seeds(source: Run) -> set[int]:
@@ -115,7 +173,7 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
         )
     there = Confirmation.from_dict(confirms)
     if asked.top or asked.trials:
-        recipes = {config.recipe for config in choose(source, asked).finalists}
+        recipes = {trial.config.recipe for trial in chosen_finalists(source, asked)}
         if recipes != {config.recipe for config in there.finalists}:
             raise UserError(
                 f"--name {name}: that confirmation has other finalists; give another name"

@@ -42,7 +42,8 @@ SWEEP = "sweep.json"
 class Run:
     """A sweep: its plan, its trials by digest in the order planned, and its record to write to.
 
-    A searched sweep's plan has the trials that come first; the others are in the record only.
+    The plan of a searched sweep or a confirmation has the trials that come first; the others are in
+    the record only.
     """
 
     folder: Path
@@ -52,19 +53,23 @@ class Run:
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
-    exhausted: bool = False  # whether its searcher has found nothing new
+    exhausted: bool = False  # its searcher has found nothing new, its confirmation has decided all
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
     def unfinished(self) -> bool:
-        """Whether some trial has not ended, or one is still to be added by a searcher."""
+        """Whether some trial has not ended, or one may still be added."""
         return self.growing or any(t.outcome not in ENDED for t in self.trials.values())
 
     @property
     def growing(self) -> bool:
-        """Whether a searcher is still to add trials."""
+        """Whether a searcher is still to add trials, or a confirmation may need more seeds."""
+        if self.plan.confirms:
+            recipes = {trial.config.recipe for trial in self.trials.values()}
+            every = len(recipes) * len(self.plan.confirms["seeds"])
+            return not self.exhausted and len(self.trials) < every
         return self.to_suggest > 0 or bool(self.missing_seeds)
 
     @property
@@ -153,12 +158,16 @@ class Run:
         if trial is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
+        if event["event"] == "plan":  # where it confirms on more seeds, not all is decided
+            plans = [e["plan"] for e in self.events if e["event"] == "plan"][-2:]
+            same = plans[0].get("confirms") == plans[-1].get("confirms")
+            self.exhausted = self.exhausted and same
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
 
     def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
-        """Records a trial beyond the plan, as a searcher drew it."""
+        """Records a trial beyond the plan, as a searcher drew it or a confirmation needs it."""
         event = {"event": SUGGESTION, "trial": config.digest, "config": asdict(config)}
         self.append({**event, "parameters": parameters})
         return self.trials[config.digest]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import floor
 from statistics import fmean
 
 import numpy as np
@@ -12,57 +11,16 @@ from rich.console import Console
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
-from search.results.finalists import Confirmation, Pair
-from search.results.leaderboard import Cells, as_rich, difference_cells, interval, share
-from search.results.statistics import (
-    BOOTSTRAP_SEED,
-    Difference,
-    holm,
-    mean_interval,
-    seeds_difference,
-)
+from search.results.comparisons import Comparison, compare_at_looks, retrained
+from search.results.finalists import Confirmation
+from search.results.leaderboard import Cells, as_rich, interval, share
+from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
-from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_bits
 
 PAGE, JSON = "confirm.md", "confirm.json"
 HEADERS = ("recipe", "last", "95% interval", "best5", "best5 when chosen", "seeds")
 FILE_WIDTH = 1000  # columns: a table's rows stay whole
-LEVEL = 0.05  # chance of claiming any difference where there is none
-
-Students = Sequence[np.ndarray]  # of one recipe: bits [N] of the final evaluation, one a seed
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two recipes compared; without a difference where one has fewer than two seeds."""
-
-    pair: Pair
-    seeds: int  # of each, or of the one that has fewer
-    difference: Difference | None = None  # first less second, in shares
-    adjusted: float = 1.0  # p-value, for the number of comparisons
-
-    @property
-    def significant(self) -> bool:
-        """Whether the difference holds, all comparisons considered."""
-        return self.difference is not None and self.adjusted < LEVEL
-
-    def sentence(self, names: Mapping[TrialConfig, str]) -> str:
-        """`X is significantly better than Y: +0.4 points (95% interval +0.1 to +0.7, ...).`"""
-        first, second = (names[recipe] for recipe in self.pair)
-        seeds = count_of(self.seeds, "seed")
-        if self.difference is None:
-            return f"{first} is not compared with {second}: {seeds} of one finished."
-        found = self.difference
-        comparison = "not significantly different from"
-        if self.significant:
-            comparison = f"significantly {'better' if found.estimate > 0 else 'worse'} than"
-        estimate, interval = difference_cells(found)
-        return (
-            f"{first} is {comparison} {second}: {estimate} points (95% interval {interval}, "
-            f"{seeds}, adjusted p {_p_value(self.adjusted)})."
-        )
 
 
 @dataclass(frozen=True)
@@ -94,23 +52,18 @@ def conclude(run: Run) -> Conclusion:
     """The answers of a confirmation that has ended."""
     assert run.plan.confirms is not None
     confirmation = Confirmation.from_dict(run.plan.confirms)
-    retrained: dict[TrialConfig, list[TrialRecord]] = {r: [] for r in confirmation.recipes}
-    final: dict[TrialConfig, list[np.ndarray]] = {recipe: [] for recipe in retrained}
-    lost = 0
-    for trial in run.trials.values():
-        bits = final_bits(trial, run) if trial.outcome == FINISHED else None
-        lost += bits is None and trial.outcome == FINISHED
-        if bits is not None:
-            retrained[trial.config.recipe].append(trial)
-            final[trial.config.recipe].append(bits)
+    found = retrained(run, confirmation)
+    finished = sum(trial.outcome == FINISHED for trial in run.trials.values())
+    lost = finished - sum(map(len, found.values()))
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
-    names = {recipe: label(TrialRecord(recipe)) for recipe in retrained}
-    comparisons, examples = compare_pairs(final, confirmation.pairs), run.plan.inputs.examples
+    names = {recipe: label(TrialRecord(recipe)) for recipe in found}
+    comparisons, examples = compare_at_looks(run, confirmation)[0], run.plan.inputs.examples
+    trained = {trial.config.seed for trial in run.trials.values()}
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
-        confirmation,
+        replace(confirmation, seeds=tuple(s for s in confirmation.seeds if s in trained)),
         examples=examples.get("full", examples["evaluation"]),
-        rows=[_row(names[r], final[r], retrained[r], chosen.get(r)) for r in retrained],
+        rows=[_row(names[r], found[r], chosen.get(r)) for r in found],
         comparisons=comparisons,
         sentences=[comparison.sentence(names) for comparison in comparisons],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
@@ -118,45 +71,10 @@ def conclude(run: Run) -> Conclusion:
     )
 
 
-def final_bits(trial: TrialRecord, run: Run) -> np.ndarray | None:
-    """Which examples the final evaluation got right, [N], of the full validation split where it was
-    scored on that; None where the record lost them."""
-    last, examples = trial.evaluations[-1], run.plan.inputs.examples
-    split, packed = "evaluation", last["correct"]
-    if last.get("full_accuracy") is not None:
-        split, packed = "full", last["full_correct"]
-    return unpack_bits(packed, examples[split]) if packed else None
-
-
-def compare_pairs(
-    retrained: Mapping[TrialConfig, Students], pairs: Sequence[Pair]
-) -> list[Comparison]:
-    """A comparison for each pair of recipes, p-values adjusted for the number of pairs."""
-    comparisons = [_compare(pair, *(retrained[recipe] for recipe in pair)) for pair in pairs]
-    compared = [v.difference.p_value for v in comparisons if v.difference is not None]
-    adjusted = iter(holm(compared).tolist())
-    return [
-        found if found.difference is None else replace(found, adjusted=next(adjusted))
-        for found in comparisons
-    ]
-
-
-def _compare(pair: Pair, first: Students, second: Students) -> Comparison:
-    seeds = min(len(first), len(second))
-    if seeds < 2:
-        return Comparison(pair, seeds)
-    found = seeds_difference(np.array(first), np.array(second))
-    return Comparison(pair, seeds, found)
-
-
-def _p_value(value: float) -> str:
-    """Cut, not rounded, to three decimals: what is below a bound reads as below it."""
-    return "< 0.001" if value < 0.001 else f"= {floor(1000 * value + 1e-9) / 1000:.3f}"
-
-
-def _row(name: str, final: Students, trials: Sequence[TrialRecord], chosen: float | None) -> Row:
-    if not trials:
+def _row(name: str, found: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None) -> Row:
+    if not found:
         return Row(name, None, None, None, chosen, 0)
+    trials, final = zip(*found, strict=True)
     ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED))
     best5 = fmean(trial.best5 or 0.0 for trial in trials)
     return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
@@ -183,6 +101,8 @@ def _notes(
         f"examples, not adjusted for multiple comparisons. Significant: p below 0.05, "
         f"Holm-adjusted for {count_of(count, 'comparison')}. Not significant does not mean equal.",
     ]
+    if len(confirmation.looks) > 1:
+        notes.append(_note_on_looks(confirmation))
     if len(asked) > 1:
         notes.append(
             f"Seeds were added later ({', then '.join(map(str, asked))}): if an earlier result was "
@@ -193,6 +113,20 @@ def _notes(
             f"{count_of(lost, 'finished trial')} left out: the per-example results were lost."
         )
     return notes
+
+
+def _note_on_looks(confirmation: Confirmation) -> str:
+    *earlier, most = confirmation.looks
+    settled, precision = "", confirmation.precision
+    if precision is not None:
+        settled = f" or its interval's half width was at most {100 * precision:g} points"
+    return (
+        f"Recipes were compared after {', '.join(map(str, earlier))} and {most} seeds. A "
+        f"comparison counts as at the first look at which it was significant{settled}; recipes "
+        "with no other comparison got no more seeds. Each look spends a part of the 5 % chance of "
+        "a false claim: its intervals are at its level, its p-values scaled so that below 0.05 is "
+        "significant."
+    )
 
 
 def print_conclusion(conclusion: Conclusion, console: Console) -> None:

@@ -80,6 +80,18 @@ def plain_student(request: Request, like: TrialConfig) -> TrialConfig | None:
     return replace(like.with_fixed_alpha(1.0), **own)
 
 
+def looks_until(most: int) -> list[int]:
+    """Numbers of seeds after which a confirmation is looked at: 3, 5, 8, 13, ... and the most.
+
+    None comes within a third of the most: it would spend the level that the last look needs.
+    """
+    looks, following = [], (3, 5)
+    while 3 * following[0] <= 2 * most:
+        looks.append(following[0])
+        following = following[1], sum(following)
+    return [*looks, most]
+
+
 def fresh_seeds(used: Collection[int], count: int) -> list[int]:
     """The next seeds above all that were used."""
     return list(islice(count_from(max(used, default=-1) + 1), count))
@@ -94,8 +106,18 @@ class Confirmation:
     finalists: tuple[TrialConfig, ...]  # as the run had them, its seed included
     scores: tuple[float | None, ...]  # best5 of each there: selected, so optimistic
     seeds: tuple[int, ...]
-    asked: tuple[int, ...]  # numbers of seeds asked for, one after the other
+    asked: tuple[int, ...]  # most seeds asked for, one number after the other
     baselines: tuple[TrialConfig, ...] = ()  # beside each finalist's own, compared with the best
+    precision: float | None = None  # half width of an interval that settles a comparison, in shares
+
+    @property
+    def looks(self) -> list[int]:
+        """Numbers of seeds at which it may end; of seeds added later only those beyond the first.
+
+        More seeds begin a new set of looks, which has the whole level again.
+        """
+        *before, most = self.asked
+        return [seeds for seeds in looks_until(most) if seeds > max(before, default=0)]
 
     @property
     def recipes(self) -> list[TrialConfig]:
@@ -120,17 +142,22 @@ class Confirmation:
                 pairs.setdefault(frozenset(pair), pair)
         return list(pairs.values())
 
-    def trials(self) -> list[TrialConfig]:
-        """Seed by seed, so that an interrupted confirmation has all recipes on the same seeds."""
-        return [replace(config, seed=seed) for seed in self.seeds for config in self._sources()]
+    def trials(self, count: int | None = None) -> list[TrialConfig]:
+        """On the first `count` seeds or all of them, seed by seed: where it is interrupted, all
+        recipes have the same seeds."""
+        sources = self._sources()
+        return [replace(config, seed=seed) for seed in self.seeds[:count] for config in sources]
 
-    def with_seeds(self, count: int, used: Collection[int]) -> "Confirmation":
-        """The same on so many seeds, where it has fewer; none of those added are among `used`."""
+    def with_seeds(
+        self, count: int, used: Collection[int], precision: float | None = None
+    ) -> "Confirmation":
+        """The same on so many seeds, where it has fewer, to this precision; none of those added
+        are among `used`."""
         missing = count - len(self.seeds)
         if missing <= 0:
             return self
         seeds = (*self.seeds, *fresh_seeds({*used, *self.seeds}, missing))
-        return replace(self, seeds=seeds, asked=(*self.asked, count))
+        return replace(self, seeds=seeds, asked=(*self.asked, count), precision=precision)
 
     def _sources(self) -> list[TrialConfig]:
         """The recipes as their trials are configured, inactive hyperparameters as the run's."""

@@ -10,7 +10,8 @@ from scipy.stats import t as student_t
 
 from trainable.engine.metrics import best5_indices
 
-CONFIDENCE = 0.95
+LEVEL = 0.05  # chance of claiming any difference where there is none
+CONFIDENCE = 1 - LEVEL
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
 SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
@@ -46,7 +47,7 @@ class Difference:
     """How much better the first is than the second, in shares (0.01 is one point)."""
 
     estimate: float
-    low: float  # of the 95% interval
+    low: float  # of the interval, 95% unless said otherwise
     high: float
     p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
 
@@ -75,12 +76,23 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     return adjusted.clip(max=1.0)
 
 
-def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+def look_levels(looks: Sequence[int]) -> np.ndarray:
+    """Level of the tests at each of K looks at growing numbers of seeds, [K]; they add up to LEVEL.
+
+    Alpha spending (Lan & DeMets 1983, Biometrika 70, 659-663) of O'Brien and Fleming's kind: up to
+    the share t of the most seeds 2 - 2 Phi(z_{LEVEL / 2} / sqrt(t)) is spent. A look has what is
+    spent since the one before: a union bound, which holds however the looks depend on one another.
+    """
+    spent = 2 * norm.sf(norm.isf(LEVEL / 2) / np.sqrt(np.asarray(looks) / looks[-1]))
+    return np.diff(spent, prepend=0.0)
+
+
+def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Difference:
     """Of the mean scores of two recipes, for other seeds AND other examples.
 
     `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
-    examples, paired by example. Deterministic: no resampling. Raises ValueError below two seeds
-    or for unfit shapes.
+    examples, paired by example. The interval has confidence 1 - `level`. Deterministic: no
+    resampling. Raises ValueError below two seeds or for unfit shapes.
 
     Seeds and examples are crossed random effects, as readers and cases are in radiology (Dorfman,
     Berbaum & Metz 1992, Investigative Radiology 27; Hillis 2007, Statistics in Medicine 26,
@@ -104,7 +116,7 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
         raise ValueError(f"scores of shapes {one.shape} and {other.shape}: two seeds at least each")
     estimate = float(one.mean() - other.mean())
     of_seeds, freedom = _seed_variance([one, other])
-    of_rest = _rest_variance(one) + _rest_variance(other)
+    of_rest = rest_variance(one) + rest_variance(other)
     gaps = one.mean(axis=0) - other.mean(axis=0)
     of_examples = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
 
@@ -114,7 +126,7 @@ def seeds_difference(first: np.ndarray, second: np.ndarray) -> Difference:
         seeds = max(seeds, norm.isf(tail) * np.sqrt(of_rest))
         return float(np.hypot(seeds, norm.isf(tail) * np.sqrt(of_examples)))
 
-    half = half_width(np.log(1 - CONFIDENCE))
+    half = half_width(np.log(level))
     if half < ROUNDING:  # the seeds agree on every example, and it is the same in all
         p_value = float(abs(estimate) < ROUNDING)
     elif half_width(LEAST_LOG_P) <= abs(estimate):
@@ -148,7 +160,7 @@ def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
     return float(parts.sum()), float(parts.sum() ** 2 / np.sum(parts**2 / freedoms))
 
 
-def _rest_variance(group: np.ndarray) -> float:
+def rest_variance(group: np.ndarray) -> float:
     """What neither a seed [S] nor an example [N] explains adds to the variance of the mean."""
     seeds, examples = group.shape
     left = group - group.mean(axis=1, keepdims=True) - group.mean(axis=0) + group.mean()

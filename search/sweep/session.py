@@ -24,6 +24,7 @@ from search.sweep.callbacks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
+from search.sweep.scheduling.look import extend_by_look
 from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import (
     concurrency,
@@ -134,11 +135,13 @@ def _make_searcher(
     *,
     alone: bool,
 ) -> OpenTrials:
+    # What a confirmation needs after a trial that had to be alone is trained so, too.
+    grows = run.growing and (not alone or run.plan.confirms)
     searcher = OpenTrials(
         run,
         open_trials(run, alone=alone),
         slots,
-        _suggester(interruption) if run.growing and not alone else None,
+        _suggester(interruption) if grows else None,
         paused=lambda: interruption.requested or recorder.uncaptured,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
@@ -154,12 +157,13 @@ def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -
 
 
 def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
-    """What adds the searcher's trials to the record; where that can't be written, it pauses."""
+    """What adds the searcher's trials, or those of a confirmation's next look, to the record; where
+    that can't be written, it pauses."""
     from search.sweep.scheduling.optuna_search import extend_by_suggestion
 
     def more(run: Run) -> list[TrialRecord]:
         try:
-            return extend_by_suggestion(run)
+            return extend_by_look(run) if run.plan.confirms else extend_by_suggestion(run)
         except OSError as error:
             interruption.pause(str(error))
             return []

@@ -19,9 +19,9 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
     """Hands out trials while fewer than `slots` says run, none once `paused`.
 
     When those given are handed out, `more` is asked, one call at a time, so that each suggestion
-    knows all results so far; an empty answer ends the sweep. Trials that wait for other seeds, as
-    many as `waiting` says, take no slot; while some do, the sweep goes on, so that Tune keeps the
-    processes that they will need.
+    knows all results so far; an empty answer ends the sweep, unless trials are under way after
+    which the run may still grow. Trials that wait for other seeds, as many as `waiting` says, take
+    no slot; while some do, the sweep goes on, so that Tune keeps the processes that they will need.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         self._open, self._waiting = list(trials), waiting
         self._under_way: set[str] = set()  # Tune's ids
         self._paused = paused
-        self.drained = False  # whether nothing more is to be handed out
+        self.drained = False  # whether no more recipes are to come
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its searcher into the run; a resumed run makes its own
@@ -58,8 +58,9 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
         if not self._open and self._more is not None:
             self._open = self._more(self._run)
         if not self._open:
-            self.drained = True
-            return None if waiting else Searcher.FINISHED
+            self.drained = not self._run.to_suggest
+            looked_at_later = self._more is not None and self._under_way and self._run.growing
+            return None if waiting or looked_at_later else Searcher.FINISHED
         self._under_way.add(trial_id)
         return asdict(self._open.pop(0).config)
 

@@ -5,15 +5,17 @@ import shutil
 import sys
 from dataclasses import asdict, replace
 from functools import partial
+from math import sqrt
 
 import pytest
 
-from search.confirm.__main__ import main, make_parser
+from search.confirm.__main__ import expected_gap, main, make_parser
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import SWEEP, create_run, read_run
 from search.results.finalists import Confirmation
+from search.results.precision import last_level, spread_in
 from tests.report_runs import report_evaluations
 from tests.sweeps import numbers, run, start_and_hold
 from trainable.common.errors import UserError
@@ -63,6 +65,12 @@ def refuse(tmp_path, refusal_of, monkeypatch):
     [
         ([], ["run"]),
         (["mine", "--seeds", "1"], ["--seeds", "at least 2"]),
+        (["mine", "--precision", "0"], ["--precision", "above 0"]),
+        (["mine", "--precision", "1", "--seeds", "4"], ["--precision 1: cannot be combined with"]),
+        (
+            ["mine", "--precision", "0.01"],
+            ["--precision 0.01: no number of seeds is enough with 40"],
+        ),
         (["mine", "--top", "0"], ["--top", "at least 1"]),
         (["mine", "--top", "2", "--trial", "abc"], ["--top 2: cannot be combined with --trial"]),
         (["mine", "--name", "a/b"], ["--name", "a/b"]),
@@ -89,6 +97,29 @@ def test_finalists_are_the_best_and_seeds_fresh(source):
     assert (made.seeds, made.asked) == ((1, 2, 3, 4, 5), (5,))
     assert len(choose(source, ConfirmOptions(top=9)).finalists) == 4
     assert choose(source, ConfirmOptions(seeds=2)).seeds == (1, 2)
+
+
+def test_precision_decides_the_number_of_seeds(source, refuse, make_plan):
+    spread = spread_in(source)
+    for points in (20.0, 10.0):
+        made = choose(source, ConfirmOptions(precision=points))
+        most = made.asked[0]
+        assert made.precision == pytest.approx(points / 100)
+        assert 100 * spread.half_width(most, last_level(most)) <= points
+        fewer = [spread.half_width(count, last_level(count)) for count in range(2, most)]
+        assert all(100 * half > points for half in fewer)
+    best = refuse("mine", "--precision", "1").rpartition("the best possible is ")[2]
+    points = float(best.removesuffix(" points\n"))
+    assert 1 < points == pytest.approx(100 * 1.96 * sqrt(spread.of_examples), rel=0.08)
+    choose(source, ConfirmOptions(precision=points))  # which is possible
+    alone = create_run(source.folder.parent / "alone", make_plan())
+    report_evaluations(alone, CONFIGS[0], (0.9,) * 4)
+    error = refuse("alone", "--precision", "1")
+    assert "two finished recipes" in error
+    assert "give --seeds" in error
+    assert expected_gap(made, read_run(alone.folder)) == ""
+    gap = 100 * spread.shown_gap(most, len(made.pairs))
+    assert f"show a gap of {gap:.1f} points (with a chance of 80%)" in expected_gap(made, source)
 
 
 def test_trials_can_be_named_instead(source):
@@ -155,7 +186,8 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
 
 def test_every_flag_has_help_and_is_of_use():
     flags = {action.dest: action.help for action in make_parser()._actions}
-    used = {"help", "run", "top", "trials", "seeds", "name", "storage", *names_of_kind(OPERATION)}
+    used = {"help", "run", "top", "trials", "seeds", "precision", "name", "storage"}
+    used |= {*names_of_kind(OPERATION)}
     assert set(flags) == used
     assert all(flags.values())
 
@@ -173,14 +205,14 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     def command(folder, *more):
         return [sys.executable, "-m", "search.confirm", str(folder), "--top", "2", *more]
 
-    done = run(command(swept, "--seeds", "3"))
+    done = run(command(swept, "--seeds", "5"))
     assert done.returncode == 0, done.stderr
     whole, cut = swept.with_name("mine-confirm"), again.with_name("mine-confirm")
     found = read_run(whole)
     made = Confirmation.from_dict(found.plan.confirms)
     assert [trial.config for trial in found.trials.values()] == made.trials()
     assert {trial.outcome for trial in found.trials.values()} == {"finished"}
-    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3}
+    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3, 4, 5}
     answers = json.loads((whole / "confirm.json").read_text())
     assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
     assert answers["examples"] == 40
@@ -189,8 +221,8 @@ def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_comma
     process.kill()
     process.communicate(timeout=120)
     assert read_run(cut).unfinished
-    done = run(command(again, "--seeds", "3"))
+    done = run(command(again, "--seeds", "5"))
     assert done.returncode == 0, done.stderr
     assert numbers(cut) == numbers(whole)
-    assert read_run(cut).plan.confirms["asked"] == [2, 3]
+    assert read_run(cut).plan.confirms["asked"] == [2, 5]
     assert json.loads((cut / "confirm.json").read_text())["comparisons"] == answers["comparisons"]

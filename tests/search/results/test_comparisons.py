@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.results.confirmation_result import Comparison, compare_pairs
+from search.results.comparisons import Comparison, compare
 from search.results.statistics import Difference, holm, seeds_difference
 from trainable.config.trial_config import TrialConfig
 
@@ -49,6 +49,10 @@ def test_sentence_of_too_few_seeds(seeds, count):
     assert (
         comparison.sentence(NAMES) == f"growth is not compared with fixed: {count} of one finished."
     )
+
+
+def compare_pairs(retrained, pairs):
+    return compare([Comparison(pair) for pair in pairs], retrained)
 
 
 def students(rights, examples=400):
