@@ -18,6 +18,7 @@ PROVENANCE = {
 def asked(**changes):
     """A request for the preset mini, of a space that is listed."""
     values = {"space": "baselines", "preset": "mini", "cache": "/cache", "searcher": "grid"}
+    values["scheduler"] = "asha"
     return Request(**{**values, **changes})
 
 

@@ -123,17 +123,25 @@ class Request(InputOptions):
         choices=OBJECTIVES,
     )
     seeds: int = _extension(
-        "number of seeds per configuration, counted from --seed", 1, low=1, high=1000
+        "number of seeds per configuration, counted from --seed; of a searched space at most: once "
+        "all are trained, those that may still be the best get another one, and so on",
+        1,
+        low=1,
+        high=1000,
     )
     seed: int = _trials("order of the trials, and the first seed of each", 0, low=0, high=2**31)
-    scheduler: str = _trials(
+    scheduler: str | None = _trials(
         "asha stops a trial that is below the median of those before it at a rung; with promotion "
-        "trials wait at a rung, and the best third of them goes on; fifo runs all to the end",
-        "asha",
+        "trials wait at a rung, and the best third of them goes on; fifo runs all to the end "
+        "(default: promotion for a searched space, asha for one that lists what it shows)",
+        None,
         choices=tuple(SCHEDULERS),
     )
     grace_evaluations: int | None = _trials(
-        "evaluations before the first rung (default: the preset's)", None, low=1
+        "evaluations before the first rung (default: the preset's with asha, a fifth of them with "
+        "promotion)",
+        None,
+        low=1,
     )
     compare_within: str | None = _trials(
         "asha and promotion compare trials only with those that share these settings: init, a "
@@ -223,9 +231,17 @@ class Request(InputOptions):
             return self.samples
         return SUGGESTIONS if self.time_budget is None else math.inf
 
+    def first_rung(self, evaluations: int) -> int:
+        """Evaluations, of so many in a trial, before trials are compared."""
+        if self.grace_evaluations is None and self.scheduler == "promotion":
+            return max(1, evaluations // 5)
+        return self.effective_preset.grace_evaluations
+
     def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
-        """The configuration on each seed that is asked for, the first one first."""
-        return [replace(config, seed=config.seed + more) for more in range(self.seeds)]
+        """The configuration on each seed that is asked for, the first one first; of a searched
+        space on that one alone."""
+        seeds = 1 if self.searched else self.seeds
+        return [replace(config, seed=config.seed + more) for more in range(seeds)]
 
 
 def names_of_kind(*kinds: str) -> tuple[str, ...]:
@@ -234,13 +250,15 @@ def names_of_kind(*kinds: str) -> tuple[str, ...]:
 
 
 def with_searcher(request: Request, *, searched: bool) -> Request:
-    """The request with what suggests its configurations; UserError where that can't be."""
+    """The request with what suggests its configurations, and what decides how far they are
+    trained; UserError where that can't be."""
     name, asked = request.space, request.searcher
     if searched:
         if asked == GRID:
             valid = ", ".join(SEARCHERS)
             raise UserError(f"--searcher {GRID}: the space {name} has no grid; choose from {valid}")
-        return replace(request, searcher=asked or next(iter(SEARCHERS)))
+        scheduler = request.scheduler or "promotion"
+        return replace(request, searcher=asked or next(iter(SEARCHERS)), scheduler=scheduler)
     if asked not in (None, GRID):
         raise UserError(
             f"--searcher {asked}: only for a searched space ({', '.join(SEARCHED)}); {name} is a "
@@ -251,7 +269,7 @@ def with_searcher(request: Request, *, searched: bool) -> Request:
             f"--time-budget {request.time_budget:g}s: only for a searched space "
             f"({', '.join(SEARCHED)}); {name} is a grid, of which --samples N draws some"
         )
-    return replace(request, searcher=GRID)
+    return replace(request, searcher=GRID, scheduler=request.scheduler or "asha")
 
 
 def _tuples(value: Any) -> Any:

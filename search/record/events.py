@@ -23,7 +23,8 @@ RECORD = "record.jsonl"
 SUGGESTION = "suggestion"  # adds a trial
 LOST = "lost"  # stands for one that no file had
 FALLBACK = "fallback"  # trials run otherwise than was wanted, such as eagerly
-EXHAUSTED = "exhausted"  # the searcher finds nothing new, or a confirmation has decided all
+EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
+DECIDED = "decided"  # no more seeds are needed: in a confirmation, or a searched run's race
 TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
 Types = tuple[type, ...]
 COUNT, NUMBER, TEXT, TABLE = (int,), (int, float), (str,), (dict,)
@@ -37,6 +38,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     "failure": {"trial": TEXT, "reason": TEXT, "then": TEXT},
     SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": TABLE},
     EXHAUSTED: {},
+    DECIDED: {},
     FALLBACK: {"reason": TEXT},
     LOST: {},
 }

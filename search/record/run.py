@@ -16,6 +16,7 @@ from search.plan.asha_rules import FACTORS, rungs
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
 from search.record.events import (
+    DECIDED,
     EXHAUSTED,
     FALLBACK,
     LOST,
@@ -53,7 +54,8 @@ class Run:
     seconds: float = 0.0  # that its sessions took so far, from their first event to their last
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
-    exhausted: bool = False  # its searcher has found nothing new, its confirmation has decided all
+    exhausted: bool = False  # whether its searcher has found nothing new
+    decided: bool = False  # whether no recipe needs more seeds, as its plan is
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
@@ -69,8 +71,13 @@ class Run:
         if self.plan.confirms:
             recipes = {trial.config.recipe for trial in self.trials.values()}
             every = len(recipes) * len(self.plan.confirms["seeds"])
-            return not self.exhausted and len(self.trials) < every
-        return self.to_suggest > 0 or bool(self.missing_seeds)
+            return not self.decided and len(self.trials) < every
+        return self.to_suggest > 0 or self.racing
+
+    @property
+    def racing(self) -> bool:
+        """Whether its recipes race for more seeds than the first."""
+        return self.request.searched and self.request.seeds > 1 and not self.decided
 
     @property
     def request(self) -> Request:
@@ -91,7 +98,7 @@ class Run:
     @property
     def rungs(self) -> tuple[int, ...]:
         """The numbers of evaluations at which trials are compared; none where none is stopped."""
-        factor = FACTORS.get(self.request.scheduler)
+        factor = FACTORS.get(self.request.scheduler or "")
         if factor is None or not self.trials:
             return ()
         return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations, factor))
@@ -107,24 +114,6 @@ class Run:
         request, have = self.request, {trial.config.recipe for trial in self.trials.values()}
         spent = request.time_budget is not None and self.seconds >= request.time_budget
         return 0 if spent else max(0, request.wanted - len(have))
-
-    @property
-    def missing_seeds(self) -> list[tuple[TrialConfig, dict[str, Any]]]:
-        """Trials, each with its draw, that suggested configurations lack of the seeds asked for."""
-        if not self.request.searched:
-            return []
-        first = {trial.config.recipe: trial for trial in reversed(self.trials.values())}
-        return [
-            (config, trial.parameters or {})
-            for trial in reversed(first.values())
-            for config in self.request.on_all_seeds(trial.config)
-            if config.digest not in self.trials
-        ]
-
-    def add_missing_seeds(self) -> None:
-        """Records them: where more are asked for, or a kill cut a suggestion short."""
-        for config, drawn in self.missing_seeds:
-            self.add_suggestion(config, drawn)
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""
@@ -158,10 +147,11 @@ class Run:
         if trial is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
-        if event["event"] == "plan":  # where it confirms on more seeds, not all is decided
+        self.decided = self.decided or event["event"] == DECIDED
+        if event["event"] == "plan":  # where more is asked for, not all is decided
             plans = [e["plan"] for e in self.events if e["event"] == "plan"][-2:]
-            same = plans[0].get("confirms") == plans[-1].get("confirms")
-            self.exhausted = self.exhausted and same
+            first, last = ((p.get("confirms"), _asked_for(p)) for p in (plans[0], plans[-1]))
+            self.decided = self.decided and first == last
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
@@ -274,6 +264,11 @@ def _refuse_other_format(folder: Path, written: Any) -> None:
 def _write_plan(folder: Path, plan: Plan) -> None:
     with atomic_file(folder / SWEEP) as path:
         write_checked_json(path, asdict(plan))
+
+
+def _asked_for(plan: Event) -> list[Any]:
+    """What a searched run's race depends on."""
+    return [plan["requests"][-1].get(key) for key in ("seeds", "samples", "time_budget")]
 
 
 def _suggested(event: dict[str, Any]) -> TrialRecord:

@@ -229,7 +229,7 @@ def _asha(report: Report) -> Section:
         "asha": "one in the lower half of those that have reached a rung so far is stopped there",
         "promotion": f"the best one in {FACTORS['promotion']} of those at a rung go on from there",
     }
-    rule = rules.get(report.run.request.scheduler, "")
+    rule = rules.get(report.run.request.scheduler or "", "")
     text = f"Recipes{alike} are compared at equal numbers of evaluations: {rule}."
     headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median accuracy")
     rows = [

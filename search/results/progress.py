@@ -41,8 +41,9 @@ def measure(run: Run) -> Progress:
 
 
 def still_to_be_suggested(run: Run) -> float:
-    """Trials that a searcher will add, on all seeds; infinite where only time limits them."""
-    return run.to_suggest * run.request.seeds + len(run.missing_seeds)
+    """Trials that a searcher will add; infinite where only time limits them. More seeds of the best
+    are not foreseen."""
+    return run.to_suggest
 
 
 def _seconds_left(run: Run, more: float) -> float | None:

@@ -169,7 +169,11 @@ def rest_variance(group: np.ndarray) -> float:
 
 
 def tied_with_first(
-    scores: np.ndarray, generator: np.random.Generator, *, seed_sd: float | np.ndarray = SEED_SD
+    scores: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    seed_sd: float | np.ndarray = SEED_SD,
+    level: float = LEVEL,
 ) -> np.ndarray:
     """Which of K trials are statistically tied with the best of them, boolean [K].
 
@@ -178,10 +182,10 @@ def tied_with_first(
 
     The best is itself selected, so that testing each of the others against it claims too much. This
     is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
-    as statistic: while the range of the means is larger than its 95% quantile would be if all of
-    the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
-    on jointly resampled examples, centred. Where all K are equal, any is excluded at most 5 % of
-    the time.
+    as statistic: while the range of the means is larger than its 1 - `level` quantile would be if
+    all of the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
+    on jointly resampled examples, centred. Where all K are equal, any is excluded with a
+    chance of at most `level`.
 
     One seed does not show how much seeds differ, so that is brought in from outside: `seed_sd`,
     the standard deviation between seeds of the accuracy on ALL examples, in shares, is added to
@@ -196,7 +200,7 @@ def tied_with_first(
     shifts = _resampled_means(table[order] - means[order, None], generator)
     shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
     ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
-    limits = np.quantile(ranges, CONFIDENCE, axis=0)  # of the first, the first two, ... [K]
+    limits = np.quantile(ranges, 1 - level, axis=0)  # of the first, the first two, ... [K]
     kept = np.flatnonzero(means[order[0]] - means[order] <= limits + ROUNDING)[-1] + 1
     tied = np.zeros(len(table), dtype=bool)
     tied[order[:kept]] = True

@@ -130,7 +130,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
         provenance=invocation.provenance(),
         inputs=checked.prepare(invocation.console),
         trials=tuple(checked.configs),
-        grace_evaluations=request.effective_preset.grace_evaluations,
+        grace_evaluations=request.first_rung(checked.configs[0].evaluations),
     )
     invocation.console.print(f"Teacher accuracy: {plan.inputs.describe_teacher()}.")
     return start_run(folder, _with_search(plan, invocation), invocation)

@@ -51,8 +51,8 @@ def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocati
     """What a new run of these trials in this folder would take; returns the exit code."""
     request, base = checked.request, checked.preparation.base.config
     choose_execution(base, best_device(), request.executor, invocation.console.print)
-    more = request.wanted - len(checked.configs) // request.seeds if request.searched else 0
-    return _describe(checked, more * request.seeds, folder, invocation)
+    more = request.wanted - len(checked.configs) if request.searched else 0
+    return _describe(checked, more, folder, invocation)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation) -> int:

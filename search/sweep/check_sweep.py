@@ -101,7 +101,7 @@ def count_trials(request: Request, configs: list[TrialConfig]) -> str:
     """`18 trials`, or `24 configurations, 20 of them suggested by optuna`."""
     if not request.searched:
         return count_of(len(configs))
-    first = len(configs) // request.seeds
+    first = len(configs)
     if request.wanted == math.inf:
         hours = describe_time(request.time_budget or 0.0).removeprefix("about ")
         text = f"{count_of(first, 'configuration')}, then {request.searcher} for {hours}"
@@ -109,7 +109,7 @@ def count_trials(request: Request, configs: list[TrialConfig]) -> str:
         text = f"{request.wanted} configurations"
         if more := request.wanted - first:
             text += f", {more} of them suggested by {request.searcher}"
-    return text if request.seeds == 1 else f"{text}, each on {request.seeds} seeds"
+    return text if request.seeds == 1 else f"{text}; the best on up to {request.seeds} seeds"
 
 
 def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:

@@ -53,7 +53,6 @@ def run_trials(
     `interruption.problem` says how. The run can be resumed all the same.
     """
     run.append({"event": "session", "provenance": provenance})
-    run.add_missing_seeds()
     copy.copy()
     if not interruption.requested:
         _tune(run, copy, console, interruption)
@@ -91,7 +90,7 @@ def _tune_open(
                 f"take up to about {describe_bytes(needed)}{_shortage(run, needed)}.",
                 soft_wrap=True,
             )
-            scheduler = make_scheduler(request.scheduler, run, slots)
+            scheduler = make_scheduler(str(request.scheduler), run, slots)
             make_tuner(
                 run,
                 make_trainable(run, sweep),
@@ -135,8 +134,8 @@ def _make_searcher(
     *,
     alone: bool,
 ) -> OpenTrials:
-    # What a confirmation needs after a trial that had to be alone is trained so, too.
-    grows = run.growing and (not alone or run.plan.confirms)
+    # More seeds that are needed after a trial that had to be alone are trained so, too.
+    grows = run.growing and not (alone and run.to_suggest)
     searcher = OpenTrials(
         run,
         open_trials(run, alone=alone),

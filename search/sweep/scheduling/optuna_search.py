@@ -18,11 +18,12 @@ from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.searchers import JOURNAL, SEARCHERS, make_random
-from search.record.events import EXHAUSTED
+from search.record.events import DECIDED, EXHAUSTED
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
+from search.sweep.scheduling.race import extend_by_seeds
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
@@ -32,20 +33,24 @@ DIGITS = 3  # significant ones of a suggested number
 
 
 def extend_by_suggestion(run: Run) -> list[TrialRecord]:
-    """Records one more configuration on all its seeds; empty where no more are wanted.
+    """Records one more configuration, or, once all of them have ended, more seeds of the best;
+    empty where none are wanted, or others must end first.
 
-    Where nothing new is found, as in a space of which most is pinned, that is recorded, too. The
-    study's file is written with each.
+    Where nothing new is found, as in a space of which most is pinned, that is recorded, too, and so
+    is the end of the race. The study's file is written with each.
     """
-    if not run.to_suggest:
-        return []
-    found = suggest(run, run.request)
-    if found is None:
-        run.append({"event": EXHAUSTED})
-        return []
-    config, drawn = found
-    added = [run.add_suggestion(seeded, drawn) for seeded in run.request.on_all_seeds(config)]
-    write_study(run)
+    added: list[TrialRecord] = []
+    if run.to_suggest:
+        found = suggest(run, run.request)
+        added = [] if found is None else [run.add_suggestion(*found)]
+        if found is None:
+            run.append({"event": EXHAUSTED})
+    if not added and run.racing and all(t.outcome in ENDED for t in run.trials.values()):
+        added = extend_by_seeds(run)
+        if not added:
+            run.append({"event": DECIDED})
+    if added:
+        write_study(run)
     return added
 
 

@@ -147,7 +147,7 @@ def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
     sweep(run := make_run(tmp_path / "mine", precision="bf16", samples=6))
     assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
     listed = made_run(tmp_path / "listed", [TrialConfig(alpha=0.5)])
-    assert (listed.to_suggest, listed.missing_seeds) == (0, [])
+    assert (listed.to_suggest, listed.growing) == (0, False)
     assert extend_by_suggestion(listed) == []
 
 
@@ -196,25 +196,6 @@ def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch)
     assert config == real(run.request, values)
 
 
-def test_a_configuration_comes_on_all_its_seeds_also_after_a_kill_and_on_more_later(tmp_path):
-    run = make_run(tmp_path / "mine", samples=6, seeds=2)
-    made = extend_by_suggestion(run)
-    assert [trial.config.seed for trial in made] == [0, 1]
-    record = run.folder / RECORD
-    record.write_bytes(b"".join(record.read_bytes().splitlines(keepends=True)[:-1]))
-    (run.trial_folder(made[1]) / RECORD).unlink()
-    again = read_run(run.folder)
-    assert [config for config, _ in again.missing_seeds] == [made[1].config]
-    again.add_missing_seeds()
-    assert list(again.trials) == list(run.trials)
-    sweep(again)
-    assert (len(again.trials), again.unfinished) == (12, False)
-    again.replan({"requests": (replace(run.request, seeds=3),)}, [])
-    assert (len(again.missing_seeds), again.unfinished) == (6, True)
-    again.add_missing_seeds()
-    assert sorted(t.config.seed for t in again.trials.values()) == [0] * 6 + [1] * 6 + [2] * 6
-
-
 def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
     run = make_run(tmp_path / "mine", samples=None, time_budget=100.0)
     run.last_time = run.seconds = 0.0
@@ -249,7 +230,10 @@ def test_study_has_each_configuration_once_with_its_score(run):
 
 def test_value_of_a_configuration_is_the_mean_over_its_seeds(tmp_path):
     run = make_run(tmp_path / "mine", seeds=2, samples=3)
-    first, second, third, fourth, *_ = (trial.config for trial in run.trials.values())
+    first, third, _ = (trial.config for trial in run.trials.values())
+    second, fourth = (replace(config, seed=1) for config in (first, third))
+    for config, like in ((second, first), (fourth, third)):
+        run.add_suggestion(config, run.trials[like.digest].parameters)
     finish(run, first, 0.5)
     assert study_of(run).trials[0].state == TrialState.RUNNING
     finish(run, second, 0.7)
