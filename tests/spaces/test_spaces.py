@@ -167,7 +167,7 @@ def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(d
         assert {type(value) for value in parameters.values()} <= {str, float}
 
 
-def test_starts_are_the_studys_best_recipe_and_the_plain_baselines_on_every_seed():
+def test_starts_are_the_studys_best_recipe_and_the_plain_baselines():
     found = initial_points(searched(transfer="rest", relation_heads=12))
     assert [config.label() for config, _ in found] == [
         "teacher_spread, layers 1, cosine_growth k=1",
@@ -181,9 +181,9 @@ def test_starts_are_the_studys_best_recipe_and_the_plain_baselines_on_every_seed
         ignored = {key: point[key] for key in point.keys() - values}
         assert values.items() <= point.items()
         assert ignored == dict.fromkeys(ignored, 0.0) or not config.uses_teacher_outputs
-    on_seeds = plan_trials(searched(seeds=2, seed=5, samples=3))
-    assert [config.seed for config in on_seeds] == [5, 6] * 3
-    assert [c.recipe for c in on_seeds[::2]] == [c.recipe for c, _ in found[:3]]
+    on_seeds = plan_trials(searched(seeds=2, seed=5, samples=3))  # the others are raced for
+    assert [config.seed for config in on_seeds] == [5] * 3
+    assert [c.recipe for c in on_seeds] == [c.recipe for c, _ in found[:3]]
 
 
 def test_recipe_draws_what_the_models_and_texts_allow():

@@ -34,27 +34,26 @@ def extend_by_seeds(run: Run) -> list[TrialRecord]:
 
 def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[TrialRecord]:
     """Of recipes, each by the trial of its first seed, those not significantly worse than the best
-    of them on the first `number` seeds.
-
-    By their final evaluations, paired by example. The chance that one which is as good as any drops
-    out is at most LEVEL over all rounds: each has an equal part of it.
-    """
+    of them in the final evaluations on the first `number` seeds."""
     found = []
     for first in racing:
-        seeds = [
-            run.trials.get(replace(first.config, seed=first.config.seed + n).digest)
-            for n in range(number)
-        ]
-        bits = [final_bits(t, run) for t in seeds if t is not None and t.outcome == FINISHED]
-        found.append([one for one in bits if one is not None])
-    racing = [first for first, bits in zip(racing, found, strict=True) if bits]
-    found = [bits for bits in found if bits]
-    if len(racing) < 2:
-        return racing
-    tied = tied_with_first(
-        np.array([np.mean(bits, axis=0) for bits in found]),
-        np.random.default_rng(BOOTSTRAP_SEED),
-        seed_sd=SEED_SD / np.sqrt([len(bits) for bits in found]),
-        level=LEVEL / (run.request.seeds - 1),
-    )
-    return [first for first, stays in zip(racing, tied, strict=True) if stays]
+        seeds = {first.config.seed + more for more in range(number)}
+        ours = by_recipe(run.trials.values())[first.config.recipe.digest]
+        ended = [t for t in ours if t.config.seed in seeds and t.outcome == FINISHED]
+        bits = [one for t in ended if (one := final_bits(t, run)) is not None]
+        found += [(first, np.array(bits))] if bits else []
+    stay = not_worse([bits for _, bits in found], LEVEL / (run.request.seeds - 1))
+    return [first for (first, _), stays in zip(found, stay, strict=True) if stays]
+
+
+def not_worse(recipes: list[np.ndarray], level: float) -> list[bool]:
+    """Of the bits [S, N] of each recipe on the same examples: whether it stays in the race.
+
+    The chance that one which is as good as any drops out is at most `level`, LEVEL over all rounds.
+    """
+    if len(recipes) < 2:
+        return [True] * len(recipes)
+    means = np.array([bits.mean(axis=0) for bits in recipes])
+    deviations = SEED_SD / np.sqrt([len(bits) for bits in recipes])
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    return [*tied_with_first(means, generator, seed_sd=deviations, level=level)]

@@ -107,7 +107,7 @@ def test_what_is_not_asked_for_is_left_to_defaults_and_the_preset():
     found = Request(**given(parse_arguments(SPACE), Request))
     assert found == Request(space="schedules")
     assert (found.seed, found.seeds, found.samples, found.pinned) == (0, 1, None, {})
-    assert (found.scheduler, found.preset, found.swanlab) == ("asha", "auto", "off")
+    assert (found.scheduler, found.preset, found.swanlab) == (None, "auto", "off")
     assert (found.keep, found.retries, found.address) == (5, 2, "local")
     for preset in PRESETS:
         assert asked(preset=preset).effective_preset == PRESETS[preset]
@@ -304,6 +304,6 @@ def test_help_explains_every_flag_with_its_default(capsys):
     for action in make_parser()._actions:
         assert action.option_strings[-1] in text
         assert "()" not in action.help
-    defaults = ["at least 0; default 5", "at least 0; default 2", "promotion; default asha"]
+    defaults = ["at least 0; default 5", "at least 0; default 2", "asha for one that lists"]
     for said in (*SPACE_NAMES, *defaults, "default local", "(default: runs)"):
         assert said in text

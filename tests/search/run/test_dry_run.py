@@ -53,7 +53,7 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
     ("asked_for", "lines"),
     [
         (["--space", "baselines"], ["1  ", "5  "]),
-        (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["10  ", "and 10 more, sug"]),
+        (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["5  ", "and 5 more, sug"]),
         (["--space", "recipe", "--time-budget", "1h"], ["5  ", "and more, as time allows, sug"]),
     ],
     ids=" ".join,
@@ -71,7 +71,7 @@ def test_new_sweep_is_described_and_nothing_is_left_behind(
     for line in lines:
         assert any(found.lstrip().startswith(line) for found in text.splitlines()), text
     # 96 examples in batches of 8 twice are 24 steps; 8 evaluations of 40 are a third of 40 more.
-    trials = {"baselines": 5, "recipe": 20}[asked_for[1]]
+    trials = {"baselines": 5, "recipe": 10}[asked_for[1]]
     minutes = trials * 2.0 * (24 + 40 / 3) / 2 / 60
     said = f"About {minutes:.0f} min of training, 2 trials at a time" in text
     assert said == ("1h" not in asked_for)

@@ -51,7 +51,10 @@ def test_description_says_what_each_evaluation_is_on(loaded, request_for, used, 
     [
         ({"space": "study"}, "18 trials"),
         ({"space": "recipe", "samples": 24}, "24 configurations, 19 of them suggested by optuna"),
-        ({"space": "recipe", "samples": 2, "seeds": 3}, "2 configurations, each on 3 seeds"),
+        (
+            {"space": "recipe", "samples": 2, "seeds": 3},
+            "2 configurations; the best on up to 3 seeds",
+        ),
         ({"space": "recipe", "time_budget": 60.0}, "5 configurations, then optuna for 60 s"),
     ],
 )

@@ -73,7 +73,7 @@ def test_a_clear_case_ends_at_the_first_look(make_run):
     run = make_run()
     assert run.growing
     assert session(run, CLEAR) == on((1, 2, 3), GROWTH, FIXED, CE_ONLY)
-    assert (run.exhausted, run.unfinished) == (True, False)
+    assert (run.decided, run.unfinished) == (True, False)
     found = conclude(read_run(run.folder))
     assert found.confirmation.seeds == (1, 2, 3)
     assert [known.seeds for known in found.comparisons] == [3, 3]
@@ -84,11 +84,11 @@ def test_the_next_look_has_only_recipes_that_are_undecided(make_run):
     run = make_run()
     trained = session(run, CLOSE)
     assert trained == [*on((1, 2, 3), GROWTH, FIXED, CE_ONLY), *on((4, 5), GROWTH, FIXED)]
-    assert (run.exhausted, run.unfinished) == (True, False)  # though one recipe has fewer seeds
+    assert (run.decided, run.unfinished) == (True, False)  # though one recipe has fewer seeds
     assert [known.seeds for known in conclude(read_run(run.folder)).comparisons] == [5, 3]
     run = make_run(name="equal")
     assert session(run, dict.fromkeys(CLOSE, 0.9)) == on(range(1, 6), *CLOSE)
-    assert (run.exhausted, run.unfinished) == (False, False)
+    assert (run.decided, run.unfinished) == (False, False)
 
 
 @pytest.mark.parametrize("until", range(1, 13))
@@ -100,7 +100,7 @@ def test_killed_and_resumed_it_trains_the_same(make_run, until):
     session(again, CLOSE)
     assert list(again.trials) == list(whole.trials)
     assert {trial.outcome for trial in again.trials.values()} == {FINISHED}
-    assert (again.exhausted, again.unfinished) == (True, False)
+    assert (again.decided, again.unfinished) == (True, False)
     assert conclude(again) == conclude(whole)
 
 
@@ -128,10 +128,10 @@ def test_more_seeds_begin_anew_with_all_recipes(make_run):
     new = [config for config in more.trials(more.looks[0]) if config.digest not in run.trials]
     run = read_run(run.folder)
     run.replan({"requests": run.plan.requests}, [])
-    assert (run.exhausted, run.growing) == (True, False)
+    assert (run.decided, run.growing) == (True, False)
     run.replan({"confirms": asdict(more)}, new)
     run = read_run(run.folder)
-    assert (run.exhausted, run.growing, run.unfinished) == (False, False, True)
+    assert (run.decided, run.growing, run.unfinished) == (False, False, True)
     assert session(run, CLEAR) == on(range(4, 9), GROWTH, FIXED, CE_ONLY)
     assert any("Seeds were added later (5, then 8)" in note for note in conclude(run).notes)
 
