@@ -35,7 +35,7 @@ def make_gp(seed: int) -> "BaseSampler":
     """Optuna's Gaussian process with a noise variance that it fits, and expected improvement.
 
     It models the settings alone that every finished configuration has; those that only some have
-    are drawn at random. Trials under way count as what it expects of them.
+    are drawn at random. Optuna 5 counts trials under way as what it expects of them; 4.5 does not.
     """
     from optuna.samplers import GPSampler
 
