@@ -13,7 +13,7 @@ from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
 from search.results.confirmation_result import conclude
-from search.results.leaderboard import interval, percent
+from search.results.leaderboard import interval, percent, recommendation
 from search.results.pareto import costs_table
 from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
@@ -74,8 +74,8 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     ends = interval((best["low"], best["high"]))
     headline = (
         f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends}), "
-        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}."
-    )
+        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}. {recommendation(recipes)}"
+    ).rstrip()
     return Summary(headline, _tied(finished), limitations)
 
 

@@ -11,10 +11,11 @@ from rich.text import Text
 from search.record.run import Run
 from search.record.trial_record import FINISHED, PENDING, RUNNING, STOPPED
 from search.results.statistics import Difference
-from search.results.table import short_label
+from search.results.table import rounded, short_label
 
 NO_VALUE = "-"
 TIED = "~"  # before a best5
+DIGITS = 4  # of an accuracy
 
 
 class Cells(NamedTuple):
@@ -31,6 +32,27 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
     console.print(f"\nTeacher accuracy: {run.plan.inputs.describe_teacher()}{on}.")
     console.print(as_rich(leaderboard_cells(run, recipes)))
     console.print(leaderboard_notes(run, recipes), style="dim")
+    if found := recommendation(recipes):
+        console.print(found)
+
+
+def recommendation(recipes: pd.DataFrame) -> str:
+    """By how much the first of a `recipes_table` owes its place to luck, and which recipe is
+    expected to be better than it, where one is; empty where none are compared."""
+    expected = recipes["expected"]
+    if expected.count() < 2:
+        return ""
+    # What reads as equal is: the first of them.
+    first, best = recipes.iloc[0], recipes.loc[expected.round(DIGITS).idxmax()]
+    luck = 100 * max(first["best5"] - first["expected"], 0.0)
+    text = f"As the highest of {expected.count()}, best5 {share(first['best5'])} is expected to be "
+    text += f"{luck:.2f} points too high."
+    if best.name == 0:
+        return text
+    return (
+        f"{text} Recommended instead of the first: {rounded(best['label'])}, which is expected to "
+        f"have {share(best['expected'])}, the first {share(first['expected'])}."
+    )
 
 
 def as_rich(cells: Cells, title: str | None = None) -> Table:
@@ -145,7 +167,7 @@ def _seeds(row: pd.Series) -> str:
 
 def share(value: float | None) -> str:
     """`0.8508`."""
-    return NO_VALUE if value is None or pd.isna(value) else f"{value:.4f}"
+    return NO_VALUE if value is None or pd.isna(value) else f"{value:.{DIGITS}f}"
 
 
 def interval(ends: tuple[float, float] | None) -> str:

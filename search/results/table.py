@@ -31,8 +31,10 @@ from search.results.statistics import (
     Difference,
     best5_scores,
     mean_interval,
+    own_variances,
     paired_difference,
     seeds_difference,
+    shrunk_means,
     tied_with_first,
 )
 from spaces.study import reference_row
@@ -49,7 +51,7 @@ COLUMNS = (
     *("digest", "recipe", "label", "folder", "inactive", "stratum"),
     *("outcome", "reason", "evaluations", "repeated"),
     *ACCURACIES,
-    *("tied", "reference"),
+    *("tied", "expected", "reference"),
     *TIMINGS,
 )
 ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
@@ -74,6 +76,8 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
       run has: comparable over both; missing for trials with fewer, and where none has ended;
     - `tied`, whether the trial's recipe is not significantly different from the best one, the best
       included; missing where the recipe has not finished or can't be compared;
+    - `expected`, what the recipe's mean best5 is expected to be without the luck of its seeds and
+      these examples (`shrunk_means`): less than best5 at the top; missing where `tied` is;
     - `reference`, the accuracy on SST-2 of the reference study's row that the trial repeats;
     - `training_seconds`, `evaluation_seconds`, `saving_seconds`.
 
@@ -90,9 +94,11 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
         for trial in run.trials.values()
     ]
     table = pd.DataFrame(rows, columns=[*COLUMNS])
-    numeric = [*ACCURACIES, "reference"]
+    compared = _compared(run)
+    table["tied"] = table["recipe"].map(_tied(compared)).astype("boolean")
+    table["expected"] = table["recipe"].map(_expected(compared))
+    numeric = [*ACCURACIES, "expected", "reference"]
     table[numeric] = table[numeric].astype(float)
-    table["tied"] = table["recipe"].map(_tied(run)).astype("boolean")
     return table
 
 
@@ -245,11 +251,10 @@ def _reason_of(trials: Sequence[TrialRecord]) -> str:
     return "; ".join(f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
 
 
-def _tied(run: Run) -> dict[str, bool]:
-    """By recipe, whether it is not significantly different from the best of those that finished.
+def _compared(run: Run) -> dict[str, np.ndarray]:
+    """By recipe, its scores [S, N], of those that finished and can be compared with the best.
 
-    Compared are means over seeds, of recipes with as many evaluations as the best and all bits;
-    the luck of a seed counts for less in a mean of many.
+    Those are recipes with as many evaluations as the best and all bits; none where it lacks bits.
     """
     groups = by_recipe(run.trials.values())
     finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
@@ -260,12 +265,34 @@ def _tied(run: Run) -> dict[str, bool]:
     alike = {key: ts for key, ts in finished.items() if len(ts[0].evaluations) == length}
     scores = {key: seed_scores(seeds, run) for key, seeds in alike.items()}
     known = {key: found for key, found in scores.items() if found is not None}
-    if best not in known:
+    return known if best in known else {}
+
+
+def _tied(compared: dict[str, np.ndarray]) -> dict[str, bool]:
+    """By recipe, whether it is not significantly different from the best of those that finished.
+
+    Compared are means over seeds; the luck of a seed counts for less in a mean of many.
+    """
+    if not compared:
         return {}
-    means = np.array([found.mean(axis=0) for found in known.values()])
-    deviations = SEED_SD / np.sqrt([len(found) for found in known.values()])
+    means, deviations = _means(compared)
     tied = tied_with_first(means, np.random.default_rng(BOOTSTRAP_SEED), seed_sd=deviations)
-    return dict(zip(known, tied.tolist(), strict=True))
+    return dict(zip(compared, tied.tolist(), strict=True))
+
+
+def _expected(compared: dict[str, np.ndarray]) -> dict[str, float]:
+    """By recipe, the posterior mean of its mean best5: seeds and examples are noise."""
+    if not compared:
+        return {}
+    means, deviations = _means(compared)
+    variances = deviations**2 + own_variances(means)
+    return dict(zip(compared, shrunk_means(means.mean(axis=1), variances).tolist(), strict=True))
+
+
+def _means(compared: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean scores over seeds [K, N], and what seeds add to their means, as deviations [K]."""
+    means = np.array([scores.mean(axis=0) for scores in compared.values()])
+    return means, SEED_SD / np.sqrt([len(scores) for scores in compared.values()])
 
 
 def _common_evaluations(run: Run) -> int | None:

@@ -32,8 +32,11 @@ def test_a_complete_run(run):
     best = report.recipes.iloc[0]
     assert report.summary.headline == (
         "Best: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95% interval "
-        f"{best['low']:.3f} to {best['high']:.3f}), 90.5% of the teacher's 0.9500."
+        f"{best['low']:.3f} to {best['high']:.3f}), 90.5% of the teacher's 0.9500. As the "
+        "highest of 4, best5 0.8600 is expected to be "
+        f"{100 * (0.86 - best['expected']):.2f} points too high."
     )
+    assert 0.858 < best["expected"] < 0.86
     assert report.summary.tied == (
         "Not significantly different from the best: teacher_spread, layers 1,2,3, fixed 0.25 "
         "(1 of 3 other finished recipes)."

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from search.record.trial_record import FAILED, FINISHED, PENDING, RUNNING, STOPPED, TrialRecord
-from search.results.leaderboard import print_leaderboard
+from search.results.leaderboard import print_leaderboard, recommendation
 from search.results.table import recipes_table, trials_table
 from tests.report_runs import config as of_study
 from tests.search.results.test_table import config, evaluations, finished, make_run
@@ -109,3 +109,24 @@ def test_numbers_are_whole_and_no_word_is_lost_on_a_narrow_terminal(mixed):
     assert max(map(len, text.splitlines())) <= 80
     assert {"0.7930", "teacher_upper", *words} <= set(text.split())
     assert "0.766 to 0.818" in text
+
+
+def test_the_first_is_told_to_be_lucky_and_another_recommended_where_it_is_expected_to_be_better():
+    others = [finished(right, temperature=n + 2.0) for n, right in enumerate(range(860, 872, 2))]
+    lucky = finished(881, temperature=1.0)
+    steady = [finished(880, temperature=1.5, seed=seed) for seed in range(9)]
+    run = make_run(lucky, *steady, *others)
+    recipes = recipes_table(run, trials_table(run))
+    first, second = recipes["expected"][:2]
+    assert recipes["best5"][0] - 0.004 < first < second < 0.8805
+    sentence = (
+        f"As the highest of 8, best5 0.8810 is expected to be {100 * (0.881 - first):.2f} points "
+        "too high. Recommended instead of the first: random, logits only, fixed 0.5, T=1.5, which "
+        f"is expected to have {second:.4f}, the first {first:.4f}."
+    )
+    assert recommendation(recipes) == sentence
+    assert " ".join(printed(run).split()).endswith(sentence)
+    run = make_run(lucky, *others)
+    assert recommendation(recipes_table(run, trials_table(run))).endswith("too high.")
+    alone = make_run(lucky)
+    assert recommendation(recipes_table(alone, trials_table(alone))) == ""

@@ -10,8 +10,10 @@ from search.results.statistics import (
     bootstrap_interval,
     holm,
     mean_interval,
+    own_variances,
     paired_difference,
     seeds_difference,
+    shrunk_means,
     tied_with_first,
 )
 from trainable.engine.metrics import best5_accuracy
@@ -258,3 +260,68 @@ def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
     for _ in range(count):
         claimed += not tied_with_first(students(rng, trials, 1)[:, 0], rng).all()
     assert claimed / count <= beyond_chance(0.05, count)
+
+
+# What the best owes to luck.
+
+
+@pytest.mark.parametrize(
+    ("means", "variances", "wanted"),
+    [
+        ([0.5], [1e-4], [0.5]),
+        # A spread below the noise: all are equal, at the mean weighted by 1 / variance.
+        ([0.80, 0.81, 0.82], [4e-4, 4e-4, 2e-4], [0.8125, 0.8125, 0.8125]),
+        # Two groups far apart: each shrinks to its own mean.
+        ([0.5, 0.502, 0.9, 0.904], [1e-4] * 4, [0.501, 0.501, 0.902, 0.902]),
+        # Hardly any noise: nothing to take back.
+        ([0.5, 0.6, 0.7, 0.9], [1e-12] * 4, [0.5, 0.6, 0.7, 0.9]),
+    ],
+)
+def test_shrunk_means_by_hand(means, variances, wanted):
+    found = shrunk_means(np.array(means), np.array(variances))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-4)
+
+
+def test_where_the_prior_is_normal_and_recipes_are_many_shrinkage_is_that_of_efron_and_morris():
+    rng, count, own, noise = generator(), 800, 0.01, np.repeat([0.005, 0.01], 400)
+    means = 0.8 + own * rng.standard_normal(count) + noise * rng.standard_normal(count)
+    kept = own**2 / (own**2 + noise**2)  # 0.8 and 0.5
+    found = shrunk_means(means, noise**2)
+    assert np.abs(found - (0.8 + kept * (means - 0.8))).mean() < 0.001  # shrunk by 0.003 on average
+
+
+@pytest.mark.parametrize(
+    "true_means",
+    [
+        lambda rng: rng.normal(0.88, 0.005, 32),
+        lambda rng: 0.89 - rng.exponential(0.01, 32),  # a ceiling, and a tail below it
+        lambda rng: np.where(rng.random(32) < 0.3, 0.7, 0.89 - rng.exponential(0.01, 32)),
+    ],
+)
+def test_shrunk_means_are_nearer_to_the_truth_and_foretell_the_luck_of_the_winner(true_means):
+    """60 sweeps of 32 recipes, of which some learn nothing in the last case."""
+    rng, rows = generator(), []
+    for _ in range(60):
+        truth, noise = true_means(rng), rng.uniform(0.004, 0.0065, 32)
+        scores = truth + noise * rng.standard_normal(32)
+        found, best = shrunk_means(scores, noise**2), scores.argmax()
+        errors = [np.mean((guess - truth) ** 2) for guess in (scores, found)]
+        rows.append([*errors, scores[best] - truth[best], scores[best] - found[best]])
+    raw, shrunk, luck, foretold = np.mean(rows, axis=0)
+    assert shrunk < 0.9 * raw
+    assert luck > 0.007  # 0.8 to 0.9 points, with a standard error of 0.05
+    assert foretold == pytest.approx(luck, rel=0.2)
+
+
+def test_own_variances_leave_out_what_is_hard_for_all_and_tell_recipes_apart():
+    """Scores are common difficulty plus a deviation of each recipe's own."""
+    rng, examples, deviations = generator(), 20_000, np.linspace(0.1, 0.4, 7)
+    common = rng.standard_normal(examples)
+    scores = common + deviations[:, None] * rng.standard_normal((7, examples))
+    scores += 0.1 * np.arange(7)[:, None]  # that the last four are the better half
+    wanted = deviations**2 / examples
+    np.testing.assert_allclose(own_variances(scores), wanted, rtol=0.15)
+    np.testing.assert_allclose(own_variances(scores[3:]), wanted[3:], rtol=0.15)
+    half = (wanted[0] + wanted[6]) / 2
+    np.testing.assert_allclose(own_variances(scores[[0, 6]]), [half, half], rtol=0.05)
+    np.testing.assert_array_equal(own_variances(scores[:1]), [0.0])

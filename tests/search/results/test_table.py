@@ -243,6 +243,26 @@ def test_ties_of_recipes_are_those_of_means_and_stand_with_each_seed():
     assert recipes_of(lost)[["low", "tied"]].isna().iloc[0].all()
 
 
+def test_expected_is_best5_without_the_luck_of_seeds_and_examples():
+    """By hand: three equal recipes and one that answers two more of 1,000 examples are no further
+    apart than noise, and so all expected at the mean weighted by 1 / variance."""
+    settings = [{"temperature": t} for t in (1.0, 2.0, 3.0)]
+    trials = [finished(800, seed=s, **settings[0]) for s in (0, 1)]  # half the variance of seeds
+    trials += [finished(800, **settings[1]), finished(802, **settings[2])]
+    run = make_run(*trials)
+    recipes = recipes_of(run)
+    # gaps to the mean of all: a third of the third's, on two examples
+    gap = 0.002 * 0.998 * 1000 / 999 / 1000
+    mean_own = gap * (4 / 9 + 1 / 9 + 1 / 9) / 2
+    own = np.array([4 / 9, 1 / 9, 1 / 9]) * gap - mean_own / 3  # that of the others is 0 then
+    weights = 1 / (0.004**2 / np.array([1, 2, 1]) + (3 * own).clip(0))
+    wanted = weights @ [0.802, 0.8, 0.8] / weights.sum()
+    np.testing.assert_allclose(recipes["expected"], [wanted] * 3, rtol=0, atol=1e-5)
+    assert recipes["best5"][0] == 0.802
+    table = trials_table(make_run(*trials, without_bits(finished(700, temperature=4.0))))
+    assert table["expected"].isna().tolist() == [False] * 4 + [True]
+
+
 def test_labels_are_short_and_rounded_where_they_are_read():
     label = "random, layers 1,2,3, weight 7287.934, cosine_growth k=0.234683, T=2.5, seed 12"
     short = "layers 1,2,3, weight 7288, cosine_growth k=0.235, T=2.5, seed 12"
@@ -269,7 +289,7 @@ def test_a_folder_is_read_whichever_file_is_damaged(written):
     pd.testing.assert_frame_equal(trials_table(written.folder), wanted)
     lines = (written.folder / RECORD).read_bytes().splitlines(keepends=True)
     (written.folder / RECORD).write_bytes(lines[0])
-    columns = ["low", "high", "tied"]  # the copies have no bits
+    columns = ["low", "high", "tied", "expected"]  # the copies have no bits
     found = trials_table(written.folder)
     assert found[columns].isna().all(axis=None)
     pd.testing.assert_frame_equal(found.drop(columns=columns), wanted.drop(columns=columns))
