@@ -31,24 +31,6 @@ def make_tpe(seed: int) -> "BaseSampler":
         )
 
 
-def make_gp(seed: int) -> "BaseSampler":
-    """Optuna's Gaussian process with a noise variance that it fits, and expected improvement.
-
-    It models the settings alone that every finished configuration has; those that only some have
-    are drawn at random. Optuna 5 counts trials under way as what it expects of them; 4.5 does not.
-    """
-    from optuna.samplers import GPSampler
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental in earlier Optunas
-        return GPSampler(
-            n_startup_trials=STARTUP_TRIALS,
-            seed=seed,
-            deterministic_objective=False,
-            warn_independent_sampling=False,  # of each setting drawn at random, each time
-        )
-
-
 def make_random(seed: int) -> "BaseSampler":
     """Independent draws, uniform or log-uniform as the space says."""
     from optuna.samplers import RandomSampler
@@ -58,9 +40,5 @@ def make_random(seed: int) -> "BaseSampler":
 
 # From a seed to an Optuna sampler. A sampler is made anew for each suggestion and given all
 # trials so far, so that it needs no memory of its own; another one is a function and a line here.
-# TPE is the default: gp was no better in `python -m tests.scripts.searcher_comparison RUN`.
-SEARCHERS: dict[str, Callable[[int], "BaseSampler"]] = {
-    "optuna": make_tpe,
-    "gp": make_gp,
-    "random": make_random,
-}
+# Optuna's GPSampler was worse than TPE in `python -m tests.scripts.searcher_comparison RUN`.
+SEARCHERS: dict[str, Callable[[int], "BaseSampler"]] = {"optuna": make_tpe, "random": make_random}

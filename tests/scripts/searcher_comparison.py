@@ -20,14 +20,29 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.plan.draws import draw, initial_points
-from search.plan.searchers import SEARCHERS
+from search.plan.searchers import STARTUP_TRIALS, make_random, make_tpe
 from search.record.run import read_run
 from search.record.trial_record import FINISHED
 from search.results.statistics import shrunk_means
 from search.sweep.scheduling.optuna_search import study_of
 
+
+def make_gp(seed):
+    """Optuna's Gaussian process with a noise variance that it fits, and expected improvement.
+
+    It models the settings alone that every finished configuration has; others are drawn at random.
+    """
+    return optuna.samplers.GPSampler(
+        n_startup_trials=STARTUP_TRIALS,
+        seed=seed,
+        deterministic_objective=False,
+        warn_independent_sampling=False,
+    )
+
+
 MISSING = -1.0  # of a setting that is not drawn; the others are 0 to 1
 TREES = 200
+SAMPLERS = {"tpe": make_tpe, "gp": make_gp, "random": make_random}
 
 
 def encode(trial, columns):
@@ -72,7 +87,7 @@ def search(name, seed, request, forest, columns, asked):
         study.enqueue_trial(start)
     for number in range(asked.samples):
         state = np.random.SeedSequence([seed, number]).generate_state(1)
-        study.sampler = SEARCHERS[name](int(state[0]))
+        study.sampler = SAMPLERS[name](int(state[0]))
         draw(request, trial := study.ask())
         settings = encode(trial, columns)
         truth = float(forest.predict([settings])[0])
@@ -108,7 +123,7 @@ def main():
     run, found = read_run(asked.run), {}
     forest, columns = surrogate(run)
     warnings.simplefilter("ignore")  # of fits that end at a bound
-    for name in SEARCHERS:
+    for name in SAMPLERS:
         sweeps = [search(name, n, run.request, forest, columns, asked) for n in range(asked.sweeps)]
         found[name] = np.array([recommended(*sweep, asked.noise) for sweep in sweeps])
         print(name, *map(describe, found[name].T), flush=True)
