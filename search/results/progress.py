@@ -54,8 +54,10 @@ def _seconds_left(run: Run, more: float) -> float | None:
     made = sum(len(trial.evaluations) for trial in run.trials.values())
     if not made or not run.unfinished:
         return None
-    ended = sum(t.config.evaluations for t in run.trials.values() if t.outcome in ENDED)
-    under_way = sum(len(t.evaluations) for t in run.trials.values() if t.outcome not in ENDED)
+    # Where trials are promoted, most of those that wait go no further.
+    over = (*ENDED, WAITING) if run.request.scheduler == "promotion" else ENDED
+    ended = sum(t.config.evaluations for t in run.trials.values() if t.outcome in over)
+    under_way = sum(len(t.evaluations) for t in run.trials.values() if t.outcome not in over)
     each = run.any_config.evaluations
     planned = sum(t.config.evaluations for t in run.trials.values()) + more * each
     done = ended + under_way

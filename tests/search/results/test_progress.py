@@ -47,6 +47,8 @@ def test_counts_and_words():
         "3 of 6 ended (1 finished, 1 stopped early, 1 failed), "
         "1 running, 1 waiting, about 37 s left"
     )
+    promoted = measure(make_run(*ALL, scheduler="promotion"))  # the one that waits counts as over
+    assert promoted.seconds_left == pytest.approx(60 * 17 / 43)
 
 
 def test_no_time_is_told_before_the_first_evaluation_and_after_the_last():
