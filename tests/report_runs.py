@@ -33,7 +33,7 @@ def training_inputs(examples=EXAMPLES, full=None, whole_teacher=None):
 
 def plan(*configs, requests=(), inputs=None, grace_evaluations=2, device="a device", **request):
     """A plan as `search.run` makes it, of one request unless some are given."""
-    asked = {"space": "schedules", "preset": "sst2"} | request
+    asked = {"space": "schedules", "preset": "sst2", "scheduler": "asha"} | request
     versions = {"python": "3.11.7", "ray": "2.60.0", "swanlab": None}
     made = {"command": "python -m search.run --space schedules", "commit": "0123456789abcdef"}
     made |= {"started": "2026-11-24T10:00:00+00:00", "versions": versions, "device": device}
