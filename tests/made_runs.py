@@ -61,6 +61,7 @@ def evaluated(config, number, best5=0.5, decision="continue", **more):
         "accuracy": best5,
         "best5_accuracy": best5,
         "validation_loss": 0.5,
+        "teacher_agreement": 0.5,
         "training_seconds": 2.0,
         "evaluation_seconds": 0.5,
         "saving_seconds": 0.25,

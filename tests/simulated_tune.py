@@ -118,6 +118,7 @@ class Session:
             "full_correct": None,
             "evaluations": number,
             "accuracy": score,
+            "teacher_agreement": score,
             "best5_accuracy": 0.0,
         }
         result = {**values, "training_iteration": number}

@@ -6,7 +6,7 @@ from typing import Any
 
 EVERYTHING = "all trials"
 FACTORS = {"asha": 2, "promotion": 3}  # by scheduler: one in so many goes on at each rung
-LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # nats; together less than one example's share of accuracy
+LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # nats; together less than half an example of 25,000
 
 
 def stratum_of(config: Mapping[str, Any], compare_within: Sequence[str]) -> str:
@@ -19,13 +19,16 @@ def stratum_of(config: Mapping[str, Any], compare_within: Sequence[str]) -> str:
 
 
 def rung_score(evaluation: Mapping[str, Any]) -> float:
-    """What is compared at a rung: the accuracy, and of equal ones the validation loss.
+    """What is compared at a rung: the mean of accuracy and agreement with the teacher at this
+    evaluation, and of equal ones the validation loss.
 
-    So students that still give every example the same label are told apart. The accuracy of this
-    evaluation predicts the end better than the mean of the best so far (`search.replay`).
+    The teacher's answers are a second set of labels, which makes the score less noisy. The loss
+    tells students apart that still give every example the same label. `search.replay` compares
+    this with other signals.
     """
     loss = min(evaluation["validation_loss"], LARGEST_LOSS)
-    return float(evaluation["accuracy"] - LOSS_WEIGHT * loss)
+    score = (evaluation["accuracy"] + evaluation["teacher_agreement"]) / 2
+    return float(score - LOSS_WEIGHT * loss)
 
 
 def rungs(evaluations: int, grace_evaluations: int, factor: int) -> list[int]:

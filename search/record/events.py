@@ -44,7 +44,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
 }
 EVALUATION: dict[str, Types] = {
     **{"evaluations": COUNT, "accuracy": NUMBER, "best5_accuracy": NUMBER, "correct": TEXT},
-    "validation_loss": NUMBER,
+    **{"validation_loss": NUMBER, "teacher_agreement": NUMBER},
     **dict.fromkeys(TIMINGS, NUMBER),
 }
 OF_FULL: dict[str, Types] = {"full_accuracy": NUMBER, "full_correct": TEXT}  # None without one

@@ -11,7 +11,6 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_bits
 
 FEWEST = 4  # curves that a scheduler has something to do with
 
@@ -44,13 +43,12 @@ def curves_of(run: Run) -> Curves:
     signals = {
         "best5": _values(trials, lambda e: e["best5_accuracy"]),
         "last": accuracy,
-        "last, then loss": _values(trials, rung_score),
+        "agreement": _values(trials, lambda e: e["teacher_agreement"]),
+        "rung score": _values(trials, rung_score),
         "mean of last two": (accuracy + np.roll(accuracy, 1, axis=1)) / 2,
         "validation loss": -_values(trials, lambda e: e["validation_loss"]),
     }
     signals["mean of last two"][:, 0] = accuracy[:, 0]
-    if all(trial.has_bits for trial in trials) and len(run.plan.inputs.label_names) == 2:
-        signals["agreement"] = _agreement(run, trials)
     last = [trial.evaluations[-1] for trial in trials]
     return Curves(
         configs=[trial.config for trial in trials],
@@ -63,11 +61,3 @@ def curves_of(run: Run) -> Curves:
 
 def _values(trials: Sequence[Any], value: Callable[[dict[str, Any]], float]) -> np.ndarray:
     return np.array([[value(e) for e in trial.evaluations] for trial in trials])
-
-
-def _agreement(run: Run, trials: Sequence[Any]) -> np.ndarray:
-    """Share of examples that student and teacher give the same of two labels: both right, or
-    both wrong, [K, E]."""
-    count = run.plan.inputs.examples["evaluation"]
-    teacher = unpack_bits(run.plan.inputs.teacher.correct, count)
-    return _values(trials, lambda e: float(np.mean(unpack_bits(e["correct"], count) == teacher)))

@@ -19,7 +19,7 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, trial_steps
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
-from trainable.engine.metrics import BITS, best5_accuracy, pack_bits
+from trainable.engine.metrics import BITS, best5_accuracy, pack_bits, unpack_bits
 from trainable.engine.training_step import accuracy
 from trainable.trial.trainer import Trainer, TrainerCache
 
@@ -33,6 +33,7 @@ class Evaluation:
     accuracy: float
     best5_accuracy: float
     validation_loss: float  # mean cross-entropy with the labels of the evaluation split, in nats
+    teacher_agreement: float  # share of it that student and teacher both get right, or both wrong
     alpha: float  # at the last step
     learning_rate: float  # at the last step
     loss: float
@@ -177,6 +178,11 @@ class Trial:
         place = (config.batch_size, config.seed, self.step, self.total_steps)
         return remaining_batches(lengths, *place, labelled=self.labelled, share=config.transfer)
 
+    @cached_property
+    def _teacher_correct(self) -> np.ndarray:
+        """Which examples of the evaluation split the teacher gets right, bool [N]."""
+        return unpack_bits(self.inputs.teacher.correct, self.inputs.examples["evaluation"])
+
     def _controls(self) -> tuple[float, float]:
         """Alpha and the learning rate at the step about to be taken."""
         config = self.config
@@ -217,6 +223,7 @@ class Trial:
             accuracy=accuracies[-1],
             best5_accuracy=best5_accuracy(accuracies),
             validation_loss=validation_loss,
+            teacher_agreement=accuracy(correct == self._teacher_correct),
             alpha=alpha,
             learning_rate=rate,
             loss=losses["loss"],

@@ -9,7 +9,7 @@ from search.record.trial_record import FINISHED
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
 from search.replay.policies import Policy, compare, every_policy, replay
-from tests.made_runs import asked, evaluated, finish, made_inputs, made_run
+from tests.made_runs import asked, evaluated, finish, made_run
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits
 
@@ -103,18 +103,14 @@ def test_all_policies_are_compared_on_the_same_draws(curves):
 
 @pytest.fixture
 def run(tmp_path):
-    """Of five finished trials on 40 examples, of which the teacher gets the first 30 right."""
-    teacher = np.arange(40) < 30
-    inputs = made_inputs()
-    inputs = made_inputs(
-        teacher=type(inputs.teacher)("/t", "d", False, 0.75, pack_bits(teacher), 1.0)
-    )
+    """Of five finished trials on 40 examples."""
     configs = [config(number) for number in range(5)]
-    run = made_run(tmp_path / "mine", configs, asked(scheduler="fifo"), inputs=inputs)
+    run = made_run(tmp_path / "mine", configs, asked(scheduler="fifo"))
     for number, one in enumerate(configs):
         for n in range(1, LENGTH + 1):
             right = np.arange(40) < 20 + number + n
             more = {"accuracy": right.mean(), "correct": pack_bits(right), "validation_loss": 1 / n}
+            more |= {"teacher_agreement": 1 / (1 + n)}
             more |= {"full_accuracy": 0.5 + number / 100} if n == LENGTH else {}
             run.append(evaluated(one, n, 0.5, **more))
     return run
@@ -130,8 +126,9 @@ def test_signals_are_those_of_the_record(run):
         curves.signals["mean of last two"][:, 1:], (last[:, 1:] + last[:, :-1]) / 2
     )
     np.testing.assert_allclose(curves.signals["validation loss"], np.tile(-1 / n, (5, 1)))
-    wrong = np.abs(last * 40 - 30) / 40  # where it is right and the teacher not, or the reverse
-    np.testing.assert_allclose(curves.signals["agreement"], 1 - wrong)
+    np.testing.assert_allclose(curves.signals["agreement"], np.tile(1 / (1 + n), (5, 1)))
+    wanted = (last + 1 / (1 + n)) / 2 - 1e-6 / n
+    np.testing.assert_allclose(curves.signals["rung score"], wanted, atol=1e-12)
     np.testing.assert_allclose(curves.final, 0.5 + np.arange(5) / 100)
     assert {trial.outcome for trial in run.trials.values()} == {FINISHED}
 

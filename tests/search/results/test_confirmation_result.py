@@ -35,9 +35,10 @@ RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 1
 def evaluations(last, best5, full=None):
     """A poor first one, and the last with so many of the first examples right."""
     first = {"accuracy": 0.5, "best5_accuracy": 0.5, "correct": pack_bits(np.zeros(EXAMPLES, bool))}
-    first["validation_loss"] = 0.5
+    first |= {"validation_loss": 0.5, "teacher_agreement": 0.5}
     final = {
         "validation_loss": 0.5,
+        "teacher_agreement": 0.5,
         "accuracy": last / EXAMPLES,
         "best5_accuracy": best5,
         "correct": pack_bits(np.arange(EXAMPLES) < last),

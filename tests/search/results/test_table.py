@@ -40,6 +40,7 @@ def evaluations_of(correct):
             "accuracy": accuracies[n],
             "best5_accuracy": best5_accuracy(accuracies[: n + 1]),
             "validation_loss": 0.5,
+            "teacher_agreement": 0.5,
             "correct": pack_bits(bits),
             "training_seconds": 2.0,
             "evaluation_seconds": 0.5,

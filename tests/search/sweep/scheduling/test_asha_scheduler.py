@@ -53,7 +53,8 @@ def make_scheduler(folder, trials=()):
 
 def report(scheduler, trial, n, score):
     """The scheduler's decision on a trial's n-th evaluation."""
-    result = {"training_iteration": n, "accuracy": score, "validation_loss": 0.0}
+    values = {"accuracy": score, "teacher_agreement": score, "validation_loss": 0.0}
+    result = {"training_iteration": n, **values}
     result["config"] = trial.config
     decision = scheduler.on_trial_result(None, trial, result)
     if decision == STOP:
@@ -63,7 +64,8 @@ def report(scheduler, trial, n, score):
 
 def write_down(run, trial, n, score, decision=GO):
     """What the recorder writes of an evaluation."""
-    values = {"evaluations": n, "best5_accuracy": 0.0, "accuracy": score, "validation_loss": 0.0}
+    values = {"evaluations": n, "best5_accuracy": 0.0, "accuracy": score}
+    values |= {"teacher_agreement": score, "validation_loss": 0.0}
     said = "stop" if decision == STOP else "continue"
     event = {"event": "evaluation", "decision": said, "evaluation": values}
     run.append(event | {"trial": trial.digest, "tune_trial": trial.trial_id})
