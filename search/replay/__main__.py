@@ -36,7 +36,7 @@ HEADERS = ("policy", "work", "regret", "less the first's", "95% interval")
 class ReplayOptions:
     """What is to be replayed, as the command line gives it."""
 
-    draws: int = described("random subsets and orders of the trials", 200, low=2)
+    draws: int = described("random subsets and orders of the trials", 100, low=2)
     slots: int = described("trials at a time", 1, low=1)
     storage: str = described("folder or URI of all runs", "runs", metavar="DIR")
 
