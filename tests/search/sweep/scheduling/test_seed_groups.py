@@ -8,6 +8,7 @@ from statistics import median
 
 import pytest
 
+from search.plan.asha_rules import rung_score
 from search.record.recipes import by_recipe, most_seeds
 from search.record.run import read_run
 from search.record.trial_record import FAILED
@@ -177,7 +178,7 @@ def decided_by_the_rule(run):
             failed.add(config.digest)
         elif event["event"] == "evaluation" and event["evaluation"]["evaluations"] in RUNGS:
             scores = arrived[group][event["evaluation"]["evaluations"]]
-            scores.setdefault(config.digest, event["evaluation"]["accuracy"])
+            scores.setdefault(config.digest, rung_score(event["evaluation"]))
         for rung in RUNGS:
             here = arrived[group][rung]
             seeds = planned & {t.config.digest for t in by_recipe(run.trials.values())[group]}
