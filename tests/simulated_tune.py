@@ -45,6 +45,9 @@ class FakeTrial:
     def set_status(self, status):
         self.status = status
 
+    def init_local_path(self):
+        pass
+
 
 def score_of(digest, number):
     """The same whenever and however often a trial is trained."""

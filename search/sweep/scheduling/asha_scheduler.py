@@ -82,6 +82,7 @@ class StratifiedASHA(ResumingScheduler):
         if trial.trial_id not in self._digests:
             digest = self._digests[trial.trial_id] = digest_of(trial)
             if self._groups.decision(digest) != GO:  # it waited when the last session ended
+                trial.init_local_path()  # which Ray asks for, should it end without going on
                 trial.set_status(Trial.PAUSED)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
