@@ -223,7 +223,7 @@ class Trial:
             accuracy=accuracies[-1],
             best5_accuracy=best5_accuracy(accuracies),
             validation_loss=validation_loss,
-            teacher_agreement=accuracy(correct == self._teacher_correct),
+            teacher_agreement=float(np.mean(correct == self._teacher_correct)),
             alpha=alpha,
             learning_rate=rate,
             loss=losses["loss"],
