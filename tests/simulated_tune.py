@@ -41,12 +41,15 @@ class FakeTrial:
         self.trial_id, self.config = trial_id, asdict(config)
         self.digest, self.status = config.digest, Trial.PENDING
         self.error_file, self.max_failures = None, 3
+        self.has_folder = False
 
     def set_status(self, status):
         self.status = status
+        if status == Trial.RUNNING:
+            self.init_local_path()
 
     def init_local_path(self):
-        pass
+        self.has_folder = True
 
 
 def score_of(digest, number):
@@ -158,6 +161,7 @@ class Session:
     def stop_trial(self, trial):
         """What the scheduler asks for where the unit of a paused trial was stopped."""
         assert trial.status == Trial.PAUSED
+        assert trial.has_folder, "Ray's results ask for it, whether it ran in this session or not"
         self._perhaps_die()
         self.scheduler.on_trial_remove(self, trial)
         self.recorder.on_trial_complete(trial=trial)

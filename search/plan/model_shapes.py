@@ -28,14 +28,14 @@ def with_models(request: Request, space: Space) -> Request:
     models = {"--teacher": teacher} | ({} if student is None else {"--student": student})
     configs = [config_of(flag, source) for flag, source in models.items()]
     tokenizers = []
-    for flag, source in models.items():
+    for flag, source in models.items() if student is not None else ():
         with as_user_error(f"{flag} {source}: has no usable tokenizer; "):
             tokenizers.append(load_tokenizer(source))
     return replace(
         request,
         pretrained=tuple(student_settings(student, teacher).items()),
         relation_heads=shared_heads(configs, request.pinned.get(WIDTH)),
-        teachers_tokens=same_tokens(tokenizers[0], tokenizers[-1]),
+        teachers_tokens=student is None or same_tokens(*tokenizers),
     )
 
 

@@ -35,15 +35,9 @@ def measure(run: Run) -> Progress:
     trials = list(run.trials.values())
     outcomes = (PENDING, RUNNING, WAITING, *ENDED)
     counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
-    more = still_to_be_suggested(run)
+    more = run.to_suggest  # more seeds of the best are not foreseen
     total = len(trials) + (int(more) if math.isfinite(more) else 0)
     return Progress(counts, total, _seconds_left(run, more))
-
-
-def still_to_be_suggested(run: Run) -> float:
-    """Trials that a searcher will add; infinite where only time limits them. More seeds of the best
-    are not foreseen."""
-    return run.to_suggest
 
 
 def _seconds_left(run: Run, more: float) -> float | None:

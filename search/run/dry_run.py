@@ -20,7 +20,7 @@ from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
-from search.results.progress import describe_bytes, describe_time, still_to_be_suggested
+from search.results.progress import describe_bytes, describe_time
 from search.sweep.check_sweep import CheckedSweep
 from search.sweep.launch import Invocation
 from search.sweep.processes.cluster import check_address
@@ -72,7 +72,7 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     every = [trial.config for trial in run.trials.values()]
     preparation = Preparation.load(load_inputs(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
-    return _describe(checked, still_to_be_suggested(run), folder, invocation)
+    return _describe(checked, run.to_suggest, folder, invocation)
 
 
 def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invocation) -> int:

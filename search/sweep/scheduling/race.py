@@ -35,10 +35,10 @@ def extend_by_seeds(run: Run) -> list[TrialRecord]:
 def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[TrialRecord]:
     """Of recipes, each by the trial of its first seed, those not significantly worse than the best
     of them in the final evaluations on the first `number` seeds."""
-    found = []
+    found, groups = [], by_recipe(run.trials.values())
     for first in racing:
         seeds = {first.config.seed + more for more in range(number)}
-        ours = by_recipe(run.trials.values())[first.config.recipe.digest]
+        ours = groups[first.config.recipe.digest]
         ended = [t for t in ours if t.config.seed in seeds and t.outcome == FINISHED]
         bits = [one for t in ended if (one := final_bits(t, run)) is not None]
         found += [(first, np.array(bits))] if bits else []

@@ -14,7 +14,7 @@ from search.record.trial_record import (
     WAITING,
     TrialRecord,
 )
-from search.results.progress import describe_time, measure, still_to_be_suggested
+from search.results.progress import describe_time, measure
 from tests.made_runs import asked, made_plan
 from trainable.config.trial_config import TrialConfig
 
@@ -61,9 +61,9 @@ def test_no_time_is_told_before_the_first_evaluation_and_after_the_last():
 def test_trials_that_a_searcher_will_add_are_counted_where_their_number_is_known():
     two, searched = ((FINISHED, 10), (FINISHED, 10)), {"searcher": "optuna"}
     run = make_run(*two, seeds=True, samples=4, **searched)
-    assert still_to_be_suggested(run) == 3  # seeds apart, the two are one configuration
+    assert run.to_suggest == 3  # seeds apart, the two are one configuration
     assert (measure(run).total, measure(run).seconds_left) == (5, pytest.approx(60 * 30 / 20))
-    assert still_to_be_suggested(make_run(*two, seeds=True)) == 0
+    assert make_run(*two, seeds=True).to_suggest == 0
 
 
 def test_time_budget_ends_what_has_no_other_end_and_shortens_a_long_search():
