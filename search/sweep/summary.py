@@ -41,7 +41,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         recipes = recipes_table(run, trials_table(run))
         print_leaderboard(run, recipes, console)
         print_pareto_front(run, recipes, console)
-    if run.exhausted and run.request.searched:
+    if run.exhausted:
         console.print("The searcher found no new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
     journal = run.folder / JOURNAL

@@ -10,6 +10,7 @@ from search.record.recipes import by_recipe
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.scheduling import optuna_search
+from search.sweep.scheduling import race as race_module
 from search.sweep.scheduling.optuna_search import extend_by_suggestion
 from search.sweep.scheduling.race import extend_by_seeds, not_worse
 from tests.made_runs import asked, evaluated, failed, made_inputs, made_run
@@ -75,6 +76,15 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
     assert race(make_run(4, 4), [0.9, 0.7, 0.9, 0.8]) == [4, 1, 4, 1]
     assert race(make_run(3, 4, "clear"), [0.9, 0.7, 0.8]) == [1, 1, 1]  # no contest
     assert race(make_run(2, 1, "one"), [0.9, 0.9]) == [1, 1]
+
+
+def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
+    levels = []
+    monkeypatch.setattr(
+        race_module, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
+    )
+    assert race(make_run(2, 4), [0.9, 0.9]) == [4, 4]
+    assert set(levels) == {pytest.approx(0.05 / 3)}
 
 
 def test_a_kill_between_two_seeds_of_a_round_changes_nothing(make_run):
