@@ -84,7 +84,8 @@ def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeyp
         race_module, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
     )
     assert race(make_run(2, 4), [0.9, 0.9]) == [4, 4]
-    assert set(levels) == {pytest.approx(0.05 / 3)}
+    assert levels == pytest.approx([0.05 / 3] * len(levels))
+    assert len(levels) >= 3
 
 
 def test_a_kill_between_two_seeds_of_a_round_changes_nothing(make_run):
