@@ -70,10 +70,11 @@ def compare_at_looks(
     """
     found, precision = retrained(run, confirmation), confirmation.precision
     comparisons = [Comparison(pair) for pair in confirmation.pairs]
+    ended = {digest for digest, trial in run.trials.items() if trial.outcome in ENDED}
     for look, level in zip(confirmation.looks, look_levels(confirmation.looks), strict=True):
         open_ = {r for c in comparisons if not c.decided(precision) for r in c.pair}
         trials = [config for config in confirmation.trials(look) if config.recipe in open_]
-        if run.growing and not all(_ended(config, run) for config in trials):
+        if run.growing and not all(config.digest in ended for config in trials):
             return comparisons, trials
         seeds = confirmation.seeds[:look]
         students = {
@@ -82,10 +83,6 @@ def compare_at_looks(
         }
         comparisons = compare(comparisons, students, float(level), precision)
     return comparisons, []
-
-
-def _ended(config: TrialConfig, run: Run) -> bool:
-    return config.digest in run.trials and run.trials[config.digest].outcome in ENDED
 
 
 def retrained(run: Run, confirmation: Confirmation) -> Retrained:

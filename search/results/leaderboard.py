@@ -75,7 +75,7 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "recipe": short_label,
         "initialisation": lambda row: row["initialisation"],
         "seeds": _seeds,
-        "best5": _best5,
+        "best5": lambda row: f"{TIED if is_tied(row) else ''}{share(row['best5'])}",
         "95% interval": lambda row: interval((row["low"], row["high"])),
         "of teacher": lambda row: percent(row["of_teacher"]),
         "last": lambda row: share(row["last"]),
@@ -145,10 +145,6 @@ def _on_seeds(recipes: pd.DataFrame) -> bool:
 
 def _full_split(run: Run) -> int | None:
     return run.plan.inputs.examples.get("full")
-
-
-def _best5(row: pd.Series) -> str:
-    return f"{TIED if is_tied(row) else ''}{share(row['best5'])}"
 
 
 def _outcome(row: pd.Series) -> str:
