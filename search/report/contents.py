@@ -97,7 +97,7 @@ def _tied(finished: pd.DataFrame) -> str:
     """Which of the finished recipes are tied with the first of them."""
     if pd.isna(finished.iloc[0]["tied"]):
         return "Its per-example results are missing, so it is not compared with the others."
-    others, tied = int(finished["tied"].notna().sum()) - 1, _are_tied(finished).iloc[1:]
+    others, tied = int(finished["tied"].notna().sum()) - 1, finished[finished["tied"]].iloc[1:]
     if not others:
         return "No other recipe has finished that can be compared with it."
     if tied.empty:
@@ -111,17 +111,13 @@ def _tied(finished: pd.DataFrame) -> str:
     )
 
 
-def _are_tied(recipes: pd.DataFrame) -> pd.DataFrame:
-    return recipes[recipes["tied"].fillna(value=False).astype(bool)]
-
-
 def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
     yield from (f"{line}." for line in run.damage)
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
     examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
-    outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
+    outcomes, tied = recipes["outcome"].value_counts(), recipes[recipes["tied"]]
     finished = recipes[recipes["outcome"] == FINISHED]
     level = tied["best5"].mean()
     noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
