@@ -80,8 +80,6 @@ def _cost(trial: TrialRecord, run: Run) -> float:
 
 def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> None:
     """The front as a table; nothing where the run weighs nothing against accuracy."""
-    if not against(run):
-        return
     cells = pareto_cells(costs_table(run, recipes), cost_name(run))
     if cells.rows:
         title = f"Accuracy against {against(run)}: recipes that no cheaper one equals"
