@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from math import sqrt
 from typing import Any
 
@@ -40,17 +39,9 @@ class Report:
     trials: pd.DataFrame
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
+    rungs: pd.DataFrame  # what ASHA did at each
+    costs: pd.DataFrame  # of the finished recipes' students; empty where nothing is weighed
     summary: Summary
-
-    @cached_property
-    def rungs(self) -> pd.DataFrame:
-        """What ASHA did at each of its rungs."""
-        return rung_counts(self.run, self.evaluations, self.recipes)
-
-    @cached_property
-    def costs(self) -> pd.DataFrame:
-        """What the finished recipes' students cost; empty where nothing is weighed."""
-        return costs_table(self.run, self.recipes)
 
 
 def gather(run: Run) -> Report:
@@ -58,7 +49,8 @@ def gather(run: Run) -> Report:
     trials = trials_table(run)
     recipes = recipes_table(run, trials)
     evaluations = evaluations_table(run, trials, recipes)
-    return Report(run, trials, recipes, evaluations, summarise(run, recipes))
+    rungs, costs = rung_counts(run, evaluations, recipes), costs_table(run, recipes)
+    return Report(run, trials, recipes, evaluations, rungs, costs, summarise(run, recipes))
 
 
 def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
