@@ -118,21 +118,21 @@ def compare(
     makes any false claim with a chance of at most its level then. p-values are scaled by LEVEL /
     `level`: below LEVEL is significant, at whichever look.
     """
-    decided = [known.decided(precision) for known in comparisons]
+    decided = {known.pair for known in comparisons if known.decided(precision)}
     found = [
-        known if done else _compare(known.pair, students, level)
-        for known, done in zip(comparisons, decided, strict=True)
+        known if known.pair in decided else _compare(known.pair, students, level)
+        for known in comparisons
     ]
-    p_values = [
-        float(not now.significant) if done else now.difference.p_value
-        for now, done in zip(found, decided, strict=True)
+    p_values = {
+        now.pair: float(not now.significant) if now.pair in decided else now.difference.p_value
+        for now in found
         if now.difference is not None
-    ]
-    adjusted = iter((holm(p_values) * (LEVEL / level)).clip(max=1.0).tolist())
-    values = [1.0 if now.difference is None else next(adjusted) for now in found]
+    }
+    scaled = (holm([*p_values.values()]) * (LEVEL / level)).clip(max=1.0)
+    adjusted = dict(zip(p_values, scaled.tolist(), strict=True))
     return [
-        now if done else replace(now, adjusted=value)
-        for now, done, value in zip(found, decided, values, strict=True)
+        now if now.pair in decided else replace(now, adjusted=adjusted.get(now.pair, 1.0))
+        for now in found
     ]
 
 
