@@ -146,8 +146,8 @@ def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
 
 def _rank(run: Run, trial: TrialRecord) -> str:
     """`This trial ranks number 2 of 9 by best5.`"""
-    ended = [other.config.digest for other in best_trials(run.trials.values())]
-    if trial.config.digest not in ended:
+    ended = best_trials(run.trials.values())
+    if trial not in ended:
         return "This trial has not ended."
-    place = ended.index(trial.config.digest) + 1
+    place = ended.index(trial) + 1
     return f"This trial ranks number {place} of {len(ended)} by best5, the mean over its seeds."

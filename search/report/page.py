@@ -150,19 +150,15 @@ def _leaderboard(report: Report) -> Section:
         " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
         "only recipes that ran to the end are compared."
     )
-    kinds = {
-        "partial": recipes["outcome"] != FINISHED,
-        "best": recipes.index == 0,
-        "tied": recipes["tied"].fillna(value=False),
-    }
-    classes = np.select([holds.astype(bool) for holds in kinds.values()], [*kinds], "").tolist()
+    unfinished, tied = recipes["outcome"] != FINISHED, recipes["tied"].fillna(value=False)
+    kinds = [unfinished, recipes.index == 0, tied.astype(bool)]
+    classes = np.select(kinds, ["partial", "best", "tied"], "").tolist()
     teacher = report.run.plan.inputs.teacher.accuracy
     values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
     low, high = values.min(axis=None), values.max(axis=None)
     places = (100 * (values - low) / ((high - low) or 1.0)).round(2)
-    strips = [
-        row.dropna().to_dict() if "best5" in row.dropna() else {} for _, row in places.iterrows()
-    ]
+    scored_only = places[recipes["best5"].notna()].reindex(places.index)
+    strips = [row.dropna().to_dict() for _, row in scored_only.iterrows()]
     legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
     table = Table(leaderboard_cells(report.run, recipes), classes, strips, legend)
     return Section("leaderboard", "Leaderboard", text, [table])
