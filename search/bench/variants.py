@@ -1,7 +1,8 @@
 """The variants of the training step, and how they are timed."""
 
 import copy
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,12 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from search.bench.options import BASELINE, VARIANTS
 from search.bench.workload import PAD_ID, Workload
+from trainable.common.errors import UserError, first_line
 from trainable.config.names import EAGER, GRAPH
 from trainable.data.batches import epoch_batches, padded_width
 from trainable.data.examples import Examples
 from trainable.data.vocabulary import dense_split, trim_embedding
-from trainable.engine.cuda_graph import Executor, make_executor
+from trainable.engine.cuda_graph import CaptureError, Executor, make_executor
 from trainable.engine.devices import Runtime, release_memory, synchronise
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 from trainable.models.students import build_student
@@ -44,6 +47,7 @@ class Steps:
 
 
 Maker = Callable[[Workload], Steps]
+Line = dict[str, Any]  # JSON values
 
 
 def random_batches(workload: Workload) -> list[np.ndarray]:
@@ -181,7 +185,34 @@ MAKERS: dict[str, Maker] = {
 }
 
 
-def measure(make: Maker, workload: Workload, repeats: int) -> dict[str, Any]:
+def runnable(names: list[str] | None, workload: Workload) -> list[str]:
+    """The variants to time; UserError where one that is asked for can't be run here."""
+    if names is None:
+        return [name for name in VARIANTS if not obstacle(name, workload)]
+    for name in names:
+        if reason := obstacle(name, workload):
+            raise UserError(f"--variants: {name}: {reason}")
+    return names
+
+
+def each_variant(names: Sequence[str], workload: Workload, repeats: int) -> Iterator[Line]:
+    """A line of each variant in turn; one that fails does not end the others."""
+    baseline = None
+    for name in names:
+        print(f"{name}: {VARIANTS[name]}", file=sys.stderr, flush=True)  # beside the JSON
+        try:
+            line = measure(MAKERS[name], workload, repeats)
+        except Exception as error:  # one variant's failure, of whatever kind, is its own
+            yield {"variant": name, "error": f"{type(error).__name__}: {first_line(error)}"}
+            if isinstance(error, CaptureError):
+                return  # this process must not go on with the GPU
+            continue
+        rate = line["examples_per_second"]
+        baseline = rate if name == BASELINE else baseline
+        yield {"variant": name, "ratio_to_live": baseline and round(rate / baseline, 3), **line}
+
+
+def measure(make: Maker, workload: Workload, repeats: int) -> Line:
     """Sets a variant up and times epochs; JSON values.
 
     Memory is what torch has reserved of a GPU at most, graph pools included. CaptureError where a

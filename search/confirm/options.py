@@ -124,16 +124,15 @@ def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:
             f"{flag}: the number of seeds is computed from two finished recipes of a run with "
             f"their per-example results, which {source.folder.name} lacks; give --seeds"
         )
-    counts = range(2, MOST_SEEDS + 1)
-    widths = [100 * spread.half_width(count, last_level(count)) for count in counts]
-    if min(widths) > asked.precision:
+    widths = {n: 100 * spread.half_width(n, last_level(n)) for n in range(2, MOST_SEEDS + 1)}
+    if min(widths.values()) > asked.precision:
         examples = source.plan.inputs.examples
         raise UserError(
             f"{flag}: no number of seeds is enough with "
             f"{examples.get('full', examples['evaluation']):,} validation examples; the best "
-            f"possible is {math.ceil(100 * min(widths)) / 100:.2f} points"
+            f"possible is {math.ceil(100 * min(widths.values())) / 100:.2f} points"
         )
-    return next(n for n, width in zip(counts, widths, strict=True) if width <= asked.precision)
+    return next(n for n, width in widths.items() if width <= asked.precision)
 
 
 def in_shares(points: float | None) -> float | None:

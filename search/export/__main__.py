@@ -7,7 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import FAILURES, exit_code
+from search.record.run import read_run
+from search.record.run_folders import find_run, place_of_runs
 from trainable.common.errors import UserError
+from trainable.common.files import atomic_folder
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder
 
@@ -62,18 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Writes the folder whole or not at all, and describes it."""
-    from search.record.run import read_run
-    from search.record.run_folders import find_run, place_of_runs
-
     run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
     for line in run.damage:
         print(f"{line}.")
     out = free_folder(arguments.out)
 
-    from search.export.exported_student import (
-        export_student,  # with torch, which takes seconds to load
-    )
-    from trainable.common.files import atomic_folder
+    # With torch, which takes seconds to load.
+    from search.export.exported_student import export_student
     from trainable.common.quiet import quiet_libraries
     from trainable.engine.training_state import CheckpointError
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import evaluation_batches
 from trainable.data.datasets import LabelledTexts
 from trainable.data.inputs import load_inputs
-from trainable.data.tokens import TokenisedSplit, load_split, tokenise
+from trainable.data.tokens import load_split, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
 from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples
@@ -157,8 +157,7 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
     again = tokenise(tokenizer, texts.texts, texts.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")
-    parts = [part.name for part in fields(TokenisedSplit)]
-    if not all(np.array_equal(getattr(again, part), getattr(scored, part)) for part in parts):
+    if not all(map(np.array_equal, vars(again).values(), vars(scored).values())):
         raise UserError("the validation examples are no longer those of the sweep")
     return texts
 

@@ -24,7 +24,6 @@ from trainable.engine.metrics import unpack_bits
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md"
 WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
 WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
-UNKNOWN = "unknown"
 
 
 class Source(NamedTuple):
@@ -84,7 +83,7 @@ def _metadata(title: str, base: Source, data: Source, *, distilled: bool) -> Mod
     return ModelCardData(
         library_name="transformers",
         pipeline_tag="text-classification",
-        license=UNKNOWN,
+        license="unknown",
         base_model=base.hub_id,
         datasets=[data.hub_id] if data.hub_id else None,
         tags=["text-classification", *(["knowledge-distillation"] if distilled else [])],
@@ -147,8 +146,8 @@ def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
 
 def _rank(run: Run, trial: TrialRecord) -> str:
     """`This trial ranks number 2 of 9 by best5.`"""
-    ended = [other.config.digest for other in best_trials(run.trials.values())]
-    if trial.config.digest not in ended:
+    ended = best_trials(run.trials.values())
+    if trial not in ended:
         return "This trial has not ended."
-    place = ended.index(trial.config.digest) + 1
+    place = ended.index(trial) + 1
     return f"This trial ranks number {place} of {len(ended)} by best5, the mean over its seeds."

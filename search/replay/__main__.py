@@ -8,12 +8,13 @@ from functools import partial
 import pandas as pd
 
 from search.exit_codes import exit_code, leave
-from search.record.run import Run, read_run
+from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
-from search.results.leaderboard import Cells, as_rich, percent
+from search.results.leaderboard import Cells, as_rich, difference_cells, percent
+from search.results.statistics import Difference
 from search.sweep.launch import make_console
 from trainable.common.files import atomic_file
-from trainable.config.fields import OneLineParser, add_flags, check_fields, described, given
+from trainable.config.fields import OneLineParser, add_flags, described, given
 
 ABOUT = """\
 Replays schedulers over the recorded learning curves of a sweep whose trials all ran to their end
@@ -40,9 +41,6 @@ class ReplayOptions:
     slots: int = described("trials at a time", 1, low=1)
     storage: str = described("folder or URI of all runs", "runs", metavar="DIR")
 
-    def __post_init__(self) -> None:
-        check_fields(self)
-
 
 def make_parser() -> argparse.ArgumentParser:
     """Every flag with its unit and default."""
@@ -66,9 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def replay_run(name: str, asked: ReplayOptions) -> int:
     """UserError for a run that has no curves to replay."""
     run = read_run(find_run("RUN", name, place_of_runs(asked.storage)))
-    table = replayed(run, asked)
+    from search.replay.curves import curves_of
     from search.replay.figure import write_figure
+    from search.replay.policies import Policy, compare, every_policy  # with Ray: seconds to load
 
+    curves = curves_of(run)
+    first = Policy("asha", "best5", 2, min(run.plan.grace_evaluations, curves.length))
+    others = [policy for policy in every_policy(curves) if policy != first]
+    table = compare([first, *others], curves, asked.draws, asked.slots)
     with atomic_file(run.folder / TABLE) as path:
         table.to_csv(path, index=False)
     with atomic_file(run.folder / FIGURE) as path:
@@ -79,17 +82,6 @@ def replay_run(name: str, asked: ReplayOptions) -> int:
     return 0
 
 
-def replayed(run: Run, asked: ReplayOptions) -> pd.DataFrame:
-    """The table of `compare`, ASHA as Ray has it first."""
-    from search.replay.curves import curves_of
-    from search.replay.policies import Policy, compare, every_policy  # with Ray: seconds to load
-
-    curves = curves_of(run)
-    first = Policy("asha", "best5", 2, min(run.plan.grace_evaluations, curves.length))
-    others = [policy for policy in every_policy(curves) if policy != first]
-    return compare([first, *others], curves, asked.draws, asked.slots)
-
-
 def cells(table: pd.DataFrame) -> Cells:
     """The first policy, then those that no other beats in work and regret, least work first."""
     shown = pd.concat([table[:1], table[table["front"]].sort_values("work")])
@@ -98,8 +90,7 @@ def cells(table: pd.DataFrame) -> Cells:
             row.policy,
             percent(row.work),
             f"{100 * row.regret:.2f}",
-            f"{100 * row.less:+.2f}",
-            f"{100 * row.low:+.2f} to {100 * row.high:+.2f}",
+            *difference_cells(Difference(row.less, row.low, row.high)),
         )
         for row in shown.itertuples()
     ]

@@ -13,18 +13,12 @@ def write_figure(table: pd.DataFrame, path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axis = figure.subplots()
     for scheduler, rows in table.groupby("scheduler"):
-        colour = COLOURS[str(scheduler)]
-        axis.plot(100 * rows["work"], 100 * rows["regret"], "o", color=colour, alpha=0.5)
-        axis.plot([], [], "o", color=colour, label=scheduler)
+        look = {"color": COLOURS[str(scheduler)], "alpha": 0.5, "label": scheduler}
+        axis.plot(100 * rows["work"], 100 * rows["regret"], "o", **look)
     first = table.iloc[0]
-    axis.plot(100 * first["work"], 100 * first["regret"], "o", ms=14, mfc="none", mec="black")
-    axis.annotate(
-        str(first["policy"]),
-        (100 * first["work"], 100 * first["regret"]),
-        (-8, 10),
-        ha="right",
-        textcoords="offset points",
-    )
+    place = 100 * first["work"], 100 * first["regret"]
+    axis.plot(*place, "o", ms=14, mfc="none", mec="black")
+    axis.annotate(first["policy"], place, (-8, 10), ha="right", textcoords="offset points")
     axis.set(xlabel="work, % of all evaluations", ylabel="regret, points")
     axis.legend()
     figure.savefig(path, format="svg", metadata={"Date": None})

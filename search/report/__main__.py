@@ -41,13 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report; returns the exit code (0 well, 1 the disk, 2 the user's mistake)."""
-    return exit_code(partial(report, make_parser().parse_args(argv)))
-
-
-def report(arguments: argparse.Namespace) -> int:
-    """Finds the run and writes its report."""
-    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-    return write_report(folder, output_folder(arguments.output, folder))
+    return exit_code(partial(write_report, make_parser().parse_args(argv)))
 
 
 def output_folder(given: str | None, run: Path) -> Path:
@@ -59,14 +53,16 @@ def output_folder(given: str | None, run: Path) -> Path:
         raise UserError(f"--output {error}{advice}") from None
 
 
-def write_report(folder: Path, output: Path) -> int:
+def write_report(arguments: argparse.Namespace) -> int:
     """Reads the run, writes all files, prints the result and where they are."""
+    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+    output = output_folder(arguments.output, folder)
     run = read_run(folder)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
     from search.report.contents import gather
     from search.report.figures import draw_all
-    from search.report.page import render_html, render_markdown, shown_sections
+    from search.report.page import render, shown_sections
 
     made = gather(run)
     drawn = draw_all(made)
@@ -75,8 +71,8 @@ def write_report(folder: Path, output: Path) -> int:
     made.trials.to_csv(output / TRIALS, index=False)
     for name, svg in drawn.items():
         (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
-    (output / PAGE).write_text(render_html(made, shown, drawn), encoding="utf-8")
-    (output / MARKDOWN).write_text(render_markdown(made, shown), encoding="utf-8")
+    for name in (PAGE, MARKDOWN):
+        (output / name).write_text(render(name, made, shown, drawn), encoding="utf-8")
     damage = [f"{line}." for line in run.damage]
     print("\n".join(filter(None, (*damage, made.summary.headline, made.summary.tied))))
     print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")

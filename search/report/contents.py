@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from math import sqrt
 from typing import Any
 
@@ -40,17 +39,9 @@ class Report:
     trials: pd.DataFrame
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
+    rungs: pd.DataFrame  # what ASHA did at each
+    costs: pd.DataFrame  # of the finished recipes' students; empty where nothing is weighed
     summary: Summary
-
-    @cached_property
-    def rungs(self) -> pd.DataFrame:
-        """What ASHA did at each of its rungs."""
-        return rung_counts(self.run, self.evaluations, self.recipes)
-
-    @cached_property
-    def costs(self) -> pd.DataFrame:
-        """What the finished recipes' students cost; empty where nothing is weighed."""
-        return costs_table(self.run, self.recipes)
 
 
 def gather(run: Run) -> Report:
@@ -58,7 +49,8 @@ def gather(run: Run) -> Report:
     trials = trials_table(run)
     recipes = recipes_table(run, trials)
     evaluations = evaluations_table(run, trials, recipes)
-    return Report(run, trials, recipes, evaluations, summarise(run, recipes))
+    rungs, costs = rung_counts(run, evaluations, recipes), costs_table(run, recipes)
+    return Report(run, trials, recipes, evaluations, rungs, costs, summarise(run, recipes))
 
 
 def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
@@ -97,7 +89,7 @@ def _tied(finished: pd.DataFrame) -> str:
     """Which of the finished recipes are tied with the first of them."""
     if pd.isna(finished.iloc[0]["tied"]):
         return "Its per-example results are missing, so it is not compared with the others."
-    others, tied = int(finished["tied"].notna().sum()) - 1, _are_tied(finished).iloc[1:]
+    others, tied = int(finished["tied"].notna().sum()) - 1, finished[finished["tied"]].iloc[1:]
     if not others:
         return "No other recipe has finished that can be compared with it."
     if tied.empty:
@@ -111,17 +103,13 @@ def _tied(finished: pd.DataFrame) -> str:
     )
 
 
-def _are_tied(recipes: pd.DataFrame) -> pd.DataFrame:
-    return recipes[recipes["tied"].fillna(value=False).astype(bool)]
-
-
 def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     """What can't be concluded, and why, the weightiest first."""
     yield from (f"{line}." for line in run.damage)
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
     examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
-    outcomes, tied = recipes["outcome"].value_counts(), _are_tied(recipes)
+    outcomes, tied = recipes["outcome"].value_counts(), recipes[recipes["tied"]]
     finished = recipes[recipes["outcome"] == FINISHED]
     level = tied["best5"].mean()
     noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)

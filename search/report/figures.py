@@ -136,13 +136,11 @@ def points_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
         for _, row in rows.iterrows():
             layers = row["aligned_layers"]
             _draw_point(axis, row, looks[layers], sets.index(layers))
-    for axis, schedule in zip(axes[: len(schedules)], schedules, strict=True):
-        values = {
-            value for key, rows in panels.items() if key[1] == schedule for value in rows["value"]
-        }
-        _scale_values(axis, schedule, sorted(values))
-    for axis, schedule in zip(axes[-len(schedules) :], schedules, strict=True):
-        axis.set_xlabel(value_name(schedule))
+    first_row, last_row = axes[: len(schedules)], axes[-len(schedules) :]
+    for top, bottom, schedule in zip(first_row, last_row, schedules, strict=True):
+        values = pd.concat(rows["value"] for (_, its), rows in panels.items() if its == schedule)
+        _scale_values(top, schedule, sorted(set(values)))
+        bottom.set_xlabel(value_name(schedule))
     for axis in axes[:: len(schedules)]:
         axis.set_ylabel("best5")
     points = [mpl.lines.Line2D([], [], ls="none", **look) for look in looks.values()]

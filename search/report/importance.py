@@ -78,22 +78,15 @@ def marginals(table: pd.DataFrame, parameter: str) -> pd.DataFrame:
     """
     scores = scored(table)
     values, order = _grouped(_values(scores, parameter))
-    groups = [scores[SCORE][values == value] for value in order]
-    rows = [
-        (value, found.mean(), found.std(), len(found))
-        for value, found in zip(order, groups, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["value", "mean", "spread", "count"])
-
-
-def varying_settings(table: pd.DataFrame) -> list[str]:
-    """The settings that have more than one value among these rows, in TrialConfig's order."""
-    return [name for name in SETTINGS if _values(table, name).nunique() > 1]
+    groups = scores[SCORE].groupby(values.astype(pd.CategoricalDtype(order)), observed=False)
+    found = groups.agg(mean="mean", spread="std", count="count")
+    return found.rename_axis("value").reset_index()
 
 
 def comparable_settings(table: pd.DataFrame) -> list[str]:
-    """The varying settings that have at least two values where they apply."""
-    return [name for name in varying_settings(table) if table[name].nunique() > 1]
+    """The settings that have at least two values where they apply, in TrialConfig's order."""
+    varying = [name for name in SETTINGS if _values(table, name).nunique() > 1]
+    return [name for name in varying if table[name].nunique() > 1]
 
 
 def independent_settings(table: pd.DataFrame) -> list[str]:

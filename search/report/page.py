@@ -1,12 +1,13 @@
 """The report as one HTML file and as Markdown: the same sections, written by two templates."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from html import escape
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from search.plan.asha_rules import FACTORS
@@ -19,7 +20,6 @@ from search.results.leaderboard import (
     Cells,
     difference_cells,
     interval,
-    is_tied,
     leaderboard_cells,
     leaderboard_notes,
     share,
@@ -82,37 +82,32 @@ class Section:
     captions: Mapping[str, str] = field(default_factory=dict)  # of the figures by name
 
 
-def render_html(report: Report, shown: Sequence[Section], drawn: Mapping[str, str]) -> str:
-    """The page, complete in itself: style and figures inside, no script, no other host."""
-    svgs = {}
-    for name, svg in drawn.items():  # HTML needs no declarations of names
-        bare = svg.replace(' xmlns="http://www.w3.org/2000/svg"', "")
-        svgs[name] = Markup(bare.replace(' xmlns:xlink="http://www.w3.org/1999/xlink"', ""))
-    return _render("report.html", report, shown, svgs=svgs, autoescape=True)
+def render(
+    template: str, report: Report, shown: Sequence[Section], drawn: Mapping[str, str]
+) -> str:
+    """The report as one of the templates has it, with these sections and figures.
 
-
-def render_markdown(report: Report, shown: Sequence[Section]) -> str:
-    """The same in Markdown; the figures are the files beside it."""
-    return _render("report.md", report, shown, autoescape=False)
-
-
-def _render(name: str, report: Report, shown: Sequence[Section], **more: Any) -> str:
+    `report.html` is complete in itself: style and figures inside, no script, no other host.
+    `report.md` says the same; its figures are the files beside it.
+    """
     environment = Environment(
         loader=PackageLoader("search.report", "templates"),
-        autoescape=more.pop("autoescape"),
+        autoescape=select_autoescape(),  # of HTML alone
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"cell": cell, "plain": partial(escape, quote=False)}
-    return environment.get_template(name).render(
+    # HTML needs no declarations of names.
+    bare = {name: re.sub(r' xmlns(?::xlink)?="[^"]+"', "", svg) for name, svg in drawn.items()}
+    return environment.get_template(template).render(
         name=report.run.folder.name,
         summary=report.summary,
         status=f"{status(report)} {describe_inputs(report.run)}",
         sections=shown,
         most=SHOWN_ROWS,
-        **more,
+        svgs={name: Markup(svg) for name, svg in bare.items()},
     )
 
 
@@ -123,13 +118,9 @@ def cell(text: str) -> str:
 
 def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
     """All that a report may have, but for those without tables and figures."""
-    return [s for s in _sections(report, drawn) if s.tables or s.captions]
 
-
-def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
-
-    def captions(*names: str) -> dict[str, str]:
-        return {name: CAPTIONS[name] for name in names if name in drawn}
+    def captions(name: str) -> dict[str, str]:
+        return {name: CAPTIONS[name]} if name in drawn else {}
 
     run = report.run
     front = pareto_cells(report.costs, cost_name(run))
@@ -139,15 +130,18 @@ def _sections(report: Report, drawn: Mapping[str, str]) -> Iterator[Section]:
         for name, seconds, note in costs(run)
     ]
     facts = [Table(Cells(("", ""), provenance(report)))]
-    yield _leaderboard(report)
-    yield Section("front", "Accuracy against cost", PARETO_NOTE, fronts, captions("front"))
-    yield _study(report)
-    yield Section("curves", "Learning curves", captions=captions("learning_curves"))
-    yield Section("schedules", "Alpha schedules", captions=captions("sharpness"))
-    yield _importance(report, captions("marginals"))
-    yield _asha(report)
-    yield Section("cost", "Cost", tables=[Table(Cells(("", "time", ""), time))])
-    yield Section("provenance", "Provenance", "All trials are in trials.csv.", facts)
+    sections = [
+        _leaderboard(report),
+        Section("front", "Accuracy against cost", PARETO_NOTE, fronts, captions("front")),
+        _study(report),
+        Section("curves", "Learning curves", captions=captions("learning_curves")),
+        Section("schedules", "Alpha schedules", captions=captions("sharpness")),
+        _importance(report, captions("marginals")),
+        _asha(report),
+        Section("cost", "Cost", tables=[Table(Cells(("", "time", ""), time))]),
+        Section("provenance", "Provenance", "All trials are in trials.csv.", facts),
+    ]
+    return [section for section in sections if section.tables or section.captions]
 
 
 def _leaderboard(report: Report) -> Section:
@@ -156,19 +150,15 @@ def _leaderboard(report: Report) -> Section:
         " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
         "only recipes that ran to the end are compared."
     )
-    partial = recipes["outcome"] != FINISHED
-    best = ["best", *[""] * (len(recipes) - 1)]
-    classes = [
-        "partial" if unfinished else "tied" if is_tied(row) else first
-        for unfinished, (_, row), first in zip(partial, recipes.iterrows(), best, strict=True)
-    ]
+    unfinished, tied = recipes["outcome"] != FINISHED, recipes["tied"].fillna(value=False)
+    kinds = [unfinished, recipes.index == 0, tied.astype(bool)]
+    classes = np.select(kinds, ["partial", "best", "tied"], "").tolist()
     teacher = report.run.plan.inputs.teacher.accuracy
     values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
     low, high = values.min(axis=None), values.max(axis=None)
     places = (100 * (values - low) / ((high - low) or 1.0)).round(2)
-    strips = [
-        row.dropna().to_dict() if "best5" in row.dropna() else {} for _, row in places.iterrows()
-    ]
+    scored_only = places[recipes["best5"].notna()].reindex(places.index)
+    strips = [row.dropna().to_dict() for _, row in scored_only.iterrows()]
     legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
     table = Table(leaderboard_cells(report.run, recipes), classes, strips, legend)
     return Section("leaderboard", "Leaderboard", text, [table])

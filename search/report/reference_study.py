@@ -11,7 +11,6 @@ from search.results.statistics import Difference
 from search.results.table import difference
 from spaces.study import CE_ONLY, STUDY_ROWS, StudyRow, reference_row
 
-STUDY_PRESET = "sst2"
 OTHER_INPUTS = ("teacher", "dataset", "max_train_samples", "max_eval_samples", "eval_subset")
 
 AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
@@ -54,7 +53,7 @@ def same_inputs(run: Run) -> bool:
     """Whether the run has the study's teacher and data, so that accuracies can be compared."""
     first = run.plan.requests[0]
     changed = any(getattr(first, name) is not None for name in OTHER_INPUTS)
-    return first.preset == STUDY_PRESET and not changed
+    return first.preset == "sst2" and not changed
 
 
 def compare_with_study(run: Run, recipes: pd.DataFrame) -> list[Comparison]:
@@ -63,12 +62,11 @@ def compare_with_study(run: Run, recipes: pd.DataFrame) -> list[Comparison]:
     rows = [reference_row(run.trials[digest].config) for digest in finished["digest"]]
     pairs = [(row, ours) for row, (_, ours) in zip(rows, finished.iterrows(), strict=True) if row]
     baselines = {row.initialisation: ours for row, ours in pairs if row.alpha == CE_ONLY}
-    found = [_compare(run, row, ours, baselines.get(row.initialisation)) for row, ours in pairs]
-    return sorted(found, key=lambda one: STUDY_ROWS.index(one.row))
-
-
-def _compare(run: Run, row: StudyRow, ours: pd.Series, baseline: pd.Series | None) -> Comparison:
-    if baseline is None or row.alpha == CE_ONLY:
-        return Comparison(row, ours, None, None)
-    gap = difference(ours["recipe"], baseline["recipe"], run)
-    return Comparison(row, ours, row.accuracy - baseline["reference"], gap)
+    found = []
+    for row, ours in sorted(pairs, key=lambda pair: STUDY_ROWS.index(pair[0])):
+        study_gap, gap, baseline = None, None, baselines.get(row.initialisation)
+        if baseline is not None and row.alpha != CE_ONLY:
+            study_gap = row.accuracy - baseline["reference"]
+            gap = difference(ours["recipe"], baseline["recipe"], run)
+        found.append(Comparison(row, ours, study_gap, gap))
+    return found

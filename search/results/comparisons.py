@@ -70,10 +70,11 @@ def compare_at_looks(
     """
     found, precision = retrained(run, confirmation), confirmation.precision
     comparisons = [Comparison(pair) for pair in confirmation.pairs]
+    ended = {digest for digest, trial in run.trials.items() if trial.outcome in ENDED}
     for look, level in zip(confirmation.looks, look_levels(confirmation.looks), strict=True):
         open_ = {r for c in comparisons if not c.decided(precision) for r in c.pair}
         trials = [config for config in confirmation.trials(look) if config.recipe in open_]
-        if run.growing and not all(_ended(config, run) for config in trials):
+        if run.growing and not all(config.digest in ended for config in trials):
             return comparisons, trials
         seeds = confirmation.seeds[:look]
         students = {
@@ -82,10 +83,6 @@ def compare_at_looks(
         }
         comparisons = compare(comparisons, students, float(level), precision)
     return comparisons, []
-
-
-def _ended(config: TrialConfig, run: Run) -> bool:
-    return config.digest in run.trials and run.trials[config.digest].outcome in ENDED
 
 
 def retrained(run: Run, confirmation: Confirmation) -> Retrained:
@@ -121,21 +118,21 @@ def compare(
     makes any false claim with a chance of at most its level then. p-values are scaled by LEVEL /
     `level`: below LEVEL is significant, at whichever look.
     """
-    decided = [known.decided(precision) for known in comparisons]
+    decided = {known.pair for known in comparisons if known.decided(precision)}
     found = [
-        known if done else _compare(known.pair, students, level)
-        for known, done in zip(comparisons, decided, strict=True)
+        known if known.pair in decided else _compare(known.pair, students, level)
+        for known in comparisons
     ]
-    p_values = [
-        float(not now.significant) if done else now.difference.p_value
-        for now, done in zip(found, decided, strict=True)
+    p_values = {
+        now.pair: float(not now.significant) if now.pair in decided else now.difference.p_value
+        for now in found
         if now.difference is not None
-    ]
-    adjusted = iter((holm(p_values) * (LEVEL / level)).clip(max=1.0).tolist())
-    values = [1.0 if now.difference is None else next(adjusted) for now in found]
+    }
+    scaled = (holm([*p_values.values()]) * (LEVEL / level)).clip(max=1.0)
+    adjusted = dict(zip(p_values, scaled.tolist(), strict=True))
     return [
-        now if done else replace(now, adjusted=value)
-        for now, done, value in zip(found, decided, values, strict=True)
+        now if now.pair in decided else replace(now, adjusted=adjusted.get(now.pair, 1.0))
+        for now in found
     ]
 
 

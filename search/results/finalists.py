@@ -2,8 +2,6 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import count as count_from
-from itertools import islice
 from statistics import fmean
 from typing import Any
 
@@ -94,7 +92,8 @@ def looks_until(most: int) -> list[int]:
 
 def fresh_seeds(used: Collection[int], count: int) -> list[int]:
     """The next seeds above all that were used."""
-    return list(islice(count_from(max(used, default=-1) + 1), count))
+    first = max(used, default=-1) + 1
+    return list(range(first, first + count))
 
 
 @dataclass(frozen=True)
@@ -170,11 +169,9 @@ class Confirmation:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Confirmation":
         """The confirmation whose `asdict` this is, through JSON or not."""
-        plain: dict[str, Any] = {
+        found: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
-        configs = {
-            key: tuple(TrialConfig.from_dict(config) for config in values.get(key, ()))
-            for key in ("finalists", "baselines")
-        }
-        return cls(**{**plain, **configs})
+        for key in ("finalists", "baselines"):
+            found[key] = tuple(map(TrialConfig.from_dict, values.get(key, ())))
+        return cls(**found)

@@ -75,7 +75,7 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "recipe": short_label,
         "initialisation": lambda row: row["initialisation"],
         "seeds": _seeds,
-        "best5": _best5,
+        "best5": lambda row: f"{TIED if _is_tied(row) else ''}{share(row['best5'])}",
         "95% interval": lambda row: interval((row["low"], row["high"])),
         "of teacher": lambda row: percent(row["of_teacher"]),
         "last": lambda row: share(row["last"]),
@@ -134,7 +134,7 @@ def _learning_rates(recipes: pd.DataFrame) -> str:
     return "; ".join(f"{rate:g} for {', '.join(found)}" for rate, found in names.items())
 
 
-def is_tied(row: pd.Series) -> bool:
+def _is_tied(row: pd.Series) -> bool:
     """Whether a row below the first is not significantly different from it."""
     return row.name != 0 and not pd.isna(row["tied"]) and bool(row["tied"])
 
@@ -145,10 +145,6 @@ def _on_seeds(recipes: pd.DataFrame) -> bool:
 
 def _full_split(run: Run) -> int | None:
     return run.plan.inputs.examples.get("full")
-
-
-def _best5(row: pd.Series) -> str:
-    return f"{TIED if is_tied(row) else ''}{share(row['best5'])}"
 
 
 def _outcome(row: pd.Series) -> str:

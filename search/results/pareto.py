@@ -71,8 +71,7 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
     front = pareto_front(found["cost"], found["best5"])
     names = list(found["recipe"])
     gains = {b: difference(names[b], names[a], run) for a, b in pairwise(front)}
-    places = range(len(found))
-    return found.assign(on_front=[n in front for n in places], gain=[gains.get(n) for n in places])
+    return found.assign(on_front=found.index.isin(front), gain=[gains.get(n) for n in found.index])
 
 
 def _cost(trial: TrialRecord, run: Run) -> float:
@@ -81,8 +80,6 @@ def _cost(trial: TrialRecord, run: Run) -> float:
 
 def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> None:
     """The front as a table; nothing where the run weighs nothing against accuracy."""
-    if not against(run):
-        return
     cells = pareto_cells(costs_table(run, recipes), cost_name(run))
     if cells.rows:
         title = f"Accuracy against {against(run)}: recipes that no cheaper one equals"
@@ -93,16 +90,15 @@ def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> Non
 def pareto_cells(found: pd.DataFrame, cost: str) -> Cells:
     """The front, the cheapest first."""
     headers = ("recipe", cost, "best5", "95% interval", "gain", "95% interval", "significant?")
-    return Cells(headers, [_cells(row) for _, row in found[found["on_front"]].iterrows()])
-
-
-def _cells(row: pd.Series) -> tuple[str, ...]:
-    gain = row["gain"]
-    return (
-        rounded(row["label"]),
-        f"{row['cost']:.3g}",
-        share(row["best5"]),
-        interval((row["low"], row["high"])),
-        *difference_cells(gain),
-        NO_VALUE if gain is None else "yes" if gain.low > 0 else "no",
-    )
+    rows = [
+        (
+            rounded(row.label),
+            f"{row.cost:.3g}",
+            share(row.best5),
+            interval((row.low, row.high)),
+            *difference_cells(row.gain),
+            NO_VALUE if row.gain is None else "yes" if row.gain.low > 0 else "no",
+        )
+        for row in found[found["on_front"]].itertuples()
+    ]
+    return Cells(headers, rows)

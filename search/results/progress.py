@@ -1,10 +1,11 @@
 """How far a sweep is, in numbers: counts and the time that is left."""
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from search.record.run import Run
-from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
+from search.record.trial_record import ENDED, FAILED, FINISHED, RUNNING, STOPPED, WAITING
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Progress:
     `total` has those that a searcher will add, where their number is known.
     """
 
-    counts: dict[str, int]
+    counts: Counter[str]
     total: int
     seconds_left: float | None
 
@@ -32,11 +33,9 @@ class Progress:
 
 def measure(run: Run) -> Progress:
     """The progress of a run."""
-    trials = list(run.trials.values())
-    outcomes = (PENDING, RUNNING, WAITING, *ENDED)
-    counts = {outcome: sum(t.outcome == outcome for t in trials) for outcome in outcomes}
+    counts = Counter(trial.outcome for trial in run.trials.values())
     more = run.to_suggest  # more seeds of the best are not foreseen
-    total = len(trials) + (int(more) if math.isfinite(more) else 0)
+    total = counts.total() + (int(more) if math.isfinite(more) else 0)
     return Progress(counts, total, _seconds_left(run, more))
 
 

@@ -53,17 +53,6 @@ class Difference:
     p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
 
 
-def paired_difference(
-    first: np.ndarray, second: np.ndarray, generator: np.random.Generator
-) -> Difference:
-    """Of the mean scores of two students [N] on the same examples, for other examples.
-
-    Two seeds of one recipe may differ as much. For recipes there is `seeds_difference`.
-    """
-    gap = first - second
-    return Difference(float(gap.mean()), *bootstrap_interval(gap, generator))
-
-
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
 

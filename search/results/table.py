@@ -30,9 +30,9 @@ from search.results.statistics import (
     SEED_SD,
     Difference,
     best5_scores,
+    bootstrap_interval,
     mean_interval,
     own_variances,
-    paired_difference,
     seeds_difference,
     shrunk_means,
     tied_with_first,
@@ -88,15 +88,16 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
         run = read_run(Path(run))
         for line in run.damage:
             warnings.warn(f"RUN {run.folder}: {line}", stacklevel=2)
-    label, common = labels_of(run), _common_evaluations(run)
+    label, trials = labels_of(run), run.trials.values()
+    ended = [len(t.evaluations) for t in trials if t.outcome in (FINISHED, STOPPED)]
+    common = min(ended, default=None)
     rows = [
         {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
-        for trial in run.trials.values()
+        for trial in trials
     ]
-    table = pd.DataFrame(rows, columns=[*COLUMNS])
-    compared = _compared(run)
-    table["tied"] = table["recipe"].map(_tied(compared)).astype("boolean")
-    table["expected"] = table["recipe"].map(_expected(compared))
+    table, compared = pd.DataFrame(rows, columns=[*COLUMNS]), _compared(run)
+    table["tied"] = table["recipe"].map(compared["tied"]).astype("boolean")
+    table["expected"] = table["recipe"].map(compared["expected"])
     numeric = [*ACCURACIES, "expected", "reference"]
     table[numeric] = table[numeric].astype(float)
     return table
@@ -148,7 +149,7 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
     """Of the mean best5 of two recipes, each given by its digest, on the same examples.
 
     For other examples and other seeds where each has several, else of these students on other
-    examples. None where correct/wrong bits are missing.
+    examples: two seeds of one recipe may differ as much. None where correct/wrong bits are missing.
     """
     groups = by_recipe(run.trials.values())
     one, other = (seed_scores(counted(groups[recipe]), run) for recipe in (first, second))
@@ -156,8 +157,9 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
         return None
     if min(len(one), len(other)) > 1:
         return seeds_difference(one, other)
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    return paired_difference(one.mean(axis=0), other.mean(axis=0), generator)
+    gaps = one.mean(axis=0) - other.mean(axis=0)
+    ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
+    return Difference(float(gaps.mean()), *ends)
 
 
 def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:
@@ -251,54 +253,29 @@ def _reason_of(trials: Sequence[TrialRecord]) -> str:
     return "; ".join(f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
 
 
-def _compared(run: Run) -> dict[str, np.ndarray]:
-    """By recipe, its scores [S, N], of those that finished and can be compared with the best.
+def _compared(run: Run) -> pd.DataFrame:
+    """By recipe, `tied` and `expected` of those that finished and can be compared with the best.
 
     Those are recipes with as many evaluations as the best and all bits; none where it lacks bits.
+    Compared are means over seeds; the luck of a seed counts for less in a mean of many.
     """
+    none = pd.DataFrame(columns=["tied", "expected"])
     groups = by_recipe(run.trials.values())
     finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
     if not finished:
-        return {}
+        return none
     best = max(finished, key=lambda key: np.mean([trial.best5 for trial in finished[key]]))
     length = len(finished[best][0].evaluations)
     alike = {key: ts for key, ts in finished.items() if len(ts[0].evaluations) == length}
     scores = {key: seed_scores(seeds, run) for key, seeds in alike.items()}
     known = {key: found for key, found in scores.items() if found is not None}
-    return known if best in known else {}
-
-
-def _tied(compared: dict[str, np.ndarray]) -> dict[str, bool]:
-    """By recipe, whether it is not significantly different from the best of those that finished.
-
-    Compared are means over seeds; the luck of a seed counts for less in a mean of many.
-    """
-    if not compared:
-        return {}
-    means, deviations = _means(compared)
+    if best not in known:
+        return none
+    means = np.array([found.mean(axis=0) for found in known.values()])  # [K, N]
+    deviations = SEED_SD / np.sqrt([len(found) for found in known.values()])  # [K], that seeds add
     tied = tied_with_first(means, np.random.default_rng(BOOTSTRAP_SEED), seed_sd=deviations)
-    return dict(zip(compared, tied.tolist(), strict=True))
-
-
-def _expected(compared: dict[str, np.ndarray]) -> dict[str, float]:
-    """By recipe, the posterior mean of its mean best5: seeds and examples are noise."""
-    if not compared:
-        return {}
-    means, deviations = _means(compared)
-    variances = deviations**2 + own_variances(means)
-    return dict(zip(compared, shrunk_means(means.mean(axis=1), variances).tolist(), strict=True))
-
-
-def _means(compared: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean scores over seeds [K, N], and what seeds add to their means, as deviations [K]."""
-    means = np.array([scores.mean(axis=0) for scores in compared.values()])
-    return means, SEED_SD / np.sqrt([len(scores) for scores in compared.values()])
-
-
-def _common_evaluations(run: Run) -> int | None:
-    """How many evaluations every finished or stopped trial has; None where there is none."""
-    ended = [t for t in run.trials.values() if t.outcome in (FINISHED, STOPPED)]
-    return min((len(trial.evaluations) for trial in ended), default=None)
+    expected = shrunk_means(means.mean(axis=1), deviations**2 + own_variances(means))
+    return pd.DataFrame({"tied": tied, "expected": expected}, index=[*known])
 
 
 def _best5_after(trial: TrialRecord, count: int | None) -> float:

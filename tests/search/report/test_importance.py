@@ -9,11 +9,11 @@ import pytest
 from search.record.trial_record import FAILED, FINISHED, STOPPED, TrialRecord
 from search.report.importance import (
     NOT_APPLICABLE,
+    comparable_settings,
     followers,
     importance,
     independent_settings,
     marginals,
-    varying_settings,
 )
 from search.results.table import trials_table
 from tests.search.results.test_table import config, evaluations, make_run
@@ -120,8 +120,8 @@ def test_what_follows_from_a_follower_follows_from_its_leader():
 
 def test_constant_settings_are_left_out_and_none_and_layer_sets_are_categories(conditional):
     comparable = ["initialisation", "aligned_layers", "alpha_schedule", "alpha", "sharpness"]
-    # Of the others each has one value, which applies where layers are aligned.
-    assert varying_settings(conditional) == [*comparable, "hidden_weight", "hidden_pool"]
+    # Of the others each has one value, if only where layers are aligned.
+    assert comparable_settings(conditional) == comparable
     found = importance(conditional)
     assert set(found.index) == set(comparable)
     assert found.index[0] == "initialisation"

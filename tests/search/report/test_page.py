@@ -10,7 +10,7 @@ import pytest
 from search.record.run import create_run
 from search.report.contents import gather
 from search.report.figures import draw_all
-from search.report.page import cell, render_html, render_markdown, shown_sections
+from search.report.page import cell, render, shown_sections
 from tests.report_runs import config, fail, many_trials, plan, report_evaluations, training_inputs
 
 VOID = ("meta", "link", "br")
@@ -44,7 +44,8 @@ def page_of(run):
     report = gather(run)
     drawn = draw_all(report)
     shown = shown_sections(report, drawn)
-    return report, render_html(report, shown, drawn), render_markdown(report, shown)
+    html, markdown = (render(name, report, shown, drawn) for name in ("report.html", "report.md"))
+    return report, html, markdown
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,11 @@ import pytest
 from scipy.stats import norm
 
 from search.results.statistics import (
-    Difference,
     best5_scores,
     bootstrap_interval,
     holm,
     mean_interval,
     own_variances,
-    paired_difference,
     seeds_difference,
     shrunk_means,
     tied_with_first,
@@ -85,17 +83,15 @@ def test_interval_is_near_the_normal_approximation(share, evaluations):
 # Two students on the same examples.
 
 
-def test_paired_difference_by_hand():
+def test_interval_of_a_paired_difference_by_hand():
     """30 of 200 differ, 22 for the first: a normal approximation of mean 0.07, error 0.0270."""
     first = np.repeat([1.0, 0.0, 1.0], [22, 8, 170])
     second = np.repeat([0.0, 1.0, 1.0], [22, 8, 170])
-    found = paired_difference(first, second, generator())
-    assert found.estimate == pytest.approx(0.07)
+    found = bootstrap_interval(first - second, generator())
     error = np.sqrt((0.15 - 0.07**2) / 200)
     ends = (0.07 - 1.96 * error, 0.07 + 1.96 * error)
-    assert (found.low, found.high) == pytest.approx(ends, abs=0.005)
-    same = paired_difference(np.ones(9), np.zeros(9), generator())
-    assert same == Difference(1.0, 1.0, 1.0)
+    assert found == pytest.approx(ends, abs=0.005)
+    assert bootstrap_interval(np.ones(9), generator()) == (1.0, 1.0)
 
 
 # Many comparisons.
