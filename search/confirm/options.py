@@ -19,7 +19,9 @@ from search.results.finalists import (
     plain_student,
     recipe_scores,
 )
+from search.results.leaderboard import DIGITS
 from search.results.precision import last_level, spread_in
+from search.results.table import trials_table
 from trainable.common.errors import UserError
 from trainable.common.files import read_checked_json
 from trainable.config.fields import check_fields, described
@@ -33,7 +35,7 @@ class ConfirmOptions:
     """What is to be confirmed, as the command line gives it."""
 
     top: int | None = described(
-        f"number of finalists: the best finished recipes by best5 (default: {TOP})",
+        f"number of finalists: the finished recipes expected to be the best (default: {TOP})",
         None,
         low=1,
         high=1000,
@@ -99,15 +101,24 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
 
 
 def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
-    """Those that are asked for; UserError where the run has none."""
-    trials = source.trials.values()
-    finalists = named_trials(source, asked.trials) or best_finished(trials, asked.top or TOP)
+    """Those that are asked for, else the recipes expected to be the best; UserError where the run
+    has none."""
+    finalists = named_trials(source, asked.trials) or expected_best(source)[: asked.top or TOP]
     if not finalists:
         raise UserError(
             f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
             "confirm; resume it, or name one of its trials with --trial"
         )
     return finalists
+
+
+def expected_best(source: Run) -> list[TrialRecord]:
+    """Of each recipe that finished its best seed, by falling `expected` of `trials_table`; those
+    that read as equal, and those without one at the end, by best5."""
+    expected = trials_table(source).set_index("digest")["expected"].round(DIGITS).fillna(0.0)
+    return sorted(
+        best_finished(source.trials.values()), key=lambda trial: -expected[trial.config.digest]
+    )
 
 
 def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:

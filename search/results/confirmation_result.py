@@ -95,8 +95,8 @@ def _notes(
     notes = [
         f"last: accuracy of the final evaluation (no selection) on {split}; mean over seeds, with "
         "its 95% interval for other seeds and other examples.",
-        "best5: mean of the five best evaluations; when chosen: the score that made the recipe a "
-        f"finalist of {confirmation.run}, optimistic because it was selected.",
+        "best5: mean of the five best evaluations; when chosen: the score in "
+        f"{confirmation.run}, optimistic because the recipe was selected.",
         "Differences are between final evaluations; each interval is for other seeds and other "
         f"examples, not adjusted for multiple comparisons. Significant: p below 0.05, "
         f"Holm-adjusted for {count_of(count, 'comparison')}. Not significant does not mean equal.",

@@ -42,12 +42,12 @@ def recipe_scores(trials: Iterable[TrialRecord]) -> dict[tuple[str, TrialConfig]
     return {key: fmean(found) for key, found in scores.items()}
 
 
-def best_finished(trials: Iterable[TrialRecord], top: int) -> list[TrialRecord]:
-    """The best seed of each of the best recipes, among the trials that finished.
+def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The best seed of each recipe, best first, among the trials that finished.
 
     Those stopped early have no final evaluation to compare.
     """
-    return _first_of_each(t for t in best_trials(trials) if t.outcome == FINISHED)[:top]
+    return _first_of_each(t for t in best_trials(trials) if t.outcome == FINISHED)
 
 
 def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:

@@ -99,6 +99,21 @@ def test_finalists_are_the_best_and_seeds_fresh(source):
     assert choose(source, ConfirmOptions(seeds=2)).seeds == (1, 2)
 
 
+def test_the_first_finalist_is_not_the_luckiest_but_the_one_expected_to_be_best(
+    tmp_path, make_plan, inputs
+):
+    recipes = [replace(CONFIGS[0], sharpness=1.0 + number / 8) for number in range(8)]
+    lucky, steady, *others = recipes
+    trials = [lucky, *(replace(steady, seed=seed) for seed in range(9)), *others]
+    found = make_plan(trials=tuple(trials), inputs=replace(inputs, examples={"evaluation": 1000}))
+    run = create_run(tmp_path / "runs" / "seeds", found)
+    for config, right in zip(trials, (881, *[880] * 9, *range(860, 872, 2)), strict=True):
+        report_evaluations(run, config, (right / 1000,) * config.evaluations)
+    made = choose(run, ConfirmOptions())
+    assert made.finalists == (steady, lucky, others[-1])
+    assert made.scores == pytest.approx((0.880, 0.881, 0.870))
+
+
 def test_precision_decides_the_number_of_seeds(source, refuse, make_plan):
     spread = spread_in(source)
     for points in (20.0, 10.0):

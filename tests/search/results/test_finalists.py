@@ -58,9 +58,9 @@ def test_best_are_those_of_highest_best5_among_the_finished():
         trial(0.91, **GROWTH, initialisation="random"),
         trial(0.89, **FIXED, temperature=5.0),
     ]
-    assert best_finished(trials, 2) == [trials[4], trials[0]]
-    assert best_finished(trials, 9) == [trials[4], trials[0], trials[5]]
-    assert best_finished(trials[1:4], 3) == []
+    assert best_finished(trials)[:2] == [trials[4], trials[0]]
+    assert best_finished(trials) == [trials[4], trials[0], trials[5]]
+    assert best_finished(trials[1:4]) == []
 
 
 def test_seeds_of_a_recipe_count_by_their_mean():
@@ -68,7 +68,7 @@ def test_seeds_of_a_recipe_count_by_their_mean():
     steady = [trial(best5, **FIXED, seed=s) for s, best5 in enumerate((0.92, 0.93, 0.91))]
     stopped = trial(0.5, STOPPED, **FIXED, seed=3)
     trials = [*lucky, *steady, stopped]
-    assert best_finished(trials, 2) == [steady[1], lucky[1]]
+    assert best_finished(trials)[:2] == [steady[1], lucky[1]]
     means = recipe_scores([*trials, trial(None, PENDING, **GROWTH, temperature=4.0)])
     assert means == {
         (FINISHED, lucky[0].config.recipe): pytest.approx(0.9066667),
@@ -83,15 +83,14 @@ def test_what_is_idle_makes_no_recipe_of_its_own():
         TrialRecord(TrialConfig(**GROWTH, hidden_weight=w), FINISHED, evaluations=[score])
         for w, score in ((1.0, {"best5_accuracy": 0.8}), (10.0, {"best5_accuracy": 0.9}))
     ]
-    assert best_finished(same, 3) == [same[1]]
-    assert (
-        len(best_finished([trial(0.8, **GROWTH), trial(0.9, **GROWTH, hidden_weight=9.0)], 3)) == 2
-    )
+    assert best_finished(same) == [same[1]]
+    aligned = [trial(0.8, **GROWTH), trial(0.9, **GROWTH, hidden_weight=9.0)]
+    assert len(best_finished(aligned)) == 2
 
 
 def test_of_equal_scores_the_first_planned_comes_first():
     trials = [trial(0.9, **FIXED, temperature=t) for t in (3.0, 2.0, 4.0)]
-    assert best_finished(trials, 2) == trials[:2]
+    assert best_finished(trials)[:2] == trials[:2]
 
 
 def test_named_by_digest_and_by_folder_best_first():
