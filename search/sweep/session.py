@@ -24,7 +24,7 @@ from search.sweep.callbacks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
-from search.sweep.scheduling.look import extend_by_look
+from search.sweep.scheduling.growth import grow
 from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import (
     concurrency,
@@ -134,13 +134,20 @@ def _make_searcher(
     *,
     alone: bool,
 ) -> OpenTrials:
+    def grow_or_pause(run: Run) -> list[TrialRecord]:
+        try:
+            return grow(run)
+        except OSError as error:
+            interruption.pause(str(error))
+            return []
+
     # More seeds that are needed after a trial that had to be alone are trained so, too.
     grows = run.growing and not (alone and run.to_suggest)
     searcher = OpenTrials(
         run,
         open_trials(run, alone=alone),
         slots,
-        _suggester(interruption) if grows else None,
+        grow_or_pause if grows else None,
         paused=lambda: interruption.requested or recorder.uncaptured,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
@@ -153,21 +160,6 @@ def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -
     if address == LOCAL:
         return lambda: concurrency(cores, gpus, share, limit)
     return recounted(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
-
-
-def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
-    """What adds the searcher's trials, or those of a confirmation's next look, to the record; where
-    that can't be written, it pauses."""
-    from search.sweep.scheduling.optuna_search import extend_by_suggestion
-
-    def more(run: Run) -> list[TrialRecord]:
-        try:
-            return extend_by_look(run) if run.plan.confirms else extend_by_suggestion(run)
-        except OSError as error:
-            interruption.pause(str(error))
-            return []
-
-    return more
 
 
 def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:

@@ -18,12 +18,10 @@ from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.searchers import JOURNAL, SEARCHERS, make_random
-from search.record.events import DECIDED, EXHAUSTED
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
-from search.sweep.scheduling.race import extend_by_seeds
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
@@ -32,33 +30,11 @@ ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not hav
 DIGITS = 3  # significant ones of a suggested number
 
 
-def extend_by_suggestion(run: Run) -> list[TrialRecord]:
-    """Records one more configuration, or, once all of them have ended, more seeds of the best;
-    empty where none are wanted, or others must end first.
-
-    Where nothing new is found, as in a space of which most is pinned, that is recorded, too, and so
-    is the end of the race. The study's file is written with each.
-    """
-    added: list[TrialRecord] = []
-    if run.to_suggest:
-        found = suggest(run, run.request)
-        added = [] if found is None else [run.add_suggestion(*found)]
-        if found is None:
-            run.append({"event": EXHAUSTED})
-    if not added and run.racing and all(t.outcome in ENDED for t in run.trials.values()):
-        added = extend_by_seeds(run)
-        if not added:
-            run.append({"event": DECIDED})
-    if added:
-        write_study(run)
-    return added
-
-
-def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
+def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
     """The searcher's next configuration, and the draw that it stands for; None where all that is
     drawn is in the run already, or can't be trained."""
+    request, precision = run.request, run.any_config.precision
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
-    precision = run.any_config.precision
     for attempt in range(ATTEMPTS):
         seed = _seed(request.seed, len(study.trials), attempt)
         study.sampler = (

@@ -9,26 +9,28 @@ from dataclasses import replace
 
 import numpy as np
 
+from search.plan.draws import Draw
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.comparisons import final_bits
 from search.results.statistics import BOOTSTRAP_SEED, LEVEL, SEED_SD, tied_with_first
+from trainable.config.trial_config import TrialConfig
 
 
-def extend_by_seeds(run: Run) -> list[TrialRecord]:
-    """Records the trials that the race needs next; empty where it is decided.
-
-    Which these are depends on the record alone, of which all trials must have ended.
+def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw]]:
+    """The trials of the race's next round, with the draws that they stand for; empty where it is
+    decided. All trials must have ended.
     """
     finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
     racing = [seeds[0] for seeds in by_recipe(finished).values()]
     for number in range(1, run.request.seeds):
         racing = still_racing(racing, number, run)
-        wanted = [(replace(t.config, seed=t.config.seed + number), t.parameters) for t in racing]
-        lacking = [one for one in wanted if one[0].digest not in run.trials]
-        if len(racing) > 1 and lacking:
-            return [run.add_suggestion(config, drawn or {}) for config, drawn in lacking]
+        wanted = {
+            replace(t.config, seed=t.config.seed + number): t.parameters or {} for t in racing
+        }
+        if len(racing) > 1 and any(config.digest not in run.trials for config in wanted):
+            return list(wanted.items())
     return []
 
 
