@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+from search.plan.asha_rules import ASHA, PROMOTION
 from search.plan.objectives import OBJECTIVES, student_depths
 from search.plan.schedulers import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -233,7 +234,7 @@ class Request(InputOptions):
 
     def first_rung(self, evaluations: int) -> int:
         """Evaluations, of so many in a trial, before trials are compared."""
-        if self.grace_evaluations is None and self.scheduler == "promotion":
+        if self.grace_evaluations is None and self.scheduler == PROMOTION:
             return max(1, evaluations // 5)
         return self.effective_preset.grace_evaluations
 
@@ -257,7 +258,7 @@ def with_searcher(request: Request, *, searched: bool) -> Request:
         if asked == GRID:
             valid = ", ".join(SEARCHERS)
             raise UserError(f"--searcher {GRID}: the space {name} has no grid; choose from {valid}")
-        scheduler = request.scheduler or "promotion"
+        scheduler = request.scheduler or PROMOTION
         return replace(request, searcher=asked or next(iter(SEARCHERS)), scheduler=scheduler)
     if asked not in (None, GRID):
         raise UserError(
@@ -269,7 +270,7 @@ def with_searcher(request: Request, *, searched: bool) -> Request:
             f"--time-budget {request.time_budget:g}s: only for a searched space "
             f"({', '.join(SEARCHED)}); {name} is a grid, of which --samples N draws some"
         )
-    return replace(request, searcher=GRID, scheduler=request.scheduler or "asha")
+    return replace(request, searcher=GRID, scheduler=request.scheduler or ASHA)
 
 
 def _tuples(value: Any) -> Any:

@@ -10,7 +10,7 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.asha_rules import FACTORS
+from search.plan.asha_rules import FACTORS, PROMOTION
 from search.plan.request import LOCAL
 from search.plan.schedulers import make_scheduler
 from search.record.recipes import most_seeds
@@ -117,7 +117,7 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
 def waiting_points(run: Run) -> tuple[int, ...]:
     """The evaluations after which a trial may wait: for other seeds of its recipe, or others."""
     seeds = max(run.request.seeds, most_seeds(run.trials.values()))
-    return run.rungs if seeds > 1 or run.request.scheduler == "promotion" else ()
+    return run.rungs if seeds > 1 or run.request.scheduler == PROMOTION else ()
 
 
 def _has_open(run: Run, *, alone: bool) -> bool:
@@ -190,8 +190,8 @@ def expected_bytes(run: Run, slots: int) -> int:
     size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
     seeds = most_seeds(run.trials.values())
     waiting = slots * (seeds - 1) if waiting_points(run) else 0
-    if run.request.scheduler == "promotion":
+    if run.request.scheduler == PROMOTION:
         planned = run.request.wanted * seeds if run.to_suggest else len(run.trials)
         count = len(run.trials) if planned == math.inf else planned
-        waiting += -(-int(count) // FACTORS["promotion"])
+        waiting += -(-int(count) // FACTORS[PROMOTION])
     return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

@@ -2,7 +2,7 @@
 
 from math import inf
 
-from search.plan.asha_rules import FACTORS
+from search.plan.asha_rules import FACTORS, PROMOTION
 from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from search.sweep.scheduling.promotion import Promotion
 
@@ -13,7 +13,7 @@ class PromotingASHA(StratifiedASHA):
 
     def make_rule(self) -> Promotion:
         """What decides at the rungs."""
-        return Promotion(self.stratum, self.run.rungs, FACTORS["promotion"], self._expected)
+        return Promotion(self.stratum, self.run.rungs, FACTORS[PROMOTION], self._expected)
 
     def _expected(self, stratum: str) -> float:
         """Recipes that are to come to the first rung of a stratum, as far as that is known."""

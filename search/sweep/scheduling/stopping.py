@@ -1,5 +1,6 @@
 """Halving that stops: ASHA's rule as Ray has it, within each stratum."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -23,14 +24,21 @@ class Stopping:
         factor: int,
     ) -> None:
         self._stratum = stratum
-        self._settings = {"max_t": evaluations, "grace_period": min(grace_evaluations, evaluations)}
-        self._factor = factor
-        self._strata: dict[str, ASHAScheduler] = {}
+        self._strata = defaultdict[str, ASHAScheduler](
+            lambda: ASHAScheduler(
+                time_attr=TIME,
+                metric=SCORE,
+                mode="max",
+                max_t=evaluations,
+                grace_period=min(grace_evaluations, evaluations),
+                reduction_factor=factor,
+            )
+        )
 
     def arrive(self, config: TrialConfig, rung: int, score: float) -> Decisions:
         """Whether a recipe of this score goes on beyond a rung."""
         recipe = config.recipe.digest
-        asha, group = self._scheduler(self._stratum(config)), SimpleNamespace(trial_id=recipe)
+        asha, group = self._strata[self._stratum(config)], SimpleNamespace(trial_id=recipe)
         asha.on_trial_add(None, group)
         decision = asha.on_trial_result(None, group, {TIME: rung, SCORE: score})
         return {(recipe, rung): STOP if decision == TrialScheduler.STOP else GO}
@@ -38,14 +46,3 @@ class Stopping:
     def close(self) -> Decisions:
         """Nothing: each recipe is decided when it comes."""
         return {}
-
-    def _scheduler(self, stratum: str) -> ASHAScheduler:
-        if stratum not in self._strata:
-            self._strata[stratum] = ASHAScheduler(
-                time_attr=TIME,
-                metric=SCORE,
-                mode="max",
-                reduction_factor=self._factor,
-                **self._settings,
-            )
-        return self._strata[stratum]
