@@ -217,8 +217,20 @@ class RecordCopy:
 
     def __enter__(self) -> "RecordCopy":
         """UserError where another session has the run."""
-        if self._remote:
-            self._take_guard()
+        if not self._remote:
+            return self
+        path = f"{self._path}/{SESSION_LOCK}"
+        with as_user_error(f"--storage {self._where}: ", OSError):
+            held = json.loads(read_bytes(self._filesystem, path) or b"{}")
+            if held and not _is_gone(held):
+                raise UserError(
+                    f"RUN {self._where}: process {held['pid']} on {held['host']} is running it; "
+                    "wait for its end, or, if that machine is gone, remove "
+                    f"{join_name(self._where, SESSION_LOCK)}"
+                )
+            self._filesystem.create_dir(self._path, recursive=True)
+            mine = {"session": self._session, "host": socket.gethostname(), "pid": os.getpid()}
+            write_bytes(self._filesystem, path, json.dumps(mine).encode())
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -235,20 +247,6 @@ class RecordCopy:
         for path in (self.folder / name for name in names or COPIED):
             if path.is_file():
                 write_bytes(self._filesystem, f"{self._path}/{path.name}", path.read_bytes())
-
-    def _take_guard(self) -> None:
-        path = f"{self._path}/{SESSION_LOCK}"
-        with as_user_error(f"--storage {self._where}: ", OSError):
-            held = json.loads(read_bytes(self._filesystem, path) or b"{}")
-            if held and not _is_gone(held):
-                raise UserError(
-                    f"RUN {self._where}: process {held['pid']} on {held['host']} is running it; "
-                    "wait for its end, or, if that machine is gone, remove "
-                    f"{join_name(self._where, SESSION_LOCK)}"
-                )
-            self._filesystem.create_dir(self._path, recursive=True)
-            mine = {"session": self._session, "host": socket.gethostname(), "pid": os.getpid()}
-            write_bytes(self._filesystem, path, json.dumps(mine).encode())
 
     def _check_guard(self) -> None:
         held = json.loads(read_bytes(self._filesystem, f"{self._path}/{SESSION_LOCK}") or b"{}")
@@ -290,12 +288,7 @@ def write_bytes(filesystem: FileSystem, path: str, content: bytes) -> None:
         filesystem.move(target, path)
 
 
-def copy_folder(source: tuple[FileSystem, str], folder: Path) -> None:
+def copy_folder(filesystem: FileSystem, path: str, folder: Path) -> None:
     """Brings all files of a folder of a storage into a local one."""
     folder.mkdir(parents=True, exist_ok=True)
-    copy_files(
-        source[1],
-        str(folder),
-        source_filesystem=source[0],
-        destination_filesystem=LocalFileSystem(),
-    )
+    copy_files(path, str(folder), source_filesystem=filesystem)
