@@ -80,7 +80,9 @@ def _tune_open(
     copy.copy(DIGESTS)  # which that may have written
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
-        while not interruption.requested and _has_open(run, alone=alone):
+        while not interruption.requested and (
+            open_trials(run, alone=alone) or (run.growing and not alone)
+        ):
             recorder = Recorder(
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
@@ -118,11 +120,6 @@ def waiting_points(run: Run) -> tuple[int, ...]:
     """The evaluations after which a trial may wait: for other seeds of its recipe, or others."""
     seeds = max(run.request.seeds, most_seeds(run.trials.values()))
     return run.rungs if seeds > 1 or run.request.scheduler == PROMOTION else ()
-
-
-def _has_open(run: Run, *, alone: bool) -> bool:
-    """Whether there is something to run, or to suggest: beside others, or alone on a GPU."""
-    return bool(open_trials(run, alone=alone)) or (not alone and run.growing)
 
 
 def _make_searcher(

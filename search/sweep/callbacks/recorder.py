@@ -102,11 +102,12 @@ class Recorder(TrialProgressCallback):  # type: ignore[misc] # no types; hooks g
         elif "accuracy" in result and SAVED_STEP not in result:
             values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
             values |= {key: part for key, part in result.items() if key.startswith("loss_")}
-            known = self._run.trials[digest_of(trial)].evaluations
-            if RESTORED in result and result["evaluations"] <= len(known):
+            number, recorded = result["evaluations"], self._run.trials[digest_of(trial)].evaluations
+            known = recorded[number - 1] if number <= len(recorded) else None
+            if RESTORED in result and known is not None:
                 return
-            if self._known(trial, values):
-                event = {"event": "repeated", "evaluations": values["evaluations"]}
+            if known is not None and _without_timings(known) == _without_timings(values):
+                event = {"event": "repeated", "evaluations": number}
             else:
                 decision = STOP if result.get("done") else getattr(trial, DECISION, GO)
                 event = {"event": "evaluation", "decision": decision, "evaluation": values}
@@ -156,14 +157,6 @@ class Recorder(TrialProgressCallback):  # type: ignore[misc] # no types; hooks g
 
     def _node_loss_is_forgiven(self, trial: Trial) -> bool:
         return self._run.trials[digest_of(trial)].lost_nodes < FORGIVEN_NODE_LOSSES
-
-    def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
-        """Whether the record has this very evaluation already, clocks apart."""
-        recorded = self._run.trials[digest_of(trial)].evaluations
-        number = values["evaluations"]
-        if number > len(recorded):
-            return False
-        return _without_timings(recorded[number - 1]) == _without_timings(values)
 
     def _take(self, event: dict[str, Any], trial: Trial) -> None:
         pausing = self._interruption.requested  # then a failure is tried again on resuming

@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -75,8 +75,12 @@ def _check_nodes(address: str, runs: Path) -> None:
     from ray.exceptions import RayError
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    with _probe_file(runs) as probe:
-        answers = [_on_node(node["NodeID"], _question(probe)) for node in nodes]
+    # In the folder of all runs, or where it is yet to be made; None where that has a storage's
+    # copies. Its name is new to every node: network file systems cache that a file was missing.
+    shared, folder = uri_of(runs) is None, nearest_existing(runs)
+    with NamedTemporaryFile(prefix=".probe-", dir=folder) if shared else nullcontext() as probe:
+        question = _question(probe.name if probe else None)
+        answers = [_on_node(node["NodeID"], question) for node in nodes]
         for node, answer in zip(nodes, answers, strict=True):
             host = node["NodeManagerHostname"]
             try:
@@ -112,19 +116,6 @@ def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
         return installed, os.path.isfile(probe) and os.access(os.path.dirname(probe), os.W_OK)
 
     return look
-
-
-@contextmanager
-def _probe_file(runs: Path) -> Iterator[str | None]:
-    """A file in the folder of all runs, or where it is yet to be made; None of a storage's copies.
-
-    Its name is new to every node: network file systems cache that a file was missing.
-    """
-    if uri_of(runs) is not None:
-        yield None
-        return
-    with NamedTemporaryFile(prefix=".probe-", dir=nearest_existing(runs)) as file:
-        yield file.name
 
 
 def _on_node(node: str, question: Callable[[], Any]) -> Any:

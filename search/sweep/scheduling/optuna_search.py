@@ -6,7 +6,7 @@ resumed goes on with the very suggestions it would have had.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
@@ -36,7 +36,8 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
     request, precision = run.request, run.any_config.precision
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
     for attempt in range(ATTEMPTS):
-        seed = _seed(request.seed, len(study.trials), attempt)
+        parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))
+        seed = int(parts.generate_state(1)[0])
         study.sampler = (
             make_random(seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
@@ -50,10 +51,6 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
         if config.recipe not in known:
             return config, drawn
     return None
-
-
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def _drawn(study: optuna.Study, request: Request) -> Draw:
@@ -73,26 +70,23 @@ def study_of(run: Run) -> optuna.Study:
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    request, label_of = run.request, labels_of(run)
-    directions = ["maximize", *(["minimize"] if request.against else [])]
+    label_of = labels_of(run)
+    directions = ["maximize", *(["minimize"] if run.request.against else [])]
     study = optuna.create_study(study_name=run.folder.name, directions=directions)
-    costs = run.plan.costs
     for trials in by_recipe(run.trials.values()).values():
-        study.add_trial(_as_optuna(trials, request, costs, label_of(trials[0])))
+        study.add_trial(_as_optuna(trials, run, label_of(trials[0])))
     return study
 
 
-def _as_optuna(
-    trials: Sequence[TrialRecord], request: Request, costs: Mapping[str, float], label: str
-) -> FrozenTrial:
-    fixed = FixedTrial(trials[0].parameters or {})
-    draw(request, fixed)  # for the distributions
+def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTrial:
+    fixed, against = FixedTrial(trials[0].parameters or {}), run.request.against
+    draw(run.request, fixed)  # for the distributions
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in ENDED for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
     values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
-    if values and request.against is not None:
-        values.append(cost_of(trials[0].config, request.against, costs))
+    if values and against is not None:
+        values.append(cost_of(trials[0].config, against, run.plan.costs))
     return create_trial(
         state=state,
         values=values,
