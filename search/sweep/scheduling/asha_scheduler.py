@@ -6,25 +6,61 @@ is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a re
 the mean over its seeds (`search.sweep.scheduling.seed_groups`).
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from search.plan.asha_rules import ASHA, FACTORS, rung_score, stratum_of
 from search.plan.schedulers import Slots
 from search.record.run import Run
 from search.record.trial_record import FAILED, GIVE_UP, GO, RETRY_ALONE, STOP, WAIT
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, digest_of
-from search.sweep.scheduling.seed_groups import DECISION, SeedGroups
-from search.sweep.scheduling.stopping import Stopping
+from search.sweep.scheduling.seed_groups import DECISION, Decisions, SeedGroups
 from trainable.config.trial_config import TrialConfig
 
-METRIC = "accuracy"
+METRIC, SCORE = "accuracy", "score"  # what trials report; what recipes are compared by
 TIME = "training_iteration"  # counts evaluations
 DECISIONS = {GO: TrialScheduler.CONTINUE, WAIT: TrialScheduler.PAUSE, STOP: TrialScheduler.STOP}
+
+
+class Stopping:
+    """A Ray ASHA scheduler for each stratum (Li et al. 2020), whose trials are recipes."""
+
+    def __init__(
+        self,
+        stratum: Callable[[TrialConfig], str],
+        evaluations: int,
+        grace_evaluations: int,
+        factor: int,
+    ) -> None:
+        self._stratum = stratum
+        self._strata = defaultdict[str, ASHAScheduler](
+            lambda: ASHAScheduler(
+                time_attr=TIME,
+                metric=SCORE,
+                mode="max",
+                max_t=evaluations,
+                grace_period=min(grace_evaluations, evaluations),
+                reduction_factor=factor,
+            )
+        )
+
+    def arrive(self, config: TrialConfig, rung: int, score: float) -> Decisions:
+        """Whether a recipe of this score goes on beyond a rung."""
+        recipe = config.recipe.digest
+        asha, group = self._strata[self._stratum(config)], SimpleNamespace(trial_id=recipe)
+        asha.on_trial_add(None, group)
+        decision = asha.on_trial_result(None, group, {TIME: rung, SCORE: score})
+        return {(recipe, rung): STOP if decision == TrialScheduler.STOP else GO}
+
+    def close(self) -> Decisions:
+        """Nothing: each recipe is decided when it comes."""
+        return {}
 
 
 class StratifiedASHA(ResumingScheduler):

@@ -12,6 +12,8 @@ from statistics import fmean
 
 import numpy as np
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.plan.draws import Draw, config_of_draw, draw
@@ -64,15 +66,16 @@ def _drawn(study: optuna.Study, request: Request) -> Draw:
     }
 
 
-def study_of(run: Run) -> optuna.Study:
-    """The run's suggested configurations as an in-memory study, in the order suggested.
+def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
+    """The run's suggested configurations as a study, in the order suggested; in memory, or kept in
+    an empty storage.
 
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
     label_of = labels_of(run)
     directions = ["maximize", *(["minimize"] if run.request.against else [])]
-    study = optuna.create_study(study_name=run.folder.name, directions=directions)
+    study = optuna.create_study(storage=storage, study_name=run.folder.name, directions=directions)
     for trials in by_recipe(run.trials.values()).values():
         study.add_trial(_as_optuna(trials, run, label_of(trials[0])))
     return study
@@ -102,17 +105,9 @@ def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTri
 
 def write_study(run: Run) -> None:
     """Writes the study into the run's folder, for `optuna-dashboard` and `optuna.load_study`."""
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    study = study_of(run)
     with atomic_file(run.folder / JOURNAL) as path:
         path.touch()
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        copy = optuna.create_study(
-            storage=storage, study_name=study.study_name, directions=study.directions
-        )
+        study = study_of(run, JournalStorage(JournalFileBackend(str(path))))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # naming may change in a later Optuna
-            copy.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])
-        copy.add_trials(study.trials)
+            study.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])
