@@ -27,7 +27,6 @@ INITIALISATION = "initialisation"
 LOCAL = "local"  # this machine alone, no Ray cluster
 TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-LONGEST = 9999 * 3600
 # What a field decides, and so whether `--resume` may change it.
 TRIALS = "trials"  # which trials there are
 EXTENSION = "extension"  # the same; more of it adds trials to a run
@@ -61,7 +60,7 @@ def parse_pair(text: str) -> tuple[str, Any]:
 def time_budget(text: str) -> float:
     """Seconds, from `90s`, `30m` or `2h`."""
     found = re.fullmatch(TIME_BUDGET, text)
-    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= LONGEST:
+    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= 9999 * SECONDS["h"]:
         raise UserError(f"{text[:40]}: give a time such as 90s, 30m or 2h, of at most 9999h")
     return float(found[1]) * SECONDS[found[2]]
 

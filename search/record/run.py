@@ -143,8 +143,7 @@ class Run:
         if event["event"] == "session":
             for known in self.trials.values():
                 known.lost_nodes = 0
-        trial = self.trials.get(event.get("trial", ""))
-        if trial is not None:
+        if (trial := self.trials.get(event.get("trial", ""))) is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED

@@ -23,8 +23,6 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
 LIFE_SECONDS = 25.0  # without an answer; Ray itself gives up after 60 s
 RAY_DIED = "Ray's own processes have died, killed or out of memory"
 POLL_SECONDS = 5.0  # between two counts of the nodes
-PACKAGES = ("search", "spaces", "trainable")
-CLIENT = "ray://"
 # How long Ray waits to learn why a process is gone, which distinguishes a lost node from a crash.
 DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
 SIGN_OF_LOST_NODE = "its node has died"  # in Ray's error
@@ -38,7 +36,7 @@ def check_address(address: str | None, runs: Path) -> None:
     """
     if address is None or address == LOCAL:
         return
-    if address.startswith(CLIENT):
+    if address.startswith("ray://"):
         raise UserError(
             f"--address {address}: Ray's client can't run a sweep; run this command on a node of "
             "the cluster (ray exec, or ray attach) with --address auto"
@@ -104,7 +102,7 @@ def _check_nodes(address: str, runs: Path) -> None:
 
 def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
     """Runs on a node: whether our packages are installed there, and this file is visible."""
-    packages = PACKAGES
+    packages = ("search", "spaces", "trainable")
 
     def look() -> tuple[bool, bool]:  # nested: Ray pickles it by value, as the node may lack us
         import os

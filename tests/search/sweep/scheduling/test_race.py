@@ -10,9 +10,7 @@ from search.record.recipes import by_recipe
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.scheduling import growth
-from search.sweep.scheduling import race as race_module
-from search.sweep.scheduling.growth import grow
-from search.sweep.scheduling.race import not_worse
+from search.sweep.scheduling.growth import grow, not_worse
 from tests.made_runs import asked, evaluated, failed, made_inputs, made_run
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits
@@ -82,7 +80,7 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
     monkeypatch.setattr(
-        race_module, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
+        growth, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
     )
     assert race(make_run(2, 4), [0.9, 0.9]) == [4, 4]
     assert levels == pytest.approx([0.05 / 3] * len(levels))
