@@ -225,8 +225,7 @@ class Request(InputOptions):
 
     @property
     def wanted(self) -> float:
-        """Configurations that a searcher is to suggest, its starts included; infinite where only
-        time limits it."""
+        """Configurations to suggest, the starts included; infinite where only time limits it."""
         if self.samples is not None:
             return self.samples
         return SUGGESTIONS if self.time_budget is None else math.inf
@@ -238,8 +237,7 @@ class Request(InputOptions):
         return self.effective_preset.grace_evaluations
 
     def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
-        """The configuration on each seed that is asked for, the first one first; of a searched
-        space on that one alone."""
+        """The configuration on each seed asked for, in order; of a searched space on the first."""
         seeds = 1 if self.searched else self.seeds
         return [replace(config, seed=config.seed + more) for more in range(seeds)]
 

@@ -214,14 +214,14 @@ class RecordCopy:
         self._remote = is_uri(self._where)
         if self._remote:
             self._filesystem, self._path = open_storage(self._where)
+            self._guard = f"{self._path}/{SESSION_LOCK}"
 
     def __enter__(self) -> "RecordCopy":
         """UserError where another session has the run."""
         if not self._remote:
             return self
-        path = f"{self._path}/{SESSION_LOCK}"
         with as_user_error(f"--storage {self._where}: ", OSError):
-            held = json.loads(read_bytes(self._filesystem, path) or b"{}")
+            held = json.loads(read_bytes(self._filesystem, self._guard) or b"{}")
             if held and not _is_gone(held):
                 raise UserError(
                     f"RUN {self._where}: process {held['pid']} on {held['host']} is running it; "
@@ -230,14 +230,14 @@ class RecordCopy:
                 )
             self._filesystem.create_dir(self._path, recursive=True)
             mine = {"session": self._session, "host": socket.gethostname(), "pid": os.getpid()}
-            write_bytes(self._filesystem, path, json.dumps(mine).encode())
+            write_bytes(self._filesystem, self._guard, json.dumps(mine).encode())
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._remote:
             with suppress(OSError):
                 self._check_guard()
-                self._filesystem.delete_file(f"{self._path}/{SESSION_LOCK}")
+                self._filesystem.delete_file(self._guard)
 
     def copy(self, *names: str) -> None:
         """Takes these files of the run's folder there, those of COPIED where none is named."""
@@ -249,7 +249,7 @@ class RecordCopy:
                 write_bytes(self._filesystem, f"{self._path}/{path.name}", path.read_bytes())
 
     def _check_guard(self) -> None:
-        held = json.loads(read_bytes(self._filesystem, f"{self._path}/{SESSION_LOCK}") or b"{}")
+        held = json.loads(read_bytes(self._filesystem, self._guard) or b"{}")
         if held.get("session") != self._session:
             raise OSError(
                 f"{self._where}: another session has gone on with it, and this one takes nothing "

@@ -71,8 +71,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
 def _tune_open(
     run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
 ) -> None:
-    """First those beside others, then those that need a GPU for themselves; `size` is CPUs and
-    GPUs."""
+    """First those beside others, then those alone on their GPU; `size` is CPUs and GPUs."""
     request, (cores, gpus) = run.request, size
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
@@ -106,8 +105,7 @@ def _tune_open(
 
 
 def describe_sweep(run: Run, console: Console) -> Sweep:
-    """What the trials must know of the run; where other nodes may train, with what all share
-    uploaded."""
+    """What trials must know of the run; uploads what all share where other nodes may train."""
     shared = is_uri(location(run.folder)) or run.request.address != LOCAL
     return Sweep(
         run=location(run.folder),
@@ -160,8 +158,7 @@ def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -
 
 
 def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
-    """Trials that have not ended, in the order planned; those that are to be alone on their GPU,
-    or the others."""
+    """Those that have not ended, in order: those to be alone on their GPU, or the others."""
     trials = run.trials.values()
     return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
 

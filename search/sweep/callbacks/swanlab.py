@@ -152,8 +152,7 @@ def cloud_problem() -> str:
 
 
 def write_missing(run: Run, console: Console) -> None:
-    """Replays the trials that have ended and are not written yet, one after the other; what goes
-    wrong is one line."""
+    """Replays the ended trials that are not written yet, in turn; what goes wrong is one line."""
     problem = cloud_problem() if run.request.swanlab == CLOUD else ""
     for trial in run.trials.values() if not problem else ():
         folder = run.folder / FOLDER / run.request.swanlab / trial.config.folder_name

@@ -56,8 +56,7 @@ def _lacking(run: Run) -> list[tuple[TrialConfig, Draw]]:
 
 def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw]]:
     """The trials of the race's next round, with the draws that they stand for; empty where it is
-    decided. All trials must have ended.
-    """
+    decided. All trials must have ended."""
     finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
     racing = [seeds[0] for seeds in by_recipe(finished).values()]
     for number in range(1, run.request.seeds):
