@@ -109,7 +109,12 @@ def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
     Those that what is pinned leaves no room for are passed over; where that is all of them, a
     random one begins. Raises UserError for what can't be given to a searched space.
     """
-    _check(request)
+    for key, value in request.additions:
+        raise UserError(
+            f"--add {key}={value}: {request.space} draws its values from ranges; "
+            "--samples draws more of them"
+        )
+    refuse_inactive(request, [config for config, _ in random_draws(request)])
     best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
@@ -143,15 +148,6 @@ def initial_draws(request: Request, configs: list[TrialConfig]) -> dict[str, Dra
     """The draw of each of `initial_points`, by the digest of these trials, in the same order."""
     drawn = [values for _, values in initial_points(request)]
     return {config.digest: values for config, values in zip(configs, drawn, strict=True)}
-
-
-def _check(request: Request) -> None:
-    for key, value in request.additions:
-        raise UserError(
-            f"--add {key}={value}: {request.space} draws its values from ranges; "
-            "--samples draws more of them"
-        )
-    refuse_inactive(request, [config for config, _ in random_draws(request)])
 
 
 def refuse_inactive(request: Request, configs: Collection[TrialConfig]) -> None:

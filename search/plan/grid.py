@@ -38,8 +38,7 @@ def plan_trials(request: Request) -> list[TrialConfig]:
 
 
 def possible_trials(request: Request, planned: list[TrialConfig]) -> list[TrialConfig]:
-    """Configurations that the sweep may come to have: those planned, and random draws where a
-    searcher will add some."""
+    """What the sweep may come to have: those planned, and random draws for a searcher's."""
     drawn = random_draws(request) if request.searched else []
     return [*planned, *(config for config, _ in drawn)]
 
@@ -53,10 +52,9 @@ def _drawn(request: Request) -> list[Point]:
     for grid in list_grids(request):
         points = [{**point, **depth} for point in grid for depth in depths]
         _refuse_varied(request, points)
-        new = {c: p for c, p in _each_once(request, points).items() if c not in found}
-        order = list(new)
-        shuffled.shuffle(order)
-        found |= {config: new[config] for config in order}
+        new = [(c, p) for c, p in _each_once(request, points).items() if c not in found]
+        shuffled.shuffle(new)
+        found |= dict(new)
         if request.samples is not None and len(found) >= request.samples:
             break
     refuse_inactive(request, found)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+from search.plan.asha_rules import ASHA, PROMOTION
 from search.plan.objectives import OBJECTIVES, student_depths
 from search.plan.schedulers import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -26,7 +27,6 @@ INITIALISATION = "initialisation"
 LOCAL = "local"  # this machine alone, no Ray cluster
 TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-LONGEST = 9999 * 3600
 # What a field decides, and so whether `--resume` may change it.
 TRIALS = "trials"  # which trials there are
 EXTENSION = "extension"  # the same; more of it adds trials to a run
@@ -60,7 +60,7 @@ def parse_pair(text: str) -> tuple[str, Any]:
 def time_budget(text: str) -> float:
     """Seconds, from `90s`, `30m` or `2h`."""
     found = re.fullmatch(TIME_BUDGET, text)
-    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= LONGEST:
+    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= 9999 * SECONDS["h"]:
         raise UserError(f"{text[:40]}: give a time such as 90s, 30m or 2h, of at most 9999h")
     return float(found[1]) * SECONDS[found[2]]
 
@@ -225,21 +225,19 @@ class Request(InputOptions):
 
     @property
     def wanted(self) -> float:
-        """Configurations that a searcher is to suggest, its starts included; infinite where only
-        time limits it."""
+        """Configurations to suggest, the starts included; infinite where only time limits it."""
         if self.samples is not None:
             return self.samples
         return SUGGESTIONS if self.time_budget is None else math.inf
 
     def first_rung(self, evaluations: int) -> int:
         """Evaluations, of so many in a trial, before trials are compared."""
-        if self.grace_evaluations is None and self.scheduler == "promotion":
+        if self.grace_evaluations is None and self.scheduler == PROMOTION:
             return max(1, evaluations // 5)
         return self.effective_preset.grace_evaluations
 
     def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
-        """The configuration on each seed that is asked for, the first one first; of a searched
-        space on that one alone."""
+        """The configuration on each seed asked for, in order; of a searched space on the first."""
         seeds = 1 if self.searched else self.seeds
         return [replace(config, seed=config.seed + more) for more in range(seeds)]
 
@@ -257,7 +255,7 @@ def with_searcher(request: Request, *, searched: bool) -> Request:
         if asked == GRID:
             valid = ", ".join(SEARCHERS)
             raise UserError(f"--searcher {GRID}: the space {name} has no grid; choose from {valid}")
-        scheduler = request.scheduler or "promotion"
+        scheduler = request.scheduler or PROMOTION
         return replace(request, searcher=asked or next(iter(SEARCHERS)), scheduler=scheduler)
     if asked not in (None, GRID):
         raise UserError(
@@ -269,7 +267,7 @@ def with_searcher(request: Request, *, searched: bool) -> Request:
             f"--time-budget {request.time_budget:g}s: only for a searched space "
             f"({', '.join(SEARCHED)}); {name} is a grid, of which --samples N draws some"
         )
-    return replace(request, searcher=GRID, scheduler=request.scheduler or "asha")
+    return replace(request, searcher=GRID, scheduler=request.scheduler or ASHA)
 
 
 def _tuples(value: Any) -> Any:

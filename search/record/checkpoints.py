@@ -63,7 +63,7 @@ def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
         return None if found is None else Path(found[1])
     folder = run.trial_folder(trial) / Path(found[1]).name
     if verified_values(folder) is None:
-        copy_folder((filesystem, found[1]), folder)
+        copy_folder(filesystem, found[1], folder)
     return folder
 
 

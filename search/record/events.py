@@ -9,10 +9,10 @@ import json
 import os
 import re
 from binascii import a2b_base64
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from zlib import crc32
 
 from trainable.common.errors import UserError, count_of
@@ -87,12 +87,9 @@ def decode(line: bytes) -> Event | None:
 
 def _is_event(event: Any) -> bool:
     kind = KINDS.get(str(event.get("event")))
-    parts = {"number": COUNT, "time": NUMBER}
-    return (
-        kind is not None
-        and _has(event, {**parts, **kind})
-        and (event["event"] != "evaluation" or _is_evaluation(event["evaluation"]))
-    )
+    if kind is None or not _has(event, {"number": COUNT, "time": NUMBER, **kind}):
+        return False
+    return event["event"] != "evaluation" or _is_evaluation(event["evaluation"])
 
 
 def _is_evaluation(values: Event) -> bool:
@@ -124,16 +121,13 @@ def bare(event: Event) -> Event:
 def append_event(folder: Path, event: Event) -> None:
     """Adds an event to the file of a run or of a trial, and has it on disk before it returns."""
     with (folder / RECORD).open("ab+") as file:
-        if file.tell() and not _ends_with_newline(file):
-            file.write(b"\n")  # a line cut short by a kill stays alone
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":
+                file.write(b"\n")  # a line cut short by a kill stays alone
         file.write(encode(event))
         file.flush()
         os.fsync(file.fileno())
-
-
-def _ends_with_newline(file: BinaryIO) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
 
 
 def read_log(folder: Path) -> Log:
@@ -164,10 +158,11 @@ def read_log(folder: Path) -> Log:
 def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> int:
     """Takes in the events of a file that are not there yet; returns how many lines are damaged."""
     damaged, differing = 0, []
-    for line, complete in _lines(path):
-        event = decode(line)
+    for line in BytesIO(path.read_bytes() if path.is_file() else b""):
+        event = decode(line.removesuffix(b"\n"))
         if event is None:
-            damaged += complete  # else a kill cut it short, and nothing had been done upon it yet
+            # One without an end was cut short by a kill, and nothing had been done upon it yet.
+            damaged += line.endswith(b"\n") and line != b"\n"
             continue
         known = found.setdefault(event["number"], event)
         if known is not event and bare(known) != bare(event):
@@ -197,15 +192,6 @@ def merged(first: bytes, second: bytes) -> bytes | None:
             return None
         found[event["number"]] = max(known, (event, line), key=lambda one: len(one[1]))
     return b"".join(found[number][1] + b"\n" for number in sorted(found))
-
-
-def _lines(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """Each line that is not empty, and whether it is a complete one."""
-    if path.is_file():
-        *complete, last = path.read_bytes().split(b"\n")
-        yield from ((line, True) for line in complete if line)
-        if last:
-            yield last, False
 
 
 def fill_gaps(log: Log, event: Event) -> None:

@@ -1,5 +1,6 @@
 """Labels of a run's trials, and finding one by its digest or folder."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,12 +51,9 @@ def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[Tr
 
 def varied_settings(configs: list[TrialConfig]) -> set[str]:
     """Those of EXTRA_LABELS that have several values among trials of one initialisation."""
-    found: dict[tuple[str, str], set[object]] = {}
-    for config in configs:
-        for key in EXTRA_LABELS:
-            value = getattr(config, key)
-            found.setdefault((config.initialisation, key), set()).add(value)
-    return {key for (_, key), values in found.items() if len(values) > 1}
+    found = {(c.initialisation, key, getattr(c, key)) for c in configs for key in EXTRA_LABELS}
+    values = Counter((initialisation, key) for initialisation, key, _ in found)
+    return {key for (_, key), count in values.items() if count > 1}
 
 
 def find_trial(run: Run, name: str) -> TrialRecord:

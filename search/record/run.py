@@ -143,8 +143,7 @@ class Run:
         if event["event"] == "session":
             for known in self.trials.values():
                 known.lost_nodes = 0
-        trial = self.trials.get(event.get("trial", ""))
-        if trial is not None:
+        if (trial := self.trials.get(event.get("trial", ""))) is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED
@@ -228,14 +227,19 @@ def repair(run: Run) -> list[str]:
 def _newest_plan(folder: Path, planned: list[Event], written: Event | None) -> Event:
     """Of the plans of the record and of `sweep.json`, the record's where both are as new."""
     plans = [*planned, *([written] if written else [])]
-    if not plans:
-        _refuse_other_format(folder, _raw_format(folder))
+    newest = max(plans, key=_revision, default=None)
+    written_as = _raw_format(folder) if newest is None else newest.get("format")
+    if written_as != FORMAT:
+        age = "a newer" if isinstance(written_as, int) and written_as > FORMAT else "an older"
+        raise UserError(
+            f"RUN {folder}: written by {age} version (this version reads format {FORMAT} only); "
+            "use that version, nothing was changed"
+        )
+    if newest is None:
         raise UserError(
             f"RUN {folder}: {SWEEP} and the plan in {RECORD} are damaged; put one of them back "
             "from a copy"
         )
-    newest = max(plans, key=_revision)
-    _refuse_other_format(folder, newest.get("format"))
     return newest
 
 
@@ -250,15 +254,6 @@ def _raw_format(folder: Path) -> Any:
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         return json.loads((folder / SWEEP).read_bytes())["format"]
     return FORMAT
-
-
-def _refuse_other_format(folder: Path, written: Any) -> None:
-    if written != FORMAT:
-        age = "a newer" if isinstance(written, int) and written > FORMAT else "an older"
-        raise UserError(
-            f"RUN {folder}: written by {age} version (this version reads format {FORMAT} only); "
-            "use that version, nothing was changed"
-        )
 
 
 def _write_plan(folder: Path, plan: Plan) -> None:

@@ -214,18 +214,30 @@ class RecordCopy:
         self._remote = is_uri(self._where)
         if self._remote:
             self._filesystem, self._path = open_storage(self._where)
+            self._guard = f"{self._path}/{SESSION_LOCK}"
 
     def __enter__(self) -> "RecordCopy":
         """UserError where another session has the run."""
-        if self._remote:
-            self._take_guard()
+        if not self._remote:
+            return self
+        with as_user_error(f"--storage {self._where}: ", OSError):
+            held = json.loads(read_bytes(self._filesystem, self._guard) or b"{}")
+            if held and not _is_gone(held):
+                raise UserError(
+                    f"RUN {self._where}: process {held['pid']} on {held['host']} is running it; "
+                    "wait for its end, or, if that machine is gone, remove "
+                    f"{join_name(self._where, SESSION_LOCK)}"
+                )
+            self._filesystem.create_dir(self._path, recursive=True)
+            mine = {"session": self._session, "host": socket.gethostname(), "pid": os.getpid()}
+            write_bytes(self._filesystem, self._guard, json.dumps(mine).encode())
         return self
 
     def __exit__(self, *error: object) -> None:
         if self._remote:
             with suppress(OSError):
                 self._check_guard()
-                self._filesystem.delete_file(f"{self._path}/{SESSION_LOCK}")
+                self._filesystem.delete_file(self._guard)
 
     def copy(self, *names: str) -> None:
         """Takes these files of the run's folder there, those of COPIED where none is named."""
@@ -236,22 +248,8 @@ class RecordCopy:
             if path.is_file():
                 write_bytes(self._filesystem, f"{self._path}/{path.name}", path.read_bytes())
 
-    def _take_guard(self) -> None:
-        path = f"{self._path}/{SESSION_LOCK}"
-        with as_user_error(f"--storage {self._where}: ", OSError):
-            held = json.loads(read_bytes(self._filesystem, path) or b"{}")
-            if held and not _is_gone(held):
-                raise UserError(
-                    f"RUN {self._where}: process {held['pid']} on {held['host']} is running it; "
-                    "wait for its end, or, if that machine is gone, remove "
-                    f"{join_name(self._where, SESSION_LOCK)}"
-                )
-            self._filesystem.create_dir(self._path, recursive=True)
-            mine = {"session": self._session, "host": socket.gethostname(), "pid": os.getpid()}
-            write_bytes(self._filesystem, path, json.dumps(mine).encode())
-
     def _check_guard(self) -> None:
-        held = json.loads(read_bytes(self._filesystem, f"{self._path}/{SESSION_LOCK}") or b"{}")
+        held = json.loads(read_bytes(self._filesystem, self._guard) or b"{}")
         if held.get("session") != self._session:
             raise OSError(
                 f"{self._where}: another session has gone on with it, and this one takes nothing "
@@ -290,12 +288,7 @@ def write_bytes(filesystem: FileSystem, path: str, content: bytes) -> None:
         filesystem.move(target, path)
 
 
-def copy_folder(source: tuple[FileSystem, str], folder: Path) -> None:
+def copy_folder(filesystem: FileSystem, path: str, folder: Path) -> None:
     """Brings all files of a folder of a storage into a local one."""
     folder.mkdir(parents=True, exist_ok=True)
-    copy_files(
-        source[1],
-        str(folder),
-        source_filesystem=source[0],
-        destination_filesystem=LocalFileSystem(),
-    )
+    copy_files(path, str(folder), source_filesystem=filesystem)

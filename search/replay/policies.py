@@ -16,9 +16,9 @@ from search.record.trial_record import GO, STOP, WAIT
 from search.replay.curves import Curves
 from search.results.pareto import pareto_front
 from search.results.statistics import TAILS
-from search.sweep.scheduling.promotion import Promotion
+from search.sweep.scheduling.asha_scheduler import Stopping
+from search.sweep.scheduling.promotion_scheduler import Promotion
 from search.sweep.scheduling.seed_groups import SeedGroups
-from search.sweep.scheduling.stopping import Stopping
 from trainable.config.trial_config import TrialConfig
 
 FACTORS = (2, 3, 4)

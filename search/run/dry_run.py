@@ -44,7 +44,6 @@ from trainable.trial.preparation import Preparation
 EXAMPLES = 640  # that are tokenised to know their lengths
 TIMED_STEPS = 4  # of which the first warms up
 FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples takes
-Shape = tuple[int, int | None, int, str]  # depth, width, batch size, precision
 
 
 def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:
@@ -103,16 +102,17 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
 
 def _expected_seconds(checked: CheckedSweep, more: float) -> float:
     """Of all trials one after the other; those to be suggested are taken for the average."""
-    preparation, possible = checked.preparation, checked.possible
-    split = _sample(preparation)
-    steps = {_shape(c): c for c in (*checked.configs, *possible)}
-    seconds = {shape: step_seconds(preparation, c, split) for shape, c in steps.items()}
-    trials = [_trial_seconds(preparation, c, seconds[_shape(c)]) for c in checked.configs]
-    mean = np.mean([_trial_seconds(preparation, c, seconds[_shape(c)]) for c in possible])
-    return float(sum(trials) + (more * mean if more else 0.0))
+    preparation, train = checked.preparation, checked.preparation.inputs.dataset.train
+    length, tokenizer = preparation.inputs.max_length, preparation.tokenizer
+    split = tokenise(tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
+    shapes = {_shape(config): config for config in checked.possible}
+    steps = {shape: step_seconds(preparation, c, split) for shape, c in shapes.items()}
+    each = {c: _trial_seconds(preparation, c, steps[_shape(c)]) for c in checked.possible}
+    mean = sum(each.values()) / len(each)
+    return sum(each[config] for config in checked.configs) + (more * mean if more else 0.0)
 
 
-def _shape(config: TrialConfig) -> Shape:
+def _shape(config: TrialConfig) -> tuple[int, int | None, int, str]:
     return config.student_layers, config.student_width, config.batch_size, config.precision
 
 
@@ -123,12 +123,6 @@ def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -
     evaluated = config.evaluations * len(dataset.evaluation)
     evaluated += 0 if dataset.full is None else len(dataset.full)
     return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
-
-
-def _sample(preparation: Preparation) -> TokenisedSplit:
-    """Some of the training examples, as tokens."""
-    train, length = preparation.inputs.dataset.train, preparation.inputs.max_length
-    return tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
 
 
 def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:

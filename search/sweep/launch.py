@@ -17,8 +17,6 @@ from search.record.run_folders import refuse_existing, run_lock
 from search.record.storage import RecordCopy
 from search.sweep.processes.signals import Interruption
 
-PLAIN_WIDTH = 120  # columns
-
 
 @dataclass(frozen=True)
 class Invocation:
@@ -56,7 +54,7 @@ def make_console() -> Console:
     """As wide as the terminal; where output goes elsewhere, wide enough for a trial's line."""
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = PLAIN_WIDTH
+        console.width = 120  # columns
     return console
 
 

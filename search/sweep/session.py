@@ -10,7 +10,7 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.asha_rules import FACTORS
+from search.plan.asha_rules import FACTORS, PROMOTION
 from search.plan.request import LOCAL
 from search.plan.schedulers import make_scheduler
 from search.record.recipes import most_seeds
@@ -24,7 +24,7 @@ from search.sweep.callbacks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
-from search.sweep.scheduling.look import extend_by_look
+from search.sweep.scheduling.growth import grow
 from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import (
     concurrency,
@@ -71,8 +71,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
 def _tune_open(
     run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
 ) -> None:
-    """First those beside others, then those that need a GPU for themselves; `size` is CPUs and
-    GPUs."""
+    """First those beside others, then those alone on their GPU; `size` is CPUs and GPUs."""
     request, (cores, gpus) = run.request, size
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
@@ -80,7 +79,9 @@ def _tune_open(
     copy.copy(DIGESTS)  # which that may have written
     for share, alone in ((request.trials_per_gpu, False), (1, True)):
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
-        while not interruption.requested and _has_open(run, alone=alone):
+        while not interruption.requested and (
+            open_trials(run, alone=alone) or (run.growing and not alone)
+        ):
             recorder = Recorder(
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
@@ -104,8 +105,7 @@ def _tune_open(
 
 
 def describe_sweep(run: Run, console: Console) -> Sweep:
-    """What the trials must know of the run; where other nodes may train, with what all share
-    uploaded."""
+    """What trials must know of the run; uploads what all share where other nodes may train."""
     shared = is_uri(location(run.folder)) or run.request.address != LOCAL
     return Sweep(
         run=location(run.folder),
@@ -117,12 +117,7 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
 def waiting_points(run: Run) -> tuple[int, ...]:
     """The evaluations after which a trial may wait: for other seeds of its recipe, or others."""
     seeds = max(run.request.seeds, most_seeds(run.trials.values()))
-    return run.rungs if seeds > 1 or run.request.scheduler == "promotion" else ()
-
-
-def _has_open(run: Run, *, alone: bool) -> bool:
-    """Whether there is something to run, or to suggest: beside others, or alone on a GPU."""
-    return bool(open_trials(run, alone=alone)) or (not alone and run.growing)
+    return run.rungs if seeds > 1 or run.request.scheduler == PROMOTION else ()
 
 
 def _make_searcher(
@@ -134,13 +129,20 @@ def _make_searcher(
     *,
     alone: bool,
 ) -> OpenTrials:
+    def grow_or_pause(run: Run) -> list[TrialRecord]:
+        try:
+            return grow(run)
+        except OSError as error:
+            interruption.pause(str(error))
+            return []
+
     # More seeds that are needed after a trial that had to be alone are trained so, too.
     grows = run.growing and not (alone and run.to_suggest)
     searcher = OpenTrials(
         run,
         open_trials(run, alone=alone),
         slots,
-        _suggester(interruption) if grows else None,
+        grow_or_pause if grows else None,
         paused=lambda: interruption.requested or recorder.uncaptured,
         waiting=partial(getattr, scheduler, "waiting", 0),
     )
@@ -155,24 +157,8 @@ def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -
     return recounted(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
 
 
-def _suggester(interruption: Interruption) -> Callable[[Run], list[TrialRecord]]:
-    """What adds the searcher's trials, or those of a confirmation's next look, to the record; where
-    that can't be written, it pauses."""
-    from search.sweep.scheduling.optuna_search import extend_by_suggestion
-
-    def more(run: Run) -> list[TrialRecord]:
-        try:
-            return extend_by_look(run) if run.plan.confirms else extend_by_suggestion(run)
-        except OSError as error:
-            interruption.pause(str(error))
-            return []
-
-    return more
-
-
 def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
-    """Trials that have not ended, in the order planned; those that are to be alone on their GPU,
-    or the others."""
+    """Those that have not ended, in order: those to be alone on their GPU, or the others."""
     trials = run.trials.values()
     return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
 
@@ -198,8 +184,8 @@ def expected_bytes(run: Run, slots: int) -> int:
     size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
     seeds = most_seeds(run.trials.values())
     waiting = slots * (seeds - 1) if waiting_points(run) else 0
-    if run.request.scheduler == "promotion":
+    if run.request.scheduler == PROMOTION:
         planned = run.request.wanted * seeds if run.to_suggest else len(run.trials)
         count = len(run.trials) if planned == math.inf else planned
-        waiting += -(-int(count) // FACTORS["promotion"])
+        waiting += -(-int(count) // FACTORS[PROMOTION])
     return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size

@@ -17,7 +17,7 @@ from trainable.common.errors import first_line
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.tune_function import Sweep, train_student
 
-QUIET = {
+ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -26,8 +26,8 @@ QUIET = {
     "RAY_IGNORE_UNHANDLED_ERRORS": "1",  # a failure after an interruption
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray warns where it is unset
     "TOKENIZERS_PARALLELISM": "false",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # of a stopped trial, before its process takes the next
 }
-UNWIND_SECONDS = "60"  # a stopped trial may take so long before its process takes the next
 
 
 def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
@@ -35,8 +35,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
 
     UserError where there is no cluster at this address.
     """
-    variables = {**QUIET, "TUNE_FUNCTION_THREAD_TIMEOUT_S": UNWIND_SECONDS}
-    os.environ.update(variables)
+    os.environ.update(ENVIRONMENT)
     import ray
 
     warnings.filterwarnings("ignore", module="ray")
@@ -55,7 +54,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
             raise OSError(f"Ray could not start: {first_line(error)}") from error
         _kill_at_shutdown()
     else:
-        join(address, runtime_env={"env_vars": variables})
+        join(address, runtime_env={"env_vars": ENVIRONMENT})
         cores, gpus = cluster_size(with_gpus=gpus > 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)

@@ -4,8 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from search.record.events import RECORD, TIMINGS
 from search.record.run import Run
@@ -34,7 +34,7 @@ from trainable.trial.tune_function import (
 FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
 
-class Recorder(Callback):  # type: ignore[misc] # Ray has no types, and names what it gives hooks
+class Recorder(TrialProgressCallback):  # type: ignore[misc] # no types; hooks get named values
     """Writes each event to the run's record before anything else is done with it.
 
     `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
@@ -42,6 +42,7 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types, and names wh
     lacks, the trials' checkpoints have. `left_over` is true once a trial has failed to Ray that is
     to be run again: one that has lost its node with no retry left, or whose steps can't be
     captured. From the latter on, `uncaptured` is true: this Tuner is to begin no more trials.
+    To Ray it is what prints progress; Ray's own has a line for each trial without a result.
     """
 
     def __init__(
@@ -101,11 +102,12 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types, and names wh
         elif "accuracy" in result and SAVED_STEP not in result:
             values = {key: result.get(key) for key in (*EVALUATION_KEYS, "saving_seconds")} | bits
             values |= {key: part for key, part in result.items() if key.startswith("loss_")}
-            known = self._run.trials[digest_of(trial)].evaluations
-            if RESTORED in result and result["evaluations"] <= len(known):
+            number, recorded = result["evaluations"], self._run.trials[digest_of(trial)].evaluations
+            known = recorded[number - 1] if number <= len(recorded) else None
+            if RESTORED in result and known is not None:
                 return
-            if self._known(trial, values):
-                event = {"event": "repeated", "evaluations": values["evaluations"]}
+            if known is not None and _without_timings(known) == _without_timings(values):
+                event = {"event": "repeated", "evaluations": number}
             else:
                 decision = STOP if result.get("done") else getattr(trial, DECISION, GO)
                 event = {"event": "evaluation", "decision": decision, "evaluation": values}
@@ -155,14 +157,6 @@ class Recorder(Callback):  # type: ignore[misc] # Ray has no types, and names wh
 
     def _node_loss_is_forgiven(self, trial: Trial) -> bool:
         return self._run.trials[digest_of(trial)].lost_nodes < FORGIVEN_NODE_LOSSES
-
-    def _known(self, trial: Trial, values: dict[str, Any]) -> bool:
-        """Whether the record has this very evaluation already, clocks apart."""
-        recorded = self._run.trials[digest_of(trial)].evaluations
-        number = values["evaluations"]
-        if number > len(recorded):
-            return False
-        return _without_timings(recorded[number - 1]) == _without_timings(values)
 
     def _take(self, event: dict[str, Any], trial: Trial) -> None:
         pausing = self._interruption.requested  # then a failure is tried again on resuming

@@ -32,7 +32,6 @@ from search.record.trial_record import ENDED, FAILED, TrialRecord
 from search.sweep.callbacks.swanlab_writer import (
     ABORTED,
     CRASHED,
-    FINISH,
     LOG,
     SUCCESS,
     WRITTEN,
@@ -48,7 +47,7 @@ LONGEST_NAME = 100  # characters that SwanLab takes
 
 
 class Writer:
-    """A process that writes one trial; it ends after FINISH, or when this process is gone.
+    """A process that writes one trial; it ends after `finish`, or when this process is gone.
 
     Nothing waits for it: where it does not take what it is sent, that is left out, and `wait` says
     that not all was written.
@@ -67,14 +66,13 @@ class Writer:
 
     def evaluated(self, evaluation: Mapping[str, Any]) -> None:
         """One more evaluation; it may come twice."""
-        numbers = {key: evaluation[key] for key in ("evaluations", "step")}
-        self._send({**numbers, **metrics(evaluation)})
+        self._send({"step": evaluation["step"], **metrics(evaluation)})
 
     def finish(self, trial: TrialRecord) -> None:
         """The trial has ended, or the session has."""
         ended = trial.outcome in ENDED
         state = CRASHED if trial.outcome == FAILED else SUCCESS if ended else ABORTED
-        self._send((FINISH, state, trial.reason, self._all_sent))
+        self._send((state, trial.reason, self._all_sent))
 
     def wait(self, until: float) -> bool:
         """Whether all was written, once it has had time for that, until a monotonic deadline."""
@@ -154,8 +152,7 @@ def cloud_problem() -> str:
 
 
 def write_missing(run: Run, console: Console) -> None:
-    """Replays the trials that have ended and are not written yet, one after the other; what goes
-    wrong is one line."""
+    """Replays the ended trials that are not written yet, in turn; what goes wrong is one line."""
     problem = cloud_problem() if run.request.swanlab == CLOUD else ""
     for trial in run.trials.values() if not problem else ():
         folder = run.folder / FOLDER / run.request.swanlab / trial.config.folder_name

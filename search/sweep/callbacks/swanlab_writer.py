@@ -12,8 +12,6 @@ from search.plan.swanlab_modes import OFFLINE
 LOG = "log.txt"  # beside the modes' folders
 LONGEST_TEXT = 1000  # characters that SwanLab takes
 NO_METRIC = ("step", "correct", "full_correct")
-# The last message to a writer: the trial's state, what went wrong, and whether all was sent.
-FINISH = "finish"
 WRITTEN = ".written"  # ends the name of an empty file beside what was written completely
 SUCCESS, CRASHED, ABORTED = "success", "crashed", "aborted"  # SwanLab's states
 
@@ -24,7 +22,7 @@ def metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 
 def write(pipe: Connection, about: dict[str, Any], place: str) -> None:
-    """Writes what comes through the pipe, until FINISH or until the sweep is gone."""
+    """Writes what comes through the pipe, until the trial has ended or the sweep is gone."""
     os.setsid()  # Ctrl-C is the sweep's to handle
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Path(place, about["mode"]).mkdir(parents=True, exist_ok=True)
@@ -39,7 +37,7 @@ def write(pipe: Connection, about: dict[str, Any], place: str) -> None:
             active.finish(state=ABORTED)
             return
         if isinstance(message, tuple):
-            _, state, reason, complete = message
+            state, reason, complete = message  # whether all was sent
             error = {"error": reason[:LONGEST_TEXT]} if state == CRASHED else {}
             active.finish(state=state, **error)
             if complete and state != ABORTED:

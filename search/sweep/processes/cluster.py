@@ -5,7 +5,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -23,8 +23,6 @@ CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 60.0
 LIFE_SECONDS = 25.0  # without an answer; Ray itself gives up after 60 s
 RAY_DIED = "Ray's own processes have died, killed or out of memory"
 POLL_SECONDS = 5.0  # between two counts of the nodes
-PACKAGES = ("search", "spaces", "trainable")
-CLIENT = "ray://"
 # How long Ray waits to learn why a process is gone, which distinguishes a lost node from a crash.
 DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
 SIGN_OF_LOST_NODE = "its node has died"  # in Ray's error
@@ -38,7 +36,7 @@ def check_address(address: str | None, runs: Path) -> None:
     """
     if address is None or address == LOCAL:
         return
-    if address.startswith(CLIENT):
+    if address.startswith("ray://"):
         raise UserError(
             f"--address {address}: Ray's client can't run a sweep; run this command on a node of "
             "the cluster (ray exec, or ray attach) with --address auto"
@@ -75,8 +73,12 @@ def _check_nodes(address: str, runs: Path) -> None:
     from ray.exceptions import RayError
 
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    with _probe_file(runs) as probe:
-        answers = [_on_node(node["NodeID"], _question(probe)) for node in nodes]
+    # In the folder of all runs, or where it is yet to be made; None where that has a storage's
+    # copies. Its name is new to every node: network file systems cache that a file was missing.
+    shared, folder = uri_of(runs) is None, nearest_existing(runs)
+    with NamedTemporaryFile(prefix=".probe-", dir=folder) if shared else nullcontext() as probe:
+        question = _question(probe.name if probe else None)
+        answers = [_on_node(node["NodeID"], question) for node in nodes]
         for node, answer in zip(nodes, answers, strict=True):
             host = node["NodeManagerHostname"]
             try:
@@ -100,7 +102,7 @@ def _check_nodes(address: str, runs: Path) -> None:
 
 def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
     """Runs on a node: whether our packages are installed there, and this file is visible."""
-    packages = PACKAGES
+    packages = ("search", "spaces", "trainable")
 
     def look() -> tuple[bool, bool]:  # nested: Ray pickles it by value, as the node may lack us
         import os
@@ -112,19 +114,6 @@ def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
         return installed, os.path.isfile(probe) and os.access(os.path.dirname(probe), os.W_OK)
 
     return look
-
-
-@contextmanager
-def _probe_file(runs: Path) -> Iterator[str | None]:
-    """A file in the folder of all runs, or where it is yet to be made; None of a storage's copies.
-
-    Its name is new to every node: network file systems cache that a file was missing.
-    """
-    if uri_of(runs) is not None:
-        yield None
-        return
-    with NamedTemporaryFile(prefix=".probe-", dir=nearest_existing(runs)) as file:
-        yield file.name
 
 
 def _on_node(node: str, question: Callable[[], Any]) -> Any:

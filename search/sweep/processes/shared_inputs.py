@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from filelock import FileLock
-from pyarrow.fs import FileType
+from pyarrow.fs import FileType, copy_files
 from rich.console import Console
 
 from search.record.run import Run
@@ -60,10 +60,9 @@ def inputs_of(run: Run) -> TrainingInputs:
 
     Where none has them, the paths stay as they were.
     """
-    inputs, digests = run.plan.inputs, run.folder / DIGESTS
-    if not digests.is_file():
+    inputs, known, here = run.plan.inputs, read_checked_json(run.folder / DIGESTS), {}
+    if known is None:
         return inputs
-    known, here = read_checked_json(digests) or {}, {}
     for folder in inputs.folders():
         here[str(folder)] = str(folder)
         if str(folder) in known and verified_values(folder) is None:
@@ -92,9 +91,7 @@ def _upload(folder: Path, place: str) -> int:
     for file in files:
         target = f"{path}/{file.relative_to(folder)}"
         filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-        with file.open("rb") as source, filesystem.open_output_stream(target) as stream:
-            while piece := source.read(1 << 24):
-                stream.write(piece)
+        copy_files(str(file), target, destination_filesystem=filesystem)
     return sum(file.stat().st_size for file in files)
 
 
@@ -108,7 +105,7 @@ def _folder_here(folder: Path, storage: str, digest: str) -> Path:
         if _manifest_digest(content) != digest:
             filesystem, path = open_storage(join_name(storage, f"{SHARED}/{digest}"))
             with atomic_folder(content) as temporary:
-                copy_folder((filesystem, path), temporary)
+                copy_folder(filesystem, path, temporary)
                 if _manifest_digest(temporary) != digest or verified_values(temporary) is None:
                     filesystem.delete_file(f"{path}/{MANIFEST}")
                     raise OSError(f"{path} is damaged; the next session uploads it again")

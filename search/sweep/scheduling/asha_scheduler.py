@@ -6,33 +6,69 @@ is a Ray ASHA scheduler of its own (Li et al. 2020). What competes there is a re
 the mean over its seeds (`search.sweep.scheduling.seed_groups`).
 """
 
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from search.plan.asha_rules import FACTORS, rung_score, stratum_of
+from search.plan.asha_rules import ASHA, FACTORS, rung_score, stratum_of
 from search.plan.schedulers import Slots
 from search.record.run import Run
 from search.record.trial_record import FAILED, GIVE_UP, GO, RETRY_ALONE, STOP, WAIT
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, digest_of
-from search.sweep.scheduling.seed_groups import DECISION, SeedGroups
-from search.sweep.scheduling.stopping import Stopping
+from search.sweep.scheduling.seed_groups import DECISION, Decisions, SeedGroups
 from trainable.config.trial_config import TrialConfig
 
-METRIC = "accuracy"
+METRIC, SCORE = "accuracy", "score"  # what trials report; what recipes are compared by
 TIME = "training_iteration"  # counts evaluations
 DECISIONS = {GO: TrialScheduler.CONTINUE, WAIT: TrialScheduler.PAUSE, STOP: TrialScheduler.STOP}
+
+
+class Stopping:
+    """A Ray ASHA scheduler for each stratum (Li et al. 2020), whose trials are recipes."""
+
+    def __init__(
+        self,
+        stratum: Callable[[TrialConfig], str],
+        evaluations: int,
+        grace_evaluations: int,
+        factor: int,
+    ) -> None:
+        self._stratum = stratum
+        self._strata = defaultdict[str, ASHAScheduler](
+            lambda: ASHAScheduler(
+                time_attr=TIME,
+                metric=SCORE,
+                mode="max",
+                max_t=evaluations,
+                grace_period=min(grace_evaluations, evaluations),
+                reduction_factor=factor,
+            )
+        )
+
+    def arrive(self, config: TrialConfig, rung: int, score: float) -> Decisions:
+        """Whether a recipe of this score goes on beyond a rung."""
+        recipe = config.recipe.digest
+        asha, group = self._strata[self._stratum(config)], SimpleNamespace(trial_id=recipe)
+        asha.on_trial_add(None, group)
+        decision = asha.on_trial_result(None, group, {TIME: rung, SCORE: score})
+        return {(recipe, rung): STOP if decision == TrialScheduler.STOP else GO}
+
+    def close(self) -> Decisions:
+        """Nothing: each recipe is decided when it comes."""
+        return {}
 
 
 class StratifiedASHA(ResumingScheduler):
     """Asks the ASHA scheduler of a group's stratum, and has seeds wait for one another.
 
     Ray does not save a scheduler's rungs. They are a function of the evaluations in the order they
-    came in, which the run's record holds: the first trial that is added brings them back. Trials
-    are known by their configuration's digest, which is the same in every session.
+    came in, which the run's record holds. Trials are known by their configuration's digest, which
+    is the same in every session.
 
     A trial that waits is PAUSED to Ray and takes no slot. It is resumed or stopped in
     `choose_trial_to_run`, which Ray calls many times a second: by then the evaluation that decided
@@ -44,15 +80,14 @@ class StratifiedASHA(ResumingScheduler):
         self._metric = METRIC
         self._rule = self.make_rule()
         self._groups = SeedGroups(run.rungs, run.any_config.evaluations, self._rule.arrive)
-        self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
         self._lost: set[str] = set()  # Ray's ids of those that failed and were looked up
-        self._refilled = False
         self.drained: Callable[[], bool] = lambda: False  # whether no trial is still to be added
+        self._refill()
 
     def make_rule(self) -> Any:
         """What decides at the rungs."""
         length, grace = self.run.any_config.evaluations, self.run.plan.grace_evaluations
-        return Stopping(self.stratum, length, grace, FACTORS["asha"])
+        return Stopping(self.stratum, length, grace, FACTORS[ASHA])
 
     def stratum(self, config: TrialConfig) -> str:
         """Of the trials that this configuration competes with."""
@@ -72,18 +107,15 @@ class StratifiedASHA(ResumingScheduler):
         return metric in (None, METRIC) and mode in (None, "max")
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """Ray's hook, also for a trial that is tried again; the first call refills the rungs."""
+        """Ray's hook, also for a trial that is tried again."""
+        new = trial.trial_id not in self._digests
         super().on_trial_add(tune_controller, trial)
-        if not self._refilled:
-            self._refilled = True
-            self._refill()
         for record in self.run.trials.values():  # some may have been suggested meanwhile
             self._groups.add(record.config)
-        if trial.trial_id not in self._digests:
-            digest = self._digests[trial.trial_id] = digest_of(trial)
-            if self._groups.decision(digest) != GO:  # it waited when the last session ended
-                trial.init_local_path()  # which Ray asks for, should it end without going on
-                trial.set_status(Trial.PAUSED)
+        digest = self._digests[trial.trial_id]
+        if new and self._groups.decision(digest) != GO:  # it waited when the last session ended
+            trial.init_local_path()  # which Ray asks for, should it end without going on
+            trial.set_status(Trial.PAUSED)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ray's hook: CONTINUE, PAUSE or STOP."""
@@ -103,14 +135,17 @@ class StratifiedASHA(ResumingScheduler):
             if trial.status == Trial.ERROR and trial.trial_id not in self._lost:
                 self._lost.add(trial.trial_id)
                 self._lose(self._digests[trial.trial_id])
-        paused = [trial for trial in trials if trial.status == Trial.PAUSED]
-        decisions = [self._groups.decision(self._digests[trial.trial_id]) for trial in paused]
-        for trial, decision in zip(paused, decisions, strict=True):
+        paused = [
+            (trial, self._groups.decision(self._digests[trial.trial_id]))
+            for trial in trials
+            if trial.status == Trial.PAUSED
+        ]
+        for trial, decision in paused:
             if decision == STOP:
                 setattr(trial, DECISION, STOP)
                 self._groups.stopped(self._digests[trial.trial_id])
                 tune_controller.stop_trial(trial)
-        going = [trial for trial, decision in zip(paused, decisions, strict=True) if decision == GO]
+        going = [trial for trial, decision in paused if decision == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
         if paused and not going and not taken and self.drained():
             self._groups.take(self._rule.close())

@@ -24,16 +24,16 @@ class ResumingScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
     def __init__(self, run: Run, slots: Slots | None = None) -> None:
         super().__init__()
         self.run, self.slots = run, slots
-        self._known: set[str] = set()  # Ray's ids of this session's trials
+        self._digests: dict[str, str] = {}  # of this session's trials, by Ray's id
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Ray pickles its scheduler into the run; a resumed run makes its own
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Ray's hook, also for a trial that is tried again, whose checkpoint Ray knows."""
-        if trial.trial_id not in self._known:
-            self._known.add(trial.trial_id)
-            register_newest(trial, self.run, self.run.trials[digest_of(trial)])
+        if trial.trial_id not in self._digests:
+            digest = self._digests[trial.trial_id] = digest_of(trial)
+            register_newest(trial, self.run, self.run.trials[digest])
 
 
 def register_newest(trial: Any, run: Run, record: TrialRecord) -> None:

@@ -6,24 +6,24 @@ resumed goes on with the very suggestions it would have had.
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
 import numpy as np
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.searchers import JOURNAL, SEARCHERS, make_random
-from search.record.events import DECIDED, EXHAUSTED
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
-from search.sweep.scheduling.race import extend_by_seeds
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
@@ -32,35 +32,14 @@ ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not hav
 DIGITS = 3  # significant ones of a suggested number
 
 
-def extend_by_suggestion(run: Run) -> list[TrialRecord]:
-    """Records one more configuration, or, once all of them have ended, more seeds of the best;
-    empty where none are wanted, or others must end first.
-
-    Where nothing new is found, as in a space of which most is pinned, that is recorded, too, and so
-    is the end of the race. The study's file is written with each.
-    """
-    added: list[TrialRecord] = []
-    if run.to_suggest:
-        found = suggest(run, run.request)
-        added = [] if found is None else [run.add_suggestion(*found)]
-        if found is None:
-            run.append({"event": EXHAUSTED})
-    if not added and run.racing and all(t.outcome in ENDED for t in run.trials.values()):
-        added = extend_by_seeds(run)
-        if not added:
-            run.append({"event": DECIDED})
-    if added:
-        write_study(run)
-    return added
-
-
-def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
+def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
     """The searcher's next configuration, and the draw that it stands for; None where all that is
     drawn is in the run already, or can't be trained."""
+    request, precision = run.request, run.any_config.precision
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
-    precision = run.any_config.precision
     for attempt in range(ATTEMPTS):
-        seed = _seed(request.seed, len(study.trials), attempt)
+        parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))
+        seed = int(parts.generate_state(1)[0])
         study.sampler = (
             make_random(seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
@@ -76,10 +55,6 @@ def suggest(run: Run, request: Request) -> tuple[TrialConfig, Draw] | None:
     return None
 
 
-def _seed(*parts: int) -> int:
-    return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
 def _drawn(study: optuna.Study, request: Request) -> Draw:
     """What the sampler draws given the study, which stays as it was; numbers of few digits."""
     trial = study.ask()
@@ -91,32 +66,30 @@ def _drawn(study: optuna.Study, request: Request) -> Draw:
     }
 
 
-def study_of(run: Run) -> optuna.Study:
-    """The run's suggested configurations as an in-memory study, in the order suggested.
+def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
+    """The run's suggested configurations as a study, in the order suggested; in memory, or kept in
+    an empty storage.
 
     The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
     of its last evaluation, which is what a comparison with finished ones may hold against it.
     """
-    request, label_of = run.request, labels_of(run)
-    directions = ["maximize", *(["minimize"] if request.against else [])]
-    study = optuna.create_study(study_name=run.folder.name, directions=directions)
-    costs = run.plan.costs
+    label_of = labels_of(run)
+    directions = ["maximize", *(["minimize"] if run.request.against else [])]
+    study = optuna.create_study(storage=storage, study_name=run.folder.name, directions=directions)
     for trials in by_recipe(run.trials.values()).values():
-        study.add_trial(_as_optuna(trials, request, costs, label_of(trials[0])))
+        study.add_trial(_as_optuna(trials, run, label_of(trials[0])))
     return study
 
 
-def _as_optuna(
-    trials: Sequence[TrialRecord], request: Request, costs: Mapping[str, float], label: str
-) -> FrozenTrial:
-    fixed = FixedTrial(trials[0].parameters or {})
-    draw(request, fixed)  # for the distributions
+def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTrial:
+    fixed, against = FixedTrial(trials[0].parameters or {}), run.request.against
+    draw(run.request, fixed)  # for the distributions
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in ENDED for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
     values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
-    if values and request.against is not None:
-        values.append(cost_of(trials[0].config, request.against, costs))
+    if values and against is not None:
+        values.append(cost_of(trials[0].config, against, run.plan.costs))
     return create_trial(
         state=state,
         values=values,
@@ -132,17 +105,9 @@ def _as_optuna(
 
 def write_study(run: Run) -> None:
     """Writes the study into the run's folder, for `optuna-dashboard` and `optuna.load_study`."""
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    study = study_of(run)
     with atomic_file(run.folder / JOURNAL) as path:
         path.touch()
-        storage = JournalStorage(JournalFileBackend(str(path)))
-        copy = optuna.create_study(
-            storage=storage, study_name=study.study_name, directions=study.directions
-        )
+        study = study_of(run, JournalStorage(JournalFileBackend(str(path))))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # naming may change in a later Optuna
-            copy.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])
-        copy.add_trials(study.trials)
+            study.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])

@@ -70,6 +70,3 @@ class OpenTrials(Searcher):  # type: ignore[misc] # Ray has no types
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Ray's hook: there is nothing to save."""
-
-    def restore_from_dir(self, checkpoint_dir: str) -> None:
-        """Ray's hook: nor to restore."""

@@ -16,12 +16,8 @@ from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.signals import Interruption
-from search.sweep.scheduling.optuna_search import (
-    JOURNAL,
-    extend_by_suggestion,
-    suggest,
-    write_study,
-)
+from search.sweep.scheduling.growth import grow
+from search.sweep.scheduling.optuna_search import JOURNAL, suggest, write_study
 from tests.made_runs import asked, finish, made_plan, made_run
 from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.config.trial_config import TrialConfig
@@ -151,7 +147,7 @@ def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypat
     drawn = initial_draws(request, configs)
     made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
     made.append({"event": "session", "provenance": {}})
-    made.add_suggestion(*suggest(made, request))
+    made.add_suggestion(*suggest(made))
     run = read_run(made.folder)
     monkeypatch.setattr(session_module, "_tune", lambda *arguments: None)
     before = run.seconds
@@ -161,4 +157,4 @@ def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypat
     kinds = [event["event"] for event in read_run(run.folder).events]
     assert kinds[-2:] == ["suggestion", "session"]
     assert run.seconds - before < 60
-    assert len(extend_by_suggestion(run)) == 1
+    assert len(grow(run)) == 1

@@ -137,7 +137,7 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
 
     (stored.folder / DIGESTS).unlink()  # so that it is copied where the session has written it
     monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
-    monkeypatch.setattr(session, "_has_open", lambda run, alone: False)
+    monkeypatch.setattr(session, "open_trials", lambda run, alone: [])
     interruption = SimpleNamespace(requested=False, shielded=lambda start: start())
     with RecordCopy(stored.folder) as copy:
         session.run_trials(stored, copy, {}, console, interruption)

@@ -11,7 +11,7 @@ from search.record.run import create_run, read_run
 from search.record.trial_record import ENDED, FINISHED
 from search.results.confirmation_result import conclude
 from search.results.finalists import Confirmation
-from search.sweep.scheduling.look import extend_by_look
+from search.sweep.scheduling.growth import grow
 from search.sweep.scheduling.trial_queue import OpenTrials
 from tests.made_runs import made_inputs, made_plan
 from tests.report_runs import evaluation, fail
@@ -49,7 +49,7 @@ def train(run, config, shares):
 def session(run, shares, slots=2, until=None):
     """What a Tuner trains, in its order; killed once it has trained so many."""
     trials = [trial for trial in run.trials.values() if trial.outcome not in ENDED]
-    searcher = OpenTrials(run, trials, lambda: slots, extend_by_look if run.growing else None)
+    searcher = OpenTrials(run, trials, lambda: slots, grow if run.growing else None)
     running, trained = [], []
     while len(trained) != until:
         answer = searcher.suggest(f"{len(trained)} {len(running)}")
@@ -108,7 +108,7 @@ def test_a_look_that_a_kill_cut_short_is_completed(make_run):
     whole, killed = make_run(), make_run(name="killed")
     session(whole, CLOSE)
     session(killed, CLOSE, until=9)
-    added = extend_by_look(killed)
+    added = grow(killed)
     assert [trial.config for trial in added] == on((4, 5), GROWTH, FIXED)
     for cut in added[2:]:
         record, copy = killed.folder / RECORD, killed.trial_folder(cut) / RECORD
@@ -143,8 +143,8 @@ def test_failed_trials_end_a_look_and_those_that_wait_to_be_alone_do_not(make_ru
         train(run, trial.config, CLOSE)
     failure = {"event": "failure", "trial": last.config.digest, "reason": "no room"}
     run.append({**failure, "then": "retry alone on the GPU"})
-    beside = OpenTrials(run, [], lambda: 2, extend_by_look)
+    beside = OpenTrials(run, [], lambda: 2, grow)
     assert beside.suggest("a") == Searcher.FINISHED  # for the part in which it runs alone
     assert run.growing
     fail(run, last.config)
-    assert OpenTrials(run, [], lambda: 2, extend_by_look).suggest("a")["seed"] == 4
+    assert OpenTrials(run, [], lambda: 2, grow).suggest("a")["seed"] == 4

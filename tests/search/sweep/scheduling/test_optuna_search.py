@@ -16,13 +16,8 @@ from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.scheduling import optuna_search
-from search.sweep.scheduling.optuna_search import (
-    JOURNAL,
-    extend_by_suggestion,
-    study_of,
-    suggest,
-    write_study,
-)
+from search.sweep.scheduling.growth import grow
+from search.sweep.scheduling.optuna_search import JOURNAL, study_of, suggest, write_study
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
@@ -55,7 +50,7 @@ def pending(run):
 def sweep(run, until=math.inf, reopened=lambda run: run):
     """Runs to the end, two trials at a time, `reopened` after each."""
     while len(run.trials) < until:
-        while len(pending(run)) < 2 and extend_by_suggestion(run):
+        while len(pending(run)) < 2 and grow(run):
             pass
         if not pending(run):
             break
@@ -109,7 +104,7 @@ def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
     assert list(run.trials)[:5] == starts
     assert len(set(recipes(run))) == len(run.trials) == 30
     assert not run.unfinished
-    assert extend_by_suggestion(run) == []
+    assert grow(run) == []
     assert read_run(run.folder) == run
     for trial in run.trials.values():
         for value in trial.parameters.values():
@@ -132,12 +127,12 @@ def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher)
 
 
 def test_suggestion_whose_line_was_cut_short_is_made_again_and_is_the_same(run):
-    (made,) = extend_by_suggestion(run)
+    (made,) = grow(run)
     for path in (run.folder / RECORD, run.trial_folder(made) / RECORD):
         path.write_bytes(path.read_bytes()[:-40])
     again = read_run(run.folder)
     assert made.config.digest not in again.trials
-    (second,) = extend_by_suggestion(again)
+    (second,) = grow(again)
     assert (second.config, second.parameters) == (made.config, made.parameters)
 
 
@@ -149,7 +144,7 @@ def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
     assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
     listed = made_run(tmp_path / "listed", [TrialConfig(alpha=0.5)])
     assert (listed.to_suggest, listed.growing) == (0, False)
-    assert extend_by_suggestion(listed) == []
+    assert grow(listed) == []
 
 
 class Stubborn(BaseSampler):
@@ -168,7 +163,7 @@ class Stubborn(BaseSampler):
 def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkeypatch):
     monkeypatch.setitem(SEARCHERS, "optuna", lambda seed: Stubborn())
     for _ in range(4):
-        extend_by_suggestion(run)
+        grow(run)
     assert len(set(recipes(run))) == 9
 
 
@@ -192,7 +187,7 @@ def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch)
         return real(request, values)
 
     monkeypatch.setattr(optuna_search, "config_of_draw", refuse_first)
-    config, values = suggest(run, run.request)
+    config, values = suggest(run)
     assert values is drawn[1] != drawn[0]
     assert config == real(run.request, values)
 
@@ -205,7 +200,7 @@ def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
     assert (run.seconds, run.to_suggest) == (99.0, math.inf)
     run.apply({"event": "other", "time": 9040.0})
     assert (run.seconds, run.to_suggest) == (100.0, 0)
-    assert extend_by_suggestion(run) == []
+    assert grow(run) == []
 
 
 # The study.
@@ -225,7 +220,7 @@ def test_study_has_each_configuration_once_with_its_score(run):
         assert made.user_attrs["trials"] == [trial.config.digest]
     assert study.trials[7].state == TrialState.FAIL
     assert study.trials[8].value == 0.625  # of its last evaluation
-    extend_by_suggestion(run)
+    grow(run)
     assert study_of(run).trials[9].state == TrialState.RUNNING
 
 

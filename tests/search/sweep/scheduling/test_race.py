@@ -9,10 +9,8 @@ import pytest
 from search.record.recipes import by_recipe
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
-from search.sweep.scheduling import optuna_search
-from search.sweep.scheduling import race as race_module
-from search.sweep.scheduling.optuna_search import extend_by_suggestion
-from search.sweep.scheduling.race import extend_by_seeds, not_worse
+from search.sweep.scheduling import growth
+from search.sweep.scheduling.growth import grow, not_worse
 from tests.made_runs import asked, evaluated, failed, made_inputs, made_run
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits
@@ -28,6 +26,7 @@ def recipe(number, seed=0):
 @pytest.fixture
 def make_run(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr(growth, "write_study", lambda run: None)  # these are no real draws
 
     def make(count, seeds, name="mine"):
         request = asked(space="recipe", searcher="random", samples=count, seeds=seeds)
@@ -58,7 +57,7 @@ def race(run, shares, seed=0, kill=False):
     """To its end; returns how many seeds each recipe got."""
     generator = np.random.default_rng(seed)
     train(run, shares, generator)
-    while added := extend_by_seeds(run):
+    while added := grow(run):
         if kill and len(added) > 1:  # before the last of these was recorded
             lines = (run.folder / "record.jsonl").read_bytes().splitlines(keepends=True)
             (run.folder / "record.jsonl").write_bytes(b"".join(lines[:-1]))
@@ -81,7 +80,7 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
     monkeypatch.setattr(
-        race_module, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
+        growth, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
     )
     assert race(make_run(2, 4), [0.9, 0.9]) == [4, 4]
     assert levels == pytest.approx([0.05 / 3] * len(levels))
@@ -93,28 +92,27 @@ def test_a_kill_between_two_seeds_of_a_round_changes_nothing(make_run):
     assert race(make_run(4, 3, "killed"), shares, kill=True) == [3, 3, 3, 1]
 
 
-def test_a_round_begins_when_all_trials_have_ended_and_the_end_is_recorded(make_run, monkeypatch):
-    monkeypatch.setattr(optuna_search, "write_study", lambda run: None)  # these are no real draws
+def test_a_round_begins_when_all_trials_have_ended_and_the_end_is_recorded(make_run):
     run = make_run(3, 2)
     generator = np.random.default_rng(0)
-    assert extend_by_suggestion(run) == []
+    assert grow(run) == []
     assert run.racing
     train(run, [0.9, 0.9, 0.7], generator)
-    added = extend_by_suggestion(run)
+    added = grow(run)
     assert [trial.config for trial in added] == [recipe(0, seed=1), recipe(1, seed=1)]
     assert [trial.parameters for trial in added] == [
         {"learning_rate": config.learning_rate} for config in (recipe(0), recipe(1))
     ]
     run.append(failed(added[0].config, GIVE_UP))
-    assert extend_by_suggestion(run) == []
+    assert grow(run) == []
     train(run, [0.9, 0.9, 0.7], generator)
-    assert extend_by_suggestion(run) == []
+    assert grow(run) == []
     assert (run.decided, run.unfinished) == (True, False)
     again = read_run(run.folder)
     assert (again.decided, again.unfinished) == (True, False)
     again.replan({"requests": (replace(run.request, seeds=3),)}, [])
     assert (again.decided, again.unfinished) == (False, True)
-    assert {t.config.seed for t in extend_by_suggestion(again)} == {2}
+    assert {t.config.seed for t in grow(again)} == {2}
 
 
 @pytest.mark.slow
