@@ -8,6 +8,7 @@ from functools import partial
 import pandas as pd
 
 from search.exit_codes import exit_code, leave
+from search.plan.asha_rules import ASHA
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
 from search.results.leaderboard import Cells, as_rich, difference_cells, percent
@@ -69,7 +70,7 @@ def replay_run(name: str, asked: ReplayOptions) -> int:
     from search.replay.policies import Policy, compare, every_policy  # with Ray: seconds to load
 
     curves = curves_of(run)
-    first = Policy("asha", "best5", 2, min(run.plan.grace_evaluations, curves.length))
+    first = Policy(ASHA, "best5", 2, min(run.plan.grace_evaluations, curves.length))
     others = [policy for policy in every_policy(curves) if policy != first]
     table = compare([first, *others], curves, asked.draws, asked.slots)
     with atomic_file(run.folder / TABLE) as path:

@@ -5,7 +5,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-COLOURS = {"asha": "#D55E00", "promotion": "#0072B2"}
+from search.plan.asha_rules import ASHA, PROMOTION
+
+COLOURS = {ASHA: "#D55E00", PROMOTION: "#0072B2"}
 
 
 def write_figure(table: pd.DataFrame, path: Path) -> None:

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from search.plan.asha_rules import rungs, stratum_of
+from search.plan.asha_rules import ASHA, PROMOTION, rungs, stratum_of
 from search.record.trial_record import GO, STOP, WAIT
 from search.replay.curves import Curves
 from search.results.pareto import pareto_front
@@ -41,8 +41,7 @@ class Policy:
 def every_policy(curves: Curves) -> list[Policy]:
     """Schedulers, signals, factors and graces in all combinations."""
     graces = sorted({max(1, round(share * curves.length)) for share in GRACES})
-    schedulers = ("asha", "promotion")
-    return [Policy(*parts) for parts in product(schedulers, curves.signals, FACTORS, graces)]
+    return [Policy(*p) for p in product((ASHA, PROMOTION), curves.signals, FACTORS, graces)]
 
 
 def compare(
@@ -117,7 +116,7 @@ def rule_of(
         return stratum_of(asdict(config), compare_within)
 
     length = configs[0].evaluations
-    if policy.scheduler == "asha":
+    if policy.scheduler == ASHA:
         return Stopping(stratum, length, policy.grace, policy.factor)
     counts = Counter(stratum(recipe) for recipe in {config.recipe for config in configs})
     numbers = rungs(length, policy.grace, policy.factor)

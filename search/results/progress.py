@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from search.plan.asha_rules import PROMOTION
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, RUNNING, STOPPED, WAITING
 
@@ -48,7 +49,7 @@ def _seconds_left(run: Run, more: float) -> float | None:
     if not made or not run.unfinished:
         return None
     # Where trials are promoted, most of those that wait go no further.
-    over = (*ENDED, WAITING) if run.request.scheduler == "promotion" else ENDED
+    over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
     ended = sum(t.config.evaluations for t in run.trials.values() if t.outcome in over)
     under_way = sum(len(t.evaluations) for t in run.trials.values() if t.outcome not in over)
     each = run.any_config.evaluations
