@@ -93,7 +93,10 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
             f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
-    _describe_disk(checked, slots, folder, console)
+    trials = len(checked.configs) + (int(more) if np.isfinite(more) else 0)
+    seeds = 1 if request.searched else request.seeds
+    held = request.checkpoints_held(slots, trials, seeds)
+    _describe_disk(checked, held, folder, console)
     typed = [word for word in invocation.arguments if word != "--dry-run"]
     command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
@@ -153,10 +156,10 @@ def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Console) -> None:
-    """The largest student's weights, moments and averages, for each slot twice and for each kept
-    student; and what is free where the run lies, unless that is a storage."""
-    base, request = checked.preparation.base.config, checked.request
+def _describe_disk(checked: CheckedSweep, held: int, folder: Path, console: Console) -> None:
+    """So many times the largest student's weights, moments and averages; and what is free where the
+    run lies, unless that is a storage."""
+    base = checked.preparation.base.config
     largest = max(
         checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
     )
@@ -164,7 +167,7 @@ def _describe_disk(checked: CheckedSweep, slots: int, folder: Path, console: Con
         student = new_model(checked.preparation.shape_of(largest))
     copies = 5 if any(config.ema_decay for config in checked.possible) else 4
     size = copies * sum(p.numel() * p.element_size() for p in student.parameters())
-    text = f"Checkpoints take at most about {describe_bytes((2 * slots + request.keep) * size)}"
+    text = f"Checkpoints take at most about {describe_bytes(held * size)}"
     if not is_uri(location(folder)):
         free = shutil.disk_usage(nearest_existing(folder)).free
         text += f"; {describe_bytes(free)} are free at {folder.parent}"

@@ -10,7 +10,7 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.asha_rules import FACTORS, PROMOTION
+from search.plan.asha_rules import PROMOTION
 from search.plan.request import LOCAL
 from search.plan.schedulers import make_scheduler
 from search.record.recipes import most_seeds
@@ -171,21 +171,12 @@ def _shortage(run: Run, needed: int) -> str:
 
 
 def expected_bytes(run: Run, slots: int) -> int:
-    """About what checkpoints take on disk while so many trials run at a time.
-
-    While one is replaced, old and new stand side by side. Where trials are compared, all seeds of a
-    recipe but one may wait for it; where they are promoted, those that may still go on.
-    """
-    configs = [trial.config for trial in run.trials.values()]
+    """About what checkpoints take on disk while so many trials run at a time."""
     shapes = {
         (c.student_layers, c.student_width, c.initialisation == PRETRAINED, c.ema_decay > 0): c
-        for c in configs
+        for c in (trial.config for trial in run.trials.values())
     }
     size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
-    seeds = most_seeds(run.trials.values())
-    waiting = slots * (seeds - 1) if waiting_points(run) else 0
-    if run.request.scheduler == PROMOTION:
-        planned = run.request.wanted * seeds if run.to_suggest else len(run.trials)
-        count = len(run.trials) if planned == math.inf else planned
-        waiting += -(-int(count) // FACTORS[PROMOTION])
-    return (2 * slots + waiting + run.request.keep + len(run.request.depths)) * size
+    more = run.to_suggest if math.isfinite(run.to_suggest) else 0
+    trials, seeds = len(run.trials) + int(more), most_seeds(run.trials.values())
+    return run.request.checkpoints_held(slots, trials, seeds) * size
