@@ -3,14 +3,14 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from search.plan.request import Request
 from search.plan.searchers import GRID
 from search.record.run import SWEEP, Run
 from search.record.run_folders import NAME, NAME_RULE
-from search.record.trial_record import TrialRecord
+from search.record.trial_record import FINISHED, TrialRecord
 from search.results.finalists import (
     Confirmation,
     best_finished,
@@ -21,7 +21,7 @@ from search.results.finalists import (
 )
 from search.results.leaderboard import DIGITS
 from search.results.precision import last_level, spread_in
-from search.results.table import trials_table
+from search.results.table import compared
 from trainable.common.errors import UserError
 from trainable.common.files import read_checked_json
 from trainable.config.fields import check_fields, described
@@ -101,9 +101,12 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
 
 
 def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
-    """Those that are asked for, else the recipes expected to be the best; UserError where the run
-    has none."""
-    finalists = named_trials(source, asked.trials) or expected_best(source)[: asked.top or TOP]
+    """Those that are asked for, else the recipes expected to be the best, in that order; UserError
+    where the run has none."""
+    named, scores = named_trials(source, asked.trials), expected_scores(source)
+    found = named or best_finished(source.trials.values())
+    ranked = sorted(found, key=lambda trial: -scores.get(trial.config.recipe.digest, 0.0))
+    finalists = ranked[: len(named) or asked.top or TOP]
     if not finalists:
         raise UserError(
             f"RUN {source.folder.name}: no trial of it has finished, so there is nothing to "
@@ -112,13 +115,13 @@ def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     return finalists
 
 
-def expected_best(source: Run) -> list[TrialRecord]:
-    """Of each recipe that finished its best seed, by falling `expected` of `trials_table`; those
-    that read as equal, and those without one at the end, by best5."""
-    expected = trials_table(source).set_index("digest")["expected"].round(DIGITS).fillna(0.0)
-    return sorted(
-        best_finished(source.trials.values()), key=lambda trial: -expected[trial.config.digest]
-    )
+def expected_scores(source: Run) -> dict[str, float]:
+    """By recipe its `expected` of `trials_table`, rounded as it is shown; mean best5 where that of
+    any can't be told. Of the seeds that finished: others may still be to come."""
+    finished = {key: t for key, t in source.trials.items() if t.outcome == FINISHED}
+    means = {recipe.digest: mean for (_, recipe), mean in recipe_scores(finished.values()).items()}
+    expected = compared(replace(source, trials=finished))["expected"].round(DIGITS).to_dict()
+    return expected if len(expected) == len(means) else means
 
 
 def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:
@@ -182,10 +185,9 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
             f"--name {name}: exists and does not confirm {source.folder.name}; give another"
         )
     there = Confirmation.from_dict(confirms)
-    if asked.top or asked.trials:
-        recipes = {trial.config.recipe for trial in chosen_finalists(source, asked)}
-        if recipes != {config.recipe for config in there.finalists}:
-            raise UserError(
-                f"--name {name}: that confirmation has other finalists; give another name"
-            )
+    # Which are the best may have changed since, by what finished or was lost; not how many.
+    finalists = chosen_finalists(source, asked) if asked.top or asked.trials else []
+    others = {trial.config.recipe for trial in finalists} != {c.recipe for c in there.finalists}
+    if (asked.trials and others) or (asked.top and len(finalists) != len(there.finalists)):
+        raise UserError(f"--name {name}: that confirmation has other finalists; give another name")
     return there

@@ -78,8 +78,8 @@ def compare_at_looks(
             return comparisons, trials
         seeds = confirmation.seeds[:look]
         students = {
-            recipe: [bits for trial, bits in ended if trial.config.seed in seeds]
-            for recipe, ended in found.items()
+            recipe: [bits for trial, bits in of_recipe if trial.config.seed in seeds]
+            for recipe, of_recipe in found.items()
         }
         comparisons = compare(comparisons, students, float(level), precision)
     return comparisons, []

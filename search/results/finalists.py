@@ -51,7 +51,8 @@ def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:
-    """The trials of these names, one a recipe, best first; UserError where a name is no trial's."""
+    """The trials of these names, one a recipe, by falling best5; UserError where a name is no
+    trial's."""
     found = _first_of_each(find_trial(run, name) for name in names)
     return sorted(found, key=lambda trial: -(trial.best5 or 0.0))
 

@@ -95,9 +95,9 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
         {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
         for trial in trials
     ]
-    table, compared = pd.DataFrame(rows, columns=[*COLUMNS]), _compared(run)
-    table["tied"] = table["recipe"].map(compared["tied"]).astype("boolean")
-    table["expected"] = table["recipe"].map(compared["expected"])
+    table, found = pd.DataFrame(rows, columns=[*COLUMNS]), compared(run)
+    table["tied"] = table["recipe"].map(found["tied"]).astype("boolean")
+    table["expected"] = table["recipe"].map(found["expected"])
     numeric = [*ACCURACIES, "expected", "reference"]
     table[numeric] = table[numeric].astype(float)
     return table
@@ -253,7 +253,7 @@ def _reason_of(trials: Sequence[TrialRecord]) -> str:
     return "; ".join(f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
 
 
-def _compared(run: Run) -> pd.DataFrame:
+def compared(run: Run) -> pd.DataFrame:
     """By recipe, `tied` and `expected` of those that finished and can be compared with the best.
 
     Those are recipes with as many evaluations as the best and all bits; none where it lacks bits.

@@ -18,7 +18,7 @@ from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
 from search.results.progress import describe_bytes
-from search.sweep.callbacks.display import make_display
+from search.sweep.callbacks.display import Silence, make_display
 from search.sweep.callbacks.recorder import Recorder
 from search.sweep.callbacks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
@@ -98,7 +98,7 @@ def _tune_open(
                 resources=resources_per_trial(gpus, share),
                 searcher=_make_searcher(run, slots, scheduler, recorder, interruption, alone=alone),
                 scheduler=scheduler,
-                callbacks=[recorder, *live_callbacks(run, console)],
+                callbacks=[recorder, Silence(), *live_callbacks(run, console)],
             ).fit()
             if not recorder.left_over:
                 break

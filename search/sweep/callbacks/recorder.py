@@ -4,8 +4,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ray.tune import Callback
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
 
 from search.record.events import RECORD, TIMINGS
 from search.record.run import Run
@@ -34,7 +34,7 @@ from trainable.trial.tune_function import (
 FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
 
-class Recorder(TrialProgressCallback):  # type: ignore[misc] # no types; hooks get named values
+class Recorder(Callback):  # type: ignore[misc] # Ray has no types, and names what it gives hooks
     """Writes each event to the run's record before anything else is done with it.
 
     `sharing` says whether trials have neighbours on their GPU. Where the record can't be written,
@@ -42,7 +42,6 @@ class Recorder(TrialProgressCallback):  # type: ignore[misc] # no types; hooks g
     lacks, the trials' checkpoints have. `left_over` is true once a trial has failed to Ray that is
     to be run again: one that has lost its node with no retry left, or whose steps can't be
     captured. From the latter on, `uncaptured` is true: this Tuner is to begin no more trials.
-    To Ray it is what prints progress; Ray's own has a line for each trial without a result.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ from search.confirm.options import ConfirmOptions, check_asked, choose, request_
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import SWEEP, create_run, read_run
+from search.record.trial_record import TrialRecord
 from search.results.finalists import Confirmation
 from search.results.precision import last_level, spread_in
 from tests.report_runs import report_evaluations
@@ -112,6 +113,20 @@ def test_the_first_finalist_is_not_the_luckiest_but_the_one_expected_to_be_best(
     made = choose(run, ConfirmOptions())
     assert made.finalists == (steady, lucky, others[-1])
     assert made.scores == pytest.approx((0.880, 0.881, 0.870))
+    named = ConfirmOptions(trials=(lucky.digest, steady.digest))
+    assert choose(run, named).finalists == (steady, lucky)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_recipe_with_a_seed_to_come_or_lost_results_is_a_finalist(source, seed):
+    """As in a race that was interrupted, where those are the best."""
+    best, second = source.trials[CONFIGS[0].digest], source.trials[CONFIGS[1].digest]
+    if seed:
+        to_come = TrialRecord(replace(best.config, seed=seed))
+        source.trials[to_come.config.digest] = to_come
+    else:
+        second.evaluations[-1]["correct"] = ""
+    assert choose(source, ConfirmOptions()).finalists == tuple(CONFIGS[:3])
 
 
 def test_precision_decides_the_number_of_seeds(source, refuse, make_plan):

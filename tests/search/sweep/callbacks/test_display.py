@@ -2,8 +2,11 @@
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.utils.callback import _create_default_callbacks
 from rich.console import Console
 
 from search.record.run import Run
@@ -23,6 +26,7 @@ from search.sweep.callbacks.display import (
     HEARTBEAT_SECONDS,
     LiveTable,
     PlainLines,
+    Silence,
     draw,
     make_display,
 )
@@ -143,3 +147,17 @@ def test_live_table_fits_the_terminal_and_leaves_the_last_state_standing():
     assert len(last.splitlines()) <= 12
     assert type(make_display(console(force_terminal=True))) is LiveTable
     assert type(make_display(console())) is PlainLines
+
+
+def test_ray_prints_nothing_of_a_trial_that_ended_without_a_result(capsys):
+    class Ended(SimpleNamespace):
+        __hash__ = object.__hash__
+
+    def printed(callbacks):
+        for callback in callbacks:
+            if isinstance(callback, TrialProgressCallback):
+                callback.on_trial_complete(1, [], Ended(last_result={}))
+        return capsys.readouterr().out
+
+    assert "completed" in printed(_create_default_callbacks([]))
+    assert printed(_create_default_callbacks([Silence()])) == ""

@@ -7,8 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.utils.callback import _create_default_callbacks
 from rich.console import Console
 
 from search.record.events import RECORD
@@ -141,11 +139,6 @@ def kinds(run):
 
 def state(run, digest=FIRST):
     return read_run(run.folder).trials[digest]
-
-
-def test_ray_adds_nothing_that_prints_the_progress_of_trials(recorder):
-    callbacks = _create_default_callbacks([recorder])
-    assert [c for c in callbacks if isinstance(c, TrialProgressCallback)] == [recorder]
 
 
 # Evaluations.
