@@ -6,7 +6,7 @@ from typing import Any
 
 EVERYTHING = "all trials"
 ASHA, PROMOTION = "asha", "promotion"  # the schedulers that have rungs
-FACTORS = {ASHA: 2, PROMOTION: 3}  # one in so many goes on at each rung
+FACTOR = 2  # one in so many goes on at each rung
 LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # nats; together less than half an example of 25,000
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from search.plan.asha_rules import ASHA, FACTORS, PROMOTION
+from search.plan.asha_rules import ASHA, FACTOR, PROMOTION
 from search.plan.objectives import OBJECTIVES, student_depths
 from search.plan.schedulers import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -132,7 +132,7 @@ class Request(InputOptions):
     seed: int = _trials("order of the trials, and the first seed of each", 0, low=0, high=2**31)
     scheduler: str | None = _trials(
         "asha stops a trial that is below the median of those before it at a rung; with promotion "
-        "trials wait at a rung, and the best third of them goes on; fifo runs all to the end "
+        "trials wait at a rung, and the better half of them goes on; fifo runs all to the end "
         "(default: promotion for a searched space, asha for one that lists what it shows)",
         None,
         choices=tuple(SCHEDULERS),
@@ -243,9 +243,9 @@ class Request(InputOptions):
         `seeds` of a recipe but one may wait for it; where they are promoted, those that may still
         go on.
         """
-        waiting = slots * (seeds - 1) if self.scheduler in FACTORS else 0
+        waiting = slots * (seeds - 1) if self.scheduler in (ASHA, PROMOTION) else 0
         if self.scheduler == PROMOTION:
-            waiting += math.ceil(trials / FACTORS[PROMOTION])
+            waiting += math.ceil(trials / FACTOR)
         return 2 * slots + waiting + self.keep + len(self.depths)
 
     def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:

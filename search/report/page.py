@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from search.plan.asha_rules import FACTORS
+from search.plan.asha_rules import ASHA, PROMOTION
 from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
@@ -216,8 +216,8 @@ def _asha(report: Report) -> Section:
     settings = " and ".join(report.run.plan.compare_within)
     alike = f" of the same {settings}" if settings else ""
     rules = {
-        "asha": "one in the lower half of those that have reached a rung so far is stopped there",
-        "promotion": f"the best one in {FACTORS['promotion']} of those at a rung go on from there",
+        ASHA: "one in the lower half of those that have reached a rung so far is stopped there",
+        PROMOTION: "the better half of those at a rung goes on from there",
     }
     rule = rules.get(report.run.request.scheduler or "", "")
     text = f"Recipes{alike} are compared at equal numbers of evaluations: {rule}."

@@ -15,7 +15,7 @@ from typing import Any
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from search.plan.asha_rules import ASHA, FACTORS, rung_score, stratum_of
+from search.plan.asha_rules import FACTOR, rung_score, stratum_of
 from search.plan.schedulers import Slots
 from search.record.run import Run
 from search.record.trial_record import FAILED, GIVE_UP, GO, RETRY_ALONE, STOP, WAIT
@@ -87,7 +87,7 @@ class StratifiedASHA(ResumingScheduler):
     def make_rule(self) -> Any:
         """What decides at the rungs."""
         length, grace = self.run.any_config.evaluations, self.run.plan.grace_evaluations
-        return Stopping(self.stratum, length, grace, FACTORS[ASHA])
+        return Stopping(self.stratum, length, grace, FACTOR)
 
     def stratum(self, config: TrialConfig) -> str:
         """Of the trials that this configuration competes with."""

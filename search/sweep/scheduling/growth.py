@@ -3,7 +3,8 @@
 The seeds of a searched run are a race: a recipe gets its next one only while it may still be the
 best. All recipes that finished on the first seed begin. On the seeds that they have, those that are
 significantly worse than the best drop out, and the others get one more, up to as many as are asked
-for: F-Race (Birattari et al. 2002, GECCO), with a model confidence set as the test.
+for: F-Race (Birattari et al. 2002, GECCO), with a model confidence set as the test. A confirmation
+grows by the seeds of its next look, of the recipes that it has not decided on.
 """
 
 from dataclasses import replace

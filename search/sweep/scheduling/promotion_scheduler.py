@@ -10,7 +10,7 @@ stopped at once.
 from collections.abc import Callable, Sequence
 from math import inf
 
-from search.plan.asha_rules import FACTORS, PROMOTION
+from search.plan.asha_rules import FACTOR
 from search.record.trial_record import GO, STOP
 from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from search.sweep.scheduling.seed_groups import Decisions
@@ -78,7 +78,7 @@ class PromotingASHA(StratifiedASHA):
 
     def make_rule(self) -> Promotion:
         """What decides at the rungs."""
-        return Promotion(self.stratum, self.run.rungs, FACTORS[PROMOTION], self._expected)
+        return Promotion(self.stratum, self.run.rungs, FACTOR, self._expected)
 
     def _expected(self, stratum: str) -> float:
         """Recipes that are to come to the first rung of a stratum, as far as that is known."""

@@ -300,7 +300,7 @@ def test_room_for_running_waiting_kept_and_weighed_students(tmp_path, monkeypatc
             (configs, {"keep": 5, "against": "depth", "depths": (3, 1)}, 2 * 4 + 5 + 2),
             ([*configs, *seeds], {"keep": 0, "seeds": 2}, 2 * 4 + 4),  # a seed may wait for another
             ([*configs, *seeds], {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4),
-            ([*configs, *seeds], {"keep": 0, "scheduler": "promotion"}, 2 * 4 + 4 + 2),  # a third
+            ([*configs, *seeds], {"keep": 0, "scheduler": "promotion"}, 2 * 4 + 4 + 2),
         ]
     ):
         run = made_run(tmp_path / str(number), trials, asked(**changes))
