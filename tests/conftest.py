@@ -55,6 +55,7 @@ PRESETS["mini"] = replace(
     max_train_samples=2048,
     max_eval_samples=800,
     eval_subset=None,
+    grace_evaluations=2,
     trial={"student_layers": 3, "epochs": 2, "evaluations": 8},
     teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
     learning_rates=LEARNING_RATES,

@@ -138,7 +138,10 @@ class Request(InputOptions):
         choices=tuple(SCHEDULERS),
     )
     grace_evaluations: int | None = _trials(
-        "evaluations before the first rung (default: a fifth of a trial's)", None, low=1
+        "evaluations before the first rung (default: the preset's with asha, a fifth of them with "
+        "promotion)",
+        None,
+        low=1,
     )
     compare_within: str | None = _trials(
         "asha and promotion compare trials only with those that share these settings: init, a "
@@ -229,7 +232,9 @@ class Request(InputOptions):
 
     def first_rung(self, evaluations: int) -> int:
         """Evaluations, of so many in a trial, before trials are compared."""
-        return self.grace_evaluations or max(1, evaluations // 5)
+        if self.grace_evaluations is None and self.scheduler == PROMOTION:
+            return max(1, evaluations // 5)
+        return self.effective_preset.grace_evaluations
 
     def checkpoints_held(self, slots: int, trials: int, seeds: int) -> int:
         """About the most checkpoints at a time, while `slots` of so many trials run at a time.

@@ -18,6 +18,7 @@ def test_every_preset_makes_a_valid_trial_for_every_initialisation(name):
         config = TrialConfig.from_dict({**preset.trial, **given})
         check_depths(config.student_layers, 6 if name == "mini" else 12)
         assert config.evaluations >= 5  # or the score would not be a mean of five
+        assert config.evaluations > preset.grace_evaluations >= 1
     with pytest.raises(TypeError):
         preset.trial["epochs"] = 1
 
