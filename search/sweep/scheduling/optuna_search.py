@@ -23,7 +23,7 @@ from search.plan.searchers import JOURNAL, SEARCHERS, make_random
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import ENDED, FAILED, TrialRecord
+from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord
 from trainable.common.errors import UserError
 from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
@@ -70,8 +70,9 @@ def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
     """The run's suggested configurations as a study, in the order suggested; in memory, or kept in
     an empty storage.
 
-    The value is best5, the mean over a configuration's seeds; of one that ASHA stopped it is that
-    of its last evaluation, which is what a comparison with finished ones may hold against it.
+    The value is best5, the mean over a configuration's seeds; of one that was stopped or waits at a
+    rung it is that of its last evaluation. Most of those that wait do so until all are suggested:
+    without them the searcher would know the rejected ones only.
     """
     label_of = labels_of(run)
     directions = ["maximize", *(["minimize"] if run.request.against else [])]
@@ -85,7 +86,7 @@ def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTri
     fixed, against = FixedTrial(trials[0].parameters or {}), run.request.against
     draw(run.request, fixed)  # for the distributions
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
-    open_ = any(trial.outcome not in ENDED for trial in trials)
+    open_ = any(trial.outcome not in (*ENDED, WAITING) for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
     values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
     if values and against is not None:

@@ -220,7 +220,12 @@ def test_study_has_each_configuration_once_with_its_score(run):
         assert made.user_attrs["trials"] == [trial.config.digest]
     assert study.trials[7].state == TrialState.FAIL
     assert study.trials[8].value == 0.625  # of its last evaluation
-    grow(run)
+    (made,) = grow(run)
+    run.append(evaluated(made.config, 1, 0.75, "continue"))
+    assert study_of(run).trials[9].state == TrialState.RUNNING
+    run.append(evaluated(made.config, 2, 0.75, "wait"))
+    assert study_of(run).trials[9].value == 0.75
+    run.append(started(made.config))  # it goes on
     assert study_of(run).trials[9].state == TrialState.RUNNING
 
 
