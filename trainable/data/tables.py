@@ -24,8 +24,7 @@ def read_tables(flag: str, source: str, configuration: str | None, cache: Path) 
     """
     quiet_datasets()
     path = Path(source).expanduser()
-    local = path.exists()
-    if local:
+    if path.exists():
         found = _read_local(flag, path, cache)
     else:
         found = _read_hub(flag, source, configuration, cache)
