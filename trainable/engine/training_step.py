@@ -19,8 +19,6 @@ from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 
 EVALUATION_BATCH = 64
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
 NORM_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 Losses = dict[str, Tensor]  # scalar tensors by name; `loss` is the one that is minimised
@@ -39,27 +37,19 @@ def label_losses(precision: str) -> LossFunction:
 
 
 def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
-    """Fused AdamW over the modules' parameters; vectors (biases, norms) don't decay.
+    """Fused AdamW, betas 0.9 and 0.999, over the modules' parameters; vectors (biases, norms) don't
+    decay.
 
     The learning rate is set at each step. On a GPU the step can be captured: its state is there
     from the beginning, and keeps its places.
     """
     parameters = [p for module in modules for p in module.parameters()]
-    matrices = [p for p in parameters if p.ndim > 1]
-    vectors = [p for p in parameters if p.ndim <= 1]
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(
-        groups,
-        lr=0.0,
-        betas=ADAM_BETAS,
-        eps=ADAM_EPSILON,
-        weight_decay=0.0,
-        fused=True,
-        capturable=any(p.is_cuda for p in parameters),
-    )
+    capturable = any(p.is_cuda for p in parameters)
+    optimiser = torch.optim.AdamW(groups, lr=0.0, fused=True, capturable=capturable)
     for p in parameters:
         moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
