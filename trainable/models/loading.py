@@ -20,7 +20,6 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainable.common.errors import UserError
-from trainable.config.initialisations import PRETRAINED
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.models.students import Pretrained, encoder_layers, student_config
@@ -61,8 +60,8 @@ def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Pa
 
 def shape_of(config: TrialConfig, inputs: TrainingInputs) -> PreTrainedConfig:
     """The configuration of a trial's student, labels included."""
-    if config.initialisation == PRETRAINED and inputs.pretrained is not None:
-        return load_config(inputs.pretrained.folder)
+    if own := inputs.pretrained_of(config):
+        return load_config(own.folder)
     return student_config(load_config(inputs.teacher.folder), config)
 
 

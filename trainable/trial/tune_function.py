@@ -157,10 +157,7 @@ class _Training:
         return taken
 
 
-@cache
-def _trainers() -> TrainerCache:
-    """This process's: Ray runs many trials in it, one after the other."""
-    return TrainerCache()
+_trainers = cache(TrainerCache)  # this process's: Ray runs many trials in it, one after the other
 
 
 def _threads() -> int:
