@@ -73,15 +73,14 @@ class TrainingStep:
 
     def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
         """Takes one step; returns the losses before it, detached, still on the device."""
-        parameters = self.parameters
-        gradients, losses = self.gradients(batch, parameters)
+        gradients, losses = self.gradients(batch)
         norm = torch.nn.utils.get_total_norm(gradients)
         # The fused step divides gradients by this as it reads them: clipping costs no pass.
         scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
         self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -95,23 +94,19 @@ class TrainingStep:
         every = [p for group in self.optimiser.param_groups for p in group["params"]]
         return [parameter for parameter in every if parameter.requires_grad]
 
-    def gradients(
-        self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[tuple[Tensor, ...], Losses]:
+    def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
         """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
         first, *others = batch.parts(self.micro_batch_size)
-        gradients, losses = self._of_part(first, parameters)
+        gradients, losses = self._of_part(first)
         for part in others:
-            more, more_losses = self._of_part(part, parameters)
+            more, more_losses = self._of_part(part)
             torch._foreach_add_(gradients, more)
             losses = {name: value + more_losses[name] for name, value in losses.items()}
         return gradients, losses
 
-    def _of_part(
-        self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[tuple[Tensor, ...], Losses]:
+    def _of_part(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
         losses = self.losses(self.model, batch)
-        found = torch.autograd.grad(losses["loss"], parameters, materialize_grads=True)
+        found = torch.autograd.grad(losses["loss"], self.parameters, materialize_grads=True)
         return found, {name: value.detach() for name, value in losses.items()}
 
 
@@ -239,8 +234,7 @@ class Training:
         """Whether there is room for the gradients on these examples."""
         try:
             self.feed.write(rows, len(rows))
-            batch = self.feed.batch(len(rows), self.feed.width(rows))
-            self.take_step.gradients(batch, self.take_step.parameters)
+            self.take_step.gradients(self.feed.batch(len(rows), self.feed.width(rows)))
         except RuntimeError as error:
             if not out_of_gpu_memory(error) or self.take_step.micro_batch_size == 1:
                 raise

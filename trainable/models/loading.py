@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -81,7 +80,7 @@ def load_checked(
         if fitted or (name.startswith(base) and ".pooler." not in name)
     )
     surplus = [n for n in found["unexpected_keys"] if f"{layers.removeprefix(base)}." in n]
-    broken = [name for name, tensor in model.state_dict().items() if not _finite(tensor)]
+    broken = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
     depth = model.config.num_hidden_layers
     problems = {
         f"{len(missing)} of its weights are missing, such as": missing,
@@ -117,7 +116,3 @@ def _load(source: Any, head: dict[str, Any]) -> tuple[PreTrainedModel, dict[str,
     )
     assert isinstance(model, PreTrainedModel)
     return model, found
-
-
-def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

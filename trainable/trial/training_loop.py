@@ -137,8 +137,7 @@ class Trial:
     def run(self) -> Iterator[Evaluation]:
         """Trains to the end, yielding after each evaluation; raises what `advance` raises."""
         while not self.finished:
-            evaluation = self.advance()
-            if evaluation is not None:
+            if evaluation := self.advance():
                 yield evaluation
 
     def advance(self) -> Evaluation | None:
