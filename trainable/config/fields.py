@@ -105,24 +105,19 @@ def add_flags(group: Any, cls: type, names: Iterable[str] | None = None) -> None
         if "help" not in about.metadata or (wanted is not None and about.name not in wanted):
             continue
         kind, _ = field_types(cls)[about.name]
-        if kind is bool:
-            group.add_argument(
-                flag_of(about),
-                dest=about.name,
-                action=argparse.BooleanOptionalAction,
-                default=argparse.SUPPRESS,
-                help=field_help(about),
-            )
-            continue
-        several = kind is tuple
+        options: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if kind is not bool:
+            options = {
+                "type": partial(_from_flag, cls, about),
+                "action": "append" if kind is tuple else "store",
+                "metavar": about.metadata["metavar"] or METAVARS.get(kind),
+            }
         group.add_argument(
             flag_of(about),
             dest=about.name,
-            type=partial(_from_flag, cls, about),
-            action="append" if several else "store",
             default=argparse.SUPPRESS,
-            metavar=about.metadata["metavar"] or METAVARS.get(kind),
             help=field_help(about).replace("%", "%%"),
+            **options,
         )
 
 
@@ -151,11 +146,11 @@ class OneLineParser(argparse.ArgumentParser):
 
 def given(arguments: argparse.Namespace, cls: type) -> dict[str, Any]:
     """What the command line says of a class's fields, repeated flags as tuples."""
-    found = {about.name: vars(arguments).get(about.name, MISSING) for about in fields(cls)}
+    names = {about.name for about in fields(cls)}
     return {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in found.items()
-        if value is not MISSING
+        for name, value in vars(arguments).items()
+        if name in names
     }
 
 

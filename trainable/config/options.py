@@ -19,7 +19,6 @@ from trainable.config.trial_config import TrialConfig
 
 AUTO = "auto"
 REST = "rest"  # of the training examples, as --transfer
-DEFAULT_INITIALISATION = "teacher_spread"
 
 
 def users_cache() -> str:
@@ -171,7 +170,7 @@ def complete_config(
     width of `--student`, for trials that start from it; empty where none is given.
     """
     known = {**constants, **merged(values)}
-    initialisation = known.setdefault("initialisation", DEFAULT_INITIALISATION)
+    initialisation = known.setdefault("initialisation", TrialConfig.initialisation)
     if initialisation in learning_rates:  # another is refused below, with the valid names
         known.setdefault("learning_rate", learning_rates[initialisation])
     if initialisation == PRETRAINED and not pretrained:

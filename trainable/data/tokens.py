@@ -29,19 +29,16 @@ class TokenisedSplit:
         return np.diff(self.offsets)
 
 
-def joined(first: TokenisedSplit, second: TokenisedSplit) -> TokenisedSplit:
-    """One split, the second's examples behind the first's."""
-    return TokenisedSplit(
-        token_ids=np.concatenate([first.token_ids, second.token_ids]),
-        offsets=np.concatenate([first.offsets, first.offsets[-1] + second.offsets[1:]]),
-        labels=np.concatenate([first.labels, second.labels]),
-    )
-
-
 def trained_on(splits: Mapping[str, TokenisedSplit]) -> TokenisedSplit:
     """What students train on: the split `train`, and behind it `transfer` where there is one."""
     train, more = splits["train"], splits.get("transfer")
-    return train if more is None else joined(train, more)
+    if more is None:
+        return train
+    return TokenisedSplit(
+        token_ids=np.concatenate([train.token_ids, more.token_ids]),
+        offsets=np.concatenate([train.offsets, train.offsets[-1] + more.offsets[1:]]),
+        labels=np.concatenate([train.labels, more.labels]),
+    )
 
 
 def tokenise(
@@ -51,8 +48,7 @@ def tokenise(
     encoded = tokenizer(
         texts, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
     )["input_ids"]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
-    np.cumsum([len(ids) for ids in encoded], out=offsets[1:])
+    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
     token_ids = np.fromiter((i for ids in encoded for i in ids), np.int32, count=offsets[-1])
     return TokenisedSplit(token_ids, offsets, np.asarray(labels, dtype=np.int64))
 

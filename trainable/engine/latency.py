@@ -18,10 +18,8 @@ from trainable.engine.devices import synchronise
 from trainable.models.loading import shape_of
 from trainable.models.students import new_model
 
-MILLISECONDS = 1000.0
 TIMED_EXAMPLES = {"cpu": 8, "cuda": 64}  # a batch; a long document takes a CPU about a second
 TIMED_SECONDS = 4.0  # for all models together
-ORDER_SEED = 0
 
 
 def latencies(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict[str, float]:
@@ -35,7 +33,7 @@ def latencies(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict
     torch.set_rng_state(random_state)
     examples = {name: validation_examples(inputs.of(config)) for name, config in shapes.items()}
     speed = examples_per_second(models, examples, batch_size=1)
-    return {name: MILLISECONDS / found for name, found in speed.items()}
+    return {name: 1000.0 / found for name, found in speed.items()}
 
 
 def parameters(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict[str, float]:
@@ -74,7 +72,7 @@ def examples_per_second(
     any_examples = next(iter(examples.values()))
     device = any_examples.device
     batches = evaluation_batches(any_examples.lengths, batch_size or TIMED_EXAMPLES[device.type])
-    np.random.default_rng(ORDER_SEED).shuffle(batches)
+    np.random.default_rng(0).shuffle(batches)
     seconds, count = dict.fromkeys(models, 0.0), 0
     for name, model in models.items():
         _forward_seconds(model.to(device).eval(), _batch(examples[name], batches[0]))  # warm-up

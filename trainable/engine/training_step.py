@@ -19,8 +19,6 @@ from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 
 EVALUATION_BATCH = 64
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPSILON = 1e-8
 NORM_EPSILON = 1e-6  # as torch.nn.utils.clip_grad_norm_ has it
 
 Losses = dict[str, Tensor]  # scalar tensors by name; `loss` is the one that is minimised
@@ -39,27 +37,19 @@ def label_losses(precision: str) -> LossFunction:
 
 
 def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
-    """Fused AdamW over the modules' parameters; vectors (biases, norms) don't decay.
+    """Fused AdamW, betas 0.9 and 0.999, over the modules' parameters; vectors (biases, norms) don't
+    decay.
 
     The learning rate is set at each step. On a GPU the step can be captured: its state is there
     from the beginning, and keeps its places.
     """
     parameters = [p for module in modules for p in module.parameters()]
-    matrices = [p for p in parameters if p.ndim > 1]
-    vectors = [p for p in parameters if p.ndim <= 1]
     groups = [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(
-        groups,
-        lr=0.0,
-        betas=ADAM_BETAS,
-        eps=ADAM_EPSILON,
-        weight_decay=0.0,
-        fused=True,
-        capturable=any(p.is_cuda for p in parameters),
-    )
+    capturable = any(p.is_cuda for p in parameters)
+    optimiser = torch.optim.AdamW(groups, lr=0.0, fused=True, capturable=capturable)
     for p in parameters:
         moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
@@ -83,15 +73,14 @@ class TrainingStep:
 
     def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
         """Takes one step; returns the losses before it, detached, still on the device."""
-        parameters = self.parameters
-        gradients, losses = self.gradients(batch, parameters)
+        gradients, losses = self.gradients(batch)
         norm = torch.nn.utils.get_total_norm(gradients)
         # The fused step divides gradients by this as it reads them: clipping costs no pass.
         scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
         self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -105,23 +94,19 @@ class TrainingStep:
         every = [p for group in self.optimiser.param_groups for p in group["params"]]
         return [parameter for parameter in every if parameter.requires_grad]
 
-    def gradients(
-        self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[tuple[Tensor, ...], Losses]:
+    def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
         """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
         first, *others = batch.parts(self.micro_batch_size)
-        gradients, losses = self._of_part(first, parameters)
+        gradients, losses = self._of_part(first)
         for part in others:
-            more, more_losses = self._of_part(part, parameters)
+            more, more_losses = self._of_part(part)
             torch._foreach_add_(gradients, more)
             losses = {name: value + more_losses[name] for name, value in losses.items()}
         return gradients, losses
 
-    def _of_part(
-        self, batch: Batch, parameters: Sequence[Tensor]
-    ) -> tuple[tuple[Tensor, ...], Losses]:
+    def _of_part(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
         losses = self.losses(self.model, batch)
-        found = torch.autograd.grad(losses["loss"], parameters, materialize_grads=True)
+        found = torch.autograd.grad(losses["loss"], self.parameters, materialize_grads=True)
         return found, {name: value.detach() for name, value in losses.items()}
 
 
@@ -249,8 +234,7 @@ class Training:
         """Whether there is room for the gradients on these examples."""
         try:
             self.feed.write(rows, len(rows))
-            batch = self.feed.batch(len(rows), self.feed.width(rows))
-            self.take_step.gradients(batch, self.take_step.parameters)
+            self.take_step.gradients(self.feed.batch(len(rows), self.feed.width(rows)))
         except RuntimeError as error:
             if not out_of_gpu_memory(error) or self.take_step.micro_batch_size == 1:
                 raise

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -20,7 +19,6 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainable.common.errors import UserError
-from trainable.config.initialisations import PRETRAINED
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.models.students import Pretrained, encoder_layers, student_config
@@ -61,8 +59,8 @@ def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Pa
 
 def shape_of(config: TrialConfig, inputs: TrainingInputs) -> PreTrainedConfig:
     """The configuration of a trial's student, labels included."""
-    if config.initialisation == PRETRAINED and inputs.pretrained is not None:
-        return load_config(inputs.pretrained.folder)
+    if own := inputs.pretrained_of(config):
+        return load_config(own.folder)
     return student_config(load_config(inputs.teacher.folder), config)
 
 
@@ -82,7 +80,7 @@ def load_checked(
         if fitted or (name.startswith(base) and ".pooler." not in name)
     )
     surplus = [n for n in found["unexpected_keys"] if f"{layers.removeprefix(base)}." in n]
-    broken = [name for name, tensor in model.state_dict().items() if not _finite(tensor)]
+    broken = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
     depth = model.config.num_hidden_layers
     problems = {
         f"{len(missing)} of its weights are missing, such as": missing,
@@ -118,7 +116,3 @@ def _load(source: Any, head: dict[str, Any]) -> tuple[PreTrainedModel, dict[str,
     )
     assert isinstance(model, PreTrainedModel)
     return model, found
-
-
-def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -18,22 +18,17 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def run_model(
-    model: nn.Module,
-    batch: Batch,
-    precision: str,
-    *,
-    states: bool = False,
-    embeddings: bool = False,
+    model: nn.Module, batch: Batch, precision: str, *, states: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Logits [B, C] and, where asked for, each layer's states [B, T, H], with `embeddings` after
-    those that go into the first layer."""
+    """Logits [B, C] and, where asked for, the states [B, T, H] that go into the first layer and
+    those that come out of each."""
     with autocast(batch.input_ids.device, precision):
         outputs = model(
             input_ids=batch.input_ids,
             attention_mask=attention_input(model.config, batch.attention_mask),
             output_hidden_states=states,
         )
-    return outputs.logits, outputs.hidden_states[0 if embeddings else 1 :] if states else ()
+    return outputs.logits, outputs.hidden_states if states else ()
 
 
 def pool_states(states: tuple[Tensor, ...], mask: Tensor, hidden_pool: str) -> Tensor:

@@ -36,7 +36,7 @@ class EarlyStopping:
     def __init__(
         self, parameters: dict[str, Tensor], evaluator: Evaluator, steps: list[int], patience: int
     ) -> None:
-        self._parameters, self._evaluator = parameters, evaluator
+        self.parameters, self._evaluator = parameters, evaluator
         self._steps, self._patience = steps, patience
         self._accuracies: list[float] = []
         self._best: dict[str, Tensor] = {}  # in host memory: the GPU's was measured for the step
@@ -49,7 +49,7 @@ class EarlyStopping:
         if self._without_gain == 0:
             self._best = {
                 name: parameter.detach().to("cpu", copy=True)
-                for name, parameter in self._parameters.items()
+                for name, parameter in self.parameters.items()
             }
 
     @property
@@ -71,7 +71,7 @@ class EarlyStopping:
                 f"Teacher: as after the last of {total_steps} steps (the training examples are "
                 "too few to hold a tenth out)"
             )
-        for name, parameter in self._parameters.items():
+        for name, parameter in self.parameters.items():
             parameter.copy_(self._best[name])
         best = int(np.argmax(self._accuracies))
         reason = f"no gain in {self._patience} evaluations" if self.over else "all steps taken"
@@ -90,4 +90,4 @@ class EarlyStopping:
         """Goes on from a `state`; there may be more beside it."""
         self._accuracies = values["accuracies"]
         if self._accuracies:
-            self._best = {name: tensors[f"best.{name}"] for name in self._parameters}
+            self._best = {name: tensors[f"best.{name}"] for name in self.parameters}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.common.errors import TrainingDivergedError
@@ -50,7 +49,6 @@ def fine_tune(
     it is there. Raises TrainingDivergedError where the loss is NaN or infinite.
     """
     torch.manual_seed(settings.seed)
-    parameters: dict[str, Tensor] = dict(model.named_parameters())
     rest, held_out = hold_out_examples(train)
     training = _make_training(model, rest, settings, runtime, executor)
     per_epoch = steps_per_epoch(len(rest), settings.batch_size)
@@ -58,9 +56,9 @@ def fine_tune(
     evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
     due = evaluation_steps(total, evaluations) if len(held_out) else []
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
-    stopping = EarlyStopping(parameters, evaluator, due, settings.patience)
+    stopping = EarlyStopping(dict(model.named_parameters()), evaluator, due, settings.patience)
     runtime.log(f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples")
-    done = _restore(state, parameters, training, stopping)
+    done = _restore(state, training, stopping)
     if done:
         runtime.log(f"  resuming from step {done}")
     logged = saved = time.perf_counter()
@@ -79,7 +77,7 @@ def fine_tune(
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
             runtime.log(f"  teacher step {done} of {total}, loss {loss:.3f}")
         if now - saved > SAVE_SECONDS:
-            _save(state, done, parameters, training, stopping)
+            _save(state, done, training, stopping)
             saved = time.perf_counter()
     runtime.log(stopping.keep_best(total))
 
@@ -103,28 +101,20 @@ def _make_training(
     return training
 
 
-def _save(
-    state: Path,
-    done: int,
-    parameters: dict[str, Tensor],
-    training: Training,
-    stopping: EarlyStopping,
-) -> None:
+def _save(state: Path, done: int, training: Training, stopping: EarlyStopping) -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
     values, best = stopping.state()
     device, optimiser = training.examples.device, training.take_step.optimiser
-    tensors = training_tensors(parameters, optimiser, device)
+    tensors = training_tensors(stopping.parameters, optimiser, device)
     write_state(state, {"step": done, **values}, {**tensors, **best})
 
 
-def _restore(
-    state: Path, parameters: dict[str, Tensor], training: Training, stopping: EarlyStopping
-) -> int:
+def _restore(state: Path, training: Training, stopping: EarlyStopping) -> int:
     """Puts all back that `_save` kept; the steps that were taken, 0 where none were saved."""
     device, optimiser = training.examples.device, training.take_step.optimiser
     try:
         header, tensors = read_state(state)
-        restore_training(parameters, optimiser, device, tensors)
+        restore_training(stopping.parameters, optimiser, device, tensors)
     except CheckpointError:
         return 0
     stopping.restore(header, tensors)

@@ -210,7 +210,7 @@ def outputs_of(
     """By kind: logits [B, C] fp32; unit vectors fp16 [B, L, H], for `tokens` [B, T, L, H]; for
     RELATIONS queries, keys and values fp16 [B, T, 3, H]."""
     wanted = any(kind != LOGITS for kind in kinds)
-    logits, states = run_model(teacher, batch, precision, states=wanted, embeddings=True)
+    logits, states = run_model(teacher, batch, precision, states=wanted)
 
     def of(kind: str) -> Tensor:
         if kind == LOGITS:

@@ -19,7 +19,6 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from trainable.common.files import verified_values, write_manifest
-from trainable.config.initialisations import PRETRAINED
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.vocabulary import full_embedding_of, load_vocabulary, trim_embedding
@@ -197,7 +196,7 @@ def _header(trial: Trial) -> dict[str, Any]:
 
 def _identity(config: TrialConfig, inputs: TrainingInputs) -> dict[str, Any]:
     """What a checkpoint must share with the trial that goes on from it."""
-    pretrained = inputs.pretrained if config.initialisation == PRETRAINED else None
+    pretrained = inputs.pretrained_of(config)
     return {
         "format": FORMAT,
         "config": asdict(config),

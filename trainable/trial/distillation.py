@@ -67,9 +67,7 @@ class Distillation:
         Of a part of a batch they are what it adds to those of the whole.
         """
         kind = self.outputs.kind if self.outputs else None
-        logits, states = run_model(
-            student, batch, self.precision, states=kind is not None, embeddings=True
-        )
+        logits, states = run_model(student, batch, self.precision, states=kind is not None)
         labels_loss = cross_entropy(logits, batch.labels, batch.weights)
         if self.outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}

@@ -5,7 +5,7 @@ appears whole or not at all. `prepare` does all of it in one call.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +88,8 @@ class Preparation:
     tokenizer: Any
     base: PreTrainedModel
     fitted: bool  # the base is already a classifier for these labels
-    missing: list[str] = field(default_factory=list)  # weights that the base did not have
-    flag: str = "--teacher"
+    missing: list[str]  # weights that the base did not have
+    given: str  # `--teacher NAME`
     student: "Preparation | None" = None
 
     @classmethod
@@ -108,14 +108,7 @@ class Preparation:
         names, seed = inputs.dataset.label_names, inputs.teacher_settings.seed
         base, fitted, missing = load_base(flag, source, names, seed)
         check_tokenizer(flag, source, tokenizer, base)
-        return cls(inputs, tokenizer, base, fitted, missing, flag)
-
-    @property
-    def given(self) -> str:
-        """`--teacher NAME`."""
-        inputs = self.inputs
-        source = inputs.teacher_source if self.flag == "--teacher" else inputs.student_source
-        return f"{self.flag} {source}"
+        return cls(inputs, tokenizer, base, fitted, missing, f"{flag} {source}")
 
     def shape_of(self, config: TrialConfig) -> PreTrainedConfig:
         """The configuration of a trial's student; UserError where it can't be made."""
@@ -229,13 +222,13 @@ def prepare_inputs(
 ) -> TrainingInputs:
     """Makes, or finds in the cache, all that trials with these pools (see `pools_of`) share."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
-    read = (preparation.tokenizer, preparation.base, inputs)
-    data = labelled = prepare_tokens(*read, cache)
+    tokenizer, base = preparation.tokenizer, preparation.base
+    data = labelled = prepare_tokens(tokenizer, base, inputs, cache)
     if inputs.dataset.transfer is not None:  # which is not the teacher's to train on
         bare = replace(inputs, dataset=replace(inputs.dataset, transfer=None))
-        labelled = prepare_tokens(preparation.tokenizer, preparation.base, bare, cache)
+        labelled = prepare_tokens(tokenizer, base, bare, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
-    teacher = prepare_teacher(preparation.base, settings, labelled, runtime)
+    teacher = prepare_teacher(base, settings, labelled, runtime)
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, data.splits["evaluation"].labels)
     outputs = prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from trainable.config.initialisations import PRETRAINED
 from trainable.config.layer_sets import mirrored_layers
 from trainable.config.names import EAGER, RELATIONS
 from trainable.config.training_inputs import TrainingInputs
@@ -25,7 +24,7 @@ from trainable.engine.weight_averages import WeightAverages
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle, replace_attention
 from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
-from trainable.models.students import Pretrained, build_student
+from trainable.models.students import build_student
 from trainable.teacher.outputs import TeacherOutputs, open_outputs
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.distillation import Distillation
@@ -64,8 +63,7 @@ class Trainer:
         self.distillation = Distillation(config, teacher_config, outputs, device)
         trained = [student, self.distillation.projections]
         self.optimiser = make_optimiser(trained, config.weight_decay)
-        averaged = WeightAverages(student.parameters()) if config.ema_decay else None
-        self.averages = averaged
+        self.averages = WeightAverages(student.parameters()) if config.ema_decay else None
         losses, clip = self.distillation.losses, config.gradient_clip
         take_step = TrainingStep(student, self.optimiser, losses, clip, averages=self.averages)
         stage = outputs.stage if outputs else None
@@ -110,8 +108,10 @@ class TrainerCache:
     def set_up(self, config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> Trainer:
         """A student as the trial starts with, random weights drawn from its seed."""
         teacher = _load_teacher(Path(inputs.teacher.folder))
+        own = inputs.pretrained_of(config)
+        pretrained = _load_pretrained(Path(own.folder)) if own else None
         with device:  # drawing 100 million weights on a CPU would take a second
-            fresh = build_student(teacher, config, _pretrained(config, inputs))
+            fresh = build_student(teacher, config, pretrained)
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
         key = _key(config, inputs, device)
@@ -172,12 +172,6 @@ _load_teacher = lru_cache(maxsize=1)(load_teacher)
 _load_pretrained = lru_cache(maxsize=1)(load_pretrained)
 
 
-def _pretrained(config: TrialConfig, inputs: TrainingInputs) -> Pretrained | None:
-    if config.initialisation != PRETRAINED or inputs.pretrained is None:
-        return None
-    return _load_pretrained(Path(inputs.pretrained.folder))
-
-
 @lru_cache(maxsize=2)
 def _load_examples(
     tokens: str, names: tuple[str, ...], pad_id: int, device: torch.device
@@ -212,7 +206,7 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
     """All that decides the shapes of a step and the numbers that are part of it."""
     return (
         str(device),
-        inputs.pretrained if config.initialisation == PRETRAINED else None,
+        inputs.pretrained_of(config),
         *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
         *sorted(inputs.outputs.items()),
         *outputs_read(config, inputs),

@@ -137,8 +137,7 @@ class Trial:
     def run(self) -> Iterator[Evaluation]:
         """Trains to the end, yielding after each evaluation; raises what `advance` raises."""
         while not self.finished:
-            evaluation = self.advance()
-            if evaluation is not None:
+            if evaluation := self.advance():
                 yield evaluation
 
     def advance(self) -> Evaluation | None:
@@ -205,17 +204,15 @@ class Trial:
                 f"{bad[0]} by step {self.step} (learning rate {rate:.2g}, alpha {alpha:.2f})"
             )
 
-    def _teacher_terms(self, losses: dict[str, float]) -> dict[str, float]:
-        """0 where alpha is 1 throughout, though a captured step may have computed them."""
-        read = self.config.uses_teacher_outputs
-        return {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
-
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
         evaluators = self.trainer.evaluators
         correct, validation_loss = evaluators["evaluation"].correct_and_loss()
         score_full = self.finished and "full" in evaluators
         full = evaluators["full"].correct() if score_full else None
+        # 0 where alpha is 1 throughout, though a captured step may have computed them.
+        read = self.config.uses_teacher_outputs
+        terms = {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
         accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
         return Evaluation(
             evaluations=len(accuracies),
@@ -227,7 +224,7 @@ class Trial:
             alpha=alpha,
             learning_rate=rate,
             loss=losses["loss"],
-            losses={"cross_entropy": losses["cross_entropy"], **self._teacher_terms(losses)},
+            losses={"cross_entropy": losses["cross_entropy"], **terms},
             training_seconds=self.trained_seconds,
             evaluation_seconds=time.perf_counter() - start,
             correct=pack_bits(correct),

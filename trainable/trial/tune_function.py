@@ -74,7 +74,8 @@ def train_student(
     with FAILURE_KIND and REASON goes before the error.
     """
     quiet_libraries()
-    torch.set_num_threads(_threads())
+    cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
+    torch.set_num_threads(max(1, min(int(cores), available_cores())))  # those that Ray gives it
     shared = TrainingInputs.from_dict(inputs)
     pause = None if sweep is None else PauseRequest(sweep.run)
     if pause:
@@ -138,35 +139,23 @@ class _Training:
 
     def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:
         """Hands over metrics, with a checkpoint or without; the time that one takes is measured."""
+        seconds, self._unreported_seconds = self._unreported_seconds, 0.0
         if not save:
-            tune.report({**metrics, "saving_seconds": self._take_seconds()})
+            tune.report({**metrics, "saving_seconds": seconds})
             return
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
             start = time.monotonic()
             write_checkpoint(self._trial, Path(folder))
             written = time.monotonic()
             self._saved_step = self._trial.step
-            metrics["saving_seconds"] = self._take_seconds() + written - start
+            metrics["saving_seconds"] = seconds + written - start
             tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
             reported = time.monotonic()
         self._unreported_seconds = reported - written
         self._saving.saved(reported - start)
 
-    def _take_seconds(self) -> float:
-        taken, self._unreported_seconds = self._unreported_seconds, 0.0
-        return taken
 
-
-@cache
-def _trainers() -> TrainerCache:
-    """This process's: Ray runs many trials in it, one after the other."""
-    return TrainerCache()
-
-
-def _threads() -> int:
-    """As many as the cores that Ray gives the trial."""
-    cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
-    return max(1, min(int(cores), available_cores()))
+_trainers = cache(TrainerCache)  # this process's: Ray runs many trials in it, one after the other
 
 
 def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial | None:

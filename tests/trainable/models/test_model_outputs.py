@@ -8,7 +8,7 @@ from trainable.models.model_outputs import run_model
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_states_are_layers_without_the_embeddings(architecture):
+def test_states_are_the_embeddings_and_each_layer(architecture):
     ids = torch.tensor([[2, 7, 3]])
     batch = batch_of(ids, torch.ones_like(ids), torch.tensor([0]))
     model = tiny_classifier(architecture)
@@ -16,9 +16,6 @@ def test_states_are_layers_without_the_embeddings(architecture):
         logits, states = run_model(model, batch, "fp32", states=True)
         plain = model(ids, output_hidden_states=True)
     assert torch.equal(logits, plain.logits)
-    assert len(states) == 4
-    assert all(torch.equal(a, b) for a, b in zip(states, plain.hidden_states[1:], strict=True))
+    assert len(states) == 5
+    assert all(torch.equal(a, b) for a, b in zip(states, plain.hidden_states, strict=True))
     assert run_model(model, batch, "fp32")[1] == ()
-    with torch.no_grad():
-        _, more = run_model(model, batch, "fp32", states=True, embeddings=True)
-    assert all(torch.equal(a, b) for a, b in zip(more, plain.hidden_states, strict=True))

@@ -25,7 +25,7 @@ def batch():
 
 
 def vectors_of(model, batch, precision="fp32"):
-    _, states = run_model(model, batch, precision, states=True, embeddings=True)
+    _, states = run_model(model, batch, precision, states=True)
     return queries_keys_values(model, states[-2], precision)
 
 
