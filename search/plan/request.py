@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from search.plan.asha_rules import ASHA, FACTOR, PROMOTION
+from search.plan.asha_rules import ASHA, FACTOR, PROMOTION, WITH_RUNGS
 from search.plan.objectives import OBJECTIVES, student_depths
 from search.plan.schedulers import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -243,7 +243,7 @@ class Request(InputOptions):
         `seeds` of a recipe but one may wait for it; where they are promoted, those that may still
         go on.
         """
-        waiting = slots * (seeds - 1) if self.scheduler in (ASHA, PROMOTION) else 0
+        waiting = slots * (seeds - 1) if self.scheduler in WITH_RUNGS else 0
         if self.scheduler == PROMOTION:
             waiting += math.ceil(trials / FACTOR)
         return 2 * slots + waiting + self.keep + len(self.depths)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from search.plan.asha_rules import ASHA, FACTOR, PROMOTION, rungs
+from search.plan.asha_rules import FACTOR, WITH_RUNGS, rungs
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
 from search.record.events import (
@@ -98,7 +98,7 @@ class Run:
     @property
     def rungs(self) -> tuple[int, ...]:
         """The numbers of evaluations at which trials are compared; none where none is stopped."""
-        if self.request.scheduler not in (ASHA, PROMOTION) or not self.trials:
+        if self.request.scheduler not in WITH_RUNGS or not self.trials:
             return ()
         return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations, FACTOR))
 
