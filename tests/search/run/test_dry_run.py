@@ -52,7 +52,7 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
 @pytest.mark.parametrize(
     ("flags", "held", "kept"),
     [
-        # Old and new of two trials; of 20 that are promoted half wait, of 3 seeds two. Five are kept,
+        # Old and new of two trials; of 20 that are promoted half wait, of 3 seeds two. Five stay,
         # without their state but where those that were promoted are.
         (["--space", "recipe", "--samples", "20"], 4 + 10 + 5, 0),
         (["--space", "recipe", "--samples", "20", "--scheduler", "asha"], 4, 5),
