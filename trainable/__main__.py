@@ -19,13 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     group = parser.add_argument_group(
         "settings of the trial",
         "Where not given, the preset sets precision, depth, epochs, evaluations and the learning "
-        "rate (by initialisation); alpha is 0.5 where no schedule is given.",
+        "rate (by initialisation).",
     )
     add_flags(group, TrialConfig)
     arguments = parser.parse_args(argv)
     settings = given(arguments, TrialConfig)
-    if not {"alpha", "alpha_schedule"} & settings.keys():
-        settings["alpha"] = 0.5
     try:
         _train(InputOptions(**given(arguments, InputOptions)), settings)
     except (UserError, TrainingDivergedError) as error:

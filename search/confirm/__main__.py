@@ -41,7 +41,7 @@ a finer --precision) adds seeds.
 examples:
   python -m search.confirm NAME
   python -m search.confirm NAME --top 1 --seeds 20
-  python -m search.confirm NAME --precision 0.5
+  python -m search.confirm NAME --precision 2
 """
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from search.plan.request import Request
 from search.plan.searchers import GRID
-from search.record.run import SWEEP, Run
-from search.record.run_folders import NAME, NAME_RULE
+from search.record.run import Run
+from search.record.run_folders import NAME, NAME_RULE, confirmations_of, name_here
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.finalists import (
     Confirmation,
@@ -23,7 +23,6 @@ from search.results.leaderboard import DIGITS
 from search.results.precision import last_level, spread_in
 from search.results.table import compared
 from trainable.common.errors import UserError
-from trainable.common.files import read_checked_json
 from trainable.config.fields import check_fields, described
 
 TOP, SEEDS = 3, 5
@@ -141,10 +140,12 @@ def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:
     widths = {n: 100 * spread.half_width(n, last_level(n)) for n in range(2, MOST_SEEDS + 1)}
     if min(widths.values()) > asked.precision:
         examples = source.plan.inputs.examples
+        least, usual = (math.ceil(10 * width) / 10 for width in (min(widths.values()), widths[20]))
         raise UserError(
             f"{flag}: no number of seeds is enough with "
-            f"{examples.get('full', examples['evaluation']):,} validation examples; the best "
-            f"possible is {math.ceil(100 * min(widths.values())) / 100:.2f} points"
+            f"{examples.get('full', examples['evaluation']):,} validation examples; {least:g} is "
+            f"possible with {MOST_SEEDS:,} seeds, and {usual:g} with 20: python -m search.confirm "
+            f"{name_here(source.folder)} --precision {usual:g}"
         )
     return next(n for n, width in widths.items() if width <= asked.precision)
 
@@ -161,11 +162,7 @@ def used_seeds(source: Run) -> set[int]:
     seeds.
     """
     used = {trial.config.seed for trial in source.trials.values()}
-    for path in source.folder.parent.glob(f"*/{SWEEP}"):
-        confirms = (read_checked_json(path) or {}).get("confirms")
-        if confirms and confirms["run"] == source.folder.name:
-            used |= set(confirms["seeds"])
-    return used
+    return used.union(*((c.plan.confirms or {})["seeds"] for c in confirmations_of(source)))
 
 
 def request_of(source: Run, operation: Mapping[str, Any]) -> Request:

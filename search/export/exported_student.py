@@ -123,7 +123,7 @@ def check_folder(
             f"not what was evaluated: {differing} of {len(texts)} examples have another result now"
         )
     return (
-        "Scored again from this folder with plain `transformers`, on a CPU in fp32: "
+        "Scored again from this folder with plain transformers, on a CPU in fp32: "
         f"{correct.mean():.4f} on {count_of(len(texts), 'example')}, "
         f"{differing or 'none'} of them with another result than in the trial."
     )

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
+from jinja2 import Environment
 
 from search.plan.request import Request
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
+from search.results.confirmation_result import confirmation_sentences
 from search.results.finalists import best_trials
+from search.results.leaderboard import plain
 from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
 from search.results.table import seed_scores
 from trainable.config.initialisations import PRETRAINED, RANDOM
@@ -56,9 +59,11 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         origin += f" and initialised from {student.name}"
     elif trial.config.initialisation != RANDOM:
         origin += " and initialised from it" if distilled else ", but initialised from one"
-    card = ModelCard.from_template(
-        _metadata(title, student or teacher, data, distilled=distilled),
-        template_path=str(TEMPLATE),
+    metadata = _metadata(plain(title), student or teacher, data, distilled=distilled)
+    body = Environment(finalize=plain, keep_trailing_newline=True).from_string(
+        TEMPLATE.read_text(encoding="utf-8")
+    )
+    text = body.render(
         title=title,
         origin=origin,
         teacher_source=teacher,
@@ -71,11 +76,12 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         max_length=run.request.effective_preset.max_length,
         scores=scores(run, trial, evaluation),
         rank=_rank(run, trial),
+        confirmed=confirmation_sentences(run),
         teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
         help={field.name: field.metadata["help"] for field in fields(TrialConfig)},
         **facts,
     )
-    return str(card.content)
+    return f"---\n{metadata.to_yaml()}\n---\n\n{text}"
 
 
 def _metadata(title: str, base: Source, data: Source, *, distilled: bool) -> ModelCardData:

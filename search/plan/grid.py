@@ -37,6 +37,17 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
 
 
+def left_out(request: Request) -> str:
+    """What a coarse grid lacks: `sharpness=0.5, sharpness=2.0`; empty for no coarse one."""
+    if request.searched or not facts_for(load_space(request.space)[0], request).get("coarse"):
+        return ""
+    coarse, every = (
+        dict.fromkeys(pair for grid in grids for point in grid for pair in point.items())
+        for grids in (list_grids(request), list_grids(request, coarse=False))
+    )
+    return ", ".join(f"{key}={value}" for key, value in every if (key, value) not in coarse)
+
+
 def possible_trials(request: Request, planned: list[TrialConfig]) -> list[TrialConfig]:
     """What the sweep may come to have: those planned, and random draws for a searcher's."""
     drawn = random_draws(request) if request.searched else []
@@ -61,17 +72,17 @@ def _drawn(request: Request) -> list[Point]:
     return list(found.values())
 
 
-def list_grids(request: Request) -> Iterator[list[Point]]:
+def list_grids(request: Request, **facts: Any) -> Iterator[list[Point]]:
     """The settings of each configuration of a space that is a Tune search space.
 
     Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of as many
-    grids as `samples`. UserError for what is no such space.
+    grids as `samples`. `facts` replace those of the request. UserError for what is no such space.
     """
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
     space, _ = load_space(request.space)
     try:
-        spec = {"config": dict(space(**facts_for(space, request)))}
+        spec = {"config": dict(space(**{**facts_for(space, request), **facts}))}
         draws = bool(parse_spec_vars(spec)[1])
         if draws and request.samples is None:
             raise UserError("draws values at random; give --samples N, how often")

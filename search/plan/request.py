@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from search.plan.asha_rules import ASHA, FACTOR, PROMOTION, WITH_RUNGS
+from search.plan.asha_rules import ASHA, PROMOTION
 from search.plan.objectives import OBJECTIVES, student_depths
 from search.plan.schedulers import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -235,18 +235,6 @@ class Request(InputOptions):
         if self.grace_evaluations is None and self.scheduler == PROMOTION:
             return max(1, evaluations // 5)
         return self.effective_preset.grace_evaluations
-
-    def checkpoints_held(self, slots: int, trials: int, seeds: int) -> int:
-        """About the most checkpoints at a time, while `slots` of so many trials run at a time.
-
-        While one is replaced, old and new stand side by side. Where trials are compared, all
-        `seeds` of a recipe but one may wait for it; where they are promoted, those that may still
-        go on.
-        """
-        waiting = slots * (seeds - 1) if self.scheduler in WITH_RUNGS else 0
-        if self.scheduler == PROMOTION:
-            waiting += math.ceil(trials / FACTOR)
-        return 2 * slots + waiting + self.keep + len(self.depths)
 
     def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
         """The configuration on each seed asked for, in order; of a searched space on the first."""

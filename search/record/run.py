@@ -189,6 +189,8 @@ def read_run(folder: Path) -> Run:
     Raises UserError for a run of another format, for one whose plan is lost, and for events that no
     run of this version has.
     """
+    if not (folder / SWEEP).exists() and not (folder / RECORD).exists():
+        raise UserError(f"RUN {folder}: no run there; give the folder of one")
     log = read_log(folder)
     planned = [event["plan"] for event in log.events if event["event"] == "plan"]
     written = read_checked_json(folder / SWEEP)

@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from search.record.events import RECORD
-from search.record.run import SWEEP
+from search.record.run import SWEEP, Run, read_run
 from search.record.storage import (
     check_writable,
     fetch_run,
@@ -25,6 +25,7 @@ from search.record.storage import (
     uri_of,
 )
 from trainable.common.errors import UserError, as_user_error
+from trainable.common.files import read_checked_json
 from trainable.common.pause import PAUSE
 from trainable.config.options import writable_folder
 
@@ -72,6 +73,22 @@ def refuse_existing(folder: Path) -> None:
 def resume_command(folder: Path) -> str:
     """What goes on with the run in this folder, to be pasted into a shell."""
     return f"python -m search.run --resume {shlex.quote(location(folder))}"
+
+
+def name_here(folder: Path) -> str:
+    """A run as the commands take it in this working folder: its name, or where it lies."""
+    default = folder.parent == Path("runs").resolve()
+    return folder.name if default else shlex.quote(location(folder))
+
+
+def confirmations_of(run: Run) -> list[Run]:
+    """The runs beside this one that confirm it, the oldest first; those that can be read."""
+    same, found = {"run": run.folder.name, "started": run.plan.provenance.get("started")}, []
+    for path in run.folder.parent.glob(f"*/{SWEEP}"):
+        confirms = (read_checked_json(path) or {}).get("confirms") or {}
+        with suppress(UserError):
+            found += [read_run(path.parent)] if same.items() <= confirms.items() else []
+    return sorted(found, key=lambda made: str(made.plan.provenance.get("started")))
 
 
 def has_run(folder: Path) -> bool:

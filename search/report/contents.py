@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from search.record.run import Run
+from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
-from search.results.confirmation_result import conclude
-from search.results.leaderboard import interval, percent, recommendation
+from search.results.confirmation_result import conclude, confirmation_sentences
+from search.results.leaderboard import ONE_LABEL, interval, percent, recommendation, signed
 from search.results.pareto import costs_table
 from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
@@ -68,7 +69,12 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
         f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends}), "
         f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}. {recommendation(recipes)}"
     ).rstrip()
-    return Summary(headline, _tied(finished), limitations)
+    headline += " It gives every example the same label." if best["one_label"] else ""
+    tied = _tied(recipes)
+    if confirmed := confirmation_sentences(run):
+        first, *others = confirmed
+        return Summary(first, " ".join([*others, "This run alone:", headline, tied]), limitations)
+    return Summary(headline, tied, limitations)
 
 
 def _nothing_finished(recipes: pd.DataFrame) -> str:
@@ -85,22 +91,30 @@ def _nothing_finished(recipes: pd.DataFrame) -> str:
     )
 
 
-def _tied(finished: pd.DataFrame) -> str:
-    """Which of the finished recipes are tied with the first of them."""
-    if pd.isna(finished.iloc[0]["tied"]):
+def _tied(recipes: pd.DataFrame) -> str:
+    """Which of the others are tied with the best, which is the first; and which are no rivals."""
+    if pd.isna(recipes.iloc[0]["tied"]):
         return "Its per-example results are missing, so it is not compared with the others."
-    others, tied = int(finished["tied"].notna().sum()) - 1, finished[finished["tied"]].iloc[1:]
-    if not others:
-        return "No other recipe has finished that can be compared with it."
-    if tied.empty:
-        all_others = "the only other" if others == 1 else f"all {others} other"
-        return f"Significantly better than {all_others} finished recipe{'s' * (others > 1)}."
-    names = [rounded(label) for label in tied["label"].head(NAMED)]
-    more = [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
-    return (
-        f"Not significantly different from the best: {'; '.join([*names, *more])} "
-        f"({len(tied)} of {count_of(others, 'other finished recipe')})."
-    )
+    others = recipes[recipes["tied"].notna()].iloc[1:]
+    if not (tied := others[others["tied"]]).empty:
+        names = [
+            f"{rounded(row.label)} ({signed(row.gap_low)} to {signed(row.gap_high)})"
+            for row in tied.head(NAMED).itertuples()
+        ]
+        names += [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
+        return (
+            f"Not significantly different from the best, with the 95% interval of the difference in"
+            f" points: {'; '.join(names)} ({len(tied)} of "
+            f"{count_of(len(others), 'other finished recipe')})."
+        )
+    outcomes, rivals = recipes["outcome"].value_counts(), int((~others["one_label"]).sum())
+    apart = {"with one label only": len(others) - rivals, "stopped early": outcomes.get(STOPPED, 0)}
+    text = ", ".join(f"{count} {reason}" for reason, count in apart.items() if count)
+    text = f" Not counted: {text}." if text else ""
+    if not rivals:
+        return f"No other recipe has finished that can be compared with it.{text}"
+    which = "the only other" if rivals == 1 else f"all {rivals} other"
+    return f"Significantly better than {which} finished recipe{'s' * (rivals > 1)}.{text}"
 
 
 def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
@@ -108,7 +122,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     yield from (f"{line}." for line in run.damage)
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
-    examples, unchanging = run.plan.inputs.examples["evaluation"], _unchanging(run)
+    examples, one_label = run.plan.inputs.examples["evaluation"], int(recipes["one_label"].sum())
     outcomes, tied = recipes["outcome"].value_counts(), recipes[recipes["tied"]]
     finished = recipes[recipes["outcome"] == FINISHED]
     level = tied["best5"].mean()
@@ -127,22 +141,17 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
         f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
         f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
-        f"python -m search.confirm {run.folder.name}.": len(recipes) > 1
-        and run.plan.confirms is None,
+        f"python -m search.confirm {name_here(run.folder)}.": len(recipes) > 1
+        and run.plan.confirms is None
+        and not confirmation_sentences(run),
         f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
         f"Failed: {count_of(failed)}.": failed,
         f"The per-example results of {count_of(missing, 'recipe')} are missing: there is no "
         "interval and no comparison with the best.": missing,
-        f"{count_of(unchanging)} predicted the same labels at every evaluation, probably a single "
-        "class.": unchanging,
+        f"{count_of(one_label, 'recipe')} learned nothing: every example is given the same "
+        f"label (marked {ONE_LABEL}).": one_label,
     }
     yield from (sentence for sentence, holds in sentences.items() if holds)
-
-
-def _unchanging(run: Run) -> int:
-    """Trials whose answers are the same at all of their evaluations, of at least two."""
-    answers = [[e["correct"] for e in t.evaluations] for t in run.trials.values() if t.has_bits]
-    return sum(len(given) > 1 and len(set(given)) == 1 for given in answers)
 
 
 def status(report: Report) -> str:

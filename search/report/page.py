@@ -3,8 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from html import escape
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -22,6 +20,7 @@ from search.results.leaderboard import (
     interval,
     leaderboard_cells,
     leaderboard_notes,
+    plain,
     share,
     signed,
 )
@@ -98,7 +97,7 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"cell": cell, "plain": partial(escape, quote=False)}
+    environment.filters |= {"plain": plain}
     # HTML needs no declarations of names.
     bare = {name: re.sub(r' xmlns(?::xlink)?="[^"]+"', "", svg) for name, svg in drawn.items()}
     return environment.get_template(template).render(
@@ -109,11 +108,6 @@ def render(
         most=SHOWN_ROWS,
         svgs={name: Markup(svg) for name, svg in bare.items()},
     )
-
-
-def cell(text: str) -> str:
-    """Text for a cell of a Markdown table, where a bar or a new line would break the row."""
-    return escape(" ".join(text.split()), quote=False).replace("|", "\\|")
 
 
 def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
@@ -145,8 +139,8 @@ def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
 
 
 def _leaderboard(report: Report) -> Section:
-    recipes = report.recipes
-    text = leaderboard_notes(report.run, recipes) + (
+    recipes, cells = report.recipes, leaderboard_cells(report.run, report.recipes)
+    text = f"{cells.above} {leaderboard_notes(report.run, recipes)}".strip() + (
         " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
         "only recipes that ran to the end are compared."
     )
@@ -160,7 +154,7 @@ def _leaderboard(report: Report) -> Section:
     scored_only = places[recipes["best5"].notna()].reindex(places.index)
     strips = [row.dropna().to_dict() for _, row in scored_only.iterrows()]
     legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
-    table = Table(leaderboard_cells(report.run, recipes), classes, strips, legend)
+    table = Table(cells, classes, strips, legend)
     return Section("leaderboard", "Leaderboard", text, [table])
 
 

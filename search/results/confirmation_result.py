@@ -10,6 +10,7 @@ from rich.console import Console
 
 from search.record.labels import labels_of
 from search.record.run import Run
+from search.record.run_folders import confirmations_of
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.comparisons import Comparison, compare_at_looks, retrained
 from search.results.finalists import Confirmation
@@ -127,6 +128,15 @@ def _note_on_looks(confirmation: Confirmation) -> str:
         "a false claim: its intervals are at its level, its p-values scaled so that below 0.05 is "
         "significant."
     )
+
+
+def confirmation_sentences(run: Run) -> list[str]:
+    """What the newest complete confirmation of a run found; empty where there is none."""
+    for made in confirmations_of(run)[::-1]:
+        if not made.unfinished:
+            first, *others = conclude(made).sentences
+            return [f"On fresh seeds ({made.folder.name}): {first}", *others]
+    return []
 
 
 def print_conclusion(conclusion: Conclusion, console: Console) -> None:

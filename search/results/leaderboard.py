@@ -1,7 +1,9 @@
 """The leaderboard of a run: a `recipes_table` as a terminal and a report show it."""
 
+import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from html import escape
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.console import Console
@@ -9,20 +11,28 @@ from rich.table import Table
 from rich.text import Text
 
 from search.record.run import Run
-from search.record.trial_record import FINISHED, PENDING, RUNNING, STOPPED
+from search.record.trial_record import FINISHED, PENDING, RUNNING
 from search.results.statistics import Difference
-from search.results.table import rounded, short_label
+from search.results.table import rounded
 
 NO_VALUE = "-"
-TIED = "~"  # before a best5
+TIED, NOT_COMPARED, ONE_LABEL = "~", "*", "!"  # before a best5
+LEGEND = {
+    TIED: "not significantly different from the best, which does not mean equal",
+    NOT_COMPARED: "not comparable, neither better nor worse: stopped early, or not all is recorded",
+    ONE_LABEL: "one label only, the same for every example",
+}
 DIGITS = 4  # of an accuracy
+OPTIONAL = ("of teacher", "last", "95% interval")  # give way, in this order, on a short line
+LONGEST_OUTCOME = 28  # columns of a terminal; a longer reason wraps
 
 
 class Cells(NamedTuple):
-    """A table as text."""
+    """A table as text; `above` says what all rows share."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
+    above: str = ""
 
 
 def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None:
@@ -30,8 +40,14 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
     count = run.plan.inputs.examples["evaluation"]
     on = "" if _full_split(run) else f" on the {count:,} validation examples"
     console.print(f"\nTeacher accuracy: {run.plan.inputs.describe_teacher()}{on}.")
-    console.print(as_rich(leaderboard_cells(run, recipes)))
-    console.print(leaderboard_notes(run, recipes), style="dim")
+    cells = leaderboard_cells(run, recipes)
+    shown = fitted(cells, console)
+    if cells.above:
+        console.print(cells.above)
+    console.print(as_rich(shown))
+    notes, hidden = leaderboard_notes(run, recipes), set(cells.headers) - set(shown.headers)
+    notes += f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
+    console.print(notes, style="dim")
     if found := recommendation(recipes):
         console.print(found)
 
@@ -62,6 +78,7 @@ def as_rich(cells: Cells, title: str | None = None) -> Table:
     for header in cells.headers:
         wraps, lines = header in ("recipe", "outcome"), header.replace("of ", "of\n")
         table.add_column(lines, justify="right", no_wrap=not wraps, overflow="fold")
+        table.columns[-1].max_width = LONGEST_OUTCOME if header == "outcome" else None
         if wraps or header == "initialisation":
             table.columns[-1].justify = "left"
     for row in cells.rows:
@@ -69,13 +86,32 @@ def as_rich(cells: Cells, title: str | None = None) -> Table:
     return table
 
 
+def fitted(cells: Cells, console: Console) -> Cells:
+    """Without those of the OPTIONAL columns for which its rows have no room."""
+    endless = console.options.update(width=1000)
+    for header in OPTIONAL:
+        if console.measure(as_rich(cells), options=endless).maximum <= console.width:
+            break
+        place = cells.headers.index(header)
+        lines = [[*line[:place], *line[place + 1 :]] for line in (cells.headers, *cells.rows)]
+        cells = Cells(lines[0], lines[1:], cells.above)
+    return cells
+
+
 def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
-    """All recipes, best first."""
+    """All recipes, best first; what all of them share stands above the rows, not in them."""
+    rates = _learning_rates(recipes)
+    parts = [
+        [part for part in compact(label).split(", ")[1:] if not (rates and part.startswith("lr "))]
+        for label in recipes["label"]
+    ]
+    shared = [part for part in parts[0] if len(parts) > 1 and all(part in one for one in parts)]
+    labels = [", ".join(p for p in one if p not in shared) or "as above" for one in parts]
     columns: dict[str, Callable[[pd.Series], str]] = {
-        "recipe": short_label,
+        "recipe": lambda row: labels[row.name],
         "initialisation": lambda row: row["initialisation"],
         "seeds": _seeds,
-        "best5": lambda row: f"{TIED if _is_tied(row) else ''}{share(row['best5'])}",
+        "best5": lambda row: f"{_mark(row)}{share(row['best5'])}",
         "95% interval": lambda row: interval((row["low"], row["high"])),
         "of teacher": lambda row: percent(row["of_teacher"]),
         "last": lambda row: share(row["last"]),
@@ -83,17 +119,34 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "reference": lambda row: share(row["reference"]),
         "outcome": _outcome,
     }
-    several, labels = len(recipes) > 1, recipes["initialisation"]
-    if several and labels.is_unique and recipes.apply(short_label, axis=1).nunique() == 1:
-        del columns["recipe"]
     if not _on_seeds(recipes):
         del columns["seeds"]
     if not _full_split(run):
         del columns["full split"]
     if not any(request.space == "study" for request in run.plan.requests):
         del columns["reference"]
+    for header in ("outcome", "seeds", "initialisation", "recipe"):
+        shown = {columns[header](row) for _, row in recipes.iterrows()} if header in columns else {}
+        if len(recipes) > 1 and len(shown) == 1:
+            del columns[header]
+            shared = [f"{header} {min(shown)}", *shared] if header != "recipe" else shared
     rows = [[show(row) for show in columns.values()] for _, row in recipes.iterrows()]
-    return Cells([*columns], rows)
+    above = f"In all rows: {', '.join(shared)}." if shared else ""
+    above += f" Learning rates differ with the initialisation: {rates}." if rates else ""
+    return Cells([*columns], rows, above.strip())
+
+
+def compact(label: str) -> str:
+    """A label for a table, on one line: `layers 1,2,3, pool mean, weight 100, cosine_growth k=1`
+    reads `layers 1-3, mean, w=100, growth k=1`."""
+
+    def as_range(found: re.Match[str]) -> str:
+        first, *_, last = found[0].split(",")
+        whole = ",".join(map(str, range(int(first), int(last) + 1)))
+        return f"{first}-{last}" if found[0] == whole else found[0]
+
+    text = re.sub(r"\d+(,\d+)+", as_range, rounded(label))
+    return re.sub(r"\b(cosine_|pool )", "", text).replace("weight ", "w=")
 
 
 def leaderboard_notes(run: Run, recipes: pd.DataFrame) -> str:
@@ -111,14 +164,8 @@ def leaderboard_notes(run: Run, recipes: pd.DataFrame) -> str:
         notes.append(
             f"full split: accuracy on all {_full_split(run):,} validation examples, at the end."
         )
-    if recipes["tied"].sum() > 1:
-        notes.append(f"{TIED}: not significantly different from the best.")
-    if (recipes["outcome"] == STOPPED).any():
-        notes.append(
-            "Trials that ASHA stopped had fewer evaluations: their scores are not comparable."
-        )
-    if rates := _learning_rates(recipes):
-        notes.append(f"Learning rates differ with the initialisation: {rates}.")
+    marks = {_mark(row) for _, row in recipes.iterrows()}
+    notes += [f"{mark}: {meaning}." for mark, meaning in LEGEND.items() if mark in marks]
     if any(request.space == "study" for request in run.plan.requests):
         notes.append("reference: the reference study's accuracy on SST-2.")
     return " ".join(notes)
@@ -134,9 +181,13 @@ def _learning_rates(recipes: pd.DataFrame) -> str:
     return "; ".join(f"{rate:g} for {', '.join(found)}" for rate, found in names.items())
 
 
-def _is_tied(row: pd.Series) -> bool:
-    """Whether a row below the first is not significantly different from it."""
-    return row.name != 0 and not pd.isna(row["tied"]) and bool(row["tied"])
+def _mark(row: pd.Series) -> str:
+    """What stands before a row's best5."""
+    if pd.isna(row["best5"]) or row["one_label"]:
+        return ONE_LABEL if row["one_label"] else ""
+    if row.name == 0 and row["outcome"] == FINISHED:
+        return ""
+    return NOT_COMPARED if pd.isna(row["tied"]) else TIED if row["tied"] else ""
 
 
 def _on_seeds(recipes: pd.DataFrame) -> bool:
@@ -148,10 +199,10 @@ def _full_split(run: Run) -> int | None:
 
 
 def _outcome(row: pd.Series) -> str:
-    """`finished`, `stopped at 3/15`, `failed: out of memory`."""
+    """`finished`, `stopped 3/15`, `failed: out of memory`."""
     name = {RUNNING: "interrupted", PENDING: "not started"}.get(row["outcome"], row["outcome"])
     if row["evaluations"] and row["outcome"] != FINISHED:
-        name += f" at {row['evaluations']}/{row['planned_evaluations']}"
+        name += f" {row['evaluations']}/{row['planned_evaluations']}"
     return f"{name}: {row['reason']}" if row["reason"] else str(name)
 
 
@@ -159,6 +210,14 @@ def _seeds(row: pd.Series) -> str:
     """`3`, or `2 of 3` where the numbers are of fewer."""
     count, planned = row["seeds"], row["planned_seeds"]
     return str(count) if count == planned else f"{count} of {planned}"
+
+
+def plain(value: Any) -> Any:
+    """Text that Markdown shows as it is, on one line: no markup, HTML or cell begins in it."""
+    if not isinstance(value, str):
+        return value
+    text = re.sub(r"([\\`*\[\]|])", r"\\\1", re.sub(r"\s+", " ", value))
+    return escape(text, quote=False)
 
 
 def share(value: float | None) -> str:

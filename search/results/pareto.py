@@ -11,8 +11,16 @@ from search.plan.objectives import DEPTH, LATENCY, PARAMETERS, cost_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
-from search.results.leaderboard import NO_VALUE, Cells, as_rich, difference_cells, interval, share
-from search.results.table import difference, rounded
+from search.results.leaderboard import (
+    NO_VALUE,
+    Cells,
+    as_rich,
+    compact,
+    difference_cells,
+    interval,
+    share,
+)
+from search.results.table import difference
 
 COST_NAMES = {DEPTH: "layers", LATENCY: "ms per example", PARAMETERS: "million parameters"}
 PARETO_NOTE = (
@@ -92,7 +100,7 @@ def pareto_cells(found: pd.DataFrame, cost: str) -> Cells:
     headers = ("recipe", cost, "best5", "95% interval", "gain", "95% interval", "significant?")
     rows = [
         (
-            rounded(row.label),
+            compact(row.label),
             f"{row.cost:.3g}",
             share(row.best5),
             interval((row.low, row.high)),

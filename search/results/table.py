@@ -4,11 +4,13 @@ import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from search.plan.asha_rules import stratum_of
 from search.record.events import TIMINGS
@@ -27,6 +29,7 @@ from search.record.trial_record import (
 )
 from search.results.statistics import (
     BOOTSTRAP_SEED,
+    LEVEL,
     SEED_SD,
     Difference,
     best5_scores,
@@ -49,9 +52,9 @@ ACCURACIES = ("best5", "low", "high", "of_teacher", "last", "full_validation", "
 COLUMNS = (
     *SETTINGS,
     *("digest", "recipe", "label", "folder", "inactive", "stratum"),
-    *("outcome", "reason", "evaluations", "repeated"),
+    *("outcome", "reason", "evaluations", "repeated", "one_label"),
     *ACCURACIES,
-    *("tied", "expected", "reference"),
+    *("tied", "gap_low", "gap_high", "expected", "reference"),
     *TIMINGS,
 )
 ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
@@ -68,7 +71,8 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     - `digest`, `recipe` (the digest that all seeds of a recipe share), `label`, `folder` (of the
       trial), `stratum` (within which ASHA compares), `outcome` (pending, running, waiting for other
       seeds of its recipe, finished, stopped, failed), `reason` of a failure;
-    - `evaluations` made, `repeated` (those that had to be made again);
+    - `evaluations` made, `repeated` (those that had to be made again), `one_label` (whether even
+      at the best one the student gives every example the same label);
     - `best5`, `low` and `high` (95% bootstrap interval over the validation examples; missing where
       the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
       `last`, `full_validation` (accuracy on the full validation split);
@@ -76,6 +80,8 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
       run has: comparable over both; missing for trials with fewer, and where none has ended;
     - `tied`, whether the trial's recipe is not significantly different from the best one, the best
       included; missing where the recipe has not finished or can't be compared;
+    - `gap_low` and `gap_high`, the 95% interval of its mean best5 less the best one's, for other
+      examples and seeds; missing where `tied` is;
     - `expected`, what the recipe's mean best5 is expected to be without the luck of its seeds and
       these examples (`shrunk_means`): less than best5 at the top; missing where `tied` is;
     - `reference`, the accuracy on SST-2 of the reference study's row that the trial repeats;
@@ -96,9 +102,10 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
         for trial in trials
     ]
     table, found = pd.DataFrame(rows, columns=[*COLUMNS]), compared(run)
-    table["tied"] = table["recipe"].map(found["tied"]).astype("boolean")
-    table["expected"] = table["recipe"].map(found["expected"])
-    numeric = [*ACCURACIES, "expected", "reference"]
+    for name in found:
+        table[name] = table["recipe"].map(found[name])
+    table["tied"] = table["tied"].astype("boolean")
+    numeric = [*ACCURACIES, "gap_low", "gap_high", "expected", "reference"]
     table[numeric] = table[numeric].astype(float)
     return table
 
@@ -119,11 +126,6 @@ def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
     by_score = table.sort_values("best5", ascending=False, kind="stable")
     by_outcome = by_score.sort_values("outcome", key=lambda found: found.map(ORDER), kind="stable")
     return by_outcome.reset_index(drop=True)
-
-
-def short_label(row: pd.Series) -> str:
-    """A row's label without the initialisation, which has a column, and long decimals rounded."""
-    return rounded(str(row["label"]).removeprefix(f"{row['initialisation']}, "))
 
 
 def rounded(label: str) -> str:
@@ -203,6 +205,9 @@ def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
         "reason": trial.reason,
         "evaluations": len(evaluations),
         "repeated": trial.repeated,
+        "one_label": bool(
+            max(evaluations, key=itemgetter("accuracy"), default={}).get("one_label")
+        ),
         **_accuracies(trial, run),
         "reference": row and row.accuracy,
         **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in TIMINGS},
@@ -235,6 +240,7 @@ def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) ->
         "reason": _reason_of(trials),
         "evaluations": len(furthest[0].evaluations),
         "repeated": of_all["repeated"].sum(),
+        "one_label": bool(of_furthest["one_label"].all()),
         **of_furthest[[*ACCURACIES]].mean().to_dict(),
         **of_all[[*TIMINGS]].sum().to_dict(),
         "seeds": len(furthest),
@@ -254,12 +260,13 @@ def _reason_of(trials: Sequence[TrialRecord]) -> str:
 
 
 def compared(run: Run) -> pd.DataFrame:
-    """By recipe, `tied` and `expected` of those that finished and can be compared with the best.
+    """By recipe, `tied`, `expected`, `gap_low` and `gap_high` of those that finished and can be
+    compared with the best.
 
     Those are recipes with as many evaluations as the best and all bits; none where it lacks bits.
     Compared are means over seeds; the luck of a seed counts for less in a mean of many.
     """
-    none = pd.DataFrame(columns=["tied", "expected"])
+    none = pd.DataFrame(columns=["tied", "expected", "gap_low", "gap_high"])
     groups = by_recipe(run.trials.values())
     finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
     if not finished:
@@ -275,7 +282,12 @@ def compared(run: Run) -> pd.DataFrame:
     deviations = SEED_SD / np.sqrt([len(found) for found in known.values()])  # [K], that seeds add
     tied = tied_with_first(means, np.random.default_rng(BOOTSTRAP_SEED), seed_sd=deviations)
     expected = shrunk_means(means.mean(axis=1), deviations**2 + own_variances(means))
-    return pd.DataFrame({"tied": tied, "expected": expected}, index=[*known])
+    place = [*known].index(best)
+    gaps = means - means[place]  # [K, N]
+    noise = deviations**2 + deviations[place] ** 2 + gaps.var(axis=1, ddof=1) / gaps.shape[1]
+    half = norm.isf(LEVEL / 2) * np.sqrt(noise)
+    ends = {"gap_low": gaps.mean(axis=1) - half, "gap_high": gaps.mean(axis=1) + half}
+    return pd.DataFrame({"tied": tied, "expected": expected, **ends}, index=[*known])
 
 
 def _best5_after(trial: TrialRecord, count: int | None) -> float:

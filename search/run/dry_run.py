@@ -8,12 +8,13 @@ import shlex
 import shutil
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from rich.console import Console
 
 from search.plan.request import LOCAL
 from search.record.labels import config_labels
@@ -25,10 +26,12 @@ from search.sweep.check_sweep import CheckedSweep
 from search.sweep.launch import Invocation
 from search.sweep.processes.cluster import check_address
 from search.sweep.resume import asked_changes
+from search.sweep.session import expected_bytes
 from search.sweep.tuner import concurrency
 from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.examples import Examples
@@ -39,7 +42,9 @@ from trainable.engine.devices import available_cores, best_device, synchronise
 from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
 from trainable.models.static_forward import make_static
 from trainable.models.students import new_model
+from trainable.trial.checkpoint import bytes_of_shape
 from trainable.trial.preparation import Preparation
+from trainable.trial.tokenised_data import prepare_tokens
 
 EXAMPLES = 640  # that are tokenised to know their lengths
 TIMED_STEPS = 4  # of which the first warms up
@@ -94,9 +99,11 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
     trials = len(checked.configs) + (int(more) if np.isfinite(more) else 0)
-    seeds = len(request.on_all_seeds(checked.possible[0]))
-    held = request.checkpoints_held(slots, trials, seeds)
-    _describe_disk(checked, held, folder, console)
+    configs, sizes = checked.possible if more else checked.configs, _sizes(checked.preparation)
+    most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))
+    free = describe_bytes(shutil.disk_usage(nearest_existing(folder)).free)
+    free = "" if is_uri(location(folder)) else f"; {free} are free at {folder.parent}"
+    console.print(f"Checkpoints take up to about {most}, {end} at the end{free}.", soft_wrap=True)
     typed = [word for word in invocation.arguments if word != "--dry-run"]
     command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
@@ -156,19 +163,15 @@ def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _describe_disk(checked: CheckedSweep, held: int, folder: Path, console: Console) -> None:
-    """So many times the largest student's weights, moments and averages; and what is free where the
-    run lies, unless that is a storage."""
-    base = checked.preparation.base.config
-    largest = max(
-        checked.possible, key=lambda c: c.student_layers * (c.student_width or base.hidden_size)
+def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]:
+    """Of a trial's checkpoint; all examples are tokenised, to know the rows that are in use."""
+    models = [model for model in (preparation, preparation.student) if model is not None]
+    with TemporaryDirectory() as folder:
+        data = [prepare_tokens(m.tokenizer, m.base, m.inputs, Path(folder)) for m in models]
+        rows, width = [len(found.in_use) for found in data], preparation.base.config.hidden_size
+    return lambda config: bytes_of_shape(
+        config,
+        preparation.shape_of(config),
+        width,
+        rows[-1 if config.initialisation == PRETRAINED else 0],
     )
-    with torch.device("meta"):
-        student = new_model(checked.preparation.shape_of(largest))
-    copies = 5 if any(config.ema_decay for config in checked.possible) else 4
-    size = copies * sum(p.numel() * p.element_size() for p in student.parameters())
-    text = f"Checkpoints take at most about {describe_bytes(held * size)}"
-    if not is_uri(location(folder)):
-        free = shutil.disk_usage(nearest_existing(folder)).free
-        text += f"; {describe_bytes(free)} are free at {folder.parent}"
-    console.print(f"{text}.", soft_wrap=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.plan.grid import plan_trials, possible_trials
+from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.request import Request
 from search.results.progress import describe_time
 from trainable.common.errors import count_of
@@ -58,6 +58,8 @@ def check_sweep(request: Request, console: Console) -> CheckedSweep:
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
     console.print(f"{count_trials(request, configs)}. {describe(configs, inputs)}")
+    if lacking := left_out(request):
+        console.print(f"Preset {request.preset} leaves out {lacking}; --add KEY=VALUE adds one.")
     return CheckedSweep(request, configs, possible, preparation)
 
 

@@ -1,7 +1,8 @@
 """One session of a run: runs the open trials until all have ended or it is interrupted."""
 
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,9 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.asha_rules import PROMOTION
-from search.plan.request import LOCAL
+from search.plan.asha_rules import FACTOR, PROMOTION, WITH_RUNGS
+from search.plan.grid import possible_trials
+from search.plan.request import LOCAL, Request
 from search.plan.schedulers import make_scheduler
 from search.record.recipes import most_seeds
 from search.record.run import Run
@@ -34,6 +36,7 @@ from search.sweep.tuner import (
 )
 from trainable.common.errors import count_of
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.trial_config import TrialConfig
 from trainable.engine.devices import available_cores
 from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
@@ -84,10 +87,14 @@ def _tune_open(
             recorder = Recorder(
                 run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
             )
-            needed = expected_bytes(run, slots())
+            configs = [trial.config for trial in run.trials.values()]
+            configs = possible_trials(request, configs) if run.to_suggest else configs
+            sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
+            most, end = expected_bytes(request, configs, sizes, measure(run).total, slots())
             console.print(
                 f"Run {describe_location(run.folder)}: {count_of(slots())} at a time; checkpoints "
-                f"take up to about {describe_bytes(needed)}{_shortage(run, needed)}.",
+                f"take up to about {describe_bytes(most)}, {describe_bytes(end)} at the end"
+                f"{_shortage(run, most)}.",
                 soft_wrap=True,
             )
             scheduler = make_scheduler(str(request.scheduler), run, slots)
@@ -169,12 +176,29 @@ def _shortage(run: Run, needed: int) -> str:
     return f", but only {describe_bytes(free)} are free there"
 
 
-def expected_bytes(run: Run, slots: int) -> int:
-    """About what checkpoints take on disk while so many trials run at a time."""
+def expected_bytes(
+    request: Request,
+    configs: Iterable[TrialConfig],
+    sizes: Callable[[TrialConfig], tuple[int, int]],
+    trials: int,
+    slots: int,
+) -> tuple[int, int]:
+    """About what the checkpoints of so many `trials` like these take on disk at most, while `slots`
+    of them run at a time, and at the end; `sizes` are one's with its training state and without.
+
+    While one is replaced, old and new stand side by side. Where trials are compared, all seeds of a
+    recipe but one may wait for it; where they are promoted, those that may still go on, and one
+    that is stopped is kept with its state.
+    """
     shapes = {
         (c.student_layers, c.student_width, c.initialisation == PRETRAINED, c.ema_decay > 0): c
-        for c in (trial.config for trial in run.trials.values())
+        for c in configs
     }
-    size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
-    seeds = most_seeds(run.trials.values())
-    return run.request.checkpoints_held(slots, measure(run).total, seeds) * size
+    whole, student = max(map(sizes, shapes.values()))
+    kept, seeds = min(request.keep + len(request.depths), trials), request.seeds
+    held = 2 * slots
+    if request.scheduler in WITH_RUNGS and not request.searched:
+        held += slots * (seeds - 1)
+    if request.scheduler == PROMOTION:
+        held, student = held + math.ceil(trials / FACTOR), whole
+    return min(held * whole + kept * student, (trials + slots) * whole), kept * student

@@ -9,10 +9,11 @@ from search.exit_codes import FAILURES, INTERRUPTED
 from search.plan.searchers import JOURNAL
 from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
-from search.record.run_folders import resume_command
+from search.record.run_folders import name_here, resume_command
 from search.record.storage import location
 from search.record.trial_record import FAILED
 from search.results.confirmation_result import conclude, print_conclusion, write_conclusion
+from search.results.finalists import best_finished
 from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
 from search.results.progress import describe_bytes
@@ -57,13 +58,23 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print("Interrupted. Resume with:")
         console.print(resume_command(run.folder), soft_wrap=True)
         return FAILURES if problem else INTERRUPTED
+    if best_finished(run.trials.values()):
+        of = run.plan.confirms["run"] if run.plan.confirms else run.folder.name
+        name = name_here(run.folder.with_name(of))
+        steps = ["report {0}", "confirm {0}", "export {0} {1}-student"]
+        for step in steps[:: 2 if run.plan.confirms else 1]:
+            console.print(f"Next: python -m search.{step.format(name, of)}", soft_wrap=True)
     return FAILURES if failed or problem else 0
 
 
 def describe_disk(run: Run) -> str:
-    """`0.2 GB, 5 checkpoints; saving took 0.4% of the training time`."""
+    """`0.2 GB, 5 checkpoints; saving took 0.4% of the training time, rungs and ends included`."""
     text = f"{describe_bytes(bytes_used(run))}, {count_of(checkpoint_count(run), 'checkpoint')}"
     trials = run.trials.values()
     saving = sum(e["saving_seconds"] for trial in trials for e in trial.evaluations)
     training = sum(trial.seconds for trial in trials)
-    return f"{text}; saving took {saving / training:.1%} of the training time" if training else text
+    if not training:
+        return text
+    return (
+        f"{text}; saving took {saving / training:.1%} of the training time, rungs and ends included"
+    )

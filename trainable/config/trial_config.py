@@ -36,7 +36,8 @@ class TrialConfig:
         choices=ALPHA_SCHEDULES,
     )
     alpha: float | None = described(
-        "constant alpha, for alpha_schedule fixed only; 1 trains without the teacher",
+        "constant alpha, for alpha_schedule fixed only (0.5 where not given); 1 trains without the "
+        "teacher",
         None,
         low=0.0,
         high=1.0,
@@ -110,7 +111,7 @@ class TrialConfig:
     def _check_alpha(self) -> None:
         if self.alpha_schedule == "fixed":
             if self.alpha is None:
-                raise UserError("alpha: missing; alpha_schedule fixed needs one in [0, 1]")
+                object.__setattr__(self, "alpha", 0.5)
             if self.sharpness is not None:
                 raise UserError(
                     f"sharpness: {self.sharpness} given, but alpha_schedule fixed has none"

@@ -27,6 +27,14 @@ def best5_indices(accuracies: Sequence[float]) -> list[int]:
     return sorted(order[:BEST_OF])
 
 
+def is_one_label(correct: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether exactly the examples of one label are right [N], as where all are given that label.
+
+    Of two labels that is all it can mean.
+    """
+    return bool(correct.any()) and np.array_equal(correct, labels == labels[correct][0])
+
+
 def pack_bits(correct: np.ndarray) -> str:
     """Base64 of the bits of a boolean array [N], eight examples a byte."""
     return b64encode(np.packbits(correct).tobytes()).decode("ascii")

@@ -253,6 +253,7 @@ class Evaluator:
     ) -> None:
         self._model, self._precision = model, precision
         self.feed = Feed(examples, EVALUATION_BATCH, executor)
+        self.labels = examples.labels.cpu().numpy()  # [N]
 
     def correct(self) -> np.ndarray:
         """Whether each of the split's N examples is classified right, bool [N]; dropout off."""

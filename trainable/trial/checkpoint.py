@@ -129,18 +129,27 @@ def check_checkpoint(
     return values
 
 
-def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> int:
-    """About the most that a trial's checkpoint takes on disk, from the teacher's shapes.
+def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> tuple[int, int]:
+    """`bytes_of_shape` of a trial on these inputs."""
+    rows = len(load_vocabulary(Path(inputs.of(config).tokens)))
+    width = load_config(inputs.teacher.folder).hidden_size
+    return bytes_of_shape(config, shape_of(config, inputs), width, rows)
 
-    A state is the student, its projections to the teacher's width, two Adam moments of both, and
-    the student's averages; beside it stands the student with its full vocabulary.
+
+def bytes_of_shape(
+    config: TrialConfig, shape: PreTrainedConfig, width: int, rows: int
+) -> tuple[int, int]:
+    """About the most that a trial's checkpoint takes on disk, and what of it stays at its end.
+
+    A state is the student with the `rows` of its embedding in use, its projections to the teacher's
+    `width`, two Adam moments of both, and the student's averages; beside it stands the student with
+    its full vocabulary, which alone a finished trial has.
     """
-    shape, width = shape_of(config, inputs), load_config(inputs.teacher.folder).hidden_size
-    full = _weights_bytes(shape)
-    shape.vocab_size = len(load_vocabulary(Path(inputs.of(config).tokens)))
-    averaged = config.ema_decay > 0.0
+    trimmed = copy.deepcopy(shape)
+    trimmed.vocab_size = rows
     projections = 4 * config.student_layers * (config.student_width or 0) * width
-    return int((3 + averaged) * _weights_bytes(shape) + 3 * projections + full)
+    state = (3 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
+    return state + _weights_bytes(shape), _weights_bytes(shape)
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:

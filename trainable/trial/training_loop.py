@@ -19,7 +19,7 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, trial_steps
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
-from trainable.engine.metrics import BITS, best5_accuracy, pack_bits, unpack_bits
+from trainable.engine.metrics import BITS, best5_accuracy, is_one_label, pack_bits, unpack_bits
 from trainable.engine.training_step import accuracy
 from trainable.trial.trainer import Trainer, TrainerCache
 
@@ -45,6 +45,7 @@ class Evaluation:
     # On the full evaluation split where that one is a subset, after the last step only.
     full_accuracy: float | None = None
     full_correct: str | None = None
+    one_label: bool = False  # whether it gives every example the same label (`is_one_label`)
 
     def scalars(self) -> dict[str, Any]:
         """The same without the bits, the parts of the loss as `loss_kl` and so on, and without a
@@ -230,4 +231,5 @@ class Trial:
             correct=pack_bits(correct),
             full_accuracy=None if full is None else accuracy(full),
             full_correct=None if full is None else pack_bits(full),
+            one_label=is_one_label(correct, evaluators["evaluation"].labels),
         )

@@ -1,6 +1,7 @@
 """`python -m search.confirm`: its command line, what it refuses, and a whole confirmation."""
 
 import json
+import re
 import shutil
 import sys
 from dataclasses import asdict, replace
@@ -141,10 +142,13 @@ def test_precision_decides_the_number_of_seeds(source, refuse, make_plan):
         assert 100 * spread.half_width(most, last_level(most)) <= points
         fewer = [spread.half_width(count, last_level(count)) for count in range(2, most)]
         assert all(100 * half > points for half in fewer)
-    best = refuse("mine", "--precision", "1").rpartition("the best possible is ")[2]
-    points = float(best.removesuffix(" points\n"))
-    assert 1 < points == pytest.approx(100 * 1.96 * sqrt(spread.of_examples), rel=0.08)
-    choose(source, ConfirmOptions(precision=points))  # which is possible
+    said = refuse("mine", "--precision", "1")
+    least = float(re.search(r"examples; (\S+) is possible with 1,000 seeds", said)[1])
+    assert 1 < least == pytest.approx(100 * 1.96 * sqrt(spread.of_examples), rel=0.08)
+    choose(source, ConfirmOptions(precision=least))
+    command = said.rpartition("with 20: ")[2].split()  # which works
+    assert command[:-1] == ["python", "-m", "search.confirm", "mine", "--precision"]
+    assert choose(source, ConfirmOptions(precision=float(command[-1]))).asked[0] <= 20
     alone = create_run(source.folder.parent / "alone", make_plan())
     report_evaluations(alone, CONFIGS[0], (0.9,) * 4)
     error = refuse("alone", "--precision", "1")

@@ -1,5 +1,6 @@
 """The model card: each number is the record's or was measured, and no local path is in it."""
 
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -153,6 +154,25 @@ def test_what_a_student_has_of_its_teacher_is_said_first(
     assert f"A text classifier with the labels even, odd, {origin}: one trial of" in about
     tags = ModelCard(text).data.tags
     assert tags == ["text-classification", *["knowledge-distillation"] * (alpha < 1)]
+
+
+def test_words_from_outside_are_no_markup_of_it(run, trial, best):
+    evil = "<img src=x onerror=alert(1)>\n---\n[a](javascript:b) `c` | <script>d</script>"
+    labels = {"labels": ["fine", evil]}
+    own = replace(run.request, teacher=f"/somewhere/{evil.replace('/', '')}", dataset=f"/d/{evil}")
+    other = replace(run, plan=replace(run.plan, requests=(own,)))
+    card = model_card(other, trial, best, **FACTS | labels | {"check": evil})
+    assert not re.search(r"<(img|script|/script)|(?<!\\)\]\(javascript|(?<!\\)`c", card)
+    assert "&lt;img src=x onerror=alert(1)&gt; --- \\[a\\](javascript:b) \\`c\\` \\| &l" in card
+    assert ModelCard(card).data.model_name.startswith("2-layer student of &lt;img")
+
+
+def test_the_card_leads_with_what_a_confirmation_found(run, trial, best, monkeypatch):
+    assert "## Confirmation" not in model_card(run, trial, best, **FACTS)
+    found = ["On fresh seeds (mine-confirm): a is better than b.", "a is worse than c."]
+    monkeypatch.setattr("search.export.model_card.confirmation_sentences", lambda run: found)
+    card = model_card(run, trial, best, **FACTS)
+    assert f"\n## Confirmation\n\n- {found[0]}\n- {found[1]}\n\n## Scores\n" in card
 
 
 def test_no_local_path_is_in_it(run, trial, best):

@@ -21,6 +21,11 @@ def test_what_the_initialisation_decides_is_not_said(tmp_path):
     assert said(tmp_path, SPREAD, RANDOM) == [SPREAD.label(), RANDOM.label()]
 
 
+def test_trials_that_differ_in_evaluations_alone_have_two_labels(tmp_path):
+    found = said(tmp_path, SPREAD, replace(SPREAD, evaluations=4))
+    assert [label.rpartition(", ")[2] for label in found] == ["evaluations 15", "evaluations 4"]
+
+
 def test_what_differs_among_trials_alike_otherwise_is_said_of_all_before_the_seed(tmp_path):
     configs = [SPREAD, replace(SPREAD, learning_rate=3e-4, seed=2), RANDOM]
     assert said(tmp_path, *configs) == [
@@ -31,7 +36,6 @@ def test_what_differs_among_trials_alike_otherwise_is_said_of_all_before_the_see
 
 
 def test_every_setting_is_said_by_one_or_the_other():
-    """But precision and evaluations, which are the same in all trials of a run."""
     changed = {
         "initialisation": "teacher_upper",
         "aligned_layers": "1",
@@ -44,7 +48,7 @@ def test_every_setting_is_said_by_one_or_the_other():
     known = {key for key, value in changed.items() if key in asdict(SPREAD) and value}
     known |= {"alpha", "sharpness", "hidden_weight", "hidden_pool", "relation_heads", *EXTRA_LABELS}
     known.add("transfer_share")
-    assert set(asdict(SPREAD)) - known == {"precision", "evaluations"}
+    assert set(asdict(SPREAD)) == known
 
 
 def test_trials_of_a_searched_run_always_say_what_is_drawn(tmp_path):

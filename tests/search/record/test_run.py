@@ -369,5 +369,5 @@ def test_plan_lost_from_both_files_is_a_users_error_and_nothing_changes(story):
     with pytest.raises(UserError, match=rf"^RUN {story.folder}: {SWEEP} [^\n]*{RECORD}[^\n]*$"):
         read_run(story.folder)
     assert files(story.folder) == before
-    with pytest.raises(UserError, match="put one of them back"):
+    with pytest.raises(UserError, match="no run there"):
         read_run(story.folder.parent)

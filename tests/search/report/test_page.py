@@ -10,7 +10,8 @@ import pytest
 from search.record.run import create_run
 from search.report.contents import gather
 from search.report.figures import draw_all
-from search.report.page import cell, render, shown_sections
+from search.report.page import plain, render, shown_sections
+from search.results.leaderboard import compact
 from tests.report_runs import config, fail, many_trials, plan, report_evaluations, training_inputs
 
 VOID = ("meta", "link", "br")
@@ -88,7 +89,7 @@ def test_markdown_has_each_recipe_and_sound_tables(whole):
     report, _, markdown = whole
     lines = markdown.splitlines()
     for label in report.recipes["label"]:
-        start, _, rest = label.partition(", ")
+        start, _, rest = plain(compact(label)).partition(", ")
         assert sum(line.startswith(f"| {rest} | {start} |") for line in lines) == 1
     for before, rule in pairwise(lines):
         if re.fullmatch(r"\|(---\|)+", rule):
@@ -105,7 +106,7 @@ def test_words_from_outside_are_escaped(tmp_path):
     _, html, markdown = page_of(run)
     Page(html)
     assert "size &lt;3 | [4]&gt;" in html
-    assert "size &lt;3 \\| [4]&gt; second line" in markdown
+    assert "size &lt;3 \\| \\[4\\]&gt; second line" in markdown
     for text in (html, markdown):
         assert "&lt;b&gt;device" in text
         assert "<b>device" not in text
@@ -174,4 +175,4 @@ def test_run_of_one_trial_whatever_is_known_of_it(tmp_path, shares, bits):
 
 
 def test_text_in_a_cell():
-    assert cell("a|b\n c<d") == "a\\|b c&lt;d"
+    assert plain("a|b\n c<d [e](f) `g`") == "a\\|b c&lt;d \\[e\\](f) \\`g\\`"

@@ -37,8 +37,11 @@ def test_a_complete_run(run):
         f"{100 * (0.86 - best['expected']):.2f} points too high."
     )
     assert 0.858 < best["expected"] < 0.86
+    near = report.recipes.iloc[1]
+    low, high = (f"{100 * near[end]:+.2f}" for end in ("gap_low", "gap_high"))
     assert report.summary.tied == (
-        "Not significantly different from the best: teacher_spread, layers 1,2,3, fixed 0.25 "
+        "Not significantly different from the best, with the 95% interval of the difference in "
+        f"points: teacher_spread, layers 1,2,3, fixed 0.25 ({low} to {high}) "
         "(1 of 3 other finished recipes)."
     )
     text = " ".join(report.summary.limitations)
@@ -46,7 +49,7 @@ def test_a_complete_run(run):
     assert "on 200 validation examples the 95% interval of an accuracy of 0.86 is ±4.8 poi" in text
     assert "ASHA stopped 1 recipe early" in text
     assert "Each recipe ran on one seed" in text
-    assert "1 trial predicted the same labels at every evaluation" in text
+    assert "one label" not in text
     assert status(report) == (
         "Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early), 0 running."
     )
@@ -58,6 +61,45 @@ def test_the_best_alone_is_significantly_better(run):
     summary = report_of(run).summary
     assert summary.tied == "Significantly better than the only other finished recipe."
     assert "Not finished yet: 3 recipes." in summary.limitations
+
+
+def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
+    report_evaluations(run, BEST, (0.95,) * 4)
+    for weak in (NEAR, FAR, RANDOM):
+        report_evaluations(run, weak, (0.6,) * 4)
+    report_evaluations(run, SHORT, (0.9,), stop=True)
+    tied = report_of(run).summary.tied
+    assert tied == (
+        "Significantly better than all 3 other finished recipes. Not counted: 1 stopped early."
+    )
+    for weak in (NEAR, FAR, RANDOM):
+        run.trials[weak.digest].evaluations[0]["one_label"] = True
+    summary = report_of(run).summary
+    assert summary.tied == (
+        "No other recipe has finished that can be compared with it. Not counted: 3 with one label "
+        "only, 1 stopped early."
+    )
+    assert any(sentence.startswith("3 recipes learned nothing") for sentence in summary.limitations)
+
+
+def test_the_report_of_a_confirmed_run_leads_with_what_that_found(run):
+    for trial, share in ((BEST, 0.9), (FAR, 0.8)):
+        report_evaluations(run, trial, (share,) * 4)
+    assert "search.confirm" in " ".join(report_of(run).summary.limitations)
+    started = run.plan.provenance["started"]
+    made = Confirmation("run", started, (BEST,), (0.9,), (4, 5), (2,))
+    confirming = replace(plan(*made.trials()), confirms=asdict(made))
+    fresh = create_run(run.folder.with_name("run-confirm"), confirming)
+    for trial in made.trials():
+        before = report_of(run).summary
+        report_evaluations(fresh, trial, (0.9 if trial.alpha == 0.5 else 0.7,) * 4)
+    summary, layers = report_of(run).summary, "teacher_spread, layers 1,2,3"
+    assert before.headline.startswith("Best: ")
+    assert summary.headline.startswith(
+        f"On fresh seeds (run-confirm): {layers}, fixed 0.5 is significantly better than "
+    )
+    assert "This run alone: Best: " in summary.tied
+    assert "search.confirm" not in " ".join(summary.limitations)
 
 
 def test_a_best_recipe_without_bits_is_not_compared(run):

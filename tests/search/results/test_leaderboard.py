@@ -39,15 +39,55 @@ def mixed():
 def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     text = printed(mixed)
     assert text.startswith("\nTeacher accuracy: 0.9500 on the 1,000 validation examples.\n")
-    lines = [line for line in text.splitlines() if line.startswith("logits only")]
+    assert "\nIn all rows: logits only, fixed 0.5.\n" in text
+    lines = [line.rstrip() for line in text.splitlines() if line.startswith(("as above ", "T="))]
     best, second, stopped, running, pending, failed = lines
-    assert best.split()[4:6] == ["teacher_upper", "0.7930"]
-    assert best.split()[6:] == ["0.766", "to", "0.818", "83.5%", "0.7900", "finished"]
-    assert second.split()[4:6] == ["random", "~0.7900"]
-    assert stopped.split()[-3:] == ["stopped", "at", "1/15"]
-    assert running.split()[-3:] == ["interrupted", "at", "1/15"]
+    assert best.split() == [
+        *("as", "above", "teacher_upper", "0.7930", "0.766", "to", "0.818"),
+        *("83.5%", "0.7900", "finished"),
+    ]
+    assert second.split()[2:4] == ["random", "~0.7900"]
+    assert stopped.split()[2] == "*0.8500"  # not worse: not comparable
+    assert stopped.split()[-2:] == ["stopped", "1/15"]
+    assert running.split()[-2:] == ["interrupted", "1/15"]
     assert pending.split()[-6:] == ["-", "-", "-", "-", "not", "started"]
-    assert failed.rstrip().endswith("failed: size [3, 4] at [bold]")
+    assert failed.endswith("failed: size [3, 4] at")
+    notes = " ".join(text.split())
+    assert "~: not significantly different from the best, which does not mean equal." in notes
+    assert "*: not comparable, neither better nor worse" in notes
+    assert "one label" not in notes
+
+
+@pytest.mark.parametrize("width", [120, 80])
+def test_rows_of_a_searched_space_stay_on_one_line(width):
+    """With what `recipe` draws; numbers are whole, and what has no room is named."""
+    drawn = {"initialisation": "teacher_embeddings", "aligned_layers": "1,2,3", "student_layers": 3}
+    drawn |= {"hidden_pool": "tokens", "hidden_weight": 1234.5, "alpha": None, "sharpness": 0.2345}
+    drawn |= {"alpha_schedule": "cosine_growth", "temperature": 3.4567, "ema_decay": 0.995}
+    trials = [finished(800 + n, **drawn, learning_rate=0.000123 + n * 1e-6) for n in range(3)]
+    trials.append(TrialRecord(config(temperature=9.0), STOPPED, evaluations=evaluations(850)))
+    trials.append(finished(790, temperature=9.0, ema_decay=0.98, initialisation="random"))
+    text = printed(make_run(*trials, searcher="random", scheduler="promotion"), width=width)
+    label = "layers 1-3, tokens, w=1234, growth k=0.234, T=3.46, ema 0.995, lr 0.000124"
+    assert (label in text) == (width == 120)
+    assert max(map(len, text.splitlines())) <= width
+    assert "0.8020" in text
+    assert "In the report, too: " in " ".join(text.split())
+
+
+def test_a_student_that_gives_one_label_is_marked():
+    one = finished(700, temperature=1.0)
+    one.evaluations[0]["one_label"] = True
+    text = printed(make_run(finished(800), one))
+    assert "!0.7000" in text
+    assert "!: one label only, the same for every example." in " ".join(text.split())
+
+
+def test_what_all_rows_share_stands_above_them():
+    text = printed(make_run(finished(800), finished(700, temperature=3.0)))
+    assert "In all rows: initialisation random, outcome finished, logits only, fixed 0.5." in text
+    assert "\nrecipe" in text
+    assert "initialisation " not in text.partition("\nrecipe")[2]
 
 
 @pytest.mark.parametrize(("space", "shown"), [("study", True), ("schedules", False)])
@@ -70,7 +110,8 @@ def test_seeds_are_counted():
     failed = TrialRecord(config(seed=2), FAILED, "loss is nan")
     text = printed(make_run(*trials, failed), width=160)
     assert cells(text, "logits only, fixed 0.5")[:5] == ["random", "2", "of", "3", "0.8700"]
-    assert "finished: seed 2 failed, loss is nan" in text
+    assert "finished: seed 2 failed," in text
+    assert "loss is nan" in text
 
 
 @pytest.mark.parametrize(
@@ -90,7 +131,7 @@ def test_where_only_initialisation_and_rate_differ_they_are_told_without_a_colum
         for name, rate in zip(names, rates, strict=True)
     ]
     lines = printed(make_run(*trials)).splitlines()
-    header = next(line for line in lines if "initialisation" in line)
+    header = next(line for line in lines if line.startswith("initialisation"))
     assert header.split()[:2] == ["initialisation", "best5"]
     text = " ".join(" ".join(lines).split())
     assert ("Learning rates" in text) == (note is not None)

@@ -18,9 +18,11 @@ from search.record.trial_record import (
     WAITING,
     TrialRecord,
 )
+from search.results.leaderboard import compact
 from search.results.statistics import best5_scores, mean_interval
-from search.results.table import recipes_table, rounded, short_label, trials_table
+from search.results.table import recipes_table, rounded, trials_table
 from tests.report_runs import TEACHER, plan, training_inputs
+from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import best5_accuracy, pack_bits
 
@@ -264,10 +266,32 @@ def test_expected_is_best5_without_the_luck_of_seeds_and_examples():
     assert table["expected"].isna().tolist() == [False] * 4 + [True]
 
 
+def test_the_interval_of_a_gap_is_for_other_examples_and_seeds():
+    run = make_run(finished(800, temperature=1.0), finished(790, temperature=2.0))
+    recipes = recipes_of(run)
+    half = 1.96 * np.sqrt(0.01 * 0.99 / 1000 + 2 * 0.004**2)  # ten examples, and a seed each
+    ends = recipes.loc[1, ["gap_low", "gap_high"]]
+    np.testing.assert_allclose(ends.astype(float), (-0.01 - half, -0.01 + half), atol=1e-5)
+
+
+def test_a_student_of_one_label_is_told():
+    one = finished(700, temperature=1.0)
+    one.evaluations[0]["one_label"] = True
+    table = recipes_of(make_run(one, finished(800, temperature=2.0)))
+    assert table["one_label"].tolist() == [False, True]
+
+
+def test_where_no_run_is_that_is_said(tmp_path):
+    with pytest.raises(UserError, match=rf"^RUN {tmp_path}: no run there"):
+        trials_table(tmp_path)
+
+
 def test_labels_are_short_and_rounded_where_they_are_read():
     label = "random, layers 1,2,3, weight 7287.934, cosine_growth k=0.234683, T=2.5, seed 12"
-    short = "layers 1,2,3, weight 7288, cosine_growth k=0.235, T=2.5, seed 12"
-    assert short_label(pd.Series({"label": label, "initialisation": "random"})) == short
+    short = "random, layers 1-3, w=7288, growth k=0.235, T=2.5, seed 12"
+    assert compact(label) == short
+    label = "layers 1,3,5, pool mean, weight 100, cosine_^shape k=1, lr 0.0001"
+    assert compact(label) == "layers 1,3,5, mean, w=100, ^shape k=1, lr 0.0001"
     assert rounded("weight 1.5e-05, fixed 0.25") == "weight 1.5e-05, fixed 0.25"
 
 
@@ -290,7 +314,7 @@ def test_a_folder_is_read_whichever_file_is_damaged(written):
     pd.testing.assert_frame_equal(trials_table(written.folder), wanted)
     lines = (written.folder / RECORD).read_bytes().splitlines(keepends=True)
     (written.folder / RECORD).write_bytes(lines[0])
-    columns = ["low", "high", "tied", "expected"]  # the copies have no bits
+    columns = ["low", "high", "tied", "gap_low", "gap_high", "expected"]  # the copies have no bits
     found = trials_table(written.folder)
     assert found[columns].isna().all(axis=None)
     pd.testing.assert_frame_equal(found.drop(columns=columns), wanted.drop(columns=columns))

@@ -50,22 +50,26 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
 
 
 @pytest.mark.parametrize(
-    ("flags", "held"),
+    ("flags", "held", "kept"),
     [
-        # Old and new of two trials, five kept; of 10 that are promoted half wait, of 3 seeds two.
-        (["--space", "recipe", "--samples", "10"], 4 + 5 + 5),
-        (["--space", "recipe", "--samples", "10", "--scheduler", "asha"], 4 + 5),
-        (["--space", "baselines", "--seeds", "3"], 4 + 5 + 2 * 2),
+        # Old and new of two trials; of 20 that are promoted half wait, of 3 seeds two. Five stay,
+        # without their state but where those that were promoted are.
+        (["--space", "recipe", "--samples", "20"], 4 + 10 + 5, 0),
+        (["--space", "recipe", "--samples", "20", "--scheduler", "asha"], 4, 5),
+        (["--space", "baselines", "--seeds", "3"], 4 + 2 * 2, 5),
     ],
 )
 @pytest.mark.usefixtures("two_cores")
-def test_room_for_those_that_wait(typed, flags, held, capsys, monkeypatch):
+def test_room_for_those_that_wait(*, typed, flags, held, kept, capsys, monkeypatch):
     monkeypatch.setattr(dry_run, "describe_bytes", str)
     sizes = []
     for more in ([], ["--scheduler", "fifo"]):
         assert main([*typed, *flags, *more, "--dry-run"]) == 0
-        sizes.append(int(re.search(r"take at most about (\d+);", capsys.readouterr().out)[1]))
-    assert sizes[0] * (4 + 5) == sizes[1] * held
+        said = re.search(r"take up to about (\d+), (\d+) at the end;", capsys.readouterr().out)
+        sizes.append([*map(int, said.groups())])
+    (most, _), (of_fifo, end) = sizes
+    whole, student = (of_fifo - end) / 4, end / 5
+    assert most == held * whole + kept * student
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 from rich.console import Console
 
-from search.plan.grid import plan_trials
+from search.plan.grid import left_out, plan_trials
 from search.sweep.check_sweep import check_sweep, complete, count_trials, describe, prepare_again
 from tests.made_runs import asked
 from trainable.config.training_inputs import TrainingInputs
@@ -86,3 +86,21 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     more = complete(inputs, [], [aligned], cache, quiet())
     assert set(more.outputs) == {*inputs.outputs, "mean"}
     assert (more.teacher, more.tokens) == (inputs.teacher, inputs.tokens)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"space": "schedules"},
+            "aligned_layers=none, aligned_layers=all, sharpness=0.5, sharpness=2.0",
+        ),
+        ({"space": "logits"}, "alpha=0.0, alpha=0.25, alpha=0.75, temperature=8.0"),
+        ({"space": "baselines"}, ""),
+        ({"space": "schedules", "preset": "sst2"}, ""),
+        ({"space": "recipe", "searcher": "optuna"}, ""),
+    ],
+)
+def test_values_that_a_coarse_grid_leaves_out_are_said(given, said):
+    found = left_out(asked(**given))
+    assert sorted(found.split(", ")) == sorted(said.split(", "))

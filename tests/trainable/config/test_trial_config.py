@@ -19,7 +19,7 @@ SETTINGS = {
     "initialisation": (FIXED, "random", ["teacher", None]),
     "aligned_layers": (FIXED, "1,2,3", ["lowr", 1, (1, 2), "7", "1,0"]),
     "alpha_schedule": ({"sharpness": 1.0}, "cosine_vshape", ["cosine_grwoth", None]),
-    "alpha": ({}, 1.0, [-0.001, 1.001, "0.5", True, None]),
+    "alpha": ({}, 1.0, [-0.001, 1.001, "0.5", True]),
     "sharpness": ({"alpha_schedule": "cosine_growth"}, 2.0, [0.0, -1.0, None]),
     "temperature": (FIXED, 4.0, [0.0, -1.0, "2", True, None]),
     "hidden_weight": (FIXED, 100.0, [0.0, -1.0]),
@@ -70,7 +70,6 @@ def test_each_settings_values(name):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "alpha: missing"),
         ({"alpha": 0.5, "sharpness": 1.0}, "sharpness: 1.0 given"),
         ({"alpha_schedule": "cosine_growth"}, "sharpness: missing; cosine_growth"),
         ({**GROWTH, "alpha": 0.5}, "alpha: 0.5 given, but cosine_growth"),
@@ -190,3 +189,8 @@ def test_a_teachers_settings_are_settings_of_a_trial_but_for_when_it_stops():
     names = {setting.name for setting in fields(TeacherSettings)}
     own = {"evaluations_per_epoch", "patience"}
     assert names - own < field_types(TrialConfig).keys()
+
+
+def test_constant_alpha_is_half_where_none_is_given():
+    assert TrialConfig() == TrialConfig.from_dict({"alpha": None}) == TrialConfig(alpha=0.5)
+    assert TrialConfig(**GROWTH).alpha is None

@@ -5,7 +5,22 @@ import json
 import numpy as np
 import pytest
 
-from trainable.engine.metrics import best5_accuracy, best5_indices, pack_bits, unpack_bits
+from trainable.engine.metrics import (
+    best5_accuracy,
+    best5_indices,
+    is_one_label,
+    pack_bits,
+    unpack_bits,
+)
+
+
+@pytest.mark.parametrize(
+    ("correct", "found"),
+    [("0110", True), ("1001", True), ("1101", False), ("0100", False), ("0000", False)],
+)
+def test_one_label_is_where_exactly_its_examples_are_right(correct, found):
+    right = np.array([bit == "1" for bit in correct])
+    assert is_one_label(right, np.array([0, 1, 1, 0])) == found
 
 
 def test_there_is_no_score_before_the_first_evaluation():

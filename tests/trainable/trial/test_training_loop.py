@@ -13,6 +13,7 @@ from tests.trainable.engine.test_weight_averages import assert_averaged
 from trainable.common.errors import TrainingDivergedError
 from trainable.config.alpha_schedules import alpha_at
 from trainable.data.vocabulary import load_vocabulary
+from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import unpack_bits
 from trainable.trial import training_loop as trial_module
 from trainable.trial.training_loop import Trial
@@ -41,6 +42,18 @@ def test_evaluations_are_equally_spaced_and_scored(inputs, make_config, cpu):
         assert evaluation.best5_accuracy == pytest.approx(np.mean(best))
         assert evaluation.alpha == alpha_at(step - 1, 12, "cosine_^shape", sharpness=2.0)
     assert found[12].learning_rate == pytest.approx(1e-3 / 11)  # 1 of 12 steps warms up
+
+
+def test_a_student_that_gives_one_label_is_recorded_as_such(inputs, make_config, cpu):
+    trial = Trial.start(make_config(), inputs, cpu)
+    with torch.no_grad():
+        for parameter in trial.student.classifier.parameters():
+            parameter.zero_()  # of equal logits the first counts
+    correct, loss = trial.trainer.evaluators["evaluation"].correct_and_loss()
+    found = trial._evaluate(dict.fromkeys(("loss", "cross_entropy", *TEACHER_TERMS), 1.0), 0.5, 0.1)
+    assert found.one_label
+    assert 0 < correct.sum() < 40
+    assert loss == pytest.approx(np.log(2), rel=1e-3)
 
 
 def answers_one_by_one(trial, split, tokenizer):
