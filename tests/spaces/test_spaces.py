@@ -331,8 +331,9 @@ def test_only_what_is_pinned_makes_a_users_start_impossible(mine, tmp_path):
     assert [config.alpha for config, _ in initial_points(pinned)] == [0.75]
 
 
-def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp_path):
+def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp_path, monkeypatch):
     """Python takes bytecode for that of a file of the same time and size."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path, found = tmp_path / "mine.py", []
     for alpha in ("0.25", "0.75"):
         path.write_text(f"def listed():\n    return {{'alpha': {alpha}}}\n")
