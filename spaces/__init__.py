@@ -10,13 +10,13 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from trainable.common.errors import UserError, as_user_error, not_among
-from trainable.common.files import digest_file
 
 Space = Callable[..., Any]
 
@@ -65,7 +65,7 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
 def file_digest(name: str) -> str:
     """Of the file of a FILE.py:NAME; empty where there is none, as for the project's own spaces."""
     path = Path(name.rpartition(":")[0])
-    return digest_file(path) if path.is_file() else ""
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 @cache  # a searched space is asked for with each draw, and stays as it was
