@@ -10,8 +10,8 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import cache
+from hashlib import sha256
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -55,15 +55,26 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
         raise UserError(
             f"--space {name}: no function {function} there; it has {', '.join(found) or 'none'}"
         )
-    return space, list(getattr(module, "POINTS_TO_EVALUATE", []))
+    points = getattr(module, "POINTS_TO_EVALUATE", [])
+    if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
+        given = " ".join(repr(points)[:80].split())
+        raise UserError(f"--space {name}: POINTS_TO_EVALUATE: {given} is not a list of dicts")
+    return space, points
+
+
+def file_digest(name: str) -> str:
+    """Of the file of a FILE.py:NAME; empty where there is none, as for the project's own spaces."""
+    path = Path(name.rpartition(":")[0])
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 @cache  # a searched space is asked for with each draw, and stays as it was
 def _load_file(name: str, path: Path) -> ModuleType:
-    spec = spec_from_file_location(path.stem, path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    """Never from bytecode: it may be that of the file before it was edited."""
+    if not path.is_file():
         raise UserError(f"--space {name}: no such file")
-    module = module_from_spec(spec)
+    module = ModuleType(path.stem)
+    module.__file__ = str(path)
     with as_user_error(f"--space {name}: ", named=True):
-        spec.loader.exec_module(module)
+        exec(compile(path.read_bytes(), path, "exec"), vars(module))
     return module

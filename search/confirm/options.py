@@ -169,7 +169,7 @@ def request_of(source: Run, operation: Mapping[str, Any]) -> Request:
     """What the run was asked for, but of listed trials, none of which is stopped early."""
     listed = {"searcher": GRID, "samples": None, "time_budget": None, "against": None, "depths": ()}
     strata = ",".join(source.plan.compare_within) or "all"
-    fixed = {"scheduler": "fifo", "seeds": 1, "compare_within": strata}
+    fixed = {"scheduler": "fifo", "seeds": 1, "compare_within": strata, "space_digest": ""}
     return Request.from_dict({**asdict(source.request), **listed, **fixed, **operation})
 
 

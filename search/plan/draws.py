@@ -2,17 +2,19 @@
 
 import inspect
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import optuna
 from optuna.samplers import RandomSampler
-from optuna.trial import FixedTrial
+from optuna.trial import FixedTrial, create_trial
 
 from search.plan.model_shapes import LAYERS
 from search.plan.request import Request
 from spaces import Space, load_space
-from trainable.common.errors import UserError, as_user_error
-from trainable.config.fields import merged
+from trainable.common.errors import UserError, as_user_error, unknown_name
+from trainable.config.fields import field_types, merged
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
 
@@ -57,14 +59,21 @@ def draw(request: Request, trial: Any) -> TrialConfig:
 
     UserError for what can't be trained, and for whatever a user's own function raises.
     """
-    space, _ = load_space(request.space)
-    watched = Pinned(trial, request.pinned, request.added)
-    with as_user_error(f"--space {request.space}: ", named=True):
-        constants = space(watched, **facts_for(space, request)) or {}
-        point = merged({**watched.drawn, **constants})
+    point = _point_of(request, trial)
     if request.depths:
         point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
     return configure(request, point)
+
+
+def _point_of(request: Request, trial: Any, which: str = "") -> Draw:
+    """What the space makes of a trial; UserError for a given value that it can't draw."""
+    space, _ = load_space(request.space)
+    watched = Pinned(trial, request.pinned, request.added)
+    with as_user_error(f"--space {request.space}: {which}", named=True), catch_warnings():
+        simplefilter("ignore")  # a value out of range, which `create_trial` refuses
+        constants = space(watched, **facts_for(space, request)) or {}
+        create_trial(value=0.0, params=trial.params, distributions=trial.distributions)
+        return merged({**watched.drawn, **constants})
 
 
 def facts_for(space: Space, request: Request) -> dict[str, Any]:
@@ -115,6 +124,7 @@ def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
             "--samples draws more of them"
         )
     refuse_inactive(request, [config for config, _ in random_draws(request)])
+    _refuse_impossible(request)
     best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
@@ -133,6 +143,19 @@ def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
         for config, drawn in firsts[: request.samples]
         for seeded in request.on_all_seeds(config)
     ]
+
+
+def _refuse_impossible(request: Request) -> None:
+    """UserError for a start with an unknown setting, or a value that the space never draws.
+
+    One that only --set or --against makes impossible is no mistake.
+    """
+    study, known = optuna.create_study(sampler=RandomSampler(seed=0)), field_types(TrialConfig)
+    for start in load_space(request.space)[1]:
+        for key in start.keys() - known.keys():
+            raise unknown_name(f"--space {request.space}: POINTS_TO_EVALUATE", key, sorted(known))
+        study.enqueue_trial(start)  # what it lacks is drawn
+        _point_of(replace(request, overrides=()), study.ask(), "POINTS_TO_EVALUATE: ")
 
 
 def random_draws(request: Request, count: int = RANDOM_DRAWS) -> list[tuple[TrialConfig, Draw]]:

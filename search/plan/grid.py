@@ -1,5 +1,6 @@
 """Which trials a sweep runs, and in which order."""
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -10,13 +11,14 @@ from search.plan.draws import configure, facts_for, initial_points, random_draws
 from search.plan.model_shapes import LAYERS
 from search.plan.request import Request
 from spaces import load_space
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig
 
 Point = dict[str, Any]
+MOST_CONFIGURATIONS = 10_000  # in a grid
 
 
 def plan_trials(request: Request) -> list[TrialConfig]:
@@ -80,24 +82,24 @@ def list_grids(request: Request, **facts: Any) -> Iterator[list[Point]]:
     """
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
-    space, _ = load_space(request.space)
-    try:
+    space, flag = load_space(request.space)[0], f"--space {request.space}: "
+    wanted = "it must return a dict for tune.Tuner(param_space=...), but "
+    with as_user_error(f"{flag}{wanted}", named=True):  # the user's own, or Ray's about its values
         spec = {"config": dict(space(**{**facts_for(space, request), **facts}))}
-        draws = bool(parse_spec_vars(spec)[1])
+        _, draws, grids = parse_spec_vars(spec)
         if draws and request.samples is None:
-            raise UserError("draws values at random; give --samples N, how often")
+            raise UserError(f"{flag}draws values at random; give --samples N, how often")
         times = (draws and request.samples) or 1
+        count = max(times, math.prod(len(values.categories) for _, values in grids))
+        if count > MOST_CONFIGURATIONS:
+            raise UserError(
+                f"{flag}{count:,} configurations, and a grid has at most {MOST_CONFIGURATIONS:,}; "
+                "list fewer values, or draw them with tune.choice and --samples N"
+            )
         generator = np.random.RandomState(request.seed)
         for _ in range(times):
             variants = generate_variants(spec, random_state=generator)
             yield [merged(resolved["config"]) for _, resolved in variants]
-    except UserError as error:
-        raise UserError(f"--space {request.space}: {error}") from None
-    except Exception as error:  # of a user's own function, or of Ray that can't make sense of it
-        raise UserError(
-            f"--space {request.space}: raised {type(error).__name__}: {first_line(error)}; it must "
-            "return a dict for tune.Tuner(param_space=...)"
-        ) from error
 
 
 def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:

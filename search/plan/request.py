@@ -169,6 +169,7 @@ class Request(InputOptions):
         "here, HOST:PORT of its head, or local for this machine alone",
         LOCAL,
     )
+    space_digest: str = field(default="")  # of the file of a space FILE.py:NAME
     # Of the students that are weighed against a cost, deepest first (`student_depths`).
     depths: tuple[int, ...] = field(default=())
     # Depth and width of trials that start from --student (`student_settings`).

@@ -25,7 +25,7 @@ from search.record.run_folders import (
 )
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.cluster import check_address
-from spaces import SPACE_NAMES, is_searched, load_space
+from spaces import SPACE_NAMES, file_digest, is_searched, load_space
 from trainable.config.fields import OneLineParser, add_flags, flag_of, given
 from trainable.config.options import AUTO, InputOptions, resolve_preset
 
@@ -93,6 +93,9 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
             f"--space: missing (or --resume RUN); choose from {', '.join(SPACE_NAMES)} or "
             "FILE.py:NAME"
         )
+    for key, value in (fixed := asked.get("overrides", ())):
+        if dict(fixed)[key] != value:
+            parser.error(f"--set {key}={value} --set {key}={dict(fixed)[key]}: give one of them")
     if arguments.resume is not None:
         kept = [f for f in fields(Request) if f.name not in names_of_kind(EXTENSION, OPERATION)]
         flags = [f"{flag_of(about)} {asked[about.name]}" for about in kept if about.name in asked]
@@ -110,6 +113,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     request = Request(**given(arguments, Request))
     check_address(request.address, storage)
     space, _ = load_space(request.space)
+    request = replace(request, space_digest=file_digest(request.space))
     request = with_searcher(request, searched=is_searched(space))
     preset, why = resolve_preset(request.preset)
     if request.preset == AUTO:

@@ -3,12 +3,14 @@
 import os
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from search.plan.draws import config_of_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
 from search.record.checkpoints import damaged_checkpoints
@@ -17,6 +19,7 @@ from search.record.storage import DIGESTS, is_uri, location
 from search.results.kept_students import prune
 from search.sweep.processes.cluster import check_address
 from search.sweep.processes.shared_inputs import inputs_of
+from spaces import file_digest, is_searched, load_space
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import verified_values
 from trainable.config.fields import given
@@ -41,6 +44,7 @@ def asked_changes(
             f"--resume {run.folder.name}: a confirmation of {run.plan.confirms['run']}, to which "
             "only seeds can be added, with python -m search.confirm"
         )
+    _check_spaces(run, console, grows=bool(more) or run.growing)
     if more and run.request.searched:
         requests = [_searched_further(run, more)]
     elif more:
@@ -51,6 +55,33 @@ def asked_changes(
     requests[-1] = replace(requests[-1], **operation)
     changed = tuple(requests) != run.plan.requests
     return ({"requests": tuple(requests)} if changed else {}), configs
+
+
+def _check_spaces(run: Run, console: Console, *, grows: bool) -> None:
+    """Prints which files of its spaces changed; UserError if more is to come of one that no longer
+    gives the trials that it gave."""
+    files = {r.space: r.space_digest for r in run.plan.requests if r.space_digest}
+    changed = ", ".join(space for space, digest in files.items() if file_digest(space) != digest)
+    if changed and grows and not _still_given(run):
+        raise UserError(
+            f"--resume {run.folder.name}: {changed} has changed and no longer gives the trials "
+            "that the run has; put it back as it was, or start a new run"
+        )
+    if changed:
+        _print(console, f"{changed} has changed or is gone; the trials planned stay as they are.")
+
+
+def _still_given(run: Run) -> bool:
+    """Whether the run's spaces list its trials, or make the same of what was drawn."""
+    trials, precision = list(run.trials.values()), run.any_config.precision
+    with suppress(UserError):  # such as for a value that is out of range now
+        if run.request.searched:
+            again = [config_of_draw(run.request, trial.parameters or {}) for trial in trials]
+        else:
+            again = [config for request in run.plan.requests for config in plan_trials(request)]
+        recipes = {replace(config, precision=precision).recipe for config in again}
+        return all(trial.config.recipe in recipes for trial in trials)
+    return False
 
 
 def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], console: Console) -> None:
@@ -74,8 +105,6 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
 def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
     """The requests of a run whose trials are listed, with what is added."""
     requests, last = list(run.plan.requests), run.request
-    from spaces import is_searched, load_space
-
     if "time_budget" in more or is_searched(load_space(more.get("space", last.space))[0]):
         raise UserError(
             f"--resume {run.folder.name}: a grid run cannot be extended with --time-budget or a "
@@ -90,6 +119,7 @@ def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
             "overrides": tuple(fixed.items()),
             "additions": (*before, *more.pop("additions", ())),
             "samples": None if other_space else last.samples,
+            "space_digest": file_digest(more.get("space", last.space)),
         }
         requests.append(replace(last, **{**added, **more}))
     return requests if seeds is None else [replace(r, seeds=seeds) for r in requests]

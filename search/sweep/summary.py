@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -18,7 +19,7 @@ from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
 from search.results.progress import describe_bytes
 from search.results.table import recipes_table, trials_table
-from trainable.common.errors import count_of
+from trainable.common.errors import UserError, count_of
 
 
 def write_answers(run: Run) -> None:
@@ -28,7 +29,8 @@ def write_answers(run: Run) -> None:
     if run.request.searched:
         from search.sweep.scheduling.optuna_search import write_study  # with Optuna: a second
 
-        write_study(run)
+        with suppress(UserError):  # of a space that was edited: resuming said so
+            write_study(run)
 
 
 def finish(run: Run, console: Console, problem: str = "") -> int:

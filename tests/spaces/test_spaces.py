@@ -1,5 +1,6 @@
 """The spaces: what each enumerates, written out here a second time, and a user's own."""
 
+import os
 import sys
 from collections import Counter
 from itertools import product
@@ -273,6 +274,13 @@ def drawn_broken(trial):
     return {"alpha": trial.suggest_float("alpha", 0, 1) / 0}
 def drawn_list(trial):
     return [trial.suggest_float("alpha", 0, 1)]
+def leaves():
+    raise SystemExit(0)
+def drawn_leaves(trial):
+    raise SystemExit(0)
+def huge():
+    values = tune.grid_search([1.0 + number for number in range(3000)])
+    return {"alpha": 0.5, "temperature": values, "hidden_weight": values}
 """
 
 
@@ -315,6 +323,26 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
     assert (tmp_path / "mine.py.loads").read_text() == "x"
 
 
+def test_only_what_is_pinned_makes_a_users_start_impossible(mine, tmp_path):
+    """A start that lacks what is drawn without the pin, and one that the pin leaves no room for."""
+    points = [{"alpha": 0.5, "initialisation": "teacher_spread"}, {"alpha": 0.75, "temperature": 2}]
+    (tmp_path / "mine.py").write_text(f"{MINE}\nPOINTS_TO_EVALUATE = {points}")
+    pinned = mine("searched", searcher="random", overrides=(("initialisation", "random"),))
+    assert [config.alpha for config, _ in initial_points(pinned)] == [0.75]
+
+
+def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp_path, monkeypatch):
+    """Python takes bytecode for that of a file of the same time and size."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    path, found = tmp_path / "mine.py", []
+    for alpha in ("0.25", "0.75"):
+        path.write_text(f"def listed():\n    return {{'alpha': {alpha}}}\n")
+        os.utime(path, (1, 1))
+        spaces._load_file.cache_clear()
+        found += [config.alpha for config in plan_trials(mine("listed"))]
+    assert found == [0.25, 0.75]
+
+
 @pytest.mark.parametrize(
     ("space", "said"),
     [
@@ -327,10 +355,31 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
         ("mine.py:drawn_typo", "did you mean temperature?"),
         ("mine.py:drawn_broken", "ZeroDivisionError"),
         ("mine.py:drawn_list", "TypeError"),
+        ("mine.py:leaves", "SystemExit: 0"),
+        ("mine.py:drawn_leaves", "SystemExit: 0"),
+        ("leaves.py:grid", "SystemExit: 0"),
+        ("mine.py:huge", "9,000,000 configurations, and a grid has at most 10,000; "),
+        ("points0.py:searched", "POINTS_TO_EVALUATE: 7 is not a list of dicts"),
+        ("points1.py:searched", "POINTS_TO_EVALUATE: [7] is not a list of dicts"),
+        ("points2.py:searched", "'temprature' is not known; did you mean temperature?"),
+        ("points3.py:searched", "The value 1.5 of parameter 'alpha' isn't contained"),
+        ("points4.py:searched", "'teacher_spred' not in ('random', 'teacher_spread')"),
     ],
 )
 def test_what_is_wrong_with_a_users_space_is_one_line(mine, tmp_path, capsys, space, said):
     (tmp_path / "wrong.py").write_text("def grid(: pass")
+    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+    start = {"alpha": 0.5, "initialisation": "random"}
+    for number, points in enumerate(
+        [
+            7,
+            [7],
+            [{**start, "temprature": 3.0}],
+            [{**start, "alpha": 1.5, "temperature": 3.0}],
+            [{**start, "initialisation": "teacher_spred"}],
+        ]
+    ):
+        (tmp_path / f"points{number}.py").write_text(f"{MINE}\nPOINTS_TO_EVALUATE = {points}")
     typed = ["--space", f"{tmp_path}/{space}", "--preset", "mini"]
     assert main([*typed, "--storage", str(tmp_path / "runs")]) == 2
     error = capsys.readouterr().err

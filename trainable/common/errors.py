@@ -53,6 +53,6 @@ def as_user_error(
         yield
     except UserError:
         raise
-    except kind as error:
+    except (kind, SystemExit) as error:  # which a user's own code may raise, too
         name = f"{type(error).__name__}: " if named else ""
         raise UserError(f"{what}{name}{first_line(error)}") from error

@@ -29,7 +29,7 @@ from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
 
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
-DIGITS = 3  # significant ones of a suggested number
+DIGITS = 3  # significant ones of a suggested number, and one more with each attempt
 
 
 def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
@@ -45,23 +45,23 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
             if attempt >= ATTEMPTS_OF_SEARCHER
             else SEARCHERS[str(request.searcher)](seed)
         )
-        drawn = _drawn(study, request)
+        drawn = _drawn(study, request, DIGITS + attempt)
         try:
             config = replace(config_of_draw(request, drawn), precision=precision)
-        except (UserError, ValueError):  # rounded to a value that what is pinned does not allow
+        except (UserError, ValueError):  # rounded to a value out of range, or that does not fit
             continue
         if config.recipe not in known:
             return config, drawn
     return None
 
 
-def _drawn(study: optuna.Study, request: Request) -> Draw:
-    """What the sampler draws given the study, which stays as it was; numbers of few digits."""
+def _drawn(study: optuna.Study, request: Request, digits: int) -> Draw:
+    """What the sampler draws given the study, which stays as it was; numbers of so many digits."""
     trial = study.ask()
     draw(request, trial)
     study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
     return {
-        key: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+        key: float(f"{value:.{digits}g}") if isinstance(value, float) else value
         for key, value in trial.params.items()
     }
 

@@ -181,11 +181,13 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
     searched = replace(
         source.plan.request, space="recipe", searcher="optuna", time_budget=60.0, against="depth"
     )
+    searched = replace(searched, space_digest="0123")  # a confirmation has nothing of the space
     source.plan = make_plan(requests=(searched,))
     made = request_of(source, {"keep": 2})
     assert not made.searched
     assert (made.scheduler, made.strata) == ("fifo", source.plan.compare_within)
     assert (made.against, made.time_budget, made.depths) == (None, None, ())
+    assert made.space_digest == ""
     assert (made.keep, made.retries, made.max_concurrent) == (2, 3, 1)
     assert made.teacher == searched.teacher
 

@@ -76,8 +76,8 @@ def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
     beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run"}
     assert flags == {*beside, *OF_A_REQUEST, "--no-allow-weak-teacher"}
-    of_the_models = {"depths", "pretrained", "relation_heads", "teachers_tokens"}
-    names = {about.name for about in fields(Request)} - of_the_models
+    found_out = {"depths", "pretrained", "relation_heads", "teachers_tokens", "space_digest"}
+    names = {about.name for about in fields(Request)} - found_out
     assert {dest(flag) for flag in OF_A_REQUEST} == names
     inputs = [about.name for about in fields(InputOptions)]
     assert sorted([*names_of_kind(EXTENSION, TRIALS, OPERATION), *inputs]) == sorted(names)
@@ -122,10 +122,10 @@ def test_flag_that_a_run_keeps_is_refused_beside_resume(refuse, flag):
     assert "--resume" in error
 
 
-def test_repeated_pairs_are_kept_in_order_and_the_last_set_holds():
-    typed = ["--set", "epochs=2", "--set", "epochs=4", "--add", "alpha=1", "--add", "alpha=0.5"]
+def test_repeated_pairs_are_kept_in_order():
+    typed = ["--set", "epochs=2", "--set", "epochs=2", "--add", "alpha=1", "--add", "alpha=0.5"]
     found = Request(**given(parse_arguments([*SPACE, *typed]), Request))
-    assert found.pinned == {"epochs": 4}
+    assert found.pinned == {"epochs": 2}
     assert found.additions == (("alpha", 1.0), ("alpha", 0.5))
     assert parse_arguments(SPACE).__dict__.keys().isdisjoint({"overrides", "additions"})
 
@@ -284,6 +284,12 @@ def test_bad_flag(refuse, typed, said):
 def test_what_can_not_be_run_is_refused_before_anything_is_loaded(refuse, typed, said):
     error = refuse("--preset", "mini", "--space", *typed.split(" "))
     assert [words for words in said if words not in error] == []
+
+
+@pytest.mark.parametrize("run", [SPACE, ["--resume", "mine"]])
+def test_a_setting_that_is_set_to_two_values_is_refused(refuse, run):
+    error = refuse(*run, "--set", "epochs=1", "--set", "alpha=1", "--set", "epochs=2")
+    assert error == "error: --set epochs=1 --set epochs=2: give one of them\n"
 
 
 def test_name_that_exists_and_run_that_does_not(refuse, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+import spaces
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.plan import Plan
@@ -21,6 +22,8 @@ from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.resume import asked_changes, extend
+from search.sweep.summary import write_answers
+from spaces import file_digest
 from tests.made_runs import evaluated
 from trainable.common.errors import UserError
 from trainable.common.files import read_checked_json, write_checked_json
@@ -255,6 +258,84 @@ def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
     run = make_run(replace(SCHEDULES, space="baselines", **settings))
     message = refused(run, "--set", "student_layers=1")
     assert message.startswith("--set student_layers=1: the space baselines sets student_layers")
+
+
+# Spaces whose file was edited.
+
+GRID = """
+from ray import tune
+
+def grid():
+    return {"initialisation": tune.grid_search(["random", "teacher_lower"]),
+            "alpha": tune.grid_search([0.25, 0.5])}
+
+def drawn(trial):
+    trial.suggest_float("alpha", 0.25, 0.75)
+    trial.suggest_categorical("initialisation", ["random", "teacher_spread"])
+"""
+
+
+@pytest.fixture
+def edited(make_run, tmp_path):
+    """A run of such a file, of which one text then is replaced by another."""
+
+    def make(name, old, new, **changes):
+        path = tmp_path / "mine.py"
+        path.write_text(GRID)
+        space = f"{path}:{name}"
+        of_file = {"space": space, "space_digest": file_digest(space), **changes}
+        run = make_run(replace(SCHEDULES, **of_file))
+        assert resume(run)[1] == []
+        path.write_text(GRID.replace(old, new))
+        spaces._load_file.cache_clear()
+        return run, f"{space} has changed or is gone; the trials planned stay as they are."
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "argv", "count"),
+    [
+        ("0.25, 0.5", "0.25, 0.9", [], 4),
+        ("def grid", "def gird", [], 4),
+        ("def grid", "# tried\ndef grid", ["--seeds", "2"], 8),
+        ("0.25, 0.5", "0.25, 0.5, 0.9", ["--seeds", "2"], 12),
+        ("0.25, 0.5", "0.25, 0.9", ["--seeds", "2"], None),
+        ("0.25, 0.5", "0.25, 0.9", ["--set", "temperature=3"], None),
+        ("def grid", "def gird", ["--seeds", "2"], None),
+    ],
+)
+def test_an_edited_grid_is_mentioned_and_grows_only_if_it_still_has_the_trials(
+    edited, old, new, argv, count
+):
+    run, line = edited("grid", old, new)
+    if count is None:
+        message = f"--resume mine: {run.request.space} has changed and no longer gives the trials "
+        assert refused(run, *argv).startswith(message)
+    else:
+        found, printed = resume(run, *argv)
+        assert printed[0] == line
+        assert len(found.trials) == count
+
+
+@pytest.mark.parametrize(
+    ("new", "argv", "goes_on"),
+    [
+        ("0.25, 0.75", ["--samples", "2"], True),
+        ("0.25, 0.80", ["--samples", "2"], True),
+        ("0.85, 0.95", [], True),  # all are suggested
+        ("0.85, 0.95", ["--samples", "2"], False),
+        ("0.85, 0.95", ["--seeds", "2"], False),
+    ],
+)
+def test_an_edited_range_is_refused_where_it_lacks_what_was_drawn(edited, new, argv, goes_on):
+    searched = {"searcher": "random", "samples": 1}
+    run, line = edited("drawn", "0.25, 0.75)", f"{new})  #", **searched)
+    if goes_on:
+        assert resume(run, *argv)[1] == [line]
+        write_answers(run)
+    else:
+        assert "has changed and no longer gives the trials" in refused(run, *argv)
 
 
 # Searched runs.

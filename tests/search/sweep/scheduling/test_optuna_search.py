@@ -192,6 +192,14 @@ def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch)
     assert config == real(run.request, values)
 
 
+def test_a_range_that_is_narrower_than_the_rounding_is_searched(tmp_path):
+    file = tmp_path / "narrow.py"
+    file.write_text("def narrow(trial):\n    trial.suggest_float('alpha', 0.50011, 0.50019)\n")
+    run = sweep(make_run(tmp_path / "mine", space=f"{file}:narrow", samples=4))
+    assert len({trial.config.alpha for trial in run.trials.values()}) == 4
+    assert all(0.50011 <= trial.config.alpha <= 0.50019 for trial in run.trials.values())
+
+
 def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
     run = make_run(tmp_path / "mine", samples=None, time_budget=100.0)
     run.last_time = run.seconds = 0.0
