@@ -131,8 +131,8 @@ class Preparation:
         check_trials(configs, self.base.config, sizes, student)
         if self.inputs.dataset.transfer is not None:
             log(
-                f"Texts without labels: {sizes['transfer']:,}; left out: "
-                f"{self.inputs.near_duplicates:,} near-duplicates of validation examples."
+                f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
+                "that are empty or near-duplicates of validation examples."
             )
         if warning := shared_examples(self.inputs.dataset):
             log(warning)
