@@ -140,12 +140,12 @@ def test_cross_entropy_alone_trains_on_the_labelled_examples_alone(transferred, 
     assert runs[0] == runs[1]
 
 
-def test_near_duplicates_of_validation_examples_are_left_out_and_counted():
+def test_empty_texts_and_near_duplicates_of_validation_examples_are_left_out_and_counted():
     validation = LabelledTexts(["It works!", "so-so"], [0, 1])
     dataset = Dataset(LabelledTexts(["x", "y"], [0, 1]), validation, ["a", "b"])
-    texts = ["it WORKS", "So so.", "it works not", "new", "new", "it  works"]
+    texts = ["it WORKS", "So so.", "it works not", "new", "", "new", " ", "it  works"]
     found, left_out = with_transfer(dataset, texts)
-    assert (found.transfer.texts, left_out) == (["it works not", "new"], 3)
+    assert (found.transfer.texts, left_out) == (["it works not", "new"], 5)
     assert found.digest != dataset.digest
 
 
@@ -158,7 +158,7 @@ def test_texts_come_from_a_file_and_rest_is_what_a_preset_leaves_aside(
     file.write_text("text\n" + "\n".join(["one more", "another", known.upper()]))
     found = load_inputs(replace(given, transfer=str(file)))
     assert found.dataset.transfer.texts == ["one more", "another"]
-    assert found.near_duplicates == 1
+    assert found.left_out == 1
     rest = load_inputs(replace(given, transfer="rest")).dataset
     assert len(rest.transfer) == 36
     assert set(rest.transfer.texts) | set(rest.train.texts) == set(dataset.train.texts)

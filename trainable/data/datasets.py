@@ -10,10 +10,9 @@ import numpy as np
 
 from trainable.common.digest import digest_strings, digest_values
 from trainable.common.errors import UserError
-from trainable.data.tables import read_tables
+from trainable.data.tables import LABEL_COLUMN, read_tables
 
 TEXT_COLUMNS = ("sentence", "text")
-LABEL_COLUMN = "label"
 HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
 NO_LABEL = -100  # what torch's cross-entropy leaves out
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
@@ -85,23 +84,23 @@ def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset
 
 
 def load_texts(flag: str, source: str, configuration: str | None, cache: Path) -> list[str]:
-    """The texts of a hub id, folder or file, with labels or without; raises as `load_dataset`."""
+    """The texts of a hub id, folder or file, "" where there is none; raises as `load_dataset`."""
     table = read_tables(flag, source, configuration, cache)["train"]
     column = _text_column(table, f"{flag} {source}:")
-    return [text for text in table[column] if isinstance(text, str) and text.strip()]
+    return [text if isinstance(text, str) else "" for text in table[column]]
 
 
 def with_transfer(dataset: Dataset, texts: list[str]) -> tuple[Dataset, int]:
     """The dataset with texts to train on without labels, each once; and how many were left out.
 
-    Left out are those that have the letters and digits of a validation example, in whatever case
-    and with whatever between them.
+    Left out are empty ones, and those that have the letters and digits of a validation example, in
+    whatever case and with whatever between them.
     """
     validation = {_letters(text) for text in (dataset.full or dataset.evaluation).texts}
-    distinct = list(dict.fromkeys(texts))
-    kept = [text for text in distinct if _letters(text) not in validation]
-    transfer = LabelledTexts(kept, [NO_LABEL] * len(kept))
-    return replace(dataset, transfer=transfer), len(distinct) - len(kept)
+    kept = [text for text in texts if text.strip() and _letters(text) not in validation]
+    distinct = list(dict.fromkeys(kept))
+    transfer = LabelledTexts(distinct, [NO_LABEL] * len(distinct))
+    return replace(dataset, transfer=transfer), len(texts) - len(kept)
 
 
 def _letters(text: str) -> str:
@@ -244,7 +243,7 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
         )
     texts = list(table[column])
     for row, text in enumerate(texts):
-        if not isinstance(text, str):
+        if not isinstance(text, str) or not text.strip():
             raise UserError(
                 f"--dataset {source}: row {row} of the {split} split has no text in {column}"
             )

@@ -31,7 +31,7 @@ class LoadedInputs:
     teacher_settings: TeacherSettings
     max_length: int  # tokens
     student_source: str | None = None  # of a compact encoder that students may start from
-    near_duplicates: int = 0  # of validation examples, left out of --transfer
+    left_out: int = 0  # of --transfer: empty texts and near-duplicates of validation examples
 
 
 def load_inputs(options: InputOptions) -> LoadedInputs:
@@ -49,10 +49,10 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         "--eval-subset": options.eval_subset,
     }
     check_sizes(found, dataset, asked)
-    near_duplicates = 0
+    left_out = 0
     if options.transfer is not None:
         texts = _transfer_texts(options.transfer, found, dataset, cache)
-        dataset, near_duplicates = with_transfer(dataset, texts)
+        dataset, left_out = with_transfer(dataset, texts)
         if not dataset.splits["transfer"].texts:
             raise UserError(f"--transfer {options.transfer}: has no text to train on")
     return LoadedInputs(
@@ -62,7 +62,7 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         teacher_settings=preset.teacher_settings,
         max_length=preset.max_length,
         student_source=options.student and absolute(options.student),
-        near_duplicates=near_duplicates,
+        left_out=left_out,
     )
 
 

@@ -2,13 +2,17 @@
 
 import csv
 import glob
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError, as_user_error, first_line
+from trainable.common.files import digest_file
 from trainable.common.hub import require_on_hub
 from trainable.common.quiet import quiet_datasets
 
+LABEL_COLUMN = "label"
 SAVED_DATASET = "dataset_dict.json"
 TRAIN_NAME = "train"
 EVALUATION_NAMES = ("validation", "dev", "evaluation", "test")
@@ -35,15 +39,18 @@ def read_tables(flag: str, source: str, configuration: str | None, cache: Path) 
 
 
 def _read_local(flag: str, path: Path, cache: Path) -> dict[str, Any]:
-    if (path / SAVED_DATASET).exists():
-        return _read_saved(flag, path)
     if path.is_file():
         return {TRAIN_NAME: _read_file(flag, path, cache)}
-    files = {
-        file.stem: file
-        for file in sorted(path.iterdir())
-        if file.suffix in SUFFIXES and file.is_file()
-    }
+    if not path.is_dir():  # never opened: a pipe may have no end, or no writer
+        raise UserError(f"{flag} {path}: is neither a file nor a folder")
+    if (path / SAVED_DATASET).exists():
+        return _read_saved(flag, path)
+    files: dict[str, Path] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix in SUFFIXES and file.is_file():
+            first = files.setdefault(file.stem, file)
+            if first != file and file.stem in (TRAIN_NAME, *EVALUATION_NAMES):
+                raise UserError(f"{flag} {path}: has {first.name} and {file.name}; keep one")
     if TRAIN_NAME not in files:
         raise UserError(
             f"{flag} {path}: no train file; the folder needs train and validation (or dev, "
@@ -77,11 +84,12 @@ def _read_file(flag: str, path: Path, cache: Path) -> Any:
     if path.suffix == ".tsv":  # quotes in GLUE's files are text
         options |= {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     try:
-        return datasets.load_dataset(
+        table = datasets.load_dataset(
             kind,
             data_files=glob.escape(str(path.resolve())),
             split="train",
-            cache_dir=str(cache),
+            # By content: `datasets` knows a file again by path and time, which a copy may keep.
+            cache_dir=str(cache / digest_file(path)[:16]),
             **options,
         )
     except Exception as error:
@@ -90,6 +98,32 @@ def _read_file(flag: str, path: Path, cache: Path) -> Any:
         if isinstance(cause, EmptyDataError | StopIteration) or NO_ROWS in str(cause):
             reason = "it is empty"
         raise UserError(f"{flag} {path}: {reason}") from error
+    if kind == "csv":
+        _check_csv(f"{flag} {path}", table)
+    return table
+
+
+def _check_csv(given: str, table: Any) -> None:
+    """UserError for a column that is there twice, or rows that a stray quote has merged.
+
+    A quoted field may have line breaks; if a label stands beside one, as in a row, it has two rows.
+    """
+    names = table.column_names
+    if twice := [name for name in names if f"{name}.1" in names]:  # what pandas calls the second
+        raise UserError(f"{given}: has the column {twice[0]} twice; keep one")
+    if LABEL_COLUMN not in names:
+        return
+    labels = {"0", "1", *map(str, table.unique(LABEL_COLUMN))}
+    for column, name in enumerate(names):
+        for row, field in enumerate(table[name][:]):
+            for end, start in pairwise(re.split(r"\r\n|\r|\n", str(field))):
+                before = start.split(",", column)[:-1]
+                cells = [*before, "", *end.rsplit(",", len(names) - column - 1)[1:]]
+                if len(cells) == len(names) and cells[names.index(LABEL_COLUMN)].strip() in labels:
+                    raise UserError(
+                        f"{given}: row {row} has two rows in {name}, joined by a stray quote; "
+                        'write a quote that is text as "", or give JSON lines'
+                    )
 
 
 def _read_hub(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:

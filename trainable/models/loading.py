@@ -23,12 +23,16 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.models.students import Pretrained, encoder_layers, student_config
 
+MOST_LAYERS = 200  # to build millions takes minutes; encoders have up to 48
 LEAST_VOCABULARY = 0.5  # of the model's, that its tokenizer must know
 
 
 def load_config(source: Any) -> PreTrainedConfig:
-    """The configuration of a model."""
-    return AutoConfig.from_pretrained(source, trust_remote_code=False)
+    """The configuration of a model; ValueError for one with too many layers."""
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    if (layers := config.num_hidden_layers) > MOST_LAYERS:
+        raise ValueError(f"its configuration has {layers:,} layers, more than {MOST_LAYERS:,}")
+    return config
 
 
 def load_tokenizer(source: Any) -> Any:
@@ -91,6 +95,15 @@ def load_checked(
         if names:
             raise UserError(f"{flag} {source}: {problem} {min(names)}; give an intact model")
     return model, sorted(found["missing_keys"])
+
+
+def check_encoder(model: PreTrainedModel) -> None:
+    """ValueError for a decoder: its first token, which `cls` looks at, sees none of the others."""
+    with torch.no_grad():
+        pairs = () if model.config.is_encoder_decoder else torch.tensor([[[0, 0]], [[0, 1]]])
+        first = [model.eval().base_model(pair)[0][0, 0] for pair in pairs]
+    if not first or torch.equal(*first):
+        raise ValueError("it is a decoder; give an encoder, whose tokens see those after them, too")
 
 
 def check_tokenizer(flag: str, source: Any, tokenizer: Any, model: PreTrainedModel) -> None:

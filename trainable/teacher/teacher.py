@@ -23,7 +23,7 @@ from trainable.engine.devices import Runtime
 from trainable.engine.metrics import pack_bits
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.engine.training_step import Evaluator, accuracy
-from trainable.models.loading import load_checked, load_classifier, load_config
+from trainable.models.loading import check_encoder, load_checked, load_classifier, load_config
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
@@ -50,6 +50,7 @@ def load_base(
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
         torch.manual_seed(seed)
         model, missing = load_checked(flag, source, fitted=fitted, **head)
+        check_encoder(model)
     return model, fitted, missing
 
 

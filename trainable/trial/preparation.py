@@ -131,8 +131,8 @@ class Preparation:
         check_trials(configs, self.base.config, sizes, student)
         if self.inputs.dataset.transfer is not None:
             log(
-                f"Texts without labels: {sizes['transfer']:,}; left out: "
-                f"{self.inputs.near_duplicates:,} near-duplicates of validation examples."
+                f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
+                "that are empty or near-duplicates of validation examples."
             )
         if warning := shared_examples(self.inputs.dataset):
             log(warning)
@@ -146,15 +146,17 @@ class Preparation:
         return Runtime(Path(options.cache), device, precision, log, execution)
 
     def _check_unknown_tokens(self) -> None:
-        """Of a sample of the texts: a tokenizer for another language knows few of them."""
-        texts = self.inputs.dataset.train.texts[:SAMPLED_TEXTS]
-        split = tokenise(self.tokenizer, texts, [0] * len(texts), self.inputs.max_length)
-        unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
-        if unknown > MOST_UNKNOWN:
-            raise UserError(
-                f"{self.given}: {unknown:.0%} of the tokens in the data are unknown to its "
-                "tokenizer; give a model for these texts"
-            )
+        """Of a sample of each split: a tokenizer for another language knows few of them."""
+        for name, part in self.inputs.dataset.splits.items():
+            texts = part.texts[:SAMPLED_TEXTS]
+            split = tokenise(self.tokenizer, texts, [0] * len(texts), self.inputs.max_length)
+            unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
+            if unknown > MOST_UNKNOWN:
+                where = {"train": "training", "evaluation": "validation"}.get(name, name)
+                raise UserError(
+                    f"{self.given}: {unknown:.0%} of the tokens in the {where} split are unknown "
+                    "to its tokenizer; give a model for these texts"
+                )
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""

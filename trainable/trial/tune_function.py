@@ -51,11 +51,11 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
 
     It works in any `tune.Tuner`, with any scheduler and searcher; a configuration holds settings of
     `TrialConfig`, in groups or not, and leaves the others to the preset. It reports each evaluation
-    (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them) and, where the last one
-    is older than its cost / `save_share`, a checkpoint: the best student so far as a Hugging Face
-    folder, and the state to go on from. 1 saves at every evaluation: schedulers that pause or clone
-    trials need that. Asks for one CPU, and for one GPU where the inputs were prepared on one
-    (`tune.with_resources` changes that).
+    (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them) and, with the first one
+    and where the last checkpoint is older than its cost / `save_share`, a checkpoint: the best
+    student so far as a Hugging Face folder, and the state to go on from. 1 saves at every
+    evaluation: schedulers that pause or clone trials need that. Asks for one CPU, and for one GPU
+    where the inputs were prepared on one (`tune.with_resources` changes that).
     """
     train = partial(train_student, inputs=asdict(inputs), save_share=save_share)
     return tune.with_resources(train, {"cpu": 1, "gpu": int(inputs.device == "cuda")})
@@ -110,14 +110,15 @@ class _Training:
     def run(self) -> None:
         """To the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
         trial = self._trial
+        # In anyone's own Tuner, a trial that is stopped leaves a checkpoint behind.
+        save_at = (1,) if self._sweep is None else self._sweep.save_at
         if self._sweep is not None:
             for past in trial.history:  # the sweep may have been killed before it received it
                 self._report({**self._metrics(past), RESTORED: True})
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
             if evaluation is not None:
-                waits = self._sweep is not None and evaluation.evaluations in self._sweep.save_at
-                save = trial.finished or waits or self._saving.due
+                save = trial.finished or evaluation.evaluations in save_at or self._saving.due
                 self._report(self._metrics(evaluation), save=save)
             elif self._sweep is not None and trial.history and self._saving.due:
                 self._save_between()

@@ -1,6 +1,7 @@
 """Labelled examples from real small files, and every way in which they are refused."""
 
 import json
+import os
 import re
 import socket
 
@@ -12,7 +13,7 @@ from huggingface_hub import constants
 
 from trainable.common.errors import UserError
 from trainable.data import tables
-from trainable.data.datasets import LabelledTexts, load_dataset
+from trainable.data.datasets import LabelledTexts, load_dataset, load_texts
 
 # Words that readers take for missing values, quotes that open and never close, trailing spaces.
 AWKWARD = ["null", "NA", '"half a quote', "it's 5 \" long ", "none", '"full"', "café, naïve", "1.0"]
@@ -105,6 +106,57 @@ def test_quotes_of_a_csv_file_are_its_grammar(folder, load):
     assert load(folder).train == LabelledTexts(
         ["a, b", 'say "no"', "NA", "two\nlines"], [0, 1, 0, 1]
     )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_whose_content_changed_is_read_anew_whatever_its_time(tmp_path, load, suffix):
+    path = tmp_path / f"train{suffix}"
+    write(tmp_path / "dev.tsv", ["fine"], [1])
+    for labels in ([0, 1], [1, 0]):
+        write(path, ["bad", "good"], labels)
+        os.utime(path, (1e9, 1e9))
+        assert load(tmp_path).train == LabelledTexts(["bad", "good"], labels)
+    for texts in (["one", " ", ""], ["two", " ", ""]):
+        write(path, texts, [0, 1, 1])
+        os.utime(path, (1e9, 1e9))
+        assert load_texts("--transfer", str(path), None, tmp_path / "cache") == texts
+
+
+def test_two_files_of_one_split_are_refused(folder, refusal):
+    write(folder / "notes.csv", ["a"], [0])
+    write(folder / "notes.tsv", ["a"], [0])
+    write(folder / "train.csv", ["bad", "good"], [1, 0])
+    assert refusal(folder) == "has train.csv and train.tsv; keep one"
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "said"),
+    [
+        ("text,label", ['"{0},{1}\n'], "row 0 has two rows in text"),
+        ("label,text", ['{1},"{0}\r\n'], "row 0 has two rows in text"),
+        ("id,text,label,from", ['7,"{0},{1},web\n'], "row 0 has two rows in text"),
+        ("from,text,label", ['"web,{0},{1}\n'], "row 0 has two rows in from"),
+        ("text,label", ["{0},{1}\n", '"{0},{1}\n', "{0},{1}\n", '{0}",{1}\n'], "row 1 has two"),
+        ("text,label,text", ["{0},{1},{0}\n"], "has the column text twice; keep one"),
+        ("text,label", ['"{0} costs 1,000,\n1,234, and 3",{1}\n'], None),
+    ],
+)
+def test_rows_that_a_stray_quote_merges_and_columns_that_are_there_twice(
+    *, tmp_path, load, refusal, header, rows, said
+):
+    written = "".join(rows[n % len(rows)].format(f"film {n}", n // 2 % 2) for n in range(40))
+    (path := tmp_path / "all.csv").write_bytes(f"{header}\n{written}".encode())
+    if said is None:
+        assert len(load(path).train) == 36
+    else:
+        assert refusal(path).startswith(said)
+
+
+@pytest.mark.parametrize("special", ["/dev/null", "/dev/zero", "pipe"])
+def test_devices_and_pipes_are_not_opened(tmp_path, refusal, special):
+    if special == "pipe":
+        os.mkfifo(special := str(tmp_path / "pipe"))
+    assert refusal(special) == "is neither a file nor a folder"
 
 
 def test_sentence_goes_before_text(folder, load):
@@ -236,6 +288,8 @@ def test_labels_that_are_not_0_to_c(tmp_path, refusal, labels, complaint, suffix
         ("train.csv", (["bad", "odd"], [0, "nan"]), "label 'nan' in the training split; labels"),
         ("dev.tsv", (["fine"], [10**9]), "label 1000000000 in the validation split; labels"),
         ("train.jsonl", (["bad", None], [0, 1]), "row 1 of the training split has no text in sent"),
+        ("dev.tsv", (["", "fine"], [0, 1]), "row 0 of the validation split has no text in sent"),
+        ("train.csv", (["bad", " \n"], [0, 1]), "row 1 of the training split has no text in sent"),
     ],
 )
 def test_a_row_that_is_at_fault_is_named(folder, refusal, file, rows, complaint):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSequenceClassification, BertConfig, GPT2Config, T5Config
 
-from tests.conftest import ARCHITECTURES, tiny_classifier
+from tests.conftest import ARCHITECTURES, SIZES, tiny_classifier
 from trainable.common.errors import UserError
 from trainable.models.loading import load_classifier, load_config
 from trainable.trial.preparation import Preparation
@@ -122,6 +123,28 @@ def test_a_fitted_classifier_needs_its_head_and_pooler(make_folder, refusal):
     for words, name in (("classifier", "classifier.bias"), ("pooler", "bert.pooler.dense.bias")):
         rewrite(folder := make_folder(), without(words))
         assert refusal(folder).startswith(f"2 of its weights are missing, such as {name};")
+
+
+def test_a_configuration_of_millions_of_layers_is_refused_before_they_are_built(
+    make_folder, refusal
+):
+    edit((folder := make_folder()) / "config.json", num_hidden_layers=10_000_000)
+    said = "no usable model; its configuration has 10,000,000 layers, more than 200"
+    assert refusal(folder) == said
+
+
+DECODERS = {
+    "bert": BertConfig(**SIZES, is_decoder=True),
+    "gpt2": GPT2Config(vocab_size=205, n_embd=32, n_layer=4, n_head=4, pad_token_id=0),
+    "t5": T5Config(vocab_size=205, d_model=32, d_kv=8, num_layers=4, num_heads=4, d_ff=64),
+}
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_decoder_is_refused(make_folder, refusal, name):
+    model = AutoModelForSequenceClassification.from_config(DECODERS[name])
+    model.save_pretrained(folder := make_folder())
+    assert refusal(folder).startswith("no usable model; it is a decoder; give an encoder")
 
 
 # Tokenizers.

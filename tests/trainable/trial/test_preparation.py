@@ -166,19 +166,20 @@ def test_impossible_lengths_are_refused(loaded, length, said):
         (["x y z"] * 400 + ["w1 w2 w3"] * 600, "24%"),
     ],
 )
-def test_texts_that_the_tokenizer_does_not_know_are_refused(loaded, texts, said):
-    train = LabelledTexts(texts, [0] * len(texts))
-    preparation = Preparation.load(
-        replace(loaded, dataset=replace(loaded.dataset, train=train), max_length=16)
-    )
+@pytest.mark.parametrize(
+    ("split", "name"), [("train", "training"), ("evaluation", "validation"), ("transfer",) * 2]
+)
+def test_texts_that_the_tokenizer_does_not_know_are_refused(*, loaded, texts, said, split, name):
+    dataset = replace(loaded.dataset, **{split: LabelledTexts(texts, [0] * len(texts))})
+    preparation = Preparation.load(replace(loaded, dataset=dataset, max_length=16))
     if said is None:
         preparation.check([], print)
         return
     with pytest.raises(UserError) as caught:
         preparation.check([], print)
     assert str(caught.value) == (
-        f"--teacher {loaded.teacher_source}: {said} of the tokens in the data are unknown to its "
-        "tokenizer; give a model for these texts"
+        f"--teacher {loaded.teacher_source}: {said} of the tokens in the {name} split are unknown "
+        "to its tokenizer; give a model for these texts"
     )
     pieces = copy.deepcopy(preparation.tokenizer)
     pieces.unk_token = None  # as one of bytes, to which nothing is unknown

@@ -91,6 +91,8 @@ def test_the_best_checkpoint_of_a_plain_sweep_is_the_best_student(fit, inputs, d
     grid = fit(space, scheduler=ASHAScheduler(grace_period=2, max_t=6, reduction_factor=2))
     ends = [result.metrics["training_iteration"] for result in grid]
     assert max(ends) == 6
+    assert min(ends) < 6
+    assert all(result.checkpoint for result in grid)
     best = next(result for result in grid if result.metrics["training_iteration"] == 6)
     found = answers(best.checkpoint.path, dataset.evaluation.texts)
     right = sum(a == label for a, label in zip(found, dataset.evaluation.labels, strict=True)) / 40
@@ -339,6 +341,18 @@ def test_a_trial_that_may_have_to_wait_is_saved_before(tuned, sweep):
         sweep=replace(sweep, save_at=(2, 3)),
     )
     assert saved == [0, 1, 2, 2, 2, 3]  # and at its end
+
+
+@pytest.mark.parametrize(
+    ("save_share", "counts"), [(0.0, [1, 1, 1, 1, 1, 2]), (1.0, [1, 2, 3, 4, 5, 6])]
+)
+def test_a_trial_that_another_tuner_may_stop_is_saved_with_its_first_evaluation(
+    tuned, save_share, counts
+):
+    saved = []
+    config = {**TINY, **ALPHA}
+    tuned.train(config, lambda _: saved.append(tuned.state.count), save_share=save_share)
+    assert saved == counts
 
 
 @pytest.mark.parametrize("damage", ["a byte", "all of it"])
