@@ -1,33 +1,88 @@
 """What the commands return, and the errors that they end in as one line."""
 
+import ctypes
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+from signal import default_int_handler
+from tempfile import mkstemp
 from typing import NoReturn
 
-from trainable.common.errors import TrainingDivergedError, UserError
+import psutil
+
+from trainable.common.errors import TrainingDivergedError, UserError, error_line, first_line
+from trainable.common.interrupts import end_quietly, replace_handler
 
 FAILURES = 1  # trials failed for good, or the disk did
 USER_ERROR = 2  # something given is unusable; nothing was changed
 INTERRUPTED = 130  # can be resumed
+EXPECTED = (UserError, TrainingDivergedError, OSError)  # OSError: a full disk and such
+SUBREAPER = 36  # Linux: PR_SET_CHILD_SUBREAPER
+TRACEBACK = "error.txt"  # in a run's folder
 
 
 def leave(code: int) -> NoReturn:
-    """Ends a process that had Ray in it: with its threads, Python's own end may abort."""
+    """Ends a process that had Ray in it, and all that it has started: with Ray's threads, Python's
+    own end may abort."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # a closed pipe
+        with suppress(OSError, RuntimeError):  # a closed pipe; within another print
             stream.flush()
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
     os._exit(code)
 
 
-def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> int:
-    """The exit code of a command: its own, or that of the error it ends in, as one line."""
+def adopt_orphans() -> None:
+    """Makes this process the parent of what its children leave behind, so that `leave` ends that,
+    too: Ray's agents outlive Ray by a minute. Linux only."""
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).prctl(SUBREAPER, 1)
+
+
+def exit_code(
+    command: Callable[[], int],
+    interrupted: str = "interrupted",
+    folder: Callable[[], Path | None] = lambda: None,
+    resume: Callable[[Path], str] = str,
+) -> int:
+    """The exit code of a command: its own, or that of the error it ends in, as one line.
+
+    `folder` gives the run's, if there is one by then, and `resume` the command that continues it.
+    """
     try:
+        replace_handler(end_quietly, default_int_handler)
         return command()
-    except (UserError, TrainingDivergedError, OSError) as error:  # OSError: a full disk and such
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR if isinstance(error, UserError) else FAILURES
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED
+    except SystemExit:  # what rich makes of a closed pipe
+        return FAILURES
+    except Exception as error:
+        print(error_line(describe_error(error, folder())), file=sys.stderr)
+        if isinstance(error, UserError):
+            return USER_ERROR
+        if run := folder():
+            print(f"Resume with:\n{resume(run)}")
+        return FAILURES
+
+
+def describe_error(error: BaseException, folder: Path | None = None) -> str:
+    """What an error says. One that nobody expected is named, and its traceback written to a file in
+    this folder, or in that of temporary files."""
+    text = "".join(traceback.format_exception(error))
+    while error.__cause__ is not None and not isinstance(error, EXPECTED):  # Ray Tune wraps it
+        error = error.__cause__
+    if isinstance(error, EXPECTED):
+        return str(error)
+    line = f"{type(error).__name__}: {first_line(error)}"
+    if line.endswith("(most recent call last):"):  # of a callback, as Ray Tune raises it
+        line = str(error).strip().splitlines()[-1]
+    with suppress(OSError):
+        path = Path(mkstemp("-" + TRACEBACK)[1]) if folder is None else folder / TRACEBACK
+        path.write_text(text, encoding="utf-8")
+        line += f" (traceback in {path})"
+    return line

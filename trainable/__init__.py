@@ -6,12 +6,18 @@ trial, teacher, engine, models, data, config, common, each only what comes after
 """
 
 import os
+import sys
 from importlib import import_module
+from signal import default_int_handler
 from typing import Any
 
 # Read as torch is loaded. By default threads spin while they wait for one another, and on cores
 # that other processes use, too, a step of two threads then takes many times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if sys.argv[:1] == ["-m"]:  # `python -m` is looking for a command, whose modules take a second
+    _interrupts = import_module("trainable.common.interrupts")
+    _interrupts.replace_handler(default_int_handler, _interrupts.end_quietly)
 
 _EXPORTS = {"prepare": "trainable.trial.preparation", "student": "trainable.trial.tune_function"}
 

@@ -4,9 +4,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from signal import default_int_handler
 from typing import Any
 
-from trainable.common.errors import TrainingDivergedError, UserError
+from trainable.common.errors import TrainingDivergedError, UserError, error_line
+from trainable.common.interrupts import end_quietly, replace_handler
 from trainable.config.fields import OneLineParser, add_flags, given
 from trainable.config.options import InputOptions, complete_config, resolve_preset
 from trainable.config.trial_config import TrialConfig
@@ -25,9 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     settings = given(arguments, TrialConfig)
     try:
+        replace_handler(end_quietly, default_int_handler)
         _train(InputOptions(**given(arguments, InputOptions)), settings)
-    except (UserError, TrainingDivergedError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (UserError, TrainingDivergedError, OSError) as error:
+        print(error_line(error), file=sys.stderr)
         return 2 if isinstance(error, UserError) else 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

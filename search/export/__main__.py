@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from search.exit_codes import FAILURES, exit_code
+from search.exit_codes import FAILURES, exit_code, leave
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, error_line
 from trainable.common.files import atomic_folder
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder
@@ -81,7 +81,7 @@ def export(arguments: argparse.Namespace) -> int:
             text = export_student(run, arguments.trial, folder, check=arguments.check)
             free_folder(out)  # minutes may have passed
     except CheckpointError as error:
-        print(f"error: RUN {run.folder.name}: the checkpoint is {error}", file=sys.stderr)
+        print(error_line(f"RUN {run.folder.name}: the checkpoint is {error}"), file=sys.stderr)
         return FAILURES
     print(f"{text}\nWritten to {out}.")
     return 0
@@ -99,4 +99,4 @@ def free_folder(out: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

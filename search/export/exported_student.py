@@ -44,13 +44,10 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     inputs = inputs_here(run)
     evaluation = evaluation_of(trial, check_checkpoint(checkpoint, trial.config, inputs))
     own = inputs.of(trial.config)
-    shutil.copytree(
-        checkpoint,
-        folder,
-        ignore=shutil.ignore_patterns(STATE, MANIFEST),
-        copy_function=shutil.copyfile,  # without modes: the library keeps weights from other users
-        dirs_exist_ok=True,
-    )
+    for path in checkpoint.iterdir():
+        if path.name not in (STATE, MANIFEST):
+            # Without modes: the library keeps weights from other users.
+            shutil.copyfile(path, folder / path.name)
     result = "Not scored again: --no-check was given."
     if check:
         result = check_folder(folder, run, trial.config.precision, evaluation, own)

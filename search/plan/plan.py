@@ -31,6 +31,7 @@ class Plan:
     costs: Mapping[str, float] = field(default_factory=dict)  # by shape (`objectives.shapes`)
     confirms: Mapping[str, Any] | None = None  # what of another run this one confirms
     revision: int = 0
+    identity: str = ""  # drawn as the run is created, the same in all its plans
     format: int = FORMAT
 
     @property

@@ -67,22 +67,33 @@ def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
     return folder
 
 
+def has_checkpoint(run: Run, trial: TrialRecord) -> bool:
+    """Whether a trial has any, complete or not."""
+    return bool(_checkpoints(*open_storage(trial_location(run, trial))))
+
+
 def damaged_checkpoints(run: Run) -> list[str]:
     """A line for each local checkpoint that can't be used: of a trial that is under way, which then
-    starts again (its checkpoint is removed), or of one that has ended, whose result stands."""
+    starts again (its checkpoint is removed), or of one that has ended, whose result stands. And for
+    each trial under way that has none."""
     from trainable.engine.training_state import CheckpointError
-    from trainable.trial.checkpoint import check_checkpoint  # loads torch, which takes seconds
+    from trainable.trial.checkpoint import STATE, check_checkpoint  # loads torch: seconds
 
     lines, describe = [], labels_of(run)
     for trial in run.trials.values():
         where = trial_location(run, trial)
-        if is_uri(where) or not any(Path(where).glob("checkpoint_*")):
+        begun = trial.evaluations and trial.outcome not in ENDED
+        if begun and not has_checkpoint(run, trial):
+            lines.append(f"No checkpoint, the trial starts again: {describe(trial)}")
+        if is_uri(where) or not has_checkpoint(run, trial):
             continue
         found = newest_checkpoint(*open_storage(where))
         try:
             if found is None:
                 raise CheckpointError("cut short")
             check_checkpoint(Path(found[1]), trial.config, run.plan.inputs)
+            if trial.outcome not in ENDED and not Path(found[1], STATE).is_file():
+                raise CheckpointError("of a finished trial")
         except CheckpointError as error:
             ended = trial.outcome in ENDED
             then = "its result stands" if ended else "the trial starts again"

@@ -140,10 +140,8 @@ def read_log(folder: Path) -> Log:
     log.events = [found[number] for number in sorted(found)]
     restored = [event for event in log.events if event["number"] not in kept]
     if restored or bad:
-        lost = sum(event["event"] == "evaluation" for event in restored)
-        bits = f", {count_of(lost, 'evaluation')} without per-example results" if lost else ""
         count = count_of(len(restored), "event")
-        log.damage.append(f"{RECORD} was damaged: {count} taken from the trials' copies{bits}")
+        log.damage.append(f"{RECORD} was damaged: {count} taken from the trials' copies")
     if bad_copies:
         log.damage.append(
             f"{count_of(bad_copies, 'damaged line')} in the trials' copies of {RECORD}"
@@ -168,7 +166,7 @@ def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> i
         if known is not event and bare(known) != bare(event):
             differing.append(event["number"])
     if differing:
-        more = f" and {count_of(len(differing) - 1, 'more')}" if len(differing) > 1 else ""
+        more = f" and {len(differing) - 1:,} more" if len(differing) > 1 else ""
         then = f"{record.name} counts, the other file is left as it is"
         if path == record:
             then = "the first counts, and the file is left as it is"

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from search.plan.asha_rules import FACTOR, WITH_RUNGS, rungs
 from search.plan.plan import FORMAT, Plan
@@ -30,7 +31,7 @@ from search.record.events import (
     repair_events,
 )
 from search.record.trial_record import ENDED, TrialRecord
-from trainable.common.errors import UserError, as_user_error
+from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
 from trainable.config.names import EAGER
 from trainable.config.training_inputs import Execution
@@ -177,6 +178,7 @@ class Run:
 def create_run(folder: Path, plan: Plan) -> Run:
     """Makes the plan's files in the run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
+    plan = replace(plan, identity=uuid4().hex)
     _write_plan(folder, plan)
     run = Run(folder, plan, _pending(plan.trials, plan))
     run.append({"event": "plan", "plan": asdict(plan)})
@@ -193,7 +195,7 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"RUN {folder}: no run there; give the folder of one")
     log = read_log(folder)
     planned = [event["plan"] for event in log.events if event["event"] == "plan"]
-    written = read_checked_json(folder / SWEEP)
+    written, foreign = _written_plan(folder, planned)
     values = _newest_plan(folder, planned, written)
     with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
         plan = Plan.from_dict(values)
@@ -202,11 +204,16 @@ def read_run(folder: Path) -> Run:
         for event in log.events:
             run.apply(event)
     if written is None:
-        run.damage.append(f"{SWEEP} was damaged: its plan taken from {RECORD}")
+        what = "is another run's" if foreign else "was damaged"
+        run.damage.append(f"{SWEEP} {what}: its plan taken from {RECORD}")
     elif values not in planned:
         run.damage.append(f"{RECORD} had lost the plan: taken from {SWEEP}")
     elif values != written and _revision(written) == plan.revision:
         run.damage.append(f"{SWEEP} differs from {RECORD}, both intact: {RECORD} counts")
+    evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
+    if without := sum(not evaluation["correct"] for evaluation in evaluations):
+        lost = count_of(without, "evaluation")
+        run.damage.append(f"{RECORD} lacks the per-example results of {lost}")
     run.next_number = log.events[-1]["number"] + 1 if log.events else 0
     return run
 
@@ -214,7 +221,8 @@ def read_run(folder: Path) -> Run:
 def repair(run: Run) -> list[str]:
     """Completes each of a run's files from the others; returns a line for each kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
-    plan, written = json.loads(json.dumps(asdict(run.plan))), read_checked_json(run.folder / SWEEP)
+    plan = json.loads(json.dumps(asdict(run.plan)))
+    written, _ = _written_plan(run.folder, [plan])
     if written is None or _revision(written) != run.plan.revision:
         _write_plan(run.folder, run.plan)
     found = any(event.get("plan") == plan for event in log.events)
@@ -223,6 +231,17 @@ def repair(run: Run) -> list[str]:
     run.events, run.next_number = log.events, log.events[-1]["number"] + 1
     damage, run.damage = run.damage, []
     return damage
+
+
+def _written_plan(folder: Path, planned: list[Event]) -> tuple[Event | None, bool]:
+    """The plan in `sweep.json`, None where that is damaged or another run's than the plans of the
+    record; and whether it is another run's."""
+    written = read_checked_json(folder / SWEEP)
+    if written is None or not planned:
+        return written, False
+    parts = ("identity", "provenance")  # which stay as a plan is revised
+    foreign = any((written.get(part) or "") != (planned[0].get(part) or "") for part in parts)
+    return (None if foreign else written), foreign
 
 
 def _newest_plan(folder: Path, planned: list[Event], written: Event | None) -> Event:

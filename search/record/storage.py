@@ -10,12 +10,15 @@ import re
 import socket
 import sys
 from contextlib import suppress
+from functools import cache
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
+import psutil
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
 
 from search.record.events import RECORD, merged
@@ -28,6 +31,7 @@ from trainable.config.options import users_cache
 ADDRESS = ".storage"  # in a folder of local copies: the URI that they are copies of
 DIGESTS = "shared.json"  # in a run's folder: what its storage has of its inputs, by path
 COPIED = (SWEEP, DIGESTS, RECORD)  # the record last: a copy that was cut short has none
+ANSWER_SECONDS = 9.0  # that a storage has for its first answer
 SESSION_LOCK = ".session"  # beside the record at a URI: which session writes to it
 # In what comes before the last @ a colon that no port follows, or a query that carries a secret.
 SECRET = r"[^:]*://[^/?#@]*:(?!\d+(/|$))[^?#]*@.*|.*[?&](client_secret|sig)=.*"
@@ -104,8 +108,24 @@ def open_storage(place: str) -> tuple[FileSystem, str]:
         return LocalFileSystem(), place
     refuse_secrets("--storage", place)
     with as_user_error(f"--storage {place}: "):  # pyarrow's own, ImportError, a plug-in's
+        _check_answers(place)
         filesystem, path = FileSystem.from_uri(place)
     return filesystem, path
+
+
+@cache
+def _check_answers(uri: str) -> None:
+    """TimeoutError where a storage does not answer: pyarrow's own calls wait for minutes."""
+
+    def ask() -> None:
+        with suppress(Exception):  # which shows when it is used
+            filesystem, path = FileSystem.from_uri(uri)
+            filesystem.get_file_info(path)
+
+    (thread := Thread(target=ask, daemon=True)).start()
+    thread.join(ANSWER_SECONDS)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer in {ANSWER_SECONDS:.0f} s; can it be reached from here?")
 
 
 def refuse_secrets(flag: str, uri: str) -> None:
@@ -259,14 +279,9 @@ class RecordCopy:
 
 def _is_gone(held: dict[str, object]) -> bool:
     """Whether the session was on this machine, and its process is no more."""
-    if held.get("host") != socket.gethostname():
-        return False
-    try:
-        with suppress(PermissionError):
-            os.kill(int(str(held["pid"])), 0)
-    except ProcessLookupError:
-        return True
-    return held["pid"] == os.getpid()  # one before it had the same number
+    here, pid = held.get("host") == socket.gethostname(), int(str(held["pid"]))
+    # Its own number, too: one before it had the same.
+    return here and (not psutil.pid_exists(pid) or pid == os.getpid())
 
 
 def read_bytes(filesystem: FileSystem, path: str) -> bytes | None:

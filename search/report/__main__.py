@@ -1,14 +1,15 @@
 """`python -m search.report RUN`: tables, statistics and figures of a run, without starting Ray."""
 
 import argparse
-import sys
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from search.exit_codes import exit_code
+from search.exit_codes import exit_code, leave
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
+from search.results.kept_students import lost_students
 from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder
@@ -60,10 +61,12 @@ def write_report(arguments: argparse.Namespace) -> int:
     run = read_run(folder)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it looks for fonts
     from search.report.contents import gather
     from search.report.figures import draw_all
     from search.report.page import render, shown_sections
 
+    run.damage += lost_students(run)
     made = gather(run)
     drawn = draw_all(made)
     shown = shown_sections(made, drawn)
@@ -80,4 +83,4 @@ def write_report(arguments: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

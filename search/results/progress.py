@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from search.plan.asha_rules import PROMOTION
 from search.record.run import Run
-from search.record.trial_record import ENDED, FAILED, FINISHED, RUNNING, STOPPED, WAITING
+from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Progress:
         ended = sum(self.counts[outcome] for outcome in ENDED)
         kinds = [f"{self.counts[FINISHED]} finished", f"{self.counts[STOPPED]} stopped early"]
         kinds += [f"{self.counts[FAILED]} failed"] if self.counts[FAILED] else []
-        text = f"{ended} of {self.total} ended ({', '.join(kinds)}), {self.counts[RUNNING]} running"
-        text += f", {self.counts[WAITING]} waiting" if self.counts[WAITING] else ""
+        text = f"{ended} of {self.total} ended ({', '.join(kinds)})"
+        for outcome in (RUNNING, WAITING, PENDING):  # between two trials none may be running
+            text += f", {count} {outcome}" if (count := self.counts[outcome]) else ""
         if self.seconds_left is not None:
             text += f", {describe_time(self.seconds_left)} left"
         return text

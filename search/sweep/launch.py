@@ -9,13 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-from search.exit_codes import exit_code
+from search.exit_codes import describe_error, exit_code
 from search.plan.plan import Plan
 from search.plan.swanlab_modes import OFF
 from search.record.run import Run, create_run, read_run
-from search.record.run_folders import refuse_existing, run_lock
+from search.record.run_folders import refuse_existing, resume_command, run_lock
 from search.record.storage import RecordCopy
-from search.sweep.processes.signals import Interruption
+from search.sweep.processes.signals import BEFORE_RUN, Interruption
+from trainable.common.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,9 @@ def run_command(
     """The exit code of a command: its own, or that of the error it ends in, as one line."""
     console = make_console()
     typed = sys.argv[1:] if argv is None else argv
-
-    def call() -> int:
-        with Interruption(console) as interruption:
-            return command(Invocation(module, typed, console, interruption))
-
-    return exit_code(
-        call, "interrupted before the first trial; run the same command again to continue"
-    )
+    with Interruption(console) as interruption:  # whose end takes Ray's processes with it
+        call = partial(command, Invocation(module, typed, console, interruption))
+        return exit_code(call, BEFORE_RUN, lambda: interruption.folder, resume_command)
 
 
 def make_console() -> Console:
@@ -82,7 +78,7 @@ def _run_to_end(
 ) -> int:
     """Runs what is open, writes down what came of it, and prints it; returns the exit code.
 
-    Where the disk or the storage fails, that is printed, too: the run can be resumed.
+    An error is printed, too: the run can be resumed.
     """
     from search.sweep.summary import finish, write_answers
 
@@ -101,6 +97,8 @@ def _run_to_end(
 
             write_missing(read_run(run.folder), invocation.console)
         copy.copy(*(path.name for path in run.folder.glob("[!.]*.*")))
-    except OSError as error:
-        interruption.problem = interruption.problem or str(error)
+    except UserError:
+        raise
+    except Exception as error:
+        interruption.problem = interruption.problem or describe_error(error, run.folder)
     return finish(read_run(run.folder), invocation.console, interruption.problem)

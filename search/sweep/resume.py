@@ -16,7 +16,7 @@ from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
 from search.record.checkpoints import damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
-from search.results.kept_students import prune
+from search.results.kept_students import lost_students, prune
 from search.sweep.processes.cluster import check_address
 from search.sweep.processes.shared_inputs import inputs_of
 from spaces import file_digest, is_searched, load_space
@@ -98,7 +98,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     if any(getattr(run.plan, key) != value for key, value in changes.items()) or configs:
         run.replan(changes, configs)
     prune(run)
-    for line in damaged_checkpoints(run):
+    for line in damaged_checkpoints(run) + lost_students(run):
         _print(console, f"{line}.")
 
 

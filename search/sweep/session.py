@@ -98,14 +98,18 @@ def _tune_open(
                 soft_wrap=True,
             )
             scheduler = make_scheduler(str(request.scheduler), run, slots)
-            make_tuner(
+            tuner = make_tuner(
                 run,
                 make_trainable(run, sweep),
                 resources=resources_per_trial(gpus, share),
                 searcher=_make_searcher(run, slots, scheduler, recorder, interruption, alone=alone),
                 scheduler=scheduler,
                 callbacks=[recorder, Silence(), *live_callbacks(run, console)],
-            ).fit()
+            )
+            try:
+                tuner.fit()
+            finally:
+                recorder.on_experiment_end()  # which Ray leaves out after an error
             if not recorder.left_over:
                 break
 

@@ -19,7 +19,7 @@ from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
 from search.results.progress import describe_bytes
 from search.results.table import recipes_table, trials_table
-from trainable.common.errors import UserError, count_of
+from trainable.common.errors import UserError, count_of, error_line
 
 
 def write_answers(run: Run) -> None:
@@ -44,6 +44,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         recipes = recipes_table(run, trials_table(run))
         print_leaderboard(run, recipes, console)
         print_pareto_front(run, recipes, console)
+    for line in run.damage:  # also of this session: what a checkpoint had of lost evaluations
+        console.print(f"{line}.", soft_wrap=True)
     if run.exhausted:
         console.print("The searcher found no new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
@@ -55,7 +57,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     if failed:
         console.print(f"{count_of(failed)} failed; the leaderboard has the reasons.")
     if problem:
-        print(f"error: {problem}", file=sys.stderr)
+        print(error_line(problem), file=sys.stderr)
     if run.unfinished:
         console.print("Interrupted. Resume with:")
         console.print(resume_command(run.folder), soft_wrap=True)

@@ -9,6 +9,7 @@ from functools import partial
 from math import floor
 from typing import Any
 
+from search.exit_codes import adopt_orphans
 from search.plan.request import LOCAL
 from search.record.run import Run
 from search.record.storage import storage_of
@@ -41,6 +42,7 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
     warnings.filterwarnings("ignore", module="ray")
     logging.getLogger("ray").setLevel(logging.ERROR)  # that this is not the main thread
     if address == LOCAL:  # not a cluster that happens to run here
+        adopt_orphans()
         try:
             ray.init(
                 address=LOCAL,

@@ -35,6 +35,12 @@ def count_of(number: int, kind: str = "trial") -> str:
     return f"{number:,} {kind}{'' if number == 1 else 's'}"
 
 
+def error_line(message: object) -> str:
+    """`error: ...` on one line: what was typed is repeated with its control characters escaped."""
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(message))
+    return f"error: {text}"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class where it has none."""
     lines = str(error).strip().splitlines()

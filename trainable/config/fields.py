@@ -14,7 +14,7 @@ from functools import cache, partial
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
-from trainable.common.errors import UserError, not_among
+from trainable.common.errors import UserError, error_line, not_among
 
 HIGHEST = 10**9  # of a number without another bound: more is a slip
 METAVARS = {int: "N", float: "X", str: "NAME", tuple: "KEY=VALUE"}
@@ -140,7 +140,7 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for whatever is wrong."""
-        print(f"error: {message.removeprefix('argument ')}", file=sys.stderr)
+        print(error_line(message.removeprefix("argument ")), file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from socket import socketpair
 from threading import Event, Thread, Timer
@@ -15,12 +14,15 @@ from typing import Any
 
 from rich.console import Console
 
-from search.exit_codes import FAILURES, INTERRUPTED
+from search.exit_codes import FAILURES, INTERRUPTED, leave
 from search.record.run_folders import resume_command
 from search.record.storage import request_pause, withdraw_pause
+from trainable.common.errors import error_line
 
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
 LEAVE_SECONDS = 18.0  # after the first signal; who sends SIGTERM kills after 20 to 90 s
+UNWIND_SECONDS = 5.0  # the same where there is no run yet, and nothing to save
+BEFORE_RUN = "interrupted before the first trial; run the same command again to continue"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -30,14 +32,15 @@ class Interruption:
     Before there is a run they raise KeyboardInterrupt. From `attach` on the first asks the trials
     to save; a sweep that has a problem of its own asks for the same with `pause`. `requested` is
     true once the sweep is to end early, and `problem` says why where it was not a signal. What
-    hangs then, such as Ray without its own processes, is left behind after LEAVE_SECONDS.
+    hangs then, such as Ray without its own processes, is left behind after LEAVE_SECONDS, and a
+    library's call that hangs before there is a run after UNWIND_SECONDS.
     """
 
     def __init__(self, console: Console) -> None:
         self.requested = False
         self.problem = ""
         self._console = console
-        self._folder: Path | None = None
+        self.folder: Path | None = None  # the run's, once there is one
         self._before: dict[int, Any] = {}
         self._deadline: Timer | None = None
         self._over = Event()
@@ -54,13 +57,13 @@ class Interruption:
     def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._over.set()
         signal.set_wakeup_fd(-1)
         self._sending.close()  # which ends the listening
+        if self.folder is not None:
+            withdraw_pause(self.folder)  # in a storage that may hang
+        self._over.set()
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._folder is not None:
-            withdraw_pause(self._folder)
 
     def hold(self) -> None:
         """Takes the signals, again where a library has taken them meanwhile.
@@ -98,57 +101,65 @@ class Interruption:
         """From here on there is a run to go on with."""
         if self.requested:  # and a library has swallowed the KeyboardInterrupt
             raise KeyboardInterrupt
-        self._folder = folder
+        self.folder = folder
         withdraw_pause(folder)  # of a session that was killed
 
     def pause(self, problem: str = "") -> None:
         """Asks the trials to save and stop; after a problem they may not be able to."""
-        assert self._folder is not None
+        assert self.folder is not None
         self.requested, self.problem = True, self.problem or problem
-        self._set_deadline(self._folder)
+        self._set_deadline()
         try:
-            request_pause(self._folder)
+            request_pause(self.folder)
         except OSError as error:
             self.problem = self.problem or str(error)
 
-    def _set_deadline(self, folder: Path) -> None:
+    def _set_deadline(self) -> None:
         if self._deadline is None:
-            self._deadline = Timer(LEAVE_SECONDS, partial(self._leave_at_once, folder))
+            seconds = UNWIND_SECONDS if self.folder is None else LEAVE_SECONDS
+            self._deadline = Timer(seconds, self._give_up)
             self._deadline.daemon = True
             self._deadline.start()
+
+    def _give_up(self) -> None:
+        if not self._over.is_set():
+            self._leave_at_once()
 
     def _listen(self) -> None:
         """Sets the deadline also where the main thread hangs in a call that no handler interrupts,
         as Ray's do when its processes have died."""
         with self._heard as heard:
             while number := heard.recv(1):
-                if number[0] in SIGNALS and self._folder is not None:
-                    self._set_deadline(self._folder)
+                if number[0] in SIGNALS:
+                    self._set_deadline()
 
     def leave_loop(self) -> None:
         """Makes `Tuner.fit` return, from within one of its callbacks."""
         os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal; elsewhere it would end us
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._folder is None:
+        if self.requested:
+            self._leave_at_once()
+        if self.folder is None:
             self.requested = True
             raise KeyboardInterrupt
-        if self.requested:
-            self._leave_at_once(self._folder)
         self.pause()
         self._say(
             "\nInterrupted: running trials finish their step and save. Press Ctrl-C again to exit "
             "immediately."
         )
 
-    def _leave_at_once(self, folder: Path) -> None:
-        """Ends this process; Ray's see that it is gone and end within seconds."""
+    def _leave_at_once(self) -> None:
+        """Ends this process and those that it has started."""
         if self.problem:
-            print(f"error: {self.problem}", file=sys.stderr, flush=True)
+            print(error_line(self.problem), file=sys.stderr, flush=True)
         with suppress(*READER_GONE, RuntimeError):
             self._console.show_cursor()
-        self._say(f"\nExited. Resume with:\n{resume_command(folder)}")
-        os._exit(FAILURES if self.problem else INTERRUPTED)
+        if self.folder is None:
+            print(BEFORE_RUN, file=sys.stderr, flush=True)
+        else:
+            self._say(f"\nExited. Resume with:\n{resume_command(self.folder)}")
+        leave(FAILURES if self.problem else INTERRUPTED)
 
     def _say(self, text: str) -> None:
         """Prints from within a signal's handler, which may come in the midst of another print."""

@@ -268,8 +268,9 @@ def test_an_error_leaves_nothing(small, export, monkeypatch):
     def fail(*arguments, **facts):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(exported, "model_card", fail)
-    assert export(small.run, "--no-check", code=1)[2] == "error: No space left on device\n"
+    for module, name in ((exported, "model_card"), (shutil, "copyfile")):
+        monkeypatch.setattr(module, name, fail)
+        assert export(small.run, "--no-check", code=1)[2] == "error: No space left on device\n"
 
 
 def test_neither_ray_nor_a_network_is_needed(small, repository, tmp_path):

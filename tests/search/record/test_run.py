@@ -10,7 +10,7 @@ import pytest
 
 from search.plan.plan import FORMAT, Plan
 from search.record.events import RECORD, decode, encode, rewrite
-from search.record.run import SWEEP, read_run, repair
+from search.record.run import SWEEP, create_run, read_run, repair
 from search.record.trial_record import (
     FAILED,
     FINISHED,
@@ -261,7 +261,7 @@ def test_record_cut_at_any_byte_loses_no_event_of_a_trial_but_bits(story):
         assert bool(repair(found)) == (length < first or lost > 0)
         again = read_run(story.folder)
         assert (again.plan, again.trials) == (found.plan, found.trials)
-        assert repair(again) == []
+        assert all("per-example results" in line for line in repair(again))
         again.append(SESSION)
         assert read_run(story.folder) == again
 
@@ -273,10 +273,12 @@ def test_lost_line_is_put_back_without_its_bits_which_is_said(story):
     for damaged in (b"", bytes(len(lines[place]) - 1) + b"\n", lines[place][:30] + b"\n"):
         main.write_bytes(b"".join([*lines[:place], damaged, *lines[place + 1 :]]))
         found = read_run(story.folder)
-        (said,) = repair(found)
-        assert "1 event taken from the trials' copies" in said
-        assert "1 evaluation without per-example results" in said
-        trial = read_run(story.folder).trials[FIRST.digest]
+        lacking = f"{RECORD} lacks the per-example results of 1 evaluation"
+        damage = f"{RECORD} was damaged: 1 event taken from the trials' copies"
+        assert repair(found) == [damage, lacking]
+        again = read_run(story.folder)
+        assert again.damage == [lacking]
+        trial = again.trials[FIRST.digest]
         assert [evaluation["correct"] for evaluation in trial.evaluations] == ["", "gA=="]
         assert not trial.has_bits
         assert bytes(1) not in main.read_bytes()
@@ -319,14 +321,24 @@ def test_plan_file_cut_anywhere_is_put_back_from_the_record(story):
     assert before.items() <= files(story.folder).items()
 
 
+def test_the_plan_of_another_run_is_corruption_whatever_its_revision(story, tmp_path):
+    other = create_run(tmp_path / "other", replace(story.plan, trials=story.plan.trials[:1]))
+    other.replan({}, LATER)
+    (story.folder / SWEEP).write_bytes((other.folder / SWEEP).read_bytes())
+    found = read_run(story.folder)
+    assert (found.plan, found.trials) == (story.plan, story.trials)
+    assert repair(found) == [f"{SWEEP} is another run's: its plan taken from {RECORD}"]
+    assert read_checked_json(story.folder / SWEEP) == json.loads(json.dumps(asdict(story.plan)))
+
+
 @pytest.mark.parametrize("copy", [True, False])
 def test_where_two_files_check_and_differ_it_is_said_and_neither_is_changed(story, copy):
     if copy:
         path = copy_of(story, FIRST)
         events = [decode(line) for line in path.read_bytes().splitlines()]
-        changed = [{**event, "time": 0.0} for event in events[:2]]
-        rewrite(path, [*changed, *events[2:]])
-        said = f"{path} differs from {RECORD} in event {events[0]['number']} and 1 more, and both"
+        changed = [{**event, "time": 0.0} for event in events[:3]]
+        rewrite(path, [*changed, *events[3:]])
+        said = f"{path} differs from {RECORD} in event {events[0]['number']} and 2 more, and both"
     else:
         path = story.folder / SWEEP
         write_checked_json(path, asdict(story.plan) | {"grace_evaluations": 3})

@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import subprocess
+from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
@@ -153,6 +155,14 @@ def test_a_uri_without_a_secret(uri):
 def test_a_uri_that_can_not_be_used_is_one_line(on_machine, uri):
     with pytest.raises(UserError, match=rf"^--storage {uri}: [^\n]+$"):
         storage_folder(uri)
+
+
+def test_a_storage_that_does_not_answer_is_one_line(monkeypatch):
+    monkeypatch.setattr(storage, "ANSWER_SECONDS", 0.1)
+    hanging = SimpleNamespace(from_uri=lambda uri: Event().wait(5))
+    monkeypatch.setattr(storage, "FileSystem", hanging)
+    with pytest.raises(UserError, match=r"^--storage gs://far/runs: no answer in [^\n]+$"):
+        storage_folder("gs://far/runs")
 
 
 # The record.

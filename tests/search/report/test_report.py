@@ -34,7 +34,9 @@ def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, caps
     assert main(arguments) == 0
     assert contents(run.folder) == before
     assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
-    headline, tied, place = capsys.readouterr().out.splitlines()
+    *lost, headline, tied, place = capsys.readouterr().out.splitlines()
+    assert lost
+    assert all(line.startswith("No student is left to export, its res") for line in lost)
     assert "fixed 0.5. best5 0.8600 (" in headline
     assert tied == "Significantly better than the only other finished recipe."
     assert str(output / PAGE) in place

@@ -50,9 +50,7 @@ def test_a_complete_run(run):
     assert "ASHA stopped 1 recipe early" in text
     assert "Each recipe ran on one seed" in text
     assert "one label" not in text
-    assert status(report) == (
-        "Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early), 0 running."
-    )
+    assert status(report) == ("Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early).")
 
 
 def test_the_best_alone_is_significantly_better(run):
@@ -131,7 +129,7 @@ def test_all_failed(run):
     report = report_of(run)
     assert report.summary.headline == "No result: 5 recipes failed."
     assert status(report) == (
-        "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed), 0 running."
+        "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed)."
     )
 
 

@@ -45,8 +45,10 @@ def test_counts_and_words():
     assert progress.seconds_left == pytest.approx(60 * 23 / 37)
     assert progress.describe() == (
         "3 of 6 ended (1 finished, 1 stopped early, 1 failed), "
-        "1 running, 1 waiting, about 37 s left"
+        "1 running, 1 waiting, 1 pending, about 37 s left"
     )
+    between = measure(make_run((FINISHED, 10), (PENDING, 0))).describe()
+    assert between.startswith("1 of 2 ended (1 finished, 0 stopped early), 1 pending, about ")
     promoted = measure(make_run(*ALL, scheduler="promotion"))  # the one that waits counts as over
     assert promoted.seconds_left == pytest.approx(60 * 17 / 43)
 

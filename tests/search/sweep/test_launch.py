@@ -2,6 +2,7 @@
 
 import io
 import sys
+import traceback
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
 from search.record.events import RECORD
 from search.record.run import read_run
+from search.record.run_folders import resume_command
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
@@ -108,6 +110,44 @@ def test_a_storage_that_fails_is_said_and_the_run_ends_as_one_to_go_on_with(
     assert ends == [(1, False, "no route")]
 
 
+@pytest.mark.parametrize("wrapped", ["as its cause", "as text", "by nothing"])
+def test_an_error_nobody_expected_is_named_and_its_traceback_kept(
+    tmp_path, session, monkeypatch, ends, wrapped
+):
+    """Ray Tune wraps those of a searcher in one way, those of a callback in another."""
+
+    def fail(*arguments):
+        try:
+            raise KeyError("hidden")
+        except KeyError as error:
+            if wrapped == "as its cause":
+                raise RuntimeError("The run failed.\nSee above.") from error
+            if wrapped == "as text":
+                raise RuntimeError(traceback.format_exc()) from None
+            raise
+
+    run = made_run(tmp_path / "mine", [CONFIG])
+    monkeypatch.setattr(session_module, "run_trials", fail)
+    assert resume_run(run.folder, lambda run: None, session) == FAILURES
+    text = run.folder / "error.txt"
+    (end,) = ends
+    assert end == (1, True, f"KeyError: 'hidden' (traceback in {text})".replace("''", "'"))
+    assert 'raise KeyError("hidden")' in text.read_text()
+
+
+def test_an_error_after_the_trials_is_followed_by_the_command_to_resume(tmp_path, capsys):
+    run = made_run(tmp_path / "mine", [CONFIG])
+
+    def command(session):
+        session.interruption.attach(run.folder)
+        raise ValueError("hidden")
+
+    assert run_command(command, "search.run", []) == FAILURES
+    printed = capsys.readouterr()
+    assert printed.err == f"error: ValueError: hidden (traceback in {run.folder / 'error.txt'})\n"
+    assert printed.out.splitlines()[-1] == resume_command(run.folder)
+
+
 def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, session):
     run = made_run(runs / "mine", [CONFIG])
     there.mkdir(parents=True)
@@ -125,6 +165,8 @@ def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, sessi
         (UserError("--set x: no"), USER_ERROR, "error: --set x: no"),
         (TrainingDivergedError("loss is nan"), FAILURES, "error: loss is nan"),
         (OSError(28, "No space left"), FAILURES, "error: [Errno 28] No space left"),
+        (UserError("--resume a\nb: no"), USER_ERROR, r"error: --resume a\nb: no"),
+        (ValueError("hidden\nmore"), FAILURES, "error: ValueError: hidden (traceback in "),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted before the first trial"),
     ],
 )

@@ -26,7 +26,12 @@ from search.sweep.summary import write_answers
 from spaces import file_digest
 from tests.made_runs import evaluated
 from trainable.common.errors import UserError
-from trainable.common.files import read_checked_json, write_checked_json
+from trainable.common.files import (
+    read_checked_json,
+    verified_values,
+    write_checked_json,
+    write_manifest,
+)
 from trainable.config.trial_config import TrialConfig
 from trainable.teacher.outputs import ARRAY
 from trainable.trial.checkpoint import STATE, write_checkpoint
@@ -512,8 +517,33 @@ def test_a_damaged_checkpoint_is_one_line(begun, file):
     path.write_bytes(content[:-9] + b"x" + content[-8:])
     (line,) = resume(begun)[1]
     assert line.startswith("Checkpoint ")
-    assert line.endswith(f", the trial starts again: {configs_of(begun)[0].label()}.")
-    assert resume(begun)[1] == []
+    again = f", the trial starts again: {configs_of(begun)[0].label()}."
+    assert line.endswith(again)
+    assert resume(begun)[1] == [f"No checkpoint{again}"]
+
+
+@pytest.mark.parametrize("what", ["folder", "events"])
+def test_a_trial_whose_folder_or_last_events_are_lost_is_one_line(begun, what):
+    config = configs_of(begun)[0]
+    if what == "folder":
+        shutil.rmtree(checkpoint_of(begun).parent)
+        said = "No checkpoint"
+    else:  # it had finished
+        values = verified_values(checkpoint_of(begun))
+        (checkpoint_of(begun) / STATE).unlink()
+        write_manifest(checkpoint_of(begun), values)
+        said = "Checkpoint of a finished trial"
+    lines = [line for line in resume(begun)[1] if "damaged" not in line]
+    assert lines == [f"{said}, the trial starts again: {config.label()}."]
+
+
+def test_a_lost_student_of_the_best_is_one_line(make_run):
+    run = make_run(replace(SCHEDULES, samples=1))
+    (config,) = configs_of(run)
+    for number in range(config.evaluations):
+        evaluate(run, config, number + 1)
+    said = f"No student is left to export, its result stands: {config.label()}."
+    assert resume(run)[1] == [said]
 
 
 def test_a_checkpoint_of_another_trial_is_one_line(begun):
@@ -538,5 +568,7 @@ def test_a_repaired_file_is_mentioned_once(make_run, file):
     (run.folder / file).write_text("")
     _, printed = resume(run)
     assert printed
-    assert all(file in line for line in printed)
-    assert resume(run)[1] == []
+    said = [line for line in printed if "No student" not in line]
+    assert said
+    assert all(file in line for line in said)
+    assert not any("damaged" in line for line in resume(run)[1])

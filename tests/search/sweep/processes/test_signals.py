@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
+import psutil
 import pytest
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.record.run_folders import resume_command
-from search.sweep.processes.signals import SIGNALS, Interruption
+from search.sweep.processes.signals import BEFORE_RUN, SIGNALS, Interruption
 from trainable.common.pause import PAUSE
 
 EVERY_SIGNAL = pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
@@ -253,3 +255,57 @@ def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path):
             assert not interruption.requested
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+HANGING = """\
+import sys, time
+from rich.console import Console
+from search.sweep.processes import signals
+signals.UNWIND_SECONDS = 0.5
+with signals.Interruption(Console()):
+    try:
+        print(flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        time.sleep(60)
+"""
+# Starts `sleep`, and leaves it behind.
+LEAVING = """\
+import subprocess
+from search.exit_codes import adopt_orphans, leave
+adopt_orphans()
+started = subprocess.run(["sh", "-c", "sleep 60 >/dev/null & echo $!"], stdout=subprocess.PIPE)
+print(started.stdout.decode(), flush=True)
+leave(3)
+"""
+
+
+@EVERY_SIGNAL
+def test_what_hangs_before_there_is_a_run_is_left_behind(repository, number):
+    """Such as the call of a storage that does not answer."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", HANGING], cwd=repository, **pipes)
+    assert process.stdout.readline()
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=20)
+    assert (process.returncode, output, errors) == (INTERRUPTED, "", f"{BEFORE_RUN}\n")
+
+
+def test_nothing_that_a_command_started_outlives_it(repository):
+    command = [sys.executable, "-c", LEAVING]
+    done = subprocess.run(command, cwd=repository, check=False, capture_output=True, text=True)
+    assert done.returncode == 3
+    with suppress(psutil.NoSuchProcess):
+        assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("module", ["search.run", "search.report", "trainable"])
+def test_ctrl_c_while_a_command_loads_is_one_line(repository, module):
+    command = [sys.executable, "-X", "importtime", "-m", module, "--help"]
+    process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+    while "trainable.common.errors" not in (line := process.stderr.readline()):
+        assert line
+    process.send_signal(signal.SIGINT)
+    lines = process.communicate(timeout=20)[1].splitlines()
+    assert process.returncode == INTERRUPTED
+    assert [line for line in lines if not line.startswith("import time:")] == ["interrupted"]
