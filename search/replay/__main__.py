@@ -8,7 +8,7 @@ from functools import partial
 import pandas as pd
 
 from search.exit_codes import exit_code, leave
-from search.plan.asha_rules import ASHA
+from search.plan.rungs import ASHA
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
 from search.results.leaderboard import Cells, as_rich, difference_cells, percent

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from search.plan.asha_rules import rung_score
+from search.plan.rungs import rung_score
 from search.record.run import Run
 from search.record.trial_record import FINISHED
 from trainable.common.errors import UserError

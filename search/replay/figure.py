@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from search.plan.asha_rules import ASHA, PROMOTION
+from search.plan.rungs import ASHA, PROMOTION
 
 COLOURS = {ASHA: "#D55E00", PROMOTION: "#0072B2"}
 

@@ -11,14 +11,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from search.plan.asha_rules import ASHA, PROMOTION, rungs, stratum_of
+from search.plan.rungs import ASHA, PROMOTION, rungs, stratum_of
+from search.policy.promotion import Promotion
+from search.policy.seed_groups import SeedGroups
 from search.record.trial_record import GO, STOP, WAIT
 from search.replay.curves import Curves
 from search.results.pareto import pareto_front
 from search.results.statistics import TAILS
 from search.sweep.scheduling.asha_scheduler import Stopping
-from search.sweep.scheduling.promotion_scheduler import Promotion
-from search.sweep.scheduling.seed_groups import SeedGroups
 from trainable.config.trial_config import TrialConfig
 
 FACTORS = (2, 3, 4)

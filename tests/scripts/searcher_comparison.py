@@ -24,7 +24,7 @@ from search.plan.searchers import STARTUP_TRIALS, make_random, make_tpe
 from search.record.run import read_run
 from search.record.trial_record import FINISHED
 from search.results.statistics import shrunk_means
-from search.sweep.scheduling.optuna_search import study_of
+from search.policy.suggestions import study_of
 
 
 def make_gp(seed):

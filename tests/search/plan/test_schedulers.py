@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from search.plan.asha_rules import EVERYTHING, rungs, stratum_of
+from search.plan.rungs import EVERYTHING, rungs, stratum_of
 from search.plan.grid import plan_trials
 from search.plan.schedulers import make_scheduler
 from search.sweep.scheduling.asha_scheduler import StratifiedASHA
 from search.sweep.scheduling.fifo_scheduler import ResumingScheduler
-from search.sweep.scheduling.promotion_scheduler import PromotingASHA
+from search.policy.promotion import PromotingASHA
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
 

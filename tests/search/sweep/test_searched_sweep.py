@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 
 from search.record.events import SUGGESTION
 from search.record.run import read_run
-from search.sweep.scheduling.optuna_search import JOURNAL
+from search.policy.suggestions import JOURNAL
 from tests.sweeps import numbers, run, start_and_hold
 
 pytestmark = pytest.mark.slow

@@ -25,7 +25,7 @@ from search.record.trial_record import (
 )
 from search.sweep.callbacks.recorder import FORGIVEN_NODE_LOSSES, Recorder, failure_reason
 from search.sweep.processes.signals import Interruption
-from search.sweep.scheduling.seed_groups import DECISION, STOP, WAIT
+from search.policy.seed_groups import DECISION, STOP, WAIT
 from tests.made_runs import asked, evaluated, made_run
 from trainable.common.pause import PAUSE
 from trainable.config.trial_config import TrialConfig

@@ -11,7 +11,7 @@ from search.record.run import create_run, read_run
 from search.record.trial_record import ENDED, FINISHED
 from search.results.confirmation_result import conclude
 from search.results.finalists import Confirmation
-from search.sweep.scheduling.growth import grow
+from search.policy.race import grow
 from search.sweep.scheduling.trial_queue import OpenTrials
 from tests.made_runs import made_inputs, made_plan
 from tests.report_runs import evaluation, fail

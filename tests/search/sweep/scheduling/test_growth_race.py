@@ -10,7 +10,7 @@ from search.record.recipes import by_recipe
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.scheduling import growth
-from search.sweep.scheduling.growth import grow, not_worse
+from search.policy.race import grow, not_worse
 from tests.made_runs import asked, evaluated, failed, made_inputs, made_run
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits

@@ -16,8 +16,8 @@ from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.scheduling import optuna_search
-from search.sweep.scheduling.growth import grow
-from search.sweep.scheduling.optuna_search import JOURNAL, study_of, suggest, write_study
+from search.policy.race import grow
+from search.policy.suggestions import JOURNAL, study_of, suggest, write_study
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig

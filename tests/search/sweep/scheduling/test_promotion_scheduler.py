@@ -8,7 +8,7 @@ import pytest
 
 from search.record.run import read_run
 from search.record.trial_record import GO, STOP, WAIT
-from search.sweep.scheduling.promotion_scheduler import Promotion
+from search.policy.promotion import Promotion
 from tests.made_runs import asked, made_run
 from tests.simulated_tune import FAILS, RETRIED, ends, play, score_of
 from trainable.config.trial_config import TrialConfig

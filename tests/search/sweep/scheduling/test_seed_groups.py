@@ -8,12 +8,12 @@ from statistics import median
 
 import pytest
 
-from search.plan.asha_rules import rung_score
+from search.plan.rungs import rung_score
 from search.record.recipes import by_recipe, most_seeds
 from search.record.run import read_run
 from search.record.trial_record import FAILED
 from search.sweep.scheduling.asha_scheduler import StratifiedASHA
-from search.sweep.scheduling.seed_groups import GO, STOP, WAIT, SeedGroups
+from search.policy.seed_groups import GO, STOP, WAIT, SeedGroups
 from tests.made_runs import asked as request_of
 from tests.made_runs import made_run
 from tests.simulated_tune import FAILS, OUT_OF_ROOM, RETRIED, FakeTrial, Session, ends, play

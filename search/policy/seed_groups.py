@@ -12,7 +12,6 @@ from search.record.trial_record import GO, STOP, WAIT
 from trainable.config.trial_config import TrialConfig
 
 Decisions = Mapping[tuple[str, int], str]  # GO or STOP, by a recipe's digest and rung
-DECISION = "decision"  # attribute of a Ray trial: which of these the scheduler returned last
 
 
 @dataclass
@@ -90,15 +89,14 @@ class SeedGroups:
             self._group_of[config.digest] = group
 
     def evaluated(self, trial: str, number: int, score: float) -> str:
-        """GO, WAIT or STOP for a trial after its n-th evaluation, which made its best5 `score`."""
+        """GO, WAIT or STOP for a trial after its n-th evaluation, with what is compared at rungs."""
         group = self._group_of[trial]
         seed = group.seeds[trial]
-        rung = max((rung for rung in self._rungs if rung <= number), default=0)
         seed.over = False  # whatever was known of it
-        if rung:
+        if rung := self._rung(number):
             seed.scores.setdefault(rung, score)
             self._settle(group)
-        decision = STOP if number >= self._evaluations else group.decision(rung)
+        decision = self.decision(trial, number)
         seed.over = decision == STOP
         return decision
 
@@ -121,10 +119,21 @@ class SeedGroups:
         group.seeds[trial].over = not alone
         self._settle(group)
 
-    def decision(self, trial: str) -> str:
-        """What holds for a trial where it stands."""
+    def decision(self, trial: str, number: int | None = None) -> str:
+        """GO, WAIT or STOP for a trial where it stands, or after its evaluation of this number."""
         group = self._group_of[trial]
-        return group.decision(group.seeds[trial].rung)
+        if number is None:
+            return group.decision(group.seeds[trial].rung)
+        return STOP if number >= self._evaluations else group.decision(self._rung(number))
+
+    def active(self, *, exclusive: bool) -> bool:
+        """Whether some trial still trains, or is to; without `exclusive`, those that must run
+        alone do not count."""
+        return any(
+            not seed.over and group.decision(seed.rung) == GO and (exclusive or not seed.alone)
+            for group in self._groups.values()
+            for seed in group.seeds.values()
+        )
 
     def waits(self, trial: str) -> bool:
         """Whether it has to wait for other seeds of its group."""
@@ -134,6 +143,10 @@ class SeedGroups:
     def configs(self) -> list[TrialConfig]:
         """One of each group."""
         return [group.config for group in self._groups.values()]
+
+    def _rung(self, number: int) -> int:
+        """The highest rung at or below this number of evaluations; 0 below the first."""
+        return max((rung for rung in self._rungs if rung <= number), default=0)
 
     def _settle(self, group: SeedGroup) -> None:
         for rung in self._rungs:

@@ -10,10 +10,8 @@ stopped at once.
 from collections.abc import Callable, Sequence
 from math import inf
 
-from search.plan.asha_rules import FACTOR
+from search.policy.seed_groups import Decisions
 from search.record.trial_record import GO, STOP
-from search.sweep.scheduling.asha_scheduler import StratifiedASHA
-from search.sweep.scheduling.seed_groups import Decisions
 from trainable.config.trial_config import TrialConfig
 
 
@@ -42,16 +40,22 @@ class Promotion:
         self._scores.setdefault((stratum, rung), {}).setdefault(config.recipe.digest, score)
         return self._decide(stratum, rung, self._to_come(stratum, rung))
 
+    @property
+    def undecided(self) -> bool:
+        """Whether some recipe waits at a rung."""
+        return any(self._waiting(*place) for place in self._scores)
+
     def close(self) -> Decisions:
-        """What is decided where nobody else comes: the lowest rung of each stratum that has
-        recipes waiting is as full as it gets."""
-        found, closed = dict[tuple[str, int], str](), set[str]()
+        """Decides the lowest rung at which recipes of a stratum wait, as no other recipe comes."""
+        decisions, closed = dict[tuple[str, int], str](), set[str]()
         for stratum, rung in sorted(self._scores, key=lambda place: place[1]):
-            waiting = self._scores[stratum, rung].keys() - self._decided.get((stratum, rung), {})
-            if waiting and stratum not in closed:
+            if self._waiting(stratum, rung) and stratum not in closed:
                 closed.add(stratum)
-                found |= self._decide(stratum, rung, len(self._scores[stratum, rung]))
-        return found
+                decisions |= self._decide(stratum, rung, len(self._scores[stratum, rung]))
+        return decisions
+
+    def _waiting(self, stratum: str, rung: int) -> bool:
+        return len(self._scores[stratum, rung]) > len(self._decided.get((stratum, rung), {}))
 
     def _to_come(self, stratum: str, rung: int) -> float:
         """Recipes that may come to a rung in all."""
@@ -71,21 +75,3 @@ class Promotion:
         }
         decided |= found
         return {(recipe, rung): decision for recipe, decision in found.items()}
-
-
-class PromotingASHA(StratifiedASHA):
-    """Has trials wait at a rung with their checkpoint, and resumes the best."""
-
-    def make_rule(self) -> Promotion:
-        """What decides at the rungs."""
-        return Promotion(self.stratum, self.run.rungs, FACTOR, self._expected)
-
-    def _expected(self, stratum: str) -> float:
-        """Recipes that are to come to the first rung of a stratum, as far as that is known."""
-        known = sum(self.stratum(config) == stratum for config in self._groups.configs)
-        if not self.run.request.searched:
-            return known
-        return inf if self.run.plan.compare_within else max(known, self.run.request.wanted)
-
-
-SCHEDULER = PromotingASHA

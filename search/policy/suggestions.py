@@ -5,7 +5,6 @@ sampler from a seed that the run's seed and the suggestion's number give: a run 
 resumed goes on with the very suggestions it would have had.
 """
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
@@ -13,19 +12,17 @@ from statistics import fmean
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.plan.draws import Draw, config_of_draw, draw
 from search.plan.objectives import cost_of
 from search.plan.request import Request
-from search.plan.searchers import JOURNAL, SEARCHERS, make_random
+from search.plan.searchers import SEARCHERS, make_random
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord
 from trainable.common.errors import UserError
-from trainable.common.files import atomic_file
 from trainable.config.trial_config import TrialConfig
 
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
@@ -102,13 +99,3 @@ def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTri
             "outcomes": [trial.outcome for trial in trials],
         },
     )
-
-
-def write_study(run: Run) -> None:
-    """Writes the study into the run's folder, for `optuna-dashboard` and `optuna.load_study`."""
-    with atomic_file(run.folder / JOURNAL) as path:
-        path.touch()
-        study = study_of(run, JournalStorage(JournalFileBackend(str(path))))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # naming may change in a later Optuna
-            study.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])
