@@ -1,4 +1,4 @@
-"""The first hour on a GPU: the tests that need one, the bench and a whole trial, in nine minutes.
+"""The first hour on a GPU: the tests that need one, the bench and a whole trial, in ten minutes.
 
     python -m tests.gpu_check
 

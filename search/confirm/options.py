@@ -185,9 +185,11 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
             f"--name {name}: exists and does not confirm {source.folder.name}; give another"
         )
     there = Confirmation.from_dict(confirms)
-    # Which are the best may have changed since, by what finished or was lost; not how many.
-    finalists = chosen_finalists(source, asked) if asked.top or asked.trials else []
-    others = {trial.config.recipe for trial in finalists} != {c.recipe for c in there.finalists}
-    if (asked.trials and others) or (asked.top and len(finalists) != len(there.finalists)):
+    named = {trial.config.recipe for trial in named_trials(source, asked.trials)}
+    others = bool(named) and named != {config.recipe for config in there.finalists}
+    if asked.top:  # which are the best may have changed since, by what finished or was lost
+        count = min(asked.top, len(best_finished(source.trials.values())))
+        others = count != len(there.finalists)
+    if others:
         raise UserError(f"--name {name}: that confirmation has other finalists; give another name")
     return there

@@ -19,7 +19,7 @@ from search.results.finalists import best_trials
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
-from trainable.data.batches import evaluation_batches
+from trainable.data.batches import batches_by_length
 from trainable.data.datasets import LabelledTexts
 from trainable.data.inputs import load_inputs
 from trainable.data.tokens import load_split, tokenise
@@ -134,7 +134,7 @@ def predictions(folder: Path, texts: list[str]) -> np.ndarray:
     """Labels that the folder's model and tokenizer give N texts, int64 [N]."""
     tokenizer, model = load_tokenizer(folder), load_classifier(folder).eval()
     found = np.empty(len(texts), dtype=np.int64)
-    for rows in evaluation_batches(np.array([len(text) for text in texts]), BATCH):
+    for rows in batches_by_length(np.array([len(text) for text in texts]), BATCH):
         batch = tokenizer(
             [texts[row] for row in rows],
             truncation=True,  # at the length that the tokenizer was saved with

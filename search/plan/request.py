@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from search.plan.objectives import OBJECTIVES, student_depths
-from search.plan.rungs import ASHA, FACTOR, PROMOTION, SCHEDULERS
+from search.plan.rungs import ASHA, FACTOR, PROMOTION, SCHEDULERS, WITH_RUNGS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
@@ -242,7 +242,7 @@ class Request(InputOptions):
         `seeds` of a recipe but one may wait for it; where they are promoted, those that may still
         go on.
         """
-        waiting = slots * (seeds - 1) if self.scheduler in (ASHA, PROMOTION) else 0
+        waiting = slots * (seeds - 1) if self.scheduler in WITH_RUNGS else 0
         if self.scheduler == PROMOTION:
             waiting += math.ceil(trials / FACTOR)
         return 2 * slots + waiting + self.keep + len(self.depths)

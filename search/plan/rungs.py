@@ -5,7 +5,8 @@ from itertools import count, takewhile
 from typing import Any
 
 EVERYTHING = "all trials"
-ASHA, PROMOTION = "asha", "promotion"  # the schedulers that have rungs
+SCHEDULERS = ASHA, FIFO, PROMOTION = "asha", "fifo", "promotion"
+WITH_RUNGS = (ASHA, PROMOTION)  # those that compare trials at rungs
 FACTOR = 2  # one in so many goes on at each rung
 LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # nats; together less than half an example of 25,000
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
-from search.plan.rungs import ASHA, FACTOR, PROMOTION, rungs
+from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
 from search.record.events import (
     DECIDED,
     EXHAUSTED,
@@ -98,7 +98,7 @@ class Run:
     @property
     def rungs(self) -> tuple[int, ...]:
         """The numbers of evaluations at which trials are compared; none where none is stopped."""
-        if self.request.scheduler not in (ASHA, PROMOTION) or not self.trials:
+        if self.request.scheduler not in WITH_RUNGS or not self.trials:
             return ()
         return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations, FACTOR))
 

@@ -11,7 +11,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from search.plan.rungs import ASHA, PROMOTION, rungs, stratum_of
+from search.plan.rungs import ASHA, rungs, stratum_of
 from search.policy.promotion import Promotion
 from search.policy.seed_groups import SeedGroups
 from search.record.trial_record import GO, STOP, WAIT
@@ -41,7 +41,7 @@ class Policy:
 def every_policy(curves: Curves) -> list[Policy]:
     """Schedulers, signals, factors and graces in all combinations."""
     graces = sorted({max(1, round(share * curves.length)) for share in GRACES})
-    return [Policy(*p) for p in product((ASHA, PROMOTION), curves.signals, FACTORS, graces)]
+    return [Policy(*p) for p in product(WITH_RUNGS, curves.signals, FACTORS, graces)]
 
 
 def compare(

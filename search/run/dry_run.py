@@ -94,7 +94,7 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
     trials = len(checked.configs) + (int(more) if np.isfinite(more) else 0)
-    seeds = 1 if request.searched else request.seeds
+    seeds = len(request.on_all_seeds(checked.possible[0]))
     held = request.checkpoints_held(slots, trials, seeds)
     _describe_disk(checked, held, folder, console)
     typed = [word for word in invocation.arguments if word != "--dry-run"]

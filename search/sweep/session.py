@@ -1,6 +1,5 @@
 """One session of a run: runs the open trials until all have ended or it is interrupted."""
 
-import math
 import shutil
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ from search.policy.policy import Policy
 from search.record.recipes import most_seeds
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
-from search.results.progress import describe_bytes
+from search.results.progress import describe_bytes, measure
 from search.sweep.callbacks.display import Silence, make_display
 from search.sweep.callbacks.swanlab import live_callbacks
 from search.sweep.hooks.callback import RunCallback
@@ -142,6 +141,5 @@ def expected_bytes(run: Run, slots: int) -> int:
         for c in (trial.config for trial in run.trials.values())
     }
     size = max(checkpoint_bytes(config, run.plan.inputs) for config in shapes.values())
-    more = run.to_suggest if math.isfinite(run.to_suggest) else 0
-    trials, seeds = len(run.trials) + int(more), most_seeds(run.trials.values())
-    return run.request.checkpoints_held(slots, trials, seeds) * size
+    seeds = most_seeds(run.trials.values())
+    return run.request.checkpoints_held(slots, measure(run).total, seeds) * size

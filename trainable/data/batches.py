@@ -25,7 +25,7 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     batches: list[np.ndarray] = []
     for start in range(0, len(order), pool):
         rows = order[start : start + pool]
-        batches += [rows[places] for places in evaluation_batches(lengths[rows], batch_size)]
+        batches += [rows[places] for places in batches_by_length(lengths[rows], batch_size)]
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
@@ -69,7 +69,7 @@ def remaining_batches(
         yield from batches[max(step - epoch * per_epoch, 0) :]
 
 
-def evaluation_batches(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
+def batches_by_length(lengths: np.ndarray, batch_size: int) -> list[np.ndarray]:
     """Row numbers of each batch in order of length, each row once."""
     order = np.argsort(lengths, kind="stable")
     return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

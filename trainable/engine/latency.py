@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import evaluation_batches
+from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples
 from trainable.data.tokens import load_split
 from trainable.engine.devices import synchronise
@@ -71,7 +71,7 @@ def examples_per_second(
     """
     any_examples = next(iter(examples.values()))
     device = any_examples.device
-    batches = evaluation_batches(any_examples.lengths, batch_size or TIMED_EXAMPLES[device.type])
+    batches = batches_by_length(any_examples.lengths, batch_size or TIMED_EXAMPLES[device.type])
     np.random.default_rng(0).shuffle(batches)
     seconds, count = dict.fromkeys(models, 0.0), 0
     for name, model in models.items():

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainable.common.gpus import out_of_gpu_memory
-from trainable.data.batches import evaluation_batches
+from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import release_memory
@@ -265,7 +265,7 @@ class Evaluator:
         self._model.eval()
         lengths = self.feed.examples.lengths
         found = np.empty((len(lengths), 2))
-        for rows in evaluation_batches(lengths, EVALUATION_BATCH):
+        for rows in batches_by_length(lengths, EVALUATION_BATCH):
             found[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
         self._model.train(was_training)
         return found[:, 0] == 1.0, float(found[:, 1].mean())

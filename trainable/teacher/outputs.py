@@ -17,7 +17,7 @@ from trainable.common.digest import digest_values
 from trainable.common.files import atomic_folder, verified_values, write_manifest
 from trainable.config.names import RELATIONS
 from trainable.config.training_inputs import Teacher
-from trainable.data.batches import evaluation_batches, padded_width
+from trainable.data.batches import batches_by_length, padded_width
 from trainable.data.examples import Batch, Examples, upload
 from trainable.data.tokens import TokenisedSplit, trained_on
 from trainable.engine.cuda_graph import make_executor
@@ -187,7 +187,7 @@ def write_outputs(
             kind: empty_array(place / ARRAY, kind, teacher.config, split)
             for kind, place in places.items()
         }
-        for rows in evaluation_batches(split.lengths, OUTPUT_BATCH):
+        for rows in batches_by_length(split.lengths, OUTPUT_BATCH):
             for kind, found in feed.run(rows, read).items():
                 values = found[: len(rows)].cpu().numpy()
                 if kind in OF_TOKENS:

@@ -121,47 +121,41 @@ class _Training:
         self, evaluation: Evaluation, *, save: bool = False, restored: bool = False
     ) -> None:
         """Hands over an evaluation, with a checkpoint or without."""
-
-        def metrics(saving_seconds: float) -> dict[str, Any]:
-            values = _metrics(evaluation, saving_seconds)
-            if self._sweep is not None:
-                recorded = {**evaluation.recorded(), "saving_seconds": saving_seconds}
-                fallback = self._trial.trainer.fallback
-                values[MESSAGE] = Message(recorded, restored=restored, fallback=fallback)
-            return values
-
+        metrics = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
+        if self._sweep is not None:
+            fallback = self._trial.trainer.fallback
+            metrics[MESSAGE] = Message(evaluation.recorded(), restored=restored, fallback=fallback)
         if save:
             self._save(metrics)
         else:
-            tune.report(metrics(self._take_unreported()))
+            self._hand_over(metrics)
 
     def _save_between(self) -> None:
         """A checkpoint beside the last evaluation, which is reported again."""
-        history, step = self._trial.history, self._trial.step
-        self._save(lambda seconds: {**_metrics(history[-1], seconds), SAVED_STEP: step})
+        trial = self._trial
+        last = trial.history[-1].scalars() if trial.history else {}
+        self._save({**last, "training_iteration": len(trial.history), SAVED_STEP: trial.step})
 
-    def _save(self, metrics: Callable[[float], dict[str, Any]]) -> None:
-        """Writes a checkpoint and hands it over, with the metrics of the seconds that it took."""
+    def _save(self, metrics: dict[str, Any]) -> None:
+        """Writes a checkpoint and hands it over; the time that it takes is measured."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
             start = time.monotonic()
             write_checkpoint(self._trial, Path(folder))
             written = time.monotonic()
             self._saved_step = self._trial.step
-            values = metrics(self._take_unreported() + written - start)
-            tune.report(values, checkpoint=tune.Checkpoint.from_directory(folder))
+            self._unreported_seconds += written - start
+            self._hand_over(metrics, tune.Checkpoint.from_directory(folder))
             reported = time.monotonic()
         self._unreported_seconds = reported - written
         self._saving.saved(reported - start)
 
-    def _take_unreported(self) -> float:
+    def _hand_over(self, metrics: dict[str, Any], checkpoint: Any = None) -> None:
+        """Reports metrics with the seconds that saving took since the last report."""
         seconds, self._unreported_seconds = self._unreported_seconds, 0.0
-        return seconds
-
-
-def _metrics(evaluation: Evaluation, saving_seconds: float) -> dict[str, Any]:
-    """What Tune keeps of an evaluation."""
-    number = {"training_iteration": evaluation.evaluations}
-    return {**evaluation.scalars(), **number, "saving_seconds": saving_seconds}
+        metrics["saving_seconds"] = seconds
+        if MESSAGE in metrics:
+            metrics[MESSAGE].evaluation["saving_seconds"] = seconds
+        tune.report(metrics, checkpoint=checkpoint)
 
 
 _trainers = cache(TrainerCache)  # this process's: Ray runs many trials in it, one after the other

@@ -115,6 +115,9 @@ def test_the_first_finalist_is_not_the_luckiest_but_the_one_expected_to_be_best(
     assert made.scores == pytest.approx((0.880, 0.881, 0.870))
     named = ConfirmOptions(trials=(lucky.digest, steady.digest))
     assert choose(run, named).finalists == (steady, lucky)
+    to_come = TrialRecord(replace(steady, seed=9))
+    run.trials[to_come.config.digest] = to_come
+    assert choose(run, ConfirmOptions()).finalists == made.finalists
 
 
 @pytest.mark.parametrize("seed", [0, 1])

@@ -294,6 +294,7 @@ def test_room_for_running_waiting_kept_and_weighed_students(tmp_path, monkeypatc
     monkeypatch.setattr(session, "checkpoint_bytes", lambda c, inputs: sizes[c.student_layers])
     configs = [TrialConfig(alpha=0.5, evaluations=8, student_layers=depth) for depth in (3, 1)]
     seeds = [replace(config, seed=1) for config in configs]
+    searched = {"searcher": "random", "samples": 10, "scheduler": "promotion"}
     for number, (trials, changes, slots) in enumerate(
         [
             (configs, {"keep": 5}, 2 * 4 + 5),
@@ -301,6 +302,7 @@ def test_room_for_running_waiting_kept_and_weighed_students(tmp_path, monkeypatc
             ([*configs, *seeds], {"keep": 0, "seeds": 2}, 2 * 4 + 4),  # a seed may wait for another
             ([*configs, *seeds], {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4),
             ([*configs, *seeds], {"keep": 0, "scheduler": "promotion"}, 2 * 4 + 4 + 2),
+            (configs, {"keep": 0, **searched}, 2 * 4 + 5),  # eight of the ten are still to come
         ]
     ):
         run = made_run(tmp_path / str(number), trials, asked(**changes))

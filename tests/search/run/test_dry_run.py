@@ -50,6 +50,25 @@ def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsy
 
 
 @pytest.mark.parametrize(
+    ("flags", "held"),
+    [
+        # Old and new of two trials, five kept; of 10 that are promoted half wait, of 3 seeds two.
+        (["--space", "recipe", "--samples", "10"], 4 + 5 + 5),
+        (["--space", "recipe", "--samples", "10", "--scheduler", "asha"], 4 + 5),
+        (["--space", "baselines", "--seeds", "3"], 4 + 5 + 2 * 2),
+    ],
+)
+@pytest.mark.usefixtures("two_cores")
+def test_room_for_those_that_wait(typed, flags, held, capsys, monkeypatch):
+    monkeypatch.setattr(dry_run, "describe_bytes", str)
+    sizes = []
+    for more in ([], ["--scheduler", "fifo"]):
+        assert main([*typed, *flags, *more, "--dry-run"]) == 0
+        sizes.append(int(re.search(r"take at most about (\d+);", capsys.readouterr().out)[1]))
+    assert sizes[0] * (4 + 5) == sizes[1] * held
+
+
+@pytest.mark.parametrize(
     ("asked_for", "lines"),
     [
         (["--space", "baselines"], ["1  ", "5  "]),

@@ -56,6 +56,7 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
     assert 5 < len(before.trials) < SAMPLES
     resumed = run([*command[:3], "--resume", str(runs / "killed")])
     assert resumed.returncode == 0, resumed.stderr
+    assert "Last result" not in resumed.stdout  # Ray's line for those that waited and are ended
     assert numbers(runs / "killed") == numbers(runs / "full")
     found = read_run(runs / "killed")
     assert len({trial.config.recipe for trial in found.trials.values()}) == SAMPLES

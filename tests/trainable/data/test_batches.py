@@ -5,8 +5,8 @@ import pytest
 
 from trainable.data.batches import (
     POOL_BATCHES,
+    batches_by_length,
     epoch_batches,
-    evaluation_batches,
     evaluation_steps,
     padded_width,
     steps_per_epoch,
@@ -83,7 +83,7 @@ def test_batches_do_not_come_in_order_of_length():
 @pytest.mark.parametrize(("examples", "batch_size"), SIZES)
 def test_evaluation_has_each_row_once_from_short_to_long(examples, batch_size):
     lengths = example_lengths(examples)
-    batches = evaluation_batches(lengths, batch_size)
+    batches = batches_by_length(lengths, batch_size)
     rows = np.concatenate(batches)
     assert sorted(rows.tolist()) == list(range(examples))
     assert lengths[rows].tolist() == sorted(lengths.tolist())
