@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from rich.console import Console
+
 from trainable.common.errors import TrainingDivergedError, UserError
 
 FAILURES = 1  # trials failed for good, or the disk did
@@ -19,6 +21,14 @@ def leave(code: int) -> NoReturn:
         with suppress(OSError):  # a closed pipe
             stream.flush()
     os._exit(code)
+
+
+def make_console() -> Console:
+    """As wide as the terminal; where output goes elsewhere, wide enough for a trial's line."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 120  # columns
+    return console
 
 
 def exit_code(command: Callable[[], int], interrupted: str = "interrupted") -> int:

@@ -89,7 +89,7 @@ class SeedGroups:
             self._group_of[config.digest] = group
 
     def evaluated(self, trial: str, number: int, score: float) -> str:
-        """GO, WAIT or STOP for a trial after its n-th evaluation, of which rungs compare `score`."""
+        """GO, WAIT or STOP for a trial after an evaluation; `score` is what rungs compare."""
         group = self._group_of[trial]
         seed = group.seeds[trial]
         seed.over = False  # whatever was known of it

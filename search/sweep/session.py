@@ -14,13 +14,13 @@ from search.policy.policy import Policy
 from search.record.recipes import most_seeds
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
+from search.results.live_table import make_display
 from search.results.progress import describe_bytes, measure
-from search.sweep.callbacks.display import Silence, make_display
-from search.sweep.callbacks.swanlab import live_callbacks
-from search.sweep.hooks.callback import RunCallback
+from search.sweep.hooks.callback import RunCallback, Silence
 from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.scheduler import RunScheduler
 from search.sweep.hooks.searcher import RunSearcher
+from search.sweep.hooks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption

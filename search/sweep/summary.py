@@ -25,7 +25,7 @@ def write_answers(run: Run) -> None:
     if run.plan.confirms is not None and not run.unfinished:
         write_conclusion(conclude(run), run)
     if run.request.searched:
-        from search.sweep.optuna_journal import write_study  # with Optuna: a second
+        from search.sweep.hooks.optuna_journal import write_study  # with Optuna: a second
 
         write_study(run)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from ray.tune import Callback
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from search.record.trial_record import NODE_LOST
 from search.sweep.hooks.live_run import LiveRun
@@ -63,6 +64,13 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
         """Ray's hook for a trial that it does not restart."""
         self._live.failed(failure_reason(trial), restarted=False, **names_of(trial))
         self._live.prune()
+
+
+class Silence(TrialProgressCallback):  # type: ignore[misc] # Ray has no types
+    """Stands in for Ray's own, which prints a line for each trial that ends without a result."""
+
+    def on_trial_complete(self, *places: Any, **info: Any) -> None:
+        """Prints nothing."""
 
 
 def failure_reason(trial: Trial) -> str:

@@ -10,8 +10,8 @@ from search.record.run import Run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GO, TrialRecord
 from search.results.kept_students import prune
-from search.sweep.callbacks.display import Display
-from search.sweep.optuna_journal import write_study
+from search.results.live_table import Display
+from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
 from trainable.config.names import EAGER
 from trainable.trial.messages import DISK, NOT_CAPTURED, Message

@@ -54,8 +54,10 @@ def go_on_from_checkpoint(trial: Any, run: Run, record: TrialRecord) -> None:
 
 def pause_before_start(trial: Any) -> None:
     """Has a Ray trial that has not begun wait, as one that was paused."""
+    from ray.tune.experiment import Trial
+
     trial.init_local_path()  # which Ray asks for, should it end without going on
-    trial.set_status(trial.PAUSED)
+    trial.set_status(Trial.PAUSED)
 
 
 def limit_retries(trial: Any, retries: int) -> None:

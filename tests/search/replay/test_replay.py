@@ -8,7 +8,7 @@ import pytest
 from search.record.trial_record import FINISHED
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
-from search.replay.policies import Policy, compare, every_policy, replay
+from search.replay.strategies import Policy, compare, every_policy, replay
 from tests.made_runs import asked, evaluated, finish, made_run
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits

@@ -4,7 +4,6 @@ import atexit
 import time
 from typing import Any
 
-from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -18,13 +17,6 @@ from search.results.progress import measure
 
 HEARTBEAT_SECONDS = 30.0
 STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
-
-
-class Silence(TrialProgressCallback):  # type: ignore[misc] # Ray has no types
-    """Stands in for Ray's own, which prints a line for each trial that ends without a result."""
-
-    def on_trial_complete(self, *places: Any, **info: Any) -> None:
-        """Prints nothing."""
 
 
 class PlainLines:

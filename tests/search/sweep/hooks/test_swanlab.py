@@ -14,14 +14,14 @@ from swanlab.sdk.internal.core_python.store import DataStoreReader
 
 from search.record.trial_record import FAILED, FINISHED, GIVE_UP, RUNNING, STOPPED
 from search.sweep.callbacks import swanlab as swanlab_tracker
-from search.sweep.callbacks.swanlab import (
+from search.sweep.hooks.swanlab import (
     SwanLabCallback,
     describe_trial,
     live_callbacks,
     run_id,
     write_missing,
 )
-from search.sweep.callbacks.swanlab_writer import WRITTEN
+from search.sweep.hooks.swanlab_writer import WRITTEN
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.config.trial_config import TrialConfig
 

@@ -29,7 +29,8 @@ from search.plan.swanlab_modes import CLOUD
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
-from search.sweep.callbacks.swanlab_writer import (
+from search.sweep.hooks.ray_private import names_of
+from search.sweep.hooks.swanlab_writer import (
     ABORTED,
     CRASHED,
     LOG,
@@ -38,7 +39,6 @@ from search.sweep.callbacks.swanlab_writer import (
     metrics,
     write,
 )
-from search.sweep.scheduling.fifo_scheduler import digest_of
 from trainable.common.errors import first_line
 
 FOLDER = "swanlab"  # in the run's folder
@@ -103,13 +103,13 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
 
     def on_trial_start(self, trial: Trial, **info: Any) -> None:
         """Ray's hook, also for a trial that is tried again or waited."""
-        digest = digest_of(trial)
+        digest = names_of(trial)["trial"]
         if digest not in self._writers:
             self._writers[digest] = Writer(self._run, self._run.trials[digest])
 
     def on_trial_result(self, trial: Trial, **info: Any) -> None:
         """Ray's hook, after the recorder's: the last evaluation in the record is this one."""
-        digest = digest_of(trial)
+        digest = names_of(trial)["trial"]
         evaluations = self._run.trials[digest].evaluations
         if digest in self._writers and evaluations:
             self._writers[digest].evaluated(evaluations[-1])
@@ -124,7 +124,7 @@ class SwanLabCallback(Callback):  # type: ignore[misc] # Ray has no types
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """Ray's hook: the writer may end."""
-        record = self._run.trials[digest_of(trial)]
+        record = self._run.trials[names_of(trial)["trial"]]
         if record.outcome in ENDED and record.config.digest in self._writers:
             self._writers[record.config.digest].finish(record)
 

@@ -22,7 +22,7 @@ from search.record.trial_record import (
     TrialRecord,
 )
 from search.sweep.callbacks import display
-from search.sweep.callbacks.display import (
+from search.results.live_table import (
     HEARTBEAT_SECONDS,
     LiveTable,
     PlainLines,
