@@ -29,7 +29,7 @@ from search.record.trial_record import (
 from search.results.comparisons import compare_at_looks
 from search.results.finalists import Confirmation
 from trainable.config.trial_config import TrialConfig
-from trainable.trial.messages import NOT_CAPTURED, OUT_OF_MEMORY
+from trainable.trial.messages import NOT_CAPTURED
 
 FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
@@ -180,7 +180,7 @@ class Policy:
         kind = event.get("kind")
         if self._forgiven(trial, event):
             return RETRY
-        if kind == OUT_OF_MEMORY and self._shares_gpu and not self.run.trials[trial].alone:
+        if event.get("shared") and self._shares_gpu and not self.run.trials[trial].alone:
             return RETRY_ALONE
         return RETRY if kind is None and self.retries_left(trial) else GIVE_UP
 

@@ -14,7 +14,7 @@ from search.results.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
 from trainable.config.names import EAGER
-from trainable.trial.messages import DISK, NOT_CAPTURED, Message
+from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 
 class LiveRun:
@@ -92,9 +92,11 @@ class LiveRun:
         """
         if self.interruption.requested:
             return
-        message = self._failures.pop(names["trial"], None)
-        kind = {} if message is None else {"kind": message.failure}
-        self.record_trial({"event": "failure", "reason": reason, **kind}, **names)
+        event = {"event": "failure", "reason": reason}
+        if message := self._failures.pop(names["trial"], None):
+            event["kind"] = message.failure
+            event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
+        self.record_trial(event, **names)
         trial = self.run.trials[names["trial"]]
         again = trial.outcome not in ENDED and (self.exclusive or not trial.alone)
         self.left_over = self.left_over or (again and not restarted)
