@@ -92,7 +92,7 @@ class LiveRun:
         """
         if self.interruption.requested:
             return
-        event = {"event": "failure", "reason": reason}
+        event: Event = {"event": "failure", "reason": reason}
         if message := self._failures.pop(names["trial"], None):
             event["kind"] = message.failure
             event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
