@@ -152,7 +152,9 @@ class Trial:
         alpha, rate = self._controls()
         training = self.trainer.training
         rows = next(self._batches)
-        self.trainer.distillation.alpha.fill_(alpha if rows[0] < self.labelled else 0.0)
+        if rows[0] >= self.labelled:
+            alpha = 0.0  # texts without labels: the teacher alone
+        self.trainer.distillation.alpha.fill_(alpha)
         if self.trainer.averages is not None:
             self.trainer.averages.set_decay(self.config.ema_decay, self.step)
         training.step(rows, rate)
