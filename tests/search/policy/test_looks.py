@@ -1,20 +1,19 @@
-"""Confirmations that grow by looks: what Tune is handed, and that a kill changes nothing of it."""
+"""Confirmations that grow by looks: which trials there are, and that no kill changes them."""
 
+import random
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from ray.tune.search import Searcher
 
-from search.record.events import RECORD
+from search.policy.policy import Policy
 from search.record.run import create_run, read_run
-from search.record.trial_record import ENDED, FINISHED
+from search.record.trial_record import FINISHED, RETRY_ALONE
 from search.results.confirmation_result import conclude
 from search.results.finalists import Confirmation
-from search.policy.race import grow
-from search.sweep.scheduling.trial_queue import OpenTrials
-from tests.made_runs import made_inputs, made_plan
+from tests.made_runs import failed, finish, made_inputs, made_plan
 from tests.report_runs import evaluation, fail
+from tests.simulated_tune import play
 from trainable.config.trial_config import TrialConfig
 
 EXAMPLES = 1000
@@ -37,32 +36,18 @@ def make_run(tmp_path):
     return make
 
 
-def train(run, config, shares):
-    """Its two evaluations; another seed gets a few other examples right."""
-    for number in range(1, 3):
+def train(run, shares, chance=0, killed=0.0):
+    """To its end; another seed gets a few other examples right."""
+
+    def evaluate(config, number):
         right = round(shares[config.recipe] * EXAMPLES) + config.seed % 3
-        values = evaluation(number, np.arange(EXAMPLES) < right, [0.5] * (number - 1))
-        event = {"event": "evaluation", "decision": "continue", "evaluation": values}
-        run.append({**event, "trial": config.digest})
+        return evaluation(number, np.arange(EXAMPLES) < right, [0.5] * (number - 1))
+
+    return play(run, 2, random.Random(chance), killed=killed, evaluate=evaluate)
 
 
-def session(run, shares, slots=2, until=None):
-    """What a Tuner trains, in its order; killed once it has trained so many."""
-    trials = [trial for trial in run.trials.values() if trial.outcome not in ENDED]
-    searcher = OpenTrials(run, trials, lambda: slots, grow if run.growing else None)
-    running, trained = [], []
-    while len(trained) != until:
-        answer = searcher.suggest(f"{len(trained)} {len(running)}")
-        if isinstance(answer, dict):
-            running.append((f"{len(trained)} {len(running)}", TrialConfig(**answer)))
-            continue
-        if answer == Searcher.FINISHED and not running:
-            break
-        name, config = running.pop(0)  # None, or all is handed out: the first of them ends
-        train(run, config, shares)
-        searcher.on_trial_complete(name)
-        trained.append(config)
-    return trained
+def configs_of(run):
+    return [trial.config for trial in run.trials.values()]
 
 
 def on(seeds, *recipes):
@@ -72,79 +57,63 @@ def on(seeds, *recipes):
 def test_a_clear_case_ends_at_the_first_look(make_run):
     run = make_run()
     assert run.growing
-    assert session(run, CLEAR) == on((1, 2, 3), GROWTH, FIXED, CE_ONLY)
+    run = train(run, CLEAR)
+    assert configs_of(run) == on((1, 2, 3), GROWTH, FIXED, CE_ONLY)
     assert (run.decided, run.unfinished) == (True, False)
-    found = conclude(read_run(run.folder))
+    found = conclude(run)
     assert found.confirmation.seeds == (1, 2, 3)
     assert [known.seeds for known in found.comparisons] == [3, 3]
     assert any("compared after 3 and 5 seeds" in note for note in found.notes)
 
 
-def test_the_next_look_has_only_recipes_that_are_undecided(make_run):
-    run = make_run()
-    trained = session(run, CLOSE)
-    assert trained == [*on((1, 2, 3), GROWTH, FIXED, CE_ONLY), *on((4, 5), GROWTH, FIXED)]
-    assert (run.decided, run.unfinished) == (True, False)  # though one recipe has fewer seeds
-    assert [known.seeds for known in conclude(read_run(run.folder)).comparisons] == [5, 3]
-    run = make_run(name="equal")
-    assert session(run, dict.fromkeys(CLOSE, 0.9)) == on(range(1, 6), *CLOSE)
+def test_the_next_look_has_only_recipes_that_are_undecided_however_often_it_is_killed(make_run):
+    whole = train(make_run(), CLOSE)
+    assert configs_of(whole) == [*on((1, 2, 3), GROWTH, FIXED, CE_ONLY), *on((4, 5), GROWTH, FIXED)]
+    assert (whole.decided, whole.unfinished) == (True, False)  # though one recipe has fewer seeds
+    assert [known.seeds for known in conclude(whole).comparisons] == [5, 3]
+    for chance in range(8):
+        again = train(make_run(name=f"killed{chance}"), CLOSE, chance, killed=0.1)
+        assert sum(event["event"] == "session" for event in again.events) > 1
+        assert list(again.trials) == list(whole.trials)
+        assert {trial.outcome for trial in again.trials.values()} == {FINISHED}
+        assert (again.decided, conclude(again)) == (True, conclude(whole))
+
+
+def test_recipes_that_stay_equal_get_all_seeds(make_run):
+    run = train(make_run(), dict.fromkeys(CLOSE, 0.9))
+    assert configs_of(run) == on(range(1, 6), *CLOSE)
     assert (run.decided, run.unfinished) == (False, False)
 
 
-@pytest.mark.parametrize("until", range(1, 13))
-def test_killed_and_resumed_it_trains_the_same(make_run, until):
-    whole, killed = make_run(), make_run(name="killed")
-    session(whole, CLOSE)
-    session(killed, CLOSE, until=until)
-    again = read_run(killed.folder)
-    session(again, CLOSE)
-    assert list(again.trials) == list(whole.trials)
-    assert {trial.outcome for trial in again.trials.values()} == {FINISHED}
-    assert (again.decided, again.unfinished) == (True, False)
-    assert conclude(again) == conclude(whole)
-
-
-def test_a_look_that_a_kill_cut_short_is_completed(make_run):
-    whole, killed = make_run(), make_run(name="killed")
-    session(whole, CLOSE)
-    session(killed, CLOSE, until=9)
-    added = grow(killed)
-    assert [trial.config for trial in added] == on((4, 5), GROWTH, FIXED)
-    for cut in added[2:]:
-        record, copy = killed.folder / RECORD, killed.trial_folder(cut) / RECORD
-        record.write_bytes(b"".join(record.read_bytes().splitlines(keepends=True)[:-1]))
-        copy.unlink()
-    again = read_run(killed.folder)
-    assert len(again.trials) == 11
-    session(again, CLOSE)
-    assert list(again.trials) == list(whole.trials)
-    assert conclude(again).comparisons == conclude(whole).comparisons
-
-
 def test_more_seeds_begin_anew_with_all_recipes(make_run):
-    run = make_run()
-    session(run, CLEAR)
-    more = Confirmation.from_dict(read_run(run.folder).plan.confirms).with_seeds(8, {1, 2, 3, 4, 5})
+    run = train(make_run(), CLEAR)
+    more = Confirmation.from_dict(run.plan.confirms).with_seeds(8, {1, 2, 3, 4, 5})
     new = [config for config in more.trials(more.looks[0]) if config.digest not in run.trials]
-    run = read_run(run.folder)
     run.replan({"requests": run.plan.requests}, [])
     assert (run.decided, run.growing) == (True, False)
     run.replan({"confirms": asdict(more)}, new)
     run = read_run(run.folder)
     assert (run.decided, run.growing, run.unfinished) == (False, False, True)
-    assert session(run, CLEAR) == on(range(4, 9), GROWTH, FIXED, CE_ONLY)
+    run = train(run, CLEAR)
+    assert configs_of(run)[9:] == on(range(4, 9), GROWTH, FIXED, CE_ONLY)
     assert any("Seeds were added later (5, then 8)" in note for note in conclude(run).notes)
 
 
 def test_failed_trials_end_a_look_and_those_that_wait_to_be_alone_do_not(make_run):
     run = make_run()
-    *first, last = run.trials.values()
-    for trial in first:
-        train(run, trial.config, CLOSE)
-    failure = {"event": "failure", "trial": last.config.digest, "reason": "no room"}
-    run.append({**failure, "then": "retry alone on the GPU"})
-    beside = OpenTrials(run, [], lambda: 2, grow)
-    assert beside.suggest("a") == Searcher.FINISHED  # for the part in which it runs alone
-    assert run.growing
-    fail(run, last.config)
-    assert OpenTrials(run, [], lambda: 2, grow).suggest("a")["seed"] == 4
+    *first, last = configs_of(run)
+    for config in first:
+        finish(run, config)
+    run.append(failed(last, RETRY_ALONE))
+    policy = Policy(run)
+    assert (policy.next_trial(set(), exclusive=False), policy.exclusive) == (None, True)
+    assert policy.additions(exclusive=False) == []
+    fail(run, last)
+    assert [event["config"]["seed"] for event in policy.additions(exclusive=False)] == [
+        4,
+        4,
+        4,
+        5,
+        5,
+        5,
+    ]

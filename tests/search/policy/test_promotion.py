@@ -1,40 +1,25 @@
 """Halving that promotes, against halving written out by hand, whatever the order and the kills."""
 
-import os
 import random
 from math import inf
 
 import pytest
 
-from search.record.run import read_run
-from search.record.trial_record import GO, STOP, WAIT
 from search.policy.promotion import Promotion
-from tests.made_runs import asked, made_run
-from tests.simulated_tune import FAILS, RETRIED, ends, play, score_of
-from trainable.config.trial_config import TrialConfig
+from search.record.run import read_run
+from search.record.trial_record import FAILED, FINISHED, GO, STOP, WAIT
+from tests.made_runs import asked, made_run, of_two_strata, recipe
+from tests.simulated_tune import CRASH, ends, play, score_of
+from trainable.trial.messages import DIVERGED
 
 RUNGS = (2, 6)
-EVALUATIONS = 8
-
-
-def recipe(number, initialisation="random"):
-    return TrialConfig(
-        initialisation=initialisation,
-        alpha=0.5,
-        evaluations=EVALUATIONS,
-        learning_rate=1e-5 * (number + 1),
-    )
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of events are recorded
-
-    def make(count, **request):
-        kinds = ("random", "teacher_spread")
-        configs = [recipe(number, kinds[number % 2]) for number in range(count)]
+def sweep(tmp_path):
+    def make(configs, **request):
         request = asked(keep=1, scheduler="promotion", **request)
-        return made_run(tmp_path / f"run{count}", configs, request, grace_evaluations=2)
+        return made_run(tmp_path / "run", configs, request, grace_evaluations=2)
 
     return make
 
@@ -43,7 +28,7 @@ def halved(configs):
     """At how many evaluations each ends where half go on at each rung; 0 at the end."""
     found, left = {}, list(configs)
     for rung in (2, 4):
-        best = sorted(left, key=lambda config: -score_of(config.digest, rung))
+        best = sorted(left, key=lambda config: -score_of(config, rung))
         best = best[: max(1, len(left) // 2)]
         found |= {config.digest: rung for config in left if config not in best}
         left = best
@@ -96,60 +81,42 @@ def test_where_it_is_not_known_how_many_come_one_in_three_so_far_goes_on():
     assert set(closed.values()) == {STOP}
 
 
-@pytest.mark.parametrize(("count", "places"), [(18, 1), (18, 4), (7, 2), (3, 1), (1, 1)])
-def test_the_same_go_on_whatever_the_order(sweep, count, places):
-    run = play(sweep(count, compare_within="all"), places, random.Random(count))
-    wanted = halved([trial.config for trial in run.trials.values()])
-    found = dict(zip(run.trials, ends(run.trials.values()), strict=True))
-    assert found == wanted
-    assert min(wanted.values()) == 0  # one at least comes to its end
-
-
-def test_strata_are_halved_apart(sweep):
-    run = play(sweep(18), 2, random.Random(0))
-    configs = [trial.config for trial in run.trials.values()]
-    wanted = halved([c for c in configs if c.initialisation == "random"])
-    wanted |= halved([c for c in configs if c.initialisation != "random"])
+@pytest.mark.parametrize(
+    ("count", "slots", "killed"),
+    [(18, 1, 0), (7, 2, 0), (3, 1, 0), (1, 1, 0), *((18, 1 + n, 0.03) for n in range(4))],
+)
+@pytest.mark.parametrize("within", ["all", "init"])
+def test_the_same_go_on_whatever_the_order_and_however_often_it_is_killed(
+    *, sweep, count, slots, killed, within
+):
+    configs, disasters = of_two_strata(count), {CRASH: 0.02} if killed else {}
+    run = play(
+        sweep(configs, compare_within=within), slots, random.Random(slots), disasters, killed
+    )
+    strata = [configs] if within == "all" else [configs[::2], configs[1::2]]
+    wanted = {trial: end for stratum in strata for trial, end in halved(stratum).items()}
     assert dict(zip(run.trials, ends(run.trials.values()), strict=True)) == wanted
-
-
-@pytest.mark.parametrize("chance", range(6))
-def test_the_same_go_on_however_often_it_is_killed(sweep, chance):
-    run = sweep(18, compare_within="all")
-    wanted = halved([trial.config for trial in run.trials.values()])
-    run = play(run, 1 + chance % 3, random.Random(chance), {RETRIED: 0.03}, killed=0.02)
-    assert dict(zip(run.trials, ends(run.trials.values()), strict=True)) == wanted
-    sessions = sum(event["event"] == "start" for event in read_run(run.folder).events)
-    assert sessions > 18
+    assert (sum(event["event"] == "session" for event in run.events) > 1) == (killed > 0)
 
 
 @pytest.mark.parametrize("chance", range(4))
 def test_no_sweep_hangs_on_those_that_fail(sweep, chance):
-    run = play(sweep(12), 2, random.Random(chance), {FAILS: 0.05}, killed=0.02)
-    outcomes = [trial.outcome for trial in run.trials.values()]
-    assert "failed" in outcomes
-    assert "finished" in outcomes
+    run = play(sweep(of_two_strata(12)), 2, random.Random(chance), {DIVERGED: 0.02}, killed=0.02)
+    assert {FAILED, FINISHED} <= {trial.outcome for trial in run.trials.values()}
 
 
-def test_recipes_on_several_seeds_are_promoted_by_their_mean(sweep, tmp_path):
-    configs = [recipe(number) for number in range(6)]
-    seeded = [TrialConfig(**{**vars(c), "seed": s}) for c in configs for s in (0, 1)]
-    request = asked(keep=1, scheduler="promotion", compare_within="all", seeds=2)
-    run = made_run(tmp_path / "seeds", seeded, request, grace_evaluations=2)
+def test_recipes_on_several_seeds_are_promoted_by_their_mean(sweep):
+    seeds = {number: [recipe(number, seed=seed) for seed in (0, 1)] for number in range(6)}
+    run = sweep([config for both in seeds.values() for config in both], seeds=2)
     run = play(run, 2, random.Random(0), killed=0.02)
-
-    def mean(config):
-        seeds = [c for c in seeded if c.learning_rate == config.learning_rate]
-        return sum(score_of(c.digest, 2) for c in seeds) / 2
-
-    best = sorted(configs, key=mean)[-3:]
-    for trial in run.trials.values():
-        went_on = len(trial.evaluations) > 2
-        assert went_on == any(trial.config.learning_rate == c.learning_rate for c in best)
+    best = sorted(seeds, key=lambda number: sum(score_of(c, 2) for c in seeds[number]))[-3:]
+    for number, both in seeds.items():
+        went_on = {len(run.trials[config.digest].evaluations) > 2 for config in both}
+        assert went_on == {number in best}
 
 
 def test_what_is_added_later_competes_with_what_is_there(sweep):
-    run = play(sweep(9, compare_within="all"), 2, random.Random(1))
+    run = play(sweep(of_two_strata(9), compare_within="all"), 2, random.Random(1))
     before = {digest: len(trial.evaluations) for digest, trial in run.trials.items()}
     run.replan({}, [recipe(number) for number in range(20, 29)])
     run = play(read_run(run.folder), 2, random.Random(1), killed=0.02)

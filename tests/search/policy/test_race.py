@@ -1,36 +1,33 @@
 """Seeds as a race: who gets another one, by hand and in simulated sweeps."""
 
-import os
+import random
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from search.policy import race
+from search.policy.policy import Policy
+from search.policy.race import not_worse
+from search.record.events import DECIDED
 from search.record.recipes import by_recipe
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
-from search.sweep.scheduling import growth
-from search.policy.race import grow, not_worse
-from tests.made_runs import asked, evaluated, failed, made_inputs, made_run
-from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import pack_bits
+from search.sweep.hooks import live_run
+from tests.made_runs import asked, failed, made_inputs, made_run, recipe
+from tests.report_runs import evaluation
+from tests.simulated_tune import play
 
 EXAMPLES = 1000
 
 
-def recipe(number, seed=0):
-    rate = 1e-5 * (number + 1)
-    return TrialConfig(alpha=0.5, evaluations=1, learning_rate=rate, seed=seed)
-
-
 @pytest.fixture
 def make_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr(growth, "write_study", lambda run: None)  # these are no real draws
+    monkeypatch.setattr(live_run, "write_study", lambda run: None)  # these are no real draws
 
     def make(count, seeds, name="mine"):
         request = asked(space="recipe", searcher="random", samples=count, seeds=seeds)
-        configs = [recipe(number) for number in range(count)]
+        configs = [recipe(number, evaluations=1) for number in range(count)]
         inputs = made_inputs(examples={"train": 9, "evaluation": EXAMPLES})
         drawn = {config.digest: {"learning_rate": config.learning_rate} for config in configs}
         return made_run(tmp_path / name, configs, request, inputs=inputs, parameters=drawn)
@@ -38,14 +35,16 @@ def make_run(tmp_path, monkeypatch):
     return make
 
 
-def train(run, shares, generator):
-    """The open trials, each with its recipe's share right: most examples the same for all."""
-    for trial in [t for t in run.trials.values() if not t.evaluations and t.outcome != "failed"]:
-        number = round(trial.config.learning_rate / 1e-5) - 1
-        share = shares[number] + generator.normal(0, 0.004)
+def run_race(run, shares, chance=0, killed=0.0):
+    """To its end, each trial with its recipe's share right: most examples the same for all."""
+
+    def evaluate(config, number):
+        generator = np.random.default_rng(int(config.digest, 16))
+        share = shares[round(config.learning_rate / 1e-5) - 1] + generator.normal(0, 0.004)
         flipped = generator.uniform(size=EXAMPLES) < 0.02
-        right = (np.arange(EXAMPLES) < share * EXAMPLES) ^ flipped
-        run.append(evaluated(trial.config, 1, right.mean(), correct=pack_bits(right)))
+        return evaluation(number, (np.arange(EXAMPLES) < share * EXAMPLES) ^ flipped)
+
+    return play(run, 2, random.Random(chance), killed=killed, evaluate=evaluate)
 
 
 def seeds_of(run):
@@ -53,66 +52,47 @@ def seeds_of(run):
     return [len(seeds) for seeds in by_recipe(run.trials.values()).values()]
 
 
-def race(run, shares, seed=0, kill=False):
-    """To its end; returns how many seeds each recipe got."""
-    generator = np.random.default_rng(seed)
-    train(run, shares, generator)
-    while added := grow(run):
-        if kill and len(added) > 1:  # before the last of these was recorded
-            lines = (run.folder / "record.jsonl").read_bytes().splitlines(keepends=True)
-            (run.folder / "record.jsonl").write_bytes(b"".join(lines[:-1]))
-            for folder in run.folder.glob("*/record.jsonl"):
-                folder.unlink()
-            run = read_run(run.folder)
-            assert [t.config for t in added[:-1]] == [
-                t.config for t in run.trials.values() if not t.evaluations
-            ]
-        train(run, shares, generator)
-    return seeds_of(run)
-
-
 def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
-    assert race(make_run(4, 4), [0.9, 0.7, 0.9, 0.8]) == [4, 1, 4, 1]
-    assert race(make_run(3, 4, "clear"), [0.9, 0.7, 0.8]) == [1, 1, 1]  # no contest
-    assert race(make_run(2, 1, "one"), [0.9, 0.9]) == [1, 1]
+    assert seeds_of(run_race(make_run(4, 4), [0.9, 0.7, 0.9, 0.8])) == [4, 1, 4, 1]
+    assert seeds_of(run_race(make_run(3, 4, "clear"), [0.9, 0.7, 0.8])) == [1, 1, 1]  # no contest
+    assert seeds_of(run_race(make_run(2, 1, "one"), [0.9, 0.9])) == [1, 1]
 
 
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
     monkeypatch.setattr(
-        growth, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
+        race, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
     )
-    assert race(make_run(2, 4), [0.9, 0.9]) == [4, 4]
+    assert seeds_of(run_race(make_run(2, 4), [0.9, 0.9])) == [4, 4]
     assert levels == pytest.approx([0.05 / 3] * len(levels))
     assert len(levels) >= 3
 
 
 def test_a_kill_between_two_seeds_of_a_round_changes_nothing(make_run):
-    shares = [0.9, 0.9, 0.9, 0.8]
-    assert race(make_run(4, 3, "killed"), shares, kill=True) == [3, 3, 3, 1]
+    for chance in range(8):
+        run = run_race(make_run(4, 3, f"{chance}"), [0.9, 0.9, 0.9, 0.8], chance, killed=0.1)
+        assert seeds_of(run) == [3, 3, 3, 1]
+        assert sum(event["event"] == "session" for event in run.events) > 1
 
 
 def test_a_round_begins_when_all_trials_have_ended_and_the_end_is_recorded(make_run):
-    run = make_run(3, 2)
-    generator = np.random.default_rng(0)
-    assert grow(run) == []
+    run = make_run(2, 2)
+    assert Policy(run).additions(exclusive=True) == []
     assert run.racing
-    train(run, [0.9, 0.9, 0.7], generator)
-    added = grow(run)
-    assert [trial.config for trial in added] == [recipe(0, seed=1), recipe(1, seed=1)]
-    assert [trial.parameters for trial in added] == [
-        {"learning_rate": config.learning_rate} for config in (recipe(0), recipe(1))
-    ]
-    run.append(failed(added[0].config, GIVE_UP))
-    assert grow(run) == []
-    train(run, [0.9, 0.9, 0.7], generator)
-    assert grow(run) == []
+    run = run_race(run, [0.9, 0.9])
+    seeds = [event for event in run.events if event["event"] == "suggestion"]
+    assert [event["config"]["seed"] for event in seeds] == [1, 1]
+    assert [event["parameters"] for event in seeds] == [{"learning_rate": r} for r in (1e-5, 2e-5)]
+    assert run.events[-1]["event"] == DECIDED
     assert (run.decided, run.unfinished) == (True, False)
-    again = read_run(run.folder)
-    assert (again.decided, again.unfinished) == (True, False)
-    again.replan({"requests": (replace(run.request, seeds=3),)}, [])
-    assert (again.decided, again.unfinished) == (False, True)
-    assert {t.config.seed for t in grow(again)} == {2}
+    run.replan({"requests": (replace(run.request, seeds=3),)}, [])
+    run = read_run(run.folder)
+    assert (run.decided, run.unfinished) == (False, True)
+    first, second = Policy(run).additions(exclusive=True)
+    assert first["config"]["seed"] == second["config"]["seed"] == 2
+    run.append(first)
+    run.append(failed(next(reversed(run.trials.values())).config, GIVE_UP))
+    assert [e["trial"] for e in Policy(run).additions(exclusive=True)] == [second["trial"]]
 
 
 @pytest.mark.slow
