@@ -62,6 +62,9 @@ class Policy:
         numbers = rungs(evaluations, grace, factor) if compared else []
         self._rule = self._make_rule(numbers, evaluations, grace)
         self._groups = SeedGroups(numbers, evaluations, self._rule.arrive)
+        if not run.events:  # it has no record, such as a replayed one: its trials are the plan's
+            for trial in run.trials.values():
+                self._groups.add(trial.config)
         for event in run.events:
             self._decide(event)
 

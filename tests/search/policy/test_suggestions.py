@@ -1,23 +1,25 @@
 """Suggestions: a function of the record, never twice the same, and the study that they make."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import optuna
 import pytest
 from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search.plan.draws import config_of_draw, initial_draws
 from search.plan.grid import plan_trials
-from search.plan.searchers import SEARCHERS, make_random, make_tpe
-from search.record.events import RECORD
+from search.plan.searchers import JOURNAL, SEARCHERS, make_random, make_tpe
+from search.policy import suggestions
+from search.policy.policy import Policy
+from search.policy.suggestions import study_of, suggest
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
-from search.sweep.scheduling import optuna_search
-from search.policy.race import grow
-from search.policy.suggestions import JOURNAL, study_of, suggest, write_study
+from search.sweep.hooks.optuna_journal import write_study
 from tests.made_runs import asked, evaluated, failed, finish, made_run, started
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
@@ -41,6 +43,14 @@ def score(config):
     """A stand-in for a student: best at a learning rate of 2e-4, and without hidden alignment."""
     off = abs(math.log(config.learning_rate / 2e-4))
     return 0.9 - 0.05 * off - 0.02 * (config.aligned_layers != "none") + 0.001 * config.seed
+
+
+def grow(run):
+    """Records what comes next; gives the new trials."""
+    known = len(run.trials)
+    for event in Policy(run).additions(exclusive=True):
+        run.append(event)
+    return list(run.trials.values())[known:]
 
 
 def pending(run):
@@ -126,16 +136,6 @@ def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher)
     assert len(set(recipes(other)) & set(recipes(whole))) == 5  # the starts
 
 
-def test_suggestion_whose_line_was_cut_short_is_made_again_and_is_the_same(run):
-    (made,) = grow(run)
-    for path in (run.folder / RECORD, run.trial_folder(made) / RECORD):
-        path.write_bytes(path.read_bytes()[:-40])
-    again = read_run(run.folder)
-    assert made.config.digest not in again.trials
-    (second,) = grow(again)
-    assert (second.config, second.parameters) == (made.config, made.parameters)
-
-
 def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
     for samples, suggested, begun in ((None, 35, 5), (7, 2, 5), (3, 0, 3)):
         run = make_run(tmp_path / f"{samples}", precision="bf16", samples=samples)
@@ -178,7 +178,7 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
 
 def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch):
     """Rounding can make an alpha 1, at which no layer may be aligned."""
-    drawn, real = [], optuna_search.config_of_draw
+    drawn, real = [], suggestions.config_of_draw
 
     def refuse_first(request, values):
         drawn.append(values)
@@ -186,7 +186,7 @@ def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch)
             raise UserError("aligned_layers: no effect at alpha 1")
         return real(request, values)
 
-    monkeypatch.setattr(optuna_search, "config_of_draw", refuse_first)
+    monkeypatch.setattr(suggestions, "config_of_draw", refuse_first)
     config, values = suggest(run)
     assert values is drawn[1] != drawn[0]
     assert config == real(run.request, values)
@@ -234,7 +234,8 @@ def test_value_of_a_configuration_is_the_mean_over_its_seeds(tmp_path):
     first, third, _ = (trial.config for trial in run.trials.values())
     second, fourth = (replace(config, seed=1) for config in (first, third))
     for config, like in ((second, first), (fourth, third)):
-        run.add_suggestion(config, run.trials[like.digest].parameters)
+        event = {"event": "suggestion", "trial": config.digest, "config": asdict(config)}
+        run.append(event | {"parameters": run.trials[like.digest].parameters})
     finish(run, first, 0.5)
     assert study_of(run).trials[0].state == TrialState.RUNNING
     finish(run, second, 0.7)
@@ -259,9 +260,6 @@ def test_two_objectives(tmp_path, against, cost):
 
 
 def test_written_study_is_what_optuna_loads_and_the_newest_takes_its_place(run):
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     for until in (6, 30):
         sweep(run, until=until)
         write_study(run)

@@ -2,11 +2,8 @@
 
 import io
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from ray.tune.progress_reporter import TrialProgressCallback
-from ray.tune.utils.callback import _create_default_callbacks
 from rich.console import Console
 
 from search.record.run import Run
@@ -21,15 +18,8 @@ from search.record.trial_record import (
     STOPPED,
     TrialRecord,
 )
-from search.sweep.callbacks import display
-from search.results.live_table import (
-    HEARTBEAT_SECONDS,
-    LiveTable,
-    PlainLines,
-    Silence,
-    draw,
-    make_display,
-)
+from search.results import live_table
+from search.results.live_table import HEARTBEAT_SECONDS, LiveTable, PlainLines, draw, make_display
 from tests.made_runs import evaluated, made_plan
 from trainable.config.trial_config import TrialConfig
 
@@ -60,7 +50,7 @@ def drawn(run, height=50):
 def clock(monkeypatch):
     """A clock that stands still until it is moved."""
     now = [100.0]
-    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(live_table.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -147,17 +137,3 @@ def test_live_table_fits_the_terminal_and_leaves_the_last_state_standing():
     assert len(last.splitlines()) <= 12
     assert type(make_display(console(force_terminal=True))) is LiveTable
     assert type(make_display(console())) is PlainLines
-
-
-def test_ray_prints_nothing_of_a_trial_that_ended_without_a_result(capsys):
-    class Ended(SimpleNamespace):
-        __hash__ = object.__hash__
-
-    def printed(callbacks):
-        for callback in callbacks:
-            if isinstance(callback, TrialProgressCallback):
-                callback.on_trial_complete(1, [], Ended(last_result={}))
-        return capsys.readouterr().out
-
-    assert "completed" in printed(_create_default_callbacks([]))
-    assert printed(_create_default_callbacks([Silence()])) == ""

@@ -10,14 +10,14 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
+from search.policy.race import grow
+from search.policy.suggestions import JOURNAL, suggest, write_study
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.signals import Interruption
-from search.policy.race import grow
-from search.policy.suggestions import JOURNAL, suggest, write_study
 from tests.made_runs import asked, finish, made_plan, made_run
 from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.config.trial_config import TrialConfig

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.experiment import Trial
 from rich.console import Console
+from search.sweep.callbacks.recorder import FORGIVEN_NODE_LOSSES, Recorder, failure_reason
 
+from search.policy.seed_groups import DECISION, STOP, WAIT
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.storage import RecordCopy, local_runs
@@ -23,9 +25,7 @@ from search.record.trial_record import (
     STOPPED,
     WAITING,
 )
-from search.sweep.callbacks.recorder import FORGIVEN_NODE_LOSSES, Recorder, failure_reason
 from search.sweep.processes.signals import Interruption
-from search.policy.seed_groups import DECISION, STOP, WAIT
 from tests.made_runs import asked, evaluated, made_run
 from trainable.common.pause import PAUSE
 from trainable.config.trial_config import TrialConfig

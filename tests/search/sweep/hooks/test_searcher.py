@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 from ray.tune.experiment import Experiment
 from ray.tune.search import Searcher, SearchGenerator
-
 from search.sweep.scheduling.trial_queue import OpenTrials
+
 from tests.made_runs import made_run
 from trainable.config.trial_config import TrialConfig
 

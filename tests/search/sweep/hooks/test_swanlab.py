@@ -13,7 +13,7 @@ from swanlab.proto.swanlab.run.v1.run_pb2 import RunState
 from swanlab.sdk.internal.core_python.store import DataStoreReader
 
 from search.record.trial_record import FAILED, FINISHED, GIVE_UP, RUNNING, STOPPED
-from search.sweep.callbacks import swanlab as swanlab_tracker
+from search.sweep.hooks import swanlab as swanlab_tracker
 from search.sweep.hooks.swanlab import (
     SwanLabCallback,
     describe_trial,
@@ -127,7 +127,7 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
 FAKE = """
 import json, os, time
 
-PATH, FAILURE_KIND = {path!r}, {trouble!r}
+PATH, TROUBLE = {path!r}, {trouble!r}
 
 def tell(*what):
     with open(PATH, "a") as file:
@@ -143,8 +143,8 @@ class Active:
     def finish(self, state, error=None): tell(self.name, "finish", state, error)
 
 def init(**given):
-    if FAILURE_KIND == "dies": os._exit(3)
-    if FAILURE_KIND == "hangs": time.sleep(600)
+    if TROUBLE == "dies": os._exit(3)
+    if TROUBLE == "hangs": time.sleep(600)
     tell(given["id"], "init", given["mode"], given["resume"])
     return Active(given["id"])
 """
@@ -179,7 +179,7 @@ def until(condition):
 
 def hook(callback, name, run, outcome):
     """By name, as Ray does."""
-    trial = SimpleNamespace(config=asdict(trial_of(run, outcome).config))
+    trial = SimpleNamespace(trial_id="1", config=asdict(trial_of(run, outcome).config))
     getattr(callback, f"on_trial_{name}")(iteration=1, trials=[trial], trial=trial)
 
 

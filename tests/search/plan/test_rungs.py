@@ -1,36 +1,16 @@
-"""The schedulers by name, and who is compared with whom."""
+"""Who is compared with whom, and when."""
 
 from dataclasses import asdict
 from itertools import combinations
-from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
 
-from search.plan.rungs import EVERYTHING, rungs, stratum_of
 from search.plan.grid import plan_trials
-from search.plan.schedulers import make_scheduler
-from search.sweep.scheduling.asha_scheduler import StratifiedASHA
-from search.sweep.scheduling.fifo_scheduler import ResumingScheduler
-from search.policy.promotion import PromotingASHA
-from tests.made_runs import asked, made_run
+from search.plan.rungs import EVERYTHING, rungs, stratum_of
+from tests.made_runs import asked
 from trainable.config.trial_config import TrialConfig
 
 STUDY = [asdict(config) for config in plan_trials(asked(space="study", preset="sst2"))]
-
-
-def test_schedulers_are_those_of_the_command_line_and_fifo_never_stops_a_trial(tmp_path):
-    configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(20)]
-    run = made_run(tmp_path / "mine", configs)
-    assert type(make_scheduler("asha", run, lambda: 1)) is StratifiedASHA
-    assert type(make_scheduler("promotion", run, lambda: 1)) is PromotingASHA
-    fifo = make_scheduler("fifo", run, lambda: 1)
-    assert type(fifo) is ResumingScheduler
-    for number, config in enumerate(configs):
-        trial = SimpleNamespace(trial_id=str(number), config=asdict(config))
-        result = {"training_iteration": 2, "accuracy": 1.0 - number / 20}
-        assert fifo.on_trial_result(None, trial, result) == TrialScheduler.CONTINUE
-    assert fifo.__getstate__() == {}
 
 
 @pytest.mark.parametrize(
