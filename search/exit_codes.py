@@ -12,6 +12,7 @@ from tempfile import mkstemp
 from typing import NoReturn
 
 import psutil
+from rich.console import Console
 
 from trainable.common.errors import TrainingDivergedError, UserError, error_line, first_line
 from trainable.common.interrupts import end_quietly, replace_handler
@@ -34,6 +35,14 @@ def leave(code: int) -> NoReturn:
         with suppress(psutil.Error):
             child.kill()
     os._exit(code)
+
+
+def make_console() -> Console:
+    """As wide as the terminal; where output goes elsewhere, wide enough for a trial's line."""
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 120  # columns
+    return console
 
 
 def adopt_orphans() -> None:

@@ -8,6 +8,11 @@ def fixed(alpha: float) -> dict[str, Any]:
     return {"alpha_schedule": "fixed", "alpha": alpha}
 
 
+def scheduled(name: str, sharpness: float = 1.0) -> dict[str, Any]:
+    """A schedule of `trainable.config.alpha_schedules.CURVES`."""
+    return {"alpha_schedule": name, "sharpness": sharpness}
+
+
 def cosine(shape: str, sharpness: float = 1.0) -> dict[str, Any]:
     """A cosine schedule: growth, descent, vshape or ^shape."""
-    return {"alpha_schedule": f"cosine_{shape}", "sharpness": sharpness}
+    return scheduled(f"cosine_{shape}", sharpness)

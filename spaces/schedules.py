@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from spaces._alpha import cosine, fixed
-
-SHAPES = ("growth", "descent", "vshape", "^shape")
+from spaces._alpha import fixed, scheduled
+from trainable.config.alpha_schedules import CURVES
 
 
 def schedules(coarse: bool = False) -> dict[str, Any]:
@@ -16,6 +15,6 @@ def schedules(coarse: bool = False) -> dict[str, Any]:
         "initialisation": tune.grid_search(["random", "teacher_spread"]),
         "aligned_layers": tune.grid_search(["lower"] if coarse else ["none", "lower", "all"]),
         "alpha": tune.grid_search(
-            [fixed(0.5), *(cosine(shape, k) for shape in SHAPES for k in sharpness)]
+            [fixed(0.5), *(scheduled(name, k) for name in CURVES for k in sharpness)]
         ),
     }

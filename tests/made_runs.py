@@ -4,6 +4,7 @@ from search.plan.plan import Plan
 from search.plan.request import Request
 from search.record.run import create_run
 from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.config.trial_config import TrialConfig
 
 PROVENANCE = {
     "command": "python -m search.run --space baselines",
@@ -20,6 +21,17 @@ def asked(**changes):
     values = {"space": "baselines", "preset": "mini", "cache": "/cache", "searcher": "grid"}
     values["scheduler"] = "asha"
     return Request(**{**values, **changes})
+
+
+def recipe(number, initialisation="random", **settings):
+    """A configuration told apart by its learning rate."""
+    values = {"initialisation": initialisation, "alpha": 0.5, "evaluations": 8, **settings}
+    return TrialConfig(learning_rate=1e-5 * (number + 1), **values)
+
+
+def of_two_strata(count, **settings):
+    kinds = ("random", "teacher_spread")
+    return [recipe(number, kinds[number % 2], **settings) for number in range(count)]
 
 
 def made_inputs(**changes):

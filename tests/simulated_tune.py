@@ -1,188 +1,205 @@
-"""Tune's loop with the real scheduler and recorder, trials that only say numbers, and disasters."""
+"""Ray Tune's loop, as much of it as decides anything, around the real searcher, scheduler and
+callback: trials that only say numbers, and disasters."""
 
 import random
-from dataclasses import asdict
+from contextlib import suppress
+from types import SimpleNamespace
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
 
-from search.plan.schedulers import make_scheduler
+from search.policy.policy import Policy
 from search.record.run import read_run
-from search.record.storage import RecordCopy
-from search.record.trial_record import ENDED, FAILED, FINISHED
-from search.sweep.callbacks.recorder import Recorder
-from trainable.trial.training_loop import EVALUATION_KEYS
-from trainable.trial.tune_function import FAILURE_KIND, OUT_OF_MEMORY, REASON
+from search.record.trial_record import FAILED, FINISHED
+from search.sweep.hooks.callback import RunCallback
+from search.sweep.hooks.live_run import LiveRun
+from search.sweep.hooks.ray_private import SIGN_OF_LOST_NODE
+from search.sweep.hooks.scheduler import RunScheduler
+from search.sweep.hooks.searcher import RunSearcher
+from tests.made_runs import evaluated
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.messages import MESSAGE, Message
 
-RETRIED, FAILS, OUT_OF_ROOM = "retried", "fails for good", "is to run alone"
+CRASH, NODE = "crash", SIGN_OF_LOST_NODE  # failures that no message announces
 
 
 class KilledError(Exception):
     """As by SIGKILL: nothing of the session is left but what is recorded."""
 
 
-class Silent:
-    """A display."""
-
-    def show(self, run, event):
-        pass
-
-
-class Calm:
-    """An interruption that never comes."""
-
-    requested, problem = False, ""
-
-
 class FakeTrial:
-    """As much of a Ray trial as scheduler and recorder look at."""
+    """As much of a Ray trial as the hooks look at."""
 
-    def __init__(self, trial_id, config):
-        self.trial_id, self.config = trial_id, asdict(config)
-        self.digest, self.status = config.digest, Trial.PENDING
-        self.error_file, self.max_failures = None, 3
-        self.has_folder = False
+    def __init__(self, trial_id, config, max_failures=2, status=Trial.PENDING):
+        self.trial_id, self.config, self.status = trial_id, config, status
+        self.record = TrialConfig.from_dict(config).digest
+        self.max_failures, self.run_metadata = max_failures, SimpleNamespace(num_failures=0)
+        self.error_file, self.has_folder = None, False
 
     def set_status(self, status):
         self.status = status
-        if status == Trial.RUNNING:
-            self.init_local_path()
 
     def init_local_path(self):
         self.has_folder = True
 
+    def fails(self, folder, *errors):
+        """With what Ray keeps of these failures; whether Ray restarts it."""
+        (folder / "error.txt").write_text("".join(f"Failure # 1 (at)\n{e}\n" for e in errors))
+        self.error_file = str(folder / "error.txt")
+        self.run_metadata.num_failures += 1
+        return self.run_metadata.num_failures <= self.max_failures
 
-def score_of(digest, number):
+
+def score_of(config, number):
     """The same whenever and however often a trial is trained."""
-    return round(random.Random(f"{digest} {number}").uniform(0.6, 0.8), 3)
+    return round(random.Random(f"{config.digest} {number}").uniform(0.6, 0.8), 3)
 
 
-class Session:
-    """One Tuner's `fit` on these open trials, so many at a time; raises KilledError where it is.
+def evaluation(config, number):
+    score = score_of(config, number)
+    return evaluated(config, number, score, teacher_agreement=score)["evaluation"]
 
-    `disasters` are probabilities at each evaluation, by what happens; `killed` is one, too.
+
+def make_hooks(run, slots=2, *, copy, interruption, display=None):
+    """The real ones, for one Tuner."""
+    silent = SimpleNamespace(show=lambda run, event: None)
+    exclusive = Policy(run).exclusive
+    live = LiveRun(
+        run, display or silent, interruption, copy, slots=lambda: slots, exclusive=exclusive
+    )
+    return SimpleNamespace(
+        live=live,
+        searcher=RunSearcher(live),
+        scheduler=RunScheduler(live),
+        callback=RunCallback(live),
+    )
+
+
+class Simulation:
+    """One Tuner's `fit`; raises KilledError where it is, just after an event is on disk or before
+    an evaluation is made.
+
+    `disasters` are probabilities at each evaluation: of CRASH, NODE or a kind of a message's.
     """
 
-    def __init__(self, run, trials, places, chance, *, disasters, killed=0.0):
-        self.run, self.places, self.chance = run, places, chance
+    def __init__(self, run, slots, chance, disasters, killed, evaluate):
+        self.run, self.slots, self.chance, self.evaluate = run, slots, chance, evaluate
         self.disasters, self.killed = disasters, killed
-        self.scheduler = make_scheduler(run.request.scheduler, run, lambda: places)
-        self.scheduler.drained = lambda: not self.queue
-        self.recorder = Recorder(run, Silent(), Calm(), RecordCopy(run.folder), sharing=True)
-        self.queue, self.trials, self.idle = [trial.config for trial in trials], [], 0
+        self.trials, self.left, self.finished, self.idle = [], False, False, 0
+        interruption = SimpleNamespace(requested=False, problem="", leave_loop=self.leave)
+        copy = SimpleNamespace(copy=lambda *names: self.perhaps_die())
+        self.hooks = make_hooks(run, slots, copy=copy, interruption=interruption)
+
+    def leave(self):
+        self.left = True
 
     def get_trials(self):
         return self.trials
 
-    def fit(self):
-        while not self.finished:
-            self.step()
-
-    @property
-    def finished(self):
-        return not self.queue and not self.of(Trial.PENDING, Trial.PAUSED, Trial.RUNNING)
-
     def of(self, *statuses):
         return [trial for trial in self.trials if trial.status in statuses]
 
-    def step(self):
-        before = [trial.status for trial in self.trials]
-        self._hand_out()
-        chosen = self.scheduler.choose_trial_to_run(self)
-        for trial in [*([chosen] if chosen else []), *self.of(Trial.PENDING)]:
-            if trial.status != Trial.RUNNING:
-                trial.set_status(Trial.RUNNING)
-                self.recorder.on_trial_start(trial=trial)
-        running = self.of(Trial.RUNNING)
-        assert len(running) <= self.places
-        if running:
-            self._advance(self.chance.choice(running))
-        else:
-            idle = before == [trial.status for trial in self.trials]
-            self.idle = self.idle + 1 if idle else 0
-            assert self.idle < 10, "the sweep hangs"
-
-    def _hand_out(self):
-        live = len(self.of(Trial.PENDING, Trial.PAUSED, Trial.RUNNING))
-        while self.queue and live < self.places + self.scheduler.waiting:
-            trial = FakeTrial(f"{id(self):x}_{len(self.trials):05}", self.queue.pop(0))
-            self.trials.append(trial)
-            self.scheduler.on_trial_add(self, trial)
-            live += 1
-
-    def _advance(self, trial):
-        self._perhaps_die()
-        for kind, probability in self.disasters.items():
-            if self.chance.random() < probability:
-                return self._fail(trial, kind)
-        number = len(self.run.trials[trial.digest].evaluations) + 1
-        score = score_of(trial.digest, number)
-        values = dict.fromkeys(EVALUATION_KEYS, 0.0) | {"saving_seconds": 0.0}
-        values |= {
-            "correct": "",
-            "full_accuracy": None,
-            "full_correct": None,
-            "evaluations": number,
-            "accuracy": score,
-            "teacher_agreement": score,
-            "best5_accuracy": 0.0,
-        }
-        result = {**values, "training_iteration": number}
-        decision = self.scheduler.on_trial_result(self, trial, result)
-        self._perhaps_die()
-        result |= {"done": True} if decision == TrialScheduler.STOP else {}
-        self.recorder.on_trial_result(trial=trial, result=result)
-        self._perhaps_die()
-        if decision == TrialScheduler.STOP:
-            self.scheduler.on_trial_complete(self, trial, result)
-            self.recorder.on_trial_complete(trial=trial)
-            trial.set_status(Trial.TERMINATED)
-        elif decision == TrialScheduler.PAUSE:
-            trial.set_status(Trial.PAUSED)
-        return None
-
-    def _fail(self, trial, kind):
-        if kind == RETRIED:
-            self.scheduler.on_trial_error(self, trial)
-            trial.set_status(Trial.PENDING)
-            self.trials.remove(trial)
-            self.trials.append(trial)
-            self.scheduler.on_trial_add(self, trial)
-            self.recorder.on_trial_recover(trial=trial)
-            return
-        if kind == OUT_OF_ROOM:
-            result = {FAILURE_KIND: OUT_OF_MEMORY, REASON: "no room", "training_iteration": 1}
-            assert self.scheduler.on_trial_result(self, trial, result) == TrialScheduler.CONTINUE
-            self.recorder.on_trial_result(trial=trial, result=result)
-        self.scheduler.on_trial_error(self, trial)
-        trial.set_status(Trial.ERROR)
-        self.recorder.on_trial_error(trial=trial)
-
-    def stop_trial(self, trial):
-        """What the scheduler asks for where the unit of a paused trial was stopped."""
-        assert trial.status == Trial.PAUSED
-        assert trial.has_folder, "Ray's results ask for it, whether it ran in this session or not"
-        self._perhaps_die()
-        self.scheduler.on_trial_remove(self, trial)
-        self.recorder.on_trial_complete(trial=trial)
-        trial.set_status(Trial.TERMINATED)
-
-    def _perhaps_die(self):
+    def perhaps_die(self):
         if self.chance.random() < self.killed:
             raise KilledError
 
+    def fit(self):
+        while not self.left and not (
+            self.finished and not self.of(Trial.PENDING, Trial.PAUSED, Trial.RUNNING)
+        ):
+            self.step()
 
-def play(run, places, chance, disasters=None, killed=0.0):
-    """Sessions, until one comes to the end of all trials; the run as it was recorded."""
+    def step(self):
+        before = [trial.status for trial in self.trials]
+        if not self.finished and not self.of(Trial.PENDING):
+            self.ask_searcher()
+        chosen = self.hooks.scheduler.choose_trial_to_run(self)
+        if chosen is not None:
+            assert chosen.status in (Trial.PENDING, Trial.PAUSED)
+            chosen.set_status(Trial.RUNNING)
+            chosen.init_local_path()
+            # It goes on from a checkpoint, or where that is damaged from the start.
+            recorded = len(self.run.trials[chosen.record].evaluations)
+            chosen.reported, chosen.saved = 0, self.chance.randint(0, recorded)
+            self.hooks.callback.on_trial_start(trial=chosen)
+        running = self.of(Trial.RUNNING)
+        assert len(running) <= self.slots
+        if running:
+            self.advance(self.chance.choice(running))
+        self.hooks.callback.on_step_end(trials=self.trials)
+        idle = not running and before == [trial.status for trial in self.trials]
+        self.idle = self.idle + 1 if idle else 0
+        assert self.idle < 10, "the sweep hangs"
+
+    def ask_searcher(self):
+        name = f"{id(self):x}_{len(self.trials):05}"
+        answer = self.hooks.searcher.suggest(name)
+        self.finished = answer == Searcher.FINISHED
+        if isinstance(answer, dict):
+            self.trials.append(FakeTrial(name, answer, self.run.request.retries))
+            self.hooks.scheduler.on_trial_add(self, self.trials[-1])
+
+    def advance(self, trial):
+        self.perhaps_die()
+        for kind, probability in self.disasters.items():
+            if self.chance.random() < probability:
+                return self.fail(trial, kind)
+        trial.reported += 1
+        config = TrialConfig.from_dict(trial.config)
+        values = self.evaluate(config, trial.reported)
+        decision = self.report(trial, Message(values, restored=trial.reported <= trial.saved))
+        if decision == TrialScheduler.STOP:
+            self.end(trial)
+        elif decision == TrialScheduler.PAUSE:
+            trial.set_status(Trial.PAUSED)
+        else:
+            assert trial.reported < config.evaluations
+        return None
+
+    def report(self, trial, message):
+        result = {"training_iteration": trial.reported, MESSAGE: message}
+        decision = self.hooks.scheduler.on_trial_result(self, trial, dict(result))
+        self.hooks.callback.on_trial_result(trial=trial, result=result)
+        assert MESSAGE not in result
+        return decision
+
+    def end(self, trial):
+        self.hooks.searcher.on_trial_complete(trial.trial_id)
+        self.hooks.callback.on_trial_complete(trial=trial)
+        trial.set_status(Trial.TERMINATED)
+
+    def stop_trial(self, trial):
+        """What the scheduler asks for if a trial was stopped while it waited."""
+        assert trial.status == Trial.PAUSED
+        assert trial.has_folder, "Ray's results ask for it, whether it ran in this session or not"
+        self.end(trial)
+
+    def fail(self, trial, kind):
+        if kind not in (CRASH, NODE):
+            assert self.report(trial, Message(failure=kind)) == TrialScheduler.CONTINUE
+        if trial.fails(self.run.trial_folder(self.run.trials[trial.record]), kind):
+            trial.set_status(Trial.PENDING)
+            self.trials.remove(trial)
+            self.trials.append(trial)
+            self.hooks.scheduler.on_trial_add(self, trial)
+            self.hooks.callback.on_trial_recover(trial=trial)
+        else:
+            self.hooks.searcher.on_trial_complete(trial.trial_id, error=True)
+            trial.set_status(Trial.ERROR)
+            self.hooks.callback.on_trial_error(trial=trial)
+
+
+def play(run, slots, chance, disasters=None, killed=0.0, evaluate=evaluation):
+    """Sessions, until all trials have ended; the run as it was recorded."""
     while run.unfinished:
-        try:
-            for alone in (False, True):
-                trials = [t for t in run.trials.values() if t.outcome not in ENDED]
-                trials = [trial for trial in trials if trial.alone == alone]
-                Session(run, trials, places, chance, disasters=disasters or {}, killed=killed).fit()
-            assert not run.unfinished, "all is over, but not in the record"
-        except KilledError:
-            pass
+        run.append({"event": "session", "provenance": {}})
+        progress = -1
+        with suppress(KilledError):
+            while run.unfinished:
+                assert run.next_number > progress, "a Tuner did nothing"
+                progress = run.next_number
+                Simulation(run, slots, chance, disasters or {}, killed, evaluate).fit()
         run = read_run(run.folder)
     return run
 

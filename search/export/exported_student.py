@@ -85,7 +85,7 @@ def inputs_here(run: Run) -> TrainingInputs:
     inputs = run.plan.inputs
     if all(verified_values(folder) is not None for folder in inputs.sources):
         return inputs
-    from search.sweep.launch import make_console
+    from search.exit_codes import make_console
     from search.sweep.resume import inputs_again
 
     return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")

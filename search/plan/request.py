@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
-from search.plan.asha_rules import ASHA, PROMOTION
 from search.plan.objectives import OBJECTIVES, student_depths
-from search.plan.schedulers import SCHEDULERS
+from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
@@ -135,7 +134,7 @@ class Request(InputOptions):
         "trials wait at a rung, and the better half of them goes on; fifo runs all to the end "
         "(default: promotion for a searched space, asha for one that lists what it shows)",
         None,
-        choices=tuple(SCHEDULERS),
+        choices=SCHEDULERS,
     )
     grace_evaluations: int | None = _trials(
         "evaluations before the first rung (default: the preset's with asha, a fifth of them with "

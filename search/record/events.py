@@ -24,6 +24,7 @@ SUGGESTION = "suggestion"  # adds a trial
 LOST = "lost"  # stands for one that no file had
 FALLBACK = "fallback"  # trials run otherwise than was wanted, such as eagerly
 EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
+CLOSED = "closed"  # no more recipes come to the rungs at which some wait
 DECIDED = "decided"  # no more seeds are needed: in a confirmation, or a searched run's race
 TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
 Types = tuple[type, ...]
@@ -38,6 +39,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     "failure": {"trial": TEXT, "reason": TEXT, "then": TEXT},
     SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": TABLE},
     EXHAUSTED: {},
+    CLOSED: {},
     DECIDED: {},
     FALLBACK: {"reason": TEXT},
     LOST: {},

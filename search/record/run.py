@@ -6,16 +6,16 @@ run loses, another has: the record holds the plan, too (`search.record.events`).
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from search.plan.asha_rules import FACTOR, WITH_RUNGS, rungs
 from search.plan.plan import FORMAT, Plan
 from search.plan.request import Request
+from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
 from search.record.events import (
     DECIDED,
     EXHAUSTED,
@@ -119,17 +119,20 @@ class Run:
         """Where everything of a trial lies."""
         return self.folder / trial.config.folder_name
 
-    def append(self, event: dict[str, Any]) -> None:
-        """Numbers an event, has it on disk, and takes it in; OSError where it can't be written."""
-        stamped = {"number": self.next_number, "time": round(time.time(), 3), **event}
-        append_event(self.folder, stamped)
+    def append(self, event: Event, apply: Callable[[Event], None] | None = None) -> Event:
+        """Numbers an event, applies it (by default with `self.apply`), and writes it to disk.
+
+        Returns it as recorded: `apply` may complete it. OSError if it can't be written.
+        """
+        event = {"number": self.next_number, "time": round(time.time(), 3), **event}
+        (apply or self.apply)(event)
+        append_event(self.folder, event)
         self.next_number += 1
         if "trial" in event:
-            added = event["event"] == SUGGESTION
-            place = self.trial_folder(_suggested(event) if added else self.trials[event["trial"]])
-            place.mkdir(exist_ok=True)
-            append_event(place, bare(stamped))
-        self.apply(stamped)
+            folder = self.trial_folder(self.trials[event["trial"]])
+            folder.mkdir(exist_ok=True)
+            append_event(folder, bare(event))
+        return event
 
     def apply(self, event: dict[str, Any]) -> None:
         """Brings clock and trials up to an event of the record."""
@@ -140,9 +143,6 @@ class Run:
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = _suggested(event)
-        if event["event"] == "session":
-            for known in self.trials.values():
-                known.lost_nodes = 0
         if (trial := self.trials.get(event.get("trial", ""))) is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
@@ -154,12 +154,6 @@ class Run:
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
-
-    def add_suggestion(self, config: TrialConfig, parameters: dict[str, Any]) -> TrialRecord:
-        """Records a trial beyond the plan, as a searcher drew it or a confirmation needs it."""
-        event = {"event": SUGGESTION, "trial": config.digest, "config": asdict(config)}
-        self.append({**event, "parameters": parameters})
-        return self.trials[config.digest]
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""

@@ -27,7 +27,6 @@ class TrialRecord:
     alone: bool = False  # whether it ran out of GPU memory beside others
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     repeated: int = 0  # evaluations that had to be made again, with the same result
-    lost_nodes: int = 0  # it was on, one after the other, since its last evaluation
     parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
 
     @property
@@ -61,7 +60,6 @@ class TrialRecord:
                 self.reason, then = event["reason"], event["then"]
                 self.outcome = FAILED if then == GIVE_UP else PENDING
                 self.alone = self.alone or then == RETRY_ALONE
-                self.lost_nodes += self.reason == NODE_LOST
 
     def _evaluated(self, values: dict[str, Any], decision: str) -> None:
         number = values["evaluations"]
@@ -71,4 +69,4 @@ class TrialRecord:
         last = number >= self.config.evaluations
         decided = {STOP: STOPPED, WAIT: WAITING}
         self.outcome = FINISHED if last else decided.get(decision, RUNNING)
-        self.reason, self.lost_nodes = "", 0
+        self.reason = ""

@@ -7,13 +7,12 @@ from functools import partial
 
 import pandas as pd
 
-from search.exit_codes import exit_code, leave
-from search.plan.asha_rules import ASHA
+from search.exit_codes import exit_code, leave, make_console
+from search.plan.rungs import ASHA
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
 from search.results.leaderboard import Cells, as_rich, difference_cells, percent
 from search.results.statistics import Difference
-from search.sweep.launch import make_console
 from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser, add_flags, described, given
 
@@ -23,15 +22,15 @@ Replays schedulers over the recorded learning curves of a sweep whose trials all
 the trial that it would have chosen, its best by best5, falls behind the best of all in the final
 evaluation (regret).
 
-Each policy is a scheduler, the signal that it compares at its rungs, the factor (one trial in so
+Each strategy is a scheduler, the signal that it compares at its rungs, the factor (one trial in so
 many goes on) and the evaluations before the first rung. All are replayed on the same draws: three
 quarters of the trials, in random order. The interval is over these draws, of the regret less that
-of the first policy, which is ASHA as Ray has it, comparing best5, with the run's own grace.
+of the first strategy, which is ASHA as Ray has it, comparing best5, with the run's own grace.
 
-Prints the policies that no other beats in both; RUN/replay.csv has all of them, RUN/replay.svg is
+Prints the strategies that no other beats in both; RUN/replay.csv has all of them, RUN/replay.svg is
 the figure."""
 TABLE, FIGURE = "replay.csv", "replay.svg"
-HEADERS = ("policy", "work", "regret", "less the first's", "95% interval")
+HEADERS = ("strategy", "work", "regret", "less the first's", "95% interval")
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,15 @@ def replay_run(name: str, asked: ReplayOptions) -> int:
     run = read_run(find_run("RUN", name, place_of_runs(asked.storage)))
     from search.replay.curves import curves_of
     from search.replay.figure import write_figure
-    from search.replay.policies import Policy, compare, every_policy  # with Ray: seconds to load
+    from search.replay.strategies import (  # with Ray: seconds to load
+        Strategy,
+        compare,
+        every_strategy,
+    )
 
     curves = curves_of(run)
-    first = Policy(ASHA, "best5", 2, min(run.plan.grace_evaluations, curves.length))
-    others = [policy for policy in every_policy(curves) if policy != first]
+    first = Strategy(ASHA, "best5", 2, min(run.plan.grace_evaluations, curves.length))
+    others = [strategy for strategy in every_strategy(curves) if strategy != first]
     table = compare([first, *others], curves, asked.draws, asked.slots)
     with atomic_file(run.folder / TABLE) as path:
         table.to_csv(path, index=False)
@@ -79,16 +82,16 @@ def replay_run(name: str, asked: ReplayOptions) -> int:
         write_figure(table, path)
     console = make_console()
     console.print(as_rich(cells(table)))
-    console.print(f"All {len(table)} policies: {run.folder / TABLE} and {FIGURE}", soft_wrap=True)
+    console.print(f"All {len(table)} strategies: {run.folder / TABLE} and {FIGURE}", soft_wrap=True)
     return 0
 
 
 def cells(table: pd.DataFrame) -> Cells:
-    """The first policy, then those that no other beats in work and regret, least work first."""
+    """The first strategy, then those that no other beats in work and regret, least work first."""
     shown = pd.concat([table[:1], table[table["front"]].sort_values("work")])
     rows = [
         (
-            row.policy,
+            row.strategy,
             percent(row.work),
             f"{100 * row.regret:.2f}",
             *difference_cells(Difference(row.less, row.low, row.high)),

@@ -1,16 +1,18 @@
 """The learning curves of a run's finished trials, as arrays that schedulers can be replayed on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from search.plan.asha_rules import rung_score
+from search.plan.plan import Plan
+from search.plan.rungs import rung_score
+from search.plan.searchers import GRID
 from search.record.run import Run
 from search.record.trial_record import FINISHED
 from trainable.common.errors import UserError
-from trainable.config.trial_config import TrialConfig
 
 FEWEST = 4  # curves that a scheduler has something to do with
 
@@ -19,11 +21,15 @@ FEWEST = 4  # curves that a scheduler has something to do with
 class Curves:
     """K trials of E evaluations."""
 
-    configs: list[TrialConfig]  # [K]
-    compare_within: tuple[str, ...]
+    plan: Plan  # a sweep of a space that lists these trials
     signals: dict[str, np.ndarray]  # [K, E] by name: what a rung may compare, the larger the better
     score: np.ndarray  # [K]: best5 at the end, by which the winner is chosen
     final: np.ndarray  # [K]: accuracy of the final evaluation, of the full split where there is one
+
+    @cached_property
+    def number_of(self) -> dict[str, int]:
+        """The position of each trial in these arrays, by its digest."""
+        return {config.digest: k for k, config in enumerate(self.plan.trials)}
 
     @property
     def length(self) -> int:
@@ -49,10 +55,15 @@ def curves_of(run: Run) -> Curves:
         "validation loss": -_values(trials, lambda e: e["validation_loss"]),
     }
     signals["mean of last two"][:, 0] = accuracy[:, 0]
+    within = ",".join(run.plan.compare_within) or "all"
     last = [trial.evaluations[-1] for trial in trials]
     return Curves(
-        configs=[trial.config for trial in trials],
-        compare_within=run.plan.compare_within,
+        plan=replace(
+            run.plan,
+            requests=(replace(run.plan.requests[0], searcher=GRID, compare_within=within),),
+            trials=tuple(trial.config for trial in trials),
+            confirms=None,
+        ),
         signals=signals,
         score=signals["best5"][:, -1],
         final=np.array([e.get("full_accuracy") or e["accuracy"] for e in last]),

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from search.plan.asha_rules import stratum_of
+from search.plan.rungs import stratum_of
 from search.record.events import TIMINGS
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe

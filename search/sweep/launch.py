@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from search.exit_codes import describe_error, exit_code
+from search.exit_codes import describe_error, exit_code, make_console
 from search.plan.plan import Plan
 from search.plan.swanlab_modes import OFF
 from search.record.run import Run, create_run, read_run
@@ -44,14 +44,6 @@ def run_command(
     with Interruption(console) as interruption:  # whose end takes Ray's processes with it
         call = partial(command, Invocation(module, typed, console, interruption))
         return exit_code(call, BEFORE_RUN, lambda: interruption.folder, resume_command)
-
-
-def make_console() -> Console:
-    """As wide as the terminal; where output goes elsewhere, wide enough for a trial's line."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 120  # columns
-    return console
 
 
 def start_run(folder: Path, plan: Plan, invocation: Invocation) -> int:
@@ -93,7 +85,7 @@ def _run_to_end(
             invocation.console.print(f"{run.folder.name} is complete; nothing left to run.")
         write_answers(read_run(run.folder))
         if run.request.swanlab != OFF and not interruption.requested:
-            from search.sweep.callbacks.swanlab import write_missing
+            from search.sweep.hooks.swanlab import write_missing
 
             write_missing(read_run(run.folder), invocation.console)
         copy.copy(*(path.name for path in run.folder.glob("[!.]*.*")))

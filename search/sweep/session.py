@@ -10,23 +10,23 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.asha_rules import FACTOR, PROMOTION, WITH_RUNGS
 from search.plan.grid import possible_trials
 from search.plan.request import LOCAL, Request
-from search.plan.schedulers import make_scheduler
+from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
+from search.policy.policy import Policy
 from search.record.recipes import most_seeds
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
-from search.record.trial_record import ENDED, TrialRecord
+from search.results.live_table import make_display
 from search.results.progress import describe_bytes, measure
-from search.sweep.callbacks.display import Silence, make_display
-from search.sweep.callbacks.recorder import Recorder
-from search.sweep.callbacks.swanlab import live_callbacks
+from search.sweep.hooks.callback import RunCallback, Silence
+from search.sweep.hooks.live_run import LiveRun
+from search.sweep.hooks.scheduler import RunScheduler
+from search.sweep.hooks.searcher import RunSearcher
+from search.sweep.hooks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
-from search.sweep.scheduling.growth import grow
-from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import (
     concurrency,
     make_trainable,
@@ -73,45 +73,52 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
 def _tune_open(
     run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
 ) -> None:
-    """First those beside others, then those alone on their GPU; `size` is CPUs and GPUs."""
+    """Tuners, until the run is complete: mostly one; `size` is CPUs and GPUs.
+
+    Another one follows if trials are left that must have a GPU for themselves, or that the first
+    has given up.
+    """
     request, (cores, gpus) = run.request, size
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
     sweep = describe_sweep(run, console)
     copy.copy(DIGESTS)  # which that may have written
-    for share, alone in ((request.trials_per_gpu, False), (1, True)):
+    progress = -1
+    while run.unfinished and not interruption.requested and run.next_number > progress:
+        progress = run.next_number
+        exclusive = Policy(run).exclusive
+        share = 1 if exclusive else request.trials_per_gpu
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
-        while not interruption.requested and (
-            open_trials(run, alone=alone) or (run.growing and not alone)
-        ):
-            recorder = Recorder(
-                run, make_display(console), interruption, copy, sharing=gpus > 0 and share > 1
-            )
-            configs = [trial.config for trial in run.trials.values()]
-            configs = possible_trials(request, configs) if run.to_suggest else configs
-            sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
-            most, end = expected_bytes(request, configs, sizes, measure(run).total, slots())
-            console.print(
-                f"Run {describe_location(run.folder)}: {count_of(slots())} at a time; checkpoints "
-                f"take up to about {describe_bytes(most)}, {describe_bytes(end)} at the end"
-                f"{_shortage(run, most)}.",
-                soft_wrap=True,
-            )
-            scheduler = make_scheduler(str(request.scheduler), run, slots)
-            tuner = make_tuner(
-                run,
-                make_trainable(run, sweep),
-                resources=resources_per_trial(gpus, share),
-                searcher=_make_searcher(run, slots, scheduler, recorder, interruption, alone=alone),
-                scheduler=scheduler,
-                callbacks=[recorder, Silence(), *live_callbacks(run, console)],
-            )
-            try:
-                tuner.fit()
-            finally:
-                recorder.on_experiment_end()  # which Ray leaves out after an error
-            if not recorder.left_over:
-                break
+        _announce(run, slots(), console)
+        live = LiveRun(
+            run, make_display(console), interruption, copy, slots=slots, exclusive=exclusive
+        )
+        callback = RunCallback(live)
+        tuner = make_tuner(
+            run,
+            make_trainable(run, sweep),
+            resources=resources_per_trial(gpus, share),
+            searcher=RunSearcher(live),
+            scheduler=RunScheduler(live),
+            callbacks=[callback, Silence(), *live_callbacks(run, console)],
+        )
+        try:
+            tuner.fit()
+        finally:
+            callback.on_experiment_end()  # which Ray leaves out after an error
+
+
+def _announce(run: Run, slots: int, console: Console) -> None:
+    """Prints where the run lies, how many trials run at a time, and what checkpoints take."""
+    configs = [trial.config for trial in run.trials.values()]
+    configs = possible_trials(run.request, configs) if run.to_suggest else configs
+    sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
+    most, end = expected_bytes(run.request, configs, sizes, measure(run).total, slots)
+    console.print(
+        f"Run {describe_location(run.folder)}: {count_of(slots)} at a time; checkpoints take up to "
+        f"about {describe_bytes(most)}, {describe_bytes(end)} at the end{_shortage(run, most)}.",
+        soft_wrap=True,
+    )
 
 
 def describe_sweep(run: Run, console: Console) -> Sweep:
@@ -130,47 +137,11 @@ def waiting_points(run: Run) -> tuple[int, ...]:
     return run.rungs if seeds > 1 or run.request.scheduler == PROMOTION else ()
 
 
-def _make_searcher(
-    run: Run,
-    slots: Callable[[], int],
-    scheduler: Any,
-    recorder: Recorder,
-    interruption: Interruption,
-    *,
-    alone: bool,
-) -> OpenTrials:
-    def grow_or_pause(run: Run) -> list[TrialRecord]:
-        try:
-            return grow(run)
-        except OSError as error:
-            interruption.pause(str(error))
-            return []
-
-    # More seeds that are needed after a trial that had to be alone are trained so, too.
-    grows = run.growing and not (alone and run.to_suggest)
-    searcher = OpenTrials(
-        run,
-        open_trials(run, alone=alone),
-        slots,
-        grow_or_pause if grows else None,
-        paused=lambda: interruption.requested or recorder.uncaptured,
-        waiting=partial(getattr, scheduler, "waiting", 0),
-    )
-    scheduler.drained = lambda: searcher.drained
-    return searcher
-
-
 def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:
     """How many trials run at a time, with so many cores and GPUs or in a cluster that changes."""
     if address == LOCAL:
         return lambda: concurrency(cores, gpus, share, limit)
     return recounted(lambda: concurrency(*cluster_size(with_gpus=gpus > 0), share, limit))
-
-
-def open_trials(run: Run, *, alone: bool) -> list[TrialRecord]:
-    """Those that have not ended, in order: those to be alone on their GPU, or the others."""
-    trials = run.trials.values()
-    return [trial for trial in trials if trial.outcome not in ENDED and trial.alone == alone]
 
 
 def _shortage(run: Run, needed: int) -> str:

@@ -27,7 +27,7 @@ def write_answers(run: Run) -> None:
     if run.plan.confirms is not None and not run.unfinished:
         write_conclusion(conclude(run), run)
     if run.request.searched:
-        from search.sweep.scheduling.optuna_search import write_study  # with Optuna: a second
+        from search.sweep.hooks.optuna_journal import write_study  # with Optuna: a second
 
         with suppress(UserError):  # of a space that was edited: resuming said so
             write_study(run)

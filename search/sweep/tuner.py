@@ -3,7 +3,6 @@
 import logging
 import os
 import warnings
-from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from math import floor
@@ -13,6 +12,7 @@ from search.exit_codes import adopt_orphans
 from search.plan.request import LOCAL
 from search.record.run import Run
 from search.record.storage import storage_of
+from search.sweep.hooks.ray_private import kill_at_shutdown
 from search.sweep.processes.cluster import cluster_size, join
 from trainable.common.errors import first_line
 from trainable.config.trial_config import TrialConfig
@@ -54,25 +54,13 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
             )
         except Exception as error:  # of many kinds: processes that died, no memory, no port
             raise OSError(f"Ray could not start: {first_line(error)}") from error
-        _kill_at_shutdown()
+        kill_at_shutdown()
     else:
         join(address, runtime_env={"env_vars": ENVIRONMENT})
         cores, gpus = cluster_size(with_gpus=gpus > 0)
     # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     return cores, gpus
-
-
-def _kill_at_shutdown() -> None:
-    """Ray ends each of its processes with a SIGTERM, which `Interruption.shielded` has blocked for
-    them, and kills it a second later. This skips that wait. It needs a private part of Ray; with a
-    Ray that has it otherwise, the shutdown takes those seconds."""
-    from ray._private import worker
-
-    with suppress(AttributeError):
-        node = worker._global_node
-        kill = node.kill_all_processes
-        node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})
 
 
 def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A schedule, initialisation, loss term, preset, space or scheduler is added in one file."""
+"""A schedule, initialisation, loss term, preset or space is added in one file."""
 
 import os
 import shutil
@@ -63,22 +63,10 @@ SPACE = (
     "print(one.alpha, one.aligned_layers)",
     "0.25 1,2,3",
 )
-SCHEDULER = (
-    "search/sweep/scheduling/fifty_scheduler.py",
-    "",
-    "from search.sweep.scheduling.fifo_scheduler import ResumingScheduler\n\n\n"
-    "class Fifty(ResumingScheduler):\n    name = 'fifty'\n\n\nSCHEDULER = Fifty\n",
-    "from search.plan.request import Request\n"
-    "from search.plan.schedulers import make_scheduler\n"
-    "scheduler = Request(space='layers', scheduler='fifty').scheduler\n"
-    "print(make_scheduler(scheduler, None, lambda: 1).name)",
-    "fifty",
-)
 
 
 @pytest.mark.parametrize(
-    ("file", "after", "line", "use", "result"),
-    [SCHEDULE, INITIALISATION, LOSS_TERM, PRESET, SPACE, SCHEDULER],
+    ("file", "after", "line", "use", "result"), [SCHEDULE, INITIALISATION, LOSS_TERM, PRESET, SPACE]
 )
 def test_one_file_is_enough(repository, tmp_path, file, after, line, use, result):
     for package in ("search", "spaces", "trainable"):

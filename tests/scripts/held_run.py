@@ -19,12 +19,13 @@ def hold_at(kind, count):
     """Has the sweep wait once so many events of a kind are recorded, evaluations in storage too."""
     append, copy, seen = Run.append, RecordCopy.copy, []
 
-    def held_append(run, event):
-        append(run, event)
+    def held_append(run, *given):
+        event = append(run, *given)
         if event["event"] == kind:
             seen.append(event)
             if len(seen) == count and kind != "evaluation":
                 wait_for_pause(run.folder)
+        return event
 
     def held_copy(self, *names):
         copy(self, *names)

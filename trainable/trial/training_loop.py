@@ -3,7 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -47,12 +47,14 @@ class Evaluation:
     full_correct: str | None = None
     one_label: bool = False  # whether it gives every example the same label (`is_one_label`)
 
+    def recorded(self) -> dict[str, Any]:
+        """The same as plain values, the parts of the loss as `loss_kl` and so on."""
+        values = {key: getattr(self, key) for key in EVALUATION_KEYS}
+        return values | {f"loss_{name}": part for name, part in self.losses.items()}
+
     def scalars(self) -> dict[str, Any]:
-        """The same without the bits, the parts of the loss as `loss_kl` and so on, and without a
-        score on the full split where there is none."""
-        values = {**asdict(self), **{f"loss_{name}": part for name, part in self.losses.items()}}
-        dropped = (*BITS, "losses")
-        return {k: v for k, v in values.items() if k not in dropped and v is not None}
+        """Those without the bits, and without a score on the full split if it has none."""
+        return {k: v for k, v in self.recorded().items() if k not in BITS and v is not None}
 
 
 EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation) if key.name != "losses")
@@ -151,7 +153,9 @@ class Trial:
         alpha, rate = self._controls()
         training = self.trainer.training
         rows = next(self._batches)
-        self.trainer.distillation.alpha.fill_(alpha if rows[0] < self.labelled else 0.0)
+        if rows[0] >= self.labelled:
+            alpha = 0.0  # texts without labels: the teacher alone
+        self.trainer.distillation.alpha.fill_(alpha)
         if self.trainer.averages is not None:
             self.trainer.averages.set_decay(self.config.ema_decay, self.step)
         training.step(rows, rate)

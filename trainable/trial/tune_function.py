@@ -19,19 +19,13 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.cuda_graph import CaptureError
 from trainable.engine.devices import available_cores
-from trainable.engine.metrics import BITS
 from trainable.engine.training_state import CheckpointError, FinishedError
 from trainable.trial.checkpoint import SAVE_SHARE, SaveTimer, load_checkpoint, write_checkpoint
+from trainable.trial.messages import DISK, DIVERGED, MESSAGE, NOT_CAPTURED, OUT_OF_MEMORY, Message
 from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Evaluation, Trial
 
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
-FALLBACK = "fallback"  # in a result: what of its execution was wanted otherwise
-RESTORED = "restored"  # in a result that repeats what a checkpoint knows
-FAILURE_KIND, REASON = "failure_kind", "reason"  # in a result: why the trial is about to fail
-DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
-NOT_CAPTURED = "not captured"  # to be tried again eagerly, in another process
-DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
 
 
 @dataclass(frozen=True)
@@ -69,9 +63,9 @@ def train_student(
 ) -> None:
     """Trains one student from its checkpoint, where it has one, and reports each evaluation.
 
-    Within a sweep an evaluation comes with the correct/wrong bits, which the sweep takes out before
-    Tune keeps it; a pause is heeded after any step; and where trying again would not help, a result
-    with FAILURE_KIND and REASON goes before the error.
+    Within a sweep a result also has a `Message`, which the sweep takes out before Tune keeps it; a
+    pause is heeded after any step; and where trying again would not help, the reason goes before
+    the error.
     """
     quiet_libraries()
     cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
@@ -90,7 +84,7 @@ def train_student(
         failure_kind = _failure_kind(error)
         if failure_kind is not None and sweep is not None:
             reason = error.reason if isinstance(error, CaptureError) else first_line(error)
-            tune.report({FAILURE_KIND: failure_kind, REASON: reason})
+            tune.report({MESSAGE: Message(failure=failure_kind, reason=reason)})
         raise
 
 
@@ -114,46 +108,56 @@ class _Training:
         save_at = (1,) if self._sweep is None else self._sweep.save_at
         if self._sweep is not None:
             for past in trial.history:  # the sweep may have been killed before it received it
-                self._report({**self._metrics(past), RESTORED: True})
+                self._report(past, restored=True)
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
             if evaluation is not None:
                 save = trial.finished or evaluation.evaluations in save_at or self._saving.due
-                self._report(self._metrics(evaluation), save=save)
+                self._report(evaluation, save=save)
             elif self._sweep is not None and trial.history and self._saving.due:
                 self._save_between()
         if trial.step > self._saved_step:
             self._save_between()
 
+    def _report(
+        self, evaluation: Evaluation, *, save: bool = False, restored: bool = False
+    ) -> None:
+        """Hands over an evaluation, with a checkpoint or without."""
+        metrics = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
+        if self._sweep is not None:
+            fallback = self._trial.trainer.fallback
+            metrics[MESSAGE] = Message(evaluation.recorded(), restored=restored, fallback=fallback)
+        if save:
+            self._save(metrics)
+        else:
+            self._hand_over(metrics)
+
     def _save_between(self) -> None:
         """A checkpoint beside the last evaluation, which is reported again."""
-        last = self._metrics(self._trial.history[-1]) if self._trial.history else {}
-        self._report({**last, SAVED_STEP: self._trial.step}, save=True)
+        trial = self._trial
+        last = trial.history[-1].scalars() if trial.history else {}
+        self._save({**last, "training_iteration": len(trial.history), SAVED_STEP: trial.step})
 
-    def _metrics(self, evaluation: Evaluation) -> dict[str, Any]:
-        values = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
-        if self._sweep is not None:
-            values |= {key: getattr(evaluation, key) for key in BITS}
-            if fallback := self._trial.trainer.fallback:
-                values[FALLBACK] = fallback
-        return values
-
-    def _report(self, metrics: dict[str, Any], *, save: bool = False) -> None:
-        """Hands over metrics, with a checkpoint or without; the time that one takes is measured."""
-        seconds, self._unreported_seconds = self._unreported_seconds, 0.0
-        if not save:
-            tune.report({**metrics, "saving_seconds": seconds})
-            return
+    def _save(self, metrics: dict[str, Any]) -> None:
+        """Writes a checkpoint and hands it over; the time that it takes is measured."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
             start = time.monotonic()
             write_checkpoint(self._trial, Path(folder))
             written = time.monotonic()
             self._saved_step = self._trial.step
-            metrics["saving_seconds"] = seconds + written - start
-            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+            self._unreported_seconds += written - start
+            self._hand_over(metrics, tune.Checkpoint.from_directory(folder))
             reported = time.monotonic()
         self._unreported_seconds = reported - written
         self._saving.saved(reported - start)
+
+    def _hand_over(self, metrics: dict[str, Any], checkpoint: Any = None) -> None:
+        """Reports metrics with the seconds that saving took since the last report."""
+        seconds, self._unreported_seconds = self._unreported_seconds, 0.0
+        metrics["saving_seconds"] = seconds
+        if MESSAGE in metrics:
+            metrics[MESSAGE].evaluation["saving_seconds"] = seconds
+        tune.report(metrics, checkpoint=checkpoint)
 
 
 _trainers = cache(TrainerCache)  # this process's: Ray runs many trials in it, one after the other

@@ -8,19 +8,11 @@ import pytest
 from search.record.trial_record import FINISHED
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
-from search.replay.policies import Policy, compare, every_policy, replay
-from tests.made_runs import asked, evaluated, finish, made_run
-from trainable.config.trial_config import TrialConfig
+from search.replay.strategies import Strategy, compare, every_strategy, replay
+from tests.made_runs import asked, evaluated, finish, made_plan, made_run, of_two_strata, recipe
 from trainable.engine.metrics import pack_bits
 
 LENGTH = 9
-
-
-def config(number, initialisation="random"):
-    rate = 1e-5 * (number + 1)
-    return TrialConfig(
-        initialisation=initialisation, alpha=0.5, evaluations=LENGTH, learning_rate=rate
-    )
 
 
 @pytest.fixture
@@ -29,10 +21,8 @@ def curves():
     generator = np.random.default_rng(0)
     final = generator.uniform(0.7, 0.9, 24)
     noisy = final[:, None] + generator.normal(0, 0.05, (24, LENGTH))
-    kinds = ("random", "teacher_spread")
     return Curves(
-        configs=[config(number, kinds[number % 2]) for number in range(24)],
-        compare_within=("initialisation",),
+        plan=made_plan(of_two_strata(24, evaluations=LENGTH)),
         signals={"last": noisy, "true": np.repeat(final[:, None], LENGTH, axis=1)},
         score=final,
         final=final,
@@ -47,7 +37,7 @@ def stopped_by_median(curves, order, grace):
         for n in range(1, LENGTH + 1):
             made += 1
             if n in [grace * 2**power for power in range(5)] and n < LENGTH:
-                others = before.setdefault((curves.configs[k].initialisation, n), [])
+                others = before.setdefault((curves.plan.trials[k].initialisation, n), [])
                 score = curves.signals["last"][k, n - 1]
                 stop = bool(others) and score < median(others)
                 others.append(score)
@@ -60,7 +50,7 @@ def halved(curves, order, grace, signal="last"):
     """Evaluations made where one in three of each stratum goes on at the grace and its triples."""
     made = 0
     for stratum in ("random", "teacher_spread"):
-        left, at = [k for k in order if curves.configs[k].initialisation == stratum], 0
+        left, at = [k for k in order if curves.plan.trials[k].initialisation == stratum], 0
         for rung in [n for n in (grace, 3 * grace, 9 * grace) if n < LENGTH]:
             made += len(left) * (rung - at)
             ranked = sorted(left, key=lambda k: -curves.signals[signal][k, rung - 1])
@@ -72,7 +62,7 @@ def halved(curves, order, grace, signal="last"):
 @pytest.mark.parametrize("grace", [1, 2, 3, 9])
 def test_stopping_is_asha_trial_by_trial(curves, grace):
     order = np.random.default_rng(grace).permutation(24).tolist()
-    work, regret = replay(Policy("asha", "last", 2, grace), curves, order, 1)
+    work, regret = replay(Strategy("asha", "last", 2, grace), curves, order, 1)
     assert work * 24 * LENGTH == pytest.approx(stopped_by_median(curves, order, grace))
     assert regret >= 0
     assert grace < LENGTH or (work, regret) == (1.0, 0.0)
@@ -82,16 +72,16 @@ def test_stopping_is_asha_trial_by_trial(curves, grace):
 @pytest.mark.parametrize("grace", [1, 2, 4])
 def test_promotion_is_halving_whatever_the_slots(curves, grace, slots):
     order = np.random.default_rng(grace).permutation(24)[:17].tolist()
-    work, _ = replay(Policy("promotion", "last", 3, grace), curves, order, slots)
+    work, _ = replay(Strategy("promotion", "last", 3, grace), curves, order, slots)
     assert work * 17 * LENGTH == pytest.approx(halved(curves, order, grace))
-    assert replay(Policy("promotion", "true", 3, grace), curves, order, slots)[1] == 0.0
+    assert replay(Strategy("promotion", "true", 3, grace), curves, order, slots)[1] == 0.0
 
 
-def test_all_policies_are_compared_on_the_same_draws(curves):
-    policies = [Policy("asha", "last", 2, 2), *every_policy(curves)]
-    table = compare(policies, curves, draws=8, slots=1)
+def test_all_strategies_are_compared_on_the_same_draws(curves):
+    strategies = [Strategy("asha", "last", 2, 2), *every_strategy(curves)]
+    table = compare(strategies, curves, draws=8, slots=1)
     assert len(table) == 1 + 2 * 2 * 3 * 5  # schedulers, signals, factors, graces
-    twin = table.index[1:][table["policy"][1:] == str(policies[0])].tolist()
+    twin = table.index[1:][table["strategy"][1:] == str(strategies[0])].tolist()
     assert table.loc[[0, *twin], ["work", "regret", "less", "low", "high"]].nunique().max() == 1
     assert table.loc[0, ["less", "low", "high"]].tolist() == [0.0, 0.0, 0.0]
     assert (table["low"] <= table["high"]).all()
@@ -104,7 +94,7 @@ def test_all_policies_are_compared_on_the_same_draws(curves):
 @pytest.fixture
 def run(tmp_path):
     """Of five finished trials on 40 examples."""
-    configs = [config(number) for number in range(5)]
+    configs = [recipe(number, evaluations=LENGTH) for number in range(5)]
     run = made_run(tmp_path / "mine", configs, asked(scheduler="fifo"))
     for number, one in enumerate(configs):
         for n in range(1, LENGTH + 1):
@@ -142,7 +132,7 @@ def test_command_writes_table_and_figure(run, capsys):
 
 
 def test_a_run_without_whole_curves_is_refused_in_one_line(tmp_path, capsys):
-    configs = [config(number) for number in range(5)]
+    configs = [recipe(number, evaluations=LENGTH) for number in range(5)]
     run = made_run(tmp_path / "mine", configs)
     for one in configs[:3]:
         finish(run, one)

@@ -10,7 +10,7 @@ import torch
 from ray.tune import ExperimentAnalysis, ResultGrid
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from search.plan.asha_rules import rungs
+from search.plan.rungs import rungs
 from search.record.run import read_run
 from search.run.__main__ import main as sweep_main
 from tests.sweeps import OPTIONS, assert_evaluated_once, numbers, run, start_and_hold

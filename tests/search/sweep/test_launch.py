@@ -11,6 +11,8 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
+from search.policy.race import grow
+from search.policy.suggestions import JOURNAL, suggest, write_study
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.run_folders import resume_command
@@ -18,8 +20,6 @@ from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.signals import Interruption
-from search.sweep.scheduling.growth import grow
-from search.sweep.scheduling.optuna_search import JOURNAL, suggest, write_study
 from tests.made_runs import asked, finish, made_plan, made_run
 from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.config.trial_config import TrialConfig

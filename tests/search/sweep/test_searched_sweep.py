@@ -9,9 +9,9 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from search.plan.searchers import JOURNAL
 from search.record.events import SUGGESTION
 from search.record.run import read_run
-from search.sweep.scheduling.optuna_search import JOURNAL
 from tests.sweeps import numbers, run, start_and_hold
 
 pytestmark = pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 
 from search.record.recipes import by_recipe
 from search.record.run import read_run
-from tests.search.sweep.scheduling.test_seed_groups import check_against_the_rule
+from tests.search.policy.test_seed_groups import check_against_the_rule
 from tests.sweeps import assert_evaluated_once, run, start_and_hold
 
 pytestmark = pytest.mark.slow

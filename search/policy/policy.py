@@ -1,0 +1,224 @@
+"""The policy of a run: which trial comes next, what becomes of each, when the run is complete."""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
+from math import inf
+from typing import Any
+
+from search.plan.draws import Draw
+from search.plan.request import Request
+from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS, rung_score, rungs, stratum_of
+from search.policy.promotion import Promotion
+from search.policy.race import wanted_by_race
+from search.policy.seed_groups import SeedGroups
+from search.policy.stopping import Stopping
+from search.policy.suggestions import suggest
+from search.record.events import CLOSED, DECIDED, EXHAUSTED, SUGGESTION, Event
+from search.record.run import Run
+from search.record.trial_record import (
+    ENDED,
+    GIVE_UP,
+    GO,
+    NODE_LOST,
+    RETRY,
+    RETRY_ALONE,
+    STOP,
+    TrialRecord,
+)
+from search.results.comparisons import compare_at_looks
+from search.results.finalists import Confirmation
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.messages import NOT_CAPTURED
+
+FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
+
+
+class Policy:
+    """Decides what a run does next, from its plan and its events in order.
+
+    The same events give the same answers, whether they come from trials that train or from the
+    record of an earlier session: a resumed run is this object, made of its record. It knows no
+    Tune loop, no disk and no clock; times stand in the events.
+
+    `score` gives what is compared at a rung from an evaluation; at each rung one recipe in `factor`
+    goes on.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        score: Callable[[Mapping[str, Any]], float] = rung_score,
+        factor: int = FACTOR,
+    ) -> None:
+        self.run, self._score, self._factor = run, score, factor
+        self._request = run.plan.requests[0]  # as of the events so far
+        # Of this session, by digest: failures that count against a trial, and how often in a row
+        # since its last evaluation it lost its node.
+        self._failures, self._node_losses = Counter[str](), Counter[str]()
+        evaluations, grace = run.any_config.evaluations, run.plan.grace_evaluations
+        compared = self._request.scheduler in WITH_RUNGS
+        numbers = rungs(evaluations, grace, factor) if compared else []
+        self._rule = self._make_rule(numbers, evaluations, grace)
+        self._groups = SeedGroups(numbers, evaluations, self._rule.arrive)
+        if not run.events:  # it has no record, such as a replayed one: its trials are the plan's
+            for trial in run.trials.values():
+                self._groups.add(trial.config)
+        for event in run.events:
+            self._decide(event)
+
+    def apply(self, event: Event) -> None:
+        """Takes in the next event, and completes it by what is decided: an evaluation by its
+        `decision`, a failure by what happens `then`."""
+        self._decide(event)
+        self.run.apply(event)
+
+    def decision(self, trial: str, evaluations: int | None = None) -> str:
+        """GO, WAIT or STOP for a trial, by its digest, where it stands or after so many."""
+        return self._groups.decision(trial, evaluations)
+
+    def waits(self, trial: str) -> bool:
+        """Whether a trial waits at a rung, and needs no slot."""
+        return self._groups.waits(trial)
+
+    def retries_left(self, trial: str) -> int:
+        """How often a trial may still restart after a failure in this session."""
+        return max(0, self.run.request.retries - self._failures[trial])
+
+    @property
+    def complete(self) -> bool:
+        """Whether all trials have ended and none is to be added."""
+        return not self.run.unfinished
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only trials are left that must have their GPU for themselves."""
+        trials = self._open_trials()
+        return bool(trials) and all(trial.alone for trial in trials) and not self.run.to_suggest
+
+    def next_trial(self, begun: Collection[str], *, exclusive: bool) -> TrialRecord | None:
+        """The first trial to train that has not begun, by the digests of those that have; None if
+        there is none until `additions` are recorded.
+
+        Those that need a GPU for themselves come only with `exclusive`.
+        """
+        return next(
+            (
+                trial
+                for trial in self._open_trials()
+                if trial.config.digest not in begun and (exclusive or not trial.alone)
+            ),
+            None,
+        )
+
+    def additions(self, *, exclusive: bool) -> list[Event]:
+        """The events to record when no trial is left to begin; none if trials must end first.
+
+        They are a searcher's next configuration; that no more recipes come, on which those that
+        wait at rungs are decided; the trials of a race's next round or a confirmation's next look.
+        That nothing is found or needed any more is an event, too.
+        """
+        run = self.run
+        if run.to_suggest:
+            suggested = suggest(run)
+            return [_suggestion(*suggested)] if suggested else [{"event": EXHAUSTED}]
+        if self._rule.undecided and not self._groups.active(exclusive=exclusive):
+            return [{"event": CLOSED}]
+        if not run.growing or self._open_trials():
+            return []
+        if run.plan.confirms:
+            _, configs = compare_at_looks(run, Confirmation.from_dict(run.plan.confirms))
+            wanted = [(config, Draw()) for config in configs]
+        else:
+            wanted = wanted_by_race(run)
+        added = [_suggestion(*pair) for pair in wanted if pair[0].digest not in run.trials]
+        return added or [{"event": DECIDED}]
+
+    def _open_trials(self) -> list[TrialRecord]:
+        """The trials that have not ended, in the order planned."""
+        return [trial for trial in self.run.trials.values() if trial.outcome not in ENDED]
+
+    def _decide(self, event: Event) -> None:
+        groups, trial = self._groups, event.get("trial", "")
+        if event["event"] == SUGGESTION:
+            groups.add(TrialConfig.from_dict(event["config"]))
+        elif trial in self.run.trials:
+            groups.add(self.run.trials[trial].config)
+        match event["event"]:
+            case "plan":
+                self._request = Request.from_dict(event["plan"]["requests"][-1])
+                for values in event["plan"]["trials"]:
+                    groups.add(TrialConfig.from_dict(values))
+            case "session":
+                self._failures.clear()
+                self._node_losses.clear()
+            case "closed":
+                groups.take(self._rule.close())
+            case _ if trial in self.run.trials:
+                self._decide_trial(trial, event)
+
+    def _decide_trial(self, trial: str, event: Event) -> None:
+        """What was recorded counts, even if trials have been added or events lost since."""
+        groups = self._groups
+        match event["event"]:
+            case "evaluation":
+                values = event["evaluation"]
+                decided = groups.evaluated(trial, values["evaluations"], self._score(values))
+                groups.recorded(trial, event.setdefault("decision", decided))
+                self._node_losses[trial] = 0
+            case "start":
+                groups.recorded(trial, GO)
+            case "stop":
+                groups.recorded(trial, STOP)
+                groups.stopped(trial)
+            case "failure":
+                then = event.setdefault("then", self._after_failure(trial, event))
+                if then in (GIVE_UP, RETRY_ALONE):
+                    groups.failed(trial, alone=then == RETRY_ALONE)
+                self._failures[trial] += not self._forgiven(trial, event)
+                self._node_losses[trial] += event["reason"] == NODE_LOST
+
+    def _after_failure(self, trial: str, event: Event) -> str:
+        kind = event.get("kind")
+        if self._forgiven(trial, event):
+            return RETRY
+        if event.get("shared") and self._shares_gpu and not self.run.trials[trial].alone:
+            return RETRY_ALONE
+        return RETRY if kind is None and self.retries_left(trial) else GIVE_UP
+
+    def _forgiven(self, trial: str, event: Event) -> bool:
+        """Whether a failure does not count against its trial.
+
+        To lose its node again and again without an evaluation in between may be its own doing.
+        """
+        lost = event["reason"] == NODE_LOST and self._node_losses[trial] < FORGIVEN_NODE_LOSSES
+        return lost or event.get("kind") == NOT_CAPTURED
+
+    @property
+    def _shares_gpu(self) -> bool:
+        return self.run.plan.inputs.device == "cuda" and self.run.request.trials_per_gpu > 1
+
+    def _make_rule(self, numbers: list[int], evaluations: int, grace: int) -> Stopping | Promotion:
+        if self._request.scheduler == PROMOTION:
+            return Promotion(self._stratum, numbers, self._factor, self._expected)
+        return Stopping(self._stratum, evaluations, grace, self._factor)
+
+    def _stratum(self, config: TrialConfig) -> str:
+        return stratum_of(asdict(config), self.run.plan.compare_within)
+
+    def _expected(self, stratum: str) -> float:
+        """Recipes of a stratum that are to come to the first rung; infinite if that is unknown."""
+        known = sum(self._stratum(config) == stratum for config in self._groups.configs)
+        if not self._request.searched:
+            return known
+        return inf if self.run.plan.compare_within else max(known, self._request.wanted)
+
+
+def _suggestion(config: TrialConfig, drawn: Draw) -> Event:
+    return {
+        "event": SUGGESTION,
+        "trial": config.digest,
+        "config": asdict(config),
+        "parameters": drawn,
+    }

@@ -1,0 +1,160 @@
+"""The seeds of one recipe as one group: when ASHA decides on them, and what it decided.
+
+Where a recipe runs on several seeds, what is compared at a rung is the mean over them. So each seed
+that comes to a rung waits there, until the last one has come.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from search.record.trial_record import GO, STOP, WAIT
+from trainable.config.trial_config import TrialConfig
+
+Decisions = Mapping[tuple[str, int], str]  # GO or STOP, by a recipe's digest and rung
+
+
+@dataclass
+class Seed:
+    """What a group knows of one of its trials."""
+
+    scores: dict[int, float] = field(default_factory=dict)  # by rung, the first one there
+    over: bool = False  # finished, stopped or failed for good
+    alone: bool = False  # runs when all others have ended, for want of GPU memory beside them
+
+    @property
+    def rung(self) -> int:
+        """The highest it has come to; 0 below the first."""
+        return max(self.scores, default=0)
+
+
+@dataclass
+class SeedGroup:
+    """The seeds of one recipe, by their trials' digests, and what was decided at which rung."""
+
+    config: TrialConfig  # of one of them
+    seeds: dict[str, Seed] = field(default_factory=dict)
+    decisions: dict[int, str] = field(default_factory=dict)  # GO or STOP
+    compared: set[int] = field(default_factory=set)  # rungs where it was, decided or not
+
+    def decision(self, rung: int) -> str:
+        """What holds for a seed that has come to this rung, by what was decided there and below."""
+        if any(decided == STOP and at <= rung for at, decided in self.decisions.items()):
+            return STOP
+        return GO if rung == 0 or rung in self.decisions else WAIT
+
+    def complete(self, rung: int) -> bool:
+        """Whether some seed waits at this rung, and none is still to come that it waits for.
+
+        A seed that has to run alone comes when all others have ended: it holds up only its like,
+        and follows the others' decisions.
+        """
+        here = [seed for seed in self.seeds.values() if rung in seed.scores and not seed.over]
+        to_come = [seed for seed in self.seeds.values() if seed.rung < rung and not seed.over]
+        if not all(seed.alone for seed in here):
+            to_come = [seed for seed in to_come if not seed.alone]
+        return bool(here) and not to_come
+
+    def mean(self, rung: int) -> float:
+        """Of the scores at this rung, over the seeds that have one.
+
+        Rounded once, which `fmean` is not: the mean of equal scores is that score, and ties stay.
+        """
+        scores = [seed.scores[rung] for seed in self.seeds.values() if rung in seed.scores]
+        return statistics.mean(scores)
+
+
+class SeedGroups:
+    """All groups of a run, and what is decided of them: a function of the events shown to it.
+
+    `decide` is asked once for each group and rung, with a seed's configuration, rung and mean, and
+    says what that decides, of this recipe or of others.
+    """
+
+    def __init__(
+        self,
+        rungs: Sequence[int],
+        evaluations: int,
+        decide: Callable[[TrialConfig, int, float], Decisions],
+    ) -> None:
+        self._rungs, self._evaluations, self._decide = sorted(rungs), evaluations, decide
+        self._groups: dict[str, SeedGroup] = {}  # by recipe's digest
+        self._group_of: dict[str, SeedGroup] = {}
+
+    def add(self, config: TrialConfig) -> None:
+        """One more seed, where it is not known; it follows its group's decisions so far."""
+        if config.digest not in self._group_of:
+            group = self._groups.setdefault(config.recipe.digest, SeedGroup(config))
+            group.seeds[config.digest] = Seed()
+            self._group_of[config.digest] = group
+
+    def evaluated(self, trial: str, number: int, score: float) -> str:
+        """GO, WAIT or STOP for a trial after an evaluation; `score` is what rungs compare."""
+        group = self._group_of[trial]
+        seed = group.seeds[trial]
+        seed.over = False  # whatever was known of it
+        if rung := self._rung(number):
+            seed.scores.setdefault(rung, score)
+            self._settle(group)
+        decision = self.decision(trial, number)
+        seed.over = decision == STOP
+        return decision
+
+    def recorded(self, trial: str, decision: str) -> None:
+        """What was decided of a trial where it stands, as the record has it: that counts, even
+        where more trials have been added since."""
+        group = self._group_of[trial]
+        rung = group.seeds[trial].rung
+        if rung and decision != WAIT and not group.seeds[trial].over:
+            group.decisions.setdefault(rung, decision)
+
+    def stopped(self, trial: str) -> None:
+        """A trial that waited was ended."""
+        self._group_of[trial].seeds[trial].over = True
+
+    def failed(self, trial: str, *, alone: bool = False) -> None:
+        """A trial failed for good, or is to run alone: the others wait for it no more."""
+        group = self._group_of[trial]
+        group.seeds[trial].alone = alone
+        group.seeds[trial].over = not alone
+        self._settle(group)
+
+    def decision(self, trial: str, number: int | None = None) -> str:
+        """GO, WAIT or STOP for a trial where it stands, or after its evaluation of this number."""
+        group = self._group_of[trial]
+        if number is None:
+            return group.decision(group.seeds[trial].rung)
+        return STOP if number >= self._evaluations else group.decision(self._rung(number))
+
+    def active(self, *, exclusive: bool) -> bool:
+        """Whether some trial still trains, or is to; without `exclusive`, those that must run
+        alone do not count."""
+        return any(
+            not seed.over and group.decision(seed.rung) == GO and (exclusive or not seed.alone)
+            for group in self._groups.values()
+            for seed in group.seeds.values()
+        )
+
+    def waits(self, trial: str) -> bool:
+        """Whether it has to wait for other seeds of its group."""
+        return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
+
+    @property
+    def configs(self) -> list[TrialConfig]:
+        """One of each group."""
+        return [group.config for group in self._groups.values()]
+
+    def _rung(self, number: int) -> int:
+        """The highest rung at or below this number of evaluations; 0 below the first."""
+        return max((rung for rung in self._rungs if rung <= number), default=0)
+
+    def _settle(self, group: SeedGroup) -> None:
+        for rung in self._rungs:
+            if rung not in group.compared and group.complete(rung):
+                group.compared.add(rung)
+                self.take(self._decide(group.config, rung, group.mean(rung)))
+
+    def take(self, decisions: Decisions) -> None:
+        """Takes in what is decided of groups, the first time for each rung."""
+        for (recipe, rung), decision in decisions.items():
+            self._groups[recipe].decisions.setdefault(rung, decision)

@@ -1,0 +1,101 @@
+"""What a searcher suggests next: a function of the run's record alone.
+
+Nothing of Optuna is kept between two suggestions. The study is made anew from the record, and the
+sampler from a seed that the run's seed and the suggestion's number give: a run that was killed and
+resumed goes on with the very suggestions it would have had.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+
+import numpy as np
+import optuna
+from optuna.storages import JournalStorage
+from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
+
+from search.plan.draws import Draw, config_of_draw, draw
+from search.plan.objectives import cost_of
+from search.plan.request import Request
+from search.plan.searchers import SEARCHERS, make_random
+from search.record.labels import labels_of
+from search.record.recipes import by_recipe
+from search.record.run import Run
+from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+
+ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
+DIGITS = 3  # significant ones of a suggested number, and one more with each attempt
+
+
+def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
+    """The searcher's next configuration, and the draw that it stands for; None where all that is
+    drawn is in the run already, or can't be trained."""
+    request, precision = run.request, run.any_config.precision
+    study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
+    for attempt in range(ATTEMPTS):
+        parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))
+        seed = int(parts.generate_state(1)[0])
+        study.sampler = (
+            make_random(seed)
+            if attempt >= ATTEMPTS_OF_SEARCHER
+            else SEARCHERS[str(request.searcher)](seed)
+        )
+        drawn = _drawn(study, request, DIGITS + attempt)
+        try:
+            config = replace(config_of_draw(request, drawn), precision=precision)
+        except (UserError, ValueError):  # rounded to a value out of range, or that does not fit
+            continue
+        if config.recipe not in known:
+            return config, drawn
+    return None
+
+
+def _drawn(study: optuna.Study, request: Request, digits: int) -> Draw:
+    """What the sampler draws given the study, which stays as it was; numbers of so many digits."""
+    trial = study.ask()
+    draw(request, trial)
+    study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
+    return {
+        key: float(f"{value:.{digits}g}") if isinstance(value, float) else value
+        for key, value in trial.params.items()
+    }
+
+
+def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
+    """The run's suggested configurations as a study, in the order suggested; in memory, or kept in
+    an empty storage.
+
+    The value is best5, the mean over a configuration's seeds; of one that was stopped or waits at a
+    rung it is that of its last evaluation. Most of those that wait do so until all are suggested:
+    without them the searcher would know the rejected ones only.
+    """
+    label_of = labels_of(run)
+    directions = ["maximize", *(["minimize"] if run.request.against else [])]
+    study = optuna.create_study(storage=storage, study_name=run.folder.name, directions=directions)
+    for trials in by_recipe(run.trials.values()).values():
+        study.add_trial(_as_optuna(trials, run, label_of(trials[0])))
+    return study
+
+
+def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTrial:
+    fixed, against = FixedTrial(trials[0].parameters or {}), run.request.against
+    draw(run.request, fixed)  # for the distributions
+    good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
+    open_ = any(trial.outcome not in (*ENDED, WAITING) for trial in trials)
+    state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL
+    values = [fmean(trial.best5 or 0.0 for trial in good)] if state == TrialState.COMPLETE else None
+    if values and against is not None:
+        values.append(cost_of(trials[0].config, against, run.plan.costs))
+    return create_trial(
+        state=state,
+        values=values,
+        params=fixed.params,
+        distributions=fixed.distributions,
+        user_attrs={
+            "trials": [trial.config.digest for trial in trials],
+            "label": label,
+            "outcomes": [trial.outcome for trial in trials],
+        },
+    )

@@ -1,0 +1,96 @@
+"""Tune's callback: trials that begin, end and fail, as events of the run."""
+
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+
+from search.record.trial_record import NODE_LOST
+from search.sweep.hooks.live_run import LiveRun
+from search.sweep.hooks.ray_private import SIGN_OF_LOST_NODE, limit_retries, names_of
+from trainable.trial.messages import MESSAGE
+
+
+class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names what it gives hooks
+    """Hands on what the scheduler is not told of."""
+
+    def __init__(self, live: LiveRun) -> None:
+        self._live = live
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its callbacks into the run; a resumed run makes its own
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Ray's hook, before the first trial."""
+        self._live.display.start()
+
+    def on_step_end(self, trials: list[Trial], **info: Any) -> None:
+        """Ray's hook, several times a second: once all trials have saved, the loop can end."""
+        live = self._live
+        running = any(trial.status == Trial.RUNNING for trial in trials)
+        pausing = live.interruption.requested and (live.interruption.problem or not running)
+        begun = running or any(trial.status == Trial.PENDING for trial in trials)
+        # Other seeds may wait for a trial that is left over: the next Tuner runs it.
+        if pausing or (live.left_over and not begun):
+            live.interruption.leave_loop()
+
+    def on_experiment_end(self, **info: Any) -> None:
+        """Ray's hook, after the last trial or an interruption."""
+        self._live.display.stop()
+
+    def on_trial_start(self, trial: Trial, **info: Any) -> None:
+        """Ray's hook."""
+        if not self._live.interruption.requested:
+            self._live.record_trial({"event": "start"}, **names_of(trial))
+        limit_retries(trial, self._live.may_retry(names_of(trial)["trial"]))
+
+    def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:
+        """Ray's hook, after the scheduler: it has the message, and Tune keeps the metrics."""
+        result.pop(MESSAGE, None)
+        limit_retries(trial, self._live.may_retry(names_of(trial)["trial"]))
+
+    def on_trial_complete(self, trial: Trial, **info: Any) -> None:
+        """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
+        self._live.prune()
+
+    def on_trial_recover(self, trial: Trial, **info: Any) -> None:
+        """Ray's hook for a trial that failed and goes on from its checkpoint."""
+        self._live.failed(failure_reason(trial), restarted=True, **names_of(trial))
+        limit_retries(trial, self._live.may_retry(names_of(trial)["trial"]))
+
+    def on_trial_error(self, trial: Trial, **info: Any) -> None:
+        """Ray's hook for a trial that it does not restart."""
+        self._live.failed(failure_reason(trial), restarted=False, **names_of(trial))
+        self._live.prune()
+
+
+class Silence(TrialProgressCallback):  # type: ignore[misc] # Ray has no types
+    """Stands in for Ray's own, which prints a line for each trial that ends without a result."""
+
+    def on_trial_complete(self, *places: Any, **info: Any) -> None:
+        """Prints nothing."""
+
+
+def failure_reason(trial: Trial) -> str:
+    """What went wrong in one line, from the file where Ray keeps a trial's errors."""
+    text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+    last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
+    return NODE_LOST if SIGN_OF_LOST_NODE in last else last_line(last)
+
+
+def last_line(error: str) -> str:
+    """What an error says, from the text that Ray keeps of it.
+
+    After a traceback that is the line below the last frame, without our own exceptions' module; of
+    a process that died, Ray's first line.
+    """
+    lines = [line for line in error.splitlines() if line.strip()]
+    frames = [index for index, line in enumerate(lines) if line.startswith('  File "')]
+    below = [line for line in lines[frames[-1] if frames else 0 :] if not line.startswith(" ")]
+    message_lines = [line for line in below if not line.startswith("Failure #")]
+    if not message_lines:
+        return "unknown"
+    name, colon, message = message_lines[0].partition(": ")
+    return message if colon and name.startswith("trainable.") else message_lines[0]

@@ -1,0 +1,140 @@
+"""A run while Tune trains its trials: what Ray's hooks share."""
+
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from typing import Any
+
+from search.policy.policy import Policy
+from search.record.events import FALLBACK, RECORD, SUGGESTION, TIMINGS, Event
+from search.record.run import Run
+from search.record.storage import RecordCopy
+from search.record.trial_record import ENDED, GO, TrialRecord
+from search.results.kept_students import prune
+from search.results.live_table import Display
+from search.sweep.hooks.optuna_journal import write_study
+from search.sweep.processes.signals import READER_GONE, Interruption
+from trainable.config.names import EAGER
+from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
+
+
+class LiveRun:
+    """Records each event before anything else is done with it, and asks the policy what follows.
+
+    One is made for each Tuner. If the record can't be written, or a trial can't save, the sweep
+    pauses and nothing more is recorded of it: what the record lacks, the trials' checkpoints have.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        display: Display,
+        interruption: Interruption,
+        copy: RecordCopy,
+        *,
+        slots: Callable[[], int],
+        exclusive: bool,
+    ) -> None:
+        """`slots` counts the trials that run at a time; with `exclusive` each has its own GPU."""
+        self.run, self.policy = run, Policy(run)
+        self.display, self.interruption = display, interruption
+        self.slots, self.exclusive = slots, exclusive
+        self._copy, self._execution = copy, run.execution
+        self._failures: dict[str, Message] = {}  # by digest, said by trials that are about to fail
+        self.left_over = False  # whether Tune has given up a trial that is to be run again
+
+    @property
+    def paused(self) -> bool:
+        """Whether no more trials are to begin here: steps that can't be captured are run eagerly
+        by other processes, of the next Tuner."""
+        return self.interruption.requested or self.run.execution != self._execution
+
+    def next_trial(self, begun: Collection[str]) -> TrialRecord | None:
+        """The trial to begin next, suggested only now if need be; None if there is none so far."""
+        while True:
+            trial = self.policy.next_trial(begun, exclusive=self.exclusive)
+            additions = [] if trial else self.policy.additions(exclusive=self.exclusive)
+            for event in additions:
+                self.record(event)
+            if not additions or self.paused:
+                return trial
+
+    def receive(self, message: Message, **names: str) -> str:
+        """Records what a trial says; GO, WAIT or STOP. `names` are those of `record_trial`."""
+        trial = names["trial"]
+        if message.fallback:
+            self._fall_back(message.fallback)
+        if message.failure is not None:
+            self._failures[trial] = message
+            if message.failure == DISK:
+                self.interruption.pause(message.reason)
+            if message.failure == NOT_CAPTURED:
+                self._fall_back(f"{EAGER}: {message.reason}")
+                self.left_over = True
+        if message.evaluation is None:
+            return GO
+        values = message.evaluation
+        number, recorded = values["evaluations"], self.run.trials[trial].evaluations
+        known = recorded[number - 1] if number <= len(recorded) else None
+        if known is None or not (message.restored or _alike(known, values)):
+            self.record_trial({"event": "evaluation", "evaluation": values}, **names)
+        elif not message.restored:
+            self.record_trial({"event": "repeated", "evaluations": number}, **names)
+        return self.policy.decision(trial, number)
+
+    def may_retry(self, trial: str) -> int:
+        """How often Tune may restart a trial that fails."""
+        return 0 if trial in self._failures else self.policy.retries_left(trial)
+
+    def failed(self, reason: str, *, restarted: bool, **names: str) -> None:
+        """Records a failure; the policy says what follows, which Tune may have restarted already.
+
+        Not one of a sweep that is interrupted: its trials are tried again when it goes on.
+        """
+        if self.interruption.requested:
+            return
+        event: Event = {"event": "failure", "reason": reason}
+        if message := self._failures.pop(names["trial"], None):
+            event["kind"] = message.failure
+            event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
+        self.record_trial(event, **names)
+        trial = self.run.trials[names["trial"]]
+        again = trial.outcome not in ENDED and (self.exclusive or not trial.alone)
+        self.left_over = self.left_over or (again and not restarted)
+
+    def record_trial(self, event: Event, **names: str) -> None:
+        """Records an event of a trial: by its digest `trial`, and Tune's name for it."""
+        self.record({**event, **names})
+
+    def record(self, event: Event) -> None:
+        """Applies an event, and has it on disk, at the run's storage and on the screen."""
+        if self.interruption.problem:
+            return
+        try:
+            event = self.run.append(event, self.policy.apply)
+            self._copy.copy(RECORD)
+            if event["event"] == SUGGESTION and self.run.request.searched:
+                write_study(self.run)
+        except OSError as error:
+            self.interruption.pause(str(error))
+            return
+        if event["event"] != SUGGESTION and ("trial" in event or event["event"] == FALLBACK):
+            with suppress(*READER_GONE):
+                self.display.show(self.run, event)
+
+    def prune(self) -> None:
+        """Removes checkpoints that are not kept; what fails is tried again at the next trial's
+        end."""
+        with suppress(OSError):
+            prune(self.run)
+
+    def _fall_back(self, reason: str) -> None:
+        """Records what trials do otherwise than was wanted, each once."""
+        if reason not in self.run.fallbacks:
+            self.record({"event": FALLBACK, "reason": reason})
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two evaluations differ in nothing but their times."""
+    return one.keys() == other.keys() and all(
+        one[key] == other[key] for key in one if key not in TIMINGS
+    )

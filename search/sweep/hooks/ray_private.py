@@ -1,0 +1,77 @@
+"""All that is used of Ray beyond its public interface, each part in one function.
+
+`PRIVATE` names the parts; a test says which of them a newer Ray has moved.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from search.record.checkpoints import newest_checkpoint, remove_checkpoints, trial_location
+from search.record.run import Run
+from search.record.storage import open_storage
+from search.record.trial_record import TrialRecord
+from trainable.config.trial_config import TrialConfig
+
+SIGN_OF_LOST_NODE = "its node has died"  # in the error that Ray keeps of a trial
+PRIVATE = {  # by module and name
+    "ray.train._internal.session": ["_TrainingResult"],
+    "ray._private.worker": ["_global_node"],
+    "ray.tune.experiment.Trial": [
+        "set_status",
+        "init_local_path",
+        "should_recover",
+        "error_file",
+        "trial_id",
+    ],
+}
+
+
+def names_of(trial: Any) -> dict[str, str]:
+    """A Ray trial's names in the record: its configuration's digest, and Tune's own."""
+    return {"trial": TrialConfig.from_dict(trial.config).digest, "tune_trial": trial.trial_id}
+
+
+def go_on_from_checkpoint(trial: Any, run: Run, record: TrialRecord) -> None:
+    """Has a Ray trial that is new to its Tuner go on from the checkpoint that it has on disk.
+
+    To Ray each session of a run is a new experiment, whose trials have no checkpoints yet. Others
+    that a kill has left beside the newest are removed: Ray would write into one, and keep the rest.
+    """
+    from ray.train._internal.session import _TrainingResult
+    from ray.tune import Checkpoint
+
+    filesystem, path = open_storage(trial_location(run, record))
+    newest = newest_checkpoint(filesystem, path)
+    remove_checkpoints(run, record, but=newest and newest[0])
+    if newest is None:
+        return
+    number, path = newest
+    trial.storage.current_checkpoint_index = number
+    result = _TrainingResult(Checkpoint(path, filesystem=filesystem), {"training_iteration": 0})
+    trial.run_metadata.checkpoint_manager.register_checkpoint(result)
+
+
+def pause_before_start(trial: Any) -> None:
+    """Has a Ray trial that has not begun wait, as one that was paused."""
+    from ray.tune.experiment import Trial
+
+    trial.init_local_path()  # which Ray asks for, should it end without going on
+    trial.set_status(Trial.PAUSED)
+
+
+def limit_retries(trial: Any, retries: int) -> None:
+    """Has Ray restart a trial so many times more after a failure."""
+    trial.max_failures = trial.run_metadata.num_failures + retries
+
+
+def kill_at_shutdown() -> None:
+    """Ray ends each of its processes with a SIGTERM, which `Interruption.shielded` has blocked for
+    them, and kills it a second later. This skips that wait. With a Ray that has it otherwise, the
+    shutdown takes those seconds."""
+    from ray._private import worker
+
+    with suppress(AttributeError):
+        node = worker._global_node
+        kill: Callable[..., None] = node.kill_all_processes
+        node.kill_all_processes = lambda **asked: kill(**{**asked, "allow_graceful": False})

@@ -1,0 +1,67 @@
+"""Tune's scheduler: has trials go on, wait or stop as the policy says."""
+
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from search.record.trial_record import GO, STOP, WAIT
+from search.sweep.hooks.live_run import LiveRun
+from search.sweep.hooks.ray_private import go_on_from_checkpoint, names_of, pause_before_start
+from trainable.trial.messages import MESSAGE
+
+DECISIONS = {GO: TrialScheduler.CONTINUE, WAIT: TrialScheduler.PAUSE, STOP: TrialScheduler.STOP}
+
+
+class RunScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
+    """Trials are known by their configuration's digest, which is the same in every session.
+
+    A trial that waits is PAUSED to Ray and takes no slot. It is resumed or stopped in
+    `choose_trial_to_run`, which Ray calls many times a second: by then the evaluation that decided
+    it is in the record.
+    """
+
+    def __init__(self, live: LiveRun) -> None:
+        super().__init__()
+        self._live = live
+        self._digests: dict[str, str] = {}  # of this Tuner's trials, by Ray's id
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Ray pickles its scheduler into the run; a resumed run makes its own
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Ray's hook, also for a trial that is tried again, whose checkpoint Ray knows."""
+        if trial.trial_id in self._digests:
+            return
+        live, digest = self._live, names_of(trial)["trial"]
+        self._digests[trial.trial_id] = digest
+        go_on_from_checkpoint(trial, live.run, live.run.trials[digest])
+        if live.policy.decision(digest) != GO:  # it waited when the last session ended
+            pause_before_start(trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Ray's hook: CONTINUE, PAUSE or STOP."""
+        message = result.get(MESSAGE)
+        decision = GO if message is None else self._live.receive(message, **names_of(trial))
+        return str(DECISIONS[decision])
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Ray's hook: a trial that waited and is to go on, else the first that has not begun.
+
+        Those that were stopped while they waited are ended before.
+        """
+        trials, live = list(tune_controller.get_trials()), self._live
+        decisions = {
+            trial: live.policy.decision(self._digests[trial.trial_id])
+            for trial in trials
+            if trial.status == Trial.PAUSED
+        }
+        for trial, decision in decisions.items():
+            if decision == STOP and not live.interruption.requested:
+                live.record_trial({"event": "stop"}, **names_of(trial))
+                tune_controller.stop_trial(trial)
+        going = [trial for trial, decision in decisions.items() if decision == GO]
+        taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
+        if going and taken < live.slots():
+            return going[0]
+        return next((trial for trial in trials if trial.status == Trial.PENDING), None)

@@ -1,1 +1,0 @@
-"""What trains next and for how long: schedulers, seeds, Optuna. Imports nothing else of `sweep`."""

@@ -1,0 +1,54 @@
+"""Who is compared with whom, and when."""
+
+from dataclasses import asdict
+from itertools import combinations
+
+import pytest
+
+from search.plan.grid import plan_trials
+from search.plan.rungs import EVERYTHING, rungs, stratum_of
+from tests.made_runs import asked
+from trainable.config.trial_config import TrialConfig
+
+STUDY = [asdict(config) for config in plan_trials(asked(space="study", preset="sst2"))]
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "grace", "factor", "numbers"),
+    [
+        (15, 3, 2, [3, 6, 12]),
+        (8, 2, 2, [2, 4]),
+        (8, 3, 2, [3, 6]),
+        (9, 2, 2, [2, 4, 8]),
+        (1, 2, 2, []),
+        (3, 3, 2, []),
+        (15, 1, 3, [1, 3, 9]),
+        (10, 2, 3, [2, 6]),
+        (9, 1, 3, [1, 3]),
+        (1000, 1, 10, [1, 10, 100]),
+    ],
+)
+def test_rungs_are_the_grace_multiplied_while_it_fits(evaluations, grace, factor, numbers):
+    assert rungs(evaluations, grace, factor) == numbers
+
+
+@pytest.mark.parametrize(
+    ("within", "name"),
+    [
+        ((), EVERYTHING),
+        (("initialisation",), "random"),
+        (("aligned_layers", "initialisation"), "aligned_layers=1,2,3, random"),
+        (("alpha", "temperature"), "alpha=None, temperature=2.0"),
+    ],
+)
+def test_a_stratum_is_named_by_its_values_which_those_in_it_share(within, name):
+    config = TrialConfig(
+        initialisation="random",
+        aligned_layers="1,2,3",
+        alpha_schedule="cosine_growth",
+        sharpness=1.0,
+    )
+    assert stratum_of(asdict(config), within) == name
+    for one, other in combinations(STUDY, 2):
+        agree = all(one[setting] == other[setting] for setting in within)
+        assert (stratum_of(one, within) == stratum_of(other, within)) == agree

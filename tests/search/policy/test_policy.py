@@ -1,0 +1,196 @@
+"""The policy is a fold: after any events, the live one equals one made anew from the record."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from search.policy.policy import Policy
+from search.record.run import Run
+from search.record.trial_record import ENDED, FINISHED, GO, NODE_LOST, RUNNING, STOP, TrialRecord
+from tests.made_runs import asked, evaluated, made_inputs, made_plan
+from trainable.config.training_inputs import Execution
+from trainable.config.trial_config import TrialConfig
+from trainable.trial.messages import DIVERGED, NOT_CAPTURED, OUT_OF_MEMORY
+
+EVALUATIONS = 4
+SCORES = st.integers(0, 20).map(lambda number: number / 20)  # coarse: many are equal
+KINDS = (None, NODE_LOST, DIVERGED, OUT_OF_MEMORY, NOT_CAPTURED)
+
+
+def recipe(number, seed=0):
+    kind = ("random", "teacher_spread")[number % 2]
+    rate = 1e-5 * (number + 1)
+    config = TrialConfig(initialisation=kind, alpha=0.5, evaluations=EVALUATIONS)
+    return replace(config, learning_rate=rate, seed=seed)
+
+
+class Sweep(RuleBasedStateMachine):
+    """Trials that train, fail and wait in any order, kills, and plans that are extended."""
+
+    @initialize(
+        scheduler=st.sampled_from(["asha", "promotion", "fifo"]),
+        within=st.sampled_from(["all", "init"]),
+        count=st.integers(1, 5),
+        seeds=st.integers(1, 3),
+    )
+    def begin(self, scheduler, within, count, seeds):
+        self.plan = made_plan(
+            [recipe(number, seed) for number in range(count) for seed in range(seeds)],
+            asked(scheduler=scheduler, compare_within=within, seeds=seeds, trials_per_gpu=2),
+            inputs=made_inputs(device="cuda", execution=Execution("graph")),
+            grace_evaluations=1,
+        )
+        self.events, self.begun, self.exclusive, self.kills = [], set(), False, 0
+        self.policy = self.rebuilt()
+        self.take({"event": "plan", "plan": asdict(self.plan)})
+
+    def rebuilt(self):
+        """As it is made when the run is read from disk."""
+        trials = {config.digest: TrialRecord(config) for config in self.plan.trials}
+        run = Run(Path(), self.plan, trials)
+        for event in json.loads(json.dumps(self.events)):
+            run.apply(event)
+        return Policy(run)
+
+    def take(self, event):
+        """As a live run does."""
+        event = {"number": len(self.events), "time": 1e9 + len(self.events), **event}
+        self.policy.apply(event)
+        self.events.append(json.loads(json.dumps(event)))
+
+    def trials(self, outcome=RUNNING):
+        return [t for t in self.policy.run.trials.values() if t.outcome == outcome]
+
+    def begin_trials(self):
+        while trial := self.policy.next_trial(self.begun, exclusive=self.exclusive):
+            self.begun.add(trial.config.digest)
+            self.take({"event": "start", "trial": trial.config.digest})
+        for event in self.policy.additions(exclusive=self.exclusive):
+            self.take(event)
+
+    @rule(choice=st.randoms(), scores=st.lists(SCORES, min_size=1, max_size=12))
+    def train(self, choice, scores):
+        self.begin_trials()
+        for score in scores:
+            if running := self.trials():
+                trial = choice.choice(running)
+                event = evaluated(trial.config, len(trial.evaluations) + 1, score)
+                self.take({key: value for key, value in event.items() if key != "decision"})
+
+    @precondition(lambda self: self.trials())
+    @rule(choice=st.randoms(), kind=st.sampled_from(KINDS))
+    def fail(self, choice, kind):
+        digest, told = choice.choice(self.trials()).config.digest, {"reason": "it broke"}
+        if kind == NODE_LOST:
+            told = {"reason": NODE_LOST}
+        elif kind is not None:
+            told |= {"kind": kind, "shared": kind == OUT_OF_MEMORY and not self.exclusive}
+        self.take({"event": "failure", "trial": digest, **told})
+        self.begun.discard(digest)
+
+    @precondition(lambda self: self.trials("waiting"))
+    @rule()
+    def act_on_decisions(self):
+        for trial in self.trials("waiting"):
+            decision = self.policy.decision(trial.config.digest)
+            if decision in (GO, STOP):
+                event = {GO: "start", STOP: "stop"}[decision]
+                self.take({"event": event, "trial": trial.config.digest})
+
+    @precondition(lambda self: self.kills < 3)
+    @rule()
+    def go_on_after_a_kill(self):
+        self.kills += 1
+        self.policy, self.begun = self.rebuilt(), set()
+        self.take({"event": "session", "provenance": {}})
+        self.begun = {trial.config.digest for trial in self.trials("waiting")}
+        self.exclusive = self.policy.exclusive
+
+    @precondition(lambda self: len(self.plan.requests) < 3)
+    @rule(more_seeds=st.booleans())
+    def extend(self, more_seeds):
+        request, known = self.plan.request, self.plan.trials
+        if more_seeds:
+            request = replace(request, seeds=request.seeds + 1)
+            new = {replace(config, seed=request.seeds - 1) for config in known}
+            new = sorted(new, key=lambda config: config.digest)
+        else:
+            new = [recipe(len(known) + 10, seed) for seed in range(request.seeds)]
+        new = [config for config in new if config.digest not in self.policy.run.trials]
+        requests = (*self.plan.requests, request)
+        self.plan = replace(self.plan, requests=requests, trials=(*known, *new))
+        self.policy.run.plan = self.plan
+        self.policy.run.trials |= {config.digest: TrialRecord(config) for config in new}
+        self.take({"event": "plan", "plan": asdict(self.plan)})
+
+    @invariant()
+    def live_equals_rebuilt(self):
+        live, again = self.policy, self.rebuilt()
+        assert again.run.trials == live.run.trials
+        assert self.answers(again) == self.answers(live)
+
+    def answers(self, policy):
+        trials = {
+            digest: (policy.decision(digest), policy.waits(digest), policy.retries_left(digest))
+            for digest in policy.run.trials
+        }
+        of_run = [policy.complete, policy.exclusive]
+        for exclusive in (False, True):
+            following = policy.next_trial(self.begun, exclusive=exclusive)
+            of_run += [following, policy.additions(exclusive=exclusive)]
+        return trials, of_run
+
+    def teardown(self):
+        """It comes to its end, and some trial with it, unless all have failed."""
+        if not hasattr(self, "policy"):
+            return
+        for _ in range(1000):
+            if self.policy.complete:
+                break
+            for trial in self.trials():
+                self.begun.add(trial.config.digest)
+                event = evaluated(trial.config, len(trial.evaluations) + 1, 0.5)
+                self.take({key: value for key, value in event.items() if key != "decision"})
+            self.act_on_decisions()
+            self.exclusive = self.policy.exclusive
+            self.begin_trials()
+            self.live_equals_rebuilt()
+        assert self.policy.complete
+        outcomes = {trial.outcome for trial in self.policy.run.trials.values()}
+        assert outcomes <= set(ENDED)
+        failed_for_good = outcomes == {"failed"} or any(
+            event.get("then") == "give up" for event in self.events
+        )
+        assert FINISHED in outcomes or failed_for_good
+
+
+TestSweep = Sweep.TestCase
+TestSweep.settings = settings(
+    max_examples=12,
+    stateful_step_count=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def test_recipes_that_wait_in_vain_are_decided_by_an_event():
+    """One that failed does not come to the rung where the others wait for it."""
+    sweep = Sweep()
+    sweep.begin("promotion", "all", 3, 1)
+    sweep.begin_trials()
+    failing, *others = sweep.trials()
+    failure = {"event": "failure", "reason": "it broke", "kind": DIVERGED}
+    sweep.take({**failure, "trial": failing.config.digest})
+    for trial, score in zip(others, (0.9, 0.8), strict=True):
+        event = evaluated(trial.config, 1, score)
+        event.pop("decision")
+        sweep.take({**event})
+    sweep.begin_trials()
+    sweep.live_equals_rebuilt()
+    assert sweep.events[-1]["event"] == "closed"
+    assert [sweep.policy.decision(trial.config.digest) for trial in others] == [GO, STOP]

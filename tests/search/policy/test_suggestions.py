@@ -1,0 +1,282 @@
+"""Suggestions: a function of the record, never twice the same, and the study that they make."""
+
+import math
+from dataclasses import asdict, replace
+
+import numpy as np
+import optuna
+import pytest
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from search.plan.draws import config_of_draw, initial_draws
+from search.plan.grid import plan_trials
+from search.plan.searchers import JOURNAL, SEARCHERS, make_random, make_tpe
+from search.policy import suggestions
+from search.policy.policy import Policy
+from search.policy.suggestions import study_of, suggest
+from search.record.run import read_run
+from search.record.trial_record import GIVE_UP
+from search.sweep.hooks.optuna_journal import write_study
+from tests.made_runs import asked, evaluated, failed, finish, made_run, started
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+
+
+def make_run(folder, precision="fp32", **changes):
+    values = {"space": "recipe", "searcher": "optuna", "samples": 30, **changes}
+    request = asked(**values)
+    configs = [replace(config, precision=precision) for config in plan_trials(request)]
+    drawn = initial_draws(request, configs)
+    costs = {"3": 5.0, "2": 4.0}
+    return made_run(folder, configs, request, parameters=drawn, costs=costs)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return make_run(tmp_path / "mine")
+
+
+def score(config):
+    """A stand-in for a student: best at a learning rate of 2e-4, and without hidden alignment."""
+    off = abs(math.log(config.learning_rate / 2e-4))
+    return 0.9 - 0.05 * off - 0.02 * (config.aligned_layers != "none") + 0.001 * config.seed
+
+
+def grow(run):
+    """Records what comes next; gives the new trials."""
+    known = len(run.trials)
+    for event in Policy(run).additions(exclusive=True):
+        run.append(event)
+    return list(run.trials.values())[known:]
+
+
+def pending(run):
+    return [trial for trial in run.trials.values() if trial.outcome == "pending"]
+
+
+def sweep(run, until=math.inf, reopened=lambda run: run):
+    """Runs to the end, two trials at a time, `reopened` after each."""
+    while len(run.trials) < until:
+        while len(pending(run)) < 2 and grow(run):
+            pass
+        if not pending(run):
+            break
+        config = pending(run)[0].config
+        run.append(started(config))
+        finish(run, config, score(config))
+        run = reopened(run)
+    return run
+
+
+def recipes(run):
+    return [trial.config.recipe for trial in run.trials.values()]
+
+
+# Searchers.
+
+
+def next_x(name, seed, count):
+    """What is drawn after so many random draws, of which those near 1 are the best."""
+    study = optuna.create_study(direction="maximize", sampler=make_random(0))
+
+    def draw(trial):
+        trial.suggest_float("noise", 0.0, 1.0)
+        return trial.suggest_float("x", 0.0, 1.0)
+
+    for _ in range(count):
+        trial = study.ask()
+        study.tell(trial, draw(trial))
+    study.sampler = SEARCHERS[name](seed)
+    return draw(study.ask())
+
+
+def test_seed_decides_and_tpe_learns_once_it_has_seen_eight(recwarn):
+    assert {"optuna": make_tpe, "random": make_random} == SEARCHERS
+    for name in SEARCHERS:
+        assert next_x(name, 1, 20) == next_x(name, 1, 20) != next_x(name, 2, 20)
+    assert next_x("optuna", 5, 7) == next_x("random", 5, 7)
+    assert next_x("optuna", 5, 8) != next_x("random", 5, 8)
+    means = {name: np.mean([next_x(name, s, 30) for s in range(40)]) for name in SEARCHERS}
+    assert means["optuna"] > 0.75  # each has a standard error of 0.05
+    assert 0.35 < means["random"] < 0.65
+    assert list(recwarn) == []
+
+
+# Suggestions.
+
+
+def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
+    starts = list(run.trials)
+    sweep(run)
+    assert list(run.trials)[:5] == starts
+    assert len(set(recipes(run))) == len(run.trials) == 30
+    assert not run.unfinished
+    assert grow(run) == []
+    assert read_run(run.folder) == run
+    for trial in run.trials.values():
+        for value in trial.parameters.values():
+            assert isinstance(value, str) or float(f"{value:.3g}") == value
+        assert config_of_draw(run.request, trial.parameters) == trial.config
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher):
+    """Read anew from disk after every single trial, the sweep is the same as one in one go."""
+    whole = sweep(make_run(tmp_path / "full", searcher=searcher), until=16)
+    pieces = make_run(tmp_path / "pieces", searcher=searcher)
+    pieces = sweep(pieces, until=16, reopened=lambda run: read_run(run.folder))
+    assert list(whole.trials) == list(pieces.trials)
+    assert [t.parameters for t in whole.trials.values()] == [
+        t.parameters for t in pieces.trials.values()
+    ]
+    other = sweep(make_run(tmp_path / "other", searcher=searcher, seed=1), until=8)
+    assert len(set(recipes(other)) & set(recipes(whole))) == 5  # the starts
+
+
+def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
+    for samples, suggested, begun in ((None, 35, 5), (7, 2, 5), (3, 0, 3)):
+        run = make_run(tmp_path / f"{samples}", precision="bf16", samples=samples)
+        assert (run.to_suggest, len(run.trials)) == (suggested, begun)
+    sweep(run := make_run(tmp_path / "mine", precision="bf16", samples=6))
+    assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
+    listed = made_run(tmp_path / "listed", [TrialConfig(alpha=0.5)])
+    assert (listed.to_suggest, listed.growing) == (0, False)
+    assert grow(listed) == []
+
+
+class Stubborn(BaseSampler):
+    """Draws always the same values, whatever it is told."""
+
+    def infer_relative_search_space(self, study, trial):
+        return {}
+
+    def sample_relative(self, study, trial, search_space):
+        return {}
+
+    def sample_independent(self, study, trial, name, distribution):
+        return RandomSampler(seed=7).sample_independent(study, trial, name, distribution)
+
+
+def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkeypatch):
+    monkeypatch.setitem(SEARCHERS, "optuna", lambda seed: Stubborn())
+    for _ in range(4):
+        grow(run)
+    assert len(set(recipes(run))) == 9
+
+
+def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
+    pinned = (("alpha_schedule", "fixed"), ("alpha", 1.0), ("learning_rate", 5e-5))
+    pinned = (*pinned, ("ema_decay", 0.0))
+    run = sweep(make_run(tmp_path / "mine", overrides=pinned))
+    assert len(run.trials) == 5  # one an initialisation
+    assert (run.exhausted, run.to_suggest, run.unfinished) == (True, 0, False)
+    assert read_run(run.folder) == run
+
+
+def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch):
+    """Rounding can make an alpha 1, at which no layer may be aligned."""
+    drawn, real = [], suggestions.config_of_draw
+
+    def refuse_first(request, values):
+        drawn.append(values)
+        if len(drawn) == 1:
+            raise UserError("aligned_layers: no effect at alpha 1")
+        return real(request, values)
+
+    monkeypatch.setattr(suggestions, "config_of_draw", refuse_first)
+    config, values = suggest(run)
+    assert values is drawn[1] != drawn[0]
+    assert config == real(run.request, values)
+
+
+def test_a_range_that_is_narrower_than_the_rounding_is_searched(tmp_path):
+    file = tmp_path / "narrow.py"
+    file.write_text("def narrow(trial):\n    trial.suggest_float('alpha', 0.50011, 0.50019)\n")
+    run = sweep(make_run(tmp_path / "mine", space=f"{file}:narrow", samples=4))
+    assert len({trial.config.alpha for trial in run.trials.values()}) == 4
+    assert all(0.50011 <= trial.config.alpha <= 0.50019 for trial in run.trials.values())
+
+
+def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
+    run = make_run(tmp_path / "mine", samples=None, time_budget=100.0)
+    run.last_time = run.seconds = 0.0
+    for kind, now in (("session", 1000), ("other", 1060), ("session", 9000), ("other", 9039)):
+        run.apply({"event": kind, "time": now})
+    assert (run.seconds, run.to_suggest) == (99.0, math.inf)
+    run.apply({"event": "other", "time": 9040.0})
+    assert (run.seconds, run.to_suggest) == (100.0, 0)
+    assert grow(run) == []
+
+
+# The study.
+
+
+def test_study_has_each_configuration_once_with_its_score(run):
+    sweep(run, until=9)
+    trials = list(run.trials.values())
+    run.append(failed(trials[7].config, GIVE_UP))
+    stopped = trials[8].config
+    run.append(evaluated(stopped, 1, 0.625, "continue"))
+    run.append(evaluated(stopped, 2, 0.625, "stop"))
+    study = study_of(run)
+    assert [trial.params for trial in study.trials] == [trial.parameters for trial in trials]
+    for trial, made in zip(trials[:7], study.trials, strict=False):
+        assert (made.state, made.value) == (TrialState.COMPLETE, score(trial.config))
+        assert made.user_attrs["trials"] == [trial.config.digest]
+    assert study.trials[7].state == TrialState.FAIL
+    assert study.trials[8].value == 0.625  # of its last evaluation
+    (made,) = grow(run)
+    run.append(evaluated(made.config, 1, 0.75, "continue"))
+    assert study_of(run).trials[9].state == TrialState.RUNNING
+    run.append(evaluated(made.config, 2, 0.75, "wait"))
+    assert study_of(run).trials[9].value == 0.75
+    run.append(started(made.config))  # it goes on
+    assert study_of(run).trials[9].state == TrialState.RUNNING
+
+
+def test_value_of_a_configuration_is_the_mean_over_its_seeds(tmp_path):
+    run = make_run(tmp_path / "mine", seeds=2, samples=3)
+    first, third, _ = (trial.config for trial in run.trials.values())
+    second, fourth = (replace(config, seed=1) for config in (first, third))
+    for config, like in ((second, first), (fourth, third)):
+        event = {"event": "suggestion", "trial": config.digest, "config": asdict(config)}
+        run.append(event | {"parameters": run.trials[like.digest].parameters})
+    finish(run, first, 0.5)
+    assert study_of(run).trials[0].state == TrialState.RUNNING
+    finish(run, second, 0.7)
+    finish(run, third, 0.8)
+    run.append(failed(fourth, GIVE_UP))
+    made = study_of(run).trials
+    assert len(made) == 3
+    assert made[0].value == pytest.approx(0.6)
+    assert made[1].value == 0.8  # of the seed that did not fail
+    assert made[0].user_attrs["trials"] == [first.digest, second.digest]
+
+
+@pytest.mark.parametrize(("against", "cost"), [("depth", [3.0, 2.0]), ("latency", [5.0, 4.0])])
+def test_two_objectives(tmp_path, against, cost):
+    run = sweep(make_run(tmp_path / "mine", against=against, samples=12))
+    study = study_of(run)
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    for trial, made in zip(run.trials.values(), study.trials, strict=True):
+        wanted = cost[0] if trial.config.student_layers == 3 else cost[1]
+        assert made.values == pytest.approx([score(trial.config), wanted])
+    assert {trial.config.student_layers for trial in run.trials.values()} == {2, 3}
+
+
+def test_written_study_is_what_optuna_loads_and_the_newest_takes_its_place(run):
+    for until in (6, 30):
+        sweep(run, until=until)
+        write_study(run)
+        storage = JournalStorage(JournalFileBackend(str(run.folder / JOURNAL)))
+        loaded, wanted = optuna.load_study(study_name="mine", storage=storage), study_of(run)
+        assert [(t.params, t.state, t.values) for t in loaded.trials] == [
+            (t.params, t.state, t.values) for t in wanted.trials
+        ]
+        assert (loaded.directions, loaded.metric_names) == (wanted.directions, ["best5_accuracy"])
+    common = ["initialisation", "learning_rate", "alpha_schedule"]  # of every trial
+    found = optuna.importance.get_param_importances(loaded, params=common)
+    assert max(found, key=found.get) == "learning_rate"
