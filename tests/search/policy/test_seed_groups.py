@@ -8,12 +8,13 @@ from statistics import median
 import pytest
 
 from search.plan.rungs import rung_score
+from search.policy.policy import Policy
 from search.policy.seed_groups import SeedGroups
 from search.record.recipes import by_recipe, most_seeds
 from search.record.run import read_run
 from search.record.trial_record import FAILED, GO, STOP, WAIT
 from tests.made_runs import asked as request_of
-from tests.made_runs import made_inputs, made_run, of_two_strata, recipe
+from tests.made_runs import evaluated, made_inputs, made_run, of_two_strata, recipe, started
 from tests.simulated_tune import CRASH, NODE, ends, play
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.messages import DIVERGED, OUT_OF_MEMORY
@@ -80,6 +81,29 @@ def test_a_score_told_again_counts_as_it_was_first_told(groups, asked):
     for name, score in ((one, 0.6), (one, 0.0), (two, 0.6), (three, 0.6), (one, 0.0)):
         groups.evaluated(name, 2, score)
     assert asked == [pytest.approx(0.6)]
+
+
+ONE, _, THREE = on_seeds(recipe(0), 3)
+
+
+@pytest.mark.parametrize(
+    ("event", "decision"),
+    [
+        (evaluated(THREE, 2, decision=GO), GO),
+        (evaluated(THREE, 2, decision=STOP), STOP),
+        (started(ONE), GO),
+        ({"event": "stop", "trial": ONE.digest}, STOP),
+    ],
+)
+def test_what_was_decided_holds_though_the_evaluation_that_it_came_of_is_lost(
+    tmp_path, event, decision
+):
+    run = made_run(tmp_path / "run", on_seeds(recipe(0), 3))
+    for one in (evaluated(ONE, 1), evaluated(ONE, 2, decision=WAIT), evaluated(THREE, 1)):
+        run.append(one)
+    assert Policy(run).decision(ONE.digest) == WAIT
+    run.append(event)
+    assert Policy(run).decision(ONE.digest) == decision
 
 
 def test_groups_are_recipes_with_their_seeds_in_order(tmp_path):
