@@ -4,30 +4,27 @@ from itertools import product
 
 import numpy as np
 
-from search.plan.plan import Plan
 from search.plan.request import Request
+from search.record.events import TIMINGS
 from search.record.run import create_run
-from trainable.config.training_inputs import Teacher, TrainingInputs
+from search.record.trial_record import GIVE_UP, GO, STOP
+from tests.made_runs import evaluated, failed, made_inputs, made_plan, started
+from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import best5_accuracy, pack_bits
 
 EXAMPLES = 200
 TEACHER = 0.95
+CONFIG = TrialConfig(alpha=0.5)
 
 
 def training_inputs(examples=EXAMPLES, full=None, whole_teacher=None):
     """Of a run on the reference study's own inputs, or on a subset of `full` examples."""
-    counts = {"train": 1000, "evaluation": examples} | ({"full": full} if full else {})
-    teacher = Teacher("", "teacherdigest", True, TEACHER, "", 40.0, whole_teacher)
-    return TrainingInputs(
-        tokens="",
-        pad_id=0,
+    return made_inputs(
         label_names=["negative", "positive"],
-        teacher=teacher,
-        outputs={},
+        teacher=Teacher("", "teacherdigest", True, TEACHER, "", 40.0, whole_teacher),
         data_digest="datadigest",
-        device="cpu",
-        examples=counts,
+        examples={"train": 1000, "evaluation": examples} | ({"full": full} if full else {}),
     )
 
 
@@ -37,11 +34,11 @@ def plan(*configs, requests=(), inputs=None, grace_evaluations=2, device="a devi
     versions = {"python": "3.11.7", "ray": "2.60.0", "swanlab": None}
     made = {"command": "python -m search.run --space schedules", "commit": "0123456789abcdef"}
     made |= {"started": "2026-11-24T10:00:00+00:00", "versions": versions, "device": device}
-    return Plan(
+    return made_plan(
+        configs,
         requests=tuple(requests) or (Request(**asked),),
         provenance=made,
         inputs=inputs or training_inputs(),
-        trials=configs,
         grace_evaluations=grace_evaluations,
     )
 
@@ -55,35 +52,19 @@ def answers(share, count=EXAMPLES, seed=0):
 def evaluation(number, correct, before=(), seconds=3.0, **more):
     """The `number`th evaluation of a trial whose earlier accuracies are `before`."""
     accuracy = float(np.mean(correct))
-    return {
-        "evaluations": number,
-        "accuracy": accuracy,
-        "best5_accuracy": best5_accuracy([*before, accuracy]),
-        "validation_loss": 0.5,
-        "teacher_agreement": 0.5,
-        "training_seconds": seconds - 1.0,
-        "evaluation_seconds": 1.0,
-        "saving_seconds": 0.5,
-        "correct": pack_bits(correct),
-        **more,
-    }
+    clocks = dict(zip(TIMINGS, (seconds - 1.0, 1.0, 0.5), strict=True))
+    values = {"accuracy": accuracy, "correct": pack_bits(correct), **clocks, **more}
+    return evaluated(CONFIG, number, best5_accuracy([*before, accuracy]), **values)["evaluation"]
 
 
 def report_evaluations(run, config, shares, *, stop=False, seed=0):
     """Starts a trial and evaluates it with these shares right; ASHA stops it at the last."""
-    run.append({"event": "start", "trial": config.digest})
+    run.append(started(config))
     for number, share in enumerate(shares, start=1):
         count = run.plan.inputs.examples["evaluation"]
         values = evaluation(number, answers(share, count, seed), shares_of(shares, number, count))
-        last = stop and number == len(shares)
-        run.append(
-            {
-                "event": "evaluation",
-                "decision": "stop" if last else "continue",
-                "evaluation": values,
-                "trial": config.digest,
-            }
-        )
+        decision = STOP if stop and number == len(shares) else GO
+        run.append({**evaluated(config, number, decision=decision), "evaluation": values})
 
 
 def shares_of(shares, number, count):
@@ -92,8 +73,8 @@ def shares_of(shares, number, count):
 
 
 def fail(run, config, reason="CUDA out of memory"):
-    run.append({"event": "start", "trial": config.digest})
-    run.append({"event": "failure", "reason": reason, "then": "give up", "trial": config.digest})
+    run.append(started(config))
+    run.append(failed(config, GIVE_UP, reason))
 
 
 def config(initialisation="teacher_spread", layers="1,2,3", **settings):

@@ -11,21 +11,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from search.policy.policy import Policy
 from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, GO, NODE_LOST, RUNNING, STOP, TrialRecord
-from tests.made_runs import asked, evaluated, made_inputs, made_plan
+from tests.made_runs import asked, evaluated, made_inputs, made_plan, of_two_strata
 from trainable.config.training_inputs import Execution
-from trainable.config.trial_config import TrialConfig
 from trainable.trial.messages import DIVERGED, NOT_CAPTURED, OUT_OF_MEMORY
 
 EVALUATIONS = 4
 SCORES = st.integers(0, 20).map(lambda number: number / 20)  # coarse: many are equal
 KINDS = (None, NODE_LOST, DIVERGED, OUT_OF_MEMORY, NOT_CAPTURED)
-
-
-def recipe(number, seed=0):
-    kind = ("random", "teacher_spread")[number % 2]
-    rate = 1e-5 * (number + 1)
-    config = TrialConfig(initialisation=kind, alpha=0.5, evaluations=EVALUATIONS)
-    return replace(config, learning_rate=rate, seed=seed)
 
 
 class Sweep(RuleBasedStateMachine):
@@ -39,7 +31,11 @@ class Sweep(RuleBasedStateMachine):
     )
     def begin(self, scheduler, within, count, seeds):
         self.plan = made_plan(
-            [recipe(number, seed) for number in range(count) for seed in range(seeds)],
+            [
+                replace(config, seed=seed)
+                for config in of_two_strata(count, evaluations=EVALUATIONS)
+                for seed in range(seeds)
+            ],
             asked(scheduler=scheduler, compare_within=within, seeds=seeds, trials_per_gpu=2),
             inputs=made_inputs(device="cuda", execution=Execution("graph")),
             grace_evaluations=1,
@@ -119,7 +115,8 @@ class Sweep(RuleBasedStateMachine):
             new = {replace(config, seed=request.seeds - 1) for config in known}
             new = sorted(new, key=lambda config: config.digest)
         else:
-            new = [recipe(len(known) + 10, seed) for seed in range(request.seeds)]
+            config = of_two_strata(len(known) + 11, evaluations=EVALUATIONS)[-1]
+            new = [replace(config, seed=seed) for seed in range(request.seeds)]
         new = [config for config in new if config.digest not in self.policy.run.trials]
         requests = (*self.plan.requests, request)
         self.plan = replace(self.plan, requests=requests, trials=(*known, *new))

@@ -8,12 +8,13 @@ from statistics import median
 import pytest
 
 from search.plan.rungs import rung_score
+from search.policy.policy import Policy
 from search.policy.seed_groups import SeedGroups
 from search.record.recipes import by_recipe, most_seeds
 from search.record.run import read_run
 from search.record.trial_record import FAILED, GO, STOP, WAIT
 from tests.made_runs import asked as request_of
-from tests.made_runs import made_inputs, made_run, of_two_strata, recipe
+from tests.made_runs import evaluated, made_inputs, made_run, of_two_strata, recipe, started
 from tests.simulated_tune import CRASH, NODE, ends, play
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.messages import DIVERGED, OUT_OF_MEMORY
@@ -33,53 +34,39 @@ def names(config, count):
 # By hand.
 
 
-class Asked(list):
-    """Decides by a threshold, and keeps what it was asked."""
-
-    def __call__(self, config, rung, mean):
-        self.append((config.learning_rate, rung, mean))
-        return {(config.recipe.digest, rung): GO if mean >= 0.5 else STOP}
-
-
 @pytest.fixture
 def asked():
-    return Asked()
+    """The means that were asked about."""
+    return []
 
 
 @pytest.fixture
 def groups(asked):
-    found = SeedGroups(RUNGS, EVALUATIONS, asked)
+    """Of three seeds of one recipe, which go on from a mean of 0.5."""
+
+    def decide(config, rung, mean):
+        asked.append(mean)
+        return {(config.recipe.digest, rung): GO if mean >= 0.5 else STOP}
+
+    found = SeedGroups(RUNGS, EVALUATIONS, decide)
     for config in on_seeds(recipe(0), 3):
         found.add(config)
     return found
 
 
-def test_seeds_that_score_alike_have_that_score_to_the_last_digit(asked):
+@pytest.mark.parametrize("share", [number / 872 for number in range(1, 872, 50)])
+def test_seeds_that_score_alike_have_that_score_to_the_last_digit(groups, asked, share):
     """Students that all give one label are a tie, which goes on, on however many seeds."""
-    shares = [number / 872 for number in range(1, 872, 10)]
-    groups = SeedGroups(RUNGS, EVALUATIONS, asked)
-    for number, share in enumerate(shares):
-        for config in on_seeds(recipe(number), 5):
-            groups.add(config)
-        for name in names(recipe(number), 5):
-            groups.evaluated(name, 2, share)
-    assert [mean for _, _, mean in asked] == shares
-
-
-def test_a_seed_that_is_to_run_alone_follows_the_others(groups, asked):
-    one, two, three = names(recipe(0), 3)
-    groups.evaluated(one, 2, 0.4)
-    groups.failed(two, alone=True)
-    assert groups.evaluated(three, 2, 0.5) == STOP
-    assert [groups.evaluated(two, 1, 1.0), groups.evaluated(two, 2, 1.0)] == [GO, STOP]
-    assert len(asked) == 1
+    for name in names(recipe(0), 3):
+        groups.evaluated(name, 2, share)
+    assert asked == [share]
 
 
 def test_seeds_that_all_are_to_run_alone_wait_for_one_another(groups):
-    one, two, three = names(recipe(0), 3)
-    for name in (one, two, three):
+    for name in names(recipe(0), 3):
         groups.failed(name, alone=True)
-    assert [groups.evaluated(name, 2, 0.5) for name in (one, two, three)] == [WAIT, WAIT, GO]
+    decisions = [groups.evaluated(name, 2, 0.5) for name in names(recipe(0), 3)]
+    assert decisions == [WAIT, WAIT, GO]
 
 
 def test_seeds_added_while_others_wait_are_waited_for(groups):
@@ -93,7 +80,30 @@ def test_a_score_told_again_counts_as_it_was_first_told(groups, asked):
     one, two, three = names(recipe(0), 3)
     for name, score in ((one, 0.6), (one, 0.0), (two, 0.6), (three, 0.6), (one, 0.0)):
         groups.evaluated(name, 2, score)
-    assert asked == [(1e-5, 2, pytest.approx(0.6))]
+    assert asked == [pytest.approx(0.6)]
+
+
+ONE, _, THREE = on_seeds(recipe(0), 3)
+
+
+@pytest.mark.parametrize(
+    ("event", "decision"),
+    [
+        (evaluated(THREE, 2, decision=GO), GO),
+        (evaluated(THREE, 2, decision=STOP), STOP),
+        (started(ONE), GO),
+        ({"event": "stop", "trial": ONE.digest}, STOP),
+    ],
+)
+def test_what_was_decided_holds_though_the_evaluation_that_it_came_of_is_lost(
+    tmp_path, event, decision
+):
+    run = made_run(tmp_path / "run", on_seeds(recipe(0), 3))
+    for one in (evaluated(ONE, 1), evaluated(ONE, 2, decision=WAIT), evaluated(THREE, 1)):
+        run.append(one)
+    assert Policy(run).decision(ONE.digest) == WAIT
+    run.append(event)
+    assert Policy(run).decision(ONE.digest) == decision
 
 
 def test_groups_are_recipes_with_their_seeds_in_order(tmp_path):

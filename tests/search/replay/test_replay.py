@@ -1,15 +1,14 @@
 """Replayed schedulers against sweeps worked out by hand."""
 
-from statistics import median
-
 import numpy as np
 import pytest
 
-from search.record.trial_record import FINISHED
+from search.record.trial_record import FINISHED, STOP
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
 from search.replay.strategies import Strategy, compare, every_strategy, replay
 from tests.made_runs import asked, evaluated, finish, made_plan, made_run, of_two_strata, recipe
+from tests.search.policy.test_stopping import Rule
 from trainable.engine.metrics import pack_bits
 
 LENGTH = 9
@@ -29,20 +28,13 @@ def curves():
     )
 
 
-def stopped_by_median(curves, order, grace):
-    """Evaluations made where one trial after the other is stopped below the median of those of
-    its stratum before it, at the grace and its doubles."""
-    before, made = {}, 0
+def stopped_by_rule(curves, order, grace):
+    """Evaluations made where one trial after the other comes to its end by ASHA's rule."""
+    rules, made = {}, 0
     for k in order:
-        for n in range(1, LENGTH + 1):
-            made += 1
-            if n in [grace * 2**power for power in range(5)] and n < LENGTH:
-                others = before.setdefault((curves.plan.trials[k].initialisation, n), [])
-                score = curves.signals["last"][k, n - 1]
-                stop = bool(others) and score < median(others)
-                others.append(score)
-                if stop:
-                    break
+        stratum = curves.plan.trials[k].initialisation
+        rule, scores = rules.setdefault(stratum, Rule(grace, LENGTH)), curves.signals["last"][k]
+        made += next(n for n in range(1, LENGTH + 1) if rule.decide(n, scores[n - 1]) == STOP)
     return made
 
 
@@ -63,7 +55,7 @@ def halved(curves, order, grace, signal="last"):
 def test_stopping_is_asha_trial_by_trial(curves, grace):
     order = np.random.default_rng(grace).permutation(24).tolist()
     work, regret = replay(Strategy("asha", "last", 2, grace), curves, order, 1)
-    assert work * 24 * LENGTH == pytest.approx(stopped_by_median(curves, order, grace))
+    assert work * 24 * LENGTH == pytest.approx(stopped_by_rule(curves, order, grace))
     assert regret >= 0
     assert grace < LENGTH or (work, regret) == (1.0, 0.0)
 

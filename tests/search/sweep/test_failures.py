@@ -23,15 +23,8 @@ def sweep(teacher_folder, data_folder, tmp_path, repository):
     def run(faults, *more):
         settings = ("student_layers=2", "batch_size=8", "precision=fp32", "epochs=6")
         command = [
-            *(
-                sys.executable,
-                "-m",
-                "tests.scripts.faulty_run",
-                "--space",
-                "baselines",
-                "--name",
-                "mine",
-            ),
+            *(sys.executable, "-m", "tests.scripts.faulty_run"),
+            *("--space", "baselines", "--name", "mine"),
             *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
             *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")),
             *(part for setting in settings for part in ("--set", setting)),

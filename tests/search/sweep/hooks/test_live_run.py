@@ -45,13 +45,13 @@ FULL = "[Errno 28] No space left on device"
 
 
 class Shown:
-    """A display that remembers what it was told, and how the trial stood then.
+    """A display that remembers what it was told, and how the trial stood then, also on disk.
 
     It fails with `error`, as a closed terminal does, or what rich makes of a closed pipe.
     """
 
-    def __init__(self, error=None):
-        self.events, self.error = [], error
+    def __init__(self, error=None, storage=None):
+        self.events, self.error, self.storage = [], error, storage
 
     def start(self):
         self.events.append("start")
@@ -60,8 +60,9 @@ class Shown:
         self.events.append("stop")
 
     def show(self, run, event):
-        on_disk = read_run(run.folder)
-        assert on_disk == run
+        assert read_run(run.folder) == run
+        if self.storage is not None:
+            assert (self.storage / RECORD).read_bytes() == (run.folder / RECORD).read_bytes()
         trial = run.trials.get(event.get("trial"))
         self.events.append((event["event"], trial and trial.outcome))
         if self.error is not None:
@@ -95,9 +96,9 @@ def interruption(run, monkeypatch):
 def make(run, interruption):
     """The hooks of one more Tuner, on the run as it is recorded."""
 
-    def make(of=run, error=None):
-        copy = RecordCopy(of.folder)
-        hooks = make_hooks(of, copy=copy, interruption=interruption, display=Shown(error))
+    def make(of=run, *shown):
+        copy, display = RecordCopy(of.folder), Shown(*shown)
+        hooks = make_hooks(of, copy=copy, interruption=interruption, display=display)
         return SimpleNamespace(**vars(hooks), run=of, interruption=interruption, copy=copy)
 
     return make
@@ -147,28 +148,20 @@ def state(run, digest=FIRST):
 # Evaluations.
 
 
-def test_what_is_recorded_is_in_the_runs_storage_before_the_next(make, tmp_path):
-    uri = f"file://{tmp_path}/storage"
-    stored = made_run(local_runs(uri) / "mine", CONFIGS, asked(keep=1))
-    hooks, trial = make(of=stored), make_trial()
-    with hooks.copy:
-        for number in range(2):
-            tell(hooks, "start", trial) if number == 0 else say(hooks, trial, Message(values(1)))
-            there = (tmp_path / "storage" / "mine" / RECORD).read_bytes()
-            assert there == (stored.folder / RECORD).read_bytes()
-            assert there.count(b"\n") == number + 2  # with the plan
-
-
 @pytest.mark.parametrize("error", [None, OSError(5, "Input/output error"), SystemExit(1)])
-def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(make, run, error):
-    """Each is on disk before it is shown."""
-    hooks, trial = make(error=error), make_trial()
-    hooks.callback.setup()
-    tell(hooks, "start", trial)
-    assert [say(hooks, trial, Message(values(n))) for n in (1, 2, 3)] == [GO, GO, STOP]
-    assert say(hooks, trial, None) == GO  # which only brought a checkpoint
-    tell(hooks, "complete", trial)
-    hooks.callback.on_experiment_end(trials=[trial])
+def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(
+    make, tmp_path, monkeypatch, error
+):
+    """Each is on disk and in the run's storage before it is shown."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
+    run = made_run(local_runs(f"file://{tmp_path}/storage") / "mine", CONFIGS)
+    hooks, trial = make(run, error, tmp_path / "storage" / "mine"), make_trial()
+    with hooks.copy:
+        hooks.callback.setup()
+        tell(hooks, "start", trial)
+        assert [say(hooks, trial, Message(values(n))) for n in (1, 2, 3)] == [GO, GO, STOP]
+        assert say(hooks, trial, None) == GO  # which only brought a checkpoint
+        hooks.callback.on_experiment_end(trials=[trial])
     names = {"trial": FIRST, "tune_trial": "ab_00000"}
     assert told(run) == [
         {"event": "start", **names},
@@ -207,7 +200,7 @@ def test_an_evaluation_made_again_is_repeated_unless_more_than_its_clocks_differ
     """Where it differs it counts from there on."""
     for n in (1, 2):
         say(make(), make_trial(), Message(values(n)))
-    again = make(of=read_run(run.folder))
+    again = make(read_run(run.folder))
     say(again, make_trial(), Message(values(1, **{key: value})))
     say(again, make_trial(), Message(values(2)))
     same = key in CLOCKS
@@ -242,7 +235,7 @@ def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
     run, trial = made_run(tmp_path / "gpu", CONFIGS, request, inputs=inputs), make_trial()
     first = kind == OUT_OF_MEMORY and share > 1
     for attempt in range(2):
-        hooks = make(of=run)
+        hooks = make(run)
         tell(hooks, "start", trial)
         say(hooks, trial, Message(failure=kind))
         assert not fail(hooks, trial, CRASH)  # Ray does not try it again by itself
@@ -305,7 +298,7 @@ def test_what_can_not_be_written_pauses_the_sweep_and_nothing_more_is_recorded(
 def test_what_can_not_be_captured_is_left_to_eager_processes_of_the_next_tuner(make, tmp_path):
     inputs = made_inputs(device="cuda", execution=Execution("graph"))
     run = made_run(tmp_path / "gpu", CONFIGS, asked(retries=0), inputs=inputs)
-    hooks, trials = make(of=run), [make_trial(number) for number in range(2)]
+    hooks, trials = make(run), [make_trial(number) for number in range(2)]
     for trial in trials:
         tell(hooks, "start", trial)
         say(hooks, trial, Message(failure=NOT_CAPTURED, reason="no"))
@@ -319,7 +312,7 @@ def test_what_can_not_be_captured_is_left_to_eager_processes_of_the_next_tuner(m
         trial.status = Trial.ERROR
     hooks.callback.on_step_end(iteration=1, trials=trials)
     assert (len(hooks.interruption.left), hooks.interruption.requested) == (1, False)
-    assert make(of=run).searcher.suggest("a") == asdict(CONFIGS[0])
+    assert make(run).searcher.suggest("a") == asdict(CONFIGS[0])
 
 
 # Nodes that are lost.
@@ -348,14 +341,14 @@ def test_losses_in_a_row_are_forgiven_so_often_anew_after_an_evaluation_or_in_a_
     run = made_run(tmp_path / "mine", CONFIGS, asked(retries=0))
     for n in (1, 2):
         for _ in range(FORGIVEN_NODE_LOSSES):
-            fail(make(of=run), make_trial(), NODE)
+            fail(make(run), make_trial(), NODE)
         if n == 1 and between == "session":
             run.append({"event": "session", "provenance": {}})
         elif n == 1:
-            say(make(of=run), make_trial(), Message(values(1)))
+            say(make(run), make_trial(), Message(values(1)))
     thens = [event["then"] for event in told(run) if "then" in event]
     assert thens == [RETRY] * 2 * FORGIVEN_NODE_LOSSES
-    fail(make(of=run), make_trial(), NODE)
+    fail(make(run), make_trial(), NODE)
     assert told(run)[-1]["then"] == GIVE_UP
 
 
@@ -377,26 +370,20 @@ def test_while_pausing_results_are_recorded_and_starts_stops_and_failures_are_no
     assert [trial.outcome for trial in read_run(run.folder).trials.values()] == [RUNNING, PENDING]
 
 
-@pytest.mark.parametrize(
-    ("statuses", "left"),
-    [
-        ((Trial.RUNNING, Trial.PENDING), 0),
-        ((Trial.PENDING, Trial.TERMINATED), 1),
-        ((Trial.PAUSED, Trial.ERROR), 1),
-        ((), 1),
-    ],
-)
-def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(hooks, statuses, left):
-    trials = [make_trial(number, status=status) for number, status in enumerate(statuses)]
-    interruption = hooks.interruption
-    hooks.callback.on_step_end(iteration=1, trials=trials)
-    assert len(interruption.left) == 0  # nobody asked
-    interruption.pause()
-    hooks.callback.on_step_end(iteration=2, trials=trials)
-    assert len(interruption.left) == left
-    interruption.pause(FULL)
-    hooks.callback.on_step_end(iteration=3, trials=trials)
-    assert len(interruption.left) == left + 1
+def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(hooks):
+    def left(*statuses):
+        hooks.interruption.left.clear()
+        trials = [make_trial(number, status) for number, status in enumerate(statuses)]
+        hooks.callback.on_step_end(iteration=1, trials=trials)
+        return bool(hooks.interruption.left)
+
+    assert not left(Trial.PAUSED, Trial.ERROR)  # nobody asked
+    hooks.interruption.pause()
+    assert not left(Trial.RUNNING, Trial.PENDING)
+    assert left(Trial.PENDING, Trial.PAUSED)
+    assert left()
+    hooks.interruption.pause(FULL)
+    assert left(Trial.RUNNING, Trial.PENDING)
 
 
 # Reasons.
