@@ -23,7 +23,6 @@ from search.sweep.hooks.callback import RunCallback, Silence
 from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.scheduler import RunScheduler
 from search.sweep.hooks.searcher import RunSearcher
-from search.sweep.hooks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
@@ -100,7 +99,7 @@ def _tune_open(
             resources=resources_per_trial(gpus, share),
             searcher=RunSearcher(live),
             scheduler=RunScheduler(live),
-            callbacks=[callback, Silence(), *live_callbacks(run, console)],
+            callbacks=[callback, Silence()],
         )
         try:
             tuner.fit()

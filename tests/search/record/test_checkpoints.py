@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 from pyarrow.fs import LocalFileSystem
+from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, register_newest
+from search.sweep.scheduling.trial_queue import OpenTrials
 
 from search.record.checkpoints import (
     bytes_used,
@@ -20,8 +22,6 @@ from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from search.results.kept_students import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
-from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, register_newest
-from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.common.files import MANIFEST, verified_values, write_manifest
