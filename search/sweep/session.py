@@ -16,7 +16,7 @@ from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
 from search.policy.policy import Policy
 from search.record.recipes import most_seeds
 from search.record.run import Run
-from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
+from search.record.storage import DIGESTS, RecordCopy, is_uri, location
 from search.results.live_table import make_display
 from search.results.progress import describe_bytes, measure
 from search.sweep.hooks.callback import RunCallback, Silence
@@ -48,9 +48,9 @@ def run_trials(
     console: Console,
     interruption: Interruption,
 ) -> None:
-    """Runs what has not ended yet.
+    """Runs the trials that have not ended yet.
 
-    OSError where the disk fails, as for Ray's own files; where it fails a trial or the record,
+    OSError if the disk fails, as for Ray's own files; if it fails a trial or the record,
     `interruption.problem` says how. The run can be resumed all the same.
     """
     run.append({"event": "session", "provenance": provenance})
@@ -72,7 +72,7 @@ def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interrupti
 def _tune_open(
     run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
 ) -> None:
-    """Tuners, until the run is complete: mostly one; `size` is CPUs and GPUs.
+    """Runs Tuners until the run is complete: mostly one; `size` is CPUs and GPUs.
 
     Another one follows if trials are left that must have a GPU for themselves, or that the first
     has given up.
@@ -89,9 +89,8 @@ def _tune_open(
         share = 1 if exclusive else request.trials_per_gpu
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         _announce(run, slots(), console)
-        live = LiveRun(
-            run, make_display(console), interruption, copy, slots=slots, exclusive=exclusive
-        )
+        display = make_display(console)
+        live = LiveRun(run, display, interruption, copy, slots=slots, exclusive=exclusive)
         callback = RunCallback(live)
         tuner = make_tuner(
             run,
@@ -113,9 +112,11 @@ def _announce(run: Run, slots: int, console: Console) -> None:
     configs = possible_trials(run.request, configs) if run.to_suggest else configs
     sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
     most, end = expected_bytes(run.request, configs, sizes, measure(run).total, slots)
+    where = location(run.folder)
+    where += f", its record also in {run.folder}" if is_uri(where) else ""
     console.print(
-        f"Run {describe_location(run.folder)}: {count_of(slots)} at a time; checkpoints take up to "
-        f"about {describe_bytes(most)}, {describe_bytes(end)} at the end{_shortage(run, most)}.",
+        f"Run {where}: {count_of(slots)} at a time; checkpoints take up to about "
+        f"{describe_bytes(most)}, {describe_bytes(end)} at the end{_shortage(run, most)}.",
         soft_wrap=True,
     )
 
@@ -157,12 +158,12 @@ def expected_bytes(
     trials: int,
     slots: int,
 ) -> tuple[int, int]:
-    """About what the checkpoints of so many `trials` like these take on disk at most, while `slots`
-    of them run at a time, and at the end; `sizes` are one's with its training state and without.
+    """About what the checkpoints of so many `trials` like these take on disk: the most, while
+    `slots` of them run, and at the end. `sizes` are a trial's with training state and without.
 
-    While one is replaced, old and new stand side by side. Where trials are compared, all seeds of a
-    recipe but one may wait for it; where they are promoted, those that may still go on, and one
-    that is stopped is kept with its state.
+    While a checkpoint is replaced, old and new stand side by side. If trials are compared, all
+    seeds of a recipe but one may wait for it; if they are promoted, all that may still go on, and
+    a stopped one is kept with its state.
     """
     shapes = {
         (c.student_layers, c.student_width, c.initialisation == PRETRAINED, c.ema_decay > 0): c

@@ -13,7 +13,7 @@ from pyarrow.fs import FileType, copy_files
 from rich.console import Console
 
 from search.record.run import Run
-from search.record.storage import DIGESTS, copy_folder, join_name, open_storage, storage_of
+from search.record.storage import DIGESTS, join_name, open_storage, storage_of
 from search.results.progress import describe_bytes
 from trainable.common.files import (
     MANIFEST,
@@ -105,7 +105,7 @@ def _folder_here(folder: Path, storage: str, digest: str) -> Path:
         if _manifest_digest(content) != digest:
             filesystem, path = open_storage(join_name(storage, f"{SHARED}/{digest}"))
             with atomic_folder(content) as temporary:
-                copy_folder(filesystem, path, temporary)
+                copy_files(path, str(temporary), source_filesystem=filesystem)
                 if _manifest_digest(temporary) != digest or verified_values(temporary) is None:
                     filesystem.delete_file(f"{path}/{MANIFEST}")
                     raise OSError(f"{path} is damaged; the next session uploads it again")

@@ -3,11 +3,10 @@
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from pyarrow.fs import LocalFileSystem
-from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, register_newest
-from search.sweep.scheduling.trial_queue import OpenTrials
 
 from search.record.checkpoints import (
     bytes_used,
@@ -22,6 +21,10 @@ from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from search.results.kept_students import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
+from search.sweep.hooks.live_run import LiveRun
+from search.sweep.hooks.ray_private import go_on_from_checkpoint
+from search.sweep.hooks.scheduler import RunScheduler
+from search.sweep.hooks.searcher import RunSearcher
 from search.sweep.tuner import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.common.files import MANIFEST, verified_values, write_manifest
@@ -123,7 +126,7 @@ def counting():
 
 @pytest.mark.slow
 def test_a_new_tuner_goes_on_from_the_newest_checkpoint_and_its_numbers_go_on(tmp_path, counting):
-    """With Ray itself; what `register_newest` uses of its inside may change."""
+    """With Ray itself; what `go_on_from_checkpoint` uses of its inside may change."""
     import ray
 
     config = CONFIGS["best"]
@@ -131,12 +134,14 @@ def test_a_new_tuner_goes_on_from_the_newest_checkpoint_and_its_numbers_go_on(tm
     folder = run.folder / config.folder_name
 
     def fit():
+        going = SimpleNamespace(requested=False)
+        live = LiveRun(run, None, going, None, slots=lambda: 1, exclusive=False)
         tuner = make_tuner(
             run,
             counting,
             resources={"cpu": 1},
-            searcher=OpenTrials(run, list(run.trials.values()), lambda: 1),
-            scheduler=ResumingScheduler(run),
+            searcher=RunSearcher(live),
+            scheduler=RunScheduler(live),
             callbacks=[],
         )
         (result,) = tuner.fit()
@@ -166,7 +171,7 @@ def test_a_trial_without_a_whole_checkpoint_begins_with_none_in_its_way(tmp_path
     run = made_run(tmp_path / "mine", [CONFIGS["best"]])
     folder = run.folder / CONFIGS["best"].folder_name
     (make_checkpoint(folder, 0) / "model").unlink()
-    register_newest(None, run, run.trials[CONFIGS["best"].digest])  # nothing of Ray's is touched
+    go_on_from_checkpoint(None, run, run.trials[CONFIGS["best"].digest])  # nothing is registered
     assert list(folder.iterdir()) == []
 
 
