@@ -89,10 +89,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_addoption(parser):
-    """For `test_kills.py`, `test_damage.py` and `test_attacks.py`; see there."""
+    """For `test_kills.py` and `test_attacks.py`; see there."""
     parser.addoption("--kills", type=int, default=2, help="kills of the killed sweep (2)")
     parser.addoption("--kill-seed", type=int, default=2, help="decides which and when (2)")
-    parser.addoption("--every-file", action="store_true", help="train on after each file's loss")
     parser.addoption("--flips", type=int, default=1, help="bits flipped in each file (1)")
 
 

@@ -25,7 +25,7 @@ from search.report.__main__ import main as report_main
 from search.results.finalists import best_trials
 from search.results.table import trials_table
 from search.run.__main__ import main as sweep_main
-from tests.sweeps import OPTIONS, run, start_and_hold
+from tests.sweeps import OPTIONS, numbers, run, start_and_hold
 from trainable.common.errors import UserError
 from trainable.engine import latency
 
@@ -43,10 +43,39 @@ def runs(make_command, tmp_path_factory):
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
+    outcomes = [trial.outcome for trial in read_run(cut).trials.values()]
+    assert outcomes == ["finished", "running", "pending", "pending", "pending"]
     whole = shutil.copytree(cut, cut.with_name("whole"))
-    done = run([sys.executable, "-m", "search.run"], "--resume", str(whole))
+    done = resume(whole)
     assert done.returncode == 0, done.stdout + done.stderr
     return {"cut": cut, "whole": whole}
+
+
+def resume(folder):
+    return run([sys.executable, "-m", "search.run"], "--resume", str(folder))
+
+
+def test_moved_and_damaged_all_over_it_ends_as_the_undamaged_one(runs, tmp_path):
+    """Record, plan, Ray's files and the checkpoint of the trial under way, all at once."""
+    cut, folder = runs["cut"], tmp_path / "elsewhere" / "another name"
+    shutil.copytree(cut, folder)
+    moved = cut.rename(cut.with_name("moved away"))
+    ray = ("tuner.pkl", "experiment_state*", "*/result*")
+    try:
+        for pattern in ("sweep.json", *ray, "*/checkpoint_*/training_state*"):
+            files = list(folder.glob(pattern))
+            assert files, pattern
+            for path in files:
+                path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.4)])
+        done = resume(folder)
+        assert not cut.exists()
+    finally:
+        moved.rename(cut)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed
+    assert "Traceback" not in printed
+    assert "Checkpoint cut short, the trial starts again: " in printed
+    assert numbers(folder) == numbers(runs["whole"])
 
 
 def flipped(content, chance):
