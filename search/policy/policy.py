@@ -205,7 +205,7 @@ class Policy:
         return Stopping(self._stratum, evaluations, grace, self._factor)
 
     def _stratum(self, config: TrialConfig) -> str:
-        return stratum_of(asdict(config), self.run.plan.compare_within)
+        return stratum_of(vars(config), self.run.plan.compare_within)
 
     def _expected(self, stratum: str) -> float:
         """Recipes of a stratum that are to come to the first rung; infinite if that is unknown."""

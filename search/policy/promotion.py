@@ -1,10 +1,9 @@
-"""Halving that promotes: a recipe waits at its rung, and goes on while it is among the best there.
+"""Promotion: a recipe waits at its rung, and goes on once it is among the best there.
 
-Nothing is stopped for good that could still be among the best, so that an early rung may cut more
-(Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2). Where it is
-known how many recipes are to come, a rung is decided when all have come, without the promotions
-that a later arrival would have prevented, and a recipe that can't be among the best any more is
-stopped at once.
+No recipe is stopped that could still be among the best, so an early rung may cut more (Li et al.
+2020, "A System for Massively Parallel Hyperparameter Tuning", algorithm 2). If the number of
+recipes is known, a rung is decided when all have arrived, and no recipe is promoted that a later
+one would have displaced; a recipe that can no longer be among the best is stopped at once.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +15,10 @@ from trainable.config.trial_config import TrialConfig
 
 
 class Promotion:
-    """What is decided of recipes as they come to the rungs, each within its stratum.
+    """Decides on recipes as they arrive at rungs, each within its stratum.
 
-    `expected` says how many recipes of a stratum are to come to the first rung; infinite where that
-    is not known. To each later rung comes one in `factor`, at least one.
+    `expected` says how many recipes of a stratum will arrive at the first rung; infinite if that is
+    unknown. One in `factor`, but at least one, goes on to each later rung.
     """
 
     def __init__(
@@ -31,7 +30,7 @@ class Promotion:
     ) -> None:
         self._stratum, self._rungs, self._factor = stratum, sorted(rungs), factor
         self._expected = expected
-        self._scores: dict[tuple[str, int], dict[str, float]] = {}  # of recipes, by stratum, rung
+        self._scores: dict[tuple[str, int], dict[str, float]] = {}  # by stratum and rung
         self._decided: dict[tuple[str, int], dict[str, str]] = {}
 
     def arrive(self, config: TrialConfig, rung: int, score: float) -> Decisions:
@@ -43,12 +42,12 @@ class Promotion:
     @property
     def undecided(self) -> bool:
         """Whether some recipe waits at a rung."""
-        return any(self._waiting(*place) for place in self._scores)
+        return any(self._waiting(stratum, rung) for stratum, rung in self._scores)
 
     def close(self) -> Decisions:
         """Decides the lowest rung at which recipes of a stratum wait, as no other recipe comes."""
         decisions, closed = dict[tuple[str, int], str](), set[str]()
-        for stratum, rung in sorted(self._scores, key=lambda place: place[1]):
+        for stratum, rung in sorted(self._scores, key=lambda key: key[1]):
             if self._waiting(stratum, rung) and stratum not in closed:
                 closed.add(stratum)
                 decisions |= self._decide(stratum, rung, len(self._scores[stratum, rung]))
@@ -58,20 +57,20 @@ class Promotion:
         return len(self._scores[stratum, rung]) > len(self._decided.get((stratum, rung), {}))
 
     def _to_come(self, stratum: str, rung: int) -> float:
-        """Recipes that may come to a rung in all."""
+        """How many recipes may arrive at a rung in all."""
         first = self._expected(stratum)
         return first if first == inf else max(1, first // self._factor ** self._rungs.index(rung))
 
     def _decide(self, stratum: str, rung: int, to_come: float) -> Decisions:
         scores = self._scores[stratum, rung]
         decided = self._decided.setdefault((stratum, rung), {})
-        most = inf if to_come == inf else max(1, to_come // self._factor)  # that ever go on
+        most = inf if to_come == inf else max(1, to_come // self._factor)  # that may ever go on
         best = len(scores) // self._factor if most == inf else most * (len(scores) >= to_come)
         ranked = sorted(scores, key=lambda recipe: -scores[recipe])  # stable: the first of equals
-        found = {
+        decisions = {
             recipe: GO if rank < best else STOP
             for rank, recipe in enumerate(ranked)
             if recipe not in decided and not best <= rank < most
         }
-        decided |= found
-        return {(recipe, rung): decision for recipe, decision in found.items()}
+        decided |= decisions
+        return {(recipe, rung): decision for recipe, decision in decisions.items()}

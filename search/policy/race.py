@@ -1,8 +1,8 @@
 """The seeds of a searched run as a race: a recipe gets another one while it may still be the best.
 
-All recipes that finished on the first seed begin. On the seeds that they have, those that are
-significantly worse than the best drop out, and the others get one more, up to as many as are asked
-for: F-Race (Birattari et al. 2002, GECCO), with a model confidence set as the test.
+All recipes that finished on the first seed take part. In each round those that are significantly
+worse than the best on the seeds so far drop out, and the others get another seed, up to the number
+asked for: F-Race (Birattari et al. 2002, GECCO), with a model confidence set as the test.
 """
 
 from dataclasses import replace
@@ -19,14 +19,17 @@ from trainable.config.trial_config import TrialConfig
 
 
 def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw]]:
-    """The trials of the race's next round, with the draws that they stand for; empty where it is
-    decided. All trials must have ended."""
+    """The trials of the next round with their draws; empty once the race is decided.
+
+    All trials must have ended.
+    """
     finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
     racing = [seeds[0] for seeds in by_recipe(finished).values()]
     for number in range(1, run.request.seeds):
         racing = still_racing(racing, number, run)
         wanted = {
-            replace(t.config, seed=t.config.seed + number): t.parameters or {} for t in racing
+            replace(trial.config, seed=trial.config.seed + number): trial.parameters or {}
+            for trial in racing
         }
         if len(racing) > 1 and any(config.digest not in run.trials for config in wanted):
             return list(wanted.items())
@@ -34,23 +37,23 @@ def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw]]:
 
 
 def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[TrialRecord]:
-    """Of recipes, each by the trial of its first seed, those not significantly worse than the best
-    of them in the final evaluations on the first `number` seeds."""
-    found, groups = [], by_recipe(run.trials.values())
+    """The recipes that are not significantly worse than the best of them, in the final evaluations
+    on their first `number` seeds; each recipe stands as the trial of its first seed."""
+    recipes, groups = [], by_recipe(run.trials.values())
     for first in racing:
-        seeds = {first.config.seed + more for more in range(number)}
-        ours = groups[first.config.recipe.digest]
-        ended = [t for t in ours if t.config.seed in seeds and t.outcome == FINISHED]
-        bits = [one for t in ended if (one := final_bits(t, run)) is not None]
-        found += [(first, np.array(bits))] if bits else []
-    stay = not_worse([bits for _, bits in found], LEVEL / (run.request.seeds - 1))
-    return [first for (first, _), stays in zip(found, stay, strict=True) if stays]
+        seeds = {first.config.seed + extra for extra in range(number)}
+        trials = groups[first.config.recipe.digest]
+        finished = [t for t in trials if t.config.seed in seeds and t.outcome == FINISHED]
+        bits = [row for t in finished if (row := final_bits(t, run)) is not None]
+        recipes += [(first, np.array(bits))] if bits else []
+    stay = not_worse([bits for _, bits in recipes], LEVEL / (run.request.seeds - 1))
+    return [first for (first, _), stays in zip(recipes, stay, strict=True) if stays]
 
 
 def not_worse(recipes: list[np.ndarray], level: float) -> list[bool]:
-    """Of the bits [S, N] of each recipe on the same examples: whether it stays in the race.
+    """Whether each recipe stays in the race, from its bits [S, N] on the same N examples.
 
-    The chance that one which is as good as any drops out is at most `level`, LEVEL over all rounds.
+    A recipe that is as good as the best drops out with a chance of at most `level`.
     """
     if len(recipes) < 2:
         return [True] * len(recipes)

@@ -1,7 +1,7 @@
-"""The seeds of one recipe as one group: when ASHA decides on them, and what it decided.
+"""Seed groups: the trials of one recipe, which are decided on together.
 
-Where a recipe runs on several seeds, what is compared at a rung is the mean over them. So each seed
-that comes to a rung waits there, until the last one has come.
+At a rung the mean over a recipe's seeds is compared. So each seed that reaches a rung waits there
+until the last one has come.
 """
 
 import statistics
@@ -18,13 +18,13 @@ Decisions = Mapping[tuple[str, int], str]  # GO or STOP, by a recipe's digest an
 class Seed:
     """What a group knows of one of its trials."""
 
-    scores: dict[int, float] = field(default_factory=dict)  # by rung, the first one there
+    scores: dict[int, float] = field(default_factory=dict)  # by rung, as first reported
     over: bool = False  # finished, stopped or failed for good
-    alone: bool = False  # runs when all others have ended, for want of GPU memory beside them
+    alone: bool = False  # needs its GPU for itself, and so runs when the others have ended
 
     @property
     def rung(self) -> int:
-        """The highest it has come to; 0 below the first."""
+        """The highest that it has reached; 0 below the first."""
         return max(self.scores, default=0)
 
 
@@ -32,22 +32,22 @@ class Seed:
 class SeedGroup:
     """The seeds of one recipe, by their trials' digests, and what was decided at which rung."""
 
-    config: TrialConfig  # of one of them
+    config: TrialConfig  # on any of its seeds
     seeds: dict[str, Seed] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)  # GO or STOP
-    compared: set[int] = field(default_factory=set)  # rungs where it was, decided or not
+    compared: set[int] = field(default_factory=set)  # rungs that have its mean, decided or not
 
     def decision(self, rung: int) -> str:
-        """What holds for a seed that has come to this rung, by what was decided there and below."""
+        """GO, WAIT or STOP for a seed that has reached this rung."""
         if any(decided == STOP and at <= rung for at, decided in self.decisions.items()):
             return STOP
         return GO if rung == 0 or rung in self.decisions else WAIT
 
     def complete(self, rung: int) -> bool:
-        """Whether some seed waits at this rung, and none is still to come that it waits for.
+        """Whether some seed is at this rung, and none that it waits for is still to come.
 
-        A seed that has to run alone comes when all others have ended: it holds up only its like,
-        and follows the others' decisions.
+        A seed that must run alone comes when all others have ended. So the others do not wait for
+        it, and it follows their decision; only seeds that all must run alone wait for one another.
         """
         here = [seed for seed in self.seeds.values() if rung in seed.scores and not seed.over]
         to_come = [seed for seed in self.seeds.values() if seed.rung < rung and not seed.over]
@@ -58,17 +58,18 @@ class SeedGroup:
     def mean(self, rung: int) -> float:
         """Of the scores at this rung, over the seeds that have one.
 
-        Rounded once, which `fmean` is not: the mean of equal scores is that score, and ties stay.
+        `statistics.mean` rounds once, `fmean` at each step: the mean of equal scores is that score,
+        and ties stay ties.
         """
         scores = [seed.scores[rung] for seed in self.seeds.values() if rung in seed.scores]
         return statistics.mean(scores)
 
 
 class SeedGroups:
-    """All groups of a run, and what is decided of them: a function of the events shown to it.
+    """All groups of a run, and what is decided of them.
 
-    `decide` is asked once for each group and rung, with a seed's configuration, rung and mean, and
-    says what that decides, of this recipe or of others.
+    `decide` is called once for each group and rung, with a configuration of the group, the rung and
+    the mean. It returns what that decides, of this recipe or of others that wait.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class SeedGroups:
         self._group_of: dict[str, SeedGroup] = {}
 
     def add(self, config: TrialConfig) -> None:
-        """One more seed, where it is not known; it follows its group's decisions so far."""
+        """Adds a seed that is not known yet; it follows its group's decisions so far."""
         if config.digest not in self._group_of:
             group = self._groups.setdefault(config.recipe.digest, SeedGroup(config))
             group.seeds[config.digest] = Seed()
@@ -92,7 +93,7 @@ class SeedGroups:
         """GO, WAIT or STOP for a trial after an evaluation; `score` is what rungs compare."""
         group = self._group_of[trial]
         seed = group.seeds[trial]
-        seed.over = False  # whatever was known of it
+        seed.over = False  # it trains, whatever was known of it
         if rung := self._rung(number):
             seed.scores.setdefault(rung, score)
             self._settle(group)
@@ -101,19 +102,19 @@ class SeedGroups:
         return decision
 
     def recorded(self, trial: str, decision: str) -> None:
-        """What was decided of a trial where it stands, as the record has it: that counts, even
-        where more trials have been added since."""
+        """Takes over what the record says was decided of a trial where it stands. That counts even
+        if trials were added, or events lost, since."""
         group = self._group_of[trial]
         rung = group.seeds[trial].rung
         if rung and decision != WAIT and not group.seeds[trial].over:
             group.decisions.setdefault(rung, decision)
 
     def stopped(self, trial: str) -> None:
-        """A trial that waited was ended."""
+        """A trial was ended while it waited."""
         self._group_of[trial].seeds[trial].over = True
 
     def failed(self, trial: str, *, alone: bool = False) -> None:
-        """A trial failed for good, or is to run alone: the others wait for it no more."""
+        """A trial failed for good, or must run alone: the others no longer wait for it."""
         group = self._group_of[trial]
         group.seeds[trial].alone = alone
         group.seeds[trial].over = not alone
@@ -136,12 +137,12 @@ class SeedGroups:
         )
 
     def waits(self, trial: str) -> bool:
-        """Whether it has to wait for other seeds of its group."""
+        """Whether a trial waits at its rung, for other seeds or for other recipes."""
         return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
 
     @property
     def configs(self) -> list[TrialConfig]:
-        """One of each group."""
+        """A configuration of each group."""
         return [group.config for group in self._groups.values()]
 
     def _rung(self, number: int) -> int:
@@ -155,6 +156,6 @@ class SeedGroups:
                 self.take(self._decide(group.config, rung, group.mean(rung)))
 
     def take(self, decisions: Decisions) -> None:
-        """Takes in what is decided of groups, the first time for each rung."""
+        """Applies decisions; the first for a group and rung counts."""
         for (recipe, rung), decision in decisions.items():
             self._groups[recipe].decisions.setdefault(rung, decision)

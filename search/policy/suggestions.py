@@ -1,8 +1,8 @@
 """What a searcher suggests next: a function of the run's record alone.
 
 Nothing of Optuna is kept between two suggestions. The study is made anew from the record, and the
-sampler from a seed that the run's seed and the suggestion's number give: a run that was killed and
-resumed goes on with the very suggestions it would have had.
+sampler from the run's seed and the suggestion's number. So a run that was killed and resumed gets
+the same suggestions as one that was not.
 """
 
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ DIGITS = 3  # significant ones of a suggested number, and one more with each att
 
 
 def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
-    """The searcher's next configuration, and the draw that it stands for; None where all that is
-    drawn is in the run already, or can't be trained."""
+    """The searcher's next configuration and its draw; None if all that it draws is in the run
+    already, or can't be trained."""
     request, precision = run.request, run.any_config.precision
     study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
     for attempt in range(ATTEMPTS):
@@ -53,7 +53,7 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
 
 
 def _drawn(study: optuna.Study, request: Request, digits: int) -> Draw:
-    """What the sampler draws given the study, which stays as it was; numbers of so many digits."""
+    """A draw of the study's sampler, its numbers rounded; the study stays as it was."""
     trial = study.ask()
     draw(request, trial)
     study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
@@ -64,12 +64,11 @@ def _drawn(study: optuna.Study, request: Request, digits: int) -> Draw:
 
 
 def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
-    """The run's suggested configurations as a study, in the order suggested; in memory, or kept in
-    an empty storage.
+    """The run's configurations as a study, in the order suggested; in memory or an empty storage.
 
-    The value is best5, the mean over a configuration's seeds; of one that was stopped or waits at a
-    rung it is that of its last evaluation. Most of those that wait do so until all are suggested:
-    without them the searcher would know the rejected ones only.
+    The value is best5, its mean over a configuration's seeds. Trials that were stopped or wait at a
+    rung count with their best5 so far: most wait until all are suggested, and without them the
+    searcher would learn from the rejected ones only.
     """
     label_of = labels_of(run)
     directions = ["maximize", *(["minimize"] if run.request.against else [])]

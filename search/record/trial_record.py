@@ -6,7 +6,7 @@ from typing import Any
 from trainable.config.trial_config import TrialConfig
 
 PENDING, RUNNING = "pending", "running"
-WAITING = "waiting"  # at a rung of ASHA's, for other seeds of its recipe
+WAITING = "waiting"  # at a rung, for other seeds of its recipe or for other recipes
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
 GO, WAIT, STOP = "continue", "wait", "stop"  # an evaluation's `decision`, by the scheduler

@@ -23,6 +23,10 @@ PRIVATE = {  # by module and name
         "should_recover",
         "error_file",
         "trial_id",
+        "max_failures",
+        "storage.current_checkpoint_index",
+        "run_metadata.num_failures",
+        "run_metadata.checkpoint_manager.register_checkpoint",
     ],
 }
 

@@ -1,9 +1,7 @@
 """The checkpoints of a run's trials: the newest whole one is found, gone on from, and kept."""
 
-import json
 import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from pyarrow.fs import LocalFileSystem
@@ -21,11 +19,6 @@ from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from search.results.kept_students import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
-from search.sweep.hooks.live_run import LiveRun
-from search.sweep.hooks.ray_private import go_on_from_checkpoint
-from search.sweep.hooks.scheduler import RunScheduler
-from search.sweep.hooks.searcher import RunSearcher
-from search.sweep.tuner import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.common.files import MANIFEST, verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
@@ -96,83 +89,6 @@ def test_all_checkpoints_but_one_are_removed(tmp_path):
     assert found(folder) == (11, str(folder / "checkpoint_000011"))
     remove_checkpoints(run, trial)
     assert not [*folder.glob("checkpoint_*")]
-
-
-@pytest.fixture
-def counting():
-    """A trainable that takes two steps on from its checkpoint."""
-
-    def train(config):
-        import tempfile
-        from pathlib import Path
-
-        from ray import tune
-
-        from trainable.common.files import write_manifest
-
-        checkpoint, start = tune.get_checkpoint(), 0
-        if checkpoint is not None:
-            with checkpoint.as_directory() as folder:
-                start = int(Path(folder, "step").read_text())
-        for step in (start + 1, start + 2):
-            with tempfile.TemporaryDirectory() as folder:
-                Path(folder, "step").write_text(str(step))
-                write_manifest(Path(folder), {})
-                made = tune.Checkpoint.from_directory(folder)
-                tune.report({"step": step, "start": start}, checkpoint=made)
-
-    return train
-
-
-@pytest.mark.slow
-def test_a_new_tuner_goes_on_from_the_newest_checkpoint_and_its_numbers_go_on(tmp_path, counting):
-    """With Ray itself; what `go_on_from_checkpoint` uses of its inside may change."""
-    import ray
-
-    config = CONFIGS["best"]
-    run = made_run(tmp_path / "runs" / "mine", [config])
-    folder = run.folder / config.folder_name
-
-    def fit():
-        going = SimpleNamespace(requested=False)
-        live = LiveRun(run, None, going, None, slots=lambda: 1, exclusive=False)
-        tuner = make_tuner(
-            run,
-            counting,
-            resources={"cpu": 1},
-            searcher=RunSearcher(live),
-            scheduler=RunScheduler(live),
-            callbacks=[],
-        )
-        (result,) = tuner.fit()
-        return result
-
-    start_ray(1, 0)
-    try:
-        assert fit().metrics["step"] == 2
-        (kept,) = folder.glob("checkpoint_*")
-        assert kept.name == "checkpoint_000001"
-        older = folder / "checkpoint_000000"  # which a kill kept Ray from removing
-        shutil.copytree(kept, older)
-        shutil.copytree(kept, folder / "checkpoint_000002")  # and one that it cut short
-        (folder / "checkpoint_000002" / "step").write_text("")
-        (folder / "checkpoint_000002" / "of-no-use").touch()
-        again = fit()
-    finally:
-        ray.shutdown()
-    assert (again.metrics["start"], again.metrics["step"]) == (2, 4)
-    (kept,) = folder.glob("checkpoint_*")
-    assert kept.name == "checkpoint_000003"
-    assert again.checkpoint.path == str(kept)
-    assert json.loads((kept / "step").read_text()) == 4
-
-
-def test_a_trial_without_a_whole_checkpoint_begins_with_none_in_its_way(tmp_path):
-    run = made_run(tmp_path / "mine", [CONFIGS["best"]])
-    folder = run.folder / CONFIGS["best"].folder_name
-    (make_checkpoint(folder, 0) / "model").unlink()
-    go_on_from_checkpoint(None, run, run.trials[CONFIGS["best"].digest])  # nothing is registered
-    assert list(folder.iterdir()) == []
 
 
 # What is kept.

@@ -11,13 +11,14 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials
-from search.policy.race import grow
-from search.policy.suggestions import JOURNAL, suggest, write_study
+from search.plan.searchers import JOURNAL
+from search.policy.policy import Policy
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.run_folders import resume_command
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
+from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.signals import Interruption
 from tests.made_runs import asked, finish, made_plan, made_run
@@ -189,7 +190,7 @@ def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypat
     drawn = initial_draws(request, configs)
     made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
     made.append({"event": "session", "provenance": {}})
-    made.add_suggestion(*suggest(made))
+    made.append(*Policy(made).additions(exclusive=True))
     run = read_run(made.folder)
     monkeypatch.setattr(session_module, "_tune", lambda *arguments: None)
     before = run.seconds
@@ -199,4 +200,4 @@ def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypat
     kinds = [event["event"] for event in read_run(run.folder).events]
     assert kinds[-2:] == ["suggestion", "session"]
     assert run.seconds - before < 60
-    assert len(grow(run)) == 1
+    assert [event["event"] for event in Policy(run).additions(exclusive=True)] == ["suggestion"]

@@ -7,21 +7,19 @@ from types import SimpleNamespace
 
 import pytest
 from ray import tune
-from ray._private import worker
 from rich.console import Console
 
 from search.record.storage import DIGESTS, RecordCopy, local_runs
 from search.sweep import session
 from search.sweep.session import describe_sweep, waiting_points
 from search.sweep.tuner import (
-    _kill_at_shutdown,
     concurrency,
     make_trainable,
     make_tuner,
     resources_per_trial,
     trial_folder,
 )
-from tests.made_runs import asked, made_inputs, made_run
+from tests.made_runs import asked, finish, made_inputs, made_run
 from trainable.common.files import write_manifest
 from trainable.config.training_inputs import Teacher, TrainingInputs
 from trainable.config.trial_config import TrialConfig
@@ -137,20 +135,10 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
 
     (stored.folder / DIGESTS).unlink()  # so that it is copied where the session has written it
     monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
-    monkeypatch.setattr(session, "open_trials", lambda run, alone: [])
+    for config in CONFIGS:
+        finish(stored, config)  # nothing is left to train
     interruption = SimpleNamespace(requested=False, shielded=lambda start: start())
     with RecordCopy(stored.folder) as copy:
         session.run_trials(stored, copy, {}, console, interruption)
     there = tmp_path / "storage" / "mine"
     assert (there / DIGESTS).read_bytes() == (stored.folder / DIGESTS).read_bytes()
-
-
-def test_rays_processes_are_killed_at_its_shutdown_and_not_asked_first(monkeypatch):
-    asked = []
-    node = SimpleNamespace(kill_all_processes=lambda **how: asked.append(how))
-    monkeypatch.setattr(worker, "_global_node", node)
-    _kill_at_shutdown()
-    node.kill_all_processes(check_alive=False, allow_graceful=True)  # as ray.shutdown has it
-    assert asked == [{"check_alive": False, "allow_graceful": False}]
-    monkeypatch.setattr(worker, "_global_node", None)
-    _kill_at_shutdown()  # of a Ray that has it otherwise

@@ -27,10 +27,12 @@ from trainable.common import pause
 from trainable.common.errors import TrainingDivergedError
 from trainable.common.files import verified_values
 from trainable.common.pause import PAUSE
+from trainable.engine.metrics import without_bits
 from trainable.trial import tune_function
 from trainable.trial.checkpoint import STATE
+from trainable.trial.messages import MESSAGE, Message
 from trainable.trial.training_loop import Trial
-from trainable.trial.tune_function import FAILURE_KIND, REASON, Sweep, train_student
+from trainable.trial.tune_function import SAVED_STEP, Sweep, train_student
 
 TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
 ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
@@ -263,10 +265,15 @@ def sweep(tmp_path):
     return Sweep(str(tmp_path / "run"))
 
 
-def numbers(results, *left_out):
-    """Results without clocks."""
-    ignored = {*TIMINGS, "saving_seconds", *left_out}
+def numbers(results):
+    """Results without clocks and messages."""
+    ignored = {*TIMINGS, "saving_seconds", MESSAGE}
     return [{k: v for k, v in result.items() if k not in ignored} for result in results]
+
+
+def recorded(results):
+    """What their messages have for the record, without clocks."""
+    return numbers(result[MESSAGE].evaluation for result in results)
 
 
 @pytest.mark.parametrize("step", [1, 10, 12, 13])
@@ -276,11 +283,10 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     """Evaluated after 4, 8, 12, ... steps; a sweep gets the correct/wrong bits of each."""
     config, advance = {**TINY, **ALPHA}, Trial.advance
     trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
-    whole = [
-        {**e.scalars(), "training_iteration": e.evaluations}
-        | {"correct": e.correct, "full_correct": None}
-        for e in trial.run()
-    ]
+    evaluations = list(trial.run())
+    metrics = numbers({**e.scalars(), "training_iteration": e.evaluations} for e in evaluations)
+    records = numbers(e.recorded() for e in evaluations)
+    assert all(record["correct"] for record in records)
 
     def pause_at_step(trial):
         if trial.step + 1 == step:
@@ -292,9 +298,11 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     (*before, stopped), error = tuned.train(config, save_share=0.0, sweep=sweep)
     known = step // 4
     assert error is None
-    assert numbers(before) == numbers(whole)[:known]
-    assert numbers([stopped], "saved_step") == numbers(whole)[known - 1 : known] or not known
-    assert stopped["saved_step"] == verified_values(tuned.state.newest)["step"] == step
+    assert (numbers(before), recorded(before)) == (metrics[:known], records[:known])
+    assert stopped[SAVED_STEP] == verified_values(tuned.state.newest)["step"] == step
+    last = {**metrics[known - 1], SAVED_STEP: step}
+    assert numbers([stopped]) == [last] or not known
+    assert MESSAGE not in stopped  # it only brings a checkpoint
     assert tuned.train(config, sweep=sweep) == ([], None)
 
     (Path(sweep.run) / PAUSE).unlink()
@@ -302,11 +310,11 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     tuned.state.checkpoint = tuned.state.newest
     after, error = tuned.train(config, save_share=0.0, sweep=sweep)
     assert error is None
-    assert [result.get("restored", False) for result in after] == [n < known for n in range(6)]
+    assert [result[MESSAGE].restored for result in after] == [n < known for n in range(6)]
+    assert numbers(after) == metrics
     sure = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
-    assert numbers(after, "restored")[sure:] == numbers(whole)[sure:]
-    bits = ("correct", "full_correct")
-    assert numbers(after, "restored", *bits) == numbers(whole, *bits)
+    assert recorded(after)[sure:] == records[sure:]
+    assert [without_bits(values) for values in recorded(after)] == [*map(without_bits, records)]
 
 
 @pytest.mark.parametrize(
@@ -327,8 +335,8 @@ def test_a_sweep_is_told_why_trying_again_would_not_help(
 
     monkeypatch.setattr(Trial, "advance", fail)
     found = tuned.train({**TINY, **ALPHA}, sweep=sweep)
-    told = [{FAILURE_KIND: failure_kind, REASON: str(error)}] if failure_kind else []
-    assert found == (told, error)
+    message = Message(failure=failure_kind, reason=str(error))
+    assert found == ([{MESSAGE: message}] if failure_kind else [], error)
     assert tuned.train({**TINY, **ALPHA}) == ([], error)
 
 

@@ -1,4 +1,4 @@
-"""Ray's events as lines of the record, with small trial objects in the place of Ray's."""
+"""What Ray's hooks make of a run, with small trial objects in the place of Ray's."""
 
 import io
 import pickle
@@ -7,10 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.experiment import Trial
+from ray.tune.progress_reporter import TrialProgressCallback
+from ray.tune.search import Searcher
+from ray.tune.utils.callback import _create_default_callbacks
 from rich.console import Console
-from search.sweep.callbacks.recorder import FORGIVEN_NODE_LOSSES, Recorder, failure_reason
 
-from search.policy.seed_groups import DECISION, STOP, WAIT
+from search.policy.policy import FORGIVEN_NODE_LOSSES, Policy
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.storage import RecordCopy, local_runs
@@ -18,27 +20,24 @@ from search.record.trial_record import (
     FAILED,
     FINISHED,
     GIVE_UP,
+    GO,
+    NODE_LOST,
     PENDING,
     RETRY,
     RETRY_ALONE,
     RUNNING,
-    STOPPED,
-    WAITING,
+    STOP,
+    WAIT,
 )
+from search.sweep.hooks.callback import Silence, last_line
 from search.sweep.processes.signals import Interruption
-from tests.made_runs import asked, evaluated, made_run
+from tests.made_runs import asked, evaluated, made_inputs, made_run
+from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
 from trainable.common.pause import PAUSE
+from trainable.config.names import EAGER
+from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
-from trainable.trial.training_loop import EVALUATION_KEYS
-from trainable.trial.tune_function import (
-    DISK,
-    DIVERGED,
-    FAILURE_KIND,
-    OUT_OF_MEMORY,
-    REASON,
-    RESTORED,
-    SAVED_STEP,
-)
+from trainable.trial.messages import DISK, DIVERGED, MESSAGE, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.25, 0.5)]
 FIRST, SECOND = (config.digest for config in CONFIGS)
@@ -51,10 +50,8 @@ class Shown:
     It fails with `error`, as a closed terminal does, or what rich makes of a closed pipe.
     """
 
-    error = None
-
-    def __init__(self):
-        self.events = []
+    def __init__(self, error=None):
+        self.events, self.error = [], error
 
     def start(self):
         self.events.append("start")
@@ -63,32 +60,20 @@ class Shown:
         self.events.append("stop")
 
     def show(self, run, event):
-        on_disk = read_run(run.folder).trials[event["trial"]]
-        assert on_disk == run.trials[event["trial"]]
-        self.events.append((event["event"], on_disk.outcome))
+        on_disk = read_run(run.folder)
+        assert on_disk == run
+        trial = run.trials.get(event.get("trial"))
+        self.events.append((event["event"], trial and trial.outcome))
         if self.error is not None:
             raise self.error
 
 
-def make_trial(number=0, error_file=None, status=Trial.RUNNING):
-    return SimpleNamespace(
-        trial_id=f"ab_{number:05}",
-        config=asdict(CONFIGS[number]),
-        error_file=error_file,
-        max_failures=2,
-        status=status,
-    )
+def make_trial(number=0, status=Trial.RUNNING):
+    return FakeTrial(f"ab_{number:05}", asdict(CONFIGS[number]), status=status)
 
 
-def result(n, **more):
-    """What Ray hands over: an evaluation among keys of Ray's own."""
-    values = {key: float(n) for key in (*EVALUATION_KEYS, "saving_seconds")}
-    values |= {"evaluations": n, "correct": "gA==", "full_correct": "wA=="}
-    return {**values, "training_iteration": n, "pid": 1, "hostname": "here", **more}
-
-
-def trouble(kind, reason="it is so"):
-    return {FAILURE_KIND: kind, REASON: reason, "training_iteration": 1, "done": False}
+def values(number, **more):
+    return evaluated(CONFIGS[0], number, float(number), **more)["evaluation"]
 
 
 @pytest.fixture
@@ -107,22 +92,40 @@ def interruption(run, monkeypatch):
 
 
 @pytest.fixture
-def make_recorder(run, interruption):
-    def make(*, sharing=False, of=run):
-        return Recorder(of, Shown(), interruption, RecordCopy(of.folder), sharing=sharing)
+def make(run, interruption):
+    """The hooks of one more Tuner, on the run as it is recorded."""
+
+    def make(of=run, error=None):
+        copy = RecordCopy(of.folder)
+        hooks = make_hooks(of, copy=copy, interruption=interruption, display=Shown(error))
+        return SimpleNamespace(**vars(hooks), run=of, interruption=interruption, copy=copy)
 
     return make
 
 
 @pytest.fixture
-def recorder(make_recorder):
-    return make_recorder()
+def hooks(make):
+    return make()
 
 
-def tell(recorder, hook, trial, *result):
+def say(hooks, trial, message):
+    """As Ray hands over a result: GO, WAIT or STOP as the scheduler has it."""
+    result = {"training_iteration": 1, **({} if message is None else {MESSAGE: message})}
+    decision = hooks.scheduler.on_trial_result(None, trial, result)
+    hooks.callback.on_trial_result(iteration=1, trials=[trial], trial=trial, result=result)
+    return {"CONTINUE": GO, "PAUSE": WAIT, "STOP": STOP}[decision]
+
+
+def tell(hooks, hook, trial):
     """By name, as Ray does."""
-    more = dict(zip(["result"], result, strict=False))
-    getattr(recorder, f"on_trial_{hook}")(iteration=1, trials=[trial], trial=trial, **more)
+    getattr(hooks.callback, f"on_trial_{hook}")(iteration=1, trials=[trial], trial=trial)
+
+
+def fail(hooks, trial, *errors):
+    """By what Ray keeps of them; whether Ray restarts the trial."""
+    restarted = trial.fails(hooks.run.folder, *errors)
+    tell(hooks, "recover" if restarted else "error", trial)
+    return restarted
 
 
 def told(run):
@@ -144,205 +147,234 @@ def state(run, digest=FIRST):
 # Evaluations.
 
 
-def test_what_is_recorded_is_in_the_runs_storage_before_the_next(make_recorder, tmp_path):
+def test_what_is_recorded_is_in_the_runs_storage_before_the_next(make, tmp_path):
     uri = f"file://{tmp_path}/storage"
     stored = made_run(local_runs(uri) / "mine", CONFIGS, asked(keep=1))
-    recorder, trial = make_recorder(of=stored), make_trial()
-    with recorder._copy:
-        for number, hook in enumerate(("start", "result")):
-            tell(recorder, hook, trial, *([result(1)] if hook == "result" else []))
+    hooks, trial = make(of=stored), make_trial()
+    with hooks.copy:
+        for number in range(2):
+            tell(hooks, "start", trial) if number == 0 else say(hooks, trial, Message(values(1)))
             there = (tmp_path / "storage" / "mine" / RECORD).read_bytes()
             assert there == (stored.folder / RECORD).read_bytes()
             assert there.count(b"\n") == number + 2  # with the plan
 
 
 @pytest.mark.parametrize("error", [None, OSError(5, "Input/output error"), SystemExit(1)])
-def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(recorder, run, error):
-    trial = make_trial()
-    recorder._display.error = error
-    recorder.setup()
-    tell(recorder, "start", trial)
-    for n in (1, 2, 3):
-        tell(recorder, "result", trial, result(n, done=n == 3))
-    tell(recorder, "complete", trial)
-    recorder.on_experiment_end(trials=[trial])
+def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(make, run, error):
+    """Each is on disk before it is shown."""
+    hooks, trial = make(error=error), make_trial()
+    hooks.callback.setup()
+    tell(hooks, "start", trial)
+    assert [say(hooks, trial, Message(values(n))) for n in (1, 2, 3)] == [GO, GO, STOP]
+    assert say(hooks, trial, None) == GO  # which only brought a checkpoint
+    tell(hooks, "complete", trial)
+    hooks.callback.on_experiment_end(trials=[trial])
     names = {"trial": FIRST, "tune_trial": "ab_00000"}
-    keys = (*EVALUATION_KEYS, "saving_seconds")
-    values = [{key: result(n)[key] for key in keys} for n in (1, 2, 3)]
     assert told(run) == [
         {"event": "start", **names},
         *(
-            {"event": "evaluation", "decision": decision, "evaluation": one, **names}
-            for decision, one in zip(("continue", "continue", "stop"), values, strict=True)
+            {"event": "evaluation", "decision": decision, "evaluation": values(n), **names}
+            for n, decision in ((1, GO), (2, GO), (3, STOP))
         ),
     ]
-    assert state(run).outcome == FINISHED
     shown = [("start", RUNNING), *[("evaluation", RUNNING)] * 2, ("evaluation", FINISHED)]
-    assert recorder._display.events == ["start", *shown, "stop"]
-    assert recorder.__getstate__() == vars(pickle.loads(pickle.dumps(recorder))) == {}
+    assert hooks.live.display.events == ["start", *shown, "stop"]
+    for hook in (hooks.callback, hooks.scheduler, hooks.searcher):
+        assert vars(pickle.loads(pickle.dumps(hook))) == {}
 
 
-def test_bits_are_taken_out_of_rays_result_in_place(recorder, run):
-    """So that Tune's tables, files and callbacks have scalars only; the record has the bits."""
-    for number, more in ((1, {}), (1, {RESTORED: True}), (1, {SAVED_STEP: 7})):
-        values = result(number, **more)
-        tell(recorder, "result", make_trial(), values)
-        assert not {"correct", "full_correct"} & values.keys()
-        assert values["accuracy"] == float(number)
-    ((evaluation,),) = [trial.evaluations for trial in run.trials.values() if trial.evaluations]
-    assert (evaluation["correct"], evaluation["full_correct"]) == ("gA==", "wA==")
-
-
-def test_rows_that_repeat_what_a_checkpoint_knows_are_taken_only_where_the_record_lacks_them(
-    recorder, run
-):
+def test_what_a_checkpoint_knows_is_taken_only_where_the_record_lacks_it(hooks, run):
+    """Killed after the second evaluation was saved, and before it was recorded."""
     trial = make_trial()
-    tell(recorder, "result", trial, result(1))
-    for n in (1, 2):  # killed after the second evaluation was saved, and before it was recorded
-        tell(recorder, "result", trial, result(n, **{RESTORED: True}))
-    tell(recorder, "result", trial, result(2, **{SAVED_STEP: 17}))
-    tell(recorder, "result", trial, result(2, **{SAVED_STEP: 17, "accuracy": 0.1}))
-    tell(recorder, "result", trial, {SAVED_STEP: 3, "training_iteration": 2})
-    assert kinds(run) == ["evaluation", "evaluation"]
-    assert [e["evaluations"] for e in state(run).evaluations] == [1, 2]
-
-
-@pytest.mark.parametrize("clock", ["training_seconds", "evaluation_seconds", "saving_seconds"])
-def test_evaluation_made_again_with_equal_values_is_repeated_whatever_its_clocks(
-    make_recorder, run, clock
-):
+    say(hooks, trial, Message(values(1)))
     for n in (1, 2):
-        tell(make_recorder(), "result", make_trial(), result(n))
-    before = list(run.trials[FIRST].evaluations)
-    again = make_recorder(of=read_run(run.folder))
-    tell(again, "result", make_trial(), result(2, **{clock: 99.0}))
-    assert told(run)[-1]["event"] == "repeated"
-    assert (state(run).evaluations, state(run).repeated) == (before, 1)
-    tell(again, "result", make_trial(), result(3))
-    assert state(run).outcome == FINISHED
+        say(hooks, trial, Message(values(n, loss=7.0), restored=True))
+    say(hooks, trial, Message(values(2, loss=8.0), restored=True))
+    assert kinds(run) == ["evaluation", "evaluation"]
+    assert state(run).evaluations == [values(1), values(2, loss=7.0)]
 
 
-@pytest.mark.parametrize("key", ["accuracy", "loss", "step", "correct"])
-def test_evaluation_made_again_with_another_value_counts_from_there_on(recorder, run, key):
-    trial, other = make_trial(), "/w==" if key == "correct" else 0.125
-    for values in (result(1), result(2), result(1, **{key: other}), result(2)):
-        tell(recorder, "result", trial, values)
-    assert [e[key] for e in state(run).evaluations] == [other, result(2)[key]]
-    assert (kinds(run), state(run).repeated) == (["evaluation"] * 4, 0)
+CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 
-def test_a_trial_waits_goes_on_and_is_stopped_as_the_scheduler_rules(recorder, run, interruption):
-    trial, other = make_trial(0), make_trial(1)
-    for each in (trial, other):
-        setattr(each, DECISION, WAIT)
-        tell(recorder, "result", each, result(1, done=False))
-        assert state(run, CONFIGS[each is other].digest).outcome == WAITING
-    tell(recorder, "start", trial)
-    assert state(run).outcome == RUNNING
-    setattr(trial, DECISION, WAIT)
-    tell(recorder, "result", trial, result(2))
-    setattr(trial, DECISION, STOP)
-    for _ in range(2):
-        tell(recorder, "complete", trial)
-        assert (kinds(run)[-1], state(run).outcome) == ("stop", STOPPED)
-    interruption.pause()
-    setattr(other, DECISION, STOP)
-    tell(recorder, "complete", other)  # decided on again by the next session
-    assert (kinds(run).count("stop"), state(run, SECOND).outcome) == (1, WAITING)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [*((clock, 99.0) for clock in CLOCKS), ("accuracy", 0.125), ("step", 1), ("correct", "/w==")],
+)
+def test_an_evaluation_made_again_is_repeated_unless_more_than_its_clocks_differ(
+    make, run, key, value
+):
+    """Where it differs it counts from there on."""
+    for n in (1, 2):
+        say(make(), make_trial(), Message(values(n)))
+    again = make(of=read_run(run.folder))
+    say(again, make_trial(), Message(values(1, **{key: value})))
+    say(again, make_trial(), Message(values(2)))
+    same = key in CLOCKS
+    assert kinds(run)[2:] == (["repeated"] * 2 if same else ["evaluation"] * 2)
+    assert state(run).repeated == (2 if same else 0)
+    assert state(run).evaluations == [values(1) if same else values(1, **{key: value}), values(2)]
 
 
-def test_checkpoints_of_trials_that_ended_are_pruned_and_of_one_that_paused_kept(recorder, run):
+def test_checkpoints_of_trials_that_ended_are_pruned_and_of_one_that_paused_kept(hooks, run):
     folders = [run.folder / config.folder_name / "checkpoint_000000" for config in CONFIGS]
     for folder in folders:
         folder.mkdir(parents=True)
-    tell(recorder, "result", make_trial(0), result(1, best5_accuracy=0.5))
-    tell(recorder, "complete", make_trial(0))  # as Ray tells of a trial that returned
+    say(hooks, make_trial(0), Message(values(1, best5_accuracy=0.5)))
+    tell(hooks, "complete", make_trial(0))  # as Ray tells of a trial that returned
     assert [folder.exists() for folder in folders] == [True, True]
-    tell(recorder, "result", make_trial(1), result(1, best5_accuracy=0.6, done=True))
-    tell(recorder, "result", make_trial(0), result(2, best5_accuracy=0.5, done=True))
-    tell(recorder, "complete", make_trial(0))
+    for number, best5 in ((1, 0.6), (0, 0.5)):
+        for n in range(len(run.trials[CONFIGS[number].digest].evaluations) + 1, 4):
+            say(hooks, make_trial(number), Message(values(n, best5_accuracy=best5)))
+    tell(hooks, "complete", make_trial(0))
     assert [folder.exists() for folder in folders] == [False, True]  # keep 1
 
 
 # Failures.
 
 
-@pytest.mark.parametrize("sharing", [True, False])
-@pytest.mark.parametrize("kind", [DIVERGED, OUT_OF_MEMORY, None])
+@pytest.mark.parametrize("share", [4, 1])
+@pytest.mark.parametrize("kind", [DIVERGED, OUT_OF_MEMORY])
 def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
-    make_recorder, run, kind, sharing
+    make, tmp_path, kind, share
 ):
-    recorder, trial = make_recorder(sharing=sharing), make_trial()
-    alone = kind == OUT_OF_MEMORY and sharing
+    request, inputs = asked(trials_per_gpu=share), made_inputs(device="cuda")
+    run, trial = made_run(tmp_path / "gpu", CONFIGS, request, inputs=inputs), make_trial()
+    first = kind == OUT_OF_MEMORY and share > 1
     for attempt in range(2):
-        tell(recorder, "start", trial)
-        if kind is not None:
-            tell(recorder, "result", trial, trouble(kind))
-            assert trial.max_failures == 0  # Ray does not try it again by itself
-        tell(recorder, "error", trial)
-        again = alone and attempt == 0
+        hooks = make(of=run)
+        tell(hooks, "start", trial)
+        say(hooks, trial, Message(failure=kind))
+        assert not fail(hooks, trial, CRASH)  # Ray does not try it again by itself
+        again = first and attempt == 0
         assert told(run)[-1]["then"] == (RETRY_ALONE if again else GIVE_UP)
-        assert (state(run).outcome, state(run).alone) == (PENDING if again else FAILED, alone)
-        recorder = make_recorder(sharing=sharing, of=read_run(run.folder))
-    tell(recorder, "error", make_trial(1))
-    assert state(run, SECOND).outcome == FAILED  # one trial's trouble is not another's
+        assert (state(run).outcome, state(run).alone) == (PENDING if again else FAILED, first)
+        if attempt == 0:
+            for n in (1, 2, 3):
+                say(hooks, make_trial(1), Message(values(n)))
+            assert hooks.searcher.suggest("a") == Searcher.FINISHED  # for this Tuner
+        run = read_run(run.folder)
+        assert Policy(run).exclusive == again
 
 
-def every_event(recorder, trial):
-    """All that Ray can tell of a trial."""
-    tell(recorder, "start", trial)
-    tell(recorder, "result", trial, result(1))
-    tell(recorder, "recover", trial)
-    tell(recorder, "complete", trial)
-    tell(recorder, "error", trial)
+def test_a_crash_is_retried_as_often_as_asked_in_each_session(hooks, run):
+    trial = make_trial()
+    tell(hooks, "start", trial)
+    assert [fail(hooks, trial, CRASH) for _ in range(2)] == [True, True]
+    hooks.live.record({"event": "session", "provenance": {}})
+    tell(hooks, "start", trial)
+    assert [fail(hooks, trial, CRASH) for _ in range(3)] == [True, True, False]
+    assert [event["then"] for event in told(run) if "then" in event] == [RETRY] * 4 + [GIVE_UP]
+    tell(hooks, "start", make_trial(1))
+    assert fail(hooks, make_trial(1), CRASH)  # one trial's trouble is not another's
 
 
 @pytest.mark.parametrize("broken", ["the trial's disk", "the record", "the copy"])
 def test_what_can_not_be_written_pauses_the_sweep_and_nothing_more_is_recorded(
-    recorder, run, interruption, monkeypatch, broken
+    hooks, run, monkeypatch, broken
 ):
     trial, other = make_trial(0), make_trial(1)
     for each in (trial, other):
-        tell(recorder, "start", each)
+        tell(hooks, "start", each)
     before = kinds(run)
 
-    def fail(*arguments):
+    def raise_error(*arguments):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        values = result(1)
+        message = Message(values(1))
         if broken == "the trial's disk":
-            values = trouble(DISK, FULL)
+            message = Message(failure=DISK, reason=FULL)
         elif broken == "the record":
-            patched.setattr(run, "append", fail)
+            patched.setattr("search.record.run.append_event", raise_error)
         else:
-            patched.setattr(recorder._copy, "copy", fail)
-        tell(recorder, "result", trial, values)
-    assert (interruption.requested, interruption.problem) == (True, FULL)
+            patched.setattr(hooks.copy, "copy", raise_error)
+        say(hooks, trial, message)
+    assert (hooks.interruption.requested, hooks.interruption.problem) == (True, FULL)
     assert (run.folder / PAUSE).exists()
     before += ["evaluation"] if broken == "the copy" else []
     for each in (trial, other):  # there is room again; what the record lacks, checkpoints have
-        every_event(recorder, each)
+        tell(hooks, "start", each)
+        say(hooks, each, Message(values(1)))
+        fail(hooks, each, CRASH)
+        tell(hooks, "complete", each)
     assert kinds(run) == before
-    assert len(recorder._display.events) == 2
+    assert len(hooks.live.display.events) == 2
+
+
+def test_what_can_not_be_captured_is_left_to_eager_processes_of_the_next_tuner(make, tmp_path):
+    inputs = made_inputs(device="cuda", execution=Execution("graph"))
+    run = made_run(tmp_path / "gpu", CONFIGS, asked(retries=0), inputs=inputs)
+    hooks, trials = make(of=run), [make_trial(number) for number in range(2)]
+    for trial in trials:
+        tell(hooks, "start", trial)
+        say(hooks, trial, Message(failure=NOT_CAPTURED, reason="no"))
+        assert not hooks.interruption.left
+        assert not fail(hooks, trial, CRASH)
+    assert (run.fallbacks, run.execution) == ([f"{EAGER}: no"], Execution(EAGER))
+    assert [event["then"] for event in told(run) if "then" in event] == [RETRY] * 2
+    assert ("fallback", None) in hooks.live.display.events
+    assert hooks.searcher.suggest("a") is None
+    for trial in trials:
+        trial.status = Trial.ERROR
+    hooks.callback.on_step_end(iteration=1, trials=trials)
+    assert (len(hooks.interruption.left), hooks.interruption.requested) == (1, False)
+    assert make(of=run).searcher.suggest("a") == asdict(CONFIGS[0])
+
+
+# Nodes that are lost.
+
+
+def test_what_a_lost_node_left_over_is_run_again_when_nothing_else_can_be(hooks, run):
+    """Other seeds may wait for it for ever: the loop ends, so that the next Tuner takes it up."""
+    waits, lost = make_trial(1, status=Trial.PAUSED), make_trial()
+    tell(hooks, "start", lost)
+    lost.max_failures = 0
+    assert not fail(hooks, lost, CRASH, NODE)
+    assert (state(run).outcome, state(run).reason) == (PENDING, NODE_LOST)
+    lost.status = Trial.ERROR
+    for status in (Trial.RUNNING, Trial.PENDING):
+        hooks.callback.on_step_end(iteration=1, trials=[waits, lost, make_trial(0, status=status)])
+        assert not hooks.interruption.left
+    hooks.callback.on_step_end(iteration=1, trials=[waits, lost])
+    assert (len(hooks.interruption.left), hooks.interruption.requested) == (1, False)
+
+
+@pytest.mark.parametrize("between", ["evaluation", "session"])
+def test_losses_in_a_row_are_forgiven_so_often_anew_after_an_evaluation_or_in_a_session(
+    make, tmp_path, between
+):
+    """The trial itself may take its nodes down, over several Tuners."""
+    run = made_run(tmp_path / "mine", CONFIGS, asked(retries=0))
+    for n in (1, 2):
+        for _ in range(FORGIVEN_NODE_LOSSES):
+            fail(make(of=run), make_trial(), NODE)
+        if n == 1 and between == "session":
+            run.append({"event": "session", "provenance": {}})
+        elif n == 1:
+            say(make(of=run), make_trial(), Message(values(1)))
+    thens = [event["then"] for event in told(run) if "then" in event]
+    assert thens == [RETRY] * 2 * FORGIVEN_NODE_LOSSES
+    fail(make(of=run), make_trial(), NODE)
+    assert told(run)[-1]["then"] == GIVE_UP
 
 
 # Interruptions.
 
 
-def test_while_pausing_results_are_recorded_and_starts_and_failures_are_not(
-    recorder, run, interruption
-):
+def test_while_pausing_results_are_recorded_and_starts_stops_and_failures_are_not(hooks, run):
     """A closed terminal makes Ray's own printing fail, which Ray takes for the trial's failure."""
     trial, other = make_trial(0), make_trial(1)
-    tell(recorder, "start", trial)
-    interruption.pause()
-    tell(recorder, "start", other)
-    tell(recorder, "result", trial, result(1, done=True))
-    tell(recorder, "recover", trial)
-    tell(recorder, "error", other)
-    assert kinds(run) == ["start", "evaluation"]
-    assert [trial.outcome for trial in read_run(run.folder).trials.values()] == [STOPPED, PENDING]
+    tell(hooks, "start", trial)
+    hooks.interruption.pause()
+    tell(hooks, "start", other)
+    for n in (1, 2):
+        say(hooks, trial, Message(values(n)))
+    fail(hooks, trial, CRASH)
+    fail(hooks, other, CRASH)
+    assert hooks.searcher.suggest("a") is None
+    assert kinds(run) == ["start", "evaluation", "evaluation"]
+    assert [trial.outcome for trial in read_run(run.folder).trials.values()] == [RUNNING, PENDING]
 
 
 @pytest.mark.parametrize(
@@ -354,17 +386,16 @@ def test_while_pausing_results_are_recorded_and_starts_and_failures_are_not(
         ((), 1),
     ],
 )
-def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(
-    recorder, interruption, statuses, left
-):
+def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(hooks, statuses, left):
     trials = [make_trial(number, status=status) for number, status in enumerate(statuses)]
-    recorder.on_step_end(iteration=1, trials=trials)
+    interruption = hooks.interruption
+    hooks.callback.on_step_end(iteration=1, trials=trials)
     assert len(interruption.left) == 0  # nobody asked
     interruption.pause()
-    recorder.on_step_end(iteration=2, trials=trials)
+    hooks.callback.on_step_end(iteration=2, trials=trials)
     assert len(interruption.left) == left
     interruption.pause(FULL)
-    recorder.on_step_end(iteration=3, trials=trials)
+    hooks.callback.on_step_end(iteration=3, trials=trials)
     assert len(interruption.left) == left + 1
 
 
@@ -373,7 +404,6 @@ def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(
 FAILURE = "Failure # 1 (occurred at 2026-11-23_23-00-00)\n"
 START = FAILURE + 'ray::ImplicitFunc.train()\n  File "/x/trial.py", line 1, in run\n    x\n'
 CUDA = "torch.AcceleratorError: CUDA error: device-side assert\nFor debugging consider\nCompile\n"
-LOST = "The actor died unexpectedly.\n\tpid: 1\nThe actor died because its node has died. Node Id\n"
 CRASHED = "The actor died: x.\n\tclass_name: y\n"
 
 
@@ -391,55 +421,18 @@ CRASHED = "The actor died: x.\n\tclass_name: y\n"
     ],
 )
 def test_reason_is_one_line_that_says_what_went_wrong(error, reason):
-    assert failure_reason(error) == reason
+    assert last_line(error) == reason
 
 
-# Nodes that are lost.
+def test_ray_prints_nothing_of_a_trial_that_ended_without_a_result(capsys):
+    class Ended(SimpleNamespace):
+        __hash__ = object.__hash__
 
+    def printed(callbacks):
+        for callback in callbacks:
+            if isinstance(callback, TrialProgressCallback):
+                callback.on_trial_complete(1, [], Ended(last_result={}))
+        return capsys.readouterr().out
 
-def fail_with(tmp_path, *errors):
-    """A trial with what Ray keeps of these failures."""
-    (tmp_path / "error.txt").write_text("".join(FAILURE + error for error in errors))
-    return make_trial(error_file=str(tmp_path / "error.txt"))
-
-
-def test_what_a_lost_node_left_over_is_run_again_when_nothing_else_can_be(
-    recorder, run, interruption, tmp_path
-):
-    """Other seeds may wait for it for ever: the loop ends, so that the next Tuner takes it up."""
-    waits, lost = make_trial(1, status=Trial.PAUSED), fail_with(tmp_path, CRASHED, LOST)
-    tell(recorder, "error", lost)
-    assert (state(run).outcome, recorder.left_over) == (PENDING, True)
-    lost.status = Trial.ERROR
-    for status in (Trial.RUNNING, Trial.PENDING):
-        recorder.on_step_end(iteration=1, trials=[waits, lost, make_trial(0, status=status)])
-        assert not interruption.left
-    recorder.on_step_end(iteration=1, trials=[waits, lost])
-    assert (len(interruption.left), interruption.requested) == (1, False)
-
-
-def test_losses_in_a_row_end_in_giving_up_also_over_several_tuners(make_recorder, run, tmp_path):
-    """The trial itself may take its nodes down; then nothing that it does is recorded between."""
-    left_over = []
-    for _ in range(FORGIVEN_NODE_LOSSES + 1):
-        recorder = make_recorder()
-        tell(recorder, "error", fail_with(tmp_path, LOST))
-        left_over.append(recorder.left_over)
-    assert left_over == [True] * FORGIVEN_NODE_LOSSES + [False]
-    assert [event["then"] for event in told(run)] == [RETRY] * FORGIVEN_NODE_LOSSES + [GIVE_UP]
-
-
-@pytest.mark.parametrize("between", ["evaluation", "session"])
-def test_losses_are_counted_anew_after_an_evaluation_and_in_a_new_session(
-    recorder, run, tmp_path, between
-):
-    trial = fail_with(tmp_path, LOST)
-    other = make_trial(1, error_file=trial.error_file)
-    for n in (1, 2):
-        for _ in range(FORGIVEN_NODE_LOSSES + 1):
-            tell(recorder, "recover", trial)
-            tell(recorder, "recover", other)
-        event = {"event": "session", "provenance": {}}
-        run.append(event if between == "session" else evaluated(CONFIGS[0], n))
-    assert trial.max_failures == 2 + 2 * FORGIVEN_NODE_LOSSES
-    assert other.max_failures == 2 + (2 if between == "session" else 1) * FORGIVEN_NODE_LOSSES
+    assert "completed" in printed(_create_default_callbacks([]))
+    assert printed(_create_default_callbacks([Silence()])) == ""
