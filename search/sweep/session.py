@@ -4,7 +4,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import ray
 import torch
@@ -26,7 +25,7 @@ from search.sweep.hooks.searcher import RunSearcher
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
-from search.sweep.tuner import (
+from search.sweep.ray_setup import (
     concurrency,
     make_trainable,
     make_tuner,
@@ -41,35 +40,21 @@ from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
 
 
-def run_trials(
-    run: Run,
-    copy: RecordCopy,
-    provenance: dict[str, Any],
-    console: Console,
-    interruption: Interruption,
-) -> None:
-    """Runs the trials that have not ended yet.
+def run_trials(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
+    """Starts Ray and runs the trials that have not ended yet.
 
     OSError if the disk fails, as for Ray's own files; if it fails a trial or the record,
     `interruption.problem` says how. The run can be resumed all the same.
     """
-    run.append({"event": "session", "provenance": provenance})
-    copy.copy()
-    if not interruption.requested:
-        _tune(run, copy, console, interruption)
-
-
-def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
-    """Starts Ray and runs the open trials in it."""
     console.print("Starting Ray ...")
     cores, gpus = available_cores(), torch.cuda.device_count()
     size = interruption.shielded(lambda: start_ray(cores, gpus, run.request.address))
     with watched(interruption):
-        _tune_open(run, copy, console, interruption, size)
+        _run_tuners(run, copy, console, interruption, size)
     ray.shutdown()  # what it prints as it ends comes before the summary
 
 
-def _tune_open(
+def _run_tuners(
     run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
 ) -> None:
     """Runs Tuners until the run is complete: mostly one; `size` is CPUs and GPUs.

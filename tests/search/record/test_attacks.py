@@ -148,7 +148,7 @@ def table_of(folder):
 
 @pytest.mark.parametrize("name", ["cut", "whole"])
 def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, capsys, request):
-    monkeypatch.setattr(search.sweep.session, "_tune", lambda *_: None)
+    monkeypatch.setattr(search.sweep.session, "run_trials", lambda *_: None)
     monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
     flips, chance, counts = request.config.getoption("--flips"), random.Random(name), Counter()
     wanted = table_of(runs[name])

@@ -1,4 +1,4 @@
-"""The Ray side of a sweep: how it is started, the trainable, its resources, and the Tuner."""
+"""How a sweep sets Ray up: its start, the trainable, what each trial gets, and the Tuner."""
 
 import logging
 import os

@@ -81,7 +81,10 @@ def _run_to_end(
             if run.unfinished:
                 from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
-                run_trials(run, copy, invocation.provenance(), invocation.console, interruption)
+                run.append({"event": "session", "provenance": invocation.provenance()})
+                copy.copy()
+                if not interruption.requested:
+                    run_trials(run, copy, invocation.console, interruption)
             else:
                 invocation.console.print(f"{run.folder.name} is complete; nothing left to run.")
         write_answers(read_run(run.folder))
