@@ -181,28 +181,28 @@ def _read_into(events: dict[int, Event], path: Path, record: Path, log: Log) -> 
 def merged(first: bytes, second: bytes) -> bytes | None:
     """One record of two copies of it, of each event the line that has its bits; None where they
     have different events of one number."""
-    found: dict[int, tuple[Event, bytes]] = {}
+    lines: dict[int, tuple[Event, bytes]] = {}
     for line in (*first.split(b"\n"), *second.split(b"\n")):
         if (event := decode(line)) is None:
             continue
-        known = found.get(event["number"], (event, b""))
+        known = lines.get(event["number"], (event, b""))
         if bare(known[0]) != bare(event):
             return None
-        found[event["number"]] = max(known, (event, line), key=lambda one: len(one[1]))
-    return b"".join(found[number][1] + b"\n" for number in sorted(found))
+        lines[event["number"]] = max(known, (event, line), key=lambda pair: len(pair[1]))
+    return b"".join(lines[number][1] + b"\n" for number in sorted(lines))
 
 
 def fill_gaps(log: Log, event: Event) -> None:
     """Puts an event, if any, into the first gap or at the end, and LOST into each other gap."""
-    found = {known["number"]: known for known in log.events}
-    gaps = [number for number in range(max(found, default=-1) + 1) if number not in found]
-    gaps = gaps or ([len(found)] if event else [])
+    events = {known["number"]: known for known in log.events}
+    gaps = [number for number in range(max(events, default=-1) + 1) if number not in events]
+    gaps = gaps or ([len(events)] if event else [])
     time = log.events[0]["time"] if log.events else 0.0
     for number in gaps:
-        time = found[number - 1]["time"] if number else time
-        found[number] = {"number": number, "time": time, **(event or {"event": LOST})}
+        time = events[number - 1]["time"] if number else time
+        events[number] = {"number": number, "time": time, **(event or {"event": LOST})}
         event = {}
-    log.events = [found[number] for number in sorted(found)]
+    log.events = [events[number] for number in sorted(events)]
 
 
 def rewrite(path: Path, events: list[Event]) -> None:

@@ -82,12 +82,12 @@ def name_here(folder: Path) -> str:
 
 def confirmations_of(run: Run) -> list[Run]:
     """The runs beside this one that confirm it, the oldest first; those that can be read."""
-    same, found = {"run": run.folder.name, "started": run.plan.provenance.get("started")}, []
+    same, runs = {"run": run.folder.name, "started": run.plan.provenance.get("started")}, []
     for path in run.folder.parent.glob(f"*/{SWEEP}"):
         confirms = (read_checked_json(path) or {}).get("confirms") or {}
         with suppress(UserError):
-            found += [read_run(path.parent)] if same.items() <= confirms.items() else []
-    return sorted(found, key=lambda made: str(made.plan.provenance.get("started")))
+            runs += [read_run(path.parent)] if same.items() <= confirms.items() else []
+    return sorted(runs, key=lambda made: str(made.plan.provenance.get("started")))
 
 
 def has_run(folder: Path) -> bool:

@@ -78,20 +78,19 @@ def _manifest_digest(folder: Path) -> str:
     return digest_file(manifest)[:16] if manifest.is_file() else ""
 
 
-def _upload(folder: Path, place: str) -> int:
+def _upload(folder: Path, target: str) -> int:
     """Takes a sealed folder there unless it is there; returns the bytes that were taken.
 
     The manifest goes last, so that where it is, all is.
     """
-    filesystem, path = open_storage(place)
+    filesystem, path = open_storage(target)
     if filesystem.get_file_info(f"{path}/{MANIFEST}").type != FileType.NotFound:
         return 0
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    files.sort(key=lambda file: file.name == MANIFEST)
-    for file in files:
-        target = f"{path}/{file.relative_to(folder)}"
-        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-        copy_files(str(file), target, destination_filesystem=filesystem)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for file in sorted(files, key=lambda file: (file.name == MANIFEST, file)):
+        copy = f"{path}/{file.relative_to(folder)}"
+        filesystem.create_dir(copy.rpartition("/")[0], recursive=True)
+        copy_files(str(file), copy, destination_filesystem=filesystem)
     return sum(file.stat().st_size for file in files)
 
 

@@ -21,7 +21,7 @@ from trainable.trial.training_loop import Trial
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--space", "baselines", "--samples", "2", "--scheduler", "fifo"]
+OPTIONS = ["--space", "baselines", "--samples", "2", "--scheduler", "fifo", "--set", "epochs=2"]
 
 
 def test_a_node_is_lost(make_command, tmp_path):
@@ -57,6 +57,7 @@ def test_a_run_in_a_storage_has_one_machine_at_a_time_and_goes_on_on_another(
     left of the first machine, neither the run's folder nor teacher and tokens."""
     uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "cut"
     options = ["--space", "baselines", "--samples", "2", "--max-concurrent", "1", "--name", "cut"]
+    options += ["--set", "epochs=2"]
     here = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")}
     command = [*make_command(tmp_path), *options, "--storage", uri]
     process = start_and_hold(command, run, 3, env=here)
