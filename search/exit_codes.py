@@ -21,8 +21,6 @@ FAILURES = 1  # trials failed for good, or the disk did
 USER_ERROR = 2  # something given is unusable; nothing was changed
 INTERRUPTED = 130  # can be resumed
 EXPECTED = (UserError, TrainingDivergedError, OSError)  # OSError: a full disk and such
-SUBREAPER = 36  # Linux: PR_SET_CHILD_SUBREAPER
-TRACEBACK = "error.txt"  # in a run's folder
 
 
 def leave(code: int) -> NoReturn:
@@ -49,7 +47,7 @@ def adopt_orphans() -> None:
     """Makes this process the parent of what its children leave behind, so that `leave` ends that,
     too: Ray's agents outlive Ray by a minute. Linux only."""
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).prctl(SUBREAPER, 1)
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
 def exit_code(
@@ -91,7 +89,7 @@ def describe_error(error: BaseException, folder: Path | None = None) -> str:
     if line.endswith("(most recent call last):"):  # of a callback, as Ray Tune raises it
         line = str(error).strip().splitlines()[-1]
     with suppress(OSError):
-        path = Path(mkstemp("-" + TRACEBACK)[1]) if folder is None else folder / TRACEBACK
+        path = folder / "error.txt" if folder else Path(mkstemp("-error.txt")[1])
         path.write_text(text, encoding="utf-8")
         line += f" (traceback in {path})"
     return line

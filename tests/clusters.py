@@ -1,7 +1,6 @@
 """Ray nodes of the tests' own, several on one machine, each with a cache folder of its own."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
+
+import psutil
 
 REPOSITORY = Path(__file__).parent.parent
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
@@ -84,21 +85,10 @@ def wait_until(holds, seconds):
         time.sleep(0.1)
 
 
-def descendants(process):
-    """A process and all that it started, by their ids."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            parents[int(path.name)] = int(fields[1])
-    found = [process]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found
-
-
 def kill_tree(process):
-    """Kills a process and all that it started at once."""
-    for one in descendants(process):
-        with suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+    """Kills a process and all that it started at once, itself first."""
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(process)
+        for killed in (parent, *parent.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                killed.kill()

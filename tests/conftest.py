@@ -60,7 +60,7 @@ PRESETS["mini"] = replace(
     teacher_settings=TeacherSettings(learning_rate=5e-5, epochs=2),
     learning_rates=LEARNING_RATES,
 )
-TINY = ("student_layers=2", "batch_size=8", "precision=fp32", "epochs=2", "evaluations=8")
+TINY = ("student_layers=2", "batch_size=8", "precision=fp32", "evaluations=8")
 TINY_SETTINGS = [part for setting in TINY for part in ("--set", setting)]
 ARCHITECTURES = {
     "bert": BertConfig(**SIZES),
@@ -89,10 +89,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_addoption(parser):
-    """For `test_kills.py`, `test_damage.py` and `test_attacks.py`; see there."""
+    """For `test_kills.py` and `test_attacks.py`; see there."""
     parser.addoption("--kills", type=int, default=2, help="kills of the killed sweep (2)")
     parser.addoption("--kill-seed", type=int, default=2, help="decides which and when (2)")
-    parser.addoption("--every-file", action="store_true", help="train on after each file's loss")
     parser.addoption("--flips", type=int, default=1, help="bits flipped in each file (1)")
 
 

@@ -23,7 +23,7 @@ from search.record.run_folders import find_run, has_run, place_of_runs
 from search.record.trial_record import ENDED
 from search.results.finalists import Confirmation
 from search.results.precision import POWER, spread_in
-from search.sweep.launch import Invocation, resume_run, run_command, start_run
+from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
 from trainable.config.fields import OneLineParser, add_flags, given
 

@@ -158,8 +158,8 @@ class Request(InputOptions):
     keep: int = _operation("number of best students whose checkpoints are kept", 5, low=0)
     retries: int = _operation("how often a crashed trial restarts from its checkpoint", 2, low=0)
     swanlab: str = _operation(
-        "log trials to SwanLab: offline (to the folder swanlab of the run, for `swanlab sync`, "
-        "when a session ends), cloud (as they train; needs a login)",
+        "log each trial to SwanLab when it ends: offline (to the folder swanlab of the run, for "
+        "`swanlab sync`), cloud (needs a login)",
         OFF,
         choices=TRACKING_MODES,
     )

@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileSelector, FileSystem, FileType, copy_files
 
 from search.record.labels import labels_of
 from search.record.run import Run
-from search.record.storage import copy_folder, is_uri, join_name, location, open_storage, read_bytes
+from search.record.storage import is_uri, join_name, location, open_storage, read_bytes
 from search.record.trial_record import ENDED, TrialRecord
 from trainable.common.files import MANIFEST, parse_checked_json, verified_values
 
@@ -26,10 +26,9 @@ def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str
 
 def _checkpoints(filesystem: FileSystem, trial_path: str) -> dict[int, str]:
     """The path of each checkpoint of a trial by its number, complete or not."""
-    found = filesystem.get_file_info(FileSelector(trial_path, allow_not_found=True))
     return {
         int(name[1]): entry.path
-        for entry in found
+        for entry in filesystem.get_file_info(FileSelector(trial_path, allow_not_found=True))
         if entry.type == FileType.Directory and (name := re.fullmatch(NAME, entry.base_name))
     }
 
@@ -40,8 +39,8 @@ def _is_complete(filesystem: FileSystem, path: str) -> bool:
         sizes = dict(manifest["bytes"])
     except (KeyError, TypeError, ValueError):
         return False
-    found = filesystem.get_file_info([f"{path}/{name}" for name in sizes])
-    return all(info.size == size for info, size in zip(found, sizes.values(), strict=True))
+    files = filesystem.get_file_info([f"{path}/{name}" for name in sizes])
+    return all(file.size == size for file, size in zip(files, sizes.values(), strict=True))
 
 
 def trial_location(run: Run, trial: TrialRecord) -> str:
@@ -50,20 +49,21 @@ def trial_location(run: Run, trial: TrialRecord) -> str:
 
 
 def kept_checkpoint(run: Run, trial: TrialRecord) -> Path | None:
-    """A local folder with the newest complete checkpoint, fetched where the run lies at a URI;
-    None where there is none, CheckpointError where none is complete."""
+    """A local folder with the newest complete checkpoint, fetched if the run lies at a URI.
+
+    None if the trial has no checkpoint, CheckpointError if it has no complete one.
+    """
     from trainable.engine.training_state import CheckpointError
 
+    if not has_checkpoint(run, trial):
+        return None
     where = trial_location(run, trial)
     filesystem, path = open_storage(where)
-    found = newest_checkpoint(filesystem, path)
-    if found is None and _checkpoints(filesystem, path):
+    if (newest := newest_checkpoint(filesystem, path)) is None:
         raise CheckpointError(f"damaged: {where}")
-    if found is None or not is_uri(where):
-        return None if found is None else Path(found[1])
-    folder = run.trial_folder(trial) / Path(found[1]).name
-    if verified_values(folder) is None:
-        copy_folder(filesystem, found[1], folder)
+    folder = run.trial_folder(trial) / Path(newest[1]).name
+    if is_uri(where) and verified_values(folder) is None:
+        copy_files(newest[1], str(folder), source_filesystem=filesystem)
     return folder
 
 
@@ -73,29 +73,31 @@ def has_checkpoint(run: Run, trial: TrialRecord) -> bool:
 
 
 def damaged_checkpoints(run: Run) -> list[str]:
-    """A line for each local checkpoint that can't be used: of a trial that is under way, which then
-    starts again (its checkpoint is removed), or of one that has ended, whose result stands. And for
-    each trial under way that has none."""
+    """A line for each local checkpoint that can't be used, and for each trial under way without.
+
+    A trial under way starts again then (its checkpoint is removed); one that has ended keeps its
+    result.
+    """
     from trainable.engine.training_state import CheckpointError
     from trainable.trial.checkpoint import STATE, check_checkpoint  # loads torch: seconds
 
     lines, describe = [], labels_of(run)
     for trial in run.trials.values():
-        where = trial_location(run, trial)
-        begun = trial.evaluations and trial.outcome not in ENDED
-        if begun and not has_checkpoint(run, trial):
-            lines.append(f"No checkpoint, the trial starts again: {describe(trial)}")
-        if is_uri(where) or not has_checkpoint(run, trial):
+        where, ended = trial_location(run, trial), trial.outcome in ENDED
+        if not has_checkpoint(run, trial):
+            if trial.evaluations and not ended:
+                lines.append(f"No checkpoint, the trial starts again: {describe(trial)}")
             continue
-        found = newest_checkpoint(*open_storage(where))
+        if is_uri(where):
+            continue
+        newest = newest_checkpoint(*open_storage(where))
         try:
-            if found is None:
+            if newest is None:
                 raise CheckpointError("cut short")
-            check_checkpoint(Path(found[1]), trial.config, run.plan.inputs)
-            if trial.outcome not in ENDED and not Path(found[1], STATE).is_file():
+            check_checkpoint(Path(newest[1]), trial.config, run.plan.inputs)
+            if not ended and not Path(newest[1], STATE).is_file():
                 raise CheckpointError("of a finished trial")
         except CheckpointError as error:
-            ended = trial.outcome in ENDED
             then = "its result stands" if ended else "the trial starts again"
             lines.append(f"Checkpoint {error}, {then}: {describe(trial)}")
             if not ended:
@@ -113,8 +115,8 @@ def remove_checkpoints(run: Run, trial: TrialRecord, but: int | None = None) -> 
 
 def checkpoint_count(run: Run) -> int:
     """How many trials have a checkpoint."""
-    places = (trial_location(run, trial) for trial in run.trials.values())
-    return sum(newest_checkpoint(*open_storage(place)) is not None for place in places)
+    locations = (trial_location(run, trial) for trial in run.trials.values())
+    return sum(newest_checkpoint(*open_storage(where)) is not None for where in locations)
 
 
 def bytes_used(run: Run) -> int:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from binascii import a2b_base64
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -77,14 +78,13 @@ def encode(event: Event) -> bytes:
 
 def decode(line: bytes) -> Event | None:
     """The event of a line; None where it fails its checksum or is no event."""
-    found = re.fullmatch(CHECKSUM, line)
-    if found is None or crc32(found[1] + b"}") != int(found[2], 16):
+    match = re.fullmatch(CHECKSUM, line)
+    if match is None or crc32(match[1] + b"}") != int(match[2], 16):
         return None
-    try:
-        event = json.loads(found[1] + b"}")
-    except (ValueError, RecursionError):
-        return None
-    return event if _is_event(event) else None
+    with suppress(ValueError, RecursionError):
+        event = json.loads(match[1] + b"}")
+        return event if _is_event(event) else None
+    return None
 
 
 def _is_event(event: Any) -> bool:
@@ -98,19 +98,18 @@ def _is_evaluation(values: Event) -> bool:
     full = {key: types for key, types in OF_FULL.items() if values.get(key) is not None}
     if not _has(values, {**EVALUATION, **full}) or values["evaluations"] < 1:
         return False
-    try:
+    with suppress(ValueError):
         for bits in BITS:
             a2b_base64((values.get(bits) or "").encode("ascii"), strict_mode=True)
-    except ValueError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _has(values: Event, parts: dict[str, Types]) -> bool:
     """Whether each part is there, of one of its types, and no number NaN, huge or negative."""
-    found = {key: values.get(key) for key in parts}
-    typed = all(type(found[key]) in types for key, types in parts.items())
-    return typed and all(0 <= n <= LARGEST for n in found.values() if isinstance(n, int | float))
+    of_parts = {key: values.get(key) for key in parts}
+    typed = all(type(of_parts[key]) in types for key, types in parts.items())
+    return typed and all(0 <= n <= LARGEST for n in of_parts.values() if isinstance(n, int | float))
 
 
 def bare(event: Event) -> Event:
@@ -134,29 +133,28 @@ def append_event(folder: Path, event: Event) -> None:
 
 def read_log(folder: Path) -> Log:
     """The events of a run, from its record and the trials' copies."""
-    log, found = Log(), dict[int, Event]()
-    bad = _read_into(found, folder / RECORD, folder / RECORD, log)
-    kept, bad_copies = set(found), 0
+    log, events = Log(), dict[int, Event]()
+    damaged = _read_into(events, folder / RECORD, folder / RECORD, log)
+    in_record, damaged_copies = len(events), 0
     for path in sorted(folder.glob(f"*/{RECORD}")):
-        bad_copies += _read_into(found, path, folder / RECORD, log)
-    log.events = [found[number] for number in sorted(found)]
-    restored = [event for event in log.events if event["number"] not in kept]
-    if restored or bad:
-        count = count_of(len(restored), "event")
+        damaged_copies += _read_into(events, path, folder / RECORD, log)
+    log.events = [events[number] for number in sorted(events)]
+    if (restored := len(events) - in_record) or damaged:
+        count = count_of(restored, "event")
         log.damage.append(f"{RECORD} was damaged: {count} taken from the trials' copies")
-    if bad_copies:
-        log.damage.append(
-            f"{count_of(bad_copies, 'damaged line')} in the trials' copies of {RECORD}"
-        )
-    if gaps := max(found, default=-1) + 1 - len(found):
+    if damaged_copies:
+        lines = count_of(damaged_copies, "damaged line")
+        log.damage.append(f"{lines} in the trials' copies of {RECORD}")
+    if gaps := max(events, default=-1) + 1 - len(events):
         if gaps > MOST_LOST:
-            raise UserError(f"RUN {folder}: {RECORD} is no run's, its events end at {max(found):,}")
+            last = max(events)
+            raise UserError(f"RUN {folder}: {RECORD} is no run's, its events end at {last:,}")
         log.damage.append(f"{count_of(gaps, 'event')} of {RECORD} lost: no copy has them")
     return log
 
 
-def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> int:
-    """Takes in the events of a file that are not there yet; returns how many lines are damaged."""
+def _read_into(events: dict[int, Event], path: Path, record: Path, log: Log) -> int:
+    """Adds the events of a file that are not there yet; returns how many lines are damaged."""
     damaged, differing = 0, []
     for line in BytesIO(path.read_bytes() if path.is_file() else b""):
         event = decode(line.removesuffix(b"\n"))
@@ -164,18 +162,18 @@ def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> i
             # One without an end was cut short by a kill, and nothing had been done upon it yet.
             damaged += line.endswith(b"\n") and line != b"\n"
             continue
-        known = found.setdefault(event["number"], event)
+        known = events.setdefault(event["number"], event)
         if known is not event and bare(known) != bare(event):
             differing.append(event["number"])
     if differing:
-        more = f" and {len(differing) - 1:,} more" if len(differing) > 1 else ""
-        then = f"{record.name} counts, the other file is left as it is"
+        others = f" and {len(differing) - 1:,} more" if len(differing) > 1 else ""
+        which, then = record.name, f"{record.name} counts, the other file is left as it is"
         if path == record:
-            then = "the first counts, and the file is left as it is"
+            which, then = "itself", "the first counts, and the file is left as it is"
         log.conflicts.append(path)
         log.damage.append(
-            f"{path} differs from {'itself' if path == record else record.name} in event "
-            f"{differing[0]}{more}, and both pass their checksums: {then}"
+            f"{path} differs from {which} in event {differing[0]}{others}, and both pass their "
+            f"checksums: {then}"
         )
     return damaged
 
@@ -183,28 +181,28 @@ def _read_into(found: dict[int, Event], path: Path, record: Path, log: Log) -> i
 def merged(first: bytes, second: bytes) -> bytes | None:
     """One record of two copies of it, of each event the line that has its bits; None where they
     have different events of one number."""
-    found: dict[int, tuple[Event, bytes]] = {}
+    lines: dict[int, tuple[Event, bytes]] = {}
     for line in (*first.split(b"\n"), *second.split(b"\n")):
         if (event := decode(line)) is None:
             continue
-        known = found.get(event["number"], (event, b""))
+        known = lines.get(event["number"], (event, b""))
         if bare(known[0]) != bare(event):
             return None
-        found[event["number"]] = max(known, (event, line), key=lambda one: len(one[1]))
-    return b"".join(found[number][1] + b"\n" for number in sorted(found))
+        lines[event["number"]] = max(known, (event, line), key=lambda pair: len(pair[1]))
+    return b"".join(lines[number][1] + b"\n" for number in sorted(lines))
 
 
 def fill_gaps(log: Log, event: Event) -> None:
     """Puts an event, if any, into the first gap or at the end, and LOST into each other gap."""
-    found = {known["number"]: known for known in log.events}
-    gaps = [number for number in range(max(found, default=-1) + 1) if number not in found]
-    gaps = gaps or ([len(found)] if event else [])
+    events = {known["number"]: known for known in log.events}
+    gaps = [number for number in range(max(events, default=-1) + 1) if number not in events]
+    gaps = gaps or ([len(events)] if event else [])
     time = log.events[0]["time"] if log.events else 0.0
     for number in gaps:
-        time = found[number - 1]["time"] if number else time
-        found[number] = {"number": number, "time": time, **(event or {"event": LOST})}
+        time = events[number - 1]["time"] if number else time
+        events[number] = {"number": number, "time": time, **(event or {"event": LOST})}
         event = {}
-    log.events = [found[number] for number in sorted(found)]
+    log.events = [events[number] for number in sorted(events)]
 
 
 def rewrite(path: Path, events: list[Event]) -> None:

@@ -24,7 +24,6 @@ EXTRA_LABELS: dict[str, str] = {
     "precision": "{}",
 }
 SHORTEST = 4  # characters of a digest or a folder's name that stand for it
-DRAWN = ("learning_rate",)  # by a searcher for each trial, so that it always differs
 
 
 def labels_of(run: Run) -> Callable[[TrialRecord], str]:
@@ -40,7 +39,11 @@ def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[Tr
     A setting is shown where it differs among trials of equal initialisation: the presets' learning
     rates follow from the initialisation.
     """
-    varied = varied_settings(configs) | (set(DRAWN) if searched else set())
+    values = {(c.initialisation, key, getattr(c, key)) for c in configs for key in EXTRA_LABELS}
+    counts = Counter((initialisation, key) for initialisation, key, _ in values)
+    varied = {key for (_, key), count in counts.items() if count > 1}
+    if searched:
+        varied.add("learning_rate")  # drawn for each trial, so that it always differs
 
     def label(config: TrialConfig) -> str:
         values = {key: getattr(config, key) for key in EXTRA_LABELS if key in varied}
@@ -51,29 +54,22 @@ def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[Tr
     return label
 
 
-def varied_settings(configs: list[TrialConfig]) -> set[str]:
-    """Those of EXTRA_LABELS that have several values among trials of one initialisation."""
-    found = {(c.initialisation, key, getattr(c, key)) for c in configs for key in EXTRA_LABELS}
-    values = Counter((initialisation, key) for initialisation, key, _ in found)
-    return {key for (_, key), count in values.items() if count > 1}
-
-
 def find_trial(run: Run, name: str) -> TrialRecord:
     """The one trial whose digest or folder's name begins so; UserError for none and for several."""
     prefix = Path(name).name  # the folder may be given as a path
-    found = [
+    matches = [
         trial
         for digest, trial in run.trials.items()
         if digest.startswith(prefix.lower()) or trial.config.folder_name.startswith(prefix)
     ]
-    if len(prefix) < SHORTEST or not found:
+    if len(prefix) < SHORTEST or not matches:
         hint = nearest(prefix, [trial.config.folder_name for trial in run.trials.values()])
         raise UserError(
             f"--trial {name}: no such trial in {run.folder.name}; {hint}give at least "
             f"the first {SHORTEST} characters of its digest or folder name"
         )
-    if len(found) > 1:
+    if len(matches) > 1:
         label = labels_of(run)
-        listed = [f"{trial.config.digest} ({label(trial)})" for trial in found[:5]]
-        raise UserError(f"--trial {name}: matches {len(found)} trials: {'; '.join(listed)}")
-    return found[0]
+        listed = [f"{trial.config.digest} ({label(trial)})" for trial in matches[:5]]
+        raise UserError(f"--trial {name}: matches {len(matches)} trials: {'; '.join(listed)}")
+    return matches[0]

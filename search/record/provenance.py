@@ -4,6 +4,7 @@ import platform
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,23 +29,15 @@ def provenance(arguments: Sequence[str], module: str = "search.run") -> dict[str
 
 
 def _version(package: str) -> str | None:
-    try:
+    with suppress(PackageNotFoundError):
         return version(package)
-    except PackageNotFoundError:
-        return None
+    return None
 
 
 def _git(*arguments: str) -> str | None:
     """git's output for the folder of this code, or None."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
+    command, folder = ["git", *arguments], Path(__file__).parent
+    settings: dict[str, Any] = {"stderr": subprocess.DEVNULL, "text": True, "timeout": 10}
+    with suppress(OSError, subprocess.SubprocessError):
+        return str(subprocess.check_output(command, cwd=folder, **settings)).strip()
+    return None

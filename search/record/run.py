@@ -219,8 +219,8 @@ def repair(run: Run) -> list[str]:
     written, _ = _written_plan(run.folder, [plan])
     if written is None or _revision(written) != run.plan.revision:
         _write_plan(run.folder, run.plan)
-    found = any(event.get("plan") == plan for event in log.events)
-    fill_gaps(log, {} if found else {"event": "plan", "plan": plan})
+    recorded = any(event.get("plan") == plan for event in log.events)
+    fill_gaps(log, {} if recorded else {"event": "plan", "plan": plan})
     repair_events(run.folder, log, folders)
     run.events, run.next_number = log.events, log.events[-1]["number"] + 1
     damage, run.damage = run.damage, []

@@ -14,7 +14,6 @@ from search.record.storage import (
     fetch_run,
     has_remote_run,
     is_uri,
-    join_name,
     local_runs,
     location,
     open_storage,
@@ -83,12 +82,12 @@ def name_here(folder: Path) -> str:
 
 def confirmations_of(run: Run) -> list[Run]:
     """The runs beside this one that confirm it, the oldest first; those that can be read."""
-    same, found = {"run": run.folder.name, "started": run.plan.provenance.get("started")}, []
+    same, runs = {"run": run.folder.name, "started": run.plan.provenance.get("started")}, []
     for path in run.folder.parent.glob(f"*/{SWEEP}"):
         confirms = (read_checked_json(path) or {}).get("confirms") or {}
         with suppress(UserError):
-            found += [read_run(path.parent)] if same.items() <= confirms.items() else []
-    return sorted(found, key=lambda made: str(made.plan.provenance.get("started")))
+            runs += [read_run(path.parent)] if same.items() <= confirms.items() else []
+    return sorted(runs, key=lambda made: str(made.plan.provenance.get("started")))
 
 
 def has_run(folder: Path) -> bool:
@@ -102,19 +101,19 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
         refuse_secrets(flag, name)
         uri, name = split_run(name, flag)
         storage = local_runs(uri)
-        places = [storage / name]
+        candidates = [storage / name]
     else:
-        places = [Path(name).expanduser(), storage / name]
+        candidates = [Path(name).expanduser(), storage / name]
     with as_user_error(f"{flag} {name[:80]}: ", OSError):  # of a name too long
-        for place in places:
-            uri_of_copy = uri_of(place.parent)
-            folder = place if uri_of_copy is None else fetch_run(uri_of_copy, place.name)
+        for given in candidates:
+            uri_of_copy = uri_of(given.parent)
+            folder = fetch_run(uri_of_copy, given.name) if uri_of_copy else given
             if has_run(folder):
                 return folder.resolve()
     names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
     at = uri_of(storage)
     there = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
-    what = "not a run" if places[0].exists() else "no run of that name"
+    what = "not a run" if candidates[0].exists() else "no run of that name"
     raise UserError(f"{flag} {name}: {what}; runs in {at or storage}: {there}")
 
 
@@ -127,6 +126,5 @@ def run_lock(folder: Path) -> Iterator[None]:
             yield
     except Timeout:
         raise UserError(
-            f"RUN {join_name(str(folder.parent), folder.name)}: another process is running it; "
-            "wait for it to finish, or stop it"
+            f"RUN {folder}: another process is running it; wait for it to finish, or stop it"
         ) from None

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import psutil
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from search.record.events import RECORD, merged
 from search.record.run import SWEEP
@@ -93,23 +93,17 @@ def location(run_folder: Path) -> str:
     return join_name(storage_of(run_folder.parent), run_folder.name)
 
 
-def describe_location(run_folder: Path) -> str:
-    """Its URI and its copy here, or its folder."""
-    where = location(run_folder)
-    return f"{where}, its record also in {run_folder}" if is_uri(where) else where
-
-
-def open_storage(place: str) -> tuple[FileSystem, str]:
+def open_storage(where: str) -> tuple[FileSystem, str]:
     """The file system of a path or URI, and the path in it.
 
-    UserError, which names --storage, for a URI of no file system that is known, or with a secret.
+    UserError, which names --storage, for a URI of an unknown file system, or with a secret.
     """
-    if not is_uri(place):
-        return LocalFileSystem(), place
-    refuse_secrets("--storage", place)
-    with as_user_error(f"--storage {place}: "):  # pyarrow's own, ImportError, a plug-in's
-        _check_answers(place)
-        filesystem, path = FileSystem.from_uri(place)
+    if not is_uri(where):
+        return LocalFileSystem(), where
+    refuse_secrets("--storage", where)
+    with as_user_error(f"--storage {where}: "):  # pyarrow's own, ImportError, a plug-in's
+        _check_answers(where)
+        filesystem, path = FileSystem.from_uri(where)
     return filesystem, path
 
 
@@ -156,8 +150,8 @@ def remote_names(uri: str) -> list[str]:
     """The runs of a storage."""
     filesystem, path = open_storage(uri)
     with as_user_error(f"--storage {uri}: ", OSError):
-        found = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
-    names = [entry.base_name for entry in found if entry.type == FileType.Directory]
+        entries = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+    names = (entry.base_name for entry in entries if entry.type == FileType.Directory)
     return sorted(name for name in names if not name.startswith("."))
 
 
@@ -184,7 +178,8 @@ def fetch_run(uri: str, name: str) -> Path:
             return folder
         where, both = join_name(uri, name), merged(there, here or b"")
         if both is None:
-            aside = _set_aside(folder)
+            names = (folder.with_name(f"{name}.diverged-{number}") for number in count(1))
+            aside = folder.rename(next(free for free in names if not free.exists()))
             print(f"{where} differs from its copy here, now {aside}.", file=sys.stderr)
         elif both != merged(there, b""):
             print(f"{where} is damaged or older than {folder}, which counts.", file=sys.stderr)
@@ -192,16 +187,10 @@ def fetch_run(uri: str, name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for file in COPIED:
             content = there if file == RECORD else read_bytes(filesystem, f"{path}/{file}")
-            if file == RECORD or parse_checked_json(content) is not None:
+            if content and (file == RECORD or parse_checked_json(content) is not None):
                 with atomic_file(folder / file) as temporary:
-                    temporary.write_bytes(content or b"")
+                    temporary.write_bytes(content)
     return folder
-
-
-def _set_aside(folder: Path) -> Path:
-    """Gives a run's folder a name that is free."""
-    names = (folder.with_name(f"{folder.name}.diverged-{number}") for number in count(1))
-    return folder.rename(next(name for name in names if not name.exists()))
 
 
 def request_pause(run_folder: Path) -> None:
@@ -301,9 +290,3 @@ def write_bytes(filesystem: FileSystem, path: str, content: bytes) -> None:
         stream.write(content)
     if local:
         filesystem.move(target, path)
-
-
-def copy_folder(filesystem: FileSystem, path: str, folder: Path) -> None:
-    """Brings all files of a folder of a storage into a local one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    copy_files(path, str(folder), source_filesystem=filesystem)

@@ -23,8 +23,8 @@ from search.record.run_folders import (
     refuse_existing,
     storage_folder,
 )
-from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.cluster import check_address
+from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from spaces import SPACE_NAMES, file_digest, is_searched, load_space
 from trainable.config.fields import OneLineParser, add_flags, flag_of, given
 from trainable.config.options import AUTO, InputOptions, resolve_preset

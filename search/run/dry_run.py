@@ -23,11 +23,11 @@ from search.record.storage import is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
 from search.results.progress import describe_bytes, describe_time
 from search.sweep.check_sweep import CheckedSweep
-from search.sweep.launch import Invocation
 from search.sweep.processes.cluster import check_address
+from search.sweep.ray_setup import concurrency
 from search.sweep.resume import asked_changes
+from search.sweep.run_command import Invocation
 from search.sweep.session import expected_bytes
-from search.sweep.tuner import concurrency
 from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries

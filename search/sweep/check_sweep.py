@@ -28,10 +28,8 @@ from trainable.trial.preparation import (
 
 @dataclass(frozen=True)
 class CheckedSweep:
-    """A sweep that can be run: its trials in their order.
-
-    `possible` are configurations such as the sweep may come to have: the same, or a searcher's.
-    """
+    """A sweep that can be run: its trials in order, and `possible` ones: the same, or such as a
+    searcher may suggest."""
 
     request: Request
     configs: list[TrialConfig]
@@ -81,17 +79,17 @@ def complete(
     cache: Path,
     console: Console,
 ) -> TrainingInputs:
-    """The inputs with all outputs of their teacher that they had, and those that these trials use.
+    """The inputs with the teacher's outputs that they had and those that these trials use.
 
-    What is lacking or among the missing folders is made of their own teacher and tokens, which must
-    be complete. UserError for trials that can't be trained on them.
+    Missing outputs are made of their own teacher and tokens, which must be complete. UserError for
+    trials that can't be trained on them.
     """
     quiet_libraries()
     teacher = load_config(inputs.teacher.folder)
     own = inputs.pretrained
     student = (load_config(own.folder), own.teachers_tokens) if own else None
     check_trials(configs, teacher, inputs.examples, student)
-    present = {kind: place for kind, place in inputs.outputs.items() if Path(place) not in missing}
+    present = {kind: path for kind, path in inputs.outputs.items() if Path(path) not in missing}
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
     if not lacking:
         return inputs
@@ -116,16 +114,16 @@ def count_trials(request: Request, configs: list[TrialConfig]) -> str:
 
 def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:
     """`Training: 2,048 of 18,113 examples. Validation: 800, 8 evaluations per trial. In bf16.`"""
+
+    def of(count: int, available: int) -> str:
+        return f"{count:,}" + (f" of {available:,}" if count < available else "")
+
     dataset, (train, available) = inputs.dataset, inputs.available
-    evaluation = _of(len(dataset.evaluation), available)
+    evaluation = of(len(dataset.evaluation), available)
     if dataset.full is not None:
-        full = _of(len(dataset.full), available)
+        full = of(len(dataset.full), available)
         evaluation = f"a subset of {len(dataset.evaluation):,}, and {full} at the end"
     return (
-        f"Training: {_of(len(dataset.train), train)} examples. Validation: {evaluation}, "
+        f"Training: {of(len(dataset.train), train)} examples. Validation: {evaluation}, "
         f"{configs[0].evaluations} evaluations per trial. In {configs[0].precision}."
     )
-
-
-def _of(count: int, available: int) -> str:
-    return f"{count:,}" + (f" of {available:,}" if count < available else "")

@@ -31,10 +31,8 @@ from trainable.config.trial_config import TrialConfig
 def asked_changes(
     run: Run, arguments: Namespace, console: Console
 ) -> tuple[dict[str, Any], list[TrialConfig]]:
-    """How the command line changes a run's plan, and the trials that it adds; prints how many.
-
-    UserError for what can't be added to it.
-    """
+    """How the command line changes a run's plan, and the trials that it adds (UserError if it
+    can't be added); prints how many."""
     asked = given(arguments, Request)
     operation = {key: value for key, value in asked.items() if key in names_of_kind(OPERATION)}
     more = {key: value for key, value in asked.items() if key in names_of_kind(EXTENSION)}
@@ -163,11 +161,8 @@ def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
 def inputs_again(
     run: Run, more: Sequence[TrialConfig], console: Console, flag: str
 ) -> TrainingInputs:
-    """What the run's trials share, as it was, or made again where it is gone or lacks something
-    that these more trials need.
-
-    Raises UserError, which names `flag`, where that can't be had here.
-    """
+    """What the run's trials share, as it was, or made again if it is gone or lacks something that
+    these additional trials need. UserError, which names `flag`, if that can't be had here."""
     from search.sweep.check_sweep import complete, prepare_again
 
     inputs, cache = inputs_of(run), cache_here(run)
@@ -180,31 +175,27 @@ def inputs_again(
     if set(inputs.sources).isdisjoint(missing):
         return complete(inputs, missing, configs, Path(cache), console)
     again = prepare_again(replace(run.plan.requests[0], cache=cache), configs, console)
-    _refuse_other("data", inputs.data_digest, again.data_digest, inputs, flag)
-    _refuse_other("teacher", inputs.teacher.digest, again.teacher.digest, inputs, flag)
-    was, now = (part.pretrained.digest if part.pretrained else "" for part in (inputs, again))
-    _refuse_other("--student", was, now, inputs, flag)
+    for (name, was), now in zip(_digests(inputs).items(), _digests(again).values(), strict=True):
+        if was != now:
+            raise UserError(
+                f"{flag}: its {name} (digest {was[:8]}) can't be made again, what is here now "
+                f"gives {now[:8]}; put {inputs.teacher.folder} and the data back, or start a new "
+                "run"
+            )
     return again
 
 
-def cache_here(run: Run) -> str:
-    """The cache for what must be made for a run: its own, where this machine can write to it.
+def _digests(inputs: TrainingInputs) -> dict[str, str]:
+    student = inputs.pretrained.digest if inputs.pretrained else ""
+    return {"data": inputs.data_digest, "teacher": inputs.teacher.digest, "--student": student}
 
-    Elsewhere, where a run can go on that lies in a storage or has its inputs in one, it is this
-    user's.
-    """
+
+def cache_here(run: Run) -> str:
+    """The cache for what must be made for a run: its own, or this user's on another machine, which
+    can't write to it. Only a run that has its inputs in a storage can go on there."""
     cache = run.plan.requests[0].cache
     goes_on_elsewhere = is_uri(location(run.folder)) or (run.folder / DIGESTS).is_file()
     return users_cache() if goes_on_elsewhere and not os.access(cache, os.W_OK) else cache
-
-
-def _refuse_other(name: str, was: str, now: str, inputs: TrainingInputs, flag: str) -> None:
-    """UserError where what a run's trials share has another digest than it had."""
-    if was != now:
-        raise UserError(
-            f"{flag}: its {name} (digest {was[:8]}) can't be made again, what is here now "
-            f"gives {now[:8]}; put {inputs.teacher.folder} and the data back, or start a new run"
-        )
 
 
 def _refuse_other_device(inputs: TrainingInputs, flag: str) -> None:

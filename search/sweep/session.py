@@ -4,7 +4,6 @@ import math
 import shutil
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
 
 import ray
 import torch
@@ -16,18 +15,17 @@ from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
 from search.policy.policy import Policy
 from search.record.recipes import most_seeds
 from search.record.run import Run
-from search.record.storage import DIGESTS, RecordCopy, describe_location, is_uri, location
+from search.record.storage import DIGESTS, RecordCopy, is_uri, location
 from search.results.live_table import make_display
 from search.results.progress import describe_bytes, measure
 from search.sweep.hooks.callback import RunCallback, Silence
 from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.scheduler import RunScheduler
 from search.sweep.hooks.searcher import RunSearcher
-from search.sweep.hooks.swanlab import live_callbacks
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
-from search.sweep.tuner import (
+from search.sweep.ray_setup import (
     concurrency,
     make_trainable,
     make_tuner,
@@ -42,38 +40,24 @@ from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
 
 
-def run_trials(
-    run: Run,
-    copy: RecordCopy,
-    provenance: dict[str, Any],
-    console: Console,
-    interruption: Interruption,
-) -> None:
-    """Runs what has not ended yet.
+def run_trials(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
+    """Starts Ray and runs the trials that have not ended yet.
 
-    OSError where the disk fails, as for Ray's own files; where it fails a trial or the record,
+    OSError if the disk fails, as for Ray's own files; if it fails a trial or the record,
     `interruption.problem` says how. The run can be resumed all the same.
     """
-    run.append({"event": "session", "provenance": provenance})
-    copy.copy()
-    if not interruption.requested:
-        _tune(run, copy, console, interruption)
-
-
-def _tune(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
-    """Starts Ray and runs the open trials in it."""
     console.print("Starting Ray ...")
     cores, gpus = available_cores(), torch.cuda.device_count()
     size = interruption.shielded(lambda: start_ray(cores, gpus, run.request.address))
     with watched(interruption):
-        _tune_open(run, copy, console, interruption, size)
+        _run_tuners(run, copy, console, interruption, size)
     ray.shutdown()  # what it prints as it ends comes before the summary
 
 
-def _tune_open(
+def _run_tuners(
     run: Run, copy: RecordCopy, console: Console, interruption: Interruption, size: tuple[int, int]
 ) -> None:
-    """Tuners, until the run is complete: mostly one; `size` is CPUs and GPUs.
+    """Runs Tuners until the run is complete: mostly one; `size` is CPUs and GPUs.
 
     Another one follows if trials are left that must have a GPU for themselves, or that the first
     has given up.
@@ -90,9 +74,8 @@ def _tune_open(
         share = 1 if exclusive else request.trials_per_gpu
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         _announce(run, slots(), console)
-        live = LiveRun(
-            run, make_display(console), interruption, copy, slots=slots, exclusive=exclusive
-        )
+        display = make_display(console)
+        live = LiveRun(run, display, interruption, copy, slots=slots, exclusive=exclusive)
         callback = RunCallback(live)
         tuner = make_tuner(
             run,
@@ -100,7 +83,7 @@ def _tune_open(
             resources=resources_per_trial(gpus, share),
             searcher=RunSearcher(live),
             scheduler=RunScheduler(live),
-            callbacks=[callback, Silence(), *live_callbacks(run, console)],
+            callbacks=[callback, Silence()],
         )
         try:
             tuner.fit()
@@ -114,9 +97,11 @@ def _announce(run: Run, slots: int, console: Console) -> None:
     configs = possible_trials(run.request, configs) if run.to_suggest else configs
     sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
     most, end = expected_bytes(run.request, configs, sizes, measure(run).total, slots)
+    where = location(run.folder)
+    where += f", its record also in {run.folder}" if is_uri(where) else ""
     console.print(
-        f"Run {describe_location(run.folder)}: {count_of(slots)} at a time; checkpoints take up to "
-        f"about {describe_bytes(most)}, {describe_bytes(end)} at the end{_shortage(run, most)}.",
+        f"Run {where}: {count_of(slots)} at a time; checkpoints take up to about "
+        f"{describe_bytes(most)}, {describe_bytes(end)} at the end{_shortage(run, most)}.",
         soft_wrap=True,
     )
 
@@ -158,12 +143,12 @@ def expected_bytes(
     trials: int,
     slots: int,
 ) -> tuple[int, int]:
-    """About what the checkpoints of so many `trials` like these take on disk at most, while `slots`
-    of them run at a time, and at the end; `sizes` are one's with its training state and without.
+    """About what the checkpoints of so many `trials` like these take on disk: the most, while
+    `slots` of them run, and at the end. `sizes` are a trial's with training state and without.
 
-    While one is replaced, old and new stand side by side. Where trials are compared, all seeds of a
-    recipe but one may wait for it; where they are promoted, those that may still go on, and one
-    that is stopped is kept with its state.
+    While a checkpoint is replaced, old and new stand side by side. If trials are compared, all
+    seeds of a recipe but one may wait for it; if they are promoted, all that may still go on, and
+    a stopped one is kept with its state.
     """
     shapes = {
         (c.student_layers, c.student_width, c.initialisation == PRETRAINED, c.ema_decay > 0): c

@@ -34,10 +34,8 @@ def write_answers(run: Run) -> None:
 
 
 def finish(run: Run, console: Console, problem: str = "") -> int:
-    """Prints the leaderboard, where things are, and what to do next; returns the exit code.
-
-    A complete confirmation prints its answers in place of the leaderboard.
-    """
+    """Prints the leaderboard (the answers of a complete confirmation), where things are, and what
+    to do next; returns the exit code."""
     if run.plan.confirms is not None and not run.unfinished:
         print_conclusion(conclude(run), console)
     else:
@@ -49,12 +47,10 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     if run.exhausted:
         console.print("The searcher found no new configuration.")
     console.print(f"\nRun: {location(run.folder)} ({describe_disk(run)})", soft_wrap=True)
-    journal = run.folder / JOURNAL
-    if journal.is_file():  # of a searched run; else the session could not write it
+    if (journal := run.folder / JOURNAL).is_file():  # of a searched run
         command = f"optuna-dashboard {shlex.quote(str(journal))}"
         console.print(f"Optuna study: {command}", soft_wrap=True)
-    failed = sum(trial.outcome == FAILED for trial in run.trials.values())
-    if failed:
+    if failed := sum(trial.outcome == FAILED for trial in run.trials.values()):
         console.print(f"{count_of(failed)} failed; the leaderboard has the reasons.")
     if problem:
         print(error_line(problem), file=sys.stderr)
@@ -76,9 +72,7 @@ def describe_disk(run: Run) -> str:
     text = f"{describe_bytes(bytes_used(run))}, {count_of(checkpoint_count(run), 'checkpoint')}"
     trials = run.trials.values()
     saving = sum(e["saving_seconds"] for trial in trials for e in trial.evaluations)
-    training = sum(trial.seconds for trial in trials)
-    if not training:
-        return text
-    return (
-        f"{text}; saving took {saving / training:.1%} of the training time, rungs and ends included"
-    )
+    if training := sum(trial.seconds for trial in trials):
+        share = f"{saving / training:.1%} of the training time"
+        text += f"; saving took {share}, rungs and ends included"
+    return text

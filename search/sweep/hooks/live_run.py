@@ -59,7 +59,7 @@ class LiveRun:
                 return trial
 
     def receive(self, message: Message, **names: str) -> str:
-        """Records what a trial says; GO, WAIT or STOP. `names` are those of `record_trial`."""
+        """Records what a trial says; GO, WAIT or STOP. `names` are those of `record`."""
         trial = names["trial"]
         if message.fallback:
             self._fall_back(message.fallback)
@@ -76,9 +76,9 @@ class LiveRun:
         number, recorded = values["evaluations"], self.run.trials[trial].evaluations
         known = recorded[number - 1] if number <= len(recorded) else None
         if known is None or not (message.restored or _alike(known, values)):
-            self.record_trial({"event": "evaluation", "evaluation": values}, **names)
+            self.record({"event": "evaluation", "evaluation": values}, **names)
         elif not message.restored:
-            self.record_trial({"event": "repeated", "evaluations": number}, **names)
+            self.record({"event": "repeated", "evaluations": number}, **names)
         return self.policy.decision(trial, number)
 
     def may_retry(self, trial: str) -> int:
@@ -96,21 +96,20 @@ class LiveRun:
         if message := self._failures.pop(names["trial"], None):
             event["kind"] = message.failure
             event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
-        self.record_trial(event, **names)
+        self.record(event, **names)
         trial = self.run.trials[names["trial"]]
         again = trial.outcome not in ENDED and (self.exclusive or not trial.alone)
         self.left_over = self.left_over or (again and not restarted)
 
-    def record_trial(self, event: Event, **names: str) -> None:
-        """Records an event of a trial: by its digest `trial`, and Tune's name for it."""
-        self.record({**event, **names})
+    def record(self, event: Event, **names: str) -> None:
+        """Applies an event, and has it on disk, at the run's storage and on the screen.
 
-    def record(self, event: Event) -> None:
-        """Applies an event, and has it on disk, at the run's storage and on the screen."""
+        `names` of an event of a trial: its digest `trial`, and Tune's name for it.
+        """
         if self.interruption.problem:
             return
         try:
-            event = self.run.append(event, self.policy.apply)
+            event = self.run.append({**event, **names}, self.policy.apply)
             self._copy.copy(RECORD)
             if event["event"] == SUGGESTION and self.run.request.searched:
                 write_study(self.run)

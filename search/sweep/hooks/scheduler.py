@@ -58,7 +58,7 @@ class RunScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         }
         for trial, decision in decisions.items():
             if decision == STOP and not live.interruption.requested:
-                live.record_trial({"event": "stop"}, **names_of(trial))
+                live.record({"event": "stop"}, **names_of(trial))
                 tune_controller.stop_trial(trial)
         going = [trial for trial, decision in decisions.items() if decision == GO]
         taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)

@@ -15,7 +15,7 @@ from typing import Any
 from search.plan.request import LOCAL
 from search.record.storage import uri_of
 from search.sweep.processes.signals import Interruption
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, as_user_error, first_line
 from trainable.common.files import nearest_existing
 
 AUTO = "auto"
@@ -29,11 +29,8 @@ SIGN_OF_LOST_NODE = "its node has died"  # in Ray's error
 
 
 def check_address(address: str | None, runs: Path) -> None:
-    """UserError, within seconds, where there is no cluster to join at this address.
-
-    Also where one of its nodes can't run a trial: this package is not installed there, or the
-    folder of all runs, unless it has copies of a storage's, is not one that the node shares.
-    """
+    """UserError, within seconds, if there is no cluster to join at this address, or one of its
+    nodes can't run a trial: it lacks this package, or does not share the folder of all runs."""
     if address is None or address == LOCAL:
         return
     if address.startswith("ray://"):
@@ -81,12 +78,8 @@ def _check_nodes(address: str, runs: Path) -> None:
         answers = [_on_node(node["NodeID"], question) for node in nodes]
         for node, answer in zip(nodes, answers, strict=True):
             host = node["NodeManagerHostname"]
-            try:
+            with as_user_error(f"--address {address}: {host} does not answer; ", RayError):
                 installed, shares = ray.get(answer, timeout=ANSWER_SECONDS)
-            except RayError as error:  # also of the time that is over
-                raise UserError(
-                    f"--address {address}: {host} does not answer; {first_line(error)}"
-                ) from None
             if not installed:
                 raise UserError(
                     f"--address {address}: {host} lacks this package; install it on every node, "
@@ -109,9 +102,8 @@ def _question(probe: str | None) -> Callable[[], tuple[bool, bool]]:
         from importlib.util import find_spec
 
         installed = all(find_spec(name) is not None for name in packages)
-        if probe is None:
-            return installed, True
-        return installed, os.path.isfile(probe) and os.access(os.path.dirname(probe), os.W_OK)
+        seen = probe is None or os.path.isfile(probe)
+        return installed, seen and (not probe or os.access(os.path.dirname(probe), os.W_OK))
 
     return look
 
@@ -160,8 +152,7 @@ def watched(interruption: Interruption) -> Iterator[None]:
     """Pauses the sweep when Ray's own processes die: Tune would wait for ever, or Ray end this
     process a minute later without a word."""
     ended = Event()
-    thread = Thread(target=_watch, args=(interruption, ended), daemon=True)
-    thread.start()
+    Thread(target=_watch, args=(interruption, ended), daemon=True).start()
     try:
         yield
     finally:
@@ -191,11 +182,11 @@ def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
     """CPUs and GPUs of the nodes that are alive; no GPUs where trials train on the CPU."""
     import ray
 
-    found = ray.cluster_resources()
-    return int(found.get("CPU", 0)), int(found.get("GPU", 0)) if with_gpus else 0
+    resources = ray.cluster_resources()
+    return int(resources.get("CPU", 0)), int(resources.get("GPU", 0)) if with_gpus else 0
 
 
 def recounted(count: Callable[[], int]) -> Callable[[], int]:
     """The same count, made anew every few seconds only: nodes come and go."""
-    found = lru_cache(maxsize=1)(lambda _: count())
-    return lambda: found(time.monotonic() // POLL_SECONDS)
+    cached = lru_cache(maxsize=1)(lambda _: count())
+    return lambda: cached(time.monotonic() // POLL_SECONDS)

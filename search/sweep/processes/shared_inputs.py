@@ -13,7 +13,7 @@ from pyarrow.fs import FileType, copy_files
 from rich.console import Console
 
 from search.record.run import Run
-from search.record.storage import DIGESTS, copy_folder, join_name, open_storage, storage_of
+from search.record.storage import DIGESTS, join_name, open_storage, storage_of
 from search.results.progress import describe_bytes
 from trainable.common.files import (
     MANIFEST,
@@ -78,20 +78,19 @@ def _manifest_digest(folder: Path) -> str:
     return digest_file(manifest)[:16] if manifest.is_file() else ""
 
 
-def _upload(folder: Path, place: str) -> int:
+def _upload(folder: Path, target: str) -> int:
     """Takes a sealed folder there unless it is there; returns the bytes that were taken.
 
     The manifest goes last, so that where it is, all is.
     """
-    filesystem, path = open_storage(place)
+    filesystem, path = open_storage(target)
     if filesystem.get_file_info(f"{path}/{MANIFEST}").type != FileType.NotFound:
         return 0
-    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
-    files.sort(key=lambda file: file.name == MANIFEST)
-    for file in files:
-        target = f"{path}/{file.relative_to(folder)}"
-        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-        copy_files(str(file), target, destination_filesystem=filesystem)
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for file in sorted(files, key=lambda file: (file.name == MANIFEST, file)):
+        copy = f"{path}/{file.relative_to(folder)}"
+        filesystem.create_dir(copy.rpartition("/")[0], recursive=True)
+        copy_files(str(file), copy, destination_filesystem=filesystem)
     return sum(file.stat().st_size for file in files)
 
 
@@ -105,7 +104,7 @@ def _folder_here(folder: Path, storage: str, digest: str) -> Path:
         if _manifest_digest(content) != digest:
             filesystem, path = open_storage(join_name(storage, f"{SHARED}/{digest}"))
             with atomic_folder(content) as temporary:
-                copy_folder(filesystem, path, temporary)
+                copy_files(path, str(temporary), source_filesystem=filesystem)
                 if _manifest_digest(temporary) != digest or verified_values(temporary) is None:
                     filesystem.delete_file(f"{path}/{MANIFEST}")
                     raise OSError(f"{path} is damaged; the next session uploads it again")

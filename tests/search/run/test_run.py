@@ -24,7 +24,7 @@ def whole(make_command, tmp_path_factory):
     """A sweep under ASHA: its command, what it printed, and its run."""
     folder = tmp_path_factory.mktemp("full")
     command = [*make_command(folder), "--space", "schedules", "--samples", "10", "--keep", "2"]
-    command += ["--set", "learning_rate=3e-3"]  # at which students differ
+    command += ["--set", "learning_rate=3e-3", "--set", "epochs=2"]  # at which students differ
     done = run([*command, "--name", "full"])
     assert done.returncode == 0, done.stderr
     return command, done.stdout + done.stderr, read_run(folder / "runs" / "full")

@@ -17,23 +17,16 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def sweep(teacher_folder, data_folder, tmp_path, repository):
-    """Runs the five trials of `baselines` with these faults; gives the process and the folder."""
+def sweep(make_command, tmp_path, repository):
+    """Runs trials of `baselines` with these faults; gives the process and the run's folder."""
+    command = [*make_command(tmp_path), "--space", "baselines", "--name", "mine"]
+    command += ["--trials-per-gpu", "4", "--set", "epochs=6"]
 
-    def run(faults, *more):
-        settings = ("student_layers=2", "batch_size=8", "precision=fp32", "epochs=6")
-        command = [
-            *(sys.executable, "-m", "tests.scripts.faulty_run"),
-            *("--space", "baselines", "--name", "mine"),
-            *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
-            *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")),
-            *(part for setting in settings for part in ("--set", setting)),
-            *("--trials-per-gpu", "4", "--allow-weak-teacher"),
-        ]
-        if "--resume" in more:
-            command = [*command[:3], *more]
+    def run(faults, *options, resume=False):
+        folder = tmp_path / "runs" / "mine"
+        typed = ["--resume", str(folder)] if resume else [*command[3:], *options]
         done = subprocess.run(
-            [*command, *(more if "--resume" not in more else ())],
+            [sys.executable, "-m", "tests.scripts.faulty_run", *typed],
             env=os.environ | {"FAULTS": json.dumps(faults)},
             cwd=repository,
             capture_output=True,
@@ -42,7 +35,7 @@ def sweep(teacher_folder, data_folder, tmp_path, repository):
             check=False,
         )
         assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
-        return done, tmp_path / "runs" / "mine"
+        return done, folder
 
     return run
 
@@ -104,13 +97,13 @@ def assert_alone_after_memory_ran_out(folder, trial):
 
 
 def test_full_disk_pauses_the_sweep_and_loses_nothing(sweep):
-    done, folder = sweep({"teacher_spread": "disk"})
+    done, folder = sweep({"teacher_spread": "disk"}, "--samples", "2")
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout.strip().splitlines()[-1].startswith("python -m search.run --resume ")
     assert all(trial.outcome != "failed" for trial in by_initialisation(folder).values())
-    resumed, _ = sweep({}, "--resume", str(folder))
+    resumed, _ = sweep({}, resume=True)
     assert resumed.returncode == 0, resumed.stderr
     trials = by_initialisation(folder)
     assert {trial.outcome for trial in trials.values()} == {"finished"}
@@ -119,7 +112,7 @@ def test_full_disk_pauses_the_sweep_and_loses_nothing(sweep):
 
 def test_what_cannot_be_captured_is_trained_eagerly_in_other_processes(sweep):
     """One line says so, the record keeps it, and nothing failed for good."""
-    done, folder = sweep(NOT_CAPTURED)
+    done, folder = sweep(NOT_CAPTURED, "--samples", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     run, line = read_run(folder), "eager: operation not permitted when stream is capturing"
     assert run.plan.inputs.execution == Execution(GRAPH)
@@ -127,6 +120,6 @@ def test_what_cannot_be_captured_is_trained_eagerly_in_other_processes(sweep):
     assert done.stdout.count(f"Not as wanted: {line}") == 1
     assert {trial.outcome for trial in run.trials.values()} == {"finished"}
     failures = [event["then"] for event in run.events if event["event"] == "failure"]
-    assert 1 <= len(failures) <= 5  # no more than were under way
+    assert 1 <= len(failures) <= 2  # no more than were under way
     assert set(failures) == {"retry"}
     assert_evaluated_once(folder)

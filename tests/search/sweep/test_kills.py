@@ -12,8 +12,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from search.record.run import read_run
@@ -89,22 +91,13 @@ def session(command):
 
 def below(driver, kind):
     """The processes of a kind that this driver has started."""
-    parents, names = {}, {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            fields = (path / "stat").read_text().rpartition(")")[2].split()
-            names[int(path.name)] = (path / "cmdline").read_text().partition("\0")[0]
-        except OSError:
-            continue
-        parents[int(path.name)] = int(fields[1])
-    found = []
-    for process, name in names.items():
-        above = process
-        while above in parents and above != driver:
-            above = parents[above]
-        if above == driver and re.search(NAMES[kind], name):
-            found.append(process)
-    return found
+    processes = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(driver).children(recursive=True):
+            with suppress(psutil.NoSuchProcess, IndexError):
+                if re.search(NAMES[kind], process.cmdline()[0]):
+                    processes.append(process.pid)
+    return processes
 
 
 def hit(process, kind, number):

@@ -1,8 +1,6 @@
 """A searched sweep, killed while it searches, goes on as if nobody had touched it."""
 
-import shutil
 import sys
-from pathlib import Path
 
 import optuna
 import pytest
@@ -19,35 +17,25 @@ pytestmark = pytest.mark.slow
 SAMPLES = 9
 
 
-@pytest.fixture(scope="module")
-def command(teacher_folder, data_folder, tmp_path_factory):
+@pytest.fixture
+def command(teacher_folder, data_folder, tmp_path):
     """A search one trial at a time, so that its results come in one order only."""
-    folder = tmp_path_factory.mktemp("searched")
     settings = ("student_layers=2", "batch_size=8", "epochs=2", "precision=fp32", "evaluations=6")
     return [
         *(sys.executable, "-m", "search.run", "--space", "recipe", "--samples", str(SAMPLES)),
         *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
         "--allow-weak-teacher",
-        *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
+        *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path / "runs")),
         *("--max-concurrent", "1", "--seed", "3"),
         *(part for setting in settings for part in ("--set", setting)),
     ]
 
 
-def loaded_study(folder):
-    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    return optuna.load_study(study_name=folder.name, storage=storage)
-
-
-@pytest.fixture(scope="module")
-def runs(command):
-    """Where the runs are, one of them searched without a break."""
+def test_killed_and_resumed_it_suggests_what_it_would_have(command, tmp_path):
+    """Its trials wait at rungs, of which a kill finds some."""
+    runs = tmp_path / "runs"
     whole = run([*command, "--name", "full"])
     assert whole.returncode == 0, whole.stderr
-    return Path(command[command.index("--storage") + 1])
-
-
-def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
     killed = start_and_hold([*command, "--name", "killed"], runs / "killed", 2, SUGGESTION)
     killed.kill()
     killed.communicate(timeout=120)
@@ -60,20 +48,11 @@ def test_killed_and_resumed_it_suggests_what_it_would_have(command, runs):
     assert numbers(runs / "killed") == numbers(runs / "full")
     found = read_run(runs / "killed")
     assert len({trial.config.recipe for trial in found.trials.values()}) == SAMPLES
-    suggested = [e["trial"] for e in read_run(runs / "killed").events if e["event"] == SUGGESTION]
+    suggested = [event["trial"] for event in found.events if event["event"] == SUGGESTION]
     assert len(suggested) == len(set(suggested)) == SAMPLES - 5  # less the starts
-    study = loaded_study(runs / "killed")
+    assert "wait" in {event.get("decision") for event in found.events}
+    storage = JournalStorage(JournalFileBackend(str(runs / "killed" / JOURNAL)))
+    study = optuna.load_study(study_name="killed", storage=storage)
     assert [trial.user_attrs["trials"] for trial in study.trials] == [[d] for d in found.trials]
     assert [trial.value for trial in study.trials] == [t.best5 for t in found.trials.values()]
     assert f"optuna-dashboard {runs / 'killed' / JOURNAL}" in resumed.stdout
-
-
-def test_a_finished_search_goes_on_for_more(command, runs):
-    longer = runs / "longer"
-    shutil.copytree(runs / "full", longer)
-    more = run([*command[:3], "--resume", str(longer), "--samples", str(SAMPLES + 2)])
-    assert more.returncode == 0, more.stderr
-    found = read_run(longer)
-    assert len(found.trials) == SAMPLES + 2
-    assert not found.unfinished
-    assert len(loaded_study(longer).trials) == SAMPLES + 2

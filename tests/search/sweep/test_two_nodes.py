@@ -21,16 +21,16 @@ from trainable.trial.training_loop import Trial
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = ["--space", "baselines", "--samples", "2", "--scheduler", "fifo"]
+OPTIONS = ["--space", "baselines", "--samples", "2", "--scheduler", "fifo", "--set", "epochs=2"]
 
 
 def test_a_node_is_lost(make_command, tmp_path):
-    run, gate = tmp_path / "storage" / "lost", tmp_path / "gate"
+    """Two share a plain folder. Both are this machine, where each finds teacher and tokens in their
+    places; on another they come from the folder (`test_resume.py`)."""
+    run, gate = tmp_path / "runs" / "lost", tmp_path / "gate"
     with Cluster(tmp_path) as cluster:
         second = cluster.join("second")
-        command = [*make_command(tmp_path), "--name", "lost"]
-        command += ["--storage", f"file://{tmp_path}/storage"]
-        process = start_gated(command, gate, cluster)
+        process = start_gated([*make_command(tmp_path), "--name", "lost"], gate, cluster)
         try:  # a node has one core, so each has one of the trials
             wait_until(lambda: process.poll() is not None or len(evaluated(run)) == 2, PATIENCE)
             kill_tree(second.pid)
@@ -43,81 +43,54 @@ def test_a_node_is_lost(make_command, tmp_path):
     ended = read_run(run)
     assert len(ended.trials) == 2
     assert_as_if_left_alone(ended)
-    failures = [event for event in read_run(run).events if event["event"] == "failure"]
+    failures = [event for event in ended.events if event["event"] == "failure"]
     assert [(f["reason"], f["then"]) for f in failures] == [("its node was lost", "retry")]
-    evaluations = Counter(e["trial"] for e in read_run(run).events if e["event"] == "evaluation")
+    evaluations = Counter(e["trial"] for e in ended.events if e["event"] == "evaluation")
     assert set(evaluations.values()) == {8}
     assert_evaluated_once(run)
 
 
-def test_two_nodes_share_a_folder(make_command, tmp_path):
-    """A plain one. Both are this machine, where each finds teacher and tokens in their places; on
-    another they come from the folder (`test_resume.py`)."""
-    run, gate = tmp_path / "runs" / "shared", tmp_path / "gate"
-    with Cluster(tmp_path) as cluster:
-        cluster.join("second")
-        process = start_gated([*make_command(tmp_path), "--name", "shared"], gate, cluster)
-        try:
-            wait_until(lambda: process.poll() is not None or len(evaluated(run)) == 2, PATIENCE)
-            gate.touch()
-            output = process.communicate(timeout=PATIENCE)[0]
-        finally:
-            process.kill()
-    assert process.returncode == 0, output
-    assert_as_if_left_alone(read_run(run))
-
-
-def test_a_run_goes_on_on_another_machine(make_command, tmp_path):
-    """Of the first nothing is left, neither the run's folder nor teacher and tokens."""
+def test_a_run_in_a_storage_has_one_machine_at_a_time_and_goes_on_on_another(
+    make_command, tmp_path
+):
+    """A second is refused; a session that is taken over leaves the record alone. Then nothing is
+    left of the first machine, neither the run's folder nor teacher and tokens."""
     uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "cut"
     options = ["--space", "baselines", "--samples", "2", "--max-concurrent", "1", "--name", "cut"]
-    process = start_and_hold(
-        [*make_command(tmp_path), *options, "--storage", uri],
-        run,
-        3,
-        env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")},
+    options += ["--set", "epochs=2"]
+    here = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")}
+    command = [*make_command(tmp_path), *options, "--storage", uri]
+    process = start_and_hold(command, run, 3, env=here)
+    before = (run / RECORD).read_bytes()
+    refused = resume_elsewhere(f"{uri}/cut", tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: RUN {uri}/cut: process {process.pid} on ")
+    assert len(refused.stderr.splitlines()) == 1
+    other = {"session": "other", "host": "far", "pid": 7}
+    (run / SESSION_LOCK).write_text(json.dumps(other))
+    (copy,) = (tmp_path / "first").glob("distillation-search/runs/*/cut")
+    (copy / PAUSE).touch()  # which lets the held session go on, and its trial knows nothing of it
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert errors == (
+        f"error: {uri}/cut: another session has gone on with it, and this one takes nothing more "
+        "there\n"
     )
-    process.kill()
-    process.communicate(timeout=120)
+    assert (run / RECORD).read_bytes() == before
+    assert json.loads((run / SESSION_LOCK).read_text()) == other
+
+    (run / SESSION_LOCK).unlink()
     for cache in ("first", "cache"):
         shutil.rmtree(tmp_path / cache)
-
     resumed = resume_elsewhere(f"{uri}/cut", tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     assert "made again" not in resumed.stdout
-    ended = read_run(run)
-    assert_as_if_left_alone(ended)
+    assert_as_if_left_alone(read_run(run))
     assert_evaluated_once(run)
     (copy,) = (tmp_path / "second").glob("distillation-search/runs/*/cut")
     assert (copy / RECORD).read_bytes() == (run / RECORD).read_bytes()
     assert len(list(run.glob("*/checkpoint_*/model.safetensors"))) == 2
     assert not list(run.glob("*/checkpoint_*/training_state*"))
-
-
-def test_one_machine_at_a_time(make_command, tmp_path):
-    """A second is refused; a session that is taken over leaves the record alone."""
-    uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "taken"
-    options = ["--space", "baselines", "--samples", "2", "--max-concurrent", "1"]
-    options += ["--name", "taken", "--storage", uri]
-    here = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")}
-    process = start_and_hold([*make_command(tmp_path), *options], run, 3, env=here)
-    before = (run / RECORD).read_bytes()
-    refused = resume_elsewhere(f"{uri}/taken", tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: RUN {uri}/taken: process {process.pid} on ")
-    assert len(refused.stderr.splitlines()) == 1
-    other = {"session": "other", "host": "far", "pid": 7}
-    (run / SESSION_LOCK).write_text(json.dumps(other))
-    (copy,) = (tmp_path / "first").glob("distillation-search/runs/*/taken")
-    (copy / PAUSE).touch()  # which lets the held session go on, and its trial knows nothing of it
-    _, errors = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1
-    assert errors == (
-        f"error: {uri}/taken: another session has gone on with it, and this one takes nothing more "
-        "there\n"
-    )
-    assert (run / RECORD).read_bytes() == before
-    assert json.loads((run / SESSION_LOCK).read_text()) == other
 
 
 def start_gated(command, gate, cluster):

@@ -19,7 +19,7 @@ from search.sweep.hooks.ray_private import (
     limit_retries,
     pause_before_start,
 )
-from search.sweep.tuner import trial_folder
+from search.sweep.ray_setup import trial_folder
 from tests.made_runs import made_run
 from tests.search.record.test_checkpoints import make_checkpoint
 from trainable.config.trial_config import TrialConfig

@@ -1,4 +1,4 @@
-"""The Ray side of a sweep: how it is started, the trainable, its resources, and the Tuner."""
+"""How a sweep sets Ray up: its start, the trainable, what each trial gets, and the Tuner."""
 
 import logging
 import os
@@ -98,10 +98,10 @@ def make_tuner(
     scheduler: Any,
     callbacks: list[Any],
 ) -> Any:
-    """A Tuner that runs what the searcher hands out, each trial from its checkpoint if it has one.
+    """A Tuner that runs what the searcher hands out.
 
-    A resumed run gets a new one, made from the record: the state that Ray saved of an earlier Tuner
-    may lag behind, be damaged, or point to where the run lay before.
+    A resumed run gets a new one: the state that Ray saved of an earlier Tuner may lag behind the
+    record, be damaged, or point to where the run lay before.
     """
     from ray import tune
 

@@ -11,14 +11,14 @@ from rich.console import Console
 
 from search.record.storage import DIGESTS, RecordCopy, local_runs
 from search.sweep import session
-from search.sweep.session import describe_sweep, waiting_points
-from search.sweep.tuner import (
+from search.sweep.ray_setup import (
     concurrency,
     make_trainable,
     make_tuner,
     resources_per_trial,
     trial_folder,
 )
+from search.sweep.session import describe_sweep, waiting_points
 from tests.made_runs import asked, finish, made_inputs, made_run
 from trainable.common.files import write_manifest
 from trainable.config.training_inputs import Teacher, TrainingInputs
@@ -139,6 +139,6 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
         finish(stored, config)  # nothing is left to train
     interruption = SimpleNamespace(requested=False, shielded=lambda start: start())
     with RecordCopy(stored.folder) as copy:
-        session.run_trials(stored, copy, {}, console, interruption)
+        session.run_trials(stored, copy, console, interruption)
     there = tmp_path / "storage" / "mine"
     assert (there / DIGESTS).read_bytes() == (stored.folder / DIGESTS).read_bytes()

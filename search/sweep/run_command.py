@@ -11,7 +11,6 @@ from rich.console import Console
 
 from search.exit_codes import describe_error, exit_code, make_console
 from search.plan.plan import Plan
-from search.plan.swanlab_modes import OFF
 from search.record.run import Run, create_run, read_run
 from search.record.run_folders import refuse_existing, resume_command, run_lock
 from search.record.storage import RecordCopy
@@ -73,21 +72,22 @@ def _run_to_end(
     An error is printed, too: the run can be resumed.
     """
     from search.sweep.summary import finish, write_answers
+    from search.sweep.swanlab import tracked
 
     interruption = invocation.interruption
     try:
         prepare()
-        if run.unfinished:
-            from search.sweep.session import run_trials  # with Ray, which takes seconds to load
+        with tracked(run, invocation.console, interruption):
+            if run.unfinished:
+                from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
-            run_trials(run, copy, invocation.provenance(), invocation.console, interruption)
-        else:
-            invocation.console.print(f"{run.folder.name} is complete; nothing left to run.")
+                run.append({"event": "session", "provenance": invocation.provenance()})
+                copy.copy()
+                if not interruption.requested:
+                    run_trials(run, copy, invocation.console, interruption)
+            else:
+                invocation.console.print(f"{run.folder.name} is complete; nothing left to run.")
         write_answers(read_run(run.folder))
-        if run.request.swanlab != OFF and not interruption.requested:
-            from search.sweep.hooks.swanlab import write_missing
-
-            write_missing(read_run(run.folder), invocation.console)
         copy.copy(*(path.name for path in run.folder.glob("[!.]*.*")))
     except UserError:
         raise

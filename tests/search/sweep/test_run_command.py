@@ -19,8 +19,8 @@ from search.record.run_folders import resume_command
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
 from search.sweep.hooks.optuna_journal import write_study
-from search.sweep.launch import Invocation, resume_run, run_command, start_run
 from search.sweep.processes.signals import Interruption
+from search.sweep.run_command import Invocation, _run_to_end, resume_run, run_command, start_run
 from tests.made_runs import asked, finish, made_plan, made_run
 from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.config.trial_config import TrialConfig
@@ -66,7 +66,7 @@ def there(tmp_path):
     return tmp_path / "storage" / "mine"
 
 
-def run_all(run, copy, provenance, console, interruption):
+def run_all(run, copy, console, interruption):
     """In the place of Ray."""
     for trial in run.trials.values():
         finish(run, trial.config)
@@ -192,11 +192,10 @@ def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypat
     made.append({"event": "session", "provenance": {}})
     made.append(*Policy(made).additions(exclusive=True))
     run = read_run(made.folder)
-    monkeypatch.setattr(session_module, "_tune", lambda *arguments: None)
+    monkeypatch.setattr(session_module, "run_trials", lambda *arguments: None)
     before = run.seconds
     run.last_time -= 86_400.0  # as if it had been killed a day ago
-    interruption = session.interruption
-    session_module.run_trials(run, RecordCopy(run.folder), {}, session.console, interruption)
+    _run_to_end(run, RecordCopy(run.folder), lambda: None, session)
     kinds = [event["event"] for event in read_run(run.folder).events]
     assert kinds[-2:] == ["suggestion", "session"]
     assert run.seconds - before < 60
