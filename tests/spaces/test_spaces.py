@@ -14,7 +14,7 @@ import spaces
 from search.plan.draws import config_of_draw, initial_points, random_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.run.__main__ import main
-from spaces import SEARCHED, SPACE_NAMES
+from spaces import SEARCHED, SPACE_NAMES, Inputs, load_space
 from spaces.recipe import POINTS_TO_EVALUATE, RELATION_WEIGHTS, TRANSFER_SHARES, recipe
 from spaces.study import STUDY_ROWS
 from tests.made_runs import asked, made_inputs
@@ -102,7 +102,7 @@ def test_space_is_a_tune_search_space_of_exactly_its_grid(name):
     configs = {inputs.config(variant) for variant in variants(function())}
     assert configs == set(plan_trials(asked(space=name, preset="sst2")))
     assert len(configs) == COUNTS[name]
-    coarse = function(coarse=True) if COARSE[name] != FULL[name] else function()
+    coarse = function(Inputs(coarse=True)) if COARSE[name] != FULL[name] else function()
     found = [merged(variant) for variant in variants(coarse)]
     assert {tuple(point.get(key) for key in KEYS) for point in found} == COARSE[name]
     assert len(plan_trials(asked(space=name))) == len(found) == len(COARSE[name])
@@ -252,8 +252,8 @@ def drawn():
             "temperature": tune.uniform(1, 4), "learning_rate": tune.loguniform(1e-5, 1e-3),
             "batch_size": tune.choice([8, 16]), "epochs": tune.randint(1, 4)}
 
-def widened(factor=2.0):
-    return {"alpha": 0.5, "temperature": factor}
+def widened(inputs, factor=2.0):
+    return {"alpha": 0.5, "temperature": factor + inputs.coarse}
 
 def searched(trial):
     trial.suggest_float("alpha", 0.25, 0.75)
@@ -261,6 +261,10 @@ def searched(trial):
     if start == "random":
         trial.suggest_float("temperature", 1.0, 4.0)
     return {"epochs": 2}
+
+def counted(trial, inputs):
+    trial.suggest_int("batch_size", 8, 24, step=8)
+    return {"alpha": 0.5, "transfer_share": 3.0 * inputs.transfer}
 
 def typo():
     return {"alpha": 0.5, "temprature": 2.0}
@@ -274,6 +278,10 @@ def drawn_broken(trial):
     return {"alpha": trial.suggest_float("alpha", 0, 1) / 0}
 def drawn_list(trial):
     return [trial.suggest_float("alpha", 0, 1)]
+def other_words(t, coarse):
+    return {"alpha": t.suggest_float("alpha", 0, 1)}
+def reports(trial):
+    trial.report(0.5, 1)
 def leaves():
     raise SystemExit(0)
 def drawn_leaves(trial):
@@ -296,7 +304,7 @@ def test_users_grid_with_groups_and_constants(mine):
     rates = {"random": 1e-4, "teacher_lower": 5e-5}
     assert pairs == {(i, a): (4, rates[i]) for i in rates for a in (0.25, 0.5)}
     assert len(found) == 4
-    assert [c.temperature for c in plan_trials(mine("widened"))] == [2.0]  # its default stands
+    assert [c.temperature for c in plan_trials(mine("widened"))] == [3.0]  # its default stands
 
 
 def test_users_random_domains_are_drawn_anew_for_each_sample(mine):
@@ -321,6 +329,8 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
     ((config, values),) = initial_points(request)
     assert (config.initialisation, config.alpha, config.temperature) == ("random", 0.5, 3.0)
     assert (tmp_path / "mine.py.loads").read_text() == "x"
+    counted = random_draws(mine("counted", searcher="random", transfer="rest"))
+    assert {(c.batch_size, c.transfer_share) for c, _ in counted} == {(8, 3), (16, 3), (24, 3)}
 
 
 def test_only_what_is_pinned_makes_a_users_start_impossible(mine, tmp_path):
@@ -355,6 +365,8 @@ def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp
         ("mine.py:drawn_typo", "did you mean temperature?"),
         ("mine.py:drawn_broken", "ZeroDivisionError"),
         ("mine.py:drawn_list", "TypeError"),
+        ("mine.py:other_words", "its parameters are t, coarse, but a space takes `trial`"),
+        ("mine.py:reports", "AttributeError: 'SpaceTrial' object has no attribute 'report'"),
         ("mine.py:leaves", "SystemExit: 0"),
         ("mine.py:drawn_leaves", "SystemExit: 0"),
         ("leaves.py:grid", "SystemExit: 0"),

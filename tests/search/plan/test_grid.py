@@ -2,19 +2,14 @@
 
 from collections import Counter
 from dataclasses import asdict, replace
-from fractions import Fraction
 
 import pytest
-from transformers import BertConfig
 
 from search.plan.grid import plan_trials
-from search.plan.model_shapes import with_depths
-from search.plan.objectives import cost_of, student_depths
 from spaces import SEARCHED, SPACE_NAMES
 from tests.made_runs import asked
 from trainable.common.errors import UserError
 from trainable.config.layer_sets import resolve_layer_set
-from trainable.config.trial_config import TrialConfig
 
 EVERY_SPACE = pytest.mark.parametrize(
     "space", [name for name in SPACE_NAMES if name not in SEARCHED]
@@ -180,85 +175,11 @@ def test_additions_join_the_samples_drawn_on_every_seed():
         ("schedules", "initialisation", "teacher_spred", "did you mean teacher_spread"),
         ("schedules", "aligned_layers", "1,9", "layer 9 is outside the student"),
         ("layers", "alpha", 1.0, "has no effect at alpha 1"),
+        ("layers", "student_layers", 1, "--against latency tries 3, 2, chosen once for a run"),
     ],
 )
 def test_what_can_not_be_added_is_refused(space, key, value, said):
-    message = refusal(space, additions=((key, value),))
+    against = "latency" if key == "student_layers" else None
+    message = refusal(space, additions=((key, value),), against=against)
     assert message.startswith(f"--add {key}={value}: ")
     assert said in message
-
-
-# Depths.
-
-
-@pytest.mark.parametrize("teacher", range(1, 61))
-def test_depths_are_a_half_a_third_and_a_quarter_or_from_any_down_to_half_of_it(teacher):
-    shares = [Fraction(teacher, divisor) for divisor in (2, 3, 4)]
-    tried = tuple(share for share in shares if share.denominator == 1 and share > 1)
-    assert student_depths(teacher, teacher / 2) == tried
-    for deepest in range(1, teacher + 1):
-        between = [n for n in range(deepest, 1, -1) if 2 * n >= deepest and teacher % n == 0]
-        assert student_depths(teacher, deepest) == tuple(between)
-
-
-def test_costs():
-    config = TrialConfig(alpha=0.5, student_layers=2)
-    costs = [cost_of(config, against, {"3": 6.5, "2": 4.5}) for against in ("depth", "latency")]
-    assert costs == [2.0, 4.5]
-
-
-@pytest.fixture
-def teacher_of(tmp_path):
-    """A folder with the configuration of a teacher of so many layers, which is all that counts."""
-
-    def make(layers):
-        BertConfig(num_hidden_layers=layers).save_pretrained(tmp_path / str(layers))
-        return str(tmp_path / str(layers))
-
-    return make
-
-
-def weighed(teacher, **changes):
-    return with_depths(asked(teacher=teacher, **{"against": "depth", **changes}))
-
-
-@pytest.mark.parametrize(
-    ("layers", "deepest", "tried"),
-    [
-        (24, None, (12, 8, 6)),
-        (12, None, (6, 4, 3)),
-        (6, None, (3, 2)),
-        (12, 12, (12, 6)),
-        (12, 4, (4, 3, 2)),
-        (4, 4, (4, 2)),
-    ],
-)
-def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deepest, tried):
-    overrides = (("epochs", 1), *([("student_layers", deepest)] if deepest else []))
-    for space, searcher in (("baselines", "grid"), ("recipe", "optuna")):
-        request = weighed(teacher_of(layers), space=space, searcher=searcher, overrides=overrides)
-        found = plan_trials(request)
-        assert request.depths == tried
-        assert (request.pinned, {config.epochs for config in found}) == ({"epochs": 1}, {1})
-        depths = Counter(config.student_layers for config in found)
-        usual = 5 if space == "baselines" else 1  # of what is searched the best start alone
-        assert depths == {tried[0]: 5, **dict.fromkeys(tried[1:], usual)}
-    assert with_depths(asked(teacher="no/such")).depths == ()  # which is not looked at then
-
-
-@pytest.mark.parametrize(
-    ("layers", "given", "said"),
-    [
-        (12, 5, "--set student_layers=5: tries two depths or more that divide the teacher's 12"),
-        (12, 1, "valid: 12, 6, 4, 3"),
-        (10, None, "--against depth: tries two depths"),
-        (7, 1, "valid: none"),
-    ],
-)
-def test_what_is_not_the_deepest_of_two_names_the_way_out(teacher_of, layers, given, said):
-    overrides = (("student_layers", given),) if given else ()
-    with pytest.raises(UserError) as caught:
-        weighed(teacher_of(layers), overrides=overrides)
-    assert said in str(caught.value)
-    beside = refusal("layers", against="latency", additions=(("student_layers", 1),))
-    assert "--add student_layers=1: --against latency tries 3, 2, chosen once for a run" in beside

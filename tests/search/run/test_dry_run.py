@@ -33,7 +33,7 @@ def tree(folder):
 @pytest.mark.parametrize(
     "mistake",
     [
-        ["--set", "evaluations=1000"],
+        ["--max-train-samples", "8"],
         ["--max-length", "500"],
         ["--against", "depth"],
         ["--set", "temperature=0"],

@@ -140,21 +140,21 @@ def test_two_processes_cannot_write_one_run(untouched, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("more", "error"),
+    ("flag", "value", "error"),
     [
-        (("--dataset", "nowhere at all"), "--dataset nowhere at all"),
-        (("--teacher", "DATA"), "--teacher"),
-        (("--set", "student_layers=3"), "student_layers: 3 does not divide"),
-        (("--set", "evaluations=9999"), "evaluations: 9999"),
-        (("--set", "epochs=-1"), "--set epochs=-1: -1 must be at least 1"),
+        ("--dataset", "nowhere at all", "--dataset nowhere at all"),
+        ("--teacher", "DATA", "--teacher"),
+        ("--set", "student_layers=3", "student_layers: 3 does not divide"),
+        ("--set", "evaluations=9999", "evaluations: 9999"),
+        ("--set", "epochs=-1", "--set epochs=-1: -1 must be at least 1"),
     ],
 )
 def test_bad_inputs_are_refused_before_anything_is_written(
-    make_command, tmp_path, data_folder, capsys, more, error
+    make_command, tmp_path, data_folder, refusal_of, flag, value, error
 ):
-    more = [str(data_folder) if word == "DATA" else word for word in more]
-    assert sweep_main([*make_command(tmp_path)[3:], "--space", "baselines", *more]) == 2
-    printed = capsys.readouterr().err.strip().splitlines()
-    assert len(printed) == 1
-    assert error in printed[0]
+    value = str(data_folder) if value == "DATA" else value
+    setting = f"{value.partition('=')[0]}="
+    command = [value if word.startswith(setting) else word for word in make_command(tmp_path)[3:]]
+    command += [] if flag == "--set" else [flag, value]
+    assert error in refusal_of(sweep_main, *command, "--space", "baselines")
     assert not list((tmp_path / "runs").glob("*"))
