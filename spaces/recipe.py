@@ -6,6 +6,7 @@ the scores of those before.
 
 from typing import TYPE_CHECKING, Any
 
+from spaces._alpha import scheduled
 from spaces._inputs import Inputs
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.initialisations import INITIALISATIONS
@@ -63,25 +64,14 @@ PLAIN: Point = {
     "relation_weight": 0.0,
     "transfer_share": 0.0,
 }
+LOWER: Point = {"aligned_layers": "lower", "hidden_pool": "cls", "hidden_weight": 1.0}
+ALL_TOKENS: Point = {"aligned_layers": "all", "hidden_pool": "tokens", "hidden_weight": 100.0}
 # Tried first, whatever the searcher: the reference study's best recipe, the plain baselines, and
 # all tokens of all layers aligned, as TinyBERT does.
 POINTS_TO_EVALUATE: list[Point] = [
-    {
-        **PLAIN,
-        "alpha_schedule": "cosine_growth",
-        "sharpness": 1.0,
-        "aligned_layers": "lower",
-        "hidden_pool": "cls",
-        "hidden_weight": 1.0,
-    },
+    {**PLAIN, **scheduled("cosine_growth"), **LOWER},
     {**PLAIN, "alpha": 0.5},
     {**PLAIN, "alpha": 1.0},
     {**PLAIN, "alpha": 1.0, "initialisation": "random", "learning_rate": 1e-4},
-    {
-        **PLAIN,
-        "alpha": 0.5,
-        "aligned_layers": "all",
-        "hidden_pool": "tokens",
-        "hidden_weight": 100.0,
-    },
+    {**PLAIN, "alpha": 0.5, **ALL_TOKENS},
 ]

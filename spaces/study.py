@@ -11,8 +11,9 @@ from trainable.config.layer_sets import resolve_layer_set
 from trainable.config.trial_config import TrialConfig
 
 CE_ONLY, FIXED = fixed(1.0), fixed(0.5)
-DESCENT, GROWTH = scheduled("cosine_descent"), scheduled("cosine_growth")
-V_SHAPE, INVERTED_V = scheduled("cosine_vshape"), scheduled("cosine_^shape")
+DESCENT, GROWTH, V_SHAPE, INVERTED_V = (
+    scheduled(f"cosine_{shape}") for shape in ("descent", "growth", "vshape", "^shape")
+)
 
 CONSTANTS = {  # in all rows
     "temperature": 2.0,

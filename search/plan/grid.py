@@ -4,7 +4,6 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -60,13 +59,18 @@ def _drawn(request: ResolvedRequest) -> list[Point]:
     """The points that train different students, shuffled. Of a space that draws values at random:
     at least as many as `samples`, one grid after the other.
     """
-    shuffled, drawn = random.Random(request.seed), dict[TrialConfig, Point]()
+    generator, drawn = random.Random(request.seed), dict[TrialConfig, Point]()
     depths: list[Point] = [{LAYERS: depth} for depth in request.depths] or [{}]
     for grid in list_grids(request):
         points = [{**point, **depth} for point in grid for depth in depths]
-        _refuse_varied(request, points)
+        for key, value in request.overrides:
+            if any(key in point for point in points):
+                raise UserError(
+                    f"--set {key}={value}: the space {request.space} sets {key} itself; --set is "
+                    f"for settings that it leaves alone (--add {key}={value} tries one more value)"
+                )
         new = [(c, p) for c, p in _each_once(request, points).items() if c not in drawn]
-        shuffled.shuffle(new)
+        generator.shuffle(new)
         drawn |= dict(new)
         if request.samples is not None and len(drawn) >= request.samples:
             break
@@ -110,44 +114,27 @@ def _each_once(request: ResolvedRequest, points: list[Point]) -> dict[TrialConfi
     return first
 
 
-def _refuse_varied(request: ResolvedRequest, points: list[Point]) -> None:
-    varied = {key for point in points for key in point}
-    for key, value in request.overrides:
-        if key in varied:
-            raise UserError(
-                f"--set {key}={value}: the space {request.space} sets {key} itself; --set is for "
-                f"settings that it leaves alone (--add {key}={value} tries one more value)"
-            )
-
-
 def _with_additions(request: ResolvedRequest, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
-    given = {key for point in points for key in point}
+    space = request.space
     for key, value in request.added:
         if value == PRETRAINED and any(point.get(key) == value for point in points):
             continue  # a space that says itself how `--student` is trained
+        flag = "--student" if value == PRETRAINED else f"--add {key}={value}"
         if key == LAYERS and request.against is not None:  # latencies are measured once, before
-            depths = ", ".join(map(str, request.depths))
             raise UserError(
-                f"--add {key}={value}: --against {request.against} tries {depths}, chosen once for "
-                f"a run; a new one takes the deepest from --set {LAYERS}=N"
+                f"{flag}: --against {request.against} tries {', '.join(map(str, request.depths))}, "
+                f"chosen once for a run; a new one takes the deepest from --set {LAYERS}=N"
             )
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
+        if not varied and any(key in point for point in points):
+            raise UserError(f"{flag}: the space {space} does not vary it; leave it out")
         if not varied:
-            instead = (
-                "leave it out" if key in given else f"--set {key}={value} fixes it in all trials"
-            )
-            raise UserError(
-                f"{_given(key, value)}: the space {request.space} does not vary it; {instead}"
-            )
+            fixes = f"--set {key}={value} fixes it in all trials"
+            raise UserError(f"{flag}: the space {space} does not vary it; {fixes}")
         try:
             new = [{**point, key: value} for point in varied]
             points = list(_each_once(request, [*points, *new]).values())
         except UserError as error:
-            raise UserError(f"{_given(key, value)}: {error}") from None
+            raise UserError(f"{flag}: {error}") from None
     return points
-
-
-def _given(key: str, value: Any) -> str:
-    """The flag that adds a value."""
-    return "--student" if value == PRETRAINED else f"--add {key}={value}"

@@ -122,19 +122,16 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
 
 def _check_search(request: Request, *, searched: bool) -> None:
     """UserError for a searcher or a time budget that the space has no use for."""
-    of_searched = f"only for a searched space ({', '.join(SEARCHED)}); {request.space} is a grid, "
-    if searched and request.searcher == GRID:
+    space, searcher, budget = request.space, request.searcher, request.time_budget
+    if searched and searcher == GRID:
+        valid = ", ".join(SEARCHERS)
+        raise UserError(f"--searcher {GRID}: the space {space} has no grid; choose from {valid}")
+    flag = "" if searcher in (None, GRID) else f"--searcher {searcher}"
+    flag = flag or ("" if budget is None else f"--time-budget {budget:g}s")
+    if flag and not searched:
         raise UserError(
-            f"--searcher {GRID}: the space {request.space} has no grid; choose from "
-            f"{', '.join(SEARCHERS)}"
-        )
-    if not searched and request.searcher not in (None, GRID):
-        raise UserError(
-            f"--searcher {request.searcher}: {of_searched}and all its configurations are tried"
-        )
-    if not searched and request.time_budget is not None:
-        raise UserError(
-            f"--time-budget {request.time_budget:g}s: {of_searched}of which --samples N draws some"
+            f"{flag}: only for a searched space ({', '.join(SEARCHED)}); {space} is a grid, of "
+            "which all configurations are tried, or some with --samples N"
         )
 
 

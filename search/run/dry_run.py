@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,28 +112,24 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
 
 
 def _expected_seconds(checked: CheckedSweep, more: float) -> float:
-    """Of all trials one after the other; those to be suggested are taken for the average."""
-    preparation, train = checked.preparation, checked.preparation.inputs.dataset.train
-    length, tokenizer = preparation.inputs.max_length, preparation.tokenizer
-    split = tokenise(tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
-    shapes = {_shape(config): config for config in checked.possible}
-    steps = {shape: step_seconds(preparation, c, split) for shape, c in shapes.items()}
-    each = {c: _trial_seconds(preparation, c, steps[_shape(c)]) for c in checked.possible}
-    mean = sum(each.values()) / len(each)
-    return sum(each[config] for config in checked.configs) + (more * mean if more else 0.0)
+    """Of all trials one after the other; those to be suggested are taken for the average.
 
-
-def _shape(config: TrialConfig) -> tuple[int, int | None, int, str]:
-    return config.student_layers, config.student_width, config.batch_size, config.precision
-
-
-def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -> float:
-    """Training and evaluations; a forward pass is a third of a step on the same examples."""
-    dataset = preparation.inputs.dataset
-    steps = trial_steps(len(dataset.train), config)
-    evaluated = config.evaluations * len(dataset.evaluation)
-    evaluated += 0 if dataset.full is None else len(dataset.full)
-    return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
+    A forward pass takes a third of a training step on the same examples.
+    """
+    preparation, dataset = checked.preparation, checked.preparation.inputs.dataset
+    train, length = dataset.train, preparation.inputs.max_length
+    split = tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
+    of_shape: dict[tuple[Any, ...], float] = {}
+    seconds: dict[TrialConfig, float] = {}
+    for config in checked.possible:
+        shape = config.student_layers, config.student_width, config.batch_size, config.precision
+        if shape not in of_shape:
+            of_shape[shape] = step_seconds(preparation, config, split)
+        evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())
+        steps = trial_steps(len(train), config) + FORWARD_SHARE * evaluated / config.batch_size
+        seconds[config] = of_shape[shape] * steps
+    suggested = more * sum(seconds.values()) / len(seconds) if more else 0.0
+    return sum(seconds[config] for config in checked.configs) + suggested
 
 
 def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:
@@ -151,16 +148,14 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
     training = Training(take_step, Examples(split, pad_id, device), config.batch_size)
     order = np.argsort(split.lengths, kind="stable")
     middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
-    times = [_timed(training, middle, device) for _ in range(TIMED_STEPS)]
+    times = []
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
+        training.step(middle, learning_rate=1e-5)
+        synchronise(device)
+        times.append(time.perf_counter() - start)
     torch.set_num_threads(threads)
     return min(times[1:])
-
-
-def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
-    start = time.perf_counter()
-    training.step(rows, learning_rate=1e-5)
-    synchronise(device)
-    return time.perf_counter() - start
 
 
 def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]:
