@@ -63,10 +63,9 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
         module = _load_file(name, Path(path).expanduser())
     space = getattr(module, function, None)
     if not callable(space):
-        found = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        raise UserError(
-            f"--space {name}: no function {function} there; it has {', '.join(found) or 'none'}"
-        )
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        has = ", ".join(functions) or "none"
+        raise UserError(f"--space {name}: no function {function} there; it has {has}")
     with as_user_error(f"--space {name}: ", named=True):  # some of C's have no signature
         parameters = inspect.signature(space).parameters
     required = [key for key, about in parameters.items() if about.default is about.empty]

@@ -28,16 +28,16 @@ def shapes(
     depths: Sequence[int], width: int | None, pretrained: Mapping[str, Any]
 ) -> dict[str, TrialConfig]:
     """A configuration of each shape whose cost is to be known: by depth, and of `--student`."""
-    found = [
+    configs = [
         TrialConfig(initialisation=RANDOM, alpha=1.0, student_layers=depth, student_width=width)
         for depth in sorted(depths)
     ]
     if pretrained:
-        found.append(TrialConfig(initialisation=PRETRAINED, alpha=1.0, **pretrained))
-    return {_shape(config): config for config in found}
+        configs.append(TrialConfig(initialisation=PRETRAINED, alpha=1.0, **pretrained))
+    return {_shape(config): config for config in configs}
 
 
 def _shape(config: TrialConfig) -> str:
     """`3`, or `pretrained`, which has a shape of its own."""
-    own = config.initialisation == PRETRAINED
-    return PRETRAINED if own else str(config.student_layers)
+    pretrained = config.initialisation == PRETRAINED
+    return PRETRAINED if pretrained else str(config.student_layers)

@@ -21,7 +21,6 @@ from trainable.config.trial_config import TrialConfig
 
 INITIALISATION = "initialisation"
 LOCAL = "local"  # this machine alone, no Ray cluster
-TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 # What a field decides, and so whether `--resume` may change it.
 TRIALS = "trials"  # which trials there are
@@ -53,12 +52,13 @@ def parse_pair(text: str) -> tuple[str, Any]:
     return name, converted(types[name][0], value, f"{name}: ")
 
 
-def time_budget(text: str) -> float:
+def parse_time(text: str) -> float:
     """Seconds, from `90s`, `30m` or `2h`."""
-    found = re.fullmatch(TIME_BUDGET, text)
-    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= 9999 * SECONDS["h"]:
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
+    seconds = 0.0 if parts is None else float(parts[1]) * SECONDS[parts[2]]
+    if not 0 < seconds <= 9999 * SECONDS["h"]:
         raise UserError(f"{text[:40]}: give a time such as 90s, 30m or 2h, of at most 9999h")
-    return float(found[1]) * SECONDS[found[2]]
+    return seconds
 
 
 def parse_strata(text: str) -> str:
@@ -108,7 +108,7 @@ class Request(InputOptions):
     time_budget: float | None = _extension(
         "stop suggesting after this time, e.g. 30m or 2h; running trials finish",
         None,
-        parse=time_budget,
+        parse=parse_time,
         metavar="TIME",
     )
     against: str | None = _trials(

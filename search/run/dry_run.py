@@ -56,8 +56,8 @@ def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocati
     """What a new run of these trials in this folder would take; returns the exit code."""
     request, base = checked.request, checked.preparation.base.config
     choose_execution(base, best_device(), request.executor, invocation.console.print)
-    more = request.wanted - len(checked.configs) if request.searched else 0
-    return _describe(checked, more, folder, invocation)
+    to_suggest = request.wanted - len(checked.configs) if request.searched else 0
+    return _describe(checked, to_suggest, folder, invocation)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation) -> int:
@@ -80,18 +80,20 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     return _describe(checked, run.to_suggest, folder, invocation)
 
 
-def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invocation) -> int:
+def _describe(
+    checked: CheckedSweep, to_suggest: float, folder: Path, invocation: Invocation
+) -> int:
     request, console = checked.request, invocation.console
     label_of = config_labels(checked.possible, searched=request.searched)
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {label_of(config)}", soft_wrap=True)
-    if more:
-        count = f"{more:.0f} more" if np.isfinite(more) else "more, as time allows"
+    if to_suggest:
+        count = f"{to_suggest:.0f} more" if np.isfinite(to_suggest) else "more, as time allows"
         console.print(f"      and {count}, suggested by {request.searcher}")
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
-    seconds = _expected_seconds(checked, more) / slots
+    seconds = _expected_seconds(checked, to_suggest) / slots
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
@@ -99,8 +101,9 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
             f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
-    trials = len(checked.configs) + (int(more) if np.isfinite(more) else 0)
-    configs, sizes = checked.possible if more else checked.configs, _sizes(checked.preparation)
+    trials = len(checked.configs) + (int(to_suggest) if np.isfinite(to_suggest) else 0)
+    configs = checked.possible if to_suggest else checked.configs
+    sizes = _sizes(checked.preparation)
     most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))
     free = describe_bytes(shutil.disk_usage(nearest_existing(folder)).free)
     free = "" if is_uri(location(folder)) else f"; {free} are free at {folder.parent}"
@@ -111,7 +114,7 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
     return 0
 
 
-def _expected_seconds(checked: CheckedSweep, more: float) -> float:
+def _expected_seconds(checked: CheckedSweep, to_suggest: float) -> float:
     """Of all trials one after the other; those to be suggested are taken for the average.
 
     A forward pass takes a third of a training step on the same examples.
@@ -128,8 +131,9 @@ def _expected_seconds(checked: CheckedSweep, more: float) -> float:
         evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())
         steps = trial_steps(len(train), config) + FORWARD_SHARE * evaluated / config.batch_size
         seconds[config] = of_shape[shape] * steps
-    suggested = more * sum(seconds.values()) / len(seconds) if more else 0.0
-    return sum(seconds[config] for config in checked.configs) + suggested
+    mean = sum(seconds.values()) / len(seconds)
+    planned = sum(seconds[config] for config in checked.configs)
+    return planned + (to_suggest * mean if to_suggest else 0.0)
 
 
 def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:
@@ -163,7 +167,8 @@ def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]
     models = [model for model in (preparation, preparation.student) if model is not None]
     with TemporaryDirectory() as folder:
         data = [prepare_tokens(m.tokenizer, m.base, m.inputs, Path(folder)) for m in models]
-        rows, width = [len(found.in_use) for found in data], preparation.base.config.hidden_size
+        rows = [len(tokens.in_use) for tokens in data]
+    width = preparation.base.config.hidden_size
     return lambda config: bytes_of_shape(
         config,
         preparation.shape_of(config),
