@@ -111,25 +111,17 @@ def searched(**changes):
     return asked(space="recipe", searcher="random", **changes)
 
 
-def test_every_value_is_drawn_and_numbers_fill_their_ranges(drawn):
-    points = [point for _, point in drawn]
-    for key, values in (
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
         ("initialisation", INITIALISATIONS),
         ("alpha_schedule", ALPHA_SCHEDULES),
         ("aligned_layers", NAMED_LAYER_SETS),
         ("hidden_pool", HIDDEN_POOLS),
-    ):
-        assert {point[key] for point in points if key in point} == set(values)
-    for key, low, high in (
-        ("learning_rate", 1e-5, 5e-4),
-        ("temperature", 1.0, 8.0),
-        ("sharpness", 0.25, 4.0),
-        ("hidden_weight", 1.0, 1e4),
-    ):
-        found = [point[key] for point in points if key in point]
-        below = sum(value < (low * high) ** 0.5 for value in found) / len(found)
-        assert low <= min(found) < low * 1.2 < high / 1.2 < max(found) <= high
-        assert 0.4 < below < 0.6  # log-uniformly
+    ],
+)
+def test_every_value_is_drawn(drawn, key, values):
+    assert {point[key] for _, point in drawn if key in point} == set(values)
 
 
 def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(drawn):

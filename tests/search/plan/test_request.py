@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, parse_pair
+from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind
 from search.run.__main__ import main, make_parser, parse_arguments
 from spaces import SPACE_NAMES
 from tests.made_runs import asked, made_run
@@ -119,20 +119,6 @@ def test_repeated_pairs_are_kept_in_order():
     request = parsed(*SPACE, *typed)
     assert dict(request.overrides) == {"epochs": 2}
     assert request.additions == (("alpha", 1.0), ("alpha", 0.5))
-
-
-@pytest.mark.parametrize(
-    ("text", "pair"),
-    [
-        ("epochs=2", ("epochs", 2)),
-        ("alpha=1", ("alpha", 1.0)),
-        ("aligned-layers=1,2", ("aligned_layers", "1,2")),
-        ("student_width=16", ("student_width", 16)),
-    ],
-)
-def test_pair_in_its_type(text, pair):
-    name, value = parse_pair(text)
-    assert ((name, value), type(value)) == (pair, type(pair[1]))
 
 
 def test_request_means_the_same_in_another_folder(tmp_path, monkeypatch):

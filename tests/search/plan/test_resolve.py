@@ -4,13 +4,12 @@ import json
 import math
 from collections import Counter
 from dataclasses import asdict
-from fractions import Fraction
 
 import pytest
 from transformers import BertConfig
 
 from search.plan.grid import plan_trials
-from search.plan.objectives import cost_of, student_depths
+from search.plan.objectives import cost_of
 from search.plan.request import Request
 from search.plan.resolve import ResolvedRequest, resolve
 from spaces import Inputs, file_digest
@@ -103,16 +102,6 @@ def test_the_first_rung_is_as_asked_or_goes_by_scheduler_and_preset():
 
 
 # Depths.
-
-
-@pytest.mark.parametrize("teacher", range(1, 61))
-def test_depths_are_a_half_a_third_and_a_quarter_or_from_any_down_to_half_of_it(teacher):
-    shares = [Fraction(teacher, divisor) for divisor in (2, 3, 4)]
-    tried = tuple(share for share in shares if share.denominator == 1 and share > 1)
-    assert student_depths(teacher, teacher / 2) == tried
-    for deepest in range(1, teacher + 1):
-        between = [n for n in range(deepest, 1, -1) if 2 * n >= deepest and teacher % n == 0]
-        assert student_depths(teacher, deepest) == tuple(between)
 
 
 def test_costs():
