@@ -264,7 +264,7 @@ def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, error):
 
 def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
     """A trial of it would have no place on the front: the run could not be read any more."""
-    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency"}
+    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency", "depths": (3, 2)}
     run = make_run(replace(SCHEDULES, space="baselines", **settings))
     message = refused(run, "--set", "student_layers=1")
     assert message.startswith("--set student_layers=1: the space baselines sets student_layers")
