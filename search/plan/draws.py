@@ -102,8 +102,8 @@ def config_of_draw(request: ResolvedRequest, draw: Draw) -> TrialConfig:
 
 
 def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
-    """What is tried first, each on all its seeds: the space's own, its best at every depth, and
-    where a value joins the space's, its first two plain ones with that.
+    """What is tried first, on the first seed: the space's own, its best at every depth, and where
+    a value joins the space's, its first two plain ones with that.
 
     Those that `--set` makes impossible are passed over; where none is left, a random one begins.
     Raises UserError for what can't be given to a searched space.
@@ -127,12 +127,7 @@ def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
         except (UserError, ValueError):  # also where it lacks a depth
             continue
         starts.setdefault(config.recipe, (config, dict(trial.params)))
-    firsts = list(starts.values()) or random_draws(request, 1)
-    return [
-        (seeded, draw)
-        for config, draw in firsts[: request.samples]
-        for seeded in request.on_all_seeds(config)
-    ]
+    return (list(starts.values()) or random_draws(request, 1))[: request.samples]
 
 
 def _refuse_impossible(request: ResolvedRequest) -> None:

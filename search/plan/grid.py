@@ -34,7 +34,12 @@ def plan_trials(request: ResolvedRequest) -> list[TrialConfig]:
     if request.added:
         drawn = _with_additions(request, drawn)
         random.Random(request.seed).shuffle(drawn)
-    return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
+    configs = [configure(request, point) for point in drawn]
+    return [
+        replace(config, seed=config.seed + offset)
+        for config in configs
+        for offset in range(request.seeds)
+    ]
 
 
 def left_out(request: ResolvedRequest) -> str:

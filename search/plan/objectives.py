@@ -8,15 +8,6 @@ from trainable.config.trial_config import TrialConfig
 
 DEPTH, LATENCY, PARAMETERS = "depth", "latency", "parameters"
 OBJECTIVES = (DEPTH, LATENCY, PARAMETERS)
-LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
-
-
-def student_depths(teacher_layers: int, deepest: float) -> tuple[int, ...]:
-    """The depths that are tried against accuracy: from the deepest down to half of it, those that
-    divide the teacher's. Where it is half the teacher's: a half, a third and a quarter of them."""
-    least = max(deepest / 2, LEAST_DEPTH)
-    every = range(teacher_layers, 0, -1)
-    return tuple(n for n in every if least <= n <= deepest and teacher_layers % n == 0)
 
 
 def cost_of(config: TrialConfig, against: str, costs: Mapping[str, float]) -> float:

@@ -84,14 +84,12 @@ class Request(InputOptions):
         (),
         parse=parse_pair,
         flag="set",
-        metavar="KEY=VALUE",
     )
     additions: tuple[tuple[str, Any], ...] = _extension(
         "let the space try one more value of a setting that it varies, e.g. sharpness=5",
         (),
         parse=parse_pair,
         flag="add",
-        metavar="KEY=VALUE",
     )
     samples: int | None = _extension(
         "number of configurations: drawn from a grid (default: all), or suggested by the searcher "

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.plan.objectives import LEAST_DEPTH, student_depths
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -15,9 +14,9 @@ from trainable.config.fields import described, field_types
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import AUTO, resolve_preset
 from trainable.config.presets import PRESETS
-from trainable.config.trial_config import TrialConfig
 
 LAYERS, WIDTH = "student_layers", "student_width"
+LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +90,6 @@ class ResolvedRequest(Request):
             return max(1, evaluations // 5)
         return self.effective_preset.grace_evaluations
 
-    def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
-        """The configuration on each seed asked for, in order; of a searched space on the first."""
-        seeds = 1 if self.searched else self.seeds
-        return [replace(config, seed=config.seed + offset) for offset in range(seeds)]
-
 
 def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
     """The request with every choice made that it leaves open; logs which preset `auto` is.
@@ -116,7 +110,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
     }
     resolved = ResolvedRequest(**{**vars(request), **choices})
     if request.against is None and request.student is None and not takes_inputs(space):
-        return resolved  # what would take seconds: torch and the models
+        return resolved  # without loading torch and the models, which takes seconds
     return replace(resolved, **_of_models(resolved))
 
 
@@ -163,10 +157,14 @@ def _of_models(request: ResolvedRequest) -> dict[str, Any]:
 
 
 def _depths(against: str, teacher_layers: int, given: int | None) -> tuple[int, ...]:
-    """The depths to try, from half the teacher's or the given one down; UserError for under two."""
-    divisors = [n for n in range(teacher_layers, 0, -1) if teacher_layers % n == 0]
-    tried = {deepest: student_depths(teacher_layers, deepest) for deepest in divisors}
-    usable = [str(deepest) for deepest, depths in tried.items() if len(depths) > 1]
+    """The depths to try: from the given one, or half the teacher's, down to half of it, those that
+    divide the teacher's. UserError for under two.
+
+    From half the teacher's they are a half, a third and a quarter of it.
+    """
+    divisors = [n for n in range(teacher_layers, LEAST_DEPTH - 1, -1) if teacher_layers % n == 0]
+    tried = {top: tuple(n for n in divisors if top <= 2 * n <= 2 * top) for top in divisors}
+    usable = [str(top) for top, depths in tried.items() if len(depths) > 1]
     depths = tried.get(teacher_layers // 2 if given is None else given, ())
     if len(depths) < 2:
         named = f"--against {against}" if given is None else f"--set {LAYERS}={given}"
