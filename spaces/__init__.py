@@ -1,9 +1,11 @@
 """The search spaces: each a short function, in a file of its own name, that Ray Tune takes.
 
-A space that lists what it tries returns constants and `tune.grid_search` lists, for
-`tune.Tuner(param_space=...)`. One that is searched is a function of an Optuna trial, for
-`OptunaSearch(space=...)`, and POINTS_TO_EVALUATE beside it says which draws come first. Ray is
-loaded when a space is called, so that a command's --help needs none.
+A space that lists what it tries, `f()` or `f(inputs)`, returns constants and `tune.grid_search`
+lists, for `tune.Tuner(param_space=...)`. One that is searched, `f(trial)` or `f(trial, inputs)`,
+draws with `trial.suggest_categorical`, `suggest_float` and `suggest_int`, for
+`OptunaSearch(space=...)`; it returns what it does not draw, and POINTS_TO_EVALUATE beside it says
+which draws come first. `inputs` are `Inputs`. Other parameters must have defaults. Ray is loaded
+when a space is called, so that a command's --help needs none.
 """
 
 import inspect
@@ -16,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from spaces._inputs import Inputs as Inputs
 from trainable.common.errors import UserError, as_user_error, not_among
 
 Space = Callable[..., Any]
@@ -29,9 +32,18 @@ globals().update(SPACES)  # `spaces.schedules` is the function, not its module
 
 
 def is_searched(space: Space) -> bool:
-    """Whether a space is a define-by-run function of a trial, rather than one that lists."""
-    parameters = inspect.signature(space).parameters.values()
-    return any(p.default is p.empty and p.name != "coarse" for p in parameters)
+    """Whether a space draws its values from a trial, rather than listing them."""
+    return next(iter(inspect.signature(space).parameters), "") == "trial"
+
+
+def takes_inputs(space: Space) -> bool:
+    """Whether a space asks about the inputs."""
+    return "inputs" in inspect.signature(space).parameters
+
+
+def call_space(space: Space, inputs: Inputs, *trial: Any) -> Any:
+    """What a space returns; a searched one for this trial."""
+    return space(*trial, **({"inputs": inputs} if takes_inputs(space) else {}))
 
 
 SEARCHED = tuple(name for name, space in SPACES.items() if is_searched(space))
@@ -51,9 +63,16 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
         module = _load_file(name, Path(path).expanduser())
     space = getattr(module, function, None)
     if not callable(space):
-        found = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        has = ", ".join(functions) or "none"
+        raise UserError(f"--space {name}: no function {function} there; it has {has}")
+    with as_user_error(f"--space {name}: ", named=True):  # some of C's have no signature
+        parameters = inspect.signature(space).parameters
+    required = [key for key, about in parameters.items() if about.default is about.empty]
+    if required not in ([], ["inputs"], ["trial"], ["trial", "inputs"]):
         raise UserError(
-            f"--space {name}: no function {function} there; it has {', '.join(found) or 'none'}"
+            f"--space {name}: its parameters are {', '.join(required)}, but a space takes `trial` "
+            "(if it is searched), `inputs`, both in this order, or nothing"
         )
     points = getattr(module, "POINTS_TO_EVALUATE", [])
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):

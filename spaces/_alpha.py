@@ -11,8 +11,3 @@ def fixed(alpha: float) -> dict[str, Any]:
 def scheduled(name: str, sharpness: float = 1.0) -> dict[str, Any]:
     """A schedule of `trainable.config.alpha_schedules.CURVES`."""
     return {"alpha_schedule": name, "sharpness": sharpness}
-
-
-def cosine(shape: str, sharpness: float = 1.0) -> dict[str, Any]:
-    """A cosine schedule: growth, descent, vshape or ^shape."""
-    return scheduled(f"cosine_{shape}", sharpness)

@@ -6,6 +6,8 @@ the scores of those before.
 
 from typing import TYPE_CHECKING, Any
 
+from spaces._alpha import scheduled
+from spaces._inputs import Inputs
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.initialisations import INITIALISATIONS
 from trainable.config.names import HIDDEN_POOLS, NAMED_LAYER_SETS
@@ -19,18 +21,10 @@ RELATION_WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 TRANSFER_SHARES = (0.0, 1.0, 2.0)
 
 
-def recipe(
-    trial: "Trial",
-    *,
-    relation_heads: int | None = None,
-    transfer: bool = False,
-    teachers_tokens: bool = True,
-) -> Point:
+def recipe(trial: "Trial", inputs: Inputs = Inputs()) -> Point:
     """One configuration: each setting is drawn only where it changes something.
 
-    Token relations are tried where `relation_heads` divide the width of teacher and students, the
-    share of texts without labels where there is `transfer`; a pretrained student that has not the
-    `teachers_tokens` is never compared token by token.
+    A pretrained student that has not the teacher's tokens is never compared token by token.
     """
     point: Point = {
         "initialisation": trial.suggest_categorical("initialisation", INITIALISATIONS),
@@ -47,15 +41,15 @@ def recipe(
         point["sharpness"] = trial.suggest_float("sharpness", 0.25, 4.0, log=True)
     point["temperature"] = trial.suggest_float("temperature", 1.0, 8.0, log=True)
     point["aligned_layers"] = trial.suggest_categorical("aligned_layers", NAMED_LAYER_SETS)
-    if transfer:
+    if inputs.transfer:
         point["transfer_share"] = trial.suggest_categorical("transfer_share", TRANSFER_SHARES)
-    tokens = teachers_tokens or point["initialisation"] != "pretrained"
+    tokens = inputs.teachers_tokens or point["initialisation"] != "pretrained"
     if point["aligned_layers"] != "none":
         pool = trial.suggest_categorical("hidden_pool", HIDDEN_POOLS)
         point["hidden_pool"] = pool if tokens or pool != "tokens" else "mean"
         point["hidden_weight"] = trial.suggest_float("hidden_weight", 1.0, 10_000.0, log=True)
-    elif relation_heads and tokens:
-        point["relation_heads"] = relation_heads
+    elif inputs.relation_heads and tokens:
+        point["relation_heads"] = inputs.relation_heads
         point["relation_weight"] = trial.suggest_categorical("relation_weight", RELATION_WEIGHTS)
     return point
 
@@ -70,25 +64,14 @@ PLAIN: Point = {
     "relation_weight": 0.0,
     "transfer_share": 0.0,
 }
+LOWER: Point = {"aligned_layers": "lower", "hidden_pool": "cls", "hidden_weight": 1.0}
+ALL_TOKENS: Point = {"aligned_layers": "all", "hidden_pool": "tokens", "hidden_weight": 100.0}
 # Tried first, whatever the searcher: the reference study's best recipe, the plain baselines, and
 # all tokens of all layers aligned, as TinyBERT does.
 POINTS_TO_EVALUATE: list[Point] = [
-    {
-        **PLAIN,
-        "alpha_schedule": "cosine_growth",
-        "sharpness": 1.0,
-        "aligned_layers": "lower",
-        "hidden_pool": "cls",
-        "hidden_weight": 1.0,
-    },
+    {**PLAIN, **scheduled("cosine_growth"), **LOWER},
     {**PLAIN, "alpha": 0.5},
     {**PLAIN, "alpha": 1.0},
     {**PLAIN, "alpha": 1.0, "initialisation": "random", "learning_rate": 1e-4},
-    {
-        **PLAIN,
-        "alpha": 0.5,
-        "aligned_layers": "all",
-        "hidden_pool": "tokens",
-        "hidden_weight": 100.0,
-    },
+    {**PLAIN, "alpha": 0.5, **ALL_TOKENS},
 ]

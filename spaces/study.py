@@ -5,14 +5,15 @@ Encoder Knowledge Distillation, lxxing666, SwanLab project Knowledge-Distillatio
 
 from typing import Any, NamedTuple
 
-from spaces._alpha import cosine, fixed
+from spaces._alpha import fixed, scheduled
 from trainable.common.errors import UserError
 from trainable.config.layer_sets import resolve_layer_set
 from trainable.config.trial_config import TrialConfig
 
 CE_ONLY, FIXED = fixed(1.0), fixed(0.5)
-DESCENT, GROWTH = cosine("descent"), cosine("growth")
-V_SHAPE, INVERTED_V = cosine("vshape"), cosine("^shape")
+DESCENT, GROWTH, V_SHAPE, INVERTED_V = (
+    scheduled(f"cosine_{shape}") for shape in ("descent", "growth", "vshape", "^shape")
+)
 
 CONSTANTS = {  # in all rows
     "temperature": 2.0,

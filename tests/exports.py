@@ -9,7 +9,7 @@ import torch
 from rich.console import Console
 
 from search.plan.plan import Plan
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.record.run import Run, create_run, read_run
 from search.sweep.check_sweep import prepare_again
 from tests.conftest import tiny_classifier
@@ -49,7 +49,8 @@ def make_run(folder, teacher, data, configs, **options):
     """A run of these trials, each trained to its end."""
     where = {"teacher": str(teacher), "dataset": str(data), "cache": str(folder / "cache")}
     options |= {"max_length": MAX_LENGTH, "allow_weak_teacher": True, **where}
-    request = Request(space="schedules", preset="mini", **options)
+    options |= {"searcher": "grid", "scheduler": "asha"}
+    request = ResolvedRequest(space="schedules", preset="mini", **options)
     inputs = prepare_again(request, configs, Console(file=io.StringIO()))
     plan = Plan(
         requests=(request,),

@@ -1,7 +1,7 @@
 """Runs made of plain values, with no teacher or data behind them, and events of their trials."""
 
 from search.plan.plan import Plan
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.record.run import create_run
 from trainable.config.training_inputs import Teacher, TrainingInputs
 from trainable.config.trial_config import TrialConfig
@@ -19,8 +19,8 @@ PROVENANCE = {
 def asked(**changes):
     """A request for the preset mini, of a space that is listed."""
     values = {"space": "baselines", "preset": "mini", "cache": "/cache", "searcher": "grid"}
-    values["scheduler"] = "asha"
-    return Request(**{**values, **changes})
+    values |= {"scheduler": "asha", "depths": (3, 2) if changes.get("against") else ()}
+    return ResolvedRequest(**{**values, **changes})
 
 
 def recipe(number, initialisation="random", **settings):

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.record.events import TIMINGS
 from search.record.run import create_run
 from search.record.trial_record import GIVE_UP, GO, STOP
@@ -30,13 +30,18 @@ def training_inputs(examples=EXAMPLES, full=None, whole_teacher=None):
 
 def plan(*configs, requests=(), inputs=None, grace_evaluations=2, device="a device", **request):
     """A plan as `search.run` makes it, of one request unless some are given."""
-    asked = {"space": "schedules", "preset": "sst2", "scheduler": "asha"} | request
+    asked = {
+        "space": "schedules",
+        "preset": "sst2",
+        "searcher": "grid",
+        "scheduler": "asha",
+    } | request
     versions = {"python": "3.11.7", "ray": "2.60.0", "swanlab": None}
     made = {"command": "python -m search.run --space schedules", "commit": "0123456789abcdef"}
     made |= {"started": "2026-11-24T10:00:00+00:00", "versions": versions, "device": device}
     return made_plan(
         configs,
-        requests=tuple(requests) or (Request(**asked),),
+        requests=tuple(requests) or (ResolvedRequest(**asked),),
         provenance=made,
         inputs=inputs or training_inputs(),
         grace_evaluations=grace_evaluations,

@@ -18,6 +18,7 @@ from search.confirm.options import (
 from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
+from search.plan.resolve import ResolvedRequest
 from search.record.run import Run, read_run
 from search.record.run_folders import find_run, has_run, place_of_runs
 from search.record.trial_record import ENDED
@@ -88,7 +89,7 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
 
 
 def plan_of(
-    source: Run, confirmation: Confirmation, request: Request, invocation: Invocation
+    source: Run, confirmation: Confirmation, request: ResolvedRequest, invocation: Invocation
 ) -> Plan:
     """The confirmation's plan; UserError where the run's inputs can't be had here."""
     from search.sweep.resume import inputs_again  # with torch, which takes seconds to load

@@ -3,10 +3,10 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import GRID
 from search.record.run import Run
 from search.record.run_folders import NAME, NAME_RULE, confirmations_of, name_here
@@ -165,12 +165,12 @@ def used_seeds(source: Run) -> set[int]:
     return used.union(*((c.plan.confirms or {})["seeds"] for c in confirmations_of(source)))
 
 
-def request_of(source: Run, operation: Mapping[str, Any]) -> Request:
+def request_of(source: Run, operation: Mapping[str, Any]) -> ResolvedRequest:
     """What the run was asked for, but of listed trials, none of which is stopped early."""
     listed = {"searcher": GRID, "samples": None, "time_budget": None, "against": None, "depths": ()}
     strata = ",".join(source.plan.compare_within) or "all"
     fixed = {"scheduler": "fifo", "seeds": 1, "compare_within": strata, "space_digest": ""}
-    return Request.from_dict({**asdict(source.request), **listed, **fixed, **operation})
+    return replace(source.request, **{**listed, **fixed, **operation})
 
 
 def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:

@@ -1,7 +1,10 @@
-"""A searched space's configurations: what is drawn, what is pinned, what comes first."""
+"""A searched space's configurations: which are drawn, and which come first.
 
-import inspect
-from collections.abc import Collection, Mapping
+A draw has the values that a searcher chose, by name; a point all settings that the space makes of
+them; a configuration is complete.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 from warnings import catch_warnings, simplefilter
@@ -10,9 +13,8 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, create_trial
 
-from search.plan.model_shapes import LAYERS
-from search.plan.request import Request
-from spaces import Space, load_space
+from search.plan.resolve import LAYERS, ResolvedRequest
+from spaces import call_space, load_space
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.config.fields import field_types, merged
 from trainable.config.options import complete_config
@@ -22,101 +24,89 @@ RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
 
-Draw = dict[str, Any]  # values by setting, as a searcher knows them
+Draw = dict[str, Any]
+Point = dict[str, Any]
 
 
-class Pinned:
-    """A trial whose settings that `--set` gives are not drawn: they are what was given.
+class SpaceTrial:
+    """The `trial` that a searched space is given: these three methods of Optuna's, no others.
 
-    Settings of few values have those `added`, too. `drawn` has all that was suggested, as Ray's
-    Optuna searcher takes it beside what the space returns.
+    A setting of `--set` is not drawn, but has the value given; choices have those of `--student`
+    added. `point` collects all values, as Ray's Optuna searcher does.
     """
 
-    def __init__(
-        self, trial: Any, values: Mapping[str, Any], added: Collection[tuple[str, Any]] = ()
-    ) -> None:
-        self._trial, self._values, self._added = trial, values, added
-        self.drawn: dict[str, Any] = {}
+    def __init__(self, optuna_trial: Any, request: ResolvedRequest) -> None:
+        self._optuna_trial, self._request = optuna_trial, request
+        self.point: Point = {}
 
-    def __getattr__(self, method: str) -> Any:
-        """`suggest_float` and its like: the given value, or a drawn one."""
-        suggest = getattr(self._trial, method)
-        if not method.startswith("suggest_"):
-            return suggest
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """One of these."""
+        choices = [*choices, *(value for key, value in self._request.added if key == name)]
+        return self._value(self._optuna_trial.suggest_categorical, name, choices)
 
-        def pinned(name: str, *arguments: Any, **options: Any) -> Any:
-            given, more = self._values.get(name), [v for key, v in self._added if key == name]
-            if method == "suggest_categorical" and more:
-                arguments = ([*(options.pop("choices", None) or arguments[0]), *more],)
-            self.drawn[name] = suggest(name, *arguments, **options) if given is None else given
-            return self.drawn[name]
+    def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:
+        """A number of this range; `step` and `log` as Optuna has them."""
+        return self._value(self._optuna_trial.suggest_float, name, low, high, **options)
 
-        return pinned
+    def suggest_int(self, name: str, low: int, high: int, **options: Any) -> Any:
+        """A whole number of this range; `step` and `log` as Optuna has them."""
+        return self._value(self._optuna_trial.suggest_int, name, low, high, **options)
+
+    def _value(self, suggest: Callable[..., Any], name: str, *values: Any, **options: Any) -> Any:
+        given = dict(self._request.overrides).get(name)
+        self.point[name] = suggest(name, *values, **options) if given is None else given
+        return self.point[name]
 
 
-def draw(request: Request, trial: Any) -> TrialConfig:
-    """A configuration, drawn with the `suggest` methods of an Optuna trial, on the first seed.
+def draw_config(request: ResolvedRequest, optuna_trial: Any) -> TrialConfig:
+    """A configuration on the first seed, drawn from an Optuna trial.
 
     UserError for what can't be trained, and for whatever a user's own function raises.
     """
-    point = _point_of(request, trial)
+    point = _draw_point(request, optuna_trial)
     if request.depths:
-        point[LAYERS] = trial.suggest_categorical(LAYERS, request.depths)
+        point[LAYERS] = optuna_trial.suggest_categorical(LAYERS, request.depths)
     return configure(request, point)
 
 
-def _point_of(request: Request, trial: Any, which: str = "") -> Draw:
-    """What the space makes of a trial; UserError for a given value that it can't draw."""
-    space, _ = load_space(request.space)
-    watched = Pinned(trial, request.pinned, request.added)
+def _draw_point(request: ResolvedRequest, optuna_trial: Any, which: str = "") -> Point:
+    """What the space makes of a trial; UserError for a value that it can't draw."""
+    trial = SpaceTrial(optuna_trial, request)
     with as_user_error(f"--space {request.space}: {which}", named=True), catch_warnings():
         simplefilter("ignore")  # a value out of range, which `create_trial` refuses
-        constants = space(watched, **facts_for(space, request)) or {}
-        create_trial(value=0.0, params=trial.params, distributions=trial.distributions)
-        return merged({**watched.drawn, **constants})
+        constants = call_space(load_space(request.space)[0], request.inputs, trial) or {}
+        params, distributions = optuna_trial.params, optuna_trial.distributions
+        create_trial(value=0.0, params=params, distributions=distributions)
+        return merged({**trial.point, **constants})
 
 
-def facts_for(space: Space, request: Request) -> dict[str, Any]:
-    """What a space asks to be told of the inputs, of these by their names."""
-    facts = {
-        "coarse": request.effective_preset.coarse_grid,
-        "transfer": request.transfer is not None,
-        "relation_heads": request.relation_heads,
-        "teachers_tokens": request.teachers_tokens,
-    }
-    asked = inspect.signature(space).parameters
-    return {name: value for name, value in facts.items() if name in asked}
-
-
-def configure(request: Request, point: Mapping[str, Any]) -> TrialConfig:
+def configure(request: ResolvedRequest, point: Mapping[str, Any]) -> TrialConfig:
     """The configuration that a space's point stands for, on the first seed.
 
     UserError, which names --set or --space, for one that can't be trained.
     """
-    preset = request.effective_preset
-    constants = {**request.constants, "seed": request.seed}
+    rates, overrides = request.effective_preset.learning_rates, dict(request.overrides)
+    constants, values = {**request.constants, "seed": request.seed}, {**point, **overrides}
     try:
-        values = {**point, **request.pinned}
-        return complete_config(constants, preset.learning_rates, values, dict(request.pretrained))
+        return complete_config(constants, rates, values, dict(request.pretrained))
     except UserError as error:
         setting, _, reason = str(error).partition(": ")
-        if setting in request.pinned:
-            reason = f"--set {setting}={request.pinned[setting]}: {reason}"
-            raise UserError(reason) from None
+        if setting in overrides:
+            raise UserError(f"--set {setting}={overrides[setting]}: {reason}") from None
         raise UserError(f"--space {request.space}: {error}") from None
 
 
-def config_of_draw(request: Request, drawn: Draw) -> TrialConfig:
+def config_of_draw(request: ResolvedRequest, draw: Draw) -> TrialConfig:
     """The configuration that drawn values stand for; UserError where they lack one."""
-    return draw(request, FixedTrial(drawn))
+    return draw_config(request, FixedTrial(draw))
 
 
-def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
-    """What is tried first, each on all its seeds: the space's own, its best at every depth, and
-    where a value joins the space's, its first two plain ones with that.
+def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
+    """What is tried first, on the first seed: the space's own, its best at every depth, and where
+    a value joins the space's, its first two plain ones with that.
 
-    Those that what is pinned leaves no room for are passed over; where that is all of them, a
-    random one begins. Raises UserError for what can't be given to a searched space.
+    Those that `--set` makes impossible are passed over; where none is left, a random one begins.
+    Raises UserError for what can't be given to a searched space.
     """
     for key, value in request.additions:
         raise UserError(
@@ -129,23 +119,18 @@ def initial_points(request: Request) -> list[tuple[TrialConfig, Draw]]:
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
     wanted += [{**start, key: value} for key, value in request.added for start in plain[:2]]
-    found: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
+    starts: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
     for start in wanted:
         trial = FixedTrial(start)
         try:
-            config = draw(request, trial)
+            config = draw_config(request, trial)
         except (UserError, ValueError):  # also where it lacks a depth
             continue
-        found.setdefault(config.recipe, (config, dict(trial.params)))
-    firsts = list(found.values()) or random_draws(request, 1)
-    return [
-        (seeded, drawn)
-        for config, drawn in firsts[: request.samples]
-        for seeded in request.on_all_seeds(config)
-    ]
+        starts.setdefault(config.recipe, (config, dict(trial.params)))
+    return (list(starts.values()) or random_draws(request, 1))[: request.samples]
 
 
-def _refuse_impossible(request: Request) -> None:
+def _refuse_impossible(request: ResolvedRequest) -> None:
     """UserError for a start with an unknown setting, or a value that the space never draws.
 
     One that only --set or --against makes impossible is no mistake.
@@ -155,25 +140,25 @@ def _refuse_impossible(request: Request) -> None:
         for key in start.keys() - known.keys():
             raise unknown_name(f"--space {request.space}: POINTS_TO_EVALUATE", key, sorted(known))
         study.enqueue_trial(start)  # what it lacks is drawn
-        _point_of(replace(request, overrides=()), study.ask(), "POINTS_TO_EVALUATE: ")
+        _draw_point(replace(request, overrides=()), study.ask(), "POINTS_TO_EVALUATE: ")
 
 
-def random_draws(request: Request, count: int = RANDOM_DRAWS) -> list[tuple[TrialConfig, Draw]]:
-    """So many configurations, always the same; UserError where what is pinned does not fit."""
-    study, found = optuna.create_study(sampler=RandomSampler(seed=0)), []
-    for _ in range(count):
-        trial = study.ask()
-        found.append((draw(request, trial), dict(trial.params)))
-    return found
+def random_draws(
+    request: ResolvedRequest, count: int = RANDOM_DRAWS
+) -> list[tuple[TrialConfig, Draw]]:
+    """So many configurations, always the same; UserError where `--set` does not fit them."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    trials = [study.ask() for _ in range(count)]
+    return [(draw_config(request, trial), dict(trial.params)) for trial in trials]
 
 
-def initial_draws(request: Request, configs: list[TrialConfig]) -> dict[str, Draw]:
+def initial_draws(request: ResolvedRequest, configs: list[TrialConfig]) -> dict[str, Draw]:
     """The draw of each of `initial_points`, by the digest of these trials, in the same order."""
-    drawn = [values for _, values in initial_points(request)]
-    return {config.digest: values for config, values in zip(configs, drawn, strict=True)}
+    draws = [draw for _, draw in initial_points(request)]
+    return {config.digest: draw for config, draw in zip(configs, draws, strict=True)}
 
 
-def refuse_inactive(request: Request, configs: Collection[TrialConfig]) -> None:
+def refuse_inactive(request: ResolvedRequest, configs: Collection[TrialConfig]) -> None:
     """UserError where --set fixes what changes nothing in any of these trials."""
     for key, value in request.overrides:
         if all(key in config.inactive_settings for config in configs):

@@ -3,25 +3,23 @@
 import math
 import random
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from search.plan.draws import configure, facts_for, initial_points, random_draws, refuse_inactive
-from search.plan.model_shapes import LAYERS
-from search.plan.request import Request
-from spaces import load_space
+from search.plan.draws import Point, configure, initial_points, random_draws, refuse_inactive
+from search.plan.resolve import LAYERS, ResolvedRequest
+from spaces import Inputs, call_space, load_space
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import NO_LAYERS
 from trainable.config.trial_config import TrialConfig
 
-Point = dict[str, Any]
 MOST_CONFIGURATIONS = 10_000  # in a grid
 
 
-def plan_trials(request: Request) -> list[TrialConfig]:
+def plan_trials(request: ResolvedRequest) -> list[TrialConfig]:
     """The configurations of a space, shuffled by the request's seed, each on all seeds in a row.
 
     ASHA never stops the first to arrive at a rung, so the order must not favour any of them; and it
@@ -36,56 +34,67 @@ def plan_trials(request: Request) -> list[TrialConfig]:
     if request.added:
         drawn = _with_additions(request, drawn)
         random.Random(request.seed).shuffle(drawn)
-    return [seeded for point in drawn for seeded in request.on_all_seeds(configure(request, point))]
+    configs = [configure(request, point) for point in drawn]
+    return [
+        replace(config, seed=config.seed + offset)
+        for config in configs
+        for offset in range(request.seeds)
+    ]
 
 
-def left_out(request: Request) -> str:
+def left_out(request: ResolvedRequest) -> str:
     """What a coarse grid lacks: `sharpness=0.5, sharpness=2.0`; empty for no coarse one."""
-    if request.searched or not facts_for(load_space(request.space)[0], request).get("coarse"):
+    if request.searched or not request.inputs.coarse:
         return ""
+    fine = replace(request.inputs, coarse=False)
     coarse, every = (
         dict.fromkeys(pair for grid in grids for point in grid for pair in point.items())
-        for grids in (list_grids(request), list_grids(request, coarse=False))
+        for grids in (list_grids(request), list_grids(request, fine))
     )
     return ", ".join(f"{key}={value}" for key, value in every if (key, value) not in coarse)
 
 
-def possible_trials(request: Request, planned: list[TrialConfig]) -> list[TrialConfig]:
+def possible_trials(request: ResolvedRequest, planned: list[TrialConfig]) -> list[TrialConfig]:
     """What the sweep may come to have: those planned, and random draws for a searcher's."""
     drawn = random_draws(request) if request.searched else []
     return [*planned, *(config for config, _ in drawn)]
 
 
-def _drawn(request: Request) -> list[Point]:
+def _drawn(request: ResolvedRequest) -> list[Point]:
     """The points that train different students, shuffled. Of a space that draws values at random:
     at least as many as `samples`, one grid after the other.
     """
-    shuffled, found = random.Random(request.seed), dict[TrialConfig, Point]()
+    generator, drawn = random.Random(request.seed), dict[TrialConfig, Point]()
     depths: list[Point] = [{LAYERS: depth} for depth in request.depths] or [{}]
     for grid in list_grids(request):
         points = [{**point, **depth} for point in grid for depth in depths]
-        _refuse_varied(request, points)
-        new = [(c, p) for c, p in _each_once(request, points).items() if c not in found]
-        shuffled.shuffle(new)
-        found |= dict(new)
-        if request.samples is not None and len(found) >= request.samples:
+        for key, value in request.overrides:
+            if any(key in point for point in points):
+                raise UserError(
+                    f"--set {key}={value}: the space {request.space} sets {key} itself; --set is "
+                    f"for settings that it leaves alone (--add {key}={value} tries one more value)"
+                )
+        new = [(c, p) for c, p in _each_once(request, points).items() if c not in drawn]
+        generator.shuffle(new)
+        drawn |= dict(new)
+        if request.samples is not None and len(drawn) >= request.samples:
             break
-    refuse_inactive(request, found)
-    return list(found.values())
+    refuse_inactive(request, drawn)
+    return list(drawn.values())
 
 
-def list_grids(request: Request, **facts: Any) -> Iterator[list[Point]]:
+def list_grids(request: ResolvedRequest, inputs: Inputs | None = None) -> Iterator[list[Point]]:
     """The settings of each configuration of a space that is a Tune search space.
 
     Where it draws values (`tune.choice`, `tune.loguniform`), they are drawn anew in each of as many
-    grids as `samples`. `facts` replace those of the request. UserError for what is no such space.
+    grids as `samples`. `inputs` replace the request's. UserError for what is no such space.
     """
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
     space, flag = load_space(request.space)[0], f"--space {request.space}: "
     wanted = "it must return a dict for tune.Tuner(param_space=...), but "
     with as_user_error(f"{flag}{wanted}", named=True):  # the user's own, or Ray's about its values
-        spec = {"config": dict(space(**{**facts_for(space, request), **facts}))}
+        spec = {"config": dict(call_space(space, inputs or request.inputs))}
         _, draws, grids = parse_spec_vars(spec)
         if draws and request.samples is None:
             raise UserError(f"{flag}draws values at random; give --samples N, how often")
@@ -102,52 +111,35 @@ def list_grids(request: Request, **facts: Any) -> Iterator[list[Point]]:
             yield [merged(resolved["config"]) for _, resolved in variants]
 
 
-def _each_once(request: Request, points: list[Point]) -> dict[TrialConfig, Point]:
+def _each_once(request: ResolvedRequest, points: list[Point]) -> dict[TrialConfig, Point]:
     """Of points that train the same student, the first; keyed by what they do."""
-    found: dict[TrialConfig, Point] = {}
+    first: dict[TrialConfig, Point] = {}
     for point in points:
-        found.setdefault(configure(request, point).recipe, point)
-    return found
+        first.setdefault(configure(request, point).recipe, point)
+    return first
 
 
-def _refuse_varied(request: Request, points: list[Point]) -> None:
-    varied = {key for point in points for key in point}
-    for key, value in request.overrides:
-        if key in varied:
-            raise UserError(
-                f"--set {key}={value}: the space {request.space} sets {key} itself; --set is for "
-                f"settings that it leaves alone (--add {key}={value} tries one more value)"
-            )
-
-
-def _with_additions(request: Request, points: list[Point]) -> list[Point]:
+def _with_additions(request: ResolvedRequest, points: list[Point]) -> list[Point]:
     """The points, and for each added value those that have another one for that setting."""
-    given = {key for point in points for key in point}
+    space = request.space
     for key, value in request.added:
         if value == PRETRAINED and any(point.get(key) == value for point in points):
             continue  # a space that says itself how `--student` is trained
+        flag = "--student" if value == PRETRAINED else f"--add {key}={value}"
         if key == LAYERS and request.against is not None:  # latencies are measured once, before
-            depths = ", ".join(map(str, request.depths))
             raise UserError(
-                f"--add {key}={value}: --against {request.against} tries {depths}, chosen once for "
-                f"a run; a new one takes the deepest from --set {LAYERS}=N"
+                f"{flag}: --against {request.against} tries {', '.join(map(str, request.depths))}, "
+                f"chosen once for a run; a new one takes the deepest from --set {LAYERS}=N"
             )
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
+        if not varied and any(key in point for point in points):
+            raise UserError(f"{flag}: the space {space} does not vary it; leave it out")
         if not varied:
-            instead = (
-                "leave it out" if key in given else f"--set {key}={value} fixes it in all trials"
-            )
-            raise UserError(
-                f"{_given(key, value)}: the space {request.space} does not vary it; {instead}"
-            )
+            fixes = f"--set {key}={value} fixes it in all trials"
+            raise UserError(f"{flag}: the space {space} does not vary it; {fixes}")
         try:
-            more = [*points, *({**point, key: value} for point in varied)]
-            points = list(_each_once(request, more).values())
+            new = [{**point, key: value} for point in varied]
+            points = list(_each_once(request, [*points, *new]).values())
         except UserError as error:
-            raise UserError(f"{_given(key, value)}: {error}") from None
+            raise UserError(f"{flag}: {error}") from None
     return points
-
-
-def _given(key: str, value: Any) -> str:
-    """The flag that adds a value."""
-    return "--student" if value == PRETRAINED else f"--add {key}={value}"

@@ -8,15 +8,6 @@ from trainable.config.trial_config import TrialConfig
 
 DEPTH, LATENCY, PARAMETERS = "depth", "latency", "parameters"
 OBJECTIVES = (DEPTH, LATENCY, PARAMETERS)
-LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
-
-
-def student_depths(teacher_layers: int, deepest: float) -> tuple[int, ...]:
-    """The depths that are tried against accuracy: from the deepest down to half of it, those that
-    divide the teacher's. Where it is half the teacher's: a half, a third and a quarter of them."""
-    least = max(deepest / 2, LEAST_DEPTH)
-    every = range(teacher_layers, 0, -1)
-    return tuple(n for n in every if least <= n <= deepest and teacher_layers % n == 0)
 
 
 def cost_of(config: TrialConfig, against: str, costs: Mapping[str, float]) -> float:
@@ -28,16 +19,16 @@ def shapes(
     depths: Sequence[int], width: int | None, pretrained: Mapping[str, Any]
 ) -> dict[str, TrialConfig]:
     """A configuration of each shape whose cost is to be known: by depth, and of `--student`."""
-    found = [
+    configs = [
         TrialConfig(initialisation=RANDOM, alpha=1.0, student_layers=depth, student_width=width)
         for depth in sorted(depths)
     ]
     if pretrained:
-        found.append(TrialConfig(initialisation=PRETRAINED, alpha=1.0, **pretrained))
-    return {_shape(config): config for config in found}
+        configs.append(TrialConfig(initialisation=PRETRAINED, alpha=1.0, **pretrained))
+    return {_shape(config): config for config in configs}
 
 
 def _shape(config: TrialConfig) -> str:
     """`3`, or `pretrained`, which has a shape of its own."""
-    own = config.initialisation == PRETRAINED
-    return PRETRAINED if own else str(config.student_layers)
+    pretrained = config.initialisation == PRETRAINED
+    return PRETRAINED if pretrained else str(config.student_layers)

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from trainable.config.fields import check_types
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
-FORMAT = 8
+FORMAT = 9
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 
@@ -17,12 +17,12 @@ CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # wh
 class Plan:
     """Written as `sweep.json`; a run that is extended gets another one, of a higher revision.
 
-    `requests` are what was asked for, the first one and then what was added; the last also has how
-    the trials are run. A searched run's `trials` are those that come first, with the draw of each
-    by its digest in `parameters`.
+    `requests` are what was asked for first and what was added, resolved; the last also has how the
+    trials are run. A searched run's `trials` are those that come first, with the draw of each by
+    its digest in `parameters`.
     """
 
-    requests: tuple[Request, ...]
+    requests: tuple[ResolvedRequest, ...]
     provenance: Mapping[str, Any]  # command, started, commit, versions, device
     inputs: TrainingInputs
     trials: tuple[TrialConfig, ...]
@@ -35,7 +35,7 @@ class Plan:
     format: int = FORMAT
 
     @property
-    def request(self) -> Request:
+    def request(self) -> ResolvedRequest:
         """What was asked for last."""
         return self.requests[-1]
 
@@ -48,7 +48,7 @@ class Plan:
     def from_dict(cls, values: Mapping[str, Any]) -> "Plan":
         """The plan whose `asdict` this is."""
         parts = {
-            "requests": tuple(Request.from_dict(request) for request in values["requests"]),
+            "requests": tuple(ResolvedRequest.from_dict(request) for request in values["requests"]),
             "inputs": TrainingInputs.from_dict(values["inputs"]),
             "trials": tuple(TrialConfig.from_dict(trial) for trial in values["trials"]),
         }

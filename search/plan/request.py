@@ -1,30 +1,26 @@
-"""What a run is asked for: declared here once, as typed values that the run keeps.
+"""What a run is asked for: declared here once, as typed values.
 
-Flags, their help and checks, what the record holds and what `--resume` may change all follow from
-the fields of `Request`.
+Flags, their help and checks, and what `--resume` may change all follow from the fields of
+`Request`; what a request resolves to is in `search.plan.resolve`.
 """
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from search.plan.objectives import OBJECTIVES, student_depths
-from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
+from search.plan.objectives import OBJECTIVES
+from search.plan.rungs import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
 from trainable.config.fields import converted, described, field_types
-from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import InputOptions, absolute
 from trainable.config.trial_config import TrialConfig
 
 INITIALISATION = "initialisation"
 LOCAL = "local"  # this machine alone, no Ray cluster
-TIME_BUDGET = r"(\d+(?:\.\d+)?)(s|m|h)"
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 # What a field decides, and so whether `--resume` may change it.
 TRIALS = "trials"  # which trials there are
@@ -56,12 +52,13 @@ def parse_pair(text: str) -> tuple[str, Any]:
     return name, converted(types[name][0], value, f"{name}: ")
 
 
-def time_budget(text: str) -> float:
+def parse_time(text: str) -> float:
     """Seconds, from `90s`, `30m` or `2h`."""
-    found = re.fullmatch(TIME_BUDGET, text)
-    if found is None or not 0 < float(found[1]) * SECONDS[found[2]] <= 9999 * SECONDS["h"]:
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text)
+    seconds = 0.0 if parts is None else float(parts[1]) * SECONDS[parts[2]]
+    if not 0 < seconds <= 9999 * SECONDS["h"]:
         raise UserError(f"{text[:40]}: give a time such as 90s, 30m or 2h, of at most 9999h")
-    return float(found[1]) * SECONDS[found[2]]
+    return seconds
 
 
 def parse_strata(text: str) -> str:
@@ -75,7 +72,7 @@ def parse_strata(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Request(InputOptions):
-    """A space on some inputs, and how its trials are run."""
+    """A space on some inputs, and how its trials are run; None where that is left open."""
 
     space: str = _extension(
         f"what to try: {', '.join(SPACE_NAMES)}, or a function of your own as FILE.py:NAME; "
@@ -87,14 +84,12 @@ class Request(InputOptions):
         (),
         parse=parse_pair,
         flag="set",
-        metavar="KEY=VALUE",
     )
     additions: tuple[tuple[str, Any], ...] = _extension(
         "let the space try one more value of a setting that it varies, e.g. sharpness=5",
         (),
         parse=parse_pair,
         flag="add",
-        metavar="KEY=VALUE",
     )
     samples: int | None = _extension(
         "number of configurations: drawn from a grid (default: all), or suggested by the searcher "
@@ -111,7 +106,7 @@ class Request(InputOptions):
     time_budget: float | None = _extension(
         "stop suggesting after this time, e.g. 30m or 2h; running trials finish",
         None,
-        parse=time_budget,
+        parse=parse_time,
         metavar="TIME",
     )
     against: str | None = _trials(
@@ -168,107 +163,8 @@ class Request(InputOptions):
         "here, HOST:PORT of its head, or local for this machine alone",
         LOCAL,
     )
-    space_digest: str = field(default="")  # of the file of a space FILE.py:NAME
-    # Of the students that are weighed against a cost, deepest first (`student_depths`).
-    depths: tuple[int, ...] = field(default=())
-    # Depth and width of trials that start from --student (`student_settings`).
-    pretrained: tuple[tuple[str, Any], ...] = field(default=())
-    # What a space may ask about the models (`with_models`): heads for token relations, if any, and
-    # whether --student has the teacher's tokens.
-    relation_heads: int | None = field(default=None)
-    teachers_tokens: bool = field(default=True)
-
-    def __post_init__(self) -> None:
-        """Until the teacher is looked at (`with_depths`), it is taken for the preset's."""
-        super().__post_init__()
-        if self.against is not None and not self.depths and self.preset != "auto":
-            usual = self.effective_preset.trial["student_layers"]
-            object.__setattr__(self, "depths", student_depths(2 * usual, usual))
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Request":
-        """The request whose `asdict` this is, through JSON or not."""
-        types = field_types(Request)
-        return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
-
-    @property
-    def added(self) -> tuple[tuple[str, Any], ...]:
-        """Values that the space tries beside its own."""
-        of_student = ((INITIALISATION, PRETRAINED),) if self.student is not None else ()
-        return (*self.additions, *of_student)
-
-    @property
-    def pinned(self) -> dict[str, Any]:
-        """The settings that are fixed in all trials."""
-        return dict(self.overrides)
-
-    @property
-    def searched(self) -> bool:
-        """Whether a searcher suggests the configurations, rather than the space listing them."""
-        return self.searcher not in (None, GRID)
-
-    @property
-    def strata(self) -> tuple[str, ...]:
-        """The settings that divide trials into strata; `()` for one stratum.
-
-        A space that lists its configurations is there to show them all, so that a random student
-        must not fall to one copied from the teacher; one that is searched is after the best.
-        """
-        within = self.compare_within
-        if within is None:
-            names = [] if self.searched else ["init"]
-            names += [] if self.against is None else ["student_layers"]
-            within = ",".join(names) or "all"
-        if within == "all":
-            return ()
-        return tuple(INITIALISATION if name == "init" else name for name in within.split(","))
-
-    @property
-    def wanted(self) -> float:
-        """Configurations to suggest, the starts included; infinite where only time limits it."""
-        if self.samples is not None:
-            return self.samples
-        return SUGGESTIONS if self.time_budget is None else math.inf
-
-    def first_rung(self, evaluations: int) -> int:
-        """Evaluations, of so many in a trial, before trials are compared."""
-        if self.grace_evaluations is None and self.scheduler == PROMOTION:
-            return max(1, evaluations // 5)
-        return self.effective_preset.grace_evaluations
-
-    def on_all_seeds(self, config: TrialConfig) -> list[TrialConfig]:
-        """The configuration on each seed asked for, in order; of a searched space on the first."""
-        seeds = 1 if self.searched else self.seeds
-        return [replace(config, seed=config.seed + more) for more in range(seeds)]
 
 
 def names_of_kind(*kinds: str) -> tuple[str, ...]:
     """The fields that decide this."""
     return tuple(about.name for about in fields(Request) if about.metadata.get("kind") in kinds)
-
-
-def with_searcher(request: Request, *, searched: bool) -> Request:
-    """The request with what suggests its configurations, and what decides how far they are
-    trained; UserError where that can't be."""
-    name, asked = request.space, request.searcher
-    if searched:
-        if asked == GRID:
-            valid = ", ".join(SEARCHERS)
-            raise UserError(f"--searcher {GRID}: the space {name} has no grid; choose from {valid}")
-        scheduler = request.scheduler or PROMOTION
-        return replace(request, searcher=asked or next(iter(SEARCHERS)), scheduler=scheduler)
-    if asked not in (None, GRID):
-        raise UserError(
-            f"--searcher {asked}: only for a searched space ({', '.join(SEARCHED)}); {name} is a "
-            "grid, and all its configurations are tried"
-        )
-    if request.time_budget is not None:
-        raise UserError(
-            f"--time-budget {request.time_budget:g}s: only for a searched space "
-            f"({', '.join(SEARCHED)}); {name} is a grid, of which --samples N draws some"
-        )
-    return replace(request, searcher=GRID, scheduler=request.scheduler or ASHA)
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from search.plan.draws import Draw
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS, rung_score, rungs, stratum_of
 from search.policy.promotion import Promotion
 from search.policy.race import wanted_by_race
@@ -147,7 +147,7 @@ class Policy:
             groups.add(self.run.trials[trial].config)
         match event["event"]:
             case "plan":
-                self._request = Request.from_dict(event["plan"]["requests"][-1])
+                self._request = ResolvedRequest.from_dict(event["plan"]["requests"][-1])
                 for values in event["plan"]["trials"]:
                     groups.add(TrialConfig.from_dict(values))
             case "session":

@@ -14,9 +14,9 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from search.plan.draws import Draw, config_of_draw, draw
+from search.plan.draws import Draw, config_of_draw, draw_config
 from search.plan.objectives import cost_of
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import SEARCHERS, make_random
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
@@ -40,7 +40,7 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
         study.sampler = (
             make_random(seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
-            else SEARCHERS[str(request.searcher)](seed)
+            else SEARCHERS[request.searcher](seed)
         )
         drawn = _drawn(study, request, DIGITS + attempt)
         try:
@@ -52,10 +52,10 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
     return None
 
 
-def _drawn(study: optuna.Study, request: Request, digits: int) -> Draw:
+def _drawn(study: optuna.Study, request: ResolvedRequest, digits: int) -> Draw:
     """A draw of the study's sampler, its numbers rounded; the study stays as it was."""
     trial = study.ask()
-    draw(request, trial)
+    draw_config(request, trial)
     study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
     return {
         key: float(f"{value:.{digits}g}") if isinstance(value, float) else value
@@ -80,7 +80,7 @@ def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
 
 def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTrial:
     fixed, against = FixedTrial(trials[0].parameters or {}), run.request.against
-    draw(run.request, fixed)  # for the distributions
+    draw_config(run.request, fixed)  # for the distributions
     good = [trial for trial in trials if trial.outcome != FAILED and trial.evaluations]
     open_ = any(trial.outcome not in (*ENDED, WAITING) for trial in trials)
     state = TrialState.RUNNING if open_ else TrialState.COMPLETE if good else TrialState.FAIL

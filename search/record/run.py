@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from search.plan.plan import FORMAT, Plan
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
 from search.record.events import (
     DECIDED,
@@ -81,7 +81,7 @@ class Run:
         return self.request.searched and self.request.seeds > 1 and not self.decided
 
     @property
-    def request(self) -> Request:
+    def request(self) -> ResolvedRequest:
         """What was asked for last."""
         return self.plan.request
 

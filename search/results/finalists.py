@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.record.labels import find_trial
 from search.record.recipes import by_recipe
 from search.record.run import Run
@@ -70,7 +70,7 @@ def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:
     return [baseline for baseline in baselines if baseline.recipe != finalist.recipe]
 
 
-def plain_student(request: Request, like: TrialConfig) -> TrialConfig | None:
+def plain_student(request: ResolvedRequest, like: TrialConfig) -> TrialConfig | None:
     """`--student` simply fine-tuned on the labels, for as long as this trial; None without one."""
     if request.student is None:
         return None

@@ -4,16 +4,18 @@ import argparse
 import re
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+from rich.console import Console
+
 from search.exit_codes import leave
-from search.plan.model_shapes import with_depths, with_models
 from search.plan.objectives import LATENCY, PARAMETERS, shapes
 from search.plan.plan import Plan
-from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind, with_searcher
+from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind
+from search.plan.resolve import WIDTH, ResolvedRequest, resolve
 from search.record.run import Run
 from search.record.run_folders import (
     NAME,
@@ -25,9 +27,10 @@ from search.record.run_folders import (
 )
 from search.sweep.processes.cluster import check_address
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
-from spaces import SPACE_NAMES, file_digest, is_searched, load_space
+from spaces import SPACE_NAMES
 from trainable.config.fields import OneLineParser, add_flags, flag_of, given
-from trainable.config.options import AUTO, InputOptions, resolve_preset
+from trainable.config.options import InputOptions
+from trainable.config.training_inputs import TrainingInputs
 
 EXAMPLES = """\
 examples:
@@ -93,9 +96,9 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
             f"--space: missing (or --resume RUN); choose from {', '.join(SPACE_NAMES)} or "
             "FILE.py:NAME"
         )
-    for key, value in (fixed := asked.get("overrides", ())):
-        if dict(fixed)[key] != value:
-            parser.error(f"--set {key}={value} --set {key}={dict(fixed)[key]}: give one of them")
+    for key, value in (overrides := asked.get("overrides", ())):
+        if (last := dict(overrides)[key]) != value:
+            parser.error(f"--set {key}={value} --set {key}={last}: give one of them")
     if arguments.resume is not None:
         kept = [f for f in fields(Request) if f.name not in names_of_kind(EXTENSION, OPERATION)]
         flags = [f"{flag_of(about)} {asked[about.name]}" for about in kept if about.name in asked]
@@ -109,57 +112,55 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
 
 def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     """Checks everything, prepares teacher and cache, then runs the trials."""
-    storage = storage_folder(arguments.storage)
-    request = Request(**given(arguments, Request))
-    check_address(request.address, storage)
-    space, _ = load_space(request.space)
-    request = replace(request, space_digest=file_digest(request.space))
-    request = with_searcher(request, searched=is_searched(space))
-    preset, why = resolve_preset(request.preset)
-    if request.preset == AUTO:
-        invocation.console.print(f"Preset {preset}: {why}.")
-    request = with_models(with_depths(replace(request, preset=preset)), space)
+    storage, console = storage_folder(arguments.storage), invocation.console
+    asked = Request(**given(arguments, Request))
+    check_address(asked.address, storage)
+    request = resolve(asked, console.print)
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
     from search.sweep.check_sweep import check_sweep
 
-    checked = check_sweep(request, invocation.console)
+    checked = check_sweep(request, console)
     if arguments.dry_run:
         from search.run.dry_run import describe_new_sweep
 
         return describe_new_sweep(checked, folder, invocation)
+
+    from search.plan.draws import initial_draws
+
+    inputs = checked.prepare(console)
+    console.print(f"Teacher accuracy: {inputs.describe_teacher()}.")
     plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
-        inputs=checked.prepare(invocation.console),
+        inputs=inputs,
         trials=tuple(checked.configs),
         grace_evaluations=request.first_rung(checked.configs[0].evaluations),
+        parameters=initial_draws(request, checked.configs) if request.searched else {},
+        costs=student_costs(request, inputs, console),
     )
-    invocation.console.print(f"Teacher accuracy: {plan.inputs.describe_teacher()}.")
-    return start_run(folder, _with_search(plan, invocation), invocation)
+    return start_run(folder, plan, invocation)
 
 
-def _with_search(plan: Plan, invocation: Invocation) -> Plan:
-    """The plan with the draws that its first trials stand for, and with what students cost."""
-    request = plan.request
-    if request.searched:
-        from search.plan.draws import initial_draws
+def student_costs(
+    request: ResolvedRequest, inputs: TrainingInputs, console: Console
+) -> dict[str, float]:
+    """By shape what students cost, where accuracy is compared with what must be measured."""
+    if request.against not in (LATENCY, PARAMETERS):
+        return {}
+    from trainable.engine.latency import describe, latencies, parameters
 
-        plan = replace(plan, parameters=initial_draws(request, list(plan.trials)))
-    if request.against in (LATENCY, PARAMETERS):
-        from trainable.engine.latency import describe, latencies, parameters
-
-        measure = latencies if request.against == LATENCY else parameters
-        width = request.pinned.get("student_width")
-        found = measure(plan.inputs, shapes(request.depths, width, dict(request.pretrained)))
-        if request.against == LATENCY:
-            invocation.console.print(describe(found))
-        plan = replace(plan, costs=found)
-    return plan
+    width = dict(request.overrides).get(WIDTH)
+    compared = shapes(request.depths, width, dict(request.pretrained))
+    if request.against == PARAMETERS:
+        return parameters(inputs, compared)
+    costs = latencies(inputs, compared)
+    console.print(describe(costs))
+    return costs
 
 
-def default_name(request: Request) -> str:
+def default_name(request: ResolvedRequest) -> str:
     """`schedules-mini-20261123-221530`."""
     space = re.sub(r"[^A-Za-z0-9_]+", "-", Path(request.space).name.rpartition(":")[2])
     return f"{space}-{request.preset}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +56,8 @@ def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocati
     """What a new run of these trials in this folder would take; returns the exit code."""
     request, base = checked.request, checked.preparation.base.config
     choose_execution(base, best_device(), request.executor, invocation.console.print)
-    more = request.wanted - len(checked.configs) if request.searched else 0
-    return _describe(checked, more, folder, invocation)
+    to_suggest = request.wanted - len(checked.configs) if request.searched else 0
+    return _describe(checked, to_suggest, folder, invocation)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation) -> int:
@@ -79,18 +80,20 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     return _describe(checked, run.to_suggest, folder, invocation)
 
 
-def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invocation) -> int:
+def _describe(
+    checked: CheckedSweep, to_suggest: float, folder: Path, invocation: Invocation
+) -> int:
     request, console = checked.request, invocation.console
     label_of = config_labels(checked.possible, searched=request.searched)
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {label_of(config)}", soft_wrap=True)
-    if more:
-        count = f"{more:.0f} more" if np.isfinite(more) else "more, as time allows"
+    if to_suggest:
+        count = f"{to_suggest:.0f} more" if np.isfinite(to_suggest) else "more, as time allows"
         console.print(f"      and {count}, suggested by {request.searcher}")
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
-    seconds = _expected_seconds(checked, more) / slots
+    seconds = _expected_seconds(checked, to_suggest) / slots
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
@@ -98,8 +101,9 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
             f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
-    trials = len(checked.configs) + (int(more) if np.isfinite(more) else 0)
-    configs, sizes = checked.possible if more else checked.configs, _sizes(checked.preparation)
+    trials = len(checked.configs) + (int(to_suggest) if np.isfinite(to_suggest) else 0)
+    configs = checked.possible if to_suggest else checked.configs
+    sizes = _sizes(checked.preparation)
     most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))
     free = describe_bytes(shutil.disk_usage(nearest_existing(folder)).free)
     free = "" if is_uri(location(folder)) else f"; {free} are free at {folder.parent}"
@@ -110,29 +114,26 @@ def _describe(checked: CheckedSweep, more: float, folder: Path, invocation: Invo
     return 0
 
 
-def _expected_seconds(checked: CheckedSweep, more: float) -> float:
-    """Of all trials one after the other; those to be suggested are taken for the average."""
-    preparation, train = checked.preparation, checked.preparation.inputs.dataset.train
-    length, tokenizer = preparation.inputs.max_length, preparation.tokenizer
-    split = tokenise(tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
-    shapes = {_shape(config): config for config in checked.possible}
-    steps = {shape: step_seconds(preparation, c, split) for shape, c in shapes.items()}
-    each = {c: _trial_seconds(preparation, c, steps[_shape(c)]) for c in checked.possible}
-    mean = sum(each.values()) / len(each)
-    return sum(each[config] for config in checked.configs) + (more * mean if more else 0.0)
+def _expected_seconds(checked: CheckedSweep, to_suggest: float) -> float:
+    """Of all trials one after the other; those to be suggested are taken for the average.
 
-
-def _shape(config: TrialConfig) -> tuple[int, int | None, int, str]:
-    return config.student_layers, config.student_width, config.batch_size, config.precision
-
-
-def _trial_seconds(preparation: Preparation, config: TrialConfig, step: float) -> float:
-    """Training and evaluations; a forward pass is a third of a step on the same examples."""
-    dataset = preparation.inputs.dataset
-    steps = trial_steps(len(dataset.train), config)
-    evaluated = config.evaluations * len(dataset.evaluation)
-    evaluated += 0 if dataset.full is None else len(dataset.full)
-    return step * (steps + FORWARD_SHARE * evaluated / config.batch_size)
+    A forward pass takes a third of a training step on the same examples.
+    """
+    preparation, dataset = checked.preparation, checked.preparation.inputs.dataset
+    train, length = dataset.train, preparation.inputs.max_length
+    split = tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
+    of_shape: dict[tuple[Any, ...], float] = {}
+    seconds: dict[TrialConfig, float] = {}
+    for config in checked.possible:
+        shape = config.student_layers, config.student_width, config.batch_size, config.precision
+        if shape not in of_shape:
+            of_shape[shape] = step_seconds(preparation, config, split)
+        evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())
+        steps = trial_steps(len(train), config) + FORWARD_SHARE * evaluated / config.batch_size
+        seconds[config] = of_shape[shape] * steps
+    mean = sum(seconds.values()) / len(seconds)
+    planned = sum(seconds[config] for config in checked.configs)
+    return planned + (to_suggest * mean if to_suggest else 0.0)
 
 
 def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:
@@ -151,16 +152,14 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
     training = Training(take_step, Examples(split, pad_id, device), config.batch_size)
     order = np.argsort(split.lengths, kind="stable")
     middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
-    times = [_timed(training, middle, device) for _ in range(TIMED_STEPS)]
+    times = []
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
+        training.step(middle, learning_rate=1e-5)
+        synchronise(device)
+        times.append(time.perf_counter() - start)
     torch.set_num_threads(threads)
     return min(times[1:])
-
-
-def _timed(training: Training, rows: np.ndarray, device: torch.device) -> float:
-    start = time.perf_counter()
-    training.step(rows, learning_rate=1e-5)
-    synchronise(device)
-    return time.perf_counter() - start
 
 
 def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]:
@@ -168,7 +167,8 @@ def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]
     models = [model for model in (preparation, preparation.student) if model is not None]
     with TemporaryDirectory() as folder:
         data = [prepare_tokens(m.tokenizer, m.base, m.inputs, Path(folder)) for m in models]
-        rows, width = [len(found.in_use) for found in data], preparation.base.config.hidden_size
+        rows = [len(tokens.in_use) for tokens in data]
+    width = preparation.base.config.hidden_size
     return lambda config: bytes_of_shape(
         config,
         preparation.shape_of(config),

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials, possible_trials
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.results.progress import describe_time
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
@@ -31,7 +31,7 @@ class CheckedSweep:
     """A sweep that can be run: its trials in order, and `possible` ones: the same, or such as a
     searcher may suggest."""
 
-    request: Request
+    request: ResolvedRequest
     configs: list[TrialConfig]
     possible: list[TrialConfig]
     preparation: Preparation
@@ -43,7 +43,7 @@ class CheckedSweep:
         return prepare_inputs(self.preparation, pools, runtime, self.request)
 
 
-def check_sweep(request: Request, console: Console) -> CheckedSweep:
+def check_sweep(request: ResolvedRequest, console: Console) -> CheckedSweep:
     """Refuses what can't be run (UserError) before any training, and prints what will be."""
     quiet_libraries()
     configs = plan_trials(request)
@@ -51,7 +51,7 @@ def check_sweep(request: Request, console: Console) -> CheckedSweep:
     inputs = load_inputs(request)
     preparation = Preparation.load(inputs)
     preparation.check(possible, console.print)
-    if "precision" not in request.pinned:
+    if "precision" not in dict(request.overrides):
         precision = faster_precision(best_device())
         configs = [replace(config, precision=precision) for config in configs]
         possible = [replace(config, precision=precision) for config in possible]
@@ -62,7 +62,7 @@ def check_sweep(request: Request, console: Console) -> CheckedSweep:
 
 
 def prepare_again(
-    request: Request, configs: Sequence[TrialConfig], console: Console
+    request: ResolvedRequest, configs: Sequence[TrialConfig], console: Console
 ) -> TrainingInputs:
     """What these trials, a run's already, share: made anew or found in the cache; raises as
     `check_sweep`."""
@@ -97,7 +97,7 @@ def complete(
     return add_outputs(replace(inputs, outputs=present), lacking, runtime)
 
 
-def count_trials(request: Request, configs: list[TrialConfig]) -> str:
+def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:
     """`18 trials`, or `24 configurations, 20 of them suggested by optuna`."""
     if not request.searched:
         return count_of(len(configs))

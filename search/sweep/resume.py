@@ -13,6 +13,7 @@ from rich.console import Console
 from search.plan.draws import config_of_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
+from search.plan.resolve import ResolvedRequest
 from search.record.checkpoints import damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
@@ -100,7 +101,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
         _print(console, f"{line}.")
 
 
-def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
+def _listed_further(run: Run, more: dict[str, Any]) -> list[ResolvedRequest]:
     """The requests of a run whose trials are listed, with what is added."""
     requests, last = list(run.plan.requests), run.request
     if "time_budget" in more or is_searched(load_space(more.get("space", last.space))[0]):
@@ -123,7 +124,7 @@ def _listed_further(run: Run, more: dict[str, Any]) -> list[Request]:
     return requests if seeds is None else [replace(r, seeds=seeds) for r in requests]
 
 
-def _searched_further(run: Run, more: dict[str, Any]) -> Request:
+def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
     """The request of a searched run with more to suggest, in numbers or in time, or more seeds."""
     for name in ("space", "overrides", "additions"):
         if name in more:
@@ -137,12 +138,12 @@ def _searched_further(run: Run, more: dict[str, Any]) -> Request:
     return replace(run.request, **more)
 
 
-def _new_configs(run: Run, requests: list[Request]) -> list[TrialConfig]:
+def _new_configs(run: Run, requests: list[ResolvedRequest]) -> list[TrialConfig]:
     of_run = run.any_config
     new: dict[str, TrialConfig] = {}
     for request in requests:
         for planned in plan_trials(request):
-            if request.pinned.get("precision", of_run.precision) != of_run.precision:
+            if dict(request.overrides).get("precision", of_run.precision) != of_run.precision:
                 raise UserError(
                     f"--set precision={planned.precision}: the trials of {run.folder.name} have "
                     f"{of_run.precision}, and only those alike are compared; start a new run"

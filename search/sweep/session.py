@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from search.plan.grid import possible_trials
-from search.plan.request import LOCAL, Request
+from search.plan.request import LOCAL
+from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
 from search.policy.policy import Policy
 from search.record.recipes import most_seeds
@@ -137,7 +138,7 @@ def _shortage(run: Run, needed: int) -> str:
 
 
 def expected_bytes(
-    request: Request,
+    request: ResolvedRequest,
     configs: Iterable[TrialConfig],
     sizes: Callable[[TrialConfig], tuple[int, int]],
     trials: int,

@@ -59,7 +59,8 @@ SPACE = (
     "def quarter():\n    return {'alpha': fixed(0.25), 'aligned_layers': 'all'}\n",
     "from search.plan.grid import plan_trials\n"
     "from search.plan.request import Request\n"
-    "(one,) = plan_trials(Request(space='quarter', preset='mini'))\n"
+    "from search.plan.resolve import resolve\n"
+    "(one,) = plan_trials(resolve(Request(space='quarter', preset='mini'), print))\n"
     "print(one.alpha, one.aligned_layers)",
     "0.25 1,2,3",
 )

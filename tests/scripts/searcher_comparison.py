@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from search.plan.draws import draw, initial_points
+from search.plan.draws import draw_config, initial_points
 from search.plan.searchers import STARTUP_TRIALS, make_random, make_tpe
 from search.policy.suggestions import study_of
 from search.record.run import read_run
@@ -88,7 +88,7 @@ def search(name, seed, request, forest, columns, asked):
     for number in range(asked.samples):
         state = np.random.SeedSequence([seed, number]).generate_state(1)
         study.sampler = SAMPLERS[name](int(state[0]))
-        draw(request, trial := study.ask())
+        draw_config(request, trial := study.ask())
         settings = encode(trial, columns)
         truth = float(forest.predict([settings])[0])
         rows.append((settings, truth, truth + luck[number]))

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
@@ -19,6 +19,11 @@ from trainable.config.trial_config import TrialConfig
 
 AUTO = "auto"
 REST = "rest"  # of the training examples, as --transfer
+# What the option of the same name replaces of a preset.
+OF_PRESET = (
+    *("teacher", "dataset", "max_length"),
+    *("max_train_samples", "max_eval_samples", "eval_subset"),
+)
 
 
 def users_cache() -> str:
@@ -138,7 +143,7 @@ class InputOptions:
     @property
     def effective_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
-        given = {about.name: getattr(self, about.name, None) for about in fields(Preset)}
+        given = {name: getattr(self, name) for name in OF_PRESET}
         return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
 
 

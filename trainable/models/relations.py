@@ -41,10 +41,11 @@ def check_relations(heads: int, teacher: PreTrainedConfig, student: PreTrainedCo
 def shared_heads(models: Sequence[PreTrainedConfig], width: int | None) -> int | None:
     """Heads in which the relations of all these models compare, and those of students so wide: the
     first one's own, or None where they don't divide all widths, or a model's type is not known."""
+    if any(model.model_type not in PROJECTIONS for model in models):
+        return None
     heads = int(models[0].num_attention_heads)
     widths = [model.hidden_size for model in models] + ([] if width is None else [width])
-    known = all(model.model_type in PROJECTIONS for model in models)
-    return heads if known and all(found % heads == 0 for found in widths) else None
+    return heads if all(found % heads == 0 for found in widths) else None
 
 
 def queries_keys_values(model: PreTrainedModel, states: Tensor, precision: str) -> Tensor:

@@ -13,11 +13,12 @@ import pytest
 from search.confirm.__main__ import expected_gap, main, make_parser
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
 from search.plan.plan import Plan
-from search.plan.request import OPERATION, Request, names_of_kind
+from search.plan.request import OPERATION, names_of_kind
 from search.record.run import SWEEP, create_run, read_run
 from search.record.trial_record import TrialRecord
 from search.results.finalists import Confirmation
 from search.results.precision import last_level, spread_in
+from tests.made_runs import asked
 from tests.report_runs import report_evaluations
 from tests.sweeps import numbers, run, start_and_hold
 from trainable.common.errors import UserError
@@ -33,7 +34,7 @@ CONFIGS = [
 @pytest.fixture
 def make_plan(inputs):
     def make(**changes):
-        request = Request(space="schedules", preset="mini", max_concurrent=1, keep=0, retries=3)
+        request = asked(space="schedules", scheduler="fifo", max_concurrent=1, keep=0, retries=3)
         values = {
             "requests": (request,),
             "provenance": {"started": "2026-11-24T10:00:00+00:00"},

@@ -17,15 +17,11 @@ STUDY = [asdict(config) for config in plan_trials(asked(space="study", preset="s
     ("evaluations", "grace", "factor", "numbers"),
     [
         (15, 3, 2, [3, 6, 12]),
-        (8, 2, 2, [2, 4]),
-        (8, 3, 2, [3, 6]),
         (9, 2, 2, [2, 4, 8]),
         (1, 2, 2, []),
         (3, 3, 2, []),
-        (15, 1, 3, [1, 3, 9]),
         (10, 2, 3, [2, 6]),
         (9, 1, 3, [1, 3]),
-        (1000, 1, 10, [1, 10, 100]),
     ],
 )
 def test_rungs_are_the_grace_multiplied_while_it_fits(evaluations, grace, factor, numbers):

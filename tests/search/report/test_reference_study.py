@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from search.plan.request import Request
 from search.record.run import create_run
 from search.report.reference_study import AGREES, HIGHER, LOWER, compare_with_study, same_inputs
 from search.results.leaderboard import NO_VALUE
@@ -95,6 +94,6 @@ def test_what_has_not_finished_is_not_compared_and_without_a_baseline_no_gap(tmp
     [({}, True), ({"preset": "mini"}, False), ({"max_train_samples": 100}, False)],
 )
 def test_levels_are_compared_on_the_studys_own_inputs_only(tmp_path, changes, same):
-    asked = Request(**{"space": "study", "preset": "sst2"} | changes)
-    run = create_run(tmp_path / "run", plan(LOGITS, requests=[asked]))
+    asked = {"space": "study", "preset": "sst2"} | changes
+    run = create_run(tmp_path / "run", plan(LOGITS, **asked))
     assert same_inputs(run) == same

@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from search.plan.plan import Plan
-from search.plan.request import Request
 from search.record.run import Run
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.confirmation_result import (
@@ -22,6 +21,7 @@ from search.results.confirmation_result import (
 )
 from search.results.finalists import Confirmation
 from search.results.statistics import seeds_difference
+from tests.made_runs import asked as asked_for
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits
 
@@ -56,7 +56,7 @@ def make_run(tmp_path, inputs):
         confirmation = Confirmation("mine", "then", (GROWTH,), (0.95,), (4, 5, 6), asked)
         counts = {"train": 1, "evaluation": EXAMPLES} | ({"full": WHOLE} if full else {})
         plan = Plan(
-            requests=(Request(space="schedules", preset="mini"),),
+            requests=(asked_for(space="schedules"),),
             provenance={},
             inputs=replace(inputs, examples=counts),
             trials=tuple(confirmation.trials()),

@@ -31,22 +31,30 @@ def tree(folder):
 
 
 @pytest.mark.parametrize(
-    "mistake",
+    ("mistake", "said"),
     [
-        ["--set", "evaluations=1000"],
-        ["--max-length", "500"],
-        ["--against", "depth"],
-        ["--set", "temperature=0"],
-        ["--eval-subset", "999"],
+        (["--max-train-samples", "8"], "evaluations: 8"),
+        (["--max-length", "500"], "--max-length 500"),
+        (["--against", "depth"], "--set student_layers=2: tries two depths"),
+        (["--set", "temperature=0"], "--set temperature=0.0: 0.0 must be above 0"),
+        (["--eval-subset", "999"], "--eval-subset 999"),
+        (["--dataset", "nowhere at all"], "--dataset nowhere at all"),
+        (["--teacher", "DATA"], "--teacher"),
+        (["--set", "student_layers=3"], "student_layers: 3 does not divide"),
     ],
-    ids=" ".join,
 )
-def test_what_a_sweep_refuses_is_refused_in_the_same_words(typed, mistake, capsys):
-    errors = []
-    for flags in ([], ["--dry-run"]):
-        assert main([*typed, "--space", "baselines", *mistake, *flags]) == 2
-        errors.append(capsys.readouterr().err)
-    assert errors[0] == errors[1] != ""
+def test_what_can_not_be_run_is_refused_in_the_same_words(
+    typed, mistake, said, tmp_path, data_folder, refusal_of
+):
+    if mistake[1].startswith("student_layers"):
+        typed = [mistake[1] if word.startswith("student_layers") else word for word in typed]
+    command = [*typed, *(str(data_folder) if word == "DATA" else word for word in mistake)]
+    errors = [
+        refusal_of(main, *command, "--space", "baselines", *flags) for flags in ([], ["--dry-run"])
+    ]
+    assert errors[0] == errors[1]
+    assert said in errors[0]
+    assert not list((tmp_path / "runs").glob("*"))
 
 
 @pytest.mark.parametrize(
@@ -122,10 +130,8 @@ def test_what_is_left_of_a_run_is_described_and_it_stays_as_it_is(
     assert "seed 1" in text
     assert re.search(r"About \d+ s of training, \d trials? at a time", text)
     assert tree(tmp_path) == before
+    assert main([*resume, "--set", "evaluations=4"]) == 2
+    assert "start a new run" in capsys.readouterr().err
     finish(run, configs[1])
-    before = tree(tmp_path)
     assert main(resume) == 0
     assert "complete; nothing left to run" in capsys.readouterr().out
-    assert main(["--resume", str(run.folder), "--set", "evaluations=4", "--dry-run"]) == 2
-    assert "start a new run" in capsys.readouterr().err
-    assert tree(tmp_path) == before

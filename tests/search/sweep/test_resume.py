@@ -15,7 +15,7 @@ import spaces
 from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.plan import Plan
-from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest
 from search.record.events import RECORD
 from search.record.run import SWEEP, create_run, read_run
 from search.record.storage import local_runs
@@ -38,8 +38,13 @@ from trainable.trial.checkpoint import STATE, write_checkpoint
 from trainable.trial.training_loop import Trial
 
 TINY = (("student_layers", 2), ("batch_size", 8), ("precision", "fp32"))
-SCHEDULES = Request(
-    space="schedules", preset="mini", cache="/nowhere", overrides=TINY, searcher="grid"
+SCHEDULES = ResolvedRequest(
+    space="schedules",
+    preset="mini",
+    cache="/nowhere",
+    overrides=TINY,
+    searcher="grid",
+    scheduler="fifo",
 )
 SEARCHED = replace(SCHEDULES, space="recipe", searcher="random", samples=4)
 WHOLE = plan_trials(SCHEDULES)
@@ -259,7 +264,7 @@ def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, error):
 
 def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
     """A trial of it would have no place on the front: the run could not be read any more."""
-    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency"}
+    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency", "depths": (3, 2)}
     run = make_run(replace(SCHEDULES, space="baselines", **settings))
     message = refused(run, "--set", "student_layers=1")
     assert message.startswith("--set student_layers=1: the space baselines sets student_layers")

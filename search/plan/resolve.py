@@ -1,0 +1,180 @@
+"""What a request resolves to, on this machine and for its space and models: made by `resolve`."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from search.plan.request import INITIALISATION, Request
+from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
+from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
+from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space, takes_inputs
+from trainable.common.errors import UserError, as_user_error
+from trainable.config.fields import described, field_types
+from trainable.config.initialisations import PRETRAINED
+from trainable.config.options import AUTO, resolve_preset
+from trainable.config.presets import PRESETS
+
+LAYERS, WIDTH = "student_layers", "student_width"
+LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedRequest(Request):
+    """A request that leaves no choice open; a run keeps it.
+
+    Where several depths are tried, `overrides` have none.
+    """
+
+    preset: str = described("", choices=tuple(PRESETS))
+    searcher: str = described("", choices=(GRID, *SEARCHERS))
+    scheduler: str = described("", choices=SCHEDULERS)
+    space_digest: str = ""  # of the file of a space FILE.py:NAME
+    depths: tuple[int, ...] = ()  # of students that are weighed against a cost, deepest first
+    pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
+    relation_heads: int | None = None  # as in `Inputs`
+    teachers_tokens: bool = True
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ResolvedRequest":
+        """The request whose `asdict` this is, through JSON or not."""
+        types = field_types(ResolvedRequest)
+        return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
+
+    @property
+    def inputs(self) -> Inputs:
+        """What its space may ask about."""
+        return Inputs(
+            coarse=self.effective_preset.coarse_grid,
+            transfer=self.transfer is not None,
+            relation_heads=self.relation_heads,
+            teachers_tokens=self.teachers_tokens,
+        )
+
+    @property
+    def added(self) -> tuple[tuple[str, Any], ...]:
+        """Values that the space tries beside its own."""
+        of_student = ((INITIALISATION, PRETRAINED),) if self.student is not None else ()
+        return (*self.additions, *of_student)
+
+    @property
+    def searched(self) -> bool:
+        """Whether a searcher suggests the configurations, rather than the space listing them."""
+        return self.searcher != GRID
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The settings that divide trials into strata; `()` for one stratum.
+
+        A space that lists its configurations is there to show them all, so that a random student
+        must not fall to one copied from the teacher; one that is searched is after the best.
+        """
+        if self.compare_within is None:
+            within = () if self.searched else (INITIALISATION,)
+            return within if self.against is None else (*within, LAYERS)
+        names = [] if self.compare_within == "all" else self.compare_within.split(",")
+        return tuple(INITIALISATION if name == "init" else name for name in names)
+
+    @property
+    def wanted(self) -> float:
+        """Configurations to suggest, the starts included; infinite where only time limits it."""
+        if self.samples is not None:
+            return self.samples
+        return SUGGESTIONS if self.time_budget is None else math.inf
+
+    def first_rung(self, evaluations: int) -> int:
+        """Evaluations, of so many in a trial, before trials are compared."""
+        if self.grace_evaluations is not None:
+            return self.grace_evaluations
+        if self.scheduler == PROMOTION:
+            return max(1, evaluations // 5)
+        return self.effective_preset.grace_evaluations
+
+
+def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
+    """The request with every choice made that it leaves open; logs which preset `auto` is.
+
+    UserError for a space, search, preset, model or depth that can't be had.
+    """
+    space, _ = load_space(request.space)
+    searched = is_searched(space)
+    _check_search(request, searched=searched)
+    preset, reason = resolve_preset(request.preset)
+    if request.preset == AUTO:
+        log(f"Preset {preset}: {reason}.")
+    choices = {
+        "preset": preset,
+        "searcher": request.searcher or (next(iter(SEARCHERS)) if searched else GRID),
+        "scheduler": request.scheduler or (PROMOTION if searched else ASHA),
+        "space_digest": file_digest(request.space),
+    }
+    resolved = ResolvedRequest(**{**vars(request), **choices})
+    if request.against is None and request.student is None and not takes_inputs(space):
+        return resolved  # without loading torch and the models, which takes seconds
+    return replace(resolved, **_of_models(resolved))
+
+
+def _check_search(request: Request, *, searched: bool) -> None:
+    """UserError for a searcher or a time budget that the space has no use for."""
+    space, searcher, budget = request.space, request.searcher, request.time_budget
+    if searched and searcher == GRID:
+        valid = ", ".join(SEARCHERS)
+        raise UserError(f"--searcher {GRID}: the space {space} has no grid; choose from {valid}")
+    flag = "" if searcher in (None, GRID) else f"--searcher {searcher}"
+    flag = flag or ("" if budget is None else f"--time-budget {budget:g}s")
+    if flag and not searched:
+        raise UserError(
+            f"{flag}: only for a searched space ({', '.join(SEARCHED)}); {space} is a grid, of "
+            "which all configurations are tried, or some with --samples N"
+        )
+
+
+def _of_models(request: ResolvedRequest) -> dict[str, Any]:
+    """The fields of a request that teacher and `--student` decide; UserError where one is not
+    to be had."""
+    from trainable.data.inputs import teacher_source
+    from trainable.models.loading import load_tokenizer
+    from trainable.models.relations import shared_heads
+    from trainable.teacher.teacher import config_of, student_settings
+    from trainable.trial.tokenised_data import same_tokens
+
+    teacher, student, overrides = teacher_source(request), request.student, dict(request.overrides)
+    models = {"--teacher": teacher} | ({} if student is None else {"--student": student})
+    configs = [config_of(flag, source) for flag, source in models.items()]
+    tokenizers = []
+    for flag, source in models.items() if student is not None else ():
+        with as_user_error(f"{flag} {source}: has no usable tokenizer; "):
+            tokenizers.append(load_tokenizer(source))
+    fields: dict[str, Any] = {
+        "pretrained": tuple(student_settings(student, teacher).items()),
+        "relation_heads": shared_heads(configs, overrides.get(WIDTH)),
+        "teachers_tokens": student is None or same_tokens(*tokenizers),
+    }
+    if request.against is not None:
+        deepest = overrides.pop(LAYERS, None)
+        fields["depths"] = _depths(request.against, int(configs[0].num_hidden_layers), deepest)
+    return {**fields, "overrides": tuple(overrides.items())}
+
+
+def _depths(against: str, teacher_layers: int, given: int | None) -> tuple[int, ...]:
+    """The depths to try: from the given one, or half the teacher's, down to half of it, those that
+    divide the teacher's. UserError for under two.
+
+    From half the teacher's they are a half, a third and a quarter of it.
+    """
+    divisors = [n for n in range(teacher_layers, LEAST_DEPTH - 1, -1) if teacher_layers % n == 0]
+    tried = {top: tuple(n for n in divisors if top <= 2 * n <= 2 * top) for top in divisors}
+    usable = [str(top) for top, depths in tried.items() if len(depths) > 1]
+    depths = tried.get(teacher_layers // 2 if given is None else given, ())
+    if len(depths) < 2:
+        named = f"--against {against}" if given is None else f"--set {LAYERS}={given}"
+        raise UserError(
+            f"{named}: tries two depths or more that divide the teacher's {teacher_layers} layers, "
+            f"from the deepest student down to half of it, at least {LEAST_DEPTH}; give the "
+            f"deepest with --set {LAYERS}=N, valid: {', '.join(usable) or 'none'}"
+        )
+    return depths
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -1,0 +1,148 @@
+"""What a request resolves to, and that models are looked at only if something depends on them."""
+
+import json
+import math
+from collections import Counter
+from dataclasses import asdict
+
+import pytest
+from transformers import BertConfig
+
+from search.plan.grid import plan_trials
+from search.plan.objectives import cost_of
+from search.plan.request import Request
+from search.plan.resolve import ResolvedRequest, resolve
+from spaces import Inputs, file_digest
+from tests.conftest import tiny_classifier
+from tests.made_runs import asked
+from trainable.common.errors import UserError
+from trainable.config.trial_config import TrialConfig
+
+
+def resolved(**request):
+    return resolve(Request(**{"space": "baselines", "preset": "mini", **request}), print)
+
+
+@pytest.fixture
+def teacher_of(tmp_path):
+    """A folder with the configuration of a teacher of so many layers, which is all that counts."""
+
+    def make(layers):
+        BertConfig(num_hidden_layers=layers).save_pretrained(tmp_path / str(layers))
+        return str(tmp_path / str(layers))
+
+    return make
+
+
+def test_all_that_is_left_open_is_decided(tmp_path, capsys):
+    listed = resolved(preset="auto", teacher="no/such")  # which nothing asks about
+    assert (listed.searcher, listed.scheduler, listed.preset) == ("grid", "asha", "mini")
+    assert capsys.readouterr().out == "Preset mini: no CUDA GPU is visible.\n"
+    assert (listed.depths, listed.pretrained, listed.space_digest) == ((), (), "")
+    searched = resolved(space="recipe")
+    assert (searched.searcher, searched.scheduler) == ("optuna", "promotion")
+    assert resolved(space="recipe", searcher="random", scheduler="asha").scheduler == "asha"
+    assert searched.inputs == Inputs(coarse=True, relation_heads=12)
+    assert resolved(space="recipe", overrides=(("student_width", 8),)).relation_heads is None
+    (tmp_path / "mine.py").write_text("def grid(): return {}")
+    space = f"{tmp_path}/mine.py:grid"
+    assert resolved(space=space).space_digest == file_digest(space) != ""
+
+
+def test_a_student_decides_its_shape_and_whether_tokens_compare(tmp_path, tokenizer, bert):
+    for name, own in (("teacher", tokenizer), ("other", bert)):
+        tiny_classifier().save_pretrained(tmp_path / name)
+        own.save_pretrained(tmp_path / name)
+    teacher = str(tmp_path / "teacher")
+    for student, teachers_tokens in ((teacher, True), (str(tmp_path / "other"), False)):
+        request = resolved(teacher=teacher, student=student)
+        assert request.pretrained == (("student_layers", 4), ("student_width", None))
+        assert request.inputs == Inputs(
+            coarse=True, relation_heads=4, teachers_tokens=teachers_tokens
+        )
+    with pytest.raises(UserError, match=r"^--student no/such"):
+        resolved(teacher=teacher, student="no/such")
+
+
+def test_round_trip_through_json():
+    sets, depths = (("epochs", 1), ("alpha", 0.5)), {"against": "depth", "depths": (12, 6)}
+    for request in (asked(), asked(overrides=sets, samples=3, time_budget=1.5), asked(**depths)):
+        for values in (asdict(request), json.loads(json.dumps(asdict(request)))):
+            assert ResolvedRequest.from_dict(values) == request
+
+
+@pytest.mark.parametrize(
+    ("searched", "against", "within", "strata"),
+    [
+        (False, None, None, ("initialisation",)),
+        (True, None, None, ()),
+        (False, "depth", None, ("initialisation", "student_layers")),
+        (True, "latency", None, ("student_layers",)),
+        (True, None, "init,aligned_layers", ("initialisation", "aligned_layers")),
+        (False, "depth", "all", ()),
+    ],
+)
+def test_trials_compete_with_those_that_answer_the_same_question(searched, against, within, strata):
+    searcher = "optuna" if searched else "grid"
+    assert asked(searcher=searcher, against=against, compare_within=within).strata == strata
+
+
+@pytest.mark.parametrize(
+    ("samples", "budget", "wanted"),
+    [(None, None, 40), (7, None, 7), (None, 60.0, math.inf), (7, 60.0, 7)],
+)
+def test_a_searcher_is_to_suggest_so_many(samples, budget, wanted):
+    assert asked(samples=samples, time_budget=budget, searcher="optuna").wanted == wanted
+
+
+def test_the_first_rung_is_as_asked_or_goes_by_scheduler_and_preset():
+    assert asked(scheduler="asha").first_rung(10) == 2  # of the tests' preset
+    assert [asked(scheduler="promotion").first_rung(n) for n in (4, 10, 15)] == [1, 2, 3]
+    assert asked(scheduler="promotion", grace_evaluations=7).first_rung(10) == 7
+
+
+# Depths.
+
+
+def test_costs():
+    config = TrialConfig(alpha=0.5, student_layers=2)
+    costs = [cost_of(config, against, {"3": 6.5, "2": 4.5}) for against in ("depth", "latency")]
+    assert costs == [2.0, 4.5]
+
+
+@pytest.mark.parametrize(
+    ("layers", "deepest", "tried"),
+    [
+        (24, None, (12, 8, 6)),
+        (12, None, (6, 4, 3)),
+        (6, None, (3, 2)),
+        (12, 12, (12, 6)),
+        (12, 4, (4, 3, 2)),
+        (4, 4, (4, 2)),
+    ],
+)
+def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deepest, tried):
+    overrides = (("epochs", 1), *([("student_layers", deepest)] if deepest else []))
+    weighed = {"teacher": teacher_of(layers), "against": "depth", "overrides": overrides}
+    for space in ("baselines", "recipe"):
+        request = resolved(space=space, **weighed)
+        assert (request.depths, request.overrides) == (tried, (("epochs", 1),))
+        depths = Counter(config.student_layers for config in plan_trials(request))
+        usual = 5 if space == "baselines" else 1  # of what is searched the best start alone
+        assert depths == {tried[0]: 5, **dict.fromkeys(tried[1:], usual)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "given", "said"),
+    [
+        (12, 5, "--set student_layers=5: tries two depths or more that divide the teacher's 12"),
+        (12, 1, "valid: 12, 6, 4, 3"),
+        (10, None, "--against depth: tries two depths"),
+        (7, 1, "valid: none"),
+    ],
+)
+def test_what_is_not_the_deepest_of_two_names_the_way_out(teacher_of, layers, given, said):
+    overrides = (("student_layers", given),) if given else ()
+    with pytest.raises(UserError) as caught:
+        resolved(teacher=teacher_of(layers), against="depth", overrides=overrides)
+    assert said in str(caught.value)
