@@ -14,7 +14,7 @@ from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.comparisons import final_bits
-from search.results.statistics import BOOTSTRAP_SEED, LEVEL, SEED_SD, tied_with_first
+from search.results.statistics import LEVEL, tied_recipes
 from trainable.config.trial_config import TrialConfig
 
 
@@ -36,25 +36,22 @@ def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw]]:
 def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[TrialRecord]:
     """Of recipes, each by the trial of its first seed, those not significantly worse than the best
     of them in the final evaluations on the first `number` seeds."""
-    found, groups = [], by_recipe(run.trials.values())
+    racers, groups = [], by_recipe(run.trials.values())
     for first in racing:
-        seeds = {first.config.seed + more for more in range(number)}
+        seeds = {first.config.seed + extra for extra in range(number)}
         ours = groups[first.config.recipe.digest]
         ended = [t for t in ours if t.config.seed in seeds and t.outcome == FINISHED]
-        bits = [one for t in ended if (one := final_bits(t, run)) is not None]
-        found += [(first, np.array(bits))] if bits else []
-    stay = not_worse([bits for _, bits in found], LEVEL / (run.request.seeds - 1))
-    return [first for (first, _), stays in zip(found, stay, strict=True) if stays]
+        bits = [b for t in ended if (b := final_bits(t, run)) is not None]
+        racers += [(first, np.array(bits))] if bits else []
+    stay = not_worse([bits for _, bits in racers], LEVEL / (run.request.seeds - 1))
+    return [first for (first, _), stays in zip(racers, stay, strict=True) if stays]
 
 
 def not_worse(recipes: list[np.ndarray], level: float) -> list[bool]:
     """Of the bits [S, N] of each recipe on the same examples: whether it stays in the race.
 
-    The chance that one which is as good as any drops out is at most `level`, LEVEL over all rounds.
+    The test is the leaderboard's. The chance that a recipe which is as good as any drops out is at
+    most `level`, LEVEL over all rounds. (The looks of a confirmation compare pairs, which needs two
+    seeds of each recipe; here most have one.)
     """
-    if len(recipes) < 2:
-        return [True] * len(recipes)
-    means = np.array([bits.mean(axis=0) for bits in recipes])
-    deviations = SEED_SD / np.sqrt([len(bits) for bits in recipes])
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    return [*tied_with_first(means, generator, seed_sd=deviations, level=level)]
+    return [*tied_recipes(recipes, level)[2]] if recipes else []

@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 from pyarrow.fs import LocalFileSystem
+from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, register_newest
+from search.sweep.scheduling.trial_queue import OpenTrials
 
 from search.record.checkpoints import (
     bytes_used,
@@ -17,11 +19,9 @@ from search.record.checkpoints import (
 from search.record.run import read_run
 from search.record.storage import local_runs, location
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
-from search.results.kept_students import kept_trials, prune
+from search.results.best_trials import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
-from search.sweep.scheduling.fifo_scheduler import ResumingScheduler, register_newest
-from search.sweep.scheduling.trial_queue import OpenTrials
 from search.sweep.tuner import make_tuner, start_ray
 from tests.made_runs import asked, evaluated, failed, finish, made_run
 from trainable.common.files import MANIFEST, verified_values, write_manifest
