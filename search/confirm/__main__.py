@@ -83,24 +83,18 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     confirmation = choose(source, asked)
     request = request_of(source, operation)
     announce(confirmation, len(confirmation.trials()), source, invocation)
-    return start_run(folder, plan_of(source, confirmation, request, invocation), invocation)
-
-
-def plan_of(
-    source: Run, confirmation: Confirmation, request: Request, invocation: Invocation
-) -> Plan:
-    """The confirmation's plan; UserError where the run's inputs can't be had here."""
     from search.sweep.resume import inputs_again  # with torch, which takes seconds to load
 
-    trials, flag = confirmation.trials(confirmation.looks[0]), f"RUN {source.folder.name}"
-    return Plan(
+    trials = confirmation.trials(confirmation.looks[0])
+    plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
-        inputs=inputs_again(source, trials, invocation.console, flag),
+        inputs=inputs_again(source, trials, invocation.console, f"RUN {name}"),
         trials=tuple(trials),
         grace_evaluations=source.plan.grace_evaluations,
         confirms=asdict(confirmation),
     )
+    return start_run(folder, plan, invocation)
 
 
 def reopen(
@@ -117,18 +111,18 @@ def reopen(
     from search.sweep.resume import extend  # with torch, which takes seconds to load
 
     confirmation = check_asked(source, asked, run)
-    more = confirmation.with_seeds(
+    wanted = confirmation.with_seeds(
         most_seeds(source, asked) or 0, used_seeds(source), asked.half_width
     )
     changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
-    to_come, new = [config for config in more.trials() if config.digest not in run.trials], []
-    if more != confirmation:
-        changes["confirms"] = asdict(more)
-        new = [config for config in more.trials(more.looks[0]) if config in to_come]
+    to_come, new = [config for config in wanted.trials() if config.digest not in run.trials], []
+    if wanted != confirmation:
+        changes["confirms"] = asdict(wanted)
+        new = [config for config in wanted.trials(wanted.looks[0]) if config in to_come]
     elif not run.growing:
         to_come = []
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
-    announce(more, unfinished + len(to_come), source, invocation)
+    announce(wanted, unfinished + len(to_come), source, invocation)
     extend(run, changes, new, invocation.console)
 
 

@@ -155,7 +155,7 @@ def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[s
     """Student and teacher side by side, as anyone would load them; `own` has the student's
     tokens."""
     folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
-    models = {name: load_classifier(place) for name, place in folders.items()}
+    models = {name: load_classifier(path) for name, path in folders.items()}
     config, device = models["student"].config, best_device()
     tokens = {"student": own, "teacher": inputs}
     examples = {name: validation_examples(of, device) for name, of in tokens.items()}

@@ -146,5 +146,5 @@ def _rank(run: Run, trial: TrialRecord) -> str:
     ended = best_trials(run.trials.values())
     if trial not in ended:
         return "This trial has not ended."
-    place = ended.index(trial) + 1
-    return f"This trial ranks number {place} of {len(ended)} by best5, the mean over its seeds."
+    rank = ended.index(trial) + 1
+    return f"This trial ranks number {rank} of {len(ended)} by best5, the mean over its seeds."

@@ -181,12 +181,12 @@ def marginals_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Mean score by value of each setting on one scale, bars the spread between trials."""
     figure, axes = _panels(len(tables), 4, 1.9, sharex=True)
     for axis, (name, table) in zip(axes, tables.items(), strict=True):
-        places, spread = range(len(table)), table["spread"].fillna(0.0)
-        axis.hlines(places, table["mean"] - spread, table["mean"] + spread, color=TIED, linewidth=4)
-        axis.plot(table["mean"], places, "o", color=BEST, markersize=5)
+        rows, spread = range(len(table)), table["spread"].fillna(0.0)
+        axis.hlines(rows, table["mean"] - spread, table["mean"] + spread, color=TIED, linewidth=4)
+        axis.plot(table["mean"], rows, "o", color=BEST, markersize=5)
         values = [v if isinstance(v, str) else f"{v:g}" for v in table["value"]]
         counts = zip(values, table["count"], strict=True)
-        axis.set_yticks(places, [f"{value} ({count})" for value, count in counts])
+        axis.set_yticks(rows, [f"{value} ({count})" for value, count in counts])
         axis.set(title=name, ylim=(len(table) - 0.4, -0.6))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.tick_params(labelbottom=True)

@@ -42,12 +42,12 @@ def importance(table: pd.DataFrame) -> pd.DataFrame:
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = generator.integers(len(trials), size=(RESAMPLES, len(trials)))
     resampled = [
-        _shares([trials[k] for k in places], RESAMPLED_TREES, number)
-        for number, places in enumerate(drawn)
+        _shares([trials[k] for k in rows_drawn], RESAMPLED_TREES, number)
+        for number, rows_drawn in enumerate(drawn)
     ]
-    found = pd.DataFrame({"share": _shares(trials, TREES, BOOTSTRAP_SEED)}, index=names)
-    found[["low", "high"]] = pd.DataFrame(resampled, columns=names).quantile(list(TAILS)).T.values
-    return found.sort_values("share", ascending=False, kind="stable")
+    shares = pd.DataFrame({"share": _shares(trials, TREES, BOOTSTRAP_SEED)}, index=names)
+    shares[["low", "high"]] = pd.DataFrame(resampled, columns=names).quantile(list(TAILS)).T.values
+    return shares.sort_values("share", ascending=False, kind="stable")
 
 
 def _shares(trials: Sequence[FrozenTrial], trees: int, seed: int) -> dict[str, float]:
@@ -78,8 +78,8 @@ def marginals(table: pd.DataFrame, parameter: str) -> pd.DataFrame:
     scores = scored(table)
     values, order = _grouped(_values(scores, parameter))
     groups = scores[SCORE].groupby(values.astype(pd.CategoricalDtype(order)), observed=False)
-    found = groups.agg(mean="mean", spread="std", count="count")
-    return found.rename_axis("value").reset_index()
+    means = groups.agg(mean="mean", spread="std", count="count")
+    return means.rename_axis("value").reset_index()
 
 
 def comparable_settings(table: pd.DataFrame) -> list[str]:
@@ -103,12 +103,12 @@ def followers(table: pd.DataFrame) -> dict[str, str]:
     """
     counts = table[comparable_settings(table)].nunique()
     always = [name for name in counts.index if table[name].notna().all()]
-    found: dict[str, str] = {}
+    leaders: dict[str, str] = {}
     for first, second in combinations(sorted(always, key=lambda name: -counts[name]), 2):
         one_each = len(table[[first, second]].drop_duplicates()) == counts[first]
-        if one_each and counts[first] <= len(table) / 2 and first not in found:
-            found.setdefault(second, first)
-    return found
+        if one_each and counts[first] <= len(table) / 2 and first not in leaders:
+            leaders.setdefault(second, first)
+    return leaders
 
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:

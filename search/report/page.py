@@ -45,7 +45,7 @@ IMPORTANCE_NOTE = (
 
 @dataclass(frozen=True)
 class Table:
-    """Cells; `strips` are drawn beside the rows on the page, as places in per cent."""
+    """Cells; `strips` are drawn beside the rows on the page, positions in per cent."""
 
     cells: Cells
     classes: Sequence[str] = ()  # of the rows
@@ -128,8 +128,8 @@ def _leaderboard(report: Report) -> Section:
     teacher = report.run.plan.inputs.teacher.accuracy
     values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
     low, high = values.min(axis=None), values.max(axis=None)
-    places = (100 * (values - low) / ((high - low) or 1.0)).round(2)
-    scored_only = places[recipes["best5"].notna()].reindex(places.index)
+    percents = (100 * (values - low) / ((high - low) or 1.0)).round(2)
+    scored_only = percents[recipes["best5"].notna()].reindex(percents.index)
     strips = [row.dropna().to_dict() for _, row in scored_only.iterrows()]
     legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
     table = Table(cells, classes, strips, legend)
@@ -138,7 +138,7 @@ def _leaderboard(report: Report) -> Section:
 
 def _importance(report: Report) -> Section:
     title, scores = "Which hyperparameters matter", scored(report.trials)
-    if len(scores) < FEWEST_FOR_IMPORTANCE or (found := importance(report.trials)).empty:
+    if len(scores) < FEWEST_FOR_IMPORTANCE or (shares := importance(report.trials)).empty:
         text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score."
         return Section("importance", title, text, figure="marginals")
     pairs = followers(scores).items()
@@ -147,10 +147,10 @@ def _importance(report: Report) -> Section:
         (f"hyperparameter ({count_of(len(scores))})", "share", "95% interval"),
         [
             (row.Index, f"{row.share:.1%}", f"{row.low:.1%} to {row.high:.1%}")
-            for row in found.itertuples()
+            for row in shares.itertuples()
         ],
     )
-    strips = (100 * found).round(1).to_dict("records")
+    strips = (100 * shares).round(1).to_dict("records")
     table = Table(cells, strips=strips, legend="0% to 100%: share (dot), 95% interval (bar)")
     return Section("importance", title, text, table, "marginals")
 

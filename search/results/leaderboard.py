@@ -47,8 +47,8 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
         console.print(cells.above)
     console.print(as_rich(shown))
     hidden = set(cells.headers) - set(shown.headers)
-    more = f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
-    console.print(cells.notes + more, style="dim")
+    also = f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
+    console.print(cells.notes + also, style="dim")
     if text := recommendation(recipes):
         console.print(text)
 
@@ -156,10 +156,10 @@ def compact(label: str) -> str:
     """A label for a table, on one line: `layers 1,2,3, pool mean, weight 100, cosine_growth k=1`
     reads `layers 1-3, mean, w=100, growth k=1`."""
 
-    def as_range(found: re.Match[str]) -> str:
-        first, *_, last = found[0].split(",")
-        whole = ",".join(map(str, range(int(first), int(last) + 1)))
-        return f"{first}-{last}" if found[0] == whole else found[0]
+    def as_range(layers: re.Match[str]) -> str:
+        first, *_, last = layers[0].split(",")
+        every = ",".join(map(str, range(int(first), int(last) + 1)))
+        return f"{first}-{last}" if layers[0] == every else layers[0]
 
     text = re.sub(r"\d+(,\d+)+", as_range, rounded(label))
     return re.sub(r"\b(cosine_|pool )", "", text).replace("weight ", "w=")
@@ -171,8 +171,8 @@ def _learning_rates(recipes: pd.DataFrame) -> str:
     rates = recipes.groupby("initialisation")["learning_rate"].unique()
     if (rates.map(len) > 1).any() or recipes["learning_rate"].nunique() < 2:
         return ""
-    names = rates.index.groupby(rates.map(lambda values: values[0]))
-    return "; ".join(f"{rate:g} for {', '.join(found)}" for rate, found in names.items())
+    by_rate = rates.index.groupby(rates.map(lambda values: values[0]))
+    return "; ".join(f"{rate:g} for {', '.join(names)}" for rate, names in by_rate.items())
 
 
 def _mark(row: pd.Series) -> str:
@@ -234,8 +234,9 @@ def signed(value: float | None) -> str:
     return NO_VALUE if value is None else f"{100 * value:+.2f}"
 
 
-def difference_cells(found: Difference | None) -> tuple[str, str]:
+def difference_cells(difference: Difference | None) -> tuple[str, str]:
     """`+1.25` and `+0.30 to +2.20`, in points."""
-    if found is None:
+    if difference is None:
         return NO_VALUE, NO_VALUE
-    return signed(found.estimate), f"{signed(found.low)} to {signed(found.high)}"
+    ends = f"{signed(difference.low)} to {signed(difference.high)}"
+    return signed(difference.estimate), ends

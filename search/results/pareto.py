@@ -58,7 +58,7 @@ def pareto_trials(run: Run) -> list[TrialRecord]:
     recipes = list(by_recipe(finished).values()) if against(run) else []
     costs = [_cost(trials[0], run) for trials in recipes]
     scores = [fmean(trial.best5 or 0.0 for trial in trials) for trials in recipes]
-    front = [recipes[place] for place in pareto_front(costs, scores)]
+    front = [recipes[n] for n in pareto_front(costs, scores)]
     return [max(trials, key=lambda trial: trial.best5 or 0.0) for trials in front]
 
 

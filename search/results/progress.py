@@ -36,12 +36,12 @@ class Progress:
 def measure(run: Run) -> Progress:
     """The progress of a run."""
     counts = Counter(trial.outcome for trial in run.trials.values())
-    more = run.to_suggest  # more seeds of the best are not foreseen
-    total = counts.total() + (int(more) if math.isfinite(more) else 0)
-    return Progress(counts, total, _seconds_left(run, more))
+    to_come = run.to_suggest  # more seeds of the best are not foreseen
+    total = counts.total() + (int(to_come) if math.isfinite(to_come) else 0)
+    return Progress(counts, total, _seconds_left(run, to_come))
 
 
-def _seconds_left(run: Run, more: float) -> float | None:
+def _seconds_left(run: Run, to_come: float) -> float | None:
     """Linear in the evaluations: those that a stopped or failed trial did not make count as made.
 
     At most what is left of a time budget.
@@ -52,10 +52,10 @@ def _seconds_left(run: Run, more: float) -> float | None:
     # If trials are promoted, most of those that wait go no further.
     over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
     done = sum(t.config.evaluations if t.outcome in over else len(t.evaluations) for t in trials)
-    planned = sum(t.config.evaluations for t in trials) + more * run.any_config.evaluations
+    planned = sum(t.config.evaluations for t in trials) + to_come * run.any_config.evaluations
     left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf
     budget = run.request.time_budget
-    if budget is not None and more:
+    if budget is not None and to_come:
         left = min(left, max(budget - run.seconds, 0.0))
     return left if math.isfinite(left) else None
 

@@ -100,13 +100,13 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     Seeds are not paired, which would halve the degrees of freedom: if one makes all recipes better
     or worse together, this claims too little, not too much.
     """
-    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if one.shape[1] != other.shape[1] or min(len(one), len(other), one.shape[1]) < 2:
-        raise ValueError(f"scores of shapes {one.shape} and {other.shape}: two seeds at least each")
-    estimate = float(one.mean() - other.mean())
-    of_seeds, freedom = _seed_variance([one, other])
-    of_rest = rest_variance(one) + rest_variance(other)
-    gaps = one.mean(axis=0) - other.mean(axis=0)
+    first, second = (np.asarray(scores, dtype=np.float64) for scores in (first, second))
+    if first.shape[1] != second.shape[1] or min(len(first), len(second), first.shape[1]) < 2:
+        raise ValueError(f"scores of shapes {first.shape}, {second.shape}: at least two seeds each")
+    estimate = float(first.mean() - second.mean())
+    of_seeds, freedom = _seed_variance([first, second])
+    of_rest = rest_variance(first) + rest_variance(second)
+    gaps = first.mean(axis=0) - second.mean(axis=0)
     of_examples = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
 
     def half_width(log_p: float) -> float:

@@ -116,17 +116,6 @@ def test_words_from_outside_are_escaped(tmp_path):
     assert plain("a|b\n c<d [e](f) `g`") == "a\\|b c&lt;d \\[e\\](f) \\`g\\`"
 
 
-def test_scores_on_the_full_validation_split_are_shown(tmp_path):
-    chosen = config()
-    inputs = training_inputs(full=25_000, whole_teacher=0.9321)
-    run = create_run(tmp_path / "run", plan(chosen, inputs=inputs))
-    report_evaluations(run, chosen, (0.9,) * 4)
-    run.trials[chosen.digest].evaluations[-1]["full_accuracy"] = 0.8765
-    for text in page_of(run)[1:]:
-        assert "0.8765" in text
-        assert "0.9321 on all 25,000" in text
-
-
 def test_rows_of_the_reference_study_that_the_run_has_not_are_one_line(tmp_path):
     run = create_run(tmp_path / "run", plan(config(), config("random", "none")))
     report_evaluations(run, config("random", "none"), (0.8,) * 4)

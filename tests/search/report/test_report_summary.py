@@ -76,24 +76,37 @@ def test_the_only_other_finished_recipe(run):
     assert "Not finished yet: 3 recipes." in summary.limitations
 
 
-def test_the_report_of_a_confirmed_run_leads_with_what_that_found(run):
-    for trial, share in ((BEST, 0.9), (FAR, 0.8)):
+def confirm(run, finalist, shares):
+    """A confirmation of the run on two seeds, whose trials of each alpha have these shares right;
+    the summaries of both before its last trial."""
+    started = run.plan.provenance["started"]
+    made = Confirmation("run", started, (finalist,), (0.9,), (4, 5), (2,))
+    planned = replace(plan(*made.trials()), confirms=asdict(made))
+    fresh = create_run(run.folder.with_name("run-confirm"), planned)
+    for trial in made.trials():
+        before = gather(run).summary, gather(fresh).summary
+        report_evaluations(fresh, trial, (shares[trial.alpha],) * 4)
+    return fresh, before
+
+
+def test_a_complete_confirmation_leads_its_report_and_that_of_the_run(run):
+    for trial, share in ((NEAR, 0.9), (FAR, 0.8)):
         report_evaluations(run, trial, (share,) * 4)
     assert "search.confirm" in " ".join(gather(run).summary.limitations)
-    started = run.plan.provenance["started"]
-    made = Confirmation("run", started, (BEST,), (0.9,), (4, 5), (2,))
-    confirming = replace(plan(*made.trials()), confirms=asdict(made))
-    fresh = create_run(run.folder.with_name("run-confirm"), confirming)
-    for trial in made.trials():
-        before = gather(run).summary
-        report_evaluations(fresh, trial, (0.9 if trial.alpha == 0.5 else 0.7,) * 4)
-    summary, layers = gather(run).summary, "teacher_spread, layers 1,2,3"
-    assert before.headline.startswith("Best: ")
-    assert summary.headline.startswith(
-        f"On fresh seeds (run-confirm): {layers}, fixed 0.5 is significantly better than "
-    )
-    assert "This run alone: Best: " in summary.tied
-    assert "search.confirm" not in " ".join(summary.limitations)
+    fresh, before = confirm(run, NEAR, {0.25: 0.9, 0.5: 0.7, 1.0: 0.9})
+    assert all(summary.headline.startswith("Best: teacher_spread, ") for summary in before)
+    assert "Not finished yet: 1 recipe." in before[1].limitations
+    layers = "teacher_spread, layers 1,2,3"
+    better = f"{layers}, fixed 0.25 is significantly better than {layers}, fixed 0.5: +20.00 points"
+    equal = f"{layers}, fixed 0.25 is not significantly different from teacher_spread, cross-entrop"
+    ours, its = gather(run).summary, gather(fresh).summary
+    assert ours.headline.startswith(f"On fresh seeds (run-confirm): {better}")
+    assert "This run alone: Best: " in ours.tied
+    assert its.headline.startswith(better)
+    assert its.tied.startswith(equal)
+    for summary in (ours, its):
+        assert "search.confirm" not in " ".join(summary.limitations)
+    assert describe_inputs(fresh).startswith("Confirmation of run, preset sst2, 1,000 training ")
 
 
 def test_a_best_recipe_without_bits_is_not_compared(run):
@@ -127,27 +140,6 @@ def test_all_failed(run):
     assert status(run) == (
         "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed)."
     )
-
-
-def test_a_confirmations_summary_is_what_it_concludes_once_it_is_complete(tmp_path):
-    made = Confirmation("mine", "then", (config(alpha=0.25),), (0.9,), (4, 5), (2,))
-    confirming = replace(plan(*made.trials()), confirms=asdict(made))
-    run = create_run(tmp_path / "run", confirming)
-    shares = {0.25: 0.9, 0.5: 0.7, 1.0: 0.9}
-    for trial in made.trials():
-        before = gather(run).summary
-        report_evaluations(run, trial, (shares[trial.alpha],) * 4)
-    assert before.headline.startswith("Best: teacher_spread, ")
-    assert "Not finished yet: 1 recipe." in before.limitations
-    summary, layers = gather(run).summary, "teacher_spread, layers 1,2,3"
-    assert summary.headline.startswith(
-        f"{layers}, fixed 0.25 is significantly better than {layers}, fixed 0.5: +20.00 points ("
-    )
-    assert summary.tied.startswith(
-        f"{layers}, fixed 0.25 is not significantly different from teacher_spread, cross-entropy o"
-    )
-    assert "search.confirm" not in " ".join(summary.limitations)
-    assert describe_inputs(run).startswith("Confirmation of mine, preset sst2, 1,000 training ")
 
 
 def test_inputs_and_provenance(tmp_path):

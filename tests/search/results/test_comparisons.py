@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.record.run import Run
-from search.record.trial_record import FAILED, FINISHED, RUNNING, TrialRecord
+from search.record.trial_record import FINISHED, TrialRecord
 from search.results.comparisons import Comparison, compare, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_of
@@ -166,39 +166,17 @@ def even(accuracies, examples=1000):
     return np.arange(examples) < right[..., None]
 
 
-def test_it_ends_where_all_is_decided_and_recipes_that_are_leave_before(tmp_path):
-    made = confirmation(5)  # growth against fixed and cross-entropy only
-    comparisons, run = confirmed(made, even((0.9, 0.8, 0.7)), tmp_path)
-    assert [known.seeds for known in comparisons] == [3, 3]
-    assert len(run.trials) == 9
-    comparisons, run = confirmed(made, even((0.9, 0.9, 0.7)), tmp_path)
+def test_what_is_precise_enough_is_decided_too_and_each_look_has_its_level(tmp_path):
+    """Growth against fixed and cross-entropy only; `test_looks` of the policy has the trials."""
+    bits, levels = even((0.9, 0.9, 0.7)), [0.011397, 0.038603]
+    comparisons, run = confirmed(confirmation(5), bits, tmp_path)
     assert [(known.seeds, known.significant) for known in comparisons] == [(5, False), (3, True)]
-    assert [known.level for known in comparisons] == pytest.approx([0.038603, 0.011397], abs=1e-6)
-    assert {r: len(found) for r, found in retrained(run, made).items()} == {
-        GROWTH: 5,
-        FIXED: 5,
-        CE_ONLY: 3,
-    }
-
-
-def test_what_is_precise_enough_is_decided_too(tmp_path):
-    made = confirmation(5, precision=0.02)
-    comparisons, run = confirmed(made, even((0.9, 0.9, 0.7)), tmp_path)
+    assert [known.level for known in comparisons] == pytest.approx(levels[::-1], abs=1e-6)
+    of_recipes = retrained(run, confirmation(5))
+    assert [len(of_recipes[recipe]) for recipe in (GROWTH, FIXED, CE_ONLY)] == [5, 5, 3]
+    comparisons, run = confirmed(confirmation(5, precision=0.02), bits, tmp_path)
     assert [(known.seeds, known.significant) for known in comparisons] == [(3, False), (3, True)]
     assert len(run.trials) == 9
-
-
-def test_a_look_waits_for_all_its_trials_and_counts_those_that_failed_as_ended(tmp_path):
-    made = confirmation(5)
-    run, bits = begun(made, tmp_path, 1000), even((0.9, 0.9, 0.9))
-    assert compare_at_looks(run, made) == ([Comparison(p) for p in made.pairs], made.trials(3))
-    train(run, made, made.trials(3), bits)
-    last = run.trials[made.trials(3)[-1].digest]
-    last.outcome = RUNNING
-    assert compare_at_looks(run, made)[1] == made.trials(3)
-    last.outcome = FAILED
-    comparisons, wanted = compare_at_looks(run, made)
-    assert ([known.seeds for known in comparisons], wanted) == ([3, 2], made.trials(5))
 
 
 # Simulations.

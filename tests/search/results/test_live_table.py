@@ -69,7 +69,6 @@ def clock(monkeypatch):
         ("failure", GIVE_UP, record(0, FAILED, reason="no [/x]" * 40), "(no [/x]no [/x]"),
         ("failure", RETRY, record(0, PENDING, 0.8), "retry after no [/x]: teacher_spread"),
         ("failure", RETRY_ALONE, record(0, PENDING), "retry alone on the GPU after no [/x]: "),
-        ("start", None, record(0, RUNNING), None),
         ("evaluation", None, record(0, RUNNING, 0.8), None),
         ("repeated", None, record(0, FINISHED, 0.8), None),
     ],

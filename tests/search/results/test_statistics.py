@@ -50,22 +50,6 @@ def test_best5_scores_by_hand():
     np.testing.assert_array_equal(best5_scores([*same, ~same[0]]), [1.0, 0.0])  # the earlier
 
 
-@pytest.mark.parametrize(
-    "drawn",
-    [
-        lambda correct, rng: bootstrap_interval(best5_scores(correct), rng),
-        lambda correct, rng: tied_with_first(np.array(correct), rng).tolist(),
-    ],
-)
-def test_the_generator_alone_decides(drawn):
-    correct = answers(12, 200)
-    np.random.seed(1)
-    first, state = drawn(correct, generator(3)), np.random.get_state()[1].copy()
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
-    np.random.seed(2)
-    assert drawn(correct, generator(3)) == first
-
-
 @pytest.mark.parametrize("share", [0.6, 0.9])
 @pytest.mark.parametrize("evaluations", [1, 5])
 def test_interval_is_near_the_normal_approximation(share, evaluations):
