@@ -8,25 +8,18 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
 from search.record.run import Run, create_run, read_run
 from search.sweep.check_sweep import prepare_again
 from tests.conftest import tiny_classifier
+from tests.made_runs import PROVENANCE, made_plan
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.checkpoint import write_checkpoint
 from trainable.trial.training_loop import Trial
 
 MAX_LENGTH = 16  # tokens; a third of the examples are longer
-PROVENANCE = {
-    "command": "python -m search.run",
-    "started": "2026-11-24T10:00:00+00:00",
-    "device": "a processor",
-    "commit": "0123456789",
-    "uncommitted_changes": False,
-    "versions": {"python": "3.11", "ray": None, "torch": "2.13"},
-}
+VERSIONS = {"python": "3.11", "ray": None, "torch": "2.13"}
 
 
 @dataclass
@@ -52,13 +45,8 @@ def make_run(folder, teacher, data, configs, **options):
     options |= {"searcher": "grid", "scheduler": "asha"}
     request = ResolvedRequest(space="schedules", preset="mini", **options)
     inputs = prepare_again(request, configs, Console(file=io.StringIO()))
-    plan = Plan(
-        requests=(request,),
-        provenance=PROVENANCE,
-        inputs=inputs,
-        trials=tuple(configs),
-        grace_evaluations=2,
-    )
+    made = PROVENANCE | {"versions": VERSIONS}
+    plan = made_plan(configs, request, inputs=inputs, provenance=made)
     small = SmallRun(create_run(folder / "runs" / "mine", plan), inputs, {})
     for config in configs:
         train(small, config)

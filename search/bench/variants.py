@@ -60,8 +60,8 @@ def random_batches(workload: Workload) -> list[np.ndarray]:
 def live(workload: Workload) -> Steps:
     """Distillation as it is usually written: random batches, the teacher run at every step.
 
-    Shares nothing with `trainable` but settings and models, so that what it is compared with can't
-    slow it down or speed it up. Nothing is done badly on purpose.
+    Shares only settings and models with `trainable`, so that changes there can't slow it down or
+    speed it up. Nothing is done badly on purpose.
     """
     config, device, split = workload.config, workload.device, workload.split
     teacher = copy.deepcopy(workload.teacher).to(device)
@@ -152,17 +152,13 @@ def cached(
 def prepared_outputs(workload: Workload) -> TeacherOutputs:
     """Runs the teacher once over the examples."""
     config, split, device = workload.config, workload.split, workload.device
+    pool, size = config.hidden_pool, config.batch_size
     with TemporaryDirectory() as name:  # a file mapped into memory outlives its folder
-        folder = Path(name)
-        pool = config.hidden_pool
-        folders = {kind: folder / kind for kind in (LOGITS, pool)}
-        runtime = Runtime(folder, device, config.precision, log=list[str]().append)
+        folders = {kind: Path(name) / kind for kind in (LOGITS, pool)}
+        runtime = Runtime(Path(name), device, config.precision, log=list[str]().append)
         write_outputs(workload.teacher, split, PAD_ID, folders, runtime)
         return open_outputs(
-            *(folders, pool, workload.layers),
-            split=split,
-            batch_size=config.batch_size,
-            device=device,
+            folders, pool, workload.layers, split=split, batch_size=size, device=device
         )
 
 
@@ -215,21 +211,26 @@ def each_variant(names: Sequence[str], workload: Workload, repeats: int) -> Iter
 def measure(make: Maker, workload: Workload, repeats: int) -> Line:
     """Sets a variant up and times epochs; JSON values.
 
-    Memory is what torch has reserved of a GPU at most, graph pools included. CaptureError where a
-    step can't be captured.
+    Memory is what torch has reserved of a GPU at most, graph pools included. CaptureError if a step
+    can't be captured.
     """
-    device, lengths = workload.device, workload.split.lengths
+    device, gpu = workload.device, workload.device.type == "cuda"
     release_memory(device)  # the last variant's
     start = perf_counter()
     steps = make(workload)
-    release_memory(device)  # what only the setting up needed is no trial's
-    if device.type == "cuda":
+    release_memory(device)  # what only the set-up needed does not count
+    if gpu:
         torch.cuda.reset_peak_memory_stats()
-    warm_up(steps, lengths)
+    warm_up(steps, workload.split.lengths)
     synchronise(device)
-    setup_seconds = perf_counter() - start
-    seconds = [epoch_seconds(steps, device) for _ in range(repeats)]
-    examples, gpu = sum(map(len, steps.batches)), device.type == "cuda"
+    setup_seconds, seconds = perf_counter() - start, []
+    for _ in range(repeats):
+        start = perf_counter()
+        for index in range(len(steps.batches)):
+            steps.step(index)
+        synchronise(device)
+        seconds.append(perf_counter() - start)
+    examples = sum(map(len, steps.batches))
     return {
         "examples_per_second": round(examples / median(seconds), 2),
         "milliseconds_per_step": round(1000 * median(seconds) / len(steps.batches), 3),
@@ -249,12 +250,3 @@ def warm_up(steps: Steps, lengths: np.ndarray) -> None:
     for index in 2 * [*reversed(of_width.values())]:
         steps.step(index)
     steps.loss()
-
-
-def epoch_seconds(steps: Steps, device: torch.device) -> float:
-    """Of a step on each batch, from an idle device to an idle device."""
-    start = perf_counter()
-    for index in range(len(steps.batches)):
-        steps.step(index)
-    synchronise(device)
-    return perf_counter() - start

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import BertConfig, DebertaV2Config, PreTrainedConfig, PreTrainedModel
+from transformers import BertConfig, DebertaV2Config, PreTrainedModel
 
 from search.bench.options import BenchOptions
 from trainable.common.quiet import quiet_libraries
@@ -65,33 +65,33 @@ class Workload:
 
 
 def make_workload(asked: BenchOptions) -> Workload:
-    """As the command line asks, with one thread on a CPU, as a sweep's trials have."""
+    """As the command line asks, with one thread on a CPU, as a sweep's trials have.
+
+    The trial that is timed has all layers aligned and a fixed alpha.
+    """
     quiet_libraries()
     device, (preset, _) = best_device(), resolve_preset(asked.preset)
     if device.type == "cpu":
         torch.set_num_threads(1)
     shapes = copy.deepcopy(SHAPES[preset])
-    config = bench_config(asked, shapes, device)
-    examples = config.batch_size * (asked.steps or STEPS[device.type])
+    layers = asked.student_layers or shapes.num_hidden_layers // 2
+    check_depths(layers, shapes.num_hidden_layers)
+    precision = faster_precision(device) if asked.precision == AUTO else asked.precision
+    config = TrialConfig(
+        student_layers=layers,
+        aligned_layers="all",
+        alpha=0.5,
+        batch_size=asked.batch_size,
+        seed=asked.seed,
+        precision=precision,
+    )
     torch.manual_seed(config.seed)
     teacher, in_use = new_model(shapes).eval(), min(TOKENS_IN_USE[preset], shapes.vocab_size)
     generator = np.random.default_rng(config.seed)
+    examples = config.batch_size * (asked.steps or STEPS[device.type])
     lengths = generator.permutation(lengths_of(preset, examples, asked.max_length))
     split = random_split(lengths, np.arange(PAD_ID + 1, in_use), shapes.num_labels, generator)
     return Workload(preset, teacher, config, split, in_use, device)
-
-
-def bench_config(
-    asked: BenchOptions, teacher: PreTrainedConfig, device: torch.device
-) -> TrialConfig:
-    """The settings of the trial that is timed: all layers aligned, at a fixed alpha."""
-    layers = asked.student_layers or teacher.num_hidden_layers // 2
-    check_depths(layers, teacher.num_hidden_layers)
-    settings = {"student_layers": layers, "aligned_layers": "all", "alpha": 0.5}
-    settings |= {"batch_size": asked.batch_size, "seed": asked.seed}
-    auto = asked.precision == AUTO
-    settings["precision"] = faster_precision(device) if auto else asked.precision
-    return TrialConfig.from_dict(settings)
 
 
 def lengths_of(preset: str, examples: int, longest: int | None) -> np.ndarray:

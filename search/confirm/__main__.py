@@ -10,7 +10,6 @@ from search.confirm.options import (
     ConfirmOptions,
     check_asked,
     choose,
-    in_shares,
     most_seeds,
     request_of,
     used_seeds,
@@ -18,11 +17,10 @@ from search.confirm.options import (
 from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
-from search.plan.resolve import ResolvedRequest
 from search.record.run import Run, read_run
 from search.record.run_folders import find_run, has_run, place_of_runs
 from search.record.trial_record import ENDED
-from search.results.finalists import Confirmation
+from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
@@ -85,24 +83,18 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     confirmation = choose(source, asked)
     request = request_of(source, operation)
     announce(confirmation, len(confirmation.trials()), source, invocation)
-    return start_run(folder, plan_of(source, confirmation, request, invocation), invocation)
-
-
-def plan_of(
-    source: Run, confirmation: Confirmation, request: ResolvedRequest, invocation: Invocation
-) -> Plan:
-    """The confirmation's plan; UserError where the run's inputs can't be had here."""
     from search.sweep.resume import inputs_again  # with torch, which takes seconds to load
 
-    trials, flag = confirmation.trials(confirmation.looks[0]), f"RUN {source.folder.name}"
-    return Plan(
+    trials = confirmation.trials(confirmation.looks[0])
+    plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
-        inputs=inputs_again(source, trials, invocation.console, flag),
+        inputs=inputs_again(source, trials, invocation.console, f"RUN {name}"),
         trials=tuple(trials),
         grace_evaluations=source.plan.grace_evaluations,
         confirms=asdict(confirmation),
     )
+    return start_run(folder, plan, invocation)
 
 
 def reopen(
@@ -119,17 +111,18 @@ def reopen(
     from search.sweep.resume import extend  # with torch, which takes seconds to load
 
     confirmation = check_asked(source, asked, run)
-    seeds, precision = most_seeds(source, asked), in_shares(asked.precision)
-    more = confirmation.with_seeds(seeds or 0, used_seeds(source), precision)
-    grows = more != confirmation
-    to_come = [config for config in more.trials() if config.digest not in run.trials]
-    new = [config for config in more.trials(more.looks[0]) if config in to_come] if grows else []
-    unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
-    to_come = to_come if grows or run.growing else []
-    announce(more, unfinished + len(to_come), source, invocation)
+    wanted = confirmation.with_seeds(
+        most_seeds(source, asked) or 0, used_seeds(source), asked.half_width
+    )
     changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
-    if grows:
-        changes["confirms"] = asdict(more)
+    to_come, new = [config for config in wanted.trials() if config.digest not in run.trials], []
+    if wanted != confirmation:
+        changes["confirms"] = asdict(wanted)
+        new = [config for config in wanted.trials(wanted.looks[0]) if config in to_come]
+    elif not run.growing:
+        to_come = []
+    unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
+    announce(wanted, unfinished + len(to_come), source, invocation)
     extend(run, changes, new, invocation.console)
 
 
@@ -138,25 +131,20 @@ def announce(
 ) -> None:
     """`Confirming NAME: 3 finalists and 2 baselines, each on at most 5 fresh seeds, ...`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
+    most, spread, expected = len(confirmation.seeds), spread_in(source), ""
+    if spread is not None:
+        gap = 100 * spread.shown_gap(most, len(confirmation.pairs))
+        expected = f"; expected to show a gap of {gap:.1f} points (with a chance of {POWER:.0%})"
     invocation.console.print(
         f"Confirming {confirmation.run}: {count_of(finalists, 'finalist')} and "
-        f"{count_of(recipes - finalists, 'baseline')}, each on at most {len(confirmation.seeds)} "
-        f"fresh seeds, at most {count_of(to_train)} to train{expected_gap(confirmation, source)}.",
+        f"{count_of(recipes - finalists, 'baseline')}, each on at most {most} "
+        f"fresh seeds, at most {count_of(to_train)} to train{expected}.",
         soft_wrap=True,
     )
     if unfinished := sum(trial.outcome not in ENDED for trial in source.trials.values()):
         invocation.console.print(
             f"{confirmation.run} is not complete: {count_of(unfinished)} to go."
         )
-
-
-def expected_gap(confirmation: Confirmation, source: Run) -> str:
-    """What the most seeds are expected to show; empty where the run does not say."""
-    spread = spread_in(source)
-    if spread is None:
-        return ""
-    gap = 100 * spread.shown_gap(len(confirmation.seeds), len(confirmation.pairs))
-    return f"; expected to show a gap of {gap:.1f} points (with a chance of {POWER:.0%})"
 
 
 if __name__ == "__main__":

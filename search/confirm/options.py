@@ -8,17 +8,13 @@ from typing import Any
 
 from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import GRID
+from search.record.labels import find_trial
+from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.run_folders import NAME, NAME_RULE, confirmations_of, name_here
 from search.record.trial_record import FINISHED, TrialRecord
-from search.results.finalists import (
-    Confirmation,
-    best_finished,
-    fresh_seeds,
-    named_trials,
-    plain_student,
-    recipe_scores,
-)
+from search.results.best_trials import best_finished, recipe_scores
+from search.results.confirmation import Confirmation, fresh_seeds, plain_student
 from search.results.leaderboard import DIGITS
 from search.results.precision import last_level, spread_in
 from search.results.table import compared
@@ -80,9 +76,14 @@ class ConfirmOptions:
         if self.name is not None and not re.fullmatch(NAME, self.name):
             raise UserError(f"--name {self.name!r}: {NAME_RULE}")
 
+    @property
+    def half_width(self) -> float | None:
+        """`precision` in shares, not points."""
+        return None if self.precision is None else self.precision / 100
+
 
 def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
-    """What is asked for; UserError where the run has no finalists, or not the precision."""
+    """What is asked for; UserError if the run has no finalists, or not the precision."""
     finalists = chosen_finalists(source, asked)
     count = most_seeds(source, asked) or SEEDS
     means = recipe_scores(source.trials.values())
@@ -95,16 +96,16 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
         seeds=tuple(fresh_seeds(used_seeds(source), count)),
         asked=(count,),
         baselines=(plain,) if plain else (),
-        precision=in_shares(asked.precision),
+        precision=asked.half_width,
     )
 
 
 def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     """Those that are asked for, else the recipes expected to be the best, in that order; UserError
-    where the run has none."""
-    named, scores = named_trials(source, asked.trials), expected_scores(source)
-    found = named or best_finished(source.trials.values())
-    ranked = sorted(found, key=lambda trial: -scores.get(trial.config.recipe.digest, 0.0))
+    if the run has none."""
+    named, scores = named_trials(source, asked), expected_scores(source)
+    trials = named or best_finished(source.trials.values())
+    ranked = sorted(trials, key=lambda trial: -scores.get(trial.config.recipe.digest, 0.0))
     finalists = ranked[: len(named) or asked.top or TOP]
     if not finalists:
         raise UserError(
@@ -114,9 +115,17 @@ def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     return finalists
 
 
+def named_trials(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
+    """The trials given by --trial, one a recipe, by falling best5; UserError for an unknown
+    name."""
+    groups = by_recipe(find_trial(source, name) for name in asked.trials)
+    firsts = [trials[0] for trials in groups.values()]
+    return sorted(firsts, key=lambda trial: -(trial.best5 or 0.0))
+
+
 def expected_scores(source: Run) -> dict[str, float]:
-    """By recipe its `expected` of `trials_table`, rounded as it is shown; mean best5 where that of
-    any can't be told. Of the seeds that finished: others may still be to come."""
+    """By recipe its `expected` of `trials_table`, rounded as it is shown; the mean best5 if it is
+    unknown for any. Of the seeds that finished: others may still be to come."""
     finished = {key: t for key, t in source.trials.items() if t.outcome == FINISHED}
     means = {recipe.digest: mean for (_, recipe), mean in recipe_scores(finished.values()).items()}
     expected = compared(replace(source, trials=finished))["expected"].round(DIGITS).to_dict()
@@ -125,9 +134,9 @@ def expected_scores(source: Run) -> dict[str, float]:
 
 def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:
     """Of each recipe, as asked for; with --precision P the fewest at which the interval of a
-    difference, as the last look has it, is expected to be at most P points to either side.
+    difference at the last look is expected to be at most P points to either side.
 
-    UserError where no number is enough, or the run does not say.
+    UserError if no number is enough, or the run does not say.
     """
     if asked.precision is None:
         return asked.seeds
@@ -150,17 +159,9 @@ def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:
     return next(n for n, width in widths.items() if width <= asked.precision)
 
 
-def in_shares(points: float | None) -> float | None:
-    """0.005 of half a point."""
-    return None if points is None else points / 100
-
-
 def used_seeds(source: Run) -> set[int]:
-    """Of the run's trials, trained or not, and of its confirmations so far.
-
-    What those showed may be why another is asked for, which would then be optimistic on the same
-    seeds.
-    """
+    """Of the run's trials, trained or not, and of its confirmations so far: their results may be
+    the reason for another one, which would then be optimistic on the same seeds."""
     used = {trial.config.seed for trial in source.trials.values()}
     return used.union(*((c.plan.confirms or {})["seeds"] for c in confirmations_of(source)))
 
@@ -182,11 +183,11 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
             f"--name {name}: exists and does not confirm {source.folder.name}; give another"
         )
     there = Confirmation.from_dict(confirms)
-    named = {trial.config.recipe for trial in named_trials(source, asked.trials)}
-    others = bool(named) and named != {config.recipe for config in there.finalists}
+    finalists = {config.recipe for config in there.finalists}
+    named = {trial.config.recipe for trial in named_trials(source, asked)}
+    others = bool(named) and named != finalists
     if asked.top:  # which are the best may have changed since, by what finished or was lost
-        count = min(asked.top, len(best_finished(source.trials.values())))
-        others = count != len(there.finalists)
+        others = min(asked.top, len(best_finished(source.trials.values()))) != len(finalists)
     if others:
         raise UserError(f"--name {name}: that confirmation has other finalists; give another name")
     return there

@@ -15,7 +15,7 @@ from search.record.checkpoints import kept_checkpoint
 from search.record.labels import find_trial, labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.finalists import best_trials
+from search.results.best_trials import best_trials
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
@@ -42,7 +42,10 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     """
     trial, checkpoint = choose_checkpoint(run, wanted)
     inputs = inputs_here(run)
-    evaluation = evaluation_of(trial, check_checkpoint(checkpoint, trial.config, inputs))
+    number = int(check_checkpoint(checkpoint, trial.config, inputs)["evaluation"])
+    if not 0 < number <= len(trial.evaluations):
+        raise CheckpointError(f"of evaluation {number}, which is not in the run's record")
+    evaluation = trial.evaluations[number - 1]
     own = inputs.of(trial.config)
     for path in checkpoint.iterdir():
         if path.name not in (STATE, MANIFEST):
@@ -54,14 +57,14 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     facts = measure(folder, inputs, own)
     card = model_card(run, trial, evaluation, check=result, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    label = (
-        f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}"
-    )
-    speed = f"{facts['speedup']:.1f} times the teacher's speed here"
     better = 0 if wanted else best_trials(run.trials.values()).index(trial)
     if better:
         result = f"Not the best: no checkpoint is left of the {count_of(better)} above.\n{result}"
-    return f"{label}, accuracy {evaluation['accuracy']:.4f}, {speed}.\n{result}"
+    return (
+        f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
+        f"accuracy {evaluation['accuracy']:.4f}, {facts['speedup']:.1f} times the teacher's speed "
+        f"here.\n{result}"
+    )
 
 
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
@@ -89,14 +92,6 @@ def inputs_here(run: Run) -> TrainingInputs:
     from search.sweep.resume import inputs_again
 
     return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")
-
-
-def evaluation_of(trial: TrialRecord, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded evaluation of a checkpoint's student; CheckpointError where there is none."""
-    number = int(manifest["evaluation"])
-    if not 0 < number <= len(trial.evaluations):
-        raise CheckpointError(f"of evaluation {number}, which is not in the run's record")
-    return trial.evaluations[number - 1]
 
 
 def check_folder(
@@ -130,16 +125,13 @@ def check_folder(
 def predictions(folder: Path, texts: list[str]) -> np.ndarray:
     """Labels that the folder's model and tokenizer give N texts, int64 [N]."""
     tokenizer, model = load_tokenizer(folder), load_classifier(folder).eval()
-    found = np.empty(len(texts), dtype=np.int64)
+    labels = np.empty(len(texts), dtype=np.int64)
     for rows in batches_by_length(np.array([len(text) for text in texts]), BATCH):
-        batch = tokenizer(
-            [texts[row] for row in rows],
-            truncation=True,  # at the length that the tokenizer was saved with
-            padding=True,
-            return_tensors="pt",
-        )
-        found[rows] = model(**batch).logits.argmax(dim=-1).numpy()
-    return found
+        # Truncated at the length that the tokenizer was saved with.
+        batch = [texts[row] for row in rows]
+        encoded = tokenizer(batch, truncation=True, padding=True, return_tensors="pt")
+        labels[rows] = model(**encoded).logits.argmax(dim=-1).numpy()
+    return labels
 
 
 def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> LabelledTexts:
@@ -163,7 +155,7 @@ def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[s
     """Student and teacher side by side, as anyone would load them; `own` has the student's
     tokens."""
     folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
-    models = {name: load_classifier(place) for name, place in folders.items()}
+    models = {name: load_classifier(path) for name, path in folders.items()}
     config, device = models["student"].config, best_device()
     tokens = {"student": own, "teacher": inputs}
     examples = {name: validation_examples(of, device) for name, of in tokens.items()}

@@ -13,8 +13,8 @@ from search.plan.request import Request
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
+from search.results.best_trials import best_trials
 from search.results.confirmation_result import confirmation_sentences
-from search.results.finalists import best_trials
 from search.results.leaderboard import plain
 from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
 from search.results.table import seed_scores
@@ -29,11 +29,7 @@ WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHE
 WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
 
 
-class Source(NamedTuple):
-    """A teacher or data set as a reader elsewhere can look it up."""
-
-    name: str
-    hub_id: str | None
+Source = tuple[str, str | None]  # a teacher or data set: its name, and its id on the hub
 
 
 class Score(NamedTuple):
@@ -48,25 +44,34 @@ class Score(NamedTuple):
 
 def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **facts: Any) -> str:
     """The README.md of a trial's student as of an evaluation; `facts` are those of the folder."""
-    teacher, data = sources(run.request)
-    student = None
-    if trial.config.initialisation == PRETRAINED and run.request.student:
-        student = _source(run.request.student, "")
-    title = f"{trial.config.student_layers}-layer student of {teacher.name.partition(' (')[0]}"
+    (teacher, teacher_id), (data, data_id) = sources(run.request)
+    title = f"{trial.config.student_layers}-layer student of {teacher.partition(' (')[0]}"
     distilled = trial.config.uses_teacher_outputs
     origin = "distilled from a fine-tuned teacher" if distilled else "trained without a teacher"
-    if student is not None:
-        origin += f" and initialised from {student.name}"
+    base = teacher_id
+    if trial.config.initialisation == PRETRAINED and run.request.student:
+        student, base = _source(run.request.student, "")
+        origin += f" and initialised from {student}"
     elif trial.config.initialisation != RANDOM:
         origin += " and initialised from it" if distilled else ", but initialised from one"
-    metadata = _metadata(plain(title), student or teacher, data, distilled=distilled)
+    # What the hub reads. No result is in it, as that of these weights was selected.
+    metadata = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        license="unknown",
+        base_model=base,
+        datasets=[data_id] if data_id else None,
+        tags=["text-classification", *(["knowledge-distillation"] if distilled else [])],
+        metrics=["accuracy"],
+        model_name=plain(title),
+    )
     body = Environment(finalize=plain, keep_trailing_newline=True).from_string(
         TEMPLATE.read_text(encoding="utf-8")
     )
     text = body.render(
         title=title,
         origin=origin,
-        teacher_source=teacher,
+        teacher=teacher,
         data=data,
         run=run,
         trial=trial,
@@ -84,20 +89,6 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
     return f"---\n{metadata.to_yaml()}\n---\n\n{text}"
 
 
-def _metadata(title: str, base: Source, data: Source, *, distilled: bool) -> ModelCardData:
-    """What the hub reads; no result stands in it, as that of these weights was selected."""
-    return ModelCardData(
-        library_name="transformers",
-        pipeline_tag="text-classification",
-        license="unknown",
-        base_model=base.hub_id,
-        datasets=[data.hub_id] if data.hub_id else None,
-        tags=["text-classification", *(["knowledge-distillation"] if distilled else [])],
-        metrics=["accuracy"],
-        model_name=title,
-    )
-
-
 def sources(request: Request) -> tuple[Source, Source]:
     """Where the sweep had its teacher and its examples from."""
     preset = request.effective_preset
@@ -107,10 +98,10 @@ def sources(request: Request) -> tuple[Source, Source]:
 def _source(given: str | None, of_wheel: str) -> Source:
     """A local path gives its name only: the rest means nothing elsewhere."""
     if not given:
-        return Source(of_wheel, None)
+        return of_wheel, None
     if Path(given).is_absolute():
-        return Source(f"{Path(given).name} (local files)", None)
-    return Source(given, given.partition(":")[0])
+        return f"{Path(given).name} (local files)", None
+    return given, given.partition(":")[0]
 
 
 def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[Score]:
@@ -155,5 +146,5 @@ def _rank(run: Run, trial: TrialRecord) -> str:
     ended = best_trials(run.trials.values())
     if trial not in ended:
         return "This trial has not ended."
-    place = ended.index(trial) + 1
-    return f"This trial ranks number {place} of {len(ended)} by best5, the mean over its seeds."
+    rank = ended.index(trial) + 1
+    return f"This trial ranks number {rank} of {len(ended)} by best5, the mean over its seeds."

@@ -27,7 +27,7 @@ from search.record.trial_record import (
     TrialRecord,
 )
 from search.results.comparisons import compare_at_looks
-from search.results.finalists import Confirmation
+from search.results.confirmation import Confirmation
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.messages import NOT_CAPTURED
 

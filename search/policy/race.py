@@ -14,7 +14,7 @@ from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.comparisons import final_bits
-from search.results.statistics import BOOTSTRAP_SEED, LEVEL, SEED_SD, tied_with_first
+from search.results.statistics import LEVEL, tied_recipes
 from trainable.config.trial_config import TrialConfig
 
 
@@ -53,11 +53,8 @@ def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[Trial
 def not_worse(recipes: list[np.ndarray], level: float) -> list[bool]:
     """Whether each recipe stays in the race, from its bits [S, N] on the same N examples.
 
-    A recipe that is as good as the best drops out with a chance of at most `level`.
+    The test is the leaderboard's. A recipe that is as good as the best drops out with a chance of
+    at most `level`. (The looks of a confirmation compare pairs, which needs two seeds of each
+    recipe; here most have one.)
     """
-    if len(recipes) < 2:
-        return [True] * len(recipes)
-    means = np.array([bits.mean(axis=0) for bits in recipes])
-    deviations = SEED_SD / np.sqrt([len(bits) for bits in recipes])
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    return [*tied_with_first(means, generator, seed_sd=deviations, level=level)]
+    return [*tied_recipes(recipes, level)[2]] if recipes else []

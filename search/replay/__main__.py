@@ -4,11 +4,12 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 
 from search.exit_codes import exit_code, leave, make_console
-from search.plan.rungs import ASHA
+from search.plan.rungs import ASHA, PROMOTION
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
 from search.results.leaderboard import Cells, as_rich, difference_cells, percent
@@ -30,6 +31,7 @@ of the first strategy, which is ASHA as Ray has it, comparing best5, with the ru
 Prints the strategies that no other beats in both; RUN/replay.csv has all of them, RUN/replay.svg is
 the figure."""
 TABLE, FIGURE = "replay.csv", "replay.svg"
+COLOURS = {ASHA: "#D55E00", PROMOTION: "#0072B2"}
 HEADERS = ("strategy", "work", "regret", "less the first's", "95% interval")
 
 
@@ -65,12 +67,7 @@ def replay_run(name: str, asked: ReplayOptions) -> int:
     """UserError for a run that has no curves to replay."""
     run = read_run(find_run("RUN", name, place_of_runs(asked.storage)))
     from search.replay.curves import curves_of
-    from search.replay.figure import write_figure
-    from search.replay.strategies import (  # with Ray: seconds to load
-        Strategy,
-        compare,
-        every_strategy,
-    )
+    from search.replay.strategies import Strategy, compare, every_strategy  # with Ray: seconds
 
     curves = curves_of(run)
     first = Strategy(ASHA, "best5", 2, min(run.plan.grace_evaluations, curves.length))
@@ -89,16 +86,28 @@ def replay_run(name: str, asked: ReplayOptions) -> int:
 def cells(table: pd.DataFrame) -> Cells:
     """The first strategy, then those that no other beats in work and regret, least work first."""
     shown = pd.concat([table[:1], table[table["front"]].sort_values("work")])
-    rows = [
-        (
-            row.strategy,
-            percent(row.work),
-            f"{100 * row.regret:.2f}",
-            *difference_cells(Difference(row.less, row.low, row.high)),
-        )
-        for row in shown.itertuples()
-    ]
+    rows = []
+    for row in shown.itertuples():
+        gap = difference_cells(Difference(row.less, row.low, row.high))
+        rows.append((row.strategy, percent(row.work), f"{100 * row.regret:.2f}", *gap))
     return Cells(HEADERS, rows)
+
+
+def write_figure(table: pd.DataFrame, path: Path) -> None:
+    """Regret by work, a point for each strategy, as SVG; the first is ringed."""
+    from matplotlib.figure import Figure  # half a second
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for scheduler, rows in table.groupby("scheduler"):
+        look = {"color": COLOURS[str(scheduler)], "alpha": 0.5, "label": scheduler}
+        axis.plot(100 * rows["work"], 100 * rows["regret"], "o", **look)
+    point = 100 * table["work"][0], 100 * table["regret"][0]
+    axis.plot(*point, "o", ms=14, mfc="none", mec="black")
+    axis.annotate(table["strategy"][0], point, (-8, 10), ha="right", textcoords="offset points")
+    axis.set(xlabel="work, % of all evaluations", ylabel="regret, points")
+    axis.legend()
+    figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 if __name__ == "__main__":

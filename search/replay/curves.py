@@ -1,9 +1,6 @@
 """The learning curves of a run's finished trials, as arrays that schedulers can be replayed on."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -26,11 +23,6 @@ class Curves:
     score: np.ndarray  # [K]: best5 at the end, by which the winner is chosen
     final: np.ndarray  # [K]: accuracy of the final evaluation, of the full split where there is one
 
-    @cached_property
-    def number_of(self) -> dict[str, int]:
-        """The position of each trial in these arrays, by its digest."""
-        return {config.digest: k for k, config in enumerate(self.plan.trials)}
-
     @property
     def length(self) -> int:
         """Evaluations of each trial."""
@@ -45,30 +37,25 @@ def curves_of(run: Run) -> Curves:
             f"RUN {run.folder.name}: {len(trials)} trials finished; give a run of {FEWEST} or more "
             "(with --scheduler fifo all finish)"
         )
-    accuracy = _values(trials, lambda e: e["accuracy"])
-    signals = {
-        "best5": _values(trials, lambda e: e["best5_accuracy"]),
-        "last": accuracy,
-        "agreement": _values(trials, lambda e: e["teacher_agreement"]),
-        "rung score": _values(trials, rung_score),
-        "mean of last two": (accuracy + np.roll(accuracy, 1, axis=1)) / 2,
-        "validation loss": -_values(trials, lambda e: e["validation_loss"]),
-    }
-    signals["mean of last two"][:, 0] = accuracy[:, 0]
-    within = ",".join(run.plan.compare_within) or "all"
-    last = [trial.evaluations[-1] for trial in trials]
-    return Curves(
-        plan=replace(
-            run.plan,
-            requests=(replace(run.plan.requests[0], searcher=GRID, compare_within=within),),
-            trials=tuple(trial.config for trial in trials),
-            confirms=None,
-        ),
-        signals=signals,
-        score=signals["best5"][:, -1],
-        final=np.array([e.get("full_accuracy") or e["accuracy"] for e in last]),
+    evaluations = [trial.evaluations for trial in trials]  # [K, E]
+    accuracy, best5, agreement, loss = (
+        np.array([[e[key] for e in of_trial] for of_trial in evaluations])
+        for key in ("accuracy", "best5_accuracy", "teacher_agreement", "validation_loss")
     )
-
-
-def _values(trials: Sequence[Any], value: Callable[[dict[str, Any]], float]) -> np.ndarray:
-    return np.array([[value(e) for e in trial.evaluations] for trial in trials])
+    signals = {
+        "best5": best5,
+        "last": accuracy,
+        "agreement": agreement,
+        "rung score": np.array([[*map(rung_score, of_trial)] for of_trial in evaluations]),
+        "mean of last two": (accuracy + np.c_[accuracy[:, :1], accuracy[:, :-1]]) / 2,
+        "validation loss": -loss,
+    }
+    within = ",".join(run.plan.compare_within) or "all"
+    request = replace(run.plan.requests[0], searcher=GRID, compare_within=within)
+    configs = tuple(trial.config for trial in trials)
+    return Curves(
+        plan=replace(run.plan, requests=(request,), trials=configs, confirms=None),
+        signals=signals,
+        score=best5[:, -1],
+        final=np.array([e[-1].get("full_accuracy") or e[-1]["accuracy"] for e in evaluations]),
+    )

@@ -52,12 +52,9 @@ def compare(
     less work and less regret."""
     generator, count = np.random.default_rng(seed), len(curves.plan.trials)
     orders = [generator.permutation(count)[: -(-3 * count // 4)].tolist() for _ in range(draws)]
-    found = np.array(
-        [[replay(strategy, curves, o, slots) for o in orders] for strategy in strategies]
-    )
-    work, regret = found.transpose(2, 0, 1)  # [strategies, draws] each
+    results = [[replay(strategy, curves, o, slots) for o in orders] for strategy in strategies]
+    work, regret = np.array(results).transpose(2, 0, 1)  # [strategies, draws] each
     less = regret - regret[0]
-    low, high = np.quantile(less, TAILS, axis=1)
     table = pd.DataFrame(
         {
             "strategy": [str(strategy) for strategy in strategies],
@@ -65,8 +62,7 @@ def compare(
             "work": work.mean(axis=1),
             "regret": regret.mean(axis=1),
             "less": less.mean(axis=1),
-            "low": low,
-            "high": high,
+            **dict(zip(("low", "high"), np.quantile(less, TAILS, axis=1), strict=True)),
         }
     )
     front = pareto_front(table["work"].tolist(), (-table["regret"]).tolist())
@@ -82,8 +78,16 @@ def replay(
     the highest best5; regret is by how much less accurate it is in the final evaluation than the
     best of all.
     """
-    signal, number_of = curves.signals[strategy.signal], curves.number_of
-    policy = _policy(strategy, curves, order)
+    signal, plan = curves.signals[strategy.signal], curves.plan
+    number_of = {config.digest: k for k, config in enumerate(plan.trials)}
+    plan = replace(
+        plan,
+        requests=(replace(plan.request, scheduler=strategy.scheduler),),
+        trials=tuple(plan.trials[k] for k in order),
+        grace_evaluations=strategy.grace,
+    )
+    run = Run(Path(), plan, {config.digest: TrialRecord(config) for config in plan.trials})
+    policy = Policy(run, score=lambda evaluation: evaluation["signal"], factor=strategy.factor)
     made, running, waiting, begun = Counter[int](), list[str](), list[str](), set[str]()
     while True:
         waiting = [trial for trial in waiting if policy.decision(trial) != STOP]
@@ -111,16 +115,3 @@ def replay(
     chosen = max((k for k in order if made[k] == curves.length), key=lambda k: curves.score[k])
     regret = curves.final[list(order)].max() - curves.final[chosen]
     return made.total() / (curves.length * len(order)), float(regret)
-
-
-def _policy(strategy: Strategy, curves: Curves, order: Sequence[int]) -> Policy:
-    """The policy of a sweep that lists these trials."""
-    plan = curves.plan
-    plan = replace(
-        plan,
-        requests=(replace(plan.request, scheduler=strategy.scheduler),),
-        trials=tuple(plan.trials[k] for k in order),
-        grace_evaluations=strategy.grace,
-    )
-    run = Run(Path(), plan, {config.digest: TrialRecord(config) for config in plan.trials})
-    return Policy(run, score=lambda evaluation: evaluation["signal"], factor=strategy.factor)

@@ -9,7 +9,7 @@ from pathlib import Path
 from search.exit_codes import exit_code, leave
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
-from search.results.kept_students import lost_students
+from search.results.best_trials import lost_students
 from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder
@@ -45,19 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code(partial(write_report, make_parser().parse_args(argv)))
 
 
-def output_folder(given: str | None, run: Path) -> Path:
-    """Where to write; UserError where no folder can be made or written to."""
-    try:
-        return Path(writable_folder(given or str(run / FOLDER)))
-    except UserError as error:
-        advice = "" if given else "; give another with --output DIR"
-        raise UserError(f"--output {error}{advice}") from None
-
-
 def write_report(arguments: argparse.Namespace) -> int:
     """Reads the run, writes all files, prints the result and where they are."""
     folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-    output = output_folder(arguments.output, folder)
+    try:
+        output = Path(writable_folder(arguments.output or str(folder / FOLDER)))
+    except UserError as error:
+        advice = "" if arguments.output else "; give another with --output DIR"
+        raise UserError(f"--output {error}{advice}") from None
     run = read_run(folder)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")

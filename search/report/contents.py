@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import sqrt
-from typing import Any
 
 import pandas as pd
 
@@ -107,8 +106,8 @@ def _tied(recipes: pd.DataFrame) -> str:
             f" points: {'; '.join(names)} ({len(tied)} of "
             f"{count_of(len(others), 'other finished recipe')})."
         )
-    outcomes, rivals = recipes["outcome"].value_counts(), int((~others["one_label"]).sum())
-    apart = {"with one label only": len(others) - rivals, "stopped early": outcomes.get(STOPPED, 0)}
+    rivals, stopped = int((~others["one_label"]).sum()), (recipes["outcome"] == STOPPED).sum()
+    apart = {"with one label only": len(others) - rivals, "stopped early": stopped}
     text = ", ".join(f"{count} {reason}" for reason, count in apart.items() if count)
     text = f" Not counted: {text}." if text else ""
     if not rivals:
@@ -122,18 +121,17 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     yield from (f"{line}." for line in run.damage)
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
-    examples, one_label = run.plan.inputs.examples["evaluation"], int(recipes["one_label"].sum())
-    outcomes, tied = recipes["outcome"].value_counts(), recipes[recipes["tied"]]
-    finished = recipes[recipes["outcome"] == FINISHED]
+    examples, outcomes = run.plan.inputs.examples["evaluation"], recipes["outcome"]
+    tied, planned = recipes[recipes["tied"]], recipes["planned_seeds"].max()
     level = tied["best5"].mean()
     noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
-    seeds = f"The ranking is from {recipes['planned_seeds'].max()} seeds"
-    if recipes["planned_seeds"].max() == 1:
-        seeds = "Each recipe ran on one seed"
-    missing = int(finished["low"].isna().sum())
-    not_ended = int((~recipes["outcome"].isin(ENDED)).sum())
+    seeds = "Each recipe ran on one seed"
+    if planned > 1:
+        seeds = f"The ranking is from {planned} seeds"
+    missing = int(recipes.loc[outcomes == FINISHED, "low"].isna().sum())
+    not_ended, stopped = int((~outcomes.isin(ENDED)).sum()), int((outcomes == STOPPED).sum())
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())
-    stopped = outcomes.get(STOPPED, 0)
+    one_label = int(recipes["one_label"].sum())
     sentences = {
         f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
         f"examples the 95% interval of an accuracy of {level:.2f} is "
@@ -154,9 +152,9 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     yield from (sentence for sentence, holds in sentences.items() if holds)
 
 
-def status(report: Report) -> str:
+def status(run: Run) -> str:
     """How far the run is; one that goes on looks like one that was interrupted."""
-    text, run = f"Trials: {measure(report.run).describe()}.", report.run
+    text = f"Trials: {measure(run).describe()}."
     if not run.unfinished:
         return f"Complete. {text}"
     last = f"; last event {moment(run.last_time)}" if run.last_time else ""
@@ -171,28 +169,26 @@ def moment(seconds: float) -> str:
 def describe_inputs(run: Run) -> str:
     """Space, preset, what was given in the preset's place, sizes and the teacher's accuracy."""
     first, inputs = run.plan.requests[0], run.plan.inputs
-    spaces = dict.fromkeys(request.space for request in run.plan.requests)
-    space = f"Space {' + '.join(spaces)}"
+    space = f"Space {' + '.join(dict.fromkeys(r.space for r in run.plan.requests))}"
     if run.plan.confirms is not None:
         space = f"Confirmation of {run.plan.confirms['run']}"
-    parts = [space, f"preset {first.preset}"]
-    parts += [
-        f"{key} {value}"
-        for key in ("teacher", "student", "dataset", "transfer")
-        if (value := getattr(first, key))
-    ]
-    parts.append(f"{inputs.examples['train']:,} training examples")
+    given = {key: getattr(first, key) for key in ("teacher", "student", "dataset", "transfer")}
     kind = "in the validation subset" if inputs.examples.get("full") else "validation examples"
-    parts.append(f"{inputs.examples['evaluation']:,} {kind}")
+    parts = [
+        space,
+        f"preset {first.preset}",
+        *(f"{key} {value}" for key, value in given.items() if value),
+        f"{inputs.examples['train']:,} training examples",
+        f"{inputs.examples['evaluation']:,} {kind}",
+    ]
     return f"{', '.join(parts)}. Teacher accuracy: {inputs.describe_teacher()}."
 
 
-def provenance(report: Report) -> list[tuple[str, str]]:
+def provenance(run: Run) -> list[tuple[str, str]]:
     """What the run was made with, and its sessions."""
-    made, inputs = report.run.plan.provenance, report.run.plan.inputs
+    made, inputs, execution = run.plan.provenance, run.plan.inputs, run.execution
     changed = " with uncommitted changes" if made.get("uncommitted_changes") else ""
     versions = made.get("versions", {}).items()
-    execution = report.run.execution
     attention = "flash attention" if execution.flash_attention else "plain attention"
     entries = {
         "command": made.get("command"),
@@ -201,21 +197,16 @@ def provenance(report: Report) -> list[tuple[str, str]]:
         "versions": ", ".join(f"{name} {number}" for name, number in versions if number),
         "device": f"{made.get('device')} ({inputs.device})",
         "execution": f"{execution.executor}, {attention}",
-        "not as wanted": "; ".join(report.run.fallbacks),
-        "scheduler": report.run.request.scheduler,
+        "not as wanted": "; ".join(run.fallbacks),
+        "scheduler": run.request.scheduler,
         "teacher digest": inputs.teacher.digest,
         "data digest": inputs.data_digest,
         "labels": ", ".join(inputs.label_names),
     }
-    sessions = [event for event in report.run.events if event["event"] == "session"]
+    sessions = [event for event in run.events if event["event"] == "session"]
     for number, event in enumerate(sessions, 1):
-        entries[f"session {number}"] = _describe_session(event)
+        of_session = event.get("provenance", {})
+        commit, device = f"commit {str(of_session.get('commit'))[:9]}", of_session.get("device")
+        parts = (moment(event["time"]), of_session.get("command"), commit, device)
+        entries[f"session {number}"] = ", ".join(str(part) for part in parts if part)
     return [(name, str(value)) for name, value in entries.items() if value]
-
-
-def _describe_session(event: dict[str, Any]) -> str:
-    """When it began, and its command, commit and device."""
-    made = event.get("provenance", {})
-    commit = f"commit {str(made.get('commit'))[:9]}"
-    parts = (moment(event["time"]), made.get("command"), commit, made.get("device"))
-    return ", ".join(str(part) for part in parts if part)

@@ -30,6 +30,8 @@ SETS = (BEST, "#D55E00", "#009E73", "#CC79A7", "#E69F00", TIED, "#1f2328")
 MARKERS = "osD^vPX"
 # Of curves by rank: not finished, finished, tied, best.
 CURVE_COLOURS, CURVE_WIDTHS = ("#b9c0c8", "#8b949e", TIED, BEST), (0.8, 0.9, 1.2, 2.4)
+NOTE: dict[str, Any] = {"fontsize": 8.5, "color": MUTED}
+NOTE |= {"xytext": (3, 3), "textcoords": "offset points"}
 MOST_TICKS = 6
 TITLE = "title: "  # what begins the name of an element whose name is to be shown when pointed at
 STYLE = Path(__file__).parent / "templates" / "report.mplstyle"
@@ -88,10 +90,11 @@ def curves_figure(evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float
         axis.set(ylim=(low - margin, high + 2 * margin), title=stratum, xlabel="evaluation")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.axhline(teacher, color="black", linewidth=1, linestyle=(0, (5, 3)))
-        _note(axis, f"teacher {teacher:.3f}", (0.01, teacher), ("axes fraction", "data"))
+        across, up = ("axes fraction", "data"), ("data", "axes fraction")
+        axis.annotate(f"teacher {teacher:.3f}", (0.01, teacher), xycoords=across, **NOTE)
         for rung in rungs[rungs["stratum"] == stratum].itertuples():
             axis.axvline(rung.rung, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)))
-            _note(axis, f"{rung.stopped} stopped", (rung.rung, 0.01), ("data", "axes fraction"))
+            axis.annotate(f"{rung.stopped} stopped", (rung.rung, 0.01), xycoords=up, **NOTE)
         of_stratum = evaluations[evaluations["stratum"] == stratum]
         for _, curve in of_stratum.groupby("digest"):
             _draw_curve(axis, curve)
@@ -116,56 +119,37 @@ def _draw_curve(axis: Axes, curve: pd.DataFrame) -> None:
         axis.plot(last["evaluation"], last["accuracy"], "x", color=MUTED, markersize=4, zorder=6)
 
 
-def _note(axis: Axes, text: str, place: tuple[float, float], coordinates: Any) -> None:
-    look: dict[str, Any] = {"fontsize": 8.5, "color": MUTED, "textcoords": "offset points"}
-    axis.annotate(text, place, xytext=(3, 3), xycoords=coordinates, **look)
-
-
 def points_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:
-    """best5 with its interval by alpha or sharpness, a panel for each initialisation, schedule."""
-    schedules = list(dict.fromkeys(schedule for _, schedule in panels))
+    """best5 with its interval by alpha or sharpness, a panel for each initialisation, schedule.
+
+    Points of different layer sets stand side by side; hollow if not run to the end.
+    """
+    points = pd.concat(panels.values())
+    sets = sorted(set(points["aligned_layers"]))
+    looks = [(SETS[n % len(SETS)], MARKERS[n % len(MARKERS)]) for n in range(len(sets))]
+    schedules = {schedule for _, schedule in panels}
     figure, axes = _panels(len(panels), len(schedules), 2.2, sharex="col", sharey="row")
-    sets = sorted(set(pd.concat(panels.values())["aligned_layers"]))
-    looks: dict[str, dict[str, Any]] = {
-        layers: {"color": SETS[n % len(SETS)], "marker": MARKERS[n % len(MARKERS)]}
-        for n, layers in enumerate(sets)
-    }
     for axis, ((initialisation, schedule), rows) in zip(axes, panels.items(), strict=True):
-        axis.set_title(f"{initialisation}\n{schedule}")
+        axis.set(title=f"{initialisation}\n{schedule}", xlabel=value_name(schedule), ylabel="best5")
+        axis.label_outer()
         axis.grid(visible=False, axis="x")
-        for _, row in rows.iterrows():
-            layers = row["aligned_layers"]
-            _draw_point(axis, row, looks[layers], sets.index(layers))
-    first_row, last_row = axes[: len(schedules)], axes[-len(schedules) :]
-    for top, bottom, schedule in zip(first_row, last_row, schedules, strict=True):
-        values = pd.concat(rows["value"] for (_, its), rows in panels.items() if its == schedule)
-        _scale_values(top, schedule, sorted(set(values)))
-        bottom.set_xlabel(value_name(schedule))
-    for axis in axes[:: len(schedules)]:
-        axis.set_ylabel("best5")
-    points = [mpl.lines.Line2D([], [], ls="none", **look) for look in looks.values()]
+        of_schedule = points.loc[points["alpha_schedule"] == schedule, "value"]
+        _scale_values(axis, schedule, sorted(set(of_schedule)))
+        for row in rows.itertuples():
+            n = sets.index(row.aligned_layers)
+            colour, marker = looks[n]
+            x = row.value + 0.015 * n if schedule == "fixed" else row.value * 1.03**n
+            axis.plot((x, x), (row.low, row.high), color=colour, alpha=0.55, linewidth=1.1)
+            title = f"{TITLE}{row.label}: {row.best5:.4f}"
+            face = colour if row.outcome == FINISHED else "white"
+            axis.plot(x, row.best5, marker, gid=title, color=colour, mfc=face, ms=5)
+    handles = [mpl.lines.Line2D([], [], ls="none", color=c, marker=marker) for c, marker in looks]
     labels = [f"layers {layers}" for layers in sets]
-    figure.legend(points, labels, loc="outside upper left", ncols=len(sets))
+    figure.legend(handles, labels, loc="outside upper left", ncols=len(sets))
     return figure
 
 
-def _draw_point(axis: Axes, row: pd.Series, look: Mapping[str, Any], place: int) -> None:
-    """A trial with its interval, beside those of other sets; hollow where not run to the end."""
-    fixed, colour = row["alpha_schedule"] == "fixed", look["color"]
-    x = row["value"] + 0.015 * place if fixed else row["value"] * 1.03**place
-    axis.plot((x, x), (row["low"], row["high"]), color=colour, alpha=0.55, linewidth=1.1)
-    axis.plot(
-        x,
-        row["best5"],
-        **look,
-        gid=f"{TITLE}{row['label']}: {row['best5']:.4f}",
-        markerfacecolor=colour if row["outcome"] == FINISHED else "white",
-        markersize=5,
-    )
-
-
 def _scale_values(axis: Axes, schedule: str, values: Sequence[float]) -> None:
-    """Of a column of panels."""
     axis.margins(x=0.2)
     if schedule == "fixed":
         axis.set_xlim(-0.1, 1.2)
@@ -197,12 +181,12 @@ def marginals_figure(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Mean score by value of each setting on one scale, bars the spread between trials."""
     figure, axes = _panels(len(tables), 4, 1.9, sharex=True)
     for axis, (name, table) in zip(axes, tables.items(), strict=True):
-        places, spread = range(len(table)), table["spread"].fillna(0.0)
-        axis.hlines(places, table["mean"] - spread, table["mean"] + spread, color=TIED, linewidth=4)
-        axis.plot(table["mean"], places, "o", color=BEST, markersize=5)
+        rows, spread = range(len(table)), table["spread"].fillna(0.0)
+        axis.hlines(rows, table["mean"] - spread, table["mean"] + spread, color=TIED, linewidth=4)
+        axis.plot(table["mean"], rows, "o", color=BEST, markersize=5)
         values = [v if isinstance(v, str) else f"{v:g}" for v in table["value"]]
         counts = zip(values, table["count"], strict=True)
-        axis.set_yticks(places, [f"{value} ({count})" for value, count in counts])
+        axis.set_yticks(rows, [f"{value} ({count})" for value, count in counts])
         axis.set(title=name, ylim=(len(table) - 0.4, -0.6))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.tick_params(labelbottom=True)

@@ -28,12 +28,11 @@ def importance(table: pd.DataFrame) -> pd.DataFrame:
 
     By setting, largest first, with `low` and `high`: the 95% percentile bootstrap interval over
     trials, each resample with a forest of its own. fANOVA (Hutter, Hoos & Leyton-Brown 2014, ICML;
-    Optuna's) over those rows of `trials_table` that have a score; main effects, which sum to at
-    most 1, interactions being the rest. Empty below two scored trials, where no setting varies, and
-    where all scores are equal.
+    Optuna's) over the rows of `trials_table` that have a score; main effects, which sum to at most
+    1, interactions being the rest. Empty if no setting or no score varies.
 
-    The forest explains noise, too: where trials differ by chance alone, a setting with more values
-    looks more important, and the interval knows nothing of that.
+    The forest explains noise, too: if trials differ by chance alone, a setting with more values
+    looks more important, and the interval does not show that.
     """
     rows = scored(table)
     names = independent_settings(rows)
@@ -43,12 +42,12 @@ def importance(table: pd.DataFrame) -> pd.DataFrame:
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = generator.integers(len(trials), size=(RESAMPLES, len(trials)))
     resampled = [
-        _shares([trials[k] for k in places], RESAMPLED_TREES, number)
-        for number, places in enumerate(drawn)
+        _shares([trials[k] for k in rows_drawn], RESAMPLED_TREES, number)
+        for number, rows_drawn in enumerate(drawn)
     ]
-    found = pd.DataFrame({"share": _shares(trials, TREES, BOOTSTRAP_SEED)}, index=names)
-    found[["low", "high"]] = pd.DataFrame(resampled, columns=names).quantile(list(TAILS)).T.values
-    return found.sort_values("share", ascending=False, kind="stable")
+    shares = pd.DataFrame({"share": _shares(trials, TREES, BOOTSTRAP_SEED)}, index=names)
+    shares[["low", "high"]] = pd.DataFrame(resampled, columns=names).quantile(list(TAILS)).T.values
+    return shares.sort_values("share", ascending=False, kind="stable")
 
 
 def _shares(trials: Sequence[FrozenTrial], trees: int, seed: int) -> dict[str, float]:
@@ -79,8 +78,8 @@ def marginals(table: pd.DataFrame, parameter: str) -> pd.DataFrame:
     scores = scored(table)
     values, order = _grouped(_values(scores, parameter))
     groups = scores[SCORE].groupby(values.astype(pd.CategoricalDtype(order)), observed=False)
-    found = groups.agg(mean="mean", spread="std", count="count")
-    return found.rename_axis("value").reset_index()
+    means = groups.agg(mean="mean", spread="std", count="count")
+    return means.rename_axis("value").reset_index()
 
 
 def comparable_settings(table: pd.DataFrame) -> list[str]:
@@ -98,18 +97,18 @@ def independent_settings(table: pd.DataFrame) -> list[str]:
 def followers(table: pd.DataFrame) -> dict[str, str]:
     """Settings that only follow from another one, with it: `learning_rate` from `initialisation`.
 
-    Their effects can't be separated. Of two that follow from each other it is the later; the other
-    one itself follows from none. Settings that do not always apply are left aside, and nothing
-    follows from one that hardly ever has the same value twice.
+    Their effects can't be separated. Of two that follow from each other the later one does; what
+    others follow from follows from none. Settings that do not always apply are left out, and
+    nothing follows from one that hardly ever has the same value twice.
     """
     counts = table[comparable_settings(table)].nunique()
     always = [name for name in counts.index if table[name].notna().all()]
-    found: dict[str, str] = {}
+    leaders: dict[str, str] = {}
     for first, second in combinations(sorted(always, key=lambda name: -counts[name]), 2):
         one_each = len(table[[first, second]].drop_duplicates()) == counts[first]
-        if one_each and counts[first] <= len(table) / 2 and first not in found:
-            found.setdefault(second, first)
-    return found
+        if one_each and counts[first] <= len(table) / 2 and first not in leaders:
+            leaders.setdefault(second, first)
+    return leaders
 
 
 def _values(table: pd.DataFrame, name: str) -> pd.Series:
@@ -139,13 +138,12 @@ def _as_optuna(table: pd.DataFrame, settings: Sequence[str]) -> list[FrozenTrial
     """These trials as Optuna has them."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
     described = {name: _described(_values(table, name)) for name in settings}
+    params = pd.DataFrame({name: values for name, (values, _) in described.items()}, dtype=object)
+    kinds = {name: kind for name, (_, kind) in described.items()}
+    rows = zip(params.to_dict("records"), table[SCORE].astype(float), strict=True)
     return [
-        optuna.create_trial(
-            params={name: values[index] for name, (values, _) in described.items()},
-            distributions={name: kind for name, (_, kind) in described.items()},
-            value=float(table[SCORE][index]),
-        )
-        for index in table.index
+        optuna.create_trial(params=values, distributions=kinds, value=score)
+        for values, score in rows
     ]
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
@@ -13,21 +13,10 @@ from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
 from search.report.importance import followers, importance, scored
-from search.report.reference_study import compare_with_study, same_inputs
-from search.results.leaderboard import (
-    Cells,
-    difference_cells,
-    interval,
-    leaderboard_cells,
-    leaderboard_notes,
-    plain,
-    share,
-    signed,
-)
+from search.report.reference_study import study_cells
+from search.results.leaderboard import Cells, leaderboard_cells, plain, share
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
 from search.results.progress import describe_time
-from search.results.table import rounded
-from spaces.study import STUDY_ROWS
 from trainable.common.errors import count_of
 
 SHOWN_ROWS = 15  # of a table before the rest folds away
@@ -46,12 +35,6 @@ CAPTIONS = {
     "number of trials; -: inactive. The other hyperparameters are not held equal unless each value "
     "was tried with the same of them.",
 }
-STUDY_NOTE = (
-    "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
-    "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
-    "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
-    "initialisation. A row agrees where the reference lies in our 95% interval."
-)
 IMPORTANCE_NOTE = (
     "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA), at "
     "equal numbers of evaluations. The interval is a bootstrap over trials: where intervals "
@@ -62,7 +45,7 @@ IMPORTANCE_NOTE = (
 
 @dataclass(frozen=True)
 class Table:
-    """Cells; `strips` are drawn beside the rows on the page, as places in per cent."""
+    """Cells; `strips` are drawn beside the rows on the page, positions in per cent."""
 
     cells: Cells
     classes: Sequence[str] = ()  # of the rows
@@ -72,13 +55,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with text, tables and figures, in this order."""
+    """A heading with text, a table and a figure, in this order."""
 
     id: str
     title: str
     text: str = ""
-    tables: Sequence[Table] = ()
-    captions: Mapping[str, str] = field(default_factory=dict)  # of the figures by name
+    table: Table | None = None
+    figure: str = ""  # its name
 
 
 def render(
@@ -103,44 +86,39 @@ def render(
     return environment.get_template(template).render(
         name=report.run.folder.name,
         summary=report.summary,
-        status=f"{status(report)} {describe_inputs(report.run)}",
+        status=f"{status(report.run)} {describe_inputs(report.run)}",
         sections=shown,
         most=SHOWN_ROWS,
         svgs={name: Markup(svg) for name, svg in bare.items()},
+        captions=CAPTIONS,
     )
 
 
 def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
-    """All that a report may have, but for those without tables and figures."""
-
-    def captions(name: str) -> dict[str, str]:
-        return {name: CAPTIONS[name]} if name in drawn else {}
-
-    run = report.run
-    front = pareto_cells(report.costs, cost_name(run))
-    fronts = [Table(front)] if front.rows else []
+    """All that a report may have, but for those without a table or figure."""
+    run, students = report.run, pareto_cells(report.costs, cost_name(report.run))
+    study, facts = study_cells(run, report.recipes), Cells(("", ""), provenance(run))
     time = [
         (name, describe_time(seconds).removeprefix("about "), note)
         for name, seconds, note in costs(run)
     ]
-    facts = [Table(Cells(("", ""), provenance(report)))]
     sections = [
         _leaderboard(report),
-        Section("front", "Accuracy against cost", PARETO_NOTE, fronts, captions("front")),
-        _study(report),
-        Section("curves", "Learning curves", captions=captions("learning_curves")),
-        Section("schedules", "Alpha schedules", captions=captions("sharpness")),
-        _importance(report, captions("marginals")),
+        Section("front", "Accuracy against cost", PARETO_NOTE, Table(students), "front"),
+        Section("study", "Compared with the reference study", study.notes, Table(study)),
+        Section("curves", "Learning curves", figure="learning_curves"),
+        Section("schedules", "Alpha schedules", figure="sharpness"),
+        _importance(report),
         _asha(report),
-        Section("cost", "Cost", tables=[Table(Cells(("", "time", ""), time))]),
-        Section("provenance", "Provenance", "All trials are in trials.csv.", facts),
+        Section("cost", "Cost", table=Table(Cells(("", "time", ""), time))),
+        Section("provenance", "Provenance", "All trials are in trials.csv.", Table(facts)),
     ]
-    return [section for section in sections if section.tables or section.captions]
+    return [s for s in sections if s.figure in drawn or (s.table and s.table.cells.rows)]
 
 
 def _leaderboard(report: Report) -> Section:
     recipes, cells = report.recipes, leaderboard_cells(report.run, report.recipes)
-    text = f"{cells.above} {leaderboard_notes(report.run, recipes)}".strip() + (
+    text = f"{cells.above} {cells.notes}".strip() + (
         " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
         "only recipes that ran to the end are compared."
     )
@@ -150,60 +128,31 @@ def _leaderboard(report: Report) -> Section:
     teacher = report.run.plan.inputs.teacher.accuracy
     values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
     low, high = values.min(axis=None), values.max(axis=None)
-    places = (100 * (values - low) / ((high - low) or 1.0)).round(2)
-    scored_only = places[recipes["best5"].notna()].reindex(places.index)
+    percents = (100 * (values - low) / ((high - low) or 1.0)).round(2)
+    scored_only = percents[recipes["best5"].notna()].reindex(percents.index)
     strips = [row.dropna().to_dict() for _, row in scored_only.iterrows()]
     legend = f"{low:.2f} to {high:.2f}: best5 (dot), interval (bar), last (ring), teacher (dashes)"
     table = Table(cells, classes, strips, legend)
-    return Section("leaderboard", "Leaderboard", text, [table])
+    return Section("leaderboard", "Leaderboard", text, table)
 
 
-def _study(report: Report) -> Section:
-    run = report.run
-    found = [] if run.request.searched else compare_with_study(run, report.recipes)
-    comparable, text = same_inputs(run), STUDY_NOTE
-    if not comparable:
-        text += " This run has another teacher or other data, so only gaps are compared."
-    missing = len(STUDY_ROWS) - len({STUDY_ROWS.index(one.row) for one in found})
-    text += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows." if missing else ""
-    headers = ["table", "recipe", "reference", "ours", "95% interval", "agrees?"]
-    headers += ["reference gap", "our gap", "95% interval", "gap agrees?"]
-    rows = [
-        [
-            one.row.table,
-            rounded(one.ours["label"]),
-            share(one.row.accuracy),
-            share(one.ours["best5"]),
-            interval((one.ours["low"], one.ours["high"])),
-            one.level_verdict if comparable else "not compared",
-            signed(one.study_gap),
-            *difference_cells(one.gap),
-            one.gap_verdict,
-        ]
-        for one in found
-    ]
-    says = comparable or any(one.gap for one in found)
-    tables = [Table(Cells(headers, rows))] if rows and says else []
-    return Section("study", "Compared with the reference study", text, tables)
-
-
-def _importance(report: Report, captions: Mapping[str, str]) -> Section:
+def _importance(report: Report) -> Section:
     title, scores = "Which hyperparameters matter", scored(report.trials)
-    if len(scores) < FEWEST_FOR_IMPORTANCE or (found := importance(report.trials)).empty:
+    if len(scores) < FEWEST_FOR_IMPORTANCE or (shares := importance(report.trials)).empty:
         text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score."
-        return Section("importance", title, text, captions=captions)
+        return Section("importance", title, text, figure="marginals")
     pairs = followers(scores).items()
     text = IMPORTANCE_NOTE + "".join(f" {a} follows from {b} and counts there." for a, b in pairs)
     cells = Cells(
         (f"hyperparameter ({count_of(len(scores))})", "share", "95% interval"),
         [
             (row.Index, f"{row.share:.1%}", f"{row.low:.1%} to {row.high:.1%}")
-            for row in found.itertuples()
+            for row in shares.itertuples()
         ],
     )
-    strips = (100 * found).round(1).to_dict("records")
+    strips = (100 * shares).round(1).to_dict("records")
     table = Table(cells, strips=strips, legend="0% to 100%: share (dot), 95% interval (bar)")
-    return Section("importance", title, text, [table], captions)
+    return Section("importance", title, text, table, "marginals")
 
 
 def _asha(report: Report) -> Section:
@@ -214,11 +163,12 @@ def _asha(report: Report) -> Section:
         PROMOTION: "the better half of those at a rung goes on from there",
     }
     rule = rules.get(report.run.request.scheduler or "", "")
-    text = f"Recipes{alike} are compared at equal numbers of evaluations: {rule}."
-    headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median accuracy")
+    text = f"Recipes{alike} are compared at equal numbers of evaluations: {rule}. Score: the mean "
+    text += "of accuracy and agreement with the teacher."
+    headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median score")
     rows = [
         (row.stratum, str(row.rung), str(row.reached), str(row.stopped), share(row.median))
         for row in report.rungs.itertuples()
     ]
-    tables = [Table(Cells(headers, rows))] if report.rungs["stopped"].any() else []
-    return Section("asha", "Stopped early", text, tables)
+    table = Table(Cells(headers, rows if report.rungs["stopped"].any() else []))
+    return Section("asha", "Stopped early", text, table)

@@ -1,52 +1,25 @@
 """The reference study beside the recipes of a run that repeat its rows, and whether they agree."""
 
-from dataclasses import dataclass
-
 import pandas as pd
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED
-from search.results.leaderboard import NO_VALUE
-from search.results.statistics import Difference
-from search.results.table import difference
-from spaces.study import CE_ONLY, STUDY_ROWS, StudyRow, reference_row
+from search.results.leaderboard import NO_VALUE, Cells, difference_cells, interval, share, signed
+from search.results.table import difference, rounded
+from spaces.study import CE_ONLY, STUDY_ROWS, reference_row
 
 OTHER_INPUTS = ("teacher", "dataset", "max_train_samples", "max_eval_samples", "eval_subset")
-
+HEADERS = (
+    *("table", "recipe", "reference", "ours", "95% interval", "agrees?"),
+    *("reference gap", "our gap", "95% interval", "gap agrees?"),
+)
+STUDY_NOTE = (
+    "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
+    "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
+    "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
+    "initialisation. A row agrees where the reference lies in our 95% interval."
+)
 AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A row of the study and a recipe that repeats it and ran to its end.
-
-    Gaps, of two accuracies, are to the cross-entropy-only row of the same initialisation; None
-    where the run has no such recipe, or this is it.
-    """
-
-    row: StudyRow
-    ours: pd.Series  # of `recipes_table`
-    study_gap: float | None
-    gap: Difference | None
-
-    @property
-    def level_verdict(self) -> str:
-        """Whether the study's accuracy lies in our interval."""
-        return _verdict(self.row.accuracy, self.ours["low"], self.ours["high"])
-
-    @property
-    def gap_verdict(self) -> str:
-        """Whether the study's gap lies in the interval of ours."""
-        if self.study_gap is None or self.gap is None:
-            return NO_VALUE
-        return _verdict(self.study_gap, self.gap.low, self.gap.high)
-
-
-def _verdict(study: float, low: float, high: float) -> str:
-    """Agrees where the study's number lies within our interval, its ends included."""
-    if pd.isna(low):
-        return NO_VALUE
-    return HIGHER if study < low else LOWER if study > high else AGREES
 
 
 def same_inputs(run: Run) -> bool:
@@ -56,17 +29,41 @@ def same_inputs(run: Run) -> bool:
     return first.preset == "sst2" and not changed
 
 
-def compare_with_study(run: Run, recipes: pd.DataFrame) -> list[Comparison]:
-    """The finished of `recipes_table` that repeat a row of the study, in the study's order."""
+def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
+    """The finished of `recipes_table` that repeat a row of the study, in the study's order.
+
+    No rows for a searched run, nor if there is nothing to compare.
+    """
     finished = recipes[(recipes["outcome"] == FINISHED) & recipes["reference"].notna()]
     rows = [reference_row(run.trials[digest].config) for digest in finished["digest"]]
     pairs = [(row, ours) for row, (_, ours) in zip(rows, finished.iterrows(), strict=True) if row]
+    comparable, compared = same_inputs(run), False
     baselines = {row.initialisation: ours for row, ours in pairs if row.alpha == CE_ONLY}
-    found = []
+    cells = []
     for row, ours in sorted(pairs, key=lambda pair: STUDY_ROWS.index(pair[0])):
-        study_gap, gap, baseline = None, None, baselines.get(row.initialisation)
+        study_gap, gap, gap_verdict = None, None, NO_VALUE
+        baseline = baselines.get(row.initialisation)
         if baseline is not None and row.alpha != CE_ONLY:
             study_gap = row.accuracy - baseline["reference"]
             gap = difference(ours["recipe"], baseline["recipe"], run)
-        found.append(Comparison(row, ours, study_gap, gap))
-    return found
+        if study_gap is not None and gap is not None:
+            gap_verdict = _verdict(study_gap, gap.low, gap.high)
+        low, high, verdict = ours["low"], ours["high"], "not compared"
+        if comparable:
+            verdict = _verdict(row.accuracy, low, high)
+        numbers = (share(row.accuracy), share(ours["best5"]), interval((low, high)), verdict)
+        gaps = (signed(study_gap), *difference_cells(gap), gap_verdict)
+        cells.append((row.table, rounded(ours["label"]), *numbers, *gaps))
+        compared = compared or comparable or gap is not None
+    notes = STUDY_NOTE
+    if not comparable:
+        notes += " This run has another teacher or other data, so only gaps are compared."
+    if missing := len(STUDY_ROWS) - len({STUDY_ROWS.index(row) for row, _ in pairs}):
+        notes += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows."
+    return Cells(HEADERS, cells if compared and not run.request.searched else [], notes=notes)
+
+
+def _verdict(study: float, low: float, high: float) -> str:
+    if pd.isna(low):
+        return NO_VALUE
+    return HIGHER if study < low else LOWER if study > high else AGREES

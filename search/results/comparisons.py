@@ -8,7 +8,7 @@ import numpy as np
 
 from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, TrialRecord
-from search.results.finalists import Confirmation, Pair
+from search.results.confirmation import Confirmation, Pair
 from search.results.leaderboard import difference_cells
 from search.results.statistics import LEVEL, Difference, holm, look_levels, seeds_difference
 from trainable.common.errors import count_of
@@ -36,10 +36,9 @@ class Comparison:
 
     def decided(self, precision: float | None) -> bool:
         """Whether it is significant, or its interval has a half width of at most `precision`."""
-        if self.difference is None or precision is None:
+        if self.significant or self.difference is None or precision is None:
             return self.significant
-        half = (self.difference.high - self.difference.low) / 2
-        return self.significant or half <= precision
+        return self.difference.high - self.difference.low <= 2 * precision
 
     def sentence(self, names: Mapping[TrialConfig, str]) -> str:
         """`X is significantly better than Y: +0.4 points (95% interval +0.1 to +0.7, ...).`"""
@@ -47,28 +46,31 @@ class Comparison:
         seeds = count_of(self.seeds, "seed")
         if self.difference is None:
             return f"{first} is not compared with {second}: {seeds} of one finished."
-        found = self.difference
         comparison = "not significantly different from"
         if self.significant:
-            comparison = f"significantly {'better' if found.estimate > 0 else 'worse'} than"
-        estimate, interval = difference_cells(found)
+            better = "better" if self.difference.estimate > 0 else "worse"
+            comparison = f"significantly {better} than"
+        estimate, interval = difference_cells(self.difference)
         confidence = f"{100 - float(f'{100 * self.level:.2g}'):.10g}%"
+        # Cut, not rounded: what is below a bound reads as below it.
+        thousandths = floor(1000 * self.adjusted + 1e-9)
+        p = f"= {thousandths / 1000:.3f}" if thousandths else "< 0.001"
         return (
             f"{first} is {comparison} {second}: {estimate} points ({confidence} interval "
-            f"{interval}, {seeds}, adjusted p {_p_value(self.adjusted)})."
+            f"{interval}, {seeds}, adjusted p {p})."
         )
 
 
 def compare_at_looks(
     run: Run, confirmation: Confirmation
 ) -> tuple[list[Comparison], list[TrialConfig]]:
-    """Each pair at the look that decided it, or at the last so far; the trials of the look to come.
+    """Each pair at the look that decided it, or at the last so far; the trials of the next look.
 
-    A look is when all recipes of undecided comparisons have that many seeds ended; of a run that
-    grows no more, each is. Of trials to come there are none where all is decided or the most seeds
-    are reached. What the record has decides alone, so that a run that was killed goes on the same.
+    A look takes place when all recipes of undecided comparisons have that many seeds ended; in a
+    run that grows no more, each does. There is no next look once all is decided or the most seeds
+    are reached. The record alone decides, so that a run that was killed goes on the same.
     """
-    found, precision = retrained(run, confirmation), confirmation.precision
+    trained, precision = retrained(run, confirmation), confirmation.precision
     comparisons = [Comparison(pair) for pair in confirmation.pairs]
     ended = {digest for digest, trial in run.trials.items() if trial.outcome in ENDED}
     for look, level in zip(confirmation.looks, look_levels(confirmation.looks), strict=True):
@@ -79,7 +81,7 @@ def compare_at_looks(
         seeds = confirmation.seeds[:look]
         students = {
             recipe: [bits for trial, bits in of_recipe if trial.config.seed in seeds]
-            for recipe, of_recipe in found.items()
+            for recipe, of_recipe in trained.items()
         }
         comparisons = compare(comparisons, students, float(level), precision)
     return comparisons, []
@@ -87,12 +89,12 @@ def compare_at_looks(
 
 def retrained(run: Run, confirmation: Confirmation) -> Retrained:
     """The finished trials of each recipe; without those whose bits the record lost."""
-    found: Retrained = {recipe: [] for recipe in confirmation.recipes}
+    trained: Retrained = {recipe: [] for recipe in confirmation.recipes}
     for trial in run.trials.values():
         bits = final_bits(trial, run) if trial.outcome == FINISHED else None
         if bits is not None:
-            found[trial.config.recipe].append((trial, bits))
-    return found
+            trained[trial.config.recipe].append((trial, bits))
+    return trained
 
 
 def final_bits(trial: TrialRecord, run: Run) -> np.ndarray | None:
@@ -111,28 +113,28 @@ def compare(
     level: float = LEVEL,
     precision: float | None = None,
 ) -> list[Comparison]:
-    """At a look of this level, those that are undecided compared anew.
+    """At a look of this level, the undecided comparisons are made anew.
 
     Holm's number of comparisons stays that of all: one that an earlier look rejected comes first,
-    with p 0, one that it settled last, with p 1. Where no claim of an earlier look is false, a look
-    makes any false claim with a chance of at most its level then. p-values are scaled by LEVEL /
+    with p 0, one that it settled last, with p 1. If no claim of an earlier look is false, a look
+    then makes any false claim with a chance of at most its level. p-values are scaled by LEVEL /
     `level`: below LEVEL is significant, at whichever look.
     """
-    decided = {known.pair for known in comparisons if known.decided(precision)}
-    found = [
-        known if known.pair in decided else _compare(known.pair, students, level)
+    undecided = {known.pair for known in comparisons if not known.decided(precision)}
+    compared = [
+        _compare(known.pair, students, level) if known.pair in undecided else known
         for known in comparisons
     ]
     p_values = {
-        now.pair: float(not now.significant) if now.pair in decided else now.difference.p_value
-        for now in found
-        if now.difference is not None
+        c.pair: c.difference.p_value if c.pair in undecided else float(not c.significant)
+        for c in compared
+        if c.difference is not None
     }
     scaled = (holm([*p_values.values()]) * (LEVEL / level)).clip(max=1.0)
     adjusted = dict(zip(p_values, scaled.tolist(), strict=True))
     return [
-        now if now.pair in decided else replace(now, adjusted=adjusted.get(now.pair, 1.0))
-        for now in found
+        replace(c, adjusted=adjusted.get(c.pair, 1.0)) if c.pair in undecided else c
+        for c in compared
     ]
 
 
@@ -141,10 +143,5 @@ def _compare(pair: Pair, students: Mapping[TrialConfig, Students], level: float)
     seeds = min(len(first), len(second))
     if seeds < 2:
         return Comparison(pair, seeds, level=level)
-    found = seeds_difference(np.array(first), np.array(second), level)
-    return Comparison(pair, seeds, found, level=level)
-
-
-def _p_value(value: float) -> str:
-    """Cut, not rounded, to three decimals: what is below a bound reads as below it."""
-    return "< 0.001" if value < 0.001 else f"= {floor(1000 * value + 1e-9) / 1000:.3f}"
+    difference = seeds_difference(np.array(first), np.array(second), level)
+    return Comparison(pair, seeds, difference, level=level)

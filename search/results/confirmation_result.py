@@ -1,7 +1,7 @@
 """The result of a complete confirmation: computed from its run, then printed and written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -13,7 +13,7 @@ from search.record.run import Run
 from search.record.run_folders import confirmations_of
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.comparisons import Comparison, compare_at_looks, retrained
-from search.results.finalists import Confirmation
+from search.results.confirmation import Confirmation
 from search.results.leaderboard import Cells, as_rich, interval, share
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.common.errors import count_of
@@ -53,18 +53,18 @@ def conclude(run: Run) -> Conclusion:
     """The answers of a confirmation that has ended."""
     assert run.plan.confirms is not None
     confirmation = Confirmation.from_dict(run.plan.confirms)
-    found = retrained(run, confirmation)
+    trained = retrained(run, confirmation)
     finished = sum(trial.outcome == FINISHED for trial in run.trials.values())
-    lost = finished - sum(map(len, found.values()))
+    lost = finished - sum(map(len, trained.values()))
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
-    names = {recipe: label(TrialRecord(recipe)) for recipe in found}
+    names = {recipe: label(TrialRecord(recipe)) for recipe in trained}
     comparisons, examples = compare_at_looks(run, confirmation)[0], run.plan.inputs.examples
-    trained = {trial.config.seed for trial in run.trials.values()}
+    used = {trial.config.seed for trial in run.trials.values()}
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
-        replace(confirmation, seeds=tuple(s for s in confirmation.seeds if s in trained)),
+        replace(confirmation, seeds=tuple(s for s in confirmation.seeds if s in used)),
         examples=examples.get("full", examples["evaluation"]),
-        rows=[_row(names[r], found[r], chosen.get(r)) for r in found],
+        rows=[_row(names[recipe], seeds, chosen.get(recipe)) for recipe, seeds in trained.items()],
         comparisons=comparisons,
         sentences=[comparison.sentence(names) for comparison in comparisons],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
@@ -72,10 +72,10 @@ def conclude(run: Run) -> Conclusion:
     )
 
 
-def _row(name: str, found: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None) -> Row:
-    if not found:
+def _row(name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None) -> Row:
+    if not seeds:
         return Row(name, None, None, None, chosen, 0)
-    trials, final = zip(*found, strict=True)
+    trials, final = zip(*seeds, strict=True)
     ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED))
     best5 = fmean(trial.best5 or 0.0 for trial in trials)
     return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
@@ -93,41 +93,29 @@ def _notes(
         split = f"the full validation split of {examples['full']:,} examples (best5: the subset "
         split += f"of {examples['evaluation']:,})"
     count = sum(comparison.difference is not None for comparison in comparisons)
-    notes = [
+    (*earlier, most), settled = confirmation.looks, ""
+    if confirmation.precision is not None:
+        width = f"{100 * confirmation.precision:g}"
+        settled = f" or its interval's half width was at most {width} points"
+    notes = {
         f"last: accuracy of the final evaluation (no selection) on {split}; mean over seeds, with "
-        "its 95% interval for other seeds and other examples.",
+        "its 95% interval for other seeds and other examples.": True,
         "best5: mean of the five best evaluations; when chosen: the score in "
-        f"{confirmation.run}, optimistic because the recipe was selected.",
+        f"{confirmation.run}, optimistic because the recipe was selected.": True,
         "Differences are between final evaluations; each interval is for other seeds and other "
         f"examples, not adjusted for multiple comparisons. Significant: p below 0.05, "
-        f"Holm-adjusted for {count_of(count, 'comparison')}. Not significant does not mean equal.",
-    ]
-    if len(confirmation.looks) > 1:
-        notes.append(_note_on_looks(confirmation))
-    if len(asked) > 1:
-        notes.append(
-            f"Seeds were added later ({', then '.join(map(str, asked))}): if an earlier result was "
-            "the reason, the p-values are too small."
-        )
-    if lost:
-        notes.append(
-            f"{count_of(lost, 'finished trial')} left out: the per-example results were lost."
-        )
-    return notes
-
-
-def _note_on_looks(confirmation: Confirmation) -> str:
-    *earlier, most = confirmation.looks
-    settled, precision = "", confirmation.precision
-    if precision is not None:
-        settled = f" or its interval's half width was at most {100 * precision:g} points"
-    return (
+        f"Holm-adjusted for {count_of(count, 'comparison')}. Not significant does not mean "
+        "equal.": True,
         f"Recipes were compared after {', '.join(map(str, earlier))} and {most} seeds. A "
         f"comparison counts as at the first look at which it was significant{settled}; recipes "
         "with no other comparison got no more seeds. Each look spends a part of the 5 % chance of "
         "a false claim: its intervals are at its level, its p-values scaled so that below 0.05 is "
-        "significant."
-    )
+        "significant.": earlier,
+        f"Seeds were added later ({', then '.join(map(str, asked))}): if an earlier result was "
+        "the reason, the p-values are too small.": len(asked) > 1,
+        f"{count_of(lost, 'finished trial')} left out: the per-example results were lost.": lost,
+    }
+    return [note for note, holds in notes.items() if holds]
 
 
 def confirmation_sentences(run: Run) -> list[str]:
@@ -141,21 +129,14 @@ def confirmation_sentences(run: Run) -> list[str]:
 
 def print_conclusion(conclusion: Conclusion, console: Console) -> None:
     """The comparisons, then the table and what its numbers are: Markdown."""
-    made, seeds = conclusion.confirmation, ", ".join(map(str, conclusion.confirmation.seeds))
-    where = f"Fresh seeds: {seeds}. Validation examples: {conclusion.examples:,}."
+    made, fresh = conclusion.confirmation, ", ".join(map(str, conclusion.confirmation.seeds))
+    where = f"Fresh seeds: {fresh}. Validation examples: {conclusion.examples:,}."
     console.print(f"# Confirmation of {made.run}\n\n{where}\n", soft_wrap=True)
     for sentence in conclusion.sentences:
         console.print(f"- {sentence}", soft_wrap=True)
     rows = [
-        (
-            r.recipe,
-            share(r.last),
-            interval(r.interval),
-            share(r.best5),
-            share(r.chosen),
-            f"{r.seeds}",
-        )
-        for r in conclusion.rows
+        (recipe, share(last), interval(ends), share(best5), share(chosen), str(seeds))
+        for recipe, last, ends, best5, chosen, seeds in map(astuple, conclusion.rows)
     ]
     table = as_rich(Cells(HEADERS, rows))
     table.box, table.padding = MARKDOWN, (0, 1, 0, 1)

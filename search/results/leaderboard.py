@@ -1,7 +1,7 @@
 """The leaderboard of a run: a `recipes_table` as a terminal and a report show it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -28,11 +28,12 @@ LONGEST_OUTCOME = 28  # columns of a terminal; a longer reason wraps
 
 
 class Cells(NamedTuple):
-    """A table as text; `above` says what all rows share."""
+    """A table as text; `above` says what all rows share, `notes` what the columns hold."""
 
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     above: str = ""
+    notes: str = ""
 
 
 def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None:
@@ -45,20 +46,20 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
     if cells.above:
         console.print(cells.above)
     console.print(as_rich(shown))
-    notes, hidden = leaderboard_notes(run, recipes), set(cells.headers) - set(shown.headers)
-    notes += f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
-    console.print(notes, style="dim")
-    if found := recommendation(recipes):
-        console.print(found)
+    hidden = set(cells.headers) - set(shown.headers)
+    also = f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
+    console.print(cells.notes + also, style="dim")
+    if text := recommendation(recipes):
+        console.print(text)
 
 
 def recommendation(recipes: pd.DataFrame) -> str:
-    """By how much the first of a `recipes_table` owes its place to luck, and which recipe is
-    expected to be better than it, where one is; empty where none are compared."""
+    """By how much luck raised the first of a `recipes_table`, and which recipe, if any, is expected
+    to be better; empty if none are compared."""
     expected = recipes["expected"]
     if expected.count() < 2:
         return ""
-    # What reads as equal is: the first of them.
+    # Those that read as equal are: the first of them.
     first, best = recipes.iloc[0], recipes.loc[expected.round(DIGITS).idxmax()]
     luck = 100 * max(first["best5"] - first["expected"], 0.0)
     text = f"As the highest of {expected.count()}, best5 {share(first['best5'])} is expected to be "
@@ -87,88 +88,81 @@ def as_rich(cells: Cells, title: str | None = None) -> Table:
 
 
 def fitted(cells: Cells, console: Console) -> Cells:
-    """Without those of the OPTIONAL columns for which its rows have no room."""
+    """Without those of the OPTIONAL columns for which a terminal has no room."""
     endless = console.options.update(width=1000)
     for header in OPTIONAL:
         if console.measure(as_rich(cells), options=endless).maximum <= console.width:
             break
-        place = cells.headers.index(header)
-        lines = [[*line[:place], *line[place + 1 :]] for line in (cells.headers, *cells.rows)]
-        cells = Cells(lines[0], lines[1:], cells.above)
+        n = cells.headers.index(header)
+        headers, *rows = ([*line[:n], *line[n + 1 :]] for line in (cells.headers, *cells.rows))
+        cells = cells._replace(headers=headers, rows=rows)
     return cells
 
 
 def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     """All recipes, best first; what all of them share stands above the rows, not in them."""
-    rates = _learning_rates(recipes)
+    rates, several = _learning_rates(recipes), len(recipes) > 1
     parts = [
         [part for part in compact(label).split(", ")[1:] if not (rates and part.startswith("lr "))]
         for label in recipes["label"]
     ]
-    shared = [part for part in parts[0] if len(parts) > 1 and all(part in one for one in parts)]
-    labels = [", ".join(p for p in one if p not in shared) or "as above" for one in parts]
-    columns: dict[str, Callable[[pd.Series], str]] = {
-        "recipe": lambda row: labels[row.name],
-        "initialisation": lambda row: row["initialisation"],
-        "seeds": _seeds,
-        "best5": lambda row: f"{_mark(row)}{share(row['best5'])}",
-        "95% interval": lambda row: interval((row["low"], row["high"])),
-        "of teacher": lambda row: percent(row["of_teacher"]),
-        "last": lambda row: share(row["last"]),
-        "full split": lambda row: share(row["full_validation"]),
-        "reference": lambda row: share(row["reference"]),
-        "outcome": _outcome,
+    shared = [part for part in parts[0] if all(part in own for own in parts)] if several else []
+    rows = [row for _, row in recipes.iterrows()]
+    optional = {
+        "seeds": _on_seeds(recipes),
+        "full split": _full_split(run) is not None,
+        "reference": any(request.space == "study" for request in run.plan.requests),
     }
-    if not _on_seeds(recipes):
-        del columns["seeds"]
-    if not _full_split(run):
-        del columns["full split"]
-    if not any(request.space == "study" for request in run.plan.requests):
-        del columns["reference"]
+    columns = {
+        "recipe": [", ".join(p for p in own if p not in shared) or "as above" for own in parts],
+        "initialisation": [*recipes["initialisation"]],
+        "seeds": [*map(_seeds, rows)],
+        "best5": [f"{_mark(row)}{share(row['best5'])}" for row in rows],
+        "95% interval": [*map(interval, zip(recipes["low"], recipes["high"], strict=True))],
+        "of teacher": [*map(percent, recipes["of_teacher"])],
+        "last": [*map(share, recipes["last"])],
+        "full split": [*map(share, recipes["full_validation"])],
+        "reference": [*map(share, recipes["reference"])],
+        "outcome": [*map(_outcome, rows)],
+    }
+    columns = {header: texts for header, texts in columns.items() if optional.get(header, True)}
     for header in ("outcome", "seeds", "initialisation", "recipe"):
-        shown = {columns[header](row) for _, row in recipes.iterrows()} if header in columns else {}
-        if len(recipes) > 1 and len(shown) == 1:
-            del columns[header]
-            shared = [f"{header} {min(shown)}", *shared] if header != "recipe" else shared
-    rows = [[show(row) for show in columns.values()] for _, row in recipes.iterrows()]
+        if several and len(set(columns.get(header, ()))) == 1:
+            text = columns.pop(header)[0]
+            shared = [f"{header} {text}", *shared] if header != "recipe" else shared
     above = f"In all rows: {', '.join(shared)}." if shared else ""
     above += f" Learning rates differ with the initialisation: {rates}." if rates else ""
-    return Cells([*columns], rows, above.strip())
+    marks = {_mark(row) for row in rows}
+    notes = _column_notes(run, recipes) + [f"{m}: {LEGEND[m]}." for m in LEGEND if m in marks]
+    notes += ["reference: the reference study's accuracy on SST-2."] * optional["reference"]
+    return Cells([*columns], [*zip(*columns.values(), strict=True)], above.strip(), " ".join(notes))
+
+
+def _column_notes(run: Run, recipes: pd.DataFrame) -> list[str]:
+    full, over = _full_split(run), "examples"
+    on = f"{run.plan.inputs.examples['evaluation']:,}"
+    on = f"validation subset of {on} examples" if full else f"{on} validation examples"
+    if _on_seeds(recipes):
+        over = "examples and seeds, averaged over a recipe's seeds"
+    note = (
+        f"best5: mean of the five best evaluations (of all, where there are fewer) on the {on}, "
+        f"with its 95% interval over {over}. last: the last evaluation (no selection)."
+    )
+    end = [f"full split: accuracy on all {full:,} validation examples, at the end."] if full else []
+    return [note, *end]
 
 
 def compact(label: str) -> str:
     """A label for a table, on one line: `layers 1,2,3, pool mean, weight 100, cosine_growth k=1`
     reads `layers 1-3, mean, w=100, growth k=1`."""
 
-    def as_range(found: re.Match[str]) -> str:
-        first, *_, last = found[0].split(",")
-        whole = ",".join(map(str, range(int(first), int(last) + 1)))
-        return f"{first}-{last}" if found[0] == whole else found[0]
+    def as_range(layers: re.Match[str]) -> str:
+        first, *_, last = layers[0].split(",")
+        every = ",".join(map(str, range(int(first), int(last) + 1)))
+        return f"{first}-{last}" if layers[0] == every else layers[0]
 
     text = re.sub(r"\d+(,\d+)+", as_range, rounded(label))
     return re.sub(r"\b(cosine_|pool )", "", text).replace("weight ", "w=")
-
-
-def leaderboard_notes(run: Run, recipes: pd.DataFrame) -> str:
-    """What the columns hold."""
-    on, over = f"the {run.plan.inputs.examples['evaluation']:,} validation examples", "examples"
-    if _full_split(run):
-        on = f"the validation subset of {run.plan.inputs.examples['evaluation']:,} examples"
-    if _on_seeds(recipes):
-        over = "examples and seeds, averaged over a recipe's seeds"
-    notes = [
-        f"best5: mean of the five best evaluations (of all, where there are fewer) on {on}, with "
-        f"its 95% interval over {over}. last: the last evaluation (no selection)."
-    ]
-    if _full_split(run):
-        notes.append(
-            f"full split: accuracy on all {_full_split(run):,} validation examples, at the end."
-        )
-    marks = {_mark(row) for _, row in recipes.iterrows()}
-    notes += [f"{mark}: {meaning}." for mark, meaning in LEGEND.items() if mark in marks]
-    if any(request.space == "study" for request in run.plan.requests):
-        notes.append("reference: the reference study's accuracy on SST-2.")
-    return " ".join(notes)
 
 
 def _learning_rates(recipes: pd.DataFrame) -> str:
@@ -177,8 +171,8 @@ def _learning_rates(recipes: pd.DataFrame) -> str:
     rates = recipes.groupby("initialisation")["learning_rate"].unique()
     if (rates.map(len) > 1).any() or recipes["learning_rate"].nunique() < 2:
         return ""
-    names = rates.index.groupby(rates.map(lambda values: values[0]))
-    return "; ".join(f"{rate:g} for {', '.join(found)}" for rate, found in names.items())
+    by_rate = rates.index.groupby(rates.map(lambda values: values[0]))
+    return "; ".join(f"{rate:g} for {', '.join(names)}" for rate, names in by_rate.items())
 
 
 def _mark(row: pd.Series) -> str:
@@ -240,8 +234,9 @@ def signed(value: float | None) -> str:
     return NO_VALUE if value is None else f"{100 * value:+.2f}"
 
 
-def difference_cells(found: Difference | None) -> tuple[str, str]:
+def difference_cells(difference: Difference | None) -> tuple[str, str]:
     """`+1.25` and `+0.30 to +2.20`, in points."""
-    if found is None:
+    if difference is None:
         return NO_VALUE, NO_VALUE
-    return signed(found.estimate), f"{signed(found.low)} to {signed(found.high)}"
+    ends = f"{signed(difference.low)} to {signed(difference.high)}"
+    return signed(difference.estimate), ends

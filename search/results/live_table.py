@@ -2,6 +2,7 @@
 
 import atexit
 import time
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group
@@ -26,7 +27,7 @@ class PlainLines:
     """
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        self._line = partial(console.print, soft_wrap=True, highlight=False, markup=False)
         self._last_printed = time.monotonic()
 
     def start(self) -> None:
@@ -39,7 +40,13 @@ class PlainLines:
             return
         trial = run.trials[event["trial"]]
         if event["event"] in ("evaluation", "failure", "stop") and trial.outcome in ENDED:
-            self._line(ended_line(trial, labels_of(run)(trial)))
+            best5 = "     -" if trial.best5 is None else f"{trial.best5:.4f}"
+            reason = f" ({trial.reason})" if trial.reason else ""
+            self._line(
+                f"{trial.outcome:<8} best5 {best5} after {len(trial.evaluations):>2} of "
+                f"{trial.config.evaluations} evaluations, {trial.seconds:.0f} s: "
+                f"{labels_of(run)(trial)}{reason}"
+            )
         elif event["event"] == "failure":
             self._line(f"{event['then']} after {event['reason']}: {labels_of(run)(trial)}")
         now = time.monotonic()
@@ -47,21 +54,8 @@ class PlainLines:
             self._last_printed = now
             self._line("  " + measure(run).describe())
 
-    def _line(self, text: str) -> None:
-        self._console.print(text, soft_wrap=True, highlight=False, markup=False)
-
     def stop(self) -> None:
         """Nothing to undo."""
-
-
-def ended_line(trial: TrialRecord, label: str) -> str:
-    """`stopped  best5 0.8123 after  2 of 8 evaluations, 12 s: random, layers 1, ...`."""
-    best5 = "     -" if trial.best5 is None else f"{trial.best5:.4f}"
-    reason = f" ({trial.reason})" if trial.reason else ""
-    return (
-        f"{trial.outcome:<8} best5 {best5} after {len(trial.evaluations):>2} of "
-        f"{trial.config.evaluations} evaluations, {trial.seconds:.0f} s: {label}{reason}"
-    )
 
 
 class LiveTable:
@@ -79,8 +73,7 @@ class LiveTable:
         """Redraws; what is of no trial stays above."""
         if event["event"] == FALLBACK:
             self._live.console.print(f"Not as wanted: {event['reason']}", soft_wrap=True)
-        rows = self._live.console.height - 6
-        self._live.update(draw(run, max(rows, 5)))
+        self._live.update(draw(run, max(self._live.console.height - 6, 5)))
 
     def stop(self) -> None:
         """Leaves the last table standing."""
@@ -107,9 +100,8 @@ def draw(run: Run, height: int) -> Group:
             trial.outcome,
             style=STYLES.get(trial.outcome, ""),
         )
-    hidden = len(shown) - height
-    more = [Text(f"... and {hidden} more", style="dim")] if hidden > 0 else []
-    return Group(table, *more, Text(measure(run).describe()))
+    hidden = [Text(f"... and {len(shown) - height} more", style="dim")] * (len(shown) > height)
+    return Group(table, *hidden, Text(measure(run).describe()))
 
 
 def _importance(trial: TrialRecord) -> tuple[int, float]:

@@ -34,19 +34,16 @@ def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
 
     By rising cost. Of equal pairs the first counts.
     """
-    order = sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place]))
     front: list[int] = []
-    for place in order:
-        if not front or scores[place] > scores[front[-1]]:
-            front.append(place)
+    for n in sorted(range(len(costs)), key=lambda n: (costs[n], -scores[n])):
+        if not front or scores[n] > scores[front[-1]]:
+            front.append(n)
     return front
 
 
 def against(run: Run) -> str:
-    """What accuracy is weighed against, by the name that `--against` has for it; empty for nothing.
-
-    A confirmation weighs nothing.
-    """
+    """What accuracy is weighed against, as `--against` names it; empty for nothing, as in a
+    confirmation."""
     return "" if run.plan.confirms is not None else run.request.against or ""
 
 
@@ -61,7 +58,7 @@ def pareto_trials(run: Run) -> list[TrialRecord]:
     recipes = list(by_recipe(finished).values()) if against(run) else []
     costs = [_cost(trials[0], run) for trials in recipes]
     scores = [fmean(trial.best5 or 0.0 for trial in trials) for trials in recipes]
-    front = [recipes[place] for place in pareto_front(costs, scores)]
+    front = [recipes[n] for n in pareto_front(costs, scores)]
     return [max(trials, key=lambda trial: trial.best5 or 0.0) for trials in front]
 
 
@@ -73,13 +70,13 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
     one there: of these students on other examples, and of their recipes where each was trained on
     several seeds.
     """
-    found = recipes[(recipes["outcome"] == FINISHED) & bool(against(run))]
-    found = found.assign(cost=[_cost(run.trials[digest], run) for digest in found["digest"]])
-    found = found.sort_values(["cost", "best5"], ascending=[True, False], ignore_index=True)
-    front = pareto_front(found["cost"], found["best5"])
-    names = list(found["recipe"])
+    students = recipes[(recipes["outcome"] == FINISHED) & bool(against(run))]
+    students = students.assign(cost=[_cost(run.trials[d], run) for d in students["digest"]])
+    students = students.sort_values(["cost", "best5"], ascending=[True, False], ignore_index=True)
+    front, names = pareto_front(students["cost"], students["best5"]), students["recipe"]
     gains = {b: difference(names[b], names[a], run) for a, b in pairwise(front)}
-    return found.assign(on_front=found.index.isin(front), gain=[gains.get(n) for n in found.index])
+    gain = [gains.get(n) for n in students.index]
+    return students.assign(on_front=students.index.isin(front), gain=gain)
 
 
 def _cost(trial: TrialRecord, run: Run) -> float:
@@ -95,18 +92,13 @@ def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> Non
         console.print(PARETO_NOTE, style="dim")
 
 
-def pareto_cells(found: pd.DataFrame, cost: str) -> Cells:
+def pareto_cells(students: pd.DataFrame, cost: str) -> Cells:
     """The front, the cheapest first."""
     headers = ("recipe", cost, "best5", "95% interval", "gain", "95% interval", "significant?")
-    rows = [
-        (
-            compact(row.label),
-            f"{row.cost:.3g}",
-            share(row.best5),
-            interval((row.low, row.high)),
-            *difference_cells(row.gain),
-            NO_VALUE if row.gain is None else "yes" if row.gain.low > 0 else "no",
-        )
-        for row in found[found["on_front"]].itertuples()
-    ]
+    rows = []
+    for row in students[students["on_front"]].itertuples():
+        ends, gain = interval((row.low, row.high)), difference_cells(row.gain)
+        significant = NO_VALUE if row.gain is None else "yes" if row.gain.low > 0 else "no"
+        label, cost_text = compact(row.label), f"{row.cost:.3g}"
+        rows.append((label, cost_text, share(row.best5), ends, *gain, significant))
     return Cells(headers, rows)

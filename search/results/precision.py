@@ -12,8 +12,9 @@ from scipy.stats import t as student_t
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED
+from search.results.best_trials import best_trials
 from search.results.comparisons import final_bits
-from search.results.finalists import best_trials, looks_until
+from search.results.confirmation import looks_until
 from search.results.statistics import SEED_SD, look_levels, rest_variance
 
 RECIPES = 5  # of the run's best, that tell of those retrained
@@ -54,27 +55,25 @@ def spread_of(recipes: Sequence[np.ndarray]) -> Spread | None:
     neither: SEED_SD and OWN are assumed then. (OWN: two seeds of one recipe disagree on 0.7 times
     as many examples as two recipes do.)
     """
-    several = [scores for scores in recipes if len(scores) > 1]
     pairs = list(combinations(recipes, 2))
     if not pairs:
         return None
-    gaps = [one.mean(axis=0) - other.mean(axis=0) for one, other in pairs]
+    gaps = [first.mean(axis=0) - second.mean(axis=0) for first, second in pairs]
     of_gaps = float(np.mean([np.var(gap, ddof=1) / len(gap) for gap in gaps]))
-    rest, of_seed = (1 - OWN) * of_gaps / 2, 0.0
-    if several:
+    rest = (1 - OWN) * of_gaps / 2
+    of_seed = SEED_SD**2 + rest
+    if several := [scores for scores in recipes if len(scores) > 1]:
         rest = float(np.mean([len(scores) * rest_variance(scores) for scores in several]))
         of_seed = float(np.mean([np.var(scores.mean(axis=1), ddof=1) for scores in several]))
-    else:
-        of_seed = SEED_SD**2 + rest
-    chance = rest * float(np.mean([1 / len(one) + 1 / len(other) for one, other in pairs]))
+    chance = rest * float(np.mean([1 / len(first) + 1 / len(second) for first, second in pairs]))
     return Spread(max(of_seed, rest), max(of_gaps - chance, 0.0))
 
 
 def spread_in(run: Run) -> Spread | None:
-    """From the final evaluations of the run's best finished recipes; None where it has too few."""
+    """From the final evaluations of the run's best finished recipes; None if it has too few."""
     finished = [t for t in best_trials(run.trials.values()) if t.outcome == FINISHED]
-    found = [
+    recipes = [
         [bits for trial in seeds if (bits := final_bits(trial, run)) is not None]
         for seeds in by_recipe(finished).values()
     ]
-    return spread_of([np.array(scores) for scores in found if scores][:RECIPES])
+    return spread_of([np.array(scores) for scores in recipes if scores][:RECIPES])

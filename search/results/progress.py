@@ -22,12 +22,12 @@ class Progress:
 
     def describe(self) -> str:
         """`7 of 18 ended (4 finished, 3 stopped early), 2 running, about 4 min left`."""
-        ended = sum(self.counts[outcome] for outcome in ENDED)
-        kinds = [f"{self.counts[FINISHED]} finished", f"{self.counts[STOPPED]} stopped early"]
-        kinds += [f"{self.counts[FAILED]} failed"] if self.counts[FAILED] else []
-        text = f"{ended} of {self.total} ended ({', '.join(kinds)})"
+        counts = self.counts
+        kinds = f"{counts[FINISHED]} finished, {counts[STOPPED]} stopped early"
+        kinds += f", {counts[FAILED]} failed" if counts[FAILED] else ""
+        text = f"{sum(counts[outcome] for outcome in ENDED)} of {self.total} ended ({kinds})"
         for outcome in (RUNNING, WAITING, PENDING):  # between two trials none may be running
-            text += f", {count} {outcome}" if (count := self.counts[outcome]) else ""
+            text += f", {counts[outcome]} {outcome}" if counts[outcome] else ""
         if self.seconds_left is not None:
             text += f", {describe_time(self.seconds_left)} left"
         return text
@@ -36,29 +36,26 @@ class Progress:
 def measure(run: Run) -> Progress:
     """The progress of a run."""
     counts = Counter(trial.outcome for trial in run.trials.values())
-    more = run.to_suggest  # more seeds of the best are not foreseen
-    total = counts.total() + (int(more) if math.isfinite(more) else 0)
-    return Progress(counts, total, _seconds_left(run, more))
+    to_come = run.to_suggest  # more seeds of the best are not foreseen
+    total = counts.total() + (int(to_come) if math.isfinite(to_come) else 0)
+    return Progress(counts, total, _seconds_left(run, to_come))
 
 
-def _seconds_left(run: Run, more: float) -> float | None:
+def _seconds_left(run: Run, to_come: float) -> float | None:
     """Linear in the evaluations: those that a stopped or failed trial did not make count as made.
 
-    No longer than a time budget lets it be.
+    At most what is left of a time budget.
     """
-    made = sum(len(trial.evaluations) for trial in run.trials.values())
-    if not made or not run.unfinished:
+    trials = run.trials.values()
+    if not any(trial.evaluations for trial in trials) or not run.unfinished:
         return None
-    # Where trials are promoted, most of those that wait go no further.
+    # If trials are promoted, most of those that wait go no further.
     over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
-    ended = sum(t.config.evaluations for t in run.trials.values() if t.outcome in over)
-    under_way = sum(len(t.evaluations) for t in run.trials.values() if t.outcome not in over)
-    each = run.any_config.evaluations
-    planned = sum(t.config.evaluations for t in run.trials.values()) + more * each
-    done = ended + under_way
+    done = sum(t.config.evaluations if t.outcome in over else len(t.evaluations) for t in trials)
+    planned = sum(t.config.evaluations for t in trials) + to_come * run.any_config.evaluations
     left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf
     budget = run.request.time_budget
-    if budget is not None and more:
+    if budget is not None and to_come:
         left = min(left, max(budget - run.seconds, 0.0))
     return left if math.isfinite(left) else None
 

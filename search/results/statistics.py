@@ -35,8 +35,8 @@ def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
 def bootstrap_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
     """95% percentile bootstrap interval of the mean of `scores` [N] over evaluation examples.
 
-    It says how much the score would move on other examples of the same kind; not how much another
-    seed would move it, nor how much picking the best evaluations flatters it.
+    It shows how much the score would move on other examples of the same kind, not on another seed,
+    nor how much picking the best evaluations flatters it.
     """
     means = _resampled_means(scores[None], generator)[:, 0]
     low, high = np.quantile(means, TAILS)
@@ -97,17 +97,16 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     quantile and the normal's; where seeds agree by luck, z^2 V_rest stands for the first term,
     since V_seeds can't truly be less.
 
-    Seeds are not paired: a seed decides the order of the data and the dropout of every recipe, and
-    should that make them better or worse together, this claims too little, not too much; pairing
-    would halve the degrees of freedom.
+    Seeds are not paired, which would halve the degrees of freedom: if one makes all recipes better
+    or worse together, this claims too little, not too much.
     """
-    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    if one.shape[1] != other.shape[1] or min(len(one), len(other), one.shape[1]) < 2:
-        raise ValueError(f"scores of shapes {one.shape} and {other.shape}: two seeds at least each")
-    estimate = float(one.mean() - other.mean())
-    of_seeds, freedom = _seed_variance([one, other])
-    of_rest = rest_variance(one) + rest_variance(other)
-    gaps = one.mean(axis=0) - other.mean(axis=0)
+    first, second = (np.asarray(scores, dtype=np.float64) for scores in (first, second))
+    if first.shape[1] != second.shape[1] or min(len(first), len(second), first.shape[1]) < 2:
+        raise ValueError(f"scores of shapes {first.shape}, {second.shape}: at least two seeds each")
+    estimate = float(first.mean() - second.mean())
+    of_seeds, freedom = _seed_variance([first, second])
+    of_rest = rest_variance(first) + rest_variance(second)
+    gaps = first.mean(axis=0) - second.mean(axis=0)
     of_examples = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
 
     def half_width(log_p: float) -> float:
@@ -134,8 +133,8 @@ def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[f
     """
     if len(scores) == 1:
         return bootstrap_interval(scores[0], generator)
-    found = seeds_difference(scores, np.zeros(np.shape(scores)))
-    return max(found.low, 0.0), min(found.high, 1.0)
+    accuracy = seeds_difference(scores, np.zeros(np.shape(scores)))
+    return max(accuracy.low, 0.0), min(accuracy.high, 1.0)
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
@@ -167,22 +166,20 @@ def tied_with_first(
 ) -> np.ndarray:
     """Which of K trials are statistically tied with the best of them, boolean [K].
 
-    `scores` [K, N]: each trial's best5 scores on the same examples, at equal numbers of
-    evaluations, finished; trials of a seed each. The first of several best is always tied.
+    `scores` [K, N]: each trial's scores on the same examples. The first of several best is tied.
 
     The best is itself selected, so that testing each of the others against it claims too much. This
     is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
     as statistic: while the range of the means is larger than its 1 - `level` quantile would be if
     all of the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
-    on jointly resampled examples, centred. Where all K are equal, any is excluded with a
-    chance of at most `level`.
+    on jointly resampled examples, centred. If all K are equal, any is excluded with a chance of at
+    most `level`.
 
-    One seed does not show how much seeds differ, so that is brought in from outside: `seed_sd`,
-    the standard deviation between seeds of the accuracy on ALL examples, in shares, is added to
-    every resample. What a seed changes on these examples by chance is in the resampling already:
-    two students that disagree on 5 % of 872 examples differ by 0.76 points for that alone.
-    SEED_SD is an assumption, not measured here; what lasts is what `seeds_difference` finds on
-    fresh seeds. Of means over seeds it is smaller: it can be given for each, [K].
+    One seed does not show how much seeds differ, so that is assumed: `seed_sd`, the standard
+    deviation between seeds of the accuracy on ALL examples, in shares, is added to every resample;
+    for means over seeds it is smaller, and can be given for each, [K]. What a seed changes on these
+    examples by chance is in the resampling already. What lasts is what `seeds_difference` finds on
+    fresh seeds.
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     means = table.mean(axis=1)
@@ -195,6 +192,21 @@ def tied_with_first(
     tied = np.zeros(len(table), dtype=bool)
     tied[order[:kept]] = True
     return tied
+
+
+def tied_recipes(
+    recipes: Sequence[np.ndarray], level: float = LEVEL
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of K recipes are tied with the best (`tied_with_first` at this level), boolean [K].
+
+    From each seed's scores or bits [S, N], on the same examples. Before it, the recipes' means over
+    seeds [K, N], and the standard deviations that the choice of seeds adds, [K].
+    """
+    means = np.array([scores.mean(axis=0) for scores in recipes])
+    deviations = SEED_SD / np.sqrt([len(scores) for scores in recipes])
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    tied = tied_with_first(means, generator, seed_sd=deviations, level=level)
+    return means, deviations, tied
 
 
 def shrunk_means(means: np.ndarray, variances: np.ndarray) -> np.ndarray:

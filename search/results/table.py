@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from operator import itemgetter
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from search.record.trial_record import (
 from search.results.statistics import (
     BOOTSTRAP_SEED,
     LEVEL,
-    SEED_SD,
     Difference,
     best5_scores,
     bootstrap_interval,
@@ -38,7 +38,7 @@ from search.results.statistics import (
     own_variances,
     seeds_difference,
     shrunk_means,
-    tied_with_first,
+    tied_recipes,
 )
 from spaces.study import reference_row
 from trainable.config.trial_config import TrialConfig
@@ -97,13 +97,10 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     label, trials = labels_of(run), run.trials.values()
     ended = [len(t.evaluations) for t in trials if t.outcome in (FINISHED, STOPPED)]
     common = min(ended, default=None)
-    rows = [
-        {**_row(trial, run), "label": label(trial), "common_best5": _best5_after(trial, common)}
-        for trial in trials
-    ]
-    table, found = pd.DataFrame(rows, columns=[*COLUMNS]), compared(run)
-    for name in found:
-        table[name] = table["recipe"].map(found[name])
+    rows = [{**_row(trial, run, common), "label": label(trial)} for trial in trials]
+    table, verdicts = pd.DataFrame(rows, columns=[*COLUMNS]), compared(run)
+    for name in verdicts:
+        table[name] = table["recipe"].map(verdicts[name])
     table["tied"] = table["tied"].astype("boolean")
     numeric = [*ACCURACIES, "gap_low", "gap_high", "expected", "reference"]
     table[numeric] = table[numeric].astype(float)
@@ -123,16 +120,16 @@ def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
     rows = [_recipe_row(group, run, by_digest) for group in groups]
     table = pd.DataFrame(rows, columns=[*trials.columns, "seeds", "planned_seeds"])
     table["tied"] = table["tied"].astype("boolean")
+    order = {"key": lambda outcomes: outcomes.map(ORDER), "kind": "stable"}
     by_score = table.sort_values("best5", ascending=False, kind="stable")
-    by_outcome = by_score.sort_values("outcome", key=lambda found: found.map(ORDER), kind="stable")
-    return by_outcome.reset_index(drop=True)
+    return by_score.sort_values("outcome", ignore_index=True, **order)
 
 
 def rounded(label: str) -> str:
     """Long decimals cut to three digits: `k=0.234683` reads `k=0.235`; the table has them whole."""
 
-    def shorter(found: re.Match[str]) -> str:
-        value = float(found[0])
+    def shorter(number: re.Match[str]) -> str:
+        value = float(number[0])
         return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
     return re.sub(r"\d+\.\d+(?![\de])", shorter, label)
@@ -150,16 +147,16 @@ def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
 def difference(first: str, second: str, run: Run) -> Difference | None:
     """Of the mean best5 of two recipes, each given by its digest, on the same examples.
 
-    For other examples and other seeds where each has several, else of these students on other
-    examples: two seeds of one recipe may differ as much. None where correct/wrong bits are missing.
+    For other examples and other seeds if each has several, else of these students on other
+    examples: two seeds of one recipe may differ as much. None if correct/wrong bits are missing.
     """
     groups = by_recipe(run.trials.values())
-    one, other = (seed_scores(counted(groups[recipe]), run) for recipe in (first, second))
-    if one is None or other is None:
+    ours, theirs = (seed_scores(counted(groups[recipe]), run) for recipe in (first, second))
+    if ours is None or theirs is None:
         return None
-    if min(len(one), len(other)) > 1:
-        return seeds_difference(one, other)
-    gaps = one.mean(axis=0) - other.mean(axis=0)
+    if min(len(ours), len(theirs)) > 1:
+        return seeds_difference(ours, theirs)
+    gaps = ours.mean(axis=0) - theirs.mean(axis=0)
     ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
     return Difference(float(gaps.mean()), *ends)
 
@@ -192,9 +189,11 @@ def outcome_of(trials: Sequence[TrialRecord]) -> str:
     return RUNNING if begun else PENDING
 
 
-def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
-    config, evaluations, row = trial.config, trial.evaluations, reference_row(trial.config)
-    return {
+def _row(trial: TrialRecord, run: Run, common: int | None) -> dict[str, Any]:
+    """All that needs no other trial; `common` is the number of evaluations for `common_best5`."""
+    config, evaluations, study = trial.config, trial.evaluations, reference_row(trial.config)
+    best = max(evaluations, key=itemgetter("accuracy"), default={})
+    row = {
         **dict(zip(SETTINGS, asdict(config).values(), strict=True)),
         "digest": config.digest,
         "recipe": config.recipe.digest,
@@ -205,27 +204,18 @@ def _row(trial: TrialRecord, run: Run) -> dict[str, Any]:
         "reason": trial.reason,
         "evaluations": len(evaluations),
         "repeated": trial.repeated,
-        "one_label": bool(
-            max(evaluations, key=itemgetter("accuracy"), default={}).get("one_label")
-        ),
-        **_accuracies(trial, run),
-        "reference": row and row.accuracy,
+        "one_label": bool(best.get("one_label")),
+        "reference": study and study.accuracy,
         **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in TIMINGS},
     }
-
-
-def _accuracies(trial: TrialRecord, run: Run) -> dict[str, float | None]:
-    """Those that need no other trial; none before the first evaluation."""
-    if trial.best5 is None:
-        return {}
-    last, ends = trial.evaluations[-1], best5_interval([trial], run)
-    return {
-        "best5": trial.best5,
-        **dict(zip(("low", "high"), ends or (), strict=False)),
-        "of_teacher": trial.best5 / (run.plan.inputs.teacher.accuracy or np.nan),
-        "last": last["accuracy"],
-        "full_validation": last.get("full_accuracy"),
-    }
+    if trial.best5 is not None:
+        row |= {"best5": trial.best5, "last": evaluations[-1]["accuracy"]}
+        row["of_teacher"] = trial.best5 / (run.plan.inputs.teacher.accuracy or np.nan)
+        row["full_validation"] = evaluations[-1].get("full_accuracy")
+        row["low"], row["high"] = best5_interval([trial], run) or (np.nan, np.nan)
+    if common is not None and len(evaluations) >= common:
+        row["common_best5"] = best5_accuracy([e["accuracy"] for e in evaluations[:common]])
+    return row
 
 
 def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) -> dict[str, Any]:
@@ -237,7 +227,6 @@ def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) ->
         **first.to_dict(),
         "label": first["label"].removesuffix(f", seed {first['seed']}"),
         "outcome": outcome_of(trials),
-        "reason": _reason_of(trials),
         "evaluations": len(furthest[0].evaluations),
         "repeated": of_all["repeated"].sum(),
         "one_label": bool(of_furthest["one_label"].all()),
@@ -246,52 +235,36 @@ def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) ->
         "seeds": len(furthest),
         "planned_seeds": len(trials),
     }
+    if len(trials) > 1:
+        failed = [trial for trial in trials if trial.outcome == FAILED]
+        reasons = (f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
+        row["reason"] = "; ".join(reasons)
     if len(furthest) > 1:
         row["low"], row["high"] = best5_interval(furthest, run) or (np.nan, np.nan)
     return row
 
 
-def _reason_of(trials: Sequence[TrialRecord]) -> str:
-    """Why a trial failed, or those of these seeds that did; empty where none did."""
-    if len(trials) == 1:
-        return trials[0].reason
-    failed = [trial for trial in trials if trial.outcome == FAILED]
-    return "; ".join(f"seed {trial.config.seed} failed, {trial.reason}" for trial in failed)
-
-
 def compared(run: Run) -> pd.DataFrame:
     """By recipe, `tied`, `expected`, `gap_low` and `gap_high` of those that finished and can be
-    compared with the best.
+    compared with the best: with as many evaluations and all bits; none if the best lacks bits.
 
-    Those are recipes with as many evaluations as the best and all bits; none where it lacks bits.
-    Compared are means over seeds; the luck of a seed counts for less in a mean of many.
+    Means over seeds are compared; the luck of a seed counts for less in a mean of many.
     """
-    none = pd.DataFrame(columns=["tied", "expected", "gap_low", "gap_high"])
     groups = by_recipe(run.trials.values())
     finished = {key: counted(ts) for key, ts in groups.items() if outcome_of(ts) == FINISHED}
-    if not finished:
-        return none
-    best = max(finished, key=lambda key: np.mean([trial.best5 for trial in finished[key]]))
-    length = len(finished[best][0].evaluations)
+    means = {key: fmean(trial.best5 or 0.0 for trial in ts) for key, ts in finished.items()}
+    best = max(means, key=lambda key: means[key], default="")
+    length = len(finished[best][0].evaluations) if finished else 0
     alike = {key: ts for key, ts in finished.items() if len(ts[0].evaluations) == length}
-    scores = {key: seed_scores(seeds, run) for key, seeds in alike.items()}
-    known = {key: found for key, found in scores.items() if found is not None}
-    if best not in known:
-        return none
-    means = np.array([found.mean(axis=0) for found in known.values()])  # [K, N]
-    deviations = SEED_SD / np.sqrt([len(found) for found in known.values()])  # [K], that seeds add
-    tied = tied_with_first(means, np.random.default_rng(BOOTSTRAP_SEED), seed_sd=deviations)
-    expected = shrunk_means(means.mean(axis=1), deviations**2 + own_variances(means))
-    place = [*known].index(best)
-    gaps = means - means[place]  # [K, N]
-    noise = deviations**2 + deviations[place] ** 2 + gaps.var(axis=1, ddof=1) / gaps.shape[1]
+    seeds = {key: seed_scores(trials, run) for key, trials in alike.items()}
+    scores = {key: of_recipe for key, of_recipe in seeds.items() if of_recipe is not None}
+    if best not in scores:
+        return pd.DataFrame(columns=["tied", "expected", "gap_low", "gap_high"])
+    answers, deviations, tied = tied_recipes([*scores.values()])
+    expected = shrunk_means(answers.mean(axis=1), deviations**2 + own_variances(answers))
+    first = [*scores].index(best)
+    gaps = answers - answers[first]  # [K, N]
+    noise = deviations**2 + deviations[first] ** 2 + gaps.var(axis=1, ddof=1) / gaps.shape[1]
     half = norm.isf(LEVEL / 2) * np.sqrt(noise)
     ends = {"gap_low": gaps.mean(axis=1) - half, "gap_high": gaps.mean(axis=1) + half}
-    return pd.DataFrame({"tied": tied, "expected": expected, **ends}, index=[*known])
-
-
-def _best5_after(trial: TrialRecord, count: int | None) -> float:
-    """Its best5 after so many evaluations; NaN where it has fewer."""
-    if count is None or len(trial.evaluations) < count:
-        return np.nan
-    return best5_accuracy([e["accuracy"] for e in trial.evaluations[:count]])
+    return pd.DataFrame({"tied": tied, "expected": expected, **ends}, index=[*scores])

@@ -17,7 +17,7 @@ from search.plan.resolve import ResolvedRequest
 from search.record.checkpoints import damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
-from search.results.kept_students import lost_students, prune
+from search.results.best_trials import lost_students, prune
 from search.sweep.processes.cluster import check_address
 from search.sweep.processes.shared_inputs import inputs_of
 from spaces import file_digest, is_searched, load_space

@@ -9,7 +9,7 @@ from search.record.events import FALLBACK, RECORD, SUGGESTION, TIMINGS, Event
 from search.record.run import Run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GO, TrialRecord
-from search.results.kept_students import prune
+from search.results.best_trials import prune
 from search.results.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption

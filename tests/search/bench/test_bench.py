@@ -55,16 +55,14 @@ def test_lines(run):
     assert code == 0, errors
     assert [line["variant"] for line in lines] == ON_CPU
     assert list(VARIANTS) == list(MAKERS)
-    assert [line["batch_size"] for line in lines] == [4, 4, 4]
-    assert lines[0]["ratio_to_live"] == 1.0
+    same = {"student_layers": 2, "precision": "fp32", "reserved_gib": None}
+    same |= {"batch_size": 4, "examples": 12}
     for line in lines:
-        assert line["examples"] == 12
+        assert same.items() <= line.items()
         assert len(line["seconds"]) == 2
         assert min(line["seconds"]) <= 12 / line["examples_per_second"] <= max(line["seconds"])
         rates = line["examples_per_second"], lines[0]["examples_per_second"]
         assert line["ratio_to_live"] == pytest.approx(rates[0] / rates[1], abs=1e-3)
-        expected = {"student_layers": 2, "precision": "fp32", "reserved_gib": None}
-        assert expected.items() <= line.items()
         assert line["command"].startswith("python -m search.bench --preset mini")
         assert {"commit", "versions", "device", "setup_seconds"} <= set(line)
     assert lines[1]["loss"] == pytest.approx(lines[0]["loss"], abs=1e-3)
@@ -73,6 +71,8 @@ def test_lines(run):
 @pytest.mark.parametrize("tiny", ["bert", "deberta-v2"], indirect=True)
 def test_a_cached_step_has_the_loss_of_a_live_one():
     work = tiny_workload()
+    rows = np.concatenate(MAKERS["lengths"](work).batches)
+    assert np.array_equal(np.sort(rows), np.arange(12))  # each example once
     one, other = live(work), MAKERS["cached"](work)
     assert np.array_equal(one.batches, other.batches)
     for index in (2, 0, 1):
@@ -98,12 +98,6 @@ def test_the_first_live_loss_is_that_of_its_definition():
         expected.append(float(loss))
     steps.step(1)
     assert steps.loss() == pytest.approx(np.mean(expected), rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ON_CPU)
-def test_each_variant_trains_once_on_every_example(name):
-    rows = np.concatenate(MAKERS[name](tiny_workload()).batches)
-    assert np.array_equal(np.sort(rows), np.arange(12))
 
 
 def test_steps_of_each_width_come_before_the_timed_ones():
@@ -207,11 +201,3 @@ def test_imdb_at_512_tokens_needs_less_than_24_gb(repository):
     line = json.loads(done.stdout)
     assert 1.0 < line["reserved_gib"] < 24e9 / 2**30
     assert np.isfinite(line["loss"])
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_memory_on_a_gpu(run):
-    code, lines, errors = run("--variants", "graph")
-    assert code == 0, errors
-    assert all(line["reserved_gib"] > 0 for line in lines)

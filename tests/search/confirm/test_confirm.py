@@ -1,5 +1,6 @@
 """`python -m search.confirm`: its command line, what it refuses, and a whole confirmation."""
 
+import io
 import json
 import re
 import shutil
@@ -7,19 +8,18 @@ import sys
 from dataclasses import asdict, replace
 from functools import partial
 from math import sqrt
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
-from search.confirm.__main__ import expected_gap, main, make_parser
+from search.confirm.__main__ import announce, main
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
-from search.plan.plan import Plan
-from search.plan.request import OPERATION, names_of_kind
 from search.record.run import SWEEP, create_run, read_run
 from search.record.trial_record import TrialRecord
-from search.results.finalists import Confirmation
+from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
-from tests.made_runs import asked
-from tests.report_runs import report_evaluations
+from tests.report_runs import plan, report_evaluations
 from tests.sweeps import numbers, run, start_and_hold
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
@@ -34,15 +34,8 @@ CONFIGS = [
 @pytest.fixture
 def make_plan(inputs):
     def make(**changes):
-        request = asked(space="schedules", scheduler="fifo", max_concurrent=1, keep=0, retries=3)
-        values = {
-            "requests": (request,),
-            "provenance": {"started": "2026-11-24T10:00:00+00:00"},
-            "inputs": inputs,
-            "trials": tuple(CONFIGS),
-            "grace_evaluations": 2,
-        }
-        return Plan(**{**values, **changes})
+        given = {"preset": "mini", "max_concurrent": 1, "keep": 0, "retries": 3}
+        return replace(plan(*CONFIGS, inputs=inputs, **given), **changes)
 
     return make
 
@@ -88,18 +81,14 @@ def test_refused(refuse, argv, parts):
     assert [part for part in parts if part.lower() not in error.lower()] == []
 
 
-def test_run_without_a_finished_trial(tmp_path, refuse, make_plan):
-    create_run(tmp_path / "runs" / "mine", make_plan())
-    assert "RUN mine: no trial of it has finished" in refuse("mine")
-
-
-def test_finalists_are_the_best_and_seeds_fresh(source):
+def test_finalists_are_the_best_and_seeds_fresh(source, refuse, make_plan):
     made = choose(source, ConfirmOptions())
     assert [config.recipe for config in made.finalists] == [c.recipe for c in CONFIGS[:3]]
     assert made.scores == pytest.approx((0.9, 0.875, 0.85))
     assert (made.seeds, made.asked) == ((1, 2, 3, 4, 5), (5,))
     assert len(choose(source, ConfirmOptions(top=9)).finalists) == 4
-    assert choose(source, ConfirmOptions(seeds=2)).seeds == (1, 2)
+    create_run(source.folder.parent / "none", make_plan())
+    assert "RUN none: no trial of it has finished" in refuse("none")
 
 
 def test_the_first_finalist_is_not_the_luckiest_but_the_one_expected_to_be_best(
@@ -155,13 +144,19 @@ def test_precision_decides_the_number_of_seeds(source, refuse, make_plan):
     error = refuse("alone", "--precision", "1")
     assert "two finished recipes" in error
     assert "give --seeds" in error
-    assert expected_gap(made, read_run(alone.folder)) == ""
     gap = 100 * spread.shown_gap(most, len(made.pairs))
-    assert f"show a gap of {gap:.1f} points (with a chance of 80%)" in expected_gap(made, source)
+    wanted = (
+        f"9 trials to train; expected to show a gap of {gap:.1f} points (with a chance of 80%)."
+    )
+    for run_, ending in ((source, wanted), (read_run(alone.folder), "9 trials to train.")):
+        invocation = SimpleNamespace(console=Console(file=io.StringIO(), width=300))
+        announce(made, 9, run_, invocation)
+        assert ending in invocation.console.file.getvalue()
 
 
 def test_trials_can_be_named_instead(source):
-    made = choose(source, ConfirmOptions(trials=(CONFIGS[5].digest[:5], CONFIGS[3].folder_name)))
+    names = (CONFIGS[5].digest[:5], CONFIGS[3].folder_name, CONFIGS[3].digest)
+    made = choose(source, ConfirmOptions(trials=names))
     assert made.finalists == (CONFIGS[3], CONFIGS[5])
     assert made.scores == (pytest.approx(0.825), None)
 
@@ -197,22 +192,19 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
 def confirmed(source, make_plan):
     """The confirmation of the run, planned."""
     made = choose(source, ConfirmOptions(seeds=2))
-    plan = make_plan(confirms=asdict(made), trials=tuple(made.trials()))
-    return create_run(source.folder.parent / "mine-confirm", plan)
+    planned = make_plan(confirms=asdict(made), trials=tuple(made.trials()))
+    return create_run(source.folder.parent / "mine-confirm", planned)
 
 
 ALL_THREE = tuple(config.digest for config in CONFIGS[2::-1])
 
 
 @pytest.mark.parametrize("asked", [{}, {"top": 3}, {"seeds": 9}, {"trials": ALL_THREE}])
-def test_the_same_is_asked_for(source, confirmed, asked):
+def test_the_same_is_asked_for_and_other_finalists_are_refused(source, confirmed, asked):
     assert check_asked(source, ConfirmOptions(**asked), confirmed).seeds == (1, 2)
-
-
-@pytest.mark.parametrize("asked", [{"top": 2}, {"trials": ALL_THREE[:1]}])
-def test_other_finalists_are_refused(source, confirmed, asked):
-    with pytest.raises(UserError, match="mine-confirm: that confirmation has other finalists"):
-        check_asked(source, ConfirmOptions(**asked), confirmed)
+    for other in ({"top": 2}, {"trials": ALL_THREE[:1]}):
+        with pytest.raises(UserError, match="mine-confirm: that confirmation has other finalists"):
+            check_asked(source, ConfirmOptions(**other), confirmed)
 
 
 def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
@@ -222,14 +214,6 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     source.plan.provenance["started"] = "later"
     with pytest.raises(UserError, match="mine-confirm: exists and does not confirm mine"):
         check_asked(source, ConfirmOptions(), confirmed)
-
-
-def test_every_flag_has_help_and_is_of_use():
-    flags = {action.dest: action.help for action in make_parser()._actions}
-    used = {"help", "run", "top", "trials", "seeds", "precision", "name", "storage"}
-    used |= {*names_of_kind(OPERATION)}
-    assert set(flags) == used
-    assert all(flags.values())
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import pytest
 from search.policy.policy import Policy
 from search.record.run import create_run, read_run
 from search.record.trial_record import FINISHED, RETRY_ALONE
+from search.results.confirmation import Confirmation
 from search.results.confirmation_result import conclude
-from search.results.finalists import Confirmation
 from tests.made_runs import failed, finish, made_inputs, made_plan
 from tests.report_runs import evaluation, fail
 from tests.simulated_tune import play

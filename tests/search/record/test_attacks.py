@@ -22,7 +22,7 @@ from search.export.__main__ import main as export_main
 from search.record.run import read_run
 from search.record.trial_record import ENDED
 from search.report.__main__ import main as report_main
-from search.results.finalists import best_trials
+from search.results.best_trials import best_trials
 from search.results.table import trials_table
 from search.run.__main__ import main as sweep_main
 from tests.sweeps import OPTIONS, numbers, run, start_and_hold

@@ -16,7 +16,7 @@ from search.record.checkpoints import (
 from search.record.run import read_run
 from search.record.storage import local_runs, location
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
-from search.results.kept_students import kept_trials, prune
+from search.results.best_trials import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
 from tests.made_runs import asked, evaluated, failed, finish, made_run

@@ -102,15 +102,17 @@ def test_signals_are_those_of_the_record(run):
     curves = curves_of(run)
     n = np.arange(1, LENGTH + 1)
     last = np.array([(20 + number + n) / 40 for number in range(5)])
-    np.testing.assert_allclose(curves.signals["last"], last)
-    np.testing.assert_allclose(curves.signals["mean of last two"][:, 0], last[:, 0])
-    np.testing.assert_allclose(
-        curves.signals["mean of last two"][:, 1:], (last[:, 1:] + last[:, :-1]) / 2
-    )
-    np.testing.assert_allclose(curves.signals["validation loss"], np.tile(-1 / n, (5, 1)))
-    np.testing.assert_allclose(curves.signals["agreement"], np.tile(1 / (1 + n), (5, 1)))
-    wanted = (last + 1 / (1 + n)) / 2 - 1e-6 / n
-    np.testing.assert_allclose(curves.signals["rung score"], wanted, atol=1e-12)
+    wanted = {
+        "last": last,
+        "mean of last two": (last + np.c_[last[:, 0], last[:, :-1]]) / 2,
+        "validation loss": np.tile(-1 / n, (5, 1)),
+        "agreement": np.tile(1 / (1 + n), (5, 1)),
+        "rung score": (last + 1 / (1 + n)) / 2 - 1e-6 / n,
+        "best5": np.full((5, LENGTH), 0.5),
+    }
+    assert curves.signals.keys() == wanted.keys()
+    for name, values in wanted.items():
+        np.testing.assert_allclose(curves.signals[name], values, atol=1e-12)
     np.testing.assert_allclose(curves.final, 0.5 + np.arange(5) / 100)
     assert {trial.outcome for trial in run.trials.values()} == {FINISHED}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from search.record.run import create_run
-from search.report.reference_study import AGREES, HIGHER, LOWER, compare_with_study, same_inputs
+from search.report.reference_study import AGREES, HIGHER, LOWER, same_inputs, study_cells
 from search.results.leaderboard import NO_VALUE
 from search.results.table import recipes_table, trials_table
 from spaces.study import STUDY_ROWS, reference_row
@@ -19,12 +19,12 @@ GROWTH = config("teacher_spread", "1,2,3", **GROWING)
 
 
 def compared(folder, trials, **request):
-    """Rows by label, of a run of configurations with the shares of their evaluations."""
+    """Rows of cells by label, of a run of configurations with the shares of their evaluations."""
     run = create_run(folder / "run", plan(*trials, inputs=training_inputs(1000), **request))
     for chosen, shares in trials.items():
         report_evaluations(run, chosen, shares)
-    recipes = recipes_table(run, trials_table(run))
-    return {found.ours["label"]: found for found in compare_with_study(run, recipes)}
+    cells = study_cells(run, recipes_table(run, trials_table(run)))
+    return {label: (table, *numbers) for table, label, *numbers in cells.rows}
 
 
 @pytest.mark.parametrize("student_layers", [3, 6])
@@ -59,34 +59,34 @@ def test_only_the_studys_own_settings_match_where_they_are_active(chosen, found)
 
 
 def test_level_and_gap_by_hand(tmp_path):
-    found = compared(tmp_path, {CE_ONLY: (0.880,) * 4, LOGITS: (0.890,) * 4, WARM: (0.9,) * 4})
-    assert list(found) == [
+    """The same examples but ten: a paired gap of 0.010 with a standard error of 0.0031."""
+    rows = compared(tmp_path, {CE_ONLY: (0.880,) * 4, LOGITS: (0.890,) * 4, WARM: (0.9,) * 4})
+    assert list(rows) == [
         "teacher_spread, cross-entropy only",
         "teacher_spread, logits only, fixed 0.5",
     ]
-    logits = found["teacher_spread, logits only, fixed 0.5"]
-    assert (logits.row.accuracy, logits.study_gap) == (0.8931, pytest.approx(0.0078))
-    assert (logits.ours["best5"], logits.gap.estimate) == (pytest.approx(0.89), pytest.approx(0.01))
-    half = 1.96 * np.sqrt(0.89 * 0.11 / 1000)
-    np.testing.assert_allclose(
-        logits.ours[["low", "high"]].astype(float), (0.89 - half, 0.89 + half), atol=0.003
+    table, study, ours, ends, verdict, *gaps, gap_verdict = rows[list(rows)[1]]
+    assert (table, study, ours, verdict, gap_verdict) == (
+        *("logits", "0.8931", "0.8900", AGREES, AGREES),
     )
-    # the same examples but ten: a paired gap of 0.010 with a standard error of 0.0031
-    np.testing.assert_allclose((logits.gap.low, logits.gap.high), (0.004, 0.0165), atol=0.0025)
-    assert (logits.level_verdict, logits.gap_verdict) == (AGREES, AGREES)
+    half = 1.96 * np.sqrt(0.89 * 0.11 / 1000)
+    low, high = map(float, ends.split(" to "))
+    np.testing.assert_allclose((low, high), (0.89 - half, 0.89 + half), atol=0.003)
+    assert gaps[:2] == ["+0.78", "+1.00"]
+    np.testing.assert_allclose([*map(float, gaps[2].split(" to "))], (0.4, 1.65), atol=0.25)
 
 
 def test_study_outside_our_interval(tmp_path):
-    found = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4})
-    base, logits = found.values()
-    assert (logits.level_verdict, logits.gap_verdict) == (LOWER, LOWER)
-    assert (base.level_verdict, base.gap_verdict) == (HIGHER, NO_VALUE)
-    assert (base.gap, base.study_gap) == (None, None)
+    base, logits = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4}).values()
+    assert (logits[4], logits[-1]) == (LOWER, LOWER)
+    assert (base[4], *base[5:]) == (HIGHER, NO_VALUE, NO_VALUE, NO_VALUE, NO_VALUE)
 
 
 def test_what_has_not_finished_is_not_compared_and_without_a_baseline_no_gap(tmp_path):
-    (found,) = compared(tmp_path, {LOGITS: (0.9,) * 4, GROWTH: (0.9, 0.9), CE_ONLY: ()}).values()
-    assert (found.row.table, found.gap, found.gap_verdict) == ("logits", None, NO_VALUE)
+    trials = {LOGITS: (0.9,) * 4, GROWTH: (0.9, 0.9), CE_ONLY: ()}
+    (row,) = compared(tmp_path, trials).values()
+    assert (row[0], row[-1]) == ("logits", NO_VALUE)
+    assert compared(tmp_path / "mini", trials, preset="mini") == {}
 
 
 @pytest.mark.parametrize(

@@ -59,30 +59,23 @@ def test_report_goes_beside_the_run_and_may_be_written_again(run):
         )
 
 
-@pytest.mark.parametrize("name", ["other", "/no/such/folder"])
-def test_wrong_run_is_one_line_and_exit_code_2(run, capsys, name):
-    assert main([name, "--storage", str(run.folder.parent)]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"error: RUN {name}: no run of that name; runs in {run.folder.parent}: mine"
-
-
-def test_run_whose_plan_is_lost_and_one_without_trials(tmp_path, capsys):
-    create_run(tmp_path / "none", plan())
-    (tmp_path / "lost").mkdir()
-    (tmp_path / "lost" / SWEEP).write_text('{"format": 3, "revi')
-    for name, reason in (("lost", "damaged"), ("none", "no trials")):
-        assert main([str(tmp_path / name)]) == 2
+def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, capsys):
+    folder = run.folder.parent
+    create_run(folder / "none", plan())
+    (folder / "lost").mkdir()
+    (folder / "lost" / SWEEP).write_text('{"format": 3, "revi')
+    (folder / "file").write_text("mine")
+    for arguments, reason in (
+        (["other"], f"RUN other: no run of that name; runs in {folder}: lost, mine, none"),
+        (["lost"], "damaged"),
+        (["none"], "no trials"),
+        (["mine", "--output", f"{folder}/file"], f"--output '{folder}/file': cannot be written to"),
+    ):
+        assert main([*arguments, "--storage", str(folder)]) == 2
         (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
         assert reason in line
-
-
-def test_output_that_is_a_file(run, tmp_path, capsys):
-    (tmp_path / "file").write_text("mine")
-    assert main([str(run.folder), "--output", str(tmp_path / "file")]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: --output ")
-    assert str(tmp_path / "file") in line
-    assert (tmp_path / "file").read_text() == "mine"
+    assert (folder / "file").read_text() == "mine"
 
 
 def test_report_loads_neither_ray_nor_torch(repository, run):

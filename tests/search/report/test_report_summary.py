@@ -6,7 +6,7 @@ import pytest
 
 from search.record.run import create_run
 from search.report.contents import describe_inputs, gather, provenance, status
-from search.results.finalists import Confirmation
+from search.results.confirmation import Confirmation
 from tests.report_runs import config, fail, plan, report_evaluations, training_inputs
 
 BEST, NEAR, FAR, SHORT = (config(alpha=alpha) for alpha in (0.5, 0.25, 0.75, 0.1))
@@ -18,17 +18,13 @@ def run(tmp_path):
     return create_run(tmp_path / "run", plan(SHORT, FAR, NEAR, BEST, RANDOM))
 
 
-def report_of(run):
-    return gather(run)
-
-
 def test_a_complete_run(run):
     report_evaluations(run, BEST, (0.85, 0.86, 0.86, 0.87))
     report_evaluations(run, NEAR, (0.85, 0.86, 0.86, 0.86))
     report_evaluations(run, FAR, (0.55, 0.56, 0.56, 0.56))
     report_evaluations(run, SHORT, (0.95, 0.96), stop=True)
     report_evaluations(run, RANDOM, (0.7,) * 4)
-    report = report_of(run)
+    report = gather(run)
     best = report.recipes.iloc[0]
     assert report.summary.headline == (
         "Best: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 (95% interval "
@@ -50,15 +46,7 @@ def test_a_complete_run(run):
     assert "ASHA stopped 1 recipe early" in text
     assert "Each recipe ran on one seed" in text
     assert "one label" not in text
-    assert status(report) == ("Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early).")
-
-
-def test_the_best_alone_is_significantly_better(run):
-    report_evaluations(run, BEST, (0.95,) * 4)
-    report_evaluations(run, FAR, (0.5,) * 4)
-    summary = report_of(run).summary
-    assert summary.tied == "Significantly better than the only other finished recipe."
-    assert "Not finished yet: 3 recipes." in summary.limitations
+    assert status(run) == ("Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early).")
 
 
 def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
@@ -66,13 +54,13 @@ def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
     for weak in (NEAR, FAR, RANDOM):
         report_evaluations(run, weak, (0.6,) * 4)
     report_evaluations(run, SHORT, (0.9,), stop=True)
-    tied = report_of(run).summary.tied
+    tied = gather(run).summary.tied
     assert tied == (
         "Significantly better than all 3 other finished recipes. Not counted: 1 stopped early."
     )
     for weak in (NEAR, FAR, RANDOM):
         run.trials[weak.digest].evaluations[0]["one_label"] = True
-    summary = report_of(run).summary
+    summary = gather(run).summary
     assert summary.tied == (
         "No other recipe has finished that can be compared with it. Not counted: 3 with one label "
         "only, 1 stopped early."
@@ -80,24 +68,45 @@ def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
     assert any(sentence.startswith("3 recipes learned nothing") for sentence in summary.limitations)
 
 
-def test_the_report_of_a_confirmed_run_leads_with_what_that_found(run):
-    for trial, share in ((BEST, 0.9), (FAR, 0.8)):
-        report_evaluations(run, trial, (share,) * 4)
-    assert "search.confirm" in " ".join(report_of(run).summary.limitations)
+def test_the_only_other_finished_recipe(run):
+    report_evaluations(run, BEST, (0.95,) * 4)
+    report_evaluations(run, FAR, (0.5,) * 4)
+    summary = gather(run).summary
+    assert summary.tied == "Significantly better than the only other finished recipe."
+    assert "Not finished yet: 3 recipes." in summary.limitations
+
+
+def confirm(run, finalist, shares):
+    """A confirmation of the run on two seeds, whose trials of each alpha have these shares right;
+    the summaries of both before its last trial."""
     started = run.plan.provenance["started"]
-    made = Confirmation("run", started, (BEST,), (0.9,), (4, 5), (2,))
-    confirming = replace(plan(*made.trials()), confirms=asdict(made))
-    fresh = create_run(run.folder.with_name("run-confirm"), confirming)
+    made = Confirmation("run", started, (finalist,), (0.9,), (4, 5), (2,))
+    planned = replace(plan(*made.trials()), confirms=asdict(made))
+    fresh = create_run(run.folder.with_name("run-confirm"), planned)
     for trial in made.trials():
-        before = report_of(run).summary
-        report_evaluations(fresh, trial, (0.9 if trial.alpha == 0.5 else 0.7,) * 4)
-    summary, layers = report_of(run).summary, "teacher_spread, layers 1,2,3"
-    assert before.headline.startswith("Best: ")
-    assert summary.headline.startswith(
-        f"On fresh seeds (run-confirm): {layers}, fixed 0.5 is significantly better than "
-    )
-    assert "This run alone: Best: " in summary.tied
-    assert "search.confirm" not in " ".join(summary.limitations)
+        before = gather(run).summary, gather(fresh).summary
+        report_evaluations(fresh, trial, (shares[trial.alpha],) * 4)
+    return fresh, before
+
+
+def test_a_complete_confirmation_leads_its_report_and_that_of_the_run(run):
+    for trial, share in ((NEAR, 0.9), (FAR, 0.8)):
+        report_evaluations(run, trial, (share,) * 4)
+    assert "search.confirm" in " ".join(gather(run).summary.limitations)
+    fresh, before = confirm(run, NEAR, {0.25: 0.9, 0.5: 0.7, 1.0: 0.9})
+    assert all(summary.headline.startswith("Best: teacher_spread, ") for summary in before)
+    assert "Not finished yet: 1 recipe." in before[1].limitations
+    layers = "teacher_spread, layers 1,2,3"
+    better = f"{layers}, fixed 0.25 is significantly better than {layers}, fixed 0.5: +20.00 points"
+    equal = f"{layers}, fixed 0.25 is not significantly different from teacher_spread, cross-entrop"
+    ours, its = gather(run).summary, gather(fresh).summary
+    assert ours.headline.startswith(f"On fresh seeds (run-confirm): {better}")
+    assert "This run alone: Best: " in ours.tied
+    assert its.headline.startswith(better)
+    assert its.tied.startswith(equal)
+    for summary in (ours, its):
+        assert "search.confirm" not in " ".join(summary.limitations)
+    assert describe_inputs(fresh).startswith("Confirmation of run, preset sst2, 1,000 training ")
 
 
 def test_a_best_recipe_without_bits_is_not_compared(run):
@@ -105,53 +114,32 @@ def test_a_best_recipe_without_bits_is_not_compared(run):
     report_evaluations(run, FAR, (0.5,) * 4)
     for evaluation in run.trials[BEST.digest].evaluations:
         evaluation["correct"] = ""
-    summary = report_of(run).summary
+    summary = gather(run).summary
     assert "best5 0.9000 (95% interval -)" in summary.headline
     assert summary.tied.startswith("Its per-example results are missing")
     assert any("results of 1 recipe are missing" in sentence for sentence in summary.limitations)
 
 
 def test_before_any_trial_has_finished(run):
-    assert report_of(run).summary.headline == "No result yet: no trial has been evaluated."
+    assert gather(run).summary.headline == "No result yet: no trial has been evaluated."
     report_evaluations(run, BEST, (0.8, 0.9))
-    report = report_of(run)
+    report = gather(run)
     assert report.summary.headline == (
         "No trial has finished yet. Highest best5 so far: 0.8500 after 2 of 4 evaluations, "
         "teacher_spread, layers 1,2,3, fixed 0.5."
     )
-    assert status(report).startswith("Not complete: running or interrupted; last event 20")
-    assert "Trials: 0 of 5 ended (0 finished, 0 stopped early), 1 running, " in status(report)
+    assert status(run).startswith("Not complete: running or interrupted; last event 20")
+    assert "Trials: 0 of 5 ended (0 finished, 0 stopped early), 1 running, " in status(run)
 
 
 def test_all_failed(run):
     for trial in list(run.trials.values()):
         fail(run, trial.config)
-    report = report_of(run)
+    report = gather(run)
     assert report.summary.headline == "No result: 5 recipes failed."
-    assert status(report) == (
+    assert status(run) == (
         "Complete. Trials: 5 of 5 ended (0 finished, 0 stopped early, 5 failed)."
     )
-
-
-def test_a_confirmations_summary_is_what_it_concludes_once_it_is_complete(tmp_path):
-    made = Confirmation("mine", "then", (config(alpha=0.25),), (0.9,), (4, 5), (2,))
-    confirming = replace(plan(*made.trials()), confirms=asdict(made))
-    run = create_run(tmp_path / "run", confirming)
-    shares = {0.25: 0.9, 0.5: 0.7, 1.0: 0.9}
-    for trial in made.trials():
-        before = report_of(run).summary
-        report_evaluations(run, trial, (shares[trial.alpha],) * 4)
-    assert before.headline.startswith("Best: teacher_spread, ")
-    assert "Not finished yet: 1 recipe." in before.limitations
-    summary, layers = report_of(run).summary, "teacher_spread, layers 1,2,3"
-    assert summary.headline.startswith(
-        f"{layers}, fixed 0.25 is significantly better than {layers}, fixed 0.5: +20.00 points ("
-    )
-    assert summary.tied.startswith(
-        f"{layers}, fixed 0.25 is not significantly different from teacher_spread, cross-entropy o"
-    )
-    assert "search.confirm" not in " ".join(summary.limitations)
-    assert describe_inputs(run).startswith("Confirmation of mine, preset sst2, 1,000 training ")
 
 
 def test_inputs_and_provenance(tmp_path):
@@ -162,7 +150,7 @@ def test_inputs_and_provenance(tmp_path):
         "Space schedules, preset sst2, 1,000 training examples, 200 in the validation subset. "
         "Teacher accuracy: 0.9500 on the validation subset of 200, 0.9400 on all 872."
     )
-    found = dict(provenance(report_of(run)))
+    found = dict(provenance(run))
     assert found["data digest"] == "datadigest"
     assert found["versions"] == "python 3.11.7, ray 2.60.0"
     assert found["session 1"].endswith("made up, commit 000000000")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from search.plan.plan import Plan
 from search.record.run import Run
 from search.record.trial_record import FAILED, FINISHED, TrialRecord
+from search.results.confirmation import Confirmation
 from search.results.confirmation_result import (
     JSON,
     PAGE,
@@ -19,9 +19,8 @@ from search.results.confirmation_result import (
     print_conclusion,
     write_conclusion,
 )
-from search.results.finalists import Confirmation
 from search.results.statistics import seeds_difference
-from tests.made_runs import asked as asked_for
+from tests.report_runs import evaluation, plan, training_inputs
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_bits
 
@@ -34,44 +33,31 @@ RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 1
 
 def evaluations(last, best5, full=None):
     """A poor first one, and the last with so many of the first examples right."""
-    first = {"accuracy": 0.5, "best5_accuracy": 0.5, "correct": pack_bits(np.zeros(EXAMPLES, bool))}
-    first |= {"validation_loss": 0.5, "teacher_agreement": 0.5}
-    final = {
-        "validation_loss": 0.5,
-        "teacher_agreement": 0.5,
-        "accuracy": last / EXAMPLES,
-        "best5_accuracy": best5,
-        "correct": pack_bits(np.arange(EXAMPLES) < last),
-        "full_accuracy": None if full is None else full / WHOLE,
-        "full_correct": None if full is None else pack_bits(np.arange(WHOLE) < full),
-    }
+    first = evaluation(1, np.zeros(EXAMPLES, bool))
+    final = evaluation(2, np.arange(EXAMPLES) < last, best5_accuracy=best5)
+    if full is not None:
+        bits = np.arange(WHOLE) < full
+        final |= {"full_accuracy": full / WHOLE, "full_correct": pack_bits(bits)}
     return [first, final]
 
 
 @pytest.fixture
-def make_run(tmp_path, inputs):
+def make_run(tmp_path):
     """Three recipes on seeds 4, 5 and 6; `full` has how many each got right of the full split."""
 
     def make(full=None, asked=(3,), failed=()):
         confirmation = Confirmation("mine", "then", (GROWTH,), (0.95,), (4, 5, 6), asked)
-        counts = {"train": 1, "evaluation": EXAMPLES} | ({"full": WHOLE} if full else {})
-        plan = Plan(
-            requests=(asked_for(space="schedules"),),
-            provenance={},
-            inputs=replace(inputs, examples=counts),
-            trials=tuple(confirmation.trials()),
-            grace_evaluations=1,
-            confirms=asdict(confirmation),
-        )
+        inputs = training_inputs(EXAMPLES, WHOLE if full else None)
+        planned = plan(*confirmation.trials(), inputs=inputs)
         trials = {}
-        for config in plan.trials:
+        for config in planned.trials:
             recipe, place = config.recipe, config.seed - 4
             right = RIGHTS[recipe][place]
-            found = evaluations(right, right / EXAMPLES + 0.01, full and full[recipe][place])
-            trials[config.digest] = TrialRecord(config, FINISHED, evaluations=found)
+            made = evaluations(right, right / EXAMPLES + 0.01, full and full[recipe][place])
+            trials[config.digest] = TrialRecord(config, FINISHED, evaluations=made)
             if (recipe, config.seed) in failed:
                 trials[config.digest] = TrialRecord(config, FAILED, "loss is nan")
-        return Run(tmp_path, plan, trials)
+        return Run(tmp_path, replace(planned, confirms=asdict(confirmation)), trials)
 
     return make
 
@@ -83,24 +69,15 @@ def printed(conclusion):
 
 
 def test_rows_by_hand(make_run):
-    rows = conclude(make_run()).rows
+    growth, *baselines = conclude(make_run()).rows
     bits = np.array([np.arange(EXAMPLES) < right for right in RIGHTS[GROWTH]])
     interval = seeds_difference(bits, np.zeros(bits.shape))
-    assert rows[0] == Row(
-        "teacher_spread, layers 1,2,3, cosine_growth k=2",
-        pytest.approx(0.91),
-        (pytest.approx(interval.low), pytest.approx(interval.high)),
-        pytest.approx(0.92),
-        0.95,
-        3,
-    )
-    assert [row.recipe for row in rows[1:]] == [
-        "teacher_spread, layers 1,2,3, fixed 0.5",
-        "teacher_spread, cross-entropy only",
-    ]
-    assert [(row.last, row.chosen) for row in rows[1:]] == [
-        (pytest.approx(0.855), None),
-        (pytest.approx(0.81), None),
+    ends = (pytest.approx(interval.low), pytest.approx(interval.high))
+    name = "teacher_spread, layers 1,2,3, cosine_growth k=2"
+    assert growth == Row(name, pytest.approx(0.91), ends, pytest.approx(0.92), 0.95, 3)
+    assert [(row.recipe, row.last, row.chosen) for row in baselines] == [
+        ("teacher_spread, layers 1,2,3, fixed 0.5", pytest.approx(0.855), None),
+        ("teacher_spread, cross-entropy only", pytest.approx(0.81), None),
     ]
 
 

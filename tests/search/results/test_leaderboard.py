@@ -75,16 +75,12 @@ def test_rows_of_a_searched_space_stay_on_one_line(width):
     assert "In the report, too: " in " ".join(text.split())
 
 
-def test_a_student_that_gives_one_label_is_marked():
-    one = finished(700, temperature=1.0)
+def test_one_label_is_marked_and_what_all_rows_share_stands_above_them():
+    one = finished(700, temperature=3.0)
     one.evaluations[0]["one_label"] = True
     text = printed(make_run(finished(800), one))
     assert "!0.7000" in text
     assert "!: one label only, the same for every example." in " ".join(text.split())
-
-
-def test_what_all_rows_share_stands_above_them():
-    text = printed(make_run(finished(800), finished(700, temperature=3.0)))
     assert "In all rows: initialisation random, outcome finished, logits only, fixed 0.5." in text
     assert "\nrecipe" in text
     assert "initialisation " not in text.partition("\nrecipe")[2]

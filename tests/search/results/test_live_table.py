@@ -69,7 +69,6 @@ def clock(monkeypatch):
         ("failure", GIVE_UP, record(0, FAILED, reason="no [/x]" * 40), "(no [/x]no [/x]"),
         ("failure", RETRY, record(0, PENDING, 0.8), "retry after no [/x]: teacher_spread"),
         ("failure", RETRY_ALONE, record(0, PENDING), "retry alone on the GPU after no [/x]: "),
-        ("start", None, record(0, RUNNING), None),
         ("evaluation", None, record(0, RUNNING, 0.8), None),
         ("repeated", None, record(0, FINISHED, 0.8), None),
     ],
@@ -112,7 +111,7 @@ def test_rows_have_numbers_and_states_running_ones_first_then_the_best_that_ende
     assert rows[-1][-6:] == ["0", "of", "10", "-", "-", PENDING]
 
 
-@pytest.mark.parametrize(("height", "hidden"), [(5, 26), (30, 1), (31, 0)])
+@pytest.mark.parametrize(("height", "hidden"), [(5, 26), (31, 0)])
 def test_what_does_not_fit_is_counted_and_hides_no_running_trial(height, hidden):
     ended = [record(number, FINISHED, 0.9) for number in range(30)]
     lines = drawn(make_run(*ended, record(40, RUNNING, 0.1)), height)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from search.results.confirmation import looks_until
 from search.results.statistics import (
     best5_scores,
     bootstrap_interval,
     holm,
+    look_levels,
     mean_interval,
     own_variances,
     seeds_difference,
@@ -43,31 +45,9 @@ def test_best5_scores_by_hand():
     ]
     found = best5_scores([np.array(row, dtype=bool) for row in correct])
     np.testing.assert_allclose(found, [1.0, 0.8, 0.6, 0.2], rtol=0, atol=1e-15)
+    assert found.mean() == best5_accuracy([float(np.mean(row)) for row in correct])
     same = [np.array([True, False])] * 5
     np.testing.assert_array_equal(best5_scores([*same, ~same[0]]), [1.0, 0.0])  # the earlier
-
-
-@pytest.mark.parametrize("evaluations", [1, 4, 5, 6, 15])
-def test_mean_of_best5_scores_is_best5_accuracy(evaluations):
-    correct = answers(evaluations, 872, seed=evaluations)
-    best5 = best5_accuracy([float(bits.mean()) for bits in correct])
-    assert best5_scores(correct).mean() == pytest.approx(best5, abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    "drawn",
-    [
-        lambda correct, rng: bootstrap_interval(best5_scores(correct), rng),
-        lambda correct, rng: tied_with_first(np.array(correct), rng).tolist(),
-    ],
-)
-def test_the_generator_alone_decides(drawn):
-    correct = answers(12, 200)
-    np.random.seed(1)
-    first, state = drawn(correct, generator(3)), np.random.get_state()[1].copy()
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
-    np.random.seed(2)
-    assert drawn(correct, generator(3)) == first
 
 
 @pytest.mark.parametrize("share", [0.6, 0.9])
@@ -110,6 +90,17 @@ def test_holm_by_hand(raw, adjusted):
     found = holm(raw)
     assert isinstance(found, np.ndarray)
     np.testing.assert_allclose(found, adjusted, rtol=0, atol=1e-12)
+
+
+def test_levels_by_hand_add_up_to_5_percent():
+    """2 - 2 Phi(1.959964 / sqrt(3 / 5)) = 2 - 2 Phi(2.530303)."""
+    np.testing.assert_allclose(look_levels([3, 5]), [0.011397, 0.038603], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(look_levels([4]), [0.05], rtol=0, atol=1e-12)
+    for most in range(2, 200):
+        levels = look_levels(looks_until(most))
+        assert levels.sum() == pytest.approx(0.05, abs=1e-12)
+        assert (levels > 0).all()
+        assert levels[-1] > 0.033  # what the end is left
 
 
 # Seeds.
@@ -276,14 +267,6 @@ def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
 def test_shrunk_means_by_hand(means, variances, wanted):
     found = shrunk_means(np.array(means), np.array(variances))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-4)
-
-
-def test_where_the_prior_is_normal_and_recipes_are_many_shrinkage_is_that_of_efron_and_morris():
-    rng, count, own, noise = generator(), 800, 0.01, np.repeat([0.005, 0.01], 400)
-    means = 0.8 + own * rng.standard_normal(count) + noise * rng.standard_normal(count)
-    kept = own**2 / (own**2 + noise**2)  # 0.8 and 0.5
-    found = shrunk_means(means, noise**2)
-    assert np.abs(found - (0.8 + kept * (means - 0.8))).mean() < 0.001  # shrunk by 0.003 on average
 
 
 @pytest.mark.parametrize(

@@ -1,64 +1,16 @@
 """What a confirmation retrains: the best recipes of a run and their baselines, on which seeds."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from statistics import fmean
 from typing import Any
 
 from search.plan.resolve import ResolvedRequest
-from search.record.labels import find_trial
-from search.record.recipes import by_recipe
-from search.record.run import Run
-from search.record.trial_record import FINISHED, STOPPED, TrialRecord
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.trial_config import TrialConfig
 
 BASELINE_ALPHAS = (0.5, 1.0)  # with the teacher but no schedule, and without the teacher
 
 Pair = tuple[TrialConfig, TrialConfig]
-
-
-def best_trials(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Those that finished, best first, then those stopped early, best first.
-
-    Seeds of one recipe rank by their mean best5, the best seed of them first.
-    """
-    ended = [trial for trial in trials if trial.outcome in (FINISHED, STOPPED)]
-    means = recipe_scores(ended)
-
-    def rank(trial: TrialRecord) -> tuple[bool, float, float]:
-        mean = means[trial.outcome, trial.config.recipe]
-        return trial.outcome != FINISHED, -mean, -(trial.best5 or 0.0)
-
-    return sorted(ended, key=rank)
-
-
-def recipe_scores(trials: Iterable[TrialRecord]) -> dict[tuple[str, TrialConfig], float]:
-    """Mean best5 over the seeds of a recipe that have the same outcome, of those evaluated."""
-    scores: dict[tuple[str, TrialConfig], list[float]] = {}
-    for trial in trials:
-        if trial.best5 is not None:
-            scores.setdefault((trial.outcome, trial.config.recipe), []).append(trial.best5)
-    return {key: fmean(found) for key, found in scores.items()}
-
-
-def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The best seed of each recipe, best first, among the trials that finished.
-
-    Those stopped early have no final evaluation to compare.
-    """
-    return _first_of_each(t for t in best_trials(trials) if t.outcome == FINISHED)
-
-
-def named_trials(run: Run, names: Iterable[str]) -> list[TrialRecord]:
-    """The trials of these names, one a recipe, by falling best5; UserError where a name is no
-    trial's."""
-    found = _first_of_each(find_trial(run, name) for name in names)
-    return sorted(found, key=lambda trial: -(trial.best5 or 0.0))
-
-
-def _first_of_each(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    return [seeds[0] for seeds in by_recipe(trials).values()]
 
 
 def baselines_of(finalist: TrialConfig) -> list[TrialConfig]:
@@ -143,7 +95,7 @@ class Confirmation:
         return list(pairs.values())
 
     def trials(self, count: int | None = None) -> list[TrialConfig]:
-        """On the first `count` seeds or all of them, seed by seed: where it is interrupted, all
+        """On the first `count` seeds or all of them, seed by seed: if it is interrupted, all
         recipes have the same seeds."""
         sources = self._sources()
         return [replace(config, seed=seed) for seed in self.seeds[:count] for config in sources]
@@ -151,8 +103,8 @@ class Confirmation:
     def with_seeds(
         self, count: int, used: Collection[int], precision: float | None = None
     ) -> "Confirmation":
-        """The same on so many seeds, where it has fewer, to this precision; none of those added
-        are among `used`."""
+        """The same on so many seeds, if it has fewer, to this precision; none of those added are
+        among `used`."""
         missing = count - len(self.seeds)
         if missing <= 0:
             return self
@@ -162,17 +114,17 @@ class Confirmation:
     def _sources(self) -> list[TrialConfig]:
         """The recipes as their trials are configured, inactive hyperparameters as the run's."""
         baselines = [b for finalist in self.finalists for b in baselines_of(finalist)]
-        found: dict[TrialConfig, TrialConfig] = {}
+        sources: dict[TrialConfig, TrialConfig] = {}
         for config in (*self.finalists, *baselines, *self.baselines):
-            found.setdefault(config.recipe, config)
-        return list(found.values())
+            sources.setdefault(config.recipe, config)
+        return list(sources.values())
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Confirmation":
         """The confirmation whose `asdict` this is, through JSON or not."""
-        found: dict[str, Any] = {
+        typed: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
         for key in ("finalists", "baselines"):
-            found[key] = tuple(map(TrialConfig.from_dict, values.get(key, ())))
-        return cls(**found)
+            typed[key] = tuple(map(TrialConfig.from_dict, values.get(key, ())))
+        return cls(**typed)
