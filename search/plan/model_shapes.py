@@ -18,7 +18,7 @@ def with_models(request: Request, space: Space) -> Request:
     """
     if request.student is None and "relation_heads" not in inspect.signature(space).parameters:
         return request
-    from trainable.data.inputs import teacher_source  # all with torch, which takes seconds to load
+    from trainable.data.sources import teacher_source  # all with torch, which takes seconds to load
     from trainable.models.loading import load_tokenizer
     from trainable.models.relations import shared_heads
     from trainable.teacher.teacher import config_of, student_settings
@@ -47,7 +47,9 @@ def with_depths(request: Request) -> Request:
     """
     if request.against is None:
         return request
-    from trainable.data.inputs import teacher_source  # both with torch, which takes seconds to load
+    from trainable.data.sources import (
+        teacher_source,  # both with torch, which takes seconds to load
+    )
     from trainable.teacher.teacher import config_of
 
     layers = int(config_of("--teacher", teacher_source(request)).num_hidden_layers)

@@ -10,10 +10,8 @@ REMEDY = "give a local path or a hub id"
 
 
 def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> None:
-    """UserError, in one line that names the flag, unless the hub knows `name`.
-
-    Asks nothing where the hub's offline mode is on: then only what is cached can be used.
-    """
+    """UserError, which names the flag, unless the hub knows `name`; asks nothing in its offline
+    mode."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 

@@ -1,7 +1,6 @@
 """Frozen dataclasses whose fields describe themselves: checked when made, and flags of a command.
 
-A field carries a description with its unit, its choices or bounds, and its default. Flags, help,
-conversion from text and checks all follow from that. Loads neither torch nor Ray.
+Flags, help, conversion from text and checks follow from the fields. Loads neither torch nor Ray.
 """
 
 import argparse
@@ -42,9 +41,8 @@ def described(
 ) -> Any:
     """A field with its description and bounds: `low` and `high` included, `above` and `below` not.
 
-    `parse` turns a flag's text into the value where the type alone does not say how; a parser that
-    returns pairs (`KEY=VALUE`) collects a tuple of them over repeated flags. `flag` is the flag's
-    name where it is not the field's own. `more` is kept with the field.
+    `parse` turns a flag's text into the value; if it returns pairs (`KEY=VALUE`), repeated flags
+    make a tuple of them. `flag` is the flag's name if it is not the field's own.
     """
     about = {"help": help, "choices": tuple(choices), "parse": parse, "flag": flag}
     bounds = {"low": low, "high": high, "above": above, "below": below}

@@ -1,8 +1,7 @@
 """Sets of student layers as strings, and which teacher layer each student layer mirrors.
 
-Layers are counted from 1; 0 would be the embeddings. A set is `none` or layer numbers in rising
-order joined by commas, so that it can be hashed, stored and compared; a named set (`lower`, ...)
-is written out for the student's depth by `resolve_layer_set`.
+Layers are counted from 1. A set is `none` or layer numbers in rising order joined by commas, so
+that it can be hashed, stored and compared; `resolve_layer_set` writes named sets out for a depth.
 """
 
 from trainable.common.errors import UserError, unknown_name
@@ -33,8 +32,8 @@ def parse_layers(layer_set: str) -> tuple[int, ...]:
 def resolve_layer_set(layer_set: str, student_layers: int) -> str:
     """Writes a named set out ("lower" -> "1,2,3" at depth 6) and checks a written-out one.
 
-    Raises UserError for an unknown name, a layer outside the student, or a name that stands for
-    no layer at this depth.
+    UserError for an unknown name, a layer outside the student, or a name without layers at this
+    depth.
     """
     if layer_set in NAMED_LAYER_SETS:
         layers = named_layers(layer_set, student_layers)

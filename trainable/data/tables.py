@@ -21,10 +21,10 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
 def read_tables(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
-    """`datasets` tables under `train` and, where there is one, `evaluation`.
+    """`datasets` tables under `train` and, if there is one, `evaluation`; a single file is all
+    `train`.
 
-    A single file is all `train`. Raises UserError, which names `flag`, where something is missing
-    or unreadable, or the hub can't be reached.
+    UserError, which names `flag`, if something is missing, unreadable or out of reach.
     """
     quiet_datasets()
     path = Path(source).expanduser()

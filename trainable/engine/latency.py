@@ -25,15 +25,15 @@ TIMED_SECONDS = 4.0  # for all models together
 def latencies(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict[str, float]:
     """Milliseconds that a student of each shape takes for one example, on the trials' device.
 
-    Plain transformers in fp32, one validation example at a time, students in turns: what the user
-    of an exported one gets. Weights are random, which the time does not depend on.
+    Plain transformers in fp32, one validation example at a time, students in turns, as users of
+    exported ones run them. Weights are random, which the time does not depend on.
     """
     random_state = torch.get_rng_state()
     models = {name: new_model(shape_of(config, inputs)) for name, config in shapes.items()}
     torch.set_rng_state(random_state)
     examples = {name: validation_examples(inputs.of(config)) for name, config in shapes.items()}
     speed = examples_per_second(models, examples, batch_size=1)
-    return {name: 1000.0 / found for name, found in speed.items()}
+    return {name: 1000.0 / per_second for name, per_second in speed.items()}
 
 
 def parameters(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict[str, float]:
@@ -43,12 +43,12 @@ def parameters(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dic
     return {name: model.num_parameters() / 1e6 for name, model in models.items()}
 
 
-def describe(found: Mapping[str, float]) -> str:
+def describe(milliseconds: Mapping[str, float]) -> str:
     """`One example takes 2.1 ms with 2 layers, 3.0 ms with 3 layers.`"""
-    named = {
-        name: f"{name} layers" if name.isdecimal() else f"--student ({name})" for name in found
-    }
-    parts = [f"{milliseconds:.3g} ms with {named[name]}" for name, milliseconds in found.items()]
+    parts = [
+        f"{each:.3g} ms with {f'{name} layers' if name.isdecimal() else f'--student ({name})'}"
+        for name, each in milliseconds.items()
+    ]
     return f"One example takes {', '.join(parts)}."
 
 
@@ -66,8 +66,8 @@ def examples_per_second(
 ) -> dict[str, float]:
     """Each model's speed on the same batches of similar length, in turns, fp32.
 
-    Each has the examples in its own tokens, on one device. A batch has `batch_size` of them, or as
-    many as suit the device. Leaves the models there.
+    Each has the examples in its own tokens, on one device, where the models stay. A batch has
+    `batch_size` of them, or as many as suit the device.
     """
     any_examples = next(iter(examples.values()))
     device = any_examples.device

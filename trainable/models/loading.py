@@ -51,7 +51,7 @@ def load_pretrained(folder: Path) -> Pretrained:
 
 
 def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Path) -> None:
-    """Writes a model less the weights that it did not have, which each trial draws itself."""
+    """Writes a model without the weights that it did not have, which each trial draws itself."""
     tensors = {
         name: tensor.contiguous().clone()
         for name, tensor in model.state_dict().items()
@@ -71,10 +71,10 @@ def shape_of(config: TrialConfig, inputs: TrainingInputs) -> PreTrainedConfig:
 def load_checked(
     flag: str, source: Any, *, fitted: bool, **head: Any
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The same of a model from outside, and the names of the weights that it did not have.
+    """A classifier from outside, and the names of the weights that it did not have.
 
-    UserError where weights are missing (of a `fitted` classifier any, else any but the head's and
-    the pooler's), are not finite, or are of more layers than the configuration has.
+    UserError if weights are missing (of a `fitted` classifier any, else any but the head's and the
+    pooler's), are not finite, or are of more layers than the configuration has.
     """
     model, found = _load(source, head)
     layers, base = encoder_layers(model, flag)[0], f"{model.base_model_prefix}."

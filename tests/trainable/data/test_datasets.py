@@ -87,7 +87,7 @@ def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
 
 @pytest.fixture
 def use(corpus):
-    """The corpus cut to sizes that a user asks for, by flag, as `load_inputs` does."""
+    """The corpus cut to sizes that a user asks for, by flag, as `load_sources` does."""
 
     def cut(asked):
         sizes = [asked.get(flag) for flag in SIZES]

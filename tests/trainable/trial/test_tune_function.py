@@ -29,8 +29,9 @@ from trainable.common.files import verified_values
 from trainable.common.pause import PAUSE
 from trainable.trial import tune_function
 from trainable.trial.checkpoint import STATE
+from trainable.trial.messages import MESSAGE
 from trainable.trial.training_loop import Trial
-from trainable.trial.tune_function import FAILURE_KIND, REASON, Sweep, train_student
+from trainable.trial.tune_function import Sweep, train_student
 
 TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
 ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
@@ -217,6 +218,17 @@ def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp
     assert by_seed[SEEDS[1]].metrics["iterations_since_restore"] < SPACE["evaluations"]
 
 
+def received(metrics):
+    """A result with what its message says."""
+    message = metrics.get(MESSAGE)
+    said = {key: value for key, value in metrics.items() if key != MESSAGE}
+    if message is None:
+        return said
+    if message.failure is not None:
+        return {**said, "failure": message.failure, "reason": message.reason}
+    return {**said, **message.evaluation, "restored": message.restored}
+
+
 @pytest.fixture
 def tuned(monkeypatch, inputs, tmp_path):
     """Trains as a Tuner would, without Ray; gives results, and the folder of the last checkpoint.
@@ -229,7 +241,7 @@ def tuned(monkeypatch, inputs, tmp_path):
         results = []
 
         def report(metrics, checkpoint=None):
-            results.append(dict(metrics))
+            results.append(received(metrics))
             if checkpoint is not None:
                 state.count += 1
                 state.newest = tmp_path / f"checkpoint_{state.count}"
@@ -276,11 +288,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     """Evaluated after 4, 8, 12, ... steps; a sweep gets the correct/wrong bits of each."""
     config, advance = {**TINY, **ALPHA}, Trial.advance
     trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
-    whole = [
-        {**e.scalars(), "training_iteration": e.evaluations}
-        | {"correct": e.correct, "full_correct": None}
-        for e in trial.run()
-    ]
+    whole = [{**e.recorded(), "training_iteration": e.evaluations} for e in trial.run()]
 
     def pause_at_step(trial):
         if trial.step + 1 == step:
@@ -292,8 +300,9 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     (*before, stopped), error = tuned.train(config, save_share=0.0, sweep=sweep)
     known = step // 4
     assert error is None
-    assert numbers(before) == numbers(whole)[:known]
-    assert numbers([stopped], "saved_step") == numbers(whole)[known - 1 : known] or not known
+    assert numbers(before, "restored") == numbers(whole)[:known]
+    sent = numbers(whole, "correct", "full_correct", "full_accuracy")
+    assert numbers([stopped], "saved_step") == sent[known - 1 : known] or not known
     assert stopped["saved_step"] == verified_values(tuned.state.newest)["step"] == step
     assert tuned.train(config, sweep=sweep) == ([], None)
 
@@ -302,7 +311,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     tuned.state.checkpoint = tuned.state.newest
     after, error = tuned.train(config, save_share=0.0, sweep=sweep)
     assert error is None
-    assert [result.get("restored", False) for result in after] == [n < known for n in range(6)]
+    assert [result["restored"] for result in after] == [n < known for n in range(6)]
     sure = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
     assert numbers(after, "restored")[sure:] == numbers(whole)[sure:]
     bits = ("correct", "full_correct")
@@ -327,8 +336,8 @@ def test_a_sweep_is_told_why_trying_again_would_not_help(
 
     monkeypatch.setattr(Trial, "advance", fail)
     found = tuned.train({**TINY, **ALPHA}, sweep=sweep)
-    told = [{FAILURE_KIND: failure_kind, REASON: str(error)}] if failure_kind else []
-    assert found == (told, error)
+    reported = [{"failure": failure_kind, "reason": str(error)}] if failure_kind else []
+    assert found == (reported, error)
     assert tuned.train({**TINY, **ALPHA}) == ([], error)
 
 

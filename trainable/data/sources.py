@@ -19,11 +19,8 @@ from trainable.data.wheels import small_encoder, tweets
 
 
 @dataclass(frozen=True)
-class LoadedInputs:
-    """Data and teacher, before any work is done on them.
-
-    `available` counts the training and validation examples there were, before a preset's sizes.
-    """
+class Sources:
+    """Data and teacher, before any work is done on them."""
 
     dataset: Dataset
     available: tuple[int, int]
@@ -34,7 +31,7 @@ class LoadedInputs:
     left_out: int = 0  # of --transfer: empty texts and near-duplicates of validation examples
 
 
-def load_inputs(options: InputOptions) -> LoadedInputs:
+def load_sources(options: InputOptions) -> Sources:
     """The chosen data and teacher; UserError where they can't be used."""
     preset, cache = options.effective_preset, Path(options.cache) / "datasets"
     if preset.dataset is None:
@@ -55,7 +52,7 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
         dataset, left_out = with_transfer(dataset, texts)
         if not dataset.splits["transfer"].texts:
             raise UserError(f"--transfer {options.transfer}: has no text to train on")
-    return LoadedInputs(
+    return Sources(
         dataset=dataset,
         available=(len(found.train), len(found.evaluation)),
         teacher_source=teacher_source(options),
