@@ -1,7 +1,7 @@
 """Students that start from `--student`: another architecture, tokenizer, depth and width."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,12 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.conftest import SPECIAL, WORDS, tiny_classifier
-from tests.invariants.test_same_seed_same_run import numbers
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_bits
 from trainable.models.loading import load_config, load_pretrained, shape_of
-from trainable.trial.checkpoint import checkpoint_bytes, load_checkpoint, write_checkpoint
+from trainable.trial.checkpoint import checkpoint_bytes, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache
@@ -128,21 +127,6 @@ def test_its_losses_are_those_of_its_own_reading_of_the_same_texts(
     assert len(trial.setup.distillation.projections) == (0 if pool is None else 2)
 
 
-def test_between_other_trials_and_resumed_it_is_the_same(
-    both, pretrained, make_config, cpu, tmp_path
-):
-    worker, config = SetupCache(), pretrained(aligned_layers="1,2")
-    alone = numbers(Trial.start(config, both, cpu).run())
-    list(Trial.start(make_config(), both, cpu, worker).run())
-    interrupted = Trial.start(config, both, cpu, worker)
-    while len(interrupted.history) < 2:
-        interrupted.advance()
-    write_checkpoint(interrupted, tmp_path)
-    list(Trial.start(make_config(seed=3), both, cpu, worker).run())
-    resumed = load_checkpoint(tmp_path, config, both, cpu, worker)
-    assert numbers([*resumed.history[:0], *resumed.run()]) == alone[2:]
-
-
 def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparation, cpu, tmp_path):
     """`from_pretrained` gives model and tokenizer, and they answer as the evaluation says."""
     trial = Trial.start(pretrained(epochs=4), both, cpu)
@@ -175,16 +159,10 @@ def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, ma
 
 
 def test_inputs_survive_json_and_a_move(both):
-    assert type(both).from_dict(json.loads(json.dumps(_as_dict(both)))) == both
+    assert type(both).from_dict(json.loads(json.dumps(asdict(both)))) == both
     places = {str(folder): f"/elsewhere{folder}" for folder in both.folders()}
     moved = both.moved(places)
     assert {str(folder) for folder in moved.folders()} == set(places.values())
-
-
-def _as_dict(inputs):
-    from dataclasses import asdict
-
-    return asdict(inputs)
 
 
 @pytest.mark.parametrize(

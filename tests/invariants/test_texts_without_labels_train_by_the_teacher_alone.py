@@ -16,7 +16,6 @@ from trainable.data.datasets import Dataset, LabelledTexts, with_transfer
 from trainable.data.sources import load_sources
 from trainable.data.tokens import load_split
 from trainable.teacher.teacher import load_teacher
-from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
 
@@ -112,17 +111,6 @@ def test_alpha_is_0_on_them(transferred, make_config, cpu, pool):
     assert len(seen) == trial.total_steps == 12 + 12
     assert len(evaluations) == 3
     assert all(recorded == pytest.approx(used) for recorded, used in evaluations)
-
-
-def test_resumed_is_uninterrupted(transferred, make_config, cpu, tmp_path):
-    config = make_config(transfer_share=0.5, epochs=2)
-    whole = numbers(Trial.start(config, transferred, cpu).run())
-    interrupted = Trial.start(config, transferred, cpu)
-    for _ in range(17):
-        interrupted.advance()
-    write_checkpoint(interrupted, tmp_path)
-    resumed = load_checkpoint(tmp_path, config, transferred, cpu)
-    assert numbers(resumed.run()) == whole[len(interrupted.history) :]
 
 
 def test_each_share_trains_another_student(transferred, make_config, cpu):

@@ -37,7 +37,7 @@ def described(
     parse: Callable[[str], Any] | None = None,
     flag: str | None = None,
     metavar: str | None = None,
-    **more: Any,
+    **metadata: Any,
 ) -> Any:
     """A field with its description and bounds: `low` and `high` included, `above` and `below` not.
 
@@ -46,7 +46,7 @@ def described(
     """
     about = {"help": help, "choices": tuple(choices), "parse": parse, "flag": flag}
     bounds = {"low": low, "high": high, "above": above, "below": below}
-    return field(default=default, metadata={**about, **bounds, "metavar": metavar, **more})
+    return field(default=default, metadata={**about, **bounds, "metavar": metavar, **metadata})
 
 
 @cache
@@ -165,7 +165,7 @@ def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
         parse = about.metadata["parse"]
         low, (kind, _) = about.metadata["low"], field_types(cls)[about.name]
         least = "" if low is None else f" of at least {low:g}"
-        value = parse(text) if parse else converted(kind, text, more=least)
+        value = parse(text) if parse else converted(kind, text, bound=least)
         if kind is not tuple:
             _check_value(cls, about, value, "")
     except UserError as error:
@@ -173,13 +173,13 @@ def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
     return value
 
 
-def converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
+def converted(kind: type, text: str, named: str = "", bound: str = "") -> Any:
     """Text as a value of this type; UserError for no number."""
     try:
         return kind(text)
     except ValueError:
         word = "whole number" if kind is int else "number"
-        raise UserError(f"{named}{text[:40]!r} is not a {word}{more}") from None
+        raise UserError(f"{named}{text[:40]!r} is not a {word}{bound}") from None
 
 
 def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:

@@ -10,15 +10,14 @@ from trainable.config.names import NAMED_LAYER_SETS, NO_LAYERS
 
 def named_layers(name: str, student_layers: int) -> tuple[int, ...]:
     """The layers a name of NAMED_LAYER_SETS stands for in a student of that depth."""
-    every = range(1, student_layers + 1)
-    half = student_layers // 2
+    layers, half = tuple(range(1, student_layers + 1)), student_layers // 2
     return {
         NO_LAYERS: (),
-        "all": tuple(every),
-        "lower": tuple(every[:half]),
-        "upper": tuple(every[student_layers - half :]),
-        "even": tuple(layer for layer in every if layer % 2 == 0),
-        "odd": tuple(layer for layer in every if layer % 2 == 1),
+        "all": layers,
+        "lower": layers[:half],
+        "upper": layers[student_layers - half :],
+        "even": layers[1::2],
+        "odd": layers[::2],
     }[name]
 
 

@@ -29,13 +29,13 @@ def read_tables(flag: str, source: str, configuration: str | None, cache: Path) 
     quiet_datasets()
     path = Path(source).expanduser()
     if path.exists():
-        found = _read_local(flag, path, cache)
+        splits = _read_local(flag, path, cache)
     else:
-        found = _read_hub(flag, source, configuration, cache)
-    if TRAIN_NAME not in found:
-        raise UserError(f"{flag} {source}: no training split, only {', '.join(found)}")
-    evaluation = [found[name] for name in EVALUATION_NAMES if name in found]
-    return {"train": found[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
+        splits = _read_hub(flag, source, configuration, cache)
+    if TRAIN_NAME not in splits:
+        raise UserError(f"{flag} {source}: no training split, only {', '.join(splits)}")
+    evaluation = [splits[name] for name in EVALUATION_NAMES if name in splits]
+    return {"train": splits[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
 
 
 def _read_local(flag: str, path: Path, cache: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import batches_by_length
-from trainable.data.examples import Batch, Examples
+from trainable.data.examples import Examples
 from trainable.data.tokens import load_split
 from trainable.engine.devices import synchronise
 from trainable.models.loading import shape_of
@@ -75,21 +75,19 @@ def examples_per_second(
     np.random.default_rng(0).shuffle(batches)
     seconds, count = dict.fromkeys(models, 0.0), 0
     for name, model in models.items():
-        _forward_seconds(model.to(device).eval(), _batch(examples[name], batches[0]))  # warm-up
+        _forward_seconds(model.to(device).eval(), examples[name], batches[0])  # warm-up
     for rows in cycle(batches):
         for name, model in models.items():
-            seconds[name] += _forward_seconds(model, _batch(examples[name], rows))
+            seconds[name] += _forward_seconds(model, examples[name], rows)
         count += len(rows)
         if sum(seconds.values()) > TIMED_SECONDS:
             break
     return {name: count / seconds[name] for name in models}
 
 
-def _batch(examples: Examples, rows: np.ndarray) -> Batch:
-    return examples.batch(torch.as_tensor(rows, device=examples.device), examples.longest(rows))
-
-
-def _forward_seconds(model: PreTrainedModel, batch: Batch) -> float:
+def _forward_seconds(model: PreTrainedModel, examples: Examples, rows: np.ndarray) -> float:
+    on_device = torch.as_tensor(rows, device=examples.device)
+    batch = examples.batch(on_device, examples.longest(rows))
     synchronise(model.device)
     start = time.perf_counter()
     model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)

@@ -186,8 +186,8 @@ class TrainingStep:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """All that are trained, in the optimiser's order."""
-        every = [p for group in self.optimiser.param_groups for p in group["params"]]
-        return [parameter for parameter in every if parameter.requires_grad]
+        groups = self.optimiser.param_groups
+        return [p for group in groups for p in group["params"] if p.requires_grad]
 
     def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
         """The gradient of `loss` for each parameter, 0 where there is none, and the losses before

@@ -107,10 +107,8 @@ def build_student(
     else:
         student = new_model(student_config(teacher.config, config))
         chosen = copied_tensors(teacher, student, config.initialisation)
-    found = student.load_state_dict(chosen, strict=False)
-    left_random = found.missing_keys if config.initialisation in COPIED_LAYERS else []
-    if found.unexpected_keys or left_random:
-        raise RuntimeError(
-            f"teacher and student don't match: {[*found.unexpected_keys, *left_random]}"
-        )
+    missing, unexpected = student.load_state_dict(chosen, strict=False)
+    wrong = [*unexpected, *(missing if config.initialisation in COPIED_LAYERS else [])]
+    if wrong:
+        raise RuntimeError(f"teacher and student don't match: {wrong}")
     return student

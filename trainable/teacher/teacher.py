@@ -39,11 +39,11 @@ def load_base(
     UserError, which names `flag`, if the model can't be had, or is fine-tuned for other labels.
     """
     with as_user_error(f"{flag} {source}: no usable model; "):
-        found = load_config(source)
-        fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
+        config = load_config(source)
+        fitted = any("ForSequenceClassification" in a for a in config.architectures or [])
         head: dict[str, Any] = {}
         if fitted:
-            _check_labels(f"{flag} {source}", list(found.id2label.values()), label_names)
+            _check_labels(f"{flag} {source}", list(config.id2label.values()), label_names)
         else:
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}

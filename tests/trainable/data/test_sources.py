@@ -5,7 +5,6 @@ import socket
 import pytest
 
 from tests.conftest import MINI
-from trainable.common.errors import UserError
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
 from trainable.config.presets import PRESETS
@@ -80,22 +79,6 @@ def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes
     assert all(text.startswith("train ") for text in train.texts)
     if whole is not None:
         assert set(looked_at.texts) < set(whole.texts)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "said"),
-    [
-        ({"eval_subset": 11}, "--eval-subset 11: .* 10"),
-        ({"eval_subset": 1}, "--eval-subset 1: too few"),
-        ({"max_eval_samples": 1}, "--max-eval-samples 1: too few"),
-        ({"max_train_samples": 1}, "--max-train-samples 1: too few"),
-        ({"max_eval_samples": 6, "eval_subset": 7}, "--eval-subset 7: .* 6"),
-    ],
-)
-def test_a_subset_that_cannot_be_had_is_refused(tmp_path, folder, sizes, said):
-    options = InputOptions(preset="mini", dataset=str(folder), cache=str(tmp_path), **sizes)
-    with pytest.raises(UserError, match=said):
-        load_sources(options)
 
 
 @pytest.mark.parametrize(

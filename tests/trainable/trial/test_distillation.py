@@ -63,42 +63,6 @@ def test_alpha_weighs_the_parts(inputs, make_config, cpu, alpha, term, absent, c
     )
 
 
-def test_relations_are_weighed(inputs, make_config, cpu):
-    batch = padded_batch(train_split(inputs), np.arange(4), inputs.pad_id, cpu)
-    found = []
-    for weight in (10.0, 30.0):
-        trial = Trial.start(make_config(**{**RELATED, "relation_weight": weight}), inputs, cpu)
-        trial.student.eval()
-        losses = trial.setup.distillation.losses(trial.student, batch)
-        found.append(float(losses["relations"].detach()))
-        assert losses["hidden"] == 0
-    assert found[1] == pytest.approx(3 * found[0], rel=1e-6)
-    assert found[0] > 0.01
-
-
-def test_a_student_that_is_the_teacher_has_its_relations(inputs, make_config, cpu):
-    """But for the cache's fp16; any other student is far from it."""
-    batch, found = padded_batch(train_split(inputs), np.arange(9), inputs.pad_id, cpu), []
-    for layers in (4, 2):
-        trial = Trial.start(make_config(**RELATED, student_layers=layers), inputs, cpu)
-        trial.student.eval()
-        losses = trial.setup.distillation.losses(trial.student, batch)
-        found.append(float(losses["relations"].detach()))
-    assert abs(found[0]) < 1e-5
-    assert found[1] > 0.01
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_narrower_student_learns_relations(inputs, make_config, cpu, layers):
-    shape = {"initialisation": "random", "student_width": 16, "student_layers": layers}
-    config = make_config(**RELATED, **shape, alpha=0.0, epochs=20, evaluations=4, seed=3)
-    trained = [
-        evaluation.losses["relations"] for evaluation in Trial.start(config, inputs, cpu).run()
-    ]
-    assert trained == sorted(trained, reverse=True)
-    assert trained[-1] < 0.9 * trained[0]
-
-
 @pytest.mark.parametrize("most", [1, 3])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens", "relations"])
 def test_losses_of_parts_add_up_to_those_of_the_batch(inputs, make_config, cpu, pool, most):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.traced import Executors
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.models.students import build_student
@@ -141,12 +140,3 @@ def test_captured_steps_read_what_their_neighbours_read(inputs, make_config, cha
     assert outputs_read(config, captured) == graph
     few = replace(captured, outputs={kind: inputs.outputs[kind] for kind in ("logits", "tokens")})
     assert outputs_read(config, few)[1] == (None if graph[1] == "cls" else graph[1])
-
-
-def test_the_executor_is_the_inputs(inputs, make_config, cpu):
-    executors = Executors()
-    bench = SetupCache(executors)
-    bench.set_up(make_config(), inputs, cpu)
-    assert len(executors.captures) == 0
-    bench.set_up(make_config(), replace(inputs, execution=Execution(GRAPH)), cpu)
-    assert len(executors.captures) == 1
