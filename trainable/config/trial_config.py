@@ -95,36 +95,28 @@ class TrialConfig:
         self._check_width()
 
     def _check_alpha(self) -> None:
-        if self.alpha_schedule == "fixed":
-            if self.alpha is None:
-                object.__setattr__(self, "alpha", 0.5)
-            if self.sharpness is not None:
-                raise UserError(
-                    f"sharpness: {self.sharpness} given, but alpha_schedule fixed has none"
-                )
-        else:
-            if self.sharpness is None:
-                raise UserError(f"sharpness: missing; {self.alpha_schedule} needs one above 0")
-            if self.alpha is not None:
-                raise UserError(
-                    f"alpha: {self.alpha} given, but {self.alpha_schedule} sets alpha itself"
-                )
+        schedule, fixed = self.alpha_schedule, self.alpha_schedule == "fixed"
+        if fixed and self.alpha is None:
+            object.__setattr__(self, "alpha", 0.5)
+        if fixed and self.sharpness is not None:
+            raise UserError(f"sharpness: {self.sharpness} given, but alpha_schedule fixed has none")
+        if not fixed and self.sharpness is None:
+            raise UserError(f"sharpness: missing; {schedule} needs one above 0")
+        if not fixed and self.alpha is not None:
+            raise UserError(f"alpha: {self.alpha} given, but {schedule} sets alpha itself")
         if not self.uses_teacher_outputs and self.aligned_layers != NO_LAYERS:
             raise UserError(
                 f"aligned_layers: {self.aligned_layers!r} has no effect at alpha 1; give none"
             )
 
     def _check_relations(self) -> None:
-        if self.relation_weight == 0.0:
-            return
-        if not self.uses_teacher_outputs:
+        weight, layers = self.relation_weight, self.aligned_layers
+        if weight and not self.uses_teacher_outputs:
+            raise UserError(f"relation_weight: {weight} has no effect at alpha 1; give 0")
+        if weight and layers != NO_LAYERS:
             raise UserError(
-                f"relation_weight: {self.relation_weight} has no effect at alpha 1; give 0"
-            )
-        if self.aligned_layers != NO_LAYERS:
-            raise UserError(
-                f"relation_weight: {self.relation_weight} does not go with aligned layers "
-                f"{self.aligned_layers}; give aligned_layers {NO_LAYERS}"
+                f"relation_weight: {weight} does not go with aligned layers {layers}; "
+                f"give aligned_layers {NO_LAYERS}"
             )
 
     def _check_width(self) -> None:

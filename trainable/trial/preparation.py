@@ -120,10 +120,9 @@ class Preparation:
             if model is not None:
                 model._check_length()
                 model._check_unknown_tokens()
-        own = self.student
-        student = (
-            None if own is None else (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
-        )
+        student = None
+        if own := self.student:
+            student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
         if self.inputs.dataset.transfer is not None:

@@ -148,7 +148,8 @@ class Trial:
         StopIteration if the trial is finished.
         """
         start = time.perf_counter()
-        config, step, position = self.config, self.setup.step, (self.step, self.total_steps)
+        config, training_step = self.config, self.setup.step
+        position = (self.step, self.total_steps)
         alpha = alpha_at(
             *position, config.alpha_schedule, alpha=config.alpha, sharpness=config.sharpness
         )
@@ -157,12 +158,12 @@ class Trial:
         if rows[0] >= self.labelled:
             alpha = 0.0  # texts without labels: the teacher alone
         self.setup.distillation.alpha.fill_(alpha)
-        if step.averages is not None:
-            step.averages.set_decay(config.ema_decay, self.step)
-        step.take(rows, rate)
+        if training_step.averages is not None:
+            training_step.averages.set_decay(config.ema_decay, self.step)
+        training_step.take(rows, rate)
         self.step += 1
         due = self.step in self._due
-        losses = step.means.take() if due else {}
+        losses = training_step.means.take() if due else {}
         self.trained_seconds += time.perf_counter() - start
         if not due:
             return None

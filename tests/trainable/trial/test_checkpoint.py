@@ -4,6 +4,7 @@ import random
 import resource
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -339,20 +340,11 @@ def test_the_names_of_labels(of_data, of_teacher, names):
     assert label_names(of_data, teacher) == names
 
 
-class FakeClock:
-    """Time that passes when told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    made = FakeClock()
-    monkeypatch.setattr(checkpoint, "time", made)
+    """Time that passes when told to."""
+    made = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: made.now))
     return made
 
 
