@@ -31,12 +31,12 @@ from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TeacherSettings, TrialConfig
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
 from trainable.data.examples import Batch, Examples
-from trainable.data.inputs import LoadedInputs
+from trainable.data.sources import Sources
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.wheels import small_encoder
 from trainable.engine.devices import Runtime
 from trainable.trial.preparation import Preparation, prepare_inputs
-from trainable.trial.trainer import load_dense_splits
+from trainable.trial.training_setup import load_dense_splits
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"w{i}" for i in range(200)]  # only the first 60 occur in the sentences
@@ -263,7 +263,7 @@ def options(teacher_folder, runtime):
 @pytest.fixture(scope="session")
 def loaded(dataset, teacher_folder):
     settings = TeacherSettings(epochs=1)
-    return LoadedInputs(dataset, (96, 40), str(teacher_folder), settings, max_length=16)
+    return Sources(dataset, (96, 40), str(teacher_folder), settings, max_length=16)
 
 
 @pytest.fixture(scope="session")

@@ -146,7 +146,7 @@ def train(config, inputs, folder):
         "evaluation_seconds": round(sum(e.evaluation_seconds for e in trial.history), 1),
         "saving_seconds": round(saving, 1),
         "checkpoints": saved,
-        "fallback": trial.trainer.fallback,
+        "fallback": trial.setup.fallback,
         "loss": round(trial.history[-1].loss, 4),
     }
 

@@ -15,7 +15,7 @@ def test_every_test_that_needs_a_gpu_is_among_those_it_runs(repository):
         for path in repository.glob("tests/**/test_*.py")
         if "pytest.mark.gpu" in path.read_text() and path.name != "test_gpu_check.py"
     ]
-    assert len(marked) >= 5
+    assert len(marked) >= 4
     assert all(any(path.is_relative_to(place) for place in TESTS) for path in marked)
 
 

@@ -34,16 +34,16 @@ def _outputs(found):
     return () if found is None else found
 
 
-def state_of(trainer):
+def state_of(step):
     """All that a training step writes to."""
-    yield from trainer.training.take_step.parameters
-    yield from (v for s in trainer.optimiser.state.values() for v in s.values())
-    yield from trainer.training.means.sums.values()
-    yield from trainer.averages.averages if trainer.averages else ()
+    yield from step.parameters
+    yield from (v for s in step.optimiser.state.values() for v in s.values())
+    yield from step.means.sums.values()
+    yield from step.averages.averages if step.averages else ()
 
 
 class Executors:
-    """Makes a trainer cache's executors, and remembers them."""
+    """Makes a setup cache's executors, and remembers them."""
 
     def __init__(self):
         self.captures = []

@@ -44,7 +44,7 @@ def _say(line: str) -> None:
 
 def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     from trainable.common.quiet import quiet_libraries
-    from trainable.data.inputs import load_inputs, teacher_source
+    from trainable.data.sources import load_sources, teacher_source
     from trainable.engine.devices import best_device, faster_precision
     from trainable.teacher.teacher import student_settings
     from trainable.trial.preparation import Preparation, pools_of, prepare_inputs
@@ -60,7 +60,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     inactive = sorted(config.inactive_settings & settings.keys())
     if inactive:
         raise UserError(f"{inactive[0]}: has no effect with the other settings; leave it out")
-    preparation = Preparation.load(load_inputs(options))
+    preparation = Preparation.load(load_sources(options))
     preparation.check([config], _say)
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)

@@ -29,7 +29,7 @@ from trainable.engine.devices import Runtime, release_memory, synchronise
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 from trainable.models.students import build_student
 from trainable.teacher.outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
-from trainable.trial.trainer import Trainer
+from trainable.trial.training_setup import TrainingSetup
 
 GIB = 2**30
 
@@ -130,7 +130,7 @@ def cached(
         trim_embedding(student, in_use)
         split = dense_split(split, in_use)
         batches = epoch_batches(split.lengths, config.batch_size, config.seed, epoch=0)
-    trainer = Trainer(
+    setup = TrainingSetup(
         config,
         student.to(device),
         workload.teacher.config,
@@ -139,14 +139,13 @@ def cached(
         executor=make_executor(GRAPH, device) if executor == GRAPH else Executor(),
         flash_attention=flash,
     )
-    training = trainer.training
-    trainer.distillation.set_up(config)
-    trainer.distillation.alpha.fill_(config.alpha or 0.0)
+    setup.distillation.set_up(config)
+    setup.distillation.alpha.fill_(config.alpha or 0.0)
 
     def step(index: int) -> None:
-        training.step(batches[index], config.learning_rate)
+        setup.step.take(batches[index], config.learning_rate)
 
-    return Steps(batches, step, lambda: training.means.take()["loss"])
+    return Steps(batches, step, lambda: setup.step.means.take()["loss"])
 
 
 def prepared_outputs(workload: Workload) -> TeacherOutputs:

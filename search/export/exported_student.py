@@ -21,7 +21,7 @@ from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import batches_by_length
 from trainable.data.datasets import LabelledTexts
-from trainable.data.inputs import load_inputs
+from trainable.data.sources import load_sources
 from trainable.data.tokens import load_split, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
@@ -142,7 +142,7 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     """
     # The preset's own teacher may need a wheel; it is not looked at.
     source = replace(request, teacher=inputs.teacher.folder, student=None, transfer=None)
-    texts = load_inputs(source).dataset.evaluation
+    texts = load_sources(source).dataset.evaluation
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
     again = tokenise(tokenizer, texts.texts, texts.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")

@@ -132,7 +132,7 @@ def _check_search(request: Request, *, searched: bool) -> None:
 def _of_models(request: ResolvedRequest) -> dict[str, Any]:
     """The fields of a request that teacher and `--student` decide; UserError where one is not
     to be had."""
-    from trainable.data.inputs import teacher_source
+    from trainable.data.sources import teacher_source
     from trainable.models.loading import load_tokenizer
     from trainable.models.relations import shared_heads
     from trainable.teacher.teacher import config_of, student_settings

@@ -36,11 +36,11 @@ from trainable.config.initialisations import PRETRAINED
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.examples import Examples
-from trainable.data.inputs import load_inputs
+from trainable.data.sources import load_sources
 from trainable.data.tokens import TokenisedSplit, tokenise
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import available_cores, best_device, synchronise
-from trainable.engine.training_step import Training, TrainingStep, label_losses, make_optimiser
+from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
 from trainable.models.static_forward import make_static
 from trainable.models.students import new_model
 from trainable.trial.checkpoint import bytes_of_shape
@@ -75,7 +75,7 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     check_address(run.request.address, folder.parent)
     open_ = [trial.config for trial in run.trials.values() if trial.outcome not in ENDED]
     every = [trial.config for trial in run.trials.values()]
-    preparation = Preparation.load(load_inputs(run.plan.requests[0]))
+    preparation = Preparation.load(load_sources(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
     return _describe(checked, run.to_suggest, folder, invocation)
 
@@ -142,20 +142,20 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
     torch.set_num_threads(1)
     student = new_model(preparation.shape_of(config)).to(device).train()
     make_static(student)
-    take_step = TrainingStep(
+    step = TrainingStep(
         student,
         make_optimiser([student], config.weight_decay),
         label_losses(config.precision),
         config.gradient_clip,
+        examples=Examples(split, preparation.tokenizer.pad_token_id, device),
+        batch_size=config.batch_size,
     )
-    pad_id = preparation.tokenizer.pad_token_id
-    training = Training(take_step, Examples(split, pad_id, device), config.batch_size)
     order = np.argsort(split.lengths, kind="stable")
     middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
     times = []
     for _ in range(TIMED_STEPS):
         start = time.perf_counter()
-        training.step(middle, learning_rate=1e-5)
+        step.take(middle, learning_rate=1e-5)
         synchronise(device)
         times.append(time.perf_counter() - start)
     torch.set_num_threads(threads)

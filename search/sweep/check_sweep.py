@@ -14,7 +14,7 @@ from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.inputs import LoadedInputs, load_inputs
+from trainable.data.sources import Sources, load_sources
 from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.models.loading import load_config
 from trainable.trial.preparation import (
@@ -48,7 +48,7 @@ def check_sweep(request: ResolvedRequest, console: Console) -> CheckedSweep:
     quiet_libraries()
     configs = plan_trials(request)
     possible = possible_trials(request, configs)
-    inputs = load_inputs(request)
+    inputs = load_sources(request)
     preparation = Preparation.load(inputs)
     preparation.check(possible, console.print)
     if "precision" not in dict(request.overrides):
@@ -67,7 +67,7 @@ def prepare_again(
     """What these trials, a run's already, share: made anew or found in the cache; raises as
     `check_sweep`."""
     quiet_libraries()
-    preparation = Preparation.load(load_inputs(request))
+    preparation = Preparation.load(load_sources(request))
     preparation.check(configs, console.print)
     return CheckedSweep(request, list(configs), list(configs), preparation).prepare(console)
 
@@ -112,7 +112,7 @@ def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:
     return text if request.seeds == 1 else f"{text}; the best on up to {request.seeds} seeds"
 
 
-def describe(configs: list[TrialConfig], inputs: LoadedInputs) -> str:
+def describe(configs: list[TrialConfig], inputs: Sources) -> str:
     """`Training: 2,048 of 18,113 examples. Validation: 800, 8 evaluations per trial. In bf16.`"""
 
     def of(count: int, available: int) -> str:

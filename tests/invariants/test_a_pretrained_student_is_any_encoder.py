@@ -1,7 +1,7 @@
 """Students that start from `--student`: another architecture, tokenizer, depth and width."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,15 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.conftest import SPECIAL, WORDS, tiny_classifier
-from tests.invariants.test_same_seed_same_run import numbers
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_bits
 from trainable.models.loading import load_config, load_pretrained, shape_of
-from trainable.trial.checkpoint import checkpoint_bytes, load_checkpoint, write_checkpoint
+from trainable.trial.checkpoint import checkpoint_bytes, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
-from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
+from trainable.trial.training_setup import SetupCache
 
 # Half as deep and as wide as the teacher (BERT, 4 x 32), and fewer words stand for more tokens.
 SHAPE = {"hidden_size": 16, "embedding_size": 8, "num_hidden_layers": 2, "intermediate_size": 32}
@@ -89,7 +88,7 @@ def test_what_is_known_of_it(both, inputs, student_folder):
 
 def test_it_starts_from_its_own_weights_and_a_head_of_the_seed(both, pretrained, cpu):
     students = [
-        Trial.start(pretrained(seed=seed), both, cpu, TrainerCache()).student for seed in (0, 0, 1)
+        Trial.start(pretrained(seed=seed), both, cpu, SetupCache()).student for seed in (0, 0, 1)
     ]
     kept = load_pretrained(Path(both.pretrained.folder)).tensors
     one, same, other = ({n: p.detach() for n, p in s.named_parameters()} for s in students)
@@ -110,37 +109,22 @@ def test_its_losses_are_those_of_its_own_reading_of_the_same_texts(
 ):
     """Logits compare as they are, pooled states through the projection to the teacher's width."""
     aligned = {} if pool is None else {"aligned_layers": "1,2", "hidden_pool": pool}
-    trial = Trial.start(pretrained(**aligned), both, cpu, TrainerCache())
+    trial = Trial.start(pretrained(**aligned), both, cpu, SetupCache())
     trial.student.eval()
-    trial.trainer.distillation.alpha.fill_(0.3)
+    trial.setup.distillation.alpha.fill_(0.3)
     rows = np.array([3, 50, 17])
-    examples, texts = trial.trainer.training.examples, preparation.inputs.dataset.train.texts
+    examples, texts = trial.setup.step.examples, preparation.inputs.dataset.train.texts
     batch = examples.batch(torch.from_numpy(rows), examples.longest(rows))
     ids = own_tokenizer()([texts[r] for r in rows], truncation=True, max_length=16)["input_ids"]
     assert examples.token_counts[rows].tolist() == [len(each) for each in ids]
-    losses = trial.trainer.distillation.losses(trial.student, batch)
+    losses = trial.setup.distillation.losses(trial.student, batch)
     teacher = np.load(Path(both.outputs["logits"]) / "values.npy")[rows]
     log_p = (torch.from_numpy(teacher) / 2).log_softmax(-1)
     logits = trial.student(batch.input_ids, batch.attention_mask).logits
     expected = 4 * (log_p.exp() * (log_p - (logits / 2).log_softmax(-1))).sum(-1).mean()
     assert float(losses["kl"]) == pytest.approx(float(expected), rel=1e-4)
     assert (float(losses["hidden"]) > 0) == (pool is not None)
-    assert len(trial.trainer.distillation.projections) == (0 if pool is None else 2)
-
-
-def test_between_other_trials_and_resumed_it_is_the_same(
-    both, pretrained, make_config, cpu, tmp_path
-):
-    worker, config = TrainerCache(), pretrained(aligned_layers="1,2")
-    alone = numbers(Trial.start(config, both, cpu).run())
-    list(Trial.start(make_config(), both, cpu, worker).run())
-    interrupted = Trial.start(config, both, cpu, worker)
-    while len(interrupted.history) < 2:
-        interrupted.advance()
-    write_checkpoint(interrupted, tmp_path)
-    list(Trial.start(make_config(seed=3), both, cpu, worker).run())
-    resumed = load_checkpoint(tmp_path, config, both, cpu, worker)
-    assert numbers([*resumed.history[:0], *resumed.run()]) == alone[2:]
+    assert len(trial.setup.distillation.projections) == (0 if pool is None else 2)
 
 
 def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparation, cpu, tmp_path):
@@ -164,7 +148,7 @@ def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparat
 def test_fused_attention_is_for_students_that_have_such_a_kernel(both, pretrained, cpu):
     """A DeBERTa teacher's trials may start from another architecture."""
     fused = replace(both, execution=Execution("eager", flash_attention=True))
-    assert Trial.start(pretrained(), fused, cpu).trainer.fallback == ""
+    assert Trial.start(pretrained(), fused, cpu).setup.fallback == ""
 
 
 def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, make_config):
@@ -175,16 +159,10 @@ def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, ma
 
 
 def test_inputs_survive_json_and_a_move(both):
-    assert type(both).from_dict(json.loads(json.dumps(_as_dict(both)))) == both
+    assert type(both).from_dict(json.loads(json.dumps(asdict(both)))) == both
     places = {str(folder): f"/elsewhere{folder}" for folder in both.folders()}
     moved = both.moved(places)
     assert {str(folder) for folder in moved.folders()} == set(places.values())
-
-
-def _as_dict(inputs):
-    from dataclasses import asdict
-
-    return asdict(inputs)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_losses(any_inputs, make_config, cpu, pool):
     rows = np.array([5, 3, 17, 60, 2])
     batch = padded_batch(train_split(any_inputs), rows, any_inputs.pad_id, cpu)
     with torch.no_grad():
-        cached = trial.trainer.distillation.losses(trial.student, batch)
+        cached = trial.setup.distillation.losses(trial.student, batch)
         kl, hidden = live_losses(trial, rows)
     assert kl > 1e-4
     assert hidden > 0.01
@@ -106,7 +106,7 @@ def test_relations(any_inputs, make_config, cpu, changes, request):
     if trial.student.config.model_type == "deberta-v2":
         names = [f"{name}_proj" for name in names]
     with torch.no_grad():
-        cached = trial.trainer.distillation.losses(trial.student, batch)
+        cached = trial.setup.distillation.losses(trial.student, batch)
         live = live_relations(trial, rows, names)
     assert live > 0.01
     assert float(cached["relations"]) == pytest.approx(live, rel=HALF_PRECISION)

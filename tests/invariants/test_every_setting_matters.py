@@ -51,7 +51,7 @@ def final_weights(config, inputs, device):
     """As they are evaluated."""
     trial = Trial.start(config, inputs, device)
     evaluations = list(trial.run())
-    with trial.trainer.averaged():
+    with trial.setup.averaged():
         weights = torch.cat([p.detach().flatten() for p in trial.student.parameters()])
     return len(evaluations), weights
 

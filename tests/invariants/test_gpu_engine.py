@@ -18,20 +18,14 @@ from trainable.data.batches import remaining_batches
 from trainable.data.examples import Examples, upload
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
-from trainable.engine.training_step import (
-    Feed,
-    Training,
-    TrainingStep,
-    label_losses,
-    make_optimiser,
-)
+from trainable.engine.training_step import Feed, TrainingStep, label_losses, make_optimiser
 from trainable.models.static_forward import make_static
 from trainable.models.students import build_student
 from trainable.teacher import outputs as teacher_outputs
 from trainable.teacher.outputs import TeacherOutputs, open_outputs, outputs_of, write_outputs
 from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
-from trainable.trial.trainer import Trainer, TrainerCache
 from trainable.trial.training_loop import Trial
+from trainable.trial.training_setup import SetupCache, TrainingSetup
 
 pytestmark = [
     pytest.mark.gpu,
@@ -58,8 +52,8 @@ def on_gpu(inputs, executor):
     return replace(inputs, device="cuda", execution=Execution(executor))
 
 
-def run(config, inputs, executor, trainers=None):
-    trial = Trial.start(config, on_gpu(inputs, executor), CUDA, trainers)
+def run(config, inputs, executor, setups=None):
+    trial = Trial.start(config, on_gpu(inputs, executor), CUDA, setups)
     losses = [(e.loss, *e.losses.values()) for e in trial.run()]
     return flat(trial.student), np.array(losses)
 
@@ -88,7 +82,7 @@ def test_captured_averages_are_those_of_each_steps_weights(inputs, config):
 
 def test_resumed_on_a_worker_that_ran_others(inputs, config, tmp_path):
     _, whole = run(config(), inputs, GRAPH)
-    bench, planned = TrainerCache(), on_gpu(inputs, GRAPH)
+    bench, planned = SetupCache(), on_gpu(inputs, GRAPH)
     interrupted = Trial.start(config(), planned, CUDA)
     for _ in range(31):
         interrupted.advance()
@@ -113,7 +107,7 @@ def deberta_after_fifty_steps(inputs, folder, executor, precision, most):
         write_outputs(teacher, split, inputs.pad_id, folders, Runtime(folder, CUDA, "fp32", print))
     student = build_student(teacher, config).to(CUDA)
     before = flat(student)
-    trainer = Trainer(
+    setup = TrainingSetup(
         config,
         student,
         teacher.config,
@@ -122,14 +116,14 @@ def deberta_after_fifty_steps(inputs, folder, executor, precision, most):
         executor=make_executor(executor, CUDA),
         flash_attention=True,
     )
-    assert trainer.fallback == ""
-    trainer.distillation.set_up(config)
-    trainer.distillation.alpha.fill_(0.5)
-    trainer.training.take_step.micro_batch_size = most
+    assert setup.fallback == ""
+    setup.distillation.set_up(config)
+    setup.distillation.alpha.fill_(0.5)
+    setup.step.micro_batch_size = most
     torch.manual_seed(0)
     for rows in remaining_batches(split.lengths, 20, 0, 0, STEPS):
-        trainer.training.step(rows, config.learning_rate)
-    return before, flat(trainer.student)
+        setup.step.take(rows, config.learning_rate)
+    return before, flat(setup.student)
 
 
 @pytest.mark.parametrize("most", [None, 8])
@@ -161,7 +155,7 @@ def test_a_workers_tenth_trial_is_its_first(inputs, config):
         {"temperature": 4.0},
         {"precision": "bf16"},
     ]
-    worker = TrainerCache()
+    worker = SetupCache()
     weights, losses = run(config(), inputs, GRAPH, worker)
     for change in others:
         run(config(epochs=1, evaluations=1, **change), inputs, GRAPH, worker)
@@ -210,20 +204,20 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     model = tiny_classifier("bert", **sizes).to(CUDA).train()  # activations far above its weights
     make_static(model)
     sentences = Examples(train_split(inputs), inputs.pad_id, CUDA)
-    step = TrainingStep(model, make_optimiser([model], 0.0), label_losses("fp32"), 1.0)
-    training = Training(step, sentences, batch_size=96)
+    feed = {"examples": sentences, "batch_size": 96}
+    step = TrainingStep(model, make_optimiser([model], 0.0), label_losses("fp32"), 1.0, **feed)
     whole = torch.cuda.get_device_properties(CUDA).total_memory
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_reserved()
-    training.fit_memory()
+    step.fit_memory()
     assert step.micro_batch_size is None
     needed = torch.cuda.max_memory_reserved() - before
     try:
         torch.cuda.set_per_process_memory_fraction((before + needed * 0.6) / whole)
-        training.fit_memory()
+        step.fit_memory()
         assert step.micro_batch_size in (24, 48)
-        training.step(np.arange(96), 1e-3)
+        step.take(np.arange(96), 1e-3)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES, batch_of, padded_batch, tiny_classifier, train_split
+from tests.conftest import ARCHITECTURES, padded_batch, tiny_classifier, train_split
+from trainable.data.examples import Examples
+from trainable.engine.cuda_graph import make_executor
 from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
+from trainable.models.static_forward import make_static
 from trainable.trial.training_loop import Trial
 
 pytestmark = [
@@ -16,20 +19,24 @@ CUDA = torch.device("cuda")
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_training_steps(architecture, cpu):
+@pytest.mark.parametrize("executor", ["eager", "graph"])
+def test_training_steps(architecture, executor, inputs, cpu):
+    """The third step is the first that a graph replays."""
     weights = []
-    for device in (cpu, CUDA):
+    for device, name in ((cpu, "eager"), (CUDA, executor)):
         model = tiny_classifier(architecture).to(device)
-        ids = torch.tensor([[2, 7, 9, 50, 120, 3], [2, 9, 9, 3, 0, 0]], device=device)
-        batch = batch_of(ids, (ids > 0).long(), torch.tensor([0, 1], device=device))
+        make_static(model)
         step = TrainingStep(
             model,
             make_optimiser([model], weight_decay=0.01),
             label_losses("fp32"),
-            gradient_clip=1.0,
+            1.0,
+            examples=Examples(train_split(inputs), inputs.pad_id, device),
+            batch_size=8,
+            executor=make_executor(name, device),
         )
-        for _ in range(3):
-            step(batch, learning_rate=1e-3)
+        for _ in range(4):
+            step.take(np.arange(8), 1e-3)
         weights.append(torch.cat([p.detach().cpu().flatten() for p in model.parameters()]))
     assert float((weights[0] - weights[1]).abs().max()) < 2e-3  # Adam's sign of near-zero slopes
     assert float((weights[0] - weights[1]).abs().mean()) < 1e-5
@@ -49,8 +56,8 @@ def test_losses(inputs, make_config, cpu, changes):
     for device in (cpu, CUDA):
         trial = Trial.start(make_config(hidden_weight=10.0, **changes), inputs, device)
         trial.student.eval()
-        trial.trainer.distillation.alpha.fill_(0.3)
+        trial.setup.distillation.alpha.fill_(0.3)
         batch = padded_batch(train_split(inputs), np.arange(16), inputs.pad_id, device)
-        losses = trial.trainer.distillation.losses(trial.student, batch)
+        losses = trial.setup.distillation.losses(trial.student, batch)
         found.append({name: float(value.detach()) for name, value in losses.items()})
     assert found[1] == pytest.approx(found[0], rel=1e-4)

@@ -12,23 +12,23 @@ from trainable.common.errors import UserError
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.engine.cuda_graph import Executor
-from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
+from trainable.trial.training_setup import SetupCache
 
 RELATED = {"relation_weight": 10.0, "relation_heads": 4, "aligned_layers": "none"}
 
 
 class Bench:
-    """Runs trials one after the other with one cache of trainers, under one kind of executor."""
+    """Runs trials one after the other with one cache, under one kind of executor."""
 
     def __init__(self, inputs, executor):
         self.inputs, self.executors = replace(inputs, execution=Execution(executor)), Executors()
-        self.trainers = TrainerCache(self.executors)
+        self.setups = SetupCache(self.executors)
 
     def start(self, config):
-        trial = Trial.start(config, self.inputs, torch.device("cpu"), self.trainers)
+        trial = Trial.start(config, self.inputs, torch.device("cpu"), self.setups)
         for capture in self.executors.captures[-1:]:
-            capture.changed = lambda: state_of(trial.trainer)
+            capture.changed = lambda: state_of(trial.setup.step)
         return trial
 
     def run(self, config):
@@ -115,7 +115,7 @@ def test_a_trial_that_was_left_half_way_leaves_nothing_behind(inputs, schedule):
     left = graph.start(schedule(seed=5))
     for _ in range(7):
         left.advance()
-    assert left.trainer.training.means.steps > 0
+    assert left.setup.step.means.steps > 0
     assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
 
 

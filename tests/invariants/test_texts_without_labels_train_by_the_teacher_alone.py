@@ -13,10 +13,9 @@ from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import epoch_batches, mixed_batches, remaining_batches, steps_per_epoch
 from trainable.data.datasets import Dataset, LabelledTexts, with_transfer
-from trainable.data.inputs import load_inputs
+from trainable.data.sources import load_sources
 from trainable.data.tokens import load_split
 from trainable.teacher.teacher import load_teacher
-from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
 
@@ -95,34 +94,23 @@ def test_alpha_is_0_on_them(transferred, make_config, cpu, pool):
     aligned = {} if pool else {"aligned_layers": "none"}
     config = make_config(alpha=0.9, transfer_share=1.0, hidden_pool=pool or "cls", **aligned)
     trial, seen = Trial.start(config, transferred, cpu), []
-    losses = trial.trainer.training.take_step.losses
+    losses = trial.setup.step.losses
 
     def watched(model, batch):
         found = losses(model, batch)
-        alpha = float(trial.trainer.distillation.alpha)
+        alpha = float(trial.setup.distillation.alpha)
         teacher = sum(float(found[name].detach()) for name in ("kl", "hidden", "relations"))
         expected = alpha * float(found["cross_entropy"].detach()) + (1 - alpha) * teacher
         assert float(found["loss"].detach()) == pytest.approx(expected, rel=1e-5)
         seen.append((bool((batch.rows >= 96).all()), round(alpha, 6)))
         return found
 
-    trial.trainer.training.take_step.losses = watched
+    trial.setup.step.losses = watched
     evaluations = [(e.alpha, seen[-1][1]) for e in trial.run()]
     assert set(seen) == {(True, 0.0), (False, 0.9)}
     assert len(seen) == trial.total_steps == 12 + 12
     assert len(evaluations) == 3
     assert all(recorded == pytest.approx(used) for recorded, used in evaluations)
-
-
-def test_resumed_is_uninterrupted(transferred, make_config, cpu, tmp_path):
-    config = make_config(transfer_share=0.5, epochs=2)
-    whole = numbers(Trial.start(config, transferred, cpu).run())
-    interrupted = Trial.start(config, transferred, cpu)
-    for _ in range(17):
-        interrupted.advance()
-    write_checkpoint(interrupted, tmp_path)
-    resumed = load_checkpoint(tmp_path, config, transferred, cpu)
-    assert numbers(resumed.run()) == whole[len(interrupted.history) :]
 
 
 def test_each_share_trains_another_student(transferred, make_config, cpu):
@@ -155,12 +143,12 @@ def test_texts_come_from_a_file_and_rest_is_what_a_preset_leaves_aside(
 ):
     file = tmp_path / "texts.csv"
     given = replace(options, dataset=str(data_folder), max_train_samples=60, max_eval_samples=20)
-    known = load_inputs(given).dataset.evaluation.texts[0]
+    known = load_sources(given).dataset.evaluation.texts[0]
     file.write_text("text\n" + "\n".join(["one more", "another", known.upper()]))
-    found = load_inputs(replace(given, transfer=str(file)))
+    found = load_sources(replace(given, transfer=str(file)))
     assert found.dataset.transfer.texts == ["one more", "another"]
     assert found.left_out == 1
-    rest = load_inputs(replace(given, transfer="rest")).dataset
+    rest = load_sources(replace(given, transfer="rest")).dataset
     assert len(rest.transfer) == 36
     assert set(rest.transfer.texts) | set(rest.train.texts) == set(dataset.train.texts)
     assert set(rest.transfer.texts).isdisjoint(rest.train.texts)
@@ -177,7 +165,7 @@ def test_a_file_that_has_none_is_named_by_its_flag(
     file.write_text(content)
     given = replace(options, dataset=str(data_folder), transfer=str(file))
     with pytest.raises(UserError, match=rf"^--transfer {file}: {refused}"):
-        load_inputs(given)
+        load_sources(given)
 
 
 def test_a_share_without_texts_is_refused(inputs, make_config):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import ARCHITECTURES, batch_of, tiny_classifier
-from trainable.data.vocabulary import restore_embedding, to_dense_ids, tokens_in_use, trim_embedding
+from tests.conftest import ARCHITECTURES, tiny_classifier
+from trainable.data.examples import Examples
+from trainable.data.tokens import TokenisedSplit
+from trainable.data.vocabulary import dense_split, restore_embedding, tokens_in_use, trim_embedding
 from trainable.engine.losses import cross_entropy
 from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
 from trainable.models.model_outputs import run_model
@@ -13,30 +15,30 @@ from trainable.models.model_outputs import run_model
 USED = np.array([2, 7, 9, 50, 120, 3], dtype=np.int64)
 
 
-def batches(in_use, device="cpu"):
-    """The same two padded examples under the tokenizer's ids and under dense ids."""
-    ids = np.array([[2, 7, 9, 50, 120, 3], [2, 9, 9, 3, 0, 0]])
-    mask, labels = torch.tensor([[1] * 6, [1] * 4 + [0] * 2]), torch.tensor([0, 1])
-    for token_ids in (ids, to_dense_ids(ids, in_use).astype(np.int64)):
-        yield batch_of(torch.from_numpy(token_ids), mask, labels)
-
-
-def train(model, batch, steps=3):
-    """Dropout off, weight decay off (it moves even rows that are never read)."""
-    step = TrainingStep(
-        model, make_optimiser([model], weight_decay=0.0), label_losses("fp32"), gradient_clip=1.0
+def both_examples(in_use, cpu):
+    """The same two examples under the tokenizer's ids and under dense ids."""
+    split = TokenisedSplit(
+        np.array([2, 7, 9, 50, 120, 3, 2, 9, 9, 3]), np.array([0, 6, 10]), np.array([0, 1])
     )
+    return [Examples(each, 0, cpu) for each in (split, dense_split(split, in_use))]
+
+
+def train(model, examples, steps=3):
+    """Dropout off, weight decay off (it moves even rows that are never read)."""
+    optimiser, feed = make_optimiser([model], 0.0), {"examples": examples, "batch_size": 2}
+    step = TrainingStep(model, optimiser, label_losses("fp32"), 1.0, **feed)
     for _ in range(steps):
-        step(batch, learning_rate=1e-3)
+        step.take(np.arange(2), 1e-3)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_logits_gradients_and_trained_weights(architecture):
+def test_logits_gradients_and_trained_weights(architecture, cpu):
     in_use = tokens_in_use([USED], special_ids=[0, 1, 2, 3, 4], pad_id=0)
     full, trimmed = tiny_classifier(architecture), tiny_classifier(architecture)
     before = trim_embedding(trimmed, in_use)
     assert trimmed.get_input_embeddings().weight.shape[0] == len(in_use)
-    full_batch, dense_batch = batches(in_use)
+    examples = both_examples(in_use, cpu)
+    full_batch, dense_batch = (each.batch(torch.arange(2), 6) for each in examples)
 
     logits = [run_model(m, b, "fp32")[0] for m, b in ((full, full_batch), (trimmed, dense_batch))]
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
@@ -48,9 +50,9 @@ def test_logits_gradients_and_trained_weights(architecture):
     )
     assert gradient.count_nonzero() == gradient[in_use].count_nonzero() > 0
 
-    for model, batch in ((full, full_batch), (trimmed, dense_batch)):
+    for model, each in zip((full, trimmed), examples, strict=True):
         model.zero_grad()
-        train(model, batch)
+        train(model, each)
     restore_embedding(trimmed, in_use, before)
     assert trimmed.config.vocab_size == full.config.vocab_size
     for (name, whole), (_, back) in zip(

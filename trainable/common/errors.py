@@ -14,7 +14,7 @@ class TrainingDivergedError(RuntimeError):
 
 
 def not_among(value: object, valid: Iterable[str]) -> str:
-    """The message for a name outside `valid`: the nearest one, where one is close, and all."""
+    """The message for a name outside `valid`: the nearest one if it is close, and all."""
     choices = list(valid)
     return f"{value!r} is not known; {nearest(value, choices)}choose from {', '.join(choices)}"
 
@@ -51,10 +51,8 @@ def first_line(error: BaseException) -> str:
 def as_user_error(
     what: str, kind: type[Exception] = Exception, *, named: bool = False
 ) -> Iterator[None]:
-    """Within, an error of this kind becomes one line: `what`, and its own message.
-
-    `named` adds its class, as for the errors of a user's own code.
-    """
+    """Within, an error of this kind becomes a UserError: `what`, with `named` its class, its own
+    message."""
     try:
         yield
     except UserError:

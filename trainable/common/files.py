@@ -1,7 +1,4 @@
-"""Files and folders that appear completely or not at all, and a manifest that verifies them.
-
-Loads nothing heavy: the run's record stands on it.
-"""
+"""Files and folders that appear completely or not at all, and a manifest that verifies them."""
 
 import json
 import os
@@ -20,10 +17,7 @@ CHECKSUM = "crc"  # CRC-32
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to; it takes that name, on disk, when the block ends well.
-
-    After an error or a kill the old file stands as it was.
-    """
+    """A path beside `target`; it takes that name, on disk, when the block ends without an error."""
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     try:
         yield temporary
@@ -36,10 +30,8 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its name when the block ends well.
-
-    What stood under that name is replaced; after an error it stays, and nothing of ours is left.
-    """
+    """A temporary folder beside `target` that replaces it when the block ends without an error;
+    else `target` stays as it was, and nothing of ours is left."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     replaced = Path(f"{temporary}.old")
@@ -59,12 +51,12 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def nearest_existing(path: Path) -> Path:
-    """The path, or the nearest of the folders above it that is there."""
-    return next(place for place in (path, *path.parents) if place.exists())
+    """The path itself, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def flush(path: Path) -> None:
-    """Has a file, or a folder's list of names, on disk before it returns."""
+    """Waits until a file, or a folder's list of names, is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -92,7 +84,7 @@ def parse_checked_json(content: bytes | None) -> dict[str, Any] | None:
 
 
 def read_checked_json(path: Path) -> dict[str, Any] | None:
-    """The same of a file; None where there is none, too."""
+    """`parse_checked_json` of a file; None if it does not exist."""
     return parse_checked_json(path.read_bytes()) if path.is_file() else None
 
 
@@ -107,7 +99,7 @@ def digest_file(path: Path) -> str:
 
 
 def write_manifest(folder: Path, values: dict[str, Any]) -> None:
-    """Writes the folder's manifest: what is known of it, digest and size of each of its files."""
+    """Writes the folder's manifest: the values, and the digest and size of each of its files."""
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     files.pop(MANIFEST, None)
     digests = {name: digest_file(path) for name, path in files.items()}
@@ -116,7 +108,7 @@ def write_manifest(folder: Path, values: dict[str, Any]) -> None:
 
 
 def verified_values(folder: Path) -> dict[str, Any] | None:
-    """What `write_manifest` was given; None where the folder is missing, incomplete or changed."""
+    """What `write_manifest` was given; None if the folder is missing, incomplete or changed."""
     try:
         manifest = read_checked_json(folder / MANIFEST)
         if manifest and all(digest_file(folder / f) == d for f, d in manifest["files"].items()):

@@ -8,10 +8,8 @@ ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def unusable_gpu() -> str:
-    """Why torch can't use a GPU that is there, and the remedy; empty where it can or none is.
-
-    A GPU that CUDA_VISIBLE_DEVICES hides is not there.
-    """
+    """Why torch can't use a GPU that is there and not hidden by CUDA_VISIBLE_DEVICES, and the
+    remedy; empty if there is nothing to say."""
     import torch
 
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")

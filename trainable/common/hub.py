@@ -1,5 +1,6 @@
 """Whether a hub id can be had, asked once and quickly: the libraries' own retries take a minute."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -10,10 +11,8 @@ REMEDY = "give a local path or a hub id"
 
 
 def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> None:
-    """UserError, in one line that names the flag, unless the hub knows `name`.
-
-    Asks nothing where the hub's offline mode is on: then only what is cached can be used.
-    """
+    """UserError, which names the flag, unless the hub knows `name`; asks nothing in its offline
+    mode."""
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
@@ -35,19 +34,13 @@ def require_on_hub(flag: str, kind: Literal["model", "dataset"], name: str) -> N
         ) from error
 
 
-def model_at_hand(name: str) -> bool:
-    """Whether `name` is a local folder, or a model that is already in the hub's cache."""
+def require_model(flag: str, source: str) -> None:
+    """UserError unless it is a local folder, a model in the hub's cache, or one the hub knows."""
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    try:
-        cached = try_to_load_from_cache(name, "config.json")
-    except HFValidationError:
-        cached = None
-    return Path(name).expanduser().is_dir() or isinstance(cached, str)
-
-
-def require_model(flag: str, source: str) -> None:
-    """UserError unless the model is at hand or the hub knows it."""
-    if not model_at_hand(source):
+    cached = None
+    with suppress(HFValidationError):
+        cached = try_to_load_from_cache(source, "config.json")
+    if not (Path(source).expanduser().is_dir() or isinstance(cached, str)):
         require_on_hub(flag, "model", source)

@@ -16,7 +16,7 @@ def quiet_libraries() -> None:
 
 
 def quiet_datasets() -> None:
-    """The same for `datasets`, which only the loading of examples imports."""
+    """The same for `datasets`."""
     import datasets
 
     datasets.disable_progress_bars()

@@ -56,10 +56,9 @@ def alpha_at(
     alpha: float | None = None,
     sharpness: float | None = None,
 ) -> float:
-    """Alpha in [0, 1] at optimiser step `step` of `total_steps`.
+    """Alpha in [0, 1] at optimiser step `step`: `alpha` for `fixed`, else the curve at `sharpness`.
 
-    `fixed` returns `alpha`; every other schedule needs `sharpness`.
-    Raises ValueError where the one that the schedule needs is missing, KeyError for another name.
+    ValueError if the one that the schedule needs is missing.
     """
     if schedule == "fixed":
         if alpha is None:

@@ -1,7 +1,6 @@
 """Frozen dataclasses whose fields describe themselves: checked when made, and flags of a command.
 
-A field carries a description with its unit, its choices or bounds, and its default. Flags, help,
-conversion from text and checks all follow from that. Loads neither torch nor Ray.
+Flags, help, conversion from text and checks follow from the fields. Loads neither torch nor Ray.
 """
 
 import argparse
@@ -38,17 +37,16 @@ def described(
     parse: Callable[[str], Any] | None = None,
     flag: str | None = None,
     metavar: str | None = None,
-    **more: Any,
+    **metadata: Any,
 ) -> Any:
     """A field with its description and bounds: `low` and `high` included, `above` and `below` not.
 
-    `parse` turns a flag's text into the value where the type alone does not say how; a parser that
-    returns pairs (`KEY=VALUE`) collects a tuple of them over repeated flags. `flag` is the flag's
-    name where it is not the field's own. `more` is kept with the field.
+    `parse` turns a flag's text into the value; if it returns pairs (`KEY=VALUE`), repeated flags
+    make a tuple of them. `flag` is the flag's name if it is not the field's own.
     """
     about = {"help": help, "choices": tuple(choices), "parse": parse, "flag": flag}
     bounds = {"low": low, "high": high, "above": above, "below": below}
-    return field(default=default, metadata={**about, **bounds, "metavar": metavar, **more})
+    return field(default=default, metadata={**about, **bounds, "metavar": metavar, **metadata})
 
 
 @cache
@@ -167,7 +165,7 @@ def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
         parse = about.metadata["parse"]
         low, (kind, _) = about.metadata["low"], field_types(cls)[about.name]
         least = "" if low is None else f" of at least {low:g}"
-        value = parse(text) if parse else converted(kind, text, more=least)
+        value = parse(text) if parse else converted(kind, text, bound=least)
         if kind is not tuple:
             _check_value(cls, about, value, "")
     except UserError as error:
@@ -175,13 +173,13 @@ def _from_flag(cls: type, about: Field[Any], text: str) -> Any:
     return value
 
 
-def converted(kind: type, text: str, named: str = "", more: str = "") -> Any:
+def converted(kind: type, text: str, named: str = "", bound: str = "") -> Any:
     """Text as a value of this type; UserError for no number."""
     try:
         return kind(text)
     except ValueError:
         word = "whole number" if kind is int else "number"
-        raise UserError(f"{named}{text[:40]!r} is not a {word}{more}") from None
+        raise UserError(f"{named}{text[:40]!r} is not a {word}{bound}") from None
 
 
 def _check_value(cls: type, about: Field[Any], value: Any, named: str) -> None:

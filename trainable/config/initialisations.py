@@ -1,7 +1,5 @@
-"""Where a student's first weights come from.
-
-Another choice of the teacher's layers is a line in COPIED_LAYERS.
-"""
+"""Where a student's first weights come from; another choice of layers is a line in
+COPIED_LAYERS."""
 
 from collections.abc import Callable
 from types import MappingProxyType

@@ -1,8 +1,7 @@
 """Sets of student layers as strings, and which teacher layer each student layer mirrors.
 
-Layers are counted from 1; 0 would be the embeddings. A set is `none` or layer numbers in rising
-order joined by commas, so that it can be hashed, stored and compared; a named set (`lower`, ...)
-is written out for the student's depth by `resolve_layer_set`.
+Layers are counted from 1. A set is `none` or layer numbers in rising order joined by commas, so
+that it can be hashed, stored and compared; `resolve_layer_set` writes named sets out for a depth.
 """
 
 from trainable.common.errors import UserError, unknown_name
@@ -11,15 +10,14 @@ from trainable.config.names import NAMED_LAYER_SETS, NO_LAYERS
 
 def named_layers(name: str, student_layers: int) -> tuple[int, ...]:
     """The layers a name of NAMED_LAYER_SETS stands for in a student of that depth."""
-    every = range(1, student_layers + 1)
-    half = student_layers // 2
+    layers, half = tuple(range(1, student_layers + 1)), student_layers // 2
     return {
         NO_LAYERS: (),
-        "all": tuple(every),
-        "lower": tuple(every[:half]),
-        "upper": tuple(every[student_layers - half :]),
-        "even": tuple(layer for layer in every if layer % 2 == 0),
-        "odd": tuple(layer for layer in every if layer % 2 == 1),
+        "all": layers,
+        "lower": layers[:half],
+        "upper": layers[student_layers - half :],
+        "even": layers[1::2],
+        "odd": layers[::2],
     }[name]
 
 
@@ -33,8 +31,8 @@ def parse_layers(layer_set: str) -> tuple[int, ...]:
 def resolve_layer_set(layer_set: str, student_layers: int) -> str:
     """Writes a named set out ("lower" -> "1,2,3" at depth 6) and checks a written-out one.
 
-    Raises UserError for an unknown name, a layer outside the student, or a name that stands for
-    no layer at this depth.
+    UserError for an unknown name, a layer outside the student, or a name without layers at this
+    depth.
     """
     if layer_set in NAMED_LAYER_SETS:
         layers = named_layers(layer_set, student_layers)

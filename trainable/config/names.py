@@ -1,7 +1,4 @@
-"""The names a trial's settings can take, spelled once for the code and the command line.
-
-Imports nothing, so that spaces and the command line can read it without loading torch.
-"""
+"""The names a trial's settings can take. Imports nothing, so that spaces load no torch."""
 
 NO_LAYERS = "none"
 NAMED_LAYER_SETS = (NO_LAYERS, "all", "lower", "upper", "even", "odd")

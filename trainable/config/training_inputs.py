@@ -28,8 +28,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class PretrainedStudent:
-    """A compact encoder in the cache that students may start from, and the examples in its own
-    tokens."""
+    """A compact encoder in the cache to start from, and the examples in its own tokens."""
 
     folder: str  # weights and configuration; a head only where it is one for these labels
     digest: str  # of both
@@ -64,10 +63,8 @@ def check_transfer(config: TrialConfig, examples: Mapping[str, int]) -> None:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """Where the shared inputs of all trials lie, and what was measured of the teacher.
-
-    Plain values throughout: it is written as JSON into a run and handed to other processes.
-    """
+    """Where the shared inputs of all trials lie, and the teacher's scores; plain values, kept as
+    JSON."""
 
     tokens: str  # folder of the tokenised splits
     pad_id: int  # of the tokenizer; the same among the tokens in use
@@ -85,7 +82,7 @@ class TrainingInputs:
     pretrained: PretrainedStudent | None = None
 
     def config(self, values: Mapping[str, Any]) -> TrialConfig:
-        """The trial that a space's values stand for, as a Tune trainable is given them.
+        """The trial that a space's values stand for.
 
         UserError for unknown or unfitting settings, and for a hidden pool or relations that were
         not prepared.
@@ -132,22 +129,22 @@ class TrainingInputs:
         own = self.pretrained_of(config)
         return self if own is None else replace(self, tokens=own.tokens, pad_id=own.pad_id)
 
-    def moved(self, places: Mapping[str, str]) -> "TrainingInputs":
-        """The same with each of its folders where `places` has it."""
+    def moved(self, paths: Mapping[str, str]) -> "TrainingInputs":
+        """The same with each of its folders at its new path."""
         student = self.pretrained
         if student is not None:
-            student = replace(student, folder=places[student.folder], tokens=places[student.tokens])
+            student = replace(student, folder=paths[student.folder], tokens=paths[student.tokens])
         return replace(
             self,
             pretrained=student,
-            tokens=places[self.tokens],
-            teacher=replace(self.teacher, folder=places[self.teacher.folder]),
-            outputs={kind: places[path] for kind, path in self.outputs.items()},
+            tokens=paths[self.tokens],
+            teacher=replace(self.teacher, folder=paths[self.teacher.folder]),
+            outputs={kind: paths[path] for kind, path in self.outputs.items()},
         )
 
     @property
     def sources(self) -> list[Path]:
-        """What the outputs of the teacher are made from, and what students start from."""
+        """The folders that the teacher's outputs are made from, and that students start from."""
         folders = [self.tokens, self.teacher.folder]
         if self.pretrained is not None:
             folders += [self.pretrained.folder, self.pretrained.tokens]

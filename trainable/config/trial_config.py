@@ -54,12 +54,8 @@ class TrialConfig:
         "cls",
         choices=HIDDEN_POOLS,
     )
-    relation_weight: float = described(
-        "weight of the token relations in the last layer; 0 for none", 0.0, low=0.0
-    )
-    relation_heads: int = described(
-        "heads that the token relations are taken in; divide the widths", 12, low=1
-    )
+    relation_weight: float = described("weight of the last layer's token relations", 0.0, low=0.0)
+    relation_heads: int = described("heads of the token relations; divide the widths", 12, low=1)
     transfer_share: float = described(
         "texts of --transfer for each training example, in every epoch; alpha is 0 on them",
         0.0,
@@ -67,16 +63,10 @@ class TrialConfig:
         high=1000.0,
     )
     student_layers: int = described("depth of the student; divides the teacher's", 6, low=1)
-    student_width: int | None = described(
-        "hidden size of the student; the teacher's where not given", None, low=1
-    )
+    student_width: int | None = described("hidden size; the teacher's if not given", None, low=1)
     learning_rate: float = described("peak learning rate of AdamW", 5e-5, above=0.0)
-    weight_decay: float = described(
-        "decoupled weight decay, not on biases and norms", 0.01, low=0.0
-    )
-    warmup_share: float = described(
-        "fraction of steps for learning-rate warm-up", 0.1, low=0.0, below=1.0
-    )
+    weight_decay: float = described("weight decay, not on biases and norms", 0.01, low=0.0)
+    warmup_share: float = described("share of warm-up steps", 0.1, low=0.0, below=1.0)
     gradient_clip: float = described("largest L2 norm of the gradient", 1.0, above=0.0)
     ema_decay: float = described(
         "decay per step of an exponential moving average of the weights, which is then what is "
@@ -92,12 +82,8 @@ class TrialConfig:
         None,
         low=1,
     )
-    evaluations: int = described(
-        "evaluations in a trial, equally spaced, last at the end", 15, low=1
-    )
-    seed: int = described(
-        "decides random weights, data order and dropout", 0, low=0, high=2**32 - 1
-    )
+    evaluations: int = described("number, equally spaced, the last at the end", 15, low=1)
+    seed: int = described("of random weights, order and dropout", 0, low=0, high=2**32 - 1)
     precision: str = described("arithmetic of the forward pass", "fp32", choices=PRECISIONS)
 
     def __post_init__(self) -> None:
@@ -109,36 +95,28 @@ class TrialConfig:
         self._check_width()
 
     def _check_alpha(self) -> None:
-        if self.alpha_schedule == "fixed":
-            if self.alpha is None:
-                object.__setattr__(self, "alpha", 0.5)
-            if self.sharpness is not None:
-                raise UserError(
-                    f"sharpness: {self.sharpness} given, but alpha_schedule fixed has none"
-                )
-        else:
-            if self.sharpness is None:
-                raise UserError(f"sharpness: missing; {self.alpha_schedule} needs one above 0")
-            if self.alpha is not None:
-                raise UserError(
-                    f"alpha: {self.alpha} given, but {self.alpha_schedule} sets alpha itself"
-                )
+        schedule, fixed = self.alpha_schedule, self.alpha_schedule == "fixed"
+        if fixed and self.alpha is None:
+            object.__setattr__(self, "alpha", 0.5)
+        if fixed and self.sharpness is not None:
+            raise UserError(f"sharpness: {self.sharpness} given, but alpha_schedule fixed has none")
+        if not fixed and self.sharpness is None:
+            raise UserError(f"sharpness: missing; {schedule} needs one above 0")
+        if not fixed and self.alpha is not None:
+            raise UserError(f"alpha: {self.alpha} given, but {schedule} sets alpha itself")
         if not self.uses_teacher_outputs and self.aligned_layers != NO_LAYERS:
             raise UserError(
                 f"aligned_layers: {self.aligned_layers!r} has no effect at alpha 1; give none"
             )
 
     def _check_relations(self) -> None:
-        if self.relation_weight == 0.0:
-            return
-        if not self.uses_teacher_outputs:
+        weight, layers = self.relation_weight, self.aligned_layers
+        if weight and not self.uses_teacher_outputs:
+            raise UserError(f"relation_weight: {weight} has no effect at alpha 1; give 0")
+        if weight and layers != NO_LAYERS:
             raise UserError(
-                f"relation_weight: {self.relation_weight} has no effect at alpha 1; give 0"
-            )
-        if self.aligned_layers != NO_LAYERS:
-            raise UserError(
-                f"relation_weight: {self.relation_weight} does not go with aligned layers "
-                f"{self.aligned_layers}; give aligned_layers {NO_LAYERS}"
+                f"relation_weight: {weight} does not go with aligned layers {layers}; "
+                f"give aligned_layers {NO_LAYERS}"
             )
 
     def _check_width(self) -> None:
@@ -176,12 +154,13 @@ class TrialConfig:
 
     @cached_property
     def recipe(self) -> "TrialConfig":
-        """The same for all that train alike, seeds apart; what is inactive at its default."""
+        """The same for all that train alike but for the seed; inactive settings at their
+        defaults."""
         inactive = {key: getattr(TrialConfig, key) for key in self.inactive_settings}
         return replace(self, **inactive, seed=0)
 
     def with_fixed_alpha(self, alpha: float) -> "TrialConfig":
-        """The same at a constant alpha; at 1, cross-entropy only, nothing of the teacher's."""
+        """The same at a constant alpha; at 1 without the teacher's part of the loss."""
         return replace(
             self,
             alpha_schedule="fixed",
@@ -239,10 +218,8 @@ class TrialConfig:
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """How a teacher is fine-tuned and when it stops; names that TrialConfig has are the same here.
-
-    It is judged on a tenth of the training examples, which it is not trained on.
-    """
+    """How a teacher is fine-tuned, and when it stops, judged on a held-out tenth of the training
+    examples; names that TrialConfig has mean the same."""
 
     learning_rate: float = 2e-5
     epochs: int = 3  # at most

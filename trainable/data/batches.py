@@ -15,9 +15,8 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     """Row numbers of each batch of an epoch; every row of `lengths` [N] is in exactly one batch.
 
     All examples are shuffled, each pool of POOL_BATCHES batches is sorted by length and cut, and
-    the batches are shuffled: neighbours in length train together, but never the same neighbours
-    twice. All batches have `batch_size` rows but at most one. The order depends on seed and epoch
-    alone, so a resumed trial finds its place by counting.
+    the batches are shuffled. All but at most one have `batch_size` rows. The order depends on seed
+    and epoch only, so a resumed trial finds its place by counting.
     """
     generator = np.random.default_rng([seed, epoch])
     order = generator.permutation(len(lengths))
@@ -25,18 +24,15 @@ def epoch_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -
     batches: list[np.ndarray] = []
     for start in range(0, len(order), pool):
         rows = order[start : start + pool]
-        batches += [rows[places] for places in batches_by_length(lengths[rows], batch_size)]
+        batches += [rows[batch] for batch in batches_by_length(lengths[rows], batch_size)]
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
 def mixed_batches(
     lengths: np.ndarray, batch_size: int, seed: int, epoch: int, *, labelled: int, share: float
 ) -> list[np.ndarray]:
-    """`epoch_batches` of the first `labelled` rows, and among them batches of rows behind, `share`
-    times as many.
-
-    Those are drawn anew in each epoch, none twice while there are others.
-    """
+    """`epoch_batches` of the first `labelled` rows, shuffled with batches of `share` times as many
+    of the rows behind, which are drawn anew in each epoch, none twice while there are others."""
     batches = epoch_batches(lengths[:labelled], batch_size, seed, epoch)
     count = round(share * labelled)
     if not count:
@@ -44,7 +40,7 @@ def mixed_batches(
     generator, others = np.random.default_rng([seed, epoch, 1]), len(lengths) - labelled
     rounds = [generator.permutation(others) for _ in range(-(-count // others))]
     rows = labelled + np.concatenate(rounds)[:count]
-    batches += [rows[places] for places in epoch_batches(lengths[rows], batch_size, seed, epoch)]
+    batches += [rows[batch] for batch in epoch_batches(lengths[rows], batch_size, seed, epoch)]
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
@@ -58,10 +54,8 @@ def remaining_batches(
     labelled: int | None = None,
     share: float = 0.0,
 ) -> Iterator[np.ndarray]:
-    """The batches from `step` (counted from 0) on, over as many epochs as `total_steps` take.
-
-    All rows are `labelled` where that is None; see `mixed_batches`.
-    """
+    """The batches from `step` (from 0) on, over as many epochs as `total_steps` take; see
+    `mixed_batches`."""
     labelled = len(lengths) if labelled is None else labelled
     per_epoch = steps_per_epoch(labelled, batch_size, share)
     for epoch in range(step // per_epoch, -(-total_steps // per_epoch)):
@@ -93,10 +87,8 @@ def trial_steps(labelled: int, config: TrialConfig) -> int:
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
-    """After how many steps each evaluation comes: equally spaced, the last at the end.
-
-    Raises ValueError where there are fewer steps than evaluations.
-    """
+    """After how many steps each evaluation comes: equally spaced, the last at the end; ValueError
+    if there are fewer steps than evaluations."""
     if evaluations > total_steps:
         raise ValueError(f"{evaluations} evaluations in {total_steps} steps")
     return [total_steps * (i + 1) // evaluations for i in range(evaluations)]

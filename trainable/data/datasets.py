@@ -33,8 +33,8 @@ class LabelledTexts:
 class Dataset:
     """What students train on and what they are scored on; label_names [C].
 
-    `full` is the full evaluation split where `evaluation` is a sample of it, else None; `transfer`
-    are texts to train on without labels, whose labels are NO_LABEL.
+    `full` is the full evaluation split if `evaluation` is a sample of it; `transfer` are texts to
+    train on without labels, whose labels are NO_LABEL.
     """
 
     train: LabelledTexts
@@ -45,10 +45,10 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, LabelledTexts]:
-        """Those there are, by name."""
-        found = {"train": self.train, "evaluation": self.evaluation}
-        more = {"full": self.full, "transfer": self.transfer}
-        return {**found, **{name: split for name, split in more.items() if split is not None}}
+        """Those that are not None, by name."""
+        names = ("train", "evaluation", "full", "transfer")
+        splits = {name: getattr(self, name) for name in names}
+        return {name: split for name, split in splits.items() if split is not None}
 
     @property
     def digest(self) -> str:
@@ -62,11 +62,10 @@ class Dataset:
 def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset:
     """Reads `source`: a folder with train and evaluation files, one file, or a hub id.
 
-    `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`). Files end in .tsv,
-    .csv, .jsonl, .json or .parquet, with a column `sentence` or `text` and a column `label`.
-    Without an evaluation file a tenth of the examples is held out, the same one each time.
-    Raises UserError for a missing file or column, labels that are not 0..C-1, an empty split, or a
-    hub that can't be reached.
+    `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`). Files have a column
+    `sentence` or `text` and a column `label`. Without an evaluation file a tenth of the examples is
+    held out, the same one each time. UserError for what is missing, empty or unreadable, and for
+    labels that are not 0..C-1.
     """
     tables = read_tables("--dataset", source, configuration, cache)
     train = _labelled_texts(tables["train"], source, "training")
@@ -91,10 +90,9 @@ def load_texts(flag: str, source: str, configuration: str | None, cache: Path) -
 
 
 def with_transfer(dataset: Dataset, texts: list[str]) -> tuple[Dataset, int]:
-    """The dataset with texts to train on without labels, each once; and how many were left out.
+    """The dataset with distinct texts to train on without labels, and how many were left out.
 
-    Left out are empty ones, and those that have the letters and digits of a validation example, in
-    whatever case and with whatever between them.
+    Left out are empty ones, and those that have the letters and digits of a validation example.
     """
     validation = {_letters(text) for text in (dataset.full or dataset.evaluation).texts}
     kept = [text for text in texts if text.strip() and _letters(text) not in validation]
@@ -108,7 +106,7 @@ def _letters(text: str) -> str:
 
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
-    """The split in two, for training and for evaluation, every label in its share in both."""
+    """The split in two, for training and for evaluation, stratified."""
     rest, held_out = hold_out_rows(split.labels)
     return pick(split, rest), pick(split, held_out)
 
@@ -143,7 +141,7 @@ def check_dataset(dataset: Dataset, source: str) -> Dataset:
 
 
 def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Dataset:
-    """At most so many examples of each split, drawn with every label in its share."""
+    """At most so many examples of each split, stratified."""
     return replace(
         dataset,
         train=_stratified(dataset.train, train),
@@ -152,11 +150,8 @@ def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Datas
 
 
 def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
-    """The dataset with so many of its evaluation examples to look at, and all of them as `full`.
-
-    The sample is the first `count` of `stratified_order`, in that order: the same for every seed.
-    None, or a count that leaves nothing out, changes nothing.
-    """
+    """The dataset with the first `count` of `stratified_order` to evaluate on, and all of them as
+    `full`; unchanged for None, or a count that leaves nothing out."""
     if count is None or count >= len(dataset.evaluation):
         return dataset
     sample = _stratified(dataset.evaluation, count)
@@ -164,8 +159,8 @@ def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
 
 
 def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]) -> None:
-    """UserError where a number of examples that a user asked for, by its flag, can't be had or
-    leaves out a label. A preset's own sizes need no check: of a smaller split all is used."""
+    """UserError if a number of examples that a user asked for, by its flag, is too large or leaves
+    out a label. Of a split smaller than a preset's size all is used."""
     parts = {
         "--max-train-samples": (dataset.train, used.train),
         "--max-eval-samples": (dataset.evaluation, used.full or used.evaluation),
@@ -189,7 +184,7 @@ def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]
 
 
 def shared_examples(dataset: Dataset) -> str:
-    """A line where validation texts are also trained on; empty where none is."""
+    """A warning if validation texts are also trained on, else empty."""
     known, validation = set(dataset.train.texts), (dataset.full or dataset.evaluation).texts
     shared = sum(text in known for text in validation)
     if not shared:
@@ -236,9 +231,10 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
     labels = list(table[LABEL_COLUMN])
     if any(type(label) is not int for label in labels):
         # One blank turns a whole column of a CSV into strings: name the label that is at fault.
-        wrong = next((label for label in labels if not _is_count(label)), labels[0])
+        # 0.0 is what 0 becomes in a column where another label is missing.
+        wrong = [label for label in labels if not str(label).removesuffix(".0").isdecimal()]
         raise UserError(
-            f"--dataset {source}: label {wrong!r} in the {split} split; "
+            f"--dataset {source}: label {(wrong or labels)[0]!r} in the {split} split; "
             "labels must be whole numbers from 0"
         )
     texts = list(table[column])
@@ -248,11 +244,6 @@ def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
                 f"--dataset {source}: row {row} of the {split} split has no text in {column}"
             )
     return LabelledTexts(texts, labels)
-
-
-def _is_count(label: Any) -> bool:
-    """0.0 is what 0 becomes in a column where another label is missing."""
-    return str(label).removesuffix(".0").isdecimal()
 
 
 def _label_names(table: Any, source: str, train: LabelledTexts) -> list[str]:

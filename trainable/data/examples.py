@@ -1,7 +1,7 @@
 """Examples that stay on the device, and padded batches of them, made there.
 
-A batch is gathered by row numbers with operations of fixed shapes and no look at any value, so that
-it can be part of a captured step.
+A batch is gathered by row numbers with operations of fixed shapes that look at no value, so that it
+can be part of a captured step.
 """
 
 from copy import copy
@@ -15,9 +15,9 @@ from trainable.data.tokens import TokenisedSplit
 
 
 def upload(array: np.ndarray, target: Tensor) -> None:
-    """Writes an array, flat, into the front of a tensor that keeps its place, without waiting.
+    """Writes an array, flat, to the front of a tensor that stays where it is, without waiting.
 
-    To a GPU it travels from pinned memory, which torch gives away only when the copy is made.
+    To a GPU it travels from pinned memory, which torch frees only when the copy is made.
     """
     values = torch.from_numpy(np.ascontiguousarray(array)).view(-1)
     values = values.pin_memory() if target.is_cuda else values
@@ -28,11 +28,11 @@ def upload(array: np.ndarray, target: Tensor) -> None:
 class Batch:
     """B examples padded on the right to T tokens, all on one device.
 
-    rows [B] int64: the examples' positions in the split; input_ids and attention_mask [B, T]
-    int64; labels [B] int64; positions [B, T] int64: where each token stands among the split's
-    token ids (0 where there is none). Losses are means with `weights` [B] and `token_weights`
-    [B, T], fp32, which add up to 1 over a step: 0 for examples that only fill the batch up. A
-    batch may be a part of a step's, from its example `offset` on.
+    rows [B] int64: the examples' positions in the split; input_ids and attention_mask [B, T] int64;
+    labels [B] int64; positions [B, T] int64: each token's index among the split's token ids, 0 for
+    padding. Losses are means with `weights` [B] and `token_weights` [B, T], fp32, which add up to 1
+    over a step and are 0 for examples that only fill it up. A part of a step's batch begins at its
+    example `offset`.
     """
 
     rows: Tensor
@@ -57,10 +57,8 @@ class Batch:
 
 
 class Examples:
-    """A split on a device: token_ids [sum of lengths], starts, token_counts and labels [N], int64.
-
-    `lengths` [N] are the token counts again, in host memory, where batches are planned.
-    """
+    """A split on a device: token_ids [sum of lengths], starts, token_counts and labels [N], int64;
+    `lengths` [N] are the token counts again, in host memory, where batches are planned."""
 
     def __init__(self, split: TokenisedSplit, pad_id: int, device: torch.device) -> None:
         arrays = (split.token_ids, split.offsets[:-1], split.lengths, split.labels)
@@ -73,10 +71,10 @@ class Examples:
         return len(self.lengths)
 
     def pick(self, rows: np.ndarray) -> "Examples":
-        """Only those at these positions, in this order; the token ids are shared."""
-        picked, places = copy(self), torch.from_numpy(rows).to(self.device)
-        picked.starts, picked.token_counts = self.starts[places], self.token_counts[places]
-        picked.labels, picked.lengths = self.labels[places], self.lengths[rows]
+        """The examples in these rows, in this order; the token ids are shared."""
+        picked, on_device = copy(self), torch.from_numpy(rows).to(self.device)
+        picked.starts, picked.token_counts = self.starts[on_device], self.token_counts[on_device]
+        picked.labels, picked.lengths = self.labels[on_device], self.lengths[rows]
         return picked
 
     def longest(self, rows: np.ndarray) -> int:
@@ -84,14 +82,11 @@ class Examples:
         return int(self.lengths[rows].max())
 
     def batch(self, rows: Tensor, width: int, count: Tensor | int | None = None) -> Batch:
-        """The examples `rows` [B] (int64, on the device) padded to `width` tokens.
-
-        `width` must hold the longest of them; it is not looked at here. Only the first `count`
-        (all where it is None) have weight.
-        """
-        places = torch.arange(width, device=self.device)
-        mask = places < self.token_counts[rows, None]
-        positions = (self.starts[rows, None] + places) * mask
+        """The examples `rows` [B] (int64, on the device) padded to `width` tokens, which must hold
+        the longest. Only the first `count` (all if None) have weight."""
+        columns = torch.arange(width, device=self.device)
+        mask = columns < self.token_counts[rows, None]
+        positions = (self.starts[rows, None] + columns) * mask
         count = len(rows) if count is None else count
         counts = (torch.arange(len(rows), device=self.device) < count).float()
         token_counts = mask * counts[:, None]

@@ -21,21 +21,21 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
 def read_tables(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
-    """`datasets` tables under `train` and, where there is one, `evaluation`.
+    """`datasets` tables under `train` and, if there is one, `evaluation`; a single file is all
+    `train`.
 
-    A single file is all `train`. Raises UserError, which names `flag`, where something is missing
-    or unreadable, or the hub can't be reached.
+    UserError, which names `flag`, if something is missing, unreadable or out of reach.
     """
     quiet_datasets()
     path = Path(source).expanduser()
     if path.exists():
-        found = _read_local(flag, path, cache)
+        splits = _read_local(flag, path, cache)
     else:
-        found = _read_hub(flag, source, configuration, cache)
-    if TRAIN_NAME not in found:
-        raise UserError(f"{flag} {source}: no training split, only {', '.join(found)}")
-    evaluation = [found[name] for name in EVALUATION_NAMES if name in found]
-    return {"train": found[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
+        splits = _read_hub(flag, source, configuration, cache)
+    if TRAIN_NAME not in splits:
+        raise UserError(f"{flag} {source}: no training split, only {', '.join(splits)}")
+    evaluation = [splits[name] for name in EVALUATION_NAMES if name in splits]
+    return {"train": splits[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
 
 
 def _read_local(flag: str, path: Path, cache: Path) -> dict[str, Any]:

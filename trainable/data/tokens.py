@@ -30,14 +30,14 @@ class TokenisedSplit:
 
 
 def trained_on(splits: Mapping[str, TokenisedSplit]) -> TokenisedSplit:
-    """What students train on: the split `train`, and behind it `transfer` where there is one."""
-    train, more = splits["train"], splits.get("transfer")
-    if more is None:
+    """What students train on: the split `train`, and behind it `transfer` if there is one."""
+    train, transfer = splits["train"], splits.get("transfer")
+    if transfer is None:
         return train
     return TokenisedSplit(
-        token_ids=np.concatenate([train.token_ids, more.token_ids]),
-        offsets=np.concatenate([train.offsets, train.offsets[-1] + more.offsets[1:]]),
-        labels=np.concatenate([train.labels, more.labels]),
+        token_ids=np.concatenate([train.token_ids, transfer.token_ids]),
+        offsets=np.concatenate([train.offsets, train.offsets[-1] + transfer.offsets[1:]]),
+        labels=np.concatenate([train.labels, transfer.labels]),
     )
 
 
@@ -60,6 +60,6 @@ def save_split(split: TokenisedSplit, folder: Path, name: str) -> None:
 
 
 def load_split(folder: Path, name: str) -> TokenisedSplit:
-    """The split that `save_split` wrote; raises FileNotFoundError where a part is missing."""
+    """The split that `save_split` wrote."""
     parts = (part.name for part in fields(TokenisedSplit))
     return TokenisedSplit(*(np.load(folder / f"{name}_{part}.npy") for part in parts))

@@ -2,7 +2,7 @@
 
 Most rows of a large vocabulary never occur in a data set, yet the optimiser reads and writes all of
 them at every step. A student is trained on the rows in use under new, dense token ids; the full
-matrix comes back when it is exported.
+matrix comes back when it is saved.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,8 +22,7 @@ def tokens_in_use(
 ) -> np.ndarray:
     """Ids that occur, special tokens, and all ids up to the padding token's, sorted, int64.
 
-    Keeping the ids up to the padding token's leaves that id as it is: RoBERTa and MPNet count
-    positions from it.
+    The padding token's id stays as it is: RoBERTa and MPNet count positions from it.
     """
     low = np.arange(pad_id + 1)
     special = np.fromiter(special_ids, np.int64)
@@ -40,17 +39,12 @@ def load_vocabulary(folder: Path) -> np.ndarray:
     return np.asarray(np.load(folder / "in_use.npy"))
 
 
-def to_dense_ids(token_ids: np.ndarray, in_use: np.ndarray) -> np.ndarray:
-    """Token ids as positions in `in_use`; raises ValueError for an id that is not in it."""
-    positions = np.searchsorted(in_use, token_ids)
-    if positions.max(initial=0) >= len(in_use) or np.any(in_use[positions] != token_ids):
-        raise ValueError("a token id is outside the vocabulary in use")
-    return positions.astype(np.int32)
-
-
 def dense_split(split: TokenisedSplit, in_use: np.ndarray) -> TokenisedSplit:
-    """The split under dense token ids."""
-    return replace(split, token_ids=to_dense_ids(split.token_ids, in_use))
+    """The split with token ids as positions in `in_use`; ValueError for an id that is not in it."""
+    positions = np.searchsorted(in_use, split.token_ids)
+    if positions.max(initial=0) >= len(in_use) or np.any(in_use[positions] != split.token_ids):
+        raise ValueError("a token id is outside the vocabulary in use")
+    return replace(split, token_ids=positions.astype(np.int32))
 
 
 def trim_embedding(model: PreTrainedModel, in_use: np.ndarray) -> Tensor:
@@ -69,12 +63,11 @@ def restore_embedding(model: PreTrainedModel, in_use: np.ndarray, full: Tensor) 
 def full_embedding_of(
     model: PreTrainedModel, parameters: Mapping[str, Tensor], in_use: np.ndarray, full: Tensor
 ) -> tuple[str, Tensor]:
-    """The name of a trimmed model's word embedding, and all V rows of it with those of
-    `parameters` [len(in_use), E] in their places.
+    """The name of a trimmed model's word embedding, and all V rows of it: those of `parameters`
+    [len(in_use), E] where in use, the others those of `full`.
 
-    The other rows are those of `full`: as they were before the first step, which is what training
-    the full matrix would leave there, weight decay apart, since a row that no example reads gets
-    no gradient.
+    Training the full matrix would leave these as they were, weight decay apart: a row that no
+    example reads gets no gradient.
     """
     weight = model.get_input_embeddings().weight
     name = next(name for name, parameter in model.named_parameters() if parameter is weight)

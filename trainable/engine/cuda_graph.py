@@ -1,7 +1,7 @@
-"""How a piece of work that repeats is run on a device: as it is, or captured once and replayed.
+"""Runs a piece of work again and again on a device: as it is, or captured once and replayed.
 
-A body is a function without arguments that works on tensors whose places never change: what differs
-from one run to the next is written into them before.
+A body is a function without arguments that works on tensors whose addresses never change: what
+differs from one run to the next is written into them before.
 """
 
 from collections.abc import Callable, Hashable
@@ -36,10 +36,10 @@ class CaptureError(UserError):
 class Executor:
     """Runs bodies; the same numbers come out with a capture and without.
 
-    With `capture`, the first body of a kind is run as it is, the second is captured, and that is
-    replayed ever after. The first run warms up: it makes what lives on, such as the positions of a
-    width. Without, every body is run as it is, and batches are filled up as for a capture where
-    `padded`: dropout draws one number for each place, so only equal shapes give equal numbers.
+    With `capture`, the first body of a kind is run as it is, which makes what lives on, such as the
+    positions of a width; the second is captured, and replayed ever after. Without, every body is
+    run as it is. `padded` fills batches up as for a capture: dropout draws one number for each
+    position, so only equal shapes give equal numbers.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class Executor:
         self._replays: dict[Hashable, Body] = {}
 
     def width(self, longest: int) -> int:
-        """Tokens to pad a batch to, whose longest example has so many: one of few, or as many."""
+        """Tokens to pad a batch to whose longest example has so many."""
         return padded_width(longest) if self._padded else longest
 
-    def rows(self, count: int, most: int) -> int:
-        """Examples to fill a batch up to, of `count` examples where others have `most`."""
+    def batch_size(self, count: int, most: int) -> int:
+        """Examples to fill a batch of `count` up to, where full ones have `most`."""
         return most if self._padded else count
 
     def run(self, key: Hashable, body: Body) -> Any:
@@ -70,18 +70,13 @@ class Executor:
             try:
                 self._replays[key] = self._capture(body)
             except RuntimeError as error:
-                cause = first_cause(error)
+                cause: BaseException = error
+                while cause.__context__ is not None:  # leaving a failed capture raises another
+                    cause = cause.__context__
                 if out_of_gpu_memory(cause):
                     raise cause from None
                 raise CaptureError(first_line(cause)) from error
         return self._replays[key]()
-
-
-def first_cause(error: BaseException) -> BaseException:
-    """The error that began it: leaving a capture that failed raises another one."""
-    while error.__context__ is not None:
-        error = error.__context__
-    return error
 
 
 class CudaGraphCapture:
@@ -89,12 +84,12 @@ class CudaGraphCapture:
 
     def __init__(self, device: torch.device) -> None:
         self._pool = torch.cuda.graph_pool_handle()
-        self._stream = capture_stream(device)
+        self._stream = _capture_stream(device)
 
     def __call__(self, body: Body) -> Body:
         """The body's graph as a function; capturing runs nothing and draws no random number.
 
-        RuntimeError where the body waits for the device or copies from host memory.
+        RuntimeError if the body waits for the device or copies from host memory.
         """
         graph = torch.cuda.CUDAGraph()
         torch.cuda.empty_cache()  # blocks that the warm-up left would stand beside the graph's own
@@ -111,9 +106,8 @@ class CudaGraphCapture:
 
 
 @cache
-def capture_stream(device: torch.device) -> Any:
-    """One for all captures of a process: cuBLAS has a workspace for each stream that it is used on,
-    32 MiB on an H100."""
+def _capture_stream(device: torch.device) -> Any:
+    """One for all captures of a process: cuBLAS has a workspace of 32 MiB for each stream."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -127,10 +121,9 @@ def make_executor(name: str, device: torch.device) -> Executor:
 def choose_execution(
     config: PreTrainedConfig, device: torch.device, wanted: str, log: Callable[[str], None]
 ) -> Execution:
-    """For models of this configuration; `wanted` is auto or an executor.
+    """For models of this configuration; `wanted` is an executor, or auto, which captures on a GPU.
 
-    `auto` captures steps on a GPU. Attention that can't be had is logged in one line. UserError
-    where GRAPH is wanted without a CUDA GPU.
+    UserError if GRAPH is wanted without a CUDA GPU.
     """
     if device.type != "cuda" and wanted == GRAPH:
         raise UserError(f"--executor {GRAPH}: needs a CUDA GPU, and none is visible")
@@ -138,7 +131,6 @@ def choose_execution(
         return Execution()  # with plain attention: the fused one is compiled anew for every shape
     if config.model_type != FLASH_MODEL:
         return Execution(GRAPH)
-    obstacle = flash_obstacle(config, device)
-    if obstacle:
+    if obstacle := flash_obstacle(config, device):
         log(f"plain attention instead of disentangled-flash: {obstacle}")
     return Execution(GRAPH, flash_attention=obstacle is None)

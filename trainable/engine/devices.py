@@ -15,22 +15,20 @@ CPU_WITH_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # not i
 
 
 def best_device() -> torch.device:
-    """The first CUDA GPU where one is visible, else the CPU."""
+    """The first CUDA GPU if one is visible, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def release_memory(device: torch.device) -> None:
-    """Gives back the GPU memory that no live object holds, to other processes and to captures."""
+    """Gives the GPU memory that no live object holds back, to other processes and to captures."""
     if device.type == "cuda":
         gc.collect()
         torch.cuda.empty_cache()
 
 
 def faster_precision(device: torch.device) -> str:
-    """`bf16` where the device multiplies bf16 matrices itself, else `fp32`.
-
-    oneDNN's own answer for CPUs is of no use: it emulates bf16 on any with AVX512.
-    """
+    """`bf16` if the device multiplies bf16 matrices itself, else `fp32`. oneDNN's own answer is of
+    no use: it emulates bf16 on any CPU with AVX512."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
@@ -39,10 +37,7 @@ def faster_precision(device: torch.device) -> str:
 
 
 def free_share(device: torch.device) -> float:
-    """Of a GPU's memory, what no process holds, once this one's unused blocks are given back.
-
-    0 on a CPU.
-    """
+    """The share of a GPU's memory that no process holds, unused blocks given back; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0
     release_memory(device)

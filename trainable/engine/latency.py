@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import batches_by_length
-from trainable.data.examples import Batch, Examples
+from trainable.data.examples import Examples
 from trainable.data.tokens import load_split
 from trainable.engine.devices import synchronise
 from trainable.models.loading import shape_of
@@ -25,15 +25,15 @@ TIMED_SECONDS = 4.0  # for all models together
 def latencies(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict[str, float]:
     """Milliseconds that a student of each shape takes for one example, on the trials' device.
 
-    Plain transformers in fp32, one validation example at a time, students in turns: what the user
-    of an exported one gets. Weights are random, which the time does not depend on.
+    Plain transformers in fp32, one validation example at a time, students in turns, as users of
+    exported ones run them. Weights are random, which the time does not depend on.
     """
     random_state = torch.get_rng_state()
     models = {name: new_model(shape_of(config, inputs)) for name, config in shapes.items()}
     torch.set_rng_state(random_state)
     examples = {name: validation_examples(inputs.of(config)) for name, config in shapes.items()}
     speed = examples_per_second(models, examples, batch_size=1)
-    return {name: 1000.0 / found for name, found in speed.items()}
+    return {name: 1000.0 / per_second for name, per_second in speed.items()}
 
 
 def parameters(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dict[str, float]:
@@ -43,12 +43,12 @@ def parameters(inputs: TrainingInputs, shapes: Mapping[str, TrialConfig]) -> dic
     return {name: model.num_parameters() / 1e6 for name, model in models.items()}
 
 
-def describe(found: Mapping[str, float]) -> str:
+def describe(milliseconds: Mapping[str, float]) -> str:
     """`One example takes 2.1 ms with 2 layers, 3.0 ms with 3 layers.`"""
-    named = {
-        name: f"{name} layers" if name.isdecimal() else f"--student ({name})" for name in found
-    }
-    parts = [f"{milliseconds:.3g} ms with {named[name]}" for name, milliseconds in found.items()]
+    parts = [
+        f"{each:.3g} ms with {f'{name} layers' if name.isdecimal() else f'--student ({name})'}"
+        for name, each in milliseconds.items()
+    ]
     return f"One example takes {', '.join(parts)}."
 
 
@@ -66,8 +66,8 @@ def examples_per_second(
 ) -> dict[str, float]:
     """Each model's speed on the same batches of similar length, in turns, fp32.
 
-    Each has the examples in its own tokens, on one device. A batch has `batch_size` of them, or as
-    many as suit the device. Leaves the models there.
+    Each has the examples in its own tokens, on one device, where the models stay. A batch has
+    `batch_size` of them, or as many as suit the device.
     """
     any_examples = next(iter(examples.values()))
     device = any_examples.device
@@ -75,21 +75,19 @@ def examples_per_second(
     np.random.default_rng(0).shuffle(batches)
     seconds, count = dict.fromkeys(models, 0.0), 0
     for name, model in models.items():
-        _forward_seconds(model.to(device).eval(), _batch(examples[name], batches[0]))  # warm-up
+        _forward_seconds(model.to(device).eval(), examples[name], batches[0])  # warm-up
     for rows in cycle(batches):
         for name, model in models.items():
-            seconds[name] += _forward_seconds(model, _batch(examples[name], rows))
+            seconds[name] += _forward_seconds(model, examples[name], rows)
         count += len(rows)
         if sum(seconds.values()) > TIMED_SECONDS:
             break
     return {name: count / seconds[name] for name in models}
 
 
-def _batch(examples: Examples, rows: np.ndarray) -> Batch:
-    return examples.batch(torch.as_tensor(rows, device=examples.device), examples.longest(rows))
-
-
-def _forward_seconds(model: PreTrainedModel, batch: Batch) -> float:
+def _forward_seconds(model: PreTrainedModel, examples: Examples, rows: np.ndarray) -> float:
+    on_device = torch.as_tensor(rows, device=examples.device)
+    batch = examples.batch(on_device, examples.longest(rows))
     synchronise(model.device)
     start = time.perf_counter()
     model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)

@@ -2,10 +2,8 @@
 
 
 def learning_rate_at(step: int, total_steps: int, peak: float, warmup_share: float) -> float:
-    """The rate at optimiser step `step` (from 0); never 0 within the `total_steps` steps.
-
-    `warmup_share` in [0, 1) is the share of steps over which the rate rises to `peak`.
-    """
+    """The rate at optimiser step `step` (from 0), never 0; it rises over the share
+    `warmup_share`."""
     warmup = round(warmup_share * total_steps)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)

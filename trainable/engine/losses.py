@@ -16,7 +16,7 @@ from torch.nn import functional
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """sum of weights * values; the weights add up to 1, and None stands for equal ones."""
+    """Sum of weights * values; the weights add up to 1, and None stands for equal ones."""
     return values.mean() if weights is None else (values * weights).sum()
 
 
@@ -56,9 +56,9 @@ def hidden_loss(
 ) -> Tensor:
     """Sum over layers of layer_weights[i] * H_i, H_i the mean squared error of unit vectors.
 
-    student_states [B, S, H], or [B, T, S, H] for states of all tokens; teacher_units of the same
-    shape, each vector of length 1 where it has weight; layer_weights [S]. The mean runs over the H
-    coordinates, and with weights [B] or [B, T] over the batch or its real tokens.
+    student_states [B, S, H], or [B, T, S, H] for all tokens; teacher_units of the same shape;
+    layer_weights [S]; weights [B] or [B, T]. The mean runs over the H coordinates and over the
+    batch or its real tokens.
     """
     squared = (unit(student_states) - teacher_units.float()).pow(2).mean(dim=-1)  # [..., S]
     each = (squared * layer_weights).sum(dim=-1)
@@ -74,7 +74,7 @@ def token_relations(vectors: Tensor, heads: int, mask: Tensor) -> Tensor:
     by_head = vectors.float().reshape(*vectors.shape[:3], heads, -1).permute(0, 2, 3, 1, 4)
     products = by_head @ by_head.mT / sqrt(by_head.shape[-1])  # [B, 3, heads, T, T]
     padding = mask[:, None, None, None, :] == 0
-    # The lowest finite number: with -inf the KL of two padded places would be no number.
+    # The lowest finite number: with -inf the KL of two padded tokens would be NaN.
     return products.masked_fill(padding, torch.finfo(torch.float32).min).log_softmax(dim=-1)
 
 
@@ -87,8 +87,8 @@ def relation_loss(
 ) -> Tensor:
     """Sum over queries, keys and values of R = KL(teacher's relations || student's), in nats.
 
-    Vectors [B, T, 3, H], each model's with an H of its own; mask and weights [B, T]. The mean runs
-    over the heads, and with weights over the real tokens (Wang et al. 2021, MiniLMv2, section 3).
+    Vectors [B, T, 3, H], each model's with its own H; mask and weights [B, T]. The mean runs over
+    the heads and the real tokens (Wang et al. 2021, MiniLMv2, section 3).
     """
     student = token_relations(student_vectors, heads, mask)
     teacher = token_relations(teacher_vectors, heads, mask)
@@ -97,25 +97,12 @@ def relation_loss(
 
 
 @dataclass(frozen=True)
-class RelationInputs:
-    """Queries, keys and values [B, T, 3, H] of the last layers, the teacher's with a width of its
-    own; mask and weights [B, T], relation_weight a scalar."""
-
-    vectors: Tensor
-    teacher_vectors: Tensor
-    heads: int
-    mask: Tensor
-    weights: Tensor
-    relation_weight: Tensor
-
-
-@dataclass(frozen=True)
 class TermInputs:
     """What a term may compare, of one batch of B examples.
 
-    Both logits [B, C], weights [B], temperature a scalar. Where hidden states are read: the
-    student's [B, S, H] or [B, T, S, H], the teacher's unit vectors of the same shape, their weights
-    [B] or [B, T], and layer_weights [S]. `relations` where these are read.
+    Both logits [B, C], weights [B], temperature a scalar, layer_weights [S]. If hidden states are
+    read, `hidden` has those of the student, the teacher's unit vectors and their weights, as
+    `hidden_loss` takes them. `relations` are the arguments of `relation_loss` if these are read.
     """
 
     logits: Tensor
@@ -123,10 +110,9 @@ class TermInputs:
     temperature: Tensor
     weights: Tensor
     layer_weights: Tensor
-    states: Tensor | None = None
-    teacher_units: Tensor | None = None
-    state_weights: Tensor | None = None
-    relations: RelationInputs | None = None
+    hidden: tuple[Tensor, Tensor, Tensor] | None = None
+    relations: tuple[Tensor, Tensor, int, Tensor, Tensor] | None = None
+    relation_weight: Tensor | float = 0.0
 
 
 def kl_term(of: TermInputs) -> Tensor:
@@ -135,19 +121,18 @@ def kl_term(of: TermInputs) -> Tensor:
 
 
 def hidden_term(of: TermInputs) -> Tensor:
-    """hidden_weight * sum of H_i; 0 where no hidden states are read."""
-    if of.states is None or of.teacher_units is None:
+    """hidden_weight * sum of H_i; 0 if no hidden states are read."""
+    if of.hidden is None:
         return of.layer_weights.new_zeros(())
-    return hidden_loss(of.states, of.teacher_units, of.layer_weights, of.state_weights)
+    states, teacher_units, weights = of.hidden
+    return hidden_loss(states, teacher_units, of.layer_weights, weights)
 
 
 def relation_term(of: TermInputs) -> Tensor:
-    """relation_weight * sum of R; 0 where no relations are read."""
+    """relation_weight * sum of R; 0 if no relations are read."""
     if of.relations is None:
         return of.layer_weights.new_zeros(())
-    found = of.relations
-    both = (found.vectors, found.teacher_vectors)
-    return found.relation_weight * relation_loss(*both, found.heads, found.mask, found.weights)
+    return of.relation_weight * relation_loss(*of.relations)
 
 
 TEACHER_TERMS: dict[str, Callable[[TermInputs], Tensor]] = {

@@ -11,10 +11,8 @@ BEST_OF = 5  # the score is the mean of this many highest evaluations
 
 
 def best5_accuracy(accuracies: Sequence[float]) -> float:
-    """Mean of the five highest evaluations so far, or of all while there are fewer.
-
-    Raises ValueError where there is none: a trial has no score before its first evaluation.
-    """
+    """Mean of the five highest evaluations so far, or of all of fewer; ValueError if there is
+    none."""
     if not accuracies:
         raise ValueError("no evaluation yet")
     highest = sorted(accuracies, reverse=True)[:BEST_OF]
@@ -28,10 +26,7 @@ def best5_indices(accuracies: Sequence[float]) -> list[int]:
 
 
 def is_one_label(correct: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether exactly the examples of one label are right [N], as where all are given that label.
-
-    Of two labels that is all it can mean.
-    """
+    """Whether exactly the examples of one label are right [N], as if all were given that label."""
     return bool(correct.any()) and np.array_equal(correct, labels == labels[correct][0])
 
 

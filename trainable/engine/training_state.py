@@ -1,8 +1,5 @@
-"""Weights, optimiser and random generators of something in training, as one safetensors file.
-
-What is not a tensor stands as JSON in the file's header, so a file is whole by itself, and nothing
-needs unpickling.
-"""
+"""Weights, optimiser and random generators in one safetensors file, without any pickle; what is not
+a tensor stands as JSON in the file's header."""
 
 import json
 from collections.abc import Iterator
@@ -19,10 +16,11 @@ from trainable.common.errors import first_line
 from trainable.common.files import atomic_file
 
 HEADER = "trial"  # the key of our JSON among a file's metadata
+RANDOM = "random.cpu"
 
 
 class CheckpointError(Exception):
-    """A checkpoint that nothing can go on from; the message says why, in a few words."""
+    """A checkpoint that can't be resumed from; the message says why, in a few words."""
 
 
 class FinishedError(CheckpointError):
@@ -33,7 +31,7 @@ def training_tensors(
     parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer, device: torch.device
 ) -> dict[str, Tensor]:
     """Parameters by name, the optimiser's state of each, and torch's random states; no copies."""
-    tensors = {**_places(parameters, optimiser), "random.cpu": torch.get_rng_state()}
+    tensors = {**_written_tensors(parameters, optimiser), RANDOM: torch.get_rng_state()}
     if device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(device)
     return tensors
@@ -45,44 +43,45 @@ def restore_training(
     device: torch.device,
     tensors: dict[str, Tensor],
 ) -> None:
-    """Puts back what `training_tensors` gave; CheckpointError where it is of another model."""
-    places = _places(parameters, optimiser)
-    shapes = {name: place.shape for name, place in places.items()}
-    found = {name: tensors[name].shape for name in shapes if name in tensors}
-    if found != shapes or "random.cpu" not in tensors:
+    """Puts back what `training_tensors` gave; CheckpointError if it is of another model."""
+    targets = _written_tensors(parameters, optimiser)
+    shapes = {name: target.shape for name, target in targets.items()}
+    if {n: tensors[n].shape for n in shapes if n in tensors} != shapes or RANDOM not in tensors:
         raise CheckpointError("of another model")
-    for name, place in places.items():
-        place.copy_(tensors[name])
-    torch.set_rng_state(tensors["random.cpu"])
+    for name, target in targets.items():
+        target.copy_(tensors[name])
+    torch.set_rng_state(tensors[RANDOM])
     if "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], device)
 
 
 def clear_optimiser(optimiser: torch.optim.Optimizer) -> None:
-    """Puts it where it was before its first step, its tensors staying in their places."""
+    """Resets its state to that before the first step, in place."""
     for state in optimiser.state.values():
         for value in state.values():
             value.zero_()
 
 
-def _places(parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+def _written_tensors(
+    parameters: dict[str, Tensor], optimiser: torch.optim.Optimizer
+) -> dict[str, Tensor]:
     """What a step writes to, by name."""
-    places = {name: parameter.detach() for name, parameter in parameters.items()}
+    tensors = {name: parameter.detach() for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         for key, value in optimiser.state[parameter].items():
-            places[f"optimiser.{key}.{name}"] = value
-    return places
+            tensors[f"optimiser.{key}.{name}"] = value
+    return tensors
 
 
 def write_state(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Writes the file whole or not at all; OSError where the disk does not take it."""
+    """Writes the file completely or not at all; OSError if the disk does not take it."""
     with atomic_file(path) as temporary, safetensors_as_os_errors(path):
         save_file(tensors, temporary, metadata={HEADER: json.dumps(header)})
 
 
 @contextmanager
 def safetensors_as_os_errors(path: Path) -> Iterator[None]:
-    """Writing raises the library's own error, which is no OSError, whatever went wrong."""
+    """Turns the library's own error, which is no OSError whatever went wrong, into one."""
     try:
         yield
     except SafetensorError as error:
@@ -90,11 +89,8 @@ def safetensors_as_os_errors(path: Path) -> Iterator[None]:
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """A file's header and its tensors.
-
-    CheckpointError for none and for one cut short; OSError where the file can't be read, which says
-    nothing of what is in it.
-    """
+    """A file's header and tensors; CheckpointError if it is missing or cut short, OSError if
+    unreadable."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[HEADER])

@@ -37,10 +37,9 @@ def label_losses(precision: str) -> LossFunction:
 
 
 def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.optim.AdamW:
-    """Fused AdamW, betas 0.9 and 0.999, over the modules' parameters; vectors (biases, norms) don't
-    decay.
+    """Fused AdamW, betas 0.9 and 0.999; vectors (biases, norms) don't decay.
 
-    The learning rate is set at each step. On a GPU the step can be captured: its state is there
+    The learning rate is set at each step. On a GPU its step can be captured: its state is there
     from the beginning, and keeps its places.
     """
     parameters = [p for module in modules for p in module.parameters()]
@@ -54,60 +53,6 @@ def make_optimiser(modules: Sequence[nn.Module], weight_decay: float) -> torch.o
         moments = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
         optimiser.state[p] = {"step": torch.zeros((), device=p.device), **moments}
     return optimiser
-
-
-@dataclass
-class TrainingStep:
-    """Forward, losses, backward, clipping, the optimiser's step and that of averages on one batch.
-
-    `micro_batch_size` go through the model at a time, all where it is None; the gradients of a
-    batch's parts add up to those of the whole.
-    """
-
-    model: nn.Module
-    optimiser: torch.optim.Optimizer
-    losses: LossFunction
-    gradient_clip: float
-    micro_batch_size: int | None = None
-    averages: WeightAverages | None = None
-
-    def __call__(self, batch: Batch, learning_rate: Tensor | float) -> Losses:
-        """Takes one step; returns the losses before it, detached, still on the device."""
-        gradients, losses = self.gradients(batch)
-        norm = torch.nn.utils.get_total_norm(gradients)
-        # The fused step divides gradients by this as it reads them: clipping costs no pass.
-        scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
-        self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
-        if self.averages is not None:
-            self.averages.update()
-        return losses
-
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """All that are trained, in the optimiser's order."""
-        every = [p for group in self.optimiser.param_groups for p in group["params"]]
-        return [parameter for parameter in every if parameter.requires_grad]
-
-    def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
-        """The gradient of `loss` for each parameter, 0 where there is none, and the losses."""
-        first, *others = batch.parts(self.micro_batch_size)
-        gradients, losses = self._of_part(first)
-        for part in others:
-            more, more_losses = self._of_part(part)
-            torch._foreach_add_(gradients, more)
-            losses = {name: value + more_losses[name] for name, value in losses.items()}
-        return gradients, losses
-
-    def _of_part(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
-        losses = self.losses(self.model, batch)
-        found = torch.autograd.grad(losses["loss"], self.parameters, materialize_grads=True)
-        return found, {name: value.detach() for name, value in losses.items()}
 
 
 @dataclass
@@ -151,26 +96,24 @@ class Feed:
     def __init__(
         self,
         examples: Examples,
-        most: int,
+        batch_size: int,
         executor: Executor | None = None,
         stage: Stage | None = None,
     ) -> None:
-        self.examples, self.most, self._stage = examples, most, stage
+        self.examples, self.batch_size, self._stage = examples, batch_size, stage
         self.executor = Executor() if executor is None else executor
-        self._rows = torch.zeros(most, dtype=torch.int64, device=examples.device)
+        self._rows = torch.zeros(batch_size, dtype=torch.int64, device=examples.device)
         self._count = torch.zeros((), device=examples.device)
         self._key = object()  # apart from other feeds of the same executor
 
     def run(self, rows: np.ndarray, body: Callable[[Batch], Any]) -> Any:
-        """What `body` returns of a batch of these rows, at most `most`.
+        """What `body` returns of a batch of these rows, at most `batch_size`.
 
         A batch that is filled up repeats some rows at its end, which have no weight.
         """
-        places, width = self.executor.rows(len(rows), self.most), self.width(rows)
-        self.write(np.resize(rows, places), len(rows))
-        return self.executor.run(
-            (self._key, places, width), lambda: body(self.batch(places, width))
-        )
+        size, width = self.executor.batch_size(len(rows), self.batch_size), self.width(rows)
+        self.write(np.resize(rows, size), len(rows))
+        return self.executor.run((self._key, size, width), lambda: body(self.batch(size, width)))
 
     def width(self, rows: np.ndarray) -> int:
         """Tokens that a batch of these rows is padded to."""
@@ -183,66 +126,109 @@ class Feed:
         if self._stage is not None:
             self._stage(rows, self.width(rows))
 
-    def batch(self, places: int, width: int) -> Batch:
-        """Made of the row numbers that stand there."""
-        return self.examples.batch(self._rows[:places], width, self._count)
+    def batch(self, size: int, width: int) -> Batch:
+        """Made of the first `size` row numbers that were written last."""
+        return self.examples.batch(self._rows[:size], width, self._count)
 
 
-class Training:
-    """A model in training on the examples of one device, step by step.
+class TrainingStep:
+    """Steps of a model in training on the examples of one device.
 
-    The step is a function of tensors that keep their places: weights, the optimiser's state, row
+    A step is a function of tensors that keep their places: weights, the optimiser's state, row
     numbers, learning rate, and what the losses read. So an executor may capture it once for each
-    width and replay it for whatever stands there.
+    width and replay it for whatever stands there. `micro_batch_size` examples go through the model
+    at a time, all where it is None; the gradients of a batch's parts add up to the batch's own.
     """
 
     def __init__(
         self,
-        take_step: TrainingStep,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        losses: LossFunction,
+        gradient_clip: float,
+        *,
         examples: Examples,
         batch_size: int,
         executor: Executor | None = None,
         stage: Stage | None = None,
+        averages: WeightAverages | None = None,
     ) -> None:
-        self.take_step, self.examples = take_step, examples
+        self.model, self.optimiser, self.losses = model, optimiser, losses
+        self.gradient_clip, self.averages, self.examples = gradient_clip, averages, examples
         self.feed = Feed(examples, batch_size, executor, stage)
+        self.micro_batch_size: int | None = None
         self.means = LossMeans()
         self._learning_rate = torch.zeros((), device=examples.device)
 
-    def step(self, rows: np.ndarray, learning_rate: float) -> None:
+    def take(self, rows: np.ndarray, learning_rate: float) -> None:
         """Takes one step on these examples; its losses are added to `means`."""
         self._learning_rate.fill_(learning_rate)
-        self.feed.run(rows, self._body)
+        self.feed.run(rows, self.body)
         self.means.steps += 1
+
+    def body(self, batch: Batch) -> None:
+        """Forward, losses, backward, clipping, the optimiser's update and that of averages."""
+        gradients, losses = self.gradients(batch)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # The fused step divides gradients by this as it reads them: clipping costs no pass.
+        scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
+        self.optimiser.grad_scale = scale  # type: ignore[attr-defined]
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.averages is not None:
+            self.averages.update()
+        self.means.add(losses)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that are trained, in the optimiser's order."""
+        groups = self.optimiser.param_groups
+        return [p for group in groups for p in group["params"] if p.requires_grad]
+
+    def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
+        """The gradient of `loss` for each parameter, 0 where there is none, and the losses before
+        the step, detached, still on the device."""
+        first, *others = batch.parts(self.micro_batch_size)
+        gradients, losses = self._gradients_of_part(first)
+        for part in others:
+            part_gradients, part_losses = self._gradients_of_part(part)
+            torch._foreach_add_(gradients, part_gradients)
+            losses = {name: value + part_losses[name] for name, value in losses.items()}
+        return gradients, losses
+
+    def _gradients_of_part(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
+        losses = self.losses(self.model, batch)
+        gradients = torch.autograd.grad(losses["loss"], self.parameters, materialize_grads=True)
+        return gradients, {name: value.detach() for name, value in losses.items()}
 
     def fit_memory(self, make_room: Callable[[], bool] = lambda: False) -> None:
         """Sends fewer examples through the model at a time until the longest step fits the device.
 
-        Before that `make_room` is asked to free memory, until it says that it has none to free.
-        Changes no weight. Raises torch's or cuBLAS's error where not even one example fits.
+        Asks `make_room` to free memory first, until it returns false. Changes no weight. Raises
+        torch's or cuBLAS's error if not even one example fits.
         """
-        longest = np.argsort(self.examples.lengths, kind="stable")[-self.feed.most :]
+        longest = np.argsort(self.examples.lengths, kind="stable")[-self.feed.batch_size :]
         while not self._fits(longest):
             release_memory(self.examples.device)
-            if make_room():
-                continue
-            most = self.take_step.micro_batch_size or self.feed.most
-            self.take_step.micro_batch_size = -(-most // 2)
+            if not make_room():
+                most = self.micro_batch_size or self.feed.batch_size
+                self.micro_batch_size = -(-most // 2)
         release_memory(self.examples.device)
 
     def _fits(self, rows: np.ndarray) -> bool:
         """Whether there is room for the gradients on these examples."""
         try:
             self.feed.write(rows, len(rows))
-            self.take_step.gradients(self.feed.batch(len(rows), self.feed.width(rows)))
+            self.gradients(self.feed.batch(len(rows), self.feed.width(rows)))
         except RuntimeError as error:
-            if not out_of_gpu_memory(error) or self.take_step.micro_batch_size == 1:
+            if not out_of_gpu_memory(error) or self.micro_batch_size == 1:
                 raise
             return False
         return True
-
-    def _body(self, batch: Batch) -> None:
-        self.means.add(self.take_step(batch, self._learning_rate))
 
 
 class Evaluator:
@@ -265,11 +251,11 @@ class Evaluator:
         was_training = self._model.training
         self._model.eval()
         lengths = self.feed.examples.lengths
-        found = np.empty((len(lengths), 2))
+        scores = np.empty((len(lengths), 2))
         for rows in batches_by_length(lengths, EVALUATION_BATCH):
-            found[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
+            scores[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
         self._model.train(was_training)
-        return found[:, 0] == 1.0, float(found[:, 1].mean())
+        return scores[:, 0] == 1.0, float(scores[:, 1].mean())
 
     def _body(self, batch: Batch) -> Tensor:
         """[B, 2]: 1 where an example is classified right, and its cross-entropy."""

@@ -10,7 +10,7 @@ from torch import Tensor
 class WeightAverages:
     """An average of each weight over the training steps, which starts as the weight itself.
 
-    Tensors keep their places, and the decay is read from one: a captured step serves all decays.
+    Tensors stay where they are, and the decay is read from one: a captured step serves all decays.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -19,7 +19,7 @@ class WeightAverages:
         self._new_share = torch.zeros((), device=self._weights[0].device)  # 1 - decay
 
     def set_decay(self, decay: float, step: int) -> None:
-        """For the update of optimiser step `step` (from 0): it warms up, as with `num_updates` of
+        """Sets the decay of optimiser step `step` (from 0): it warms up, as with `num_updates` of
         TensorFlow's ExponentialMovingAverage, so that the first weights are soon forgotten."""
         self._new_share.fill_(1.0 - min(decay, (1 + step) / (10 + step)))
 
@@ -29,12 +29,12 @@ class WeightAverages:
         torch._foreach_lerp_(self.averages, self._weights, shares)
 
     def start_anew(self) -> None:
-        """From the weights as they are."""
+        """Resets the averages to the weights."""
         torch._foreach_copy_(self.averages, self._weights)
 
     @contextmanager
     def in_place_of_weights(self) -> Iterator[None]:
-        """Within it each holds the other's values; afterwards both are as before, bit for bit."""
+        """Swaps weights and averages within the block, bit for bit."""
         self._swap()
         try:
             yield

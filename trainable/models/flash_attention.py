@@ -19,9 +19,9 @@ OLDEST_GPU = (8, 0)  # Ampere: the first with bf16
 
 
 class FailedWorkloads(set[Any]):
-    """The package's list of launches that failed, which it then tries with other sizes.
+    """The package's list of failed launches, which it retries with other sizes.
 
-    Where memory ran out that would take minutes and fail again: the error goes on to the caller.
+    If memory ran out that would take minutes and fail again: the error goes on to the caller.
     """
 
     def add(self, workload: Any) -> None:
@@ -32,13 +32,12 @@ class FailedWorkloads(set[Any]):
 
 
 def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
-    """Puts the package's encoder into a DeBERTa backbone; false where it finds no Triton.
+    """Puts the package's encoder into a DeBERTa backbone; false if it finds no Triton.
 
-    Call it on the device and before anything holds on to the encoder. The parameters stay the same
-    objects under the same names, and torch's global generator stays where it is: the package builds
-    every projection anew, with weights that are thrown away. Masks stay 2-D. Dropout of attention
-    probabilities follows the configuration; its seeds come from the GPU's default generator, so
-    that a replayed graph draws new ones.
+    Call it on the device and before anything holds on to the encoder. Parameters stay the same
+    objects under the same names, and torch's generator where it is, though the package draws
+    weights that are thrown away. Masks stay 2-D. Dropout of attention probabilities follows the
+    configuration; its seeds come from the GPU's generator, so that a replayed graph draws new ones.
     """
     from disentangled_flash import KernelTuningOptions, optimize_deberta_training
 
@@ -59,7 +58,7 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
 
 
 def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None:
-    """Why DeBERTas of this configuration can't have the fused attention; None where they can."""
+    """Why DeBERTas of this configuration can't have the fused attention; None if they can."""
     if device.type != "cuda":
         return f"it needs a CUDA GPU and the model is on {device.type}"
     if torch.cuda.get_device_capability(device) < OLDEST_GPU:
@@ -76,7 +75,7 @@ def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None
 
 
 def _compiler_obstacle() -> str | None:
-    """Why Triton could not compile the C file that it makes at first use; None where it can."""
+    """Why Triton could not compile the C file that it makes at first use; None if it can."""
     if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
         return "Triton needs a C compiler: install gcc, or name one in the variable CC"
     if not Path(sysconfig.get_path("include", "posix_prefix"), "Python.h").is_file():

@@ -51,7 +51,7 @@ def load_pretrained(folder: Path) -> Pretrained:
 
 
 def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Path) -> None:
-    """Writes a model less the weights that it did not have, which each trial draws itself."""
+    """Writes a model without the weights that it did not have, which each trial draws itself."""
     tensors = {
         name: tensor.contiguous().clone()
         for name, tensor in model.state_dict().items()
@@ -71,19 +71,19 @@ def shape_of(config: TrialConfig, inputs: TrainingInputs) -> PreTrainedConfig:
 def load_checked(
     flag: str, source: Any, *, fitted: bool, **head: Any
 ) -> tuple[PreTrainedModel, list[str]]:
-    """The same of a model from outside, and the names of the weights that it did not have.
+    """A classifier from outside, and the names of the weights that it did not have.
 
-    UserError where weights are missing (of a `fitted` classifier any, else any but the head's and
-    the pooler's), are not finite, or are of more layers than the configuration has.
+    UserError if weights are missing (of a `fitted` classifier any, else any but the head's and the
+    pooler's), are not finite, or are of more layers than the configuration has.
     """
-    model, found = _load(source, head)
+    model, info = _load(source, head)
     layers, base = encoder_layers(model, flag)[0], f"{model.base_model_prefix}."
     missing = sorted(
         name
-        for name in found["missing_keys"]
+        for name in info["missing_keys"]
         if fitted or (name.startswith(base) and ".pooler." not in name)
     )
-    surplus = [n for n in found["unexpected_keys"] if f"{layers.removeprefix(base)}." in n]
+    surplus = [n for n in info["unexpected_keys"] if f"{layers.removeprefix(base)}." in n]
     broken = [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]
     depth = model.config.num_hidden_layers
     problems = {
@@ -94,7 +94,7 @@ def load_checked(
     for problem, names in problems.items():
         if names:
             raise UserError(f"{flag} {source}: {problem} {min(names)}; give an intact model")
-    return model, sorted(found["missing_keys"])
+    return model, sorted(info["missing_keys"])
 
 
 def check_encoder(model: PreTrainedModel) -> None:
@@ -119,7 +119,7 @@ def check_tokenizer(flag: str, source: Any, tokenizer: Any, model: PreTrainedMod
 
 
 def _load(source: Any, head: dict[str, Any]) -> tuple[PreTrainedModel, dict[str, Any]]:
-    model, found = AutoModelForSequenceClassification.from_pretrained(
+    model, info = AutoModelForSequenceClassification.from_pretrained(
         source,
         dtype=torch.float32,
         trust_remote_code=False,
@@ -128,4 +128,4 @@ def _load(source: Any, head: dict[str, Any]) -> tuple[PreTrainedModel, dict[str,
         **head,
     )
     assert isinstance(model, PreTrainedModel)
-    return model, found
+    return model, info

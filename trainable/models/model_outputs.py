@@ -11,7 +11,7 @@ from trainable.models.static_forward import attention_input
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """bf16 matrix products inside the block where `precision` asks for them."""
+    """Within it matrix products are bf16 if `precision` asks for that."""
     if precision != "bf16":
         return contextlib.nullcontext()
     return torch.autocast(device.type, torch.bfloat16)
@@ -20,8 +20,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 def run_model(
     model: nn.Module, batch: Batch, precision: str, *, states: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Logits [B, C] and, where asked for, the states [B, T, H] that go into the first layer and
-    those that come out of each."""
+    """Logits [B, C] and, if asked for, the states [B, T, H] that go into the first layer and those
+    that come out of each."""
     with autocast(batch.input_ids.device, precision):
         outputs = model(
             input_ids=batch.input_ids,
@@ -34,8 +34,8 @@ def run_model(
 def pool_states(states: tuple[Tensor, ...], mask: Tensor, hidden_pool: str) -> Tensor:
     """L tensors [B, T, H] as one; mask [B, T] is 1 for a real token.
 
-    [B, L, H] for the pools `cls` (the first token) and `mean` (over real tokens), [B, T, L, H] for
-    `tokens`.
+    [B, L, H] for the pools `cls` (the first token) and `mean` (over real tokens), else [B, T, L,
+    H].
     """
     if hidden_pool == "cls":
         return torch.stack([layer[:, 0] for layer in states], dim=1)

@@ -27,7 +27,7 @@ def check_projections(config: PreTrainedConfig) -> None:
 
 
 def check_relations(heads: int, teacher: PreTrainedConfig, student: PreTrainedConfig) -> None:
-    """UserError where these two can't be compared in so many relation heads."""
+    """UserError if these two can't be compared in so many relation heads."""
     check_projections(teacher)
     check_projections(student)
     for name, width in (("teacher", teacher.hidden_size), ("student", student.hidden_size)):
@@ -39,20 +39,17 @@ def check_relations(heads: int, teacher: PreTrainedConfig, student: PreTrainedCo
 
 
 def shared_heads(models: Sequence[PreTrainedConfig], width: int | None) -> int | None:
-    """Heads in which the relations of all these models compare, and those of students so wide: the
-    first one's own, or None where they don't divide all widths, or a model's type is not known."""
-    if any(model.model_type not in PROJECTIONS for model in models):
-        return None
+    """Heads in which the relations of all these models, and of students so wide, compare: the first
+    one's own, or None if they don't divide all widths, or a model's type is not known."""
     heads = int(models[0].num_attention_heads)
     widths = [model.hidden_size for model in models] + ([] if width is None else [width])
-    return heads if all(found % heads == 0 for found in widths) else None
+    known = all(model.model_type in PROJECTIONS for model in models)
+    return heads if known and all(each % heads == 0 for each in widths) else None
 
 
 def queries_keys_values(model: PreTrainedModel, states: Tensor, precision: str) -> Tensor:
-    """[B, T, 3, H] of the states [B, T, H] that went into the model's last layer.
-
-    By that layer's own projections, beside the forward pass, whose attention may be a fused one.
-    """
+    """[B, T, 3, H] of the states [B, T, H] that went into the model's last layer, by its own
+    projections, since a fused attention shows none."""
     attention = model.base_model.encoder.layer[-1].attention
     projections = map(attention.get_submodule, PROJECTIONS[model.config.model_type])
     with autocast(states.device, precision):

@@ -1,12 +1,12 @@
 """Forwards that a CUDA graph can record: nothing made on the host, no value read back.
 
-Two things stand in the way in the library's encoders. Its mask code looks at the mask's values to
-see whether it may leave the mask out; a mask that is ready for the attention goes through
-untouched (`attention_input`). And relative positions are built anew in every forward from tensors
-on the host; here they are built once and kept on the device (`make_static`).
+The library's mask code looks at the mask's values to see whether it may leave the mask out; a mask
+that is ready for the attention goes through untouched (`attention_input`). It builds relative
+positions anew in every forward from tensors on the host; here they are built once and kept on the
+device (`make_static`).
 
-Only single models are changed, by giving their encoder a subclass of its own class, so that other
-models in the process stay as they are, and copies and pickles of a changed one work.
+A model is changed by giving its encoder a subclass of its own class, so that other models stay as
+they are, and copies and pickles of it work.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ MPNET_BUCKETS = 32  # the only number of buckets that MPNet's encoder asks for
 def attention_input(config: PreTrainedConfig, mask: Tensor) -> Tensor:
     """The mask [B, T], 1 for a real token, as a model with this configuration takes it unread.
 
-    Where the library passes a ready mask through: bool [B, 1, T, T] for `sdpa` attention, and for
+    If the library passes a ready mask through: bool [B, 1, T, T] for `sdpa` attention, and for
     `eager` attention fp32 [B, 1, 1, T] that is added to the scores (fp32 is what the library uses
     under autocast too, for weights in fp32). Otherwise, DeBERTa included, the mask itself.
     """
@@ -46,9 +46,9 @@ def attention_input(config: PreTrainedConfig, mask: Tensor) -> Tensor:
 class PositionTables:
     """Square tables that depend on the distance of two tokens only, by size and device.
 
-    A table for T tokens is the corner of any larger one, so sizes are powers of two: few tables,
-    and each is there for good once the first forward of its size, an eager one, has built it. They
-    are never replaced: graphs read them by address.
+    A table for T tokens is the corner of any larger one, so sizes are powers of two. The first
+    forward of a size, an eager one, builds it; it is never replaced, since graphs read it by
+    address.
     """
 
     def __init__(self) -> None:
@@ -117,9 +117,8 @@ STATIC_ENCODERS: dict[type[nn.Module], type[nn.Module]] = {
 def make_static(model: PreTrainedModel) -> None:
     """Changes this one model so that its forward, given `attention_input`, can be recorded.
 
-    Values, gradients, parameters and their names stay as they are. May be called before or after
-    `.to(device)`, and again. The first forward of each length must be an eager one: it builds the
-    positions.
+    Values, gradients, parameters and their names stay. May be called before or after `.to(device)`,
+    and again. The first forward of each length must be an eager one: it builds the positions.
     """
     for module in model.modules():
         static = STATIC_ENCODERS.get(type(module))

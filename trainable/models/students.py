@@ -15,11 +15,8 @@ from trainable.models.relations import check_relations
 
 
 def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str, nn.ModuleList]:
-    """The name and the list of an encoder's layers.
-
-    Raises UserError, which names `flag`, where no list in the model is as long as its configuration
-    says.
-    """
+    """The name and the list of an encoder's layers; UserError, which names `flag`, if there is
+    none."""
     depth = model.config.num_hidden_layers
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
@@ -31,7 +28,7 @@ def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str
 
 
 def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> PreTrainedConfig:
-    """The teacher's configuration at the student's depth, and its width where one is given.
+    """The teacher's configuration at the student's depth, and its width if one is given.
 
     A narrower student keeps the size of a head and the ratio of the feed-forward layer. UserError
     for a depth, width or relation heads that do not fit the teacher.
@@ -66,11 +63,10 @@ def new_model(config: PreTrainedConfig) -> PreTrainedModel:
 def copied_tensors(
     teacher: PreTrainedModel, student: PreTrainedModel, initialisation: str
 ) -> dict[str, Tensor]:
-    """For each of the student's tensors that the teacher provides, the teacher's tensor.
+    """The tensors that a student copies from the teacher, by their names in the student.
 
-    From `random` nothing; from `teacher_embeddings` the embeddings; from the others the chosen
-    layers and all that stands outside the list of layers (embeddings, pooler, classifier, shared
-    position tables).
+    `random` copies nothing, `teacher_embeddings` the embeddings, the others the chosen layers and
+    all outside the list of layers (embeddings, pooler, classifier, shared position tables).
     """
     if initialisation == RANDOM:
         return {}
@@ -103,21 +99,16 @@ class Pretrained(NamedTuple):
 def build_student(
     teacher: PreTrainedModel, config: TrialConfig, pretrained: Pretrained | None = None
 ) -> PreTrainedModel:
-    """A student of `teacher` (not changed), random weights drawn from `config.seed`.
-
-    It starts from `pretrained` instead where that is given. Seeds torch's global generator: two
-    calls with equal arguments give equal students.
-    """
+    """A student of `teacher`, or from `pretrained` if given, random weights drawn from
+    `config.seed`, to which it sets torch's generator."""
     torch.manual_seed(config.seed)
     if pretrained is not None:
         student, chosen = new_model(copy.deepcopy(pretrained.config)), pretrained.tensors
     else:
         student = new_model(student_config(teacher.config, config))
         chosen = copied_tensors(teacher, student, config.initialisation)
-    found = student.load_state_dict(chosen, strict=False)
-    left_random = found.missing_keys if config.initialisation in COPIED_LAYERS else []
-    if found.unexpected_keys or left_random:
-        raise RuntimeError(
-            f"teacher and student don't match: {[*found.unexpected_keys, *left_random]}"
-        )
+    missing, unexpected = student.load_state_dict(chosen, strict=False)
+    wrong = [*unexpected, *(missing if config.initialisation in COPIED_LAYERS else [])]
+    if wrong:
+        raise RuntimeError(f"teacher and student don't match: {wrong}")
     return student

@@ -17,7 +17,7 @@ FEWEST_OF_A_LABEL = 2  # among them
 def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
     """Those to train on, and a stratified tenth that is held out, the same one each time.
 
-    None is held out where that would be too few, altogether or of a label.
+    None is held out if that would be too few, altogether or of a label.
     """
     labels = train.labels.cpu().numpy()
     rest, held_out = hold_out_rows(labels.tolist())
@@ -28,9 +28,9 @@ def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
 
 
 class EarlyStopping:
-    """Evaluations of a model in training: its best weights, and whether it still gains.
+    """Evaluates a model after the given `steps`, keeps its best weights, says when to stop.
 
-    `steps` are those after which an evaluation comes. Without any, the last weights are kept.
+    Without steps the last weights are kept.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class EarlyStopping:
         self._best: dict[str, Tensor] = {}  # in host memory: the GPU's was measured for the step
 
     def look(self, step: int) -> None:
-        """Scores the model where that is due after this step, and keeps the first of the best."""
+        """Scores the model if that is due after this step, and keeps the first of the best."""
         if step not in self._steps:
             return
         self._accuracies.append(accuracy(self._evaluator.correct()))
@@ -54,14 +54,14 @@ class EarlyStopping:
 
     @property
     def over(self) -> bool:
-        """Whether patience is."""
+        """Whether it has gained nothing for `patience` evaluations."""
         return self._without_gain >= self._patience
 
     @property
     def _without_gain(self) -> int:
         """Evaluations since the best one."""
-        count = len(self._accuracies)
-        return count - 1 - int(np.argmax(self._accuracies)) if count else 0
+        scores = self._accuracies
+        return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
 
     @torch.no_grad()
     def keep_best(self, total_steps: int) -> str:

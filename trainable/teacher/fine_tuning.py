@@ -21,13 +21,7 @@ from trainable.engine.training_state import (
     training_tensors,
     write_state,
 )
-from trainable.engine.training_step import (
-    Evaluator,
-    Training,
-    TrainingStep,
-    label_losses,
-    make_optimiser,
-)
+from trainable.engine.training_step import Evaluator, TrainingStep, label_losses, make_optimiser
 from trainable.teacher.early_stopping import EarlyStopping, hold_out_examples
 
 PROGRESS_SECONDS = 10.0
@@ -45,12 +39,23 @@ def fine_tune(
 ) -> None:
     """Trains with cross-entropy in place until it gains no more; logs progress every ten seconds.
 
-    Goes on from the file `state`, whose name stands for all that the fine-tuning depends on, where
-    it is there. Raises TrainingDivergedError where the loss is NaN or infinite.
+    Goes on from the file `state` if it exists; its name stands for all that the fine-tuning depends
+    on. Raises TrainingDivergedError if the loss is NaN or infinite.
     """
     torch.manual_seed(settings.seed)
     rest, held_out = hold_out_examples(train)
-    training = _make_training(model, rest, settings, runtime, executor)
+    step = TrainingStep(
+        model.train(),
+        make_optimiser([model], settings.weight_decay),
+        label_losses(runtime.precision),
+        settings.gradient_clip,
+        examples=rest,
+        batch_size=settings.batch_size,
+        executor=executor,
+    )
+    if runtime.device.type == "cuda":
+        step.fit_memory()
+        torch.manual_seed(settings.seed)  # dropout is drawn from the seed
     per_epoch = steps_per_epoch(len(rest), settings.batch_size)
     total = settings.epochs * per_epoch
     evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
@@ -58,63 +63,40 @@ def fine_tune(
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
     stopping = EarlyStopping(dict(model.named_parameters()), evaluator, due, settings.patience)
     runtime.log(f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples")
-    done = _restore(state, training, stopping)
+    done = _restore(state, step, stopping)
     if done:
         runtime.log(f"  resuming from step {done}")
     logged = saved = time.perf_counter()
     batches = remaining_batches(rest.lengths, settings.batch_size, settings.seed, done, total)
-    over = done == total or stopping.over
-    while not over:
+    while done < total and not stopping.over:
         rate = learning_rate_at(done, total, settings.learning_rate, settings.warmup_share)
-        training.step(next(batches), rate)
+        step.take(next(batches), rate)
         done += 1
         stopping.look(done)
-        over = done == total or stopping.over
         now = time.perf_counter()
-        if now - logged > PROGRESS_SECONDS or over:
-            logged, loss = now, training.means.take()["loss"]
+        if now - logged > PROGRESS_SECONDS or done == total or stopping.over:
+            logged, loss = now, step.means.take()["loss"]
             if not np.isfinite(loss):
                 raise TrainingDivergedError(f"the teacher's loss is {loss} at step {done}")
             runtime.log(f"  teacher step {done} of {total}, loss {loss:.3f}")
         if now - saved > SAVE_SECONDS:
-            _save(state, done, training, stopping)
+            _save(state, done, step, stopping)
             saved = time.perf_counter()
     runtime.log(stopping.keep_best(total))
 
 
-def _make_training(
-    model: PreTrainedModel,
-    examples: Examples,
-    settings: TeacherSettings,
-    runtime: Runtime,
-    executor: Executor,
-) -> Training:
-    """Ready for the first step, dropout to be drawn from the seed."""
-    model.train()
-    optimiser = make_optimiser([model], settings.weight_decay)
-    losses = label_losses(runtime.precision)
-    take_step = TrainingStep(model, optimiser, losses, settings.gradient_clip)
-    training = Training(take_step, examples, settings.batch_size, executor)
-    if runtime.device.type == "cuda":
-        training.fit_memory()
-        torch.manual_seed(settings.seed)
-    return training
-
-
-def _save(state: Path, done: int, training: Training, stopping: EarlyStopping) -> None:
+def _save(state: Path, done: int, step: TrainingStep, stopping: EarlyStopping) -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
     values, best = stopping.state()
-    device, optimiser = training.examples.device, training.take_step.optimiser
-    tensors = training_tensors(stopping.parameters, optimiser, device)
+    tensors = training_tensors(stopping.parameters, step.optimiser, step.examples.device)
     write_state(state, {"step": done, **values}, {**tensors, **best})
 
 
-def _restore(state: Path, training: Training, stopping: EarlyStopping) -> int:
-    """Puts all back that `_save` kept; the steps that were taken, 0 where none were saved."""
-    device, optimiser = training.examples.device, training.take_step.optimiser
+def _restore(state: Path, step: TrainingStep, stopping: EarlyStopping) -> int:
+    """Puts all back that `_save` kept; the steps that were taken, 0 if none were saved."""
     try:
         header, tensors = read_state(state)
-        restore_training(stopping.parameters, optimiser, device, tensors)
+        restore_training(stopping.parameters, step.optimiser, step.examples.device, tensors)
     except CheckpointError:
         return 0
     stopping.restore(header, tensors)

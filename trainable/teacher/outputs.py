@@ -37,8 +37,8 @@ RESIDENT_SHARE = 0.1  # of a GPU's memory, at most, is for the hidden states tha
 
 @dataclass
 class TeacherOutputs:
-    """A teacher's outputs on N examples, where the batches are made: logits [N, C] fp32, and states
-    of a kind (a hidden pool or RELATIONS) where one was asked for.
+    """A teacher's outputs on N examples, on the device: logits [N, C] fp32, and states of a kind (a
+    hidden pool or RELATIONS) if one was asked for.
 
     states: unit vectors fp16, [N, L, H] for the pools `cls` and `mean`, [sum of lengths, L, H] for
     `tokens`; `layers` [S] chooses among the L. For RELATIONS the last layer's queries, keys and
@@ -52,20 +52,18 @@ class TeacherOutputs:
     layers: Tensor | None = None
 
     def stage(self, rows: np.ndarray, width: int) -> None:
-        """Call before a step on these rows, padded to so many tokens."""
+        """Call before a step on these rows, padded to `width` tokens."""
 
     def batch_hidden(self, batch: Batch) -> Tensor:
-        """The S chosen ones: [B, S, H], or [B, T, S, H] for `tokens` and RELATIONS.
-
-        What stands under the mask is of no meaning.
-        """
+        """The S chosen ones: [B, S, H], or [B, T, S, H] for `tokens` and RELATIONS, undefined under
+        the mask."""
         assert self.states is not None, "this trial asked for no hidden states"
-        places = batch.positions if self.kind in OF_TOKENS else batch.rows
-        return self.states[places[..., None], self.layers]
+        rows = batch.positions if self.kind in OF_TOKENS else batch.rows
+        return self.states[rows[..., None], self.layers]
 
 
 class StreamedOutputs(TeacherOutputs):
-    """Hidden states that are too large for the device, memory-mapped and brought batch by batch."""
+    """Hidden states too large for the device, memory-mapped and copied batch by batch."""
 
     def __init__(
         self,
@@ -87,14 +85,13 @@ class StreamedOutputs(TeacherOutputs):
         self._copied = torch.cuda.Event() if logits.is_cuda else None  # type: ignore[no-untyped-call]
 
     def stage(self, rows: np.ndarray, width: int) -> None:
-        """Brings the states of these examples, padded with zeros to `width` tokens."""
+        """Copies the states of these examples, padded with zeros to `width` tokens."""
         chosen = self._read(rows, width)
-        if self._copied is None:
-            upload(chosen, self._target)
-            return
-        self._copied.synchronize()  # or many would wait in pinned memory
+        if self._copied is not None:
+            self._copied.synchronize()  # or many would wait in pinned memory
         upload(chosen, self._target)
-        self._copied.record()
+        if self._copied is not None:
+            self._copied.record()
 
     def _read(self, rows: np.ndarray, width: int) -> np.ndarray:
         if not self._tokens:
@@ -122,11 +119,11 @@ def open_outputs(
     batch_size: int,
     device: torch.device,
 ) -> TeacherOutputs:
-    """Prepared outputs from their folders by kind, as near to the device as they fit.
+    """Prepared outputs from their folders by kind: logits, and a hidden pool of the teacher's
+    `layers` (from 1) or RELATIONS.
 
-    `kind` is what is asked for beside the logits: a hidden pool, of the teacher's `layers` (from
-    1), or RELATIONS. On a CPU these states are memory-mapped; a GPU takes them where they are at
-    most RESIDENT_SHARE of its memory, else they are brought to it batch by batch.
+    On a CPU these states are memory-mapped; a GPU holds them if they are at most RESIDENT_SHARE of
+    its memory, else they are streamed.
     """
     logits = torch.from_numpy(np.load(Path(folders[LOGITS]) / ARRAY)).to(device)
     if kind is None:
@@ -135,8 +132,7 @@ def open_outputs(
     states = np.load(Path(folders[kind]) / ARRAY, mmap_mode="c")
     wanted = np.arange(3) if kind == RELATIONS else np.array(layers) - 1
     if device.type == "cpu":
-        every, chosen = torch.from_numpy(states), torch.from_numpy(wanted)
-        return TeacherOutputs(logits, kind, every, chosen)
+        return TeacherOutputs(logits, kind, torch.from_numpy(states), torch.from_numpy(wanted))
     size = states.nbytes // states.shape[1] * len(wanted)
     if size > RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory:
         return StreamedOutputs(logits, kind, states, wanted, split=split, batch_size=batch_size)
@@ -147,8 +143,8 @@ def open_outputs(
 def prepare_outputs(
     teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime
 ) -> dict[str, str]:
-    """The folder of each kind (LOGITS, a hidden pool or RELATIONS) on the training split; what the
-    cache lacks is computed."""
+    """The folder of each kind (LOGITS, a hidden pool or RELATIONS); computes what the cache
+    lacks."""
     digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
     key = {**digests, "precision": runtime.precision}
     names = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
@@ -168,35 +164,31 @@ def write_outputs(
     folders: dict[str, Path],
     runtime: Runtime,
 ) -> None:
-    """Runs the teacher once over the split and writes each kind's folder, whole or not at all.
-
-    `folders` maps LOGITS, hidden pools and RELATIONS to their places; what is there is replaced.
-    Token ids are the tokenizer's own.
-    """
+    """Runs the teacher once over the split, in the tokenizer's own ids, and replaces each kind's
+    folder."""
     start = time.perf_counter()
     teacher.to(runtime.device).eval()
-    feed = Feed(
-        Examples(split, pad_id, runtime.device),
-        OUTPUT_BATCH,
-        make_executor(runtime.execution.executor, runtime.device),
-    )
+    executor = make_executor(runtime.execution.executor, runtime.device)
+    feed = Feed(Examples(split, pad_id, runtime.device), OUTPUT_BATCH, executor)
     read = partial(outputs_of, teacher, tuple(folders), runtime.precision)
     with ExitStack() as stack:
-        places = {kind: stack.enter_context(atomic_folder(to)) for kind, to in folders.items()}
+        written = {kind: stack.enter_context(atomic_folder(to)) for kind, to in folders.items()}
         arrays = {
-            kind: empty_array(place / ARRAY, kind, teacher.config, split)
-            for kind, place in places.items()
+            kind: empty_array(folder / ARRAY, kind, teacher.config, split)
+            for kind, folder in written.items()
         }
         for rows in batches_by_length(split.lengths, OUTPUT_BATCH):
-            for kind, found in feed.run(rows, read).items():
-                values = found[: len(rows)].cpu().numpy()
+            for kind, outputs in feed.run(rows, read).items():
+                values = outputs[: len(rows)].cpu().numpy()
                 if kind in OF_TOKENS:
-                    _write_tokens(arrays[kind], values, rows, split)
+                    for row, states in zip(rows, values, strict=True):
+                        start, end = split.offsets[row : row + 2]
+                        arrays[kind][start:end] = states[: end - start]
                 else:
                     arrays[kind][rows] = values
         for kind, array in arrays.items():
             array.flush()
-            write_manifest(places[kind], {"kind": kind, "examples": len(split)})
+            write_manifest(written[kind], {"kind": kind, "examples": len(split)})
     teacher.to("cpu")
     seconds = time.perf_counter() - start
     runtime.log(
@@ -230,11 +222,3 @@ def empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np
     rows = len(split.token_ids) if kind in OF_TOKENS else len(split)
     shape = (rows, 3 if kind == RELATIONS else config.num_hidden_layers, config.hidden_size)
     return np.lib.format.open_memmap(path, "w+", np.float16, shape)
-
-
-def _write_tokens(
-    array: np.memmap, units: np.ndarray, rows: np.ndarray, split: TokenisedSplit
-) -> None:
-    for row, states in zip(rows, units, strict=True):
-        start, end = split.offsets[row], split.offsets[row + 1]
-        array[start:end] = states[: end - start]

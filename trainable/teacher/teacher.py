@@ -34,17 +34,16 @@ def load_base(
     flag: str, source: str, label_names: list[str], seed: int
 ) -> tuple[PreTrainedModel, bool, list[str]]:
     """The model of a hub id or folder in fp32, whether it is a fine-tuned classifier, and the names
-    of weights that it did not have.
+    of weights that it did not have, which are drawn from `seed`.
 
-    These, such as those of a new classification head, are drawn from `seed`. Raises UserError,
-    which names `flag`, where the model can't be had, or is fine-tuned for other labels.
+    UserError, which names `flag`, if the model can't be had, or is fine-tuned for other labels.
     """
     with as_user_error(f"{flag} {source}: no usable model; "):
-        found = load_config(source)
-        fitted = any("ForSequenceClassification" in a for a in found.architectures or [])
+        config = load_config(source)
+        fitted = any("ForSequenceClassification" in a for a in config.architectures or [])
         head: dict[str, Any] = {}
         if fitted:
-            _check_labels(f"{flag} {source}", list(found.id2label.values()), label_names)
+            _check_labels(f"{flag} {source}", list(config.id2label.values()), label_names)
         else:
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
@@ -55,17 +54,16 @@ def load_base(
 
 
 def config_of(flag: str, source: str) -> PreTrainedConfig:
-    """Of the model of a hub id or folder; UserError, which names `flag`, where it can't be had."""
+    """The configuration of a hub id or folder; UserError, which names `flag`, if it can't be
+    had."""
     require_model(flag, source)
     with as_user_error(f"{flag} {source}: no usable model; "):
         return load_config(source)
 
 
 def student_settings(student: str | None, teacher: str) -> dict[str, Any]:
-    """Depth and width of trials that start from `--student`; UserError where it can't be had.
-
-    Empty where none is given; the width is None where it is the teacher's.
-    """
+    """Depth and width of trials that start from `--student`, the width None if it is the teacher's;
+    empty if none is given. UserError if it can't be had."""
     if student is None:
         return {}
     own, width = config_of("--student", student), config_of("--teacher", teacher).hidden_size
@@ -89,7 +87,7 @@ def _check_labels(given: str, its: list[str], ours: list[str]) -> None:
 
 
 def digest_model(model: PreTrainedModel) -> str:
-    """Of a model's weights and configuration, less what says only where it came from."""
+    """Of a model's weights and configuration, but for what says only where it came from."""
     ignored = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype"}
     config = {k: v for k, v in model.config.to_dict().items() if k not in ignored}
     return digest_values({"config": config, "weights": digest_tensors(model.state_dict())})
@@ -113,10 +111,8 @@ class TeacherData:
 def prepare_teacher(
     model: PreTrainedModel, settings: TeacherSettings | None, data: TeacherData, runtime: Runtime
 ) -> Teacher:
-    """The teacher, from the cache where the same one was made before.
-
-    The model is fine-tuned as `settings` say; where they are None it is used as it is.
-    """
+    """The teacher, from the cache if it was made before; fine-tuned as `settings` say, if they are
+    given."""
     key = digest_values(
         {
             "base": digest_model(model),
@@ -144,7 +140,7 @@ def _make_teacher(
     runtime: Runtime,
     state: Path,
 ) -> dict[str, Any]:
-    """Fine-tunes and scores the model in place; what is to be known of it, as Teacher's fields."""
+    """Fine-tunes and scores the model in place; the fields of its Teacher."""
     start, device = time.perf_counter(), runtime.device
     make_static(model.to(device))
     full_embedding = trim_embedding(model, data.in_use)
@@ -168,7 +164,7 @@ def _make_teacher(
 
 
 def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray) -> None:
-    """UserError where it is no better on the validation labels [N] than the most frequent one."""
+    """UserError if it is no better on the validation labels [N] than the most frequent one."""
     majority = float(np.bincount(labels).max() / len(labels))
     if teacher.accuracy <= majority:
         raise UserError(

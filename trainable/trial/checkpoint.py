@@ -1,8 +1,7 @@
 """A trial's checkpoint: a folder with its best student so far, and the state to go on from.
 
-The student is a Hugging Face model with its full vocabulary and its tokenizer, so the folder of
-any checkpoint loads with `from_pretrained`. The state is left out once the trial has finished. A
-manifest has the digest of each file.
+The student is a Hugging Face model with its full vocabulary and its tokenizer, so `from_pretrained`
+loads the folder. A finished trial's has no state. A manifest has the digest of each file.
 """
 
 import copy
@@ -34,8 +33,8 @@ from trainable.engine.training_state import (
 )
 from trainable.models.loading import load_classifier, load_config, shape_of
 from trainable.models.students import new_model
-from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import BestStudent, Evaluation, Trial
+from trainable.trial.training_setup import SetupCache
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
@@ -46,7 +45,7 @@ GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
 
 
 class SaveTimer:
-    """When a checkpoint is due: so long after the last one that saving takes at most a share."""
+    """Says when a checkpoint is due, so that saving takes at most a share of the time."""
 
     def __init__(self, share: float, size: int) -> None:
         self._share, self._cost = share, size / FIRST_SAVE_BYTES
@@ -54,11 +53,11 @@ class SaveTimer:
 
     @property
     def due(self) -> bool:
-        """Whether the last one's cost is at most the share of the time since."""
+        """Whether the last one's cost is at most that share of the time since."""
         return self._share * (time.monotonic() - self._saved) >= self._cost or self._share >= 1
 
     def saved(self, seconds: float) -> None:
-        """One was just written, which took so long."""
+        """Call after writing a checkpoint."""
         self._saved, self._cost = time.monotonic(), seconds
 
 
@@ -78,32 +77,32 @@ def load_checkpoint(
     config: TrialConfig,
     inputs: TrainingInputs,
     device: torch.device,
-    trainers: TrainerCache | None = None,
+    setups: SetupCache | None = None,
     *,
     exact: bool = True,
 ) -> Trial:
     """The trial as it was saved, random generators included.
 
     With `exact`, a checkpoint of another configuration is refused; without, a trial goes on from
-    any whose weights fit, as population-based training has it. Raises CheckpointError where it
-    can't go on from what is there: nothing, something damaged, or of another trial.
+    any whose weights fit, as population-based training needs it. Raises CheckpointError if there is
+    none, or it is damaged or of another trial.
     """
     values = check_checkpoint(folder, config, inputs, exact=exact)
     if not (folder / STATE).is_file():
         raise FinishedError("of a finished trial")
     header, tensors = read_state(folder / STATE)
-    trial = Trial.start(config, inputs, device, trainers)
+    trial = Trial.start(config, inputs, device, setups)
     parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
     if values["evaluation"]:
         _restore_best(folder, values, trial)
-    restore_training(parameters, trial.trainer.optimiser, device, tensors)
+    restore_training(parameters, trial.setup.step.optimiser, device, tensors)
     for name, average in _averages(trial).items():  # from the weights where it had no averages
         average.copy_(tensors.get(AVERAGES + name, tensors[STUDENT + name]))
-    sums = {name: value for name, value in tensors.items() if name.startswith(MEANS)}
-    means = trial.trainer.training.means
-    means.add({name.removeprefix(MEANS): value.to(device) for name, value in sums.items()})
+    means = trial.setup.step.means
+    sums = {name: value.to(device) for name, value in tensors.items() if name.startswith(MEANS)}
+    means.add({name.removeprefix(MEANS): value for name, value in sums.items()})
     trial.step = header["step"]
     means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]
@@ -118,8 +117,7 @@ def load_checkpoint(
 def check_checkpoint(
     folder: Path, config: TrialConfig, inputs: TrainingInputs, *, exact: bool = True
 ) -> dict[str, Any]:
-    """What a checkpoint's manifest says; CheckpointError for one that is damaged or of another
-    trial."""
+    """A checkpoint's manifest; CheckpointError if it is damaged or of another trial."""
     values = verified_values(folder)
     if values is None:
         raise CheckpointError("missing or damaged")
@@ -139,11 +137,11 @@ def checkpoint_bytes(config: TrialConfig, inputs: TrainingInputs) -> tuple[int, 
 def bytes_of_shape(
     config: TrialConfig, shape: PreTrainedConfig, width: int, rows: int
 ) -> tuple[int, int]:
-    """About the most that a trial's checkpoint takes on disk, and what of it stays at its end.
+    """Bytes of a trial's largest checkpoint, and of its last, which is the student alone.
 
     A state is the student with the `rows` of its embedding in use, its projections to the teacher's
     `width`, two Adam moments of both, and the student's averages; beside it stands the student with
-    its full vocabulary, which alone a finished trial has.
+    its full vocabulary.
     """
     trimmed = copy.deepcopy(shape)
     trimmed.vocab_size = rows
@@ -153,7 +151,7 @@ def bytes_of_shape(
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
-    """The data's names; the teacher's where the data has only numbers and the teacher has names."""
+    """The data's names; the teacher's if the data has only numbers and the teacher has names."""
     of_teacher = [str(teacher.id2label[index]) for index in range(len(of_data))]
     named = not any(name.startswith(GENERIC_LABEL) for name in of_teacher)
     return of_teacher if named and all(name.isdecimal() for name in of_data) else of_data
@@ -161,15 +159,12 @@ def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
 
 def _write_student(trial: Trial, folder: Path) -> None:
     """The best student as a Hugging Face folder."""
-    student, inputs = trial.student, trial.inputs
+    student, inputs, best = trial.student, trial.inputs, trial.best.tensors
     in_use = load_vocabulary(Path(inputs.tokens))
-    name, embedding = full_embedding_of(
-        student, trial.best.tensors, in_use, trial.trainer.full_embedding
-    )
+    name, embedding = full_embedding_of(student, best, in_use, trial.setup.full_embedding)
     with safetensors_as_os_errors(folder):
-        student.save_pretrained(
-            folder, state_dict={**student.state_dict(), **trial.best.tensors, name: embedding}
-        )
+        weights = {**student.state_dict(), **best, name: embedding}
+        student.save_pretrained(folder, state_dict=weights)
     config = copy.deepcopy(student.config)
     config.vocab_size, config.architectures = len(embedding), [type(student).__name__]
     config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
@@ -179,23 +174,21 @@ def _write_student(trial: Trial, folder: Path) -> None:
 
 
 def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
-    """The best student, and with it the rows that are not in use: those of another configuration's
-    checkpoint are not the ones that this trial drew."""
+    """The best student, and its rows that are not in use, which this trial may have drawn anew."""
     model = load_classifier(folder)
     full = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
     parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
     trial.best = BestStudent(values["evaluation"], values["accuracy"], parameters)
-    trial.trainer.full_embedding = full
+    trial.setup.full_embedding = full
 
 
 def _header(trial: Trial) -> dict[str, Any]:
-    """What goes on beside the tensors. Of the history, only the last evaluation has its bits: those
-    before are in the sweep's record."""
+    """What is kept beside the tensors; the bits of past evaluations are in the sweep's record."""
     history = [asdict(evaluation) for evaluation in trial.history]
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "step": trial.step,
-        "mean_steps": trial.trainer.training.means.steps,
+        "mean_steps": trial.setup.step.means.steps,
         "trained_seconds": trial.trained_seconds,
         "history": [*map(without_bits, history[:-1]), *history[-1:]],
         "python_random": random.getstate(),
@@ -223,19 +216,19 @@ def _weights_bytes(shape: PreTrainedConfig) -> int:
 def _parameters(trial: Trial) -> dict[str, Tensor]:
     """Trained tensors by name, in the same order for equal configurations."""
     named = {STUDENT + name: tensor for name, tensor in trial.student.named_parameters()}
-    projections = trial.trainer.distillation.projections.named_parameters()
+    projections = trial.setup.distillation.projections.named_parameters()
     return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
 def _averages(trial: Trial) -> dict[str, Tensor]:
     """The averages by the names of their weights; empty where the trial has none."""
-    averages = trial.trainer.averages
+    averages = trial.setup.step.averages
     names = [name for name, _ in trial.student.named_parameters()]
     return {} if averages is None else dict(zip(names, averages.averages, strict=True))
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    sums, optimiser = trial.trainer.training.means.sums, trial.trainer.optimiser
+    sums, optimiser = trial.setup.step.means.sums, trial.setup.step.optimiser
     beside = {MEANS + name: value for name, value in sums.items()}
     beside |= {AVERAGES + name: value for name, value in _averages(trial).items()}
     return beside | training_tensors(_parameters(trial), optimiser, trial.device)

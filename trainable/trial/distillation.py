@@ -10,7 +10,7 @@ from trainable.config.layer_sets import parse_layers
 from trainable.config.names import RELATIONS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Batch
-from trainable.engine.losses import RelationInputs, TermInputs, cross_entropy, distillation_losses
+from trainable.engine.losses import TermInputs, cross_entropy, distillation_losses
 from trainable.engine.training_step import Losses
 from trainable.models.model_outputs import pool_states, run_model
 from trainable.models.relations import queries_keys_values
@@ -23,8 +23,7 @@ class Distillation:
     `alpha`, `temperature` and `relation_weight` are scalar tensors, `layer_weights` [S] is
     `hidden_weight` for aligned layers and 0 for others: they are written in place, so that one
     captured step serves trials that differ in them. `projections` maps each student layer to the
-    teacher's width, and is empty where the widths are the same or no layers are compared; `set_up`
-    draws them.
+    teacher's width; it is empty if the widths are the same or no layers are compared.
     """
 
     def __init__(
@@ -38,10 +37,8 @@ class Distillation:
         width = config.student_width or teacher_width
         kind = outputs.kind if outputs else None
         projected = width != teacher_width and kind not in (None, RELATIONS)
-        linears = [
-            nn.Linear(width, teacher_width, bias=False)
-            for _ in range(config.student_layers if projected else 0)
-        ]
+        count = config.student_layers if projected else 0
+        linears = [nn.Linear(width, teacher_width, bias=False) for _ in range(count)]
         self.outputs, self.precision = outputs, config.precision
         self.alpha = torch.zeros((), device=device)
         self.temperature = torch.ones((), device=device)
@@ -62,53 +59,44 @@ class Distillation:
             projection.reset_parameters()
 
     def losses(self, student: nn.Module, batch: Batch) -> Losses:
-        """`loss` and its parts; without teacher outputs the loss is the cross-entropy alone.
+        """`loss` and its parts; without teacher outputs the loss is the cross-entropy.
 
-        Of a part of a batch they are what it adds to those of the whole.
+        Those of the parts of a batch add up to the batch's.
         """
-        kind = self.outputs.kind if self.outputs else None
-        logits, states = run_model(student, batch, self.precision, states=kind is not None)
+        outputs = self.outputs
+        logits, states = run_model(
+            student, batch, self.precision, states=outputs is not None and outputs.kind is not None
+        )
         labels_loss = cross_entropy(logits, batch.labels, batch.weights)
-        if self.outputs is None:
+        if outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}
-        states_read: dict[str, Any] = {}
-        if kind == RELATIONS:
-            states_read = {"relations": self._relations(student, states[-2], batch)}
-        elif kind:
-            states_read = self._hidden(states[1:], batch, kind)
+        compared: dict[str, Any] = {}
+        if outputs.kind == RELATIONS:
+            vectors = queries_keys_values(student, states[-2], self.precision)
+            masks = (batch.attention_mask, batch.token_weights)
+            its = outputs.batch_hidden(batch)
+            compared = {"relations": (vectors, its, self.relation_heads, *masks)}
+        elif outputs.kind:
+            weights = batch.token_weights if outputs.kind == "tokens" else batch.weights
+            pooled = pool_states(self._projected(states[1:]), batch.attention_mask, outputs.kind)
+            compared = {"hidden": (pooled, outputs.batch_hidden(batch), weights)}
         return distillation_losses(
             self.alpha,
             labels_loss,
             TermInputs(
                 logits=logits,
-                teacher_logits=self.outputs.logits[batch.rows],
+                teacher_logits=outputs.logits[batch.rows],
                 temperature=self.temperature,
                 weights=batch.weights,
                 layer_weights=self.layer_weights,
-                **states_read,
+                relation_weight=self.relation_weight,
+                **compared,
             ),
         )
 
-    def _relations(self, student: nn.Module, states: Tensor, batch: Batch) -> RelationInputs:
-        assert self.outputs is not None
-        return RelationInputs(
-            vectors=queries_keys_values(student, states, self.precision),
-            teacher_vectors=self.outputs.batch_hidden(batch),
-            heads=self.relation_heads,
-            mask=batch.attention_mask,
-            weights=batch.token_weights,
-            relation_weight=self.relation_weight,
-        )
-
-    def _hidden(self, states: tuple[Tensor, ...], batch: Batch, pool: str) -> dict[str, Tensor]:
-        assert self.outputs is not None
-        if len(self.projections):
-            states = tuple(
-                projection(layer.float())
-                for projection, layer in zip(self.projections, states, strict=True)
-            )
-        return {
-            "states": pool_states(states, batch.attention_mask, pool),
-            "teacher_units": self.outputs.batch_hidden(batch),
-            "state_weights": batch.token_weights if pool == "tokens" else batch.weights,
-        }
+    def _projected(self, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Hidden states at the teacher's width."""
+        if not len(self.projections):
+            return states
+        pairs = zip(self.projections, states, strict=True)
+        return tuple(projection(layer.float()) for projection, layer in pairs)

@@ -12,11 +12,8 @@ DISK = "disk"  # a file that can't be read or written; other trials would fail o
 
 @dataclass(frozen=True)
 class Message:
-    """An evaluation, or why the trial is about to fail; `fallback` is what of its execution was
-    wanted otherwise.
-
-    A result without a message only brings a checkpoint between two evaluations.
-    """
+    """An evaluation, or why the trial is about to fail; a result without a message only brings a
+    checkpoint. `fallback` says what of the execution was wanted otherwise."""
 
     evaluation: dict[str, Any] | None = None  # as it is recorded, correct/wrong bits included
     restored: bool = False  # whether the evaluation comes from a checkpoint

@@ -1,7 +1,7 @@
-"""Everything that all trials of a sweep share, made once and found again by digest.
+"""Everything that all trials of a sweep share, made once and looked up by digest.
 
-Text -> tokens -> fine-tuned teacher -> teacher's outputs. Each stands in a folder of the cache that
-appears whole or not at all. `prepare` does all of it in one call.
+Text -> tokens -> fine-tuned teacher -> teacher's outputs, each in a folder of the cache that
+appears completely or not at all. `prepare` does all of it in one call.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -26,7 +26,7 @@ from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, 
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
-from trainable.data.inputs import LoadedInputs, load_inputs
+from trainable.data.sources import Sources, load_sources
 from trainable.data.tokens import tokenise
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
@@ -54,8 +54,7 @@ def prepare(
 
     `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
     `hidden_pools` are the pools of hidden states that trials may align; with `relations` they may
-    have a `relation_weight`. `log` is given a line at a time. Raises UserError for what can't be
-    used.
+    have a `relation_weight`. `log` is given a line at a time. UserError for what can't be used.
     """
     quiet_libraries()
     pools = {hidden_pools} if isinstance(hidden_pools, str) else set(hidden_pools)
@@ -63,7 +62,7 @@ def prepare(
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
     chosen = InputOptions(preset=name, **options)
-    preparation = Preparation.load(load_inputs(chosen))
+    preparation = Preparation.load(load_sources(chosen))
     preparation.check([], log)
     if relations:
         check_projections(preparation.base.config)
@@ -73,18 +72,16 @@ def prepare(
 
 
 def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
-    """The kinds of teacher states that these trials look at: hidden pools and RELATIONS."""
+    """The kinds of teacher states that these trials read: hidden pools and RELATIONS."""
     return {config.teacher_states for config in configs if config.teacher_states}
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Loaded inputs; what passes `check` can be trained on them.
+    """Loaded inputs, and in `student` the same of `--student`; what passes `check` can be
+    trained."""
 
-    The same of `--student` stands in `student`.
-    """
-
-    inputs: LoadedInputs
+    inputs: Sources
     tokenizer: Any
     base: PreTrainedModel
     fitted: bool  # the base is already a classifier for these labels
@@ -93,15 +90,15 @@ class Preparation:
     student: "Preparation | None" = None
 
     @classmethod
-    def load(cls, inputs: LoadedInputs) -> "Preparation":
-        """Loads tokenizers and models; UserError where one can't be had or doesn't fit."""
+    def load(cls, inputs: Sources) -> "Preparation":
+        """Loads tokenizers and models; UserError if one can't be had or doesn't fit."""
         teacher = cls._load("--teacher", inputs.teacher_source, inputs)
         if inputs.student_source is None:
             return teacher
         return replace(teacher, student=cls._load("--student", inputs.student_source, inputs))
 
     @classmethod
-    def _load(cls, flag: str, source: str, inputs: LoadedInputs) -> "Preparation":
+    def _load(cls, flag: str, source: str, inputs: Sources) -> "Preparation":
         require_model(flag, source)
         with as_user_error(f"{flag} {source}: has no usable tokenizer; "):
             tokenizer = load_tokenizer(source)
@@ -111,22 +108,21 @@ class Preparation:
         return cls(inputs, tokenizer, base, fitted, missing, f"{flag} {source}")
 
     def shape_of(self, config: TrialConfig) -> PreTrainedConfig:
-        """The configuration of a trial's student; UserError where it can't be made."""
+        """The configuration of a trial's student; UserError if it can't be made."""
         if config.initialisation == PRETRAINED and self.student is not None:
             return self.student.base.config
         return student_config(self.base.config, config)
 
     def check(self, configs: Iterable[TrialConfig], log: Callable[[str], None]) -> None:
-        """UserError for examples too long for the teacher, a student that can't be made from it,
-        or more evaluations than steps; a warning for validation examples that are trained on."""
+        """UserError for examples too long for the teacher, a student that can't be made from it, or
+        more evaluations than steps; warns of validation examples that are trained on."""
         for model in (self, self.student):
             if model is not None:
                 model._check_length()
                 model._check_unknown_tokens()
-        own = self.student
-        student = (
-            None if own is None else (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
-        )
+        student = None
+        if own := self.student:
+            student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
         if self.inputs.dataset.transfer is not None:
@@ -138,7 +134,7 @@ class Preparation:
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
-        """This machine; UserError where the executor can't be had here."""
+        """This machine; UserError if it can't have the executor."""
         device = best_device()
         if problem := unusable_gpu():
             log(f"Training on the CPU: {problem}.")
@@ -181,8 +177,7 @@ def check_trials(
     examples: Mapping[str, int],
     student: tuple[PreTrainedConfig, bool] | None = None,
 ) -> None:
-    """UserError for a student that can't be made from a teacher with this configuration, or more
-    evaluations than steps.
+    """UserError for a student that can't be made, or more evaluations than steps.
 
     `student` is the configuration of `--student`, and whether its tokens are the teacher's.
     """
@@ -252,7 +247,7 @@ def prepare_inputs(
 
 
 def prepare_student(preparation: Preparation, cache: Path) -> PretrainedStudent | None:
-    """`--student` in the cache, and the examples in its tokens; None where none is given."""
+    """`--student` in the cache, and the examples in its tokens; None if none is given."""
     own = preparation.student
     if own is None:
         return None
@@ -275,7 +270,8 @@ def prepare_student(preparation: Preparation, cache: Path) -> PretrainedStudent 
 
 
 def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
-    """The inputs with these outputs, too (LOGITS, hidden pools, RELATIONS), of their teacher."""
+    """The inputs with these kinds of their teacher's outputs, too (LOGITS, hidden pools,
+    RELATIONS)."""
     data = load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)

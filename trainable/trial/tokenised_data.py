@@ -9,28 +9,28 @@ from transformers import PreTrainedModel
 
 from trainable.common.digest import digest_values
 from trainable.common.files import atomic_folder, verified_values, write_manifest
-from trainable.data.inputs import LoadedInputs
+from trainable.data.sources import Sources
 from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
 from trainable.teacher.teacher import TeacherData
 
 
-def same_tokens(one: Any, other: Any) -> bool:
+def same_tokens(first: Any, second: Any) -> bool:
     """Whether two tokenizers make the same of every text."""
-    return tokenizer_digest(one) == tokenizer_digest(other)
+    return tokenizer_digest(first) == tokenizer_digest(second)
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of a fast tokenizer's whole definition, of a slow one's class and vocabulary."""
+    """Of a fast tokenizer's definition, of a slow one's class and vocabulary."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:  # less how it was called last
-        last_call = {"truncation": None, "padding": None}
-        return digest_values({**json.loads(backend.to_str()), **last_call})
+    if backend is not None:
+        without_last_call = {"truncation": None, "padding": None}
+        return digest_values({**json.loads(backend.to_str()), **without_last_call})
     return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
 
 
 def prepare_tokens(
-    tokenizer: Any, model: PreTrainedModel, inputs: LoadedInputs, cache: Path
+    tokenizer: Any, model: PreTrainedModel, inputs: Sources, cache: Path
 ) -> TeacherData:
     """The tokenised splits, from the cache where the same ones were made before."""
     digest = digest_values(
@@ -59,5 +59,5 @@ def prepare_tokens(
 
 def load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
     """The splits of a folder that `prepare_tokens` made."""
-    found = {name: load_split(folder, name) for name in splits}
-    return TeacherData(folder, found, load_vocabulary(folder), pad_id, digest)
+    loaded = {name: load_split(folder, name) for name in splits}
+    return TeacherData(folder, loaded, load_vocabulary(folder), pad_id, digest)

@@ -1,4 +1,4 @@
-"""One trial: a student trained step by step, one record an evaluation. Plain Python, no Ray."""
+"""One trial: a student trained step by step, a record per evaluation. Plain Python, no Ray."""
 
 import random
 import time
@@ -21,12 +21,12 @@ from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import BITS, best5_accuracy, is_one_label, pack_bits, unpack_bits
 from trainable.engine.training_step import accuracy
-from trainable.trial.trainer import Trainer, TrainerCache
+from trainable.trial.training_setup import SetupCache, TrainingSetup
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of a trial after its n-th evaluation; losses are means since the one before."""
+    """A trial's n-th evaluation; losses are means over the steps since the one before."""
 
     evaluations: int  # n, from 1
     step: int  # optimiser steps taken
@@ -48,12 +48,12 @@ class Evaluation:
     one_label: bool = False  # whether it gives every example the same label (`is_one_label`)
 
     def recorded(self) -> dict[str, Any]:
-        """The same as plain values, the parts of the loss as `loss_kl` and so on."""
+        """Plain values, the parts of the loss as `loss_kl` and so on."""
         values = {key: getattr(self, key) for key in EVALUATION_KEYS}
         return values | {f"loss_{name}": part for name, part in self.losses.items()}
 
     def scalars(self) -> dict[str, Any]:
-        """Those without the bits, and without a score on the full split if it has none."""
+        """`recorded` without the bits, and without what is None."""
         return {k: v for k, v in self.recorded().items() if k not in BITS and v is not None}
 
 
@@ -62,17 +62,15 @@ EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation) if key.name != "l
 
 @dataclass
 class BestStudent:
-    """The student of the evaluation with the highest accuracy so far, the first of equals.
-
-    `tensors` are copies of its parameters by name, on its device.
-    """
+    """The student of the evaluation with the highest accuracy so far, the first of equals;
+    `tensors` are copies of its parameters by name, on its device."""
 
     evaluation: int = 0  # none yet
     accuracy: float = -1.0
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     def offer(self, evaluation: int, accuracy: float, student: PreTrainedModel) -> None:
-        """Takes the student in where it is better."""
+        """Keeps the student if it is better."""
         if accuracy <= self.accuracy:
             return
         self.evaluation, self.accuracy = evaluation, accuracy
@@ -89,7 +87,7 @@ class Trial:
     config: TrialConfig
     inputs: TrainingInputs
     device: torch.device
-    trainer: Trainer
+    setup: TrainingSetup
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
     trained_seconds: float = 0.0  # since the last evaluation
@@ -104,23 +102,23 @@ class Trial:
         config: TrialConfig,
         inputs: TrainingInputs,
         device: torch.device,
-        trainers: TrainerCache | None = None,
+        setups: SetupCache | None = None,
     ) -> "Trial":
         """A trial before its first step; seeds all random generators from the configuration.
 
-        With a cache it takes over what an earlier trial there left, which must be over.
+        An earlier trial of the same cache must be over.
         """
         inputs = inputs.of(config)
         random.seed(config.seed)
         np.random.seed(config.seed)
-        trainer = (trainers or TrainerCache()).set_up(config, inputs, device)
+        setup = (setups or SetupCache()).set_up(config, inputs, device)
         torch.manual_seed(config.seed)  # dropout is the same whatever the initialisation drew
-        return cls(config, inputs, device, trainer)
+        return cls(config, inputs, device, setup)
 
     @property
     def student(self) -> PreTrainedModel:
         """The model in training."""
-        return self.trainer.student
+        return self.setup.student
 
     @property
     def total_steps(self) -> int:
@@ -144,32 +142,35 @@ class Trial:
                 yield evaluation
 
     def advance(self) -> Evaluation | None:
-        """Takes one step; returns the evaluation where one is due after it.
+        """Takes one step; returns the evaluation if one is due after it.
 
-        Raises TrainingDivergedError where a loss since the last evaluation is NaN or infinite, and
-        StopIteration where the trial is finished.
+        Raises TrainingDivergedError if a loss since the last evaluation is NaN or infinite, and
+        StopIteration if the trial is finished.
         """
         start = time.perf_counter()
-        alpha, rate = self._controls()
-        training = self.trainer.training
+        config, training_step = self.config, self.setup.step
+        position = (self.step, self.total_steps)
+        alpha = alpha_at(
+            *position, config.alpha_schedule, alpha=config.alpha, sharpness=config.sharpness
+        )
+        rate = learning_rate_at(*position, config.learning_rate, config.warmup_share)
         rows = next(self._batches)
         if rows[0] >= self.labelled:
             alpha = 0.0  # texts without labels: the teacher alone
-        self.trainer.distillation.alpha.fill_(alpha)
-        if self.trainer.averages is not None:
-            self.trainer.averages.set_decay(self.config.ema_decay, self.step)
-        training.step(rows, rate)
+        self.setup.distillation.alpha.fill_(alpha)
+        if training_step.averages is not None:
+            training_step.averages.set_decay(config.ema_decay, self.step)
+        training_step.take(rows, rate)
         self.step += 1
         due = self.step in self._due
-        losses = training.means.take() if due else {}
+        losses = training_step.means.take() if due else {}
         self.trained_seconds += time.perf_counter() - start
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
-        with self.trainer.averaged():
+        with self.setup.averaged():
             evaluation = self._evaluate(losses, alpha, rate)
-            validation_loss = {"the validation loss": evaluation.validation_loss}
-            self._check_finite(validation_loss, alpha, rate)
+            self._check_finite({"the validation loss": evaluation.validation_loss}, alpha, rate)
             self.history.append(evaluation)
             self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
         self.trained_seconds = 0.0
@@ -177,30 +178,15 @@ class Trial:
 
     @cached_property
     def _batches(self) -> Iterator[np.ndarray]:
-        """From the step on at which the first one is asked for."""
-        config, lengths = self.config, self.trainer.training.examples.lengths
-        place = (config.batch_size, config.seed, self.step, self.total_steps)
-        return remaining_batches(lengths, *place, labelled=self.labelled, share=config.transfer)
+        """The batches from the first step taken here on."""
+        config, lengths = self.config, self.setup.step.examples.lengths
+        position = (config.batch_size, config.seed, self.step, self.total_steps)
+        return remaining_batches(lengths, *position, labelled=self.labelled, share=config.transfer)
 
     @cached_property
     def _teacher_correct(self) -> np.ndarray:
         """Which examples of the evaluation split the teacher gets right, bool [N]."""
         return unpack_bits(self.inputs.teacher.correct, self.inputs.examples["evaluation"])
-
-    def _controls(self) -> tuple[float, float]:
-        """Alpha and the learning rate at the step about to be taken."""
-        config = self.config
-        alpha = alpha_at(
-            self.step,
-            self.total_steps,
-            config.alpha_schedule,
-            alpha=config.alpha,
-            sharpness=config.sharpness,
-        )
-        rate = learning_rate_at(
-            self.step, self.total_steps, config.learning_rate, config.warmup_share
-        )
-        return alpha, rate
 
     def _check_finite(self, losses: dict[str, float], alpha: float, rate: float) -> None:
         bad = [f"{name} is {value}" for name, value in losses.items() if not np.isfinite(value)]
@@ -211,7 +197,7 @@ class Trial:
 
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = time.perf_counter()
-        evaluators = self.trainer.evaluators
+        evaluators = self.setup.evaluators
         correct, validation_loss = evaluators["evaluation"].correct_and_loss()
         score_full = self.finished and "full" in evaluators
         full = evaluators["full"].correct() if score_full else None

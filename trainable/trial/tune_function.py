@@ -22,21 +22,19 @@ from trainable.engine.devices import available_cores
 from trainable.engine.training_state import CheckpointError, FinishedError
 from trainable.trial.checkpoint import SAVE_SHARE, SaveTimer, load_checkpoint, write_checkpoint
 from trainable.trial.messages import DISK, DIVERGED, MESSAGE, NOT_CAPTURED, OUT_OF_MEMORY, Message
-from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Evaluation, Trial
+from trainable.trial.training_setup import SetupCache
 
 SAVED_STEP = "saved_step"  # in a result that only brings a checkpoint between two evaluations
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a trial of `search.run` must know of its run; plain values, sent to any node.
-
-    `localise` gives the inputs where this node has them.
-    """
+    """What a trial of `search.run` must know of its run; plain values, sent to any node."""
 
     run: str  # path or URI of the run's folder
     save_at: tuple[int, ...] = ()  # evaluations after which a trial may wait for others
+    # The inputs with their folders where this node has them.
     localise: Callable[[TrainingInputs], TrainingInputs] | None = None
 
 
@@ -45,11 +43,11 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
 
     It works in any `tune.Tuner`, with any scheduler and searcher; a configuration holds settings of
     `TrialConfig`, in groups or not, and leaves the others to the preset. It reports each evaluation
-    (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them) and, with the first one
-    and where the last checkpoint is older than its cost / `save_share`, a checkpoint: the best
+    (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them). With the first one, and
+    once the last checkpoint is older than its cost / `save_share`, comes a checkpoint: the best
     student so far as a Hugging Face folder, and the state to go on from. 1 saves at every
     evaluation: schedulers that pause or clone trials need that. Asks for one CPU, and for one GPU
-    where the inputs were prepared on one (`tune.with_resources` changes that).
+    if the inputs were prepared on one (`tune.with_resources` changes that).
     """
     train = partial(train_student, inputs=asdict(inputs), save_share=save_share)
     return tune.with_resources(train, {"cpu": 1, "gpu": int(inputs.device == "cuda")})
@@ -61,11 +59,10 @@ def train_student(
     save_share: float = SAVE_SHARE,
     sweep: Sweep | None = None,
 ) -> None:
-    """Trains one student from its checkpoint, where it has one, and reports each evaluation.
+    """Trains one student, from its checkpoint if it has one, and reports each evaluation.
 
-    Within a sweep a result also has a `Message`, which the sweep takes out before Tune keeps it; a
-    pause is heeded after any step; and where trying again would not help, the reason goes before
-    the error.
+    Within a sweep a result also has a `Message`, which the sweep takes out before Tune keeps it,
+    and a pause is heeded after any step. Why a retry would not help is reported before the error.
     """
     quiet_libraries()
     cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
@@ -79,16 +76,16 @@ def train_student(
             shared = sweep.localise(shared)
         trial = _start_or_restore(shared.config(config), shared, exact=sweep is not None)
         if trial is not None:
-            _Training(trial, save_share, sweep, pause).run()
+            _TuneLoop(trial, save_share, sweep, pause).run()
     except Exception as error:
-        failure_kind = _failure_kind(error)
-        if failure_kind is not None and sweep is not None:
+        failure = _failure_kind(error)
+        if failure is not None and sweep is not None:
             reason = error.reason if isinstance(error, CaptureError) else first_line(error)
-            tune.report({MESSAGE: Message(failure=failure_kind, reason=reason)})
+            tune.report({MESSAGE: Message(failure=failure, reason=reason)})
         raise
 
 
-class _Training:
+class _TuneLoop:
     """A trial's loop under Tune."""
 
     def __init__(
@@ -96,7 +93,7 @@ class _Training:
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
         weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
-        copies = 4 if trial.trainer.averages is None else 5  # with moments and the best student
+        copies = 4 if trial.setup.step.averages is None else 5  # with moments and the best student
         self._saving = SaveTimer(save_share, copies * weights)
         self._saved_step = trial.step
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
@@ -122,10 +119,10 @@ class _Training:
     def _report(
         self, evaluation: Evaluation, *, save: bool = False, restored: bool = False
     ) -> None:
-        """Hands over an evaluation, with a checkpoint or without."""
+        """Reports an evaluation, with a checkpoint or without."""
         metrics = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
         if self._sweep is not None:
-            fallback = self._trial.trainer.fallback
+            fallback = self._trial.setup.fallback
             metrics[MESSAGE] = Message(evaluation.recorded(), restored=restored, fallback=fallback)
         if save:
             self._save(metrics)
@@ -139,7 +136,7 @@ class _Training:
         self._save({**last, "training_iteration": len(trial.history), SAVED_STEP: trial.step})
 
     def _save(self, metrics: dict[str, Any]) -> None:
-        """Writes a checkpoint and hands it over; the time that it takes is measured."""
+        """Writes a checkpoint and reports it; measures the time that takes."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
             start = time.monotonic()
             write_checkpoint(self._trial, Path(folder))
@@ -160,23 +157,22 @@ class _Training:
         tune.report(metrics, checkpoint=checkpoint)
 
 
-_trainers = cache(TrainerCache)  # this process's: Ray runs many trials in it, one after the other
+_setups = cache(SetupCache)  # this process's: Ray runs many trials in it, one after the other
 
 
 def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial | None:
-    """The trial where its checkpoint left it; None where a scheduler paused it after its last step,
-    or had it clone a trial that was there."""
-    device, trainers = torch.device(inputs.device), _trainers()
+    """The trial as its checkpoint left it; None if that, its own or a clone's, had finished."""
+    device, setups = torch.device(inputs.device), _setups()
     checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         try:
             with checkpoint.as_directory() as folder:
-                return load_checkpoint(Path(folder), config, inputs, device, trainers, exact=exact)
-        except CheckpointError as error:  # damaged: then that is all that is lost
+                return load_checkpoint(Path(folder), config, inputs, device, setups, exact=exact)
+        except CheckpointError as error:
             if isinstance(error, FinishedError) and not exact:
                 return None
             print(f"checkpoint {error}; the trial starts again")
-    return Trial.start(config, inputs, device, trainers)
+    return Trial.start(config, inputs, device, setups)
 
 
 def _failure_kind(error: Exception) -> str | None:

@@ -146,8 +146,8 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         paths = [path for path in tmp_path.rglob("*") if path.name != ".lock"]
         return {path: path.read_bytes() if path.is_file() else None for path in paths}
 
-    monkeypatch.setattr("trainable.data.inputs.load_inputs", unexpected)
-    monkeypatch.setattr("search.sweep.check_sweep.load_inputs", unexpected)
+    monkeypatch.setattr("trainable.data.sources.load_sources", unexpected)
+    monkeypatch.setattr("search.sweep.check_sweep.load_sources", unexpected)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
 

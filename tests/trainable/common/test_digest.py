@@ -46,11 +46,6 @@ def test_tensors():
         {**TENSORS, "w": WEIGHTS.reshape(3, 2)},
         {"v": WEIGHTS, "b": BIASES},
         {"w": BIASES, "b": WEIGHTS},
-        {"x": torch.zeros(2)},
-        {"x": torch.zeros(2, dtype=torch.int32)},
-        {"x": torch.tensor(1.0)},
-        {"x": torch.zeros(0, 3)},
-        {"x": torch.tensor([True])},
     ]
     assert distinct([digest_tensors(other) for other in others]) == len(others)
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens while they are written."""
+"""Files and folders that appear completely or not at all, whatever happens in between."""
 
 import os
 from pathlib import Path
@@ -6,67 +6,82 @@ from pathlib import Path
 import pytest
 
 from trainable.common import files
-from trainable.common.files import atomic_file
+from trainable.common.files import (
+    MANIFEST,
+    atomic_file,
+    atomic_folder,
+    verified_values,
+    write_manifest,
+)
 
 
 class InterruptedWritingError(Exception):
-    """Stands for whatever may go wrong while a folder is filled."""
+    """Stands for whatever may go wrong while a file or folder is written."""
 
 
 def content(folder):
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_text() for path in paths}
 
 
-def write(target, text):
-    with atomic_file(target) as temporary:
-        temporary.write_text(text)
-
-
-def fail_to_write(target, error):
-    with atomic_file(target) as temporary:
-        if error is not FileNotFoundError:  # else nothing is written at all
-            temporary.write_text("half")
+def write(target, text, atomic, error=None):
+    """A file, or a folder with a file of the text's name."""
+    with atomic(target) as temporary:
+        assert temporary.parent == target.parent  # so that it can be renamed in one step
+        (temporary / text if atomic is atomic_folder else temporary).write_text(text)
+        if error:
             raise error
 
 
-@pytest.mark.parametrize("name", ["no-ending", ".hidden", "model.v1.2.safetensors"])
-def test_a_file_takes_its_name_when_the_block_ends_with_nothing_beside_it(tmp_path, name):
-    target, before = tmp_path / name, None
+EITHER = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+
+
+@EITHER
+@pytest.mark.parametrize("name", ["no-ending", ".hidden", "model.v1.2"])
+def test_it_replaces_what_was_there_and_leaves_nothing_beside_it(tmp_path, name, atomic):
+    (tmp_path / f"{name}.old").write_text("a neighbour")
     for text in ("first", "second"):
-        with atomic_file(target) as temporary:
-            temporary.write_text(text)
-            assert temporary.parent == target.parent  # so that it can be renamed in one step
-            assert (target.read_text() if target.exists() else None) == before
-        before = text
-        assert content(tmp_path) == {name: text}
+        write(tmp_path / name, text, atomic)
+        written = f"{name}/{text}" if atomic is atomic_folder else name
+        assert content(tmp_path) == {f"{name}.old": "a neighbour", written: text}
 
 
-@pytest.mark.parametrize("error", [InterruptedWritingError, KeyboardInterrupt, FileNotFoundError])
+@EITHER
+@pytest.mark.parametrize("error", [InterruptedWritingError, KeyboardInterrupt])
 @pytest.mark.parametrize("before", [None, "first"])
-def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, before, error):
-    target = tmp_path / "file.txt"
+def test_an_error_leaves_everything_as_it_was(tmp_path, before, error, atomic):
     if before:
-        write(target, before)
+        write(tmp_path / "target", before, atomic)
+    expected = content(tmp_path)
     with pytest.raises(error):
-        fail_to_write(target, error)
-    assert content(tmp_path) == ({"file.txt": before} if before else {})
+        write(tmp_path / "target", "half", atomic, error)
+    assert content(tmp_path) == expected
+    assert len(list(tmp_path.iterdir())) == bool(before)
 
 
-@pytest.mark.parametrize("failing", ["fsync", "replace"])
-def test_a_disk_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, failing):
+@EITHER
+@pytest.mark.parametrize("failing", ["fsync", "replace", "second rename"])
+def test_a_disk_that_fails_leaves_what_was_there(tmp_path, monkeypatch, failing, atomic):
+    rename, renamed = Path.rename, []
+
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    write(tmp_path / "file.txt", "first")
-    with monkeypatch.context() as full_disk:
-        full_disk.setattr(files.os if failing == "fsync" else Path, failing, fail)
-        with pytest.raises(OSError, match="No space left"):
-            write(tmp_path / "file.txt", "second")
-    assert content(tmp_path) == {"file.txt": "first"}
+    def fail_second(path, target):
+        renamed.append(path)
+        return fail() if len(renamed) == 2 else rename(path, target)
+
+    write(tmp_path / "target", "first", atomic)
+    expected = content(tmp_path)
+    if failing == "fsync":
+        monkeypatch.setattr(files.os, "fsync", fail)
+    elif atomic is atomic_file:
+        monkeypatch.setattr(Path, "replace", fail)
+    else:
+        monkeypatch.setattr(Path, "rename", fail if failing == "replace" else fail_second)
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "target", "second", atomic)
+    assert content(tmp_path) == expected
 
 
 def test_a_file_is_on_disk_before_it_takes_its_name_and_the_name_before_the_block_is_left(
@@ -81,3 +96,29 @@ def test_a_file_is_on_disk_before_it_takes_its_name_and_the_name_before_the_bloc
     with atomic_file(target) as temporary:
         temporary.write_text("full")
     assert synced == [(temporary, False), (tmp_path, True)]
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A folder with a manifest, a file at the top and one further down."""
+    with atomic_folder(tmp_path / "sealed") as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "top.txt").write_text("top")
+        (temporary / "inner" / "file.txt").write_text("inner")
+        write_manifest(temporary, {"accuracy": 0.5, "labels": ["no", "yes"]})
+    return tmp_path / "sealed"
+
+
+def test_a_manifest_gives_its_values_back_wherever_the_folder_is_moved(sealed):
+    values = {"accuracy": 0.5, "labels": ["no", "yes"]}
+    assert verified_values(sealed) == values
+    assert verified_values(sealed.rename(sealed.parent / "moved")) == values
+
+
+@pytest.mark.parametrize("file", ["top.txt", "inner/file.txt", MANIFEST])
+@pytest.mark.parametrize("damage", [None, b"", b"other", b'{"values": {}}', b"[]", b"3"])
+def test_a_missing_or_changed_file_is_noticed(sealed, file, damage):
+    (sealed / file).unlink()
+    if damage is not None:
+        (sealed / file).write_bytes(damage)
+    assert verified_values(sealed) is None

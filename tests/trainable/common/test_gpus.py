@@ -36,17 +36,15 @@ def test_auto_stops_where_torch_cannot_use_the_gpu_that_is_there(machine, cuda, 
 
 
 @pytest.mark.parametrize(
-    "given",
-    [{"driver": False}, {"visible": ""}, {"visible": "-1"}],
-    ids=["no GPU", "hidden", "hidden, too"],
+    ("given", "found"),
+    [
+        ({"driver": False}, ("mini", "no CUDA GPU is visible")),
+        ({"visible": ""}, ("mini", "no CUDA GPU is visible")),
+        ({"visible": "-1"}, ("mini", "no CUDA GPU is visible")),
+        ({"usable": True}, ("sst2", "a CUDA GPU is visible")),
+    ],
 )
-def test_auto_is_mini_where_no_gpu_is_to_be_used(machine, given):
+def test_auto_is_sst2_where_a_gpu_is_to_be_used(machine, given, found):
     machine("13.0", **given)
     assert gpus.unusable_gpu() == ""
-    assert resolve_preset("auto")[0] == "mini"
-
-
-def test_auto_is_sst2_where_torch_can(machine):
-    machine("13.0", usable=True)
-    assert gpus.unusable_gpu() == ""
-    assert resolve_preset("auto")[0] == "sst2"
+    assert resolve_preset("auto") == found

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from trainable.common.errors import UserError
-from trainable.common.hub import model_at_hand, require_on_hub
+from trainable.common.hub import require_model, require_on_hub
 
 
 def answer(monkeypatch, error):
@@ -38,7 +38,9 @@ def test_unknown_to_the_hub(monkeypatch):
         require_on_hub("--teacher", "model", "some/name")
 
 
-def test_at_hand(teacher_folder):
-    assert model_at_hand(str(teacher_folder))
-    assert not model_at_hand("some/name")
-    assert not model_at_hand("../not/there/at/all")
+def test_only_what_is_not_at_hand_is_asked_for(monkeypatch, teacher_folder):
+    answer(monkeypatch, ConnectionError("no route"))
+    require_model("--teacher", str(teacher_folder))
+    for name in ("some/name", "../not/there/at/all"):
+        with pytest.raises(UserError, match=f"--teacher {name}: "):
+            require_model("--teacher", name)

@@ -13,14 +13,13 @@ from trainable.config.fields import (
     OneLineParser,
     add_flags,
     check_fields,
-    converted,
     described,
     field_help,
     field_types,
     flag_of,
     given,
 )
-from trainable.config.options import InputOptions, resolve_preset, users_cache
+from trainable.config.options import InputOptions, users_cache
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 
@@ -120,19 +119,6 @@ def test_help_says_the_sentence_the_bounds_and_the_default():
     assert "--eggs" not in text
 
 
-def test_types_and_texts():
-    assert field_types(Cake)["sugar"] == (float, True)
-    assert field_types(Cake)["extras"] == (tuple, False)
-    assert converted(int, "3") == 3
-    for kind, text, message in (
-        (int, "3.5", "eggs: '3.5' is not a whole number"),
-        (float, "sweet", "eggs: 'sweet' is not a number"),
-    ):
-        with pytest.raises(UserError) as caught:
-            converted(kind, text, "eggs: ")
-        assert str(caught.value) == message
-
-
 def test_given_sizes_go_before_the_presets_and_leave_it_alone():
     sizes = {"max_train_samples": 4, "max_eval_samples": 3, "eval_subset": 2, "max_length": 17}
     before = PRESETS["mini"]
@@ -167,19 +153,6 @@ def test_places_are_written_out_since_trials_run_in_other_folders(monkeypatch, t
     with pytest.raises(SystemExit):
         parser.parse_args(["--cache", str(Path("file", "below"))])
     assert "cannot be written to (Not a directory)" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("preset", "cuda", "found"),
-    [
-        ("auto", True, ("sst2", "a CUDA GPU is visible")),
-        ("auto", False, ("mini", "no CUDA GPU is visible")),
-        ("imdb", False, ("imdb", "chosen with --preset")),
-    ],
-)
-def test_which_preset_and_why(monkeypatch, preset, cuda, found):
-    monkeypatch.setattr("torch.cuda.is_available", lambda: cuda)
-    assert resolve_preset(preset) == found
 
 
 def test_a_yes_or_no_is_two_flags_of_which_the_last_holds(capsys):

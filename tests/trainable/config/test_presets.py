@@ -21,15 +21,3 @@ def test_every_preset_makes_a_valid_trial_for_every_initialisation(name):
         assert config.evaluations > preset.grace_evaluations >= 1
     with pytest.raises(TypeError):
         preset.trial["epochs"] = 1
-
-
-def test_imdb_looks_at_a_sample_and_stays_within_its_share():
-    """Of 25,000 reviews each for training and testing, in forward passes of one."""
-
-    def share(looked_at):
-        looks = PRESETS["imdb"].trial["evaluations"] * looked_at + 25_000
-        return looks / (3 * 25_000 * PRESETS["imdb"].trial["epochs"] + looks)
-
-    assert PRESETS["imdb"].eval_subset == 900
-    assert share(900) < 0.15 < share(1_000)
-    assert PRESETS["sst2"].eval_subset is None

@@ -58,23 +58,6 @@ def test_a_subset_has_every_label_in_its_share(corpus):
     assert negative != sorted(negative)  # shuffled
 
 
-@pytest.mark.parametrize(
-    ("labels", "count"), [([0, 1] * 12_500, 900), ([0, 0, 0, 0, 1] * 8, 13), ([0, 1, 2, 2] * 30, 7)]
-)
-def test_a_sample_has_each_label_within_one_of_its_share(labels, count):
-    split = LabelledTexts([f"sentence {row}" for row in range(len(labels))], labels)
-    found = sample_evaluation(Dataset(split, split, ["a", "b", "c"]), count)
-    assert found.full is split
-    assert found.train is split
-    assert len(found.evaluation) == len(set(found.evaluation.texts)) == count
-    assert set(zip(found.evaluation.texts, found.evaluation.labels, strict=True)) < set(
-        zip(split.texts, labels, strict=True)
-    )
-    drawn = Counter(found.evaluation.labels)
-    for label, number in Counter(labels).items():
-        assert abs(drawn[label] - count * number / len(labels)) <= 1
-
-
 def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
     np.random.seed(99)
     small = sample_evaluation(corpus, 10).evaluation
@@ -87,7 +70,7 @@ def test_a_sample_is_the_same_each_time_and_part_of_a_larger(corpus):
 
 @pytest.fixture
 def use(corpus):
-    """The corpus cut to sizes that a user asks for, by flag, as `load_inputs` does."""
+    """The corpus cut to sizes that a user asks for, by flag, as `load_sources` does."""
 
     def cut(asked):
         sizes = [asked.get(flag) for flag in SIZES]

@@ -234,14 +234,11 @@ def test_a_tenth_of_a_single_file_is_held_out(load, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ünï v1.0", "a,b", "data[1]", "train.csv"])
-def test_folders_of_unusual_names_are_read(folder, load, name):
+def test_folders_of_unusual_names_are_read_at_home_too(folder, load, monkeypatch, name):
     renamed = folder.rename(folder.parent / name)
-    assert load(renamed).evaluation.texts == ["fine"]
-
-
-def test_the_users_home_is_understood(folder, load, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert load("~/data").evaluation.texts == ["fine"]
+    for path in (renamed, f"~/{name}"):
+        assert load(path).evaluation.texts == ["fine"]
 
 
 @pytest.mark.parametrize(

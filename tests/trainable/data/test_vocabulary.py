@@ -3,17 +3,22 @@
 import numpy as np
 import pytest
 
-from trainable.data.vocabulary import to_dense_ids, tokens_in_use
+from trainable.data.tokens import TokenisedSplit
+from trainable.data.vocabulary import dense_split, tokens_in_use
+
+
+def dense(ids, in_use):
+    split = TokenisedSplit(np.array(ids), np.array([0, len(ids)]), np.array([0]))
+    return dense_split(split, np.array(in_use)).token_ids.tolist()
 
 
 def test_occurring_special_and_up_to_the_padding_token():
     found = tokens_in_use([np.array([9, 4]), np.array([4, 30])], special_ids=[2, 50], pad_id=1)
     assert found.tolist() == [0, 1, 2, 4, 9, 30, 50]
-    dense = to_dense_ids(np.array([30, 4, 4, 1]), found)
-    assert dense.tolist() == [5, 3, 3, 1]  # the padding id stays
+    assert dense([30, 4, 4, 1], found) == [5, 3, 3, 1]  # the padding id stays
 
 
 @pytest.mark.parametrize("stranger", [1, 21])
 def test_token_outside_the_vocabulary(stranger):
     with pytest.raises(ValueError, match="outside the vocabulary"):
-        to_dense_ids(np.array([stranger]), np.array([0, 3, 8, 20]))
+        dense([stranger], [0, 3, 8, 20])

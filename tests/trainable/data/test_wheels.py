@@ -34,12 +34,8 @@ def test_which_rows_are_kept_and_how(rows, texts, labels):
 
 
 def test_repeats_are_kept_once_as_first_written():
-    rows = [
-        ("Good, flight!", "positive"),
-        ("good flight", "positive"),
-        ("@me GOOD FLIGHT http://t.co/1", "positive"),
-        ("good flight 2", "positive"),
-    ]
+    texts = ["Good, flight!", "good flight", "@me GOOD FLIGHT http://t.co/1", "good flight 2"]
+    rows = [(text, "positive") for text in texts]
     assert distinct_tweets(rows).texts == ["Good, flight!", "good flight 2"]
 
 
@@ -69,11 +65,8 @@ def test_real_tweets_are_distinct_and_clean_and_a_tenth_evaluates():
 def test_the_small_encoder_is_a_bert_of_six_layers_384_wide():
     folder = small_encoder()
     config = json.loads((folder / "config.json").read_text())
-    assert (config["model_type"], config["num_hidden_layers"], config["hidden_size"]) == (
-        "bert",
-        6,
-        384,
-    )
+    shape = (config["model_type"], config["num_hidden_layers"], config["hidden_size"])
+    assert shape == ("bert", 6, 384)
     assert (folder / "tokenizer.json").exists()
     assert (folder / "model.safetensors").stat().st_size > 80e6
 

@@ -1,7 +1,5 @@
 """The arithmetic that suits a device."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -28,11 +26,3 @@ def test_a_torch_that_cannot_tell_has_fp32(monkeypatch, cpu):
     for name in CPU_WITH_BF16:
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert faster_precision(cpu) == "fp32"
-
-
-def test_this_processor_as_its_system_lists_it(cpu):
-    listed = Path("/proc/cpuinfo")
-    if not listed.exists() or "avx512f" not in listed.read_text():
-        pytest.skip("flags are read of x86 on Linux")
-    flags = set(listed.read_text().split())
-    assert faster_precision(cpu) == ("bf16" if {"avx512_bf16", "amx_bf16"} & flags else "fp32")

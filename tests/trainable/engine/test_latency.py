@@ -7,13 +7,7 @@ import torch
 
 from search.plan.objectives import shapes
 from trainable.engine import latency
-from trainable.engine.latency import (
-    describe,
-    examples_per_second,
-    latencies,
-    parameters,
-    validation_examples,
-)
+from trainable.engine.latency import describe, latencies, parameters
 from trainable.teacher.teacher import load_teacher
 
 
@@ -51,17 +45,3 @@ def test_measured_latency_is_that_of_batches_of_one(inputs):
     assert describe({"2": 2.125, "3": 12.0}) == (
         "One example takes 2.12 ms with 2 layers, 12 ms with 3 layers."
     )
-
-
-def test_batches_have_as_many_examples_as_asked(monkeypatch, inputs):
-    sizes = []
-    model = load_teacher(Path(inputs.teacher.folder))
-    model.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
-    monkeypatch.setattr("trainable.engine.latency.TIMED_SECONDS", 0.05)
-    examples = {"t": validation_examples(inputs)}
-    for batch_size in (1, 3):
-        sizes.clear()
-        examples_per_second({"t": model}, examples, batch_size)
-        assert max(sizes) == batch_size

@@ -4,35 +4,29 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import batch_of, tiny_classifier
+from tests.conftest import padded_batch, tiny_classifier
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.training_step import (
     Evaluator,
     LossMeans,
-    Training,
     TrainingStep,
     accuracy,
     label_losses,
     make_optimiser,
 )
 
-
-def batch():
-    ids = torch.tensor([[2, 7, 8, 3], [2, 9, 3, 0]])
-    return batch_of(ids, (ids > 0).long(), torch.tensor([0, 1]))
-
-
+CPU = torch.device("cpu")
 losses = label_losses("fp32")
 
 
-def test_a_step_is_adamw_on_clipped_gradients():
+def test_a_step_is_adamw_on_clipped_gradients(cpu):
     """Against AdamW's first step written out: m / sqrt(v) is the sign of the gradient."""
     model, rate, decay = tiny_classifier(), 1e-3, 0.1
-    reference = tiny_classifier()
-    TrainingStep(model, make_optimiser([model], decay), losses, gradient_clip=0.01)(batch(), rate)
-    losses(reference, batch())["loss"].backward()
+    reference, split = tiny_classifier(), random_split()
+    training_step(model, decay=decay, clip=0.01).take(np.arange(2), rate)
+    losses(reference, padded_batch(split, np.arange(2), 0, cpu))["loss"].backward()
     norm = torch.stack([p.grad.norm() for p in reference.parameters()]).norm()
     assert norm > 0.01
     for new, old in zip(model.parameters(), reference.parameters(), strict=True):
@@ -48,6 +42,13 @@ def random_split(seed=0, count=24):
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = generator.integers(4, 200, size=offsets[-1]).astype(np.int32)
     return TokenisedSplit(ids, offsets, generator.integers(0, 2, size=count))
+
+
+def training_step(model, loss=losses, decay=0.0, clip=1.0, executor=None):
+    """Steps of 8 of the 24 examples."""
+    examples, optimiser = Examples(random_split(), 0, CPU), make_optimiser([model], decay)
+    feed = {"examples": examples, "batch_size": 8, "executor": executor}
+    return TrainingStep(model, optimiser, loss, clip, **feed)
 
 
 OUT_OF_MEMORY = (
@@ -70,27 +71,25 @@ def memory_for(examples):
 
 
 @pytest.mark.parametrize(("examples", "most"), [(8, None), (7, 4), (3, 2), (1, 1), (0, None)])
-def test_as_many_examples_at_a_time_as_fit(cpu, examples, most):
+def test_as_many_examples_at_a_time_as_fit(examples, most):
     model = tiny_classifier()
     before = [p.detach().clone() for p in model.parameters()]
     limited, given = memory_for(examples)
-    step = TrainingStep(model, make_optimiser([model], 0.0), limited, gradient_clip=1.0)
-    split = random_split()
-    training = Training(step, Examples(split, 0, cpu), batch_size=8)
+    step = training_step(model, limited)
     if not examples:
         with pytest.raises(RuntimeError, match="CUDA out of memory"):
-            training.fit_memory()
+            step.fit_memory()
         return
-    training.fit_memory()
+    step.fit_memory()
     assert step.micro_batch_size == most
-    assert given[0] == sorted(split.lengths.tolist())[-8:]  # tried on the longest
+    assert given[0] == sorted(step.examples.lengths.tolist())[-8:]  # tried on the longest
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
     given.clear()
-    training.step(np.arange(8), 1e-3)  # whatever its examples
+    step.take(np.arange(8), 1e-3)  # whatever its examples
     assert {len(lengths) for lengths in given} == {most or 8}
 
 
-def test_room_is_made_before_fewer_examples_go_through_at_a_time(cpu):
+def test_room_is_made_before_fewer_examples_go_through_at_a_time():
     model, asked = tiny_classifier(), []
     limited, given = memory_for(8)
 
@@ -103,22 +102,21 @@ def test_room_is_made_before_fewer_examples_go_through_at_a_time(cpu):
             raise OUT_OF_MEMORY[1]
         return limited(model, batch)
 
-    step = TrainingStep(model, make_optimiser([model], 0.0), tight, gradient_clip=1.0)
-    Training(step, Examples(random_split(), 0, cpu), batch_size=8).fit_memory(make_room)
+    step = training_step(model, tight)
+    step.fit_memory(make_room)
     assert (step.micro_batch_size, len(asked)) == (None, 2)
 
 
 @pytest.mark.parametrize("padded", [True, False])
-def test_a_wider_batch_trains_the_same_student(cpu, padded):
+def test_a_wider_batch_trains_the_same_student(padded):
     """Whatever a batch is padded to, with dropout off; against batches of the longest example."""
     trained = []
     for executor in (Executor(), Executor(padded=padded)):
         model = tiny_classifier("deberta-v2").eval()
-        step = TrainingStep(model, make_optimiser([model], 0.01), losses, gradient_clip=1.0)
-        training = Training(step, Examples(random_split(), 0, cpu), 8, executor)
+        step = training_step(model, decay=0.01, executor=executor)
         for first in (0, 8, 16):
-            training.step(np.arange(first, first + 8), 1e-3)
-        trained.append((model, training.means.take()["loss"]))
+            step.take(np.arange(first, first + 8), 1e-3)
+        trained.append((model, step.means.take()["loss"]))
     (one, loss), (other, its) = trained
     assert its == pytest.approx(loss, rel=1e-5)
     for mine, wider in zip(one.parameters(), other.parameters(), strict=True):
@@ -139,16 +137,6 @@ def test_loss_means():
     counted(means, {"loss": torch.tensor(5.0), "kl": torch.tensor(7.0)})
     assert means.take() == {"loss": 5.0, "kl": 7.0}
     assert places == {name: value.data_ptr() for name, value in means.sums.items()}
-
-
-def test_loss_means_go_on_from_their_sums_and_steps():
-    means, first = LossMeans(), torch.tensor(1.0)
-    for value in (first, torch.tensor(2.0)):
-        counted(means, {"loss": value})
-    assert first == 1.0  # the caller's, not added to
-    again = LossMeans(means.sums, means.steps)
-    counted(again, {"loss": torch.tensor(6.0)})
-    assert again.take() == {"loss": 3.0}
 
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])

@@ -48,5 +48,5 @@ def assert_averaged(trial, decay, steps):
         kept = min(decay, (1 + step) / (10 + step))
         now = [weight.detach().cpu().double().numpy() for weight in weights]
         expected = [kept * e + (1 - kept) * w for e, w in zip(expected, now, strict=True)]
-        for average, value in zip(trial.trainer.averages.averages, expected, strict=True):
+        for average, value in zip(trial.setup.step.averages.averages, expected, strict=True):
             np.testing.assert_allclose(average.cpu().numpy(), value, rtol=1e-5, atol=1e-7)

@@ -72,13 +72,13 @@ def script(monkeypatch, accuracies):
 
 def watch_starts(monkeypatch):
     """Where each example that is trained on begins among the split's tokens, step by step."""
-    take_step, starts = TrainingStep.__call__, []
+    body, starts = TrainingStep.body, []
 
-    def watched(step, batch, rate):
+    def watched(step, batch):
         starts.append(batch.positions[:, 0].tolist())
-        return take_step(step, batch, rate)
+        return body(step, batch)
 
-    monkeypatch.setattr(TrainingStep, "__call__", watched)
+    monkeypatch.setattr(TrainingStep, "body", watched)
     return starts
 
 
@@ -149,11 +149,11 @@ def test_the_weights_keep_their_places(fine_tuned, monkeypatch):
 @pytest.mark.parametrize(
     ("owner", "method", "call"),
     [
-        (TrainingStep, "__call__", 10),  # before the first evaluation
+        (TrainingStep, "body", 10),  # before the first evaluation
         (Evaluator, "correct", 1),
-        (TrainingStep, "__call__", 18),  # right after it
+        (TrainingStep, "body", 18),  # right after it
         (Evaluator, "correct", 3),
-        (TrainingStep, "__call__", 60),
+        (TrainingStep, "body", 60),
         (Evaluator, "correct", 5),
         (EarlyStopping, "keep_best", 1),  # patience is over
     ],

@@ -11,7 +11,7 @@ from tests.conftest import tiny_classifier
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
-from trainable.data.inputs import LoadedInputs
+from trainable.data.sources import Sources
 from trainable.engine.devices import Runtime
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_step import TrainingStep
@@ -36,7 +36,7 @@ def lines_and_runtime(tmp_path):
 
 def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options, tmp_path):
     settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
-    loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    loaded = Sources(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     lines, runtime = lines_and_runtime(tmp_path)
     first = prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options)
     assert any("Fine-tuning" in line for line in lines)
@@ -66,24 +66,24 @@ def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
     *, bare_encoder, dataset, options, tmp_path, monkeypatch, damaged
 ):
     settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
-    loaded = LoadedInputs(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
+    loaded = Sources(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     whole = prepare_inputs(
         Preparation.load(loaded), set(), lines_and_runtime(tmp_path / "a")[1], options
     )
 
     lines, runtime = lines_and_runtime(tmp_path / "b")
     monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
-    take_step, taken = TrainingStep.__call__, []
+    body, taken = TrainingStep.body, []
 
-    def interrupted_step(step, batch, rate):
-        taken.append(rate)
+    def interrupted_step(step, batch):
+        taken.append(batch)
         if len(taken) == 17:  # in the second epoch
             raise KeyboardInterrupt
-        return take_step(step, batch, rate)
+        return body(step, batch)
 
     preparation = Preparation.load(loaded)
     with monkeypatch.context() as interrupted:
-        interrupted.setattr(TrainingStep, "__call__", interrupted_step)
+        interrupted.setattr(TrainingStep, "body", interrupted_step)
         with pytest.raises(KeyboardInterrupt):
             prepare_inputs(preparation, set(), runtime, options)
     [state] = (tmp_path / "b" / "cache" / "teachers").glob("*.state")

@@ -4,6 +4,7 @@ import random
 import resource
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,8 +31,8 @@ from trainable.trial.checkpoint import (
     write_checkpoint,
 )
 from trainable.trial.preparation import Preparation, prepare_inputs
-from trainable.trial.trainer import TrainerCache
 from trainable.trial.training_loop import Trial
+from trainable.trial.training_setup import SetupCache
 
 TIMINGS = {"training_seconds", "evaluation_seconds"}
 BITS = {"correct", "full_correct"}
@@ -87,11 +88,11 @@ def end_of(trial):
     """What a trial becomes by its last step, and where it leaves the random generators."""
     for _ in trial.run():
         pass
-    moments = trial.trainer.optimiser.state_dict()["state"]
+    moments = trial.setup.step.optimiser.state_dict()["state"]
     tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
-    tensors |= trial.student.state_dict() | trial.trainer.distillation.projections.state_dict()
+    tensors |= trial.student.state_dict() | trial.setup.distillation.projections.state_dict()
     tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
-    averages = trial.trainer.averages.averages if trial.trainer.averages else []
+    averages = trial.setup.step.averages.averages if trial.setup.step.averages else []
     tensors |= {f"average.{index}": value for index, value in enumerate(averages)}
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
@@ -125,7 +126,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
     whole = end_of(started(config, sampled_inputs, 0))
     assert [evaluation["step"] for evaluation in whole[1]] == [2, 5, 8]
     assert 0 < whole[1][-1]["full_accuracy"] < 1
-    interrupted, bench = started(config, sampled_inputs, 0), TrainerCache()
+    interrupted, bench = started(config, sampled_inputs, 0), SetupCache()
     for step in range(8):
         save(interrupted, tmp_path / str(step))
         interrupted.advance()
@@ -243,7 +244,7 @@ def test_averages_begin_with_the_weights_of_a_checkpoint_that_has_none(inputs, s
     folder, trial = saved
     averaged = replace(trial.config, **AVERAGED)
     taken = load_checkpoint(folder, averaged, inputs, cpu, exact=False)
-    pairs = zip(taken.trainer.averages.averages, named(trial).values(), strict=True)
+    pairs = zip(taken.setup.step.averages.averages, named(trial).values(), strict=True)
     assert all(torch.equal(average, weight) for average, weight in pairs)
 
 
@@ -339,20 +340,11 @@ def test_the_names_of_labels(of_data, of_teacher, names):
     assert label_names(of_data, teacher) == names
 
 
-class FakeClock:
-    """Time that passes when told to."""
-
-    def __init__(self):
-        self.now = 1000.0
-
-    def monotonic(self):
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch):
-    made = FakeClock()
-    monkeypatch.setattr(checkpoint, "time", made)
+    """Time that passes when told to."""
+    made = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: made.now))
     return made
 
 

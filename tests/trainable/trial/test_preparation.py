@@ -31,19 +31,20 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
     places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": "cache"}
     lines = []
     inputs = trainable.prepare(
-        "mini", hidden_pools="mean", log=lines.append, executor="eager", **sizes, **places
+        "mini", hidden_pools="mean", relations=True, log=lines.append, **sizes, **places
     )
     assert TrainingInputs.from_dict(json.loads(json.dumps(asdict(inputs)))) == inputs
     assert inputs.examples == {"train": 40, "evaluation": 20}
-    assert set(inputs.outputs) == {"logits", "mean"}
+    assert set(inputs.outputs) == {"logits", "mean", "relations"}
     assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())
     assert any("Teacher's outputs" in line for line in lines)
     config = inputs.config({"alpha": 0.5, "initialisation": "random", "student_layers": 2})
     assert (config.epochs, config.evaluations, config.learning_rate) == (2, 8, 1e-4)
     with pytest.raises(UserError, match=r"hidden_pool: cls was not .*hidden_pools=\['cls'\]"):
         inputs.config({"alpha": 0.5, "student_layers": 2, "aligned_layers": "1"})
+    bare = replace(inputs, outputs={})
     with pytest.raises(UserError, match=r"relations were not .*give prepare\(relations=True\)"):
-        inputs.config({"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0})
+        bare.config({"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0})
     with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
         trainable.prepare("mini", hidden_pools=["token"], **places)
 
@@ -56,19 +57,6 @@ def test_pools_of_aligned_trials_only(make_config):
     assert pools_of(configs) == {"tokens"}
     related = make_config(aligned_layers="none", relation_weight=1.0, relation_heads=4)
     assert pools_of([*configs, related]) == {"tokens", "relations"}
-
-
-def test_prepare_makes_relations_only_where_asked_for(teacher_folder, data_folder, tmp_path):
-    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
-    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
-    lines = []
-    given = {**sizes, **places, "allow_weak_teacher": True, "executor": "eager"}
-    inputs = trainable.prepare("mini", hidden_pools=(), relations=True, log=lines.append, **given)
-    assert set(inputs.outputs) == {"logits", "relations"}
-    config = inputs.config(
-        {"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0, "relation_heads": 4}
-    )
-    assert config.teacher_states == "relations"
 
 
 def test_relations_of_an_unknown_architecture_are_refused_before_any_training(
@@ -85,13 +73,6 @@ def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, runtime, opt
     few = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
     assert set(few.outputs) == {"logits"}
     assert add_outputs(few, ["cls", "mean", "tokens", "relations"], runtime) == inputs
-
-
-def test_moved_inputs_have_their_folders_where_they_are_now(inputs):
-    places = {str(folder): f"/elsewhere/{folder.name}" for folder in inputs.folders()}
-    moved = inputs.moved(places)
-    assert {str(folder) for folder in moved.folders()} == set(places.values())
-    assert moved.moved({new: old for old, new in places.items()}) == inputs
 
 
 def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(

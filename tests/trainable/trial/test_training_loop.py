@@ -49,7 +49,7 @@ def test_a_student_that_gives_one_label_is_recorded_as_such(inputs, make_config,
     with torch.no_grad():
         for parameter in trial.student.classifier.parameters():
             parameter.zero_()  # of equal logits the first counts
-    correct, loss = trial.trainer.evaluators["evaluation"].correct_and_loss()
+    correct, loss = trial.setup.evaluators["evaluation"].correct_and_loss()
     found = trial._evaluate(dict.fromkeys(("loss", "cross_entropy", *TEACHER_TERMS), 1.0), 0.5, 0.1)
     assert found.one_label
     assert 0 < correct.sum() < 40
@@ -103,7 +103,7 @@ def test_the_averages_are_scored_and_kept_and_training_goes_on_as_without(
     torch.manual_seed(0)  # as `start` left it: both draw the same dropout
     for evaluation, expected in zip(trial.run(), raw, strict=True):
         assert (evaluation.loss, evaluation.losses) == (expected.loss, expected.losses)
-        averages.append([average.clone() for average in trial.trainer.averages.averages])
+        averages.append([average.clone() for average in trial.setup.step.averages.averages])
         scored = SimpleNamespace(student=deepcopy(trial.student), inputs=inputs)
         for weight, average in zip(scored.student.parameters(), averages[-1], strict=True):
             weight.data = average

@@ -5,14 +5,13 @@ import socket
 import pytest
 
 from tests.conftest import MINI
-from trainable.common.errors import UserError
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
-from trainable.data import inputs
+from trainable.data import sources
 from trainable.data.datasets import Dataset, LabelledTexts
-from trainable.data.inputs import load_inputs
+from trainable.data.sources import load_sources
 from trainable.data.wheels import small_encoder, tweets
 
 
@@ -41,13 +40,13 @@ def asked(monkeypatch):
         calls.append((source, configuration, str(cache)))
         return Dataset(LabelledTexts(["a", "b"], [0, 1]), LabelledTexts(["c"], [0]), ["0", "1"])
 
-    monkeypatch.setattr(inputs, "load_dataset", load_dataset)
+    monkeypatch.setattr(sources, "load_dataset", load_dataset)
     return calls
 
 
 def test_the_small_preset_is_the_two_wheels(tmp_path, monkeypatch):
     monkeypatch.setitem(PRESETS, "mini", MINI)
-    found, everything = load_inputs(InputOptions(preset="mini", cache=str(tmp_path))), tweets()
+    found, everything = load_sources(InputOptions(preset="mini", cache=str(tmp_path))), tweets()
     assert found.teacher_source == str(small_encoder())
     assert found.teacher_settings == MINI.teacher_settings
     sizes = {name: len(split) for name, split in found.dataset.splits.items()}
@@ -71,7 +70,7 @@ def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes
         eval_subset=subset,
         max_length=9,
     )
-    found = load_inputs(options)
+    found = load_sources(options)
     train, looked_at, whole = found.dataset.train, found.dataset.evaluation, found.dataset.full
     assert (len(looked_at), None if whole is None else len(whole)) == sizes
     assert (found.available, found.max_length) == ((20, 10), 9)
@@ -80,22 +79,6 @@ def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes
     assert all(text.startswith("train ") for text in train.texts)
     if whole is not None:
         assert set(looked_at.texts) < set(whole.texts)
-
-
-@pytest.mark.parametrize(
-    ("sizes", "said"),
-    [
-        ({"eval_subset": 11}, "--eval-subset 11: .* 10"),
-        ({"eval_subset": 1}, "--eval-subset 1: too few"),
-        ({"max_eval_samples": 1}, "--max-eval-samples 1: too few"),
-        ({"max_train_samples": 1}, "--max-train-samples 1: too few"),
-        ({"max_eval_samples": 6, "eval_subset": 7}, "--eval-subset 7: .* 6"),
-    ],
-)
-def test_a_subset_that_cannot_be_had_is_refused(tmp_path, folder, sizes, said):
-    options = InputOptions(preset="mini", dataset=str(folder), cache=str(tmp_path), **sizes)
-    with pytest.raises(UserError, match=said):
-        load_inputs(options)
 
 
 @pytest.mark.parametrize(
@@ -108,12 +91,12 @@ def test_a_subset_that_cannot_be_had_is_refused(tmp_path, folder, sizes, said):
     ],
 )
 def test_hub_ids_and_their_configurations(tmp_path, asked, preset, dataset, loaded):
-    found = load_inputs(InputOptions(preset=preset, dataset=dataset, cache=str(tmp_path)))
+    found = load_sources(InputOptions(preset=preset, dataset=dataset, cache=str(tmp_path)))
     if preset != "mini":
         assert found.teacher_source == "microsoft/deberta-v3-base"
     local = tmp_path / "with:colon"  # which is left whole
     local.mkdir()
-    load_inputs(InputOptions(preset=preset, dataset=str(local), cache=str(tmp_path)))
+    load_sources(InputOptions(preset=preset, dataset=str(local), cache=str(tmp_path)))
     cache = str(tmp_path / "datasets")
     assert asked == [(*loaded, cache), (str(local), None, cache)]
 

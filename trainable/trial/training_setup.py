@@ -19,7 +19,7 @@ from trainable.data.vocabulary import dense_split, load_vocabulary, trim_embeddi
 from trainable.engine.cuda_graph import Executor, make_executor
 from trainable.engine.devices import free_share, release_memory
 from trainable.engine.training_state import clear_optimiser
-from trainable.engine.training_step import Evaluator, Training, TrainingStep, make_optimiser
+from trainable.engine.training_step import Evaluator, TrainingStep, make_optimiser
 from trainable.engine.weight_averages import WeightAverages
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle, replace_attention
 from trainable.models.loading import load_pretrained
@@ -29,13 +29,13 @@ from trainable.teacher.outputs import TeacherOutputs, open_outputs
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.distillation import Distillation
 
-LEAST_FREE_SHARE = 0.25  # of a GPU's memory, beside what is kept, that a new student finds
+LEAST_FREE_SHARE = 0.25  # of a GPU's memory, that must be free for a new student
 
 
-class Trainer:
+class TrainingSetup:
     """A student with all that trains it on the split `train` and scores it on the others.
 
-    The student is on their device. Each trial puts its own weights in, and sets what it alone
+    The student is on their device. Each trial puts its own weights in, and sets what only it
     decides (`Distillation.set_up`, `full_embedding`).
     """
 
@@ -61,15 +61,19 @@ class Trainer:
             self.fallback = f"plain attention: {obstacle}" if obstacle else ""
         self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
         self.distillation = Distillation(config, teacher_config, outputs, device)
-        trained = [student, self.distillation.projections]
-        self.optimiser = make_optimiser(trained, config.weight_decay)
-        self.averages = WeightAverages(student.parameters()) if config.ema_decay else None
-        losses, clip = self.distillation.losses, config.gradient_clip
-        take_step = TrainingStep(student, self.optimiser, losses, clip, averages=self.averages)
-        stage = outputs.stage if outputs else None
-        self.training = Training(take_step, examples["train"], config.batch_size, executor, stage)
+        self.step = TrainingStep(
+            student,
+            make_optimiser([student, self.distillation.projections], config.weight_decay),
+            self.distillation.losses,
+            config.gradient_clip,
+            examples=examples["train"],
+            batch_size=config.batch_size,
+            executor=executor,
+            stage=outputs.stage if outputs else None,
+            averages=WeightAverages(student.parameters()) if config.ema_decay else None,
+        )
         if device.type == "cuda":
-            self.training.fit_memory(make_room)
+            self.step.fit_memory(make_room)
         self.evaluators = {  # by split: `evaluation`, and `full` where there is one
             name: Evaluator(student, split, config.precision, executor)
             for name, split in examples.items()
@@ -82,30 +86,33 @@ class Trainer:
         with torch.no_grad():
             for name, tensor in self.student.state_dict().items():
                 tensor.copy_(state[name])
-        clear_optimiser(self.optimiser)
-        if self.averages is not None:
-            self.averages.start_anew()
-        self.training.means.clear()
+        clear_optimiser(self.step.optimiser)
+        if self.step.averages is not None:
+            self.step.averages.start_anew()
+        self.step.means.clear()
         self.student.train()
 
     def averaged(self) -> AbstractContextManager[None]:
-        """Within it the student's weights are their averages, where the trial has any."""
-        return nullcontext() if self.averages is None else self.averages.in_place_of_weights()
+        """Within it the student's weights are their averages, if the trial has any."""
+        averages = self.step.averages
+        return nullcontext() if averages is None else averages.in_place_of_weights()
 
 
-class TrainerCache:
+class SetupCache:
     """Sets up trials one after the other; a trial must be over before the next is set up.
 
-    A trial like one before in all that shapes its step takes over that one's student, optimiser
+    A trial whose step has the shape of an earlier one's takes over that one's student, optimiser
     and captured steps, which are kept while the GPU has room for others. On a CPU the last one is
     kept. No number depends on which trials came before.
     """
 
     def __init__(self, executors: Callable[[str, torch.device], Executor] = make_executor) -> None:
         self._make_executor = executors
-        self._kept: dict[tuple[Any, ...], Trainer] = {}
+        self._kept: dict[tuple[Any, ...], TrainingSetup] = {}
 
-    def set_up(self, config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> Trainer:
+    def set_up(
+        self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
+    ) -> TrainingSetup:
         """A student as the trial starts with, random weights drawn from its seed."""
         teacher = _load_teacher(Path(inputs.teacher.folder))
         own = inputs.pretrained_of(config)
@@ -115,20 +122,20 @@ class TrainerCache:
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
         key = _key(config, inputs, device)
-        trainer = self._kept.pop(key, None)
-        if trainer is None:
-            while free_share(device) < LEAST_FREE_SHARE and self._let_go(device):
+        setup = self._kept.pop(key, None)
+        if setup is None:
+            while free_share(device) < LEAST_FREE_SHARE and self._evict(device):
                 pass
-            trainer = self._build(config, inputs, fresh, teacher.config)
+            setup = self._build(config, inputs, fresh, teacher.config)
         else:
-            trainer.take_over(fresh)
-        self._kept[key] = trainer
-        trainer.full_embedding = full_embedding.cpu()
-        trainer.distillation.set_up(config)
-        return trainer
+            setup.take_over(fresh)
+        self._kept[key] = setup
+        setup.full_embedding = full_embedding.cpu()
+        setup.distillation.set_up(config)
+        return setup
 
-    def _let_go(self, device: torch.device) -> bool:
-        """Gives up the student that was not used for longest; false where none is kept."""
+    def _evict(self, device: torch.device) -> bool:
+        """Evicts the least recently used student; false if none is kept."""
         if not self._kept:
             return False
         del self._kept[next(iter(self._kept))]
@@ -141,7 +148,7 @@ class TrainerCache:
         inputs: TrainingInputs,
         student: PreTrainedModel,
         teacher: PreTrainedConfig,
-    ) -> Trainer:
+    ) -> TrainingSetup:
         device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
         reads, kind = outputs_read(config, inputs)
         outputs = None
@@ -154,7 +161,7 @@ class TrainerCache:
                 batch_size=config.batch_size,
                 device=device,
             )
-        return Trainer(
+        return TrainingSetup(
             config,
             student,
             teacher,
@@ -162,12 +169,11 @@ class TrainerCache:
             examples=_load_examples(*splits, inputs.pad_id, device),
             executor=self._make_executor(inputs.execution.executor, device),
             flash_attention=inputs.execution.flash_attention,
-            make_room=partial(self._let_go, device),
+            make_room=partial(self._evict, device),
         )
 
 
-# The trials of a process have one teacher, at most one `--student`, and the data in the tokens of
-# each.
+# A process's trials have one teacher, at most one `--student`, and the data in the tokens of each.
 _load_teacher = lru_cache(maxsize=1)(load_teacher)
 _load_pretrained = lru_cache(maxsize=1)(load_pretrained)
 
@@ -184,17 +190,17 @@ def _load_examples(
 def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
     """These splits of a folder with dense token ids, in memory once; `transfer` behind `train`."""
     in_use = load_vocabulary(Path(tokens))
-    found = {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
-    found["train"] = trained_on(found)
-    found.pop("transfer", None)
-    return found
+    splits = {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
+    splits["train"] = trained_on(splits)
+    splits.pop("transfer", None)
+    return splits
 
 
 def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str | None]:
     """Whether a trial's step reads the teacher's logits, and which kind of states beside them.
 
-    Where steps are captured, a trial reads what its neighbours read, at weight 0, so that they
-    share one capture: 0 times a finite number changes no sum.
+    A captured step reads what the other trials' read, at weight 0, so that they share one capture:
+    0 times a finite number changes no sum.
     """
     if inputs.execution.executor == EAGER or config.teacher_states:
         return config.uses_teacher_outputs, config.teacher_states

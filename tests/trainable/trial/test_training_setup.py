@@ -5,13 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.traced import Executors
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
-from trainable.trial import trainer
-from trainable.trial.trainer import LEAST_FREE_SHARE, TrainerCache, outputs_read
+from trainable.trial import training_setup
+from trainable.trial.training_setup import LEAST_FREE_SHARE, SetupCache, outputs_read
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def free(monkeypatch):
     def answer(*shares):
         answers = iter(shares)
         share = (lambda _: shares[0]) if len(shares) == 1 else lambda _: next(answers)
-        monkeypatch.setattr(trainer, "free_share", share)
+        monkeypatch.setattr(training_setup, "free_share", share)
 
     return answer
 
@@ -33,16 +32,18 @@ def weights(of):
 @pytest.mark.parametrize("decay", [None, 0.9])
 def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_config, cpu, decay):
     """In the same memory, with its own weights, and nothing left of optimiser, means, averages."""
-    bench = TrainerCache()
+    bench = SetupCache()
     first = bench.set_up(make_config(ema_decay=decay), inputs, cpu)
-    assert (first.averages is None) == (first.training.take_step.averages is None) == (not decay)
+    assert (first.step.averages is None) == (not decay)
     places = {name: p.data_ptr() for name, p in first.student.named_parameters()}
     others = [{"initialisation": "random", "seed": 4}, {"initialisation": "teacher_upper"}]
     for number, changes in enumerate((*others, {"temperature": 3.0}), start=1):
-        first.training.step(torch.arange(8).numpy(), 1e-3)
-        assert any(v.abs().sum() > 0 for s in first.optimiser.state.values() for v in s.values())
+        first.step.take(torch.arange(8).numpy(), 1e-3)
+        assert any(
+            v.abs().sum() > 0 for s in first.step.optimiser.state.values() for v in s.values()
+        )
         config = make_config(**changes, ema_decay=decay and decay / number)
-        mine, alone = bench.set_up(config, inputs, cpu), TrainerCache().set_up(config, inputs, cpu)
+        mine, alone = bench.set_up(config, inputs, cpu), SetupCache().set_up(config, inputs, cpu)
         assert mine is first
         assert places == {name: p.data_ptr() for name, p in mine.student.named_parameters()}
         assert mine.student.training
@@ -50,12 +51,14 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         assert all(torch.equal(value, expected[name]) for name, value in weights(mine).items())
         drawn = build_student(load_teacher(inputs.teacher.folder), config)
         assert torch.equal(mine.full_embedding, drawn.get_input_embeddings().weight)
-        assert all(v.abs().sum() == 0 for s in mine.optimiser.state.values() for v in s.values())
-        averages = mine.averages.averages if decay else mine.student.parameters()
+        assert all(
+            v.abs().sum() == 0 for s in mine.step.optimiser.state.values() for v in s.values()
+        )
+        averages = mine.step.averages.averages if decay else mine.student.parameters()
         pairs = zip(averages, mine.student.parameters(), strict=True)
         assert all(torch.equal(average, weight) for average, weight in pairs)
-        assert mine.training.means.steps == 0
-        assert all(float(value) == 0.0 for value in mine.training.means.sums.values())
+        assert mine.step.means.steps == 0
+        assert all(float(value) == 0.0 for value in mine.step.means.sums.values())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +79,7 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
 )
 def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, change, free):
     free(1.0)
-    bench = TrainerCache()
+    bench = SetupCache()
     first = bench.set_up(make_config(), inputs, cpu)
     assert bench.set_up(make_config(**change), inputs, cpu) is not first
     assert bench.set_up(make_config(seed=9), inputs, cpu) is first
@@ -86,7 +89,7 @@ def test_the_students_not_used_for_longest_are_let_go_as_memory_runs_out(
     inputs, make_config, cpu, free
 ):
     """Three are kept while a quarter is free; the fourth finds less, until two have gone."""
-    bench, sizes = TrainerCache(), [4, 8, 16, 32]
+    bench, sizes = SetupCache(), [4, 8, 16, 32]
     free(1.0, 1.0, LEAST_FREE_SHARE, 0.1, 0.2, 0.5)
     made = {size: bench.set_up(make_config(batch_size=size), inputs, cpu) for size in sizes}
     for size in (16, 32):
@@ -98,20 +101,20 @@ def test_the_students_not_used_for_longest_are_let_go_as_memory_runs_out(
 
 def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_config, cpu, free):
     free(1.0, 1.0, 1.0)
-    bench = TrainerCache()
+    bench = SetupCache()
     others = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
     fits = iter([False, False, True])
-    training = bench.set_up(make_config(batch_size=16), inputs, cpu).training
-    training._fits = lambda rows: next(fits)
+    step = bench.set_up(make_config(batch_size=16), inputs, cpu).step
+    step._fits = lambda rows: next(fits)
     bench._kept.popitem()  # as while it is built
-    training.fit_memory(lambda: bench._let_go(cpu))
-    assert training.take_step.micro_batch_size is None
+    step.fit_memory(lambda: bench._evict(cpu))
+    assert step.micro_batch_size is None
     assert bench._kept == {}
     assert len(others) == 2
 
 
 def test_on_a_cpu_the_last_one_is_kept(inputs, make_config, cpu):
-    bench = TrainerCache()
+    bench = SetupCache()
     made = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
     assert bench.set_up(make_config(batch_size=8, seed=3), inputs, cpu) is made[1]
     assert bench.set_up(make_config(batch_size=4), inputs, cpu) is not made[0]
@@ -137,12 +140,3 @@ def test_captured_steps_read_what_their_neighbours_read(inputs, make_config, cha
     assert outputs_read(config, captured) == graph
     few = replace(captured, outputs={kind: inputs.outputs[kind] for kind in ("logits", "tokens")})
     assert outputs_read(config, few)[1] == (None if graph[1] == "cls" else graph[1])
-
-
-def test_the_executor_is_the_inputs(inputs, make_config, cpu):
-    executors = Executors()
-    bench = TrainerCache(executors)
-    bench.set_up(make_config(), inputs, cpu)
-    assert len(executors.captures) == 0
-    bench.set_up(make_config(), replace(inputs, execution=Execution(GRAPH)), cpu)
-    assert len(executors.captures) == 1

@@ -19,11 +19,8 @@ from trainable.data.wheels import small_encoder, tweets
 
 
 @dataclass(frozen=True)
-class LoadedInputs:
-    """Data and teacher, before any work is done on them.
-
-    `available` counts the training and validation examples there were, before a preset's sizes.
-    """
+class Sources:
+    """Data and teacher, before any work is done on them."""
 
     dataset: Dataset
     available: tuple[int, int]
@@ -34,30 +31,30 @@ class LoadedInputs:
     left_out: int = 0  # of --transfer: empty texts and near-duplicates of validation examples
 
 
-def load_inputs(options: InputOptions) -> LoadedInputs:
+def load_sources(options: InputOptions) -> Sources:
     """The chosen data and teacher; UserError where they can't be used."""
     preset, cache = options.effective_preset, Path(options.cache) / "datasets"
     if preset.dataset is None:
-        found = tweets()
+        available = tweets()
     else:
-        found = load_dataset(*_name_and_configuration(preset.dataset), cache)
-    used = subset(found, preset.max_train_samples, preset.max_eval_samples)
+        available = load_dataset(*_name_and_configuration(preset.dataset), cache)
+    used = subset(available, preset.max_train_samples, preset.max_eval_samples)
     dataset = sample_evaluation(used, preset.eval_subset)
     asked = {
         "--max-train-samples": options.max_train_samples,
         "--max-eval-samples": options.max_eval_samples,
         "--eval-subset": options.eval_subset,
     }
-    check_sizes(found, dataset, asked)
+    check_sizes(available, dataset, asked)
     left_out = 0
     if options.transfer is not None:
-        texts = _transfer_texts(options.transfer, found, dataset, cache)
+        texts = _transfer_texts(options.transfer, available, dataset, cache)
         dataset, left_out = with_transfer(dataset, texts)
         if not dataset.splits["transfer"].texts:
             raise UserError(f"--transfer {options.transfer}: has no text to train on")
-    return LoadedInputs(
+    return Sources(
         dataset=dataset,
-        available=(len(found.train), len(found.evaluation)),
+        available=(len(available.train), len(available.evaluation)),
         teacher_source=teacher_source(options),
         teacher_settings=preset.teacher_settings,
         max_length=preset.max_length,
@@ -66,11 +63,11 @@ def load_inputs(options: InputOptions) -> LoadedInputs:
     )
 
 
-def _transfer_texts(source: str, found: Dataset, used: Dataset, cache: Path) -> list[str]:
+def _transfer_texts(source: str, available: Dataset, used: Dataset, cache: Path) -> list[str]:
     if source != REST:
         return load_texts("--transfer", *_name_and_configuration(source), cache)
     known = set(used.train.texts)
-    return [text for text in found.train.texts if text not in known]
+    return [text for text in available.train.texts if text not in known]
 
 
 def teacher_source(options: InputOptions) -> str:
