@@ -220,8 +220,9 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
 def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_command, tmp_path):
     """A small sweep on a subset, confirmed at once, and killed and gone on with."""
     options = ["--space", "schedules", "--samples", "6", "--scheduler", "fifo", "--keep", "0"]
-    options += ["--eval-subset", "30", "--max-concurrent", "1", "--set", "epochs=8"]
-    done = run([*make_command(tmp_path), *options, "--name", "mine"])
+    options += ["--eval-subset", "30", "--max-concurrent", "1"]
+    longer = [part.replace("epochs=2", "epochs=8") for part in make_command(tmp_path)]
+    done = run([*longer, *options, "--name", "mine"])
     assert done.returncode == 0, done.stderr
     swept = tmp_path / "runs" / "mine"
     again = shutil.copytree(swept, tmp_path / "again" / "mine")
