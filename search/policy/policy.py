@@ -180,10 +180,10 @@ class Policy:
                 self._node_losses[trial] += event["reason"] == NODE_LOST
 
     def _after_failure(self, trial: str, event: Event) -> str:
-        kind = event.get("kind")
+        kind, shares = event.get("kind"), self.run.request.trials_per_gpu > 1
         if self._forgiven(trial, event):
             return RETRY
-        if event.get("shared") and self._shares_gpu and not self.run.trials[trial].alone:
+        if event.get("shared") and shares and not self.run.trials[trial].alone:
             return RETRY_ALONE
         return RETRY if kind is None and self.retries_left(trial) else GIVE_UP
 
@@ -194,10 +194,6 @@ class Policy:
         """
         lost = event["reason"] == NODE_LOST and self._node_losses[trial] < FORGIVEN_NODE_LOSSES
         return lost or event.get("kind") == NOT_CAPTURED
-
-    @property
-    def _shares_gpu(self) -> bool:
-        return self.run.plan.inputs.device == "cuda" and self.run.request.trials_per_gpu > 1
 
     def _make_rule(self, numbers: list[int], evaluations: int, grace: int) -> Stopping | Promotion:
         if self._request.scheduler == PROMOTION:
