@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from ray import tune
 
-from search.policy.policy import Policy
 from search.sweep import check_sweep
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
@@ -79,7 +78,6 @@ def train_with_faults(config, sweep, **arguments):
 if __name__ == "__main__":
     tune_function.train_student = train_with_faults
     torch.cuda.device_count = lambda: 1
-    Policy._shares_gpu = True
     if json.loads(os.environ["FAULTS"]) == NOT_CAPTURED:
         prepare = check_sweep.prepare_inputs
         check_sweep.prepare_inputs = lambda *given: replace(
