@@ -82,8 +82,13 @@ ARCHITECTURES = {
 }
 
 
-def pytest_collection_modifyitems(items):
-    """Files with slow tests first, so that at the end none is left for one process alone."""
+def pytest_collection_modifyitems(config, items):
+    """Files with slow tests first, so that at the end none is left for one process alone.
+
+    Simulations of error rates take minutes, and run only if they are asked for.
+    """
+    if "simulation" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("simulation")]
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 

@@ -95,7 +95,7 @@ def test_a_round_begins_when_all_trials_have_ended_and_the_end_is_recorded(make_
     assert [e["trial"] for e in Policy(run).additions(exclusive=True)] == [second["trial"]]
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("lead", [0.0, 0.02])
 def test_the_best_seldom_drops_out_and_most_seeds_are_saved(lead, capsys):
     """Of 12 recipes three share the first place (ahead of three others by `lead`)."""

@@ -199,7 +199,7 @@ def simulate(made, count, folder, better=0.0):
     return claims / count, np.mean(hits), seeds / count
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize(("most", "precision"), [(5, None), (13, None), (13, 0.01), (8, 0.007)])
 def test_equal_recipes_are_told_apart_in_at_most_5_percent(tmp_path, most, precision):
     """Of four recipes in five comparisons."""
@@ -209,7 +209,7 @@ def test_equal_recipes_are_told_apart_in_at_most_5_percent(tmp_path, most, preci
     assert claimed <= beyond_chance(0.05, count)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("points", [0.5, 0.7, 1.0])
 def test_a_gap_of_two_points_is_found_with_the_seeds_that_are_planned(tmp_path, points):
     """And with a third of them where more are planned than it needs."""

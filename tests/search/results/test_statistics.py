@@ -229,7 +229,7 @@ def beyond_chance(share, count):
     return share + 3 * np.sqrt(share * (1 - share) / count)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("seeds", [2, 5])
 @pytest.mark.parametrize(("seed_sd", "own"), [(0.004, 0.3), (0.01, 0.5)])
 def test_equal_recipes_differ_in_at_most_5_percent(seeds, seed_sd, own):
@@ -240,7 +240,7 @@ def test_equal_recipes_differ_in_at_most_5_percent(seeds, seed_sd, own):
     assert claimed / count <= beyond_chance(0.05, count)
 
 
-@pytest.mark.slow
+@pytest.mark.simulation
 @pytest.mark.parametrize("trials", [2, 10])
 def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
     rng, count, claimed = generator(9), 300, 0
