@@ -13,11 +13,10 @@ from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.run_folders import NAME, NAME_RULE, confirmations_of, name_here
 from search.record.trial_record import FINISHED, TrialRecord
+from search.results.answer import expected_scores, recommended
 from search.results.best_trials import best_finished, recipe_scores
 from search.results.confirmation import Confirmation, fresh_seeds, plain_student
-from search.results.leaderboard import DIGITS
 from search.results.precision import last_level, spread_in
-from search.results.table import compared
 from trainable.common.errors import UserError
 from trainable.config.fields import check_fields, described
 
@@ -103,8 +102,11 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
 def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     """Those that are asked for, else the recipes expected to be the best, in that order; UserError
     if the run has none."""
-    named, scores = named_trials(source, asked), expected_scores(source)
+    named, answer = named_trials(source, asked), recommended(source)
     trials = named or best_finished(source.trials.values())
+    scores = expected_scores(source, [t for t in source.trials.values() if t.outcome == FINISHED])
+    if answer and not named:  # as what the others are compared with
+        scores[answer.trials[0].config.recipe.digest] = math.inf
     ranked = sorted(trials, key=lambda trial: -scores.get(trial.config.recipe.digest, 0.0))
     finalists = ranked[: len(named) or asked.top or TOP]
     if not finalists:
@@ -121,15 +123,6 @@ def named_trials(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     groups = by_recipe(find_trial(source, name) for name in asked.trials)
     firsts = [trials[0] for trials in groups.values()]
     return sorted(firsts, key=lambda trial: -(trial.best5 or 0.0))
-
-
-def expected_scores(source: Run) -> dict[str, float]:
-    """By recipe its `expected` of `trials_table`, rounded as it is shown; the mean best5 if it is
-    unknown for any. Of the seeds that finished: others may still be to come."""
-    finished = {key: t for key, t in source.trials.items() if t.outcome == FINISHED}
-    means = {recipe.digest: mean for (_, recipe), mean in recipe_scores(finished.values()).items()}
-    expected = compared(replace(source, trials=finished))["expected"].round(DIGITS).to_dict()
-    return expected if len(expected) == len(means) else means
 
 
 def most_seeds(source: Run, asked: ConfirmOptions) -> int | None:

@@ -15,6 +15,7 @@ from search.record.checkpoints import kept_checkpoint
 from search.record.labels import find_trial, labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
+from search.results.answer import recommended
 from search.results.best_trials import best_trials
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, verified_values
@@ -57,9 +58,9 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     facts = measure(folder, inputs, own)
     card = model_card(run, trial, evaluation, check=result, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    better = 0 if wanted else best_trials(run.trials.values()).index(trial)
-    if better:
-        result = f"Not the best: no checkpoint is left of the {count_of(better)} above.\n{result}"
+    answer = None if wanted else recommended(run)
+    if answer and trial.config.recipe != answer.trials[0].config.recipe:
+        result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
     return (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
         f"accuracy {evaluation['accuracy']:.4f}, {facts['speedup']:.1f} times the teacher's speed "
@@ -68,8 +69,11 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
 
 
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
-    """The trial asked for, or the best that ended of those kept, and its checkpoint."""
-    trials = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
+    """The trial asked for, or the recommended one, else the best kept, and its checkpoint."""
+    answer = recommended(run) if wanted is None else None
+    first = answer.trials if answer else ()
+    best = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
+    trials = [*first, *best]
     for trial in trials:
         if (checkpoint := kept_checkpoint(run, trial)) is not None:
             return trial, checkpoint

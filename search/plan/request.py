@@ -11,7 +11,7 @@ from typing import Any
 
 from search.plan.objectives import OBJECTIVES
 from search.plan.rungs import SCHEDULERS
-from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
+from search.plan.searchers import FINALS, GRID, SEARCHERS, SUGGESTIONS
 from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
@@ -104,10 +104,20 @@ class Request(InputOptions):
         choices=(GRID, *SEARCHERS),
     )
     time_budget: float | None = _extension(
-        "stop suggesting after this time, e.g. 30m or 2h; running trials finish",
+        "time to spend, e.g. 30m or 2h: a third on suggestions, the rest on --finals; running "
+        "trials finish",
         None,
         parse=parse_time,
         metavar="TIME",
+    )
+    finals: int | None = _extension(
+        "searched spaces: train the default and this many of the best recipes again, for as long "
+        "as the rest of the budget allows (twice as long as the search took, where there is no "
+        f"--time-budget), on the texts of --transfer, too; 0 for none (default: {FINALS}; with "
+        "--against 0)",
+        None,
+        low=0,
+        high=100,
     )
     against: str | None = _trials(
         "try students with a half, a third and a quarter of the teacher's layers (with --set "
@@ -118,7 +128,8 @@ class Request(InputOptions):
     )
     seeds: int = _extension(
         "number of seeds per configuration, counted from --seed; of a searched space at most: once "
-        "all are trained, those that may still be the best get another one, and so on",
+        "the --finals (without them, all) are trained, those that may still be the best get "
+        "another one, and so on",
         1,
         low=1,
         high=1000,

@@ -7,13 +7,14 @@ from typing import Any
 
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
-from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
+from search.plan.searchers import FINALS, GRID, SEARCH_SHARE, SEARCHERS, SUGGESTIONS
 from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space, takes_inputs
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import described, field_types
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.options import AUTO, resolve_preset
+from trainable.config.options import AUTO, complete_config, resolve_preset
 from trainable.config.presets import PRESETS
+from trainable.config.trial_config import TrialConfig
 
 LAYERS, WIDTH = "student_layers", "student_width"
 LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
@@ -29,6 +30,7 @@ class ResolvedRequest(Request):
     preset: str = described("", choices=tuple(PRESETS))
     searcher: str = described("", choices=(GRID, *SEARCHERS))
     scheduler: str = described("", choices=SCHEDULERS)
+    finals: int = described("", 0, low=0)
     space_digest: str = ""  # of the file of a space FILE.py:NAME
     depths: tuple[int, ...] = ()  # of students that are weighed against a cost, deepest first
     pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
@@ -82,6 +84,31 @@ class ResolvedRequest(Request):
             return self.samples
         return SUGGESTIONS if self.time_budget is None else math.inf
 
+    @property
+    def time_to_suggest(self) -> float:
+        """Seconds after which no more is suggested; infinite without a time budget."""
+        share = SEARCH_SHARE if self.finals else 1.0
+        return math.inf if self.time_budget is None else share * self.time_budget
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """As `InputOptions` has them; texts without labels are left to the finals."""
+        short = {"transfer_share": 0.0} if self.finals else {}
+        return {**super().constants, **short}
+
+    @property
+    def transfer_share(self) -> float:
+        """Of the finals."""
+        share = super().constants.get("transfer_share", 0.0)
+        return float(dict(self.overrides).get("transfer_share", share))
+
+    @property
+    def default_config(self) -> TrialConfig:
+        """What the preset does with nothing searched, on the first seed."""
+        preset, constants = self.effective_preset, {**self.constants, "seed": self.seed}
+        overrides, pretrained = dict(self.overrides), dict(self.pretrained)
+        return complete_config(constants, preset.learning_rates, overrides, pretrained)
+
     def first_rung(self, evaluations: int) -> int:
         """Evaluations, of so many in a trial, before trials are compared."""
         if self.grace_evaluations is not None:
@@ -106,6 +133,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
         "preset": preset,
         "searcher": request.searcher or (next(iter(SEARCHERS)) if searched else GRID),
         "scheduler": request.scheduler or (PROMOTION if searched else ASHA),
+        "finals": _finals(request, searched=searched),
         "space_digest": file_digest(request.space),
     }
     resolved = ResolvedRequest(**{**vars(request), **choices})
@@ -117,6 +145,9 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
 def _check_search(request: Request, *, searched: bool) -> None:
     """UserError for a searcher or a time budget that the space has no use for."""
     space, searcher, budget = request.space, request.searcher, request.time_budget
+    if request.finals and (request.against or not searched):
+        other = f"--against {request.against}" if searched else f"the space {space}, a grid"
+        raise UserError(f"--finals {request.finals}: does not go with {other}")
     if searched and searcher == GRID:
         valid = ", ".join(SEARCHERS)
         raise UserError(f"--searcher {GRID}: the space {space} has no grid; choose from {valid}")
@@ -127,6 +158,12 @@ def _check_search(request: Request, *, searched: bool) -> None:
             f"{flag}: only for a searched space ({', '.join(SEARCHED)}); {space} is a grid, of "
             "which all configurations are tried, or some with --samples N"
         )
+
+
+def _finals(request: Request, *, searched: bool) -> int:
+    if request.finals is not None:
+        return request.finals
+    return FINALS if searched and request.against is None else 0
 
 
 def _of_models(request: ResolvedRequest) -> dict[str, Any]:

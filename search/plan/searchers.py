@@ -10,6 +10,8 @@ if TYPE_CHECKING:  # Optuna takes a second to load
 JOURNAL = "optuna-journal.log"  # in a searched run's folder: its study, for optuna-dashboard
 GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
 SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget is given
+SEARCH_SHARE = 1 / 3  # of a budget, that is spent on suggestions where the best are trained again
+FINALS = 2  # recipes that are, beside the default
 STARTUP_TRIALS = 8  # drawn at random, the space's own starts counted, before a searcher learns
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from search.plan.draws import Draw
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS, rung_score, rungs, stratum_of
+from search.policy.final_round import final_round
 from search.policy.promotion import Promotion
 from search.policy.race import wanted_by_race
 from search.policy.seed_groups import SeedGroups
@@ -26,6 +27,7 @@ from search.record.trial_record import (
     STOP,
     TrialRecord,
 )
+from search.results.answer import default_recipe
 from search.results.comparisons import compare_at_looks
 from search.results.confirmation import Confirmation
 from trainable.config.trial_config import TrialConfig
@@ -54,6 +56,7 @@ class Policy:
     ) -> None:
         self.run, self._score, self._factor = run, score, factor
         self._request = run.plan.requests[0]  # as of the events so far
+        self._default, self._has_default = default_recipe(run), False
         # Of this session, by digest: failures that count against a trial, and how often in a row
         # since its last evaluation it lost its node.
         self._failures, self._node_losses = Counter[str](), Counter[str]()
@@ -61,10 +64,10 @@ class Policy:
         compared = self._request.scheduler in WITH_RUNGS
         numbers = rungs(evaluations, grace, factor) if compared else []
         self._rule = self._make_rule(numbers, evaluations, grace)
-        self._groups = SeedGroups(numbers, evaluations, self._rule.arrive)
+        self._groups = SeedGroups(numbers, self._rule.arrive)
         if not run.events:  # it has no record, such as a replayed one: its trials are the plan's
             for trial in run.trials.values():
-                self._groups.add(trial.config)
+                self._add(trial.config)
         for event in run.events:
             self._decide(event)
 
@@ -116,7 +119,8 @@ class Policy:
         """The events to record when no trial is left to begin; none if trials must end first.
 
         They are a searcher's next configuration; that no more recipes come, on which those that
-        wait at rungs are decided; the trials of a race's next round or a confirmation's next look.
+        wait at rungs are decided; the finals; the trials of a race's next round or a
+        confirmation's next look.
         That nothing is found or needed any more is an event, too.
         """
         run = self.run
@@ -129,9 +133,9 @@ class Policy:
             return []
         if run.plan.confirms:
             _, configs = compare_at_looks(run, Confirmation.from_dict(run.plan.confirms))
-            wanted = [(config, Draw()) for config in configs]
+            wanted: list[tuple[TrialConfig, Draw | None]] = [(config, {}) for config in configs]
         else:
-            wanted = wanted_by_race(run)
+            wanted = final_round(run) or wanted_by_race(run)
         added = [_suggestion(*pair) for pair in wanted if pair[0].digest not in run.trials]
         return added or [{"event": DECIDED}]
 
@@ -139,17 +143,23 @@ class Policy:
         """The trials that have not ended, in the order planned."""
         return [trial for trial in self.run.trials.values() if trial.outcome not in ENDED]
 
+    def _add(self, config: TrialConfig, *, final: bool = False) -> None:
+        """The incumbent of a search is trained to its end, and so are the finals."""
+        default = self._request.searched and config.recipe == self._default
+        self._has_default = self._has_default or default
+        self._groups.add(config, exempt=final or default)
+
     def _decide(self, event: Event) -> None:
         groups, trial = self._groups, event.get("trial", "")
         if event["event"] == SUGGESTION:
-            groups.add(TrialConfig.from_dict(event["config"]))
+            self._add(TrialConfig.from_dict(event["config"]), final=event["parameters"] is None)
         elif trial in self.run.trials:
-            groups.add(self.run.trials[trial].config)
+            self._add(self.run.trials[trial].config, final=self.run.trials[trial].final)
         match event["event"]:
             case "plan":
                 self._request = ResolvedRequest.from_dict(event["plan"]["requests"][-1])
                 for values in event["plan"]["trials"]:
-                    groups.add(TrialConfig.from_dict(values))
+                    self._add(TrialConfig.from_dict(values))
             case "session":
                 self._failures.clear()
                 self._node_losses.clear()
@@ -208,10 +218,11 @@ class Policy:
         known = sum(self._stratum(config) == stratum for config in self._groups.configs)
         if not self._request.searched:
             return known
-        return inf if self.run.plan.compare_within else max(known, self._request.wanted)
+        wanted = self._request.wanted - self._has_default  # which is not compared
+        return inf if self.run.plan.compare_within else max(known, wanted)
 
 
-def _suggestion(config: TrialConfig, drawn: Draw) -> Event:
+def _suggestion(config: TrialConfig, drawn: Draw | None) -> Event:
     return {
         "event": SUGGESTION,
         "trial": config.digest,

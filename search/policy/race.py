@@ -18,17 +18,20 @@ from search.results.statistics import LEVEL, tied_recipes
 from trainable.config.trial_config import TrialConfig
 
 
-def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw]]:
+def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     """The trials of the next round with their draws; empty once the race is decided.
 
     All trials must have ended.
     """
     finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
+    finished = [trial for trial in finished if trial.final] or finished
     racing = [seeds[0] for seeds in by_recipe(finished).values()]
     for number in range(1, run.request.seeds):
         racing = still_racing(racing, number, run)
         wanted = {
-            replace(trial.config, seed=trial.config.seed + number): trial.parameters or {}
+            replace(trial.config, seed=trial.config.seed + number): None
+            if trial.final
+            else trial.parameters or {}
             for trial in racing
         }
         if len(racing) > 1 and any(config.digest not in run.trials for config in wanted):

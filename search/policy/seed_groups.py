@@ -33,6 +33,7 @@ class SeedGroup:
     """The seeds of one recipe, by their trials' digests, and what was decided at which rung."""
 
     config: TrialConfig  # on any of its seeds
+    exempt: bool = False  # from rungs: it is neither compared there nor stopped
     seeds: dict[str, Seed] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)  # GO or STOP
     compared: set[int] = field(default_factory=set)  # rungs that have its mean, decided or not
@@ -73,19 +74,16 @@ class SeedGroups:
     """
 
     def __init__(
-        self,
-        rungs: Sequence[int],
-        evaluations: int,
-        decide: Callable[[TrialConfig, int, float], Decisions],
+        self, rungs: Sequence[int], decide: Callable[[TrialConfig, int, float], Decisions]
     ) -> None:
-        self._rungs, self._evaluations, self._decide = sorted(rungs), evaluations, decide
+        self._rungs, self._decide = sorted(rungs), decide
         self._groups: dict[str, SeedGroup] = {}  # by recipe's digest
         self._group_of: dict[str, SeedGroup] = {}
 
-    def add(self, config: TrialConfig) -> None:
+    def add(self, config: TrialConfig, *, exempt: bool = False) -> None:
         """Adds a seed that is not known yet; it follows its group's decisions so far."""
         if config.digest not in self._group_of:
-            group = self._groups.setdefault(config.recipe.digest, SeedGroup(config))
+            group = self._groups.setdefault(config.recipe.digest, SeedGroup(config, exempt))
             group.seeds[config.digest] = Seed()
             self._group_of[config.digest] = group
 
@@ -94,7 +92,7 @@ class SeedGroups:
         group = self._group_of[trial]
         seed = group.seeds[trial]
         seed.over = False  # it trains, whatever was known of it
-        if rung := self._rung(number):
+        if rung := self._rung(group, number):
             seed.scores.setdefault(rung, score)
             self._settle(group)
         decision = self.decision(trial, number)
@@ -125,7 +123,8 @@ class SeedGroups:
         group = self._group_of[trial]
         if number is None:
             return group.decision(group.seeds[trial].rung)
-        return STOP if number >= self._evaluations else group.decision(self._rung(number))
+        over = number >= group.config.evaluations
+        return STOP if over else group.decision(self._rung(group, number))
 
     def active(self, *, exclusive: bool) -> bool:
         """Whether some trial still trains, or is to; without `exclusive`, those that must run
@@ -142,12 +141,13 @@ class SeedGroups:
 
     @property
     def configs(self) -> list[TrialConfig]:
-        """A configuration of each group."""
-        return [group.config for group in self._groups.values()]
+        """A configuration of each group that is compared at rungs."""
+        return [group.config for group in self._groups.values() if not group.exempt]
 
-    def _rung(self, number: int) -> int:
+    def _rung(self, group: SeedGroup, number: int) -> int:
         """The highest rung at or below this number of evaluations; 0 below the first."""
-        return max((rung for rung in self._rungs if rung <= number), default=0)
+        rungs = [] if group.exempt else self._rungs
+        return max((rung for rung in rungs if rung <= number), default=0)
 
     def _settle(self, group: SeedGroup) -> None:
         for rung in self._rungs:

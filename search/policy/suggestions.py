@@ -73,7 +73,7 @@ def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
     label_of = labels_of(run)
     directions = ["maximize", *(["minimize"] if run.request.against else [])]
     study = optuna.create_study(storage=storage, study_name=run.folder.name, directions=directions)
-    for trials in by_recipe(run.trials.values()).values():
+    for trials in by_recipe(trial for trial in run.trials.values() if not trial.final).values():
         study.add_trial(_as_optuna(trials, run, label_of(trials[0])))
     return study
 

@@ -38,7 +38,7 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     "repeated": {"trial": TEXT, "evaluations": COUNT},
     "stop": {"trial": TEXT},
     "failure": {"trial": TEXT, "reason": TEXT, "then": TEXT},
-    SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": TABLE},
+    SUGGESTION: {"trial": TEXT, "config": TABLE, "parameters": (*TABLE, type(None))},
     EXHAUSTED: {},
     CLOSED: {},
     DECIDED: {},

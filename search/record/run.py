@@ -77,8 +77,9 @@ class Run:
 
     @property
     def racing(self) -> bool:
-        """Whether its recipes race for more seeds than the first."""
-        return self.request.searched and self.request.seeds > 1 and not self.decided
+        """Whether finals are to come, or recipes race for more seeds than the first."""
+        more = self.request.seeds > 1 or self.request.finals
+        return bool(self.request.searched and more and not self.decided)
 
     @property
     def request(self) -> ResolvedRequest:
@@ -111,9 +112,9 @@ class Run:
         """
         if not self.request.searched or self.exhausted:
             return 0
-        request, have = self.request, {trial.config.recipe for trial in self.trials.values()}
-        spent = request.time_budget is not None and self.seconds >= request.time_budget
-        return 0 if spent else max(0, request.wanted - len(have))
+        request, short = self.request, [trial for trial in self.trials.values() if not trial.final]
+        have = {trial.config.recipe for trial in short}
+        return max(0, request.wanted - len(have)) if self.seconds < request.time_to_suggest else 0
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""
@@ -277,14 +278,15 @@ def _write_plan(folder: Path, plan: Plan) -> None:
 
 def _asked_for(plan: Event) -> list[Any]:
     """What a searched run's race depends on."""
-    return [plan["requests"][-1].get(key) for key in ("seeds", "samples", "time_budget")]
+    return [plan["requests"][-1].get(key) for key in ("seeds", "samples", "time_budget", "finals")]
 
 
 def _suggested(event: dict[str, Any]) -> TrialRecord:
     config = TrialConfig.from_dict(event["config"])
     if config.digest != event["trial"]:
         raise ValueError(f"trial {event['trial'][:40]} has the configuration of {config.digest}")
-    return TrialRecord(config, parameters=event["parameters"])
+    parameters = event["parameters"]
+    return TrialRecord(config, parameters=parameters, final=parameters is None)
 
 
 def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:

@@ -28,6 +28,7 @@ class TrialRecord:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     repeated: int = 0  # evaluations that had to be made again, with the same result
     parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
+    final: bool = False  # whether it trains one of the best recipes of a search again
 
     @property
     def best5(self) -> float | None:

@@ -11,8 +11,9 @@ from search.record.run import Run
 from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
+from search.results.answer import recommendation
 from search.results.confirmation_result import conclude, confirmation_sentences
-from search.results.leaderboard import ONE_LABEL, interval, percent, recommendation, signed
+from search.results.leaderboard import ONE_LABEL, interval, percent, signed
 from search.results.pareto import costs_table
 from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
@@ -66,8 +67,9 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     ends = interval((best["low"], best["high"]))
     headline = (
         f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends}), "
-        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}. {recommendation(recipes)}"
-    ).rstrip()
+        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}. "
+    )
+    headline = (headline + recommendation(run, recipes)).rstrip()
     headline += " It gives every example the same label." if best["one_label"] else ""
     tied = _tied(recipes)
     if confirmed := confirmation_sentences(run):

@@ -46,8 +46,10 @@ def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def kept_trials(run: Run) -> list[TrialRecord]:
-    """Whose students are kept: the best, and those that nothing cheaper equals."""
-    return [*best_trials(run.trials.values())[: run.request.keep], *pareto_trials(run)]
+    """Whose students are kept: the best, finals, and those that nothing cheaper equals."""
+    finals = [trial for trial in run.trials.values() if trial.final and trial.outcome == FINISHED]
+    best = best_trials(run.trials.values())[: run.request.keep]
+    return [*best, *(finals if run.request.keep else []), *pareto_trials(run)]
 
 
 def lost_students(run: Run) -> list[str]:

@@ -49,27 +49,6 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
     hidden = set(cells.headers) - set(shown.headers)
     also = f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
     console.print(cells.notes + also, style="dim")
-    if text := recommendation(recipes):
-        console.print(text)
-
-
-def recommendation(recipes: pd.DataFrame) -> str:
-    """By how much luck raised the first of a `recipes_table`, and which recipe, if any, is expected
-    to be better; empty if none are compared."""
-    expected = recipes["expected"]
-    if expected.count() < 2:
-        return ""
-    # Those that read as equal are: the first of them.
-    first, best = recipes.iloc[0], recipes.loc[expected.round(DIGITS).idxmax()]
-    luck = 100 * max(first["best5"] - first["expected"], 0.0)
-    text = f"As the highest of {expected.count()}, best5 {share(first['best5'])} is expected to be "
-    text += f"{luck:.2f} points too high."
-    if best.name == 0:
-        return text
-    return (
-        f"{text} Recommended instead of the first: {rounded(best['label'])}, which is expected to "
-        f"have {share(best['expected'])}, the first {share(first['expected'])}."
-    )
 
 
 def as_rich(cells: Cells, title: str | None = None) -> Table:

@@ -125,6 +125,19 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     return Difference(estimate, estimate - half, estimate + half, float(p_value))
 
 
+def recipes_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """`seeds_difference` of two recipes' scores or bits, [S, N] and [S', N], also of one seed.
+
+    That does not show how much seeds differ: a standard deviation of SEED_SD is assumed.
+    """
+    if min(len(first), len(second)) > 1:
+        return seeds_difference(first, second)
+    gaps = first.mean(axis=0) - second.mean(axis=0)
+    noise = SEED_SD**2 * (1 / len(first) + 1 / len(second)) + gaps.var(ddof=1) / len(gaps)
+    estimate, half = float(gaps.mean()), float(norm.isf(LEVEL / 2) * np.sqrt(noise))
+    return Difference(estimate, estimate - half, estimate + half)
+
+
 def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
     """95% interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 

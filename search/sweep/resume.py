@@ -75,6 +75,7 @@ def _still_given(run: Run) -> bool:
     trials, precision = list(run.trials.values()), run.any_config.precision
     with suppress(UserError):  # such as for a value that is out of range now
         if run.request.searched:
+            trials = [trial for trial in trials if not trial.final]
             again = [config_of_draw(run.request, trial.parameters or {}) for trial in trials]
         else:
             again = [config for request in run.plan.requests for config in plan_trials(request)]
@@ -104,10 +105,11 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
 def _listed_further(run: Run, more: dict[str, Any]) -> list[ResolvedRequest]:
     """The requests of a run whose trials are listed, with what is added."""
     requests, last = list(run.plan.requests), run.request
-    if "time_budget" in more or is_searched(load_space(more.get("space", last.space))[0]):
+    searched = is_searched(load_space(more.get("space", last.space))[0])
+    if searched or {"time_budget", "finals"} & more.keys():
         raise UserError(
-            f"--resume {run.folder.name}: a grid run cannot be extended with --time-budget or a "
-            "searched space; start a new run with --space recipe"
+            f"--resume {run.folder.name}: a grid run cannot be extended with --time-budget, "
+            "--finals or a searched space; start a new run with --space recipe"
         )
     seeds = more.pop("seeds", None)
     if more:

@@ -13,6 +13,7 @@ from search.record.run import Run
 from search.record.run_folders import name_here, resume_command
 from search.record.storage import location
 from search.record.trial_record import FAILED
+from search.results.answer import recommendation
 from search.results.best_trials import best_finished
 from search.results.confirmation_result import conclude, print_conclusion, write_conclusion
 from search.results.leaderboard import print_leaderboard
@@ -41,6 +42,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     else:
         recipes = recipes_table(run, trials_table(run))
         print_leaderboard(run, recipes, console)
+        if text := recommendation(run, recipes):
+            console.print(text)
         print_pareto_front(run, recipes, console)
     for line in run.damage:  # also of this session: what a checkpoint had of lost evaluations
         console.print(f"{line}.", soft_wrap=True)

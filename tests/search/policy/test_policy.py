@@ -28,16 +28,27 @@ class Sweep(RuleBasedStateMachine):
         within=st.sampled_from(["all", "init"]),
         count=st.integers(1, 5),
         seeds=st.integers(1, 3),
+        finals=st.none() | st.integers(0, 2),
     )
-    def begin(self, scheduler, within, count, seeds):
+    def begin(self, scheduler, within, count, seeds, finals=None):
+        """With `finals` the trials are those of a search, whose seeds race."""
+        request = asked(scheduler=scheduler, compare_within=within, seeds=seeds, trials_per_gpu=2)
+        configs = of_two_strata(count, evaluations=EVALUATIONS)
+        if finals is not None:
+            fixed = (("evaluations", EVALUATIONS),)
+            searched = {"space": "recipe", "searcher": "random", "samples": count + 1}
+            request = replace(request, **searched, finals=finals, overrides=fixed)
+            configs = [request.default_config, *configs]
         self.plan = made_plan(
             [
                 replace(config, seed=seed)
-                for config in of_two_strata(count, evaluations=EVALUATIONS)
-                for seed in range(seeds)
+                for config in configs
+                for seed in range(seeds if finals is None else 1)
             ],
-            asked(scheduler=scheduler, compare_within=within, seeds=seeds, trials_per_gpu=2),
-            inputs=made_inputs(device="cuda", execution=Execution("graph")),
+            request,
+            inputs=made_inputs(
+                device="cuda", execution=Execution("graph"), examples={"train": 96, "evaluation": 8}
+            ),
             grace_evaluations=1,
         )
         self.events, self.begun, self.exclusive, self.kills = [], set(), False, 0
@@ -110,7 +121,9 @@ class Sweep(RuleBasedStateMachine):
     @rule(more_seeds=st.booleans())
     def extend(self, more_seeds):
         request, known = self.plan.request, self.plan.trials
-        if more_seeds:
+        if request.searched:
+            request, new = replace(request, seeds=request.seeds + 1), []
+        elif more_seeds:
             request = replace(request, seeds=request.seeds + 1)
             new = {replace(config, seed=request.seeds - 1) for config in known}
             new = sorted(new, key=lambda config: config.digest)

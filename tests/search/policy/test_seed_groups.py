@@ -48,7 +48,7 @@ def groups(asked):
         asked.append(mean)
         return {(config.recipe.digest, rung): GO if mean >= 0.5 else STOP}
 
-    found = SeedGroups(RUNGS, EVALUATIONS, decide)
+    found = SeedGroups(RUNGS, decide)
     for config in on_seeds(recipe(0), 3):
         found.add(config)
     return found

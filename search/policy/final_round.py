@@ -1,0 +1,71 @@
+"""The final round of a search: its best recipes and the default, trained as long as time allows.
+
+Many short trials show which recipes are worth the time; a long one, on more texts, makes the
+student. The events alone decide, so that a run that was killed goes on the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from search.plan.draws import Draw
+from search.plan.searchers import SEARCH_SHARE
+from search.record.recipes import by_recipe
+from search.record.run import Run
+from search.record.trial_record import FINISHED, TrialRecord
+from search.results.answer import default_recipe, expected_scores
+from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import steps_per_epoch
+
+LONGEST, LEAST = 24, 4  # passes over the training examples, in steps, that finals have
+MOST_SEEDS = 5  # of each, where time is left
+
+
+def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
+    """The finals, without draws; empty where none are wanted, they are there, or nothing finished.
+
+    All trials must have ended. A search that was extended has a final round again.
+    """
+    finished = [t for t in run.trials.values() if t.outcome == FINISHED and not t.final]
+    wanted, last = run.request.searched and run.request.finals, [*run.trials.values()][-1]
+    if not wanted or last.final or not finished:
+        return []
+    recipes = _best_with_default(run, finished)
+    while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
+        recipes = recipes[:-1]
+    seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
+    steps = round(min(max(passes / seeds, 1), LONGEST) * _steps_per_pass(run))
+    share, first = run.request.transfer_share, run.request.seed
+    long = [replace(recipe, max_steps=steps, transfer_share=share) for recipe in recipes]
+    return [(replace(recipe, seed=first + n), None) for n in range(seeds) for recipe in long]
+
+
+def _best_with_default(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
+    """The default, and the recipes that are expected to be better, best first."""
+    default, groups = default_recipe(run), by_recipe(finished)
+    expected = expected_scores(run, finished)
+    least = expected.get(default.digest, 0.0)
+    better = [key for key in groups if expected[key] > least and key != default.digest]
+    better.sort(key=lambda key: -expected[key])
+    best = [groups[key][0].config for key in better[: run.request.finals]]
+    return [default, *best]
+
+
+def _passes(run: Run, count: int) -> float:
+    """Over the training examples, that so many recipes may make each in the time that is left.
+
+    That is the rest of the time budget, or what a search as long as this one leaves of one.
+    """
+    evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
+    training, evaluating = (
+        sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
+    )
+    steps = sum(trial.evaluations[-1]["step"] for trial in run.trials.values() if trial.evaluations)
+    budget = run.request.time_budget or run.seconds / SEARCH_SHARE
+    at_a_time = (training + evaluating) / max(run.seconds, 1.0)  # trials, on average
+    seconds = (budget - run.seconds) * at_a_time / max(count, at_a_time)
+    seconds -= evaluating / len(evaluations) * run.any_config.evaluations
+    return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
+
+
+def _steps_per_pass(run: Run) -> int:
+    return steps_per_epoch(run.plan.inputs.examples["train"], run.any_config.batch_size)

@@ -1,0 +1,102 @@
+"""What a run recommends, and how much better it is than the preset's default."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from search.record.labels import labels_of
+from search.record.recipes import by_recipe
+from search.record.run import Run
+from search.record.trial_record import FINISHED, TrialRecord
+from search.results.best_trials import recipe_scores
+from search.results.comparisons import final_bits
+from search.results.leaderboard import DIGITS, difference_cells, share
+from search.results.statistics import Difference, recipes_difference
+from search.results.table import compared, rounded
+from trainable.config.trial_config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The recommended recipe, by its finished trials, one a seed; and its gain in the last
+    evaluation over the default: None if it is the default, or that has not finished."""
+
+    trials: tuple[TrialRecord, ...]
+    gain: Difference | None
+
+
+def recommended(run: Run) -> Answer | None:
+    """The recipe of the highest posterior mean, of the finals if there are; None if none finished.
+
+    Where it is not clearly better than the default (trained as long), the default is recommended:
+    of many that are tried, some look better by luck.
+    """
+    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
+    groups = by_recipe([trial for trial in finished if trial.final] or finished)
+    if not groups:
+        return None
+    expected = expected_scores(run, [trial for trials in groups.values() for trial in trials])
+    default = default_recipe(run)
+    best = groups[max(groups, key=lambda recipe: expected[recipe])]
+    alike = [trials for trials in groups.values() if _short(trials[0].config, default) == default]
+    if alike:
+        incumbent = max(alike, key=lambda trials: trials[0].config.max_steps or 0)
+        ahead = gain(best, incumbent, run)
+        if ahead is None or ahead.low <= 0.0:
+            best = incumbent
+    plain = [trial for trial in finished if trial.config.recipe == default]
+    return Answer(tuple(best), gain(best, plain, run))
+
+
+def default_recipe(run: Run) -> TrialConfig:
+    """What the preset does with nothing searched."""
+    config = run.plan.requests[0].default_config
+    return replace(config, precision=run.any_config.precision).recipe
+
+
+def _short(config: TrialConfig, default: TrialConfig) -> TrialConfig:
+    """The recipe that a final trains again."""
+    steps, share = default.max_steps, default.transfer_share
+    return replace(config, max_steps=steps, transfer_share=share).recipe
+
+
+def expected_scores(run: Run, finished: Sequence[TrialRecord]) -> dict[str, float]:
+    """By recipe its `expected` of `trials_table` among these trials, rounded as it is shown; the
+    mean best5 if it is unknown for any."""
+    alone = replace(run, trials={trial.config.digest: trial for trial in finished})
+    means = {recipe.digest: mean for (_, recipe), mean in recipe_scores(finished).items()}
+    expected = compared(alone)["expected"].round(DIGITS).to_dict()
+    return expected if len(expected) == len(means) else means
+
+
+def gain(
+    first: Sequence[TrialRecord], second: Sequence[TrialRecord], run: Run
+) -> Difference | None:
+    """How much better a recipe is in its last evaluation than another; None for the same, and
+    where one has no trial with its per-example results."""
+    ours, theirs = ([final_bits(trial, run) for trial in trials] for trials in (first, second))
+    one, other = ([bits for bits in of if bits is not None] for of in (ours, theirs))
+    if not one or not other or first[0].config.recipe == second[0].config.recipe:
+        return None
+    return recipes_difference(np.array(one), np.array(other))
+
+
+def recommendation(run: Run, recipes: pd.DataFrame) -> str:
+    """By how much luck raised the first of a `recipes_table`, which recipe is recommended, and its
+    gain over the default; empty if none finished."""
+    if (answer := recommended(run)) is None:
+        return ""
+    first, count, text = recipes.iloc[0], recipes["expected"].count(), ""
+    if count > 1:
+        luck = 100 * max(first["best5"] - first["expected"], 0.0)
+        text = f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
+        text += f"{luck:.2f} points too high. "
+    text += f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
+    if answer.trials[0].config.recipe == default_recipe(run):
+        return f"{text}, the default."
+    if answer.gain is None:
+        return f"{text}."
+    points, ends = difference_cells(answer.gain)
+    return f"{text}: {points} points over the default in the last evaluation (95% interval {ends})."

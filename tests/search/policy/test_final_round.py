@@ -1,0 +1,112 @@
+"""What the final round of a search trains: computed by hand from times and scores."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from search.policy.policy import Policy
+from search.record.run import read_run
+from tests.made_runs import asked, finish, made_inputs, made_run
+from trainable.engine.metrics import pack_bits
+
+EXAMPLES = 1000
+
+
+def searched(folder, shares, **request):
+    """A run whose short trials have ended after 20 s each, the default first: of 60 steps, 16 s of
+    training and two evaluations of 2 s. A pass over the training examples takes 6 steps."""
+    fixed = (("evaluations", 2), ("batch_size", 16))
+    wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
+    request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
+    configs = [replace(request.default_config, temperature=n + 2.0) for n in range(len(shares))]
+    examples = {"train": 96, "evaluation": EXAMPLES, "transfer": 96}
+    drawn = {config.digest: {} for config in configs}
+    inputs = made_inputs(examples=examples)
+    run = made_run(folder, configs, request, inputs=inputs, parameters=drawn)
+    now = 1e9
+    for config, share in zip(configs, shares, strict=True):
+        run.append({"event": "start", "trial": config.digest, "time": now})
+        for number in (1, 2):
+            now += 10.0
+            run.append({**short_evaluation(config, number, share), "time": now})
+    return run
+
+
+def short_evaluation(config, number, share):
+    values = {
+        "evaluations": number,
+        "step": 30 * number,
+        **dict.fromkeys(("accuracy", "best5_accuracy"), share),
+        "correct": pack_bits(np.arange(EXAMPLES) < round(share * EXAMPLES)),
+        **{"training_seconds": 8.0, "evaluation_seconds": 2.0, "saving_seconds": 0.0},
+        **{"validation_loss": 0.5, "teacher_agreement": 0.5},
+    }
+    decision = "continue" if number == 1 else "stop"
+    event = {"event": "evaluation", "trial": config.digest, "decision": decision}
+    return {**event, "evaluation": values}
+
+
+def finals(run):
+    """Temperature, seed and steps of each; the policy suggests nothing else."""
+    events = Policy(run).additions(exclusive=True)
+    assert [event["parameters"] for event in events] == [None] * len(events)
+    configs = [event["config"] for event in events]
+    return [(c["temperature"], c["seed"], c["max_steps"]) for c in configs]
+
+
+@pytest.mark.parametrize(
+    ("shares", "budget", "wanted"),
+    [
+        # 120 s are left: 40 s each, 36 s without evaluations, at 3.75 steps a second.
+        ([0.8, 0.9, 0.88], 180.0, [(2, 0, 135), (3, 0, 135), (4, 0, 135)]),
+        ([0.8, 0.88, 0.9], 180.0, [(2, 0, 135), (4, 0, 135), (3, 0, 135)]),
+        # None is expected to be better than the default: 116 s for it, of at most 144 steps.
+        ([0.9, 0.8, 0.7], 180.0, [(2, seed, 144) for seed in range(3)]),
+        # Only the default can make four passes in 10 s, or nearly so: 6 s without evaluations.
+        ([0.8, 0.9, 0.88], 70.0, [(2, 0, 22)]),
+        ([0.8, 0.9, 0.88], 1.0, [(2, 0, 6)]),  # the time is over
+        # No budget: the search took a third of it.
+        ([0.8, 0.9, 0.88], None, [(2, 0, 135), (3, 0, 135), (4, 0, 135)]),
+    ],
+)
+def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, shares, budget, wanted):
+    assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
+
+
+def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
+    run = searched(tmp_path / "run", [0.8, 0.9], transfer="rest")
+    events = Policy(run).additions(exclusive=True)
+    assert {event["config"]["transfer_share"] for event in events} == {1.0}
+    assert {trial.config.transfer_share for trial in run.trials.values()} == {0.0}
+    for event in events:
+        run.append(event)
+    for trial in [trial for trial in run.trials.values() if trial.final]:
+        for number in (1, 2):
+            run.append(short_evaluation(trial.config, number, 0.9))
+    policy = Policy(read_run(run.folder))
+    assert [event["event"] for event in policy.additions(exclusive=True)] == ["decided"]
+
+
+def test_no_finals_without_the_flag(tmp_path):
+    run = searched(tmp_path / "run", [0.8, 0.9], finals=0)
+    assert Policy(run).additions(exclusive=True) == []
+    assert not run.unfinished
+
+
+def test_the_default_is_never_stopped_at_a_rung(tmp_path):
+    fixed = (("evaluations", 4),)
+    request = asked(
+        space="recipe", searcher="random", scheduler="promotion", samples=3, overrides=fixed
+    )
+    configs = [replace(request.default_config, temperature=2.0 + n) for n in range(3)]
+    run = made_run(tmp_path / "run", configs, request, grace_evaluations=1)
+    finish(run, configs[0], 0.1)
+    policy = Policy(run)
+    assert policy.decision(configs[0].digest, 1) == "continue"
+    for config, score in zip(configs[1:], (0.3, 0.2), strict=True):
+        event = short_evaluation(config, 1, score)
+        event.pop("decision")
+        policy.apply(event)
+    # The other two alone are compared: the better half of them goes on.
+    assert [policy.decision(config.digest) for config in configs[1:]] == ["continue", "stop"]

@@ -1,0 +1,49 @@
+"""Which recipe is recommended, and its gain over the default."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from search.results.answer import recommended
+from search.results.statistics import SEED_SD
+from tests.search.policy.test_final_round import EXAMPLES, searched, short_evaluation
+
+
+def with_finals(folder, shares, final_shares):
+    """A searched run and its finals, 600 steps long, of the recipes in the same order."""
+    run = searched(folder, shares)
+    short = [trial.config for trial in run.trials.values()]
+    for config, share in zip(short, final_shares, strict=True):
+        final = replace(config, max_steps=600)
+        event = {"event": "suggestion", "trial": final.digest, "parameters": None}
+        run.append({**event, "config": asdict(final)})
+        for number in (1, 2):
+            run.append(short_evaluation(final, number, share))
+    return run
+
+
+def answer(run):
+    """Temperature and steps of what is recommended, and the gain."""
+    found = recommended(run)
+    config = found.trials[0].config
+    return config.temperature, config.max_steps, found.gain
+
+
+def test_a_final_that_is_clearly_better_is_recommended_with_its_gain(tmp_path):
+    temperature, steps, gain = answer(with_finals(tmp_path / "run", [0.8, 0.82], [0.83, 0.9]))
+    assert (temperature, steps) == (3.0, 600)
+    # Right answers are nested: a share of 0.1 differs, all to one side.
+    half = 1.959964 * np.sqrt(2 * SEED_SD**2 + 0.1 * 0.9 / (EXAMPLES - 1))
+    assert (gain.estimate, gain.high - gain.estimate) == pytest.approx((0.1, half), rel=1e-6)
+
+
+def test_the_default_trained_as_long_is_recommended_where_none_is_clearly_better(tmp_path):
+    temperature, steps, gain = answer(with_finals(tmp_path / "run", [0.8, 0.82], [0.89, 0.895]))
+    assert (temperature, steps) == (2.0, 600)
+    assert gain.estimate == pytest.approx(0.09)
+
+
+def test_without_finals_the_default_stands_unless_another_is_clearly_better(tmp_path):
+    assert answer(searched(tmp_path / "tie", [0.8, 0.805], finals=0)) == (2.0, None, None)
+    assert answer(searched(tmp_path / "gap", [0.8, 0.9], finals=0))[:2] == (3.0, None)
