@@ -15,8 +15,10 @@ from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import AUTO, complete_config, resolve_preset
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import affordable_evaluations, trial_steps
 
 LAYERS, WIDTH = "student_layers", "student_width"
+LEAST_EVALUATIONS = 2  # of a trial that is compared before its end
 LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
 
@@ -31,6 +33,7 @@ class ResolvedRequest(Request):
     searcher: str = described("", choices=(GRID, *SEARCHERS))
     scheduler: str = described("", choices=SCHEDULERS)
     finals: int = described("", 0, low=0)
+    evaluations: int | None = None  # of a search's short trials; the preset's if None
     space_digest: str = ""  # of the file of a space FILE.py:NAME
     depths: tuple[int, ...] = ()  # of students that are weighed against a cost, deepest first
     pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
@@ -94,7 +97,18 @@ class ResolvedRequest(Request):
     def constants(self) -> dict[str, Any]:
         """As `InputOptions` has them; texts without labels are left to the finals."""
         short = {"transfer_share": 0.0} if self.finals else {}
-        return {**super().constants, **short}
+        looks = {} if self.evaluations is None else {"evaluations": self.evaluations}
+        return {**super().constants, **short, **looks}
+
+    def on_examples(self, train: int, evaluation: int) -> "ResolvedRequest":
+        """With as many evaluations as a search has time for, with so many examples of each split;
+        a space that lists its trials has the preset's."""
+        if not self.finals:
+            return self
+        config, most = self.default_config, self.effective_preset.trial["evaluations"]
+        trained = config.batch_size * trial_steps(train, config)
+        looks = affordable_evaluations(trained, evaluation, least=LEAST_EVALUATIONS, most=most)
+        return replace(self, evaluations=looks)
 
     @property
     def transfer_share(self) -> float:

@@ -14,7 +14,8 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.answer import default_recipe, expected_scores
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch
+from trainable.data.batches import affordable_evaluations, steps_per_epoch
+from trainable.engine.metrics import BEST_OF
 
 LONGEST, LEAST = 24, 4  # passes over the training examples, in steps, that finals have
 MOST_SEEDS = 5  # of each, where time is left
@@ -35,7 +36,11 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
     steps = round(min(max(passes / seeds, 1), LONGEST) * _steps_per_pass(run))
     share, first = run.request.transfer_share, run.request.seed
-    long = [replace(recipe, max_steps=steps, transfer_share=share) for recipe in recipes]
+    looks = _evaluations(run, steps)
+    long = [
+        replace(recipe, max_steps=steps, transfer_share=share, evaluations=looks)
+        for recipe in recipes
+    ]
     return [(replace(recipe, seed=first + n), None) for n in range(seeds) for recipe in long]
 
 
@@ -65,6 +70,14 @@ def _passes(run: Run, count: int) -> float:
     seconds = (budget - run.seconds) * at_a_time / max(count, at_a_time)
     seconds -= evaluating / len(evaluations) * run.any_config.evaluations
     return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
+
+
+def _evaluations(run: Run, steps: int) -> int:
+    """Of a final: at least the five that its score is a mean of."""
+    given, most = dict(run.request.overrides), run.request.effective_preset.trial["evaluations"]
+    trained, examples = steps * run.any_config.batch_size, run.plan.inputs.examples
+    looks = affordable_evaluations(trained, examples["evaluation"], least=BEST_OF, most=most)
+    return int(given.get("evaluations", min(looks, steps)))
 
 
 def _steps_per_pass(run: Run) -> int:

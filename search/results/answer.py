@@ -58,8 +58,8 @@ def default_recipe(run: Run) -> TrialConfig:
 
 def _short(config: TrialConfig, default: TrialConfig) -> TrialConfig:
     """The recipe that a final trains again."""
-    steps, share = default.max_steps, default.transfer_share
-    return replace(config, max_steps=steps, transfer_share=share).recipe
+    short = replace(config, max_steps=default.max_steps, transfer_share=default.transfer_share)
+    return replace(short, evaluations=default.evaluations).recipe
 
 
 def expected_scores(run: Run, finished: Sequence[TrialRecord]) -> dict[str, float]:

@@ -5,8 +5,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
+from search.plan.searchers import SEARCH_SHARE
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
+from trainable.data.batches import trial_steps
 
 
 @dataclass(frozen=True)
@@ -42,21 +44,29 @@ def measure(run: Run) -> Progress:
 
 
 def _seconds_left(run: Run, to_come: float) -> float | None:
-    """Linear in the evaluations: those that a stopped or failed trial did not make count as made.
+    """Linear in the steps: those that a stopped or failed trial did not take count as taken.
 
-    At most what is left of a time budget.
+    At most what is left of a time budget, and all of it where finals are to come; without one they
+    take what the search leaves.
     """
     trials = run.trials.values()
     if not any(trial.evaluations for trial in trials) or not run.unfinished:
         return None
     # If trials are promoted, most of those that wait go no further.
     over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
-    done = sum(t.config.evaluations if t.outcome in over else len(t.evaluations) for t in trials)
-    planned = sum(t.config.evaluations for t in trials) + to_come * run.any_config.evaluations
+    examples, done = run.plan.inputs.examples["train"], 0.0
+    for trial in trials:
+        share = len(trial.evaluations) / trial.config.evaluations
+        done += trial_steps(examples, trial.config) * (1.0 if trial.outcome in over else share)
+    planned = float(sum(trial_steps(examples, trial.config) for trial in trials))
+    planned += to_come * trial_steps(examples, run.any_config) if to_come else 0
     left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf
-    budget = run.request.time_budget
-    if budget is not None and to_come:
-        left = min(left, max(budget - run.seconds, 0.0))
+    budget, finals = run.request.time_budget, run.racing and not any(t.final for t in trials)
+    if finals and run.request.finals:
+        left = (budget or (run.seconds + left) / SEARCH_SHARE) - run.seconds
+    elif budget is not None and to_come:
+        left = min(left, budget - run.seconds)
+    left = max(left, 0.0)
     return left if math.isfinite(left) else None
 
 

@@ -129,7 +129,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
     from search.plan.draws import initial_draws
 
-    inputs = checked.prepare(console)
+    request, inputs = checked.request, checked.prepare(console)
     console.print(f"Teacher accuracy: {inputs.describe_teacher()}.")
     plan = Plan(
         requests=(request,),

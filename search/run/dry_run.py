@@ -34,7 +34,7 @@ from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import trial_steps
+from trainable.data.batches import FORWARD_SHARE, trial_steps
 from trainable.data.examples import Examples
 from trainable.data.sources import load_sources
 from trainable.data.tokens import TokenisedSplit, tokenise
@@ -49,7 +49,6 @@ from trainable.trial.tokenised_data import prepare_tokens
 
 EXAMPLES = 640  # that are tokenised to know their lengths
 TIMED_STEPS = 4  # of which the first warms up
-FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples takes
 
 
 def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:

@@ -49,6 +49,10 @@ def check_sweep(request: ResolvedRequest, console: Console) -> CheckedSweep:
     configs = plan_trials(request)
     possible = possible_trials(request, configs)
     inputs = load_sources(request)
+    request = request.on_examples(len(inputs.dataset.train), len(inputs.dataset.evaluation))
+    if request.searched:  # with the evaluations that there is time for
+        configs = plan_trials(request)
+        possible = possible_trials(request, configs)
     preparation = Preparation.load(inputs)
     preparation.check(possible, console.print)
     if "precision" not in dict(request.overrides):

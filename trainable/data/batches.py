@@ -6,6 +6,8 @@ import numpy as np
 
 from trainable.config.trial_config import TrialConfig
 
+FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples takes
+EVALUATION_SHARE = 1 / 5  # of a trial's time in a search
 POOL_BATCHES = 50  # examples of this many batches are sorted by length together
 # Tokens that batches are padded to where each width has a cost of its own, such as a captured step.
 WIDTHS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -84,6 +86,13 @@ def trial_steps(labelled: int, config: TrialConfig) -> int:
     """Optimiser steps of a trial on so many labelled examples: its `max_steps`, or its epochs."""
     per_epoch = steps_per_epoch(labelled, config.batch_size, config.transfer)
     return config.epochs * per_epoch if config.max_steps is None else config.max_steps
+
+
+def affordable_evaluations(trained: int, evaluated: int, *, least: int, most: int) -> int:
+    """How many evaluations, on `evaluated` examples each, take at most EVALUATION_SHARE of a trial
+    that trains on so many examples, counted with repeats; from `least` to `most`."""
+    forward_passes = trained / FORWARD_SHARE * EVALUATION_SHARE / (1 - EVALUATION_SHARE)
+    return min(max(int(forward_passes / evaluated), least), most)
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:

@@ -22,7 +22,7 @@ OF_A_REQUEST = {
     "--add": ("sharpness=5", (("sharpness", 5.0),)),
     "--samples": ("7", 7),
     "--seeds": ("3", 3),
-    "--time-budget": ("1.5h", 5400.0),
+    "--time-budget", "--finals": ("1.5h", 5400.0),
     "--max-concurrent": ("3", 3),
     "--trials-per-gpu": ("2", 2),
     "--keep": ("0", 0),
@@ -192,7 +192,7 @@ def test_bad_flag(refuse, typed, said):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("study --time-budget 2h", ["--time-budget", "study", "recipe"]),
+        ("study --time-budget 2h", ["--time-budget", "--finals", "study", "recipe"]),
         ("study --searcher optuna", ["--searcher optuna", "study", "recipe"]),
         ("recipe --searcher grid", ["--searcher grid", "recipe", "optuna"]),
         ("recipe --set alpha=2", ["alpha", "at most 1"]),
