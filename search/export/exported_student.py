@@ -145,7 +145,9 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     the students were scored on.
     """
     # The preset's own teacher may need a wheel; it is not looked at.
-    source = replace(request, teacher=inputs.teacher.folder, student=None, transfer=None)
+    source = replace(
+        request, teacher=inputs.teacher.folder, student=None, transfer=None, augmentation=()
+    )
     texts = load_sources(source).dataset.evaluation
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
     again = tokenise(tokenizer, texts.texts, texts.labels, length)

@@ -51,7 +51,7 @@ class ResolvedRequest(Request):
         """What its space may ask about."""
         return Inputs(
             coarse=self.effective_preset.coarse_grid,
-            transfer=self.transfer is not None,
+            transfer=bool(self.transfer_sources),
             relation_heads=self.relation_heads,
             teachers_tokens=self.teachers_tokens,
         )

@@ -96,12 +96,14 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
             f"--space: missing (or --resume RUN); choose from {', '.join(SPACE_NAMES)} or "
             "FILE.py:NAME"
         )
-    for key, value in (overrides := asked.get("overrides", ())):
-        if (last := dict(overrides)[key]) != value:
-            parser.error(f"--set {key}={value} --set {key}={last}: give one of them")
+    for name, flag in (("overrides", "--set"), ("augmentation", "--augment")):
+        for key, value in (pairs := asked.get(name, ())):
+            if (last := dict(pairs)[key]) != value:
+                parser.error(f"{flag} {key}={value} {flag} {key}={last}: give one of them")
     if arguments.resume is not None:
         kept = [f for f in fields(Request) if f.name not in names_of_kind(EXTENSION, OPERATION)]
-        flags = [f"{flag_of(about)} {asked[about.name]}" for about in kept if about.name in asked]
+        values = {flag_of(about): asked[about.name] for about in kept if about.name in asked}
+        flags = [f"{f} {'='.join(v[0]) if type(v) is tuple else v}" for f, v in values.items()]
         flags += [f"--name {arguments.name}"] if arguments.name is not None else []
         if flags:
             parser.error(f"{flags[0]}: cannot be combined with --resume: a run keeps its settings")

@@ -154,6 +154,57 @@ def test_texts_come_from_a_file_and_rest_is_what_a_preset_leaves_aside(
     assert set(rest.transfer.texts).isdisjoint(rest.train.texts)
 
 
+def test_made_texts_go_with_others_and_leave_validation_examples_out(
+    options, data_folder, dataset, tmp_path
+):
+    file = tmp_path / "texts,more.csv"  # its comma divides nothing
+    file.write_text("text\none more\n")
+    given = replace(options, dataset=str(data_folder), max_train_samples=60)
+    alone, rest, both, own = (
+        load_sources(replace(given, transfer=text)).dataset
+        for text in ("augment", "rest", "rest, augment", str(file))
+    )
+    made = set(alone.transfer.texts)
+    assert len(made) == 4 * 60
+    assert both.transfer.texts == [*rest.transfer.texts, *alone.transfer.texts]
+    assert own.transfer.texts == ["one more"]
+    assert alone.digest == load_sources(replace(given, transfer="augment")).dataset.digest
+    fewer = load_sources(replace(given, transfer="augment", augmentation=(("share", 2.5),)))
+    assert len(fewer.dataset.transfer) == 150
+
+    known = alone.transfer.texts[7]  # a validation example that a crop would be, but for a comma
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "train.tsv").write_text((data_folder / "train.tsv").read_text())
+    (folder / "dev.tsv").write_text(f"sentence\tlabel\n{known.upper()} ,\t0\nbad\t1\n")
+    found = load_sources(replace(given, dataset=str(folder), transfer="augment"))
+    assert (set(found.dataset.transfer.texts), found.left_out) == (made - {known}, 1)
+
+
+@pytest.mark.parametrize(
+    ("transfer", "augmentation", "share"),
+    [
+        (None, {}, None),
+        ("none", {}, None),
+        ("rest", {}, 1.0),
+        ("augment", {}, 4.0),
+        ("rest,augment", {"share": 3}, 3.0),
+    ],
+)
+def test_the_share_where_none_is_given(options, transfer, augmentation, share):
+    """And with `none` there are no such texts."""
+    given = replace(options, transfer=transfer, augmentation=augmentation)
+    assert given.constants.get("transfer_share") == share
+    assert bool(given.transfer_sources) == (share is not None)
+
+
+@pytest.mark.parametrize("transfer", [None, "none", "rest"])
+def test_settings_of_made_texts_need_them(options, data_folder, transfer):
+    given = replace(options, dataset=str(data_folder), transfer=transfer, augmentation={"drop": 0})
+    with pytest.raises(UserError, match=r"^--augment: has no effect without --transfer augment"):
+        load_sources(given)
+
+
 @pytest.mark.parametrize(
     ("content", "refused"),
     [("label\n1\n", "has columns label; it needs sentence or text"), ("text\n", "it is empty")],

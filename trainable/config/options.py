@@ -1,24 +1,26 @@
 """What the user chose to distil: a preset, and what is given in its place."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
 from typing import Any
 
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, first_line, unknown_name
 from trainable.common.files import nearest_existing
 from trainable.common.gpus import unusable_gpu
-from trainable.config.fields import check_fields, described, merged
+from trainable.config.fields import check_fields, converted, described, merged
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import EXECUTORS
 from trainable.config.presets import PRESETS, Preset
 from trainable.config.trial_config import TrialConfig
 
 AUTO = "auto"
-REST = "rest"  # of the training examples, as --transfer
+REST, AUGMENT, NONE = "rest", "augment", "none"  # as --transfer, beside hub ids and paths
+# Of AUGMENT: made texts for each training example, and the share of words that each kind changes.
+MADE = {"share": 4.0, "crop": 0.5, "drop": 0.35, "halves": 0.5, "words": 0.25, "swap": 0.2}
 # What the option of the same name replaces of a preset.
 OF_PRESET = (
     *("teacher", "dataset", "max_length"),
@@ -57,6 +59,34 @@ def absolute(source: str) -> str:
         raise UserError(f"{source[:80]!r}: no path or hub id ({first_line(error)})") from None
 
 
+def transfer_sources(text: str) -> tuple[str, ...]:
+    """The sources that a --transfer names, paths written out: a path that exists, even with commas,
+    or the parts between commas; () for NONE. UserError for an empty part."""
+    exists = os.path.exists(os.path.expanduser(text))
+    parts = [text] if exists else [part.strip() for part in text.split(",")]
+    if parts == [NONE]:
+        return ()
+    if {"", NONE} & set(parts):
+        raise UserError(f"{text!r}: give sources with a comma between them, or {NONE} alone")
+    return tuple(part if part in (REST, AUGMENT) else absolute(part) for part in parts)
+
+
+def augmentation_settings(pairs: Iterable[tuple[str, float]]) -> tuple[float, dict[str, float]]:
+    """MADE with these values in its place: the share, and the strengths of the kinds that are on.
+    UserError for an unknown key, a value out of its range, or nothing to make."""
+    strengths = {**MADE, **dict(pairs)}
+    for key, value in strengths.items():
+        if key not in MADE:
+            raise unknown_name("--augment", key, MADE)
+        most = 100 if key == "share" else 1
+        if not 0 <= value <= most:
+            raise UserError(f"--augment {key}={value:g}: must be from 0 to {most}")
+    share = strengths.pop("share")
+    if not share or not any(strengths.values()):
+        raise UserError("--augment: nothing is left to make; give share and a kind more than 0")
+    return share, {kind: strength for kind, strength in strengths.items() if strength}
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
     """Teacher and data of a run. `None` leaves a value to the preset."""
@@ -86,12 +116,20 @@ class InputOptions:
         metavar="D",
     )
     transfer: str | None = described(
-        "hub id, local folder or file of texts without labels, which the teacher labels and on "
-        "which students train, too (transfer_share, 1 where not given); rest: the training "
-        "examples that --max-train-samples or the preset leaves aside",
+        "texts for the teacher to label, a comma list: hub ids, local folders or files, rest (what "
+        "--max-train-samples or the preset leaves aside), augment (made from the training texts); "
+        "or none. transfer_share is 1 if not given, with augment the share of --augment",
         None,
-        parse=lambda text: text if text == REST else absolute(text),
+        parse=lambda text: ",".join(transfer_sources(text)) or NONE,
         metavar="T",
+    )
+    augmentation: tuple[tuple[str, float], ...] = described(
+        "for --transfer augment, made texts for each training example (share), or the share of a "
+        "text's words that a kind changes (0 for none of the kind); defaults: "
+        + ", ".join(f"{key}={value:g}" for key, value in MADE.items()),
+        (),
+        parse=lambda text: text.partition("=")[::2],
+        flag="augment",
     )
     allow_weak_teacher: bool = described(
         "go on with a teacher that is no better than the most frequent label", False
@@ -128,15 +166,25 @@ class InputOptions:
     )
 
     def __post_init__(self) -> None:
+        pairs = dict(self.augmentation).items()
+        numbers = tuple((key, converted(float, str(v), f"--augment {key}: ")) for key, v in pairs)
+        object.__setattr__(self, "augmentation", numbers)
         check_fields(self)
+        augmentation_settings(numbers)
         cache = Path(self.cache or users_cache()).expanduser()
         object.__setattr__(self, "cache", str(cache.absolute()))  # trials run in other folders
 
     @property
+    def transfer_sources(self) -> tuple[str, ...]:
+        """The sources of texts without labels, () if there are none."""
+        return () if self.transfer is None else transfer_sources(self.transfer)
+
+    @property
     def constants(self) -> dict[str, Any]:
         """The settings that a space may leave to the preset and to the data."""
-        share = {} if self.transfer is None else {"transfer_share": 1.0}
-        return {**self.effective_preset.trial, **share}
+        sources = self.transfer_sources
+        share = augmentation_settings(self.augmentation)[0] if AUGMENT in sources else 1.0
+        return {**self.effective_preset.trial, **({"transfer_share": share} if sources else {})}
 
     @property
     def effective_preset(self) -> Preset:

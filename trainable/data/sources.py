@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.common.errors import UserError
-from trainable.config.options import REST, InputOptions, absolute
+from trainable.config.options import AUGMENT, REST, InputOptions, absolute, augmentation_settings
 from trainable.config.trial_config import TeacherSettings
+from trainable.data.augmentation import made_texts
 from trainable.data.datasets import (
+    SPLIT_SEED,
     Dataset,
     check_sizes,
     load_dataset,
@@ -33,6 +35,9 @@ class Sources:
 
 def load_sources(options: InputOptions) -> Sources:
     """The chosen data and teacher; UserError where they can't be used."""
+    sources = options.transfer_sources
+    if options.augmentation and AUGMENT not in sources:
+        raise UserError(f"--augment: has no effect without --transfer {AUGMENT}; leave it out")
     preset, cache = options.effective_preset, Path(options.cache) / "datasets"
     if preset.dataset is None:
         available = tweets()
@@ -47,9 +52,9 @@ def load_sources(options: InputOptions) -> Sources:
     }
     check_sizes(available, dataset, asked)
     left_out = 0
-    if options.transfer is not None:
-        texts = _transfer_texts(options.transfer, available, dataset, cache)
-        dataset, left_out = with_transfer(dataset, texts)
+    if sources:
+        parts = [_transfer_texts(name, options, available, dataset, cache) for name in sources]
+        dataset, left_out = with_transfer(dataset, [text for part in parts for text in part])
         if not dataset.splits["transfer"].texts:
             raise UserError(f"--transfer {options.transfer}: has no text to train on")
     return Sources(
@@ -63,7 +68,12 @@ def load_sources(options: InputOptions) -> Sources:
     )
 
 
-def _transfer_texts(source: str, available: Dataset, used: Dataset, cache: Path) -> list[str]:
+def _transfer_texts(
+    source: str, options: InputOptions, available: Dataset, used: Dataset, cache: Path
+) -> list[str]:
+    if source == AUGMENT:
+        share, kinds = augmentation_settings(options.augmentation)
+        return made_texts(used.train.texts, round(share * len(used.train)), SPLIT_SEED, kinds)
     if source != REST:
         return load_texts("--transfer", *_name_and_configuration(source), cache)
     known = set(used.train.texts)

@@ -37,7 +37,8 @@ OF_A_REQUEST = {
     "--preset": ("mini", "mini"),
     "--teacher": ("some/teacher", "some/teacher"),
     "--student": ("some/student", "some/student"),
-    "--transfer": ("rest", "rest"),
+    "--transfer": ("rest, augment", "rest,augment"),
+    "--augment": ("drop=0", (("drop", "0"),)),
     "--grace-evaluations": ("3", 3),
     "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
     "--allow-weak-teacher": (None, True),
@@ -173,6 +174,8 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         ("--compare-within initialization", "did you mean initialisation?"),
         ("--compare-within init,", "''"),
         ("--set epochs", "KEY=VALUE"),
+        ("--transfer rest,", "'rest,': give sources"),
+        ("--transfer none,augment", "or none alone"),
         ("--set epoch=1", "did you mean epochs?"),
         ("--set epochs=1.5", "'1.5' is not a whole number"),
         ("--add sharpness=much", "'much' is not a number"),
@@ -196,6 +199,8 @@ def test_bad_flag(refuse, typed, said):
         ("study --searcher optuna", ["--searcher optuna", "study", "recipe"]),
         ("recipe --searcher grid", ["--searcher grid", "recipe", "optuna"]),
         ("recipe --set alpha=2", ["alpha", "at most 1"]),
+        ("logits --transfer augment --augment drop=2", ["--augment drop=2", "from 0 to 1"]),
+        ("logits --transfer augment --augment dorp=0", ["--augment", "did you mean drop?"]),
         ("recipe --add alpha=1", ["--add alpha=1", "recipe", "--samples"]),
         ("baselines --set learning_rate=inf", ["learning_rate", "finite"]),
         ("logits --set temperature=3", ["--set temperature=3.0", "logits", "--add temperature"]),
@@ -214,6 +219,8 @@ def test_what_can_not_be_run_is_refused_before_anything_is_loaded(refuse, typed,
 def test_a_setting_that_is_set_to_two_values_is_refused(refuse, run):
     error = refuse(*run, "--set", "epochs=1", "--set", "alpha=1", "--set", "epochs=2")
     assert error == "error: --set epochs=1 --set epochs=2: give one of them\n"
+    error = refuse(*run, "--augment", "drop=0", "--augment", "drop=0.2")
+    assert error == "error: --augment drop=0 --augment drop=0.2: give one of them\n"
 
 
 def test_name_that_exists_and_run_that_does_not(refuse, tmp_path):

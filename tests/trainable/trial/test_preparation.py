@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sentencepiece import SentencePieceTrainer
 
@@ -47,6 +48,17 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
         bare.config({"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0})
     with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
         trainable.prepare("mini", hidden_pools=["token"], **places)
+
+
+def test_prepare_makes_texts_that_the_teacher_labels(teacher_folder, data_folder, tmp_path):
+    folders = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
+    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+    texts = {"transfer": "augment", "augmentation": {"share": 2, "swap": 0}}
+    inputs = trainable.prepare("mini", **folders, **sizes, **texts, allow_weak_teacher=True)
+    assert inputs.examples == {"train": 40, "evaluation": 20, "transfer": 80}
+    assert inputs.config({"student_layers": 2}).transfer == 2.0
+    logits = np.load(Path(inputs.outputs["logits"]) / "values.npy")
+    assert logits.shape == (40 + 80, 2)
 
 
 def test_pools_of_aligned_trials_only(make_config):
