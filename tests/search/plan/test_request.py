@@ -22,7 +22,8 @@ OF_A_REQUEST = {
     "--add": ("sharpness=5", (("sharpness", 5.0),)),
     "--samples": ("7", 7),
     "--seeds": ("3", 3),
-    "--time-budget", "--finals": ("1.5h", 5400.0),
+    "--time-budget": ("1.5h", 5400.0),
+    "--finals": ("1", 1),
     "--max-concurrent": ("3", 3),
     "--trials-per-gpu": ("2", 2),
     "--keep": ("0", 0),
@@ -195,7 +196,7 @@ def test_bad_flag(refuse, typed, said):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("study --time-budget 2h", ["--time-budget", "--finals", "study", "recipe"]),
+        ("study --time-budget 2h", ["--time-budget", "study", "recipe"]),
         ("study --searcher optuna", ["--searcher optuna", "study", "recipe"]),
         ("recipe --searcher grid", ["--searcher grid", "recipe", "optuna"]),
         ("recipe --set alpha=2", ["alpha", "at most 1"]),
