@@ -24,11 +24,11 @@ VERSIONS = {"python": "3.11", "ray": None, "torch": "2.13"}
 
 @dataclass
 class SmallRun:
-    """A run, and its trials' weights at their best evaluations by digest."""
+    """A run, and its trials' weights, or averages, at their end by digest."""
 
     run: Run
     inputs: TrainingInputs
-    best_weights: dict[str, dict[str, torch.Tensor]]
+    weights: dict[str, dict[str, torch.Tensor]]
 
 
 def make_teacher(architecture, tokenizer, folder, **changes):
@@ -61,7 +61,10 @@ def train(small: SmallRun, config: TrialConfig) -> None:
         values = {**asdict(evaluation), "saving_seconds": 0.0}
         event = {"event": "evaluation", "decision": "continue", "evaluation": values}
         run.append({**event, "trial": config.digest})
-    small.best_weights[config.digest] = {n: w.clone() for n, w in trial.best.tensors.items()}
+    named, averages = trial.student.named_parameters(), trial.setup.step.averages
+    scored = averages.averages if averages else trial.student.parameters()
+    end = {name: tensor.clone() for (name, _), tensor in zip(named, scored, strict=True)}
+    small.weights[config.digest] = end
     checkpoint = run.folder / config.folder_name / "checkpoint_000000"
     checkpoint.mkdir()
     write_checkpoint(trial, checkpoint)

@@ -29,8 +29,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Every flag with its default."""
     parser = OneLineParser(
         prog="python -m search.export",
-        description="Writes a student of a sweep as a Hugging Face folder: weights,\ntokenizer and "
-        "model card. The best student, unless --trial names another.",
+        description="Writes the student of a trial as a Hugging Face folder: weights of its last "
+        "evaluation,\ntokenizer and model card. Of the best trial, unless --trial names another.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -43,10 +43,10 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     """
     trial, checkpoint = choose_checkpoint(run, wanted)
     inputs = inputs_here(run)
-    number = int(check_checkpoint(checkpoint, trial.config, inputs)["evaluation"])
-    if not 0 < number <= len(trial.evaluations):
-        raise CheckpointError(f"of evaluation {number}, which is not in the run's record")
-    evaluation = trial.evaluations[number - 1]
+    step = check_checkpoint(checkpoint, trial.config, inputs)["step"]
+    evaluation = next((e for e in trial.evaluations if e["step"] == step), None)
+    if evaluation is None:
+        raise CheckpointError(f"of step {step}, which was not evaluated: resume the run first")
     own = inputs.of(trial.config)
     for path in checkpoint.iterdir():
         if path.name not in (STATE, MANIFEST):
@@ -61,9 +61,12 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     answer = None if wanted else recommended(run)
     if answer and trial.config.recipe != answer.trials[0].config.recipe:
         result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
+    accuracy, on = evaluation["full_accuracy"], " on the full validation split"
+    if accuracy is None:
+        accuracy, on = evaluation["accuracy"], ""
     return (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
-        f"accuracy {evaluation['accuracy']:.4f}, {facts['speedup']:.1f} times the teacher's speed "
+        f"accuracy {accuracy:.4f}{on}, {facts['speedup']:.1f} times the teacher's speed "
         f"here.\n{result}"
     )
 

@@ -54,7 +54,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         origin += f" and initialised from {student}"
     elif trial.config.initialisation != RANDOM:
         origin += " and initialised from it" if distilled else ", but initialised from one"
-    # What the hub reads. No result is in it, as that of these weights was selected.
+    # What the hub reads. No result is in it, as the trial was selected on the same examples.
     metadata = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-classification",
@@ -111,15 +111,14 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
     best5 = seed_scores([trial], run)
     student, reference = _bits(evaluation["correct"], count), _bits(teacher.correct, count)
     gap = None if student is None or reference is None else student - reference
-    best = f"the best of {len(trial.evaluations)} evaluations"
+    own = f"evaluation {evaluation['evaluations']} of {trial.config.evaluations} (no selection)"
     score = "the trial's score: the mean of its five best evaluations"
-    final, paired = "the final evaluation (no selection)", "paired by example"
-    full = "on the full validation split"
+    full, paired = "on the full validation split", "paired by example"
+    full_bits = _bits(evaluation["full_correct"], full_count)
     rows = [
-        ("these weights", evaluation["accuracy"], student, best),
+        ("these weights", evaluation["accuracy"], student, own),
+        ("these weights", evaluation["full_accuracy"], full_bits, full),
         ("best5", last["best5_accuracy"], None if best5 is None else best5[0], score),
-        ("last", last["accuracy"], _bits(last["correct"], count), final),
-        ("last", last["full_accuracy"], _bits(last["full_correct"], full_count), full),
         ("teacher", teacher.accuracy, reference, "on the same examples"),
         ("teacher", teacher.full_accuracy, _bits(teacher.full_correct, full_count), full),
         ("these weights - teacher", evaluation["accuracy"] - teacher.accuracy, gap, paired),

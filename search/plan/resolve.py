@@ -12,7 +12,7 @@ from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space, takes
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import described, field_types
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.options import AUTO, complete_config, resolve_preset
+from trainable.config.options import AUGMENT, AUTO, complete_config, resolve_preset
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, trial_steps
@@ -147,7 +147,8 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
         "preset": preset,
         "searcher": request.searcher or (next(iter(SEARCHERS)) if searched else GRID),
         "scheduler": request.scheduler or (PROMOTION if searched else ASHA),
-        "finals": _finals(request, searched=searched),
+        "finals": (finals := _finals(request, searched=searched)),
+        "transfer": request.transfer or (AUGMENT if finals else None),
         "space_digest": file_digest(request.space),
     }
     resolved = ResolvedRequest(**{**vars(request), **choices})

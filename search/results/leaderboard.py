@@ -125,7 +125,8 @@ def _column_notes(run: Run, recipes: pd.DataFrame) -> list[str]:
         over = "examples and seeds, averaged over a recipe's seeds"
     note = (
         f"best5: mean of the five best evaluations (of all, where there are fewer) on the {on}, "
-        f"with its 95% interval over {over}. last: the last evaluation (no selection)."
+        f"with its 95% interval over {over}. last: the last evaluation (no selection), whose "
+        "student is kept."
     )
     end = [f"full split: accuracy on all {full:,} validation examples, at the end."] if full else []
     return [note, *end]

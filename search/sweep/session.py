@@ -14,7 +14,6 @@ from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
 from search.policy.policy import Policy
-from search.record.recipes import most_seeds
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, is_uri, location
 from search.results.live_table import make_display
@@ -112,15 +111,9 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
     shared = is_uri(location(run.folder)) or run.request.address != LOCAL
     return Sweep(
         run=location(run.folder),
-        save_at=waiting_points(run),
+        save_at=run.rungs,
         localise=share_inputs(run, console) if shared else None,
     )
-
-
-def waiting_points(run: Run) -> tuple[int, ...]:
-    """The evaluations after which a trial may wait: for other seeds of its recipe, or others."""
-    seeds = max(run.request.seeds, most_seeds(run.trials.values()))
-    return run.rungs if seeds > 1 or run.request.scheduler == PROMOTION else ()
 
 
 def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:

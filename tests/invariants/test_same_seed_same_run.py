@@ -16,10 +16,9 @@ def numbers(evaluations):
 
 
 def weights(trial):
-    """Copies of those in training, of the best so far, and of averages."""
-    best = {f"best.{name}": value for name, value in trial.best.tensors.items()}
+    """Copies of those in training, and of averages."""
     averages = trial.setup.step.averages.averages if trial.setup.step.averages else []
-    found = trial.student.state_dict() | best | dict(enumerate(averages))
+    found = trial.student.state_dict() | dict(enumerate(averages))
     return {name: value.clone() for name, value in found.items()}
 
 

@@ -5,7 +5,7 @@ them at every step. A student is trained on the rows in use under new, dense tok
 matrix comes back when it is saved.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,14 +56,13 @@ def trim_embedding(model: PreTrainedModel, in_use: np.ndarray) -> Tensor:
 
 def restore_embedding(model: PreTrainedModel, in_use: np.ndarray, full: Tensor) -> None:
     """Gives the model all V rows: trained ones where in use, those of `full` elsewhere."""
-    _, restored = full_embedding_of(model, dict(model.named_parameters()), in_use, full)
-    _replace_embedding(model, restored)
+    _replace_embedding(model, full_embedding_of(model, in_use, full)[1])
 
 
 def full_embedding_of(
-    model: PreTrainedModel, parameters: Mapping[str, Tensor], in_use: np.ndarray, full: Tensor
+    model: PreTrainedModel, in_use: np.ndarray, full: Tensor
 ) -> tuple[str, Tensor]:
-    """The name of a trimmed model's word embedding, and all V rows of it: those of `parameters`
+    """The name of a trimmed model's word embedding, and all V rows of it: the model's own
     [len(in_use), E] where in use, the others those of `full`.
 
     Training the full matrix would leave these as they were, weight decay apart: a row that no
@@ -72,7 +71,7 @@ def full_embedding_of(
     weight = model.get_input_embeddings().weight
     name = next(name for name, parameter in model.named_parameters() if parameter is weight)
     restored = full.clone()
-    restored[torch.from_numpy(in_use)] = parameters[name].detach().to(full)
+    restored[torch.from_numpy(in_use)] = weight.detach().to(full)
     return name, restored
 
 

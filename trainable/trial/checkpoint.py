@@ -1,7 +1,9 @@
-"""A trial's checkpoint: a folder with its best student so far, and the state to go on from.
+"""A trial's checkpoint: a folder with its student, and the state to go on from.
 
-The student is a Hugging Face model with its full vocabulary and its tokenizer, so `from_pretrained`
-loads the folder. A finished trial's has no state. A manifest has the digest of each file.
+The student is what an evaluation after this step scores: the weights, or their averages if the
+trial has any. It is a Hugging Face model with its full vocabulary and its tokenizer, so
+`from_pretrained` loads the folder. A finished trial's has no state. A manifest has the digest of
+each file.
 """
 
 import copy
@@ -33,14 +35,14 @@ from trainable.engine.training_state import (
 )
 from trainable.models.loading import load_classifier, load_config, shape_of
 from trainable.models.students import new_model
-from trainable.trial.training_loop import BestStudent, Evaluation, Trial
+from trainable.trial.training_loop import Evaluation, Trial
 from trainable.trial.training_setup import SetupCache
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
-FORMAT = 7
+FORMAT = 8
 STATE = "training_state.safetensors"
-STUDENT, PROJECTIONS, MEANS, AVERAGES = "student.", "projections.", "means.", "averages."
+STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
 
 
@@ -63,13 +65,11 @@ class SaveTimer:
 
 def write_checkpoint(trial: Trial, folder: Path) -> None:
     """Writes a trial into an empty folder; OSError where the disk does not take it."""
-    if trial.history:
+    with trial.setup.averaged():
         _write_student(trial, folder)
     if not trial.finished:
         write_state(folder / STATE, _header(trial), _tensors(trial))
-    identity = _identity(trial.config, trial.inputs)
-    best = {"evaluation": trial.best.evaluation, "accuracy": trial.best.accuracy}
-    write_manifest(folder, {**identity, "step": trial.step, **best})
+    write_manifest(folder, {**_identity(trial.config, trial.inputs), "step": trial.step})
 
 
 def load_checkpoint(
@@ -87,19 +87,23 @@ def load_checkpoint(
     any whose weights fit, as population-based training needs it. Raises CheckpointError if there is
     none, or it is damaged or of another trial.
     """
-    values = check_checkpoint(folder, config, inputs, exact=exact)
+    check_checkpoint(folder, config, inputs, exact=exact)
     if not (folder / STATE).is_file():
         raise FinishedError("of a finished trial")
     header, tensors = read_state(folder / STATE)
     trial = Trial.start(config, inputs, device, setups)
+    model = load_classifier(folder)
+    # Its rows that are not in use, which this trial may have drawn anew.
+    trial.setup.full_embedding = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
+    student = {STUDENT + name: tensor.detach() for name, tensor in model.named_parameters()}
+    tensors = student | tensors
     parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
-    if values["evaluation"]:
-        _restore_best(folder, values, trial)
     restore_training(parameters, trial.setup.step.optimiser, device, tensors)
-    for name, average in _averages(trial).items():  # from the weights where it had no averages
-        average.copy_(tensors.get(AVERAGES + name, tensors[STUDENT + name]))
+    if trial.setup.step.averages is not None:
+        for name, average in zip(parameters, trial.setup.step.averages.averages, strict=False):
+            average.copy_(student[name])
     means = trial.setup.step.means
     sums = {name: value.to(device) for name, value in tensors.items() if name.startswith(MEANS)}
     means.add({name.removeprefix(MEANS): value for name, value in sums.items()})
@@ -139,14 +143,14 @@ def bytes_of_shape(
 ) -> tuple[int, int]:
     """Bytes of a trial's largest checkpoint, and of its last, which is the student alone.
 
-    A state is the student with the `rows` of its embedding in use, its projections to the teacher's
-    `width`, two Adam moments of both, and the student's averages; beside it stands the student with
-    its full vocabulary.
+    A state is two Adam moments of the student with the `rows` of its embedding in use, its weights
+    if the student beside it is their averages, and the projections to the teacher's `width` with
+    their moments. The student has its full vocabulary.
     """
     trimmed = copy.deepcopy(shape)
     trimmed.vocab_size = rows
     projections = 4 * config.student_layers * (config.student_width or 0) * width
-    state = (3 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
+    state = (2 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
     return state + _weights_bytes(shape), _weights_bytes(shape)
 
 
@@ -158,28 +162,18 @@ def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
 
 
 def _write_student(trial: Trial, folder: Path) -> None:
-    """The best student as a Hugging Face folder."""
-    student, inputs, best = trial.student, trial.inputs, trial.best.tensors
+    """The student as a Hugging Face folder."""
+    student, inputs = trial.student, trial.inputs
     in_use = load_vocabulary(Path(inputs.tokens))
-    name, embedding = full_embedding_of(student, best, in_use, trial.setup.full_embedding)
+    name, embedding = full_embedding_of(student, in_use, trial.setup.full_embedding)
     with safetensors_as_os_errors(folder):
-        weights = {**student.state_dict(), **best, name: embedding}
-        student.save_pretrained(folder, state_dict=weights)
+        student.save_pretrained(folder, state_dict={**student.state_dict(), name: embedding})
     config = copy.deepcopy(student.config)
     config.vocab_size, config.architectures = len(embedding), [type(student).__name__]
     config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
     config.label2id = {label: index for index, label in config.id2label.items()}
     config.save_pretrained(folder)
     shutil.copytree(Path(inputs.tokens) / "tokenizer", folder, dirs_exist_ok=True)
-
-
-def _restore_best(folder: Path, values: dict[str, Any], trial: Trial) -> None:
-    """The best student, and its rows that are not in use, which this trial may have drawn anew."""
-    model = load_classifier(folder)
-    full = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
-    parameters = {name: p.detach().to(trial.device) for name, p in model.named_parameters()}
-    trial.best = BestStudent(values["evaluation"], values["accuracy"], parameters)
-    trial.setup.full_embedding = full
 
 
 def _header(trial: Trial) -> dict[str, Any]:
@@ -220,15 +214,10 @@ def _parameters(trial: Trial) -> dict[str, Tensor]:
     return named | {PROJECTIONS + name: tensor for name, tensor in projections}
 
 
-def _averages(trial: Trial) -> dict[str, Tensor]:
-    """The averages by the names of their weights; empty where the trial has none."""
-    averages = trial.setup.step.averages
-    names = [name for name, _ in trial.student.named_parameters()]
-    return {} if averages is None else dict(zip(names, averages.averages, strict=True))
-
-
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    sums, optimiser = trial.setup.step.means.sums, trial.setup.step.optimiser
-    beside = {MEANS + name: value for name, value in sums.items()}
-    beside |= {AVERAGES + name: value for name, value in _averages(trial).items()}
-    return beside | training_tensors(_parameters(trial), optimiser, trial.device)
+    """The state's; the weights only if the student in the folder is their averages."""
+    step = trial.setup.step
+    tensors = training_tensors(_parameters(trial), step.optimiser, trial.device)
+    if step.averages is None:
+        tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(STUDENT)}
+    return tensors | {MEANS + name: value for name, value in step.means.sums.items()}

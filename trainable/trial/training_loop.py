@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.common.errors import TrainingDivergedError
@@ -61,26 +60,6 @@ EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation) if key.name != "l
 
 
 @dataclass
-class BestStudent:
-    """The student of the evaluation with the highest accuracy so far, the first of equals;
-    `tensors` are copies of its parameters by name, on its device."""
-
-    evaluation: int = 0  # none yet
-    accuracy: float = -1.0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-
-    def offer(self, evaluation: int, accuracy: float, student: PreTrainedModel) -> None:
-        """Keeps the student if it is better."""
-        if accuracy <= self.accuracy:
-            return
-        self.evaluation, self.accuracy = evaluation, accuracy
-        for name, parameter in student.named_parameters():
-            if name not in self.tensors:
-                self.tensors[name] = torch.empty_like(parameter, requires_grad=False)
-            self.tensors[name].copy_(parameter.detach())
-
-
-@dataclass
 class Trial:
     """A student in training, and all that decides how it goes on from `step`."""
 
@@ -91,7 +70,6 @@ class Trial:
     step: int = 0
     history: list[Evaluation] = field(default_factory=list)
     trained_seconds: float = 0.0  # since the last evaluation
-    best: BestStudent = field(default_factory=BestStudent)
 
     def __post_init__(self) -> None:
         self._due = set(evaluation_steps(self.total_steps, self.config.evaluations))
@@ -170,9 +148,8 @@ class Trial:
         self._check_finite(losses, alpha, rate)
         with self.setup.averaged():
             evaluation = self._evaluate(losses, alpha, rate)
-            self._check_finite({"the validation loss": evaluation.validation_loss}, alpha, rate)
-            self.history.append(evaluation)
-            self.best.offer(evaluation.evaluations, evaluation.accuracy, self.student)
+        self._check_finite({"the validation loss": evaluation.validation_loss}, alpha, rate)
+        self.history.append(evaluation)
         self.trained_seconds = 0.0
         return evaluation
 

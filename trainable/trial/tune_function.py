@@ -33,7 +33,7 @@ class Sweep:
     """What a trial of `search.run` must know of its run; plain values, sent to any node."""
 
     run: str  # path or URI of the run's folder
-    save_at: tuple[int, ...] = ()  # evaluations after which a trial may wait for others
+    save_at: tuple[int, ...] = ()  # evaluations after which a trial may wait or be stopped
     # The inputs with their folders where this node has them.
     localise: Callable[[TrainingInputs], TrainingInputs] | None = None
 
@@ -44,8 +44,8 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
     It works in any `tune.Tuner`, with any scheduler and searcher; a configuration holds settings of
     `TrialConfig`, in groups or not, and leaves the others to the preset. It reports each evaluation
     (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them). With the first one, and
-    once the last checkpoint is older than its cost / `save_share`, comes a checkpoint: the best
-    student so far as a Hugging Face folder, and the state to go on from. 1 saves at every
+    once the last checkpoint is older than its cost / `save_share`, comes a checkpoint: the student
+    as it was evaluated, as a Hugging Face folder, and the state to go on from. 1 saves at every
     evaluation: schedulers that pause or clone trials need that. Asks for one CPU, and for one GPU
     if the inputs were prepared on one (`tune.with_resources` changes that).
     """
@@ -93,7 +93,7 @@ class _TuneLoop:
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
         weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
-        copies = 4 if trial.setup.step.averages is None else 5  # with moments and the best student
+        copies = 3 if trial.setup.step.averages is None else 4  # with two moments
         self._saving = SaveTimer(save_share, copies * weights)
         self._saved_step = trial.step
         self._unreported_seconds = 0.0  # that saving took since the last evaluation

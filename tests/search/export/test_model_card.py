@@ -44,32 +44,31 @@ def trial(run):
 
 
 @pytest.fixture
-def best(trial):
-    return max(trial.evaluations, key=lambda evaluation: evaluation["accuracy"])
+def last(trial):
+    return trial.evaluations[-1]
 
 
 def interval(bits):
     return bootstrap_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
 
 
-def test_scores_are_those_of_the_record(run, trial, best):
-    last, teacher = trial.evaluations[-1], run.plan.inputs.teacher
+def test_scores_are_those_of_the_record(run, trial, last):
+    teacher = run.plan.inputs.teacher
     of_best5 = best5_scores([unpack_bits(e["correct"], 30) for e in trial.evaluations])
     of_teacher = unpack_bits(teacher.correct, 30)
     expected = [
-        ("these weights", best["accuracy"], unpack_bits(best["correct"], 30)),
+        ("these weights", last["accuracy"], unpack_bits(last["correct"], 30)),
+        ("these weights", last["full_accuracy"], unpack_bits(last["full_correct"], 40)),
         ("best5", trial.best5, of_best5),
-        ("last", last["accuracy"], unpack_bits(last["correct"], 30)),
-        ("last", last["full_accuracy"], unpack_bits(last["full_correct"], 40)),
         ("teacher", teacher.accuracy, of_teacher),
         ("teacher", teacher.full_accuracy, unpack_bits(teacher.full_correct, 40)),
         (
             "these weights - teacher",
-            best["accuracy"] - teacher.accuracy,
-            unpack_bits(best["correct"], 30) - of_teacher.astype(float),
+            last["accuracy"] - teacher.accuracy,
+            unpack_bits(last["correct"], 30) - of_teacher.astype(float),
         ),
     ]
-    found = scores(run, trial, best)
+    found = scores(run, trial, last)
     assert [score[:4] for score in found] == [
         (name, accuracy, interval(bits), len(bits)) for name, accuracy, bits in expected
     ]
@@ -78,18 +77,18 @@ def test_scores_are_those_of_the_record(run, trial, best):
         assert score.interval[0] <= accuracy <= score.interval[1]
 
 
-def test_scores_without_bits_have_no_interval(run, trial, best):
+def test_scores_without_bits_have_no_interval(run, trial, last):
     bare = {"correct": "", "full_correct": None}
     repaired = replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
-    found = scores(run, repaired, {**best, **bare})
-    assert [score.accuracy for score in found] == [s.accuracy for s in scores(run, trial, best)]
+    found = scores(run, repaired, {**last, **bare})
+    assert [score.accuracy for score in found] == [s.accuracy for s in scores(run, trial, last)]
     assert {score.interval for score in found if score.name != "teacher"} == {None}
-    assert "| these weights | " in model_card(run, repaired, {**best, **bare}, **FACTS)
+    assert "| these weights | " in model_card(run, repaired, {**last, **bare}, **FACTS)
 
 
-def test_card_has_the_numbers(run, trial, best):
-    card = model_card(run, trial, best, **FACTS)
-    for score in scores(run, trial, best):
+def test_card_has_the_numbers(run, trial, last):
+    card = model_card(run, trial, last, **FACTS)
+    for score in scores(run, trial, last):
         low, high = score.interval
         row = f"| {score.name} | {score.accuracy:.4f} | {low:.3f} to {high:.3f} | {score.examples} "
         assert row in card
@@ -110,7 +109,7 @@ def test_card_has_the_numbers(run, trial, best):
         "the other 140 are the teacher's own",
         "of 2 by best5, the mean over its seeds. The search",
         "planned 2 trials and made 8 evaluations on the validation examples",
-        f"of evaluation {best['evaluations']}, the most accurate of the trial's 4 (of 4 planned)",
+        "The weights are those after evaluation 4 of 4 planned; they were not selected",
         "Training examples: 96. Validation examples: 30, a subset of 40.",
         f"Sweep `mine`, space schedules, trial {trial.config.digest}.",
         "on a processor; commit 0123456789. - python 3.11, torch 2.13.",
@@ -118,8 +117,8 @@ def test_card_has_the_numbers(run, trial, best):
         assert part in text
 
 
-def test_how_the_teacher_was_fine_tuned(run, trial, best):
-    assert "Used as it was given, already fine-tuned." in model_card(run, trial, best, **FACTS)
+def test_how_the_teacher_was_fine_tuned(run, trial, last):
+    assert "Used as it was given, already fine-tuned." in model_card(run, trial, last, **FACTS)
     teacher = replace(run.plan.inputs.teacher, fine_tuned_here=True)
     inputs = replace(run.plan.inputs, teacher=teacher)
     tuned = replace(run, plan=replace(run.plan, inputs=inputs))
@@ -128,7 +127,7 @@ def test_how_the_teacher_was_fine_tuned(run, trial, best):
         "weights that were best on these (the last weights, where so few examples are too few to "
         "tell). Settings: learning rate 5e-05, epochs at most 2, evaluations per epoch 2, patience "
         "3, batch size 32, weight decay 0.01, warmup share 0.1, gradient clip 1.0, seed 0."
-    ) in " ".join(model_card(tuned, trial, best, **FACTS).split())
+    ) in " ".join(model_card(tuned, trial, last, **FACTS).split())
 
 
 @pytest.mark.parametrize(
@@ -141,10 +140,10 @@ def test_how_the_teacher_was_fine_tuned(run, trial, best):
     ],
 )
 def test_what_a_student_has_of_its_teacher_is_said_first(
-    *, run, trial, best, initialisation, alpha, origin
+    *, run, trial, last, initialisation, alpha, origin
 ):
     config = replace(trial.config, initialisation=initialisation, alpha=alpha)
-    text = model_card(run, replace(trial, config=config), best, **FACTS)
+    text = model_card(run, replace(trial, config=config), last, **FACTS)
     about = " ".join(text.partition("\n# ")[2].split())
     assert f"A text classifier with the labels even, odd, {origin}: one trial of" in about
     data = ModelCard(text).data  # as the hub's own library reads it
@@ -153,22 +152,22 @@ def test_what_a_student_has_of_its_teacher_is_said_first(
     assert data.pipeline_tag == "text-classification"
 
 
-def test_words_from_outside_are_no_markup_of_it(run, trial, best):
+def test_words_from_outside_are_no_markup_of_it(run, trial, last):
     evil = "<img src=x onerror=alert(1)>\n---\n[a](javascript:b) `c` | <script>d</script>"
     labels = {"labels": ["fine", evil]}
     own = replace(run.request, teacher=f"/somewhere/{evil.replace('/', '')}", dataset=f"/d/{evil}")
     other = replace(run, plan=replace(run.plan, requests=(own,)))
-    card = model_card(other, trial, best, **FACTS | labels | {"check": evil})
+    card = model_card(other, trial, last, **FACTS | labels | {"check": evil})
     assert not re.search(r"<(img|script|/script)|(?<!\\)\]\(javascript|(?<!\\)`c", card)
     assert "&lt;img src=x onerror=alert(1)&gt; --- \\[a\\](javascript:b) \\`c\\` \\| &l" in card
     assert ModelCard(card).data.model_name.startswith("2-layer student of &lt;img")
 
 
-def test_the_card_leads_with_what_a_confirmation_found(run, trial, best, monkeypatch):
-    assert "## Confirmation" not in model_card(run, trial, best, **FACTS)
+def test_the_card_leads_with_what_a_confirmation_found(run, trial, last, monkeypatch):
+    assert "## Confirmation" not in model_card(run, trial, last, **FACTS)
     found = ["On fresh seeds (mine-confirm): a is better than b.", "a is worse than c."]
     monkeypatch.setattr("search.export.model_card.confirmation_sentences", lambda run: found)
-    card = model_card(run, trial, best, **FACTS)
+    card = model_card(run, trial, last, **FACTS)
     assert f"\n## Confirmation\n\n- {found[0]}\n- {found[1]}\n\n## Scores\n" in card
 
 

@@ -18,7 +18,7 @@ from search.sweep.ray_setup import (
     resources_per_trial,
     trial_folder,
 )
-from search.sweep.session import describe_sweep, waiting_points
+from search.sweep.session import describe_sweep
 from tests.made_runs import asked, finish, made_inputs, made_run
 from trainable.common.files import write_manifest
 from trainable.config.training_inputs import Teacher, TrainingInputs
@@ -87,18 +87,11 @@ def test_tuner_writes_where_the_run_lies_and_tries_again_as_often_as_asked(
     assert given.keywords["sweep"] == Sweep("/run")
 
 
-@pytest.mark.parametrize(
-    ("changes", "seeds", "numbers"),
-    [
-        ({}, 1, ()),
-        ({"seeds": 2}, 1, (2, 4)),
-        ({}, 2, (2, 4)),  # of a run that was extended with --set seed
-        ({"seeds": 2, "scheduler": "fifo"}, 2, ()),
-    ],
-)
-def test_trials_may_wait_for_other_seeds_at_ashas_rungs(tmp_path, changes, seeds, numbers):
-    configs = [TrialConfig(alpha=0.5, evaluations=8, seed=seed) for seed in range(seeds)]
-    assert waiting_points(made_run(tmp_path / "mine", configs, asked(**changes))) == numbers
+@pytest.mark.parametrize(("scheduler", "numbers"), [("asha", (2, 4)), ("fifo", ())])
+def test_trials_save_at_rungs_where_they_may_wait_or_be_stopped(tmp_path, scheduler, numbers):
+    configs = [TrialConfig(alpha=0.5, evaluations=8)]
+    run = made_run(tmp_path / "mine", configs, asked(scheduler=scheduler))
+    assert describe_sweep(run, Console(file=io.StringIO())).save_at == numbers
 
 
 def test_a_disk_with_too_little_room_is_told_of(tmp_path, monkeypatch):
@@ -125,7 +118,7 @@ def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatc
     console = Console(file=io.StringIO())
 
     alone = made_run(tmp_path / "runs" / "mine", CONFIGS, inputs=inputs)
-    assert describe_sweep(alone, console) == Sweep(str(alone.folder))
+    assert describe_sweep(alone, console) == Sweep(str(alone.folder), alone.rungs)
     uri = f"file://{tmp_path}/storage"
     stored = made_run(local_runs(uri) / "mine", CONFIGS, inputs=inputs)
     sweep = describe_sweep(stored, console)

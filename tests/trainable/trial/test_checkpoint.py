@@ -20,7 +20,6 @@ from trainable.engine.training_state import CheckpointError, read_state
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
 from trainable.trial import checkpoint
-from trainable.trial import training_loop as trial_module
 from trainable.trial.checkpoint import (
     STATE,
     SaveTimer,
@@ -91,14 +90,13 @@ def end_of(trial):
     moments = trial.setup.step.optimiser.state_dict()["state"]
     tensors = {f"{i}.{k}": value for i, state in moments.items() for k, value in state.items()}
     tensors |= trial.student.state_dict() | trial.setup.distillation.projections.state_dict()
-    tensors |= {f"best.{name}": value for name, value in trial.best.tensors.items()}
     averages = trial.setup.step.averages.averages if trial.setup.step.averages else []
     tensors |= {f"average.{index}": value for index, value in enumerate(averages)}
     tensors["torch"] = torch.get_rng_state()
     tensors["numpy"] = torch.from_numpy(np.random.get_state()[1].astype(np.int64))
     tensors["python"] = torch.tensor(random.getstate()[1])
     numbers = [{k: v for k, v in asdict(e).items() if k not in TIMINGS} for e in trial.history]
-    return {k: v.clone() for k, v in tensors.items()}, numbers, trial.best.evaluation
+    return {k: v.clone() for k, v in tensors.items()}, numbers
 
 
 def assert_same_end(found, whole, saved_evaluations):
@@ -106,7 +104,6 @@ def assert_same_end(found, whole, saved_evaluations):
     assert found[0].keys() == whole[0].keys()
     for name, tensor in whole[0].items():
         assert torch.equal(found[0][name], tensor), name
-    assert found[2] == whole[2]
     for index, (mine, expected) in enumerate(zip(found[1], whole[1], strict=True)):
         left_out = BITS if index < saved_evaluations - 1 else set()
         assert {k: v for k, v in mine.items() if k not in left_out} == {
@@ -139,31 +136,30 @@ def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
         assert_same_end(end_of(resumed), whole, (step >= 2) + (step >= 5))
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "kept"),
-    [((0.4, 0.6, 0.6, 0.5, 0.7, 0.7), (1, 2, 2, 2, 5, 5)), ((0.0, 0.0, 0.1), (1, 1, 3))],
-)
-def test_the_first_of_the_best_students_is_kept(
-    *, inputs, make_config, cpu, tmp_path, monkeypatch, accuracies, kept
+@pytest.mark.parametrize("changes", [{}, AVERAGED], ids=["weights", "averages"])
+def test_the_student_is_the_one_evaluated_last_whichever_was_the_best(
+    *, inputs, dataset, eight_steps, cpu, tmp_path, changes
 ):
-    coming = iter(accuracies)
-    monkeypatch.setattr(trial_module, "accuracy", lambda correct: next(coming))
-    config, at_evaluation = make_config(evaluations=len(accuracies)), {}
+    """Saved and resumed after each step; between evaluations it is what one would score."""
+    config, evaluation = eight_steps(**changes, learning_rate=1e-2), None
     trial = Trial.start(config, inputs, cpu)
-    while not trial.finished:
-        if trial.advance() is None:
-            continue
-        count = len(trial.history)
-        at_evaluation[count], best = named(trial), kept[count - 1]
-        folder = save(trial, tmp_path / str(count))
-        values = verified_values(folder)
-        assert (values["evaluation"], values["accuracy"]) == (best, accuracies[best - 1])
-        weights = load_file(folder / "model.safetensors")
-        for name, value in at_evaluation[best].items():
+    for step in range(9):
+        folder = save(trial, tmp_path / str(step))
+        assert verified_values(folder)["step"] == step
+        averages, found = trial.setup.step.averages, load_file(folder / "model.safetensors")
+        scored = averages.averages if averages else trial.student.parameters()
+        for (name, _), expected in zip(trial.student.named_parameters(), scored, strict=True):
             if "word_embeddings" not in name:
-                assert torch.equal(weights[name], value), name
-        if not trial.finished:
-            trial = load_checkpoint(folder, config, inputs, cpu)  # knows the best of before
+                assert torch.equal(found[name], expected), name
+        if evaluation is not None:
+            right = np.array(answers(folder, dataset.evaluation.texts)) == dataset.evaluation.labels
+            assert np.array_equal(right, unpack_bits(evaluation.correct, 40))
+        if step < 8:
+            trial = load_checkpoint(folder, config, inputs, cpu)
+            evaluation = trial.advance()
+    accuracies = [evaluation.accuracy for evaluation in trial.history]
+    assert len(accuracies) == 3
+    assert accuracies[-1] < max(accuracies)
 
 
 def answers(folder, texts):
@@ -186,15 +182,14 @@ def any_inputs(request, loaded, runtime, options, tokenizer):
 
 
 @pytest.mark.parametrize("initialisation", ["teacher_spread", "random"])
-def test_the_folder_is_the_best_student_with_its_whole_vocabulary(
+def test_the_folder_is_the_student_with_its_whole_vocabulary(
     *, any_inputs, dataset, make_config, tmp_path, initialisation
 ):
     config = make_config(initialisation=initialisation, learning_rate=3e-3, evaluations=6)
     trial = started(config, any_inputs, 12)
     folder = save(trial, tmp_path / "saved")
-    best = max(trial.history, key=lambda evaluation: evaluation.accuracy)
     found = np.array(answers(folder, dataset.evaluation.texts)) == dataset.evaluation.labels
-    assert np.array_equal(found, unpack_bits(best.correct, 40))
+    assert np.array_equal(found, unpack_bits(trial.history[-1].correct, 40))
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert model.config.id2label == {0: "even", 1: "odd"}
     assert AutoTokenizer.from_pretrained(folder).model_max_length == 16
@@ -203,8 +198,7 @@ def test_the_folder_is_the_best_student_with_its_whole_vocabulary(
     origin = build_student(load_teacher(Path(any_inputs.teacher.folder)), config)
     before = origin.get_input_embeddings().weight.detach()
     in_use = load_vocabulary(Path(any_inputs.tokens))
-    name = next(n for n in trial.best.tensors if n.endswith("word_embeddings.weight"))
-    assert torch.equal(rows[in_use], trial.best.tensors[name])
+    assert torch.equal(rows[in_use], trial.student.get_input_embeddings().weight)
     assert not torch.equal(rows[in_use], before[in_use])
     others = np.setdiff1d(np.arange(len(rows)), in_use)
     assert len(others) > 100

@@ -93,7 +93,7 @@ def test_averages_are_those_of_each_steps_weights(inputs, make_config, cpu, chan
     assert_averaged(trial, 0.5, trial.total_steps)
 
 
-def test_the_averages_are_scored_and_kept_and_training_goes_on_as_without(
+def test_the_averages_are_scored_and_training_goes_on_as_without(
     *, inputs, dataset, make_config, cpu, tokenizer
 ):
     settings = {"evaluations": 12, "learning_rate": 3e-3}  # one after each step
@@ -110,7 +110,6 @@ def test_the_averages_are_scored_and_kept_and_training_goes_on_as_without(
         answers = answers_one_by_one(scored, dataset.evaluation, tokenizer)
         assert np.array_equal(unpack_bits(evaluation.correct, 40), answers)
     assert [e.correct for e in trial.history] != [e.correct for e in raw]
-    assert all(map(torch.equal, trial.best.tensors.values(), averages[trial.best.evaluation - 1]))
     assert all(map(torch.equal, trial.student.parameters(), plain.student.parameters()))
 
 
