@@ -113,7 +113,8 @@ class Request(InputOptions):
     finals: int | None = _extension(
         "searched spaces: train the default and this many of the best recipes again, for as long "
         "as the rest of the budget allows (twice as long as the search took, where there is no "
-        f"--time-budget), on the texts of --transfer, too; 0 for none (default: {FINALS}; with "
+        f"--time-budget), on the texts of --transfer (augment, if not given), too; 0 for "
+        f"none (default: {FINALS}; with "
         "--against 0)",
         None,
         low=0,

@@ -42,7 +42,7 @@ def test_all_that_is_left_open_is_decided(tmp_path, capsys):
     searched = resolved(space="recipe")
     assert (searched.searcher, searched.scheduler) == ("optuna", "promotion")
     assert resolved(space="recipe", searcher="random", scheduler="asha").scheduler == "asha"
-    assert searched.inputs == Inputs(coarse=True, relation_heads=12)
+    assert searched.inputs == Inputs(coarse=True, transfer=True, relation_heads=12)
     assert resolved(space="recipe", overrides=(("student_width", 8),)).relation_heads is None
     (tmp_path / "mine.py").write_text("def grid(): return {}")
     space = f"{tmp_path}/mine.py:grid"
