@@ -9,7 +9,7 @@ from trainable.config.fields import check_types
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
-FORMAT = 9
+FORMAT = 10
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 
