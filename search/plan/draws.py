@@ -13,8 +13,9 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, create_trial
 
+from search.plan.objectives import LAYERS
 from search.plan.prior_sampler import check_prior
-from search.plan.resolve import LAYERS, ResolvedRequest
+from search.plan.resolve import ResolvedRequest
 from spaces import call_space, load_space
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.config.fields import field_types, merged

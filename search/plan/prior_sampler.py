@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.plan.resolve import LAYERS
+from search.plan.objectives import LAYERS
 from trainable.common.errors import UserError
 
 Values = Mapping[str, Any]
@@ -66,14 +66,13 @@ class PriorSampler(RandomSampler):  # type: ignore[misc] # Optuna's types are no
 def share_of_best(ranked: Sequence[FrozenTrial], best: Values, priors: Values) -> float:
     """How many of the trials that are not drawn at random are drawn near the best one, 0 to 1.
 
-    It is its share of the density at the trials that rank next, weighted by rank; 0 until there are
-    three. The best trial itself is left out: there its own density is the highest.
+    It is its share of the density at the better third, weighted by rank; 0 until there are three.
     """
-    next_best = ranked[1 : 1 + len(ranked) // BETTER]
-    if not next_best:
+    better = ranked[: len(ranked) // BETTER]
+    if not better:
         return 0.0
-    densities = [[_density(t, priors, source) for t in next_best] for source in (best, {})]
-    of_best, of_priors = np.array(densities) @ np.arange(len(next_best), 0, -1)
+    densities = [[_density(t, priors, source) for t in better] for source in (best, {})]
+    of_best, of_priors = np.array(densities) @ np.arange(len(better), 0, -1)
     return float(of_best / (of_best + of_priors))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.plan.objectives import LAYERS
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
@@ -15,7 +16,7 @@ from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import AUTO, resolve_preset
 from trainable.config.presets import PRESETS
 
-LAYERS, WIDTH = "student_layers", "student_width"
+WIDTH = "student_width"
 LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
 
