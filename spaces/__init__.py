@@ -3,9 +3,14 @@
 A space that lists what it tries, `f()` or `f(inputs)`, returns constants and `tune.grid_search`
 lists, for `tune.Tuner(param_space=...)`. One that is searched, `f(trial)` or `f(trial, inputs)`,
 draws with `trial.suggest_categorical`, `suggest_float` and `suggest_int`, for
-`OptunaSearch(space=...)`; it returns what it does not draw, and POINTS_TO_EVALUATE beside it says
-which draws come first. `inputs` are `Inputs`. Other parameters must have defaults. Ray is loaded
-when a space is called, so that a command's --help needs none.
+`OptunaSearch(space=...)`; it returns what it does not draw. POINTS_TO_EVALUATE beside it says which
+draws come first, and PRIORS where good values are expected: by name a pair of the expected value
+and its standard deviation (a factor where `log=True`), or weights of values, 1 where not given:
+
+    PRIORS = {"alpha": (0.5, 0.2), "initialisation": {"teacher_spread": 5, "teacher_lower": 3}}
+
+`inputs` are `Inputs`. Other parameters must have defaults. Ray is loaded when a space is called, so
+that a command's --help needs none.
 """
 
 import inspect
@@ -36,21 +41,17 @@ def is_searched(space: Space) -> bool:
     return next(iter(inspect.signature(space).parameters), "") == "trial"
 
 
-def takes_inputs(space: Space) -> bool:
-    """Whether a space asks about the inputs."""
-    return "inputs" in inspect.signature(space).parameters
-
-
 def call_space(space: Space, inputs: Inputs, *trial: Any) -> Any:
     """What a space returns; a searched one for this trial."""
-    return space(*trial, **({"inputs": inputs} if takes_inputs(space) else {}))
+    asks = "inputs" in inspect.signature(space).parameters
+    return space(*trial, **({"inputs": inputs} if asks else {}))
 
 
 SEARCHED = tuple(name for name, space in SPACES.items() if is_searched(space))
 
 
-def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
-    """A space by its name or as FILE.py:NAME, and the draws that it begins with.
+def load_space(name: str) -> tuple[Space, list[dict[str, Any]], dict[str, Any]]:
+    """A space by its name or as FILE.py:NAME, the draws that it begins with, and its priors.
 
     UserError for a name, file or function that is not there, and for a file that can't be loaded.
     """
@@ -74,11 +75,13 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]]]:
             f"--space {name}: its parameters are {', '.join(required)}, but a space takes `trial` "
             "(if it is searched), `inputs`, both in this order, or nothing"
         )
-    points = getattr(module, "POINTS_TO_EVALUATE", [])
+    points, priors = getattr(module, "POINTS_TO_EVALUATE", []), getattr(module, "PRIORS", {})
     if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
         given = " ".join(repr(points)[:80].split())
         raise UserError(f"--space {name}: POINTS_TO_EVALUATE: {given} is not a list of dicts")
-    return space, points
+    if not isinstance(priors, dict):
+        raise UserError(f"--space {name}: PRIORS: {str(priors)[:80]!r} is not a dict")
+    return space, points, priors
 
 
 def file_digest(name: str) -> str:

@@ -13,11 +13,13 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, create_trial
 
-from search.plan.resolve import LAYERS, ResolvedRequest
+from search.plan.objectives import LAYERS
+from search.plan.prior_sampler import check_prior
+from search.plan.resolve import ResolvedRequest
 from spaces import call_space, load_space
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.config.fields import field_types, merged
-from trainable.config.options import complete_config
+from trainable.config.options import RATE_FACTOR, complete_config
 from trainable.config.trial_config import TrialConfig
 
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
@@ -64,6 +66,8 @@ def draw_config(request: ResolvedRequest, optuna_trial: Any) -> TrialConfig:
     UserError for what can't be trained, and for whatever a user's own function raises.
     """
     point = _draw_point(request, optuna_trial)
+    if "learning_rate" in dict(request.overrides):
+        point.pop(RATE_FACTOR, None)  # of the initialisation's rate, which is not used
     if request.depths:
         point[LAYERS] = optuna_trial.suggest_categorical(LAYERS, request.depths)
     return configure(request, point)
@@ -131,16 +135,24 @@ def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
 
 
 def _refuse_impossible(request: ResolvedRequest) -> None:
-    """UserError for a start with an unknown setting, or a value that the space never draws.
+    """UserError for a start or a prior with an unknown setting, or a value that the space never
+    draws, with --student or without.
 
-    One that only --set or --against makes impossible is no mistake.
+    A start that only --set or --against makes impossible is no mistake.
     """
-    study, known = optuna.create_study(sampler=RandomSampler(seed=0)), field_types(TrialConfig)
-    for start in load_space(request.space)[1]:
-        for key in start.keys() - known.keys():
-            raise unknown_name(f"--space {request.space}: POINTS_TO_EVALUATE", key, sorted(known))
+    study, flag = optuna.create_study(sampler=RandomSampler(seed=0)), f"--space {request.space}: "
+    free = replace(request, overrides=(), student=request.student or "")
+    _, points, priors = load_space(request.space)
+    known = {*field_types(TrialConfig), RATE_FACTOR}
+    for what, given in [*(("POINTS_TO_EVALUATE", start) for start in points), ("PRIORS", priors)]:
+        for name in given.keys() - known:
+            raise unknown_name(f"{flag}{what}", name, sorted(known))
+    for start in points:
         study.enqueue_trial(start)  # what it lacks is drawn
-        _draw_point(replace(request, overrides=()), study.ask(), "POINTS_TO_EVALUATE: ")
+    for number in range(len(points) + RANDOM_DRAWS):
+        _draw_point(free, trial := study.ask(), "POINTS_TO_EVALUATE: " * (number < len(points)))
+        for name in priors.keys() & trial.distributions.keys():
+            check_prior(f"{flag}PRIORS: {name}: ", priors[name], trial.distributions[name])
 
 
 def random_draws(

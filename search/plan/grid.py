@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from search.plan.draws import Point, configure, initial_points, random_draws, refuse_inactive
-from search.plan.resolve import LAYERS, ResolvedRequest
+from search.plan.objectives import LAYERS
+from search.plan.resolve import ResolvedRequest
 from spaces import Inputs, call_space, load_space
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.fields import merged

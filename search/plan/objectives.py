@@ -6,6 +6,7 @@ from typing import Any
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.trial_config import TrialConfig
 
+LAYERS = "student_layers"  # the setting that is weighed, if --against is given
 DEPTH, LATENCY, PARAMETERS = "depth", "latency", "parameters"
 OBJECTIVES = (DEPTH, LATENCY, PARAMETERS)
 

@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.plan.objectives import LAYERS
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import FINALS, GRID, SEARCH_SHARE, SEARCHERS, SUGGESTIONS
-from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space, takes_inputs
-from trainable.common.errors import UserError, as_user_error
+from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space
+from trainable.common.errors import UserError
 from trainable.config.fields import described, field_types
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import AUGMENT, AUTO, complete_config, resolve_preset
@@ -17,7 +18,7 @@ from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, trial_steps
 
-LAYERS, WIDTH = "student_layers", "student_width"
+WIDTH = "student_width"
 LEAST_EVALUATIONS = 2  # of a trial that is compared before its end
 LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones to align
 
@@ -37,8 +38,6 @@ class ResolvedRequest(Request):
     space_digest: str = ""  # of the file of a space FILE.py:NAME
     depths: tuple[int, ...] = ()  # of students that are weighed against a cost, deepest first
     pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
-    relation_heads: int | None = None  # as in `Inputs`
-    teachers_tokens: bool = True
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ResolvedRequest":
@@ -49,12 +48,7 @@ class ResolvedRequest(Request):
     @property
     def inputs(self) -> Inputs:
         """What its space may ask about."""
-        return Inputs(
-            coarse=self.effective_preset.coarse_grid,
-            transfer=bool(self.transfer_sources),
-            relation_heads=self.relation_heads,
-            teachers_tokens=self.teachers_tokens,
-        )
+        return Inputs(coarse=self.effective_preset.coarse_grid)
 
     @property
     def added(self) -> tuple[tuple[str, Any], ...]:
@@ -137,8 +131,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
 
     UserError for a space, search, preset, model or depth that can't be had.
     """
-    space, _ = load_space(request.space)
-    searched = is_searched(space)
+    searched = is_searched(load_space(request.space)[0])
     _check_search(request, searched=searched)
     preset, reason = resolve_preset(request.preset)
     if request.preset == AUTO:
@@ -152,7 +145,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
         "space_digest": file_digest(request.space),
     }
     resolved = ResolvedRequest(**{**vars(request), **choices})
-    if request.against is None and request.student is None and not takes_inputs(space):
+    if request.against is None and request.student is None:
         return resolved  # without loading torch and the models, which takes seconds
     return replace(resolved, **_of_models(resolved))
 
@@ -185,26 +178,14 @@ def _of_models(request: ResolvedRequest) -> dict[str, Any]:
     """The fields of a request that teacher and `--student` decide; UserError where one is not
     to be had."""
     from trainable.data.sources import teacher_source
-    from trainable.models.loading import load_tokenizer
-    from trainable.models.relations import shared_heads
     from trainable.teacher.teacher import config_of, student_settings
-    from trainable.trial.tokenised_data import same_tokens
 
     teacher, student, overrides = teacher_source(request), request.student, dict(request.overrides)
-    models = {"--teacher": teacher} | ({} if student is None else {"--student": student})
-    configs = [config_of(flag, source) for flag, source in models.items()]
-    tokenizers = []
-    for flag, source in models.items() if student is not None else ():
-        with as_user_error(f"{flag} {source}: has no usable tokenizer; "):
-            tokenizers.append(load_tokenizer(source))
-    fields: dict[str, Any] = {
-        "pretrained": tuple(student_settings(student, teacher).items()),
-        "relation_heads": shared_heads(configs, overrides.get(WIDTH)),
-        "teachers_tokens": student is None or same_tokens(*tokenizers),
-    }
+    teacher_layers = int(config_of("--teacher", teacher).num_hidden_layers)
+    fields: dict[str, Any] = {"pretrained": tuple(student_settings(student, teacher).items())}
     if request.against is not None:
         deepest = overrides.pop(LAYERS, None)
-        fields["depths"] = _depths(request.against, int(configs[0].num_hidden_layers), deepest)
+        fields["depths"] = _depths(request.against, teacher_layers, deepest)
     return {**fields, "overrides": tuple(overrides.items())}
 
 

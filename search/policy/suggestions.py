@@ -22,6 +22,7 @@ from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord
+from spaces import load_space
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 
@@ -33,14 +34,15 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
     """The searcher's next configuration and its draw; None if all that it draws is in the run
     already, or can't be trained."""
     request, precision = run.request, run.any_config.precision
-    study, known = study_of(run), {trial.config.recipe for trial in run.trials.values()}
+    study, priors = study_of(run), load_space(request.space)[2]
+    known = {trial.config.recipe for trial in run.trials.values()}
     for attempt in range(ATTEMPTS):
         parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))
         seed = int(parts.generate_state(1)[0])
         study.sampler = (
             make_random(seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
-            else SEARCHERS[request.searcher](seed)
+            else SEARCHERS[request.searcher](seed, priors)
         )
         drawn = _drawn(study, request, DIGITS + attempt)
         try:
@@ -68,7 +70,7 @@ def study_of(run: Run, storage: JournalStorage | None = None) -> optuna.Study:
 
     The value is best5, its mean over a configuration's seeds. Trials that were stopped or wait at a
     rung count with their best5 so far: most wait until all are suggested, and without them the
-    searcher would learn from the rejected ones only.
+    searcher would learn from the rejected ones only. How far they came is their `evaluations`.
     """
     label_of = labels_of(run)
     directions = ["maximize", *(["minimize"] if run.request.against else [])]
@@ -95,6 +97,7 @@ def _as_optuna(trials: Sequence[TrialRecord], run: Run, label: str) -> FrozenTri
         user_attrs={
             "trials": [trial.config.digest for trial in trials],
             "label": label,
+            "evaluations": max(len(trial.evaluations) for trial in trials),
             "outcomes": [trial.outcome for trial in trials],
         },
     )

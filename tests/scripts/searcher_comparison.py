@@ -20,14 +20,15 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.plan.draws import draw_config, initial_points
-from search.plan.searchers import STARTUP_TRIALS, make_random, make_tpe
+from search.plan.searchers import SEARCHERS, STARTUP_TRIALS
 from search.policy.suggestions import study_of
 from search.record.run import read_run
 from search.record.trial_record import FINISHED
 from search.results.statistics import shrunk_means
+from spaces import load_space
 
 
-def make_gp(seed):
+def make_gp(seed, _):
     """Optuna's Gaussian process with a noise variance that it fits, and expected improvement.
 
     It models the settings alone that every finished configuration has; others are drawn at random.
@@ -42,7 +43,7 @@ def make_gp(seed):
 
 MISSING = -1.0  # of a setting that is not drawn; the others are 0 to 1
 TREES = 200
-SAMPLERS = {"tpe": make_tpe, "gp": make_gp, "random": make_random}
+SAMPLERS = {**SEARCHERS, "gp": make_gp}  # the first is what the others are compared with
 
 
 def encode(trial, columns):
@@ -83,11 +84,12 @@ def search(name, seed, request, forest, columns, asked):
     """One sweep: of each configuration the encoded settings, the true value and the score."""
     luck = np.random.default_rng(seed).normal(0.0, asked.noise, asked.samples)
     study, rows = optuna.create_study(direction="maximize"), []
+    priors = load_space(request.space)[2]
     for _, start in [] if asked.bare else initial_points(replace(request, seeds=1)):
         study.enqueue_trial(start)
     for number in range(asked.samples):
         state = np.random.SeedSequence([seed, number]).generate_state(1)
-        study.sampler = SAMPLERS[name](int(state[0]))
+        study.sampler = SAMPLERS[name](int(state[0]), priors)
         draw_config(request, trial := study.ask())
         settings = encode(trial, columns)
         truth = float(forest.predict([settings])[0])

@@ -15,14 +15,15 @@ from search.plan.draws import config_of_draw, initial_points, random_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.run.__main__ import main
 from spaces import SEARCHED, SPACE_NAMES, Inputs
-from spaces.recipe import POINTS_TO_EVALUATE, RELATION_WEIGHTS, TRANSFER_SHARES, recipe
+from spaces.recipe import POINTS_TO_EVALUATE, POOLS, recipe
 from spaces.study import STUDY_ROWS
 from tests.made_runs import asked, made_inputs
 from trainable.common.errors import UserError
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import merged
 from trainable.config.initialisations import INITIALISATIONS
-from trainable.config.names import HIDDEN_POOLS, NAMED_LAYER_SETS
+from trainable.config.names import NAMED_LAYER_SETS
+from trainable.config.options import complete_config
 from trainable.config.presets import PRESETS
 
 BOTH = ("random", "teacher_spread")
@@ -117,7 +118,7 @@ def searched(**changes):
         ("initialisation", INITIALISATIONS),
         ("alpha_schedule", ALPHA_SCHEDULES),
         ("aligned_layers", NAMED_LAYER_SETS),
-        ("hidden_pool", HIDDEN_POOLS),
+        ("hidden_pool", POOLS),
     ],
 )
 def test_every_value_is_drawn(drawn, key, values):
@@ -133,47 +134,41 @@ def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(d
         assert {type(value) for value in parameters.values()} <= {str, float}
 
 
-def test_starts_are_the_studys_best_recipe_and_the_plain_baselines():
-    found = initial_points(searched(transfer="rest", relation_heads=12))
-    assert [config.label() for config, _ in found] == [
-        "teacher_spread, layers 1, cosine_growth k=1",
-        "teacher_spread, logits only, fixed 0.5",
-        "teacher_spread, cross-entropy only",
-        "random, cross-entropy only",
-        "teacher_spread, layers 1,2,3, pool tokens, weight 100, fixed 0.5",
+@pytest.mark.parametrize("name", ["mini", "sst2"])
+def test_the_first_start_is_what_the_preset_does_if_nothing_is_searched(name):
+    preset = PRESETS[name]
+    default = complete_config({**preset.trial, "seed": 0}, preset.learning_rates, {})
+    (first, _), *others = initial_points(searched(preset=name))
+    assert first == default
+    assert [config.label() for config, _ in others] == [
+        "teacher_lower, logits only, fixed 0.5",
+        "teacher_spread, logits only, fixed 0.5, ema 0.98",
     ]
-    assert [config.learning_rate for config, _ in found] == [5e-5, 5e-5, 5e-5, 1e-4, 5e-5]
-    for (config, values), point in zip(found, POINTS_TO_EVALUATE, strict=True):
-        ignored = {key: point[key] for key in point.keys() - values}
+    assert {config.learning_rate for config, _ in others} == {default.learning_rate}
+
+
+def test_starts_are_on_the_first_seed():
+    found = initial_points(searched())
+    for (_, values), point in zip(found, POINTS_TO_EVALUATE, strict=True):
         assert values.items() <= point.items()
-        assert ignored == dict.fromkeys(ignored, 0.0) or not config.uses_teacher_outputs
     on_seeds = plan_trials(searched(seeds=2, seed=5, samples=3))  # the others are raced for
     assert [config.seed for config in on_seeds] == [5] * 3
     assert [c.recipe for c in on_seeds] == [c.recipe for c, _ in found[:3]]
 
 
-def test_recipe_draws_what_the_models_and_texts_allow():
-    def drawn(**facts):
-        return [config for config, _ in random_draws(searched(**facts), 300)]
-
-    plain, full = drawn(), drawn(transfer="rest", relation_heads=12)
-    assert not any(config.relation_weight or config.transfer_share for config in plain)
-    assert {c.relation_weight for c in full if c.aligned_layers == "none"} == set(RELATION_WEIGHTS)
-    assert {c.transfer_share for c in full if c.uses_teacher_outputs} == set(TRANSFER_SHARES)
-    assert all(config.relation_heads == 12 for config in full)
-    own = {"student": "s", "pretrained": (("student_layers", 6),), "additions": ()}
-    for teachers_tokens in (True, False):
-        found = drawn(**own, relation_heads=12, teachers_tokens=teachers_tokens)
-        of_student = [config for config in found if config.initialisation == "pretrained"]
-        compared = {config.teacher_states for config in of_student}
-        assert compared >= {"cls", "mean"}
-        assert (({"tokens", "relations"} & compared) != set()) == teachers_tokens
-        copies = {config.teacher_states for config in found} - {None}
-        assert copies == {"cls", "mean", "tokens", "relations"}  # whatever --student is
+def test_the_rate_is_drawn_as_a_factor_of_the_initialisations_unless_it_is_set():
+    usual = PRESETS["mini"].learning_rates
+    for config, values in random_draws(searched()):
+        factor = values["learning_rate_factor"]
+        assert 0.25 <= factor <= 4.0
+        assert config.learning_rate == usual[config.initialisation] * factor
+    request = searched(overrides=(("learning_rate", 3e-3),))
+    for config, values in [*random_draws(request), *initial_points(request)]:
+        assert config.learning_rate == 3e-3
+        assert config_of_draw(request, values) == config
 
 
-def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_over(monkeypatch):
-    """A growing alpha has a sharpness, which only the study's best recipe knows of."""
+def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch):
     overrides = (("alpha_schedule", "cosine_growth"), ("initialisation", "teacher_upper"))
     request = searched(overrides=overrides)
     for config, values in [*random_draws(request), *initial_points(request)]:
@@ -181,17 +176,16 @@ def test_what_is_set_is_not_drawn_and_starts_it_leaves_no_room_for_are_passed_ov
         assert not {"alpha_schedule", "initialisation"} & set(values)
         assert config_of_draw(request, values) == config
     assert [c.label() for c, _ in initial_points(request)] == [
-        "teacher_upper, layers 1, cosine_growth k=1"
+        "teacher_upper, logits only, cosine_growth k=1",
+        "teacher_upper, logits only, cosine_growth k=1, ema 0.98",
     ]
-    alike = searched(overrides=(("initialisation", "random"), ("learning_rate", 2e-4)))
-    assert len(initial_points(alike)) == 4  # two of five are the same then
     joined = initial_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
-    assert [c.label() for c, _ in joined[5:]] == [
+    assert [c.label() for c, _ in joined[3:]] == [
         "pretrained, logits only, fixed 0.5",
-        "pretrained, cross-entropy only",
+        "pretrained, logits only, fixed 0.5, ema 0.98",
     ]
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
-    assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(HIDDEN_POOLS)
+    assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(POOLS)
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
         initial_points(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
@@ -207,6 +201,7 @@ MINE = """
 from ray import tune
 
 POINTS_TO_EVALUATE = [{"alpha": 0.5, "initialisation": "random", "temperature": 3.0}]
+PRIORS = {"alpha": (0.5, 0.1), "initialisation": {"random": 4, "pretrained": 2.5}}
 loads = open(__file__ + ".loads", "a").write("x")
 
 def grid():
@@ -230,7 +225,7 @@ def searched(trial):
 
 def counted(trial, inputs):
     trial.suggest_int("batch_size", 8, 24, step=8)
-    return {"alpha": 0.5, "transfer_share": 3.0 * inputs.transfer}
+    return {"alpha": 0.5, "temperature": 3.0 * inputs.coarse}
 
 def typo():
     return {"alpha": 0.5, "temprature": 2.0}
@@ -291,8 +286,8 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
     ((config, values),) = initial_points(request)
     assert (config.initialisation, config.alpha, config.temperature) == ("random", 0.5, 3.0)
     assert (tmp_path / "mine.py.loads").read_text() == "x"
-    counted = random_draws(mine("counted", searcher="random", transfer="rest"))
-    assert {(c.batch_size, c.transfer_share) for c, _ in counted} == {(8, 3), (16, 3), (24, 3)}
+    counted = random_draws(mine("counted", searcher="random"))
+    assert {(c.batch_size, c.temperature) for c, _ in counted} == {(8, 3), (16, 3), (24, 3)}
 
 
 def test_a_users_start_may_be_made_impossible_by_what_is_set(mine, tmp_path):
@@ -360,13 +355,39 @@ def test_a_users_impossible_start_is_refused(mine, tmp_path, points, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("priors", "said"),
+    [
+        ([7], "'[7]' is not a dict"),
+        ({"temprature": (3.0, 2.0)}, "'temprature' is not known; did you mean temperature?"),
+        ({"alpha": (0.8, 0.1)}, "alpha: (0.8, 0.1) is not (centre from 0.25 to 0.75, spread above"),
+        ({"alpha": (0.5, 0)}, "(0.5, 0) is not (centre from 0.25 to 0.75, spread above 0)"),
+        ({"alpha": 0.5}, "alpha: 0.5 is not (centre from"),
+        ({"alpha": {"x": 1, "y": 2}}, "alpha: {'x': 1, 'y': 2} is not (centre from"),
+        ({"initialisation": {"spread": 2}}, "{'spread': 2} is not a dict of weights above 0 for a"),
+        ({"initialisation": {"random": 0}}, "for any of random, teacher_spread, pretrained"),
+        ({"initialisation": (1, 2)}, "initialisation: (1, 2) is not a dict of weights"),
+    ],
+)
+def test_a_users_impossible_prior_is_refused(mine, tmp_path, priors, said):
+    (tmp_path / "mine.py").write_text(f"{MINE}\nPRIORS = {priors}")
+    spaces._load_file.cache_clear()
+    with pytest.raises(UserError, match=r"^--space .*mine.py:searched: PRIORS: ") as caught:
+        plan_trials(mine("searched", searcher="random"))
+    assert said in str(caught.value)
+
+
 def test_recipe_is_as_rays_optuna_searcher_takes_it():
     from ray.tune.search.optuna import OptunaSearch
 
     points = POINTS_TO_EVALUATE
     searcher = OptunaSearch(space=recipe, points_to_evaluate=points, metric="a", mode="max")
     found = [searcher.suggest(str(number)) for number in range(8)]
-    inputs = made_inputs(outputs=dict.fromkeys(("logits", *HIDDEN_POOLS), "/o"))
+    rates = {"teacher_spread": 3e-4, "teacher_lower": 2e-4}
+    outputs = dict.fromkeys(("logits", *POOLS), "/o")
+    inputs = made_inputs(outputs=outputs, learning_rates=rates)
     for suggested, point in zip(found, POINTS_TO_EVALUATE, strict=False):
         assert merged(suggested).items() <= point.items()
-    assert len({inputs.config(point) for point in found}) == 8
+    configs = [inputs.config(point) for point in found]
+    assert len(set(configs)) == 8
+    assert [config.learning_rate for config in configs[:3]] == [3e-4, 2e-4, 3e-4]

@@ -18,6 +18,7 @@ from trainable.config.presets import PRESETS, Preset
 from trainable.config.trial_config import TrialConfig
 
 AUTO = "auto"
+RATE_FACTOR = "learning_rate_factor"  # of the initialisation's learning rate, in a space
 REST, AUGMENT, NONE = "rest", "augment", "none"  # as --transfer, beside hub ids and paths
 # Of AUGMENT: made texts for each training example, and the share of words that each kind changes.
 MADE = {"share": 4.0, "crop": 0.5, "drop": 0.35, "halves": 0.5, "words": 0.25, "swap": 0.2}
@@ -215,13 +216,18 @@ def complete_config(
 ) -> TrialConfig:
     """A trial's configuration: what a space gives, over a preset's constants.
 
-    If neither has a learning rate, it is the initialisation's. `pretrained` are depth and width of
-    `--student`, for trials that start from it.
+    If neither has a learning rate, it is the initialisation's, times `learning_rate_factor` among
+    the values, which is no setting of a trial. `pretrained` are depth and width of `--student`, for
+    trials that start from it. UserError for a factor of a rate that is given, too.
     """
     known = {**constants, **merged(values)}
     initialisation = known.setdefault("initialisation", TrialConfig.initialisation)
-    if initialisation in learning_rates:  # another is refused below, with the valid names
-        known.setdefault("learning_rate", learning_rates[initialisation])
+    rate = learning_rates.get(initialisation, TrialConfig.learning_rate)  # if unknown: see below
+    if (factor := known.pop(RATE_FACTOR, None)) is not None:
+        if given := known.get("learning_rate"):
+            raise UserError(f"{RATE_FACTOR}: {factor} given beside learning_rate {given}; give one")
+        rate *= converted(float, str(factor), f"{RATE_FACTOR}: ")
+    known.setdefault("learning_rate", rate)
     if initialisation == PRETRAINED and not pretrained:
         raise UserError(f"initialisation: {PRETRAINED} needs a model; give it with --student")
     if initialisation == PRETRAINED:

@@ -1,7 +1,5 @@
 """Queries, keys and values of a classifier's last layer, whose relations a student may learn."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -36,15 +34,6 @@ def check_relations(heads: int, teacher: PreTrainedConfig, student: PreTrainedCo
                 f"relation_heads: {heads} does not divide the {name}'s width {width}; "
                 "give a number that divides both"
             )
-
-
-def shared_heads(models: Sequence[PreTrainedConfig], width: int | None) -> int | None:
-    """Heads in which the relations of all these models, and of students so wide, compare: the first
-    one's own, or None if they don't divide all widths, or a model's type is not known."""
-    heads = int(models[0].num_attention_heads)
-    widths = [model.hidden_size for model in models] + ([] if width is None else [width])
-    known = all(model.model_type in PROJECTIONS for model in models)
-    return heads if known and all(each % heads == 0 for each in widths) else None
 
 
 def queries_keys_values(model: PreTrainedModel, states: Tensor, precision: str) -> Tensor:

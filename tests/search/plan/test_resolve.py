@@ -40,26 +40,18 @@ def test_all_that_is_left_open_is_decided(tmp_path, capsys):
     assert capsys.readouterr().out == "Preset mini: no CUDA GPU is visible.\n"
     assert (listed.depths, listed.pretrained, listed.space_digest) == ((), (), "")
     searched = resolved(space="recipe")
-    assert (searched.searcher, searched.scheduler) == ("optuna", "promotion")
+    assert (searched.searcher, searched.scheduler) == ("prior", "promotion")
     assert resolved(space="recipe", searcher="random", scheduler="asha").scheduler == "asha"
-    assert searched.inputs == Inputs(coarse=True, transfer=True, relation_heads=12)
-    assert resolved(space="recipe", overrides=(("student_width", 8),)).relation_heads is None
+    assert searched.inputs == Inputs(coarse=True)
     (tmp_path / "mine.py").write_text("def grid(): return {}")
     space = f"{tmp_path}/mine.py:grid"
     assert resolved(space=space).space_digest == file_digest(space) != ""
 
 
-def test_a_student_decides_its_shape_and_whether_tokens_compare(tmp_path, tokenizer, bert):
-    for name, own in (("teacher", tokenizer), ("other", bert)):
-        tiny_classifier().save_pretrained(tmp_path / name)
-        own.save_pretrained(tmp_path / name)
-    teacher = str(tmp_path / "teacher")
-    for student, teachers_tokens in ((teacher, True), (str(tmp_path / "other"), False)):
-        request = resolved(teacher=teacher, student=student)
-        assert request.pretrained == (("student_layers", 4), ("student_width", None))
-        assert request.inputs == Inputs(
-            coarse=True, relation_heads=4, teachers_tokens=teachers_tokens
-        )
+def test_a_student_decides_its_shape(tmp_path):
+    tiny_classifier().save_pretrained(teacher := str(tmp_path / "teacher"))
+    request = resolved(teacher=teacher, student=teacher)
+    assert request.pretrained == (("student_layers", 4), ("student_width", None))
     with pytest.raises(UserError, match=r"^--student no/such"):
         resolved(teacher=teacher, student="no/such")
 
@@ -128,8 +120,9 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
         request = resolved(space=space, **weighed)
         assert (request.depths, request.overrides) == (tried, (("epochs", 1),))
         depths = Counter(config.student_layers for config in plan_trials(request))
-        usual = 5 if space == "baselines" else 1  # of what is searched the best start alone
-        assert depths == {tried[0]: 5, **dict.fromkeys(tried[1:], usual)}
+        # Of what is searched the first start alone.
+        deepest, others = (5, 5) if space == "baselines" else (3, 1)
+        assert depths == {tried[0]: deepest, **dict.fromkeys(tried[1:], others)}
 
 
 @pytest.mark.parametrize(

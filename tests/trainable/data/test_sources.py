@@ -5,6 +5,7 @@ import socket
 import pytest
 
 from tests.conftest import MINI
+from trainable.common.errors import UserError
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
 from trainable.config.presets import PRESETS
@@ -118,8 +119,29 @@ def test_a_spaces_values_go_before_the_presets_constants():
         ({}, {"initialisation": "random"}, 1e-4),
         ({}, {"initialisation": "teacher_embeddings", "learning_rate": 3e-4}, 3e-4),
         ({"learning_rate": 1e-5}, {"initialisation": "random"}, 1e-5),
+        ({}, {"initialisation": "random", "learning_rate_factor": 0.5}, 5e-5),
+        ({}, {"rate": {"learning_rate_factor": 3}}, 3 * 5e-5),
     ],
 )
 def test_the_learning_rate_is_the_initialisations_unless_given(constants, values, rate):
     config = complete_config(constants, LEARNING_RATES, {"alpha": 0.5, **values})
     assert config.learning_rate == rate
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"learning_rate": 1e-5},
+            "learning_rate_factor: 2.0 given beside learning_rate 1e-05; giv",
+        ),
+        ({"learning_rate_factor": "twice"}, "learning_rate_factor: 'twice' is not a number"),
+        ({"learning_rate_factor": -1.0}, "learning_rate: -5e-05 must be above 0.0"),
+        ({"initialisation": "teacher_spred"}, "did you mean teacher_spread?"),
+    ],
+)
+def test_a_factor_of_no_rate_is_refused(values, said):
+    given = {"alpha": 0.5, "learning_rate_factor": 2.0, **values}
+    with pytest.raises(UserError) as caught:
+        complete_config({}, LEARNING_RATES, given)
+    assert said in str(caught.value)

@@ -168,7 +168,7 @@ def test_optuna_draws_from_the_recipe(fit):
     searcher = OptunaSearch(cheap_recipe, metric="accuracy", mode="max")
     grid = fit({}, search_alg=searcher, num_samples=2)
     assert [result.metrics["training_iteration"] for result in grid] == [2, 2]
-    assert len({result.config["learning_rate"] for result in grid}) == 2
+    assert len({result.config["learning_rate_factor"] for result in grid}) == 2
 
 
 def stopped_with_whole_files(process, folder):
