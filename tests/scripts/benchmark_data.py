@@ -68,7 +68,7 @@ def of_tweets(train: int):
     available = tweets()
     used = subset(available, TRAINED, None)
     heldout = without(available.train, used.train, used.evaluation)
-    return subset(used, train, None).train, used.evaluation, heldout
+    return subset(available, train, None).train, used.evaluation, heldout
 
 
 def with_wrong_labels(examples: LabelledTexts) -> LabelledTexts:
