@@ -6,7 +6,7 @@ from scipy.stats import t as student_t
 
 from tests.scripts import benchmark_data
 from tests.scripts.benchmark_data import DATASETS, SPLITS, make_dataset, read_tsv, write_tsv
-from tests.scripts.search_benchmark import difference, mean_differences, print_table
+from tests.scripts.benchmark_table import difference, mean_differences, print_table
 from trainable.data.datasets import Dataset, LabelledTexts
 from trainable.engine.metrics import pack_bits
 

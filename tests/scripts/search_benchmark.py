@@ -14,26 +14,29 @@ import shutil
 import subprocess
 import sys
 import time
-from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
+import torch
 from filelock import FileLock
-from scipy.stats import norm
-from scipy.stats import t as student_t
 
+import trainable
+from search.export.exported_student import predictions
 from search.plan.request import parse_time
-from search.results.statistics import CONFIDENCE, Difference, seeds_difference
 from tests.scripts.benchmark_data import DATASETS, make_dataset, read_tsv
+from tests.scripts.benchmark_table import print_table
 from trainable.common.errors import UserError
 from trainable.config.presets import PRESETS
 from trainable.data.wheels import small_encoder
-from trainable.engine.metrics import pack_bits, unpack_bits
+from trainable.engine.metrics import pack_bits
+from trainable.models.loading import load_tokenizer
+from trainable.trial.checkpoint import write_checkpoint
+from trainable.trial.training_loop import Trial
 
 CODE = Path(__file__).parents[2]
-REFERENCES = ("default", "long")
-WITHOUT_BUDGET = ("teacher", "default")
+WITHOUT_BUDGET = ("teacher", "default")  # the same in every budget
 SEARCHES = {"recipe": (), "random": ("--searcher", "random", "--scheduler", "fifo")}
 WAYS = ("teacher", "default", "long", "random", "recipe", "trainer")
 # With the code that ran the search: it knows its own record.
@@ -44,114 +47,76 @@ COUNT = (
 
 
 class Job:
-    """One way to get a student for one data set; `run` returns what is recorded of it."""
+    """One way to get a student for one data set."""
 
-    def __init__(self, asked, dataset, way, seed, budget):
-        self.asked, self.dataset, self.way, self.seed = asked, dataset, way, seed
-        self.budget = None if way in WITHOUT_BUDGET else budget
-        self.label = asked.label or way
+    def __init__(self, asked, dataset, budget, way, seed):
+        self.asked, self.way = asked, way
+        budget = None if way in WITHOUT_BUDGET else budget
+        seed = 0 if way == "teacher" else seed
+        self.key = {"dataset": dataset, "budget": budget, "seed": seed, "way": asked.label or way}
+        self.name = f"{dataset}-{asked.label or way}-{budget or 'once'}-seed{seed}"
+        self.seconds = budget and parse_time(budget)
         self.code = asked.code if way in SEARCHES else CODE
-        self.data = asked.out / "data" / dataset
-        parts = (dataset, self.label, self.budget or "once", f"seed{seed}")
-        self.name = "-".join(parts)
-        self.student = asked.out / "students" / self.name
-
-    @property
-    def key(self):
-        """What a result is of."""
-        return {
-            "dataset": self.dataset,
-            "budget": self.budget,
-            "seed": self.seed,
-            "way": self.label,
-        }
+        self.data, self.student = asked.out / "data" / dataset, asked.out / "students" / self.name
 
     def run(self):
-        """Makes the student, and scores it on validation and held-out examples."""
-        start = time.monotonic()
-        make_dataset(self.dataset, self.data, self.asked.glue, self.asked.sst2)
-        self.inputs = self.prepare()
+        """The result: what way it was, how the student scores, and the bits held out."""
+        asked, start = self.asked, time.monotonic()
+        make_dataset(self.key["dataset"], self.data, asked.glue, asked.sst2)
+        options = {"teacher": str(asked.teacher)} if asked.teacher else {}
+        options |= {"dataset": str(self.data), "cache": str(asked.out / "cache")}
+        self.inputs = trainable.prepare("mini", hidden_pools=(), **options)
         prepared = time.monotonic()
         shutil.rmtree(self.student, ignore_errors=True)
-        if self.way in SEARCHES:
-            found = self.search()
-        elif self.way == "trainer":
-            found = self.trainer()
-        elif self.way == "teacher":
-            found = self.teacher()
-        else:
-            found = self.train()
+        make = {"teacher": self.copy_teacher, "trainer": self.trainer}
+        make |= dict.fromkeys(SEARCHES, self.search)
+        result = self.key | make.get(self.way, self.train)()
         wall = time.monotonic() - prepared
-        validation, heldout = (score(self.student, self.data, s) for s in ("validation", "heldout"))
-        return {
-            **self.key,
-            "accuracy": round(float(heldout.mean()), 5),
-            "validation_accuracy": round(float(validation.mean()), 5),
-            **found,
+        for split, prefix in {"validation": "validation_", "heldout": ""}.items():
+            examples = read_tsv(self.data / f"{split}.tsv")
+            correct = predictions(self.student, examples.texts) == np.array(examples.labels)
+            result[f"{prefix}accuracy"] = round(float(correct.mean()), 5)
+        return result | {
             "wall_seconds": round(wall, 1),
             "preparation_seconds": round(prepared - start, 1),
-            "core": self.asked.core,
+            "core": asked.core,
             "commit": commit(self.code),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "examples": len(heldout),
-            "correct": pack_bits(heldout),
+            "examples": len(correct),
+            "correct": pack_bits(correct),
         }
 
-    def prepare(self):
-        """The teacher, fine-tuned once for all ways."""
-        import trainable
-
-        options = {"dataset": str(self.data), "cache": str(self.asked.out / "cache")}
-        if self.asked.teacher:
-            options["teacher"] = str(self.asked.teacher)
-        return trainable.prepare("mini", hidden_pools=(), **options)
-
-    def teacher(self, folder=None):
+    def copy_teacher(self, folder=None):
         """The teacher with its tokenizer, as if it were the student."""
-        from trainable.models.loading import load_tokenizer
-
         folder = folder or self.student
         shutil.copytree(self.inputs.teacher.folder, folder, copy_function=shutil.copyfile)
         tokenizer = load_tokenizer(self.asked.teacher or small_encoder())
         tokenizer.model_max_length = PRESETS["mini"].max_length
         tokenizer.save_pretrained(folder)
-        return {"seconds": self.inputs.teacher.seconds, "chosen": "teacher", "trials": 0}
+        return {"seconds": self.inputs.teacher.seconds, "chosen": "teacher"}
 
     def train(self):
         """The default, or for `long` as many steps of it as the budget has time for."""
-        import torch
-
-        from trainable.trial.checkpoint import write_checkpoint
-        from trainable.trial.training_loop import Trial
-
         length = {"max_steps": self.long_steps()} if self.way == "long" else {}
         start = time.monotonic()
-        config = self.inputs.config({"seed": self.seed, **length})
+        config = self.inputs.config({"seed": self.key["seed"], **length})
         trial = Trial.start(config, self.inputs, torch.device("cpu"))
-        evaluations = list(trial.run())
-        seconds = time.monotonic() - start
+        trained = sum(evaluation.training_seconds for evaluation in trial.run())
+        seconds = round(time.monotonic() - start, 1)
         self.student.mkdir(parents=True)
         write_checkpoint(trial, self.student)
-        parts = ("training_seconds", "evaluation_seconds")
-        spent = {part: round(sum(getattr(e, part) for e in evaluations), 1) for part in parts}
-        label = f"{config.label()}, {trial.step} steps"
-        return {
-            "seconds": round(seconds, 1),
-            **spent,
-            "steps": trial.step,
-            "chosen": label,
-            "trials": 1,
-        }
+        times = {"seconds": seconds, "training_seconds": round(trained, 1), "steps": trial.step}
+        return times | {"chosen": config.label()}
 
     def long_steps(self):
         """Steps that take the budget, by the times of the default, which must be there."""
-        made = [r for r in read_results(self.asked.out) if r["dataset"] == self.dataset]
-        timed = [r for r in made if r["way"] == "default"]
+        wanted = {"dataset": self.key["dataset"], "way": "default"}.items()
+        timed = [r for r in read_results(self.asked.out) if wanted <= r.items()]
         if not timed:
-            raise UserError(f"long: needs the time of `default` on {self.dataset}; run that first")
+            raise UserError("long: needs the time of `default` on that data set; run that first")
         other = fmean(r["seconds"] - r["training_seconds"] for r in timed)
         step = fmean(r["training_seconds"] / r["steps"] for r in timed)
-        return max(timed[0]["steps"], round((parse_time(self.budget) - other) / step))
+        return max(timed[0]["steps"], round((self.seconds - other) / step))
 
     def search(self):
         """`search.run` and `search.export` of the code asked for."""
@@ -159,27 +124,27 @@ class Job:
         shutil.rmtree(runs / self.name, ignore_errors=True)
         flags = ["--preset", "mini", "--dataset", self.data, "--cache", out / "cache"]
         flags += ["--teacher", self.asked.teacher] if self.asked.teacher else []
-        flags += ["--time-budget", self.budget, "--seed", self.seed, "--max-concurrent", 1]
-        flags += ["--storage", runs, "--name", self.name, *SEARCHES[self.way], *self.asked.more]
-        self.call("-m", "search.run", "--space", "recipe", *flags)
-        run = runs / self.name
-        exported = self.call("-m", "search.export", run, self.student, "--no-check")
-        seconds, trials = self.call("-c", COUNT, run).split()[-2:]
+        flags += ["--time-budget", self.key["budget"], "--seed", self.key["seed"]]
+        flags += ["--max-concurrent", 1, "--storage", runs, "--name", self.name]
+        more = (*SEARCHES[self.way], *self.asked.more)
+        self.call("-m", "search.run", "--space", "recipe", *flags, *more)
+        exported = self.call("-m", "search.export", runs / self.name, self.student, "--no-check")
+        seconds, trials = self.call("-c", COUNT, runs / self.name).split()[-2:]
         chosen = " ".join(exported.split("Not scored")[0].split())
         return {"seconds": float(seconds), "trials": int(trials), "chosen": chosen}
 
     def trainer(self):
         """The search of a practitioner."""
-        teacher = self.asked.out / "teachers" / self.dataset
+        teacher = self.asked.out / "teachers" / self.key["dataset"]
         if not teacher.exists():
-            self.teacher(teacher)
-        flags = ["--budget", parse_time(self.budget), "--seed", self.seed]
-        module = ["-m", "tests.scripts.trainer_search"]
+            self.copy_teacher(teacher)
+        flags = ["--budget", self.seconds, "--seed", self.key["seed"]]
+        module = ("-m", "tests.scripts.trainer_search")
         printed = self.call(*module, self.data, teacher, self.student, *flags)
         return json.loads(printed.strip().splitlines()[-1])
 
     def call(self, *arguments):
-        """What a Python command prints; RuntimeError with its last lines where it fails."""
+        """What a Python command prints; RuntimeError where it fails."""
         path = [self.code] if self.way in SEARCHES else [self.code, self.asked.out / "site"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
         log = self.asked.out / "logs" / f"{self.name}.txt"
@@ -193,14 +158,6 @@ class Job:
         if done.returncode:
             raise RuntimeError(f"{arguments[1]} ended with {done.returncode}; see {log}")
         return done.stdout
-
-
-def score(student, data, split):
-    """Which examples of a split a folder's model gets right, bool [N]."""
-    from search.export.exported_student import predictions
-
-    examples = read_tsv(data / f"{split}.tsv")
-    return predictions(student, examples.texts) == np.array(examples.labels)
 
 
 def commit(code):
@@ -222,13 +179,8 @@ def read_results(out):
 def run_jobs(asked):
     """All that are not recorded yet; returns how many failed."""
     failed = 0
-    for job in [
-        Job(asked, dataset, way, seed, budget)
-        for dataset in asked.datasets
-        for budget in asked.budgets
-        for way in asked.only
-        for seed in (asked.seeds if way != "teacher" else [0])
-    ]:
+    for chosen in product(asked.datasets, asked.budgets, asked.only, asked.seeds):
+        job = Job(asked, *chosen)
         with FileLock(asked.out / f"core-{asked.core}.lock"):
             if any(job.key.items() <= r.items() for r in read_results(asked.out)):
                 continue
@@ -246,88 +198,39 @@ def run_jobs(asked):
     return failed
 
 
-def difference(first, second):
-    """Of two ways' bits, [S, N] and [S', N], paired by example. With two seeds of each the interval
-    is for other seeds and examples, else for other examples alone."""
-    if min(len(first), len(second)) > 1:
-        return seeds_difference(first, second)
-    gaps = first.mean(axis=0) - second.mean(axis=0)
-    half = norm.ppf((1 + CONFIDENCE) / 2) * gaps.std(ddof=1) / len(gaps) ** 0.5
-    return Difference(gaps.mean(), gaps.mean() - half, gaps.mean() + half)
+def comma_list(*known):
+    """A parser of some of these words."""
 
+    def parse(text):
+        if unknown := set(words := text.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"{unknown.pop()!r} is not among {', '.join(known)}")
+        return words
 
-def mean_differences(differences):
-    """The mean over D data sets: its interval on these, and for other data sets (D - 1 degrees of
-    freedom). Held-out examples that data sets share count as different ones."""
-    estimates = np.array([d.estimate for d in differences])
-    mean, count = estimates.mean(), len(estimates)
-    half = np.sqrt(sum(((d.high - d.low) / 2) ** 2 for d in differences)) / count
-    others = np.nan
-    if count > 1:
-        spread = estimates.std(ddof=1) / count**0.5
-        others = student_t.ppf((1 + CONFIDENCE) / 2, count - 1) * spread
-    return [Difference(mean, mean - h, mean + h) for h in (half, others)]
-
-
-def points(gap):
-    """`+0.42 (-0.10 to +0.94)`."""
-    return f"{100 * gap.estimate:+6.2f} ({100 * gap.low:+.2f} to {100 * gap.high:+.2f})"
-
-
-def print_table(results, budget):
-    """Accuracy held out, and its difference to the references in points."""
-    bits = defaultdict(dict)
-    for r in results:
-        if r["budget"] in (None, budget):
-            bits[r["way"], r["dataset"]][r["seed"]] = unpack_bits(r["correct"], r["examples"])
-    bits = {key: np.array(list(seeds.values()), dtype=float) for key, seeds in bits.items()}
-    gaps = defaultdict(dict)
-    print(f"\nbudget {budget}\n{'data set':10}{'way':14}{'seeds':>5} held out", end="")
-    print(*[f"{f'points over {name} (95%)':>32}" for name in REFERENCES])
-    order = {name: n for n, name in enumerate(DATASETS)}
-    for way, dataset in sorted(
-        bits, key=lambda k: (order.get(k[1], 99), k[1], list(bits).index(k))
-    ):
-        ours, row = bits[way, dataset], []
-        for reference in REFERENCES:
-            theirs = bits.get((reference, dataset))
-            if theirs is None or way == reference:
-                row.append(f"{'-':>32}")
-                continue
-            gaps[way, reference][dataset] = difference(ours, theirs)
-            row.append(f"{points(gaps[way, reference][dataset]):>32}")
-        print(f"{dataset:10}{way:14}{len(ours):5}   {ours.mean():.4f}", *row)
-    for (way, reference), found in gaps.items():
-        here, elsewhere = map(points, mean_differences(list(found.values())))
-        print(f"{way} over {reference}, mean of {len(found)} data sets: {here}", end="")
-        print(f"; for other data sets ({elsewhere.split('(')[1]}")
+    return parse
 
 
 def parse_arguments():
     """The flags."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    comma = {"type": lambda text: text.split(",")}
-    parser.add_argument("--out", type=lambda p: Path(p).resolve(), required=True)
+    path = {"type": lambda text: Path(text).resolve()}
+    parser.add_argument("--out", **path, required=True, help="of all results, models, logs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
-    parser.add_argument("--datasets", **comma, default=list(DATASETS))
-    parser.add_argument("--budgets", **comma, default=["4m"])
-    parser.add_argument("--seeds", type=lambda t: [int(s) for s in t.split(",")], default=[0])
-    parser.add_argument("--only", **comma, default=list(WAYS), help=f"of {', '.join(WAYS)}")
-    parser.add_argument("--core", type=int, default=0)
-    parser.add_argument("--code", type=lambda p: Path(p).resolve(), default=CODE)
+    parser.add_argument("--datasets", type=comma_list(*DATASETS), default=DATASETS)
+    parser.add_argument("--budgets", type=lambda text: text.split(","), default=["4m"])
+    parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0])
+    parser.add_argument("--only", type=comma_list(*WAYS), default=WAYS, help=f"of {WAYS}")
     parser.add_argument("--label", help="name of the one way of --only in the results")
+    parser.add_argument("--code", **path, default=CODE, help="checkout whose search is run")
     parser.add_argument("--more", type=str.split, default=[], help="further flags of search.run")
-    parser.add_argument("--teacher", type=Path, help="encoder instead of the preset's")
-    parser.add_argument("--glue", type=Path, help="folder with cola/train.tsv, validation.tsv")
-    parser.add_argument("--sst2", type=Path, help="folder with train.tsv and dev.tsv")
+    parser.add_argument("--core", type=int, default=0)
+    parser.add_argument("--teacher", **path, help="encoder instead of the preset's")
+    parser.add_argument("--glue", **path, help="folder with cola/train.tsv and validation.tsv")
+    parser.add_argument("--sst2", **path, help="folder with train.tsv and dev.tsv")
     asked = parser.parse_args()
     if asked.out.is_relative_to(CODE):
         parser.error("--out: give a folder outside the repository")
     if asked.label and len(asked.only) != 1:
         parser.error("--label: names one way; give it with --only")
-    for given, known in ((asked.only, WAYS), (asked.datasets, DATASETS)):
-        if unknown := set(given) - set(known):
-            parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(known)}")
     return asked
 
 
@@ -339,7 +242,8 @@ def main():
             print_table(results, budget)
         return 0
     os.sched_setaffinity(0, {asked.core})
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands called
+    torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
     return int(run_jobs(asked) > 0)
 

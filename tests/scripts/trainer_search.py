@@ -42,22 +42,15 @@ DEFAULT = {
 class Distiller(Trainer):
     """A Trainer whose training loss looks at the teacher's logits."""
 
-    def set_up(self, teacher, settings):
-        """Before training."""
-        self.teacher, self.settings = teacher, settings
-
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """alpha CE + (1 - alpha) T^2 KL in training, CE in evaluation."""
         outputs = model(**inputs)
         loss = outputs.loss
         if model.training:
-            with torch.no_grad():
-                teacher_logits = self.teacher(**inputs).logits
             alpha, temperature = self.settings["alpha"], self.settings["temperature"]
-            ours, theirs = (
-                log_softmax(logits / temperature, dim=-1)
-                for logits in (outputs.logits, teacher_logits)
-            )
+            with torch.no_grad():
+                theirs = log_softmax(self.teacher(**inputs).logits / temperature, dim=-1)
+            ours = log_softmax(outputs.logits / temperature, dim=-1)
             kl = kl_div(ours, theirs, reduction="batchmean", log_target=True) * temperature**2
             loss = alpha * loss + (1 - alpha) * kl
         return (loss, outputs) if return_outputs else loss
@@ -78,25 +71,28 @@ class Pruning(TrainerCallback):
 
 def draw(trial):
     """One configuration."""
+    starts = ["teacher_spread", "teacher_lower"]
     return {
         "learning_rate": trial.suggest_float("learning_rate", 1e-5, 5e-4, log=True),
         "alpha": trial.suggest_float("alpha", 0.0, 1.0),
         "temperature": trial.suggest_float("temperature", 1.0, 8.0, log=True),
-        "initialisation": trial.suggest_categorical(
-            "initialisation", ["teacher_spread", "teacher_lower"]
-        ),
+        "initialisation": trial.suggest_categorical("initialisation", starts),
     }
+
+
+def accuracy(predicted):
+    """Of an evaluation."""
+    return {"accuracy": float((predicted.predictions.argmax(-1) == predicted.label_ids).mean())}
 
 
 def load(data, tokenizer, split):
     """Examples as a data set of the Trainer."""
     examples = read_tsv(data / f"{split}.tsv")
     encoded = tokenizer(examples.texts, truncation=True)
+    columns = ("input_ids", "attention_mask")
     return [
-        {"input_ids": ids, "attention_mask": mask, "labels": label}
-        for ids, mask, label in zip(
-            encoded["input_ids"], encoded["attention_mask"], examples.labels, strict=True
-        )
+        {name: encoded[name][row] for name in columns} | {"labels": label}
+        for row, label in enumerate(examples.labels)
     ]
 
 
@@ -139,12 +135,10 @@ def search(data, teacher_folder, out, budget, seed):
                 train_dataset=train,
                 eval_dataset=validation,
                 data_collator=DataCollatorWithPadding(tokenizer),
-                compute_metrics=lambda p: {
-                    "accuracy": float((p.predictions.argmax(-1) == p.label_ids).mean())
-                },
+                compute_metrics=accuracy,
                 callbacks=[Pruning(trial)],
             )
-            trainer.set_up(teacher, settings)
+            trainer.teacher, trainer.settings = teacher, settings
             trainer.train()
             value = trainer.state.best_metric
         if value > best[0]:
