@@ -20,7 +20,6 @@ EXTRA_LABELS: dict[str, str] = {
     "batch_size": "batch {}",
     "epochs": "epochs {}",
     "max_steps": "steps {}",
-    "evaluations": "evaluations {}",
     "precision": "{}",
 }
 SHORTEST = 4  # characters of a digest or a folder's name that stand for it

@@ -10,7 +10,7 @@ from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
-from search.results.best_trials import recipe_scores
+from search.results.best_trials import best_trials, recipe_scores
 from search.results.comparisons import final_bits
 from search.results.leaderboard import DIGITS, difference_cells, share
 from search.results.statistics import Difference, recipes_difference
@@ -33,13 +33,13 @@ def recommended(run: Run) -> Answer | None:
     Where it is not clearly better than the default (trained as long), the default is recommended:
     of many that are tried, some look better by luck.
     """
-    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
-    groups = by_recipe([trial for trial in finished if trial.final] or finished)
-    if not groups:
+    finished = [t for t in best_trials(run.trials.values()) if t.outcome == FINISHED]
+    candidates = [trial for trial in finished if trial.final] or finished
+    if not candidates:
         return None
-    expected = expected_scores(run, [trial for trials in groups.values() for trial in trials])
-    default = default_recipe(run)
-    best = groups[max(groups, key=lambda recipe: expected[recipe])]
+    groups, default = by_recipe(candidates), default_recipe(run)
+    expected = expected_scores(run, candidates)
+    best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
     alike = [trials for trials in groups.values() if _short(trials[0].config, default) == default]
     if alike:
         incumbent = max(alike, key=lambda trials: trials[0].config.max_steps or 0)
@@ -47,7 +47,8 @@ def recommended(run: Run) -> Answer | None:
         if ahead is None or ahead.low <= 0.0:
             best = incumbent
     plain = [trial for trial in finished if trial.config.recipe == default]
-    return Answer(tuple(best), gain(best, plain, run))
+    seeds = sorted(best, key=lambda trial: trial.config.seed)  # not the luckiest first
+    return Answer(tuple(seeds), gain(best, plain, run))
 
 
 def default_recipe(run: Run) -> TrialConfig:
@@ -93,10 +94,12 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> str:
         luck = 100 * max(first["best5"] - first["expected"], 0.0)
         text = f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
         text += f"{luck:.2f} points too high. "
-    text += f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
-    if answer.trials[0].config.recipe == default_recipe(run):
-        return f"{text}, the default."
-    if answer.gain is None:
-        return f"{text}."
-    points, ends = difference_cells(answer.gain)
-    return f"{text}: {points} points over the default in the last evaluation (95% interval {ends})."
+    named = f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
+    if answer.gain is not None:
+        points, ends = difference_cells(answer.gain)
+        over = f"{points} points over the default in the last evaluation (95% interval {ends})"
+        return f"{text}{named}: {over}."
+    recipe = answer.trials[0].config.recipe
+    if recipe == default_recipe(run):
+        return f"{text}{named}, the default."
+    return f"{text}{named}." if recipe.digest != first["recipe"] else text.strip()
