@@ -30,12 +30,12 @@ MODULE = "search.confirm"
 
 EXAMPLE = """\
 Each finalist is compared with two baselines that share all its other settings (cross-entropy
-only, and fixed alpha 0.5), and the best finalist with each other finalist and, where the run had
-one, with --student simply fine-tuned on the labels. No trial is stopped early, and final
-evaluations are compared (no selection). After 3, 5, 8, 13, ... seeds it is looked at, and ends
-once each comparison is decided; the chance of any false claim is 5 % over all looks. The
-confirmation is a run of its own beside RUN: the same command resumes it, and a larger --seeds (or
-a finer --precision) adds seeds.
+only, and fixed alpha 0.5), and the best finalist with each other finalist, with the default of
+a search, and, where the run had one, with --student simply fine-tuned on the labels. No trial
+is stopped early, and final evaluations are compared (no selection). After 3, 5, 8, 13, ...
+seeds it is looked at, and ends once each comparison is decided; the chance of any false claim
+is 5 % over all looks. The confirmation is a run of its own beside RUN: the same command
+resumes it, and a larger --seeds (or a finer --precision) adds seeds.
 
 examples:
   python -m search.confirm NAME

@@ -87,6 +87,7 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
     count = most_seeds(source, asked) or SEEDS
     means = recipe_scores(source.trials.values())
     plain = plain_student(source.request, finalists[0].config)
+    default = source.default_recipe if source.request.searched else None
     return Confirmation(
         run=source.folder.name,
         started=source.plan.provenance["started"],
@@ -94,7 +95,7 @@ def choose(source: Run, asked: ConfirmOptions) -> Confirmation:
         scores=tuple(means.get((trial.outcome, trial.config.recipe)) for trial in finalists),
         seeds=tuple(fresh_seeds(used_seeds(source), count)),
         asked=(count,),
-        baselines=(plain,) if plain else (),
+        baselines=tuple(config for config in (plain, default) if config),
         precision=asked.half_width,
     )
 

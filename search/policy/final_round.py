@@ -12,7 +12,7 @@ from search.plan.searchers import SEARCH_SHARE
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
-from search.results.answer import default_recipe, expected_scores
+from search.results.answer import expected_scores
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, steps_per_epoch
 from trainable.engine.metrics import BEST_OF
@@ -46,7 +46,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
 
 def _best_with_default(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     """The default, and the recipes that are expected to be better, best first."""
-    default, groups = default_recipe(run), by_recipe(finished)
+    default, groups = run.default_recipe, by_recipe(finished)
     expected = expected_scores(run, finished)
     least = expected.get(default.digest, 0.0)
     better = [key for key in groups if expected[key] > least and key != default.digest]

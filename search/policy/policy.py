@@ -27,7 +27,6 @@ from search.record.trial_record import (
     STOP,
     TrialRecord,
 )
-from search.results.answer import default_recipe
 from search.results.comparisons import compare_at_looks
 from search.results.confirmation import Confirmation
 from trainable.config.trial_config import TrialConfig
@@ -56,7 +55,7 @@ class Policy:
     ) -> None:
         self.run, self._score, self._factor = run, score, factor
         self._request = run.plan.requests[0]  # as of the events so far
-        self._default, self._has_default = default_recipe(run), False
+        self._default = run.default_recipe
         # Of this session, by digest: failures that count against a trial, and how often in a row
         # since its last evaluation it lost its node.
         self._failures, self._node_losses = Counter[str](), Counter[str]()
@@ -144,9 +143,8 @@ class Policy:
         return [trial for trial in self.run.trials.values() if trial.outcome not in ENDED]
 
     def _add(self, config: TrialConfig, *, final: bool = False) -> None:
-        """The incumbent of a search is trained to its end, and so are the finals."""
+        """The default of a search, which its gain is measured from, and the finals are exempt."""
         default = self._request.searched and config.recipe == self._default
-        self._has_default = self._has_default or default
         self._groups.add(config, exempt=final or default)
 
     def _decide(self, event: Event) -> None:
@@ -218,7 +216,7 @@ class Policy:
         known = sum(self._stratum(config) == stratum for config in self._groups.configs)
         if not self._request.searched:
             return known
-        wanted = self._request.wanted - self._has_default  # which is not compared
+        wanted = self._request.wanted - self._groups.knows(self._default)  # it is not compared
         return inf if self.run.plan.compare_within else max(known, wanted)
 
 

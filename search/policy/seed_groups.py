@@ -139,6 +139,10 @@ class SeedGroups:
         """Whether a trial waits at its rung, for other seeds or for other recipes."""
         return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
 
+    def knows(self, recipe: TrialConfig) -> bool:
+        """Whether a recipe has a trial."""
+        return recipe.digest in self._groups
+
     @property
     def configs(self) -> list[TrialConfig]:
         """A configuration of each group that is compared at rungs."""

@@ -98,6 +98,12 @@ class Run:
         return next(iter(self.trials.values())).config
 
     @property
+    def default_recipe(self) -> TrialConfig:
+        """What its preset does with nothing searched."""
+        config = self.plan.requests[0].default_config
+        return replace(config, precision=self.any_config.precision).recipe
+
+    @property
     def rungs(self) -> tuple[int, ...]:
         """The numbers of evaluations at which trials are compared; none where none is stopped."""
         if self.request.scheduler not in WITH_RUNGS or not self.trials:

@@ -30,8 +30,9 @@ class Curves:
 
 
 def curves_of(run: Run) -> Curves:
-    """Of the trials that finished; UserError where there are hardly any."""
-    trials = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
+    """Of the trials that finished, no finals; UserError where there are hardly any."""
+    short = [trial for trial in run.trials.values() if not trial.final]
+    trials = [trial for trial in short if trial.outcome == FINISHED]
     if len(trials) < FEWEST:
         raise UserError(
             f"RUN {run.folder.name}: {len(trials)} trials finished; give a run of {FEWEST} or more "

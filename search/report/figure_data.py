@@ -38,11 +38,13 @@ def evaluations_table(run: Run, trials: pd.DataFrame, recipes: pd.DataFrame) -> 
 
 
 def rung_counts(run: Run, evaluations: pd.DataFrame, recipes: pd.DataFrame) -> pd.DataFrame:
-    """A row a stratum and rung: recipes that `reached` it, and were `stopped` there.
+    """A row a stratum and rung: recipes that were compared there (`reached`) or `stopped`.
 
     `median` is of their rung scores, each the mean over its seeds.
     """
-    rows = []
+    exempt = {t.config.recipe.digest for t in run.trials.values() if t.final}
+    exempt |= {run.default_recipe.digest} if run.request.searched else set()
+    evaluations, rows = evaluations[~evaluations["recipe"].isin(exempt)], []
     for stratum in recipes["stratum"].unique():
         of_stratum = evaluations[evaluations["stratum"] == stratum]
         stopped = recipes[(recipes["stratum"] == stratum) & (recipes["outcome"] == STOPPED)]

@@ -37,7 +37,7 @@ def recommended(run: Run) -> Answer | None:
     candidates = [trial for trial in finished if trial.final] or finished
     if not candidates:
         return None
-    groups, default = by_recipe(candidates), default_recipe(run)
+    groups, default = by_recipe(candidates), run.default_recipe
     expected = expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
     alike = [trials for trials in groups.values() if _short(trials[0].config, default) == default]
@@ -49,12 +49,6 @@ def recommended(run: Run) -> Answer | None:
     plain = [trial for trial in finished if trial.config.recipe == default]
     seeds = sorted(best, key=lambda trial: trial.config.seed)  # not the luckiest first
     return Answer(tuple(seeds), gain(best, plain, run))
-
-
-def default_recipe(run: Run) -> TrialConfig:
-    """What the preset does with nothing searched."""
-    config = run.plan.requests[0].default_config
-    return replace(config, precision=run.any_config.precision).recipe
 
 
 def _short(config: TrialConfig, default: TrialConfig) -> TrialConfig:
@@ -100,6 +94,6 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> str:
         over = f"{points} points over the default in the last evaluation (95% interval {ends})"
         return f"{text}{named}: {over}."
     recipe = answer.trials[0].config.recipe
-    if recipe == default_recipe(run):
+    if recipe == run.default_recipe:
         return f"{text}{named}, the default."
     return f"{text}{named}." if recipe.digest != first["recipe"] else text.strip()

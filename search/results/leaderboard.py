@@ -23,6 +23,7 @@ LEGEND = {
     ONE_LABEL: "one label only, the same for every example",
 }
 DIGITS = 4  # of an accuracy
+OVER = "over default"
 OPTIONAL = ("of teacher", "last", "95% interval")  # give way, in this order, on a short line
 LONGEST_OUTCOME = 28  # columns of a terminal; a longer reason wraps
 
@@ -56,7 +57,7 @@ def as_rich(cells: Cells, title: str | None = None) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.padding = (0, 1, 0, 0)
     for header in cells.headers:
-        wraps, lines = header in ("recipe", "outcome"), header.replace("of ", "of\n")
+        wraps, lines = header in ("recipe", "outcome"), re.sub("^(of|over) ", r"\1\n", header)
         table.add_column(lines, justify="right", no_wrap=not wraps, overflow="fold")
         table.columns[-1].max_width = LONGEST_OUTCOME if header == "outcome" else None
         if wraps or header == "initialisation":
@@ -87,7 +88,9 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     ]
     shared = [part for part in parts[0] if all(part in own for own in parts)] if several else []
     rows = [row for _, row in recipes.iterrows()]
+    gains = _over_default(run, recipes)
     optional = {
+        OVER: gains.notna().any(),
         "seeds": _on_seeds(recipes),
         "full split": _full_split(run) is not None,
         "reference": any(request.space == "study" for request in run.plan.requests),
@@ -101,6 +104,7 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "of teacher": [*map(percent, recipes["of_teacher"])],
         "last": [*map(share, recipes["last"])],
         "full split": [*map(share, recipes["full_validation"])],
+        OVER: [*map(signed, gains)],
         "reference": [*map(share, recipes["reference"])],
         "outcome": [*map(_outcome, rows)],
     }
@@ -128,8 +132,12 @@ def _column_notes(run: Run, recipes: pd.DataFrame) -> list[str]:
         f"with its 95% interval over {over}. last: the last evaluation (no selection), whose "
         "student is kept."
     )
-    end = [f"full split: accuracy on all {full:,} validation examples, at the end."] if full else []
-    return [note, *end]
+    notes = {
+        note: True,
+        f"{OVER}: points, in the last evaluation.": _over_default(run, recipes).notna().any(),
+        f"full split: accuracy on all {full or 0:,} validation examples, at the end.": full,
+    }
+    return [text for text, holds in notes.items() if holds]
 
 
 def compact(label: str) -> str:
@@ -143,6 +151,13 @@ def compact(label: str) -> str:
 
     text = re.sub(r"\d+(,\d+)+", as_range, rounded(label))
     return re.sub(r"\b(cosine_|pool )", "", text).replace("weight ", "w=")
+
+
+def _over_default(run: Run, recipes: pd.DataFrame) -> pd.Series:
+    """By how much the last evaluation of the finished is better than that of the default."""
+    last = recipes["full_validation"].fillna(recipes["last"])[recipes["outcome"] == FINISHED]
+    default = last[recipes["recipe"] == run.default_recipe.digest].mean()  # of one, or NaN
+    return (last[recipes["recipe"] != run.default_recipe.digest] - default).reindex(recipes.index)
 
 
 def _learning_rates(recipes: pd.DataFrame) -> str:
@@ -211,7 +226,7 @@ def percent(value: float | None) -> str:
 
 def signed(value: float | None) -> str:
     """`+0.85` points of a difference 0.0085."""
-    return NO_VALUE if value is None else f"{100 * value:+.2f}"
+    return NO_VALUE if value is None or pd.isna(value) else f"{100 * value:+.2f}"
 
 
 def difference_cells(difference: Difference | None) -> tuple[str, str]:
