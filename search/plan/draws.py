@@ -19,7 +19,7 @@ from search.plan.resolve import ResolvedRequest
 from spaces import call_space, load_space
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.config.fields import field_types, merged
-from trainable.config.options import RATE_FACTOR, complete_config
+from trainable.config.options import RATE_FACTOR
 from trainable.config.trial_config import TrialConfig
 
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
@@ -89,10 +89,9 @@ def configure(request: ResolvedRequest, point: Mapping[str, Any]) -> TrialConfig
 
     UserError, which names --set or --space, for one that can't be trained.
     """
-    rates, overrides = request.effective_preset.learning_rates, dict(request.overrides)
-    constants, values = {**request.constants, "seed": request.seed}, {**point, **overrides}
+    overrides = dict(request.overrides)
     try:
-        return complete_config(constants, rates, values, dict(request.pretrained))
+        return request.configured(point)
     except UserError as error:
         setting, _, reason = str(error).partition(": ")
         if setting in overrides:

@@ -99,7 +99,7 @@ class ResolvedRequest(Request):
         a space that lists its trials has the preset's."""
         if not self.finals:
             return self
-        config, most = self.default_config, self.effective_preset.trial["evaluations"]
+        config, most = self.configured({}), self.effective_preset.trial["evaluations"]
         trained = config.batch_size * trial_steps(train, config)
         looks = affordable_evaluations(trained, evaluation, least=LEAST_EVALUATIONS, most=most)
         return replace(self, evaluations=looks)
@@ -110,12 +110,12 @@ class ResolvedRequest(Request):
         share = super().constants.get("transfer_share", 0.0)
         return float(dict(self.overrides).get("transfer_share", share))
 
-    @property
-    def default_config(self) -> TrialConfig:
-        """What the preset does with nothing searched, on the first seed."""
-        preset, constants = self.effective_preset, {**self.constants, "seed": self.seed}
-        overrides, pretrained = dict(self.overrides), dict(self.pretrained)
-        return complete_config(constants, preset.learning_rates, overrides, pretrained)
+    def configured(self, values: Mapping[str, Any]) -> TrialConfig:
+        """The configuration that these values stand for, on the first seed; of none it is what the
+        preset does with nothing searched. Raises as `complete_config`."""
+        constants, fixed = {**self.constants, "seed": self.seed}, dict(self.overrides)
+        rates, pretrained = self.effective_preset.learning_rates, dict(self.pretrained)
+        return complete_config(constants, rates, {**values, **fixed}, pretrained)
 
     def first_rung(self, evaluations: int) -> int:
         """Evaluations, of so many in a trial, before trials are compared."""

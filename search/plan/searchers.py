@@ -12,6 +12,7 @@ GRID = "grid"  # no searcher: the space lists its configurations, and the plan h
 SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget is given
 SEARCH_SHARE = 1 / 3  # of a budget, that is spent on suggestions where the best are trained again
 FINALS = 2  # recipes that are, beside the default
+LONGEST = 24  # passes over the training examples, in steps, that a final makes at most
 STARTUP_TRIALS = 8  # drawn at random, the space's own starts counted, before a searcher learns
 
 

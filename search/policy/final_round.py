@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.plan.draws import Draw
-from search.plan.searchers import SEARCH_SHARE
+from search.plan.searchers import LONGEST, SEARCH_SHARE
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
@@ -17,7 +17,7 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, steps_per_epoch
 from trainable.engine.metrics import BEST_OF
 
-LONGEST, LEAST = 24, 4  # passes over the training examples, in steps, that finals have
+LEAST = 4  # passes that each final makes, or there are fewer finals
 MOST_SEEDS = 5  # of each, where time is left
 
 

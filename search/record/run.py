@@ -100,7 +100,7 @@ class Run:
     @property
     def default_recipe(self) -> TrialConfig:
         """What its preset does with nothing searched."""
-        config = self.plan.requests[0].default_config
+        config = self.plan.requests[0].configured({})
         return replace(config, precision=self.any_config.precision).recipe
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from search.plan.searchers import LONGEST
 from search.record.labels import labels_of
 from search.record.recipes import by_recipe
 from search.record.run import Run
@@ -15,7 +16,9 @@ from search.results.comparisons import final_bits
 from search.results.leaderboard import DIGITS, difference_cells, share
 from search.results.statistics import Difference, recipes_difference
 from search.results.table import compared, rounded
+from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import steps_per_epoch, trial_steps
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def gain(
 
 
 def recommendation(run: Run, recipes: pd.DataFrame) -> str:
-    """By how much luck raised the first of a `recipes_table`, which recipe is recommended, and its
-    gain over the default; empty if none finished."""
+    """By how much luck raised the first of a `recipes_table`, which recipe is recommended, its gain
+    over the default, and what was not used; empty if none finished."""
     if (answer := recommended(run)) is None:
         return ""
     first, count, text = recipes.iloc[0], recipes["expected"].count(), ""
@@ -92,8 +95,22 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> str:
     if answer.gain is not None:
         points, ends = difference_cells(answer.gain)
         over = f"{points} points over the default in the last evaluation (95% interval {ends})"
-        return f"{text}{named}: {over}."
+        return f"{text}{named}: {over}.{_left_to_try(run, answer.trials[0])}"
     recipe = answer.trials[0].config.recipe
     if recipe == run.default_recipe:
         return f"{text}{named}, the default."
     return f"{text}{named}." if recipe.digest != first["recipe"] else text.strip()
+
+
+def _left_to_try(run: Run, trial: TrialRecord) -> str:
+    """What made better students in the benchmark of searches, and this run has not used up."""
+    config, examples = trial.config, run.plan.inputs.examples["train"]
+    passes = trial_steps(examples, config) / steps_per_epoch(examples, config.batch_size)
+    left = {
+        "unlabelled texts of your own (--transfer), which teach more than made ones": not (
+            {*run.request.transfer_sources} - {AUGMENT}
+        ),
+        f"more time: the finals made {passes:.0f} of {LONGEST} passes": passes < LONGEST - 1,
+    }
+    named = "; ".join(lever for lever, holds in left.items() if holds)
+    return f" Left to try: {named}." if trial.final and named else ""
