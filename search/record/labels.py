@@ -19,6 +19,7 @@ EXTRA_LABELS: dict[str, str] = {
     "gradient_clip": "clip {:g}",
     "batch_size": "batch {}",
     "epochs": "epochs {}",
+    "evaluations": "evaluations {}",
     "max_steps": "steps {}",
     "precision": "{}",
 }
@@ -41,6 +42,8 @@ def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[Tr
     values = {(c.initialisation, key, getattr(c, key)) for c in configs for key in EXTRA_LABELS}
     counts = Counter((initialisation, key) for initialisation, key, _ in values)
     varied = {key for (_, key), count in counts.items() if count > 1}
+    if "max_steps" in varied:
+        varied.discard("evaluations")  # finals have more, and are told apart by their steps
     if searched:
         varied.add("learning_rate")  # drawn for each trial, so that it always differs
 

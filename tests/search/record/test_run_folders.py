@@ -104,11 +104,14 @@ def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypa
     class Checked:
         configs = CONFIGS
 
+        def __init__(self, request):
+            self.request = request
+
         def prepare(self, console):
             made_run(folder, CONFIGS)
             return made_plan(CONFIGS).inputs
 
-    monkeypatch.setattr(check_sweep, "check_sweep", lambda request, console: Checked())
+    monkeypatch.setattr(check_sweep, "check_sweep", lambda request, console: Checked(request))
     argv = ["--space", "baselines", "--preset", "mini", "--name", "mine"]
     argv += ["--storage", str(folder.parent), "--cache", str(tmp_path / "cache")]
     assert main(argv) == 2

@@ -46,7 +46,7 @@ SCHEDULES = ResolvedRequest(
     searcher="grid",
     scheduler="fifo",
 )
-SEARCHED = replace(SCHEDULES, space="recipe", searcher="random", samples=4)
+SEARCHED = replace(SCHEDULES, space="recipe", searcher="random", samples=3)
 WHOLE = plan_trials(SCHEDULES)
 DRAWN = WHOLE[:3]
 
@@ -355,11 +355,13 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     run = make_run(SEARCHED)
     end(run)
     assert not run.unfinished
-    found, _ = resume(run, "--samples", "6")
-    assert (found.unfinished, found.to_suggest, len(found.trials)) == (True, 2, 4)
+    found, _ = resume(run, "--samples", "5")
+    assert (found.unfinished, found.to_suggest, len(found.trials)) == (True, 2, 3)
     found, _ = resume(run, "--time-budget", "1h")  # which takes the other's place
     assert (found.request.samples, found.request.time_budget) == (None, 3600.0)
-    found, _ = resume(run, "--samples", "4", "--seeds", "2")
+    found, _ = resume(run, "--samples", "3", "--seeds", "2")
+    assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
+    found, _ = resume(run, "--seeds", "1", "--finals", "1")
     assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
 
 
