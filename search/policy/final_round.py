@@ -12,12 +12,12 @@ from search.plan.searchers import LONGEST, SEARCH_SHARE
 from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
-from search.results.answer import expected_scores
+from search.results.answer import best_or_default, expected_scores
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import affordable_evaluations, steps_per_epoch
 from trainable.engine.metrics import BEST_OF
 
-LEAST = 4  # passes that each final makes, or there are fewer finals
+LEAST = 12  # passes that each final makes, or there are fewer: a longer one gains more than another
 MOST_SEEDS = 5  # of each, where time is left
 
 
@@ -30,7 +30,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     wanted, last = run.request.searched and run.request.finals, [*run.trials.values()][-1]
     if not wanted or last.final or not finished:
         return []
-    recipes = _best_with_default(run, finished)
+    recipes = _finalists(run, finished)
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
     seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
@@ -44,15 +44,17 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     return [(replace(recipe, seed=first + n), None) for n in range(seeds) for recipe in long]
 
 
-def _best_with_default(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
-    """The default, and the recipes that are expected to be better, best first."""
+def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
+    """The default, and the recipes that are expected to be better, best first; one that is clearly
+    better comes before the default."""
     default, groups = run.default_recipe, by_recipe(finished)
+    first = best_or_default(run, finished)[0].config
     expected = expected_scores(run, finished)
     least = expected.get(default.digest, 0.0)
     better = [key for key in groups if expected[key] > least and key != default.digest]
     better.sort(key=lambda key: -expected[key])
     best = [groups[key][0].config for key in better[: run.request.finals]]
-    return [default, *best]
+    return list({config.recipe: config for config in (first, default, *best)}.values())
 
 
 def _passes(run: Run, count: int) -> float:

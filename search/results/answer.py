@@ -31,16 +31,24 @@ class Answer:
 
 
 def recommended(run: Run) -> Answer | None:
-    """The recipe of the highest posterior mean, of the finals if there are; None if none finished.
-
-    Where it is not clearly better than the default (trained as long), the default is recommended:
-    of many that are tried, some look better by luck.
-    """
-    finished = [t for t in best_trials(run.trials.values()) if t.outcome == FINISHED]
+    """`best_or_default` of the finals if there are, else of all; None if none finished."""
+    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
     candidates = [trial for trial in finished if trial.final] or finished
     if not candidates:
         return None
-    groups, default = by_recipe(candidates), run.default_recipe
+    best = best_or_default(run, candidates)
+    plain = [trial for trial in finished if trial.config.recipe == run.default_recipe]
+    seeds = sorted(best, key=lambda trial: trial.config.seed)  # not the luckiest first
+    return Answer(tuple(seeds), gain(best, plain, run))
+
+
+def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the recipe of the highest posterior mean, among these that finished.
+
+    Where it is not clearly better than the default (trained as long), that of the default: of many
+    that are tried, some look better by luck.
+    """
+    groups, default = by_recipe(best_trials(candidates)), run.default_recipe
     expected = expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
     alike = [trials for trials in groups.values() if _short(trials[0].config, default) == default]
@@ -49,9 +57,7 @@ def recommended(run: Run) -> Answer | None:
         ahead = gain(best, incumbent, run)
         if ahead is None or ahead.low <= 0.0:
             best = incumbent
-    plain = [trial for trial in finished if trial.config.recipe == default]
-    seeds = sorted(best, key=lambda trial: trial.config.seed)  # not the luckiest first
-    return Answer(tuple(seeds), gain(best, plain, run))
+    return best
 
 
 def _short(config: TrialConfig, default: TrialConfig) -> TrialConfig:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from search.plan.request import LOCAL
+from search.plan.searchers import SEARCH_SHARE
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
@@ -93,6 +94,11 @@ def _describe(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
     seconds = _expected_seconds(checked, to_suggest) / slots
+    if request.finals:
+        console.print(
+            f"      and, as long as time allows, the default and the best {request.finals}"
+        )
+        seconds = request.time_budget or seconds / SEARCH_SHARE
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
