@@ -28,9 +28,9 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
 
     plain = backbone.encoder
     attentions = [layer.attention.self for layer in plain.layer]
-    # Launch sizes from the package's rules: its saved profiles fit one GPU with one version of
-    # torch, and every model would read them from disk again and keep them for good. A launch that
-    # fails is repeated with the smallest: timing others would take minutes if memory ran out.
+    # Launch sizes from the package's rules: its profiles fit one GPU and version of torch, and each
+    # model would read them again. A launch that fails is repeated with the smallest: timing others
+    # would take minutes if memory ran out.
     tuning = KernelTuningOptions(
         use_user_profiles=False, use_bundled_profiles=False, candidates=(KernelConfig(16, 16, 4),)
     )
@@ -46,13 +46,10 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
 
 
 def _cast(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Hidden states in autocast's type: from it the package takes its launch sizes, which are to
-    fit the queries."""
-    states, *others = inputs
-    kind = states.device.type
-    if torch.is_autocast_enabled(kind):
-        states = states.to(torch.get_autocast_dtype(kind))
-    return (states, *others)
+    """Hidden states in autocast's type, by which the package chooses its launch sizes."""
+    kind, dtype = inputs[0].device.type, inputs[0].dtype
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
+    return (inputs[0].to(dtype), *inputs[1:])
 
 
 def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None:
