@@ -90,7 +90,6 @@ def test_a_whole_trial_on_this_machine(repository):
     trial, second, rung, teacher = map(json.loads, done.stdout.splitlines())
     assert trial["checkpoints"] >= 1
     assert trial["examples_per_second"] == pytest.approx(3 * 5 * 32 / trial["seconds"], rel=0.02)
-    assert trial["evaluation_seconds"] + trial["saving_seconds"] < trial["seconds"]
     assert second["examples_per_second"] == pytest.approx(5 * 32 / second["seconds"], rel=0.02)
     assert "MB saved in" in rung["notes"]
     assert teacher["milliseconds_per_step"] > 0.0

@@ -118,16 +118,14 @@ def train(config, inputs, folder, setups):
             timer.saved(time.monotonic() - begun)
             saving, saved = saving + time.monotonic() - begun, saved + 1
     seconds = time.monotonic() - start
-    training = sum(evaluation.training_seconds for evaluation in trial.history)
-    evaluating = sum(evaluation.evaluation_seconds for evaluation in trial.history)
+    training = sum(e.training_seconds for e in trial.history)
+    evaluating = sum(e.evaluation_seconds for e in trial.history)
     used = f"{inputs.execution.executor}, fused attention: {inputs.execution.flash_attention}"
     return {
         "milliseconds_per_step": round(1000 * training / trial.step, 3),
         "examples_per_second": round(config.epochs * inputs.examples["train"] / seconds, 2),
         "seconds": round(seconds, 1),
         "setup_seconds": round(setup, 1),
-        "evaluation_seconds": round(evaluating, 1),
-        "saving_seconds": round(saving, 1),
         "checkpoints": saved,
         "loss": round(trial.history[-1].loss, 4),
         "notes": f"{trial.setup.fallback or used}; {seconds:.1f} s, of these evaluating "
