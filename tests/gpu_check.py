@@ -53,7 +53,8 @@ def main():
     parser.add_argument("--seconds", type=float, help=f"of a process, at most ({SECONDS})")
     parser.add_argument("--tests", nargs="+", default=TESTS, help="folders of tests")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGABRT is to leave no core of gigabytes
     lines, outcomes = [], {}
     try:
@@ -62,9 +63,18 @@ def main():
                 outcomes[name] = 130, "interrupted", 0.0
                 seconds, signals = asked.seconds or SECONDS[part], SIGNALS[part != "tests" :]
                 outcomes[name] = run(name, command, seconds, signals, lines)
+    except KeyboardInterrupt:
+        print("interrupted")
     finally:
         print(table(lines), outcome_table(outcomes), sep="\n", flush=True)
     return int(any(code not in (0, 5) for code, *_ in outcomes.values()))  # 5: no such test
+
+
+def interrupt(*_):
+    """Ends the part that runs; `timeout` signals twice, and the tables are to come all the same."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def commands(part, asked):
