@@ -1,176 +1,179 @@
-"""The first hour on a GPU: the tests that need one, the bench and a whole trial, in ten minutes.
+"""The first hour on a GPU: a trial, the bench, and the tests that need one.
 
-    python -m tests.gpu_check
+    python -m tests.gpu_check                 # all three; or one of them:
+    python -m tests.gpu_check --part trial
 
 Needs torch and transformers only; pytest for the tests, disentangled-flash for fused attention.
-Each part is a process of its own and prints as it goes; at the end stands a table for the README.
+Every command is a process with a time limit, and every file of tests is one, so that no failure
+costs more than its own figures. At the end, and when interrupted, it prints tables for the README.
 On a machine without a GPU it shows that it works: `--preset mini --steps 6`.
 """
 
 import argparse
 import json
+import os
+import resource
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
-
-import numpy as np
+from threading import Timer
 
 REPOSITORY = Path(__file__).parent.parent
 TESTS = ("tests/invariants", "tests/trainable/models", "tests/search/bench")  # they need no Ray
 SST2_BATCHES = 2105  # of 32 of the 67,349 training examples
-SST2_VALIDATION = 872
-EPOCHS, EVALUATIONS = 3, 15  # of the preset sst2
-SECONDS = {"tests": 240, "bench": 180, "trial": 180}  # of each part, at most
+SECONDS = {"trial": 240, "bench": 240, "tests": 140}  # of each process, at most
+GRACE_SECONDS = 5  # between two signals
+# What ends a process that is out of time: pytest shows its failures so far at the first, and any
+# Python the stack of each thread at the second.
+SIGNALS = (signal.SIGINT, signal.SIGABRT, signal.SIGKILL)
+# Milliseconds per step at batch 32, by arithmetic: the floor that weights, moments and matrix
+# products set at 85 % of peak bandwidth, and what is expected of a step of this design.
+FIGURES = {
+    ("flash", "sst2", "H100"): ("1.2", "4.7"),
+    ("flash", "sst2", "3090"): ("5.8", "8 to 9"),
+    ("flash", "imdb", "3090"): ("57", "-"),
+    ("graph", "sst2", "H100"): ("1.2", "6.9"),
+    ("graph", "sst2", "3090"): ("5.8", "11 to 12"),
+    ("graph", "imdb", "3090"): ("57", "-"),
+}
+HEADER = "variant|ms per step|floor|expected|examples per second|times the plain loop|set-up"
 
 
 def main():
-    """Runs the parts and prints the table; returns 1 where one failed."""
+    """Runs the parts and prints the tables; returns 1 if a process failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--preset", default="sst2", help="whose shapes and lengths (sst2)")
     parser.add_argument("--steps", type=int, default=SST2_BATCHES, help="batches in an epoch")
     parser.add_argument("--part", choices=SECONDS, help="only this one")
+    parser.add_argument("--gigabytes", help="of GPU memory that the trial may use (all)")
+    parser.add_argument("--seconds", type=float, help=f"of a process, at most ({SECONDS})")
+    parser.add_argument("--tests", nargs="+", default=TESTS, help="folders of tests")
     asked = parser.parse_args()
-    if asked.part == "trial":  # in the process that the whole check has begun
-        print(json.dumps(whole_trial(asked.preset, asked.steps)))
-        return 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # SIGABRT is to leave no core of gigabytes
+    lines, outcomes = [], {}
+    try:
+        for part in [asked.part] if asked.part else SECONDS:
+            for name, command in commands(part, asked).items():
+                outcomes[name] = 130, "interrupted", 0.0
+                seconds, signals = asked.seconds or SECONDS[part], SIGNALS[part != "tests" :]
+                outcomes[name] = run(name, command, seconds, signals, lines)
+    except KeyboardInterrupt:
+        print("interrupted")
+    finally:
+        print(table(lines), outcome_table(outcomes), sep="\n", flush=True)
+    return int(any(code not in (0, 5) for code, *_ in outcomes.values()))  # 5: no such test
+
+
+def interrupt(*_):
+    """Ends the part that runs; `timeout` signals twice, and the tables are to come all the same."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def commands(part, asked):
+    """The command lines of a part by name."""
     python, shape = [sys.executable, "-m"], ["--preset", asked.preset]
-    commands = {
-        "tests": [*python, "pytest", "-o", "addopts=", "-m", "gpu", "-q", *TESTS],
-        "bench": [*python, "search.bench", *shape, "--steps", str(min(asked.steps, 200))],
-        "trial": [*python, "tests.gpu_check", *shape, "--steps", str(asked.steps)],
-    }
-    commands["trial"] += ["--part", "trial"]
+    if part == "trial":
+        trial = [*python, "tests.scripts.gpu_trial", *shape, "--steps", str(asked.steps)]
+        return {part: trial + (["--gigabytes", asked.gigabytes] if asked.gigabytes else [])}
+    if part == "bench":
+        return {part: [*python, "search.bench", *shape, "--steps", str(min(asked.steps, 200))]}
     if find_spec("pytest") is None:
         print("tests: pytest is not installed")
-        del commands["tests"]
-    codes, lines = {}, []
-    for part, command in commands.items():
-        codes[part] = run(part, command, lines)
-    print(table(lines))
-    return int(any(code not in (0, 5) for code in codes.values()))  # 5: pytest had no such test
+        return {}
+    pytest = [*python, "pytest", "-o", "addopts=", "-m", "gpu", "-v", "--tb=short"]
+    return {path: [*pytest, path] for path in gpu_tests(asked.tests)}
 
 
-def run(part, command, lines):
-    """Shows what a part prints as it comes, and keeps its JSON lines; returns its exit code."""
-    print(f"\n## {part}: {' '.join(command[1:])}", flush=True)
-    start = time.monotonic()
-    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        print(line, end="", flush=True)
-        if line.startswith("{"):
-            lines.append(json.loads(line))
-        if time.monotonic() - start > SECONDS[part]:
-            process.kill()
-    code = process.wait()
-    print(f"{part}: exit code {code}, {time.monotonic() - start:.0f} s", flush=True)
-    return code
+def gpu_tests(folders):
+    """The files of tests that need a GPU, as paths from the repository."""
+    files = sorted(path for folder in folders for path in (REPOSITORY / folder).rglob("test_*.py"))
+    marked = [path for path in files if "pytest.mark.gpu" in path.read_text()]
+    return [os.path.relpath(path, REPOSITORY) for path in marked]
 
 
-def whole_trial(preset, steps):
-    """A trial of the preset's length on random examples, with checkpoints as in a sweep."""
-    from search.bench.options import BenchOptions
-    from search.bench.workload import PAD_ID, lengths_of, make_workload, random_split
-    from trainable.config.names import EAGER
-    from trainable.config.training_inputs import Teacher, TrainingInputs
-    from trainable.data.tokens import save_split
-    from trainable.data.vocabulary import save_vocabulary
-    from trainable.engine.cuda_graph import choose_execution
-    from trainable.engine.devices import Runtime
-    from trainable.teacher.outputs import LOGITS, write_outputs
+def run(name, command, seconds, signals, lines):
+    """Shows what a command prints as it comes, and keeps its JSON lines.
 
-    work, start = make_workload(BenchOptions(preset=preset, steps=steps)), time.monotonic()
-    lengths = lengths_of(preset, min(SST2_VALIDATION, len(work.split)), None)
-    ids = np.arange(PAD_ID + 1, work.tokens_in_use)
-    validation = random_split(lengths, ids, 2, np.random.default_rng(1))
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "tokenizer").mkdir()
-        save_split(work.split, folder, "train")
-        save_split(validation, folder, "evaluation")
-        save_vocabulary(np.arange(work.tokens_in_use), folder)
-        work.teacher.save_pretrained(folder / "teacher")
-        outputs = {kind: folder / kind for kind in (LOGITS, "cls")}
-        say = lambda line: print(line, file=sys.stderr)  # noqa: E731
-        runtime = Runtime(folder, work.device, work.config.precision, say)
-        write_outputs(work.teacher, work.split, PAD_ID, outputs, runtime)
-        inputs = TrainingInputs(
-            tokens=str(folder),
-            pad_id=PAD_ID,
-            label_names=["0", "1"],
-            teacher=Teacher(str(folder / "teacher"), "", False, 0.5, "", 0.0),
-            outputs={kind: str(place) for kind, place in outputs.items()},
-            data_digest="",
-            device=work.device.type,
-            examples={"train": len(work.split), "evaluation": len(validation)},
-            execution=choose_execution(work.teacher.config, work.device, "auto", say),
-        )
-        prepared = time.monotonic() - start
-        line = {"execution": inputs.execution.executor, **train(work.config, inputs, folder)}
-    if inputs.execution.executor != EAGER and inputs.execution.flash_attention:
-        line["execution"] += ", fused attention"
-    return {"variant": "a whole trial", "preparation_seconds": round(prepared, 1), **line}
+    Returns its exit code, how it ended, and its seconds.
+    """
+    print(f"\n## {name}: {' '.join(command[1:])}", flush=True)
+    start, last = time.monotonic(), ""
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a process group of its own, to end all that it starts
+    )
+    timer = Timer(seconds, end, (process, signals))
+    timer.start()
+    try:
+        for line in process.stdout:
+            if not line.startswith("Extension modules: "):  # below a stack, in thousands of letters
+                print(line, end="", flush=True)
+            last = line.strip("= \n") or last
+            with suppress(ValueError):
+                lines += [json.loads(line)] if line.startswith("{") else []
+        code = process.wait()
+    finally:
+        timer.cancel()
+        end(process, (signal.SIGKILL,))
+    took = time.monotonic() - start
+    if took >= seconds:
+        how = f"out of time after {seconds:g} s"
+    elif code < 0:
+        how = f"ended by {signal.Signals(-code).name}"
+    else:
+        how = last if "pytest" in command else f"exit code {code}"
+    print(f"{name}: {how}, {took:.0f} s", flush=True)
+    return code, how, took
 
 
-def train(config, inputs, folder):
-    """Trains one student to its end; JSON values."""
-    from dataclasses import replace
-
-    import torch
-
-    from trainable.trial.checkpoint import SAVE_SHARE, SaveTimer, write_checkpoint
-    from trainable.trial.training_loop import Trial
-
-    config = replace(config, epochs=EPOCHS, evaluations=EVALUATIONS)
-    start, saving, saved = time.monotonic(), 0.0, 0
-    trial = Trial.start(config, inputs, torch.device(inputs.device))
-    setup = time.monotonic() - start
-    weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
-    timer = SaveTimer(SAVE_SHARE, 4 * weights)
-    while not trial.finished:
-        trial.advance()
-        if trial.history and (timer.due or trial.finished):
-            begun = time.monotonic()
-            with TemporaryDirectory(dir=folder) as place:
-                write_checkpoint(trial, Path(place))
-            timer.saved(time.monotonic() - begun)
-            saving, saved = saving + time.monotonic() - begun, saved + 1
-    seconds = time.monotonic() - start
-    examples = config.epochs * inputs.examples["train"]
-    return {
-        "examples_per_second": round(examples / seconds, 2),
-        "seconds": round(seconds, 1),
-        "setup_seconds": round(setup, 1),
-        "evaluation_seconds": round(sum(e.evaluation_seconds for e in trial.history), 1),
-        "saving_seconds": round(saving, 1),
-        "checkpoints": saved,
-        "fallback": trial.setup.fallback,
-        "loss": round(trial.history[-1].loss, 4),
-    }
+def end(process, signals):
+    """Ends a process and its group, by one signal after the other."""
+    for number in signals:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
 
 
 def table(lines):
-    """Of all that was measured, in Markdown; the ratio is to the loop with a live teacher."""
-    live = next((line["examples_per_second"] for line in lines if line["variant"] == "live"), None)
-    rows = ["\n| variant | examples per second | times the plain loop | set-up | reserved |"]
-    rows.append("|---|---|---|---|---|")
+    """All that was measured, in Markdown; the ratio is to the loop with a live teacher."""
+    rates = {line["variant"]: line.get("examples_per_second") for line in lines}
+    live = rates.get("live")
+    rows = [f"\n| {HEADER.replace('|', ' | ')} | reserved | notes |", "|---" * 9 + "|"]
     for line in lines:
-        rate = line.get("examples_per_second")
-        if rate is None:
-            rows.append(f"| `{line['variant']}` | {line['error']} | | | |")
+        if "error" in line:
+            rows.append(f"| `{line['variant']}` | {line['error']} |" + " |" * 7)
             continue
-        ratio = f"{rate / live:.1f}" if live else "-"
-        memory = f"{line['reserved_gib']} GiB" if line.get("reserved_gib") else "-"
-        cells = (
-            f"`{line['variant']}`",
-            f"{rate:,.0f}",
-            ratio,
-            f"{line['setup_seconds']} s",
-            memory,
-        )
-        rows.append(f"| {' | '.join(cells)} |")
+        rate, memory = line.get("examples_per_second"), line.get("reserved_gib")
+        kind = line.get("like", line["variant"]), line.get("preset"), line.get("device", "")
+        known = (FIGURES[key] for key in FIGURES if key[:2] == kind[:2] and key[2] in kind[2])
+        figures = next(known, ("-", "-")) if "milliseconds_per_step" in line else ("-", "-")
+        cells = [f"`{line['variant']}`", line.get("milliseconds_per_step", "-"), *figures]
+        cells += [f"{rate:,.0f}" if rate else "-", f"{rate / live:.1f}" if rate and live else "-"]
+        cells += [f"{line['setup_seconds']} s" if "setup_seconds" in line else "-"]
+        cells += [f"{memory} GiB" if memory else "-", line.get("notes", "")]
+        rows.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(rows)
+
+
+def outcome_table(outcomes):
+    """How each process ended, in Markdown."""
+    rows = ["\n| process | how it ended | seconds |", "|---|---|---|"]
+    rows += [f"| {name} | {how} | {took:.0f} |" for name, (_, how, took) in outcomes.items()]
     return "\n".join(rows)
 
 

@@ -1,49 +1,95 @@
 """The check for a machine with a GPU, tried on one without."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.gpu_check import TESTS, table
+from tests.gpu_check import TESTS, gpu_tests, outcome_table, table
+
+FILES = {  # of tests, and how their processes are to end
+    "fails": ("assert 1 + 1 == 3", "1 failed"),
+    "hangs": ("import time; time.sleep(600)", "out of time after 10 s"),
+    "hangs_in_c": ("import ctypes; ctypes.PyDLL(None).sleep(600)", "out of time after 10 s"),
+    "kills": ("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL"),
+    "works": ("pass", "1 passed"),
+}
 
 
 def test_every_test_that_needs_a_gpu_is_among_those_it_runs(repository):
-    marked = [
-        path.relative_to(repository)
+    marked = {
+        str(path.relative_to(repository))
         for path in repository.glob("tests/**/test_*.py")
         if "pytest.mark.gpu" in path.read_text() and path.name != "test_gpu_check.py"
-    ]
+    }
     assert len(marked) >= 4
-    assert all(any(path.is_relative_to(place) for place in TESTS) for path in marked)
+    assert marked == set(gpu_tests(TESTS))
 
 
-def test_the_table_has_ratios_to_the_plain_loop_and_what_went_wrong():
-    measured = {"setup_seconds": 2.5, "reserved_gib": 1.25}
+def test_the_table_has_floors_ratios_to_the_plain_loop_and_what_went_wrong():
+    shared = {"setup_seconds": 2.5, "preset": "sst2", "device": "NVIDIA H100 80GB HBM3"}
+    rates = {"examples_per_second": 360.0, "milliseconds_per_step": 88.9, "reserved_gib": 1.25}
+    faster = {"examples_per_second": 4608.0, "milliseconds_per_step": 6.9}
     lines = [
-        {"variant": "live", "examples_per_second": 360.0, **measured},
-        {"variant": "graph", "examples_per_second": 4608.0, **measured},
-        {"variant": "flash", "error": "OutOfMemoryError: CUDA out of memory"},
-        {"variant": "a whole trial", "examples_per_second": 4500.0, "setup_seconds": 3.0},
+        {"variant": "live", **rates, **shared},
+        {"variant": "graph", **faster, **shared},
+        {"variant": "flash", "error": "OutOfMemoryError: CUDA out of memory", **shared},
+        {"variant": "a whole trial", "like": "flash", **faster, **shared, "notes": "9 s"},
+        {"variant": "a rung", **shared, "device": "a card", "notes": "568 MB saved in 2.0 s"},
     ]
     assert table(lines).strip().splitlines()[2:] == [
-        "| `live` | 360 | 1.0 | 2.5 s | 1.25 GiB |",
-        "| `graph` | 4,608 | 12.8 | 2.5 s | 1.25 GiB |",
-        "| `flash` | OutOfMemoryError: CUDA out of memory | | | |",
-        "| `a whole trial` | 4,500 | 12.5 | 3.0 s | - |",
+        "| `live` | 88.9 | - | - | 360 | 1.0 | 2.5 s | 1.25 GiB |  |",
+        "| `graph` | 6.9 | 1.2 | 6.9 | 4,608 | 12.8 | 2.5 s | - |  |",
+        "| `flash` | OutOfMemoryError: CUDA out of memory | | | | | | | |",
+        "| `a whole trial` | 6.9 | 1.2 | 4.7 | 4,608 | 12.8 | 2.5 s | - | 9 s |",
+        "| `a rung` | - | - | - | - | - | 2.5 s | - | 568 MB saved in 2.0 s |",
     ]
+    assert outcome_table({"trial": (0, "exit code 0", 61.7)}).endswith(
+        "| trial | exit code 0 | 62 |"
+    )
+
+
+@pytest.mark.slow
+def test_what_hangs_fails_or_dies_costs_the_tables_nothing(repository, tmp_path):
+    """Each within its time, with the failures before it and where it hung."""
+    for name, (body, _) in FILES.items():
+        text = f"import pytest\npytestmark = [pytest.mark.gpu]\ndef test_it():\n    {body}\n"
+        before = "def test_before():\n    raise KeyError('shown all the same')\n"
+        (tmp_path / f"test_{name}.py").write_text(
+            text.replace("def", before + "def", name == "hangs")
+        )
+    command = [sys.executable, "-m", "tests.gpu_check", "--part", "tests", "--seconds", "10"]
+    done = subprocess.run(
+        [*command, "--tests", str(tmp_path)],
+        cwd=repository,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "KeyError: 'shown all the same'" in done.stdout
+    assert "line 4 in test_it" in done.stdout.replace(":4: in", " line 4 in")
+    rows = done.stdout.splitlines()[-len(FILES) :]
+    for row, (name, (_, end)) in zip(rows, sorted(FILES.items()), strict=True):
+        _, path, how, seconds, _ = row.split("|")
+        assert path.strip().endswith(f"test_{name}.py")
+        assert end in how
+        assert float(seconds) < 10 + 15
 
 
 @pytest.mark.slow
 def test_a_whole_trial_on_this_machine(repository):
-    """Its evaluations, its checkpoint, and a loss that training has moved."""
-    command = [sys.executable, "-m", "tests.gpu_check", "--preset", "mini", "--steps", "5"]
-    done = subprocess.run(
-        [*command, "--part", "trial"], cwd=repository, capture_output=True, text=True, check=False
-    )
+    """Its evaluations, its checkpoints, a second one, a rung, and the teacher."""
+    command = [sys.executable, "-m", "tests.scripts.gpu_trial", "--preset", "mini", "--steps", "5"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    line = json.loads(done.stdout.splitlines()[-1])
-    assert line["checkpoints"] >= 1
-    assert line["examples_per_second"] == pytest.approx(3 * 5 * 32 / line["seconds"], rel=0.02)
-    assert line["evaluation_seconds"] + line["saving_seconds"] < line["seconds"]
+    trial, second, rung, teacher = map(json.loads, done.stdout.splitlines())
+    assert trial["checkpoints"] >= 1
+    assert trial["examples_per_second"] == pytest.approx(3 * 5 * 32 / trial["seconds"], rel=0.02)
+    assert second["examples_per_second"] == pytest.approx(5 * 32 / second["seconds"], rel=0.02)
+    assert "MB saved in" in rung["notes"]
+    assert teacher["milliseconds_per_step"] > 0.0

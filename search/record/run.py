@@ -33,7 +33,7 @@ from search.record.events import (
 from search.record.trial_record import ENDED, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
-from trainable.config.names import EAGER
+from trainable.config.names import EAGER, GRAPH, PLAIN
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 
@@ -88,9 +88,10 @@ class Run:
 
     @property
     def execution(self) -> Execution:
-        """How its trials run their steps: as planned, or eagerly once one could not be captured."""
-        uncaptured = any(reason.startswith(f"{EAGER}: ") for reason in self.fallbacks)
-        return Execution(EAGER) if uncaptured else self.plan.inputs.execution
+        """How its trials run their steps: as planned, less what could not be captured."""
+        lost = [reason.partition(": ")[0] for reason in self.fallbacks]
+        captured = Execution(GRAPH) if PLAIN in lost else self.plan.inputs.execution
+        return Execution(EAGER) if EAGER in lost else captured
 
     @property
     def any_config(self) -> TrialConfig:

@@ -11,7 +11,9 @@ from tests.traced import Executors, state_of
 from trainable.common.errors import UserError
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
+from trainable.engine import cuda_graph
 from trainable.engine.cuda_graph import Executor
+from trainable.trial import training_loop
 from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache
 
@@ -167,6 +169,28 @@ def test_running_out_of_memory_is_no_reason_to_run_as_it_is(error):
     with pytest.raises(type(error)) as caught:
         executor.run("step", lambda: None)
     assert caught.value is error
+
+
+def test_what_precedes_a_replay_does_not_count_as_training(inputs, schedule, monkeypatch):
+    """A clock that only warm-ups and captures move; each step of a width begins with them."""
+    now, bench = [0.0], Bench(inputs, GRAPH)
+    trial = bench.start(schedule())
+    monkeypatch.setattr(training_loop.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(cuda_graph, "perf_counter", lambda: now[0])
+    executor = trial.setup.step.feed.executor
+    capture, body = executor._capture, trial.setup.step.body
+
+    def slow(function):
+        def run(argument):
+            now[0] += 60.0
+            return function(argument)
+
+        return run
+
+    executor._capture, trial.setup.step.body = slow(capture), slow(body)
+    evaluations = list(trial.run())
+    assert now[0] == executor.setup_seconds >= 240.0
+    assert all(e.training_seconds == e.evaluation_seconds == 0.0 for e in evaluations)
 
 
 def test_this_check_sees_a_number_that_is_not_in_a_tensor():

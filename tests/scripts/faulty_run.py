@@ -2,7 +2,8 @@
 
 Started as a script by `test_failures.py`, with the command line of `search.run`. FAULTS in the
 environment is JSON: initialisation -> kind of fault, which strikes at step FAULT_STEP. With
-`{"all": "not captured"}` the sweep is planned for CUDA graphs, and every capture fails.
+`{"all": "not captured"}` the sweep is planned for CUDA graphs and fused attention, and every
+capture fails.
 """
 
 import json
@@ -81,7 +82,7 @@ if __name__ == "__main__":
     if json.loads(os.environ["FAULTS"]) == NOT_CAPTURED:
         prepare = check_sweep.prepare_inputs
         check_sweep.prepare_inputs = lambda *given: replace(
-            prepare(*given), execution=Execution(GRAPH)
+            prepare(*given), execution=Execution(GRAPH, flash_attention=True)
         )
     from search.run.__main__ import main
 

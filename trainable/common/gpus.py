@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder per GPU, whatever torch was built for
-ALLOCATION_FAILED = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+ALLOCATION_FAILED = ("OutOfMemoryError", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 def unusable_gpu() -> str:
@@ -29,8 +29,5 @@ def unusable_gpu() -> str:
 
 def out_of_gpu_memory(error: BaseException | None) -> bool:
     """Whether an error is of too little GPU memory: torch's own, cuBLAS's or Triton's."""
-    import torch
-
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(t in str(error) for t in ALLOCATION_FAILED)
+    said = f"{type(error).__name__}: {error}"
+    return isinstance(error, RuntimeError) and any(text in said for text in ALLOCATION_FAILED)

@@ -9,3 +9,4 @@ PRECISIONS = ("fp32", "bf16")
 # How steps are run on a device: each as it is, or captured once and replayed.
 EAGER, GRAPH = "eager", "graph"
 EXECUTORS = (EAGER, GRAPH)
+PLAIN = "plain attention instead of fused"  # what is tried before eager steps

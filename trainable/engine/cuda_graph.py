@@ -6,6 +6,7 @@ differs from one run to the next is written into them before.
 
 from collections.abc import Callable, Hashable
 from functools import cache
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -49,6 +50,7 @@ class Executor:
         self._padded = padded or capture is not None
         self._warm: set[Hashable] = set()
         self._replays: dict[Hashable, Body] = {}
+        self.setup_seconds = 0.0  # of warm-ups, in which Triton compiles, and captures
 
     def width(self, longest: int) -> int:
         """Tokens to pad a batch to whose longest example has so many."""
@@ -63,12 +65,14 @@ class Executor:
 
         The tensors that are returned are good until the next run. Raises CaptureError.
         """
-        if key not in self._replays:
-            if self._capture is None or key not in self._warm:
-                self._warm.add(key)
-                return body()
+        if key in self._replays:
+            return self._replays[key]()
+        if self._capture is None:
+            return body()
+        start = perf_counter()
+        if key in self._warm:
             try:
-                self._replays[key] = self._capture(body)
+                body = self._replays[key] = self._capture(body)
             except RuntimeError as error:
                 cause: BaseException = error
                 while cause.__context__ is not None:  # leaving a failed capture raises another
@@ -76,7 +80,10 @@ class Executor:
                 if out_of_gpu_memory(cause):
                     raise cause from None
                 raise CaptureError(first_line(cause)) from error
-        return self._replays[key]()
+        self._warm.add(key)
+        result = body()
+        self.setup_seconds += perf_counter() - start
+        return result
 
 
 class CudaGraphCapture:

@@ -157,6 +157,8 @@ class TrainingStep:
         self.gradient_clip, self.averages, self.examples = gradient_clip, averages, examples
         self.feed = Feed(examples, batch_size, executor, stage)
         self.micro_batch_size: int | None = None
+        groups = [group["params"] for group in optimiser.param_groups]
+        self.parameters = [p for group in groups for p in group if p.requires_grad]
         self.means = LossMeans()
         self._learning_rate = torch.zeros((), device=examples.device)
 
@@ -183,12 +185,6 @@ class TrainingStep:
             self.averages.update()
         self.means.add(losses)
 
-    @property
-    def parameters(self) -> list[nn.Parameter]:
-        """All that are trained, in the optimiser's order."""
-        groups = self.optimiser.param_groups
-        return [p for group in groups for p in group["params"] if p.requires_grad]
-
     def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
         """The gradient of `loss` for each parameter, 0 where there is none, and the losses before
         the step, detached, still on the device."""
@@ -212,23 +208,18 @@ class TrainingStep:
         torch's or cuBLAS's error if not even one example fits.
         """
         longest = np.argsort(self.examples.lengths, kind="stable")[-self.feed.batch_size :]
-        while not self._fits(longest):
+        while True:
+            try:
+                self.feed.write(longest, len(longest))
+                self.gradients(self.feed.batch(len(longest), self.feed.width(longest)))
+                break
+            except RuntimeError as error:
+                if not out_of_gpu_memory(error) or self.micro_batch_size == 1:
+                    raise
             release_memory(self.examples.device)
             if not make_room():
-                most = self.micro_batch_size or self.feed.batch_size
-                self.micro_batch_size = -(-most // 2)
+                self.micro_batch_size = -(-(self.micro_batch_size or self.feed.batch_size) // 2)
         release_memory(self.examples.device)
-
-    def _fits(self, rows: np.ndarray) -> bool:
-        """Whether there is room for the gradients on these examples."""
-        try:
-            self.feed.write(rows, len(rows))
-            self.gradients(self.feed.batch(len(rows), self.feed.width(rows)))
-        except RuntimeError as error:
-            if not out_of_gpu_memory(error) or self.micro_batch_size == 1:
-                raise
-            return False
-        return True
 
 
 class Evaluator:

@@ -16,7 +16,8 @@ class WeightAverages:
     def __init__(self, parameters: Iterable[Tensor]) -> None:
         self._weights = [parameter.detach() for parameter in parameters]  # in the same memory
         self.averages = [weight.clone() for weight in self._weights]
-        self._new_share = torch.zeros((), device=self._weights[0].device)  # 1 - decay
+        longest = max(weight.shape[-1] for weight in self._weights)
+        self._new_share = torch.zeros(longest, device=self._weights[0].device)  # 1 - decay
 
     def set_decay(self, decay: float, step: int) -> None:
         """Sets the decay of optimiser step `step` (from 0): it warms up, as with `num_updates` of
@@ -25,8 +26,12 @@ class WeightAverages:
 
     def update(self) -> None:
         """decay x average + (1 - decay) x weight, in place."""
-        shares = [self._new_share] * len(self.averages)
-        torch._foreach_lerp_(self.averages, self._weights, shares)
+        pairs = list(zip(self.averages, self._weights, strict=True))
+        # One kernel for all vectors, with shares of their shapes: matrices would read far more.
+        vectors = [(a, w, self._new_share[: len(a)]) for a, w in pairs if a.ndim == 1]
+        matrices = [(a, w, self._new_share[0]) for a, w in pairs if a.ndim > 1]
+        for tensors in filter(None, (vectors, matrices)):
+            torch._foreach_lerp_(*map(list, zip(*tensors, strict=True)))
 
     def start_anew(self) -> None:
         """Resets the averages to the weights."""

@@ -3,32 +3,17 @@
 import importlib.util
 import os
 import shutil
-import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
-
-from trainable.common.gpus import out_of_gpu_memory
 
 FLASH_MODEL = "deberta-v2"  # its third version has the same type
 HEAD_SIZES = (32, 64, 128)  # that the kernels are written for
 OLDEST_GPU = (8, 0)  # Ampere: the first with bf16
-
-
-class FailedWorkloads(set[Any]):
-    """The package's list of failed launches, which it retries with other sizes.
-
-    If memory ran out that would take minutes and fail again: the error goes on to the caller.
-    """
-
-    def add(self, workload: Any) -> None:
-        """Called while the launch's error is handled."""
-        if out_of_gpu_memory(sys.exception()):
-            raise  # noqa: PLE0704
-        super().add(workload)
 
 
 def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
@@ -39,13 +24,16 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
     weights that are thrown away. Masks stay 2-D. Dropout of attention probabilities follows the
     configuration; its seeds come from the GPU's generator, so that a replayed graph draws new ones.
     """
-    from disentangled_flash import KernelTuningOptions, optimize_deberta_training
+    from disentangled_flash import KernelConfig, KernelTuningOptions, optimize_deberta_training
 
     plain = backbone.encoder
     attentions = [layer.attention.self for layer in plain.layer]
-    # Launch sizes from the package's rules: its saved profiles fit one GPU with one version of
-    # torch, and every model would read them from disk again and keep them for good.
-    tuning = KernelTuningOptions(mode="heuristic")
+    # Launch sizes from the package's rules: its profiles fit one GPU and version of torch, and each
+    # model would read them again. A launch that fails is repeated with the smallest: timing others
+    # would take minutes if memory ran out.
+    tuning = KernelTuningOptions(
+        use_user_profiles=False, use_bundled_profiles=False, candidates=(KernelConfig(16, 16, 4),)
+    )
     with torch.random.fork_rng(devices=[]):
         optimize_deberta_training(backbone, backend=backend, tuning=tuning)
     if backbone.encoder is plain:
@@ -53,8 +41,15 @@ def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
     for layer, attention in zip(backbone.encoder.layer, attentions, strict=True):
         for name, child in attention.named_children():
             setattr(layer.attention.self, name, child)
-        layer.attention.self._failed_profile_workloads = FailedWorkloads()
+        layer.attention.self.register_forward_pre_hook(_cast)
     return True
+
+
+def _cast(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Hidden states in autocast's type, by which the package chooses its launch sizes."""
+    kind, dtype = inputs[0].device.type, inputs[0].dtype
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else dtype
+    return (inputs[0].to(dtype), *inputs[1:])
 
 
 def flash_obstacle(config: PreTrainedConfig, device: torch.device) -> str | None:

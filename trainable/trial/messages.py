@@ -6,7 +6,7 @@ from typing import Any
 MESSAGE = "message"  # its key in a result
 # Kinds of failure after which trying again would not help, or not in the same way.
 DIVERGED, OUT_OF_MEMORY = "diverged", "out of GPU memory"
-NOT_CAPTURED = "not captured"  # to be tried again eagerly, in another process
+NOT_CAPTURED = "not captured"  # to be tried again otherwise, in another process
 DISK = "disk"  # a file that can't be read or written; other trials would fail on it, too
 
 

@@ -38,8 +38,8 @@ class Evaluation:
     loss: float
     # Its parts, not weighed by alpha: `cross_entropy` (0 without labels) and TEACHER_TERMS.
     losses: dict[str, float]
-    training_seconds: float  # since the evaluation before
-    evaluation_seconds: float
+    training_seconds: float  # since the evaluation before; both without compilers and captures,
+    evaluation_seconds: float  # which a worker's first trial waits for
     correct: str  # packed bits: which examples of the evaluation split were right
     # On the full evaluation split where that one is a subset, after the last step only.
     full_accuracy: float | None = None
@@ -125,7 +125,7 @@ class Trial:
         Raises TrainingDivergedError if a loss since the last evaluation is NaN or infinite, and
         StopIteration if the trial is finished.
         """
-        start = time.perf_counter()
+        start = self._clock()
         config, training_step = self.config, self.setup.step
         position = (self.step, self.total_steps)
         alpha = alpha_at(
@@ -142,7 +142,7 @@ class Trial:
         self.step += 1
         due = self.step in self._due
         losses = training_step.means.take() if due else {}
-        self.trained_seconds += time.perf_counter() - start
+        self.trained_seconds += self._clock() - start
         if not due:
             return None
         self._check_finite(losses, alpha, rate)
@@ -152,6 +152,10 @@ class Trial:
         self.history.append(evaluation)
         self.trained_seconds = 0.0
         return evaluation
+
+    def _clock(self) -> float:
+        """Seconds, in which captures and what is compiled for them don't count."""
+        return time.perf_counter() - self.setup.step.feed.executor.setup_seconds
 
     @cached_property
     def _batches(self) -> Iterator[np.ndarray]:
@@ -173,7 +177,7 @@ class Trial:
             )
 
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
-        start = time.perf_counter()
+        start = self._clock()
         evaluators = self.setup.evaluators
         correct, validation_loss = evaluators["evaluation"].correct_and_loss()
         score_full = self.finished and "full" in evaluators
@@ -194,7 +198,7 @@ class Trial:
             loss=losses["loss"],
             losses={"cross_entropy": losses["cross_entropy"], **terms},
             training_seconds=self.trained_seconds,
-            evaluation_seconds=time.perf_counter() - start,
+            evaluation_seconds=self._clock() - start,
             correct=pack_bits(correct),
             full_accuracy=None if full is None else accuracy(full),
             full_correct=None if full is None else pack_bits(full),

@@ -179,7 +179,8 @@ def _failure_kind(error: Exception) -> str | None:
     """The kind of error that must not simply be tried again, or None."""
     if isinstance(error, TrainingDivergedError):
         return DIVERGED
-    if isinstance(error, CaptureError):
+    uncompiled = type(error).__module__.startswith("triton.")  # a kernel of fused attention
+    if uncompiled or isinstance(error, CaptureError):
         return NOT_CAPTURED
     if isinstance(error, OSError):
         return DISK

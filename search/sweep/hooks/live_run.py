@@ -13,7 +13,7 @@ from search.results.best_trials import prune
 from search.results.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
-from trainable.config.names import EAGER
+from trainable.config.names import EAGER, PLAIN
 from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 
@@ -44,7 +44,7 @@ class LiveRun:
 
     @property
     def paused(self) -> bool:
-        """Whether no more trials are to begin here: steps that can't be captured are run eagerly
+        """Whether no more trials are to begin here: steps that can't be captured are run otherwise
         by other processes, of the next Tuner."""
         return self.interruption.requested or self.run.execution != self._execution
 
@@ -68,7 +68,8 @@ class LiveRun:
             if message.failure == DISK:
                 self.interruption.pause(message.reason)
             if message.failure == NOT_CAPTURED:
-                self._fall_back(f"{EAGER}: {message.reason}")
+                lesser = PLAIN if self._execution.flash_attention else EAGER
+                self._fall_back(f"{lesser}: {message.reason}")
                 self.left_over = True
         if message.evaluation is None:
             return GO

@@ -118,38 +118,21 @@ def test_saved_model_is_the_librarys(tmp_path):
     )
 
 
-LAUNCH = {
-    **{"sequence_length": 8, "batch_heads": 4, "active_slots": 2},
-    **{"has_c2p": True, "has_p2c": True, "layout": "padded", "uses_padding_mask": True},
-    **{"has_dropout": False, "hidden_states": torch.zeros(1)},
-}
-
-
-@pytest.mark.parametrize(
-    ("error", "launches"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory"), 1),
-        (RuntimeError("Triton Error [CUDA]: out of memory"), 1),
-        (RuntimeError("out of resources: shared memory"), 2),
-    ],
-)
-def test_a_launch_that_runs_out_of_memory_is_not_tuned_anew(monkeypatch, error, launches):
-    """The package's own code, on launches that fail; other failures it may try to mend."""
-    package = pytest.importorskip("disentangled_flash.training.attention")
-    attention = with_flash(deberta()).base_model.encoder.layer[0].attention.self
-    triton = package.TritonTrainingDisentangledSelfAttention(deberta().config)
-    triton._failed_profile_workloads = attention._failed_profile_workloads
-    monkeypatch.setattr(triton, "_resolve_kernel_config", lambda **_: "sizes")
-    tried = []
-
-    def launch(*sizes):
-        tried.append(sizes)
-        raise error
-
-    with pytest.raises(RuntimeError) as caught:
-        triton._launch_with_profile_fallback(launch, LAUNCH)
-    assert caught.value is error
-    assert len(tried) == launches
+def test_launch_sizes_follow_from_what_is_multiplied(monkeypatch):
+    """bf16 under autocast, whatever the layers hand on; a failed launch has one other to try."""
+    package = pytest.importorskip("disentangled_flash")
+    flash, seen = with_flash(deberta()), []
+    options = package.KernelTuningOptions(
+        use_user_profiles=False,
+        use_bundled_profiles=False,
+        candidates=[package.KernelConfig(16, 16, 4)],
+    )
+    attention = flash.base_model.encoder.layer[0].attention.self
+    attention.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    values_and_gradients(flash)
+    values_and_gradients(flash, "bf16")
+    assert seen == [torch.float32, torch.bfloat16]
+    assert flash.base_model.encoder.tuning == options
 
 
 @pytest.mark.parametrize(

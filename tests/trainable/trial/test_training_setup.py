@@ -103,9 +103,17 @@ def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_
     free(1.0, 1.0, 1.0)
     bench = SetupCache()
     others = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
-    fits = iter([False, False, True])
+    errors = [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
+    ]
+
+    def gradients(_):
+        if errors:
+            raise errors.pop()
+
     step = bench.set_up(make_config(batch_size=16), inputs, cpu).step
-    step._fits = lambda rows: next(fits)
+    step.gradients = gradients
     bench._kept.popitem()  # as while it is built
     step.fit_memory(lambda: bench._evict(cpu))
     assert step.micro_batch_size is None

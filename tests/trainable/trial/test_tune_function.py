@@ -317,6 +317,10 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     assert [without_bits(values) for values in recorded(after)] == [*map(without_bits, records)]
 
 
+class CompilationError(Exception):
+    __module__ = "triton.compiler.errors"
+
+
 @pytest.mark.parametrize(
     ("error", "failure_kind"),
     [
@@ -324,6 +328,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
         (OSError(28, "No space left on device"), "disk"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out of GPU memory"),
         (RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"), "out of GPU memory"),
+        (CompilationError("no such instruction"), "not captured"),
         (ValueError("a fault of ours"), None),
     ],
 )

@@ -34,7 +34,6 @@ from search.sweep.processes.signals import Interruption
 from tests.made_runs import asked, evaluated, made_inputs, made_run
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
 from trainable.common.pause import PAUSE
-from trainable.config.names import EAGER
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.messages import DISK, DIVERGED, MESSAGE, NOT_CAPTURED, OUT_OF_MEMORY, Message
@@ -295,8 +294,17 @@ def test_what_can_not_be_written_pauses_the_sweep_and_nothing_more_is_recorded(
     assert len(hooks.live.display.events) == 2
 
 
-def test_what_can_not_be_captured_is_left_to_eager_processes_of_the_next_tuner(make, tmp_path):
-    inputs = made_inputs(device="cuda", execution=Execution("graph"))
+@pytest.mark.parametrize(
+    ("planned", "lesser", "label"),
+    [
+        (Execution("graph"), Execution(), "eager"),
+        (Execution("graph", True), Execution("graph"), "plain attention instead of fused"),
+    ],
+)
+def test_what_can_not_be_captured_is_left_to_other_processes_of_the_next_tuner(
+    make, tmp_path, planned, lesser, label
+):
+    inputs = made_inputs(device="cuda", execution=planned)
     run = made_run(tmp_path / "gpu", CONFIGS, asked(retries=0), inputs=inputs)
     hooks, trials = make(run), [make_trial(number) for number in range(2)]
     for trial in trials:
@@ -304,7 +312,7 @@ def test_what_can_not_be_captured_is_left_to_eager_processes_of_the_next_tuner(m
         say(hooks, trial, Message(failure=NOT_CAPTURED, reason="no"))
         assert not hooks.interruption.left
         assert not fail(hooks, trial, CRASH)
-    assert (run.fallbacks, run.execution) == ([f"{EAGER}: no"], Execution(EAGER))
+    assert (run.fallbacks, run.execution) == ([f"{label}: no"], lesser)
     assert [event["then"] for event in told(run) if "then" in event] == [RETRY] * 2
     assert ("fallback", None) in hooks.live.display.events
     assert hooks.searcher.suggest("a") is None

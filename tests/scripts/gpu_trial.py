@@ -1,0 +1,175 @@
+"""What a sweep does on a GPU, for `tests.gpu_check`, on random examples of a preset's lengths.
+
+Prints a JSON line for a whole trial, for another one on the same worker, for the checkpoint of a
+trial that waits at a rung, and for the teacher's fine-tuning.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from search.bench.options import BenchOptions
+from search.bench.workload import PAD_ID, lengths_of, make_workload, random_split
+from trainable.config.training_inputs import Teacher, TrainingInputs
+from trainable.config.trial_config import TeacherSettings
+from trainable.data.examples import Examples
+from trainable.data.tokens import save_split
+from trainable.data.vocabulary import dense_split, save_vocabulary, trim_embedding
+from trainable.engine.cuda_graph import choose_execution, make_executor
+from trainable.engine.devices import Runtime, device_name, synchronise
+from trainable.models.static_forward import make_static
+from trainable.teacher.fine_tuning import fine_tune
+from trainable.teacher.outputs import LOGITS, write_outputs
+from trainable.trial.checkpoint import SAVE_SHARE, SaveTimer, load_checkpoint, write_checkpoint
+from trainable.trial.training_loop import Trial
+from trainable.trial.training_setup import SetupCache
+
+SST2_VALIDATION = 872
+EPOCHS, EVALUATIONS = 3, 15  # of the preset sst2
+ONE_EPOCH = TeacherSettings(epochs=1)
+LOG = partial(print, file=sys.stderr)
+
+
+def main():
+    """Measures one after the other; what fails ends it with a traceback."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--preset", default="sst2")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--gigabytes", type=float)
+    asked = parser.parse_args()
+    if asked.gigabytes and torch.cuda.is_available():
+        share = asked.gigabytes * 1e9 / torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, share))
+    work, setups = make_workload(BenchOptions(preset=asked.preset, steps=asked.steps)), SetupCache()
+    config = replace(work.config, epochs=EPOCHS, evaluations=EVALUATIONS)
+    start = time.monotonic()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        inputs = prepare(work, folder)
+        prepared = time.monotonic() - start
+        fused = inputs.execution.flash_attention
+        shared = {"preset": work.preset, "device": device_name()}
+        shared["like"] = "flash" if fused else "graph"
+        first = train(config, inputs, folder, setups)
+        first["notes"] += f", preparing {prepared:.1f} s"
+        say({"variant": "a whole trial", **first, **shared})
+        config = replace(config, epochs=1, evaluations=5, seed=1)
+        again = train(config, inputs, folder, setups)
+        say({"variant": "a second trial, 1 epoch", **again, **shared})
+        say({"variant": "a rung", **rung(config, inputs, folder, setups), **shared})
+        del setups  # and with it the students
+        shared["like"] = "teacher"
+        say({"variant": "the teacher's fine-tuning", **teacher(work, folder), **shared})
+    return 0
+
+
+def say(line):
+    """Prints it as JSON, at once."""
+    print(json.dumps(line), flush=True)
+
+
+def prepare(work, folder):
+    """The inputs of a sweep's trials, in this folder."""
+    lengths = lengths_of(work.preset, min(SST2_VALIDATION, len(work.split)), None)
+    ids = np.arange(PAD_ID + 1, work.tokens_in_use)
+    validation = random_split(lengths, ids, 2, np.random.default_rng(1))
+    (folder / "tokenizer").mkdir()
+    save_split(work.split, folder, "train")
+    save_split(validation, folder, "evaluation")
+    save_vocabulary(np.arange(work.tokens_in_use), folder)
+    work.teacher.save_pretrained(folder / "teacher")
+    outputs = {kind: folder / kind for kind in (LOGITS, "cls")}
+    runtime = Runtime(folder, work.device, work.config.precision, LOG)
+    write_outputs(work.teacher, work.split, PAD_ID, outputs, runtime)
+    return TrainingInputs(
+        tokens=str(folder),
+        pad_id=PAD_ID,
+        label_names=["0", "1"],
+        teacher=Teacher(str(folder / "teacher"), "", False, 0.5, "", 0.0),
+        outputs={kind: str(place) for kind, place in outputs.items()},
+        data_digest="",
+        device=work.device.type,
+        examples={"train": len(work.split), "evaluation": len(validation)},
+        execution=choose_execution(work.teacher.config, work.device, "auto", LOG),
+    )
+
+
+def train(config, inputs, folder, setups):
+    """Trains one student to its end, with checkpoints as in a sweep; JSON values."""
+    start, saving, saved = time.monotonic(), 0.0, 0
+    trial = Trial.start(config, inputs, torch.device(inputs.device), setups)
+    setup = time.monotonic() - start
+    timer = SaveTimer(SAVE_SHARE, 16 * trial.student.num_parameters())
+    while not trial.finished:
+        trial.advance()
+        if trial.history and (timer.due or trial.finished):
+            begun = time.monotonic()
+            with TemporaryDirectory(dir=folder) as place:
+                write_checkpoint(trial, Path(place))
+            timer.saved(time.monotonic() - begun)
+            saving, saved = saving + time.monotonic() - begun, saved + 1
+    seconds = time.monotonic() - start
+    training = sum(e.training_seconds for e in trial.history)
+    evaluating = sum(e.evaluation_seconds for e in trial.history)
+    used = f"{inputs.execution.executor}, fused attention: {inputs.execution.flash_attention}"
+    return {
+        "milliseconds_per_step": round(1000 * training / trial.step, 3),
+        "examples_per_second": round(config.epochs * inputs.examples["train"] / seconds, 2),
+        "seconds": round(seconds, 1),
+        "setup_seconds": round(setup, 1),
+        "checkpoints": saved,
+        "loss": round(trial.history[-1].loss, 4),
+        "notes": f"{trial.setup.fallback or used}; {seconds:.1f} s, of these evaluating "
+        f"{evaluating:.1f} s, saving {saving:.1f} s",
+    }
+
+
+def rung(config, inputs, folder, setups):
+    """Saves a trial as one that waits at a rung, and goes on from there; JSON values."""
+    device = torch.device(inputs.device)
+    trial = Trial.start(config, inputs, device, setups)
+    trial.advance()
+    synchronise(device)
+    with TemporaryDirectory(dir=folder) as place:
+        start = time.monotonic()
+        write_checkpoint(trial, Path(place))
+        saved = time.monotonic()
+        load_checkpoint(Path(place), config, inputs, device, setups).advance()
+        synchronise(device)
+        restored = time.monotonic()
+        size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file()) / 1e6
+    save, restore = saved - start, restored - saved
+    return {"notes": f"{size:.0f} MB saved in {save:.2f} s, restored in {restore:.2f} s"}
+
+
+def teacher(work, folder):
+    """Fine-tunes the teacher for an epoch, captures and evaluations included; JSON values."""
+    model, in_use = copy.deepcopy(work.teacher).to(work.device), np.arange(work.tokens_in_use)
+    make_static(model)
+    trim_embedding(model, in_use)
+    runtime = Runtime(folder, work.device, work.config.precision, LOG)
+    execution = choose_execution(work.teacher.config, work.device, "auto", LOG)
+    executor = make_executor(execution.executor, work.device)
+    train = Examples(dense_split(work.split, in_use), PAD_ID, work.device)
+    start = time.monotonic()
+    fine_tune(model, train, ONE_EPOCH, runtime=runtime, executor=executor, state=folder / "state")
+    seconds = time.monotonic() - start
+    rate = len(work.split) / seconds
+    return {
+        "milliseconds_per_step": round(1000 * ONE_EPOCH.batch_size / rate, 3),
+        "examples_per_second": round(rate, 2),
+        "notes": f"{seconds:.1f} s with captures and evaluations",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
