@@ -5,8 +5,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from search.results.answer import recommended
+from search.confirm.options import ConfirmOptions, choose
+from search.results.answer import recommendation, recommended
+from search.results.leaderboard import leaderboard_cells
 from search.results.statistics import SEED_SD
+from search.results.table import recipes_table, trials_table
 from tests.search.policy.test_final_round import EXAMPLES, searched, short_evaluation
 
 
@@ -47,3 +50,24 @@ def test_the_default_trained_as_long_is_recommended_where_none_is_clearly_better
 def test_without_finals_the_default_stands_unless_another_is_clearly_better(tmp_path):
     assert answer(searched(tmp_path / "tie", [0.8, 0.805], finals=0)) == (2.0, None, None)
     assert answer(searched(tmp_path / "gap", [0.8, 0.9], finals=0))[:2] == (3.0, None)
+
+
+def test_table_and_recommendation_say_the_gain_over_the_default(tmp_path):
+    run = with_finals(tmp_path / "run", [0.8, 0.82], [0.83, 0.9])
+    recipes = recipes_table(run, trials_table(run))
+    cells = leaderboard_cells(run, recipes)
+    column = cells.headers.index("over default")
+    assert [row[column] for row in cells.rows] == ["+10.00", "+3.00", "+2.00", "-"]
+    text = recommendation(run, recipes)
+    assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
+    assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
+    # 600 steps of 16 examples are 100 passes over 96; no texts were given.
+    assert text.endswith(" (--transfer), which teach more than made ones.")
+
+
+def test_a_confirmation_compares_the_best_with_the_default(tmp_path):
+    run = with_finals(tmp_path / "run", [0.8, 0.82], [0.83, 0.9])
+    confirmation = choose(run, ConfirmOptions(top=1))
+    (best,) = confirmation.finalists
+    assert (best.temperature, best.max_steps) == (3.0, 600)
+    assert (best.recipe, run.default_recipe) in confirmation.pairs
