@@ -15,14 +15,13 @@ from search.plan.draws import config_of_draw, initial_points, random_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.run.__main__ import main
 from spaces import SEARCHED, SPACE_NAMES, Inputs
-from spaces.recipe import POINTS_TO_EVALUATE, POOLS, recipe
+from spaces.recipe import POINTS_TO_EVALUATE, recipe
 from spaces.study import STUDY_ROWS
 from tests.made_runs import asked, made_inputs
 from trainable.common.errors import UserError
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import merged
 from trainable.config.initialisations import INITIALISATIONS
-from trainable.config.names import NAMED_LAYER_SETS
 from trainable.config.options import complete_config
 from trainable.config.presets import PRESETS
 
@@ -113,13 +112,7 @@ def searched(**changes):
 
 
 @pytest.mark.parametrize(
-    ("key", "values"),
-    [
-        ("initialisation", INITIALISATIONS),
-        ("alpha_schedule", ALPHA_SCHEDULES),
-        ("aligned_layers", NAMED_LAYER_SETS),
-        ("hidden_pool", POOLS),
-    ],
+    ("key", "values"), [("initialisation", INITIALISATIONS), ("alpha_schedule", ALPHA_SCHEDULES)]
 )
 def test_every_value_is_drawn(drawn, key, values):
     assert {point[key] for _, point in drawn if key in point} == set(values)
@@ -185,10 +178,9 @@ def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch)
         "pretrained, logits only, fixed 0.5, ema 0.98",
     ]
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
-    assert {c.hidden_pool for c in found if c.aligned_layers != "none"} == set(POOLS)
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
-        initial_points(searched(overrides=(("aligned_layers", "none"), ("hidden_weight", 9.0))))
+        initial_points(searched(overrides=(("hidden_weight", 9.0),)))
     monkeypatch.delattr(sys.modules[recipe.__module__], "POINTS_TO_EVALUATE")
     assert initial_points(searched()) == random_draws(searched(), 1)
 
@@ -384,8 +376,7 @@ def test_recipe_is_as_rays_optuna_searcher_takes_it():
     searcher = OptunaSearch(space=recipe, points_to_evaluate=points, metric="a", mode="max")
     found = [searcher.suggest(str(number)) for number in range(8)]
     rates = {"teacher_spread": 3e-4, "teacher_lower": 2e-4}
-    outputs = dict.fromkeys(("logits", *POOLS), "/o")
-    inputs = made_inputs(outputs=outputs, learning_rates=rates)
+    inputs = made_inputs(outputs={"logits": "/o"}, learning_rates=rates)
     for suggested, point in zip(found, POINTS_TO_EVALUATE, strict=False):
         assert merged(suggested).items() <= point.items()
     configs = [inputs.config(point) for point in found]

@@ -41,7 +41,7 @@ def run(tmp_path):
 def score(config):
     """A stand-in for a student: best at a learning rate of 2e-4, and without hidden alignment."""
     off = abs(math.log(config.learning_rate / 2e-4))
-    return 0.9 - 0.05 * off - 0.02 * (config.aligned_layers != "none") + 0.001 * config.seed
+    return 0.9 - 0.05 * off - 0.02 * (config.alpha_schedule != "fixed") + 0.001 * config.seed
 
 
 def grow(run):
