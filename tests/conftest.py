@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -25,6 +26,7 @@ from transformers import (
     RobertaConfig,
 )
 
+from trainable.common.errors import UserError
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions
 from trainable.config.presets import PRESETS
@@ -183,6 +185,14 @@ def split():
     )
 
 
+def user_error(call, *arguments, **keywords):
+    """The one line in which a call refuses what it was given."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments, **keywords)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def tokens_of(split, row):
     """The token ids of one sentence."""
     return split.token_ids[split.offsets[row] : split.offsets[row + 1]].tolist()
@@ -320,6 +330,19 @@ def cpu():
 @pytest.fixture
 def repository():
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def printed_by(repository):
+    """What code prints in a Python of its own, line by line."""
+
+    def run(code):
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    return run
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """`python -m search.bench` on a tiny teacher: what is trained, what is printed, and when."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -162,7 +160,7 @@ def test_lines_come_one_by_one_and_outlive_a_failure_and_an_interrupt(run, monke
 
 
 @pytest.mark.slow
-def test_needs_neither_ray_nor_datasets(repository):
+def test_needs_neither_ray_nor_datasets(printed_by):
     """The machines with a GPU may have neither."""
     command = [*SMALL, "--repeats", "1"]
     code = (
@@ -171,17 +169,12 @@ def test_needs_neither_ray_nor_datasets(repository):
         "from search.bench.__main__ import main\n"
         f"if __name__ == '__main__': sys.exit(main({command!r}))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["variant"] for line in lines] == ON_CPU
+    assert [json.loads(line)["variant"] for line in printed_by(code)] == ON_CPU
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_imdb_at_512_tokens_needs_less_than_24_gb(repository):
+def test_imdb_at_512_tokens_needs_less_than_24_gb(printed_by):
     """In a process that gets no more, with the fastest attention that is here."""
     code = (
         "import json, torch\n"
@@ -194,10 +187,6 @@ def test_imdb_at_512_tokens_needs_less_than_24_gb(repository):
         "name = 'graph' if obstacle('flash', work) else 'flash'\n"
         "print(json.dumps(measure(MAKERS[name], work, 1)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    line = json.loads(done.stdout)
+    line = json.loads("".join(printed_by(code)))
     assert 1.0 < line["reserved_gib"] < 24e9 / 2**30
     assert np.isfinite(line["loss"])

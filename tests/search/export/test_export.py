@@ -1,8 +1,6 @@
 """Exported folders: loaded as anyone would, equal to the trial's student, whole or not there."""
 
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.export import exported_student as exported
 from search.export.__main__ import main
@@ -18,7 +16,7 @@ from search.record.labels import find_trial
 from search.record.run import read_run
 from search.record.trial_record import TrialRecord
 from tests.conftest import padded_batch
-from tests.exports import MAX_LENGTH, copied, make_run, make_teacher
+from tests.exports import copied, make_run, make_teacher
 from tests.made_runs import evaluated, failed, made_run, started
 from trainable.common.errors import UserError
 from trainable.common.files import verified_values, write_manifest
@@ -119,15 +117,6 @@ def test_plain_transformers_give_the_logits_and_the_accuracy_of_the_trials_stude
     correct = logits.argmax(dim=-1).numpy() == np.array(dataset.evaluation.labels)
     assert correct.tolist() == unpack_bits(last["correct"], 40).tolist()
     assert f"{last['accuracy']:.4f} on 40 examples, none of them with another result" in printed
-
-
-def test_pipeline_names_labels(small, export, dataset):
-    folder, _, _ = export(small.run, "--no-check")
-    texts = dataset.evaluation.texts
-    found = pipeline("text-classification", str(folder))(texts, truncation=True)
-    expected = plain_logits(folder, texts).argmax(dim=-1).tolist()
-    assert [one["label"] for one in found] == [str(label) for label in expected]
-    assert AutoTokenizer.from_pretrained(folder).model_max_length == MAX_LENGTH
 
 
 def test_the_best_of_those_kept_is_exported_where_none_is_named(small, export, tmp_path):
@@ -250,14 +239,11 @@ def test_an_error_leaves_nothing(small, export, monkeypatch):
         assert export(small.run, "--no-check", code=1)[2] == "error: No space left on device\n"
 
 
-def test_neither_ray_nor_a_network_is_needed(small, repository, tmp_path):
+def test_neither_ray_nor_a_network_is_needed(small, printed_by, tmp_path):
     code = (
         "import sys; from search.export.__main__ import main; "
         "from trainable.engine import latency; latency.TIMED_SECONDS = 0.01; "
         f"code = main([{str(small.run.folder)!r}, {str(tmp_path / 'out')!r}]); "
         "print(code, [m for m in ('ray', 'swanlab') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+    assert printed_by(code)[-1] == "0 []"

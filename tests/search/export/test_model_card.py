@@ -117,19 +117,6 @@ def test_card_has_the_numbers(run, trial, last):
         assert part in text
 
 
-def test_how_the_teacher_was_fine_tuned(run, trial, last):
-    assert "Used as it was given, already fine-tuned." in model_card(run, trial, last, **FACTS)
-    teacher = replace(run.plan.inputs.teacher, fine_tuned_here=True)
-    inputs = replace(run.plan.inputs, teacher=teacher)
-    tuned = replace(run, plan=replace(run.plan, inputs=inputs))
-    assert (
-        "Fine-tuned on the same data, with a tenth of the training examples held out: kept are the "
-        "weights that were best on these (the last weights, where so few examples are too few to "
-        "tell). Settings: learning rate 5e-05, epochs at most 2, evaluations per epoch 2, patience "
-        "3, batch size 32, weight decay 0.01, warmup share 0.1, gradient clip 1.0, seed 0."
-    ) in " ".join(model_card(tuned, trial, last, **FACTS).split())
-
-
 @pytest.mark.parametrize(
     ("initialisation", "alpha", "origin"),
     [

@@ -297,17 +297,6 @@ def test_last_line_cut_short_had_not_been_acted_upon(story):
     assert told(story.folder) == [*STORY, repeated(FIRST, 2)]
 
 
-def test_copy_cut_at_any_byte_costs_nothing_and_is_completed(story):
-    main, copy = story.folder / RECORD, copy_of(story, FIRST)
-    record, whole = main.read_bytes(), copy.read_bytes()
-    for length in range(0, len(whole), 7):
-        copy.write_bytes(whole[:length])
-        found = read_run(story.folder)
-        assert found == story
-        assert repair(found) == []
-        assert (main.read_bytes(), copy.read_bytes()) == (record, whole)
-
-
 def test_plan_file_cut_anywhere_is_put_back_from_the_record(story):
     path, before = story.folder / SWEEP, files(story.folder)
     whole = path.read_bytes()

@@ -11,8 +11,8 @@ from search.record.run import SWEEP
 from search.record.run_folders import LOCK, find_run, refuse_existing, resume_command, run_lock
 from search.run.__main__ import main
 from search.sweep import check_sweep
+from tests.conftest import user_error
 from tests.made_runs import made_plan, made_run
-from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 
 CONFIGS = [TrialConfig(alpha=0.5)]
@@ -30,14 +30,6 @@ with run_lock(Path(sys.argv[1])):
 @pytest.fixture
 def run(tmp_path):
     return made_run(tmp_path / "runs" / "mine", CONFIGS)
-
-
-def refusal(refused, *arguments):
-    """The one line of the user's error that this call must end in."""
-    with pytest.raises(UserError) as caught:
-        refused(*arguments)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_run_is_found_by_name_and_by_path_whichever_of_its_files_is_lost(run, monkeypatch):
@@ -61,10 +53,10 @@ def test_unknown_name_lists_what_is_there(run):
     made_run(storage / "another", [])
     (storage / "no run").mkdir()
     for name in ("yours", "no run", f"{storage}/no run"):
-        message = refusal(find_run, "--resume", name, storage)
+        message = user_error(find_run, "--resume", name, storage)
         what = "not a run" if name.startswith("/") else "no run of that name"
         assert message == f"--resume {name}: {what}; runs in {storage}: another, mine"
-    assert refusal(find_run, "RUN", "mine", storage / "nowhere").endswith("nowhere: none")
+    assert user_error(find_run, "RUN", "mine", storage / "nowhere").endswith("nowhere: none")
 
 
 def test_only_a_free_name_is_taken(tmp_path):
@@ -72,16 +64,16 @@ def test_only_a_free_name_is_taken(tmp_path):
     for name in ("none", "empty"):
         refuse_existing(tmp_path / name)
     folder = made_run(tmp_path / "my run", CONFIGS).folder
-    message = refusal(refuse_existing, folder)
+    message = user_error(refuse_existing, folder)
     command = ["python", "-m", "search.run", "--resume", str(folder)]
     assert shlex.split(message[message.index("python -m") :]) == command
     assert shlex.split(resume_command(folder)) == command
     for name in ("notes", ".notes"):
         (tmp_path / f"with {name}").mkdir()
         (tmp_path / f"with {name}" / name).touch()
-        assert "--name with" in refusal(refuse_existing, tmp_path / f"with {name}")
+        assert "--name with" in user_error(refuse_existing, tmp_path / f"with {name}")
     (tmp_path / "file").touch()
-    assert "--name file" in refusal(refuse_existing, tmp_path / "file")
+    assert "--name file" in user_error(refuse_existing, tmp_path / "file")
 
 
 def test_run_killed_before_or_while_its_plan_was_written_leaves_its_name_free(tmp_path):
@@ -125,7 +117,7 @@ def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repo
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         with subprocess.Popen(command, cwd=repository, text=True, **pipes) as holder:
             assert holder.stdout.readline() == "alone\n"
-            message = refusal(run_lock(run.folder).__enter__)
+            message = user_error(run_lock(run.folder).__enter__)
             assert message.startswith(f"RUN {run.folder}: another process is running it")
             assert main(["--resume", str(run.folder)]) == 2
             assert capsys.readouterr().err == f"error: {message}\n"

@@ -40,12 +40,8 @@ from search.record.storage import (
     split_run,
     withdraw_pause,
 )
-from search.sweep.processes.shared_inputs import (
-    SHARED,
-    inputs_of,
-    inputs_on_this_node,
-    share_inputs,
-)
+from search.sweep.processes.shared_inputs import SHARED, inputs_on_this_node, share_inputs
+from tests.conftest import user_error
 from tests.made_runs import evaluated, finish, made_inputs, made_run, started
 from trainable.common.errors import UserError
 from trainable.common.files import MANIFEST, verified_values, write_checked_json, write_manifest
@@ -128,9 +124,7 @@ def test_a_uri_with_a_secret_is_refused_without_repeating_it(on_machine, tmp_pat
         ("--storage", place_of_runs),
         ("RUN", lambda uri: find_run("RUN", f"{uri}/mine", tmp_path)),
     ):
-        with pytest.raises(UserError) as error:
-            refused(secret)
-        message = str(error.value)
+        message = user_error(refused, secret)
         assert message.startswith(f"{flag} {secret.partition(':')[0]}://...: has a password or key")
         assert [part for part in ("hid", "12345", "KEY:") if part in message] == []
     assert list(tmp_path.iterdir()) == []
@@ -188,9 +182,7 @@ def test_second_writer_is_refused_and_told_of_the_first(run, uri):
         held = json.loads(there(run, SESSION_LOCK))
         other = {**held, "session": "other", "host": "far", "pid": 7}
         put(run, SESSION_LOCK, json.dumps(other).encode())
-        with pytest.raises(UserError) as error, RecordCopy(run.folder):
-            pass
-    message = str(error.value)
+        message = user_error(RecordCopy(run.folder).__enter__)
     assert message.startswith(f"RUN {uri}/mine: process 7 on far is running it; ")
     assert message.endswith(f"remove {uri}/mine/{SESSION_LOCK}")
     assert json.loads(there(run, SESSION_LOCK)) == other  # which is not ours to take away
@@ -385,17 +377,6 @@ def test_inputs_are_uploaded_once_and_fetched_by_digest_elsewhere(
     assert localise(before) == moved
     shutil.rmtree(moved.tokens)
     assert localise(before) == moved  # fetched again
-
-
-def test_a_run_that_goes_on_from_another_machine_has_its_inputs(shared, uri, on_machine, tmp_path):
-    share_inputs(shared, Console(quiet=True))
-    with RecordCopy(shared.folder) as copy:
-        copy.copy()
-        copy.copy(DIGESTS)
-    on_machine("second")
-    (tmp_path / "first").rename(tmp_path / "gone")
-    found = inputs_of(read_run(fetch_run(uri, "mine")))
-    assert [verified_values(folder) is None for folder in found.folders()] == [False] * 3
 
 
 def test_what_is_damaged_in_the_storage_is_refused_and_uploaded_again(

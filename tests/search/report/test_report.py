@@ -1,8 +1,5 @@
 """`python -m search.report` on runs in every state, without Ray, torch or a trace in the run."""
 
-import subprocess
-import sys
-
 import pandas as pd
 import pytest
 
@@ -78,14 +75,10 @@ def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, capsys):
     assert (folder / "file").read_text() == "mine"
 
 
-def test_report_loads_neither_ray_nor_torch(repository, run):
+def test_report_loads_neither_ray_nor_torch(printed_by, run):
     code = (
         "import sys; from search.report.__main__ import main; "
         f"assert main([{str(run.folder)!r}]) == 0; "
         "print([m for m in ('torch', 'ray', 'transformers') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert done.stderr == ""
+    assert printed_by(code)[-1] == "[]"

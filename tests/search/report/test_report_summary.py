@@ -68,14 +68,6 @@ def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
     assert any(sentence.startswith("3 recipes learned nothing") for sentence in summary.limitations)
 
 
-def test_the_only_other_finished_recipe(run):
-    report_evaluations(run, BEST, (0.95,) * 4)
-    report_evaluations(run, FAR, (0.5,) * 4)
-    summary = gather(run).summary
-    assert summary.tied == "Significantly better than the only other finished recipe."
-    assert "Not finished yet: 3 recipes." in summary.limitations
-
-
 def confirm(run, finalist, shares):
     """A confirmation of the run on two seeds, whose trials of each alpha have these shares right;
     the summaries of both before its last trial."""

@@ -9,7 +9,7 @@ import pytest
 from ray import tune
 from rich.console import Console
 
-from search.record.storage import DIGESTS, RecordCopy, local_runs
+from search.record.storage import local_runs
 from search.sweep import session
 from search.sweep.ray_setup import (
     concurrency,
@@ -19,9 +19,8 @@ from search.sweep.ray_setup import (
     trial_folder,
 )
 from search.sweep.session import describe_sweep
-from tests.made_runs import asked, finish, made_inputs, made_run
-from trainable.common.files import write_manifest
-from trainable.config.training_inputs import Teacher, TrainingInputs
+from tests.made_runs import asked, made_run
+from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.tune_function import Sweep
 
@@ -103,35 +102,3 @@ def test_a_disk_with_too_little_room_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stored = made_run(local_runs(f"file://{tmp_path}/storage") / "mine", CONFIGS)
     assert session._shortage(stored, free + 1) == ""  # nobody knows how much a storage takes
-
-
-def test_trials_elsewhere_are_told_where_run_and_inputs_are(tmp_path, monkeypatch):
-    """In a storage the digests of its inputs go beside the record, for the next machine."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "machine"))
-    for name in ("tokens", "teacher", "logits"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").write_text(name)
-        write_manifest(tmp_path / name, {})
-    teacher = Teacher(str(tmp_path / "teacher"), "d", False, 0.9, "", 1.0)
-    outputs = {"logits": str(tmp_path / "logits")}
-    inputs = made_inputs(tokens=str(tmp_path / "tokens"), teacher=teacher, outputs=outputs)
-    console = Console(file=io.StringIO())
-
-    alone = made_run(tmp_path / "runs" / "mine", CONFIGS, inputs=inputs)
-    assert describe_sweep(alone, console) == Sweep(str(alone.folder), alone.rungs)
-    uri = f"file://{tmp_path}/storage"
-    stored = made_run(local_runs(uri) / "mine", CONFIGS, inputs=inputs)
-    sweep = describe_sweep(stored, console)
-    assert sweep.run == f"{uri}/mine"
-    assert sweep.localise(inputs) == inputs
-    assert len(list((tmp_path / "storage" / ".shared").iterdir())) == 3
-
-    (stored.folder / DIGESTS).unlink()  # so that it is copied where the session has written it
-    monkeypatch.setattr(session, "start_ray", lambda *arguments: (1, 0))
-    for config in CONFIGS:
-        finish(stored, config)  # nothing is left to train
-    interruption = SimpleNamespace(requested=False, shielded=lambda start: start())
-    with RecordCopy(stored.folder) as copy:
-        session.run_trials(stored, copy, console, interruption)
-    there = tmp_path / "storage" / "mine"
-    assert (there / DIGESTS).read_bytes() == (stored.folder / DIGESTS).read_bytes()

@@ -16,7 +16,6 @@ from search.plan.draws import initial_draws
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
-from search.record.events import RECORD
 from search.record.run import SWEEP, create_run, read_run
 from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
@@ -24,8 +23,8 @@ from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.resume import asked_changes, extend
 from search.sweep.summary import write_answers
 from spaces import file_digest
+from tests.conftest import user_error
 from tests.made_runs import evaluated
-from trainable.common.errors import UserError
 from trainable.common.files import (
     read_checked_json,
     verified_values,
@@ -116,11 +115,9 @@ def resume(run, *argv):
 def refused(run, *argv):
     """The one line of the user's error that resuming must end in; the run stays as it was."""
     before = files(run.folder)
-    with pytest.raises(UserError) as caught:
-        resume(run, *argv)
+    said = user_error(resume, run, *argv)
     assert files(run.folder) == before
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return said
 
 
 def files(folder):
@@ -513,19 +510,6 @@ def checkpoint_of(run, number=0):
     return run.folder / configs_of(run)[number].folder_name / "checkpoint_000000"
 
 
-@pytest.mark.parametrize("file", [STATE, "model.safetensors", "config.json", "manifest.json"])
-def test_a_damaged_checkpoint_is_one_line(begun, file):
-    assert resume(begun)[1] == []
-    path = checkpoint_of(begun) / file
-    content = path.read_bytes()
-    path.write_bytes(content[:-9] + b"x" + content[-8:])
-    (line,) = resume(begun)[1]
-    assert line.startswith("Checkpoint ")
-    again = f", the trial starts again: {configs_of(begun)[0].label()}."
-    assert line.endswith(again)
-    assert resume(begun)[1] == [f"No checkpoint{again}"]
-
-
 @pytest.mark.parametrize("what", ["folder", "events"])
 def test_a_trial_whose_folder_or_last_events_are_lost_is_one_line(begun, what):
     config = configs_of(begun)[0]
@@ -563,16 +547,3 @@ def test_a_damaged_checkpoint_of_a_trial_that_ended_costs_no_result(begun):
     words = configs_of(begun)[0].label()
     assert printed == [f"Checkpoint cut short, its result stands: {words}."]
     assert found.trials == begun.trials
-
-
-@pytest.mark.parametrize("file", [SWEEP, RECORD])
-def test_a_repaired_file_is_mentioned_once(make_run, file):
-    run = make_run()
-    end(run)
-    (run.folder / file).write_text("")
-    _, printed = resume(run)
-    assert printed
-    said = [line for line in printed if "No student" not in line]
-    assert said
-    assert all(file in line for line in said)
-    assert not any("damaged" in line for line in resume(run)[1])

@@ -6,6 +6,7 @@ import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
+from tests.conftest import user_error
 from trainable.common.errors import UserError
 from trainable.common.hub import require_model, require_on_hub
 
@@ -22,9 +23,7 @@ def answer(monkeypatch, error):
 @pytest.mark.parametrize(("flag", "kind"), [("--teacher", "model"), ("--dataset", "dataset")])
 def test_out_of_reach_names_the_flag_and_the_way_out(monkeypatch, flag, kind):
     answer(monkeypatch, ConnectionError("no route"))
-    with pytest.raises(UserError) as caught:
-        require_on_hub(flag, kind, "some/name")
-    assert str(caught.value) == (
+    assert user_error(require_on_hub, flag, kind, "some/name") == (
         f"{flag} some/name: no such local path, and the hub cannot be reached (ConnectionError); "
         "give a local path or a hub id (--preset mini needs no hub)"
     )

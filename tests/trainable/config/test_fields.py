@@ -8,6 +8,7 @@ import pytest
 from search.bench.options import BenchOptions
 from search.confirm.options import ConfirmOptions
 from search.plan.request import Request
+from tests.conftest import user_error
 from trainable.common.errors import UserError
 from trainable.config.fields import (
     OneLineParser,
@@ -20,7 +21,6 @@ from trainable.config.fields import (
     given,
 )
 from trainable.config.options import InputOptions, users_cache
-from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 
 
@@ -100,9 +100,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message):
 )
 def test_an_instance_is_checked_when_it_is_made(values, message):
     assert Cake(sugar=None, baker=3).baker == 3  # a field that is not described may be anything
-    with pytest.raises(UserError) as caught:
-        Cake(**values)
-    assert str(caught.value).startswith(message)
+    assert user_error(Cake, **values).startswith(message)
 
 
 def test_help_says_the_sentence_the_bounds_and_the_default():
@@ -117,15 +115,6 @@ def test_help_says_the_sentence_the_bounds_and_the_default():
     assert "sort, 100% of it" in text
     assert "--sugar G" in text
     assert "--eggs" not in text
-
-
-def test_given_sizes_go_before_the_presets_and_leave_it_alone():
-    sizes = {"max_train_samples": 4, "max_eval_samples": 3, "eval_subset": 2, "max_length": 17}
-    before = PRESETS["mini"]
-    for name, value in sizes.items():
-        sized = InputOptions(preset="mini", **{name: value}).effective_preset
-        changed = {n for n in sizes if getattr(sized, n) != getattr(before, n)}
-        assert (changed, getattr(sized, name)) == ({name}, value)
 
 
 def test_the_cache_is_in_the_users_cache_folder(monkeypatch):
@@ -198,6 +187,5 @@ def test_no_number_of_a_command_may_be_huge_or_no_number(capsys, text):
         assert error.startswith(f"error: {flag_of(about)}: ")
         if cls is not BenchOptions:  # which its command line alone makes
             kind = field_types(cls)[about.name][0] if text.isdecimal() else float
-            with pytest.raises(UserError) as caught:
-                cls(**{**NEEDED.get(cls, {}), about.name: kind(text)})
-            assert str(caught.value).startswith(f"{about.name}: ")
+            said = user_error(cls, **{**NEEDED.get(cls, {}), about.name: kind(text)})
+            assert said.startswith(f"{about.name}: ")

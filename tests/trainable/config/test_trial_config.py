@@ -6,7 +6,7 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 import pytest
 
-from trainable.common.errors import UserError
+from tests.conftest import user_error
 from trainable.config.fields import field_types
 from trainable.config.trial_config import TeacherSettings, TrialConfig
 
@@ -60,11 +60,8 @@ def test_each_settings_values(name):
     assert re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._=-]*[A-Za-z0-9]", config.folder_name)
     not_finite = [float("nan"), float("inf"), float("-inf")] if name in FLOATS else []
     for bad in [*refused, *not_finite]:
-        with pytest.raises(UserError) as caught:
-            TrialConfig.from_dict({**beside, name: bad})
-        said = str(caught.value)
+        said = user_error(TrialConfig.from_dict, {**beside, name: bad})
         assert said.startswith(f"{name}: ")
-        assert "\n" not in said
 
 
 @pytest.mark.parametrize(
@@ -89,9 +86,7 @@ def test_each_settings_values(name):
     ],
 )
 def test_what_does_not_go_together_or_is_misspelt(values, message):
-    with pytest.raises(UserError) as caught:
-        TrialConfig.from_dict(values)
-    assert str(caught.value).startswith(message)
+    assert user_error(TrialConfig.from_dict, values).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -146,21 +141,15 @@ def test_what_is_idle_makes_no_other_recipe():
     [
         ({"alpha": 1.0}, "teacher_spread, cross-entropy only", "teacher_spread-cross-entropy-only"),
         (
-            {**FIXED, "hidden_pool": "mean", "hidden_weight": 10, "ema_decay": 0.99, "seed": 3},
-            "teacher_spread, logits only, fixed 0.5, ema 0.99, seed 3",
-            "teacher_spread-logits-only-fixed-0.5-ema-0.99-seed-3",
-        ),
-        (
             {
-                "aligned_layers": "6",
-                "hidden_pool": "tokens",
-                "hidden_weight": 1000,
-                "alpha_schedule": "cosine_^shape",
-                "sharpness": 2.5,
-                "temperature": 4,
+                **{"aligned_layers": "6", "hidden_pool": "tokens", "hidden_weight": 1000},
+                **{"alpha_schedule": "cosine_^shape", "sharpness": 2.5, "temperature": 4},
+                **{"ema_decay": 0.99, "seed": 3},
             },
-            "teacher_spread, layers 6, pool tokens, weight 1000, cosine_^shape k=2.5, T=4",
-            "teacher_spread-layers-6-pool-tokens-weight-1000-cosine_-shape-k=2.5-T=4",
+            "teacher_spread, layers 6, pool tokens, weight 1000, cosine_^shape k=2.5, T=4, ema "
+            "0.99, seed 3",
+            "teacher_spread-layers-6-pool-tokens-weight-1000-cosine_-shape-k=2.5-T=4-ema-0.99-seed-"
+            "3",
         ),
         (
             {**FIXED, "relation_weight": 0.5, "relation_heads": 48},

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.conftest import user_error
 from trainable.common.errors import UserError
 from trainable.data.datasets import (
     Dataset,
@@ -83,11 +84,8 @@ def use(corpus):
 
 @pytest.mark.parametrize("flag", SIZES)
 def test_the_least_size_that_a_refusal_names_will_do_and_one_fewer_not(corpus, use, flag):
-    with pytest.raises(UserError) as caught:
-        use({flag: 1})
     start = f"{flag} 1: too few to have each label among them; give at least "
-    assert str(caught.value).startswith(start)
-    least = int(str(caught.value).removeprefix(start))
+    least = int(user_error(use, {flag: 1}).removeprefix(start))
     order = stratified_order((corpus.train if "train" in flag else corpus.evaluation).labels)
     labels = [int(row % 5 == 0) for row in order]
     assert least == next(n for n in range(1, 41) if set(labels[:n]) == {0, 1})
@@ -102,9 +100,7 @@ def test_a_sample_is_of_the_validation_examples_in_use_and_other_sizes_are_limit
     assert use({"--max-train-samples": 101, "--max-eval-samples": 41}) == corpus
     for limit, count in (({}, 40), ({"--max-eval-samples": 20}, 20)):
         assert len(use({**limit, "--eval-subset": count}).evaluation) == count
-        with pytest.raises(UserError) as caught:
-            use({**limit, "--eval-subset": count + 1})
-        assert str(caught.value) == (
+        assert user_error(use, {**limit, "--eval-subset": count + 1}) == (
             f"--eval-subset {count + 1}: the validation split has {count} examples; give at most "
             f"{count}"
         )

@@ -8,7 +8,6 @@ import torch
 
 from tests.conftest import padded_batch
 from trainable.data.examples import Examples
-from trainable.data.tokens import tokenise
 
 CPU = torch.device("cpu")
 
@@ -37,15 +36,6 @@ def test_picked_examples_are_the_same_under_other_numbers(split):
     expected = every.batch(torch.tensor([4, 2, 4]), width=4)
     for name in {field.name for field in fields(found)} - {"rows", "offset"}:
         assert torch.equal(getattr(found, name), getattr(expected, name))
-
-
-def test_a_batch_agrees_with_the_tokenizers_own_padding(bert):
-    texts = ["a tiny, tender film", "dull", "I would watch it again and again !"]
-    split = tokenise(bert, texts, [1, 0, 1], max_length=8)
-    batch = padded_batch(split, np.arange(3), bert.pad_token_id, CPU)
-    expected = bert(texts, truncation=True, max_length=8, padding="longest", return_tensors="pt")
-    assert torch.equal(batch.input_ids, expected["input_ids"])
-    assert torch.equal(batch.attention_mask, expected["attention_mask"])
 
 
 @pytest.mark.parametrize(

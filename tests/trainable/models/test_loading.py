@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertConfig, GPT2Config, T5Config
 
-from tests.conftest import ARCHITECTURES, SIZES, tiny_classifier
-from trainable.common.errors import UserError
+from tests.conftest import ARCHITECTURES, SIZES, tiny_classifier, user_error
 from trainable.models.loading import load_classifier, load_config
 from trainable.trial.preparation import Preparation
 
@@ -44,11 +43,8 @@ def refusal(load):
     """What is said of a folder that is refused: one line, after the flag and the folder."""
 
     def message(folder):
-        with pytest.raises(UserError) as caught:
-            load(folder)
-        start, text = f"--teacher {folder}: ", str(caught.value)
+        start, text = f"--teacher {folder}: ", user_error(load, folder)
         assert text.startswith(start)
-        assert "\n" not in text
         return text.removeprefix(start)
 
     return message

@@ -103,21 +103,19 @@ def test_a_stratified_tenth_is_never_trained_on(fine_tuned, make_examples, monke
     assert held_out.lengths.tolist() == held_out.token_counts.tolist()
 
 
-@pytest.mark.parametrize("executor", [Executor(), Executor(lambda body: body)])
 @pytest.mark.parametrize(
-    ("accuracies", "best", "reason"),
+    ("accuracies", "best", "reason", "capture"),
     [
-        ([0.5, 0.7, 0.7, 0.6, 0.7], 1, "no gain in 3 evaluations"),  # the first of equals
-        ([0.9, 0.1, 0.2, 0.3], 0, "no gain in 3 evaluations"),
-        ([0.5, 0.4, 0.4, 0.6, 0.5, 0.5, 0.7, 0.6], 6, "all steps taken"),
-        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.4, 0.4, 0.4], 4, "no gain in 3 evaluations"),
+        ([0.5, 0.7, 0.7, 0.6, 0.7], 1, "no gain in 3 evaluations", None),  # the first of equals
+        ([0.9, 0.1, 0.2, 0.3], 0, "no gain in 3 evaluations", lambda body: body),
+        ([0.5, 0.4, 0.4, 0.6, 0.5, 0.5, 0.7, 0.6], 6, "all steps taken", None),
     ],
 )
 def test_it_stops_when_patience_is_over_and_keeps_the_best(
-    *, fine_tuned, monkeypatch, executor, accuracies, best, reason
+    *, fine_tuned, monkeypatch, accuracies, best, reason, capture
 ):
     seen, starts = script(monkeypatch, accuracies), watch_starts(monkeypatch)
-    model, lines = fine_tuned(executor=executor)
+    model, lines = fine_tuned(executor=Executor(capture))
     assert len(seen) == len(accuracies)
     assert len(starts) == 17 * len(accuracies)
     assert weights(model) == seen[best]
@@ -146,41 +144,42 @@ def test_the_weights_keep_their_places(fine_tuned, monkeypatch):
     assert {name: p.data_ptr() for name, p in model.named_parameters()} == places[0]
 
 
-@pytest.mark.parametrize(
-    ("owner", "method", "call"),
-    [
-        (TrainingStep, "body", 10),  # before the first evaluation
-        (Evaluator, "correct", 1),
-        (TrainingStep, "body", 18),  # right after it
-        (Evaluator, "correct", 3),
-        (TrainingStep, "body", 60),
-        (Evaluator, "correct", 5),
-        (EarlyStopping, "keep_best", 1),  # patience is over
-    ],
-)
-def test_killed_anywhere_it_ends_as_if_left_alone(
-    *, fine_tuned, tmp_path, monkeypatch, owner, method, call
-):
+KILLS = [  # what is called for the how-manieth time, and whether the state on disk is damaged then
+    (TrainingStep, "body", 10, False),  # before the first evaluation
+    (Evaluator, "correct", 1, False),
+    (TrainingStep, "body", 18, False),  # right after it
+    (TrainingStep, "body", 60, True),
+    (Evaluator, "correct", 5, False),
+    (EarlyStopping, "keep_best", 1, False),  # patience is over
+]
+
+
+def test_killed_anywhere_it_ends_as_if_left_alone(fine_tuned, tmp_path, monkeypatch):
+    """From where it was saved, or from the start if that is damaged."""
     settings = replace(SETTINGS, learning_rate=3e-3, patience=2)  # stops after several gains
-    expected, log = fine_tuned(settings)
+    (expected, log), state = fine_tuned(settings), tmp_path / "teacher.state"
     monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
-    with monkeypatch.context() as killed:
+    for owner, method, call, damaged in KILLS:
         count, original = [], getattr(owner, method)
 
-        def interrupted(*arguments):
+        def interrupted(*arguments, count=count, original=original, call=call):
             count.append(1)
             if len(count) == call:
                 raise KeyboardInterrupt
             return original(*arguments)
 
-        killed.setattr(owner, method, interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            fine_tuned(settings)
-    torch.manual_seed(99)
-    found, resumed_log = fine_tuned(settings)
-    assert weights(found) == weights(expected)
-    assert resumed_log[-1] == log[-1]
-    assert "resuming from step" in resumed_log[1]
+        with monkeypatch.context() as killed:
+            killed.setattr(owner, method, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                fine_tuned(settings)
+        if damaged:
+            state.write_bytes(state.read_bytes()[:-1])
+        torch.manual_seed(99)
+        found, resumed_log = fine_tuned(settings)
+        assert weights(found) == weights(expected)
+        assert resumed_log[-1] == log[-1]
+        assert ("resuming from step" in resumed_log[1]) is not damaged
+        state.unlink()
 
 
 @pytest.mark.parametrize("count", [470, 600])

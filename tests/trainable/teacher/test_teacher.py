@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import tiny_classifier
+from tests.conftest import tiny_classifier, user_error
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.sources import Sources
 from trainable.engine.devices import Runtime
 from trainable.engine.metrics import unpack_bits
-from trainable.engine.training_step import TrainingStep
 from trainable.teacher import fine_tuning
 from trainable.teacher.teacher import digest_model, load_base, load_teacher, refuse_weak_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
@@ -34,12 +33,16 @@ def lines_and_runtime(tmp_path):
     return lines, Runtime(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
 
 
-def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options, tmp_path):
+def test_fine_tuned_once_and_better_than_guessing(
+    bare_encoder, dataset, options, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
     settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
     loaded = Sources(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     lines, runtime = lines_and_runtime(tmp_path)
     first = prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options)
     assert any("Fine-tuning" in line for line in lines)
+    assert not list((tmp_path / "cache" / "teachers").glob("*.state"))
     assert first.teacher.fine_tuned_here
     assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
     kept = load_teacher(first.teacher.folder)
@@ -59,42 +62,6 @@ def test_fine_tuned_once_and_better_than_guessing(bare_encoder, dataset, options
         other = replace(loaded, teacher_settings=changed)
         third = prepare_inputs(Preparation.load(other), set(), runtime, options)
         assert third.teacher.folder != second.teacher.folder
-
-
-@pytest.mark.parametrize("damaged", [False, True])
-def test_interrupted_fine_tuning_goes_on_to_the_same_teacher(
-    *, bare_encoder, dataset, options, tmp_path, monkeypatch, damaged
-):
-    settings = TeacherSettings(epochs=2, batch_size=8)  # 24 steps
-    loaded = Sources(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
-    whole = prepare_inputs(
-        Preparation.load(loaded), set(), lines_and_runtime(tmp_path / "a")[1], options
-    )
-
-    lines, runtime = lines_and_runtime(tmp_path / "b")
-    monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
-    body, taken = TrainingStep.body, []
-
-    def interrupted_step(step, batch):
-        taken.append(batch)
-        if len(taken) == 17:  # in the second epoch
-            raise KeyboardInterrupt
-        return body(step, batch)
-
-    preparation = Preparation.load(loaded)
-    with monkeypatch.context() as interrupted:
-        interrupted.setattr(TrainingStep, "body", interrupted_step)
-        with pytest.raises(KeyboardInterrupt):
-            prepare_inputs(preparation, set(), runtime, options)
-    [state] = (tmp_path / "b" / "cache" / "teachers").glob("*.state")
-    if damaged:
-        state.write_bytes(state.read_bytes()[:-1])
-    torch.manual_seed(99)
-    resumed = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
-    assert resumed.teacher.digest == whole.teacher.digest
-    assert resumed.teacher.correct == whole.teacher.correct
-    assert ("  resuming from step 16" in lines) is not damaged
-    assert not state.exists()
 
 
 def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
@@ -173,9 +140,7 @@ def test_digest_depends_on_weights_and_configuration():
 )
 def test_a_teacher_must_be_better_than_the_most_frequent_label(labels, share):
     teacher = Teacher("", "", False, share, "", 1.0)
-    with pytest.raises(UserError) as caught:
-        refuse_weak_teacher(teacher, np.array(labels))
-    assert str(caught.value) == (
+    assert user_error(refuse_weak_teacher, teacher, np.array(labels)) == (
         f"--teacher: accuracy {share:.4f} is no better than always predicting the most frequent "
         f"label ({share:.4f}); give a better teacher or more training data, or "
         "--allow-weak-teacher"

@@ -15,13 +15,6 @@ def set_up(config, inputs, cpu):
     return SetupCache().set_up(config, inputs, cpu)
 
 
-def test_weights_of_layers(inputs, make_config, cpu):
-    made = set_up(make_config(aligned_layers="2", hidden_weight=7.0), inputs, cpu).distillation
-    assert made.layer_weights.tolist() == [0.0, 7.0]
-    made.set_up(make_config(aligned_layers="1", hidden_weight=3.0))
-    assert made.layer_weights.tolist() == [3.0, 0.0]
-
-
 def test_projection_only_where_widths_differ(inputs, make_config, cpu):
     narrow = {"student_width": 16}
     for changes in (

@@ -10,7 +10,7 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 
 import trainable
-from tests.conftest import ARCHITECTURES, WORDS
+from tests.conftest import ARCHITECTURES, WORDS, user_error
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import LabelledTexts, sample_evaluation
@@ -168,9 +168,7 @@ def test_texts_that_the_tokenizer_does_not_know_are_refused(*, loaded, texts, sa
     if said is None:
         preparation.check([], print)
         return
-    with pytest.raises(UserError) as caught:
-        preparation.check([], print)
-    assert str(caught.value) == (
+    assert user_error(preparation.check, [], print) == (
         f"--teacher {loaded.teacher_source}: {said} of the tokens in the {name} split are unknown "
         "to its tokenizer; give a model for these texts"
     )

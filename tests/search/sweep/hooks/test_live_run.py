@@ -7,9 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.experiment import Trial
-from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import Searcher
-from ray.tune.utils.callback import _create_default_callbacks
 from rich.console import Console
 
 from search.policy.policy import FORGIVEN_NODE_LOSSES, Policy
@@ -29,7 +27,7 @@ from search.record.trial_record import (
     STOP,
     WAIT,
 )
-from search.sweep.hooks.callback import Silence, last_line
+from search.sweep.hooks.callback import last_line
 from search.sweep.processes.signals import Interruption
 from tests.made_runs import asked, evaluated, made_inputs, made_run
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
@@ -206,20 +204,6 @@ def test_an_evaluation_made_again_is_repeated_unless_more_than_its_clocks_differ
     assert kinds(run)[2:] == (["repeated"] * 2 if same else ["evaluation"] * 2)
     assert state(run).repeated == (2 if same else 0)
     assert state(run).evaluations == [values(1) if same else values(1, **{key: value}), values(2)]
-
-
-def test_checkpoints_of_trials_that_ended_are_pruned_and_of_one_that_paused_kept(hooks, run):
-    folders = [run.folder / config.folder_name / "checkpoint_000000" for config in CONFIGS]
-    for folder in folders:
-        folder.mkdir(parents=True)
-    say(hooks, make_trial(0), Message(values(1, best5_accuracy=0.5)))
-    tell(hooks, "complete", make_trial(0))  # as Ray tells of a trial that returned
-    assert [folder.exists() for folder in folders] == [True, True]
-    for number, best5 in ((1, 0.6), (0, 0.5)):
-        for n in range(len(run.trials[CONFIGS[number].digest].evaluations) + 1, 4):
-            say(hooks, make_trial(number), Message(values(n, best5_accuracy=best5)))
-    tell(hooks, "complete", make_trial(0))
-    assert [folder.exists() for folder in folders] == [False, True]  # keep 1
 
 
 # Failures.
@@ -417,17 +401,3 @@ CRASHED = "The actor died: x.\n\tclass_name: y\n"
 )
 def test_reason_is_one_line_that_says_what_went_wrong(error, reason):
     assert last_line(error) == reason
-
-
-def test_ray_prints_nothing_of_a_trial_that_ended_without_a_result(capsys):
-    class Ended(SimpleNamespace):
-        __hash__ = object.__hash__
-
-    def printed(callbacks):
-        for callback in callbacks:
-            if isinstance(callback, TrialProgressCallback):
-                callback.on_trial_complete(1, [], Ended(last_result={}))
-        return capsys.readouterr().out
-
-    assert "completed" in printed(_create_default_callbacks([]))
-    assert printed(_create_default_callbacks([Silence()])) == ""

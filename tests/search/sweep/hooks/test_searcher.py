@@ -34,23 +34,6 @@ def make(tmp_path, calm):
     return make
 
 
-def alpha(answer):
-    return answer["alpha"] if isinstance(answer, dict) else answer
-
-
-def test_trials_begin_in_their_order_so_many_at_a_time_and_none_while_pausing(make, calm):
-    searcher, _ = make()
-    assert [alpha(searcher.suggest(name)) for name in "abc"] == [0.75, 0.25, None]
-    searcher.on_trial_complete("b", error=True)
-    calm.requested = True
-    assert searcher.suggest("c") is None
-    calm.requested = False
-    assert [alpha(searcher.suggest(name)) for name in "cd"] == [0.5, None]
-    for name in "ac":
-        searcher.on_trial_complete(name)
-    assert searcher.suggest("d") == Searcher.FINISHED
-
-
 def test_a_suggestion_is_recorded_only_when_a_slot_is_free_and_before_tune_has_it(make):
     request = asked(space="recipe", searcher="random", samples=4)
     starts = plan_trials(request)

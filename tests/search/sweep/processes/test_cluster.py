@@ -18,6 +18,7 @@ from search.sweep import resume
 from search.sweep.processes import cluster
 from search.sweep.processes.cluster import POLL_SECONDS, check_address, cluster_size, recounted
 from tests.clusters import free_port
+from tests.conftest import user_error
 from tests.made_runs import asked, made_run
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
@@ -27,12 +28,9 @@ RUNS = Path("/runs")  # not looked at
 
 def refusal(address):
     start = time.monotonic()
-    with pytest.raises(UserError) as error:
-        check_address(address, RUNS)
+    message = user_error(check_address, address, RUNS)
     assert time.monotonic() - start < 10
-    message = str(error.value)
     assert message.startswith(f"--address {address}: ")
-    assert "\n" not in message
     return message
 
 
@@ -147,9 +145,7 @@ def test_a_folder_that_a_node_does_not_share_is_refused_before_anything_is_prepa
     assert capsys.readouterr().err == f"error: {refused}\n"
     assert list(hosts.mount.iterdir()) == []
     run = made_run(runs / "mine", [TrialConfig(alpha=0.5)], asked(address="auto"))
-    with pytest.raises(UserError) as error:
-        resume.extend(run, {}, [], Console())
-    assert str(error.value) == refused
+    assert user_error(resume.extend, run, {}, [], Console()) == refused
     check_address("auto", local_runs(f"file://{hosts.mount}/storage"))  # needs no shared folder
     hosts.trouble = "lacks this package"
     with pytest.raises(UserError, match="the-second lacks this package; install it on every node"):

@@ -280,13 +280,12 @@ leave(3)
 """
 
 
-@EVERY_SIGNAL
-def test_what_hangs_before_there_is_a_run_is_left_behind(repository, number):
+def test_what_hangs_before_there_is_a_run_is_left_behind(repository):
     """Such as the call of a storage that does not answer."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([sys.executable, "-c", HANGING], cwd=repository, **pipes)
     assert process.stdout.readline()
-    process.send_signal(number)
+    process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=20)
     assert (process.returncode, output, errors) == (INTERRUPTED, "", f"{BEFORE_RUN}\n")
 
@@ -299,7 +298,7 @@ def test_nothing_that_a_command_started_outlives_it(repository):
         assert psutil.Process(int(done.stdout)).status() == psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize("module", ["search.run", "search.report", "trainable"])
+@pytest.mark.parametrize("module", ["search.run", "trainable"])
 def test_ctrl_c_while_a_command_loads_is_one_line(repository, module):
     command = [sys.executable, "-X", "importtime", "-m", module, "--help"]
     process = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
