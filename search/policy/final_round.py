@@ -18,6 +18,7 @@ from trainable.data.batches import affordable_evaluations, steps_per_epoch
 from trainable.engine.metrics import BEST_OF
 
 LEAST = 12  # passes that each final makes, or there are fewer: a longer one gains more than another
+LABELLED = 3  # passes over the labelled examples before texts without labels have their full share
 MOST_SEEDS = 5  # of each, where time is left
 
 
@@ -34,8 +35,9 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
     seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
-    steps = round(min(max(passes / seeds, 1), LONGEST) * _steps_per_pass(run))
-    share, first = run.request.transfer_share, run.request.seed
+    passes = min(max(passes / seeds, 1.0), LONGEST)
+    steps = round(passes * _steps_per_pass(run))
+    share, first = _transfer_share(run, passes), run.request.seed
     looks = _evaluations(run, steps)
     long = [
         replace(recipe, max_steps=steps, transfer_share=share, evaluations=looks)
@@ -72,6 +74,15 @@ def _passes(run: Run, count: int) -> float:
     seconds = (budget - run.seconds) * at_a_time / max(count, at_a_time)
     seconds -= evaluating / len(evaluations) * run.any_config.evaluations
     return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
+
+
+def _transfer_share(run: Run, passes: float) -> float:
+    """Of a final so long; of a short one it is less than asked for, so that LABELLED passes of it
+    are over the labelled examples."""
+    asked = run.request.transfer_share
+    if "transfer_share" in dict(run.request.overrides):
+        return asked
+    return min(asked, round(max(passes / LABELLED - 1.0, 0.0), 2))
 
 
 def _evaluations(run: Run, steps: int) -> int:

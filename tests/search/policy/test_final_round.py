@@ -91,6 +91,17 @@ def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
     assert [event["event"] for event in policy.additions(exclusive=True)] == ["decided"]
 
 
+def test_a_short_final_trains_less_on_texts_without_labels(tmp_path):
+    """22 steps are 3.75 passes, of which 3 are over the labelled examples."""
+    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer="rest", time_budget=70.0)
+    (event,) = Policy(run).additions(exclusive=True)
+    assert event["config"]["transfer_share"] == 0.25
+    fixed = (*run.request.overrides, ("transfer_share", 0.5))
+    run.plan = replace(run.plan, requests=(replace(run.request, overrides=fixed),))
+    (event,) = Policy(run).additions(exclusive=True)
+    assert event["config"]["transfer_share"] == 0.5
+
+
 def test_no_finals_without_the_flag(tmp_path):
     run = searched(tmp_path / "run", [0.8, 0.9], finals=0)
     assert Policy(run).additions(exclusive=True) == []
