@@ -79,10 +79,11 @@ def test_new_sweep_is_described_and_nothing_is_left_behind(
     for line in lines:
         assert any(found.lstrip().startswith(line) for found in text.splitlines()), text
     # 96 examples in batches of 8 twice are 24 steps; 8 evaluations of 40 are a third of 40 more.
-    trials = {"baselines": 5, "recipe": 10}[asked_for[1]]
+    # The finals of a search take twice as long as its other trials.
+    trials = {"baselines": 5, "recipe": 3 * 10}[asked_for[1]]
     minutes = trials * 2.0 * (24 + 40 / 3) / 2 / 60
-    said = f"About {minutes:.0f} min of training, 2 trials at a time" in text
-    assert said == ("1h" not in asked_for)
+    minutes = 60 if "1h" in asked_for else minutes
+    assert f"About {minutes:.0f} min of training, 2 trials at a time" in text
     assert re.search(r"take up to about \d+ MB, \d+ MB at the end;", text)
     assert f"are free at {tmp_path / 'runs'}." in text
     assert shlex.split(text.splitlines()[-1]) == ["python", "-m", "search.run", *command[:-1]]
