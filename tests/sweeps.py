@@ -4,10 +4,14 @@ import subprocess
 import time
 from pathlib import Path
 
+import torch
+
 from search.record.events import TIMINGS, read_log
 from search.record.run import read_run
+from trainable.engine.metrics import BITS
+from trainable.trial.training_loop import Trial
 
-PATIENCE = 300  # seconds; a busy machine takes a minute for what is waited for
+PATIENCE = 600  # seconds; a busy machine takes minutes for what is waited for
 OPTIONS = ("--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12")
 
 
@@ -66,3 +70,13 @@ def assert_evaluated_once(folder):
         if event["event"] == "evaluation"
     ]
     assert len(found) == len(set(found))
+
+
+def assert_as_without_ray(run):
+    """Each trial has finished, with the evaluations that it makes without Ray, bit for bit."""
+    for trial in run.trials.values():
+        started = Trial.start(trial.config, run.plan.inputs, torch.device("cpu"))
+        kept = (*BITS, "full_accuracy")
+        expected = [e.scalars() | {key: getattr(e, key) for key in kept} for e in started.run()]
+        assert trial.outcome == "finished"
+        assert [timeless(e) for e in trial.evaluations] == [timeless(e) for e in expected]

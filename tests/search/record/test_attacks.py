@@ -25,57 +25,47 @@ from search.report.__main__ import main as report_main
 from search.results.best_trials import best_trials
 from search.results.table import trials_table
 from search.run.__main__ import main as sweep_main
-from tests.sweeps import OPTIONS, numbers, run, start_and_hold
+from tests.sweeps import OPTIONS, assert_as_without_ray, run, start_and_hold
 from trainable.common.errors import UserError
 from trainable.engine import latency
 
 pytestmark = pytest.mark.slow
 
+RAYS_FILES = ("tuner.pkl", "experiment_state*", "*/result*")
 SCORES = ["digest", "outcome", "evaluations", "best5", "last", "reason"]
 
 
 @pytest.fixture(scope="module")
 def runs(make_command, tmp_path_factory):
-    """An interrupted run of five trials, the second under way, and what it comes to."""
+    """An interrupted run of five trials, the second under way; and what a copy of it came to, moved
+    and with plan, Ray's files and the checkpoint of the trial under way damaged all at once."""
     folder = tmp_path_factory.mktemp("attacks")
-    cut = folder / "runs" / "cut"
+    cut, moved = folder / "runs" / "cut", folder / "else where" / "whole"
     process = start_and_hold([*make_command(folder), *OPTIONS, "--name", "cut"], cut, 11)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
-    outcomes = [trial.outcome for trial in read_run(cut).trials.values()]
+    shutil.copytree(cut, moved)
+    away = cut.rename(cut.with_name("moved away"))
+    for pattern in ("sweep.json", *RAYS_FILES, "*/checkpoint_*/training_state*"):
+        files = list(moved.glob(pattern))
+        assert files, pattern
+        for path in files:
+            path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.4)])
+    done = run([sys.executable, "-m", "search.run"], "--resume", str(moved))
+    assert not cut.exists()
+    away.rename(cut)
+    return {"cut": cut, "whole": moved, "resumed": done}
+
+
+def test_moved_and_damaged_all_over_it_ends_as_the_undamaged_one(runs):
+    outcomes = [trial.outcome for trial in read_run(runs["cut"]).trials.values()]
     assert outcomes == ["finished", "running", "pending", "pending", "pending"]
-    whole = shutil.copytree(cut, cut.with_name("whole"))
-    done = resume(whole)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return {"cut": cut, "whole": whole}
-
-
-def resume(folder):
-    return run([sys.executable, "-m", "search.run"], "--resume", str(folder))
-
-
-def test_moved_and_damaged_all_over_it_ends_as_the_undamaged_one(runs, tmp_path):
-    """Record, plan, Ray's files and the checkpoint of the trial under way, all at once."""
-    cut, folder = runs["cut"], tmp_path / "elsewhere" / "another name"
-    shutil.copytree(cut, folder)
-    moved = cut.rename(cut.with_name("moved away"))
-    ray = ("tuner.pkl", "experiment_state*", "*/result*")
-    try:
-        for pattern in ("sweep.json", *ray, "*/checkpoint_*/training_state*"):
-            files = list(folder.glob(pattern))
-            assert files, pattern
-            for path in files:
-                path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.4)])
-        done = resume(folder)
-        assert not cut.exists()
-    finally:
-        moved.rename(cut)
-    printed = done.stdout + done.stderr
-    assert done.returncode == 0, printed
+    printed = runs["resumed"].stdout + runs["resumed"].stderr
+    assert runs["resumed"].returncode == 0, printed
     assert "Traceback" not in printed
     assert "Checkpoint cut short, the trial starts again: " in printed
-    assert numbers(folder) == numbers(runs["whole"])
+    assert_as_without_ray(read_run(runs["whole"]))
 
 
 def flipped(content, chance):

@@ -1,50 +1,86 @@
-"""The command as its user runs it, on tiny models: whole, interrupted, extended, failing."""
+"""The command as its user runs it, on tiny models: a search, whole, and interrupted and resumed."""
 
 import os
 import re
 import shutil
 import signal
+import sys
 
+import numpy as np
+import optuna
 import pytest
 import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from ray.tune import ExperimentAnalysis, ResultGrid
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from search.plan.rungs import rungs
+from search.plan.searchers import JOURNAL
+from search.record.events import SUGGESTION
 from search.record.run import read_run
+from search.results.best_trials import kept_trials
 from search.run.__main__ import main as sweep_main
-from tests.sweeps import OPTIONS, assert_evaluated_once, numbers, run, start_and_hold
+from tests.sweeps import assert_evaluated_once, numbers, run, start_and_hold
 from trainable.engine.metrics import unpack_bits
 
 pytestmark = pytest.mark.slow
 
+SAMPLES = 7
+SETTINGS = ("student_layers=2", "batch_size=8", "epochs=2", "precision=fp32", "evaluations=6")
+FAST = "learning_rate=3e-3"  # at which students differ
+
 
 @pytest.fixture(scope="module")
-def whole(make_command, tmp_path_factory):
-    """A sweep under ASHA: its command, what it printed, and its run."""
-    folder = tmp_path_factory.mktemp("full")
-    command = [*make_command(folder), "--space", "schedules", "--samples", "10", "--keep", "2"]
-    command += ["--set", "learning_rate=3e-3", "--set", "epochs=2"]  # at which students differ
-    done = run([*command, "--name", "full"])
+def command(teacher_folder, data_folder):
+    """A search one trial at a time and without finals, which depend on the time taken, so that its
+    results come in one order only; each evaluation is on a subset."""
+    return [
+        *(sys.executable, "-m", "search.run", "--space", "recipe", "--samples", str(SAMPLES)),
+        *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data_folder)),
+        *("--allow-weak-teacher", "--eval-subset", "13", "--transfer", "none", "--keep", "2"),
+        *("--max-concurrent", "1", "--seed", "3", "--finals", "0"),
+        *(part for setting in (*SETTINGS, FAST) for part in ("--set", setting)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    """The sweep that no one cuts, and what it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    places = ("--cache", str(folder / "cache"), "--storage", str(folder / "runs"))
+    done = run([*command, *places, "--name", "full"])
     assert done.returncode == 0, done.stderr
-    return command, done.stdout + done.stderr, read_run(folder / "runs" / "full")
+    return read_run(folder / "runs" / "full"), done.stdout + done.stderr
 
 
 def test_every_trial_finishes_or_is_stopped_at_a_rung(whole):
-    _, printed, swept = whole
+    swept, printed = whole
     lengths = {"finished": set(), "stopped": set()}
     for trial in swept.trials.values():
         lengths[trial.outcome].add(len(trial.evaluations))
-    assert lengths["finished"] == {8}
-    assert set() < lengths["stopped"] <= set(rungs(8, 2, 2))
+    assert lengths["finished"] == {6}
+    assert set() < lengths["stopped"] <= {*swept.rungs}
+    assert "wait" in {event.get("decision") for event in swept.events}
+    assert len({trial.config.recipe for trial in swept.trials.values()}) == SAMPLES
     ended = re.findall(r"best5 0\.\d{4} after", printed)
-    assert len(ended) == len(swept.trials) == 10  # a line each
+    assert len(ended) == len(swept.trials)  # a line each
+    assert "Last result" not in printed  # Ray's line for those that waited and are ended
+
+
+def test_finished_trials_are_scored_on_the_full_split(whole):
+    swept, _ = whole
+    assert swept.plan.inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
+    for trial in swept.trials.values():
+        *before, last = [evaluation["full_accuracy"] for evaluation in trial.evaluations]
+        assert set(before) <= {None}
+        correct = trial.evaluations[-1]["full_correct"]
+        assert last == (unpack_bits(correct, 40).mean() if trial.outcome == "finished" else None)
 
 
 def test_tune_keeps_scalars_only_and_the_record_the_bits(whole):
-    _, _, swept = whole
+    swept, _ = whole
     grid = ResultGrid(ExperimentAnalysis(str(swept.folder)))
-    assert len(grid) == 10
+    assert len(grid) == len(swept.trials)
     for result in grid:
         assert "correct" not in result.metrics
         texts = {key for key, value in result.metrics.items() if isinstance(value, str)}
@@ -53,52 +89,35 @@ def test_tune_keeps_scalars_only_and_the_record_the_bits(whole):
         }
     for trial in swept.trials.values():
         for evaluation in trial.evaluations:
-            assert unpack_bits(evaluation["correct"], 40).mean() == evaluation["accuracy"]
+            assert unpack_bits(evaluation["correct"], 13).mean() == evaluation["accuracy"]
 
 
 def test_the_kept_checkpoints_are_the_best_and_load_anywhere(whole, dataset):
-    _, _, swept = whole
+    swept, _ = whole
     kept = {path.parent.name for path in swept.folder.glob("*/checkpoint_*")}
-    finished = [trial for trial in swept.trials.values() if trial.outcome == "finished"]
-    best = sorted(finished, key=lambda trial: -trial.best5)[:2]
-    assert kept == {trial.config.folder_name for trial in best}
+    best, *others = kept_trials(swept)
+    assert kept == {trial.config.folder_name for trial in (best, *others)}
+    assert 2 <= len(kept) < len(swept.trials)
     grid = ResultGrid(ExperimentAnalysis(str(swept.folder)))
-    (result,) = [one for one in grid if one.path.endswith(best[0].config.folder_name)]
-    assert result.metrics["best5_accuracy"] == best[0].best5
+    (result,) = [r for r in grid if r.path.endswith(best.config.folder_name)]
+    assert result.metrics["accuracy"] == best.evaluations[-1]["accuracy"]
     model = AutoModelForSequenceClassification.from_pretrained(result.checkpoint.path).eval()
     tokenizer = AutoTokenizer.from_pretrained(result.checkpoint.path)
     tokens = tokenizer(dataset.evaluation.texts, padding=True, return_tensors="pt")
     with torch.no_grad():
-        answers = model(tokens["input_ids"], tokens["attention_mask"]).logits.argmax(-1).tolist()
-    right = [a == b for a, b in zip(answers, dataset.evaluation.labels, strict=True)]
-    assert sum(right) / len(right) == max(e["accuracy"] for e in best[0].evaluations)
+        answers = model(tokens["input_ids"], tokens["attention_mask"]).logits.argmax(-1).numpy()
+    right = unpack_bits(best.evaluations[-1]["full_correct"], 40)
+    assert np.array_equal(answers == dataset.evaluation.labels, right)
 
 
-@pytest.fixture(scope="module")
-def untouched(make_command, tmp_path_factory):
-    """Trials one at a time, evaluated on a subset: the command, and the run that no one cuts."""
-    folder = tmp_path_factory.mktemp("untouched")
-    command = [*make_command(folder), *OPTIONS, "--eval-subset", "13"]
-    done = run([*command, "--name", "untouched"])
-    assert done.returncode == 0, done.stderr
-    return command, read_run(folder / "runs" / "untouched"), done.stdout
-
-
-def test_finished_trials_are_scored_on_the_full_split(untouched):
-    _, swept, _ = untouched
-    assert swept.plan.inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
-    for trial in swept.trials.values():
-        *before, last = [evaluation["full_accuracy"] for evaluation in trial.evaluations]
-        assert set(before) == {None}
-        assert last == unpack_bits(trial.evaluations[-1]["full_correct"], 40).mean()
-
-
-def test_interrupted_and_resumed_equals_untouched(untouched, tmp_path, refusal_of):
-    """Also where the cache has been cleared meanwhile; `test_kills.py` has the kills."""
-    command, swept, _ = untouched
-    command = [*command, "--storage", str(tmp_path), "--cache", os.path.relpath(tmp_path / "c")]
-    folder = tmp_path / "cut"
-    process = start_and_hold([*command, "--name", "cut"], folder, 11)
+def test_interrupted_and_resumed_it_suggests_what_it_would_have(
+    command, whole, tmp_path, refusal_of
+):
+    """Also if the cache has been cleared meanwhile. Its trials wait at rungs, and the interruption
+    comes while some do; `test_kills.py` has the kills."""
+    swept, folder = whole[0], tmp_path / "cut"
+    places = ("--storage", str(tmp_path), "--cache", os.path.relpath(tmp_path / "c"))
+    process = start_and_hold([*command, *places, "--name", "cut"], folder, 2, SUGGESTION)
     assert f"RUN {folder}: another process is running it" in refusal_of(
         sweep_main, "--resume", str(folder)
     )
@@ -106,11 +125,21 @@ def test_interrupted_and_resumed_equals_untouched(untouched, tmp_path, refusal_o
     output, errors = process.communicate(timeout=120)
     assert process.returncode == 130, errors
     assert output.strip().splitlines()[-1] == f"python -m search.run --resume {folder}"
-    assert read_run(folder).unfinished
+    before = read_run(folder)
+    assert before.unfinished
+    assert 3 < len(before.trials) < SAMPLES
     shutil.rmtree(tmp_path / "c" / "tokens")
     resumed = run(command[:3], "--resume", "cut", "--storage", str(tmp_path))
     assert resumed.returncode == 0, resumed.stderr
     assert "is missing or damaged: made again" in resumed.stdout
     assert numbers(folder) == numbers(swept.folder)
     assert_evaluated_once(folder)
-    assert not any(trial.repeated for trial in read_run(folder).trials.values())
+    found = read_run(folder)
+    assert not any(trial.repeated for trial in found.trials.values())
+    suggested = [event["trial"] for event in found.events if event["event"] == SUGGESTION]
+    assert len(suggested) == len(set(suggested)) == SAMPLES - 3  # less the starts
+    storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
+    study = optuna.load_study(study_name="cut", storage=storage)
+    assert [trial.user_attrs["trials"] for trial in study.trials] == [[d] for d in found.trials]
+    assert [trial.value for trial in study.trials] == [t.best5 for t in found.trials.values()]
+    assert f"optuna-dashboard {folder / JOURNAL}" in resumed.stdout
