@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import sys
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,8 +18,9 @@ from search.record.run import SWEEP, create_run, read_run
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
+from tests.exports import make_run
 from tests.report_runs import plan, report_evaluations
-from tests.sweeps import numbers, run, start_and_hold
+from tests.sweeps import assert_as_without_ray, run, start_and_hold
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 
@@ -217,37 +217,32 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
 
 
 @pytest.mark.slow
-def test_interrupted_and_resumed_with_more_seeds_equals_uninterrupted(make_command, tmp_path):
-    """A small sweep on a subset, confirmed at once, and killed and gone on with."""
-    options = ["--space", "schedules", "--samples", "6", "--scheduler", "fifo", "--keep", "0"]
-    options += ["--eval-subset", "30", "--max-concurrent", "1"]
-    longer = [part.replace("epochs=2", "epochs=8") for part in make_command(tmp_path)]
-    done = run([*longer, *options, "--name", "mine"])
-    assert done.returncode == 0, done.stderr
-    swept = tmp_path / "runs" / "mine"
-    again = shutil.copytree(swept, tmp_path / "again" / "mine")
+def test_killed_and_resumed_with_more_seeds_its_trials_are_those_without_ray(
+    teacher_folder, data_folder, make_config, tmp_path
+):
+    """The confirmation of a run whose evaluations are on a subset."""
+    sizes = {"epochs": 4, "evaluations": 8, "learning_rate": 3e-3}
+    configs = [make_config(**sizes, temperature=temperature) for temperature in (1.0, 2.0, 4.0)]
+    options = {"eval_subset": 30, "max_concurrent": 1, "keep": 0}
+    swept = make_run(tmp_path, teacher_folder, data_folder, configs, **options).run.folder
 
-    def command(folder, *more):
-        return [sys.executable, "-m", "search.confirm", str(folder), "--top", "2", *more]
+    def command(seeds):
+        typed = ("search.confirm", str(swept), "--top", "2", "--seeds", str(seeds))
+        return [sys.executable, "-m", *typed]
 
-    done = run(command(swept, "--seeds", "5"))
-    assert done.returncode == 0, done.stderr
-    whole, cut = swept.with_name("mine-confirm"), again.with_name("mine-confirm")
-    found = read_run(whole)
-    made = Confirmation.from_dict(found.plan.confirms)
-    assert [trial.config for trial in found.trials.values()] == made.trials()
-    assert {trial.outcome for trial in found.trials.values()} == {"finished"}
-    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3, 4, 5}
-    answers = json.loads((whole / "confirm.json").read_text())
-    assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
-    assert answers["examples"] == 40
-
-    process = start_and_hold(command(again, "--seeds", "2"), cut, 11)
+    confirmed = swept.with_name("mine-confirm")
+    process = start_and_hold(command(2), confirmed, 11)
     process.kill()
     process.communicate(timeout=120)
-    assert read_run(cut).unfinished
-    done = run(command(again, "--seeds", "5"))
+    assert read_run(confirmed).unfinished
+    done = run(command(4))
     assert done.returncode == 0, done.stderr
-    assert numbers(cut) == numbers(whole)
-    assert read_run(cut).plan.confirms["asked"] == [2, 5]
-    assert json.loads((cut / "confirm.json").read_text())["comparisons"] == answers["comparisons"]
+    found = read_run(confirmed)
+    assert found.plan.confirms["asked"] == [2, 4]
+    made = Confirmation.from_dict(found.plan.confirms)
+    assert [trial.config for trial in found.trials.values()] == made.trials()
+    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3, 4}
+    assert_as_without_ray(found)
+    answers = json.loads((confirmed / "confirm.json").read_text())
+    assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
+    assert answers["examples"] == 40

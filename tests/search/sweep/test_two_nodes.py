@@ -8,16 +8,15 @@ import sys
 from collections import Counter
 
 import pytest
-import torch
 
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.storage import SESSION_LOCK
+from search.run.__main__ import main
 from tests.clusters import REPOSITORY, Cluster, kill_tree, wait_until
-from tests.sweeps import PATIENCE, assert_evaluated_once, start_and_hold, timeless
+from tests.sweeps import PATIENCE, assert_as_without_ray, assert_evaluated_once, start_and_hold
+from tests.sweeps import run as run_command
 from trainable.common.pause import PAUSE
-from trainable.engine.metrics import BITS
-from trainable.trial.training_loop import Trial
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +41,7 @@ def test_a_node_is_lost(make_command, tmp_path):
 
     ended = read_run(run)
     assert len(ended.trials) == 2
-    assert_as_if_left_alone(ended)
+    assert_as_without_ray(ended)
     failures = [event for event in ended.events if event["event"] == "failure"]
     assert [(f["reason"], f["then"]) for f in failures] == [("its node was lost", "retry")]
     evaluations = Counter(e["trial"] for e in ended.events if e["event"] == "evaluation")
@@ -51,7 +50,7 @@ def test_a_node_is_lost(make_command, tmp_path):
 
 
 def test_a_run_in_a_storage_has_one_machine_at_a_time_and_goes_on_on_another(
-    make_command, tmp_path
+    make_command, tmp_path, refusal_of, monkeypatch
 ):
     """A second is refused; a session that is taken over leaves the record alone. Then nothing is
     left of the first machine, neither the run's folder nor teacher and tokens."""
@@ -62,10 +61,9 @@ def test_a_run_in_a_storage_has_one_machine_at_a_time_and_goes_on_on_another(
     command = [*make_command(tmp_path), *options, "--storage", uri]
     process = start_and_hold(command, run, 3, env=here)
     before = (run / RECORD).read_bytes()
-    refused = resume_elsewhere(f"{uri}/cut", tmp_path)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith(f"error: RUN {uri}/cut: process {process.pid} on ")
-    assert len(refused.stderr.splitlines()) == 1
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    refused = refusal_of(main, "--resume", f"{uri}/cut")
+    assert refused.startswith(f"error: RUN {uri}/cut: process {process.pid} on ")
     other = {"session": "other", "host": "far", "pid": 7}
     (run / SESSION_LOCK).write_text(json.dumps(other))
     (copy,) = (tmp_path / "first").glob("distillation-search/runs/*/cut")
@@ -82,10 +80,10 @@ def test_a_run_in_a_storage_has_one_machine_at_a_time_and_goes_on_on_another(
     (run / SESSION_LOCK).unlink()
     for cache in ("first", "cache"):
         shutil.rmtree(tmp_path / cache)
-    resumed = resume_elsewhere(f"{uri}/cut", tmp_path)
+    resumed = run_command([sys.executable, "-m", "search.run"], "--resume", f"{uri}/cut")
     assert resumed.returncode == 0, resumed.stderr
     assert "made again" not in resumed.stdout
-    assert_as_if_left_alone(read_run(run))
+    assert_as_without_ray(read_run(run))
     assert_evaluated_once(run)
     (copy,) = (tmp_path / "second").glob("distillation-search/runs/*/cut")
     assert (copy / RECORD).read_bytes() == (run / RECORD).read_bytes()
@@ -104,28 +102,6 @@ def start_gated(command, gate, cluster):
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def resume_elsewhere(run, caches):
-    """The command that resumes it on a machine which has nothing of it, when it has ended."""
-    return subprocess.run(
-        [sys.executable, "-m", "search.run", "--resume", run],
-        env=os.environ | {"XDG_CACHE_HOME": str(caches / "second")},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
-def assert_as_if_left_alone(run):
-    """Each trial has finished, with the evaluations that it makes without Ray, bit for bit."""
-    for trial in run.trials.values():
-        started = Trial.start(trial.config, run.plan.inputs, torch.device("cpu"))
-        kept = (*BITS, "full_accuracy")
-        alone = [e.scalars() | {key: getattr(e, key) for key in kept} for e in started.run()]
-        assert trial.outcome == "finished"
-        assert [timeless(e) for e in trial.evaluations] == [timeless(e) for e in alone]
 
 
 def evaluated(run):
