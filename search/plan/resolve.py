@@ -34,7 +34,8 @@ class ResolvedRequest(Request):
     searcher: str = described("", choices=(GRID, *SEARCHERS))
     scheduler: str = described("", choices=SCHEDULERS)
     finals: int = described("", 0, low=0)
-    evaluations: int | None = None  # of a search's short trials; the preset's if None
+    # Of a search's short trials; the preset's if None.
+    evaluations: int | None = described("", None, low=1)
     space_digest: str = ""  # of the file of a space FILE.py:NAME
     depths: tuple[int, ...] = ()  # of students that are weighed against a cost, deepest first
     pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
