@@ -22,6 +22,7 @@ from search.export.__main__ import main as export_main
 from search.record.run import read_run
 from search.record.trial_record import ENDED
 from search.report.__main__ import main as report_main
+from search.results.answer import recommended
 from search.results.best_trials import best_trials
 from search.results.table import trials_table
 from search.run.__main__ import main as sweep_main
@@ -164,7 +165,7 @@ def test_every_command_says_what_is_damaged(runs, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
     folder = shutil.copytree(runs["whole"], tmp_path / "runs" / "whole")
     (folder / "sweep.json").unlink()
-    first, *_ = best_trials(read_run(folder).trials.values())
+    first = recommended(read_run(folder)).trials[0]
     shutil.rmtree(next(folder.glob(f"{first.config.folder_name}/checkpoint_*")))
     for main, *more in (
         (export_main, str(folder), str(tmp_path / "out"), "--no-check"),
@@ -174,7 +175,7 @@ def test_every_command_says_what_is_damaged(runs, tmp_path, monkeypatch, capsys)
         assert main(more) == 0
         printed = capsys.readouterr().out
         assert "sweep.json was damaged: its plan taken from record.jsonl.\n" in printed
-        next_best = "Not the best: no checkpoint is left of the 1 trial above." in printed
+        next_best = "Not the recommended one: no checkpoint of it is left." in printed
         assert next_best == (main is export_main)
 
 
@@ -205,7 +206,8 @@ def attacked(folder, file, wanted, tmp_path, capsys):
     ended = {trial.config.folder_name for trial in best_trials(found.trials.values())}
     if in_checkpoint and file.parts[0] in ended:
         which = ["--trial", file.parts[0]]
-        if best_trials(found.trials.values())[0].config.folder_name == file.parts[0]:
+        answer = recommended(found)
+        if answer and answer.trials[0].config.folder_name == file.parts[0]:
             which = []
         assert export_main([str(folder), str(tmp_path / "out"), *which]) == 1
         assert re.match("error: RUN .*: the checkpoint is .*\n$", capsys.readouterr().err)
