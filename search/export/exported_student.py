@@ -41,7 +41,7 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
 
     UserError where no such student is kept, CheckpointError where it is not what was evaluated.
     """
-    trial, checkpoint = choose_checkpoint(run, wanted)
+    trial, checkpoint, fallback = choose_checkpoint(run, wanted)
     inputs = inputs_here(run)
     step = check_checkpoint(checkpoint, trial.config, inputs)["step"]
     evaluation = next((e for e in trial.evaluations if e["step"] == step), None)
@@ -58,8 +58,7 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     facts = measure(folder, inputs, own)
     card = model_card(run, trial, evaluation, check=result, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    answer = None if wanted else recommended(run)
-    if answer and trial.config.recipe != answer.trials[0].config.recipe:
+    if fallback:
         result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
     accuracy, on = evaluation["full_accuracy"], " on the full validation split"
     if accuracy is None:
@@ -71,15 +70,17 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     )
 
 
-def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path]:
-    """The trial asked for, or the recommended one, else the best kept, and its checkpoint."""
+def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:
+    """The trial asked for, or the recommended one, else the best kept; its checkpoint; and whether
+    another recipe is recommended."""
     answer = recommended(run) if wanted is None else None
     first = answer.trials if answer else ()
     best = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
     trials = [*first, *best]
     for trial in trials:
         if (checkpoint := kept_checkpoint(run, trial)) is not None:
-            return trial, checkpoint
+            other = answer is not None and trial.config.recipe != first[0].config.recipe
+            return trial, checkpoint, other
     if not trials:
         raise UserError(
             f"RUN {run.folder.name}: no trial has ended yet; there is nothing to export"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -95,12 +96,20 @@ class ResolvedRequest(Request):
         looks = {} if self.evaluations is None else {"evaluations": self.evaluations}
         return {**super().constants, **short, **looks}
 
+    @property
+    def default(self) -> TrialConfig | None:
+        """What the preset does with nothing searched, on the first seed; None where `--set` has
+        what only other trials take, such as a sharpness."""
+        with suppress(UserError):
+            return self.configured({})
+        return None
+
     def on_examples(self, train: int, evaluation: int) -> "ResolvedRequest":
         """With as many evaluations as a search has time for, with so many examples of each split;
         a space that lists its trials has the preset's."""
-        if not self.finals:
+        config, most = self.default, self.effective_preset.trial["evaluations"]
+        if not self.finals or config is None:
             return self
-        config, most = self.configured({}), self.effective_preset.trial["evaluations"]
         trained = config.batch_size * trial_steps(train, config)
         looks = affordable_evaluations(trained, evaluation, least=LEAST_EVALUATIONS, most=most)
         return replace(self, evaluations=looks)
@@ -112,8 +121,8 @@ class ResolvedRequest(Request):
         return float(dict(self.overrides).get("transfer_share", share))
 
     def configured(self, values: Mapping[str, Any]) -> TrialConfig:
-        """The configuration that these values stand for, on the first seed; of none it is what the
-        preset does with nothing searched. Raises as `complete_config`."""
+        """The configuration that these values stand for, on the first seed. Raises as
+        `complete_config`."""
         constants, fixed = {**self.constants, "seed": self.seed}, dict(self.overrides)
         rates, pretrained = self.effective_preset.learning_rates, dict(self.pretrained)
         return complete_config(constants, rates, {**values, **fixed}, pretrained)

@@ -52,11 +52,11 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     default, groups = run.default_recipe, by_recipe(finished)
     first = best_or_default(run, finished)[0].config
     expected = expected_scores(run, finished)
-    least = expected.get(default.digest, 0.0)
-    better = [key for key in groups if expected[key] > least and key != default.digest]
+    own = default.digest if default else ""
+    better = [k for k in groups if expected[k] > expected.get(own, 0.0) and k != own]
     better.sort(key=lambda key: -expected[key])
     best = [groups[key][0].config for key in better[: run.request.finals]]
-    return list({config.recipe: config for config in (first, default, *best)}.values())
+    return list({config.recipe: config for config in (first, default, *best) if config}.values())
 
 
 def _passes(run: Run, count: int) -> float:

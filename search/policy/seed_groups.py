@@ -139,9 +139,9 @@ class SeedGroups:
         """Whether a trial waits at its rung, for other seeds or for other recipes."""
         return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
 
-    def knows(self, recipe: TrialConfig) -> bool:
-        """Whether a recipe has a trial."""
-        return recipe.digest in self._groups
+    def has_exempt(self, recipe: TrialConfig | None) -> bool:
+        """Whether this recipe has a trial, and is not compared at rungs."""
+        return recipe is not None and recipe.digest in self._groups
 
     @property
     def configs(self) -> list[TrialConfig]:

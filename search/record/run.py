@@ -99,10 +99,10 @@ class Run:
         return next(iter(self.trials.values())).config
 
     @property
-    def default_recipe(self) -> TrialConfig:
-        """What its preset does with nothing searched."""
-        config = self.plan.requests[0].configured({})
-        return replace(config, precision=self.any_config.precision).recipe
+    def default_recipe(self) -> TrialConfig | None:
+        """What its preset does with nothing searched; None as of `ResolvedRequest.default`."""
+        config = self.plan.requests[0].default
+        return config and replace(config, precision=self.any_config.precision).recipe
 
     @property
     def rungs(self) -> tuple[int, ...]:

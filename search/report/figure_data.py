@@ -43,7 +43,8 @@ def rung_counts(run: Run, evaluations: pd.DataFrame, recipes: pd.DataFrame) -> p
     `median` is of their rung scores, each the mean over its seeds.
     """
     exempt = {t.config.recipe.digest for t in run.trials.values() if t.final}
-    exempt |= {run.default_recipe.digest} if run.request.searched else set()
+    if run.request.searched and run.default_recipe:
+        exempt.add(run.default_recipe.digest)
     evaluations, rows = evaluations[~evaluations["recipe"].isin(exempt)], []
     for stratum in recipes["stratum"].unique():
         of_stratum = evaluations[evaluations["stratum"] == stratum]

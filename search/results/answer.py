@@ -51,7 +51,11 @@ def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRe
     groups, default = by_recipe(best_trials(candidates)), run.default_recipe
     expected = expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
-    alike = [trials for trials in groups.values() if _short(trials[0].config, default) == default]
+    alike = [
+        trials
+        for trials in groups.values()
+        if default and _short(trials[0].config, default) == default
+    ]
     if alike:
         incumbent = max(alike, key=lambda trials: trials[0].config.max_steps or 0)
         ahead = gain(best, incumbent, run)

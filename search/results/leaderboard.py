@@ -116,12 +116,14 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     above = f"In all rows: {', '.join(shared)}." if shared else ""
     above += f" Learning rates differ with the initialisation: {rates}." if rates else ""
     marks = {_mark(row) for row in rows}
-    notes = _column_notes(run, recipes) + [f"{m}: {LEGEND[m]}." for m in LEGEND if m in marks]
+    notes = _column_notes(run, recipes, [*columns]) + [
+        f"{m}: {LEGEND[m]}." for m in LEGEND if m in marks
+    ]
     notes += ["reference: the reference study's accuracy on SST-2."] * optional["reference"]
     return Cells([*columns], [*zip(*columns.values(), strict=True)], above.strip(), " ".join(notes))
 
 
-def _column_notes(run: Run, recipes: pd.DataFrame) -> list[str]:
+def _column_notes(run: Run, recipes: pd.DataFrame, headers: Sequence[str]) -> list[str]:
     full, over = _full_split(run), "examples"
     on = f"{run.plan.inputs.examples['evaluation']:,}"
     on = f"validation subset of {on} examples" if full else f"{on} validation examples"
@@ -134,7 +136,7 @@ def _column_notes(run: Run, recipes: pd.DataFrame) -> list[str]:
     )
     notes = {
         note: True,
-        f"{OVER}: points, in the last evaluation.": _over_default(run, recipes).notna().any(),
+        f"{OVER}: points, in the last evaluation.": OVER in headers,
         f"full split: accuracy on all {full or 0:,} validation examples, at the end.": full,
     }
     return [text for text, holds in notes.items() if holds]
@@ -156,8 +158,9 @@ def compact(label: str) -> str:
 def _over_default(run: Run, recipes: pd.DataFrame) -> pd.Series:
     """By how much the last evaluation of the finished is better than that of the default."""
     last = recipes["full_validation"].fillna(recipes["last"])[recipes["outcome"] == FINISHED]
-    default = last[recipes["recipe"] == run.default_recipe.digest].mean()  # of one, or NaN
-    return (last[recipes["recipe"] != run.default_recipe.digest] - default).reindex(recipes.index)
+    is_default = recipes["recipe"] == (run.default_recipe.digest if run.default_recipe else "")
+    # Of one, or NaN.
+    return (last[~is_default] - last[is_default].mean()).reindex(recipes.index)
 
 
 def _learning_rates(recipes: pd.DataFrame) -> str:

@@ -197,14 +197,14 @@ def spoil(checkpoint, *, weights=False, manifest=True, **changes):
 )
 def test_a_checkpoint_that_is_not_what_was_evaluated(changes, reason, small, export, tmp_path):
     run = copied(small.run, tmp_path)
-    trial, checkpoint = exported.choose_checkpoint(run, None)
+    trial, checkpoint, _ = exported.choose_checkpoint(run, None)
     spoil(checkpoint, **changes)
     error = export(run, "--trial", trial.config.digest, code=1)[2]
     assert error.startswith(f"error: RUN mine: the checkpoint is {reason}")
 
 
 def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch):
-    trial, checkpoint = exported.choose_checkpoint(small.run, None)
+    trial, checkpoint, _ = exported.choose_checkpoint(small.run, None)
     monkeypatch.setattr(exported, "predictions", lambda folder, texts: np.full(40, -1))
     evaluation = trial.evaluations[-1]
     differing = round(evaluation["accuracy"] * 40)

@@ -19,7 +19,7 @@ def searched(folder, shares, **request):
     fixed = (("evaluations", 2), ("batch_size", 16))
     wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
-    configs = [replace(request.configured({}), temperature=n + 2.0) for n in range(len(shares))]
+    configs = [replace(request.default, temperature=n + 2.0) for n in range(len(shares))]
     examples = {"train": 96, "evaluation": EXAMPLES, "transfer": 96}
     drawn = {config.digest: {} for config in configs}
     inputs = made_inputs(examples=examples)
@@ -113,7 +113,7 @@ def test_the_default_is_never_stopped_at_a_rung(tmp_path):
     request = asked(
         space="recipe", searcher="random", scheduler="promotion", samples=3, overrides=fixed
     )
-    configs = [replace(request.configured({}), temperature=2.0 + n) for n in range(3)]
+    configs = [replace(request.default, temperature=2.0 + n) for n in range(3)]
     run = made_run(tmp_path / "run", configs, request, grace_evaluations=1)
     finish(run, configs[0], 0.1)
     policy = Policy(run)

@@ -38,7 +38,7 @@ class Sweep(RuleBasedStateMachine):
             fixed = (("evaluations", EVALUATIONS),)
             searched = {"space": "recipe", "searcher": "random", "samples": count + 1}
             request = replace(request, **searched, finals=finals, overrides=fixed)
-            configs = [request.configured({}), *configs]
+            configs = [request.default, *configs]
         self.plan = made_plan(
             [
                 replace(config, seed=seed)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from search.confirm.options import ConfirmOptions, choose
+from search.policy.policy import Policy
 from search.results.answer import recommendation, recommended
 from search.results.leaderboard import leaderboard_cells
 from search.results.statistics import SEED_SD
 from search.results.table import recipes_table, trials_table
+from tests.made_runs import asked, made_inputs, made_run, recipe
 from tests.search.policy.test_final_round import EXAMPLES, searched, short_evaluation
 
 
@@ -71,3 +73,20 @@ def test_a_confirmation_compares_the_best_with_the_default(tmp_path):
     (best,) = confirmation.finalists
     assert (best.temperature, best.max_steps) == (3.0, 600)
     assert (best.recipe, run.default_recipe) in confirmation.pairs
+
+
+def test_a_run_whose_settings_fit_no_default_has_none(tmp_path):
+    """`--set sharpness=2` with a space that lists schedules alone."""
+    configs = [recipe(n, alpha=None, alpha_schedule="cosine_growth", sharpness=2.0) for n in (0, 1)]
+    request = asked(overrides=(("sharpness", 2.0),))
+    inputs = made_inputs(examples={"train": 96, "evaluation": EXAMPLES})
+    run = made_run(tmp_path / "run", configs, request, inputs=inputs)
+    for config in configs:
+        for number in range(1, 9):
+            run.append(short_evaluation(config, number, 0.8) | {"decision": "continue"})
+    assert run.default_recipe is None
+    assert Policy(run).complete
+    assert recommended(run).gain is None
+    assert (
+        "over default" not in leaderboard_cells(run, recipes_table(run, trials_table(run))).headers
+    )
