@@ -1,10 +1,13 @@
 """Runs made of plain values, with no teacher or data behind them, and events of their trials."""
 
+import numpy as np
+
 from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
 from search.record.run import create_run
 from trainable.config.training_inputs import Teacher, TrainingInputs
 from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import pack_predictions, unpack_predictions
 
 PROVENANCE = {
     "command": "python -m search.run --space baselines",
@@ -34,6 +37,16 @@ def of_two_strata(count, **settings):
     return [recipe(number, kinds[number % 2], **settings) for number in range(count)]
 
 
+def pack_right(right):
+    """Predictions that are right or not [N], packed, where all labels are 1: as in made runs."""
+    return pack_predictions(np.asarray(right).astype(np.int64), 2)
+
+
+def right_of(packed, labels):
+    """Which predictions of two labels are right, [N]."""
+    return unpack_predictions(packed, len(labels), 2) == np.asarray(labels)
+
+
 def made_inputs(**changes):
     teacher = Teacher("/teacher", "teacher-digest", False, 0.9, "", 1.0)
     values = {
@@ -46,7 +59,10 @@ def made_inputs(**changes):
         "device": "cpu",
         "examples": {"train": 96, "evaluation": 40},
     }
-    return TrainingInputs(**{**values, **changes})
+    values |= changes
+    counts = {name: count for name, count in values["examples"].items() if name != "train"}
+    labels = {name: pack_right(np.ones(count)) for name, count in counts.items()}
+    return TrainingInputs(**{"labels": labels, **values})
 
 
 def made_plan(configs, request=None, **changes):
@@ -70,16 +86,16 @@ def evaluated(config, number, best5=0.5, decision="continue", **more):
     values = {
         "evaluations": number,
         "step": 10 * number,
-        "accuracy": best5,
-        "best5_accuracy": best5,
+        "score": best5,
+        "best5": best5,
         "validation_loss": 0.5,
         "teacher_agreement": 0.5,
         "training_seconds": 2.0,
         "evaluation_seconds": 0.5,
         "saving_seconds": 0.25,
-        "correct": "gA==",
-        "full_accuracy": None,
-        "full_correct": None,
+        "predictions": "gA==",
+        "full_score": None,
+        "full_predictions": None,
         **more,
     }
     event = {"event": "evaluation", "decision": decision, "evaluation": values}

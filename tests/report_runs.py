@@ -6,10 +6,10 @@ import numpy as np
 
 from search.plan.resolve import ResolvedRequest
 from search.record.run import create_run
-from tests.made_runs import PROVENANCE, made_inputs, made_plan
+from tests.made_runs import PROVENANCE, made_inputs, made_plan, pack_right
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import best5_accuracy, pack_bits
+from trainable.engine.metrics import mean_of_best5
 
 EXAMPLES = 200
 TEACHER = 0.95
@@ -47,14 +47,14 @@ def evaluation(number, correct, before=(), seconds=3.0, **more):
     accuracy = float(np.mean(correct))
     return {
         "evaluations": number,
-        "accuracy": accuracy,
-        "best5_accuracy": best5_accuracy([*before, accuracy]),
+        "score": accuracy,
+        "best5": mean_of_best5([*before, accuracy]),
         "validation_loss": 0.5,
         "teacher_agreement": 0.5,
         "training_seconds": seconds - 1.0,
         "evaluation_seconds": 1.0,
         "saving_seconds": 0.5,
-        "correct": pack_bits(correct),
+        "predictions": pack_right(correct),
         **more,
     }
 

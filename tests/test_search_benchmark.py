@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
+from tests.made_runs import pack_right
 from tests.scripts import benchmark_data
 from tests.scripts.benchmark_data import DATASETS, SPLITS, make_dataset, read_tsv, write_tsv
 from tests.scripts.benchmark_table import difference, mean_differences, print_table
 from trainable.data.datasets import Dataset, LabelledTexts
-from trainable.engine.metrics import pack_bits
 
 
 def examples(first, last, *more):
@@ -77,7 +77,7 @@ def test_the_mean_over_data_sets_has_two_intervals():
 
 def test_the_table_counts_the_default_in_every_budget(capsys):
     def result(way, budget, seed, bits):
-        packed = {"correct": pack_bits(np.array(bits, dtype=bool)), "examples": len(bits)}
+        packed = {"correct": pack_right(bits), "examples": len(bits)}
         return {"dataset": "cola", "way": way, "budget": budget, "seed": seed} | packed
 
     results = [

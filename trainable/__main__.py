@@ -65,9 +65,9 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)
     inputs = prepare_inputs(preparation, pools_of([config]), runtime, options)
-    _say(f"Teacher accuracy: {inputs.describe_teacher()}.")
+    _say(f"Teacher {inputs.metric_label}: {inputs.describe_teacher()}.")
     for evaluation in Trial.start(config, inputs, runtime.device).run():
-        print(json.dumps(evaluation.scalars()), flush=True)
+        print(json.dumps(evaluation.scalars(inputs.metric)), flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.answer import recommended
 from search.results.best_trials import best_trials
+from search.results.scores import final_score, final_split
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
@@ -27,7 +28,7 @@ from trainable.data.tokens import load_split, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
 from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples
-from trainable.engine.metrics import unpack_bits
+from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer
 from trainable.trial.checkpoint import STATE, check_checkpoint
@@ -60,13 +61,11 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     (folder / "README.md").write_text(card, encoding="utf-8")
     if fallback:
         result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
-    accuracy, on = evaluation["full_accuracy"], " on the full validation split"
-    if accuracy is None:
-        accuracy, on = evaluation["accuracy"], ""
+    on = " on the full validation split" if final_split(evaluation) == "full" else ""
     return (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
-        f"accuracy {accuracy:.4f}{on}, {facts['speedup']:.1f} times the teacher's speed "
-        f"here.\n{result}"
+        f"{inputs.metric_label} {final_score(evaluation):.4f}{on}, {facts['speedup']:.1f} times "
+        f"the teacher's speed here.\n{result}"
     )
 
 
@@ -110,21 +109,23 @@ def check_folder(
     `inputs` are as the trial saw them. CheckpointError where results differ though the trial's
     arithmetic was that of this check.
     """
-    if not evaluation["correct"]:
+    if not evaluation["predictions"]:
         return "Not scored again: the record has lost the per-example results."
     try:
         texts = validation_texts(folder, run.request, inputs)
     except (UserError, OSError) as error:
         return f"Not scored again: {error}."
-    correct = predictions(folder, texts.texts) == np.asarray(texts.labels)
-    differing = int((correct != unpack_bits(evaluation["correct"], len(texts))).sum())
+    again, classes = predictions(folder, texts.texts), len(inputs.label_names)
+    recorded = unpack_predictions(evaluation["predictions"], len(texts), classes)
+    differing = int((again != recorded).sum())
+    value = score(inputs.metric, again, np.asarray(texts.labels))
     if differing and precision == "fp32" and run.plan.inputs.device == "cpu":
         raise CheckpointError(
             f"not what was evaluated: {differing} of {len(texts)} examples have another result now"
         )
     return (
         "Scored again from this folder with plain transformers, on a CPU in fp32: "
-        f"{correct.mean():.4f} on {count_of(len(texts), 'example')}, "
+        f"{value:.4f} on {count_of(len(texts), 'example')}, "
         f"{differing or 'none'} of them with another result than in the trial."
     )
 

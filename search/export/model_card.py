@@ -16,13 +16,12 @@ from search.record.trial_record import TrialRecord
 from search.results.best_trials import best_trials
 from search.results.confirmation_result import confirmation_sentences
 from search.results.leaderboard import plain
+from search.results.scores import scores_by_example, seed_scores
 from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
-from search.results.table import seed_scores
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
-from trainable.engine.metrics import unpack_bits
 
 TEMPLATE = Path(__file__).with_name("templates") / "model_card.md"
 WHEEL_TEACHER = f"sentence-transformers/all-MiniLM-L6-v2 (the wheel {ENCODER_WHEEL})"
@@ -33,10 +32,10 @@ Source = tuple[str, str | None]  # a teacher or data set: its name, and its id o
 
 
 class Score(NamedTuple):
-    """An accuracy, a share, with its 95% interval over examples: None where bits are lost."""
+    """A score with its 95% interval over examples: None where predictions are lost."""
 
     name: str
-    accuracy: float
+    score: float
     interval: tuple[float, float] | None
     examples: int
     note: str
@@ -62,7 +61,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         base_model=base,
         datasets=[data_id] if data_id else None,
         tags=["text-classification", *(["knowledge-distillation"] if distilled else [])],
-        metrics=["accuracy"],
+        metrics=[run.plan.inputs.metric],
         model_name=plain(title),
     )
     body = Environment(finalize=plain, keep_trailing_newline=True).from_string(
@@ -105,39 +104,35 @@ def _source(given: str | None, of_wheel: str) -> Source:
 
 
 def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[Score]:
-    """The student's and the teacher's accuracies, with intervals from the recorded bits."""
-    last, teacher, counts = trial.evaluations[-1], run.plan.inputs.teacher, run.plan.inputs.examples
-    count, full_count = counts["evaluation"], counts.get("full", 0)
-    best5 = seed_scores([trial], run)
-    student, reference = _bits(evaluation["correct"], count), _bits(teacher.correct, count)
+    """The student's and the teacher's scores, with intervals from the recorded predictions."""
+    last, inputs, teacher = trial.evaluations[-1], run.plan.inputs, run.plan.inputs.teacher
+    count, full_count = inputs.examples["evaluation"], inputs.examples.get("full", 0)
+    best5, scored = seed_scores([trial], run), (evaluation, vars(teacher))
+    student, reference = (scores_by_example(of, inputs) for of in scored)
+    student_full, reference_full = (scores_by_example(of, inputs, "full") for of in scored)
     gap = None if student is None or reference is None else student - reference
     own = f"evaluation {evaluation['evaluations']} of {trial.config.evaluations} (no selection)"
     score = "the trial's score: the mean of its five best evaluations"
     full, paired = "on the full validation split", "paired by example"
-    full_bits = _bits(evaluation["full_correct"], full_count)
     rows = [
-        ("these weights", evaluation["accuracy"], student, own),
-        ("these weights", evaluation["full_accuracy"], full_bits, full),
-        ("best5", last["best5_accuracy"], None if best5 is None else best5[0], score),
-        ("teacher", teacher.accuracy, reference, "on the same examples"),
-        ("teacher", teacher.full_accuracy, _bits(teacher.full_correct, full_count), full),
-        ("these weights - teacher", evaluation["accuracy"] - teacher.accuracy, gap, paired),
+        ("these weights", evaluation["score"], student, own),
+        ("these weights", evaluation["full_score"], student_full, full),
+        ("best5", last["best5"], None if best5 is None else best5[0], score),
+        ("teacher", teacher.score, reference, "on the same examples"),
+        ("teacher", teacher.full_score, reference_full, full),
+        ("these weights - teacher", evaluation["score"] - teacher.score, gap, paired),
     ]
     return [
-        Score(name, accuracy, _interval(bits), full_count if note == full else count, note)
-        for name, accuracy, bits, note in rows
-        if accuracy is not None
+        Score(name, value, _interval(by_example), full_count if note == full else count, note)
+        for name, value, by_example, note in rows
+        if value is not None
     ]
 
 
-def _bits(packed: str | None, count: int) -> np.ndarray | None:
-    return unpack_bits(packed, count).astype(np.float64) if packed else None
-
-
-def _interval(bits: np.ndarray | None) -> tuple[float, float] | None:
-    if bits is None:
+def _interval(by_example: np.ndarray | None) -> tuple[float, float] | None:
+    if by_example is None:
         return None
-    return bootstrap_interval(bits, np.random.default_rng(BOOTSTRAP_SEED))
+    return bootstrap_interval(by_example, np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:

@@ -1,4 +1,4 @@
-"""What a sweep is after: accuracy alone, or accuracy against what a student costs to run."""
+"""What a sweep is after: the score alone, or the score against what a student costs to run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ OBJECTIVES = (DEPTH, LATENCY, PARAMETERS)
 
 
 def cost_of(config: TrialConfig, against: str, costs: Mapping[str, float]) -> float:
-    """What accuracy is weighed against: layers, or what `costs` has of students of that shape."""
+    """What the score is weighed against: layers, or what `costs` has of students of that shape."""
     return float(config.student_layers if against == DEPTH else costs[_shape(config)])
 
 

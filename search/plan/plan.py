@@ -6,10 +6,12 @@ from typing import Any
 
 from search.plan.resolve import ResolvedRequest
 from trainable.config.fields import check_types
+from trainable.config.metrics import METRIC_LABELS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
+from trainable.engine.metrics import unpack_predictions
 
-FORMAT = 10
+FORMAT = 11
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 
@@ -55,11 +57,19 @@ class Plan:
         return cls(**{**values, **parts})
 
     def check(self) -> None:
-        """TypeError where a value is not of its type, or what all runs have is missing."""
+        """TypeError or ValueError where a value is not of its type, or what all runs have is
+        missing."""
         check_types(self)
         sizes, made = self.inputs.examples, self.provenance
         if min(sizes.get("train", 0), sizes.get("evaluation", 0)) < 1 or not self.requests:
             raise TypeError("no examples or no request")
+        labels, teacher = self.inputs.labels, self.inputs.teacher
+        if self.inputs.metric not in METRIC_LABELS or "evaluation" not in labels:
+            raise TypeError("no metric or no labels")
+        of_teacher = ("evaluation", teacher.predictions), ("full", teacher.full_predictions)
+        for split, packed in (*labels.items(), *of_teacher):
+            if packed:
+                unpack_predictions(packed, sizes.get(split, 0), len(self.inputs.label_names))
         if not isinstance(made.get("versions", {}), Mapping):
             raise TypeError("its provenance has no versions")
         if self.confirms is not None and not self.confirms.keys() >= CONFIRMATION:

@@ -122,7 +122,7 @@ class Request(InputOptions):
     )
     against: str | None = _trials(
         "try students with a half, a third and a quarter of the teacher's layers (with --set "
-        "student_layers=N: from N down to N/2), and compare accuracy with depth (layers), latency "
+        "student_layers=N: from N down to N/2), and compare the score with depth (layers), latency "
         "(milliseconds per example, measured here) or parameters (millions)",
         None,
         choices=OBJECTIVES,

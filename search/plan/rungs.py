@@ -21,7 +21,7 @@ def stratum_of(config: Mapping[str, Any], compare_within: Sequence[str]) -> str:
 
 
 def rung_score(evaluation: Mapping[str, Any]) -> float:
-    """What is compared at a rung: the mean of accuracy and agreement with the teacher at this
+    """What is compared at a rung: the mean of score and agreement with the teacher at this
     evaluation, and of equal ones the validation loss.
 
     The teacher's answers are a second set of labels, which makes the score less noisy. The loss
@@ -29,7 +29,7 @@ def rung_score(evaluation: Mapping[str, Any]) -> float:
     this with other signals.
     """
     loss = min(evaluation["validation_loss"], LARGEST_LOSS)
-    score = (evaluation["accuracy"] + evaluation["teacher_agreement"]) / 2
+    score = (evaluation["score"] + evaluation["teacher_agreement"]) / 2
     return float(score - LOSS_WEIGHT * loss)
 
 

@@ -1,7 +1,7 @@
 """The events of a run on disk: JSON lines, each with its checksum, numbered and only ever appended.
 
 A run's record has all of them, each trial's folder a copy of the trial's own, without the
-correct/wrong bits of its evaluations. What one file loses, another has. Only here are they written
+predictions of its evaluations. What one file loses, another has. Only here are they written
 and read; a line that fails its checksum counts as lost.
 """
 
@@ -18,7 +18,7 @@ from zlib import crc32
 
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import atomic_file
-from trainable.engine.metrics import BITS, without_bits
+from trainable.engine.metrics import PREDICTIONS, without_predictions
 
 RECORD = "record.jsonl"
 SUGGESTION = "suggestion"  # adds a trial
@@ -46,11 +46,12 @@ KINDS: dict[str, dict[str, Types]] = {  # and what an event of each kind has
     LOST: {},
 }
 EVALUATION: dict[str, Types] = {
-    **{"evaluations": COUNT, "accuracy": NUMBER, "best5_accuracy": NUMBER, "correct": TEXT},
+    **{"evaluations": COUNT, "score": NUMBER, "best5": NUMBER, "predictions": TEXT},
     **{"validation_loss": NUMBER, "teacher_agreement": NUMBER},
     **dict.fromkeys(TIMINGS, NUMBER),
 }
-OF_FULL: dict[str, Types] = {"full_accuracy": NUMBER, "full_correct": TEXT}  # None without one
+OF_FULL: dict[str, Types] = {"full_score": NUMBER, "full_predictions": TEXT}  # None without one
+SIGNED = ("score", "best5", "full_score", "teacher_agreement")  # a correlation may be below 0
 LARGEST = 2.0**53  # number: no run has more of anything, and floats hold it
 MOST_LOST = 100_000  # events between two that are there
 CHECKSUM = rb'(\{.*), "crc": "([0-9a-f]{8})"\}'
@@ -99,24 +100,26 @@ def _is_evaluation(values: Event) -> bool:
     if not _has(values, {**EVALUATION, **full}) or values["evaluations"] < 1:
         return False
     with suppress(ValueError):
-        for bits in BITS:
-            a2b_base64((values.get(bits) or "").encode("ascii"), strict_mode=True)
+        for packed in PREDICTIONS:
+            a2b_base64((values.get(packed) or "").encode("ascii"), strict_mode=True)
         return True
     return False
 
 
 def _has(values: Event, parts: dict[str, Types]) -> bool:
-    """Whether each part is there, of one of its types, and no number NaN, huge or negative."""
+    """Whether each part is there, of one of its types, and no number NaN, huge or negative, but for
+    those that are SIGNED, from -1."""
     of_parts = {key: values.get(key) for key in parts}
     typed = all(type(of_parts[key]) in types for key, types in parts.items())
-    return typed and all(0 <= n <= LARGEST for n in of_parts.values() if isinstance(n, int | float))
+    numbers = {key: n for key, n in of_parts.items() if isinstance(n, int | float)}
+    return typed and all(-(k in SIGNED) <= n <= LARGEST for k, n in numbers.items())
 
 
 def bare(event: Event) -> Event:
-    """An event without the bits of its evaluation, which are kept once."""
+    """An event without the predictions of its evaluation, which are kept once."""
     if event["event"] != "evaluation":
         return event
-    return {**event, "evaluation": without_bits(event["evaluation"])}
+    return {**event, "evaluation": without_predictions(event["evaluation"])}
 
 
 def append_event(folder: Path, event: Event) -> None:
@@ -179,8 +182,8 @@ def _read_into(events: dict[int, Event], path: Path, record: Path, log: Log) -> 
 
 
 def merged(first: bytes, second: bytes) -> bytes | None:
-    """One record of two copies of it, of each event the line that has its bits; None where they
-    have different events of one number."""
+    """One record of two copies of it, of each event the line that has its predictions; None where
+    they have different events of one number."""
     lines: dict[int, tuple[Event, bytes]] = {}
     for line in (*first.split(b"\n"), *second.split(b"\n")):
         if (event := decode(line)) is None:

@@ -213,7 +213,7 @@ def read_run(folder: Path) -> Run:
     elif values != written and _revision(written) == plan.revision:
         run.damage.append(f"{SWEEP} differs from {RECORD}, both intact: {RECORD} counts")
     evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
-    if without := sum(not evaluation["correct"] for evaluation in evaluations):
+    if without := sum(not evaluation["predictions"] for evaluation in evaluations):
         lost = count_of(without, "evaluation")
         run.damage.append(f"{RECORD} lacks the per-example results of {lost}")
     run.next_number = log.events[-1]["number"] + 1 if log.events else 0

@@ -18,7 +18,7 @@ RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
 class TrialRecord:
     """What is known of one trial; `evaluations` are Evaluations as dicts, one for each n.
 
-    `correct` of one that had to be put back from a trial's copy is empty.
+    `predictions` of one that had to be put back from a trial's copy is empty.
     """
 
     config: TrialConfig
@@ -33,12 +33,12 @@ class TrialRecord:
     @property
     def best5(self) -> float | None:
         """None before the first evaluation."""
-        return self.evaluations[-1]["best5_accuracy"] if self.evaluations else None
+        return self.evaluations[-1]["best5"] if self.evaluations else None
 
     @property
-    def has_bits(self) -> bool:
-        """Whether the correct/wrong bits of all evaluations are there, of one at least."""
-        return bool(self.evaluations) and all(e["correct"] for e in self.evaluations)
+    def has_predictions(self) -> bool:
+        """Whether the predictions of all evaluations are there, of one at least."""
+        return bool(self.evaluations) and all(e["predictions"] for e in self.evaluations)
 
     @property
     def seconds(self) -> float:

@@ -9,6 +9,7 @@ from search.plan.rungs import rung_score
 from search.plan.searchers import GRID
 from search.record.run import Run
 from search.record.trial_record import FINISHED
+from search.results.scores import final_score
 from trainable.common.errors import UserError
 
 FEWEST = 4  # curves that a scheduler has something to do with
@@ -21,7 +22,7 @@ class Curves:
     plan: Plan  # a sweep of a space that lists these trials
     signals: dict[str, np.ndarray]  # [K, E] by name: what a rung may compare, the larger the better
     score: np.ndarray  # [K]: best5 at the end, by which the winner is chosen
-    final: np.ndarray  # [K]: accuracy of the final evaluation, of the full split where there is one
+    final: np.ndarray  # [K]: score of the final evaluation, of the full split where there is one
 
     @property
     def length(self) -> int:
@@ -39,16 +40,16 @@ def curves_of(run: Run) -> Curves:
             "(with --scheduler fifo all finish)"
         )
     evaluations = [trial.evaluations for trial in trials]  # [K, E]
-    accuracy, best5, agreement, loss = (
+    score, best5, agreement, loss = (
         np.array([[e[key] for e in of_trial] for of_trial in evaluations])
-        for key in ("accuracy", "best5_accuracy", "teacher_agreement", "validation_loss")
+        for key in ("score", "best5", "teacher_agreement", "validation_loss")
     )
     signals = {
         "best5": best5,
-        "last": accuracy,
+        "last": score,
         "agreement": agreement,
         "rung score": np.array([[*map(rung_score, of_trial)] for of_trial in evaluations]),
-        "mean of last two": (accuracy + np.c_[accuracy[:, :1], accuracy[:, :-1]]) / 2,
+        "mean of last two": (score + np.c_[score[:, :1], score[:, :-1]]) / 2,
         "validation loss": -loss,
     }
     within = ",".join(run.plan.compare_within) or "all"
@@ -58,5 +59,5 @@ def curves_of(run: Run) -> Curves:
         plan=replace(run.plan, requests=(request,), trials=configs, confirms=None),
         signals=signals,
         score=best5[:, -1],
-        final=np.array([e[-1].get("full_accuracy") or e[-1]["accuracy"] for e in evaluations]),
+        final=np.array([final_score(e[-1]) for e in evaluations]),
     )

@@ -75,7 +75,7 @@ def replay(
     """Work and regret of one sweep of the trials `order` [N], as many at a time as there are slots.
 
     Work is the share of all evaluations that are made. The sweep's choice is the finished trial of
-    the highest best5; regret is by how much less accurate it is in the final evaluation than the
+    the highest best5; regret is by how much lower its score is in the final evaluation than the
     best of all.
     """
     signal, plan = curves.signals[strategy.signal], curves.plan

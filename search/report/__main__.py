@@ -10,8 +10,10 @@ from search.exit_codes import exit_code, leave
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
 from search.results.best_trials import lost_students
+from search.results.scores import rescored
 from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser
+from trainable.config.metrics import METRIC_LABELS
 from trainable.config.options import writable_folder
 
 FOLDER, FIGURES = "report", "figures"
@@ -37,6 +39,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"folder to write to, created if missing (default: {FOLDER} in RUN)",
     )
+    parser.add_argument(
+        "--metric",
+        choices=tuple(METRIC_LABELS),
+        metavar="M",
+        help="score the run again by another metric, from the recorded predictions: "
+        f"{', '.join(METRIC_LABELS)} (default: the run's own); what was decided while it ran stays",
+    )
     return parser
 
 
@@ -53,7 +62,7 @@ def write_report(arguments: argparse.Namespace) -> int:
     except UserError as error:
         advice = "" if arguments.output else "; give another with --output DIR"
         raise UserError(f"--output {error}{advice}") from None
-    run = read_run(folder)
+    run = rescored(read_run(folder), arguments.metric)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it looks for fonts

@@ -18,6 +18,7 @@ from search.results.pareto import costs_table
 from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
 from trainable.common.errors import count_of
+from trainable.config.metrics import ACCURACY
 
 NAMED = 4  # tied recipes that a sentence names
 NOISE_LEVEL = 1.96  # standard errors to either side that hold 95%
@@ -63,7 +64,7 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     if run.plan.confirms is not None and not run.unfinished:
         first, *others = conclude(run).sentences
         return Summary(first, " ".join(others), limitations)
-    best, teacher = finished.iloc[0], run.plan.inputs.teacher.accuracy
+    best, teacher = finished.iloc[0], run.plan.inputs.teacher.score
     ends = interval((best["low"], best["high"]))
     headline = (
         f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends}), "
@@ -126,7 +127,11 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     examples, outcomes = run.plan.inputs.examples["evaluation"], recipes["outcome"]
     tied, planned = recipes[recipes["tied"]], recipes["planned_seeds"].max()
     level = tied["best5"].mean()
-    noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
+    metric = run.plan.inputs.metric_label
+    metric = f"{'an' if metric[0] in 'aFM' else 'a'} {metric}"
+    noise = (tied["high"] - tied["low"]).mean() / 2
+    if run.plan.inputs.metric == ACCURACY:
+        noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
     seeds = "Each recipe ran on one seed"
     if planned > 1:
         seeds = f"The ranking is from {planned} seeds"
@@ -136,7 +141,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     one_label = int(recipes["one_label"].sum())
     sentences = {
         f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
-        f"examples the 95% interval of an accuracy of {level:.2f} is "
+        f"examples the 95% interval of {metric} of {level:.2f} is "
         f"\u00b1{100 * noise:.1f} points.": len(tied) > 1,
         f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
@@ -169,7 +174,7 @@ def moment(seconds: float) -> str:
 
 
 def describe_inputs(run: Run) -> str:
-    """Space, preset, what was given in the preset's place, sizes and the teacher's accuracy."""
+    """Space, preset, what was given in the preset's place, sizes and the teacher's score."""
     first, inputs = run.plan.requests[0], run.plan.inputs
     space = f"Space {' + '.join(dict.fromkeys(r.space for r in run.plan.requests))}"
     if run.plan.confirms is not None:
@@ -183,7 +188,7 @@ def describe_inputs(run: Run) -> str:
         f"{inputs.examples['train']:,} training examples",
         f"{inputs.examples['evaluation']:,} {kind}",
     ]
-    return f"{', '.join(parts)}. Teacher accuracy: {inputs.describe_teacher()}."
+    return f"{', '.join(parts)}. Teacher {inputs.metric_label}: {inputs.describe_teacher()}."
 
 
 def provenance(run: Run) -> list[tuple[str, str]]:

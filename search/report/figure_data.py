@@ -16,24 +16,24 @@ Cost = tuple[str, float, str]  # its name, seconds (of trials side by side, thei
 
 
 def evaluations_table(run: Run, trials: pd.DataFrame, recipes: pd.DataFrame) -> pd.DataFrame:
-    """One row an evaluation: its number as `evaluation`, its `accuracy` and its `rung_score`.
+    """One row an evaluation: its number as `evaluation`, its `score` and its `rung_score`.
 
     Beside them, of `trials_table`, digest, recipe, label, stratum and outcome; and `rank`, an index
-    of RANKS. The stratum with the highest accuracy comes first.
+    of RANKS. The stratum with the highest score comes first.
     """
     rows = [
-        (digest, e["evaluations"], e["accuracy"], rung_score(e))
+        (digest, e["evaluations"], e["score"], rung_score(e))
         for digest, trial in run.trials.items()
         for e in trial.evaluations
     ]
-    columns = ["digest", "evaluation", "accuracy", "rung_score"]
+    columns = ["digest", "evaluation", "score", "rung_score"]
     about = trials[["digest", "recipe", "label", "stratum", "outcome"]].copy()
     tied = trials["tied"].fillna(value=False).astype(int)
     about["rank"] = (trials["outcome"] == FINISHED) * (1 + tied)
     best = recipes["recipe"][:1] if (recipes["outcome"][:1] == FINISHED).all() else []
     about.loc[about["recipe"].isin(best), "rank"] = RANKS.index("best")
     table = pd.DataFrame(rows, columns=columns).merge(about, on="digest")
-    highest = table.groupby("stratum")["accuracy"].transform("max")
+    highest = table.groupby("stratum")["score"].transform("max")
     return table.iloc[(-highest).argsort(kind="stable")].reset_index(drop=True)
 
 

@@ -42,8 +42,8 @@ def draw_all(report: Report) -> dict[str, str]:
     run, trials, evaluations = report.run, report.trials, report.evaluations
     figures: dict[str, Callable[[], Figure]] = {}
     if not evaluations.empty:
-        teacher = run.plan.inputs.teacher.accuracy
-        figures["learning_curves"] = partial(curves_figure, evaluations, report.rungs, teacher)
+        of_teacher = run.plan.inputs.teacher.score, run.plan.inputs.metric_label
+        figures["learning_curves"] = partial(curves_figure, evaluations, report.rungs, *of_teacher)
         if len(trials[["alpha_schedule", "alpha", "sharpness"]].drop_duplicates()) > 1:
             figures["sharpness"] = partial(points_figure, point_panels(trials))
     if not report.costs.empty:
@@ -76,15 +76,17 @@ def _panels(count: int, columns: int, height: float, **shared: Any) -> tuple[Fig
     return figure, axes[:count]
 
 
-def curves_figure(evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float) -> Figure:
-    """Accuracy over evaluations, a panel for each stratum, with ASHA's rungs."""
+def curves_figure(
+    evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float, metric: str
+) -> Figure:
+    """The score over evaluations, a panel for each stratum, with ASHA's rungs."""
     strata = evaluations["stratum"].nunique()
     if strata == evaluations["recipe"].nunique() > 1:  # ASHA compares nothing
         evaluations, rungs = evaluations.assign(stratum="all recipes"), rungs[:0]
     strata = evaluations["stratum"].unique()
     figure, axes = _panels(len(strata), 2, 3.1, sharey=True)
-    accuracies = evaluations["accuracy"]
-    low, high = accuracies.quantile(0.02), max(accuracies.max(), teacher)
+    scores = evaluations["score"]
+    low, high = scores.quantile(0.02), max(scores.max(), teacher)
     margin = 0.08 * max(high - low, 0.01)
     for axis, stratum in zip(axes, strata, strict=True):
         axis.set(ylim=(low - margin, high + 2 * margin), title=stratum, xlabel="evaluation")
@@ -99,7 +101,7 @@ def curves_figure(evaluations: pd.DataFrame, rungs: pd.DataFrame, teacher: float
         for _, curve in of_stratum.groupby("digest"):
             _draw_curve(axis, curve)
     for axis in axes[::2]:
-        axis.set_ylabel("accuracy")
+        axis.set_ylabel(metric)
     return figure
 
 
@@ -107,8 +109,8 @@ def _draw_curve(axis: Axes, curve: pd.DataFrame) -> None:
     last = curve.iloc[-1]
     axis.plot(
         curve["evaluation"],
-        curve["accuracy"],
-        gid=f"{TITLE}{last['label']}: {last['outcome']}, last {last['accuracy']:.4f}",
+        curve["score"],
+        gid=f"{TITLE}{last['label']}: {last['outcome']}, last {last['score']:.4f}",
         color=CURVE_COLOURS[last["rank"]],
         linewidth=CURVE_WIDTHS[last["rank"]],
         marker="o" if len(curve) == 1 else None,
@@ -116,7 +118,7 @@ def _draw_curve(axis: Axes, curve: pd.DataFrame) -> None:
         zorder=2 + last["rank"],
     )
     if last["outcome"] == STOPPED:
-        axis.plot(last["evaluation"], last["accuracy"], "x", color=MUTED, markersize=4, zorder=6)
+        axis.plot(last["evaluation"], last["score"], "x", color=MUTED, markersize=4, zorder=6)
 
 
 def points_figure(panels: Mapping[tuple[str, str], pd.DataFrame]) -> Figure:

@@ -13,8 +13,9 @@ from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
 from search.report.importance import followers, importance, scored
+from search.report.label_tables import CONFUSION_NOTE, LABELS_NOTE, label_tables
 from search.report.reference_study import study_cells
-from search.results.leaderboard import Cells, leaderboard_cells, plain, share
+from search.results.leaderboard import Cells, capitalised, leaderboard_cells, plain, share
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
 from search.results.progress import describe_time
 from trainable.common.errors import count_of
@@ -23,7 +24,7 @@ SHOWN_ROWS = 15  # of a table before the rest folds away
 FEWEST_FOR_IMPORTANCE = 8  # trials
 CAPTIONS = {
     "front": "Blue: the Pareto front, with 95% intervals; grey: the other recipes.",
-    "learning_curves": "Accuracy at each evaluation. Dark blue: the best recipe; light blue: not "
+    "learning_curves": "{metric} at each evaluation. Dark blue: the best recipe; light blue: not "
     "significantly different from it; dark grey: the others that finished; light grey: stopped "
     "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Hover over a curve to "
     "see its recipe.",
@@ -36,7 +37,7 @@ CAPTIONS = {
     "was tried with the same of them.",
 }
 IMPORTANCE_NOTE = (
-    "Share of the variance in accuracy that each hyperparameter explains on its own (fANOVA), at "
+    "Share of the variance in {metric} that each hyperparameter explains on its own (fANOVA), at "
     "equal numbers of evaluations. The interval is a bootstrap over trials: where intervals "
     "overlap, the order of the hyperparameters means nothing. Chance favours hyperparameters with "
     "more values."
@@ -81,6 +82,7 @@ def render(
         keep_trailing_newline=True,
     )
     environment.filters |= {"plain": plain}
+    metric = capitalised(report.run.plan.inputs.metric_label)
     # HTML needs no declarations of names.
     bare = {name: re.sub(r' xmlns(?::xlink)?="[^"]+"', "", svg) for name, svg in drawn.items()}
     return environment.get_template(template).render(
@@ -90,13 +92,15 @@ def render(
         sections=shown,
         most=SHOWN_ROWS,
         svgs={name: Markup(svg) for name, svg in bare.items()},
-        captions=CAPTIONS,
+        captions={n: text.replace("{metric}", metric) for n, text in CAPTIONS.items()},
     )
 
 
 def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
     """All that a report may have, but for those without a table or figure."""
     run, students = report.run, pareto_cells(report.costs, cost_name(report.run))
+    metric, (by_label, confusion) = run.plan.inputs.metric_label, label_tables(run, report.recipes)
+    against_cost = f"{capitalised(metric)} against cost"
     study, facts = study_cells(run, report.recipes), Cells(("", ""), provenance(run))
     time = [
         (name, describe_time(seconds).removeprefix("about "), note)
@@ -104,11 +108,13 @@ def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
     ]
     sections = [
         _leaderboard(report),
-        Section("front", "Accuracy against cost", PARETO_NOTE, Table(students), "front"),
+        Section("front", against_cost, PARETO_NOTE, Table(students), "front"),
         Section("study", "Compared with the reference study", study.notes, Table(study)),
         Section("curves", "Learning curves", figure="learning_curves"),
         Section("schedules", "Alpha schedules", figure="sharpness"),
-        _importance(report),
+        _importance(report, metric),
+        Section("labels", "Scores by label", LABELS_NOTE, Table(by_label)),
+        Section("confusion", "Confusion matrix", CONFUSION_NOTE, Table(confusion)),
         _asha(report),
         Section("cost", "Cost", table=Table(Cells(("", "time", ""), time))),
         Section("provenance", "Provenance", "All trials are in trials.csv.", Table(facts)),
@@ -125,7 +131,7 @@ def _leaderboard(report: Report) -> Section:
     unfinished, tied = recipes["outcome"] != FINISHED, recipes["tied"].fillna(value=False)
     kinds = [unfinished, recipes.index == 0, tied.astype(bool)]
     classes = np.select(kinds, ["partial", "best", "tied"], "").tolist()
-    teacher = report.run.plan.inputs.teacher.accuracy
+    teacher = report.run.plan.inputs.teacher.score
     values = recipes[["low", "high", "best5", "last"]].assign(teacher=teacher)
     low, high = values.min(axis=None), values.max(axis=None)
     percents = (100 * (values - low) / ((high - low) or 1.0)).round(2)
@@ -136,13 +142,15 @@ def _leaderboard(report: Report) -> Section:
     return Section("leaderboard", "Leaderboard", text, table)
 
 
-def _importance(report: Report) -> Section:
+def _importance(report: Report, metric: str) -> Section:
     title, scores = "Which hyperparameters matter", scored(report.trials)
     if len(scores) < FEWEST_FOR_IMPORTANCE or (shares := importance(report.trials)).empty:
         text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score."
         return Section("importance", title, text, figure="marginals")
     pairs = followers(scores).items()
-    text = IMPORTANCE_NOTE + "".join(f" {a} follows from {b} and counts there." for a, b in pairs)
+    text = IMPORTANCE_NOTE.format(metric=metric) + "".join(
+        f" {a} follows from {b} and counts there." for a, b in pairs
+    )
     cells = Cells(
         (f"hyperparameter ({count_of(len(scores))})", "share", "95% interval"),
         [
@@ -164,7 +172,7 @@ def _asha(report: Report) -> Section:
     }
     rule = rules.get(report.run.request.scheduler or "", "")
     text = f"Recipes{alike} are compared at equal numbers of evaluations: {rule}. Score: the mean "
-    text += "of accuracy and agreement with the teacher."
+    text += f"of {report.run.plan.inputs.metric_label} and agreement with the teacher."
     headers = ("compared", "rung (evaluations)", "reached", "stopped there", "median score")
     rows = [
         (row.stratum, str(row.rung), str(row.reached), str(row.stopped), share(row.median))

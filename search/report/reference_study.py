@@ -7,6 +7,7 @@ from search.record.trial_record import FINISHED
 from search.results.leaderboard import NO_VALUE, Cells, difference_cells, interval, share, signed
 from search.results.table import difference, rounded
 from spaces.study import CE_ONLY, STUDY_ROWS, reference_row
+from trainable.config.metrics import ACCURACY
 
 OTHER_INPUTS = ("teacher", "dataset", "max_train_samples", "max_eval_samples", "eval_subset")
 HEADERS = (
@@ -23,10 +24,10 @@ AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
 
 
 def same_inputs(run: Run) -> bool:
-    """Whether the run has the study's teacher and data, so that accuracies can be compared."""
+    """Whether the run has the study's teacher, data and metric, so that scores can be compared."""
     first = run.plan.requests[0]
     changed = any(getattr(first, name) is not None for name in OTHER_INPUTS)
-    return first.preset == "sst2" and not changed
+    return first.preset == "sst2" and run.plan.inputs.metric == ACCURACY and not changed
 
 
 def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:

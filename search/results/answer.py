@@ -12,8 +12,8 @@ from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.best_trials import best_trials, recipe_scores
-from search.results.comparisons import final_bits
 from search.results.leaderboard import DIGITS, difference_cells, share
+from search.results.scores import final_scores, seed_sd_of
 from search.results.statistics import Difference, recipes_difference
 from search.results.table import compared, rounded
 from trainable.config.options import AUGMENT
@@ -84,11 +84,11 @@ def gain(
 ) -> Difference | None:
     """How much better a recipe is in its last evaluation than another; None for the same, and
     where one has no trial with its per-example results."""
-    ours, theirs = ([final_bits(trial, run) for trial in trials] for trials in (first, second))
-    one, other = ([bits for bits in of if bits is not None] for of in (ours, theirs))
+    ours, theirs = ([final_scores(trial, run) for trial in trials] for trials in (first, second))
+    one, other = ([scores for scores in of if scores is not None] for of in (ours, theirs))
     if not one or not other or first[0].config.recipe == second[0].config.recipe:
         return None
-    return recipes_difference(np.array(one), np.array(other))
+    return recipes_difference(np.array(one), np.array(other), seed_sd_of(run))
 
 
 def recommendation(run: Run, recipes: pd.DataFrame) -> str:

@@ -10,12 +10,12 @@ from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, TrialRecord
 from search.results.confirmation import Confirmation, Pair
 from search.results.leaderboard import difference_cells
+from search.results.scores import final_scores
 from search.results.statistics import LEVEL, Difference, holm, look_levels, seeds_difference
 from trainable.common.errors import count_of
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_bits
 
-Students = Sequence[np.ndarray]  # of one recipe: bits [N] of the final evaluation, one a seed
+Students = Sequence[np.ndarray]  # of one recipe: scores [N] of the final evaluation, one a seed
 Retrained = dict[TrialConfig, list[tuple[TrialRecord, np.ndarray]]]  # by recipe, bits [N] of each
 
 
@@ -80,7 +80,7 @@ def compare_at_looks(
             return comparisons, trials
         seeds = confirmation.seeds[:look]
         students = {
-            recipe: [bits for trial, bits in of_recipe if trial.config.seed in seeds]
+            recipe: [scores for trial, scores in of_recipe if trial.config.seed in seeds]
             for recipe, of_recipe in trained.items()
         }
         comparisons = compare(comparisons, students, float(level), precision)
@@ -88,23 +88,14 @@ def compare_at_looks(
 
 
 def retrained(run: Run, confirmation: Confirmation) -> Retrained:
-    """The finished trials of each recipe; without those whose bits the record lost."""
+    """The finished trials of each recipe; without those whose predictions the record
+    lost."""
     trained: Retrained = {recipe: [] for recipe in confirmation.recipes}
     for trial in run.trials.values():
-        bits = final_bits(trial, run) if trial.outcome == FINISHED else None
-        if bits is not None:
-            trained[trial.config.recipe].append((trial, bits))
+        scores = final_scores(trial, run) if trial.outcome == FINISHED else None
+        if scores is not None:
+            trained[trial.config.recipe].append((trial, scores))
     return trained
-
-
-def final_bits(trial: TrialRecord, run: Run) -> np.ndarray | None:
-    """Which examples the final evaluation got right, [N], of the full validation split where it was
-    scored on that; None where the record lost them."""
-    last, examples = trial.evaluations[-1], run.plan.inputs.examples
-    split, packed = "evaluation", last["correct"]
-    if last.get("full_accuracy") is not None:
-        split, packed = "full", last["full_correct"]
-    return unpack_bits(packed, examples[split]) if packed else None
 
 
 def compare(

@@ -1,6 +1,6 @@
 """The result of a complete confirmation: computed from its run, then printed and written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from statistics import fmean
 
@@ -15,9 +15,11 @@ from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.comparisons import Comparison, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
 from search.results.leaderboard import Cells, as_rich, interval, share
+from search.results.scores import lowest_score, rescored
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
+from trainable.config.training_inputs import TrainingInputs
 
 PAGE, JSON = "confirm.md", "confirm.json"
 HEADERS = ("recipe", "last", "95% interval", "best5", "best5 when chosen", "seeds")
@@ -26,7 +28,7 @@ FILE_WIDTH = 1000  # columns: a table's rows stay whole
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe; accuracies are shares, means over its seeds, None where no seed finished."""
+    """One recipe; scores are means over its seeds, None where no seed finished."""
 
     recipe: str
     last: float | None  # of the final evaluation (no selection)
@@ -58,37 +60,38 @@ def conclude(run: Run) -> Conclusion:
     lost = finished - sum(map(len, trained.values()))
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in trained}
-    comparisons, examples = compare_at_looks(run, confirmation)[0], run.plan.inputs.examples
+    comparisons, inputs = compare_at_looks(run, confirmation)[0], run.plan.inputs
+    examples, lowest = inputs.examples, lowest_score(run)
     used = {trial.config.seed for trial in run.trials.values()}
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
         replace(confirmation, seeds=tuple(s for s in confirmation.seeds if s in used)),
         examples=examples.get("full", examples["evaluation"]),
-        rows=[_row(names[recipe], seeds, chosen.get(recipe)) for recipe, seeds in trained.items()],
+        rows=[_row(names[r], seeds, chosen.get(r), lowest) for r, seeds in trained.items()],
         comparisons=comparisons,
         sentences=[comparison.sentence(names) for comparison in comparisons],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
-        notes=_notes(confirmation, examples, comparisons, lost),
+        notes=_notes(confirmation, inputs, comparisons, lost),
     )
 
 
-def _row(name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None) -> Row:
+def _row(
+    name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None, lowest: float
+) -> Row:
     if not seeds:
         return Row(name, None, None, None, chosen, 0)
     trials, final = zip(*seeds, strict=True)
-    ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED))
+    ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED), lowest)
     best5 = fmean(trial.best5 or 0.0 for trial in trials)
     return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
 
 
 def _notes(
-    confirmation: Confirmation,
-    examples: Mapping[str, int],
-    comparisons: Sequence[Comparison],
-    lost: int,
+    confirmation: Confirmation, inputs: TrainingInputs, comparisons: Sequence[Comparison], lost: int
 ) -> list[str]:
     """What the numbers are, and their limitations."""
-    split, asked = f"the {examples['evaluation']:,} validation examples", confirmation.asked
+    examples, asked = inputs.examples, confirmation.asked
+    split = f"the {examples['evaluation']:,} validation examples"
     if "full" in examples:
         split = f"the full validation split of {examples['full']:,} examples (best5: the subset "
         split += f"of {examples['evaluation']:,})"
@@ -98,8 +101,8 @@ def _notes(
         width = f"{100 * confirmation.precision:g}"
         settled = f" or its interval's half width was at most {width} points"
     notes = {
-        f"last: accuracy of the final evaluation (no selection) on {split}; mean over seeds, with "
-        "its 95% interval for other seeds and other examples.": True,
+        f"last: {inputs.metric_label} of the final evaluation (no selection) on {split}; mean over "
+        "seeds, with its 95% interval for other seeds and other examples.": True,
         "best5: mean of the five best evaluations; when chosen: the score in "
         f"{confirmation.run}, optimistic because the recipe was selected.": True,
         "Differences are between final evaluations; each interval is for other seeds and other "
@@ -119,10 +122,11 @@ def _notes(
 
 
 def confirmation_sentences(run: Run) -> list[str]:
-    """What the newest complete confirmation of a run found; empty where there is none."""
+    """What the newest complete confirmation of a run found, by this run's metric; empty where there
+    is none."""
     for made in confirmations_of(run)[::-1]:
         if not made.unfinished:
-            first, *others = conclude(made).sentences
+            first, *others = conclude(rescored(made, run.plan.inputs.metric)).sentences
             return [f"On fresh seeds ({made.folder.name}): {first}", *others]
     return []
 

@@ -22,7 +22,7 @@ LEGEND = {
     NOT_COMPARED: "not comparable, neither better nor worse: stopped early, or not all is recorded",
     ONE_LABEL: "one label only, the same for every example",
 }
-DIGITS = 4  # of an accuracy
+DIGITS = 4  # of a score
 OVER = "over default"
 OPTIONAL = ("of teacher", "last", "95% interval")  # give way, in this order, on a short line
 LONGEST_OUTCOME = 28  # columns of a terminal; a longer reason wraps
@@ -38,10 +38,11 @@ class Cells(NamedTuple):
 
 
 def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None:
-    """One table of all recipes, the teacher's accuracy above."""
-    count = run.plan.inputs.examples["evaluation"]
+    """One table of all recipes, the teacher's score above."""
+    inputs = run.plan.inputs
+    count = inputs.examples["evaluation"]
     on = "" if _full_split(run) else f" on the {count:,} validation examples"
-    console.print(f"\nTeacher accuracy: {run.plan.inputs.describe_teacher()}{on}.")
+    console.print(f"\nTeacher {inputs.metric_label}: {inputs.describe_teacher()}{on}.")
     cells = leaderboard_cells(run, recipes)
     shown = fitted(cells, console)
     if cells.above:
@@ -124,7 +125,7 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
 
 
 def _column_notes(run: Run, recipes: pd.DataFrame, headers: Sequence[str]) -> list[str]:
-    full, over = _full_split(run), "examples"
+    full, over, metric = _full_split(run), "examples", run.plan.inputs.metric_label
     on = f"{run.plan.inputs.examples['evaluation']:,}"
     on = f"validation subset of {on} examples" if full else f"{on} validation examples"
     if _on_seeds(recipes):
@@ -137,7 +138,7 @@ def _column_notes(run: Run, recipes: pd.DataFrame, headers: Sequence[str]) -> li
     notes = {
         note: True,
         f"{OVER}: points, in the last evaluation.": OVER in headers,
-        f"full split: accuracy on all {full or 0:,} validation examples, at the end.": full,
+        f"full split: {metric} on all {full or 0:,} validation examples, at the end.": full,
     }
     return [text for text, holds in notes.items() if holds]
 
@@ -210,6 +211,11 @@ def plain(value: Any) -> Any:
         return value
     text = re.sub(r"([\\`*\[\]|])", r"\\\1", re.sub(r"\s+", " ", value))
     return escape(text, quote=False)
+
+
+def capitalised(text: str) -> str:
+    """With a capital at its beginning, the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def share(value: float | None) -> str:

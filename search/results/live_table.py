@@ -91,7 +91,7 @@ def draw(run: Run, height: int) -> Group:
     for trial in shown[:height]:
         best5, last = "-", "-"
         if trial.evaluations:
-            best5, last = f"{trial.best5:.4f}", f"{trial.evaluations[-1]['accuracy']:.4f}"
+            best5, last = f"{trial.best5:.4f}", f"{trial.evaluations[-1]['score']:.4f}"
         table.add_row(
             label_of(trial),
             f"{len(trial.evaluations)} of {trial.config.evaluations}",

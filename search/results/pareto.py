@@ -1,4 +1,4 @@
-"""Accuracy against what a student costs: the recipes that nothing cheaper equals."""
+"""The score against what a student costs: the recipes that nothing cheaper equals."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -15,6 +15,7 @@ from search.results.leaderboard import (
     NO_VALUE,
     Cells,
     as_rich,
+    capitalised,
     compact,
     difference_cells,
     interval,
@@ -42,13 +43,13 @@ def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
 
 
 def against(run: Run) -> str:
-    """What accuracy is weighed against, as `--against` names it; empty for nothing, as in a
+    """What the score is weighed against, as `--against` names it; empty for nothing, as in a
     confirmation."""
     return "" if run.plan.confirms is not None else run.request.against or ""
 
 
 def cost_name(run: Run) -> str:
-    """What accuracy is weighed against, `layers` or `ms an example`; empty for nothing."""
+    """What the score is weighed against, `layers` or `ms an example`; empty for nothing."""
     return COST_NAMES.get(against(run), "")
 
 
@@ -66,7 +67,7 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
     """The rows of `recipes_table` that finished, by rising `cost`; none where nothing is weighed.
 
     `cost` is in layers, milliseconds an example or million parameters; `on_front` says whether no
-    cheaper one is as accurate. `gain` is a Difference, of one on the front, over the next cheaper
+    cheaper one scores as high. `gain` is a Difference, of one on the front, over the next cheaper
     one there: of these students on other examples, and of their recipes where each was trained on
     several seeds.
     """
@@ -84,10 +85,11 @@ def _cost(trial: TrialRecord, run: Run) -> float:
 
 
 def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> None:
-    """The front as a table; nothing where the run weighs nothing against accuracy."""
+    """The front as a table; nothing where the run weighs nothing against the score."""
     cells = pareto_cells(costs_table(run, recipes), cost_name(run))
     if cells.rows:
-        title = f"Accuracy against {against(run)}: recipes that no cheaper one equals"
+        metric = capitalised(run.plan.inputs.metric_label)
+        title = f"{metric} against {against(run)}: recipes that no cheaper one equals"
         console.print(as_rich(cells, title))
         console.print(PARETO_NOTE, style="dim")
 

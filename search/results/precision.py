@@ -13,8 +13,8 @@ from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.trial_record import FINISHED
 from search.results.best_trials import best_trials
-from search.results.comparisons import final_bits
 from search.results.confirmation import looks_until
+from search.results.scores import final_scores, seed_sd_of
 from search.results.statistics import SEED_SD, look_levels, rest_variance
 
 RECIPES = 5  # of the run's best, that tell of those retrained
@@ -24,7 +24,7 @@ POWER = 0.8  # chance that a gap shows which is expected to
 
 @dataclass(frozen=True)
 class Spread:
-    """What the difference of two recipes' accuracies varies by, as variances in shares squared."""
+    """What the difference of two recipes' scores varies by, as variances in shares squared."""
 
     of_seed: float  # each recipe's, of one seed: from seed to seed on these examples
     of_examples: float  # of the difference, by the choice of examples: no seeds take it away
@@ -46,13 +46,13 @@ def last_level(most: int) -> float:
     return float(look_levels(looks_until(most))[-1])
 
 
-def spread_of(recipes: Sequence[np.ndarray]) -> Spread | None:
-    """From bits [S, N] of each recipe on the same N examples; None of fewer than two recipes.
+def spread_of(recipes: Sequence[np.ndarray], seed_sd: float = SEED_SD) -> Spread | None:
+    """From scores [S, N] of each recipe on the same N examples; None of fewer than two recipes.
 
     The mean variance of the difference between two recipes' scores on an example is that of
     examples, and what neither seeds nor examples explain divided by the seeds. Where recipes have
     several seeds, their two-way tables show the latter, and how much seeds differ. One seed shows
-    neither: SEED_SD and OWN are assumed then. (OWN: two seeds of one recipe disagree on 0.7 times
+    neither: `seed_sd` and OWN are assumed then. (OWN: two seeds of one recipe disagree on 0.7 times
     as many examples as two recipes do.)
     """
     pairs = list(combinations(recipes, 2))
@@ -61,7 +61,7 @@ def spread_of(recipes: Sequence[np.ndarray]) -> Spread | None:
     gaps = [first.mean(axis=0) - second.mean(axis=0) for first, second in pairs]
     of_gaps = float(np.mean([np.var(gap, ddof=1) / len(gap) for gap in gaps]))
     rest = (1 - OWN) * of_gaps / 2
-    of_seed = SEED_SD**2 + rest
+    of_seed = seed_sd**2 + rest
     if several := [scores for scores in recipes if len(scores) > 1]:
         rest = float(np.mean([len(scores) * rest_variance(scores) for scores in several]))
         of_seed = float(np.mean([np.var(scores.mean(axis=1), ddof=1) for scores in several]))
@@ -73,7 +73,8 @@ def spread_in(run: Run) -> Spread | None:
     """From the final evaluations of the run's best finished recipes; None if it has too few."""
     finished = [t for t in best_trials(run.trials.values()) if t.outcome == FINISHED]
     recipes = [
-        [bits for trial in seeds if (bits := final_bits(trial, run)) is not None]
+        [scores for trial in seeds if (scores := final_scores(trial, run)) is not None]
         for seeds in by_recipe(finished).values()
     ]
-    return spread_of([np.array(scores) for scores in recipes if scores][:RECIPES])
+    tables = [np.array(scores) for scores in recipes if scores][:RECIPES]
+    return spread_of(tables, seed_sd_of(run))

@@ -14,7 +14,7 @@ LEVEL = 0.05  # chance of claiming any difference where there is none
 CONFIDENCE = 1 - LEVEL
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 0  # of every resampling, so that a run has the same intervals each time
-SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy
+SEED_SD = 0.004  # between seeds of one recipe, in shares of accuracy; of other metrics `seed_sd_of`
 TAILS = (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 PARTS = 20  # in which resamples are drawn
 LEAST_LOG_P = -230.0  # smaller p-values are not distinguished
@@ -22,13 +22,14 @@ ROUNDING = 1e-12  # means that differ by less are equal
 PRIOR_POINTS, PRIOR_STEPS = 200, 300  # of the prior's grid, and of the iteration that fits it
 
 
-def best5_scores(correct: Sequence[np.ndarray]) -> np.ndarray:
-    """For each of N examples the share of the five best evaluations that got it right, [N].
+def best5_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """For each of N examples the mean of its scores in the five best evaluations, [N].
 
-    `correct` has one boolean array [N] an evaluation. The mean of the result is best5_accuracy.
+    `scores` has one array [N] an evaluation, whose mean is that evaluation's score: the mean of the
+    result is best5. Of accuracy, it is the share of the five that got the example right.
     """
-    accuracies = [float(np.mean(bits)) for bits in correct]
-    best = np.array([correct[index] for index in best5_indices(accuracies)], dtype=np.float64)
+    means = [float(np.mean(of_evaluation)) for of_evaluation in scores]
+    best = np.array([scores[index] for index in best5_indices(means)], dtype=np.float64)
     return np.asarray(best.mean(axis=0))
 
 
@@ -80,7 +81,7 @@ def look_levels(looks: Sequence[int]) -> np.ndarray:
 def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Difference:
     """Of the mean scores of two recipes, for other seeds AND other examples.
 
-    `first` [S, N] and `second` [S', N]: each seed's scores (or correct/wrong bits) on the same N
+    `first` [S, N] and `second` [S', N]: each seed's scores (or pseudo-values) on the same N
     examples, paired by example. The interval has confidence 1 - `level`. Deterministic: no
     resampling. Raises ValueError below two seeds or for unfit shapes.
 
@@ -125,29 +126,35 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     return Difference(estimate, estimate - half, estimate + half, float(p_value))
 
 
-def recipes_difference(first: np.ndarray, second: np.ndarray) -> Difference:
-    """`seeds_difference` of two recipes' scores or bits, [S, N] and [S', N], also of one seed.
+def recipes_difference(
+    first: np.ndarray, second: np.ndarray, seed_sd: float = SEED_SD
+) -> Difference:
+    """`seeds_difference` of two recipes' scores, [S, N] and [S', N], also of one seed.
 
-    That does not show how much seeds differ: a standard deviation of SEED_SD is assumed.
+    That does not show how much seeds differ: a standard deviation of `seed_sd` is assumed.
     """
     if min(len(first), len(second)) > 1:
         return seeds_difference(first, second)
     gaps = first.mean(axis=0) - second.mean(axis=0)
-    noise = SEED_SD**2 * (1 / len(first) + 1 / len(second)) + gaps.var(ddof=1) / len(gaps)
+    noise = seed_sd**2 * (1 / len(first) + 1 / len(second)) + gaps.var(ddof=1) / len(gaps)
     estimate, half = float(gaps.mean()), float(norm.isf(LEVEL / 2) * np.sqrt(noise))
     return Difference(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+def mean_interval(
+    scores: np.ndarray, generator: np.random.Generator, lowest: float = 0.0
+) -> tuple[float, float]:
     """95% interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 
     Of one seed for other examples alone. Of several the interval of `seeds_difference` to one that
-    is always wrong, within [0, 1].
+    is always 0. Within the metric's bounds, `lowest` and 1.
     """
     if len(scores) == 1:
-        return bootstrap_interval(scores[0], generator)
-    accuracy = seeds_difference(scores, np.zeros(np.shape(scores)))
-    return max(accuracy.low, 0.0), min(accuracy.high, 1.0)
+        low, high = bootstrap_interval(scores[0], generator)
+    else:
+        of_seeds = seeds_difference(scores, np.zeros(np.shape(scores)))
+        low, high = of_seeds.low, of_seeds.high
+    return max(low, lowest), min(high, 1.0)
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
@@ -189,7 +196,7 @@ def tied_with_first(
     most `level`.
 
     One seed does not show how much seeds differ, so that is assumed: `seed_sd`, the standard
-    deviation between seeds of the accuracy on ALL examples, in shares, is added to every resample;
+    deviation between seeds of the score on ALL examples, in shares, is added to every resample;
     for means over seeds it is smaller, and can be given for each, [K]. What a seed changes on these
     examples by chance is in the resampling already. What lasts is what `seeds_difference` finds on
     fresh seeds.
@@ -208,15 +215,16 @@ def tied_with_first(
 
 
 def tied_recipes(
-    recipes: Sequence[np.ndarray], level: float = LEVEL
+    recipes: Sequence[np.ndarray], level: float = LEVEL, seed_sd: float = SEED_SD
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of K recipes are tied with the best (`tied_with_first` at this level), boolean [K].
 
-    From each seed's scores or bits [S, N], on the same examples. Before it, the recipes' means over
-    seeds [K, N], and the standard deviations that the choice of seeds adds, [K].
+    From each seed's scores [S, N], on the same examples, and the standard deviation between seeds.
+    Before it, the recipes' means over seeds [K, N], and what the choice of seeds adds to their
+    standard deviations, [K].
     """
     means = np.array([scores.mean(axis=0) for scores in recipes])
-    deviations = SEED_SD / np.sqrt([len(scores) for scores in recipes])
+    deviations = seed_sd / np.sqrt([len(scores) for scores in recipes])
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     tied = tied_with_first(means, generator, seed_sd=deviations, level=level)
     return means, deviations, tied

@@ -28,11 +28,11 @@ from search.record.trial_record import (
     WAITING,
     TrialRecord,
 )
+from search.results.scores import lowest_score, seed_scores, seed_sd_of
 from search.results.statistics import (
     BOOTSTRAP_SEED,
     LEVEL,
     Difference,
-    best5_scores,
     bootstrap_interval,
     mean_interval,
     own_variances,
@@ -42,18 +42,18 @@ from search.results.statistics import (
 )
 from spaces.study import reference_row
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import best5_accuracy, unpack_bits
+from trainable.engine.metrics import mean_of_best5
 
 PLANNED = "planned_evaluations"  # a trial's setting `evaluations`, beside the count of those made
 SETTINGS = tuple(
     PLANNED if setting.name == "evaluations" else setting.name for setting in fields(TrialConfig)
 )
-ACCURACIES = ("best5", "low", "high", "of_teacher", "last", "full_validation", "common_best5")
+SCORES = ("best5", "low", "high", "of_teacher", "last", "full_validation", "common_best5")
 COLUMNS = (
     *SETTINGS,
     *("digest", "recipe", "label", "folder", "inactive", "stratum"),
-    *("outcome", "reason", "evaluations", "repeated", "one_label"),
-    *ACCURACIES,
+    *("outcome", "reason", "evaluations", "repeated", "one_label", "metric"),
+    *SCORES,
     *("tied", "gap_low", "gap_high", "expected", "reference"),
     *TIMINGS,
 )
@@ -63,7 +63,7 @@ ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
 def trials_table(run: Run | Path | str) -> pd.DataFrame:
     """One row a trial, in the order planned, whatever state the run is in; reads a folder's record.
 
-    Accuracies are shares, missing (NaN) before the first evaluation. Columns:
+    Scores are shares (or correlations), missing (NaN) before the first evaluation. Columns:
 
     - every setting of TrialConfig; `evaluations`, how many are planned, as `planned_evaluations`;
       None or NaN where a setting does not apply;
@@ -73,9 +73,10 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
       seeds of its recipe, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again), `one_label` (whether even
       at the best one the student gives every example the same label);
+    - `metric`, of which the scores are: the run's;
     - `best5`, `low` and `high` (95% bootstrap interval over the validation examples; missing where
-      the correct/wrong bits are lost), `of_teacher` (best5 as a share of the teacher's accuracy),
-      `last`, `full_validation` (accuracy on the full validation split);
+      the predictions are lost), `of_teacher` (best5 as a share of the teacher's score), `last`,
+      `full_validation` (score on the full validation split);
     - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
       run has: comparable over both; missing for trials with fewer, and where none has ended;
     - `tied`, whether the trial's recipe is not significantly different from the best one, the best
@@ -102,7 +103,7 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
     for name in verdicts:
         table[name] = table["recipe"].map(verdicts[name])
     table["tied"] = table["tied"].astype("boolean")
-    numeric = [*ACCURACIES, "gap_low", "gap_high", "expected", "reference"]
+    numeric = [*SCORES, "gap_low", "gap_high", "expected", "reference"]
     table[numeric] = table[numeric].astype(float)
     return table
 
@@ -111,7 +112,7 @@ def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
     """The rows of `trials_table` joined over the seeds of each recipe, in the leaderboard's order.
 
     Those that finished come first, then those that ASHA stopped, those that have not ended and
-    those that failed, each by falling best5. Accuracies are means over the seeds that came
+    those that failed, each by falling best5. Scores are means over the seeds that came
     furthest: `seeds` says how many they are, of `planned_seeds`. Of several seeds `low` and `high`
     are an interval over validation examples and seeds. Settings and `digest` are the first seed's.
     """
@@ -135,20 +136,11 @@ def rounded(label: str) -> str:
     return re.sub(r"\d+\.\d+(?![\de])", shorter, label)
 
 
-def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
-    """Per-example best5 scores of trials [S, N]; None where bits of any are missing."""
-    if not all(trial.has_bits for trial in trials):
-        return None
-    count = run.plan.inputs.examples["evaluation"]
-    correct = [[unpack_bits(e["correct"], count) for e in trial.evaluations] for trial in trials]
-    return np.array([best5_scores(bits) for bits in correct])
-
-
 def difference(first: str, second: str, run: Run) -> Difference | None:
     """Of the mean best5 of two recipes, each given by its digest, on the same examples.
 
     For other examples and other seeds if each has several, else of these students on other
-    examples: two seeds of one recipe may differ as much. None if correct/wrong bits are missing.
+    examples: two seeds of one recipe may differ as much. None if predictions are missing.
     """
     groups = by_recipe(run.trials.values())
     ours, theirs = (seed_scores(counted(groups[recipe]), run) for recipe in (first, second))
@@ -164,10 +156,12 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
 def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:
     """95% interval of a recipe's mean best5: over examples, of several seeds over both.
 
-    None where correct/wrong bits are missing.
+    None where predictions are missing.
     """
     scores = seed_scores(trials, run)
-    return None if scores is None else mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
+    if scores is None:
+        return None
+    return mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED), lowest_score(run))
 
 
 def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -192,7 +186,7 @@ def outcome_of(trials: Sequence[TrialRecord]) -> str:
 def _row(trial: TrialRecord, run: Run, common: int | None) -> dict[str, Any]:
     """All that needs no other trial; `common` is the number of evaluations for `common_best5`."""
     config, evaluations, study = trial.config, trial.evaluations, reference_row(trial.config)
-    best = max(evaluations, key=itemgetter("accuracy"), default={})
+    best = max(evaluations, key=itemgetter("score"), default={})
     row = {
         **dict(zip(SETTINGS, asdict(config).values(), strict=True)),
         "digest": config.digest,
@@ -205,16 +199,18 @@ def _row(trial: TrialRecord, run: Run, common: int | None) -> dict[str, Any]:
         "evaluations": len(evaluations),
         "repeated": trial.repeated,
         "one_label": bool(best.get("one_label")),
+        "metric": run.plan.inputs.metric,
         "reference": study and study.accuracy,
         **{clock: sum(e.get(clock, 0.0) for e in evaluations) for clock in TIMINGS},
     }
     if trial.best5 is not None:
-        row |= {"best5": trial.best5, "last": evaluations[-1]["accuracy"]}
-        row["of_teacher"] = trial.best5 / (run.plan.inputs.teacher.accuracy or np.nan)
-        row["full_validation"] = evaluations[-1].get("full_accuracy")
+        row |= {"best5": trial.best5, "last": evaluations[-1]["score"]}
+        of_teacher = run.plan.inputs.teacher.score
+        row["of_teacher"] = trial.best5 / of_teacher if of_teacher > 0 else np.nan
+        row["full_validation"] = evaluations[-1].get("full_score")
         row["low"], row["high"] = best5_interval([trial], run) or (np.nan, np.nan)
     if common is not None and len(evaluations) >= common:
-        row["common_best5"] = best5_accuracy([e["accuracy"] for e in evaluations[:common]])
+        row["common_best5"] = mean_of_best5([e["score"] for e in evaluations[:common]])
     return row
 
 
@@ -230,7 +226,7 @@ def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) ->
         "evaluations": len(furthest[0].evaluations),
         "repeated": of_all["repeated"].sum(),
         "one_label": bool(of_furthest["one_label"].all()),
-        **of_furthest[[*ACCURACIES]].mean().to_dict(),
+        **of_furthest[[*SCORES]].mean().to_dict(),
         **of_all[[*TIMINGS]].sum().to_dict(),
         "seeds": len(furthest),
         "planned_seeds": len(trials),
@@ -246,7 +242,7 @@ def _recipe_row(trials: Sequence[TrialRecord], run: Run, table: pd.DataFrame) ->
 
 def compared(run: Run) -> pd.DataFrame:
     """By recipe, `tied`, `expected`, `gap_low` and `gap_high` of those that finished and can be
-    compared with the best: with as many evaluations and all bits; none if the best lacks bits.
+    compared with the best, with as many evaluations and all predictions; none if it lacks some.
 
     Means over seeds are compared; the luck of a seed counts for less in a mean of many.
     """
@@ -260,7 +256,7 @@ def compared(run: Run) -> pd.DataFrame:
     scores = {key: of_recipe for key, of_recipe in seeds.items() if of_recipe is not None}
     if best not in scores:
         return pd.DataFrame(columns=["tied", "expected", "gap_low", "gap_high"])
-    answers, deviations, tied = tied_recipes([*scores.values()])
+    answers, deviations, tied = tied_recipes([*scores.values()], seed_sd=seed_sd_of(run))
     expected = shrunk_means(answers.mean(axis=1), deviations**2 + own_variances(answers))
     first = [*scores].index(best)
     gaps = answers - answers[first]  # [K, N]

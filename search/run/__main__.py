@@ -132,7 +132,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     from search.plan.draws import initial_draws
 
     request, inputs = checked.request, checked.prepare(console)
-    console.print(f"Teacher accuracy: {inputs.describe_teacher()}.")
+    console.print(f"Teacher {inputs.metric_label}: {inputs.describe_teacher()}.")
     plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
@@ -148,7 +148,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
 def student_costs(
     request: ResolvedRequest, inputs: TrainingInputs, console: Console
 ) -> dict[str, float]:
-    """By shape what students cost, where accuracy is compared with what must be measured."""
+    """By shape what students cost, where the score is compared with what must be measured."""
     if request.against not in (LATENCY, PARAMETERS):
         return {}
     from trainable.engine.latency import describe, latencies, parameters

@@ -25,12 +25,13 @@ from search.record.run import Run, read_run
 from search.record.trial_record import ENDED, FAILED, TrialRecord
 from search.sweep.processes.signals import Interruption
 from trainable.common.errors import first_line
+from trainable.engine.metrics import PREDICTIONS
 
 FOLDER, LOG = "swanlab", "log.txt"  # in the run's folder; in that one, beside the modes' folders
 POLL_SECONDS = 10.0  # between two looks at the record
 PATIENCE_SECONDS = 30  # for one trial to be written
 LONGEST_NAME, LONGEST_TEXT = 100, 1000  # characters that SwanLab takes
-NO_METRIC = ("step", "correct", "full_correct")
+NO_METRIC = ("step", *PREDICTIONS)
 
 
 @contextmanager
@@ -108,9 +109,11 @@ def write_trial(run: Run, trial: TrialRecord, folder: Path) -> None:
         config={**asdict(trial.config), "trial": trial.config.digest},
         settings=settings,
     )
+    metric = run.plan.inputs.metric
     for evaluation in trial.evaluations:
+        named = {metric: evaluation["score"], f"best5_{metric}": evaluation["best5"]}
         metrics = {k: v for k, v in evaluation.items() if k not in NO_METRIC and v is not None}
-        active.log(metrics, step=evaluation["step"])
+        active.log(metrics | named, step=evaluation["step"])
     failed = trial.outcome == FAILED
     error = {"error": trial.reason[:LONGEST_TEXT]} if failed else {}
     active.finish(state="crashed" if failed else "success", **error)

@@ -15,10 +15,10 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.conftest import SPECIAL, WORDS, tiny_classifier
+from tests.made_runs import right_of
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_bits
 from trainable.models.loading import load_config, load_pretrained, shape_of
 from trainable.trial.checkpoint import checkpoint_bytes, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
@@ -139,7 +139,7 @@ def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparat
     split = preparation.inputs.dataset.evaluation
     batch = tokenizer(split.texts, padding=True, return_tensors="pt", truncation=True)
     answers = model(**batch).logits.argmax(-1).numpy() == np.array(split.labels)
-    assert np.array_equal(answers, unpack_bits(trial.history[-1].correct, len(split)))
+    assert np.array_equal(answers, right_of(trial.history[-1].predictions, split.labels))
     size = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
     assert size <= checkpoint_bytes(trial.config, both)[0]
 

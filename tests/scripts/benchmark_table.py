@@ -8,7 +8,7 @@ from scipy.stats import t as student_t
 
 from search.results.statistics import CONFIDENCE, Difference, seeds_difference
 from tests.scripts.benchmark_data import DATASETS
-from trainable.engine.metrics import unpack_bits
+from trainable.engine.metrics import unpack_predictions
 
 REFERENCES = ("default", "long")
 
@@ -46,7 +46,9 @@ def print_table(results, budget):
     bits = defaultdict(dict)
     for r in results:
         if r["budget"] in (None, budget):
-            bits[r["way"], r["dataset"]][r["seed"]] = unpack_bits(r["correct"], r["examples"])
+            bits[r["way"], r["dataset"]][r["seed"]] = unpack_predictions(
+                r["correct"], r["examples"], 2
+            )
     bits = {key: np.array(list(seeds.values()), dtype=float) for key, seeds in bits.items()}
     gaps = defaultdict(dict)
     print(f"\nbudget {budget}\n{'data set':10}{'way':14}{'seeds':>5} held out", end="")

@@ -30,7 +30,7 @@ from tests.scripts.benchmark_table import print_table
 from trainable.common.errors import UserError
 from trainable.config.presets import PRESETS
 from trainable.data.wheels import small_encoder
-from trainable.engine.metrics import pack_bits
+from trainable.engine.metrics import pack_predictions
 from trainable.models.loading import load_tokenizer
 from trainable.trial.checkpoint import write_checkpoint
 from trainable.trial.training_loop import Trial
@@ -83,7 +83,7 @@ class Job:
             "commit": commit(self.code),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "examples": len(correct),
-            "correct": pack_bits(correct),
+            "correct": pack_predictions(correct.astype(int), 2),
         }
 
     def copy_teacher(self, folder=None):

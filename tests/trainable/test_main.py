@@ -36,7 +36,7 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
     assert code == 0
     assert said[-1] == f"Teacher accuracy: {sampled_inputs.describe_teacher()}."
     assert [set(line) for line in found] == [set(evaluation) for evaluation in expected]
-    assert "full_accuracy" in found[-1]
+    assert "full_score" in found[-1]
     for key in expected[-1].keys() - {"training_seconds", "evaluation_seconds"}:
         assert [line.get(key) for line in found] == [e.get(key) for e in expected]
 

@@ -79,7 +79,8 @@ def _is_of(value: Any, hint: Any) -> bool:
     if kind is UnionType:
         return any(_is_of(value, part) for part in parts)
     if kind in (int, float):
-        return type(value) in {int, kind} and 0 <= value < math.inf
+        lowest = -1 if kind is float else 0  # a correlation may be below 0
+        return type(value) in {int, kind} and lowest <= value < math.inf
     if kind is Any or not isinstance(value, kind):
         return kind is Any
     if isinstance(value, Mapping):

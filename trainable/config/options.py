@@ -13,6 +13,7 @@ from trainable.common.files import nearest_existing
 from trainable.common.gpus import unusable_gpu
 from trainable.config.fields import check_fields, converted, described, merged
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.metrics import METRIC_LABELS
 from trainable.config.names import EXECUTORS
 from trainable.config.presets import PRESETS, Preset
 from trainable.config.trial_config import TrialConfig
@@ -115,6 +116,14 @@ class InputOptions:
         None,
         parse=absolute,
         metavar="D",
+    )
+    metric: str | None = described(
+        "what teacher and students are scored by; f1 is that of label 1, pearson and spearman are "
+        "for labels that are numbers (default: GLUE's own for a data set of that name: f1 for mrpc "
+        "and qqp, mcc for cola, spearman for stsb; else accuracy, or spearman for numbers)",
+        None,
+        choices=tuple(METRIC_LABELS),
+        metavar="M",
     )
     transfer: str | None = described(
         "texts for the teacher to label, a comma list: hub ids, local folders or files, rest (what "

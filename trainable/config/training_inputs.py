@@ -7,6 +7,7 @@ from typing import Any
 
 from trainable.common.errors import UserError
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.metrics import ACCURACY, METRIC_LABELS
 from trainable.config.names import EAGER, RELATIONS
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
@@ -19,11 +20,11 @@ class Teacher:
     folder: str
     digest: str  # of weights and configuration
     fine_tuned_here: bool
-    accuracy: float
-    correct: str  # packed bits over the evaluation split
+    score: float  # of the inputs' metric
+    predictions: str  # packed, of the evaluation split
     seconds: float
-    full_accuracy: float | None = None  # where the evaluation split is a subset of the full one
-    full_correct: str | None = None
+    full_score: float | None = None  # where the evaluation split is a subset of the full one
+    full_predictions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class TrainingInputs:
 
     tokens: str  # folder of the tokenised splits
     pad_id: int  # of the tokenizer; the same among the tokens in use
-    label_names: list[str]
+    label_names: list[str]  # [C]; none of a regression
     teacher: Teacher
     outputs: dict[str, str]  # LOGITS, hidden pools and RELATIONS -> folder
     data_digest: str
@@ -76,10 +77,23 @@ class TrainingInputs:
     # Of each split: `train`, `evaluation`, `full` where `evaluation` is a subset of it, and
     # `transfer` where there are texts without labels, whose outputs stand behind those of `train`.
     examples: dict[str, int]
+    # Packed as predictions are: those of `evaluation`, and of `full` and `test` if there are any.
+    labels: dict[str, str] = field(default_factory=dict)
+    metric: str = ACCURACY  # of trainable.config.metrics
     execution: Execution = field(default_factory=Execution)
     constants: dict[str, Any] = field(default_factory=dict)  # settings that a space may leave out
     learning_rates: dict[str, float] = field(default_factory=dict)  # by initialisation
     pretrained: PretrainedStudent | None = None
+
+    @property
+    def regression(self) -> bool:
+        """Whether the labels are numbers, and models have one output."""
+        return not self.label_names
+
+    @property
+    def metric_label(self) -> str:
+        """The metric's name in a sentence."""
+        return METRIC_LABELS[self.metric]
 
     def config(self, values: Mapping[str, Any]) -> TrialConfig:
         """The trial that a space's values stand for.
@@ -114,10 +128,10 @@ class TrainingInputs:
 
     def describe_teacher(self) -> str:
         """`0.8688`, or `0.9580 on the validation subset of 900, 0.9608 on all 25,000`."""
-        accuracy, full = f"{self.teacher.accuracy:.4f}", self.teacher.full_accuracy
+        score, full = f"{self.teacher.score:.4f}", self.teacher.full_score
         if full is None:
-            return accuracy
-        subset = f"{accuracy} on the validation subset of {self.examples['evaluation']:,}"
+            return score
+        subset = f"{score} on the validation subset of {self.examples['evaluation']:,}"
         return f"{subset}, {full:.4f} on all {self.examples['full']:,}"
 
     def pretrained_of(self, config: TrialConfig) -> PretrainedStudent | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.common.errors import UserError
+from trainable.config.metrics import ACCURACY, choose_metric
 from trainable.config.options import AUGMENT, REST, InputOptions, absolute, augmentation_settings
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.augmentation import made_texts
@@ -30,6 +31,7 @@ class Sources:
     teacher_settings: TeacherSettings
     max_length: int  # tokens
     student_source: str | None = None  # of a compact encoder that students may start from
+    metric: str = ACCURACY  # that students and teacher are scored by
     left_out: int = 0  # of --transfer: empty texts and near-duplicates of validation examples
 
 
@@ -43,6 +45,8 @@ def load_sources(options: InputOptions) -> Sources:
         available = tweets()
     else:
         available = load_dataset(*_name_and_configuration(preset.dataset), cache)
+    named = _name_and_configuration(preset.dataset or "")
+    metric = choose_metric(options.metric, *named, available.label_names)
     used = subset(available, preset.max_train_samples, preset.max_eval_samples)
     dataset = sample_evaluation(used, preset.eval_subset)
     asked = {
@@ -64,6 +68,7 @@ def load_sources(options: InputOptions) -> Sources:
         teacher_settings=preset.teacher_settings,
         max_length=preset.max_length,
         student_source=options.student and absolute(options.student),
+        metric=metric,
         left_out=left_out,
     )
 

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import release_memory
-from trainable.engine.losses import cross_entropy
+from trainable.engine.losses import label_loss, label_losses_of_each
 from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 
@@ -27,11 +26,11 @@ Stage = Callable[[np.ndarray, int], None]  # brings what losses need of these ro
 
 
 def label_losses(precision: str) -> LossFunction:
-    """Cross-entropy with the labels as the whole loss."""
+    """`label_loss` as the whole loss."""
 
     def losses(model: nn.Module, batch: Batch) -> Losses:
         logits, _ = run_model(model, batch, precision)
-        return {"loss": cross_entropy(logits, batch.labels, batch.weights)}
+        return {"loss": label_loss(logits, batch.labels, batch.weights)}
 
     return losses
 
@@ -223,7 +222,7 @@ class TrainingStep:
 
 
 class Evaluator:
-    """Classifies all examples of a split with a model, again and again."""
+    """What a model makes of all examples of a split, again and again."""
 
     def __init__(
         self, model: nn.Module, examples: Examples, precision: str, executor: Executor | None = None
@@ -232,13 +231,15 @@ class Evaluator:
         self.feed = Feed(examples, EVALUATION_BATCH, executor)
         self.labels = examples.labels.cpu().numpy()  # [N]
 
-    def correct(self) -> np.ndarray:
-        """Whether each of the split's N examples is classified right, bool [N]; dropout off."""
-        return self.correct_and_loss()[0]
+    def predictions(self) -> np.ndarray:
+        """The class of each of the split's N examples, int64 [N], or the output of a regression,
+        float32 [N]; dropout off."""
+        return self.predictions_and_loss()[0]
 
     @torch.no_grad()
-    def correct_and_loss(self) -> tuple[np.ndarray, float]:
-        """`correct`, and the mean cross-entropy with the labels, in nats."""
+    def predictions_and_loss(self) -> tuple[np.ndarray, float]:
+        """`predictions`, and the mean loss with the labels: cross-entropy in nats, or the squared
+        error."""
         was_training = self._model.training
         self._model.eval()
         lengths = self.feed.examples.lengths
@@ -246,16 +247,12 @@ class Evaluator:
         for rows in batches_by_length(lengths, EVALUATION_BATCH):
             scores[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
         self._model.train(was_training)
-        return scores[:, 0] == 1.0, float(scores[:, 1].mean())
+        kind = np.float32 if self.labels.dtype.kind == "f" else np.int64
+        return scores[:, 0].astype(kind), float(scores[:, 1].mean())
 
     def _body(self, batch: Batch) -> Tensor:
-        """[B, 2]: 1 where an example is classified right, and its cross-entropy."""
+        """[B, 2]: each example's prediction and loss."""
         logits, _ = run_model(self._model, batch, self._precision)
-        right = (logits.argmax(dim=-1) == batch.labels).float()
-        loss = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
-        return torch.stack([right, loss], dim=1)
-
-
-def accuracy(correct: np.ndarray) -> float:
-    """Share of right answers, 0 to 1."""
-    return float(np.mean(correct))
+        regression = batch.labels.is_floating_point()
+        predictions = logits[:, 0] if regression else logits.argmax(dim=-1)
+        return torch.stack([predictions.float(), label_losses_of_each(logits, batch.labels)], dim=1)

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from trainable.common.errors import TrainingDivergedError
+from trainable.config.metrics import ACCURACY
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.batches import evaluation_steps, remaining_batches, steps_per_epoch
 from trainable.data.examples import Examples
@@ -33,11 +34,13 @@ def fine_tune(
     train: Examples,
     settings: TeacherSettings,
     *,
+    metric: str = ACCURACY,
     runtime: Runtime,
     executor: Executor,
     state: Path,
 ) -> None:
-    """Trains with cross-entropy in place until it gains no more; logs progress every ten seconds.
+    """Trains on the labels in place until the metric gains no more; logs progress every ten
+    seconds.
 
     Goes on from the file `state` if it exists; its name stands for all that the fine-tuning depends
     on. Raises TrainingDivergedError if the loss is NaN or infinite.
@@ -61,7 +64,8 @@ def fine_tune(
     evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
     due = evaluation_steps(total, evaluations) if len(held_out) else []
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
-    stopping = EarlyStopping(dict(model.named_parameters()), evaluator, due, settings.patience)
+    parameters = dict(model.named_parameters())
+    stopping = EarlyStopping(parameters, evaluator, due, settings.patience, metric)
     runtime.log(f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples")
     done = _restore(state, step, stopping)
     if done:

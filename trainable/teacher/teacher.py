@@ -13,6 +13,7 @@ from trainable.common.digest import digest_tensors, digest_values
 from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import atomic_folder, verified_values, write_manifest
 from trainable.common.hub import require_model
+from trainable.config.metrics import ACCURACY, METRIC_LABELS
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.examples import Examples
@@ -20,9 +21,9 @@ from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import dense_split, restore_embedding, trim_embedding
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
-from trainable.engine.metrics import pack_bits
+from trainable.engine.metrics import pack_predictions, score
 from trainable.engine.training_state import safetensors_as_os_errors
-from trainable.engine.training_step import Evaluator, accuracy
+from trainable.engine.training_step import Evaluator
 from trainable.models.loading import check_encoder, load_checked, load_classifier, load_config
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
@@ -109,23 +110,28 @@ class TeacherData:
 
 
 def prepare_teacher(
-    model: PreTrainedModel, settings: TeacherSettings | None, data: TeacherData, runtime: Runtime
+    model: PreTrainedModel,
+    settings: TeacherSettings | None,
+    data: TeacherData,
+    runtime: Runtime,
+    metric: str = ACCURACY,
 ) -> Teacher:
     """The teacher, from the cache if it was made before; fine-tuned as `settings` say, if they are
-    given."""
+    given, for as long as it gains by the metric."""
     key = digest_values(
         {
             "base": digest_model(model),
             "data": data.digest,
             "settings": settings and asdict(settings),
             "precision": runtime.precision,
+            "metric": metric,
         }
     )
     folder = runtime.cache / "teachers" / key[:16]
     values = verified_values(folder)
     if values is None:
         state = folder.with_suffix(".state")
-        values = _make_teacher(model, settings, data, runtime, state)
+        values = _make_teacher(model, settings, data, runtime, state=state, metric=metric)
         with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):
             model.save_pretrained(temporary)
             write_manifest(temporary, values)
@@ -138,7 +144,9 @@ def _make_teacher(
     settings: TeacherSettings | None,
     data: TeacherData,
     runtime: Runtime,
+    *,
     state: Path,
+    metric: str,
 ) -> dict[str, Any]:
     """Fine-tunes and scores the model in place; the fields of its Teacher."""
     start, device = time.perf_counter(), runtime.device
@@ -147,13 +155,17 @@ def _make_teacher(
     executor = make_executor(runtime.execution.executor, device)
     if settings is not None:
         train = data.on_device("train", device)
-        fine_tune(model, train, settings, runtime=runtime, executor=executor, state=state)
+        how: dict[str, Any] = {"executor": executor, "state": state, "metric": metric}
+        fine_tune(model, train, settings, runtime=runtime, **how)
     scores: dict[str, Any] = {}
     for name, prefix in SCORED.items():
         if name in data.splits:
             examples = data.on_device(name, device)
-            bits = Evaluator(model, examples, runtime.precision, executor).correct()
-            scores |= {f"{prefix}accuracy": accuracy(bits), f"{prefix}correct": pack_bits(bits)}
+            evaluator = Evaluator(model, examples, runtime.precision, executor)
+            predictions = evaluator.predictions()
+            classes = 0 if predictions.dtype.kind == "f" else model.config.num_labels
+            scores[f"{prefix}score"] = score(metric, predictions, evaluator.labels)
+            scores[f"{prefix}predictions"] = pack_predictions(predictions, classes)
     restore_embedding(model, data.in_use, full_embedding)
     return {
         "digest": digest_model(model.to("cpu")),
@@ -163,13 +175,16 @@ def _make_teacher(
     }
 
 
-def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray) -> None:
-    """UserError if it is no better on the validation labels [N] than the most frequent one."""
-    majority = float(np.bincount(labels).max() / len(labels))
-    if teacher.accuracy <= majority:
+def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray, metric: str = ACCURACY) -> None:
+    """UserError if its score is no better on the validation labels [N] than that of the most
+    frequent one; of a regression, no better than that of a constant, 0."""
+    values, counts = np.unique(labels, return_counts=True)
+    constant = score(metric, np.full_like(labels, values[counts.argmax()]), labels)
+    if teacher.score <= constant:
+        what = "the most frequent label" if labels.dtype.kind != "f" else "the same number"
         raise UserError(
-            f"--teacher: accuracy {teacher.accuracy:.4f} is no better than always predicting the "
-            f"most frequent label ({majority:.4f}); give a better teacher or more training data, "
+            f"--teacher: {METRIC_LABELS[metric]} {teacher.score:.4f} is no better than always "
+            f"predicting {what} ({constant:.4f}); give a better teacher or more training data, "
             "or --allow-weak-teacher"
         )
 

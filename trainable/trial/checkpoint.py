@@ -23,7 +23,7 @@ from trainable.common.files import verified_values, write_manifest
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.vocabulary import full_embedding_of, load_vocabulary, trim_embedding
-from trainable.engine.metrics import without_bits
+from trainable.engine.metrics import without_predictions
 from trainable.engine.training_state import (
     CheckpointError,
     FinishedError,
@@ -40,7 +40,7 @@ from trainable.trial.training_setup import SetupCache
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
-FORMAT = 8
+FORMAT = 9
 STATE = "training_state.safetensors"
 STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
@@ -177,14 +177,14 @@ def _write_student(trial: Trial, folder: Path) -> None:
 
 
 def _header(trial: Trial) -> dict[str, Any]:
-    """What is kept beside the tensors; the bits of past evaluations are in the sweep's record."""
+    """What is kept beside the tensors; past evaluations' predictions are in the sweep's record."""
     history = [asdict(evaluation) for evaluation in trial.history]
     name, keys, *rest = np.random.get_state(legacy=True)
     return {
         "step": trial.step,
         "mean_steps": trial.setup.step.means.steps,
         "trained_seconds": trial.trained_seconds,
-        "history": [*map(without_bits, history[:-1]), *history[-1:]],
+        "history": [*map(without_predictions, history[:-1]), *history[-1:]],
         "python_random": random.getstate(),
         "numpy_random": [name, np.asarray(keys).tolist(), *rest],
     }

@@ -15,7 +15,7 @@ class Message:
     """An evaluation, or why the trial is about to fail; a result without a message only brings a
     checkpoint. `fallback` says what of the execution was wanted otherwise."""
 
-    evaluation: dict[str, Any] | None = None  # as it is recorded, correct/wrong bits included
+    evaluation: dict[str, Any] | None = None  # as it is recorded, predictions included
     restored: bool = False  # whether the evaluation comes from a checkpoint
     fallback: str = ""
     failure: str | None = None  # one of the kinds above

@@ -30,6 +30,7 @@ from trainable.data.sources import Sources, load_sources
 from trainable.data.tokens import tokenise
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
+from trainable.engine.metrics import pack_predictions
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
 from trainable.models.relations import check_projections, check_relations
@@ -39,6 +40,7 @@ from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, 
 from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
+LABELLED = ("evaluation", "full", "test")  # the splits that something is scored on
 MOST_UNKNOWN = 0.2  # share of tokens
 
 
@@ -225,9 +227,11 @@ def prepare_inputs(
         bare = replace(inputs, dataset=replace(inputs.dataset, transfer=None))
         labelled = prepare_tokens(tokenizer, base, bare, cache)
     settings = None if preparation.fitted else inputs.teacher_settings
-    teacher = prepare_teacher(base, settings, labelled, runtime)
+    teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric)
+    labels = {name: data.splits[name].labels for name in LABELLED if name in data.splits}
     if not options.allow_weak_teacher:
-        refuse_weak_teacher(teacher, data.splits["evaluation"].labels)
+        refuse_weak_teacher(teacher, labels["evaluation"], inputs.metric)
+    classes = len(inputs.dataset.label_names)
     outputs = prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
     release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
@@ -240,6 +244,8 @@ def prepare_inputs(
         device=runtime.device.type,
         execution=runtime.execution,
         examples={name: len(split) for name, split in inputs.dataset.splits.items()},
+        labels={name: pack_predictions(of_split, classes) for name, of_split in labels.items()},
+        metric=inputs.metric,
         constants={"precision": runtime.precision, **options.constants},
         learning_rates=dict(preset.learning_rates),
         pretrained=prepare_student(preparation, cache),

@@ -18,8 +18,15 @@ from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, trial_steps
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
-from trainable.engine.metrics import BITS, best5_accuracy, is_one_label, pack_bits, unpack_bits
-from trainable.engine.training_step import accuracy
+from trainable.engine.metrics import (
+    PREDICTIONS,
+    agreement,
+    is_one_label,
+    mean_of_best5,
+    pack_predictions,
+    score,
+    unpack_predictions,
+)
 from trainable.trial.training_setup import SetupCache, TrainingSetup
 
 
@@ -29,31 +36,34 @@ class Evaluation:
 
     evaluations: int  # n, from 1
     step: int  # optimiser steps taken
-    accuracy: float
-    best5_accuracy: float
-    validation_loss: float  # mean cross-entropy with the labels of the evaluation split, in nats
-    teacher_agreement: float  # share of it that student and teacher both get right, or both wrong
+    score: float  # of the inputs' metric
+    best5: float  # mean of the five highest scores so far
+    validation_loss: float  # of the evaluation split's labels: cross-entropy, or squared error
+    teacher_agreement: float  # of student and teacher there: `trainable.engine.metrics.agreement`
     alpha: float  # at the last step
     learning_rate: float  # at the last step
     loss: float
-    # Its parts, not weighed by alpha: `cross_entropy` (0 without labels) and TEACHER_TERMS.
+    # Its parts, not weighed by alpha: `cross_entropy` (the labels' loss, 0 without labels) and
+    # TEACHER_TERMS.
     losses: dict[str, float]
     training_seconds: float  # since the evaluation before; both without compilers and captures,
     evaluation_seconds: float  # which a worker's first trial waits for
-    correct: str  # packed bits: which examples of the evaluation split were right
+    predictions: str  # packed, of the evaluation split
     # On the full evaluation split where that one is a subset, after the last step only.
-    full_accuracy: float | None = None
-    full_correct: str | None = None
-    one_label: bool = False  # whether it gives every example the same label (`is_one_label`)
+    full_score: float | None = None
+    full_predictions: str | None = None
+    one_label: bool = False  # whether all its predictions are the same
 
     def recorded(self) -> dict[str, Any]:
         """Plain values, the parts of the loss as `loss_kl` and so on."""
         values = {key: getattr(self, key) for key in EVALUATION_KEYS}
         return values | {f"loss_{name}": part for name, part in self.losses.items()}
 
-    def scalars(self) -> dict[str, Any]:
-        """`recorded` without the bits, and without what is None."""
-        return {k: v for k, v in self.recorded().items() if k not in BITS and v is not None}
+    def scalars(self, metric: str) -> dict[str, Any]:
+        """`recorded` without the predictions, and without what is None; the score and best5 under
+        the metric's name, too: `accuracy` and `best5_accuracy`."""
+        values = {metric: self.score, f"best5_{metric}": self.best5, **self.recorded()}
+        return {k: v for k, v in values.items() if k not in PREDICTIONS and v is not None}
 
 
 EVALUATION_KEYS = tuple(key.name for key in fields(Evaluation) if key.name != "losses")
@@ -165,9 +175,10 @@ class Trial:
         return remaining_batches(lengths, *position, labelled=self.labelled, share=config.transfer)
 
     @cached_property
-    def _teacher_correct(self) -> np.ndarray:
-        """Which examples of the evaluation split the teacher gets right, bool [N]."""
-        return unpack_bits(self.inputs.teacher.correct, self.inputs.examples["evaluation"])
+    def _teacher_predictions(self) -> np.ndarray:
+        """Of the examples of the evaluation split, [N]."""
+        count, classes = self.inputs.examples["evaluation"], len(self.inputs.label_names)
+        return unpack_predictions(self.inputs.teacher.predictions, count, classes)
 
     def _check_finite(self, losses: dict[str, float], alpha: float, rate: float) -> None:
         bad = [f"{name} is {value}" for name, value in losses.items() if not np.isfinite(value)]
@@ -178,29 +189,31 @@ class Trial:
 
     def _evaluate(self, losses: dict[str, float], alpha: float, rate: float) -> Evaluation:
         start = self._clock()
-        evaluators = self.setup.evaluators
-        correct, validation_loss = evaluators["evaluation"].correct_and_loss()
+        evaluators, metric = self.setup.evaluators, self.inputs.metric
+        labels, classes = evaluators["evaluation"].labels, len(self.inputs.label_names)
+        predictions, validation_loss = evaluators["evaluation"].predictions_and_loss()
         score_full = self.finished and "full" in evaluators
-        full = evaluators["full"].correct() if score_full else None
+        full = evaluators["full"].predictions() if score_full else None
         # 0 where alpha is 1 throughout, though a captured step may have computed them.
         read = self.config.uses_teacher_outputs
         terms = {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
-        accuracies = [*(past.accuracy for past in self.history), accuracy(correct)]
+        scores = [*(past.score for past in self.history), score(metric, predictions, labels)]
+        full_score = None if full is None else score(metric, full, evaluators["full"].labels)
         return Evaluation(
-            evaluations=len(accuracies),
+            evaluations=len(scores),
             step=self.step,
-            accuracy=accuracies[-1],
-            best5_accuracy=best5_accuracy(accuracies),
+            score=scores[-1],
+            best5=mean_of_best5(scores),
             validation_loss=validation_loss,
-            teacher_agreement=float(np.mean(correct == self._teacher_correct)),
+            teacher_agreement=agreement(predictions, self._teacher_predictions, labels),
             alpha=alpha,
             learning_rate=rate,
             loss=losses["loss"],
             losses={"cross_entropy": losses["cross_entropy"], **terms},
             training_seconds=self.trained_seconds,
             evaluation_seconds=self._clock() - start,
-            correct=pack_bits(correct),
-            full_accuracy=None if full is None else accuracy(full),
-            full_correct=None if full is None else pack_bits(full),
-            one_label=is_one_label(correct, evaluators["evaluation"].labels),
+            predictions=pack_predictions(predictions, classes),
+            full_score=full_score,
+            full_predictions=None if full is None else pack_predictions(full, classes),
+            one_label=is_one_label(predictions),
         )

@@ -43,7 +43,8 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
 
     It works in any `tune.Tuner`, with any scheduler and searcher; a configuration holds settings of
     `TrialConfig`, in groups or not, and leaves the others to the preset. It reports each evaluation
-    (`accuracy`, `best5_accuracy`, ...; `training_iteration` counts them). With the first one, and
+    (`score` and `best5`, also as `accuracy` and `best5_accuracy` where that is the metric, ...;
+    `training_iteration` counts them). With the first one, and
     once the last checkpoint is older than its cost / `save_share`, comes a checkpoint: the student
     as it was evaluated, as a Hugging Face folder, and the state to go on from. 1 saves at every
     evaluation: schedulers that pause or clone trials need that. Asks for one CPU, and for one GPU
@@ -120,7 +121,8 @@ class _TuneLoop:
         self, evaluation: Evaluation, *, save: bool = False, restored: bool = False
     ) -> None:
         """Reports an evaluation, with a checkpoint or without."""
-        metrics = {**evaluation.scalars(), "training_iteration": evaluation.evaluations}
+        of_evaluation = evaluation.scalars(self._trial.inputs.metric)
+        metrics = {**of_evaluation, "training_iteration": evaluation.evaluations}
         if self._sweep is not None:
             fallback = self._trial.setup.fallback
             metrics[MESSAGE] = Message(evaluation.recorded(), restored=restored, fallback=fallback)
@@ -132,7 +134,7 @@ class _TuneLoop:
     def _save_between(self) -> None:
         """A checkpoint beside the last evaluation, which is reported again."""
         trial = self._trial
-        last = trial.history[-1].scalars() if trial.history else {}
+        last = trial.history[-1].scalars(trial.inputs.metric) if trial.history else {}
         self._save({**last, "training_iteration": len(trial.history), SAVED_STEP: trial.step})
 
     def _save(self, metrics: dict[str, Any]) -> None:

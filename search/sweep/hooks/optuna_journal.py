@@ -18,4 +18,5 @@ def write_study(run: Run) -> None:
         study = study_of(run, JournalStorage(JournalFileBackend(str(path))))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # naming may change in a later Optuna
-            study.set_metric_names(["best5_accuracy", run.request.against][: len(study.directions)])
+            names = [f"best5_{run.plan.inputs.metric}", run.request.against]
+            study.set_metric_names(names[: len(study.directions)])

@@ -119,7 +119,7 @@ def test_a_recipe_with_a_seed_to_come_or_lost_results_is_a_finalist(source, seed
         to_come = TrialRecord(replace(best.config, seed=seed))
         source.trials[to_come.config.digest] = to_come
     else:
-        second.evaluations[-1]["correct"] = ""
+        second.evaluations[-1]["predictions"] = ""
     assert choose(source, ConfirmOptions()).finalists == tuple(CONFIGS[:3])
 
 

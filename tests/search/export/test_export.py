@@ -17,14 +17,13 @@ from search.record.run import read_run
 from search.record.trial_record import TrialRecord
 from tests.conftest import padded_batch
 from tests.exports import copied, make_run, make_teacher
-from tests.made_runs import evaluated, failed, made_run, started
+from tests.made_runs import evaluated, failed, made_run, right_of, started
 from trainable.common.errors import UserError
 from trainable.common.files import verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary
 from trainable.engine import latency
-from trainable.engine.metrics import unpack_bits
 from trainable.models.model_outputs import run_model
 from trainable.trial.training_loop import Trial
 
@@ -114,9 +113,10 @@ def test_plain_transformers_give_the_logits_and_the_accuracy_of_the_trials_stude
     expected = trial_logits(small, trial.config)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)
     last = trial.evaluations[-1]
-    correct = logits.argmax(dim=-1).numpy() == np.array(dataset.evaluation.labels)
-    assert correct.tolist() == unpack_bits(last["correct"], 40).tolist()
-    assert f"{last['accuracy']:.4f} on 40 examples, none of them with another result" in printed
+    labels = np.array(dataset.evaluation.labels)
+    correct = logits.argmax(dim=-1).numpy() == labels
+    assert correct.tolist() == right_of(last["predictions"], labels).tolist()
+    assert f"{last['score']:.4f} on 40 examples, none of them with another result" in printed
 
 
 def test_the_best_of_those_kept_is_exported_where_none_is_named(small, export, tmp_path):
@@ -207,10 +207,9 @@ def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch):
     trial, checkpoint, _ = exported.choose_checkpoint(small.run, None)
     monkeypatch.setattr(exported, "predictions", lambda folder, texts: np.full(40, -1))
     evaluation = trial.evaluations[-1]
-    differing = round(evaluation["accuracy"] * 40)
     inputs = small.run.plan.inputs
     text = exported.check_folder(checkpoint, small.run, "bf16", evaluation, inputs)
-    assert f"0.0000 on 40 examples, {differing} of them with another result" in text
+    assert "0.0000 on 40 examples, 40 of them with another result" in text
 
 
 def test_a_lost_cache_is_made_again_and_changed_examples_are_not_scored(

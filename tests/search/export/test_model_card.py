@@ -11,8 +11,9 @@ from search.export.model_card import model_card, scores, sources
 from search.plan.request import Request
 from search.results.statistics import best5_scores, bootstrap_interval
 from tests.exports import make_run, make_teacher
+from tests.made_runs import right_of
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_bits
+from trainable.engine.metrics import unpack_predictions
 
 FACTS = {
     "check": "Scored again.",
@@ -54,18 +55,22 @@ def interval(bits):
 
 def test_scores_are_those_of_the_record(run, trial, last):
     teacher = run.plan.inputs.teacher
-    of_best5 = best5_scores([unpack_bits(e["correct"], 30) for e in trial.evaluations])
-    of_teacher = unpack_bits(teacher.correct, 30)
+    labels, full_labels = (
+        unpack_predictions(run.plan.inputs.labels[split], count, 2)
+        for split, count in (("evaluation", 30), ("full", 40))
+    )
+    of_best5 = best5_scores([right_of(e["predictions"], labels) for e in trial.evaluations])
+    of_teacher = right_of(teacher.predictions, labels)
     expected = [
-        ("these weights", last["accuracy"], unpack_bits(last["correct"], 30)),
-        ("these weights", last["full_accuracy"], unpack_bits(last["full_correct"], 40)),
+        ("these weights", last["score"], right_of(last["predictions"], labels)),
+        ("these weights", last["full_score"], right_of(last["full_predictions"], full_labels)),
         ("best5", trial.best5, of_best5),
-        ("teacher", teacher.accuracy, of_teacher),
-        ("teacher", teacher.full_accuracy, unpack_bits(teacher.full_correct, 40)),
+        ("teacher", teacher.score, of_teacher),
+        ("teacher", teacher.full_score, right_of(teacher.full_predictions, full_labels)),
         (
             "these weights - teacher",
-            last["accuracy"] - teacher.accuracy,
-            unpack_bits(last["correct"], 30) - of_teacher.astype(float),
+            last["score"] - teacher.score,
+            right_of(last["predictions"], labels) - of_teacher.astype(float),
         ),
     ]
     found = scores(run, trial, last)
@@ -78,10 +83,10 @@ def test_scores_are_those_of_the_record(run, trial, last):
 
 
 def test_scores_without_bits_have_no_interval(run, trial, last):
-    bare = {"correct": "", "full_correct": None}
+    bare = {"predictions": "", "full_predictions": None}
     repaired = replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
     found = scores(run, repaired, {**last, **bare})
-    assert [score.accuracy for score in found] == [s.accuracy for s in scores(run, trial, last)]
+    assert [score.score for score in found] == [s.score for s in scores(run, trial, last)]
     assert {score.interval for score in found if score.name != "teacher"} == {None}
     assert "| these weights | " in model_card(run, repaired, {**last, **bare}, **FACTS)
 
@@ -90,7 +95,7 @@ def test_card_has_the_numbers(run, trial, last):
     card = model_card(run, trial, last, **FACTS)
     for score in scores(run, trial, last):
         low, high = score.interval
-        row = f"| {score.name} | {score.accuracy:.4f} | {low:.3f} to {high:.3f} | {score.examples} "
+        row = f"| {score.name} | {score.score:.4f} | {low:.3f} to {high:.3f} | {score.examples} "
         assert row in card
     for setting in fields(TrialConfig):
         value = getattr(trial.config, setting.name)

@@ -7,8 +7,7 @@ import pytest
 
 from search.policy.policy import Policy
 from search.record.run import read_run
-from tests.made_runs import asked, finish, made_inputs, made_run
-from trainable.engine.metrics import pack_bits
+from tests.made_runs import asked, finish, made_inputs, made_run, pack_right
 
 EXAMPLES = 1000
 
@@ -37,8 +36,8 @@ def short_evaluation(config, number, share):
     values = {
         "evaluations": number,
         "step": 30 * number,
-        **dict.fromkeys(("accuracy", "best5_accuracy"), share),
-        "correct": pack_bits(np.arange(EXAMPLES) < round(share * EXAMPLES)),
+        **dict.fromkeys(("score", "best5"), share),
+        "predictions": pack_right(np.arange(EXAMPLES) < round(share * EXAMPLES)),
         **{"training_seconds": 8.0, "evaluation_seconds": 2.0, "saving_seconds": 0.0},
         **{"validation_loss": 0.5, "teacher_agreement": 0.5},
     }

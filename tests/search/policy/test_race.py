@@ -61,7 +61,9 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
     monkeypatch.setattr(
-        race, "not_worse", lambda bits, level: levels.append(level) or [True] * len(bits)
+        race,
+        "not_worse",
+        lambda scores, level, seed_sd: levels.append(level) or [True] * len(scores),
     )
     assert seeds_of(run_race(make_run(2, 4), [0.9, 0.9])) == [4, 4]
     assert levels == pytest.approx([0.05 / 3] * len(levels))

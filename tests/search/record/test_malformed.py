@@ -47,7 +47,7 @@ def events():
         finish(run, CONFIGS[0])
         run.append({"event": "repeated", "evaluations": 2, "trial": CONFIGS[0].digest})
         run.append(failed(CONFIGS[1], RETRY))
-        run.append(evaluated(CONFIGS[1], 1, full_accuracy=0.5, full_correct="gA=="))
+        run.append(evaluated(CONFIGS[1], 1, full_score=0.5, full_predictions="gA=="))
         run.append({"event": "stop", "trial": CONFIGS[1].digest})
         run.append({**SUGGESTION, "parameters": {"alpha": 0.75}})
         run.append(failed(DRAWN, GIVE_UP))

@@ -52,7 +52,7 @@ STORY = [  # an event of every kind, of two trials side by side
     started(SECOND),
     failed(SECOND, RETRY_ALONE),
     SESSION,
-    evaluated(FIRST, 2, decision="stop", full_correct="gA=="),
+    evaluated(FIRST, 2, decision="stop", full_predictions="gA=="),
     failed(SECOND, GIVE_UP),
 ]
 
@@ -94,7 +94,7 @@ def copy_of(run, config):
 
 
 def without_bits(trials):
-    bare = {"correct": "", "full_correct": None}
+    bare = {"predictions": "", "full_predictions": None}
     return {
         digest: replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
         for digest, trial in trials.items()
@@ -177,11 +177,11 @@ def test_bits_stand_once_and_each_trials_folder_has_the_rest(story):
         copies = [json.loads(line) for line in copy_of(story, config).read_text().splitlines()]
         for event, copy in zip(mine, copies, strict=True):
             if event["event"] == "evaluation":
-                assert event["evaluation"]["correct"] == "gA=="
-                event["evaluation"] |= {"correct": "", "full_correct": None}
+                assert event["evaluation"]["predictions"] == "gA=="
+                event["evaluation"] |= {"predictions": "", "full_predictions": None}
             del copy["crc"], event["crc"]
             assert copy == event
-    assert story.trials[FIRST.digest].has_bits
+    assert story.trials[FIRST.digest].has_predictions
 
 
 def test_event_that_cannot_be_written_is_an_error_and_in_no_file(run):
@@ -279,8 +279,8 @@ def test_lost_line_is_put_back_without_its_bits_which_is_said(story):
         again = read_run(story.folder)
         assert again.damage == [lacking]
         trial = again.trials[FIRST.digest]
-        assert [evaluation["correct"] for evaluation in trial.evaluations] == ["", "gA=="]
-        assert not trial.has_bits
+        assert [evaluation["predictions"] for evaluation in trial.evaluations] == ["", "gA=="]
+        assert not trial.has_predictions
         assert bytes(1) not in main.read_bytes()
 
 

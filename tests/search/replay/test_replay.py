@@ -7,9 +7,17 @@ from search.record.trial_record import FINISHED, STOP
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
 from search.replay.strategies import Strategy, compare, every_strategy, replay
-from tests.made_runs import asked, evaluated, finish, made_plan, made_run, of_two_strata, recipe
+from tests.made_runs import (
+    asked,
+    evaluated,
+    finish,
+    made_plan,
+    made_run,
+    of_two_strata,
+    pack_right,
+    recipe,
+)
 from tests.search.policy.test_stopping import Rule
-from trainable.engine.metrics import pack_bits
 
 LENGTH = 9
 
@@ -91,9 +99,13 @@ def run(tmp_path):
     for number, one in enumerate(configs):
         for n in range(1, LENGTH + 1):
             right = np.arange(40) < 20 + number + n
-            more = {"accuracy": right.mean(), "correct": pack_bits(right), "validation_loss": 1 / n}
+            more = {
+                "score": right.mean(),
+                "predictions": pack_right(right),
+                "validation_loss": 1 / n,
+            }
             more |= {"teacher_agreement": 1 / (1 + n)}
-            more |= {"full_accuracy": 0.5 + number / 100} if n == LENGTH else {}
+            more |= {"full_score": 0.5 + number / 100} if n == LENGTH else {}
             run.append(evaluated(one, n, 0.5, **more))
     return run
 

@@ -33,7 +33,7 @@ def test_evaluations_with_the_best_stratum_first_and_ranks(run):
     ranks = {BEST: 3, FAR: 1, SHORT: 0, RANDOM: 0}
     of_trials = {trial.digest: rank for trial, rank in ranks.items()}
     assert found.groupby("digest")["rank"].first().to_dict() == of_trials
-    of_best = found.loc[found["digest"] == BEST.digest, "accuracy"]
+    of_best = found.loc[found["digest"] == BEST.digest, "score"]
     assert of_best.tolist() == [0.85, 0.86, 0.86, 0.87]
 
 

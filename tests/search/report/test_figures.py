@@ -17,7 +17,7 @@ CURVES = pd.DataFrame(
         *(("bbbb", n, 0.6, "second", "stopped", 0) for n in (1, 2)),
         ("cccc", 1, 0.5, "third", "running", 0),
     ],
-    columns=["digest", "evaluation", "accuracy", "label", "outcome", "rank"],
+    columns=["digest", "evaluation", "score", "label", "outcome", "rank"],
 ).assign(stratum="teacher_spread", recipe=lambda table: table["digest"])
 RUNGS = pd.DataFrame({"stratum": ["teacher_spread"], "rung": [2], "stopped": [1]})
 
@@ -29,7 +29,7 @@ def texts(svg, kind="text"):
 
 
 def test_each_curve_stands_there_under_its_label_in_the_pages_size():
-    make = partial(curves_figure, CURVES, RUNGS, 0.95)
+    make = partial(curves_figure, CURVES, RUNGS, 0.95, "accuracy")
     svg = draw("curves", make)
     assert {"teacher_spread", "evaluation", "accuracy", "teacher 0.950", "1 stopped"} <= set(
         texts(svg)

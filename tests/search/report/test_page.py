@@ -144,7 +144,7 @@ def test_run_of_one_trial_whatever_is_known_of_it(tmp_path, shares, bits):
     run = create_run(tmp_path / "run", plan(chosen))
     report_evaluations(run, chosen, shares)
     for evaluation in run.trials[chosen.digest].evaluations:
-        evaluation["correct"] = evaluation["correct"] if bits else ""
+        evaluation["predictions"] = evaluation["predictions"] if bits else ""
     _, html, _ = page_of(run)
     Page(html)
     assert ("0.9000" in html) == bool(shares)

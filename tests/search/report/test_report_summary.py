@@ -105,7 +105,7 @@ def test_a_best_recipe_without_bits_is_not_compared(run):
     report_evaluations(run, BEST, (0.9,) * 4)
     report_evaluations(run, FAR, (0.5,) * 4)
     for evaluation in run.trials[BEST.digest].evaluations:
-        evaluation["correct"] = ""
+        evaluation["predictions"] = ""
     summary = gather(run).summary
     assert "best5 0.9000 (95% interval -)" in summary.headline
     assert summary.tied.startswith("Its per-example results are missing")

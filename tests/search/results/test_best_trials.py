@@ -11,7 +11,7 @@ FIXED = {"alpha": 0.5, "aligned_layers": "1,2,3"}
 
 
 def trial(best5, outcome=FINISHED, **settings):
-    evaluations = [] if best5 is None else [{"best5_accuracy": best5}]
+    evaluations = [] if best5 is None else [{"best5": best5}]
     return TrialRecord(TrialConfig(**settings), outcome, evaluations=evaluations)
 
 

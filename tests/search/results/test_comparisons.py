@@ -11,10 +11,9 @@ from search.results.comparisons import Comparison, compare, compare_at_looks, re
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_of
 from search.results.statistics import Difference, holm, seeds_difference
-from tests.made_runs import made_inputs, made_plan
+from tests.made_runs import made_inputs, made_plan, pack_right
 from tests.search.results.test_statistics import beyond_chance, students
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import pack_bits
 
 GROWTH = TrialConfig(alpha_schedule="cosine_growth", sharpness=2.0, aligned_layers="1,2,3")
 FIXED = TrialConfig(alpha=0.5, aligned_layers="1,2,3")
@@ -147,7 +146,7 @@ def train(run, made, configs, bits):
     """`bits` [recipes, seeds, N] are what each trial gets right."""
     for config in configs:
         right = bits[made.recipes.index(config.recipe), made.seeds.index(config.seed)]
-        last = {"correct": pack_bits(right), "best5_accuracy": 0.5}
+        last = {"predictions": pack_right(right), "best5": 0.5}
         run.trials[config.digest] = TrialRecord(config, FINISHED, evaluations=[last])
 
 

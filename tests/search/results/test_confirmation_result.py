@@ -20,9 +20,9 @@ from search.results.confirmation_result import (
     write_conclusion,
 )
 from search.results.statistics import seeds_difference
+from tests.made_runs import pack_right
 from tests.report_runs import evaluation, plan, training_inputs
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import pack_bits
 
 EXAMPLES, WHOLE = 200, 1000
 GROWTH = TrialConfig(alpha_schedule="cosine_growth", sharpness=2.0, aligned_layers="1,2,3")
@@ -34,10 +34,10 @@ RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 1
 def evaluations(last, best5, full=None):
     """A poor first one, and the last with so many of the first examples right."""
     first = evaluation(1, np.zeros(EXAMPLES, bool))
-    final = evaluation(2, np.arange(EXAMPLES) < last, best5_accuracy=best5)
+    final = evaluation(2, np.arange(EXAMPLES) < last, best5=best5)
     if full is not None:
         bits = np.arange(WHOLE) < full
-        final |= {"full_accuracy": full / WHOLE, "full_correct": pack_bits(bits)}
+        final |= {"full_score": full / WHOLE, "full_predictions": pack_right(bits)}
     return [first, final]
 
 
@@ -86,8 +86,8 @@ def test_final_evaluation_counts_and_not_best5_nor_the_order_of_trials(make_run)
     first = conclude(run).comparisons
     assert [v.difference.estimate for v in first] == pytest.approx([0.055, 0.1])
     for trial in run.trials.values():
-        trial.evaluations[-1]["best5_accuracy"] = 0.1
-        trial.evaluations[0]["correct"] = pack_bits(np.ones(EXAMPLES, bool))
+        trial.evaluations[-1]["best5"] = 0.1
+        trial.evaluations[0]["predictions"] = pack_right(np.ones(EXAMPLES, bool))
     assert conclude(run).comparisons == first
     turned = conclude(replace(run, trials=dict(reversed(run.trials.items())))).comparisons
     assert [v.adjusted for v in turned] == pytest.approx([v.adjusted for v in first])
@@ -137,7 +137,7 @@ def test_failed_trials_are_listed_and_the_rest_is_compared(make_run):
 def test_trials_whose_bits_are_lost_take_no_part(make_run):
     run = make_run()
     lost = next(t for t in run.trials.values() if (t.config.recipe, t.config.seed) == (GROWTH, 5))
-    lost.evaluations[-1]["correct"] = ""
+    lost.evaluations[-1]["predictions"] = ""
     conclusion = conclude(run)
     assert [row.seeds for row in conclusion.rows] == [2, 3, 3]
     assert conclusion.comparisons[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)

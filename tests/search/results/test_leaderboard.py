@@ -96,7 +96,7 @@ def test_accuracy_of_the_reference_study_stands_beside_its_rows_where_asked_for(
 
 def test_score_on_the_full_split_stands_beside_the_subsets():
     trial = finished(800, 780)
-    trial.evaluations[-1]["full_accuracy"] = 0.7746
+    trial.evaluations[-1]["full_score"] = 0.7746
     text = printed(make_run(trial, full=25_000))
     assert "0.9500 on the validation subset of 1,000, 0.9000 on all 25,000." in text
     assert cells(text, "logits only, fixed 0.5")[-3:] == ["0.7800", "0.7746", FINISHED]

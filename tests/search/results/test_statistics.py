@@ -16,7 +16,7 @@ from search.results.statistics import (
     shrunk_means,
     tied_with_first,
 )
-from trainable.engine.metrics import best5_accuracy
+from trainable.engine.metrics import mean_of_best5
 
 
 def generator(seed=0):
@@ -45,7 +45,7 @@ def test_best5_scores_by_hand():
     ]
     found = best5_scores([np.array(row, dtype=bool) for row in correct])
     np.testing.assert_allclose(found, [1.0, 0.8, 0.6, 0.2], rtol=0, atol=1e-15)
-    assert found.mean() == best5_accuracy([float(np.mean(row)) for row in correct])
+    assert found.mean() == mean_of_best5([float(np.mean(row)) for row in correct])
     same = [np.array([True, False])] * 5
     np.testing.assert_array_equal(best5_scores([*same, ~same[0]]), [1.0, 0.0])  # the earlier
 

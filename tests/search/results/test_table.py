@@ -50,7 +50,7 @@ def finished(*rights, **settings):
 
 
 def without_bits(trial):
-    lost = [{**evaluation, "correct": ""} for evaluation in trial.evaluations]
+    lost = [{**evaluation, "predictions": ""} for evaluation in trial.evaluations]
     return replace(trial, evaluations=lost)
 
 
@@ -74,7 +74,7 @@ def mixed():
 
 def test_row_by_hand():
     made = evaluations(500, 900, 910, 920, 930, 940, 905)
-    made[-1]["full_accuracy"] = 0.876
+    made[-1]["full_score"] = 0.876
     trial = TrialRecord(config(alpha=0.25), FINISHED, evaluations=made, repeated=2)
     (row,) = trials_table(make_run(trial)).to_dict("records")
     best5 = (0.91 + 0.92 + 0.93 + 0.94 + 0.905) / 5

@@ -20,8 +20,9 @@ from search.record.events import SUGGESTION
 from search.record.run import read_run
 from search.results.best_trials import kept_trials
 from search.run.__main__ import main as sweep_main
+from tests.made_runs import right_of
 from tests.sweeps import assert_evaluated_once, numbers, run, start_and_hold
-from trainable.engine.metrics import unpack_bits
+from trainable.engine.metrics import unpack_predictions
 
 pytestmark = pytest.mark.slow
 
@@ -67,29 +68,32 @@ def test_every_trial_finishes_or_is_stopped_at_a_rung(whole):
     assert "Last result" not in printed  # Ray's line for those that waited and are ended
 
 
-def test_finished_trials_are_scored_on_the_full_split(whole):
+def test_finished_trials_are_scored_on_the_full_split(whole, dataset):
     swept, _ = whole
     assert swept.plan.inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     for trial in swept.trials.values():
-        *before, last = [evaluation["full_accuracy"] for evaluation in trial.evaluations]
+        *before, last = [evaluation["full_score"] for evaluation in trial.evaluations]
         assert set(before) <= {None}
-        correct = trial.evaluations[-1]["full_correct"]
-        assert last == (unpack_bits(correct, 40).mean() if trial.outcome == "finished" else None)
+        assert (last is not None) == (trial.outcome == "finished")
+        if last is not None:
+            packed = trial.evaluations[-1]["full_predictions"]
+            assert last == right_of(packed, dataset.evaluation.labels).mean()
 
 
-def test_tune_keeps_scalars_only_and_the_record_the_bits(whole):
+def test_tune_keeps_scalars_only_and_the_record_the_predictions(whole):
     swept, _ = whole
     grid = ResultGrid(ExperimentAnalysis(str(swept.folder)))
     assert len(grid) == len(swept.trials)
     for result in grid:
-        assert "correct" not in result.metrics
+        assert not {"predictions", "full_predictions"} & result.metrics.keys()
         texts = {key for key, value in result.metrics.items() if isinstance(value, str)}
         assert texts <= {"trial_id", "date", "hostname", "node_ip", "experiment_tag"} | {
             "checkpoint_dir_name"
         }
+    labels = unpack_predictions(swept.plan.inputs.labels["evaluation"], 13, 2)
     for trial in swept.trials.values():
         for evaluation in trial.evaluations:
-            assert unpack_bits(evaluation["correct"], 13).mean() == evaluation["accuracy"]
+            assert right_of(evaluation["predictions"], labels).mean() == evaluation["score"]
 
 
 def test_the_kept_checkpoints_are_the_best_and_load_anywhere(whole, dataset):
@@ -100,13 +104,13 @@ def test_the_kept_checkpoints_are_the_best_and_load_anywhere(whole, dataset):
     assert 2 <= len(kept) < len(swept.trials)
     grid = ResultGrid(ExperimentAnalysis(str(swept.folder)))
     (result,) = [r for r in grid if r.path.endswith(best.config.folder_name)]
-    assert result.metrics["accuracy"] == best.evaluations[-1]["accuracy"]
+    assert result.metrics["accuracy"] == best.evaluations[-1]["score"]
     model = AutoModelForSequenceClassification.from_pretrained(result.checkpoint.path).eval()
     tokenizer = AutoTokenizer.from_pretrained(result.checkpoint.path)
     tokens = tokenizer(dataset.evaluation.texts, padding=True, return_tensors="pt")
     with torch.no_grad():
         answers = model(tokens["input_ids"], tokens["attention_mask"]).logits.argmax(-1).numpy()
-    right = unpack_bits(best.evaluations[-1]["full_correct"], 40)
+    right = right_of(best.evaluations[-1]["full_predictions"], dataset.evaluation.labels)
     assert np.array_equal(answers == dataset.evaluation.labels, right)
 
 

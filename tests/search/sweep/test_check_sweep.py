@@ -72,13 +72,13 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     assert "5 trials. Training: 96 examples. Validation: a subset of 13, and 40 at the end" in said
     inputs = checked.prepare(quiet())
     assert inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
-    assert inputs.teacher.full_accuracy is not None
+    assert inputs.teacher.full_score is not None
     assert TrainingInputs.from_dict(asdict(inputs)) == inputs
     assert prepare_again(checked.request, checked.configs, quiet()) == inputs
     elsewhere = replace(checked.request, cache=str(tmp_path / "other"))
     again = prepare_again(elsewhere, checked.configs, quiet())
     assert again.data_digest == inputs.data_digest
-    assert again.teacher.full_correct == inputs.teacher.full_correct
+    assert again.teacher.full_predictions == inputs.teacher.full_predictions
 
     cache, config = tmp_path / "cache", checked.configs[0]
     aligned = replace(config, alpha=0.5, aligned_layers="1", hidden_pool="mean")

@@ -125,7 +125,7 @@ def files(folder):
 
 
 def evaluate(run, config, n=1, *, decision="continue"):
-    run.append(evaluated(config, n, decision=decision, correct="AA=="))
+    run.append(evaluated(config, n, decision=decision, predictions="AA=="))
 
 
 def end(run):

@@ -35,7 +35,7 @@ def tell(*what):
         file.write(json.dumps(what) + "\\n")
 
 class Active:
-    def log(self, values, step): tell(step, values["accuracy"])
+    def log(self, values, step): tell(step, values["score"])
     def finish(self, state, error=None): tell(state, error)
 
 def init(**given):
@@ -107,7 +107,7 @@ def test_every_evaluation_of_a_trial_that_ended_is_in_swanlabs_files_once(make_r
         config, crashed = CONFIGS[outcome], outcome == FAILED
         found, trial = records(place / config.folder_name), run.trials[config.digest]
         scalars = [record.scalar for record in found if record.HasField("scalar")]
-        skipped = ("step", "correct", "full_correct", "full_accuracy")
+        skipped = ("step", "predictions", "full_predictions", "full_score")
         assert {(s.key, s.step): s.value.number for s in scalars} == pytest.approx(
             {(k, e["step"]): e[k] for e in trial.evaluations for k in e if k not in skipped}
         )

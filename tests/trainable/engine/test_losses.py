@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.engine.losses import cross_entropy, distillation_kl, hidden_loss, relation_loss
+from trainable.engine.losses import distillation_kl, hidden_loss, label_loss, relation_loss
 from trainable.models.model_outputs import pool_states
 
 BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
@@ -141,7 +141,7 @@ def mask():
 
 def test_cross_entropy_is_the_naive_one(logits, labels):
     expected = naive_cross_entropy(logits.tolist(), labels.tolist())
-    assert cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    assert label_loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
@@ -220,7 +220,7 @@ def test_low_precision_inputs_are_reckoned_in_fp32(
     logits, teacher_logits, labels, vectors, mask, dtype
 ):
     def losses(student, teacher, vectors):
-        yield cross_entropy(student, labels)
+        yield label_loss(student, labels)
         yield distillation_kl(student, teacher, 2.0)
         yield hidden_loss(student[:, None], teacher[:, None], torch.ones(1))
         yield relation_loss(*vectors, 2, mask)

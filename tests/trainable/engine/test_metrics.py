@@ -1,35 +1,147 @@
-"""The score by hand, and the bits that come back as they were packed."""
+"""Metrics and scores by example against scikit-learn, SciPy, brute force; packed predictions."""
 
 import json
 
 import numpy as np
 import pytest
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
+from trainable.config.metrics import METRIC_LABELS
 from trainable.engine.metrics import (
-    best5_accuracy,
+    METRICS,
+    agreement,
     best5_indices,
+    example_scores,
     is_one_label,
-    pack_bits,
-    unpack_bits,
+    mean_of_best5,
+    pack_predictions,
+    score,
+    unpack_predictions,
 )
 
 
-@pytest.mark.parametrize(
-    ("correct", "found"),
-    [("0110", True), ("1001", True), ("1101", False), ("0100", False), ("0000", False)],
-)
-def test_one_label_is_where_exactly_its_examples_are_right(correct, found):
-    right = np.array([bit == "1" for bit in correct])
-    assert is_one_label(right, np.array([0, 1, 1, 0])) == found
+def macro_f1(labels, predictions):
+    return f1_score(labels, predictions, average="macro", zero_division=0)
+
+
+def binary_f1(labels, predictions):
+    return f1_score(labels, predictions, labels=[1], average="macro", zero_division=0)
+
+
+REFERENCES = {
+    "accuracy": accuracy_score,
+    "f1": binary_f1,
+    "macro_f1": macro_f1,
+    "mcc": matthews_corrcoef,
+    "pearson": lambda labels, predictions: pearsonr(labels, predictions).statistic,
+    "spearman": lambda labels, predictions: spearmanr(labels, predictions).statistic,
+}
+
+
+def classes_of(metric, case):
+    """Labels and predictions [N] of few examples, some classes rare."""
+    rng = np.random.default_rng(case)
+    count, most = int(rng.integers(2, 40)), 2 if metric == "f1" else int(rng.integers(2, 6))
+    labels = (most * rng.random(count) ** 3).astype(np.int64)
+    right = rng.random(count) < rng.choice([0.0, 0.7, 1.0], p=[0.1, 0.8, 0.1])
+    return labels, np.where(right, labels, rng.integers(0, most, count))
+
+
+def outputs_of(case):
+    """Labels and outputs [N] of a regression, with ties."""
+    rng = np.random.default_rng(case)
+    labels = rng.integers(0, 11, int(rng.integers(4, 40))) / 2 + 100.0
+    return labels, (labels + rng.standard_normal(len(labels))).round(1).astype(np.float32)
+
+
+def without_each(values, *pair):
+    """A metric without each example, by brute force."""
+    rows = np.arange(len(pair[0]))
+    return np.array([values(*(numbers[rows != row] for numbers in pair)) for row in rows])
+
+
+def assert_jackknife(metric, labels, predictions, left_out):
+    """The metric is the reference's, and the scores are the pseudo-values around it."""
+    found = example_scores(metric, predictions, labels)
+    whole = REFERENCES[metric](labels, predictions)
+    assert score(metric, predictions, labels) == pytest.approx(whole, abs=1e-9)
+    assert found.mean() == pytest.approx(whole, abs=1e-9)
+    wanted = len(labels) * whole - (len(labels) - 1) * left_out
+    np.testing.assert_allclose(found - found.mean(), wanted - wanted.mean(), atol=1e-8)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1", "macro_f1", "mcc"])
+def test_scores_of_classes_are_pseudo_values(metric):
+    assert METRICS.keys() == METRIC_LABELS.keys() == REFERENCES.keys()
+    for case in range(60):
+        labels, predictions = classes_of(metric, case)
+        left_out = without_each(REFERENCES[metric], labels, predictions)
+        assert_jackknife(metric, labels, predictions, left_out)
+
+
+def test_scores_of_pearsons_correlation_are_pseudo_values():
+    for case in range(30):
+        labels, outputs = outputs_of(case)
+        left_out = without_each(REFERENCES["pearson"], labels, outputs.astype(float))
+        assert_jackknife("pearson", labels, outputs, left_out)
+
+
+@pytest.mark.parametrize("noise", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("digits", [0, 1, 9])
+def test_scores_of_spearmans_correlation_are_nearly_pseudo_values(noise, digits):
+    """Of ranks taken anew without each example; with few digits there are ties."""
+    rng = np.random.default_rng(0)
+    labels = rng.standard_normal(400).round(digits)
+    outputs = (labels + noise * rng.standard_normal(400)).round(digits)
+    again = -399 * without_each(REFERENCES["spearman"], labels, outputs)
+    found = example_scores("spearman", outputs, labels)
+    assert found.mean() == pytest.approx(REFERENCES["spearman"](labels, outputs), abs=1e-9)
+    np.testing.assert_allclose(found - found.mean(), again - again.mean(), atol=0.05)
+    assert found.std() == pytest.approx(again.std(), rel=0.02)
+
+
+def test_of_accuracy_scores_are_the_right_answers():
+    labels, predictions = np.array([0, 1, 2, 1]), np.array([0, 2, 2, 1])
+    assert example_scores("accuracy", predictions, labels).tolist() == [1.0, 0.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_is_undefined_is_0(metric):
+    constant, labels = np.zeros(6, np.int64), np.array([1, 1, 0, 1, 1, 1])
+    if metric in ("pearson", "spearman"):
+        constant, labels = constant.astype(np.float32), labels.astype(np.float32)
+        assert score(metric, labels * np.nan, labels) == 0.0
+    undefined = metric not in ("accuracy", "macro_f1")
+    found = example_scores(metric, constant, labels)
+    assert np.isfinite(found).all()
+    assert (score(metric, constant, labels) == 0.0) == undefined
+    assert np.isfinite(example_scores(metric, constant[:1], labels[:1])).all()
+
+
+def test_agreement_of_classes_is_both_right_or_both_wrong_and_of_outputs_their_correlation():
+    student, teacher, labels = (
+        np.array([0, 1, 2, 2]),
+        np.array([0, 2, 0, 2]),
+        np.array([0, 1, 1, 2]),
+    )
+    assert agreement(student, teacher, labels) == 0.75
+    outputs = np.array([0.0, 1.0, 2.0], np.float32)
+    assert agreement(outputs, 5 - 2 * outputs, outputs) == pytest.approx(-1.0)
+
+
+def test_one_label_is_where_all_predictions_are_the_same():
+    assert is_one_label(np.array([2, 2, 2]))
+    assert not is_one_label(np.array([2, 2, 0]))
 
 
 def test_there_is_no_score_before_the_first_evaluation():
     with pytest.raises(ValueError, match="no evaluation yet"):
-        best5_accuracy([])
+        mean_of_best5([])
 
 
 @pytest.mark.parametrize(
-    ("accuracies", "score", "indices"),
+    ("scores", "best5", "indices"),
     [
         ([0.5], 0.5, [0]),
         ([0.5, 0.75], 0.625, [0, 1]),
@@ -40,20 +152,26 @@ def test_there_is_no_score_before_the_first_evaluation():
         ([0.4, 0.5, 0.4, 0.5, 0.4, 0.5], 0.46, [0, 1, 2, 3, 5]),
     ],
 )
-def test_score_and_the_evaluations_it_averages_of_equal_ones_the_earlier(
-    accuracies, score, indices
-):
-    assert best5_accuracy(accuracies) == pytest.approx(score)
-    assert best5_indices(accuracies) == indices
+def test_score_and_the_evaluations_it_averages_of_equal_ones_the_earlier(scores, best5, indices):
+    assert mean_of_best5(scores) == pytest.approx(best5)
+    assert best5_indices(scores) == indices
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 872])
-def test_bits_come_back_as_they_were_packed(count):
-    correct = np.random.default_rng(count).random(count) < 0.7
-    unpacked = unpack_bits(json.loads(json.dumps(pack_bits(correct))), count)
-    assert unpacked.dtype == bool
-    np.testing.assert_array_equal(unpacked, correct)
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 77])
+def test_predictions_come_back_as_they_were_packed(count, classes):
+    predictions = np.random.default_rng(count).integers(0, classes, count)
+    packed = json.loads(json.dumps(pack_predictions(predictions, classes)))
+    unpacked = unpack_predictions(packed, count, classes)
+    assert unpacked.dtype == np.int64
+    np.testing.assert_array_equal(unpacked, predictions)
 
 
-def test_eight_examples_take_a_byte():
-    assert pack_bits(np.array([True] + 7 * [False] + [True])) == "gIA="  # bytes 0x80 0x80
+def test_two_classes_take_a_bit_and_numbers_half_a_word():
+    assert pack_predictions(np.array([1] + 7 * [0] + [1]), 2) == "gIA="  # bytes 0x80 0x80
+    outputs = np.array([0.1, -2.5, 1e9], np.float32)
+    packed = pack_predictions(outputs, 0)
+    assert len(packed) == 8
+    unpacked = unpack_predictions(packed, 3, 0)
+    assert unpacked.dtype == np.float32
+    np.testing.assert_allclose(unpacked, [0.1, -2.5, 65504.0], rtol=5e-4)

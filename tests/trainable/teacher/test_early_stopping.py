@@ -61,12 +61,13 @@ def script(monkeypatch, accuracies):
     """The evaluator answers with these, one by one; digests of the weights that it was asked of."""
     left, seen = list(accuracies), []
 
-    def correct(evaluator):
+    def predictions(evaluator):
         count = len(evaluator.feed.examples)
         seen.append(weights(evaluator._model))
-        return np.arange(count) < round(left.pop(0) * count)
+        right = np.arange(count) < round(left.pop(0) * count)
+        return np.where(right, evaluator.labels, -1)
 
-    monkeypatch.setattr(Evaluator, "correct", correct)
+    monkeypatch.setattr(Evaluator, "predictions", predictions)
     return seen
 
 
@@ -87,11 +88,11 @@ def test_a_stratified_tenth_is_never_trained_on(fine_tuned, make_examples, monke
     every, starts = make_examples(600), watch_starts(monkeypatch)
     rest, held_out = hold_out_examples(every)
     evaluated = []
-    correct = Evaluator.correct
+    predict = Evaluator.predictions
     monkeypatch.setattr(
         Evaluator,
-        "correct",
-        lambda it: evaluated.append(it.feed.examples.starts.tolist()) or correct(it),
+        "predictions",
+        lambda it: evaluated.append(it.feed.examples.starts.tolist()) or predict(it),
     )
     fine_tuned(TeacherSettings(epochs=2, batch_size=16, seed=seed))
     trained = Counter(start for batch in starts for start in batch)
@@ -146,10 +147,10 @@ def test_the_weights_keep_their_places(fine_tuned, monkeypatch):
 
 KILLS = [  # what is called for the how-manieth time, and whether the state on disk is damaged then
     (TrainingStep, "body", 10, False),  # before the first evaluation
-    (Evaluator, "correct", 1, False),
+    (Evaluator, "predictions", 1, False),
     (TrainingStep, "body", 18, False),  # right after it
     (TrainingStep, "body", 60, True),
-    (Evaluator, "correct", 5, False),
+    (Evaluator, "predictions", 5, False),
     (EarlyStopping, "keep_best", 1, False),  # patience is over
 ]
 

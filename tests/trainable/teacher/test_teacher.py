@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests.conftest import tiny_classifier, user_error
+from tests.made_runs import right_of
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.sources import Sources
 from trainable.engine.devices import Runtime
-from trainable.engine.metrics import unpack_bits
 from trainable.teacher import fine_tuning
 from trainable.teacher.teacher import digest_model, load_base, load_teacher, refuse_weak_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
@@ -44,7 +44,7 @@ def test_fine_tuned_once_and_better_than_guessing(
     assert any("Fine-tuning" in line for line in lines)
     assert not list((tmp_path / "cache" / "teachers").glob("*.state"))
     assert first.teacher.fine_tuned_here
-    assert first.teacher.accuracy > 0.7  # the more frequent label alone gives 0.6
+    assert first.teacher.score > 0.7  # the more frequent label alone gives 0.6
     kept = load_teacher(first.teacher.folder)
     assert kept.get_input_embeddings().weight.shape[0] == 205  # not only the tokens in use
     assert kept.config.id2label == {0: "even", 1: "odd"}
@@ -71,8 +71,8 @@ def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
     teacher, dataset = sampled_inputs.teacher, sampled_loaded.dataset
     model = load_teacher(teacher.folder)
     for split, found, bits in (
-        (dataset.evaluation, teacher.accuracy, teacher.correct),
-        (dataset.full, teacher.full_accuracy, teacher.full_correct),
+        (dataset.evaluation, teacher.score, teacher.predictions),
+        (dataset.full, teacher.full_score, teacher.full_predictions),
     ):
         correct = []
         for text, label in zip(split.texts, split.labels, strict=True):
@@ -80,16 +80,15 @@ def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
             with torch.no_grad():
                 correct.append(int(model(ids).logits.argmax()) == label)
         assert found == np.mean(correct)
-        assert np.array_equal(unpack_bits(bits, len(split)), correct)
+        assert np.array_equal(right_of(bits, split.labels), correct)
     assert sampled_inputs.describe_teacher() == (
-        f"{teacher.accuracy:.4f} on the validation subset of 13, "
-        f"{teacher.full_accuracy:.4f} on all 40"
+        f"{teacher.score:.4f} on the validation subset of 13, {teacher.full_score:.4f} on all 40"
     )
 
 
 def test_fitted_teacher_is_used_as_it_is(inputs, teacher_folder):
     assert not inputs.teacher.fine_tuned_here
-    assert (inputs.teacher.full_accuracy, inputs.teacher.full_correct) == (None, None)
+    assert (inputs.teacher.full_score, inputs.teacher.full_predictions) == (None, None)
     mine, its = load_teacher(inputs.teacher.folder).state_dict(), tiny_classifier().state_dict()
     assert all(torch.equal(mine[name], its[name]) for name in its)
 
@@ -145,7 +144,7 @@ def test_a_teacher_must_be_better_than_the_most_frequent_label(labels, share):
         f"label ({share:.4f}); give a better teacher or more training data, or "
         "--allow-weak-teacher"
     )
-    refuse_weak_teacher(replace(teacher, accuracy=share + 1e-9), np.array(labels))
+    refuse_weak_teacher(replace(teacher, score=share + 1e-9), np.array(labels))
 
 
 def test_a_teacher_that_guesses_is_refused_unless_it_is_allowed(
@@ -160,4 +159,4 @@ def test_a_teacher_that_guesses_is_refused_unless_it_is_allowed(
         with pytest.raises(UserError, match=rf"--teacher: .* no better .* label \({majority}\)"):
             prepare_inputs(Preparation.load(given), set(), runtime, strict)
         prepared = prepare_inputs(Preparation.load(given), set(), runtime, options)
-        assert prepared.teacher.accuracy <= float(majority)
+        assert prepared.teacher.score <= float(majority)

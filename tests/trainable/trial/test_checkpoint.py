@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
+from tests.made_runs import right_of
 from trainable.common.files import MANIFEST, verified_values, write_manifest
 from trainable.data.vocabulary import load_vocabulary
-from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError, read_state
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
@@ -34,7 +34,7 @@ from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache
 
 TIMINGS = {"training_seconds", "evaluation_seconds"}
-BITS = {"correct", "full_correct"}
+BITS = {"predictions", "full_predictions"}
 NARROW = {"initialisation": "random", "student_width": 16}
 AVERAGED = {"ema_decay": 0.4}
 CE_ONLY = {"alpha": 1.0, "aligned_layers": "none", "alpha_schedule": "fixed", "sharpness": None}
@@ -100,7 +100,7 @@ def end_of(trial):
 
 
 def assert_same_end(found, whole, saved_evaluations):
-    """Bit for bit; the correct/wrong bits of evaluations before the last saved are not kept."""
+    """Bit for bit; the predictions of evaluations before the last saved are not kept."""
     assert found[0].keys() == whole[0].keys()
     for name, tensor in whole[0].items():
         assert torch.equal(found[0][name], tensor), name
@@ -122,7 +122,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit_wherever_it_was_saved(
     config = eight_steps(**changes)
     whole = end_of(started(config, sampled_inputs, 0))
     assert [evaluation["step"] for evaluation in whole[1]] == [2, 5, 8]
-    assert 0 < whole[1][-1]["full_accuracy"] < 1
+    assert 0 < whole[1][-1]["full_score"] < 1
     interrupted, bench = started(config, sampled_inputs, 0), SetupCache()
     for step in range(8):
         save(interrupted, tmp_path / str(step))
@@ -153,11 +153,13 @@ def test_the_student_is_the_one_evaluated_last_whichever_was_the_best(
                 assert torch.equal(found[name], expected), name
         if evaluation is not None:
             right = np.array(answers(folder, dataset.evaluation.texts)) == dataset.evaluation.labels
-            assert np.array_equal(right, unpack_bits(evaluation.correct, 40))
+            assert np.array_equal(
+                right, right_of(evaluation.predictions, dataset.evaluation.labels)
+            )
         if step < 8:
             trial = load_checkpoint(folder, config, inputs, cpu)
             evaluation = trial.advance()
-    accuracies = [evaluation.accuracy for evaluation in trial.history]
+    accuracies = [evaluation.score for evaluation in trial.history]
     assert len(accuracies) == 3
     assert accuracies[-1] < max(accuracies)
 
@@ -189,7 +191,8 @@ def test_the_folder_is_the_student_with_its_whole_vocabulary(
     trial = started(config, any_inputs, 12)
     folder = save(trial, tmp_path / "saved")
     found = np.array(answers(folder, dataset.evaluation.texts)) == dataset.evaluation.labels
-    assert np.array_equal(found, unpack_bits(trial.history[-1].correct, 40))
+    labels = dataset.evaluation.labels
+    assert np.array_equal(found, right_of(trial.history[-1].predictions, labels))
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     assert model.config.id2label == {0: "even", 1: "odd"}
     assert AutoTokenizer.from_pretrained(folder).model_max_length == 16

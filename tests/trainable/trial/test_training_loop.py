@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.made_runs import right_of
 from tests.trainable.engine.test_weight_averages import assert_averaged
 from trainable.common.errors import TrainingDivergedError
 from trainable.config.alpha_schedules import alpha_at
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.losses import TEACHER_TERMS
-from trainable.engine.metrics import unpack_bits
 from trainable.trial import training_loop as trial_module
 from trainable.trial.training_loop import Trial
 
@@ -24,7 +24,7 @@ def numbers(evaluations):
     return [replace(e, training_seconds=0.0, evaluation_seconds=0.0) for e in evaluations]
 
 
-def test_evaluations_are_equally_spaced_and_scored(inputs, make_config, cpu):
+def test_evaluations_are_equally_spaced_and_scored(inputs, dataset, make_config, cpu):
     growth = {"alpha_schedule": "cosine_^shape", "alpha": None, "sharpness": 2.0}
     trial = Trial.start(make_config(batch_size=16, epochs=2, evaluations=5, **growth), inputs, cpu)
     assert (trial.step, trial.total_steps) == (0, 12)
@@ -37,9 +37,10 @@ def test_evaluations_are_equally_spaced_and_scored(inputs, make_config, cpu):
     assert list(found) == [2, 4, 7, 9, 12]
     for index, (step, evaluation) in enumerate(found.items()):
         assert (evaluation.evaluations, evaluation.step) == (index + 1, step)
-        assert evaluation.accuracy == unpack_bits(evaluation.correct, 40).mean()
-        best = sorted((e.accuracy for e in trial.history[: index + 1]), reverse=True)[:5]
-        assert evaluation.best5_accuracy == pytest.approx(np.mean(best))
+        right = right_of(evaluation.predictions, dataset.evaluation.labels)
+        assert evaluation.score == right.mean()
+        best = sorted((e.score for e in trial.history[: index + 1]), reverse=True)[:5]
+        assert evaluation.best5 == pytest.approx(np.mean(best))
         assert evaluation.alpha == alpha_at(step - 1, 12, "cosine_^shape", sharpness=2.0)
     assert found[12].learning_rate == pytest.approx(1e-3 / 11)  # 1 of 12 steps warms up
 
@@ -49,10 +50,11 @@ def test_a_student_that_gives_one_label_is_recorded_as_such(inputs, make_config,
     with torch.no_grad():
         for parameter in trial.student.classifier.parameters():
             parameter.zero_()  # of equal logits the first counts
-    correct, loss = trial.setup.evaluators["evaluation"].correct_and_loss()
+    predictions, loss = trial.setup.evaluators["evaluation"].predictions_and_loss()
     found = trial._evaluate(dict.fromkeys(("loss", "cross_entropy", *TEACHER_TERMS), 1.0), 0.5, 0.1)
     assert found.one_label
-    assert 0 < correct.sum() < 40
+    assert predictions.tolist() == [0] * 40
+    assert 0 < found.score < 1
     assert loss == pytest.approx(np.log(2), rel=1e-3)
 
 
@@ -75,15 +77,18 @@ def test_the_whole_split_is_scored_once_after_the_last_step(
     dataset = sampled_loaded.dataset
     trial = Trial.start(make_config(epochs=2, evaluations=8), sampled_inputs, cpu)
     *before, last = trial.run()
-    assert [(e.full_accuracy, e.full_correct) for e in before] == [(None, None)] * 7
+    assert [(e.full_score, e.full_predictions) for e in before] == [(None, None)] * 7
     on_whole = answers_one_by_one(trial, dataset.full, tokenizer)
-    assert last.full_accuracy == np.mean(on_whole)
-    assert np.array_equal(unpack_bits(last.full_correct, 40), on_whole)
-    assert last.accuracy == np.mean(answers_one_by_one(trial, dataset.evaluation, tokenizer))
-    assert 0 < last.full_accuracy < 1
-    assert all(e.accuracy == unpack_bits(e.correct, 13).mean() for e in trial.history)
-    assert "full_accuracy" not in before[-1].scalars()
-    assert last.scalars()["full_accuracy"] == last.full_accuracy
+    assert last.full_score == np.mean(on_whole)
+    assert np.array_equal(right_of(last.full_predictions, dataset.full.labels), on_whole)
+    assert last.score == np.mean(answers_one_by_one(trial, dataset.evaluation, tokenizer))
+    assert 0 < last.full_score < 1
+    labels = dataset.evaluation.labels
+    assert all(e.score == right_of(e.predictions, labels).mean() for e in trial.history)
+    assert "full_score" not in before[-1].scalars("accuracy")
+    told = last.scalars("mcc")
+    assert (told["full_score"], told["mcc"]) == (last.full_score, last.score)
+    assert (told["best5"], told["best5_mcc"]) == (last.best5, last.best5)
 
 
 @pytest.mark.parametrize("changes", [{}, {"initialisation": "random", "student_width": 16}])
@@ -108,8 +113,9 @@ def test_the_averages_are_scored_and_training_goes_on_as_without(
         for weight, average in zip(scored.student.parameters(), averages[-1], strict=True):
             weight.data = average
         answers = answers_one_by_one(scored, dataset.evaluation, tokenizer)
-        assert np.array_equal(unpack_bits(evaluation.correct, 40), answers)
-    assert [e.correct for e in trial.history] != [e.correct for e in raw]
+        right = right_of(evaluation.predictions, dataset.evaluation.labels)
+        assert np.array_equal(right, answers)
+    assert [e.predictions for e in trial.history] != [e.predictions for e in raw]
     assert all(map(torch.equal, trial.student.parameters(), plain.student.parameters()))
 
 
@@ -119,7 +125,7 @@ def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_
     without = replace(sampled_inputs, examples={"train": 96, "evaluation": 13})
     other = Trial.start(make_config(), without, cpu)
     expected = numbers(other.run())
-    assert [replace(e, full_accuracy=None, full_correct=None) for e in found] == expected
+    assert [replace(e, full_score=None, full_predictions=None) for e in found] == expected
     for name, weight in trial.student.state_dict().items():
         assert torch.equal(weight, other.student.state_dict()[name]), name
 

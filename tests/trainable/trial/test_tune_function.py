@@ -98,7 +98,7 @@ def test_the_checkpoint_of_a_plain_sweep_is_the_student_evaluated_last(fit, inpu
     last = next(result for result in grid if result.metrics["training_iteration"] == 6)
     found = answers(last.checkpoint.path, dataset.evaluation.texts)
     right = sum(a == label for a, label in zip(found, dataset.evaluation.labels, strict=True)) / 40
-    assert right == last.metrics["accuracy"]
+    assert right == last.metrics["score"]
     for row in (row for result in grid for row in rows(result)):
         words = {k for k, v in row.items() if not isinstance(v, int | float | None)} - {"config"}
         assert words <= RAYS_WORDS
@@ -280,13 +280,13 @@ def recorded(results):
 def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     *, tuned, inputs, sweep, monkeypatch, step
 ):
-    """Evaluated after 4, 8, 12, ... steps; a sweep gets the correct/wrong bits of each."""
+    """Evaluated after 4, 8, 12, ... steps; a sweep gets the predictions of each."""
     config, advance = {**TINY, **ALPHA}, Trial.advance
     trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
     evaluations = list(trial.run())
     metrics = numbers({**e.scalars(), "training_iteration": e.evaluations} for e in evaluations)
     records = numbers(e.recorded() for e in evaluations)
-    assert all(record["correct"] for record in records)
+    assert all(record["predictions"] for record in records)
 
     def pause_at_step(trial):
         if trial.step + 1 == step:

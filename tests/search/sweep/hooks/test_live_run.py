@@ -189,7 +189,7 @@ CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [*((clock, 99.0) for clock in CLOCKS), ("accuracy", 0.125), ("step", 1), ("correct", "/w==")],
+    [*((clock, 99.0) for clock in CLOCKS), ("score", 0.125), ("step", 1), ("predictions", "/w==")],
 )
 def test_an_evaluation_made_again_is_repeated_unless_more_than_its_clocks_differ(
     make, run, key, value
