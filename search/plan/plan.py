@@ -1,5 +1,6 @@
 """A run's plan: what it was asked for, how it was made, what its trials share, and the trials."""
 
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,6 @@ from trainable.config.fields import check_types
 from trainable.config.metrics import METRIC_LABELS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.engine.metrics import unpack_predictions
 
 FORMAT = 11
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
@@ -66,10 +66,8 @@ class Plan:
         labels, teacher = self.inputs.labels, self.inputs.teacher
         if self.inputs.metric not in METRIC_LABELS or "evaluation" not in labels:
             raise TypeError("no metric or no labels")
-        of_teacher = ("evaluation", teacher.predictions), ("full", teacher.full_predictions)
-        for split, packed in (*labels.items(), *of_teacher):
-            if packed:
-                unpack_predictions(packed, sizes.get(split, 0), len(self.inputs.label_names))
+        for packed in (*labels.values(), teacher.predictions, teacher.full_predictions or ""):
+            b64decode(packed)
         if not isinstance(made.get("versions", {}), Mapping):
             raise TypeError("its provenance has no versions")
         if self.confirms is not None and not self.confirms.keys() >= CONFIRMATION:

@@ -8,11 +8,10 @@ from search.record.trial_record import FINISHED
 from search.results.leaderboard import Cells, share
 from search.results.scores import final_split, labels_and_predictions
 
-SCORES = ("precision", "recall", "F1")
+HEADERS = ("label", "examples", "precision", "teacher's", "recall", "teacher's", "F1", "teacher's")
 LABELS_NOTE = (
-    "Of the best recipe's first student and of the teacher, in the final evaluation: of the "
-    "predictions of a label the share that is right (precision), of its examples the share that is "
-    "found (recall), and the harmonic mean of both (F1)."
+    "Of the best student and the teacher, in the final evaluation. Precision: the share of a "
+    "label's predictions that is right. Recall: the share of its examples that is found."
 )
 CONFUSION_NOTE = "Examples of each label (rows) by predicted label (columns): student / teacher."
 
@@ -30,18 +29,16 @@ def label_tables(run: Run, recipes: pd.DataFrame) -> tuple[Cells, Cells]:
     if len(pairs) < 2:
         return Cells((), ()), Cells((), ())
     classes = range(len(names))
-    student, teacher = (  # precision, recall, F1 and number of examples, [4, C]
+    scores = [  # of student and teacher: precision, recall, F1 and number of examples, [4, C]
         precision_recall_fscore_support(*pair, labels=classes, zero_division=0) for pair in pairs
-    )
-    ours, its = (confusion_matrix(*pair, labels=classes) for pair in pairs)  # [C, C]
-    headers = [f"{who} {name}" for name in SCORES for who in ("student", "teacher")]
-    by_label = [
-        (name, f"{count:,}", *(share(of[k][n]) for k in range(3) for of in (student, teacher)))
-        for n, (name, count) in enumerate(zip(names, student[3], strict=True))
     ]
-    counts = [
-        (name, *(f"{a} / {b}" for a, b in zip(ours[n], its[n], strict=True)))
+    counts = zip(*(confusion_matrix(*pair, labels=classes) for pair in pairs), strict=True)
+    by_label = [
+        (name, f"{scores[0][3][n]:,}", *(share(of[k][n]) for k in range(3) for of in scores))
         for n, name in enumerate(names)
     ]
-    confusion = Cells(("label", *(f"as {name}" for name in names)), counts)
-    return Cells(("label", "examples", *headers), by_label), confusion
+    confusion = [
+        (name, *(f"{student} / {teacher}" for student, teacher in zip(*rows, strict=True)))
+        for name, rows in zip(names, counts, strict=True)
+    ]
+    return Cells(HEADERS, by_label), Cells(("label", *(f"as {name}" for name in names)), confusion)

@@ -15,7 +15,7 @@ from search.record.trial_record import FAILED, FINISHED, TrialRecord
 from search.results.comparisons import Comparison, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
 from search.results.leaderboard import Cells, as_rich, interval, share
-from search.results.scores import lowest_score, rescored
+from search.results.scores import rescored
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
@@ -61,13 +61,13 @@ def conclude(run: Run) -> Conclusion:
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in trained}
     comparisons, inputs = compare_at_looks(run, confirmation)[0], run.plan.inputs
-    examples, lowest = inputs.examples, lowest_score(run)
+    examples = inputs.examples
     used = {trial.config.seed for trial in run.trials.values()}
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
     return Conclusion(
         replace(confirmation, seeds=tuple(s for s in confirmation.seeds if s in used)),
         examples=examples.get("full", examples["evaluation"]),
-        rows=[_row(names[r], seeds, chosen.get(r), lowest) for r, seeds in trained.items()],
+        rows=[_row(names[recipe], seeds, chosen.get(recipe)) for recipe, seeds in trained.items()],
         comparisons=comparisons,
         sentences=[comparison.sentence(names) for comparison in comparisons],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
@@ -75,13 +75,11 @@ def conclude(run: Run) -> Conclusion:
     )
 
 
-def _row(
-    name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None, lowest: float
-) -> Row:
+def _row(name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None) -> Row:
     if not seeds:
         return Row(name, None, None, None, chosen, 0)
     trials, final = zip(*seeds, strict=True)
-    ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED), lowest)
+    ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED))
     best5 = fmean(trial.best5 or 0.0 for trial in trials)
     return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
 

@@ -10,7 +10,7 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.statistics import SEED_SD, best5_scores
 from trainable.common.errors import UserError, count_of
-from trainable.config.metrics import ACCURACY, FROM_MINUS_1, check_metric
+from trainable.config.metrics import ACCURACY, check_metric
 from trainable.config.training_inputs import TrainingInputs
 from trainable.engine.metrics import example_scores, mean_of_best5, score, unpack_predictions
 
@@ -65,11 +65,6 @@ def final_scores(trial: TrialRecord, run: Run) -> np.ndarray | None:
     return scores_by_example(last, run.plan.inputs, final_split(last))
 
 
-def lowest_score(run: Run) -> float:
-    """Of the run's metric: the end of an interval."""
-    return -1.0 if run.plan.inputs.metric in FROM_MINUS_1 else 0.0
-
-
 def seed_sd_of(run: Run) -> float:
     """SEED_SD for the run's metric, of which one example, and so one seed, may change more.
 
@@ -93,7 +88,7 @@ def rescored(run: Run, metric: str | None) -> Run:
     if metric is None or metric == run.plan.inputs.metric:
         return run
     inputs = replace(run.plan.inputs, metric=metric)
-    check_metric("--metric", metric, inputs.label_names)
+    check_metric(metric, inputs.label_names)
     evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
     if lost := sum(not evaluation["predictions"] for evaluation in evaluations):
         raise UserError(

@@ -141,20 +141,18 @@ def recipes_difference(
     return Difference(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(
-    scores: np.ndarray, generator: np.random.Generator, lowest: float = 0.0
-) -> tuple[float, float]:
+def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
     """95% interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 
     Of one seed for other examples alone. Of several the interval of `seeds_difference` to one that
-    is always 0. Within the metric's bounds, `lowest` and 1.
+    is always 0. It ends at 1, and at 0 or, if an example's score may be below 0, at -1.
     """
     if len(scores) == 1:
         low, high = bootstrap_interval(scores[0], generator)
     else:
         of_seeds = seeds_difference(scores, np.zeros(np.shape(scores)))
         low, high = of_seeds.low, of_seeds.high
-    return max(low, lowest), min(high, 1.0)
+    return max(low, 0.0 if np.min(scores) >= 0 else -1.0), min(high, 1.0)
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:

@@ -28,7 +28,7 @@ from search.record.trial_record import (
     WAITING,
     TrialRecord,
 )
-from search.results.scores import lowest_score, seed_scores, seed_sd_of
+from search.results.scores import seed_scores, seed_sd_of
 from search.results.statistics import (
     BOOTSTRAP_SEED,
     LEVEL,
@@ -159,9 +159,7 @@ def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, floa
     None where predictions are missing.
     """
     scores = seed_scores(trials, run)
-    if scores is None:
-        return None
-    return mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED), lowest_score(run))
+    return None if scores is None else mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

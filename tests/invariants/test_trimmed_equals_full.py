@@ -8,7 +8,7 @@ from tests.conftest import ARCHITECTURES, tiny_classifier
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import dense_split, restore_embedding, tokens_in_use, trim_embedding
-from trainable.engine.losses import label_loss
+from trainable.engine.losses import cross_entropy
 from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
 from trainable.models.model_outputs import run_model
 
@@ -43,7 +43,7 @@ def test_logits_gradients_and_trained_weights(architecture, cpu):
     logits = [run_model(m, b, "fp32")[0] for m, b in ((full, full_batch), (trimmed, dense_batch))]
     torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
     for model, batch in ((full, full_batch), (trimmed, dense_batch)):
-        label_loss(run_model(model, batch, "fp32")[0], batch.labels).backward()
+        cross_entropy(run_model(model, batch, "fp32")[0], batch.labels).backward()
     gradient = full.get_input_embeddings().weight.grad
     torch.testing.assert_close(
         gradient[in_use], trimmed.get_input_embeddings().weight.grad, rtol=1e-6, atol=1e-9

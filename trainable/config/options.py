@@ -118,9 +118,9 @@ class InputOptions:
         metavar="D",
     )
     metric: str | None = described(
-        "what teacher and students are scored by; f1 is that of label 1, pearson and spearman are "
-        "for labels that are numbers (default: GLUE's own for a data set of that name: f1 for mrpc "
-        "and qqp, mcc for cola, spearman for stsb; else accuracy, or spearman for numbers)",
+        "what teacher and students are scored by; f1 is of label 1, pearson and spearman are for "
+        "labels that are numbers (default: f1 for data named mrpc or qqp, mcc for cola, else "
+        "accuracy; spearman for numbers)",
         None,
         choices=tuple(METRIC_LABELS),
         metavar="M",

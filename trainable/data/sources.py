@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.common.errors import UserError
-from trainable.config.metrics import ACCURACY, choose_metric
+from trainable.config.metrics import ACCURACY, check_metric, default_metric
 from trainable.config.options import AUGMENT, REST, InputOptions, absolute, augmentation_settings
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.augmentation import made_texts
@@ -45,8 +45,8 @@ def load_sources(options: InputOptions) -> Sources:
         available = tweets()
     else:
         available = load_dataset(*_name_and_configuration(preset.dataset), cache)
-    named = _name_and_configuration(preset.dataset or "")
-    metric = choose_metric(options.metric, *named, available.label_names)
+    named, labels = _name_and_configuration(preset.dataset or ""), available.label_names
+    check_metric(metric := options.metric or default_metric(*named, labels), labels)
     used = subset(available, preset.max_train_samples, preset.max_eval_samples)
     dataset = sample_evaluation(used, preset.eval_subset)
     asked = {

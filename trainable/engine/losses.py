@@ -3,8 +3,8 @@
 L = alpha * CE + (1 - alpha) * (KL + hidden_weight * sum over aligned layers i of H_i
                                    + relation_weight * sum over queries, keys and values of R)
 
-For a regression, whose models have one output, mean squared errors stand for both: with the labels
-for CE, with the teacher's output for KL.
+Of a regression, whose models have one output, CE is the mean squared error with the labels, and KL
+that with the teacher's output.
 
 What 1 - alpha multiplies is the sum of TEACHER_TERMS; another term is a function and a line there.
 """
@@ -25,17 +25,18 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return values.mean() if weights is None else (values * weights).sum()
 
 
-def label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean of `label_losses_of_each`, with weights [B]."""
-    return weighted_mean(label_losses_of_each(logits, labels), weights)
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean cross-entropy in nats; logits [B, C], labels [B] with values 0..C-1, weights [B]. Of a
+    regression, whose labels are floats, the mean of `squared_errors`."""
+    if labels.is_floating_point():
+        return weighted_mean(squared_errors(logits, labels), weights)
+    each = functional.cross_entropy(logits.float(), labels, reduction="none")
+    return weighted_mean(each, weights)
 
 
-def label_losses_of_each(logits: Tensor, labels: Tensor) -> Tensor:
-    """Of B examples, [B]: the cross-entropy in nats of logits [B, C] with labels 0..C-1, int64 [B];
-    of a regression the squared error of outputs [B, 1], labels float [B]. 0 without a label."""
-    if not labels.is_floating_point():
-        return functional.cross_entropy(logits.float(), labels, reduction="none")
-    error = logits[:, 0].float() - labels
+def squared_errors(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Of B outputs [B, 1] from labels [B], [B]; 0 without a label."""
+    error = outputs[:, 0].float() - labels
     return torch.where(labels == NO_LABEL, 0.0, error.square())
 
 
@@ -131,8 +132,8 @@ class TermInputs:
 def kl_term(of: TermInputs) -> Tensor:
     """KL, T^2 included; of one output the mean squared error."""
     if of.logits.shape[-1] == 1:
-        error = of.logits[:, 0].float() - of.teacher_logits[:, 0].float()
-        return weighted_mean(error.square(), of.weights)
+        errors = squared_errors(of.logits, of.teacher_logits[:, 0].float())
+        return weighted_mean(errors, of.weights)
     return distillation_kl(of.logits, of.teacher_logits, of.temperature, of.weights)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from trainable.config.metrics import ACCURACY, F1, MACRO_F1, MCC, PEARSON, SPEARMAN
+from trainable.config.metrics import ACCURACY, CORRELATIONS, MACRO_F1, MCC, PEARSON, SPEARMAN
 
 PREDICTIONS = ("predictions", "full_predictions")  # of an evaluation as a dict
+Metric = Callable[[np.ndarray, np.ndarray], float]  # of predictions and labels, [N] each
 BEST_OF = 5  # the score is the mean of this many highest evaluations
-LEAST_SPREAD = 1e-12  # share of a sum of squares that rounding may leave of a constant
 
 
 def mean_of_best5(scores: Sequence[float]) -> float:
@@ -36,142 +36,107 @@ def score(metric: str, predictions: np.ndarray, labels: np.ndarray) -> float:
     return METRICS[metric](predictions, labels)
 
 
-def _accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
-    return float(np.mean(predictions == labels))
+def _of_sklearn(name: str, **options: Any) -> Metric:
+    def metric(predictions: np.ndarray, labels: np.ndarray) -> float:
+        import sklearn.metrics  # half a second
+
+        return float(getattr(sklearn.metrics, name)(labels, predictions, **options))
+
+    return metric
 
 
-def _f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import f1_score  # half a second, as below
+def _of_scipy(name: str) -> Metric:
+    def metric(predictions: np.ndarray, labels: np.ndarray) -> float:
+        import scipy.stats
 
-    return float(f1_score(labels, predictions, zero_division=0))
+        pair = [np.asarray(values, dtype=np.float64) for values in (predictions, labels)]
+        if not all(np.isfinite(values).all() and np.ptp(values) for values in pair):
+            return 0.0
+        return float(getattr(scipy.stats, name)(*pair).statistic)
 
-
-def _macro_f1(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
-
-
-def _mcc(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from sklearn.metrics import matthews_corrcoef
-
-    return float(matthews_corrcoef(labels, predictions))
+    return metric
 
 
-def _pearson(predictions: np.ndarray, labels: np.ndarray) -> float:
-    from scipy.stats import pearsonr
-
-    pair = [np.asarray(values, dtype=np.float64) for values in (predictions, labels)]
-    if not all(np.isfinite(values).all() and np.ptp(values) for values in pair):
-        return 0.0
-    return float(pearsonr(*pair).statistic)
-
-
-def _spearman(predictions: np.ndarray, labels: np.ndarray) -> float:
-    return _pearson(*_ranks(predictions, labels))
-
-
-def _ranks(*numbers: np.ndarray) -> list[np.ndarray]:
-    """Of each array, the mean rank where some are equal."""
-    from scipy.stats import rankdata
-
-    return [rankdata(values) for values in numbers]
-
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    ACCURACY: _accuracy,
-    F1: _f1,
-    MACRO_F1: _macro_f1,
-    MCC: _mcc,
-    PEARSON: _pearson,
-    SPEARMAN: _spearman,
+METRICS: dict[str, Metric] = {
+    ACCURACY: lambda predictions, labels: float(np.mean(predictions == labels)),
+    "f1": _of_sklearn("f1_score", zero_division=0),
+    MACRO_F1: _of_sklearn("f1_score", average="macro", zero_division=0),
+    MCC: _of_sklearn("matthews_corrcoef"),
+    PEARSON: _of_scipy("pearsonr"),
+    SPEARMAN: _of_scipy("spearmanr"),
 }
 
 
 def example_scores(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """What each example adds to a metric, [N]: their mean is the metric.
 
-    These are the jackknife's pseudo-values (Tukey 1958, Annals of Mathematical Statistics 29, 614;
-    Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 3)
+    These are the jackknife's pseudo-values (Efron 1982, The Jackknife, the Bootstrap and Other
+    Resampling Plans, chapter 3), all shifted by one number so that the mean is exact:
 
-        N * metric - (N - 1) * metric without the example,
+        N * metric - (N - 1) * metric without the example
 
-    shifted by the same number each so that the mean is exact. Their variance / N is that of the
-    metric. For accuracy they are 1 where a prediction is right and 0 where it is wrong. For
-    Spearman's correlation they are its influence function, which they tend to: an example that is
-    left out changes the ranks of the others.
+    Their variance / N is the metric's. For accuracy they are 1 where a prediction is right, else 0.
+    For correlations they are the influence function, which pseudo-values tend to.
     """
     if metric == ACCURACY:
         return np.asarray(predictions == labels, dtype=np.float64)
-    if metric == SPEARMAN:
-        changes = _influence_on_ranks(predictions, labels)
-    elif metric == PEARSON:
-        changes = (1 - len(labels)) * _correlations_without_each(predictions, labels)
+    if metric in CORRELATIONS:
+        changes = _influences(predictions, labels, of_ranks=metric == SPEARMAN)
     else:
         changes = (1 - len(labels)) * _without_each(metric, predictions, labels)
     return np.asarray(score(metric, predictions, labels) + changes - changes.mean())
 
 
 def _without_each(metric: str, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A metric of classes without each example, [N]. Examples of the same label and prediction
-    leave the same behind, so it is computed once for each such cell of the confusion matrix."""
+    """F1, macro F1 or MCC without each example, [N]: computed once for each of the K cells of the
+    confusion matrix that have examples, from counts by class.
+
+    MCC of C classes is Gorodkin's (2004, Computational Biology and Chemistry 28, 367-374); macro F1
+    is the mean over the classes that occur.
+    """
     classes = 1 + max(1, int(labels.max()), int(predictions.max()))
     cells, cell_of = np.unique(labels * classes + predictions, return_inverse=True)  # [K], [N]
     label, given = np.divmod(cells, classes)
     one, right = np.eye(classes), labels[labels == predictions]
-    hits, actual, predicted = (
-        np.bincount(values, minlength=classes) for values in (right, labels, predictions)
-    )
-    less = one[label] * (label == given)[:, None], one[label], one[given]  # [K, C] each
-    counts = (hits - less[0], actual - less[1], predicted - less[2])
-    return np.asarray(_metric_of_counts(metric, *counts)[cell_of])
-
-
-def _metric_of_counts(
-    metric: str, hits: np.ndarray, actual: np.ndarray, predicted: np.ndarray
-) -> np.ndarray:
-    """F1, macro F1 or MCC, [K], from the examples [K, C] of each class that are found, that there
-    are, and that are predicted. MCC of C classes is Gorodkin's (2004, Computational Biology and
-    Chemistry 28, 367-374); macro F1 averages over the classes that occur."""
-    if metric == MCC:
-        count = actual.sum(axis=1)
+    hits = np.bincount(right, minlength=classes) - one[label] * (label == given)[:, None]  # [K, C]
+    actual = np.bincount(labels, minlength=classes) - one[label]
+    predicted = np.bincount(predictions, minlength=classes) - one[given]
+    f1 = _ratio(2 * hits, actual + predicted)
+    values = f1[:, 1]
+    if metric == MACRO_F1:
+        values = _ratio(f1.sum(axis=1), (actual + predicted > 0).sum(axis=1))
+    elif metric == MCC:
+        count = len(labels) - 1
         covariance = count * hits.sum(axis=1) - (actual * predicted).sum(axis=1)
         spread = (count**2 - (actual**2).sum(axis=1)) * (count**2 - (predicted**2).sum(axis=1))
-        return _ratio(covariance, np.sqrt(spread))
-    f1 = _ratio(2 * hits, actual + predicted)
-    if metric == F1:
-        return np.asarray(f1[:, 1])
-    return _ratio(f1.sum(axis=1), (actual + predicted > 0).sum(axis=1))
+        values = _ratio(covariance, np.sqrt(spread))
+    return np.asarray(values[cell_of])
 
 
-def _correlations_without_each(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Pearson's correlation without each example, [N]: of centred numbers a sum of products without
-    one loses N / (N - 1) of its own product."""
-    x, y = (np.asarray(v, dtype=np.float64) - np.mean(v, dtype=np.float64) for v in (first, second))
-    factor = len(x) / max(len(x) - 1, 1)
-    xy, xx, yy = (a @ b - factor * a * b for a, b in ((x, y), (x, x), (y, y)))
-    xx, yy = (np.where(v > LEAST_SPREAD * (a @ a), v, 0.0) for v, a in ((xx, x), (yy, y)))
-    return _ratio(xy, np.sqrt(xx * yy))
+def _influences(first: np.ndarray, second: np.ndarray, *, of_ranks: bool) -> np.ndarray:
+    """Of each example on the correlation of numbers or of their ranks, [N], but for a constant.
 
+    An example changes the ranks of those above it, too (Croux & Dehon 2010, Statistical Methods &
+    Applications 19, 497-515).
+    """
+    from scipy.stats import rankdata
 
-def _influence_on_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of each example on Spearman's correlation, [N], but for a constant (Croux & Dehon 2010,
-    Statistical Methods & Applications 19, 497-515; with ties, that on the variances, too)."""
-    x, y = ((ranks - ranks.mean()) / len(ranks) for ranks in _ranks(first, second))
+    pair = (rankdata(v) if of_ranks else np.asarray(v, np.float64) for v in (first, second))
+    (x, scale_x), (y, scale_y) = ((v - v.mean(), v.std() or 1.0) for v in pair)
 
-    def above(own: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Mean over all examples of `other` where it stands above in `own`, half where beside."""
-        _, place = np.unique(own, return_inverse=True)
-        sums = np.bincount(place, other)
-        return np.asarray((sums.sum() - sums.cumsum() + sums / 2)[place] / len(own))
+    def product(a: np.ndarray, b: np.ndarray, scale: float) -> np.ndarray:
+        """Of each example, and with ranks what it adds to those of others: theirs in the other
+        order if they stand above it, half if beside."""
+        changes = a * b
+        for own, other in ((a, b), (b, a)) if of_ranks else ():
+            _, place = np.unique(own, return_inverse=True)
+            sums = np.bincount(place, other)
+            changes = changes + (sums.sum() - sums.cumsum() + sums / 2)[place]
+        return np.asarray(changes / scale)
 
-    xy, xx, yy = (
-        (a * b + above(a, b) + above(b, a), np.full(len(a), np.mean(a * b)))
-        for a, b in ((x, y), (x, x), (y, y))
-    )
-    spread = np.sqrt(xx[1] * yy[1])
-    own = (_ratio(*xx) + _ratio(*yy)) / 2
-    return np.asarray(_ratio(xy[0], spread) - _ratio(xy[1], spread) * own)
+    own = product(x, x, scale_x**2) + product(y, y, scale_y**2)
+    both = scale_x * scale_y
+    return np.asarray(product(x, y, both) - np.mean(x * y) / both * own / 2)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

@@ -7,13 +7,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import release_memory
-from trainable.engine.losses import label_loss, label_losses_of_each
+from trainable.engine.losses import cross_entropy, squared_errors
+from trainable.engine.metrics import score
 from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 
@@ -26,11 +28,11 @@ Stage = Callable[[np.ndarray, int], None]  # brings what losses need of these ro
 
 
 def label_losses(precision: str) -> LossFunction:
-    """`label_loss` as the whole loss."""
+    """Cross-entropy with the labels as the whole loss."""
 
     def losses(model: nn.Module, batch: Batch) -> Losses:
         logits, _ = run_model(model, batch, precision)
-        return {"loss": label_loss(logits, batch.labels, batch.weights)}
+        return {"loss": cross_entropy(logits, batch.labels, batch.weights)}
 
     return losses
 
@@ -236,6 +238,10 @@ class Evaluator:
         float32 [N]; dropout off."""
         return self.predictions_and_loss()[0]
 
+    def score(self, metric: str) -> float:
+        """By this metric."""
+        return score(metric, self.predictions(), self.labels)
+
     @torch.no_grad()
     def predictions_and_loss(self) -> tuple[np.ndarray, float]:
         """`predictions`, and the mean loss with the labels: cross-entropy in nats, or the squared
@@ -253,6 +259,7 @@ class Evaluator:
     def _body(self, batch: Batch) -> Tensor:
         """[B, 2]: each example's prediction and loss."""
         logits, _ = run_model(self._model, batch, self._precision)
-        regression = batch.labels.is_floating_point()
-        predictions = logits[:, 0] if regression else logits.argmax(dim=-1)
-        return torch.stack([predictions.float(), label_losses_of_each(logits, batch.labels)], dim=1)
+        if batch.labels.is_floating_point():
+            return torch.stack([logits[:, 0].float(), squared_errors(logits, batch.labels)], dim=1)
+        loss = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
+        return torch.stack([logits.argmax(dim=-1).float(), loss], dim=1)

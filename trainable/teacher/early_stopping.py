@@ -1,17 +1,16 @@
 """How long a teacher is fine-tuned: while it gains on a part of the training examples."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainable.config.metrics import ACCURACY
 from trainable.data.datasets import hold_out_rows
 from trainable.data.examples import Examples
-from trainable.engine.metrics import score
-from trainable.engine.training_step import Evaluator
 
+Score = Callable[[], float]  # of the model as it is
 FEWEST_HELD_OUT = 50  # examples; of fewer, the best evaluation is the luckiest one
 FEWEST_OF_A_LABEL = 2  # among them
 
@@ -19,14 +18,13 @@ FEWEST_OF_A_LABEL = 2  # among them
 def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
     """Those to train on, and a stratified tenth that is held out, the same one each time.
 
-    None is held out if that would be too few, altogether or of a class.
+    None is held out if that would be too few, altogether or of a label.
     """
     labels = train.labels.cpu().numpy()
     rest, held_out = hold_out_rows(labels.tolist())
-    fewest = FEWEST_OF_A_LABEL
-    if labels.dtype.kind != "f":
-        fewest = np.bincount(labels[held_out], minlength=int(labels.max()) + 1).min()
-    if len(held_out) < FEWEST_HELD_OUT or fewest < FEWEST_OF_A_LABEL:
+    classes = np.zeros(len(labels), int) if labels.dtype.kind == "f" else labels
+    counts = np.bincount(classes[held_out], minlength=int(classes.max()) + 1)
+    if len(held_out) < FEWEST_HELD_OUT or counts.min() < FEWEST_OF_A_LABEL:
         rest, held_out = np.arange(len(labels)), held_out[:0]
     return train.pick(rest), train.pick(held_out)
 
@@ -38,14 +36,9 @@ class EarlyStopping:
     """
 
     def __init__(
-        self,
-        parameters: dict[str, Tensor],
-        evaluator: Evaluator,
-        steps: list[int],
-        patience: int,
-        metric: str = ACCURACY,
+        self, parameters: dict[str, Tensor], score: Score, steps: list[int], patience: int
     ) -> None:
-        self.parameters, self._evaluator, self._metric = parameters, evaluator, metric
+        self.parameters, self._score = parameters, score
         self._steps, self._patience = steps, patience
         self._scores: list[float] = []
         self._best: dict[str, Tensor] = {}  # in host memory: the GPU's was measured for the step
@@ -54,8 +47,7 @@ class EarlyStopping:
         """Scores the model if that is due after this step, and keeps the first of the best."""
         if step not in self._steps:
             return
-        predictions = self._evaluator.predictions()
-        self._scores.append(score(self._metric, predictions, self._evaluator.labels))
+        self._scores.append(self._score())
         if self._without_gain == 0:
             self._best = {
                 name: parameter.detach().to("cpu", copy=True)

@@ -1,6 +1,7 @@
 """A teacher fine-tuned on the labels, which goes on where it was interrupted."""
 
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,8 @@ def fine_tune(
     evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
     due = evaluation_steps(total, evaluations) if len(held_out) else []
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
-    parameters = dict(model.named_parameters())
-    stopping = EarlyStopping(parameters, evaluator, due, settings.patience, metric)
+    parameters, score = dict(model.named_parameters()), partial(evaluator.score, metric)
+    stopping = EarlyStopping(parameters, score, due, settings.patience)
     runtime.log(f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples")
     done = _restore(state, step, stopping)
     if done:

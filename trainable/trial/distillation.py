@@ -10,7 +10,7 @@ from trainable.config.layer_sets import parse_layers
 from trainable.config.names import RELATIONS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Batch
-from trainable.engine.losses import TermInputs, distillation_losses, label_loss
+from trainable.engine.losses import TermInputs, cross_entropy, distillation_losses
 from trainable.engine.training_step import Losses
 from trainable.models.model_outputs import pool_states, run_model
 from trainable.models.relations import queries_keys_values
@@ -59,7 +59,7 @@ class Distillation:
             projection.reset_parameters()
 
     def losses(self, student: nn.Module, batch: Batch) -> Losses:
-        """`loss` and its parts; without teacher outputs the loss is that of the labels.
+        """`loss` and its parts; without teacher outputs the loss is the cross-entropy.
 
         Those of the parts of a batch add up to the batch's.
         """
@@ -67,7 +67,7 @@ class Distillation:
         logits, states = run_model(
             student, batch, self.precision, states=outputs is not None and outputs.kind is not None
         )
-        labels_loss = label_loss(logits, batch.labels, batch.weights)
+        labels_loss = cross_entropy(logits, batch.labels, batch.weights)
         if outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}
         compared: dict[str, Any] = {}

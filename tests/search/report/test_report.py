@@ -75,6 +75,21 @@ def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, capsys):
     assert (folder / "file").read_text() == "mine"
 
 
+def test_a_report_by_another_metric_says_and_scores_it_everywhere(run, capsys):
+    """All labels are 1: F1 of a student that gets 86 % right is 2 x 0.86 / 1.86."""
+    assert main([str(run.folder), "--metric", "f1"]) == 0
+    assert "best5 0.9247 (" in capsys.readouterr().out
+    markdown = (run.folder / "report" / MARKDOWN).read_text(encoding="utf-8")
+    assert "Teacher F1: " in markdown
+    assert "F1 at each evaluation." in markdown
+    assert "ccuracy" not in markdown
+    assert set(pd.read_csv(run.folder / "report" / TRIALS)["metric"]) == {"f1"}
+    assert main([str(run.folder), "--metric", "spearman"]) == 2
+    assert capsys.readouterr().err == (
+        "error: --metric spearman: the labels are 2 classes; give accuracy, f1, macro_f1, mcc\n"
+    )
+
+
 def test_report_loads_neither_ray_nor_torch(printed_by, run):
     code = (
         "import sys; from search.report.__main__ import main; "

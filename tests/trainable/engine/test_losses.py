@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.engine.losses import distillation_kl, hidden_loss, label_loss, relation_loss
+from trainable.data.datasets import NO_LABEL
+from trainable.engine.losses import (
+    TermInputs,
+    cross_entropy,
+    distillation_kl,
+    hidden_loss,
+    kl_term,
+    relation_loss,
+)
 from trainable.models.model_outputs import pool_states
 
 BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
@@ -141,7 +149,7 @@ def mask():
 
 def test_cross_entropy_is_the_naive_one(logits, labels):
     expected = naive_cross_entropy(logits.tolist(), labels.tolist())
-    assert label_loss(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    assert cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
@@ -220,7 +228,7 @@ def test_low_precision_inputs_are_reckoned_in_fp32(
     logits, teacher_logits, labels, vectors, mask, dtype
 ):
     def losses(student, teacher, vectors):
-        yield label_loss(student, labels)
+        yield cross_entropy(student, labels)
         yield distillation_kl(student, teacher, 2.0)
         yield hidden_loss(student[:, None], teacher[:, None], torch.ones(1))
         yield relation_loss(*vectors, 2, mask)
@@ -230,3 +238,13 @@ def test_low_precision_inputs_are_reckoned_in_fp32(
     for mine, expected in zip(low, full, strict=True):
         assert mine.dtype == torch.float32
         assert mine.item() == expected.item()
+
+
+def test_of_a_regression_the_losses_are_squared_errors():
+    """With the labels, 0 where there is none, and with the teacher's outputs."""
+    outputs, teacher = torch.tensor([[1.0], [2.5], [4.0]]), torch.tensor([[1.5], [2.5], [1.0]])
+    labels, weights = torch.tensor([2.0, NO_LABEL, 1.0]), torch.tensor([0.5, 0.25, 0.25])
+    assert cross_entropy(outputs, labels).item() == pytest.approx((1 + 0 + 9) / 3)
+    assert cross_entropy(outputs, labels, weights).item() == pytest.approx(0.5 + 9 / 4)
+    of = TermInputs(outputs, teacher, torch.tensor(2.0), weights, torch.zeros(1))
+    assert kl_term(of).item() == pytest.approx(0.25 / 2 + 9 / 4)

@@ -157,3 +157,19 @@ def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     assert loss == pytest.approx(sum(losses) / 150, rel=1e-5)
     assert predictions.dtype == np.int64
     assert 0 < predictions.sum() < 150
+
+
+def test_a_regression_is_evaluated_by_its_outputs_and_squared_errors(cpu):
+    split = random_split(count=70)
+    examples, model = Examples(split, 0, cpu), tiny_classifier(num_labels=1)
+    examples.labels = torch.linspace(0.0, 5.0, 70)
+    outputs, loss = Evaluator(model, examples, "fp32").predictions_and_loss()
+    ids, offsets = split.token_ids, split.offsets
+    expected = []
+    for i in range(70):
+        with torch.no_grad():
+            sentence = torch.from_numpy(ids[offsets[i] : offsets[i + 1]]).long()[None]
+            expected.append(model(sentence).logits.item())
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    assert loss == pytest.approx(np.mean((outputs - np.linspace(0, 5, 70)) ** 2), rel=1e-5)

@@ -147,6 +147,26 @@ def test_a_teacher_must_be_better_than_the_most_frequent_label(labels, share):
     refuse_weak_teacher(replace(teacher, score=share + 1e-9), np.array(labels))
 
 
+@pytest.mark.parametrize(
+    ("metric", "labels", "constant", "named"),
+    [
+        ("f1", [0, 1, 1, 0, 1], 0.75, "F1 0.7000 is no better than always predicting the most "),
+        ("f1", [0, 0, 1, 0, 1], 0.0, "F1 -0.0500 is no better than always predicting the most "),
+        ("mcc", [0, 1, 1, 0, 1], 0.0, "MCC -0.0500 is no better than always predicting the most "),
+        ("spearman", [0.5, 1.5], 0.0, "Spearman correlation -0.0500 is no better than always "),
+    ],
+)
+def test_a_weak_teacher_is_one_that_a_constant_equals_by_the_metric(
+    metric, labels, constant, named
+):
+    teacher = Teacher("", "", False, constant - 0.05, "", 1.0)
+    labels = np.array(labels)
+    line = user_error(refuse_weak_teacher, teacher, labels, metric)
+    assert line.startswith(f"--teacher: {named}")
+    assert f"({constant:.4f})" in line
+    refuse_weak_teacher(replace(teacher, score=constant + 1e-9), labels, metric)
+
+
 def test_a_teacher_that_guesses_is_refused_unless_it_is_allowed(
     *, loaded, sampled_loaded, options, tmp_path
 ):
