@@ -10,7 +10,7 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.statistics import SEED_SD, best5_scores
 from trainable.common.errors import UserError, count_of
-from trainable.config.metrics import ACCURACY, check_metric
+from trainable.config.metrics import CORRELATIONS, check_metric
 from trainable.config.training_inputs import TrainingInputs
 from trainable.engine.metrics import example_scores, mean_of_best5, score, unpack_predictions
 
@@ -66,17 +66,22 @@ def final_scores(trial: TrialRecord, run: Run) -> np.ndarray | None:
 
 
 def seed_sd_of(run: Run) -> float:
-    """SEED_SD for the run's metric, of which one example, and so one seed, may change more.
+    """SEED_SD for the run's metric: times what its teacher's predictions say of the latter."""
+    pair = labels_and_predictions(vars(run.plan.inputs.teacher), run.plan.inputs)
+    return SEED_SD if pair is None else SEED_SD * sensitivity(run.plan.inputs.metric, *pair)
 
-    It is that of accuracy times the standard deviation of the teacher's scores over examples, in
-    units of the usual one of right and wrong answers; at least that of accuracy.
+
+def sensitivity(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """How many times as much as accuracy a metric changes with a prediction [N], and so with a
+    seed; at least 1.
+
+    That is the most that it gains where one of some label is put right. Of a correlation it is the
+    standard deviation of its scores by example, in units of that of right and wrong answers.
     """
-    inputs = run.plan.inputs
-    if inputs.metric == ACCURACY:
-        return SEED_SD
-    of_teacher = scores_by_example(vars(inputs.teacher), inputs)
-    spread = USUAL_SPREAD if of_teacher is None else float(of_teacher.std())
-    return SEED_SD * max(1.0, spread / USUAL_SPREAD)
+    scores = example_scores(metric, predictions, labels)
+    if metric in CORRELATIONS:
+        return max(1.0, float(scores.std()) / USUAL_SPREAD)
+    return max(1.0, *(float(np.ptp(scores[labels == label])) for label in np.unique(labels)))
 
 
 def rescored(run: Run, metric: str | None) -> Run:

