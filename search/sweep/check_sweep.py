@@ -12,6 +12,7 @@ from search.plan.resolve import ResolvedRequest
 from search.results.progress import describe_time
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
+from trainable.config.metrics import ACCURACY, METRIC_LABELS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.sources import Sources, load_sources
@@ -125,11 +126,12 @@ def describe(configs: list[TrialConfig], inputs: Sources) -> str:
         return f"{count:,}" + (f" of {available:,}" if count < available else "")
 
     dataset, (train, available) = inputs.dataset, inputs.available
+    metric = "" if inputs.metric == ACCURACY else f", scored by {METRIC_LABELS[inputs.metric]}"
     evaluation = of(len(dataset.evaluation), available)
     if dataset.full is not None:
         full = of(len(dataset.full), available)
         evaluation = f"a subset of {len(dataset.evaluation):,}, and {full} at the end"
     return (
         f"Training: {of(len(dataset.train), train)} examples. Validation: {evaluation}, "
-        f"{configs[0].evaluations} evaluations per trial. In {configs[0].precision}."
+        f"{configs[0].evaluations} evaluations per trial{metric}. In {configs[0].precision}."
     )

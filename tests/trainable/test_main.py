@@ -31,7 +31,9 @@ def trial_command(teacher_folder, data_folder, tmp_path):
 
 def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, make_config, cpu):
     code, lines, said = trial_command(capsys, *OURS, "--eval-subset", "13")
-    expected = [e.scalars() for e in Trial.start(make_config(), sampled_inputs, cpu).run()]
+    expected = [
+        e.scalars("accuracy") for e in Trial.start(make_config(), sampled_inputs, cpu).run()
+    ]
     found = [json.loads(line) for line in lines]
     assert code == 0
     assert said[-1] == f"Teacher accuracy: {sampled_inputs.describe_teacher()}."

@@ -9,6 +9,7 @@ from functools import partial
 from math import sqrt
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -19,6 +20,7 @@ from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
 from tests.exports import make_run
+from tests.made_runs import pack_right
 from tests.report_runs import plan, report_evaluations
 from tests.sweeps import assert_as_without_ray, run, start_and_hold
 from trainable.common.errors import UserError
@@ -29,6 +31,12 @@ CONFIGS = [
     for schedule in ("cosine_growth", "cosine_descent")
     for sharpness in (0.5, 1.0, 2.0)
 ]
+
+
+@pytest.fixture
+def inputs(inputs):
+    """With labels that are all 1, as the made evaluations have them."""
+    return replace(inputs, labels={"evaluation": pack_right(np.ones(1000))})
 
 
 @pytest.fixture

@@ -42,6 +42,7 @@ OF_A_REQUEST = {
     "--augment": ("drop=0", (("drop", "0"),)),
     "--grace-evaluations": ("3", 3),
     "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
+    "--metric": ("mcc", "mcc"),
     "--allow-weak-teacher": (None, True),
     "--max-train-samples": ("100", 100),
     "--max-eval-samples": ("50", 50),

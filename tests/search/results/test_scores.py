@@ -164,6 +164,10 @@ COUNT = 600  # simulations of each kind
 @pytest.mark.simulation
 @pytest.mark.parametrize("metric", ["f1", "mcc"])
 def test_intervals_cover_as_a_bootstrap_of_the_metric_itself_does(metric, capsys):
+    """`python -m pytest -m simulation -s tests/search/results/test_scores.py` measured, of 600:
+
+    F1 0.707: 93.7 % (the bootstrap 94.2 %); MCC 0.674: 93.3 % (93.3 %).
+    """
     rng, true, covered = generator(3), expected(metric), np.zeros(2)
     for _ in range(COUNT):
         labels, predictions = imbalanced(rng, 1, 1, seed_sd=0.0)
@@ -181,7 +185,11 @@ def test_intervals_cover_as_a_bootstrap_of_the_metric_itself_does(metric, capsys
 @pytest.mark.parametrize("noise", [0.12, 0.3])
 def test_equal_recipes_are_told_apart_in_at_most_5_percent(metric, noise, capsys):
     """By the tests on two and five seeds; and, where seeds differ by 0.004 in accuracy, which those
-    on one seed assume, by the latter, of two and of five recipes."""
+    on one seed assume, by the latter, of two and of five recipes.
+
+    `python -m pytest -m simulation -s tests/search/results/test_scores.py` measured, of 600, in
+    this order: F1 1.2, 3.8, 4.2 and 4.0 %; MCC 1.2, 3.8, 4.8 and 4.0 %. SIMNOISE
+    """
     rng, claimed = generator(7), np.zeros(4)
     for _ in range(COUNT):
         labels, predictions = imbalanced(rng, 5, 5, seed_sd=noise)

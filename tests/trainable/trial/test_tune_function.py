@@ -27,7 +27,7 @@ from trainable.common import pause
 from trainable.common.errors import TrainingDivergedError
 from trainable.common.files import verified_values
 from trainable.common.pause import PAUSE
-from trainable.engine.metrics import without_bits
+from trainable.engine.metrics import without_predictions
 from trainable.trial import tune_function
 from trainable.trial.checkpoint import STATE
 from trainable.trial.messages import MESSAGE, Message
@@ -84,7 +84,9 @@ def reported(found):
 def alone(inputs, settings):
     """The same of a trial in this process, without Ray."""
     trial = Trial.start(inputs.config(settings), inputs, torch.device("cpu"))
-    return reported({**e.scalars(), "training_iteration": e.evaluations} for e in trial.run())
+    return reported(
+        {**e.scalars("accuracy"), "training_iteration": e.evaluations} for e in trial.run()
+    )
 
 
 @pytest.mark.slow
@@ -284,7 +286,9 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     config, advance = {**TINY, **ALPHA}, Trial.advance
     trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
     evaluations = list(trial.run())
-    metrics = numbers({**e.scalars(), "training_iteration": e.evaluations} for e in evaluations)
+    metrics = numbers(
+        {**e.scalars("accuracy"), "training_iteration": e.evaluations} for e in evaluations
+    )
     records = numbers(e.recorded() for e in evaluations)
     assert all(record["predictions"] for record in records)
 
@@ -314,7 +318,9 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     assert numbers(after) == metrics
     sure = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
     assert recorded(after)[sure:] == records[sure:]
-    assert [without_bits(values) for values in recorded(after)] == [*map(without_bits, records)]
+    assert [without_predictions(values) for values in recorded(after)] == [
+        *map(without_predictions, records)
+    ]
 
 
 class CompilationError(Exception):
