@@ -117,7 +117,8 @@ def check_folder(
         return f"Not scored again: {error}."
     again, classes = predictions(folder, texts.texts), len(inputs.label_names)
     recorded = unpack_predictions(evaluation["predictions"], len(texts), classes)
-    differing = int((again != recorded).sum())
+    same = again == recorded if classes else np.isclose(again, recorded, rtol=1e-3, atol=1e-3)
+    differing = int((~same).sum())  # of a regression, half precision is recorded
     value = score(inputs.metric, again, np.asarray(texts.labels))
     if differing and precision == "fp32" and run.plan.inputs.device == "cpu":
         raise CheckpointError(
