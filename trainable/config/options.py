@@ -111,7 +111,26 @@ class InputOptions:
     )
     dataset: str | None = described(
         "hub id, id:configuration, or a local folder or file (TSV, CSV, JSON lines, Parquet) with "
-        "sentence or text, and label; instead of the preset's",
+        "labelled texts or pairs of texts; instead of the preset's",
+        None,
+        parse=absolute,
+        metavar="D",
+    )
+    text_column: str | None = described(
+        "column of the texts, or A,B for pairs (default: by the usual names, such as sentence, "
+        "text, or sentence1 and sentence2)",
+        None,
+        metavar="A[,B]",
+    )
+    label_column: str | None = described(
+        "column of the labels: names or whole numbers of classes, or other numbers for a "
+        "regression; -1 is no label (default: label, labels or score)",
+        None,
+        metavar="L",
+    )
+    test: str | None = described(
+        "labelled examples that nothing is trained on or selected by, as --dataset (default: the "
+        "data's own test split, if it has labels)",
         None,
         parse=absolute,
         metavar="D",

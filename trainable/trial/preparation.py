@@ -40,6 +40,7 @@ from trainable.trial.tokenised_data import load_data, prepare_tokens, same_token
 
 SAMPLED_TEXTS = 1000
 MOST_UNKNOWN = 0.2  # share of tokens
+SPLIT_LABELS = {"train": "training", "evaluation": "validation", "test": "test"}
 
 
 def prepare(
@@ -47,12 +48,14 @@ def prepare(
     *,
     hidden_pools: Collection[str] = ("cls",),
     relations: bool = False,
+    dataset: str | Mapping[str, Any] | None = None,
     log: Callable[[str], None] = print,
     **options: Any,
 ) -> TrainingInputs:
     """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
 
     `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
+    `dataset` may also be a `datasets.DatasetDict`, or pandas frames by split (`train`, ...).
     `hidden_pools` are the pools of hidden states that trials may align; with `relations` they may
     have a `relation_weight`. `log` is given a line at a time. UserError for what can't be used.
     """
@@ -61,8 +64,9 @@ def prepare(
     for pool in pools - set(HIDDEN_POOLS):
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
-    chosen = InputOptions(preset=name, **options)
-    preparation = Preparation.load(load_sources(chosen))
+    source, tables = (dataset, None) if isinstance(dataset, str) else (None, dataset)
+    chosen = InputOptions(preset=name, dataset=source, **options)
+    preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:
         check_projections(preparation.base.config)
@@ -124,13 +128,16 @@ class Preparation:
         if own := self.student:
             student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
+        if described := self.inputs.dataset.description:
+            counts = [f"{sizes[n]:,} {label}" for n, label in SPLIT_LABELS.items() if n in sizes]
+            log(f"{described}; examples: {', '.join(counts)}.")
         check_trials(configs, self.base.config, sizes, student)
         if self.inputs.dataset.transfer is not None:
             log(
                 f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
                 "that are empty or near-duplicates of validation examples."
             )
-        if warning := shared_examples(self.inputs.dataset):
+        for warning in shared_examples(self.inputs.dataset):
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -148,7 +155,7 @@ class Preparation:
             split = tokenise(self.tokenizer, texts, [0] * len(texts), self.inputs.max_length)
             unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
             if unknown > MOST_UNKNOWN:
-                where = {"train": "training", "evaluation": "validation"}.get(name, name)
+                where = SPLIT_LABELS.get(name, name)
                 raise UserError(
                     f"{self.given}: {unknown:.0%} of the tokens in the {where} split are unknown "
                     "to its tokenizer; give a model for these texts"
@@ -156,7 +163,8 @@ class Preparation:
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""
-        length, needed = self.inputs.max_length, self.tokenizer.num_special_tokens_to_add() + 1
+        length, pairs = self.inputs.max_length, self.inputs.dataset.pairs
+        needed = self.tokenizer.num_special_tokens_to_add(pair=pairs) + 1 + pairs
         if length < needed:
             raise UserError(f"--max-length {length}: must be at least {needed}")
         ids = self.tokenizer.all_special_ids
@@ -221,9 +229,9 @@ def prepare_inputs(
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     tokenizer, base = preparation.tokenizer, preparation.base
     data = labelled = prepare_tokens(tokenizer, base, inputs, cache)
-    if inputs.dataset.transfer is not None:  # which is not the teacher's to train on
-        bare = replace(inputs, dataset=replace(inputs.dataset, transfer=None))
-        labelled = prepare_tokens(tokenizer, base, bare, cache)
+    bare = replace(inputs.dataset, transfer=None, test=None)  # which the teacher is to know
+    if bare != inputs.dataset:
+        labelled = prepare_tokens(tokenizer, base, replace(inputs, dataset=bare), cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(base, settings, labelled, runtime)
     if not options.allow_weak_teacher:
