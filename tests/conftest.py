@@ -176,12 +176,13 @@ def bert():
 
 @pytest.fixture
 def split():
-    """Five sentences of one to four tokens; a token of the last one is 0."""
+    """Five pairs of one to four tokens, some with a text of none; a token of the last one is 0."""
     sentences = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [0, 11]]
     return TokenisedSplit(
         token_ids=np.array([token for sentence in sentences for token in sentence], np.int32),
         offsets=np.array([0, 3, 4, 6, 10, 12]),
         labels=np.array([1, 0, 0, 1, 2]),
+        token_types=np.array([0, 1, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1], np.int8),
     )
 
 

@@ -28,7 +28,7 @@ def test_examples_are_cut_and_keep_their_end(bert, max_length):
 def test_a_split_comes_back_as_it_was_saved(split, tmp_path):
     save_split(split, tmp_path, "train")
     loaded = load_split(tmp_path, "train")
-    for part in ("token_ids", "offsets", "labels"):
+    for part in ("token_ids", "offsets", "labels", "token_types"):
         one, other = getattr(loaded, part), getattr(split, part)
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
