@@ -20,10 +20,23 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return values.mean() if weights is None else (values * weights).sum()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy in nats; logits [B, C], labels [B] with values 0..C-1, weights [B]."""
-    each = functional.cross_entropy(logits.float(), labels, reduction="none")
+def cross_entropy(
+    logits: Tensor,
+    labels: Tensor,
+    weights: Tensor | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """Mean cross-entropy in nats, an example's times the weight of its class; logits [B, C], labels
+    [B] with values 0..C-1, weights [B], class_weights [C]."""
+    each = functional.cross_entropy(logits.float(), labels, class_weights, reduction="none")
     return weighted_mean(each, weights)
+
+
+def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
+    """N / (C * count) of each class [C], fp32, of labels [N], whose mean weight is then 1 (King and
+    Zeng 2001; scikit-learn's `balanced`). Negative labels are none."""
+    counts = torch.bincount(labels[labels >= 0], minlength=classes)
+    return counts.sum() / (classes * counts.clamp(min=1))
 
 
 def distillation_kl(

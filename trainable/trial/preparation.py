@@ -22,7 +22,7 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_transfer
+from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_data
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
@@ -194,7 +194,7 @@ def check_trials(
             _check_pretrained(config, teacher, *student)
         else:
             student_config(teacher, config)
-        check_transfer(config, examples)
+        check_data(config, examples, regression=teacher.num_labels == 1)
         steps = trial_steps(examples["train"], config)
         if config.evaluations > steps:
             raise UserError(
@@ -251,6 +251,7 @@ def prepare_inputs(
         constants={"precision": runtime.precision, **options.constants},
         learning_rates=dict(preset.learning_rates),
         pretrained=prepare_student(preparation, cache),
+        pairs=inputs.dataset.pairs,
     )
 
 

@@ -60,7 +60,8 @@ class TrainingSetup:
                 obstacle = "disentangled-flash finds no Triton"
             self.fallback = f"plain attention: {obstacle}" if obstacle else ""
         self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
-        self.distillation = Distillation(config, teacher_config, outputs, device)
+        labels = examples["train"].labels
+        self.distillation = Distillation(config, teacher_config, outputs, device, labels)
         self.step = TrainingStep(
             student,
             make_optimiser([student, self.distillation.projections], config.weight_decay),

@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from tests.conftest import user_error
 from trainable.data import tables
 from trainable.data.datasets import LabelledTexts
-from trainable.data.loading import Columns, load_dataset, load_texts, with_test
+from trainable.data.loading import USUAL, Columns, load_dataset, load_texts, with_test
 
 # Words that readers take for missing values, quotes that open and never close, trailing spaces.
 AWKWARD = ["null", "NA", '"half a quote', "it's 5 \" long ", "none", '"full"', "café, naïve", "1.0"]
@@ -56,7 +56,7 @@ def network(monkeypatch):
 def load(tmp_path):
     """Loads a path in the test's own folder, with a cache beside it."""
 
-    def load_path(path, configuration=None, columns=Columns()):
+    def load_path(path, configuration=None, columns=USUAL):
         path = path if isinstance(path, dict) else str(path)
         return load_dataset(path, configuration, tmp_path / "cache", columns)
 
