@@ -1,5 +1,6 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -134,7 +135,9 @@ def tokenizer():
     backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     backend.pre_tokenizer = WhitespaceSplit()
     backend.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(
@@ -166,6 +169,13 @@ def random_sentences(count, seed):
         texts.append(" ".join(f"w{word}" for word in words))
         labels.append(int((words % 2).mean() > 0.5))
     return LabelledTexts(texts, labels)
+
+
+def random_pairs(count, seed):
+    """Pairs of examples; the label says whether the first one's label is the second one's."""
+    first, second = (random_sentences(count, seed=10 * seed + part) for part in range(2))
+    same = [int(a == b) for a, b in zip(first.labels, second.labels, strict=True)]
+    return LabelledTexts(list(zip(first.texts, second.texts, strict=True)), same)
 
 
 @pytest.fixture(scope="session")
@@ -245,6 +255,22 @@ def teacher_folder(tokenizer, tmp_path_factory):
     tiny_classifier("bert").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pair_teacher(tokenizer, tmp_path_factory):
+    """Such a teacher whose tokenizer says which of a pair's texts a token is of."""
+    folder = tmp_path_factory.mktemp("pair-teacher")
+    tiny_classifier("bert", seed=3).save_pretrained(folder)
+    with_types = copy.deepcopy(tokenizer)
+    with_types.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    with_types.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_dataset():
+    return Dataset(random_pairs(96, seed=1), random_pairs(40, seed=2), ["other", "same"])
 
 
 @pytest.fixture(scope="session")

@@ -44,8 +44,8 @@ def text_columns(
         if not found:
             known = ", ".join(" and ".join(columns) for columns in usual)
             raise UserError(
-                f"{named} has columns {', '.join(names) or 'none'}; it needs {known}, or name the "
-                "text's with --text-column A, or A,B for a pair"
+                f"{named} has columns {', '.join(names) or 'none'}; it needs {known}, or name "
+                "the texts' with --text-column A, or A,B for pairs"
             )
         return found[0]
     columns = (given,) if given in names else tuple(part.strip() for part in given.split(","))

@@ -35,6 +35,14 @@ def test_every_prefix_of_the_stratified_order_has_each_label_in_its_share(labels
             assert abs(counts[label] - share * length) < len(shares)
 
 
+def test_of_numbers_every_prefix_has_each_tenth_of_their_range_in_its_share():
+    labels = np.random.default_rng(0).normal(size=200) ** 3
+    order = stratified_order(labels.tolist())
+    assert sorted(order.tolist()) == list(range(200))
+    ranks = np.argsort(np.argsort(labels))
+    assert np.bincount(ranks[order[:50]] // 20).tolist() == [5] * 10
+
+
 @pytest.fixture
 def corpus():
     """100 and 40 examples, a fifth of them positive."""
