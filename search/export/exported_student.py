@@ -21,10 +21,9 @@ from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, verified_values
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import batches_by_length
-from trainable.data.columns import Text, parts_of
 from trainable.data.datasets import LabelledTexts
 from trainable.data.sources import load_sources
-from trainable.data.tokens import load_split, tokenise
+from trainable.data.tokens import Text, load_split, parts_of, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
 from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples

@@ -117,8 +117,7 @@ class InputOptions:
         metavar="D",
     )
     text_column: str | None = described(
-        "column of the texts, or A,B for pairs (default: by the usual names, such as sentence, "
-        "text, or sentence1 and sentence2)",
+        "column of the texts, or A,B for pairs (default: sentence1 and sentence2, sentence, ...)",
         None,
         metavar="A[,B]",
     )
@@ -129,8 +128,7 @@ class InputOptions:
         metavar="L",
     )
     test: str | None = described(
-        "labelled examples that nothing is trained on or selected by, as --dataset (default: the "
-        "data's own test split, if it has labels)",
+        "labelled examples that nothing is selected by (default: the split test of the data)",
         None,
         parse=absolute,
         metavar="D",

@@ -57,8 +57,7 @@ def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: 
     the classes of a regression."""
     if regression and config.class_weight != EQUAL:
         raise UserError(
-            f"class_weight: {config.class_weight} needs classes, and the labels are numbers of a "
-            f"regression; give {EQUAL}"
+            f"class_weight: {config.class_weight} needs classes, not a regression; give {EQUAL}"
         )
     if config.transfer and not examples.get("transfer"):
         raise UserError(

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 from math import ceil
 from random import Random
 
-from trainable.data.columns import Text, parts_of
+from trainable.data.tokens import Text, parts_of
 
 Words = list[str]
 TRIES = 4  # for each text that is wanted: what is made of a short one is often there already

@@ -8,7 +8,7 @@ import numpy as np
 
 from trainable.common.digest import digest_strings, digest_values
 from trainable.common.errors import UserError
-from trainable.data.columns import Text, parts_of
+from trainable.data.tokens import Text, parts_of
 
 HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
 NO_LABEL = -100  # what torch's cross-entropy leaves out

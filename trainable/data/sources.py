@@ -9,7 +9,6 @@ from trainable.common.errors import UserError
 from trainable.config.options import AUGMENT, REST, InputOptions, absolute, augmentation_settings
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.augmentation import made_texts
-from trainable.data.columns import Text
 from trainable.data.datasets import (
     SPLIT_SEED,
     Dataset,
@@ -18,7 +17,8 @@ from trainable.data.datasets import (
     subset,
     with_transfer,
 )
-from trainable.data.loading import Columns, load_dataset, load_texts, with_test
+from trainable.data.loading import load_dataset, load_texts, with_test
+from trainable.data.tokens import Text
 from trainable.data.wheels import small_encoder, tweets
 
 
@@ -42,7 +42,7 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
     if options.augmentation and AUGMENT not in sources:
         raise UserError(f"--augment: has no effect without --transfer {AUGMENT}; leave it out")
     preset, cache = options.effective_preset, Path(options.cache) / "datasets"
-    columns = Columns(options.text_column, options.label_column)
+    columns = options.text_column, options.label_column
     if tables is not None:
         available = load_dataset(tables, None, cache, columns)
     elif preset.dataset is not None:
@@ -50,7 +50,7 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
     else:
         available = tweets()
         if any(columns) and options.test is None:
-            flag = "--label-column" if columns.text is None else "--text-column"
+            flag = "--text-column" if columns[0] else "--label-column"
             raise UserError(f"{flag}: has no effect without --dataset; leave it out")
     if options.test is not None:
         test = _name_and_configuration(options.test)

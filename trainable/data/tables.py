@@ -12,8 +12,8 @@ from trainable.common.errors import UserError, as_user_error, first_line
 from trainable.common.files import digest_file
 from trainable.common.hub import require_on_hub
 from trainable.common.quiet import quiet_datasets
-from trainable.data.columns import LABEL_COLUMNS
 
+LABEL_COLUMNS = ("label", "labels", "score")
 SAVED_DATASET = "dataset_dict.json"
 TRAIN_NAME = "train"
 EVALUATION_NAMES = ("validation", "dev", "val", "valid", "evaluation", "validation_matched")
@@ -24,66 +24,51 @@ SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
 def read_tables(
-    flag: str, source: str, configuration: str | None, cache: Path, label: str | None = None
+    flag: str,
+    source: str | Mapping[str, Any],
+    configuration: str | None,
+    cache: Path,
+    label: str | None = None,
+    *,
+    needed: str = TRAIN_NAME,
 ) -> dict[str, Any]:
-    """`datasets` tables under `train` and, where there are such, `evaluation` and `test`; a single
-    file is all `train`. `label` is the column of the labels if it has no usual name.
+    """`datasets` tables under `train`, `evaluation` and `test` where there are such; a single file
+    is all `train`, or what else is `needed`.
 
-    UserError, which names `flag`, if something is missing, unreadable or out of reach.
+    `source` may also be a `datasets.DatasetDict`, or pandas frames by split. `label` is the column
+    of the labels if it has no usual name. UserError, which names `flag`, if something is missing,
+    unreadable or out of reach.
     """
-    splits = read_splits(flag, source, configuration, cache, label)
-    if TRAIN_NAME not in splits:
-        hint = ""
-        if Path(source).expanduser().is_dir():
-            hint = f"; the folder needs a train file with one of {', '.join(SUFFIXES)}"
-        only = ", ".join(splits) or "none"
-        raise UserError(f"{flag} {source}: no training split, only {only}{hint}")
-    return usual_splits(splits)
-
-
-def read_test(
-    flag: str, source: str, configuration: str | None, cache: Path, label: str | None
-) -> Any:
-    """The table of the split `test`, or of the only one there is; raises as `read_tables`."""
-    splits = read_splits(flag, source, configuration, cache, label)
-    if TEST_NAME not in splits and len(splits) != 1:
-        raise UserError(
-            f"{flag} {source}: no split {TEST_NAME}, only {', '.join(splits) or 'none'}"
-        )
-    return splits.get(TEST_NAME, next(iter(splits.values())))
-
-
-def tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of a `datasets.DatasetDict`, or of pandas frames by split; UserError for others."""
-    import datasets
-
     quiet_datasets()
-    if not isinstance(data, Mapping) or TRAIN_NAME not in data:
-        raise UserError("dataset: give a path, a hub id, or tables by split, one of them train")
-    splits = dict(data)
-    for name, table in data.items():
-        if not isinstance(table, datasets.Dataset):
-            with as_user_error(f"dataset: {name} is no table; "):
-                splits[name] = datasets.Dataset.from_pandas(table, preserve_index=False)
-    return usual_splits(splits)
-
-
-def usual_splits(splits: Mapping[str, Any]) -> dict[str, Any]:
-    """`train`, the first of EVALUATION_NAMES as `evaluation`, and `test`."""
+    if not isinstance(source, str):
+        given, splits = "dataset", _tables_of(source)
+    elif (path := Path(source).expanduser()).exists():
+        given, splits = f"{flag} {source}", _read_local(flag, path, cache, label)
+    else:
+        given, splits = f"{flag} {source}", _read_hub(flag, source, configuration, cache)
+    if needed == TEST_NAME and len(splits) == 1:
+        splits = {TEST_NAME: next(iter(splits.values()))}
+    if needed not in splits:
+        only = ", ".join(splits) or "other files"
+        raise UserError(
+            f"{given}: no split {needed}, only {only}; in a folder, name a file {needed}.csv"
+        )
     kept = {name: splits[name] for name in (TRAIN_NAME, TEST_NAME) if name in splits}
     evaluation = [splits[name] for name in EVALUATION_NAMES if name in splits]
     return kept | ({"evaluation": evaluation[0]} if evaluation else {})
 
 
-def read_splits(
-    flag: str, source: str, configuration: str | None, cache: Path, label: str | None = None
-) -> dict[str, Any]:
-    """All tables of a source by their own names; raises as `read_tables`."""
-    quiet_datasets()
-    path = Path(source).expanduser()
-    if path.exists():
-        return _read_local(flag, path, cache, label)
-    return _read_hub(flag, source, configuration, cache)
+def _tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    import datasets
+
+    if not isinstance(data, Mapping):
+        raise UserError("dataset: give a path, a hub id, or tables by split, one of them train")
+    tables = dict(data)
+    for name, table in data.items():
+        if not isinstance(table, datasets.Dataset):
+            with as_user_error(f"dataset: {name} is no table; "):
+                tables[name] = datasets.Dataset.from_pandas(table, preserve_index=False)
+    return tables
 
 
 def _read_local(flag: str, path: Path, cache: Path, label: str | None) -> dict[str, Any]:

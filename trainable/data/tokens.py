@@ -2,12 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from trainable.data.columns import Text, parts_of
+Text = str | tuple[str, str]  # two texts are a pair
+
+
+def parts_of(text: Text) -> tuple[str, ...]:
+    """The one or two texts of an example."""
+    return (text,) if isinstance(text, str) else text
 
 
 @dataclass(frozen=True)
@@ -57,16 +63,14 @@ def tokenise(
     encoded = tokenizer(
         *columns, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
     )
-    token_ids, types = encoded["input_ids"], None
-    offsets = np.cumsum([0, *map(len, token_ids)], dtype=np.int64)
-
-    def joined(rows: list[list[int]], dtype: Any) -> np.ndarray:
-        return np.fromiter((i for ids in rows for i in ids), dtype, count=offsets[-1])
-
-    if len(columns) == 2 and "token_type_ids" in encoded:
-        types = joined(encoded["token_type_ids"], np.int8)
-    dtype = np.float32 if labels and isinstance(labels[0], float) else np.int64
-    return TokenisedSplit(joined(token_ids, np.int32), offsets, np.asarray(labels, dtype), types)
+    ids, types = encoded["input_ids"], encoded.get("token_type_ids") if len(columns) == 2 else None
+    kind = np.float32 if labels and isinstance(labels[0], float) else np.int64
+    return TokenisedSplit(
+        np.fromiter(chain.from_iterable(ids), np.int32),
+        np.cumsum([0, *map(len, ids)], dtype=np.int64),
+        np.asarray(labels, dtype=kind),
+        None if types is None else np.fromiter(chain.from_iterable(types), np.int8),
+    )
 
 
 def save_split(split: TokenisedSplit, folder: Path, name: str) -> None:
@@ -78,7 +82,6 @@ def save_split(split: TokenisedSplit, folder: Path, name: str) -> None:
 
 def load_split(folder: Path, name: str) -> TokenisedSplit:
     """The split that `save_split` wrote."""
-    files = {part.name: folder / f"{name}_{part.name}.npy" for part in fields(TokenisedSplit)}
-    if not files["token_types"].exists():
-        del files["token_types"]
-    return TokenisedSplit(**{part: np.load(file) for part, file in files.items()})
+    names = [part.name for part in fields(TokenisedSplit)]
+    files = {part: folder / f"{name}_{part}.npy" for part in names}
+    return TokenisedSplit(**{part: np.load(file) for part, file in files.items() if file.exists()})

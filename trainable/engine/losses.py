@@ -21,20 +21,19 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def cross_entropy(
-    logits: Tensor,
-    labels: Tensor,
-    weights: Tensor | None = None,
-    class_weights: Tensor | None = None,
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, of_classes: Tensor | None = None
 ) -> Tensor:
     """Mean cross-entropy in nats, an example's times the weight of its class; logits [B, C], labels
-    [B] with values 0..C-1, weights [B], class_weights [C]."""
-    each = functional.cross_entropy(logits.float(), labels, class_weights, reduction="none")
+    [B] with values 0..C-1, weights [B], those `of_classes` [C]."""
+    each = functional.cross_entropy(logits.float(), labels, of_classes, reduction="none")
     return weighted_mean(each, weights)
 
 
-def balanced_class_weights(labels: Tensor, classes: int) -> Tensor:
+def class_balance(labels: Tensor, classes: int) -> Tensor:
     """N / (C * count) of each class [C], fp32, of labels [N], whose mean weight is then 1 (King and
-    Zeng 2001; scikit-learn's `balanced`). Negative labels are none."""
+    Zeng 2001; scikit-learn's `balanced`). Negative labels are none; 1 for those of a regression."""
+    if labels.is_floating_point():
+        return torch.ones(classes, device=labels.device)
     counts = torch.bincount(labels[labels >= 0], minlength=classes)
     return counts.sum() / (classes * counts.clamp(min=1))
 

@@ -21,11 +21,9 @@ def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
     """
     labels = train.labels.cpu().numpy()
     rest, held_out = hold_out_rows(labels.tolist())
-    few = len(held_out) < FEWEST_HELD_OUT
-    if not few and not train.labels.is_floating_point():
-        counts = np.bincount(labels[held_out], minlength=int(labels.max()) + 1)
-        few = counts.min() < FEWEST_OF_A_LABEL
-    if few:
+    classes = np.zeros(len(labels), int) if labels.dtype.kind == "f" else labels
+    counts = np.bincount(classes[held_out], minlength=int(classes.max()) + 1)
+    if len(held_out) < FEWEST_HELD_OUT or counts.min() < FEWEST_OF_A_LABEL:
         rest, held_out = np.arange(len(labels)), held_out[:0]
     return train.pick(rest), train.pick(held_out)
 

@@ -10,12 +10,7 @@ from trainable.config.layer_sets import parse_layers
 from trainable.config.names import BALANCED, RELATIONS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Batch
-from trainable.engine.losses import (
-    TermInputs,
-    balanced_class_weights,
-    cross_entropy,
-    distillation_losses,
-)
+from trainable.engine.losses import TermInputs, class_balance, cross_entropy, distillation_losses
 from trainable.engine.training_step import Losses
 from trainable.models.model_outputs import pool_states, run_model
 from trainable.models.relations import queries_keys_values
@@ -51,9 +46,7 @@ class Distillation:
         self.temperature = torch.ones((), device=device)
         self.layer_weights = torch.zeros(config.student_layers, device=device)
         self.class_weights = torch.ones(teacher_config.num_labels, device=device)
-        self._balanced = self.class_weights.clone()
-        if not labels.is_floating_point():
-            self._balanced = balanced_class_weights(labels, teacher_config.num_labels)
+        self._balance = class_balance(labels, teacher_config.num_labels)
         self.relation_weight = torch.zeros((), device=device)
         self.relation_heads = config.relation_heads
         self.projections = nn.ModuleList(linears).to(device)
@@ -65,9 +58,8 @@ class Distillation:
             self.layer_weights[layer - 1] = config.hidden_weight if layer in aligned else 0.0
         self.temperature.fill_(config.temperature)
         self.relation_weight.fill_(config.relation_weight)
-        self.class_weights.fill_(1.0)
-        if config.class_weight == BALANCED:
-            self.class_weights.copy_(self._balanced)
+        balanced = config.class_weight == BALANCED
+        self.class_weights.copy_(self._balance if balanced else torch.ones_like(self._balance))
         for projection in self.projections:
             assert isinstance(projection, nn.Linear)
             projection.reset_parameters()

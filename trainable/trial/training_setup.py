@@ -189,10 +189,8 @@ def _load_examples(
 
 @lru_cache(maxsize=2)
 def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
-    """These splits of a folder with dense token ids, in memory once; `transfer` behind `train`.
-
-    Without `test`: no trial reads it.
-    """
+    """These splits of a folder with dense token ids, in memory once: `transfer` behind `train`, and
+    no `test`, which no trial may read."""
     in_use, read = load_vocabulary(Path(tokens)), [name for name in names if name != "test"]
     splits = {name: dense_split(load_split(Path(tokens), name), in_use) for name in read}
     splits["train"] = trained_on(splits)

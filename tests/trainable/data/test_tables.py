@@ -15,7 +15,7 @@ from huggingface_hub import constants
 from tests.conftest import user_error
 from trainable.data import tables
 from trainable.data.datasets import LabelledTexts
-from trainable.data.loading import USUAL, Columns, load_dataset, load_texts, with_test
+from trainable.data.loading import load_dataset, load_texts, with_test
 
 # Words that readers take for missing values, quotes that open and never close, trailing spaces.
 AWKWARD = ["null", "NA", '"half a quote', "it's 5 \" long ", "none", '"full"', "café, naïve", "1.0"]
@@ -56,7 +56,7 @@ def network(monkeypatch):
 def load(tmp_path):
     """Loads a path in the test's own folder, with a cache beside it."""
 
-    def load_path(path, configuration=None, columns=USUAL):
+    def load_path(path, configuration=None, columns=(None, None)):
         path = path if isinstance(path, dict) else str(path)
         return load_dataset(path, configuration, tmp_path / "cache", columns)
 
@@ -199,8 +199,11 @@ def test_a_saved_dataset_keeps_its_label_names(tmp_path, load):
 @pytest.mark.parametrize(
     ("splits", "complaint"),
     [
-        ({"test": 2, "unlabelled": 2}, "no training split, only test, unlabelled"),
-        ({"train": 2, "test": 2}, "the training split has no example of the label c; give some"),
+        ({"test": 2, "unlabelled": 2}, "no split train, only test, unlabelled; in a"),
+        (
+            {"train": 2, "test": 2},
+            "the training split has none of c; give some of each label, of at",
+        ),
         ({"train": 0, "test": 3}, "a split is empty"),
         ({"train": 3, "test": 0}, "a split is empty"),
     ],
@@ -244,7 +247,7 @@ def test_folders_of_unusual_names_are_read_at_home_too(folder, load, monkeypatch
     ("columns", "said"),
     [
         (("body", "label"), "has columns body, label; it needs "),
-        (("sentence", "mood"), "has columns sentence, mood; it needs label, labels or score, or "),
+        (("sentence", "mood"), "has columns sentence, mood; it needs label, labels, score, or "),
     ],
 )
 def test_a_missing_column(folder, refusal, columns, said, split):
@@ -259,21 +262,21 @@ PAIR, TABLE = ("sentence1", "sentence2"), {"id": [7, 8], "mood": [0, 1]}
 @pytest.mark.parametrize(
     ("columns", "given", "texts"),
     [
-        (["sentence", "text", "review"], Columns(), ("sentence",)),
-        (["text", "review"], Columns(), ("text",)),
-        (["sentence", "question"], Columns(), ("question", "sentence")),
-        (["text", "text_pair", "sentence"], Columns(), ("text", "text_pair")),
-        (["hypothesis", "premise"], Columns(), ("premise", "hypothesis")),
-        (["question2", "question1"], Columns(), ("question1", "question2")),
-        ([*PAIR, "body"], Columns(text="body"), ("body",)),
-        ([*PAIR, "body"], Columns(text="sentence2, body"), ("sentence2", "body")),
-        (["a,b", "a", "b"], Columns(text="a,b"), ("a,b",)),
+        (["sentence", "text", "review"], (None, None), ("sentence",)),
+        (["text", "review"], (None, None), ("text",)),
+        (["sentence", "question"], (None, None), ("question", "sentence")),
+        (["text", "text_pair", "sentence"], (None, None), ("text", "text_pair")),
+        (["hypothesis", "premise"], (None, None), ("premise", "hypothesis")),
+        (["question2", "question1"], (None, None), ("question1", "question2")),
+        ([*PAIR, "body"], ("body", None), ("body",)),
+        ([*PAIR, "body"], ("sentence2, body", None), ("sentence2", "body")),
+        (["a,b", "a", "b"], ("a,b", None), ("a,b",)),
     ],
 )
 def test_columns_by_their_usual_names_and_by_those_given(load, columns, given, texts):
     rows = {name: [f"{name} {row}" for row in range(2)] for name in columns}
     splits = {name: pandas.DataFrame(rows | TABLE) for name in ("train", "dev")}
-    found = load(splits, columns=given._replace(label="mood"))
+    found = load(splits, columns=(given[0], "mood"))
     expected = [tuple(f"{name} {row}" for name in texts) for row in range(2)]
     assert found.train.texts == (expected if len(texts) == 2 else [each[0] for each in expected])
     assert found.pairs == (len(texts) == 2)
@@ -285,10 +288,10 @@ def test_columns_by_their_usual_names_and_by_those_given(load, columns, given, t
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (Columns(text="revue"), "--text-column: 'revue' is not known; did you mean review? choose"),
-        (Columns(text="review,x"), "--text-column: 'x' is not known; choose from review, label"),
-        (Columns(text="review,label,x"), "--text-column review,label,x: give one column, or two"),
-        (Columns(label="lable"), "--label-column: 'lable' is not known; did you mean label? choos"),
+        (("revue", None), "--text-column: 'revue' is not known; did you mean review? choose"),
+        (("review,x", None), "--text-column: 'x' is not known; choose from review, label"),
+        (("review,label,x", None), "--text-column review,label,x: give one column, or two"),
+        ((None, "lable"), "--label-column: 'lable' is not known; did you mean label? choos"),
     ],
 )
 def test_a_column_that_is_given_and_not_there(load, columns, said):
@@ -304,7 +307,10 @@ def test_tables_are_those_of_datasets_too_and_nothing_else(load):
     found = load(splits)
     assert load(datasets.DatasetDict(tables)) == found
     assert (found.evaluation, found.test) == (LabelledTexts(["a"], [0]), LabelledTexts(["b"], [1]))
-    assert user_error(load, {"dev": frame}).startswith("dataset: give a path, a hub id, or tables")
+    assert (
+        user_error(load, {"dev": frame})
+        == "dataset: no split train, only dev; in a folder, name a file train.csv"
+    )
     assert user_error(load, {"train": [1]}).startswith("dataset: train is no table; ")
 
 
@@ -355,8 +361,8 @@ def test_a_test_split_is_never_the_validation_split(folder, load, tmp_path):
     write(folder / "train.tsv", list("abcdefghij"), [0, 1] * 5)
     found = load(folder)
     assert sorted(found.train.texts + found.evaluation.texts) == list("abcdefghij")
-    other = with_test(found, str(folder / "test.tsv"), None, tmp_path / "cache", Columns())
-    assert other == found == with_test(found, str(folder), None, tmp_path / "cache", Columns())
+    other = with_test(found, str(folder / "test.tsv"), None, tmp_path / "cache", (None, None))
+    assert other == found == with_test(found, str(folder), None, tmp_path / "cache", (None, None))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +382,7 @@ def test_a_test_split_is_never_the_validation_split(folder, load, tmp_path):
 )
 def test_a_test_source_that_does_not_fit(*, folder, load, tmp_path, texts, labels, columns, said):
     write(path := tmp_path / "other.csv", texts, labels, columns)
-    message = user_error(with_test, load(folder), str(path), None, tmp_path / "cache", Columns())
+    message = user_error(with_test, load(folder), str(path), None, tmp_path / "cache", (None, None))
     assert message.startswith(f"--test {path}{said}")
 
 
@@ -395,12 +401,9 @@ def test_a_pair_of_which_one_text_is_missing(load):
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        ([-1, -1], "the training split is empty, or no row of it has a label"),
-        ([0, 0], "the training split has examples of one label only; give some of each, of two"),
-        (
-            [0.5, 0.5],
-            "the training split has examples of one label only; give some of each, of two",
-        ),
+        ([-1, -1], "the training split has no labelled examples; give some of each"),
+        ([0, 0], "the training split has examples of one label; give some of each"),
+        ([0.5, 0.5], "the training split has examples of one label; give some of each"),
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -466,7 +469,9 @@ def test_a_folder_that_is_called_like_a_file_is_none(folder, load, refusal):
     assert load(folder).train.texts == ["bad", "good"]
     assert load(folder).evaluation.texts == ["fine"]
     (folder / "train.tsv").unlink()
-    assert refusal(folder).startswith("no training split, only dev; the folder needs a train file")
+    assert refusal(folder).startswith(
+        "no split train, only dev; in a folder, name a file train.csv"
+    )
 
 
 @pytest.mark.parametrize("rows", [5, 6])

@@ -8,7 +8,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 from trainable.engine.losses import (
-    balanced_class_weights,
+    class_balance,
     cross_entropy,
     distillation_kl,
     hidden_loss,
@@ -154,14 +154,14 @@ def test_cross_entropy_is_the_naive_one(logits, labels):
         float(weights[label]) * naive_cross_entropy([row], [label])
         for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
     ]
-    weighed = cross_entropy(logits, labels, class_weights=weights).item()
+    weighed = cross_entropy(logits, labels, of_classes=weights).item()
     assert weighed == pytest.approx(sum(each) / len(each), rel=1e-5)
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
     labels = [0] * 7 + [1] * 2 + [2]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    found = balanced_class_weights(torch.tensor([*labels, -100]), 3)
+    found = class_balance(torch.tensor([*labels, -100]), 3)
     assert found.tolist() == pytest.approx(expected.tolist())
 
 
