@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from trainable.common.errors import UserError, count_of, unknown_name
+from trainable.common.errors import UserError, count_of, not_among
 from trainable.data.datasets import Dataset, LabelledTexts, hold_out
 from trainable.data.tables import LABEL_COLUMNS, TEST_NAME, TRAIN_NAME, read_tables
 from trainable.data.tokens import Text
@@ -107,27 +107,26 @@ def _text_columns(
     if given is not None:
         columns = (given,) if given in table.column_names else (*re.split(r"\s*,\s*", given),)
         if len(columns) > 2 or pair not in (None, len(columns) == 2):
-            raise UserError(f"{where} --text-column {given}: give one column, or two for pairs")
+            raise UserError(f"--text-column {given}: {where} needs one column, or two for pairs")
     usual = [names for names in TEXT_COLUMNS if pair in (None, len(names) == 2)]
-    return _columns(table, f"{where} --text-column", usual, columns)
+    return _columns(table, where, "--text-column", usual, columns)
 
 
 def _label_column(table: Any, where: str, given: str | None) -> str:
     usual = [(name,) for name in LABEL_COLUMNS]
-    return _columns(table, f"{where} --label-column", usual, (given,) if given else ())[0]
+    return _columns(table, where, "--label-column", usual, (given,) if given else ())[0]
 
 
 def _columns(
-    table: Any, flag: str, usual: Sequence[tuple[str, ...]], given: tuple[str, ...]
+    table: Any, where: str, flag: str, usual: Sequence[tuple[str, ...]], given: tuple[str, ...]
 ) -> tuple[str, ...]:
     """The columns that are given, else the first that are there of the `usual` ones."""
     names = table.column_names
     for column in given:
         if column not in names:
-            raise unknown_name(flag, column, names)
+            raise UserError(f"{flag} {column}: {where}: {not_among(column, names)}")
     found = [columns for columns in usual if set(columns) <= set(names)]
     if not given and not found:
-        where, _, flag = flag.rpartition(" ")
         raise UserError(
             f"{where} has columns {', '.join(names) or 'none'}; it needs "
             f"{', '.join(map(' and '.join, usual))}, or another named with {flag}"
