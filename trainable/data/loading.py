@@ -26,10 +26,7 @@ SHOWN_NAMES = 10
 
 
 def load_dataset(
-    source: str | Mapping[str, Any],
-    configuration: str | None,
-    cache: Path,
-    columns: Columns = (None, None),
+    source: str | Mapping[str, Any], configuration: str | None, cache: Path, columns: Columns
 ) -> Dataset:
     """Reads `source`: a folder of files named by split, one file, a hub id, or tables by split.
 

@@ -226,7 +226,8 @@ def test_a_tenth_of_a_single_file_is_held_out(load, tmp_path):
         write(path, labels.keys(), labels.values())
     found = load(tmp_path / "all.tsv")
     np.random.seed(5)
-    assert load_dataset(str(tmp_path / "folder"), None, tmp_path / "other cache") == found
+    again = load_dataset(str(tmp_path / "folder"), None, tmp_path / "other cache", (None, None))
+    assert again == found
     assert (len(found.train), len(found.evaluation)) == (180, 20)
     assert sorted(found.train.texts + found.evaluation.texts) == sorted(labels)
     assert found.evaluation.labels.count(1) == 5
