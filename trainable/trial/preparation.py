@@ -128,10 +128,10 @@ class Preparation:
         if own := self.student:
             student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
+        check_trials(configs, self.base.config, sizes, student)
         if described := self.inputs.dataset.description:
             counts = [f"{sizes[n]:,} {label}" for n, label in SPLIT_LABELS.items() if n in sizes]
             log(f"{described}; examples: {', '.join(counts)}.")
-        check_trials(configs, self.base.config, sizes, student)
         if self.inputs.dataset.transfer is not None:
             log(
                 f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
