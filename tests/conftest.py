@@ -1,5 +1,6 @@
 """Tiny models and sentences, built here: no download, no wheel, a second at most."""
 
+import copy
 import os
 import signal
 import subprocess
@@ -134,7 +135,9 @@ def tokenizer():
     backend = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
     backend.pre_tokenizer = WhitespaceSplit()
     backend.post_processor = TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return PreTrainedTokenizerFast(
@@ -168,6 +171,13 @@ def random_sentences(count, seed):
     return LabelledTexts(texts, labels)
 
 
+def random_pairs(count, seed):
+    """Pairs of examples; the label says whether the first one's label is the second one's."""
+    first, second = (random_sentences(count, seed=10 * seed + part) for part in range(2))
+    same = [int(a == b) for a, b in zip(first.labels, second.labels, strict=True)]
+    return LabelledTexts(list(zip(first.texts, second.texts, strict=True)), same)
+
+
 @pytest.fixture(scope="session")
 def bert():
     """The real tokenizer of the small encoder."""
@@ -176,12 +186,13 @@ def bert():
 
 @pytest.fixture
 def split():
-    """Five sentences of one to four tokens; a token of the last one is 0."""
+    """Five pairs of one to four tokens, some with a text of none; a token of the last one is 0."""
     sentences = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [0, 11]]
     return TokenisedSplit(
         token_ids=np.array([token for sentence in sentences for token in sentence], np.int32),
         offsets=np.array([0, 3, 4, 6, 10, 12]),
         labels=np.array([1, 0, 0, 1, 2]),
+        token_types=np.array([0, 1, 1, 0, 0, 1, 0, 0, 0, 1, 1, 1], np.int8),
     )
 
 
@@ -244,6 +255,22 @@ def teacher_folder(tokenizer, tmp_path_factory):
     tiny_classifier("bert").save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pair_teacher(tokenizer, tmp_path_factory):
+    """Such a teacher whose tokenizer says which of a pair's texts a token is of."""
+    folder = tmp_path_factory.mktemp("pair-teacher")
+    tiny_classifier("bert", seed=3).save_pretrained(folder)
+    with_types = copy.deepcopy(tokenizer)
+    with_types.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    with_types.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pair_dataset():
+    return Dataset(random_pairs(96, seed=1), random_pairs(40, seed=2), ["other", "same"])
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import batches_by_length
 from trainable.data.datasets import LabelledTexts
 from trainable.data.sources import load_sources
-from trainable.data.tokens import load_split, tokenise
+from trainable.data.tokens import Text, load_split, parts_of, tokenise
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
 from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples
@@ -132,16 +132,20 @@ def check_folder(
 
 
 @torch.no_grad()
-def predictions(folder: Path, texts: list[str]) -> np.ndarray:
-    """Labels that the folder's model and tokenizer give N texts, int64 [N]."""
+def predictions(folder: Path, texts: list[Text]) -> np.ndarray:
+    """What the folder's model and tokenizer say of N texts or pairs [N]: classes, int64, or the
+    outputs of a regression, float32."""
     tokenizer, model = load_tokenizer(folder), load_classifier(folder).eval()
-    labels = np.empty(len(texts), dtype=np.int64)
-    for rows in batches_by_length(np.array([len(text) for text in texts]), BATCH):
+    regression = model.config.num_labels == 1
+    found = np.empty(len(texts), dtype=np.float32 if regression else np.int64)
+    parts = [parts_of(text) for text in texts]
+    for rows in batches_by_length(np.array([sum(map(len, part)) for part in parts]), BATCH):
         # Truncated at the length that the tokenizer was saved with.
-        batch = [texts[row] for row in rows]
-        encoded = tokenizer(batch, truncation=True, padding=True, return_tensors="pt")
-        labels[rows] = model(**encoded).logits.argmax(dim=-1).numpy()
-    return labels
+        columns = map(list, zip(*(parts[row] for row in rows), strict=True))
+        encoded = tokenizer(*columns, truncation=True, padding=True, return_tensors="pt")
+        logits = model(**encoded).logits
+        found[rows] = (logits[:, 0] if regression else logits.argmax(dim=-1)).numpy()
+    return found
 
 
 def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> LabelledTexts:

@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional
 
 from tests.conftest import padded_batch, tiny_classifier, train_split
-from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import load_vocabulary
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
@@ -22,14 +21,15 @@ def live_losses(trial, rows):
     """The definition, sentence by sentence, with the teacher run on the tokenizer's own ids."""
     config, dense = trial.config, train_split(trial.inputs)
     ids = load_vocabulary(Path(trial.inputs.tokens))[dense.token_ids]
-    split = TokenisedSplit(ids, dense.offsets, dense.labels)
+    split = replace(dense, token_ids=ids)
     teacher = load_teacher(trial.inputs.teacher.folder)
     kl, hidden, tokens = 0.0, 0.0, 0
     for row in rows:
         mine = padded_batch(dense, np.array([row]), 0, trial.device)
         its = padded_batch(split, np.array([row]), 0, trial.device)
-        student = trial.student(mine.input_ids, mine.attention_mask, output_hidden_states=True)
-        target = teacher(its.input_ids, its.attention_mask, output_hidden_states=True)
+        types = {"token_type_ids": mine.token_types, "output_hidden_states": True}
+        student = trial.student(mine.input_ids, mine.attention_mask, **types)
+        target = teacher(its.input_ids, its.attention_mask, **types)
         p = (target.logits / config.temperature).softmax(-1)
         q = (student.logits / config.temperature).softmax(-1)
         kl += float((p * (p / q).log()).sum()) * config.temperature**2
@@ -49,13 +49,14 @@ def live_relations(trial, rows, names):
     """The definition: each token's softmax over the others, in each head, KL to the teacher's."""
     config, dense = trial.config, train_split(trial.inputs)
     ids = load_vocabulary(Path(trial.inputs.tokens))[dense.token_ids]
-    split = TokenisedSplit(ids, dense.offsets, dense.labels)
+    split = replace(dense, token_ids=ids)
     teacher, total, tokens = load_teacher(trial.inputs.teacher.folder), 0.0, 0
     for row in rows:
         related = []
         for model, examples in ((trial.student, dense), (teacher, split)):
             alone = padded_batch(examples, np.array([row]), 0, trial.device)
-            ran = model(alone.input_ids, alone.attention_mask, output_hidden_states=True)
+            types = {"token_type_ids": alone.token_types, "output_hidden_states": True}
+            ran = model(alone.input_ids, alone.attention_mask, **types)
             attention = model.base_model.encoder.layer[-1].attention.self
             found = [getattr(attention, name)(ran.hidden_states[-2][0]) for name in names]
             heads = [part for vectors in found for part in vectors.chunk(config.relation_heads, -1)]
@@ -65,16 +66,20 @@ def live_relations(trial, rows, names):
     return config.relation_weight * total / tokens
 
 
-@pytest.fixture(scope="module", params=["bert", "deberta-v2"])
-def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer):
-    """The tiny inputs, and the same with a teacher that counts its hidden states another way."""
+@pytest.fixture(scope="module", params=["bert", "pairs", "deberta-v2"])
+def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer, pair_dataset, pair_teacher):
+    """The tiny inputs, the same of pairs, and with a teacher that counts its hidden states another
+    way."""
+    pools = {"cls", "mean", "tokens", "relations"}
     if request.param == "bert":
         return inputs
+    if request.param == "pairs":
+        pairs = replace(loaded, dataset=pair_dataset, teacher_source=str(pair_teacher))
+        return prepare_inputs(Preparation.load(pairs), pools, runtime, options)
     folder = runtime.cache / "encoders" / request.param
     tiny_classifier(request.param).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
-    pools = {"cls", "mean", "tokens", "relations"}
     return prepare_inputs(preparation, pools, runtime, options)
 
 

@@ -26,6 +26,7 @@ VALUES = {
     ),
     "alpha": ({}, [0.5, 0.6]),
     "sharpness": (SCHEDULE, [1.0, 2.0]),
+    "class_weight": ({}, ["none", "balanced"]),
     "temperature": ({}, [2.0, 3.0]),
     "hidden_weight": ({}, [1.0, 10.0]),
     "hidden_pool": ({}, ["cls", "mean", "tokens"]),

@@ -136,6 +136,15 @@ def test_empty_texts_and_near_duplicates_of_validation_examples_are_left_out_and
     found, left_out = with_transfer(dataset, texts)
     assert (found.transfer.texts, left_out) == (["it works not", "new"], 5)
     assert found.digest != dataset.digest
+    tested, left_out = with_transfer(replace(dataset, test=found.transfer), texts)
+    assert (tested.transfer.texts, left_out) == ([], 8)
+
+
+def test_of_pairs_both_texts_must_be_those_of_a_validation_example(pair_dataset):
+    first, second = pair_dataset.evaluation.texts[:2]
+    pairs = [(first[0].upper(), f"{first[1]}!"), first[::-1], (first[0], second[1]), (first[0], "")]
+    found, left_out = with_transfer(pair_dataset, pairs)
+    assert (found.transfer.texts, left_out) == (pairs[1:3], 2)
 
 
 def test_texts_come_from_a_file_and_rest_is_what_a_preset_leaves_aside(
@@ -207,7 +216,7 @@ def test_settings_of_made_texts_need_them(options, data_folder, transfer):
 
 @pytest.mark.parametrize(
     ("content", "refused"),
-    [("label\n1\n", "has columns label; it needs sentence or text"), ("text\n", "it is empty")],
+    [("label\n1\n", "has columns label; it needs sentence, text, rev"), ("text\n", "it is empty")],
 )
 def test_a_file_that_has_none_is_named_by_its_flag(
     options, data_folder, tmp_path, content, refused

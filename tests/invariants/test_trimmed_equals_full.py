@@ -18,7 +18,10 @@ USED = np.array([2, 7, 9, 50, 120, 3], dtype=np.int64)
 def both_examples(in_use, cpu):
     """The same two examples under the tokenizer's ids and under dense ids."""
     split = TokenisedSplit(
-        np.array([2, 7, 9, 50, 120, 3, 2, 9, 9, 3]), np.array([0, 6, 10]), np.array([0, 1])
+        np.array([2, 7, 9, 50, 120, 3, 2, 9, 9, 3]),
+        np.array([0, 6, 10]),
+        np.array([0, 1]),
+        token_types=np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1]),  # read by models that have such
     )
     return [Examples(each, 0, cpu) for each in (split, dense_split(split, in_use))]
 
@@ -49,6 +52,9 @@ def test_logits_gradients_and_trained_weights(architecture, cpu):
         gradient[in_use], trimmed.get_input_embeddings().weight.grad, rtol=1e-6, atol=1e-9
     )
     assert gradient.count_nonzero() == gradient[in_use].count_nonzero() > 0
+    types = [p.grad for name, p in full.named_parameters() if "token_type_embeddings" in name]
+    read = [bool(gradient.abs().sum(1).all()) for gradient in types]
+    assert read == {"bert": [True], "electra": [True], "roberta": [True]}.get(architecture, [])
 
     for model, each in zip((full, trimmed), examples, strict=True):
         model.zero_grad()

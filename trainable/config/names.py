@@ -5,6 +5,7 @@ NAMED_LAYER_SETS = (NO_LAYERS, "all", "lower", "upper", "even", "odd")
 HIDDEN_POOLS = ("cls", "mean", "tokens")
 RELATIONS = "relations"  # beside the hidden pools: queries, keys and values of the last layer
 PRECISIONS = ("fp32", "bf16")
+EQUAL, BALANCED = "none", "balanced"  # weights of classes in the cross-entropy
 
 # How steps are run on a device: each as it is, or captured once and replayed.
 EAGER, GRAPH = "eager", "graph"

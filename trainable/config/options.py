@@ -112,7 +112,24 @@ class InputOptions:
     )
     dataset: str | None = described(
         "hub id, id:configuration, or a local folder or file (TSV, CSV, JSON lines, Parquet) with "
-        "sentence or text, and label; instead of the preset's",
+        "labelled texts or pairs of texts; instead of the preset's",
+        None,
+        parse=absolute,
+        metavar="D",
+    )
+    text_column: str | None = described(
+        "column of the texts, or A,B for pairs (default: sentence1 and sentence2, sentence, ...)",
+        None,
+        metavar="A[,B]",
+    )
+    label_column: str | None = described(
+        "column of the labels: names or whole numbers of classes, or other numbers for a "
+        "regression; -1 is no label (default: label, labels or score)",
+        None,
+        metavar="L",
+    )
+    test: str | None = described(
+        "labelled examples that nothing is selected by (default: the split test of the data)",
         None,
         parse=absolute,
         metavar="D",

@@ -8,7 +8,7 @@ from typing import Any
 from trainable.common.errors import UserError
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.metrics import ACCURACY, METRIC_LABELS
-from trainable.config.names import EAGER, RELATIONS
+from trainable.config.names import EAGER, EQUAL, RELATIONS
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
 
@@ -53,8 +53,13 @@ class Execution:
     flash_attention: bool = False
 
 
-def check_transfer(config: TrialConfig, examples: Mapping[str, int]) -> None:
-    """UserError for a trial that trains on texts without labels where there are none."""
+def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: bool) -> None:
+    """UserError for a trial that trains on texts without labels where there are none, or weighs
+    the classes of a regression."""
+    if regression and config.class_weight != EQUAL:
+        raise UserError(
+            f"class_weight: {config.class_weight} needs classes, not a regression; give {EQUAL}"
+        )
     if config.transfer and not examples.get("transfer"):
         raise UserError(
             f"transfer_share: {config.transfer_share:g} needs texts without labels; give them with "
@@ -75,7 +80,8 @@ class TrainingInputs:
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
     # Of each split: `train`, `evaluation`, `full` where `evaluation` is a subset of it, and
-    # `transfer` where there are texts without labels, whose outputs stand behind those of `train`.
+    # `transfer` where there are texts without labels, whose outputs stand behind those of `train`,
+    # and `test` where there is such a split, which no trial reads.
     examples: dict[str, int]
     # Packed as predictions are: those of `evaluation`, and of `full` and `test` if there are any.
     labels: dict[str, str] = field(default_factory=dict)
@@ -84,6 +90,7 @@ class TrainingInputs:
     constants: dict[str, Any] = field(default_factory=dict)  # settings that a space may leave out
     learning_rates: dict[str, float] = field(default_factory=dict)  # by initialisation
     pretrained: PretrainedStudent | None = None
+    pairs: bool = False  # whether an example is two texts
 
     @property
     def regression(self) -> bool:
@@ -103,7 +110,7 @@ class TrainingInputs:
         """
         pretrained = self.pretrained.settings if self.pretrained else {}
         config = complete_config(self.constants, self.learning_rates, values, pretrained)
-        check_transfer(config, self.examples)
+        check_data(config, self.examples, regression=not self.label_names)
         if config.teacher_states in (None, *self.outputs):
             return config
         if config.teacher_states == RELATIONS:

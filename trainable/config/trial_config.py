@@ -13,7 +13,7 @@ from trainable.config.alpha_schedules import ALPHA_SCHEDULES
 from trainable.config.fields import check_fields, described, field_types, merged
 from trainable.config.initialisations import INITIALISATIONS, PRETRAINED, RANDOM
 from trainable.config.layer_sets import resolve_layer_set
-from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, PRECISIONS, RELATIONS
+from trainable.config.names import BALANCED, EQUAL, HIDDEN_POOLS, NO_LAYERS, PRECISIONS, RELATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,12 @@ class TrialConfig:
         "exponent k of the alpha schedule, for every schedule but fixed; 1 is the plain cosine",
         None,
         above=0.0,
+    )
+    class_weight: str = described(
+        "weights of classes in the cross-entropy: balanced is N / (C x the class's count) in the "
+        "training examples",
+        EQUAL,
+        choices=(EQUAL, BALANCED),
     )
     temperature: float = described("softmax temperature T in the KL term", 2.0, above=0.0)
     hidden_weight: float = described("weight of the sum over aligned layers", 1.0, above=0.0)
@@ -190,7 +196,8 @@ class TrialConfig:
 
     def label(self) -> str:
         """The searched settings in short: `teacher_spread, layers 1,2,3, ...`."""
-        last = [f"ema {self.ema_decay:g}"] if self.ema_decay else []
+        last = [] if self.class_weight == EQUAL else [f"class weight {self.class_weight}"]
+        last += [f"ema {self.ema_decay:g}"] if self.ema_decay else []
         last += [f"seed {self.seed}"] if self.seed else []
         if not self.uses_teacher_outputs:
             return ", ".join([self.initialisation, "cross-entropy only", *last])

@@ -9,6 +9,8 @@ from itertools import cycle, islice
 from math import ceil
 from random import Random
 
+from trainable.data.tokens import Text, parts_of
+
 Words = list[str]
 TRIES = 4  # for each text that is wanted: what is made of a short one is often there already
 LEAST_SHARE = 0.1  # of a text's words that `crop` and `drop` leave out
@@ -68,21 +70,26 @@ def swap(text: Words, strength: float, draws: Draws) -> Words:
 KINDS = {kind.__name__: kind for kind in (crop, drop, halves, words, swap)}
 
 
-def made_texts(texts: list[str], count: int, seed: int, kinds: Mapping[str, float]) -> list[str]:
+def made_texts(texts: list[Text], count: int, seed: int, kinds: Mapping[str, float]) -> list[Text]:
     """`count` distinct texts, none of which is among `texts`; the same ones for the same seed.
 
     `kinds` are names of KINDS and strengths; each makes an equal part. Where one can't (of a single
-    word nothing can be left out), those after it make more, or there are fewer.
+    word nothing can be left out), those after it make more, or there are fewer. A pair's texts are
+    changed each by itself and stay in their order; `halves` would make pairs of unrelated texts,
+    and is left out.
     """
-    split = [parts for text in texts if (parts := text.split())]
-    known, draws = {" ".join(parts) for parts in split}, Draws(split, seed)
-    made: dict[str, None] = {}
+    split = [parts for text in texts if all(parts := [part.split() for part in parts_of(text)])]
+    known = {tuple(map(" ".join, parts)) for parts in split}
+    draws = Draws([words for parts in split for words in parts], seed)
+    pairs = any(len(parts) == 2 for parts in split)
+    kinds = {kind: strength for kind, strength in kinds.items() if not (pairs and kind == "halves")}
+    made: dict[tuple[str, ...], None] = {}
     for index, (kind, strength) in enumerate(kinds.items()):
         end, shuffled = count * (index + 1) // len(kinds), draws.random.sample(split, len(split))
         for parts in islice(cycle(shuffled), TRIES * (end - len(made))):
-            text = " ".join(KINDS[kind](parts, strength, draws))
-            if text not in known:
-                made[text] = None
+            new = tuple(" ".join(KINDS[kind](words, strength, draws)) for words in parts)
+            if new not in known:
+                made[new] = None
             if len(made) == end:
                 break
-    return list(made)
+    return [(new[0], new[1]) if pairs else new[0] for new in made]

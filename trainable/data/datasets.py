@@ -1,29 +1,27 @@
-"""Labelled examples from a hub id, a local folder or a file, checked before any training."""
+"""Labelled examples by split: subsets, shuffles, digests, and what must not be in two splits."""
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from trainable.common.digest import digest_strings, digest_values
 from trainable.common.errors import UserError
-from trainable.data.tables import LABEL_COLUMN, read_tables
+from trainable.data.tokens import Text, parts_of
 
-TEXT_COLUMNS = ("sentence", "text")
 HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
 NO_LABEL = -100  # what torch's cross-entropy leaves out
+QUANTILES = 10  # of a regression's labels, each in its share in every part
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
 
 
 @dataclass(frozen=True)
 class LabelledTexts:
-    """N examples and their labels, 0..C-1."""
+    """N examples, texts or pairs, and their labels: 0..C-1, or the numbers of a regression."""
 
-    texts: list[str]
-    labels: list[int]
+    texts: list[Text]
+    labels: list[int] | list[float]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -31,10 +29,11 @@ class LabelledTexts:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What students train on and what they are scored on; label_names [C].
+    """What students train on and what they are scored on; label_names [C], empty for a regression.
 
     `full` is the full evaluation split if `evaluation` is a sample of it; `transfer` are texts to
-    train on without labels, whose labels are NO_LABEL.
+    train on without labels, whose labels are NO_LABEL; `test` are examples that nothing is trained
+    on or selected by. `description` says where all came from.
     """
 
     train: LabelledTexts
@@ -42,11 +41,18 @@ class Dataset:
     label_names: list[str]
     full: LabelledTexts | None = None
     transfer: LabelledTexts | None = None
+    test: LabelledTexts | None = None
+    description: str = field(default="", compare=False)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether an example is two texts."""
+        return bool(self.train.texts) and not isinstance(self.train.texts[0], str)
 
     @property
     def splits(self) -> dict[str, LabelledTexts]:
         """Those that are not None, by name."""
-        names = ("train", "evaluation", "full", "transfer")
+        names = ("train", "evaluation", "full", "transfer", "test")
         splits = {name: getattr(self, name) for name in names}
         return {name: split for name, split in splits.items() if split is not None}
 
@@ -54,55 +60,33 @@ class Dataset:
     def digest(self) -> str:
         """Of every example, label and label name, in order."""
         parts = {
-            name: [digest_strings(split.texts), split.labels] for name, split in self.splits.items()
+            name: [
+                digest_strings([p for text in split.texts for p in parts_of(text)]),
+                split.labels,
+            ]
+            for name, split in self.splits.items()
         }
-        return digest_values({**parts, "label_names": self.label_names})
+        kind = {"pairs": True} if self.pairs else {}
+        return digest_values({**parts, **kind, "label_names": self.label_names})
 
 
-def load_dataset(source: str, configuration: str | None, cache: Path) -> Dataset:
-    """Reads `source`: a folder with train and evaluation files, one file, or a hub id.
-
-    `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`). Files have a column
-    `sentence` or `text` and a column `label`. Without an evaluation file a tenth of the examples is
-    held out, the same one each time. UserError for what is missing, empty or unreadable, and for
-    labels that are not 0..C-1.
-    """
-    tables = read_tables("--dataset", source, configuration, cache)
-    train = _labelled_texts(tables["train"], source, "training")
-    label_names = _label_names(tables["train"], source, train)
-    if "evaluation" in tables:
-        evaluation = _labelled_texts(tables["evaluation"], source, "validation")
-    else:
-        train, evaluation = hold_out(train)
-        if train.labels and not evaluation.labels:
-            raise UserError(
-                f"--dataset {source}: {len(train)} examples are too few to hold out a tenth for "
-                "validation; give more, or a folder with a train and a validation file"
-            )
-    return check_dataset(Dataset(train, evaluation, label_names), source)
-
-
-def load_texts(flag: str, source: str, configuration: str | None, cache: Path) -> list[str]:
-    """The texts of a hub id, folder or file, "" where there is none; raises as `load_dataset`."""
-    table = read_tables(flag, source, configuration, cache)["train"]
-    column = _text_column(table, f"{flag} {source}:")
-    return [text if isinstance(text, str) else "" for text in table[column]]
-
-
-def with_transfer(dataset: Dataset, texts: list[str]) -> tuple[Dataset, int]:
+def with_transfer(dataset: Dataset, texts: list[Text]) -> tuple[Dataset, int]:
     """The dataset with distinct texts to train on without labels, and how many were left out.
 
-    Left out are empty ones, and those that have the letters and digits of a validation example.
+    Left out are empty ones, and those that have the letters and digits of a validation or test
+    example, of a pair those of both its texts.
     """
-    validation = {_letters(text) for text in (dataset.full or dataset.evaluation).texts}
-    kept = [text for text in texts if text.strip() and _letters(text) not in validation]
+    scored = (dataset.full, dataset.evaluation, dataset.test)
+    known = {_letters(text) for split in scored if split is not None for text in split.texts}
+    kept = [t for t in texts if all(map(str.strip, parts_of(t))) and _letters(t) not in known]
     distinct = list(dict.fromkeys(kept))
-    transfer = LabelledTexts(distinct, [NO_LABEL] * len(distinct))
+    none = NO_LABEL if dataset.label_names else float(NO_LABEL)
+    transfer = LabelledTexts(distinct, [none] * len(distinct))
     return replace(dataset, transfer=transfer), len(texts) - len(kept)
 
 
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold())
+def _letters(text: Text) -> tuple[str, ...]:
+    return tuple(re.sub(r"[\W_]+", "", part.casefold()) for part in parts_of(text))
 
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
@@ -111,37 +95,15 @@ def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
     return pick(split, rest), pick(split, held_out)
 
 
-def hold_out_rows(labels: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+def hold_out_rows(labels: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Which examples are left and which are held out: a stratified tenth, the same each time."""
     order = stratified_order(labels)
     cut = round(len(order) * HELD_OUT_SHARE)
     return order[cut:], order[:cut]
 
 
-def check_dataset(dataset: Dataset, source: str) -> Dataset:
-    """The dataset itself; UserError for an empty split or labels that are not exactly 0..C-1."""
-    classes = len(dataset.label_names)
-    for split, part in (("training", dataset.train), ("validation", dataset.evaluation)):
-        if not part.labels:
-            raise UserError(f"--dataset {source}: the {split} split is empty")
-        wrong = sorted(set(part.labels) - set(range(classes)))
-        if wrong:
-            raise UserError(
-                f"--dataset {source}: label {wrong[0]} in the {split} split; "
-                f"labels must be 0 to {classes - 1}"
-            )
-    missing = sorted(set(range(classes)) - set(dataset.train.labels))
-    if missing or classes < 2:
-        raise UserError(
-            f"--dataset {source}: the training split has labels "
-            f"{sorted(set(dataset.train.labels))}; they must be 0..C-1 with at least two classes, "
-            "each present"
-        )
-    return dataset
-
-
 def subset(dataset: Dataset, train: int | None, evaluation: int | None) -> Dataset:
-    """At most so many examples of each split, stratified."""
+    """At most so many training and validation examples, stratified."""
     return replace(
         dataset,
         train=_stratified(dataset.train, train),
@@ -175,7 +137,7 @@ def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]
                 f"{flag} {count}: the validation split has {len(split)} examples; give at most "
                 f"{len(split)}"
             )
-        if set(part.labels) != set(split.labels):
+        if dataset.label_names and set(part.labels) != set(split.labels):
             labels = np.asarray(split.labels)[stratified_order(split.labels)]
             least = 1 + max(int(np.argmax(labels == label)) for label in set(split.labels))
             raise UserError(
@@ -183,16 +145,17 @@ def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]
             )
 
 
-def shared_examples(dataset: Dataset) -> str:
-    """A warning if validation texts are also trained on, else empty."""
-    known, validation = set(dataset.train.texts), (dataset.full or dataset.evaluation).texts
-    shared = sum(text in known for text in validation)
-    if not shared:
-        return ""
-    return (
-        f"Warning: {shared:,} of the {len(validation):,} validation examples are also training "
-        "examples; scores are too high by what is remembered."
-    )
+def shared_examples(dataset: Dataset) -> list[str]:
+    """A warning for validation texts that are also trained on, and one for such test texts."""
+    known, warnings = set(dataset.train.texts), []
+    splits = {"validation": dataset.full or dataset.evaluation, "test": dataset.test}
+    for name, split in splits.items():
+        if split and (shared := sum(text in known for text in split.texts)):
+            warnings.append(
+                f"Warning: {shared:,} of the {len(split):,} {name} examples are also training "
+                "examples; scores are too high by what is remembered."
+            )
+    return warnings
 
 
 def _stratified(split: LabelledTexts, count: int | None) -> LabelledTexts:
@@ -201,10 +164,13 @@ def _stratified(split: LabelledTexts, count: int | None) -> LabelledTexts:
     return pick(split, stratified_order(split.labels)[:count])
 
 
-def stratified_order(labels: Sequence[int]) -> np.ndarray:
-    """A shuffle [N] of which every prefix has each label in nearly its overall share."""
+def stratified_order(labels: Sequence[float]) -> np.ndarray:
+    """A shuffle [N] of which every prefix has each label in nearly its overall share; of floats,
+    each of QUANTILES equal parts of their range by rank."""
     generator = np.random.default_rng(SPLIT_SEED)
     array = np.asarray(labels)
+    if array.dtype.kind == "f":
+        array = array.argsort(kind="stable").argsort() * QUANTILES // len(array)
     position = np.empty(len(array))  # where in [0, 1) each example stands among its label's own
     for label in np.unique(array):
         rows = generator.permutation(np.flatnonzero(array == label))
@@ -215,45 +181,3 @@ def stratified_order(labels: Sequence[int]) -> np.ndarray:
 def pick(split: LabelledTexts, rows: np.ndarray) -> LabelledTexts:
     """The examples at these positions, in this order."""
     return LabelledTexts([split.texts[i] for i in rows], [split.labels[i] for i in rows])
-
-
-def _text_column(table: Any, named: str, *beside: str) -> str:
-    columns = table.column_names
-    for column in TEXT_COLUMNS:
-        if {column, *beside} <= set(columns):
-            return column
-    needed = " and ".join([*beside, " or ".join(TEXT_COLUMNS)])
-    raise UserError(f"{named} has columns {', '.join(columns) or 'none'}; it needs {needed}")
-
-
-def _labelled_texts(table: Any, source: str, split: str) -> LabelledTexts:
-    column = _text_column(table, f"--dataset {source}: the {split} split", LABEL_COLUMN)
-    labels = list(table[LABEL_COLUMN])
-    if any(type(label) is not int for label in labels):
-        # One blank turns a whole column of a CSV into strings: name the label that is at fault.
-        # 0.0 is what 0 becomes in a column where another label is missing.
-        wrong = [label for label in labels if not str(label).removesuffix(".0").isdecimal()]
-        raise UserError(
-            f"--dataset {source}: label {(wrong or labels)[0]!r} in the {split} split; "
-            "labels must be whole numbers from 0"
-        )
-    texts = list(table[column])
-    for row, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise UserError(
-                f"--dataset {source}: row {row} of the {split} split has no text in {column}"
-            )
-    return LabelledTexts(texts, labels)
-
-
-def _label_names(table: Any, source: str, train: LabelledTexts) -> list[str]:
-    names = getattr(table.features[LABEL_COLUMN], "names", None)
-    if names:
-        return list(names)
-    highest = max(train.labels, default=0)
-    if highest > max(len(train), 1):
-        raise UserError(
-            f"--dataset {source}: label {highest} in the training split of {len(train):,} "
-            "examples; labels must be 0..C-1, each present"
-        )
-    return [str(label) for label in range(highest + 1)]

@@ -29,10 +29,11 @@ class Batch:
     """B examples padded on the right to T tokens, all on one device.
 
     rows [B] int64: the examples' positions in the split; input_ids and attention_mask [B, T] int64;
-    labels [B] int64; positions [B, T] int64: each token's index among the split's token ids, 0 for
-    padding. Losses are means with `weights` [B] and `token_weights` [B, T], fp32, which add up to 1
-    over a step and are 0 for examples that only fill it up. A part of a step's batch begins at its
-    example `offset`.
+    labels [B] int64, fp32 for a regression; positions [B, T] int64: each token's index among the
+    split's token ids, 0 for padding; token_types [B, T] int64: 1 for a token of a pair's second
+    text, None where the split has no types. Losses are means with `weights` [B] and `token_weights`
+    [B, T], fp32, which add up to 1 over a step and are 0 for examples that only fill it up. A part
+    of a step's batch begins at its example `offset`.
     """
 
     rows: Tensor
@@ -43,6 +44,7 @@ class Batch:
     weights: Tensor
     token_weights: Tensor
     offset: int = 0
+    token_types: Tensor | None = None
 
     def parts(self, most: int | None) -> list["Batch"]:
         """The batch cut into pieces of at most `most` examples; losses of these add up to its."""
@@ -52,19 +54,23 @@ class Batch:
         return [self._part(slice(start, start + most)) for start in range(0, count, most)]
 
     def _part(self, rows: slice) -> "Batch":
-        names = [field.name for field in fields(self) if field.name != "offset"]
-        return Batch(offset=rows.start, **{name: getattr(self, name)[rows] for name in names})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {n: v[rows] for n, v in values.items() if n != "offset" and v is not None}
+        return Batch(offset=rows.start, **tensors)
 
 
 class Examples:
-    """A split on a device: token_ids [sum of lengths], starts, token_counts and labels [N], int64;
-    `lengths` [N] are the token counts again, in host memory, where batches are planned."""
+    """A split on a device: token_ids [sum of lengths], starts and token_counts [N], int64, labels
+    [N] and token_types as the split has them; `lengths` [N] are the token counts again, in host
+    memory, where batches are planned."""
 
     def __init__(self, split: TokenisedSplit, pad_id: int, device: torch.device) -> None:
-        arrays = (split.token_ids, split.offsets[:-1], split.lengths, split.labels)
-        self.token_ids, self.starts, self.token_counts, self.labels = (
+        arrays = (split.token_ids, split.offsets[:-1], split.lengths)
+        self.token_ids, self.starts, self.token_counts = (
             torch.tensor(array, dtype=torch.int64, device=device) for array in arrays
         )
+        self.labels, types = torch.tensor(split.labels, device=device), split.token_types
+        self.token_types = None if types is None else torch.tensor(types, device=device)
         self.lengths, self.pad_id, self.device = split.lengths, pad_id, device
 
     def __len__(self) -> int:
@@ -89,7 +95,7 @@ class Examples:
         positions = (self.starts[rows, None] + columns) * mask
         count = len(rows) if count is None else count
         counts = (torch.arange(len(rows), device=self.device) < count).float()
-        token_counts = mask * counts[:, None]
+        token_counts, types = mask * counts[:, None], self.token_types
         return Batch(
             rows=rows,
             input_ids=self.token_ids[positions].masked_fill(~mask, self.pad_id),
@@ -98,4 +104,5 @@ class Examples:
             positions=positions,
             weights=counts / count,
             token_weights=token_counts / token_counts.sum(),
+            token_types=None if types is None else types[positions].long() * mask,
         )

@@ -1,7 +1,9 @@
 """Data and teacher that the user chose, loaded and checked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainable.common.errors import UserError
 from trainable.config.metrics import ACCURACY, check_metric, default_metric
@@ -12,12 +14,12 @@ from trainable.data.datasets import (
     SPLIT_SEED,
     Dataset,
     check_sizes,
-    load_dataset,
-    load_texts,
     sample_evaluation,
     subset,
     with_transfer,
 )
+from trainable.data.loading import load_dataset, load_texts, with_test
+from trainable.data.tokens import Text
 from trainable.data.wheels import small_encoder, tweets
 
 
@@ -35,16 +37,26 @@ class Sources:
     left_out: int = 0  # of --transfer: empty texts and near-duplicates of validation examples
 
 
-def load_sources(options: InputOptions) -> Sources:
-    """The chosen data and teacher; UserError where they can't be used."""
+def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None) -> Sources:
+    """The chosen data and teacher, with `tables` by split in the place of a named data set;
+    UserError where they can't be used."""
     sources = options.transfer_sources
     if options.augmentation and AUGMENT not in sources:
         raise UserError(f"--augment: has no effect without --transfer {AUGMENT}; leave it out")
     preset, cache = options.effective_preset, Path(options.cache) / "datasets"
-    if preset.dataset is None:
-        available = tweets()
+    columns = options.text_column, options.label_column
+    if tables is not None:
+        available = load_dataset(tables, None, cache, columns)
+    elif preset.dataset is not None:
+        available = load_dataset(*_name_and_configuration(preset.dataset), cache, columns)
     else:
-        available = load_dataset(*_name_and_configuration(preset.dataset), cache)
+        available = tweets()
+        if any(columns) and options.test is None:
+            flag = "--text-column" if columns[0] else "--label-column"
+            raise UserError(f"{flag}: has no effect without --dataset; leave it out")
+    if options.test is not None:
+        test = _name_and_configuration(options.test)
+        available = with_test(available, *test, cache, columns)
     named, labels = _name_and_configuration(preset.dataset or ""), available.label_names
     check_metric(metric := options.metric or default_metric(*named, labels), labels)
     used = subset(available, preset.max_train_samples, preset.max_eval_samples)
@@ -75,12 +87,13 @@ def load_sources(options: InputOptions) -> Sources:
 
 def _transfer_texts(
     source: str, options: InputOptions, available: Dataset, used: Dataset, cache: Path
-) -> list[str]:
+) -> list[Text]:
     if source == AUGMENT:
         share, kinds = augmentation_settings(options.augmentation)
         return made_texts(used.train.texts, round(share * len(used.train)), SPLIT_SEED, kinds)
     if source != REST:
-        return load_texts("--transfer", *_name_and_configuration(source), cache)
+        name = _name_and_configuration(source)
+        return load_texts(*name, cache, options.text_column, pair=available.pairs)
     known = set(used.train.texts)
     return [text for text in available.train.texts if text not in known]
 

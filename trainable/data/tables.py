@@ -1,8 +1,9 @@
-"""Tables with a train and perhaps an evaluation split, from the hub or from local files."""
+"""Tables with a train and perhaps other splits, from the hub, local files, or memory."""
 
 import csv
 import glob
 import re
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,35 +13,67 @@ from trainable.common.files import digest_file
 from trainable.common.hub import require_on_hub
 from trainable.common.quiet import quiet_datasets
 
-LABEL_COLUMN = "label"
+LABEL_COLUMNS = ("label", "labels", "score")
 SAVED_DATASET = "dataset_dict.json"
 TRAIN_NAME = "train"
-EVALUATION_NAMES = ("validation", "dev", "evaluation", "test")
+EVALUATION_NAMES = ("validation", "dev", "val", "valid", "evaluation", "validation_matched")
+TEST_NAME = "test"
+SPLIT_NAMES = (TRAIN_NAME, *EVALUATION_NAMES, TEST_NAME)
 NO_ROWS = "corresponds to no data"  # what `datasets` says of a file that has only a header
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
 
 
-def read_tables(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:
-    """`datasets` tables under `train` and, if there is one, `evaluation`; a single file is all
-    `train`.
+def read_tables(
+    flag: str,
+    source: str | Mapping[str, Any],
+    configuration: str | None,
+    cache: Path,
+    label: str | None = None,
+    *,
+    needed: str = TRAIN_NAME,
+) -> dict[str, Any]:
+    """`datasets` tables under `train`, `evaluation` and `test` where there are such; a single file
+    is all `train`, or what else is `needed`.
 
-    UserError, which names `flag`, if something is missing, unreadable or out of reach.
+    `source` may also be a `datasets.DatasetDict`, or pandas frames by split. `label` is the column
+    of the labels if it has no usual name. UserError, which names `flag`, if something is missing,
+    unreadable or out of reach.
     """
     quiet_datasets()
-    path = Path(source).expanduser()
-    if path.exists():
-        splits = _read_local(flag, path, cache)
+    if not isinstance(source, str):
+        given, splits = "dataset", _tables_of(source)
+    elif (path := Path(source).expanduser()).exists():
+        given, splits = f"{flag} {source}", _read_local(flag, path, cache, label)
     else:
-        splits = _read_hub(flag, source, configuration, cache)
-    if TRAIN_NAME not in splits:
-        raise UserError(f"{flag} {source}: no training split, only {', '.join(splits)}")
+        given, splits = f"{flag} {source}", _read_hub(flag, source, configuration, cache)
+    if needed == TEST_NAME and len(splits) == 1:
+        splits = {TEST_NAME: next(iter(splits.values()))}
+    if needed not in splits:
+        only = ", ".join(splits) or "other files"
+        raise UserError(
+            f"{given}: no split {needed}, only {only}; in a folder, name a file {needed}.csv"
+        )
+    kept = {name: splits[name] for name in (TRAIN_NAME, TEST_NAME) if name in splits}
     evaluation = [splits[name] for name in EVALUATION_NAMES if name in splits]
-    return {"train": splits[TRAIN_NAME]} | ({"evaluation": evaluation[0]} if evaluation else {})
+    return kept | ({"evaluation": evaluation[0]} if evaluation else {})
 
 
-def _read_local(flag: str, path: Path, cache: Path) -> dict[str, Any]:
+def _tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    import datasets
+
+    if not isinstance(data, Mapping):
+        raise UserError("dataset: give a path, a hub id, or tables by split, one of them train")
+    tables = dict(data)
+    for name, table in data.items():
+        if not isinstance(table, datasets.Dataset):
+            with as_user_error(f"dataset: {name} is no table; "):
+                tables[name] = datasets.Dataset.from_pandas(table, preserve_index=False)
+    return tables
+
+
+def _read_local(flag: str, path: Path, cache: Path, label: str | None) -> dict[str, Any]:
     if path.is_file():
-        return {TRAIN_NAME: _read_file(flag, path, cache)}
+        return {TRAIN_NAME: _read_file(flag, path, cache, label)}
     if not path.is_dir():  # never opened: a pipe may have no end, or no writer
         raise UserError(f"{flag} {path}: is neither a file nor a folder")
     if (path / SAVED_DATASET).exists():
@@ -49,15 +82,9 @@ def _read_local(flag: str, path: Path, cache: Path) -> dict[str, Any]:
     for file in sorted(path.iterdir()):
         if file.suffix in SUFFIXES and file.is_file():
             first = files.setdefault(file.stem, file)
-            if first != file and file.stem in (TRAIN_NAME, *EVALUATION_NAMES):
+            if first != file and file.stem in SPLIT_NAMES:
                 raise UserError(f"{flag} {path}: has {first.name} and {file.name}; keep one")
-    if TRAIN_NAME not in files:
-        raise UserError(
-            f"{flag} {path}: no train file; the folder needs train and validation (or dev, "
-            f"test) with one of {', '.join(SUFFIXES)}"
-        )
-    wanted = [name for name in (TRAIN_NAME, *EVALUATION_NAMES) if name in files]
-    return {name: _read_file(flag, files[name], cache) for name in wanted}
+    return {n: _read_file(flag, files[n], cache, label) for n in SPLIT_NAMES if n in files}
 
 
 def _read_saved(flag: str, path: Path) -> dict[str, Any]:
@@ -71,7 +98,7 @@ def _read_saved(flag: str, path: Path) -> dict[str, Any]:
             raise UserError(f"{flag} {path}: a split is empty") from None
 
 
-def _read_file(flag: str, path: Path, cache: Path) -> Any:
+def _read_file(flag: str, path: Path, cache: Path, label: str | None) -> Any:
     import datasets
     from pandas.errors import EmptyDataError
 
@@ -99,11 +126,11 @@ def _read_file(flag: str, path: Path, cache: Path) -> Any:
             reason = "it is empty"
         raise UserError(f"{flag} {path}: {reason}") from error
     if kind == "csv":
-        _check_csv(f"{flag} {path}", table)
+        _check_csv(f"{flag} {path}", table, label)
     return table
 
 
-def _check_csv(given: str, table: Any) -> None:
+def _check_csv(given: str, table: Any, label: str | None) -> None:
     """UserError for a column that is there twice, or rows that a stray quote has merged.
 
     A quoted field may have line breaks; if a label stands beside one, as in a row, it has two rows.
@@ -111,15 +138,16 @@ def _check_csv(given: str, table: Any) -> None:
     names = table.column_names
     if twice := [name for name in names if f"{name}.1" in names]:  # what pandas calls the second
         raise UserError(f"{given}: has the column {twice[0]} twice; keep one")
-    if LABEL_COLUMN not in names:
+    label = next((column for column in (label, *LABEL_COLUMNS) if column in names), None)
+    if label is None:
         return
-    labels = {"0", "1", *map(str, table.unique(LABEL_COLUMN))}
+    labels = {"0", "1", *map(str, table.unique(label))}
     for column, name in enumerate(names):
         for row, field in enumerate(table[name][:]):
             for end, start in pairwise(re.split(r"\r\n|\r|\n", str(field))):
                 before = start.split(",", column)[:-1]
                 cells = [*before, "", *end.rsplit(",", len(names) - column - 1)[1:]]
-                if len(cells) == len(names) and cells[names.index(LABEL_COLUMN)].strip() in labels:
+                if len(cells) == len(names) and cells[names.index(label)].strip() in labels:
                     raise UserError(
                         f"{given}: row {row} has two rows in {name}, joined by a stray quote; "
                         'write a quote that is text as "", or give JSON lines'

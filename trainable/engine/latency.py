@@ -16,6 +16,7 @@ from trainable.data.examples import Examples
 from trainable.data.tokens import load_split
 from trainable.engine.devices import synchronise
 from trainable.models.loading import shape_of
+from trainable.models.model_outputs import model_inputs
 from trainable.models.students import new_model
 
 TIMED_EXAMPLES = {"cpu": 8, "cuda": 64}  # a batch; a long document takes a CPU about a second
@@ -90,6 +91,6 @@ def _forward_seconds(model: PreTrainedModel, examples: Examples, rows: np.ndarra
     batch = examples.batch(on_device, examples.longest(rows))
     synchronise(model.device)
     start = time.perf_counter()
-    model(input_ids=batch.input_ids, attention_mask=batch.attention_mask)
+    model(**model_inputs(model.config, batch))
     synchronise(model.device)
     return time.perf_counter() - start

@@ -25,12 +25,15 @@ def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return values.mean() if weights is None else (values * weights).sum()
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy in nats; logits [B, C], labels [B] with values 0..C-1, weights [B]. Of a
-    regression, whose labels are floats, the mean of `squared_errors`."""
+def cross_entropy(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None, of_classes: Tensor | None = None
+) -> Tensor:
+    """Mean cross-entropy in nats, an example's times the weight of its class; logits [B, C], labels
+    [B] with values 0..C-1, weights [B], those `of_classes` [C]. Of a regression, whose labels are
+    floats, the mean of `squared_errors`."""
     if labels.is_floating_point():
         return weighted_mean(squared_errors(logits, labels), weights)
-    each = functional.cross_entropy(logits.float(), labels, reduction="none")
+    each = functional.cross_entropy(logits.float(), labels, of_classes, reduction="none")
     return weighted_mean(each, weights)
 
 
@@ -38,6 +41,15 @@ def squared_errors(outputs: Tensor, labels: Tensor) -> Tensor:
     """Of B outputs [B, 1] from labels [B], [B]; 0 without a label."""
     error = outputs[:, 0].float() - labels
     return torch.where(labels == NO_LABEL, 0.0, error.square())
+
+
+def class_balance(labels: Tensor, classes: int) -> Tensor:
+    """N / (C * count) of each class [C], fp32, of labels [N], whose mean weight is then 1 (King and
+    Zeng 2001; scikit-learn's `balanced`). Negative labels are none; 1 for those of a regression."""
+    if labels.is_floating_point():
+        return torch.ones(classes, device=labels.device)
+    counts = torch.bincount(labels[labels >= 0], minlength=classes)
+    return counts.sum() / (classes * counts.clamp(min=1))
 
 
 def distillation_kl(

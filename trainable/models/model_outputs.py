@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from trainable.data.examples import Batch
 from trainable.models.static_forward import attention_input
@@ -17,17 +18,23 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def model_inputs(config: PreTrainedConfig, batch: Batch) -> dict[str, Tensor]:
+    """A batch as the library's models take it; token types only where a model has some."""
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.token_types is not None and getattr(config, "type_vocab_size", 0) > 1:
+        inputs["token_type_ids"] = batch.token_types
+    return inputs
+
+
 def run_model(
     model: nn.Module, batch: Batch, precision: str, *, states: bool = False
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Logits [B, C] and, if asked for, the states [B, T, H] that go into the first layer and those
     that come out of each."""
+    inputs = model_inputs(model.config, batch)
+    inputs["attention_mask"] = attention_input(model.config, batch.attention_mask)
     with autocast(batch.input_ids.device, precision):
-        outputs = model(
-            input_ids=batch.input_ids,
-            attention_mask=attention_input(model.config, batch.attention_mask),
-            output_hidden_states=states,
-        )
+        outputs = model(**inputs, output_hidden_states=states)
     return outputs.logits, outputs.hidden_states if states else ()
 
 

@@ -45,9 +45,11 @@ def load_base(
         head: dict[str, Any] = {}
         if fitted:
             _check_labels(f"{flag} {source}", list(config.id2label.values()), label_names)
-        else:
+        elif label_names:
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
+        else:
+            head = {"num_labels": 1, "problem_type": "regression"}
         torch.manual_seed(seed)
         model, missing = load_checked(flag, source, fitted=fitted, **head)
         check_encoder(model)
@@ -73,10 +75,12 @@ def student_settings(student: str | None, teacher: str) -> dict[str, Any]:
 
 
 def _check_labels(given: str, its: list[str], ours: list[str]) -> None:
-    """Refuses a head for another number of labels, or for the same names in another order."""
-    if len(its) != len(ours):
+    """Refuses a head for another number of labels, or for the same names in another order; of a
+    regression, which has no names, the head has one output."""
+    if len(its) != (len(ours) or 1):
+        dataset = f"the dataset {len(ours)}" if ours else "and the dataset is a regression"
         raise UserError(
-            f"{given}: its head has {len(its)} labels, the dataset {len(ours)}; "
+            f"{given}: its head has {len(its)} labels, {dataset}; "
             "give a model for these labels or an encoder without a head"
         )
     its, ours = [name.casefold() for name in its], [name.casefold() for name in ours]

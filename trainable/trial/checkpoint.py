@@ -155,7 +155,10 @@ def bytes_of_shape(
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
-    """The data's names; the teacher's if the data has only numbers and the teacher has names."""
+    """The data's names; the teacher's if the data has only numbers and the teacher has names, and
+    for a regression, which has none."""
+    if not of_data:
+        return list(teacher.id2label.values())
     of_teacher = [str(teacher.id2label[index]) for index in range(len(of_data))]
     named = not any(name.startswith(GENERIC_LABEL) for name in of_teacher)
     return of_teacher if named and all(name.isdecimal() for name in of_data) else of_data

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from trainable.config.layer_sets import parse_layers
-from trainable.config.names import RELATIONS
+from trainable.config.names import BALANCED, RELATIONS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Batch
-from trainable.engine.losses import TermInputs, cross_entropy, distillation_losses
+from trainable.engine.losses import TermInputs, class_balance, cross_entropy, distillation_losses
 from trainable.engine.training_step import Losses
 from trainable.models.model_outputs import pool_states, run_model
 from trainable.models.relations import queries_keys_values
@@ -21,7 +21,8 @@ class Distillation:
     """What a student is trained towards.
 
     `alpha`, `temperature` and `relation_weight` are scalar tensors, `layer_weights` [S] is
-    `hidden_weight` for aligned layers and 0 for others: they are written in place, so that one
+    `hidden_weight` for aligned layers and 0 for others, `class_weights` [C] is 1 unless
+    `class_weight` balances the training `labels` [N]: they are written in place, so that one
     captured step serves trials that differ in them. `projections` maps each student layer to the
     teacher's width; it is empty if the widths are the same or no layers are compared.
     """
@@ -32,6 +33,7 @@ class Distillation:
         teacher_config: PreTrainedConfig,
         outputs: TeacherOutputs | None,
         device: torch.device,
+        labels: Tensor,
     ) -> None:
         teacher_width = teacher_config.hidden_size
         width = config.student_width or teacher_width
@@ -43,6 +45,8 @@ class Distillation:
         self.alpha = torch.zeros((), device=device)
         self.temperature = torch.ones((), device=device)
         self.layer_weights = torch.zeros(config.student_layers, device=device)
+        self.class_weights = torch.ones(teacher_config.num_labels, device=device)
+        self._balance = class_balance(labels, teacher_config.num_labels)
         self.relation_weight = torch.zeros((), device=device)
         self.relation_heads = config.relation_heads
         self.projections = nn.ModuleList(linears).to(device)
@@ -54,6 +58,8 @@ class Distillation:
             self.layer_weights[layer - 1] = config.hidden_weight if layer in aligned else 0.0
         self.temperature.fill_(config.temperature)
         self.relation_weight.fill_(config.relation_weight)
+        balanced = config.class_weight == BALANCED
+        self.class_weights.copy_(self._balance if balanced else torch.ones_like(self._balance))
         for projection in self.projections:
             assert isinstance(projection, nn.Linear)
             projection.reset_parameters()
@@ -67,7 +73,7 @@ class Distillation:
         logits, states = run_model(
             student, batch, self.precision, states=outputs is not None and outputs.kind is not None
         )
-        labels_loss = cross_entropy(logits, batch.labels, batch.weights)
+        labels_loss = cross_entropy(logits, batch.labels, batch.weights, self.class_weights)
         if outputs is None:
             return {"loss": labels_loss, "cross_entropy": labels_loss}
         compared: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_transfer
+from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_data
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
@@ -42,6 +42,7 @@ from trainable.trial.tokenised_data import load_data, prepare_tokens, same_token
 SAMPLED_TEXTS = 1000
 LABELLED = ("evaluation", "full", "test")  # the splits that something is scored on
 MOST_UNKNOWN = 0.2  # share of tokens
+SPLIT_LABELS = {"train": "training", "evaluation": "validation", "test": "test"}
 
 
 def prepare(
@@ -49,12 +50,14 @@ def prepare(
     *,
     hidden_pools: Collection[str] = ("cls",),
     relations: bool = False,
+    dataset: str | Mapping[str, Any] | None = None,
     log: Callable[[str], None] = print,
     **options: Any,
 ) -> TrainingInputs:
     """Loads data and teacher, fine-tunes the teacher and keeps its outputs, once for all trials.
 
     `options` are those of `InputOptions`: `teacher`, `dataset`, `max_train_samples`, `cache`, ...
+    `dataset` may also be a `datasets.DatasetDict`, or pandas frames by split (`train`, ...).
     `hidden_pools` are the pools of hidden states that trials may align; with `relations` they may
     have a `relation_weight`. `log` is given a line at a time. UserError for what can't be used.
     """
@@ -63,8 +66,9 @@ def prepare(
     for pool in pools - set(HIDDEN_POOLS):
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
-    chosen = InputOptions(preset=name, **options)
-    preparation = Preparation.load(load_sources(chosen))
+    source, tables = (dataset, None) if isinstance(dataset, str) else (None, dataset)
+    chosen = InputOptions(preset=name, dataset=source, **options)
+    preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:
         check_projections(preparation.base.config)
@@ -127,12 +131,15 @@ class Preparation:
             student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
+        if described := self.inputs.dataset.description:
+            counts = [f"{sizes[n]:,} {label}" for n, label in SPLIT_LABELS.items() if n in sizes]
+            log(f"{described}; examples: {', '.join(counts)}.")
         if self.inputs.dataset.transfer is not None:
             log(
                 f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
                 "that are empty or near-duplicates of validation examples."
             )
-        if warning := shared_examples(self.inputs.dataset):
+        for warning in shared_examples(self.inputs.dataset):
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -150,7 +157,7 @@ class Preparation:
             split = tokenise(self.tokenizer, texts, [0] * len(texts), self.inputs.max_length)
             unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
             if unknown > MOST_UNKNOWN:
-                where = {"train": "training", "evaluation": "validation"}.get(name, name)
+                where = SPLIT_LABELS.get(name, name)
                 raise UserError(
                     f"{self.given}: {unknown:.0%} of the tokens in the {where} split are unknown "
                     "to its tokenizer; give a model for these texts"
@@ -158,7 +165,8 @@ class Preparation:
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""
-        length, needed = self.inputs.max_length, self.tokenizer.num_special_tokens_to_add() + 1
+        length, pairs = self.inputs.max_length, self.inputs.dataset.pairs
+        needed = self.tokenizer.num_special_tokens_to_add(pair=pairs) + 1 + pairs
         if length < needed:
             raise UserError(f"--max-length {length}: must be at least {needed}")
         ids = self.tokenizer.all_special_ids
@@ -188,7 +196,7 @@ def check_trials(
             _check_pretrained(config, teacher, *student)
         else:
             student_config(teacher, config)
-        check_transfer(config, examples)
+        check_data(config, examples, regression=teacher.num_labels == 1)
         steps = trial_steps(examples["train"], config)
         if config.evaluations > steps:
             raise UserError(
@@ -223,9 +231,9 @@ def prepare_inputs(
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     tokenizer, base = preparation.tokenizer, preparation.base
     data = labelled = prepare_tokens(tokenizer, base, inputs, cache)
-    if inputs.dataset.transfer is not None:  # which is not the teacher's to train on
-        bare = replace(inputs, dataset=replace(inputs.dataset, transfer=None))
-        labelled = prepare_tokens(tokenizer, base, bare, cache)
+    bare = replace(inputs.dataset, transfer=None, test=None)  # which the teacher is to know
+    if bare != inputs.dataset:
+        labelled = prepare_tokens(tokenizer, base, replace(inputs, dataset=bare), cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric)
     labels = {name: data.splits[name].labels for name in LABELLED if name in data.splits}
@@ -249,6 +257,7 @@ def prepare_inputs(
         constants={"precision": runtime.precision, **options.constants},
         learning_rates=dict(preset.learning_rates),
         pretrained=prepare_student(preparation, cache),
+        pairs=inputs.dataset.pairs,
     )
 
 

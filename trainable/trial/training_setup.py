@@ -60,7 +60,8 @@ class TrainingSetup:
                 obstacle = "disentangled-flash finds no Triton"
             self.fallback = f"plain attention: {obstacle}" if obstacle else ""
         self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
-        self.distillation = Distillation(config, teacher_config, outputs, device)
+        labels = examples["train"].labels
+        self.distillation = Distillation(config, teacher_config, outputs, device, labels)
         self.step = TrainingStep(
             student,
             make_optimiser([student, self.distillation.projections], config.weight_decay),
@@ -188,9 +189,10 @@ def _load_examples(
 
 @lru_cache(maxsize=2)
 def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
-    """These splits of a folder with dense token ids, in memory once; `transfer` behind `train`."""
-    in_use = load_vocabulary(Path(tokens))
-    splits = {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
+    """These splits of a folder with dense token ids, in memory once: `transfer` behind `train`, and
+    no `test`, which no trial may read."""
+    in_use, read = load_vocabulary(Path(tokens)), [name for name in names if name != "test"]
+    splits = {name: dense_split(load_split(Path(tokens), name), in_use) for name in read}
     splits["train"] = trained_on(splits)
     splits.pop("transfer", None)
     return splits

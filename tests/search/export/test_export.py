@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from search.export import exported_student as exported
 from search.export.__main__ import main
@@ -37,17 +38,33 @@ def short_timing(monkeypatch):
     monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
 
 
+def write_pairs(dataset, folder):
+    """As a user has them: columns and labels of names of their own, and no file for validation but
+    that with a usual name."""
+    folder.mkdir()
+    for name, split in (("train", dataset.train), ("val", dataset.evaluation)):
+        names = [dataset.label_names[label] for label in split.labels]
+        first, second = zip(*split.texts, strict=True)
+        table = {"question1": first, "question2": second, "labels": names}
+        pandas.DataFrame(table).to_csv(folder / f"{name}.csv", index=False)
+    return folder
+
+
 @pytest.fixture(scope="module")
-def made(tokenizer, data_folder, tmp_path_factory):
+def made(tokenizer, data_folder, pair_teacher, pair_dataset, tmp_path_factory):
     """For an architecture a run of two trials: from the teacher, and, averaged, from random."""
     runs = {}
 
     def make(architecture):
         if architecture not in runs:
-            folder = tmp_path_factory.mktemp(architecture)
-            teacher = make_teacher(architecture, tokenizer, folder / "teacher")
+            folder, data = tmp_path_factory.mktemp(architecture), data_folder
+            teacher = make_teacher(
+                architecture.removeprefix("pairs-"), tokenizer, folder / "teacher"
+            )
             configs = [TrialConfig(initialisation=n, **SETTINGS, **TRIALS[n]) for n in TRIALS]
-            runs[architecture] = make_run(folder, teacher, data_folder, configs)
+            if architecture.startswith("pairs-"):
+                teacher, data = pair_teacher, write_pairs(pair_dataset, folder / "data")
+            runs[architecture] = make_run(folder, teacher, data, configs)
         return runs[architecture]
 
     return make
@@ -87,7 +104,10 @@ def checkpoint_of(run, trial):
 def plain_logits(folder, texts):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
-    return model(**tokenizer(texts, truncation=True, padding=True, return_tensors="pt")).logits
+    parts = (
+        [texts] if isinstance(texts[0], str) else [list(part) for part in zip(*texts, strict=True)]
+    )
+    return model(**tokenizer(*parts, truncation=True, padding=True, return_tensors="pt")).logits
 
 
 @torch.no_grad()
@@ -102,11 +122,14 @@ def trial_logits(small, config):
 
 
 @pytest.mark.parametrize("initialisation", TRIALS)
-@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "roberta", "electra", "mpnet"])
+@pytest.mark.parametrize(
+    "architecture", ["bert", "deberta-v2", "roberta", "electra", "mpnet", "pairs-bert"]
+)
 def test_plain_transformers_give_the_logits_and_the_accuracy_of_the_trials_student(
-    architecture, initialisation, made, export, dataset
+    *, architecture, initialisation, made, export, dataset, pair_dataset
 ):
     small = made(architecture)
+    dataset = pair_dataset if architecture == "pairs-bert" else dataset
     trial = trial_of(small, initialisation)
     folder, printed, _ = export(small.run, "--trial", trial.config.digest)
     logits = plain_logits(folder, dataset.evaluation.texts)
@@ -117,6 +140,14 @@ def test_plain_transformers_give_the_logits_and_the_accuracy_of_the_trials_stude
     correct = logits.argmax(dim=-1).numpy() == labels
     assert correct.tolist() == right_of(last["predictions"], labels).tolist()
     assert f"{last['score']:.4f} on 40 examples, none of them with another result" in printed
+    if architecture == "pairs-bert":
+        assert (
+            'classify({"text": "some text", "text_pair": "another"}, trunc'
+            in (folder / "README.md").read_text()
+        )
+        classify, pair = pipeline("text-classification", str(folder)), dataset.evaluation.texts[0]
+        answer = classify({"text": pair[0], "text_pair": pair[1]}, truncation=True)
+        assert answer["label"] == dataset.label_names[int(logits[0].argmax())]
 
 
 def test_the_best_of_those_kept_is_exported_where_none_is_named(small, export, tmp_path):

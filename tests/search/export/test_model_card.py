@@ -150,7 +150,7 @@ def test_words_from_outside_are_no_markup_of_it(run, trial, last):
     own = replace(run.request, teacher=f"/somewhere/{evil.replace('/', '')}", dataset=f"/d/{evil}")
     other = replace(run, plan=replace(run.plan, requests=(own,)))
     card = model_card(other, trial, last, **FACTS | labels | {"check": evil})
-    assert not re.search(r"<(img|script|/script)|(?<!\\)\]\(javascript|(?<!\\)`c", card)
+    assert not re.search(r"<(img|script|/script)|(?<!\\)\]\(javascript|(?<!\\)`c`", card)
     assert "&lt;img src=x onerror=alert(1)&gt; --- \\[a\\](javascript:b) \\`c\\` \\| &l" in card
     assert ModelCard(card).data.model_name.startswith("2-layer student of &lt;img")
 

@@ -21,6 +21,7 @@ SETTINGS = {
     "alpha_schedule": ({"sharpness": 1.0}, "cosine_vshape", ["cosine_grwoth", None]),
     "alpha": ({}, 1.0, [-0.001, 1.001, "0.5", True]),
     "sharpness": ({"alpha_schedule": "cosine_growth"}, 2.0, [0.0, -1.0, None]),
+    "class_weight": (FIXED, "balanced", ["balance", None]),
     "temperature": (FIXED, 4.0, [0.0, -1.0, "2", True, None]),
     "hidden_weight": (FIXED, 100.0, [0.0, -1.0]),
     "hidden_pool": (FIXED, "tokens", ["token"]),

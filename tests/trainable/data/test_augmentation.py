@@ -119,6 +119,22 @@ def test_what_the_texts_do_not_allow_is_not_made():
     assert "b c" not in made_texts(shuffled, 100, 0, {"crop": 0.5})
 
 
+def test_of_a_pair_each_text_is_changed_by_itself_and_stays_in_its_place():
+    pairs = [(text, text.replace("w", "v")) for text in TEXTS if " " in text]
+    made = made_texts(pairs, 300, 5, ON)
+    assert len(set(made)) == 300
+    assert set(made).isdisjoint(pairs)
+    assert made == made_texts(pairs, 300, 5, ON)
+    for kind in KINDS:
+        found = made_texts(pairs, 50, 5, {kind: ON[kind]})
+        assert len(found) == (0 if kind == "halves" else 50)
+        if kind in ("crop", "drop", "swap"):
+            for first, second in found:
+                texts = [{word.partition(".")[0] for word in t.split()} for t in (first, second)]
+                assert texts[1] == {word.replace("w", "v") for word in texts[0]}
+                assert len(texts[0]) == 1  # words of one pair, each text's own
+
+
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [

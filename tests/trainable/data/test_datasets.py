@@ -35,6 +35,14 @@ def test_every_prefix_of_the_stratified_order_has_each_label_in_its_share(labels
             assert abs(counts[label] - share * length) < len(shares)
 
 
+def test_of_numbers_every_prefix_has_each_tenth_of_their_range_in_its_share():
+    labels = np.random.default_rng(0).normal(size=200) ** 3
+    order = stratified_order(labels.tolist())
+    assert sorted(order.tolist()) == list(range(200))
+    ranks = np.argsort(np.argsort(labels))
+    assert np.bincount(ranks[order[:50]] // 20).tolist() == [5] * 10
+
+
 @pytest.fixture
 def corpus():
     """100 and 40 examples, a fifth of them positive."""
@@ -109,11 +117,14 @@ def test_a_sample_is_of_the_validation_examples_in_use_and_other_sizes_are_limit
 
 
 def test_validation_texts_that_are_trained_on_are_counted_in_the_whole_split(corpus):
-    assert shared_examples(corpus) == ""
+    assert shared_examples(corpus) == []
+    tested = replace(corpus, test=LabelledTexts(["train 5", "new"], [0, 1]))
+    assert shared_examples(tested)[0].startswith("Warning: 1 of the 2 test examples are also train")
     texts = ["train 3", "train 3", "train 99", *corpus.evaluation.texts[3:]]
     mixed = replace(corpus, evaluation=replace(corpus.evaluation, texts=texts))
     for dataset in (mixed, sample_evaluation(mixed, 10)):
-        assert shared_examples(dataset).startswith("Warning: 3 of the 40 validation examples are")
+        (warning,) = shared_examples(dataset)
+        assert warning.startswith("Warning: 3 of the 40 validation examples are")
 
 
 def test_whatever_differs_changes_the_digest(corpus):

@@ -17,6 +17,7 @@ def test_one_batch_by_hand(split):
     batch = Examples(split, 0, CPU).batch(torch.tensor([2, 4, 1]), width=4)
     assert batch.input_ids.tolist() == [[5, 6, 0, 0], [0, 11, 0, 0], [4, 0, 0, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0]]
+    assert batch.token_types.tolist() == [[0, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]
     assert batch.positions.tolist() == [[4, 5, 0, 0], [10, 11, 0, 0], [3, 0, 0, 0]]
     assert batch.labels.tolist() == [0, 2, 0]
     assert batch.rows.tolist() == [2, 4, 1]

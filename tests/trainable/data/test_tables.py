@@ -4,6 +4,7 @@ import json
 import os
 import re
 import socket
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -13,7 +14,8 @@ from huggingface_hub import constants
 
 from tests.conftest import user_error
 from trainable.data import tables
-from trainable.data.datasets import LabelledTexts, load_dataset, load_texts
+from trainable.data.datasets import LabelledTexts
+from trainable.data.loading import load_dataset, load_texts, with_test
 
 # Words that readers take for missing values, quotes that open and never close, trailing spaces.
 AWKWARD = ["null", "NA", '"half a quote', "it's 5 \" long ", "none", '"full"', "café, naïve", "1.0"]
@@ -54,8 +56,9 @@ def network(monkeypatch):
 def load(tmp_path):
     """Loads a path in the test's own folder, with a cache beside it."""
 
-    def load_path(path, configuration=None):
-        return load_dataset(str(path), configuration, tmp_path / "cache")
+    def load_path(path, configuration=None, columns=(None, None)):
+        path = path if isinstance(path, dict) else str(path)
+        return load_dataset(path, configuration, tmp_path / "cache", columns)
 
     return load_path
 
@@ -115,7 +118,7 @@ def test_a_file_whose_content_changed_is_read_anew_whatever_its_time(tmp_path, l
     for texts in (["one", " ", ""], ["two", " ", ""]):
         write(path, texts, [0, 1, 1])
         os.utime(path, (1e9, 1e9))
-        assert load_texts("--transfer", str(path), None, tmp_path / "cache") == texts
+        assert load_texts(str(path), None, tmp_path / "cache", None, pair=False) == texts
 
 
 def test_two_files_of_one_split_are_refused(folder, refusal):
@@ -165,9 +168,8 @@ def test_sentence_goes_before_text(folder, load):
     ("present", "chosen"),
     [
         (("test", "dev", "validation"), "validation"),
-        (("test", "dev", "evaluation"), "dev"),
-        (("test", "evaluation"), "evaluation"),
-        (("test",), "test"),
+        (("test", "val", "dev", "evaluation"), "dev"),
+        (("test", "evaluation", "valid"), "valid"),
     ],
 )
 def test_which_file_is_the_evaluation_split(folder, load, present, chosen):
@@ -197,8 +199,11 @@ def test_a_saved_dataset_keeps_its_label_names(tmp_path, load):
 @pytest.mark.parametrize(
     ("splits", "complaint"),
     [
-        ({"test": 2, "unlabelled": 2}, "no training split, only test, unlabelled"),
-        ({"train": 2, "test": 2}, "the training split has labels [0, 1]; they must be"),
+        ({"test": 2, "unlabelled": 2}, "no split train, only test, unlabelled; in a"),
+        (
+            {"train": 2, "test": 2},
+            "the training split has none of c; give some of each label, of at",
+        ),
         ({"train": 0, "test": 3}, "a split is empty"),
         ({"train": 3, "test": 0}, "a split is empty"),
     ],
@@ -221,7 +226,8 @@ def test_a_tenth_of_a_single_file_is_held_out(load, tmp_path):
         write(path, labels.keys(), labels.values())
     found = load(tmp_path / "all.tsv")
     np.random.seed(5)
-    assert load_dataset(str(tmp_path / "folder"), None, tmp_path / "other cache") == found
+    again = load_dataset(str(tmp_path / "folder"), None, tmp_path / "other cache", (None, None))
+    assert again == found
     assert (len(found.train), len(found.evaluation)) == (180, 20)
     assert sorted(found.train.texts + found.evaluation.texts) == sorted(labels)
     assert found.evaluation.labels.count(1) == 5
@@ -237,52 +243,221 @@ def test_folders_of_unusual_names_are_read_at_home_too(folder, load, monkeypatch
         assert load(path).evaluation.texts == ["fine"]
 
 
-@pytest.mark.parametrize(
-    ("columns", "found"),
-    [(("review", "label"), "review, label"), (("sentence", "sentiment"), "sentence, sentiment")],
-)
 @pytest.mark.parametrize("split", ["training", "validation"])
-def test_a_missing_column(folder, refusal, columns, found, split):
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (("body", "label"), "has columns body, label; it needs "),
+        (("sentence", "mood"), "has columns sentence, mood; it needs label, labels, score, or "),
+    ],
+)
+def test_a_missing_column(folder, refusal, columns, said, split):
     file = {"training": "train.tsv", "validation": "dev.tsv"}[split]
     write(folder / file, ["bad", "good"], [0, 1], columns)
-    assert refusal(folder) == (
-        f"the {split} split has columns {found}; it needs label and sentence or text"
+    assert refusal(folder).startswith(f"the {split} split {said}")
+
+
+PAIR, TABLE = ("sentence1", "sentence2"), {"id": [7, 8], "mood": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "texts"),
+    [
+        (["sentence", "text", "review"], (None, None), ("sentence",)),
+        (["text", "review"], (None, None), ("text",)),
+        (["sentence", "question"], (None, None), ("question", "sentence")),
+        (["text", "text_pair", "sentence"], (None, None), ("text", "text_pair")),
+        (["hypothesis", "premise"], (None, None), ("premise", "hypothesis")),
+        (["question2", "question1"], (None, None), ("question1", "question2")),
+        ([*PAIR, "body"], ("body", None), ("body",)),
+        ([*PAIR, "body"], ("sentence2, body", None), ("sentence2", "body")),
+        (["a,b", "a", "b"], ("a,b", None), ("a,b",)),
+    ],
+)
+def test_columns_by_their_usual_names_and_by_those_given(load, columns, given, texts):
+    rows = {name: [f"{name} {row}" for row in range(2)] for name in columns}
+    splits = {name: pandas.DataFrame(rows | TABLE) for name in ("train", "dev")}
+    found = load(splits, columns=(given[0], "mood"))
+    expected = [tuple(f"{name} {row}" for name in texts) for row in range(2)]
+    assert found.train.texts == (expected if len(texts) == 2 else [each[0] for each in expected])
+    assert found.pairs == (len(texts) == 2)
+    assert found.description == (
+        f"Texts: {' and '.join(texts)}{' (pairs)' if found.pairs else ''}; labels: mood (0, 1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (("revue", None), "--text-column revue: {}: 'revue' is not known; did you mean review? "),
+        (("review,x", None), "--text-column x: {}: 'x' is not known; choose from review, label"),
+        (
+            ("review,label,x", None),
+            "--text-column review,label,x: {} needs one column, or two for pai",
+        ),
+        ((None, "lable"), "--label-column lable: {}: 'lable' is not known; did you mean label? "),
+    ],
+)
+def test_a_column_that_is_given_and_not_there(load, columns, said):
+    frame = pandas.DataFrame({"review": ["a", "b"], "label": [0, 1]})
+    message = user_error(load, {"train": frame, "dev": frame}, columns=columns)
+    assert message.startswith(said.format("dataset: the training split"))
+
+
+def test_tables_are_those_of_datasets_too_and_nothing_else(load):
+    frame = pandas.DataFrame({"text": ["a", "b"], "label": ["no", "yes"]})
+    splits = {"train": frame, "validation": frame[:1], "test": frame[1:]}
+    tables = {n: datasets.Dataset.from_pandas(s, preserve_index=False) for n, s in splits.items()}
+    found = load(splits)
+    assert load(datasets.DatasetDict(tables)) == found
+    assert (found.evaluation, found.test) == (LabelledTexts(["a"], [0]), LabelledTexts(["b"], [1]))
+    assert (
+        user_error(load, {"dev": frame})
+        == "dataset: no split train, only dev; in a folder, name a file train.csv"
+    )
+    assert user_error(load, {"train": [1]}).startswith("dataset: train is no table; ")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "numbers"),
+    [
+        (["pos", "neg", "pos"], ["neg", "pos"], [1, 0, 1]),
+        ([5, 1, 10], ["1", "5", "10"], [1, 0, 2]),
+        ([2.0, 0.0, 0.0], ["0", "2"], [1, 0, 0]),
+        (["2", "0", "10"], ["0", "2", "10"], [1, 0, 2]),
+        ([True, False, True], ["False", "True"], [1, 0, 1]),
+        ([0, 10**9, 0], ["0", "1000000000"], [0, 1, 0]),
+        ([0.5, 3.0, -1.0], [], [0.5, 3.0, -1.0]),
+    ],
+)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_labels_stand_for(*, tmp_path, load, labels, names, numbers, suffix):
+    for name in ("train", "dev"):
+        write(tmp_path / f"{name}{suffix}", ["a", "b", "c"], labels)
+    found = load(tmp_path)
+    assert (found.label_names, found.train.labels, found.evaluation.labels) == (
+        names,
+        *[numbers] * 2,
+    )
+    assert {type(label) for label in found.train.labels} == {int if names else float}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_rows_that_are_labelled_minus_one_have_no_label(tmp_path, load, suffix):
+    write(tmp_path / f"train{suffix}", list("abcdefghijkl"), [0, 1] * 5 + [-1, -1])
+    write(tmp_path / f"dev{suffix}", ["v"], [-1])
+    write(tmp_path / f"test{suffix}", ["t"], [-1])
+    found = load(tmp_path)
+    assert sorted(found.train.texts + found.evaluation.texts) == list("abcdefghij")
+    assert found.test is None
+    assert found.description == (
+        "Texts: sentence; labels: label (0, 1); validation: a tenth of the training examples; left "
+        "out: 2 rows labelled -1, without label; test: not used, it has no labels"
+    )
+
+
+def test_a_test_split_is_never_the_validation_split(folder, load, tmp_path):
+    write(folder / "test.tsv", ["tested", "too"], [1, 0])
+    found = load(folder)
+    assert found.test == LabelledTexts(["tested", "too"], [1, 0])
+    assert load(folder).digest != replace(found, test=None).digest
+    (folder / "dev.tsv").unlink()
+    write(folder / "train.tsv", list("abcdefghij"), [0, 1] * 5)
+    found = load(folder)
+    assert sorted(found.train.texts + found.evaluation.texts) == list("abcdefghij")
+    other = with_test(found, str(folder / "test.tsv"), None, tmp_path / "cache", (None, None))
+    assert other == found == with_test(found, str(folder), None, tmp_path / "cache", (None, None))
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "columns", "said"),
+    [
+        (["a", "b"], [0, 2], ("sentence", "label"), ": label 2 is not among those of the training"),
+        (["a", ""], [0, 1], ("sentence", "label"), ": row 1 has no text in sentence"),
+        (["a", "b"], [-1, -1], ("sentence", "label"), " has no labels; give labelled examples"),
+        (["a", "b"], ["no", "yes"], ("sentence", "label"), ": label no is not among those of the"),
+        (
+            ["a", "b"],
+            [0, 1],
+            ("body", "label"),
+            " has columns body, label; it needs sentence, text",
+        ),
+    ],
+)
+def test_a_test_source_that_does_not_fit(*, folder, load, tmp_path, texts, labels, columns, said):
+    write(path := tmp_path / "other.csv", texts, labels, columns)
+    message = user_error(with_test, load(folder), str(path), None, tmp_path / "cache", (None, None))
+    assert message.startswith(f"--test {path}{said}")
+
+
+def test_a_pair_of_which_one_text_is_missing(load):
+    frame = pandas.DataFrame(
+        {"sentence1": ["a", "b", "c"], "sentence2": ["x", None, "z"], "label": [0, -1, 1]}
+    )
+    splits = {"train": frame, "dev": frame}
+    assert load(splits).train == LabelledTexts([("a", "x"), ("c", "z")], [0, 1])
+    frame.loc[1, "label"] = 1
+    assert user_error(load, splits) == (
+        "dataset: the training split: row 1 has no text in sentence2"
     )
 
 
 @pytest.mark.parametrize(
     ("labels", "complaint"),
     [
-        (["neg", "pos"], "label 'neg' in the training split; labels must be whole numbers from 0"),
-        ([0.5, 1.5], "label 0.5 in the training split; labels must be whole numbers from 0"),
-        ([True, False], "label True in the training split; labels must be whole numbers from 0"),
-        ([-1, 0], "label -1 in the training split; labels must be "),
-        ([1, 2], "the training split has labels [1, 2]; they must be 0..C-1"),
-        ([0, 2], "the training split has labels [0, 2]; they must be 0..C-1"),
-        ([0, 0], "the training split has labels [0]; they must be 0..C-1 with at least two "),
-        ([0, 3], "label 3 in the training split of 2 examples; labels must be 0..C-1, each pr"),
-        ([0, 10**9], "label 1000000000 in the training split of 2 examples; labels must be 0..C"),
+        ([-1, -1], "the training split has no labelled examples; give some of each"),
+        ([0, 0], "the training split has examples of one label; give some of each"),
+        ([0.5, 0.5], "the training split has examples of one label; give some of each"),
     ],
 )
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_labels_that_are_not_0_to_c(tmp_path, refusal, labels, complaint, suffix):
+def test_labels_of_which_nothing_can_be_learned(tmp_path, refusal, labels, complaint, suffix):
     write(tmp_path / f"train{suffix}", ["bad", "good"], labels)
-    write(tmp_path / f"dev{suffix}", ["bad", "good"], labels)
     assert refusal(tmp_path).startswith(complaint)
+
+
+def test_a_column_of_names_is_no_column_of_labels(tmp_path, refusal):
+    names = [f"name {row}" for row in range(150)]
+    write(tmp_path / "all.csv", names, names)
+    assert refusal(tmp_path / "all.csv") == (
+        "the training split: 150 different labels in 150 examples; name the labels' column with "
+        "--label-column"
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "rows", "complaint"),
     [
-        ("dev.tsv", (["fine"], [2]), "label 2 in the validation split; labels must be 0 to 1"),
-        ("train.tsv", (["bad", "odd"], [0, ""]), "label '' in the training split; labels"),
-        ("train.csv", (["bad", "odd"], [0, ""]), "label '' in the training split; labels"),
-        ("train.jsonl", (["bad", "odd"], [0, None]), "label None in the training split; labels"),
-        ("train.csv", (["bad", "odd"], [0, "nan"]), "label 'nan' in the training split; labels"),
-        ("dev.tsv", (["fine"], [10**9]), "label 1000000000 in the validation split; labels"),
-        ("train.jsonl", (["bad", None], [0, 1]), "row 1 of the training split has no text in sent"),
-        ("dev.tsv", (["", "fine"], [0, 1]), "row 0 of the validation split has no text in sent"),
-        ("train.csv", (["bad", " \n"], [0, 1]), "row 1 of the training split has no text in sent"),
+        (
+            "dev.tsv",
+            (["fine"], [2]),
+            "the validation split: label 2 is not among those of the train",
+        ),
+        (
+            "train.tsv",
+            (["bad", "odd"], [0, ""]),
+            "the training split: label '' in row 1; give each",
+        ),
+        (
+            "train.csv",
+            (["bad", "odd"], [0, ""]),
+            "the training split: label '' in row 1; give each",
+        ),
+        (
+            "train.jsonl",
+            (["bad", "odd"], [0, None]),
+            "the training split: label None in row 1; giv",
+        ),
+        ("train.csv", (["bad", "odd"], [0, "x"]), "the training split: label 'x' in row 1, a word"),
+        ("train.csv", (["bad", "odd"], [0, "nan"]), "the training split: label 'nan' in row 1, a"),
+        (
+            "dev.tsv",
+            (["fine"], [0.5]),
+            "the validation split: label 0.5 is not among those of the tr",
+        ),
+        ("train.jsonl", (["bad", None], [0, 1]), "the training split: row 1 has no text in sen"),
+        ("dev.tsv", (["", "fine"], [0, 1]), "the validation split: row 0 has no text in s"),
+        ("train.csv", (["bad", " \n"], [0, 1]), "the training split: row 1 has no text in sen"),
     ],
 )
 def test_a_row_that_is_at_fault_is_named(folder, refusal, file, rows, complaint):
@@ -298,7 +473,9 @@ def test_a_folder_that_is_called_like_a_file_is_none(folder, load, refusal):
     assert load(folder).train.texts == ["bad", "good"]
     assert load(folder).evaluation.texts == ["fine"]
     (folder / "train.tsv").unlink()
-    assert refusal(folder).startswith("no train file; ")
+    assert refusal(folder).startswith(
+        "no split train, only dev; in a folder, name a file train.csv"
+    )
 
 
 @pytest.mark.parametrize("rows", [5, 6])

@@ -5,10 +5,12 @@ from math import exp, log, sqrt
 import numpy as np
 import pytest
 import torch
+from sklearn.utils.class_weight import compute_class_weight
 
 from trainable.data.datasets import NO_LABEL
 from trainable.engine.losses import (
     TermInputs,
+    class_balance,
     cross_entropy,
     distillation_kl,
     hidden_loss,
@@ -150,6 +152,20 @@ def mask():
 def test_cross_entropy_is_the_naive_one(logits, labels):
     expected = naive_cross_entropy(logits.tolist(), labels.tolist())
     assert cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
+    weights = torch.linspace(0.5, 2.0, logits.shape[1])
+    each = [
+        float(weights[label]) * naive_cross_entropy([row], [label])
+        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+    ]
+    weighed = cross_entropy(logits, labels, of_classes=weights).item()
+    assert weighed == pytest.approx(sum(each) / len(each), rel=1e-5)
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    labels = [0] * 7 + [1] * 2 + [2]
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    found = class_balance(torch.tensor([*labels, -100]), 3)
+    assert found.tolist() == pytest.approx(expected.tolist())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])

@@ -6,20 +6,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from sentencepiece import SentencePieceTrainer
 
 import trainable
-from tests.conftest import ARCHITECTURES, WORDS, user_error
+from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier, user_error
+from tests.invariants.test_same_seed_same_run import numbers
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import TrainingInputs
-from trainable.data.datasets import LabelledTexts, sample_evaluation
+from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
 from trainable.models import relations
 from trainable.models.loading import load_tokenizer
 from trainable.trial.preparation import Preparation, add_outputs, pools_of, prepare_inputs
 from trainable.trial.tokenised_data import tokenizer_digest
+from trainable.trial.training_loop import Trial
 
 
 def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
@@ -48,6 +51,49 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
         bare.config({"alpha": 0.5, "student_layers": 2, "relation_weight": 1.0})
     with pytest.raises(UserError, match="hidden_pools: 'token' is not known; did you mean tokens"):
         trainable.prepare("mini", hidden_pools=["token"], **places)
+
+
+def test_prepare_takes_frames_and_holds_their_test_split_back(
+    teacher_folder, dataset, tmp_path, cpu
+):
+    """No trial reads it, and neither teacher nor trial is another for it."""
+    frame = pandas.DataFrame({"text": dataset.train.texts, "label": dataset.train.labels})
+    lines: list[str] = []
+    options = {"teacher": str(teacher_folder), "cache": str(tmp_path), "max_length": 16}
+    options |= {"allow_weak_teacher": True, "log": lines.append}
+    test = pandas.DataFrame({"text": ["w150 w1", frame["text"][0]], "label": [0, 1]})
+    with_test, without = (
+        trainable.prepare("mini", dataset={"train": frame, **more}, **options)
+        for more in ({"test": test}, {})
+    )
+    assert with_test.examples == {"train": 86, "evaluation": 10, "test": 2}
+    assert any(line.startswith("Warning: 1 of the 2 test examples are also") for line in lines)
+    assert lines[0] == (
+        "Texts: text; labels: label (0, 1); validation: a tenth of the training examples; "
+        "examples: 86 training, 10 validation, 2 test."
+    )
+    assert with_test.teacher == without.teacher
+    assert with_test.data_digest != without.data_digest
+    for path in Path(with_test.tokens).glob("test_*"):
+        path.unlink()
+    config = with_test.config({"student_layers": 2, "batch_size": 8, "evaluations": 2})
+    runs = [numbers(Trial.start(config, one, cpu).run()) for one in (with_test, without)]
+    assert runs[0] == runs[1]
+
+
+def test_a_regressions_models_have_one_output(loaded, tokenizer, tmp_path, make_config):
+    tiny_classifier("bert").bert.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    parts = (loaded.dataset.train, loaded.dataset.evaluation)
+    numbers = [replace(p, labels=[label / 2 for label in p.labels]) for p in parts]
+    regression = replace(loaded, dataset=Dataset(*numbers, []))
+    preparation = Preparation.load(replace(regression, teacher_source=str(tmp_path)))
+    config = preparation.base.config
+    assert (config.num_labels, config.problem_type) == (1, "regression")
+    with pytest.raises(UserError, match="class_weight: balanced needs classes"):
+        preparation.check([make_config(class_weight="balanced")], print)
+    with pytest.raises(UserError, match="its head has 2 labels, and the dataset is a regression"):
+        Preparation.load(regression)
 
 
 def test_prepare_makes_texts_that_the_teacher_labels(teacher_folder, data_folder, tmp_path):

@@ -1,0 +1,224 @@
+"""Labelled examples from a hub id, a local folder or file, or tables, checked before training."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from trainable.common.errors import UserError, count_of, not_among
+from trainable.data.datasets import Dataset, LabelledTexts, hold_out
+from trainable.data.tables import LABEL_COLUMNS, TEST_NAME, TRAIN_NAME, read_tables
+from trainable.data.tokens import Text
+
+Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
+# By their usual names; a pair wins over a single text.
+TEXT_COLUMNS = (
+    *(("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence")),
+    *(("question1", "question2"), ("text", "text_pair"), ("sentence",), ("text",), ("review",)),
+)
+UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
+MOST_CLASSES = 100  # where more than half of the examples have a label of their own
+SHOWN_NAMES = 10
+
+
+def load_dataset(
+    source: str | Mapping[str, Any], configuration: str | None, cache: Path, columns: Columns
+) -> Dataset:
+    """Reads `source`: a folder of files named by split, one file, a hub id, or tables by split.
+
+    `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`); the texts' column is
+    given as `A,B` for pairs. Without a labelled validation split a tenth of the examples is held
+    out, the same one each time. UserError for what is missing, empty or unreadable, and for labels
+    that do not fit together.
+    """
+    tables = read_tables("--dataset", source, configuration, cache, columns[1])
+    named = f"--dataset {source}:" if isinstance(source, str) else "dataset:"
+    table, where = tables[TRAIN_NAME], f"{named} the training split"
+    texts, column = _text_columns(table, where, columns[0]), _label_column(table, where, columns[1])
+    labels = _read_labels(table, column, where)
+    names = _declared(table, column) or _class_names(labels, where)
+    train = _numbered(table, where, texts, labels, names)
+    _check_classes(train, names, where)
+    dataset, evaluation, test = Dataset(train, train, names), None, None
+    if "evaluation" in tables:
+        split = f"{named} the validation split"
+        evaluation = _labelled(tables["evaluation"], split, columns, dataset)
+    if TEST_NAME in tables and {*texts, column} <= set(tables[TEST_NAME].column_names):
+        test = _labelled(tables[TEST_NAME], f"{named} the test split", columns, dataset)
+    kinds = _shown(names) or "numbers, a regression"
+    parts = [
+        f"Texts: {' and '.join(texts)}{' (pairs)' * dataset.pairs}",
+        f"labels: {column} ({kinds})",
+    ]
+    if evaluation is None:
+        train, evaluation = hold_out(train)
+        parts.append("validation: a tenth of the training examples")
+        if not evaluation.labels:
+            raise UserError(
+                f"{named} {len(train)} examples are too few to hold out a tenth for validation; "
+                "give more, or a folder with a train and a validation file"
+            )
+    if left_out := labels.count(None):
+        parts.append(f"left out: {count_of(left_out, 'row')} labelled {UNLABELLED}, without label")
+    if TEST_NAME in tables and test is None:
+        parts.append("test: not used, it has no labels")
+    return Dataset(train, evaluation, names, test=test, description="; ".join(parts))
+
+
+def with_test(
+    dataset: Dataset, source: str, configuration: str | None, cache: Path, columns: Columns
+) -> Dataset:
+    """The dataset with the labelled examples of another source as its test split: its split `test`,
+    or the only one it has. Raises as `load_dataset`."""
+    tables = read_tables("--test", source, configuration, cache, columns[1], needed=TEST_NAME)
+    test = _labelled(tables[TEST_NAME], f"--test {source}", columns, dataset)
+    if test is None:
+        raise UserError(f"--test {source} has no labels; give labelled examples")
+    return replace(dataset, test=test)
+
+
+def load_texts(
+    source: str, configuration: str | None, cache: Path, text: str | None, *, pair: bool
+) -> list[Text]:
+    """The texts of a --transfer, or pairs of them, "" where there is none. Columns are those of
+    `text` if they are there, else the usual ones. Raises as `load_dataset`."""
+    table = read_tables("--transfer", source, configuration, cache)[TRAIN_NAME]
+    names = table.column_names
+    if text and text not in names and not set(text.split(",")) <= set(names):
+        text = None  # that of the labelled examples
+    columns = _text_columns(table, f"--transfer {source}:", text, pair=pair)
+    parts = [[t if isinstance(t, str) else "" for t in table[column]] for column in columns]
+    texts: list[Text] = list(zip(*parts, strict=True)) if pair else [*parts[0]]
+    return texts
+
+
+def _text_columns(
+    table: Any, where: str, given: str | None, *, pair: bool | None = None
+) -> tuple[str, ...]:
+    """The column of the texts, or both of a pair; `pair` says which of both it must be."""
+    columns: tuple[str, ...] = ()
+    if given is not None:
+        columns = (given,) if given in table.column_names else (*re.split(r"\s*,\s*", given),)
+        if len(columns) > 2 or pair not in (None, len(columns) == 2):
+            raise UserError(f"--text-column {given}: {where} needs one column, or two for pairs")
+    usual = [names for names in TEXT_COLUMNS if pair in (None, len(names) == 2)]
+    return _columns(table, where, "--text-column", usual, columns)
+
+
+def _label_column(table: Any, where: str, given: str | None) -> str:
+    usual = [(name,) for name in LABEL_COLUMNS]
+    return _columns(table, where, "--label-column", usual, (given,) if given else ())[0]
+
+
+def _columns(
+    table: Any, where: str, flag: str, usual: Sequence[tuple[str, ...]], given: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The columns that are given, else the first that are there of the `usual` ones."""
+    names = table.column_names
+    for column in given:
+        if column not in names:
+            raise UserError(f"{flag} {column}: {where}: {not_among(column, names)}")
+    found = [columns for columns in usual if set(columns) <= set(names)]
+    if not given and not found:
+        raise UserError(
+            f"{where} has columns {', '.join(names) or 'none'}; it needs "
+            f"{', '.join(map(' and '.join, usual))}, or another named with {flag}"
+        )
+    return given or found[0]
+
+
+def _labelled(table: Any, where: str, columns: Columns, dataset: Dataset) -> LabelledTexts | None:
+    """The examples of a split beside the training split; None if no row has a label."""
+    texts = _text_columns(table, where, columns[0], pair=dataset.pairs)
+    labels = _read_labels(table, _label_column(table, where, columns[1]), where)
+    if not labels:
+        raise UserError(f"{where} is empty")
+    if labels.count(None) == len(labels):
+        return None
+    return _numbered(table, where, texts, labels, dataset.label_names)
+
+
+def _declared(table: Any, column: str) -> list[str]:
+    """The names of a `ClassLabel` column in its own order; empty for any other column."""
+    return list(getattr(table.features[column], "names", None) or [])
+
+
+def _read_labels(table: Any, column: str, where: str) -> list[Any]:
+    """Each row's label: the name of a class, a number (an int if all are whole), or None if it is
+    UNLABELLED; all are None if no row has a label. UserError for one label that is missing, or a
+    word among numbers."""
+    if names := _declared(table, column):
+        return [None if label in (None, UNLABELLED) else names[label] for label in table[column]]
+    labels = [str(label) if isinstance(label, bool) else label for label in table[column]]
+    numbers = pd.to_numeric(pd.Series(labels, dtype=object), errors="coerce").astype(float)
+    numbers = numbers.replace([np.inf, -np.inf], np.nan)
+    missing = pd.isna(pd.Series(labels, dtype=object).replace("", None))
+    if (missing | (numbers == UNLABELLED)).all():
+        return [None] * len(labels)
+    words = numbers.isna().all()
+    if (wrong := missing if words else numbers.isna()).any():
+        row = int(wrong.idxmax())
+        word = "" if missing[row] else ", a word among numbers"
+        raise UserError(
+            f"{where}: label {labels[row]!r} in row {row}{word}; give each row its label"
+        )
+    if words:
+        return [str(label).strip() for label in labels]
+    if (numbers % 1 == 0).all():
+        return [None if number == UNLABELLED else int(number) for number in numbers]
+    return list(numbers)
+
+
+def _class_names(labels: list[Any], where: str) -> list[str]:
+    """The classes of training labels in order, numbers by value; empty for a regression."""
+    present = {label for label in labels if label is not None}
+    if any(isinstance(label, float) for label in present):
+        return []
+    if len(present) > max(MOST_CLASSES, len(labels) // 2):
+        raise UserError(
+            f"{where}: {len(present):,} different labels in {len(labels):,} examples; name the "
+            "labels' column with --label-column"
+        )
+    return [str(label) for label in sorted(present)]
+
+
+def _numbered(
+    table: Any, where: str, texts: tuple[str, ...], labels: list[Any], names: list[str]
+) -> LabelledTexts:
+    """The labelled rows of a table, their labels as positions among `names`, or as floats if there
+    are none; UserError for a label that is not among them, or a text that is missing."""
+    columns = [list(table[column]) for column in texts]
+    index = {name: number for number, name in enumerate(names)}
+    examples: list[Text] = []
+    numbers: list[Any] = []
+    for row, (label, *parts) in enumerate(zip(labels, *columns, strict=True)):
+        if label is None:
+            continue
+        for column, part in zip(texts, parts, strict=True):
+            if not isinstance(part, str) or not part.strip():
+                raise UserError(f"{where}: row {row} has no text in {column}")
+        if str(label) not in index if names else isinstance(label, str):
+            raise UserError(
+                f"{where}: label {label} is not among those of the training split: "
+                f"{_shown(names) or 'numbers'}"
+            )
+        examples.append(parts[0] if len(parts) == 1 else (parts[0], parts[1]))
+        numbers.append(index[str(label)] if names else float(label))
+    return LabelledTexts(examples, numbers)
+
+
+def _check_classes(train: LabelledTexts, names: list[str], where: str) -> None:
+    """UserError for training examples with fewer than two labels, or not with each declared one."""
+    present = set(train.labels)
+    absent = [f"none of {name}" for number, name in enumerate(names) if number not in present]
+    if absent or len(present) < 2:
+        problem = "no labelled examples" if not present else [*absent, "examples of one label"][0]
+        raise UserError(f"{where} has {problem}; give some of each label, of at least two")
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN_NAMES]) + ", ..." * (len(names) > SHOWN_NAMES)
