@@ -11,6 +11,9 @@ JOURNAL = "optuna-journal.log"  # in a searched run's folder: its study, for opt
 GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
 SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget is given
 SEARCH_SHARE = 1 / 3  # of a budget, that is spent on suggestions where the best are trained again
+# Trials like the default's, one after another, that must fit into that share, or nothing is
+# suggested: the best of so few is the luckiest, and the finals use the time better.
+FEWEST_TRIALS = 16
 FINALS = 2  # recipes that are, beside the default
 LONGEST = 24  # passes over the training examples, in steps, that a final makes at most
 STARTUP_TRIALS = 8  # drawn at random, the space's own starts counted, before a searcher learns

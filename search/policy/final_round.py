@@ -6,6 +6,7 @@ student. The events alone decide, so that a run that was killed goes on the same
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from search.plan.draws import Draw
 from search.plan.searchers import LONGEST, SEARCH_SHARE
@@ -14,11 +15,12 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord
 from search.results.answer import best_or_default, expected_scores
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import affordable_evaluations, steps_per_epoch
+from trainable.data.batches import steps_per_epoch
 from trainable.engine.metrics import BEST_OF
 
 LEAST = 12  # passes that each final makes, or there are fewer: a longer one gains more than another
 LABELLED = 3  # passes over the labelled examples before texts without labels have their full share
+EMA_DECAY = 0.98  # at least: the student is the average over about the last 50 steps
 MOST_SEEDS = 5  # of each, where time is left
 
 
@@ -37,12 +39,16 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
     passes = min(max(passes / seeds, 1.0), LONGEST)
     steps = round(passes * _steps_per_pass(run))
-    share, first = _transfer_share(run, passes), run.request.seed
-    looks = _evaluations(run, steps)
-    long = [
-        replace(recipe, max_steps=steps, transfer_share=share, evaluations=looks)
-        for recipe in recipes
-    ]
+    fixed, first = dict(run.request.overrides), run.request.seed
+    settings: dict[str, Any] = {
+        "max_steps": steps,
+        "transfer_share": _transfer_share(run, passes),
+        "evaluations": min(_looks(run), steps),
+    }
+    long: dict[TrialConfig, None] = {}
+    for recipe in recipes:
+        decay = fixed.get("ema_decay", max(recipe.ema_decay, EMA_DECAY))
+        long[replace(recipe, **settings, ema_decay=decay)] = None
     return [(replace(recipe, seed=first + n), None) for n in range(seeds) for recipe in long]
 
 
@@ -72,7 +78,7 @@ def _passes(run: Run, count: int) -> float:
     budget = run.request.time_budget or run.seconds / SEARCH_SHARE
     at_a_time = (training + evaluating) / max(run.seconds, 1.0)  # trials, on average
     seconds = (budget - run.seconds) * at_a_time / max(count, at_a_time)
-    seconds -= evaluating / len(evaluations) * run.any_config.evaluations
+    seconds -= evaluating / len(evaluations) * _looks(run)
     return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
 
 
@@ -85,12 +91,9 @@ def _transfer_share(run: Run, passes: float) -> float:
     return min(asked, round(max(passes / LABELLED - 1.0, 0.0), 2))
 
 
-def _evaluations(run: Run, steps: int) -> int:
-    """Of a final: at least the five that its score is a mean of."""
-    given, most = dict(run.request.overrides), run.request.effective_preset.trial["evaluations"]
-    trained, examples = steps * run.any_config.batch_size, run.plan.inputs.examples
-    looks = affordable_evaluations(trained, examples["evaluation"], least=BEST_OF, most=most)
-    return int(given.get("evaluations", min(looks, steps)))
+def _looks(run: Run) -> int:
+    """Evaluations of a final: as many as its score is a mean of."""
+    return int(dict(run.request.overrides).get("evaluations", BEST_OF))
 
 
 def _steps_per_pass(run: Run) -> int:

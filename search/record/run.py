@@ -16,6 +16,7 @@ from uuid import uuid4
 from search.plan.plan import FORMAT, Plan
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
+from search.plan.searchers import FEWEST_TRIALS
 from search.record.events import (
     DECIDED,
     EXHAUSTED,
@@ -30,7 +31,7 @@ from search.record.events import (
     read_log,
     repair_events,
 )
-from search.record.trial_record import ENDED, TrialRecord
+from search.record.trial_record import ENDED, FINISHED, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
 from trainable.config.names import EAGER, GRAPH, PLAIN
@@ -115,13 +116,30 @@ class Run:
     def to_suggest(self) -> float:
         """Configurations that a searcher is still to suggest; infinite where only time limits it.
 
-        0 once the time budget is spent or the space exhausted.
+        0 once the time budget is spent or the space exhausted, and if it is too short for a search.
         """
-        if not self.request.searched or self.exhausted:
+        if not self.request.searched or self.exhausted or self.too_short_to_search:
             return 0
         request, short = self.request, [trial for trial in self.trials.values() if not trial.final]
         have = {trial.config.recipe for trial in short}
         return max(0, request.wanted - len(have)) if self.seconds < request.time_to_suggest else 0
+
+    @property
+    def too_short_to_search(self) -> bool:
+        """Whether the first trial took so long that fewer than FEWEST_TRIALS like it fit into the
+        time for suggestions, in all slots that were in use by then."""
+        first = next(iter(self.trials.values()))
+        if not self.request.finals or first.outcome != FINISHED:
+            return False
+        begun: set[str] = set()
+        for event in self.events:
+            if event["event"] == "evaluation" and event["trial"] == first.config.digest:
+                if event["evaluation"]["evaluations"] >= first.config.evaluations:
+                    break
+            elif event["event"] == "start":
+                begun.add(event["trial"])
+        fitting = self.request.time_to_suggest / max(first.seconds, 1e-3) * max(len(begun), 1)
+        return fitting < FEWEST_TRIALS
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""

@@ -66,8 +66,8 @@ def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRe
 
 def _short(config: TrialConfig, default: TrialConfig) -> TrialConfig:
     """The recipe that a final trains again."""
-    short = replace(config, max_steps=default.max_steps, transfer_share=default.transfer_share)
-    return replace(short, evaluations=default.evaluations).recipe
+    names = ("max_steps", "transfer_share", "evaluations", "ema_decay")
+    return replace(config, **{name: getattr(default, name) for name in names}).recipe
 
 
 def expected_scores(run: Run, finished: Sequence[TrialRecord]) -> dict[str, float]:
@@ -120,6 +120,7 @@ def _left_to_try(run: Run, trial: TrialRecord) -> str:
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}
         ),
+        "a search, for which the time was too short": run.too_short_to_search,
         f"more time: the finals made {passes:.0f} of {LONGEST} passes": passes < LONGEST - 1,
     }
     named = "; ".join(lever for lever, holds in left.items() if holds)

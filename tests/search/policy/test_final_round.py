@@ -123,3 +123,20 @@ def test_the_default_is_never_stopped_at_a_rung(tmp_path):
         policy.apply(event)
     # The other two alone are compared: the better half of them goes on.
     assert [policy.decision(config.digest) for config in configs[1:]] == ["continue", "stop"]
+
+
+@pytest.mark.parametrize(
+    ("budget", "begun", "searches"), [(1000.0, 1, True), (900.0, 1, False), (900.0, 2, True)]
+)
+def test_a_budget_for_too_few_trials_is_left_to_the_finals(tmp_path, budget, begun, searches):
+    """The default took 20 s. A third of the budget is for suggestions: of 900 s that is 15 times as
+    long, and 30 times if two run at a time."""
+    run = searched(tmp_path / "run", [0.8, 0.9], time_budget=budget, samples=None)
+    second = list(run.trials)[1]
+    early = {"event": "start", "trial": second, "time": 1e9}
+    events = [early, *run.events] if begun == 2 else run.events
+    run.events = events
+    assert (run.to_suggest > 0) == searches
+    if not searches:
+        events = Policy(run).additions(exclusive=True)
+        assert {(e["parameters"], e["config"]["ema_decay"]) for e in events} == {(None, 0.98)}
