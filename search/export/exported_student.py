@@ -1,14 +1,18 @@
 """A kept student found, copied, checked, measured, and described in a model card."""
 
+import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
+from transformers.utils import CONFIG_NAME as CONFIG
 
+from search.export.forms import Forms, make_forms
 from search.export.model_card import model_card
 from search.plan.request import Request
 from search.record.checkpoints import kept_checkpoint
@@ -18,10 +22,10 @@ from search.record.trial_record import TrialRecord
 from search.results.answer import recommended
 from search.results.best_trials import best_trials
 from trainable.common.errors import UserError, count_of
-from trainable.common.files import MANIFEST, verified_values
+from trainable.common.files import MANIFEST, verified_values, write_json
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import batches_by_length
-from trainable.data.datasets import LabelledTexts
+from trainable.data.datasets import Dataset
 from trainable.data.sources import load_sources
 from trainable.data.tokens import load_split, tokenise
 from trainable.data.vocabulary import load_vocabulary
@@ -30,16 +34,31 @@ from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, valida
 from trainable.engine.metrics import unpack_bits
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer
+from trainable.serving.calibration import calibration_error, fit_temperature
+from trainable.serving.served_model import TEMPERATURE, ServedModel
 from trainable.trial.checkpoint import STATE, check_checkpoint
 
 WEIGHTS = "*.safetensors"
 BATCH = 64  # examples scored at a time
 
 
-def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -> str:
-    """Fills an empty folder with a kept student, the card last; returns what to print of it.
+@dataclass(frozen=True)
+class FormOptions:
+    """Which forms to write beside PyTorch's; int8 may lose `max_loss` points."""
 
-    UserError where no such student is kept, CheckpointError where it is not what was evaluated.
+    onnx: bool
+    int8: bool
+    max_loss: float
+
+
+def export_student(
+    run: Run, wanted: str | None, folder: Path, *, check: bool, options: FormOptions
+) -> tuple[str, Forms | None]:
+    """Fills an empty folder with a kept student, the card last; returns what to print of it, and
+    its forms if any are wanted.
+
+    UserError where no such student is kept or a form can't be had, CheckpointError where it is not
+    what was evaluated.
     """
     trial, checkpoint, fallback = choose_checkpoint(run, wanted)
     inputs = inputs_here(run)
@@ -52,10 +71,14 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
         if path.name not in (STATE, MANIFEST):
             # Without modes: the library keeps weights from other users.
             shutil.copyfile(path, folder / path.name)
-    result = "Not scored again: --no-check was given."
+    result, calibration, forms = "Not scored again: --no-check was given.", "", None
     if check:
         result = check_folder(folder, run, trial.config.precision, evaluation, own)
-    facts = measure(folder, inputs, own)
+        calibration = calibrate(folder, run, own)
+    if options.onnx:
+        examples = sweep_examples(folder, run.request, own)
+        forms = make_forms(folder, inputs, examples, int8=options.int8, max_loss=options.max_loss)
+    facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
     card = model_card(run, trial, evaluation, check=result, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
     if fallback:
@@ -63,11 +86,12 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
     accuracy, on = evaluation["full_accuracy"], " on the full validation split"
     if accuracy is None:
         accuracy, on = evaluation["accuracy"], ""
-    return (
+    text = (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
         f"accuracy {accuracy:.4f}{on}, {facts['speedup']:.1f} times the teacher's speed "
-        f"here.\n{result}"
+        f"here.\n{result}\n{calibration}"
     )
+    return text.strip(), forms
 
 
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:
@@ -113,7 +137,7 @@ def check_folder(
     if not evaluation["correct"]:
         return "Not scored again: the record has lost the per-example results."
     try:
-        texts = validation_texts(folder, run.request, inputs)
+        texts = sweep_examples(folder, run.request, inputs).evaluation
     except (UserError, OSError) as error:
         return f"Not scored again: {error}."
     correct = predictions(folder, texts.texts) == np.asarray(texts.labels)
@@ -142,8 +166,27 @@ def predictions(folder: Path, texts: list[str]) -> np.ndarray:
     return labels
 
 
-def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> LabelledTexts:
-    """The validation examples, loaded again from where the sweep had them.
+def calibrate(folder: Path, run: Run, inputs: TrainingInputs) -> str:
+    """Adds the temperature to config.json that makes the validation labels most likely; a sentence,
+    empty where the examples can't be had."""
+    try:
+        texts = sweep_examples(folder, run.request, inputs).evaluation
+    except (UserError, OSError):
+        return ""
+    logits, labels = ServedModel.load(folder).logits(texts.texts), np.asarray(texts.labels)
+    temperature = round(fit_temperature(logits, labels), 4)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    write_json(folder / CONFIG, {**config, TEMPERATURE: temperature})
+    errors = [calibration_error(softmax(logits / t, axis=1), labels) for t in (1.0, temperature)]
+    return (
+        f"Calibration: softmax(logits / {temperature:g}), {TEMPERATURE} in {CONFIG}; expected "
+        f"calibration error on the validation examples {errors[0]:.3f} before, {errors[1]:.3f} "
+        "after."
+    )
+
+
+def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Dataset:
+    """The examples of a sweep, loaded again from where it had them.
 
     UserError where they can't be loaded, or where the folder's tokenizer does not make of them what
     the students were scored on.
@@ -152,13 +195,13 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     source = replace(
         request, teacher=inputs.teacher.folder, student=None, transfer=None, augmentation=()
     )
-    texts = load_sources(source).dataset.evaluation
+    dataset = load_sources(source).dataset
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
-    again = tokenise(tokenizer, texts.texts, texts.labels, length)
+    again = tokenise(tokenizer, dataset.evaluation.texts, dataset.evaluation.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")
     if not all(map(np.array_equal, vars(again).values(), vars(scored).values())):
         raise UserError("the validation examples are no longer those of the sweep")
-    return texts
+    return dataset
 
 
 def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:

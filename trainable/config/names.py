@@ -10,3 +10,7 @@ PRECISIONS = ("fp32", "bf16")
 EAGER, GRAPH = "eager", "graph"
 EXECUTORS = (EAGER, GRAPH)
 PLAIN = "plain attention instead of fused"  # what is tried before eager steps
+
+# What an exported student is run by.
+PYTORCH, ONNX, INT8 = "pytorch", "onnx", "onnx-int8"
+FORMS = (PYTORCH, ONNX, INT8)
