@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from search.exit_codes import FAILURES, exit_code, leave
+from search.exit_codes import FAILURES, exit_code, leave, make_console
 from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs
+from search.results.leaderboard import as_rich
 from trainable.common.errors import UserError, error_line
 from trainable.common.files import atomic_folder
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder
 
+MAX_LOSS = 0.5  # points that int8 may lose
 EXAMPLE = """\
 examples:
   python -m search.export schedules-mini-20261124-101500 student
   python -m search.export runs/mine student --trial 3f2a
+  python -m search.export runs/mine student --int8
 
 then, in Python:
   from transformers import pipeline
@@ -50,6 +53,26 @@ def make_parser() -> argparse.ArgumentParser:
         "CPU, and compare with the trial's evaluation",
     )
     parser.add_argument(
+        "--onnx",
+        action="store_true",
+        help="also write onnx/model.onnx, score it, and time it beside PyTorch and the teacher "
+        "(needs the extra [onnx])",
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="also write onnx/model_int8.onnx (and --onnx); layers stay in fp32 where that is "
+        "needed to lose at most --max-loss",
+    )
+    parser.add_argument(
+        "--max-loss",
+        metavar="POINTS",
+        type=float,
+        default=MAX_LOSS,
+        help="points of accuracy that int8 may lose on training examples; a form that loses more "
+        "is left out, with exit code 1 (default: %(default)s)",
+    )
+    parser.add_argument(
         "--storage",
         default="runs",
         metavar="DIR",
@@ -68,23 +91,34 @@ def export(arguments: argparse.Namespace) -> int:
     run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
     for line in run.damage:
         print(f"{line}.")
+    if arguments.max_loss < 0:
+        raise UserError(f"--max-loss {arguments.max_loss:g}: must be at least 0")
     out = free_folder(arguments.out)
 
     # With torch, which takes seconds to load.
-    from search.export.exported_student import export_student
+    from search.export.exported_student import FormOptions, export_student
     from trainable.common.quiet import quiet_libraries
     from trainable.engine.training_state import CheckpointError
 
     quiet_libraries()
+    onnx = arguments.onnx or arguments.int8
+    options = FormOptions(onnx, arguments.int8, arguments.max_loss)
     try:
         with atomic_folder(out) as folder:
-            text = export_student(run, arguments.trial, folder, check=arguments.check)
+            text, forms = export_student(
+                run, arguments.trial, folder, check=arguments.check, options=options
+            )
             free_folder(out)  # minutes may have passed
     except CheckpointError as error:
         print(error_line(f"RUN {run.folder.name}: the checkpoint is {error}"), file=sys.stderr)
         return FAILURES
-    print(f"{text}\nWritten to {out}.")
-    return 0
+    print(text)
+    if forms is not None:
+        console = make_console()
+        console.print(as_rich(forms.table))
+        console.print(forms.table.notes)
+    print(f"Written to {out}.")
+    return 0 if forms is None or forms.complete else FAILURES
 
 
 def free_folder(out: Path) -> Path:

@@ -1,15 +1,21 @@
 """A kept student found, copied, checked, measured, and described in a model card."""
 
+import json
+import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import softmax
+from transformers.utils import CONFIG_NAME as CONFIG
 
+from search.export.forms import Forms, make_forms
 from search.export.model_card import model_card
+from search.export.unseen import test_scores
 from search.plan.request import Request
 from search.record.checkpoints import kept_checkpoint
 from search.record.labels import find_trial, labels_of
@@ -17,12 +23,13 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.answer import recommended
 from search.results.best_trials import best_trials
+from search.results.leaderboard import interval
 from search.results.scores import final_score, final_split
 from trainable.common.errors import UserError, count_of
-from trainable.common.files import MANIFEST, verified_values
+from trainable.common.files import MANIFEST, verified_values, write_json
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import batches_by_length
-from trainable.data.datasets import LabelledTexts
+from trainable.data.datasets import Dataset, LabelledTexts
 from trainable.data.sources import load_sources
 from trainable.data.tokens import Text, load_split, parts_of, tokenise
 from trainable.data.vocabulary import load_vocabulary
@@ -31,16 +38,31 @@ from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, valida
 from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer
+from trainable.serving.calibration import calibration_error, fit_temperature
+from trainable.serving.served_model import TEMPERATURE, ServedModel
 from trainable.trial.checkpoint import STATE, check_checkpoint
 
 WEIGHTS = "*.safetensors"
 BATCH = 64  # examples scored at a time
 
 
-def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -> str:
-    """Fills an empty folder with a kept student, the card last; returns what to print of it.
+@dataclass(frozen=True)
+class FormOptions:
+    """Which forms to write beside PyTorch's; int8 may lose `max_loss` points."""
 
-    UserError where no such student is kept, CheckpointError where it is not what was evaluated.
+    onnx: bool
+    int8: bool
+    max_loss: float
+
+
+def export_student(
+    run: Run, wanted: str | None, folder: Path, *, check: bool, options: FormOptions
+) -> tuple[str, Forms | None]:
+    """Fills an empty folder with a kept student, the card last; returns what to print of it, and
+    its forms if any are wanted.
+
+    UserError where no such student is kept or a form can't be had, CheckpointError where it is not
+    what was evaluated.
     """
     trial, checkpoint, fallback = choose_checkpoint(run, wanted)
     inputs = inputs_here(run)
@@ -53,20 +75,38 @@ def export_student(run: Run, wanted: str | None, folder: Path, *, check: bool) -
         if path.name not in (STATE, MANIFEST):
             # Without modes: the library keeps weights from other users.
             shutil.copyfile(path, folder / path.name)
-    result = "Not scored again: --no-check was given."
+    result, calibration, test, forms = "Not scored again: --no-check was given.", "", [], None
+    if check or options.onnx:
+        try:
+            examples = sweep_examples(folder, run.request, own)
+        except (UserError, OSError) as error:
+            if options.onnx:
+                raise
+            result, check = f"Not scored again: {error}.", False
     if check:
-        result = check_folder(folder, run, trial.config.precision, evaluation, own)
-    facts = measure(folder, inputs, own)
-    card = model_card(run, trial, evaluation, check=result, **facts)
+        result = check_folder(folder, run, trial.config.precision, evaluation, examples.evaluation)
+        calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
+        test = test_scores(folder, inputs, examples.test)
+    if options.onnx:
+        forms = make_forms(folder, inputs, examples, int8=options.int8, max_loss=options.max_loss)
+    facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
+    card = model_card(run, trial, evaluation, check=result, test=test, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
     if fallback:
         result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
     on = " on the full validation split" if final_split(evaluation) == "full" else ""
-    return (
+    text = (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
         f"{inputs.metric_label} {final_score(evaluation):.4f}{on}, {facts['speedup']:.1f} times "
-        f"the teacher's speed here.\n{result}"
+        f"the teacher's speed here.\n{result}\n{calibration}"
     )
+    if test:
+        student, teacher, gap = ([f"{s.score:.4f}", interval(s.interval)] for s in test)
+        text += (
+            f"\nTest {inputs.metric_label}: {student[0]} (95% interval {student[1]}), of the "
+            f"teacher {teacher[0]}, less the teacher {gap[0]} ({gap[1]})."
+        )
+    return re.sub(r"\n+", "\n", text).strip(), forms
 
 
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:
@@ -102,19 +142,15 @@ def inputs_here(run: Run) -> TrainingInputs:
 
 
 def check_folder(
-    folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any], inputs: TrainingInputs
+    folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any], texts: LabelledTexts
 ) -> str:
-    """How the folder scores with plain transformers, or why it was not scored.
-
-    `inputs` are as the trial saw them. CheckpointError where results differ though the trial's
+    """How the folder scores on the validation examples with plain transformers, or why it was not
+    scored. CheckpointError where results differ though the trial's
     arithmetic was that of this check.
     """
     if not evaluation["predictions"]:
         return "Not scored again: the record has lost the per-example results."
-    try:
-        texts = validation_texts(folder, run.request, inputs)
-    except (UserError, OSError) as error:
-        return f"Not scored again: {error}."
+    inputs = run.plan.inputs
     again, classes = predictions(folder, texts.texts), len(inputs.label_names)
     recorded = unpack_predictions(evaluation["predictions"], len(texts), classes)
     same = again == recorded if classes else np.isclose(again, recorded, rtol=1e-3, atol=1e-3)
@@ -148,8 +184,23 @@ def predictions(folder: Path, texts: list[Text]) -> np.ndarray:
     return found
 
 
-def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> LabelledTexts:
-    """The validation examples, loaded again from where the sweep had them.
+def calibrate(folder: Path, texts: LabelledTexts) -> str:
+    """Adds the temperature to config.json that makes the validation labels most likely; a sentence
+    on it."""
+    logits, labels = ServedModel.load(folder).logits(texts.texts), np.asarray(texts.labels)
+    temperature = round(fit_temperature(logits, labels), 4)
+    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    write_json(folder / CONFIG, {**config, TEMPERATURE: temperature})
+    errors = [calibration_error(softmax(logits / t, axis=1), labels) for t in (1.0, temperature)]
+    return (
+        f"Calibration: softmax(logits / {temperature:g}), {TEMPERATURE} in {CONFIG}; expected "
+        f"calibration error on the validation examples {errors[0]:.3f} before, {errors[1]:.3f} "
+        "after."
+    )
+
+
+def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Dataset:
+    """The examples of a sweep, loaded again from where it had them.
 
     UserError where they can't be loaded, or where the folder's tokenizer does not make of them what
     the students were scored on.
@@ -158,13 +209,13 @@ def validation_texts(folder: Path, request: Request, inputs: TrainingInputs) -> 
     source = replace(
         request, teacher=inputs.teacher.folder, student=None, transfer=None, augmentation=()
     )
-    texts = load_sources(source).dataset.evaluation
+    dataset = load_sources(source).dataset
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
-    again = tokenise(tokenizer, texts.texts, texts.labels, length)
+    again = tokenise(tokenizer, dataset.evaluation.texts, dataset.evaluation.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")
     if not all(map(np.array_equal, vars(again).values(), vars(scored).values())):
         raise UserError("the validation examples are no longer those of the sweep")
-    return texts
+    return dataset
 
 
 def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:

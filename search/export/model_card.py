@@ -1,6 +1,6 @@
 """The model card of an exported student: its numbers are computed here, its text is a template."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from search.results.best_trials import best_trials
 from search.results.confirmation_result import confirmation_sentences
 from search.results.leaderboard import plain
 from search.results.scores import scores_by_example, seed_scores
-from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
+from search.results.statistics import BOOTSTRAP_SEED
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
@@ -41,8 +41,16 @@ class Score(NamedTuple):
     note: str
 
 
-def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **facts: Any) -> str:
-    """The README.md of a trial's student as of an evaluation; `facts` are those of the folder."""
+def model_card(
+    run: Run,
+    trial: TrialRecord,
+    evaluation: Mapping[str, Any],
+    *,
+    test: Sequence[Score] = (),
+    **facts: Any,
+) -> str:
+    """The README.md of a trial's student as of an evaluation; `test` are its scores on the test
+    split, `facts` those of the folder."""
     (teacher, teacher_id), (data, data_id) = sources(run.request)
     title = f"{trial.config.student_layers}-layer student of {teacher.partition(' (')[0]}"
     distilled = trial.config.uses_teacher_outputs
@@ -78,7 +86,7 @@ def model_card(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], **fa
         evaluation=evaluation,
         label=labels_of(run)(trial),
         max_length=run.request.effective_preset.max_length,
-        scores=scores(run, trial, evaluation),
+        scores=[*test, *scores(run, trial, evaluation)],
         rank=_rank(run, trial),
         confirmed=confirmation_sentences(run),
         teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
@@ -123,13 +131,14 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
         ("these weights - teacher", evaluation["score"] - teacher.score, gap, paired),
     ]
     return [
-        Score(name, value, _interval(by_example), full_count if note == full else count, note)
+        Score(name, value, interval_of(by_example), full_count if note == full else count, note)
         for name, value, by_example, note in rows
         if value is not None
     ]
 
 
-def _interval(by_example: np.ndarray | None) -> tuple[float, float] | None:
+def interval_of(by_example: np.ndarray | None) -> tuple[float, float] | None:
+    """95% interval of the mean of scores by example [N], for other examples."""
     if by_example is None:
         return None
     return bootstrap_interval(by_example, np.random.default_rng(BOOTSTRAP_SEED))

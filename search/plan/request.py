@@ -16,6 +16,7 @@ from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
 from trainable.config.fields import converted, described, field_types
+from trainable.config.names import FORMS, PYTORCH
 from trainable.config.options import InputOptions, absolute
 from trainable.config.trial_config import TrialConfig
 
@@ -50,6 +51,14 @@ def parse_pair(text: str) -> tuple[str, Any]:
     if name not in types:
         raise UserError(f"{text}: {not_among(name, sorted(types))}")
     return name, converted(types[name][0], value, f"{name}: ")
+
+
+def parse_unit(text: str, unit: str) -> float:
+    """The number of `3ms` or `20M`, whose unit may be left out."""
+    try:
+        return float(text.removesuffix(unit))
+    except ValueError:
+        raise UserError(f"{text[:40]}: give a number and {unit}, such as 20{unit}") from None
 
 
 def parse_time(text: str) -> float:
@@ -127,6 +136,26 @@ class Request(InputOptions):
         None,
         choices=OBJECTIVES,
     )
+    max_latency: float | None = _trials(
+        "longest time for one text, e.g. 3ms: measured here in the --runtime before anything is "
+        "trained; students of a depth that is slower are not tried",
+        None,
+        parse=partial(parse_unit, unit="ms"),
+        metavar="TIME",
+        above=0.0,
+    )
+    max_parameters: float | None = _trials(
+        "most parameters of a student, e.g. 20M",
+        None,
+        parse=partial(parse_unit, unit="M"),
+        metavar="COUNT",
+        above=0.0,
+    )
+    runtime: str = _trials(
+        "what runs the students whose latency is measured (onnx needs the extra [onnx])",
+        PYTORCH,
+        choices=FORMS,
+    )
     seeds: int = _extension(
         "number of seeds per configuration, counted from --seed; of a searched space at most: once "
         "the --finals (without them, all) are trained, those that may still be the best get "
@@ -175,6 +204,11 @@ class Request(InputOptions):
         "here, HOST:PORT of its head, or local for this machine alone",
         LOCAL,
     )
+
+    @property
+    def limited(self) -> bool:
+        """Whether what a student may cost is limited."""
+        return self.max_latency is not None or self.max_parameters is not None
 
 
 def names_of_kind(*kinds: str) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.plan.objectives import LAYERS
+from search.plan.objectives import LATENCY, LAYERS
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import FINALS, GRID, SEARCH_SHARE, SEARCHERS, SUGGESTIONS
@@ -14,6 +14,7 @@ from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space
 from trainable.common.errors import UserError
 from trainable.config.fields import described, field_types
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.names import PYTORCH
 from trainable.config.options import AUGMENT, AUTO, complete_config, resolve_preset
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
@@ -101,7 +102,7 @@ class ResolvedRequest(Request):
         """What the preset does with nothing searched, on the first seed; None where `--set` has
         what only other trials take, such as a sharpness."""
         with suppress(UserError):
-            return self.configured({})
+            return self.configured({LAYERS: self.depths[0]} if self.depths else {})
         return None
 
     def on_examples(self, train: int, evaluation: int) -> "ResolvedRequest":
@@ -155,7 +156,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
         "space_digest": file_digest(request.space),
     }
     resolved = ResolvedRequest(**{**vars(request), **choices})
-    if request.against is None and request.student is None:
+    if request.against is None and request.student is None and not request.limited:
         return resolved  # without loading torch and the models, which takes seconds
     return replace(resolved, **_of_models(resolved))
 
@@ -166,6 +167,11 @@ def _check_search(request: Request, *, searched: bool) -> None:
     if request.finals and (request.against or not searched):
         other = f"--against {request.against}" if searched else f"the space {space}, a grid"
         raise UserError(f"--finals {request.finals}: does not go with {other}")
+    if request.runtime != PYTORCH and not (request.max_latency or request.against == LATENCY):
+        raise UserError(
+            f"--runtime {request.runtime}: has no effect without --max-latency or --against "
+            f"{LATENCY}; leave it out"
+        )
     if searched and searcher == GRID:
         valid = ", ".join(SEARCHERS)
         raise UserError(f"--searcher {GRID}: the space {space} has no grid; choose from {valid}")
@@ -196,6 +202,9 @@ def _of_models(request: ResolvedRequest) -> dict[str, Any]:
     if request.against is not None:
         deepest = overrides.pop(LAYERS, None)
         fields["depths"] = _depths(request.against, teacher_layers, deepest)
+    elif request.limited:
+        deepest = overrides.pop(LAYERS, teacher_layers // 2)
+        fields["depths"] = tuple(n for n in range(deepest, 0, -1) if teacher_layers % n == 0)
     return {**fields, "overrides": tuple(overrides.items())}
 
 

@@ -9,13 +9,10 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from search.exit_codes import leave
-from search.plan.objectives import LATENCY, PARAMETERS, shapes
 from search.plan.plan import Plan
 from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_kind
-from search.plan.resolve import WIDTH, ResolvedRequest, resolve
+from search.plan.resolve import ResolvedRequest, resolve
 from search.record.run import Run
 from search.record.run_folders import (
     NAME,
@@ -30,7 +27,6 @@ from search.sweep.run_command import Invocation, resume_run, run_command, start_
 from spaces import SPACE_NAMES
 from trainable.config.fields import OneLineParser, add_flags, flag_of, given
 from trainable.config.options import InputOptions
-from trainable.config.training_inputs import TrainingInputs
 
 EXAMPLES = """\
 examples:
@@ -121,9 +117,10 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
+    from search.run.costs import student_costs, within_limits
     from search.sweep.check_sweep import check_sweep
 
-    checked = check_sweep(request, console)
+    checked = check_sweep(within_limits(request, console), console)
     if arguments.dry_run:
         from search.run.dry_run import describe_new_sweep
 
@@ -140,26 +137,9 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
         trials=tuple(checked.configs),
         grace_evaluations=request.first_rung(checked.configs[0].evaluations),
         parameters=initial_draws(request, checked.configs) if request.searched else {},
-        costs=student_costs(request, inputs, console),
+        costs=student_costs(request, checked.preparation, console),
     )
     return start_run(folder, plan, invocation)
-
-
-def student_costs(
-    request: ResolvedRequest, inputs: TrainingInputs, console: Console
-) -> dict[str, float]:
-    """By shape what students cost, where the score is compared with what must be measured."""
-    if request.against not in (LATENCY, PARAMETERS):
-        return {}
-    from trainable.engine.latency import describe, latencies, parameters
-
-    width = dict(request.overrides).get(WIDTH)
-    compared = shapes(request.depths, width, dict(request.pretrained))
-    if request.against == PARAMETERS:
-        return parameters(inputs, compared)
-    costs = latencies(inputs, compared)
-    console.print(describe(costs))
-    return costs
 
 
 def default_name(request: ResolvedRequest) -> str:

@@ -11,3 +11,7 @@ EQUAL, BALANCED = "none", "balanced"  # weights of classes in the cross-entropy
 EAGER, GRAPH = "eager", "graph"
 EXECUTORS = (EAGER, GRAPH)
 PLAIN = "plain attention instead of fused"  # what is tried before eager steps
+
+# What an exported student is run by.
+PYTORCH, ONNX, INT8 = "pytorch", "onnx", "onnx-int8"
+FORMS = (PYTORCH, ONNX, INT8)

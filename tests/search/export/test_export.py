@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from search.export import exported_student as exported
+from search.export import forms
 from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.record.run import read_run
@@ -26,6 +27,9 @@ from trainable.data.tokens import load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary
 from trainable.engine import latency
 from trainable.models.model_outputs import run_model
+from trainable.serving import timing
+from trainable.serving.calibration import fit_temperature
+from trainable.serving.served_model import ServedModel
 from trainable.trial.training_loop import Trial
 
 TRIALS: dict[str, dict[str, float]] = {"teacher_spread": {}, "random": {"ema_decay": 0.7}}
@@ -277,3 +281,45 @@ def test_neither_ray_nor_a_network_is_needed(small, printed_by, tmp_path):
         "print(code, [m for m in ('ray', 'swanlab') if m in sys.modules])"
     )
     assert printed_by(code)[-1] == "0 []"
+
+
+def test_onnx_and_int8_are_scored_beside_pytorch_and_timed_beside_the_teacher(
+    small, export, dataset, monkeypatch
+):
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    folder, printed, _ = export(small.run, "--int8")
+    expected = plain_logits(folder, dataset.evaluation.texts)
+    accuracy = (expected.argmax(dim=-1).numpy() == dataset.evaluation.labels).mean()
+    for form in ("onnx", "onnx-int8"):
+        logits = ServedModel.load(folder, form).logits(dataset.evaluation.texts)
+        assert np.abs(logits - expected.numpy()).max() < (1e-5 if form == "onnx" else 1.0)
+    assert "gives PyTorch's label for all of 40 examples" in printed.replace("\n", " ")
+    lines = [line.split() for line in printed.splitlines()]
+    rows = [line for line in lines if line[:1] in (["student"], ["teacher"])]
+    assert [" ".join(row[:2]) for row in rows] == [
+        *("student pytorch", "student onnx", "student onnx-int8"),
+        *("teacher pytorch", "teacher onnx"),
+    ]
+    assert rows[0][3] == rows[1][3] == f"{accuracy:.4f}"
+    card = (folder / "README.md").read_text()
+    assert "| student | onnx-int8 | " in card
+    assert "--form onnx-int8" in card
+
+
+def test_an_int8_form_that_loses_too_much_is_left_out_with_exit_code_1(
+    small, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    monkeypatch.setattr(forms, "quantise_within", lambda *arguments: None)
+    out = tmp_path / "out"
+    assert main([str(small.run.folder), str(out), "--int8"]) == 1
+    assert "int8 is left out" in " ".join(capsys.readouterr().out.split())
+    assert [path.name for path in (out / "onnx").iterdir()] == ["model.onnx"]
+
+
+def test_the_temperature_is_in_the_exported_folder(small, export, dataset):
+    folder, printed, _ = export(small.run)
+    logits = plain_logits(folder, dataset.evaluation.texts).numpy()
+    temperature = fit_temperature(logits, np.array(dataset.evaluation.labels))
+    assert ServedModel.load(folder).temperature == pytest.approx(temperature, rel=1e-3)
+    assert "expected calibration error on the validation examples" in printed

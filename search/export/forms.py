@@ -1,0 +1,162 @@
+"""The forms of an exported student: made, scored beside one another, timed beside the teacher."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from search.export.unseen import teacher_folder
+from search.results.leaderboard import Cells, difference_cells, share
+from search.results.statistics import BOOTSTRAP_SEED, Difference, bootstrap_interval
+from trainable.common.errors import UserError
+from trainable.config.names import INT8, ONNX, PYTORCH
+from trainable.config.training_inputs import TrainingInputs
+from trainable.data.datasets import Dataset, LabelledTexts, pick, stratified_order
+from trainable.engine.devices import device_name
+from trainable.engine.metrics import example_scores, score
+from trainable.serving.onnx_export import export_onnx, quantise_within, require_onnx
+from trainable.serving.served_model import ONNX_FILES, ServedModel, predicted
+from trainable.serving.timing import time_models
+
+SAMPLED = 1000  # training examples on which layers are chosen that stay in float
+TOLERANCE = 1e-3  # of a logit of ONNX in fp32, relative to the largest of PyTorch's
+STUDENT, TEACHER = "student", "teacher"
+SPEEDS = ("ms a text", "95th", "texts a second")
+
+
+@dataclass(frozen=True)
+class Forms:
+    """A table of all forms, whether int8 is one, and whether all are there that were asked for."""
+
+    table: Cells
+    int8: bool
+    complete: bool
+
+
+def make_forms(
+    folder: Path, inputs: TrainingInputs, examples: Dataset, *, int8: bool, max_loss: float
+) -> Forms:
+    """Adds `onnx/` to an exported student's folder, scores each form and times it.
+
+    `examples` are the sweep's. int8 may lose `max_loss` points of the student's score. UserError
+    where a model can't be exported, or where its fp32 form computes something else.
+    """
+    require_onnx()
+    validation, notes = examples.full or examples.evaluation, []
+    export_onnx(folder, folder / ONNX_FILES[ONNX])
+    forms = {form: _load(folder, form) for form in (PYTORCH, ONNX)}
+    logits = {form: model.logits(validation.texts) for form, model in forms.items()}
+    notes.append(_equality(logits[PYTORCH], logits[ONNX]))
+    if int8:
+        notes.append(_quantise(folder, examples.train, inputs.metric, max_loss))
+        if (folder / ONNX_FILES[INT8]).exists():
+            forms[INT8] = _load(folder, INT8)
+            logits[INT8] = forms[INT8].logits(validation.texts)
+    answers, labels = (
+        {f: predicted(own) for f, own in logits.items()},
+        np.asarray(validation.labels),
+    )
+    each = {form: example_scores(inputs.metric, own, labels) for form, own in answers.items()}
+    gaps = {form: _gap(each[form], each[PYTORCH]) for form in forms if form != PYTORCH}
+    if INT8 in forms and gaps[INT8].high < -max_loss / 100:
+        (folder / ONNX_FILES[INT8]).unlink()
+        notes.append(f"int8 is left out: on validation it clearly loses more than {max_loss:g}.")
+        del forms[INT8]
+    scores: dict[tuple[str, str], float | None] = {}
+    scores |= {(STUDENT, form): score(inputs.metric, answers[form], labels) for form in forms}
+    of_full = examples.full is not None
+    scores[TEACHER, PYTORCH] = inputs.teacher.full_score if of_full else inputs.teacher.score
+    speeds = _speeds(folder, forms, inputs, validation)
+    rows = [
+        (*key, size, share(scores.get(key)), *difference_cells(_of_student(key, gaps)), *speed)
+        for key, (size, *speed) in speeds.items()
+    ]
+    notes.append(
+        f"Scores on {len(validation):,} validation examples. One text at a time (median and 95th "
+        f"percentile of milliseconds) and 32 at a time, from text to logits, in turns with "
+        f"{torch.get_num_threads()} threads on {device_name()}."
+    )
+    of_score = (inputs.metric_label, "less PyTorch", "95% interval")
+    cells = Cells(("model", "form", "MB", *of_score, *SPEEDS), rows, notes=" ".join(notes))
+    return Forms(cells, int8=INT8 in forms, complete=not int8 or INT8 in forms)
+
+
+def _load(folder: Path, form: str) -> ServedModel:
+    return ServedModel.load(folder, form, torch.get_num_threads())
+
+
+def _gap(scores: np.ndarray, reference: np.ndarray) -> Difference:
+    gaps = scores - reference
+    ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
+    return Difference(float(gaps.mean()), *ends)
+
+
+def _equality(pytorch: np.ndarray, onnx: np.ndarray) -> str:
+    """A sentence; UserError if the two differ by more than rounding."""
+    gap = float(np.abs(pytorch - onnx).max() / np.abs(pytorch).max())
+    classes = pytorch.shape[1] > 1
+    differing = int((predicted(pytorch) != predicted(onnx)).sum()) if classes else 0
+    if gap > TOLERANCE:
+        raise UserError(
+            f"--onnx: computes something else than PyTorch, logits differ by {gap:.1%} (at most "
+            f"{TOLERANCE:.1%}); leave --onnx and --int8 out"
+        )
+    same = f"all but {differing}" if differing else "all"
+    return (
+        f"ONNX in fp32 gives PyTorch's label for {same} of {len(pytorch):,} examples; logits "
+        f"differ by at most {gap:.0e} of the largest."
+    )
+
+
+def _quantise(folder: Path, train: LabelledTexts, metric: str, max_loss: float) -> str:
+    """Adds the int8 form, unless it loses too much on training examples; a sentence on it."""
+    sample = pick(train, stratified_order(train.labels)[:SAMPLED])
+    source, target = folder / ONNX_FILES[ONNX], folder / ONNX_FILES[INT8]
+
+    def logits(path: Path) -> np.ndarray:
+        form = ONNX if path == source else INT8
+        return _load(folder, form).logits(sample.texts)
+
+    labels = np.asarray(sample.labels)
+    reference = score(metric, predicted(logits(source)), labels)
+
+    def loss(of_form: np.ndarray) -> float:
+        return 100 * (reference - score(metric, predicted(of_form), labels))
+
+    float_layers = quantise_within(source, target, logits, loss, max_loss)
+    if float_layers is None:
+        return f"int8 is left out: it loses more than {max_loss:g} points with any layers in fp32."
+    return f"In int8 these layers stay fp32: {', '.join(float_layers) or 'none'}."
+
+
+def _of_student(key: tuple[str, str], gaps: Mapping[str, Difference]) -> Difference | None:
+    model, form = key
+    return gaps.get(form) if model == STUDENT else None
+
+
+def _speeds(
+    folder: Path, forms: Mapping[str, ServedModel], inputs: TrainingInputs, texts: LabelledTexts
+) -> dict[tuple[str, str], list[str]]:
+    """By model and form, those of the teacher last: megabytes, milliseconds (median and 95th
+    percentile) and texts a second."""
+    with teacher_folder(inputs) as teacher:
+        export_onnx(teacher, teacher / ONNX_FILES[ONNX])
+        models = {(STUDENT, form): model for form, model in forms.items()}
+        models |= {(TEACHER, form): _load(teacher, form) for form in (PYTORCH, ONNX)}
+        folders = {STUDENT: folder, TEACHER: teacher}
+        sizes = {key: _bytes(folders[key[0]], key[1]) for key in models}
+        timings = time_models(models, texts.texts)
+    return {
+        key: [
+            f"{sizes[key] / 1e6:.0f}",
+            *(f"{timing.median:.2f}", f"{timing.tail:.2f}", f"{timing.per_second:,.0f}"),
+        ]
+        for key, timing in timings.items()
+    }
+
+
+def _bytes(folder: Path, form: str) -> int:
+    paths = folder.glob("*.safetensors") if form == PYTORCH else [folder / ONNX_FILES[form]]
+    return sum(path.stat().st_size for path in paths)

@@ -1,0 +1,1 @@
+"""`python -m search.predict`: an exported student over a file of texts, in pieces."""

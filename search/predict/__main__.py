@@ -1,0 +1,127 @@
+"""`python -m search.predict OUT FILE`: labels and probabilities beside the rows of a file."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from search.exit_codes import exit_code, leave, make_console
+from search.predict.tables import SUFFIXES, read_pieces, writer
+from trainable.common.errors import UserError
+from trainable.common.files import atomic_file
+from trainable.config.fields import OneLineParser
+from trainable.config.names import FORMS, PYTORCH
+from trainable.data.loading import TEXT_COLUMNS
+from trainable.data.tokens import Text
+from trainable.serving.served_model import ServedModel, predicted
+
+PREDICTION, PROBABILITY = "prediction", "probability of "
+EXAMPLE = """\
+examples:
+  python -m search.predict student reviews.csv --form onnx-int8
+  python -m search.predict student pairs.parquet --text-column premise,hypothesis
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Every flag with its default."""
+    parser = OneLineParser(
+        prog="python -m search.predict",
+        description="Classifies the texts of a file with a student that search.export wrote. Reads "
+        "and writes in pieces: a longer file\nneeds no more memory. The ONNX forms need neither "
+        "torch nor Ray.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("student", metavar="OUT", type=Path, help="the exported folder")
+    parser.add_argument(
+        "file", metavar="FILE", type=Path, help=f"texts, one of {', '.join(SUFFIXES)}"
+    )
+    parser.add_argument(
+        "--form", choices=FORMS, default=PYTORCH, help="what runs the student (default: pytorch)"
+    )
+    parser.add_argument(
+        "--text-column",
+        metavar="A[,B]",
+        help="column of the texts, or both of pairs (default: by the usual names, as in training)",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="file to write, of any of the kinds (default: FILE with .predictions before its end)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="of an ONNX form (default: all)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Classifies a file; returns the exit code (0 well, 1 the disk, 2 the user's mistake)."""
+    return exit_code(partial(predict, make_parser().parse_args(argv)))
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """Writes the whole output or none, and says how fast."""
+    source = arguments.file
+    output = arguments.output or source.with_suffix(f".predictions{source.suffix}")
+    if not source.is_file():
+        raise UserError(f"FILE {source}: does not exist")
+    if output.suffix not in SUFFIXES or output.exists():
+        problem = "exists" if output.exists() else f"give one of {', '.join(SUFFIXES)}"
+        raise UserError(f"--output {output}: {problem}")
+    model = ServedModel.load(arguments.student, arguments.form, arguments.threads)
+    console, rows, seconds = make_console(), 0, 0.0
+    with (
+        atomic_file(output) as temporary,
+        writer(temporary, output.suffix) as write,
+        console.status("0 rows") as status,
+    ):
+        for piece in read_pieces(source):
+            texts = _texts(piece, arguments.text_column, f"FILE {source}", rows)
+            start = time.perf_counter()
+            answers = _answers(model, texts)
+            seconds += time.perf_counter() - start
+            write(pd.concat([piece.reset_index(drop=True), answers], axis=1))
+            rows += len(piece)
+            status.update(f"{rows:,} rows, {rows / seconds:,.0f} a second")
+    speed = f"{rows / seconds:,.0f} texts a second" if rows else "no rows"
+    console.print(f"{rows:,} rows, {speed} ({arguments.form}). Written to {output}.")
+    return 0
+
+
+def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
+    """The label of N texts and the probability of each label, [N, 1 + C]; of a regression the
+    number alone."""
+    logits = model.logits(texts)
+    if logits.shape[1] == 1:
+        return pd.DataFrame({PREDICTION: predicted(logits)}).round(6)
+    columns = [f"{PROBABILITY}{name}" for name in model.label_names]
+    table = pd.DataFrame(model.probabilities(logits), columns=columns).round(6)
+    table.insert(0, PREDICTION, np.array(model.label_names, dtype=object)[predicted(logits)])
+    return table
+
+
+def _texts(piece: pd.DataFrame, column: str | None, named: str, before: int) -> list[Text]:
+    """The texts of some rows, of which `before` come before them; UserError where one is none."""
+    usual = [names for names in TEXT_COLUMNS if {*names} <= {*piece}]
+    names = column.split(",") if column and column not in piece else [column or ""]
+    names = names if column else [*usual[0]] if usual else []
+    missing = [name for name in names if name not in piece]
+    if missing or not names or len(names) > 2:
+        wanted = f"--text-column {column}" if column else named
+        raise UserError(f"{wanted}: the columns are {', '.join(map(str, piece.columns))}; name one")
+    for name in names:
+        wrong = [not isinstance(text, str) for text in piece[name]]
+        if any(wrong):
+            raise UserError(f"{named}: row {before + wrong.index(True)} has no text in {name}")
+    if len(names) == 1:
+        return [*piece[names[0]]]
+    return [*zip(piece[names[0]], piece[names[1]], strict=True)]
+
+
+if __name__ == "__main__":
+    leave(main())

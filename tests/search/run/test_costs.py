@@ -1,0 +1,91 @@
+"""What students cost, by depth, and limits on it that decide which are trained."""
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+
+from search.plan.grid import plan_trials
+from search.plan.objectives import shapes
+from search.plan.request import Request
+from search.plan.resolve import resolve
+from search.run import costs
+from search.run.costs import describe, latencies, parameters, within_limits
+from tests.conftest import user_error
+from trainable.common.errors import UserError
+from trainable.data.sources import load_sources
+from trainable.serving import timing
+from trainable.teacher.teacher import load_teacher
+from trainable.trial.preparation import Preparation
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture
+def request_of(teacher_folder, data_folder, tmp_path):
+    """A resolved request on the tiny teacher of four layers."""
+
+    def make(**options):
+        where = {"teacher": str(teacher_folder), "dataset": str(data_folder)}
+        asked = {"space": "recipe", "preset": "mini", "cache": str(tmp_path), **where, **options}
+        return resolve(Request(**asked), print)
+
+    return make
+
+
+def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
+    preparation = Preparation.load(load_sources(request_of()))
+    found = parameters(preparation, shapes([4, 2], None, {}))
+    teacher = load_teacher(teacher_folder)
+    assert found["4"] == teacher.num_parameters() / 1e6
+    each = sum(p.numel() for p in teacher.bert.encoder.layer[0].parameters())
+    assert found["4"] - found["2"] == pytest.approx(2 * each / 1e6)
+
+
+def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkeypatch):
+    monkeypatch.setattr(timing, "SECONDS", 0.5)
+    preparation = Preparation.load(load_sources(request_of()))
+    before = torch.get_rng_state()
+    found = latencies(preparation, shapes((4, 1), None, {}), "pytorch")
+    assert 0 < found["1"] < found["4"]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert describe({"2": 2.125, "3": 12.0}) == (
+        "One example takes 2.12 ms with 2 layers, 12 ms with 3 layers."
+    )
+
+
+def two_milliseconds_a_layer(monkeypatch):
+    def measured(preparation, compared, form):
+        return {name: 2.0 * int(name) for name in compared}
+
+    monkeypatch.setattr(costs, "latencies", measured)
+
+
+@pytest.mark.parametrize("space", ["recipe", "baselines"])
+def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, space):
+    monkeypatch.setattr(
+        costs, "latencies", lambda p, compared, form: {n: 2.0 * int(n) for n in compared}
+    )
+    request = within_limits(request_of(space=space, max_latency=3.0), QUIET)
+    assert {config.student_layers for config in plan_trials(request)} == {1}
+    assert request.default.student_layers == 1
+    both = within_limits(request_of(space=space, max_latency=5.0), QUIET)
+    planned = {config.student_layers for config in plan_trials(both)}
+    assert planned == ({2, 1} if space == "recipe" else {2})
+    assert request_of(space=space).depths == ()
+
+
+def test_a_limit_that_nothing_keeps_names_the_least(request_of, monkeypatch):
+    monkeypatch.setattr(
+        costs, "latencies", lambda p, compared, form: {n: 2.0 * int(n) for n in compared}
+    )
+    said = user_error(within_limits, request_of(max_latency=1.0), QUIET)
+    assert said == "--max-latency 1ms: the least is 2 ms in pytorch, of 1 layers"
+    said = user_error(within_limits, request_of(max_parameters=1e-6), QUIET)
+    assert said.startswith("--max-parameters 1e-06M: the least is 0.0")
+
+
+def test_a_runtime_without_a_latency_is_refused(request_of):
+    with pytest.raises(UserError, match=r"^--runtime onnx: has no effect without --max-latency"):
+        request_of(runtime="onnx")

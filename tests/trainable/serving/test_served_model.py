@@ -1,0 +1,129 @@
+"""Exported folders as they are served: the logits of plain transformers, whatever runs them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from tests.conftest import tiny_classifier, user_error
+from trainable.config.names import INT8, ONNX
+from trainable.serving.onnx_export import export_onnx, layers_of, quantise, quantise_within
+from trainable.serving.served_model import ONNX_FILES, TEMPERATURE, ServedModel
+
+TEXTS = ["w1 w2 w3", "w4", "w5 w9 " * 20, "w7 w8"]
+PAIRS = [("w1 w2", "w3 w4 w5"), ("w6", "w7"), ("w8 w9 " * 20, "w1"), ("w2", "w3 " * 30)]
+
+
+@pytest.fixture(scope="module")
+def make_folder(tokenizer, tmp_path_factory):
+    """A served folder of an architecture, whose texts are cut to 16 tokens."""
+    folders = {}
+
+    def make(architecture):
+        if architecture not in folders:
+            folder = folders[architecture] = tmp_path_factory.mktemp(architecture)
+            types = {"type_vocab_size": 2} if architecture == "bert" else {}
+            tiny_classifier(architecture, **types).save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            own = AutoTokenizer.from_pretrained(folder)
+            own.model_max_length = 16
+            own.backend_tokenizer.post_processor = TemplateProcessing(
+                single="[CLS] $A [SEP]",
+                pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+                special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+            )
+            own.save_pretrained(folder)
+        return folders[architecture]
+
+    return make
+
+
+@torch.no_grad()
+def plain_logits(folder, texts):
+    """One at a time, with plain transformers."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    types = getattr(model.config, "type_vocab_size", 0) > 1
+    names = ("input_ids", "attention_mask", *(("token_type_ids",) if types else ()))
+    rows = []
+    for text in texts:
+        first, second = text if isinstance(text, tuple) else (text, None)
+        options = {"truncation": True, "return_tensors": "pt", "return_token_type_ids": True}
+        encoded = tokenizer(first, second, **options)
+        rows.append(model(**{name: encoded[name] for name in names}).logits[0].numpy())
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "mpnet"])
+def test_pytorch_and_onnx_give_the_logits_of_plain_transformers(make_folder, architecture):
+    folder = make_folder(architecture)
+    export_onnx(folder, folder / ONNX_FILES[ONNX])
+    for texts in (TEXTS, PAIRS):
+        expected = plain_logits(folder, texts)
+        for form in ("pytorch", ONNX):
+            found = ServedModel.load(folder, form).logits(texts, batch_size=3)
+            np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=form)
+
+
+def test_int8_is_near_and_smaller_and_leaves_a_layer_alone(make_folder):
+    folder = make_folder("bert")
+    source, target = folder / ONNX_FILES[ONNX], folder / ONNX_FILES[INT8]
+    export_onnx(folder, source)
+    assert [*layers_of(source)] == ["embeddings", *(f"layer.{n}" for n in range(4)), "head"]
+    reference = ServedModel.load(folder, ONNX).logits(TEXTS)
+    quantise(source, target)
+    whole = np.abs(ServedModel.load(folder, INT8).logits(TEXTS) - reference).max()
+    assert 0 < whole < 0.1 * np.abs(reference).max()
+    assert target.stat().st_size < source.stat().st_size
+    quantise(source, target, [*layers_of(source)][:-1])
+    assert 0 < np.abs(ServedModel.load(folder, INT8).logits(TEXTS) - reference).max() < whole
+
+
+@pytest.mark.parametrize(
+    ("harm", "most", "kept"),
+    [
+        ({"layer.1": 0.2}, 0.5, []),
+        ({"layer.1": 2.0, "head": 0.4}, 0.5, ["layer.1"]),
+        ({"layer.1": 2.0, "head": 3.0}, 0.5, ["head", "layer.1"]),
+        (dict.fromkeys(("embeddings", "layer.0", "layer.1", "head"), 1.0), 0.5, None),
+    ],
+)
+def test_the_layers_that_lose_most_stay_in_float(monkeypatch, tmp_path, harm, most, kept):
+    """Each layer's harm adds up; a file holds the sum."""
+    from trainable.serving import onnx_export
+
+    layers = ["embeddings", "layer.0", "layer.1", "head"]
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.write_text("0")
+
+    def quantised(source, target, float_layers=()):
+        target.write_text(str(sum(v for k, v in harm.items() if k not in float_layers)))
+
+    monkeypatch.setattr(onnx_export, "layers_of", lambda path: dict.fromkeys(layers))
+    monkeypatch.setattr(onnx_export, "quantise", quantised)
+    found = quantise_within(
+        source, target, lambda path: np.array([float(path.read_text())]), lambda a: a[0], most
+    )
+    assert found == kept
+    assert target.exists() == (kept is not None)
+
+
+def test_probabilities_are_those_at_the_folders_temperature(make_folder):
+    folder = make_folder("roberta")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, TEMPERATURE: 2.0}))
+    model = ServedModel.load(folder)
+    logits = model.logits(TEXTS)
+    odds = np.exp((logits[:, 1] - logits[:, 0]) / 2.0)
+    np.testing.assert_allclose(model.probabilities(logits)[:, 1], odds / (1 + odds), rtol=1e-5)
+    assert model.label_names == ["LABEL_0", "LABEL_1"]
+
+
+def test_a_folder_without_the_form_is_named(make_folder, tmp_path):
+    folder = make_folder("electra")
+    said = user_error(ServedModel.load, folder, INT8)
+    assert said.endswith("has none; make it with search.export --int8")
+    assert "has no readable config.json" in user_error(ServedModel.load, tmp_path)

@@ -1,0 +1,30 @@
+"""Temperature scaling, and how far probabilities are from the share that is right."""
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+BINS = 15
+LIMITS = (0.05, 20.0)  # of the temperature
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The T that makes softmax(logits / T) most likely; logits [N, C], labels [N] (Guo et al. 2017,
+    section 4.2)."""
+
+    def negative_log_likelihood(log_temperature: float) -> float:
+        scores = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(scores[np.arange(len(labels)), labels].mean())
+
+    best = minimize_scalar(negative_log_likelihood, bounds=np.log(LIMITS), method="bounded")
+    return float(np.exp(best.x))
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy, weighed by the
+    examples in each of 15 bins of equal width; probabilities [N, C], labels [N] (Guo et al. 2017,
+    section 2)."""
+    confidence = probabilities.max(axis=1)
+    gaps = (probabilities.argmax(axis=1) == labels) - confidence
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(labels))
