@@ -42,6 +42,7 @@ def test_every_setting_is_said_by_one_or_the_other():
         "relation_weight": 2.0,
         "alpha_schedule": "cosine_growth",
         "temperature": 3.0,
+        "class_weight": "balanced",
         "ema_decay": 0.9,
         "seed": 1,
     }
