@@ -145,8 +145,7 @@ def check_folder(
     folder: Path, run: Run, precision: str, evaluation: Mapping[str, Any], texts: LabelledTexts
 ) -> str:
     """How the folder scores on the validation examples with plain transformers, or why it was not
-    scored. CheckpointError where results differ though the trial's
-    arithmetic was that of this check.
+    scored. CheckpointError where results differ though the trial's arithmetic was this check's.
     """
     if not evaluation["predictions"]:
         return "Not scored again: the record has lost the per-example results."

@@ -17,7 +17,7 @@ from search.results.best_trials import best_trials
 from search.results.confirmation_result import confirmation_sentences
 from search.results.leaderboard import plain
 from search.results.scores import scores_by_example, seed_scores
-from search.results.statistics import BOOTSTRAP_SEED
+from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig

@@ -15,8 +15,7 @@ from trainable.common.errors import UserError
 from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser
 from trainable.config.names import FORMS, PYTORCH
-from trainable.data.loading import TEXT_COLUMNS
-from trainable.data.tokens import Text
+from trainable.data.tokens import TEXT_COLUMNS, Text
 from trainable.serving.served_model import ServedModel, predicted
 
 PREDICTION, PROBABILITY = "prediction", "probability of "

@@ -126,20 +126,14 @@ class Run:
 
     @property
     def too_short_to_search(self) -> bool:
-        """Whether the first trial took so long that fewer than FEWEST_TRIALS like it fit into the
-        time for suggestions, in all slots that were in use by then."""
+        """Whether fewer than FEWEST_TRIALS like the first, in the slots in use while it ran, fit into
+        the time for suggestions; False until it has finished."""
         first = next(iter(self.trials.values()))
         if not self.request.finals or first.outcome != FINISHED:
             return False
-        begun: set[str] = set()
-        for event in self.events:
-            if event["event"] == "evaluation" and event["trial"] == first.config.digest:
-                if event["evaluation"]["evaluations"] >= first.config.evaluations:
-                    break
-            elif event["event"] == "start":
-                begun.add(event["trial"])
-        fitting = self.request.time_to_suggest / max(first.seconds, 1e-3) * max(len(begun), 1)
-        return fitting < FEWEST_TRIALS
+        end = [event.get("evaluation") for event in self.events].index(first.evaluations[-1])
+        begun = {event["trial"] for event in self.events[:end] if event["event"] == "start"}
+        return self.request.time_to_suggest * len(begun) < FEWEST_TRIALS * first.seconds
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""

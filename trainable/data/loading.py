@@ -12,14 +12,9 @@ import pandas as pd
 from trainable.common.errors import UserError, count_of, not_among
 from trainable.data.datasets import Dataset, LabelledTexts, hold_out
 from trainable.data.tables import LABEL_COLUMNS, TEST_NAME, TRAIN_NAME, read_tables
-from trainable.data.tokens import Text
+from trainable.data.tokens import TEXT_COLUMNS, Text
 
 Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
-# By their usual names; a pair wins over a single text.
-TEXT_COLUMNS = (
-    *(("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence")),
-    *(("question1", "question2"), ("text", "text_pair"), ("sentence",), ("text",), ("review",)),
-)
 UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
 MOST_CLASSES = 100  # where more than half of the examples have a label of their own
 SHOWN_NAMES = 10

@@ -9,6 +9,11 @@ from typing import Any
 import numpy as np
 
 Text = str | tuple[str, str]  # two texts are a pair
+# The usual names of their columns; a pair wins over a single text.
+TEXT_COLUMNS = (
+    *(("sentence1", "sentence2"), ("premise", "hypothesis"), ("question", "sentence")),
+    *(("question1", "question2"), ("text", "text_pair"), ("sentence",), ("text",), ("review",)),
+)
 
 
 def parts_of(text: Text) -> tuple[str, ...]:

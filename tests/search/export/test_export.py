@@ -9,6 +9,7 @@ import pandas
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import f1_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from search.export import exported_student as exported
@@ -17,7 +18,7 @@ from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.record.run import read_run
 from search.record.trial_record import TrialRecord
-from tests.conftest import padded_batch
+from tests.conftest import padded_batch, random_sentences
 from tests.exports import copied, make_run, make_teacher
 from tests.made_runs import evaluated, failed, made_run, right_of, started
 from trainable.common.errors import UserError
@@ -238,12 +239,12 @@ def test_a_checkpoint_that_is_not_what_was_evaluated(changes, reason, small, exp
     assert error.startswith(f"error: RUN mine: the checkpoint is {reason}")
 
 
-def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch):
+def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch, dataset):
     trial, checkpoint, _ = exported.choose_checkpoint(small.run, None)
     monkeypatch.setattr(exported, "predictions", lambda folder, texts: np.full(40, -1))
     evaluation = trial.evaluations[-1]
-    inputs = small.run.plan.inputs
-    text = exported.check_folder(checkpoint, small.run, "bf16", evaluation, inputs)
+    examples = dataset.evaluation
+    text = exported.check_folder(checkpoint, small.run, "bf16", evaluation, examples)
     assert "0.0000 on 40 examples, 40 of them with another result" in text
 
 
@@ -323,3 +324,24 @@ def test_the_temperature_is_in_the_exported_folder(small, export, dataset):
     temperature = fit_temperature(logits, np.array(dataset.evaluation.labels))
     assert ServedModel.load(folder).temperature == pytest.approx(temperature, rel=1e-3)
     assert "expected calibration error on the validation examples" in printed
+
+
+def test_the_test_split_is_scored_once_by_export_with_the_teacher_beside(
+    tokenizer, data_folder, make_config, export, tmp_path
+):
+    """As plain transformers score it; nothing before the export says a word of it."""
+    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher")
+    data = shutil.copytree(data_folder, tmp_path / "data")
+    test = random_sentences(30, seed=9)
+    rows = [f"{text}\t{label}" for text, label in zip(test.texts, test.labels, strict=True)]
+    (data / "test.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    small = make_run(tmp_path, teacher, data, [make_config(**LONGER)], metric="f1")
+    folder, printed, _ = export(small.run)
+    scores = [
+        f1_score(test.labels, plain_logits(path, test.texts).argmax(dim=-1))
+        for path in (folder, tmp_path / "teacher")
+    ]
+    assert f"Test F1: {scores[0]:.4f} (95% interval" in printed
+    assert f"of the teacher {scores[1]:.4f}, less the teacher" in printed
+    card = (folder / "README.md").read_text()
+    assert card.index("on the test split") < card.index("(no selection)")
