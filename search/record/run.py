@@ -114,10 +114,8 @@ class Run:
 
     @property
     def to_suggest(self) -> float:
-        """Configurations that a searcher is still to suggest; infinite where only time limits it.
-
-        0 once the time budget is spent or the space exhausted, and if it is too short for a search.
-        """
+        """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
+        once the time budget is spent or the space exhausted, and if it is too short for a search."""
         if not self.request.searched or self.exhausted or self.too_short_to_search:
             return 0
         request, short = self.request, [trial for trial in self.trials.values() if not trial.final]
@@ -126,8 +124,7 @@ class Run:
 
     @property
     def too_short_to_search(self) -> bool:
-        """Whether fewer than FEWEST_TRIALS like the first, in the slots in use while it ran, fit into
-        the time for suggestions; False until it has finished."""
+        """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots."""
         first = next(iter(self.trials.values()))
         if not self.request.finals or first.outcome != FINISHED:
             return False
