@@ -115,7 +115,7 @@ class Run:
     @property
     def to_suggest(self) -> float:
         """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
-        once the time budget is spent or the space exhausted, and if it is too short for a search."""
+        once the time budget is spent or the space exhausted, and if it is too short to search."""
         if not self.request.searched or self.exhausted or self.too_short_to_search:
             return 0
         request, short = self.request, [trial for trial in self.trials.values() if not trial.final]
@@ -128,8 +128,8 @@ class Run:
         first = next(iter(self.trials.values()))
         if not self.request.finals or first.outcome != FINISHED:
             return False
-        end = [event.get("evaluation") for event in self.events].index(first.evaluations[-1])
-        begun = {event["trial"] for event in self.events[:end] if event["event"] == "start"}
+        of_first = [n for n, e in enumerate(self.events) if e.get("trial") == first.config.digest]
+        begun = {e["trial"] for e in self.events[: of_first[-1]] if e["event"] == "start"}
         return self.request.time_to_suggest * len(begun) < FEWEST_TRIALS * first.seconds
 
     def trial_folder(self, trial: TrialRecord) -> Path:
