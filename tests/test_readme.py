@@ -7,6 +7,10 @@ import sys
 
 import pytest
 
+from search.plan.grid import plan_trials
+from search.plan.request import Request
+from search.plan.resolve import resolve
+
 SMALL = """\
 from dataclasses import replace
 from trainable.config.presets import PRESETS
@@ -25,7 +29,7 @@ assert (student.config.num_hidden_layers, student.config.vocab_size) == (3, 3052
 @pytest.mark.slow
 def test_your_own_tuner(repository, tmp_path):
     text = (repository / "README.md").read_text(encoding="utf-8")
-    (lines,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    _, lines = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(lines.splitlines()) < 20
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(
@@ -37,3 +41,14 @@ def test_your_own_tuner(repository, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_your_own_space(repository, tmp_path):
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "my.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    request = Request(space=f"{tmp_path / 'my.py'}:mine", preset="mini")
+    configs = plan_trials(resolve(request, print))
+    assert {(config.alpha, config.temperature) for config in configs} == {
+        (alpha, temperature) for alpha in (0.3, 0.5, 0.8) for temperature in (1.0, 2.0, 4.0)
+    }
+    assert {config.initialisation for config in configs} == {"teacher_lower"}
