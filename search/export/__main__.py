@@ -82,7 +82,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exports a student; returns the exit code (0 well, 1 it differs, 2 the user's mistake)."""
+    """Exports a student; returns the exit code (0 well, 1 it differs or int8 loses too much, 2 the
+    user's mistake)."""
     return exit_code(partial(export, make_parser().parse_args(argv)))
 
 
@@ -91,7 +92,7 @@ def export(arguments: argparse.Namespace) -> int:
     run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
     for line in run.damage:
         print(f"{line}.")
-    if arguments.max_loss < 0:
+    if not arguments.max_loss >= 0:  # or it is no number
         raise UserError(f"--max-loss {arguments.max_loss:g}: must be at least 0")
     out = free_folder(arguments.out)
 
@@ -99,9 +100,11 @@ def export(arguments: argparse.Namespace) -> int:
     from search.export.exported_student import FormOptions, export_student
     from trainable.common.quiet import quiet_libraries
     from trainable.engine.training_state import CheckpointError
+    from trainable.serving.onnx_export import require_onnx
 
     quiet_libraries()
-    onnx = arguments.onnx or arguments.int8
+    if onnx := arguments.onnx or arguments.int8:
+        require_onnx("--onnx")
     options = FormOptions(onnx, arguments.int8, arguments.max_loss)
     try:
         with atomic_folder(out) as folder:

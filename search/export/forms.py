@@ -16,7 +16,7 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset, LabelledTexts, pick, stratified_order
 from trainable.engine.devices import device_name
 from trainable.engine.metrics import example_scores, score
-from trainable.serving.onnx_export import export_onnx, quantise_within, require_onnx
+from trainable.serving.onnx_export import export_onnx, quantise_within
 from trainable.serving.served_model import ONNX_FILES, ServedModel, predicted
 from trainable.serving.timing import time_models
 
@@ -43,7 +43,6 @@ def make_forms(
     `examples` are the sweep's. int8 may lose `max_loss` points of the student's score. UserError
     where a model can't be exported, or where its fp32 form computes something else.
     """
-    require_onnx()
     validation, notes = examples.full or examples.evaluation, []
     export_onnx(folder, folder / ONNX_FILES[ONNX])
     forms = {form: _load(folder, form) for form in (PYTORCH, ONNX)}
@@ -73,10 +72,15 @@ def make_forms(
         (*key, size, share(scores.get(key)), *difference_cells(_of_student(key, gaps)), *speed)
         for key, (size, *speed) in speeds.items()
     ]
+    if examples.test is not None:
+        test, of_test = examples.test, np.asarray(examples.test.labels)
+        values = {f: predicted(model.logits(test.texts)) for f, model in forms.items()}
+        texts = [f"{f} {score(inputs.metric, own, of_test):.4f}" for f, own in values.items()]
+        notes.append(f"On the {len(test):,} test examples: {', '.join(texts)}.")
     notes.append(
         f"Scores on {len(validation):,} validation examples. One text at a time (median and 95th "
         f"percentile of milliseconds) and 32 at a time, from text to logits, in turns with "
-        f"{torch.get_num_threads()} threads on {device_name()}."
+        f"{torch.get_num_threads()} threads on {device_name(of_cpu=True)}."
     )
     of_score = (inputs.metric_label, "less PyTorch", "95% interval")
     cells = Cells(("model", "form", "MB", *of_score, *SPEEDS), rows, notes=" ".join(notes))

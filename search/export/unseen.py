@@ -10,6 +10,7 @@ import numpy as np
 from search.export.model_card import Score, interval_of
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import LabelledTexts
+from trainable.engine.devices import best_device
 from trainable.engine.metrics import example_scores, score
 from trainable.serving.served_model import ServedModel, predicted
 
@@ -32,9 +33,10 @@ def test_scores(folder: Path, inputs: TrainingInputs, test: LabelledTexts | None
     """Of an exported student, its teacher and their difference; empty without a test split."""
     if test is None:
         return []
+    device = best_device().type
     with teacher_folder(inputs) as teacher:
         answers = {
-            name: predicted(ServedModel.load(path).logits(test.texts))
+            name: predicted(ServedModel.load(path, device=device).logits(test.texts))
             for name, path in (("these weights", folder), ("teacher", teacher))
         }
     labels, metric = np.asarray(test.labels), inputs.metric

@@ -15,7 +15,7 @@ from optuna.trial import FixedTrial, create_trial
 
 from search.plan.objectives import LAYERS
 from search.plan.prior_sampler import check_prior
-from search.plan.resolve import ResolvedRequest
+from search.plan.resolve import WIDTH, ResolvedRequest
 from spaces import call_space, load_space
 from trainable.common.errors import UserError, as_user_error, unknown_name
 from trainable.config.fields import field_types, merged
@@ -68,6 +68,7 @@ def draw_config(request: ResolvedRequest, optuna_trial: Any) -> TrialConfig:
     point = _draw_point(request, optuna_trial)
     if "learning_rate" in dict(request.overrides):
         point.pop(RATE_FACTOR, None)  # of the initialisation's rate, which is not used
+    refuse_shape(request, point)
     if request.depths:
         point[LAYERS] = optuna_trial.suggest_categorical(LAYERS, request.depths)
     return configure(request, point)
@@ -167,6 +168,15 @@ def initial_draws(request: ResolvedRequest, configs: list[TrialConfig]) -> dict[
     """The draw of each of `initial_points`, by the digest of these trials, in the same order."""
     draws = [draw for _, draw in initial_points(request)]
     return {config.digest: draw for config, draw in zip(configs, draws, strict=True)}
+
+
+def refuse_shape(request: ResolvedRequest, point: Point) -> None:
+    """UserError where students' cost is limited and a space sets their shape itself."""
+    if request.limited and {LAYERS, WIDTH} & {*point}:
+        raise UserError(
+            f"--max-latency, --max-parameters: the space {request.space} sets {LAYERS} or {WIDTH} "
+            "itself; leave them out"
+        )
 
 
 def refuse_inactive(request: ResolvedRequest, configs: Collection[TrialConfig]) -> None:

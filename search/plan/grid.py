@@ -7,7 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from search.plan.draws import Point, configure, initial_points, random_draws, refuse_inactive
+from search.plan.draws import (
+    Point,
+    configure,
+    initial_points,
+    random_draws,
+    refuse_inactive,
+    refuse_shape,
+)
 from search.plan.objectives import LAYERS
 from search.plan.resolve import ResolvedRequest
 from spaces import Inputs, call_space, load_space
@@ -68,6 +75,8 @@ def _drawn(request: ResolvedRequest) -> list[Point]:
     generator, drawn = random.Random(request.seed), dict[TrialConfig, Point]()
     depths: list[Point] = [{LAYERS: depth} for depth in request.depths] or [{}]
     for grid in list_grids(request):
+        for point in grid:
+            refuse_shape(request, point)
         points = [{**point, **depth} for point in grid for depth in depths]
         for key, value in request.overrides:
             if any(key in point for point in points):
@@ -127,10 +136,10 @@ def _with_additions(request: ResolvedRequest, points: list[Point]) -> list[Point
         if value == PRETRAINED and any(point.get(key) == value for point in points):
             continue  # a space that says itself how `--student` is trained
         flag = "--student" if value == PRETRAINED else f"--add {key}={value}"
-        if key == LAYERS and request.against is not None:  # latencies are measured once, before
+        if key == LAYERS and request.depths:  # costs are measured once, before
             raise UserError(
-                f"{flag}: --against {request.against} tries {', '.join(map(str, request.depths))}, "
-                f"chosen once for a run; a new one takes the deepest from --set {LAYERS}=N"
+                f"{flag}: this run tries {', '.join(map(str, request.depths))} layers, chosen "
+                f"once; a new one takes the deepest from --set {LAYERS}=N"
             )
         varied = [point for point in points if point.get(key) not in (None, NO_LAYERS)]
         if not varied and any(key in point for point in points):

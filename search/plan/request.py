@@ -54,8 +54,10 @@ def parse_pair(text: str) -> tuple[str, Any]:
 
 
 def parse_unit(text: str, unit: str) -> float:
-    """The number of `3ms` or `20M`, whose unit may be left out."""
+    """The number of `3ms` or `20M`."""
     try:
+        if not text.endswith(unit):
+            raise ValueError
         return float(text.removesuffix(unit))
     except ValueError:
         raise UserError(f"{text[:40]}: give a number and {unit}, such as 20{unit}") from None

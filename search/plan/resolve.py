@@ -203,8 +203,9 @@ def _of_models(request: ResolvedRequest) -> dict[str, Any]:
         deepest = overrides.pop(LAYERS, None)
         fields["depths"] = _depths(request.against, teacher_layers, deepest)
     elif request.limited:
-        deepest = overrides.pop(LAYERS, teacher_layers // 2)
-        fields["depths"] = tuple(n for n in range(deepest, 0, -1) if teacher_layers % n == 0)
+        given, most = overrides.pop(LAYERS, None), max(1, teacher_layers // 2)
+        divisors = tuple(n for n in range(most, 0, -1) if teacher_layers % n == 0)
+        fields["depths"] = divisors if given is None else (given,)
     return {**fields, "overrides": tuple(overrides.items())}
 
 

@@ -33,22 +33,23 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     wanted, last = run.request.searched and run.request.finals, [*run.trials.values()][-1]
     if not wanted or last.final or not finished:
         return []
-    recipes = _finalists(run, finished)
+    fixed, first = dict(run.request.overrides), run.request.seed
+    averaged = [
+        replace(recipe, ema_decay=fixed.get("ema_decay", max(recipe.ema_decay, EMA_DECAY)))
+        for recipe in _finalists(run, finished)
+    ]
+    recipes = list(dict.fromkeys(averaged))  # which may have differed in that alone
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
     seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
     passes = min(max(passes / seeds, 1.0), LONGEST)
     steps = round(passes * _steps_per_pass(run))
-    fixed, first = dict(run.request.overrides), run.request.seed
     settings: dict[str, Any] = {
         "max_steps": steps,
         "transfer_share": _transfer_share(run, passes),
         "evaluations": min(_looks(run), steps),
     }
-    long: dict[TrialConfig, None] = {}
-    for recipe in recipes:
-        decay = fixed.get("ema_decay", max(recipe.ema_decay, EMA_DECAY))
-        long[replace(recipe, **settings, ema_decay=decay)] = None
+    long = [replace(recipe, **settings) for recipe in recipes]
     return [(replace(recipe, seed=first + n), None) for n in range(seeds) for recipe in long]
 
 

@@ -1,6 +1,7 @@
 """`python -m search.predict OUT FILE`: labels and probabilities beside the rows of a file."""
 
 import argparse
+import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -65,18 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def predict(arguments: argparse.Namespace) -> int:
     """Writes the whole output or none, and says how fast."""
-    source = arguments.file
+    source, form, threads = arguments.file, arguments.form, arguments.threads
     output = arguments.output or source.with_suffix(f".predictions{source.suffix}")
-    if not source.is_file():
-        raise UserError(f"FILE {source}: does not exist")
-    if output.suffix not in SUFFIXES or output.exists():
-        problem = "exists" if output.exists() else f"give one of {', '.join(SUFFIXES)}"
-        raise UserError(f"--output {output}: {problem}")
-    model = ServedModel.load(arguments.student, arguments.form, arguments.threads)
+    _check_paths(source, output)
+    if threads is not None and (threads < 1 or form == PYTORCH):
+        raise UserError(f"--threads {threads}: at least 1, and for an ONNX form only")
+    device = "cpu"
+    if form == PYTORCH:
+        from trainable.engine.devices import best_device
+
+        device = best_device().type
+    model = ServedModel.load(arguments.student, form, threads, device=device)
     console, rows, seconds = make_console(), 0, 0.0
     with (
         atomic_file(output) as temporary,
-        writer(temporary, output.suffix) as write,
+        writer(temporary, output) as write,
         console.status("0 rows") as status,
     ):
         for piece in read_pieces(source):
@@ -84,12 +88,28 @@ def predict(arguments: argparse.Namespace) -> int:
             start = time.perf_counter()
             answers = _answers(model, texts)
             seconds += time.perf_counter() - start
+            if twice := {*piece} & {*answers}:
+                raise UserError(f"FILE {source}: has a column {min(twice)} already; rename it")
             write(pd.concat([piece.reset_index(drop=True), answers], axis=1))
             rows += len(piece)
             status.update(f"{rows:,} rows, {rows / seconds:,.0f} a second")
     speed = f"{rows / seconds:,.0f} texts a second" if rows else "no rows"
-    console.print(f"{rows:,} rows, {speed} ({arguments.form}). Written to {output}.")
+    console.print(f"{rows:,} rows, {speed} ({form}). Written to {output}.")
     return 0
+
+
+def _check_paths(source: Path, output: Path) -> None:
+    kinds = f"give one of {', '.join(SUFFIXES)}"
+    problems = {
+        f"FILE {source}: does not exist": not source.is_file(),
+        f"FILE {source}: {kinds}": source.suffix not in SUFFIXES,
+        f"--output {output}: {kinds}": output.suffix not in SUFFIXES,
+        f"--output {output}: exists": output.exists(),
+        f"--output {output}: its folder does not exist": not output.parent.is_dir(),
+    }
+    for problem, holds in problems.items():
+        if holds:
+            raise UserError(problem)
 
 
 def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
@@ -107,7 +127,7 @@ def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
 def _texts(piece: pd.DataFrame, column: str | None, named: str, before: int) -> list[Text]:
     """The texts of some rows, of which `before` come before them; UserError where one is none."""
     usual = [names for names in TEXT_COLUMNS if {*names} <= {*piece}]
-    names = column.split(",") if column and column not in piece else [column or ""]
+    names = re.split(r"\s*,\s*", column) if column and column not in piece else [column or ""]
     names = names if column else [*usual[0]] if usual else []
     missing = [name for name in names if name not in piece]
     if missing or not names or len(names) > 2:

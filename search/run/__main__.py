@@ -117,19 +117,27 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
-    from search.run.costs import student_costs, within_limits
     from search.sweep.check_sweep import check_sweep
 
-    checked = check_sweep(within_limits(request, console), console)
+    times: dict[str, float] = {}
+    if request.limited:
+        from search.run.costs import within_limits
+
+        request, times = within_limits(request, console)
+    checked = check_sweep(request, console)
     if arguments.dry_run:
         from search.run.dry_run import describe_new_sweep
 
         return describe_new_sweep(checked, folder, invocation)
 
     from search.plan.draws import initial_draws
+    from search.run.costs import student_costs
 
     request, inputs = checked.request, checked.prepare(console)
     console.print(f"Teacher {inputs.metric_label}: {inputs.describe_teacher()}.")
+    costs = {}
+    if request.against is not None:
+        costs = student_costs(request, checked.preparation, times, console)
     plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
@@ -137,7 +145,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
         trials=tuple(checked.configs),
         grace_evaluations=request.first_rung(checked.configs[0].evaluations),
         parameters=initial_draws(request, checked.configs) if request.searched else {},
-        costs=student_costs(request, checked.preparation, console),
+        costs=costs,
     )
     return start_run(folder, plan, invocation)
 

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from search.plan.objectives import LATENCY, PARAMETERS, shapes
 from search.plan.resolve import WIDTH, ResolvedRequest
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import INT8, ONNX, PYTORCH
@@ -24,47 +24,50 @@ from trainable.serving.served_model import ONNX_FILES, ServedModel
 from trainable.serving.timing import time_models
 from trainable.trial.preparation import Preparation
 
+Costs = dict[str, float]  # by shape
+
 
 def student_costs(
-    request: ResolvedRequest, preparation: Preparation, console: Console
-) -> dict[str, float]:
-    """By shape what accuracy is weighed against, where that must be measured."""
+    request: ResolvedRequest, preparation: Preparation, times: Costs, console: Console
+) -> Costs:
+    """What the score is weighed against, where that must be measured; `times` if they are known."""
     compared = _shapes(request)
     if request.against == PARAMETERS:
         return parameters(preparation, compared)
     if request.against != LATENCY:
         return {}
-    costs = latencies(preparation, compared, request.runtime)
-    console.print(describe(costs))
-    return costs
+    if not times:
+        times = latencies(preparation, compared, request.runtime)
+        console.print(describe(times, request.runtime))
+    return {name: times[name] for name in compared}
 
 
-def within_limits(request: ResolvedRequest, console: Console) -> ResolvedRequest:
-    """The request with those depths alone that keep `--max-latency` and `--max-parameters`, and a
-    grid's at the deepest of these. UserError if none does, which says what the least is."""
-    if request.max_latency is None and request.max_parameters is None:
-        return request
+def within_limits(request: ResolvedRequest, console: Console) -> tuple[ResolvedRequest, Costs]:
+    """The request with those depths alone that keep `--max-latency` and `--max-parameters`, of a
+    grid the deepest of these; and the latencies, if measured. UserError if none does, which says
+    what the least is."""
+    if not request.limited:
+        return request, {}
     quiet_libraries()
     preparation, compared = Preparation.load(load_sources(request)), _shapes(request)
-    kept = {*compared}
+    preparation.check([], lambda _: None)
+    kept, times = {*compared}, dict[str, float]()
     if (most := request.max_parameters) is not None:
         millions = parameters(preparation, compared)
         kept &= _below(millions, most, f"--max-parameters {most:g}M", "million parameters")
     if (most := request.max_latency) is not None:
         times = latencies(preparation, compared, request.runtime)
-        console.print(describe(times))
+        console.print(describe(times, request.runtime))
         kept &= _below(times, most, f"--max-latency {most:g}ms", f"ms in {request.runtime}")
     depths = tuple(depth for depth in request.depths if str(depth) in kept)
-    if PRETRAINED in compared.keys() - kept or not depths:
-        raise UserError(
-            "--max-latency, --max-parameters: no depth keeps both"
-            if not depths
-            else "--student: exceeds --max-latency or --max-parameters; leave it out"
-        )
-    searched = request.searched or request.against
-    depths = depths if searched else depths[:1]
-    console.print(f"Students within the limits have {' or '.join(map(str, depths))} layers.")
-    return replace(request, depths=depths)
+    if PRETRAINED in compared.keys() - kept:
+        raise UserError("--student: exceeds --max-latency or --max-parameters; leave it out")
+    if not depths:
+        raise UserError("--max-latency, --max-parameters: no depth keeps both; allow more")
+    if not request.searched and request.against is None:
+        depths = depths[:1]
+    console.print(f"Students within the limits: {' or '.join(map(_named, map(str, depths)))}.")
+    return replace(request, depths=depths), times
 
 
 def _below(costs: Mapping[str, float], most: float, flag: str, unit: str) -> set[str]:
@@ -80,23 +83,21 @@ def _shapes(request: ResolvedRequest) -> dict[str, TrialConfig]:
     return shapes(request.depths, width, dict(request.pretrained))
 
 
-def parameters(preparation: Preparation, compared: Mapping[str, TrialConfig]) -> dict[str, float]:
+def parameters(preparation: Preparation, compared: Mapping[str, TrialConfig]) -> Costs:
     """Millions of parameters that a student of each shape has, with its full vocabulary."""
     with torch.device("meta"):
         models = {name: _model(preparation, config) for name, config in compared.items()}
     return {name: model.num_parameters() / 1e6 for name, model in models.items()}
 
 
-def latencies(
-    preparation: Preparation, compared: Mapping[str, TrialConfig], runtime: str
-) -> dict[str, float]:
+def latencies(preparation: Preparation, compared: Mapping[str, TrialConfig], runtime: str) -> Costs:
     """Median milliseconds that a student of each shape takes from one text to its logits.
 
     In this form, on the trials' device in PyTorch and on the CPU in ONNX Runtime; validation texts,
     students in turns. Weights are random, which the time does not depend on.
     """
     if runtime != PYTORCH:
-        require_onnx()
+        require_onnx(f"--runtime {runtime}")
     inputs, state = preparation.inputs, torch.get_rng_state()
     with TemporaryDirectory() as temporary:
         models = {}
@@ -108,7 +109,7 @@ def latencies(
             tokenizer.model_max_length = inputs.max_length
             tokenizer.save_pretrained(folder)
             if runtime in (ONNX, INT8):
-                export_onnx(folder, folder / ONNX_FILES[ONNX])
+                export_onnx(folder, folder / ONNX_FILES[ONNX], f"--runtime {runtime}")
             if runtime == INT8:
                 quantise(folder / ONNX_FILES[ONNX], folder / ONNX_FILES[INT8])
             device = best_device() if runtime == PYTORCH else torch.device("cpu")
@@ -124,11 +125,11 @@ def _model(preparation: Preparation, config: TrialConfig) -> PreTrainedModel:
     return new_model(preparation.shape_of(config))
 
 
-def describe(milliseconds: Mapping[str, float]) -> str:
-    """`One example takes 2.1 ms with 2 layers, 3.0 ms with 3 layers.`"""
+def describe(milliseconds: Mapping[str, float], runtime: str) -> str:
+    """`One example takes 2.1 ms with 2 layers, 3.0 ms with 3 layers (pytorch).`"""
     parts = [f"{each:.3g} ms with {_named(name)}" for name, each in milliseconds.items()]
-    return f"One example takes {', '.join(parts)}."
+    return f"One example takes {', '.join(parts)} ({runtime})."
 
 
 def _named(shape: str) -> str:
-    return f"{shape} layers" if shape.isdecimal() else f"--student ({shape})"
+    return count_of(int(shape), "layer") if shape.isdecimal() else f"--student ({shape})"

@@ -51,9 +51,9 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def device_name() -> str:
-    """The GPU's name, or the processor's."""
-    if torch.cuda.is_available():
+def device_name(*, of_cpu: bool = False) -> str:
+    """The GPU's name if there is one and `of_cpu` is not asked for, else the processor's."""
+    if torch.cuda.is_available() and not of_cpu:
         return torch.cuda.get_device_name()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

@@ -23,11 +23,11 @@ WEIGHT = {"MatMul": 1, "Gemm": 1, "Gather": 0}  # the input of a quantised node 
 LAYER = re.compile(r"layers?\.\d+")  # of an encoder's modules
 
 
-def require_onnx() -> None:
-    """UserError if a package is missing that `export_onnx` or `quantise` needs."""
+def require_onnx(flag: str) -> None:
+    """UserError, which names `flag`, if a package of the extra [onnx] is missing."""
     for package in PACKAGES:
         if find_spec(package) is None:
-            raise UserError(f"--onnx: {package} is not installed; {INSTALL}")
+            raise UserError(f"{flag}: {package} is not installed; {INSTALL}")
 
 
 @contextmanager
@@ -43,10 +43,10 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def export_onnx(folder: Path, target: Path) -> None:
+def export_onnx(folder: Path, target: Path, flag: str = "--onnx") -> None:
     """Writes the folder's model in fp32, any number of texts of any length at a time.
 
-    UserError that names the operator which can't be exported.
+    UserError, which names `flag`, and the operator if one can't be exported.
     """
     import torch
 
@@ -54,7 +54,7 @@ def export_onnx(folder: Path, target: Path) -> None:
 
     served = ServedModel.load(folder, PYTORCH)
     tensors = {name: torch.from_numpy(a) for name, a in served.arrays(EXAMPLES).items()}
-    longest = served.tokenizer.truncation["max_length"]
+    longest = served.encoder.longest
     sizes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest)}
     target.parent.mkdir(exist_ok=True)
     try:
@@ -75,7 +75,7 @@ def export_onnx(folder: Path, target: Path) -> None:
     except Exception as error:
         operator = re.search(r"(aten|prims)[.:]+\w+", f"{error} {error.__cause__}")
         named = f"operator {operator[0]} can't be exported" if operator else first_line(error)
-        raise UserError(f"--onnx: {named}; leave --onnx and --int8 out") from error
+        raise UserError(f"{flag}: {named}; leave it out") from error
 
 
 def quantise(source: Path, target: Path, float_layers: Sequence[str] = ()) -> None:

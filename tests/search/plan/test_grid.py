@@ -137,7 +137,7 @@ def test_additions_join_the_samples_drawn_on_every_seed():
         ("study", "add", "alpha_schedule", "cosine_growth", "sharpness: missing"),
         ("schedules", "add", "initialisation", "teacher_spred", "did you mean teacher_spread"),
         ("layers", "add", "alpha", 1.0, "has no effect at alpha 1"),
-        ("layers", "add", "student_layers", 1, "--against latency tries 3, 2, chosen once for a"),
+        ("layers", "add", "student_layers", 1, "this run tries 3, 2 layers, chosen once"),
     ],
 )
 def test_what_can_not_be_set_or_added_is_refused(space, flag, key, value, said):

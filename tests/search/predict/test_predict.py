@@ -78,6 +78,8 @@ def test_neither_torch_nor_ray_is_loaded_for_onnx(folder, tmp_path):
     ("arguments", "said"),
     [
         (["--text-column", "review"], "--text-column review: the columns are id, text, other"),
+        (["--threads", "2"], "--threads 2: at least 1, and for an ONNX form only"),
+        (["--output", "no/x.csv"], "--output no/x.csv: its folder does not exist"),
         (["--output", "x.txt"], "--output x.txt: give one of .csv, .tsv, .jsonl, .parquet"),
         (["--form", "onnx-int8"], "has none; make it with search.export --int8"),
     ],
@@ -91,6 +93,17 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_file(
     assert said in error
     assert error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["texts.csv"]
+
+
+def test_an_output_is_not_predicted_on_and_a_file_without_rows_has_none(folder, tmp_path, capsys):
+    ROWS.assign(prediction="good").to_csv(tmp_path / "again.csv", index=False)
+    assert main([str(folder), str(tmp_path / "again.csv")]) == 2
+    assert "has a column prediction already; rename it" in capsys.readouterr().err
+    for suffix in (".csv", ".parquet"):
+        empty = tmp_path / f"empty{suffix}"
+        (ROWS[:0].to_csv if suffix == ".csv" else ROWS[:0].to_parquet)(empty, index=False)
+        assert main([str(folder), str(empty)]) == 0
+        assert len(READ[suffix](tmp_path / f"empty.predictions{suffix}")) == 0
 
 
 def test_a_row_without_a_text_is_named_and_no_half_file_stays(folder, tmp_path, capsys):

@@ -50,8 +50,8 @@ def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkey
     found = latencies(preparation, shapes((4, 1), None, {}), "pytorch")
     assert 0 < found["1"] < found["4"]
     assert torch.equal(torch.get_rng_state(), before)
-    assert describe({"2": 2.125, "3": 12.0}) == (
-        "One example takes 2.12 ms with 2 layers, 12 ms with 3 layers."
+    assert describe({"2": 2.125, "3": 12.0}, "onnx") == (
+        "One example takes 2.12 ms with 2 layers, 12 ms with 3 layers (onnx)."
     )
 
 
@@ -67,10 +67,10 @@ def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, spac
     monkeypatch.setattr(
         costs, "latencies", lambda p, compared, form: {n: 2.0 * int(n) for n in compared}
     )
-    request = within_limits(request_of(space=space, max_latency=3.0), QUIET)
+    request, _ = within_limits(request_of(space=space, max_latency=3.0), QUIET)
     assert {config.student_layers for config in plan_trials(request)} == {1}
     assert request.default.student_layers == 1
-    both = within_limits(request_of(space=space, max_latency=5.0), QUIET)
+    both, _ = within_limits(request_of(space=space, max_latency=5.0), QUIET)
     planned = {config.student_layers for config in plan_trials(both)}
     assert planned == ({2, 1} if space == "recipe" else {2})
     assert request_of(space=space).depths == ()
@@ -81,7 +81,7 @@ def test_a_limit_that_nothing_keeps_names_the_least(request_of, monkeypatch):
         costs, "latencies", lambda p, compared, form: {n: 2.0 * int(n) for n in compared}
     )
     said = user_error(within_limits, request_of(max_latency=1.0), QUIET)
-    assert said == "--max-latency 1ms: the least is 2 ms in pytorch, of 1 layers"
+    assert said == "--max-latency 1ms: the least is 2 ms in pytorch, of 1 layer"
     said = user_error(within_limits, request_of(max_parameters=1e-6), QUIET)
     assert said.startswith("--max-parameters 1e-06M: the least is 0.0")
 

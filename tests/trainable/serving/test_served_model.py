@@ -1,6 +1,9 @@
 """Exported folders as they are served: the logits of plain transformers, whatever runs them."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from tests.conftest import tiny_classifier, user_error
 from trainable.config.names import INT8, ONNX
 from trainable.serving.onnx_export import export_onnx, layers_of, quantise, quantise_within
-from trainable.serving.served_model import ONNX_FILES, TEMPERATURE, ServedModel
+from trainable.serving.served_model import (
+    ONNX_FILES,
+    TEMPERATURE,
+    ServedModel,
+    TextEncoder,
+    _python_encoder,
+)
 
 TEXTS = ["w1 w2 w3", "w4", "w5 w9 " * 20, "w7 w8"]
 PAIRS = [("w1 w2", "w3 w4 w5"), ("w6", "w7"), ("w8 w9 " * 20, "w1"), ("w2", "w3 " * 30)]
@@ -120,6 +129,18 @@ def test_probabilities_are_those_at_the_folders_temperature(make_folder):
     odds = np.exp((logits[:, 1] - logits[:, 0]) / 2.0)
     np.testing.assert_allclose(model.probabilities(logits)[:, 1], odds / (1 + odds), rtol=1e-5)
     assert model.label_names == ["LABEL_0", "LABEL_1"]
+
+
+def test_a_tokenizer_written_in_python_serves_too(make_folder, tmp_path):
+    folder = Path(shutil.copytree(make_folder("electra"), tmp_path / "slow"))
+    expected = ServedModel.load(folder).logits(TEXTS)
+    encoder = TextEncoder.load(folder)
+    slow = _python_encoder(folder, encoder.longest)
+    assert slow.pad_id == encoder.pad_id
+    for texts in (TEXTS, PAIRS):
+        assert [(list(i), list(t)) for i, t in slow.encode(texts)] == encoder.encode(texts)
+    again = replace(ServedModel.load(folder), encoder=slow).logits(TEXTS)
+    np.testing.assert_array_equal(again, expected)
 
 
 def test_a_folder_without_the_form_is_named(make_folder, tmp_path):
