@@ -100,18 +100,16 @@ def _gap(scores: np.ndarray, reference: np.ndarray) -> Difference:
 def _equality(pytorch: np.ndarray, onnx: np.ndarray) -> str:
     """A sentence; UserError if the two differ by more than rounding."""
     gap = float(np.abs(pytorch - onnx).max() / np.abs(pytorch).max())
-    classes = pytorch.shape[1] > 1
-    differing = int((predicted(pytorch) != predicted(onnx)).sum()) if classes else 0
     if gap > TOLERANCE:
         raise UserError(
             f"--onnx: computes something else than PyTorch, logits differ by {gap:.1%} (at most "
             f"{TOLERANCE:.1%}); leave --onnx and --int8 out"
         )
-    same = f"all but {differing}" if differing else "all"
-    return (
-        f"ONNX in fp32 gives PyTorch's label for {same} of {len(pytorch):,} examples; logits "
-        f"differ by at most {gap:.0e} of the largest."
-    )
+    text = f"ONNX in fp32: logits differ from PyTorch's by at most {gap:.0e} of the largest"
+    if pytorch.shape[1] == 1:
+        return f"{text}."
+    same = int((predicted(pytorch) == predicted(onnx)).sum())
+    return f"{text}; {same:,} of {len(pytorch):,} labels are the same."
 
 
 def _quantise(folder: Path, train: LabelledTexts, metric: str, max_loss: float) -> str:

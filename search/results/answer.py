@@ -38,8 +38,11 @@ def recommended(run: Run) -> Answer | None:
         return None
     best = best_or_default(run, candidates)
     plain = [trial for trial in finished if trial.config.recipe == run.default_recipe]
+    over = gain(best, plain, run)
+    if over is not None and over.high < 0.0:  # a final that had too little time
+        best, over = plain, None
     seeds = sorted(best, key=lambda trial: trial.config.seed)  # not the luckiest first
-    return Answer(tuple(seeds), gain(best, plain, run))
+    return Answer(tuple(seeds), over)
 
 
 def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:

@@ -50,6 +50,11 @@ def test_the_default_trained_as_long_is_recommended_where_none_is_clearly_better
     assert gain.estimate == pytest.approx(0.09)
 
 
+def test_finals_clearly_worse_than_the_default_trained_once_are_not_recommended(tmp_path):
+    run = with_finals(tmp_path / "run", [0.9, 0.8], [0.84, 0.85])
+    assert answer(run) == (2.0, None, None)
+
+
 def test_without_finals_the_default_stands_unless_another_is_clearly_better(tmp_path):
     assert answer(searched(tmp_path / "tie", [0.8, 0.805], finals=0)) == (2.0, None, None)
     assert answer(searched(tmp_path / "gap", [0.8, 0.9], finals=0))[:2] == (3.0, None)
