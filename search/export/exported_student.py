@@ -43,6 +43,7 @@ from trainable.serving.served_model import TEMPERATURE, ServedModel
 from trainable.trial.checkpoint import STATE, check_checkpoint
 
 WEIGHTS = "*.safetensors"
+TEST_CHANGED = "\nTest: not scored, its examples are no longer those of the sweep."
 BATCH = 64  # examples scored at a time
 
 
@@ -85,8 +86,9 @@ def export_student(
             result, check = f"Not scored again: {error}.", False
     if check:
         result = check_folder(folder, run, trial.config.precision, evaluation, examples.evaluation)
+        result += "" if examples.test_digest == inputs.test_digest else TEST_CHANGED
         calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
-        test = test_scores(folder, inputs, examples.test)
+        test = test_scores(folder, inputs, examples)
     if options.onnx:
         forms = make_forms(folder, inputs, examples, int8=options.int8, max_loss=options.max_loss)
     facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from trainable.data.tokens import Text, parts_of
 HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
 NO_LABEL = -100  # what torch's cross-entropy leaves out
 QUANTILES = 10  # of a regression's labels, each in its share in every part
+Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
 
 
@@ -26,6 +28,11 @@ class LabelledTexts:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digests(self) -> list[Any]:
+        """What says whether examples are the same, in the same order."""
+        return [digest_strings([p for text in self.texts for p in parts_of(text)]), self.labels]
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -33,7 +40,8 @@ class Dataset:
 
     `full` is the full evaluation split if `evaluation` is a sample of it; `transfer` are texts to
     train on without labels, whose labels are NO_LABEL; `test` are examples that nothing is trained
-    on or selected by. `description` says where all came from.
+    on or selected by. `columns` are the texts' (`A,B` for pairs) and the labels' in the training
+    table, if there is one; `description` says where all came from.
     """
 
     train: LabelledTexts
@@ -42,6 +50,7 @@ class Dataset:
     full: LabelledTexts | None = None
     transfer: LabelledTexts | None = None
     test: LabelledTexts | None = None
+    columns: Columns = field(default=(None, None), compare=False)
     description: str = field(default="", compare=False)
 
     @property
@@ -59,15 +68,14 @@ class Dataset:
     @property
     def digest(self) -> str:
         """Of every example, label and label name, in order."""
-        parts = {
-            name: [
-                digest_strings([p for text in split.texts for p in parts_of(text)]),
-                split.labels,
-            ]
-            for name, split in self.splits.items()
-        }
+        parts = {name: split.digests for name, split in self.splits.items()}
         kind = {"pairs": True} if self.pairs else {}
         return digest_values({**parts, **kind, "label_names": self.label_names})
+
+    @property
+    def test_digest(self) -> str:
+        """Of the test split; empty if there is none."""
+        return digest_values({"test": self.test.digests}) if self.test else ""
 
 
 def with_transfer(dataset: Dataset, texts: list[Text]) -> tuple[Dataset, int]:

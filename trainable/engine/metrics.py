@@ -10,6 +10,7 @@ from trainable.config.metrics import ACCURACY, CORRELATIONS, MACRO_F1, MCC, PEAR
 
 PREDICTIONS = ("predictions", "full_predictions")  # of an evaluation as a dict
 Metric = Callable[[np.ndarray, np.ndarray], float]  # of predictions and labels, [N] each
+NUMBERS, LABEL_NUMBERS = "<f2", "<f4"  # how a regression's predictions and labels are packed
 BEST_OF = 5  # the score is the mean of this many highest evaluations
 
 
@@ -157,23 +158,24 @@ def is_one_label(predictions: np.ndarray) -> bool:
     return bool(np.all(predictions == predictions[0]))
 
 
-def pack_predictions(predictions: np.ndarray, classes: int) -> str:
+def pack_predictions(predictions: np.ndarray, classes: int, kind: str = NUMBERS) -> str:
     """Base64 of predictions (or labels) [N]: classes in as few bits each as so many take, or, with
-    `classes` 0, numbers as float16, cut to its range of 65,504 to either side."""
+    `classes` 0, numbers of this kind, cut to its range."""
     if classes:
         packed = np.packbits(predictions[:, None] >> _bits(classes) & 1)
     else:
-        largest = np.finfo(np.float16).max
-        packed = np.clip(predictions, -largest, largest).astype("<f2")
+        largest = np.finfo(kind).max
+        packed = np.clip(predictions, -largest, largest).astype(kind)
     return b64encode(packed.tobytes()).decode("ascii")
 
 
-def unpack_predictions(packed: str, count: int, classes: int) -> np.ndarray:
+def unpack_predictions(packed: str, count: int, classes: int, kind: str = NUMBERS) -> np.ndarray:
     """The predictions [count] that `pack_predictions` packed: int64, or float32 of a regression; 0
     for those that are not there."""
     data = b64decode(packed)
     if not classes:
-        return np.frombuffer(data.ljust(2 * count, b"\0"), "<f2", count).astype(np.float32)
+        data = data.ljust(count * np.dtype(kind).itemsize, b"\0")
+        return np.frombuffer(data, kind, count).astype(np.float32)
     bits = _bits(classes)
     flat = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * len(bits))
     return np.asarray(flat.reshape(count, -1).astype(np.int64) @ (1 << bits))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,23 @@ def tokenizer_digest(tokenizer: Any) -> str:
 def prepare_tokens(
     tokenizer: Any, model: PreTrainedModel, inputs: Sources, cache: Path
 ) -> TeacherData:
-    """The tokenised splits, from the cache where the same ones were made before."""
+    """The tokenised splits but for `test`, which nothing reads, from the cache where the same ones
+    were made before."""
+    dataset = replace(inputs.dataset, test=None)
     digest = digest_values(
         {
-            "data": inputs.dataset.digest,
+            "data": dataset.digest,
             "tokenizer": tokenizer_digest(tokenizer),
             "max_length": inputs.max_length,
         }
     )
-    folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
+    folder, splits = cache / "tokens" / digest[:16], dataset.splits
     if verified_values(folder) is None:
         with atomic_folder(folder) as temporary:
             for name, part in splits.items():
                 split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
                 save_split(split, temporary, name)
-            read = [name for name in splits if name != "test"]  # by trials
-            token_ids = [load_split(temporary, name).token_ids for name in read]
+            token_ids = [load_split(temporary, name).token_ids for name in splits]
             padding_row = model.get_input_embeddings().padding_idx or 0
             last_fixed = max(tokenizer.pad_token_id, padding_row)
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
