@@ -28,7 +28,7 @@ from trainable.trial.preparation import Preparation
 def student_costs(
     request: ResolvedRequest, preparation: Preparation, console: Console
 ) -> dict[str, float]:
-    """By shape what accuracy is weighed against, where that must be measured."""
+    """By shape what the score is weighed against, where that must be measured."""
     compared = _shapes(request)
     if request.against == PARAMETERS:
         return parameters(preparation, compared)

@@ -110,7 +110,7 @@ class TrainingInputs:
         """
         pretrained = self.pretrained.settings if self.pretrained else {}
         config = complete_config(self.constants, self.learning_rates, values, pretrained)
-        check_data(config, self.examples, regression=not self.label_names)
+        check_data(config, self.examples, regression=self.regression)
         if config.teacher_states in (None, *self.outputs):
             return config
         if config.teacher_states == RELATIONS:
