@@ -88,7 +88,7 @@ def export_student(
         result = check_folder(folder, run, trial.config.precision, evaluation, examples.evaluation)
         result += "" if examples.test_digest == inputs.test_digest else TEST_CHANGED
         calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
-        test = test_scores(folder, inputs, examples)
+        test = test_scores(folder, inputs, examples.test)
     if options.onnx:
         forms = make_forms(folder, inputs, examples, int8=options.int8, max_loss=options.max_loss)
     facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
@@ -216,7 +216,7 @@ def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Da
     scored = load_split(Path(inputs.tokens), "evaluation")
     if not all(map(np.array_equal, vars(again).values(), vars(scored).values())):
         raise UserError("the validation examples are no longer those of the sweep")
-    return dataset
+    return dataset if dataset.test_digest == inputs.test_digest else replace(dataset, test=None)
 
 
 def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:

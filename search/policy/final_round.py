@@ -4,7 +4,6 @@ Many short trials show which recipes are worth the time; a long one, on more tex
 student. The events alone decide, so that a run that was killed goes on the same.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -60,7 +59,7 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     first = best_or_default(run, finished)[0].config
     expected = expected_scores(run, finished)
     own = default.digest if default else ""
-    better = [k for k in groups if expected[k] > expected.get(own, -math.inf) and k != own]
+    better = [k for k in groups if expected[k] > expected.get(own, float("-inf")) and k != own]
     better.sort(key=lambda key: -expected[key])
     best = [groups[key][0].config for key in better[: run.request.finals]]
     return list({config.recipe: config for config in (first, default, *best) if config}.values())

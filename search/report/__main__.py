@@ -37,8 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help=f"folder to write to, created if missing (default: {FOLDER} in RUN, with --metric M "
-        f"{FOLDER}-M)",
+        help=f"folder to write to, created if missing (default: {FOLDER} or {FOLDER}-M in RUN)",
     )
     parser.add_argument(
         "--metric",
@@ -75,10 +74,8 @@ def write_report(arguments: argparse.Namespace) -> int:
 
     run.damage += lost_students(recorded)
     if run is not recorded:
-        run.damage.append(
-            f"Scored again by {run.plan.inputs.metric_label}; what was stopped, kept and exported "
-            f"was chosen by {recorded.plan.inputs.metric_label}"
-        )
+        now, own = (each.plan.inputs.metric_label for each in (run, recorded))
+        run.damage += [f"Scored again by {now}; {own} chose what was stopped, kept and exported"]
     made = gather(run)
     drawn = draw_all(made)
     shown = [s for s in shown_sections(made, drawn) if run is recorded or s.id != "asha"]

@@ -12,13 +12,7 @@ from search.results.statistics import SEED_SD, best5_scores
 from trainable.common.errors import UserError, count_of
 from trainable.config.metrics import CORRELATIONS, check_metric
 from trainable.config.training_inputs import TrainingInputs
-from trainable.engine.metrics import (
-    LABEL_NUMBERS,
-    example_scores,
-    mean_of_best5,
-    score,
-    unpack_predictions,
-)
+from trainable.engine.metrics import example_scores, mean_of_best5, score, unpack_predictions
 
 USUAL_SPREAD = 0.3  # standard deviation of right and wrong answers at an accuracy of 0.9
 
@@ -42,7 +36,7 @@ def labels_and_predictions(
     count, classes = inputs.examples.get(split, 0), len(inputs.label_names)
     if not packed or split not in inputs.labels:
         return None
-    labels = unpack_predictions(inputs.labels[split], count, classes, LABEL_NUMBERS)
+    labels = unpack_predictions(inputs.labels[split], count, classes)
     return labels, unpack_predictions(packed, count, classes)
 
 

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from trainable.data.tokens import Text, parts_of
 HELD_OUT_SHARE = 0.1  # of the examples: for a teacher, and where there is no evaluation split
 NO_LABEL = -100  # what torch's cross-entropy leaves out
 QUANTILES = 10  # of a regression's labels, each in its share in every part
-Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
 SPLIT_SEED = 0  # subsets and held-out parts are the same in every run
 
 
@@ -27,11 +25,6 @@ class LabelledTexts:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def digests(self) -> list[Any]:
-        """What says whether examples are the same, in the same order."""
-        return [digest_strings([p for text in self.texts for p in parts_of(text)]), self.labels]
 
 
 @dataclass(frozen=True)
@@ -50,7 +43,7 @@ class Dataset:
     full: LabelledTexts | None = None
     transfer: LabelledTexts | None = None
     test: LabelledTexts | None = None
-    columns: Columns = field(default=(None, None), compare=False)
+    columns: tuple[str, ...] = field(default=(), compare=False)
     description: str = field(default="", compare=False)
 
     @property
@@ -60,22 +53,28 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, LabelledTexts]:
-        """Those that are not None, by name."""
-        names = ("train", "evaluation", "full", "transfer", "test")
+        """Those that are not None, by name; without `test`, which no model may read."""
+        names = ("train", "evaluation", "full", "transfer")
         splits = {name: getattr(self, name) for name in names}
         return {name: split for name, split in splits.items() if split is not None}
 
     @property
     def digest(self) -> str:
-        """Of every example, label and label name, in order."""
-        parts = {name: split.digests for name, split in self.splits.items()}
+        """Of every example (but for `test`), label and label name, in order."""
+        parts = {
+            name: [
+                digest_strings([p for text in split.texts for p in parts_of(text)]),
+                split.labels,
+            ]
+            for name, split in self.splits.items()
+        }
         kind = {"pairs": True} if self.pairs else {}
         return digest_values({**parts, **kind, "label_names": self.label_names})
 
     @property
     def test_digest(self) -> str:
         """Of the test split; empty if there is none."""
-        return digest_values({"test": self.test.digests}) if self.test else ""
+        return Dataset(self.test, self.test, self.label_names).digest if self.test else ""
 
 
 def with_transfer(dataset: Dataset, texts: list[Text]) -> tuple[Dataset, int]:

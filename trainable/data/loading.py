@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from trainable.common.errors import UserError, count_of, not_among
-from trainable.data.datasets import NO_LABEL, Columns, Dataset, LabelledTexts, hold_out
+from trainable.data.datasets import NO_LABEL, Dataset, LabelledTexts, hold_out
 from trainable.data.tables import LABEL_COLUMNS, TEST_NAME, TRAIN_NAME, read_tables
 from trainable.data.tokens import TEXT_COLUMNS, Text
 
+Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
 UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
 LARGEST_NUMBER = 1000  # of a regression; predictions are kept in half precision
-NOT_USED = "; test: not used, it has no labels"
 MOST_CLASSES = 100  # where more than half of the examples have a label of their own
 SHOWN_NAMES = 10
 
@@ -44,8 +44,8 @@ def load_dataset(
     names = _declared(table, column) or _class_names(labels, where)
     train = _numbered(table, where, texts, labels, names)
     _check_classes(train, names, where)
-    columns = ",".join(texts), column
-    dataset, evaluation, test = Dataset(train, train, names, columns=columns), None, None
+    columns = own = ",".join(texts), column
+    dataset, evaluation, test = Dataset(train, train, names, columns=own), None, None
     if "evaluation" in tables:
         split, has = f"{named} the validation split", tables["evaluation"].column_names
         if lacking := [name for name in (*texts, column) if name not in has]:
@@ -70,7 +70,7 @@ def load_dataset(
     if left_out := labels.count(None):
         parts.append(f"left out: {count_of(left_out, 'row')} labelled {UNLABELLED}, without label")
     if TEST_NAME in tables and test is None:
-        parts[-1] += NOT_USED
+        parts.append("test: not used, it has no labels")
     description = "; ".join(parts)
     return replace(dataset, train=train, evaluation=evaluation, test=test, description=description)
 
@@ -83,14 +83,11 @@ def with_test(
     given if it has none. Raises as `load_dataset`."""
     tables = read_tables("--test", source, configuration, cache, columns[1], needed=TEST_NAME)
     table = tables[TEST_NAME]
-    text, label = (
-        _if_there(table, own) if own else given
-        for own, given in zip(dataset.columns, columns, strict=True)
-    )
+    text, label = [_if_there(table, name) for name in dataset.columns] or columns
     test = _labelled(table, f"--test {source}", (text, label), dataset)
     if test is None:
         raise UserError(f"--test {source} has no labels; give labelled examples")
-    return replace(dataset, test=test, description=dataset.description.replace(NOT_USED, ""))
+    return replace(dataset, test=test, description=dataset.description.partition("; test: ")[0])
 
 
 def load_texts(
@@ -166,9 +163,8 @@ def _declared(table: Any, column: str) -> list[str]:
 
 def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> list[Any]:
     """Each row's label: the name of a class, or a number, an int if all are whole and it is no
-    `regression`; None if it is UNLABELLED among names that are declared, or in all rows. UserError
-    for one label that is missing or of several values, a word among numbers, or UNLABELLED among
-    other whole numbers."""
+    `regression`; None if it is UNLABELLED among declared names, or in all rows. UserError for one
+    that is missing, several values or a word among numbers, or UNLABELLED among whole ones."""
     if names := _declared(table, column):
         return [None if label in (None, UNLABELLED) else names[label] for label in table[column]]
     labels = [str(label) if isinstance(label, bool) else label for label in table[column]]
@@ -215,8 +211,7 @@ def _numbered(
     table: Any, where: str, texts: tuple[str, ...], labels: list[Any], names: list[str]
 ) -> LabelledTexts:
     """The labelled rows of a table, their labels as positions among `names`, or as floats if there
-    are none; UserError for a label that is not among them, a number of a regression that is too
-    large or NO_LABEL, or a text that is missing."""
+    are none; UserError for a label that is not among them or out of range, or a missing text."""
     columns = [list(table[column]) for column in texts]
     index = {name: number for number, name in enumerate(names)}
     examples: list[Text] = []

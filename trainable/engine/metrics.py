@@ -10,7 +10,6 @@ from trainable.config.metrics import ACCURACY, CORRELATIONS, MACRO_F1, MCC, PEAR
 
 PREDICTIONS = ("predictions", "full_predictions")  # of an evaluation as a dict
 Metric = Callable[[np.ndarray, np.ndarray], float]  # of predictions and labels, [N] each
-NUMBERS, LABEL_NUMBERS = "<f2", "<f4"  # how a regression's predictions and labels are packed
 BEST_OF = 5  # the score is the mean of this many highest evaluations
 
 
@@ -158,9 +157,9 @@ def is_one_label(predictions: np.ndarray) -> bool:
     return bool(np.all(predictions == predictions[0]))
 
 
-def pack_predictions(predictions: np.ndarray, classes: int, kind: str = NUMBERS) -> str:
+def pack_predictions(predictions: np.ndarray, classes: int, kind: str = "<f2") -> str:
     """Base64 of predictions (or labels) [N]: classes in as few bits each as so many take, or, with
-    `classes` 0, numbers of this kind, cut to its range."""
+    `classes` 0, numbers of this kind (float16, or "<f4"), cut to its range."""
     if classes:
         packed = np.packbits(predictions[:, None] >> _bits(classes) & 1)
     else:
@@ -169,13 +168,13 @@ def pack_predictions(predictions: np.ndarray, classes: int, kind: str = NUMBERS)
     return b64encode(packed.tobytes()).decode("ascii")
 
 
-def unpack_predictions(packed: str, count: int, classes: int, kind: str = NUMBERS) -> np.ndarray:
+def unpack_predictions(packed: str, count: int, classes: int) -> np.ndarray:
     """The predictions [count] that `pack_predictions` packed: int64, or float32 of a regression; 0
     for those that are not there."""
     data = b64decode(packed)
     if not classes:
-        data = data.ljust(count * np.dtype(kind).itemsize, b"\0")
-        return np.frombuffer(data, kind, count).astype(np.float32)
+        kind = "<f4" if len(data) == 4 * count else "<f2"
+        return np.frombuffer(data.ljust(2 * count, b"\0"), kind, count).astype(np.float32)
     bits = _bits(classes)
     flat = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * len(bits))
     return np.asarray(flat.reshape(count, -1).astype(np.int64) @ (1 << bits))

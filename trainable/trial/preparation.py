@@ -30,19 +30,13 @@ from trainable.data.sources import Sources, load_sources
 from trainable.data.tokens import tokenise
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
-from trainable.engine.metrics import LABEL_NUMBERS, pack_predictions
+from trainable.engine.metrics import pack_predictions
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
 from trainable.models.relations import check_projections, check_relations
 from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, prepare_outputs
-from trainable.teacher.teacher import (
-    SCORED,
-    digest_model,
-    load_base,
-    prepare_teacher,
-    refuse_weak_teacher,
-)
+from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
 from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
@@ -71,8 +65,7 @@ def prepare(
     for pool in pools - set(HIDDEN_POOLS):
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
-    path = str(dataset) if isinstance(dataset, str | Path) else None
-    tables = None if isinstance(dataset, str | Path) else dataset
+    path, tables = (str(dataset), None) if isinstance(dataset, str | Path) else (None, dataset)
     chosen = InputOptions(preset=name, dataset=path, **options)
     preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
@@ -137,15 +130,16 @@ class Preparation:
             student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
-        if described := self.inputs.dataset.description:
-            counts = [f"{sizes[n]:,} {label}" for n, label in SPLIT_LABELS.items() if n in sizes]
+        if described := (dataset := self.inputs.dataset).description:
+            splits = {label: getattr(dataset, name) for name, label in SPLIT_LABELS.items()}
+            counts = [f"{len(split):,} {label}" for label, split in splits.items() if split]
             log(f"{described}; examples: {', '.join(counts)}.")
-        if self.inputs.dataset.transfer is not None:
+        if dataset.transfer is not None:
             log(
                 f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
                 "that are empty or near-duplicates of validation or test examples."
             )
-        for warning in shared_examples(self.inputs.dataset):
+        for warning in shared_examples(dataset):
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -242,7 +236,7 @@ def prepare_inputs(
         labelled = prepare_tokens(tokenizer, base, replace(inputs, dataset=bare), cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric)
-    labels = {name: data.splits[name].labels for name in SCORED if name in data.splits}
+    labels = {n: data.splits[n].labels for n in ("evaluation", "full") if n in data.splits}
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, labels["evaluation"], inputs.metric)
     classes = len(inputs.dataset.label_names)
@@ -258,7 +252,7 @@ def prepare_inputs(
         device=runtime.device.type,
         execution=runtime.execution,
         examples={name: len(split) for name, split in data.splits.items()},
-        labels={n: pack_predictions(each, classes, LABEL_NUMBERS) for n, each in labels.items()},
+        labels={n: pack_predictions(each, classes, "<f4") for n, each in labels.items()},
         metric=inputs.metric,
         constants={"precision": runtime.precision, **options.constants},
         learning_rates=dict(preset.learning_rates),

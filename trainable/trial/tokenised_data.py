@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,15 @@ def tokenizer_digest(tokenizer: Any) -> str:
 def prepare_tokens(
     tokenizer: Any, model: PreTrainedModel, inputs: Sources, cache: Path
 ) -> TeacherData:
-    """The tokenised splits but for `test`, which nothing reads, from the cache where the same ones
-    were made before."""
-    dataset = replace(inputs.dataset, test=None)
+    """The tokenised splits, from the cache where the same ones were made before."""
     digest = digest_values(
         {
-            "data": dataset.digest,
+            "data": inputs.dataset.digest,
             "tokenizer": tokenizer_digest(tokenizer),
             "max_length": inputs.max_length,
         }
     )
-    folder, splits = cache / "tokens" / digest[:16], dataset.splits
+    folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
     if verified_values(folder) is None:
         with atomic_folder(folder) as temporary:
             for name, part in splits.items():

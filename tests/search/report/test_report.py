@@ -81,7 +81,7 @@ def test_a_report_by_another_metric_says_and_scores_it_everywhere(run, capsys):
     assert main([str(run.folder), "--metric", "f1"]) == 0
     printed, again = capsys.readouterr().out, run.folder / "report-f1"
     assert "best5 0.9247 (" in printed
-    line = "Scored again by F1; what was stopped, kept and exported was chosen by accuracy."
+    line = "Scored again by F1; accuracy chose what was stopped, kept and exported."
     assert line in printed
     assert not (run.folder / "report").exists()
     markdown = (again / MARKDOWN).read_text(encoding="utf-8")
