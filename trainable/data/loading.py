@@ -188,8 +188,8 @@ def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> li
         return list(numbers)
     if unlabelled := int((numbers == UNLABELLED).sum()):
         raise UserError(
-            f"{where}: {UNLABELLED} means no label, and {count_of(unlabelled, 'row')} of "
-            f"{len(labels):,} have it; leave them out, or give the class another name"
+            f"{where}: {count_of(unlabelled, 'row')} of {len(labels):,} labelled {UNLABELLED}, "
+            "which means no label; leave them out, or give the class another name"
         )
     return [int(number) for number in numbers]
 

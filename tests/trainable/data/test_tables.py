@@ -372,8 +372,8 @@ def test_minus_one_is_no_label_where_classes_are_declared_and_else_refused(load)
     assert found.description.endswith("; left out: 2 rows labelled -1, without label")
     splits = {"train": pandas.DataFrame(rows), "dev": pandas.DataFrame(rows)}
     assert user_error(load, splits) == (
-        "dataset: the training split: -1 means no label, and 2 rows of 4 have it; leave them out, "
-        "or give the class another name"
+        "dataset: the training split: 2 rows of 4 labelled -1, which means no label; leave them "
+        "out, or give the class another name"
     )
     assert load(splits, regression=True).train.labels == [0.0, -1.0, 1.0, -1.0]
 
