@@ -69,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="POINTS",
         type=float,
         default=MAX_LOSS,
-        help="points of accuracy that int8 may lose on training examples; a form that loses more "
+        help="points of the score that int8 may lose on training examples; a form that loses more "
         "is left out, with exit code 1 (default: %(default)s)",
     )
     parser.add_argument(

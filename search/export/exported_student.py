@@ -43,6 +43,7 @@ from trainable.serving.served_model import TEMPERATURE, ServedModel
 from trainable.trial.checkpoint import STATE, check_checkpoint
 
 WEIGHTS = "*.safetensors"
+TEST_CHANGED = "\nTest: not scored, its examples are no longer those of the sweep."
 BATCH = 64  # examples scored at a time
 
 
@@ -85,6 +86,7 @@ def export_student(
             result, check = f"Not scored again: {error}.", False
     if check:
         result = check_folder(folder, run, trial.config.precision, evaluation, examples.evaluation)
+        result += "" if examples.test_digest == inputs.test_digest else TEST_CHANGED
         calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
     if options.onnx:
@@ -214,7 +216,7 @@ def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Da
     scored = load_split(Path(inputs.tokens), "evaluation")
     if not all(map(np.array_equal, vars(again).values(), vars(scored).values())):
         raise UserError("the validation examples are no longer those of the sweep")
-    return dataset
+    return dataset if dataset.test_digest == inputs.test_digest else replace(dataset, test=None)
 
 
 def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:

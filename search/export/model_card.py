@@ -17,7 +17,7 @@ from search.results.best_trials import best_trials
 from search.results.confirmation_result import confirmation_sentences
 from search.results.leaderboard import plain
 from search.results.scores import scores_by_example, seed_scores
-from search.results.statistics import BOOTSTRAP_SEED, bootstrap_interval
+from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
@@ -87,6 +87,7 @@ def model_card(
         label=labels_of(run)(trial),
         max_length=run.request.effective_preset.max_length,
         scores=[*test, *scores(run, trial, evaluation)],
+        tested=bool(test),
         rank=_rank(run, trial),
         confirmed=confirmation_sentences(run),
         teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
@@ -141,7 +142,7 @@ def interval_of(by_example: np.ndarray | None) -> tuple[float, float] | None:
     """95% interval of the mean of scores by example [N], for other examples."""
     if by_example is None:
         return None
-    return bootstrap_interval(by_example, np.random.default_rng(BOOTSTRAP_SEED))
+    return mean_interval(by_example[None], np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:

@@ -8,7 +8,7 @@ EVERYTHING = "all trials"
 SCHEDULERS = ASHA, FIFO, PROMOTION = "asha", "fifo", "promotion"
 WITH_RUNGS = (ASHA, PROMOTION)  # those that compare trials at rungs
 FACTOR = 2  # one in so many goes on at each rung
-LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # nats; together less than half an example of 25,000
+LOSS_WEIGHT, LARGEST_LOSS = 1e-6, 10.0  # of a loss; together less than half an example of 25,000
 
 
 def stratum_of(config: Mapping[str, Any], compare_within: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     first = best_or_default(run, finished)[0].config
     expected = expected_scores(run, finished)
     own = default.digest if default else ""
-    better = [k for k in groups if expected[k] > expected.get(own, 0.0) and k != own]
+    better = [k for k in groups if expected[k] > expected.get(own, float("-inf")) and k != own]
     better.sort(key=lambda key: -expected[key])
     best = [groups[key][0].config for key in better[: run.request.finals]]
     return list({config.recipe: config for config in (first, default, *best) if config}.values())

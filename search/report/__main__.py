@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help=f"folder to write to, created if missing (default: {FOLDER} in RUN)",
+        help=f"folder to write to, created if missing (default: {FOLDER} or {FOLDER}-M in RUN)",
     )
     parser.add_argument(
         "--metric",
@@ -57,12 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write_report(arguments: argparse.Namespace) -> int:
     """Reads the run, writes all files, prints the result and where they are."""
     folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+    recorded = read_run(folder)
+    run = rescored(recorded, arguments.metric)
+    own_name = FOLDER if run is recorded else f"{FOLDER}-{arguments.metric}"
     try:
-        output = Path(writable_folder(arguments.output or str(folder / FOLDER)))
+        output = Path(writable_folder(arguments.output or str(folder / own_name)))
     except UserError as error:
         advice = "" if arguments.output else "; give another with --output DIR"
         raise UserError(f"--output {error}{advice}") from None
-    run = rescored(read_run(folder), arguments.metric)
     if not run.trials:
         raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it looks for fonts
@@ -70,10 +72,13 @@ def write_report(arguments: argparse.Namespace) -> int:
     from search.report.figures import draw_all
     from search.report.page import render, shown_sections
 
-    run.damage += lost_students(run)
+    run.damage += lost_students(recorded)
+    if run is not recorded:
+        now, own = (each.plan.inputs.metric_label for each in (run, recorded))
+        run.damage += [f"Scored again by {now}; {own} chose what was stopped, kept and exported"]
     made = gather(run)
     drawn = draw_all(made)
-    shown = shown_sections(made, drawn)
+    shown = [s for s in shown_sections(made, drawn) if run is recorded or s.id != "asha"]
     (output / FIGURES).mkdir(parents=True, exist_ok=True)
     made.trials.to_csv(output / TRIALS, index=False)
     for name, svg in drawn.items():

@@ -66,9 +66,10 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
         return Summary(first, " ".join(others), limitations)
     best, teacher = finished.iloc[0], run.plan.inputs.teacher.score
     ends = interval((best["low"], best["high"]))
+    share = f", {percent(best['of_teacher'])} of the teacher's {teacher:.4f}"
     headline = (
-        f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends}), "
-        f"{percent(best['of_teacher'])} of the teacher's {teacher:.4f}. "
+        f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends})"
+        f"{share if teacher > 0 else ''}. "
     )
     headline = (headline + recommendation(run, recipes)).rstrip()
     headline += " It gives every example the same label." if best["one_label"] else ""

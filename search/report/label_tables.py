@@ -20,10 +20,11 @@ def label_tables(run: Run, recipes: pd.DataFrame) -> tuple[Cells, Cells]:
     """Scores by label, and the confusion matrix, of the first of a `recipes_table`; without rows if
     it has not finished, predictions are lost, or the labels are numbers."""
     inputs, names = run.plan.inputs, run.plan.inputs.label_names
-    finished = recipes["digest"][recipes["outcome"] == FINISHED]
+    best = recipes["recipe"][recipes["outcome"] == FINISHED].head(1).tolist()
+    students = [t for t in run.trials.values() if t.outcome == FINISHED]
     pairs = []
-    if names and len(finished):
-        last = run.trials[finished.iloc[0]].evaluations[-1]
+    if names and best:
+        last = next(t for t in students if t.config.recipe.digest == best[0]).evaluations[-1]
         scored, split = (last, vars(inputs.teacher)), final_split(last)
         pairs = [pair for of in scored if (pair := labels_and_predictions(of, inputs, split))]
     if len(pairs) < 2:

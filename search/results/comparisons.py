@@ -16,7 +16,7 @@ from trainable.common.errors import count_of
 from trainable.config.trial_config import TrialConfig
 
 Students = Sequence[np.ndarray]  # of one recipe: scores [N] of the final evaluation, one a seed
-Retrained = dict[TrialConfig, list[tuple[TrialRecord, np.ndarray]]]  # by recipe, bits [N] of each
+Retrained = dict[TrialConfig, list[tuple[TrialRecord, np.ndarray]]]  # by recipe, scores [N] of each
 
 
 @dataclass(frozen=True)

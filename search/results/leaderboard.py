@@ -153,7 +153,7 @@ def compact(label: str) -> str:
         return f"{first}-{last}" if layers[0] == every else layers[0]
 
     text = re.sub(r"\d+(,\d+)+", as_range, rounded(label))
-    return re.sub(r"\b(cosine_|pool )", "", text).replace("weight ", "w=")
+    return re.sub(r"weight (?=\d)", "w=", re.sub(r"\b(cosine_|pool )", "", text))
 
 
 def _over_default(run: Run, recipes: pd.DataFrame) -> pd.Series:

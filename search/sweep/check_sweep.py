@@ -12,7 +12,7 @@ from search.plan.resolve import ResolvedRequest
 from search.results.progress import describe_time
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
-from trainable.config.metrics import ACCURACY, METRIC_LABELS
+from trainable.config.metrics import ACCURACY, F1, METRIC_LABELS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.sources import Sources, load_sources
@@ -50,6 +50,9 @@ def check_sweep(request: ResolvedRequest, console: Console) -> CheckedSweep:
     configs = plan_trials(request)
     possible = possible_trials(request, configs)
     inputs = load_sources(request)
+    if request.searched and not inputs.dataset.label_names:  # T changes nothing in a regression
+        fixed = {"temperature": TrialConfig.temperature, **dict(request.overrides)}
+        request = replace(request, overrides=tuple(fixed.items()))
     request = request.on_examples(len(inputs.dataset.train), len(inputs.dataset.evaluation))
     if request.searched:  # with the evaluations that there is time for
         configs = plan_trials(request)
@@ -127,6 +130,7 @@ def describe(configs: list[TrialConfig], inputs: Sources) -> str:
 
     dataset, (train, available) = inputs.dataset, inputs.available
     metric = "" if inputs.metric == ACCURACY else f", scored by {METRIC_LABELS[inputs.metric]}"
+    metric += f" of {inputs.dataset.label_names[1]!r}" if inputs.metric == F1 else ""
     evaluation = of(len(dataset.evaluation), available)
     if dataset.full is not None:
         full = of(len(dataset.full), available)

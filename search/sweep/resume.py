@@ -185,7 +185,7 @@ def inputs_again(
                 f"gives {now[:8]}; put {inputs.teacher.folder} and the data back, or start a new "
                 "run"
             )
-    return again
+    return replace(again, test_digest=inputs.test_digest)
 
 
 def _digests(inputs: TrainingInputs) -> dict[str, str]:

@@ -124,7 +124,7 @@ class InputOptions:
     )
     label_column: str | None = described(
         "column of the labels: names or whole numbers of classes, or other numbers for a "
-        "regression; -1 is no label (default: label, labels or score)",
+        "regression (default: label, labels or score)",
         None,
         metavar="L",
     )
@@ -135,9 +135,9 @@ class InputOptions:
         metavar="D",
     )
     metric: str | None = described(
-        "what teacher and students are scored by; f1 is of label 1, pearson and spearman are for "
-        "labels that are numbers (default: f1 for data named mrpc or qqp, mcc for cola, else "
-        "accuracy; spearman for numbers)",
+        "what teacher and students are scored by; f1 is of the second label in the order that is "
+        "printed, pearson and spearman make numbers a regression, also whole ones (default: f1 for "
+        "data named mrpc or qqp, mcc for cola, else accuracy; spearman for a regression)",
         None,
         choices=tuple(METRIC_LABELS),
         metavar="M",

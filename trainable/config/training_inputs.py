@@ -80,10 +80,9 @@ class TrainingInputs:
     data_digest: str
     device: str  # "cpu" or "cuda": where the trials train
     # Of each split: `train`, `evaluation`, `full` where `evaluation` is a subset of it, and
-    # `transfer` where there are texts without labels, whose outputs stand behind those of `train`,
-    # and `test` where there is such a split, which no trial reads.
+    # `transfer` where there are texts without labels, whose outputs stand behind those of `train`.
     examples: dict[str, int]
-    # Packed as predictions are: those of `evaluation`, and of `full` and `test` if there are any.
+    # Packed, numbers in full precision: those of `evaluation`, and of `full` if there are any.
     labels: dict[str, str] = field(default_factory=dict)
     metric: str = ACCURACY  # of trainable.config.metrics
     execution: Execution = field(default_factory=Execution)
@@ -91,6 +90,7 @@ class TrainingInputs:
     learning_rates: dict[str, float] = field(default_factory=dict)  # by initialisation
     pretrained: PretrainedStudent | None = None
     pairs: bool = False  # whether an example is two texts
+    test_digest: str = ""  # of the test split, which no trial reads
 
     @property
     def regression(self) -> bool:
@@ -110,7 +110,7 @@ class TrainingInputs:
         """
         pretrained = self.pretrained.settings if self.pretrained else {}
         config = complete_config(self.constants, self.learning_rates, values, pretrained)
-        check_data(config, self.examples, regression=not self.label_names)
+        check_data(config, self.examples, regression=self.regression)
         if config.teacher_states in (None, *self.outputs):
             return config
         if config.teacher_states == RELATIONS:

@@ -33,7 +33,8 @@ class Dataset:
 
     `full` is the full evaluation split if `evaluation` is a sample of it; `transfer` are texts to
     train on without labels, whose labels are NO_LABEL; `test` are examples that nothing is trained
-    on or selected by. `description` says where all came from.
+    on or selected by. `columns` are the texts' (`A,B` for pairs) and the labels' in the training
+    table, if there is one; `description` says where all came from.
     """
 
     train: LabelledTexts
@@ -42,6 +43,7 @@ class Dataset:
     full: LabelledTexts | None = None
     transfer: LabelledTexts | None = None
     test: LabelledTexts | None = None
+    columns: tuple[str, ...] = field(default=(), compare=False)
     description: str = field(default="", compare=False)
 
     @property
@@ -51,14 +53,14 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, LabelledTexts]:
-        """Those that are not None, by name."""
-        names = ("train", "evaluation", "full", "transfer", "test")
+        """Those that are not None, by name; without `test`, which no model may read."""
+        names = ("train", "evaluation", "full", "transfer")
         splits = {name: getattr(self, name) for name in names}
         return {name: split for name, split in splits.items() if split is not None}
 
     @property
     def digest(self) -> str:
-        """Of every example, label and label name, in order."""
+        """Of every example (but for `test`), label and label name, in order."""
         parts = {
             name: [
                 digest_strings([p for text in split.texts for p in parts_of(text)]),
@@ -68,6 +70,11 @@ class Dataset:
         }
         kind = {"pairs": True} if self.pairs else {}
         return digest_values({**parts, **kind, "label_names": self.label_names})
+
+    @property
+    def test_digest(self) -> str:
+        """Of the test split; empty if there is none."""
+        return Dataset(self.test, self.test, self.label_names).digest if self.test else ""
 
 
 def with_transfer(dataset: Dataset, texts: list[Text]) -> tuple[Dataset, int]:

@@ -10,37 +10,46 @@ import numpy as np
 import pandas as pd
 
 from trainable.common.errors import UserError, count_of, not_among
-from trainable.data.datasets import Dataset, LabelledTexts, hold_out
+from trainable.data.datasets import NO_LABEL, Dataset, LabelledTexts, hold_out
 from trainable.data.tables import LABEL_COLUMNS, TEST_NAME, TRAIN_NAME, read_tables
 from trainable.data.tokens import TEXT_COLUMNS, Text
 
 Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
 UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
+LARGEST_NUMBER = 1000  # of a regression; predictions are kept in half precision
 MOST_CLASSES = 100  # where more than half of the examples have a label of their own
 SHOWN_NAMES = 10
 
 
 def load_dataset(
-    source: str | Mapping[str, Any], configuration: str | None, cache: Path, columns: Columns
+    source: str | Mapping[str, Any],
+    configuration: str | None,
+    cache: Path,
+    columns: Columns,
+    *,
+    regression: bool = False,
 ) -> Dataset:
     """Reads `source`: a folder of files named by split, one file, a hub id, or tables by split.
 
     `configuration` is the hub's name of a subset (`sst2` of `nyu-mll/glue`); the texts' column is
-    given as `A,B` for pairs. Without a labelled validation split a tenth of the examples is held
-    out, the same one each time. UserError for what is missing, empty or unreadable, and for labels
-    that do not fit together.
+    given as `A,B` for pairs. Whole numbers are classes unless it is a `regression`. Without a
+    labelled validation split a tenth of the examples is held out, the same one each time. UserError
+    for what is missing, empty or unreadable, and for labels that do not fit together.
     """
     tables = read_tables("--dataset", source, configuration, cache, columns[1])
     named = f"--dataset {source}:" if isinstance(source, str) else "dataset:"
     table, where = tables[TRAIN_NAME], f"{named} the training split"
     texts, column = _text_columns(table, where, columns[0]), _label_column(table, where, columns[1])
-    labels = _read_labels(table, column, where)
+    labels = _read_labels(table, column, where, regression=regression)
     names = _declared(table, column) or _class_names(labels, where)
     train = _numbered(table, where, texts, labels, names)
     _check_classes(train, names, where)
-    dataset, evaluation, test = Dataset(train, train, names), None, None
+    columns = own = ",".join(texts), column
+    dataset, evaluation, test = Dataset(train, train, names, columns=own), None, None
     if "evaluation" in tables:
-        split = f"{named} the validation split"
+        split, has = f"{named} the validation split", tables["evaluation"].column_names
+        if lacking := [name for name in (*texts, column) if name not in has]:
+            raise UserError(f"{split} has columns {', '.join(has)}; it needs {lacking[0]}, too")
         evaluation = _labelled(tables["evaluation"], split, columns, dataset)
     if TEST_NAME in tables and {*texts, column} <= set(tables[TEST_NAME].column_names):
         test = _labelled(tables[TEST_NAME], f"{named} the test split", columns, dataset)
@@ -57,23 +66,28 @@ def load_dataset(
                 f"{named} {len(train)} examples are too few to hold out a tenth for validation; "
                 "give more, or a folder with a train and a validation file"
             )
+        _check_classes(train, names, f"{where}, less a tenth for validation,")
     if left_out := labels.count(None):
         parts.append(f"left out: {count_of(left_out, 'row')} labelled {UNLABELLED}, without label")
     if TEST_NAME in tables and test is None:
         parts.append("test: not used, it has no labels")
-    return Dataset(train, evaluation, names, test=test, description="; ".join(parts))
+    description = "; ".join(parts)
+    return replace(dataset, train=train, evaluation=evaluation, test=test, description=description)
 
 
 def with_test(
     dataset: Dataset, source: str, configuration: str | None, cache: Path, columns: Columns
 ) -> Dataset:
     """The dataset with the labelled examples of another source as its test split: its split `test`,
-    or the only one it has. Raises as `load_dataset`."""
+    or the only one it has. Columns are the dataset's if they are there, else the usual ones; those
+    given if it has none. Raises as `load_dataset`."""
     tables = read_tables("--test", source, configuration, cache, columns[1], needed=TEST_NAME)
-    test = _labelled(tables[TEST_NAME], f"--test {source}", columns, dataset)
+    table = tables[TEST_NAME]
+    text, label = [_if_there(table, name) for name in dataset.columns] or columns
+    test = _labelled(table, f"--test {source}", (text, label), dataset)
     if test is None:
         raise UserError(f"--test {source} has no labels; give labelled examples")
-    return replace(dataset, test=test)
+    return replace(dataset, test=test, description=dataset.description.partition("; test: ")[0])
 
 
 def load_texts(
@@ -82,13 +96,17 @@ def load_texts(
     """The texts of a --transfer, or pairs of them, "" where there is none. Columns are those of
     `text` if they are there, else the usual ones. Raises as `load_dataset`."""
     table = read_tables("--transfer", source, configuration, cache)[TRAIN_NAME]
-    names = table.column_names
-    if text and text not in names and not set(text.split(",")) <= set(names):
-        text = None  # that of the labelled examples
+    text = text and _if_there(table, text)
     columns = _text_columns(table, f"--transfer {source}:", text, pair=pair)
     parts = [[t if isinstance(t, str) else "" for t in table[column]] for column in columns]
     texts: list[Text] = list(zip(*parts, strict=True)) if pair else [*parts[0]]
     return texts
+
+
+def _if_there(table: Any, columns: str) -> str | None:
+    """A column, or both of a pair with a comma between, if the table has them."""
+    names = table.column_names
+    return columns if columns in names or {*re.split(r"\s*,\s*", columns)} <= {*names} else None
 
 
 def _text_columns(
@@ -129,7 +147,8 @@ def _columns(
 def _labelled(table: Any, where: str, columns: Columns, dataset: Dataset) -> LabelledTexts | None:
     """The examples of a split beside the training split; None if no row has a label."""
     texts = _text_columns(table, where, columns[0], pair=dataset.pairs)
-    labels = _read_labels(table, _label_column(table, where, columns[1]), where)
+    column = _label_column(table, where, columns[1])
+    labels = _read_labels(table, column, where, regression=not dataset.label_names)
     if not labels:
         raise UserError(f"{where} is empty")
     if labels.count(None) == len(labels):
@@ -142,13 +161,15 @@ def _declared(table: Any, column: str) -> list[str]:
     return list(getattr(table.features[column], "names", None) or [])
 
 
-def _read_labels(table: Any, column: str, where: str) -> list[Any]:
-    """Each row's label: the name of a class, a number (an int if all are whole), or None if it is
-    UNLABELLED; all are None if no row has a label. UserError for one label that is missing, or a
-    word among numbers."""
+def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> list[Any]:
+    """Each row's label: the name of a class, or a number, an int if all are whole and it is no
+    `regression`; None if it is UNLABELLED among declared names, or in all rows. UserError for one
+    that is missing, several values or a word among numbers, or UNLABELLED among whole ones."""
     if names := _declared(table, column):
         return [None if label in (None, UNLABELLED) else names[label] for label in table[column]]
     labels = [str(label) if isinstance(label, bool) else label for label in table[column]]
+    if any(isinstance(label, list | dict) for label in labels):
+        raise UserError(f"{where}: {column} has several values in a row; give each row one label")
     numbers = pd.to_numeric(pd.Series(labels, dtype=object), errors="coerce").astype(float)
     numbers = numbers.replace([np.inf, -np.inf], np.nan)
     missing = pd.isna(pd.Series(labels, dtype=object).replace("", None))
@@ -163,9 +184,14 @@ def _read_labels(table: Any, column: str, where: str) -> list[Any]:
         )
     if words:
         return [str(label).strip() for label in labels]
-    if (numbers % 1 == 0).all():
-        return [None if number == UNLABELLED else int(number) for number in numbers]
-    return list(numbers)
+    if regression or (numbers % 1).any():
+        return list(numbers)
+    if unlabelled := int((numbers == UNLABELLED).sum()):
+        raise UserError(
+            f"{where}: {count_of(unlabelled, 'row')} of {len(labels):,} labelled {UNLABELLED}, "
+            "which means no label; leave them out, or give the class another name"
+        )
+    return [int(number) for number in numbers]
 
 
 def _class_names(labels: list[Any], where: str) -> list[str]:
@@ -185,7 +211,7 @@ def _numbered(
     table: Any, where: str, texts: tuple[str, ...], labels: list[Any], names: list[str]
 ) -> LabelledTexts:
     """The labelled rows of a table, their labels as positions among `names`, or as floats if there
-    are none; UserError for a label that is not among them, or a text that is missing."""
+    are none; UserError for a label that is not among them or out of range, or a missing text."""
     columns = [list(table[column]) for column in texts]
     index = {name: number for number, name in enumerate(names)}
     examples: list[Text] = []
@@ -200,6 +226,11 @@ def _numbered(
             raise UserError(
                 f"{where}: label {label} is not among those of the training split: "
                 f"{_shown(names) or 'numbers'}"
+            )
+        if not names and (abs(label) > LARGEST_NUMBER or label == NO_LABEL):
+            raise UserError(
+                f"{where}: label {label:g} in row {row}; scale the labels to a few units: at most "
+                f"{LARGEST_NUMBER:,} to either side, and not {NO_LABEL}, which means no label"
             )
         examples.append(parts[0] if len(parts) == 1 else (parts[0], parts[1]))
         numbers.append(index[str(label)] if names else float(label))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError
-from trainable.config.metrics import ACCURACY, check_metric, default_metric
+from trainable.config.metrics import ACCURACY, CORRELATIONS, check_metric, default_metric
 from trainable.config.options import AUGMENT, REST, InputOptions, absolute, augmentation_settings
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.augmentation import made_texts
@@ -34,7 +34,7 @@ class Sources:
     max_length: int  # tokens
     student_source: str | None = None  # of a compact encoder that students may start from
     metric: str = ACCURACY  # that students and teacher are scored by
-    left_out: int = 0  # of --transfer: empty texts and near-duplicates of validation examples
+    left_out: int = 0  # of --transfer: empty texts and near-duplicates of scored examples
 
 
 def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None) -> Sources:
@@ -44,11 +44,12 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
     if options.augmentation and AUGMENT not in sources:
         raise UserError(f"--augment: has no effect without --transfer {AUGMENT}; leave it out")
     preset, cache = options.effective_preset, Path(options.cache) / "datasets"
-    columns = options.text_column, options.label_column
+    columns, numbers = (options.text_column, options.label_column), options.metric in CORRELATIONS
     if tables is not None:
-        available = load_dataset(tables, None, cache, columns)
+        available = load_dataset(tables, None, cache, columns, regression=numbers)
     elif preset.dataset is not None:
-        available = load_dataset(*_name_and_configuration(preset.dataset), cache, columns)
+        data = _name_and_configuration(preset.dataset)
+        available = load_dataset(*data, cache, columns, regression=numbers)
     else:
         available = tweets()
         if any(columns) and options.test is None:

@@ -157,14 +157,14 @@ def is_one_label(predictions: np.ndarray) -> bool:
     return bool(np.all(predictions == predictions[0]))
 
 
-def pack_predictions(predictions: np.ndarray, classes: int) -> str:
+def pack_predictions(predictions: np.ndarray, classes: int, kind: str = "<f2") -> str:
     """Base64 of predictions (or labels) [N]: classes in as few bits each as so many take, or, with
-    `classes` 0, numbers as float16, cut to its range of 65,504 to either side."""
+    `classes` 0, numbers of this kind (float16, or "<f4"), cut to its range."""
     if classes:
         packed = np.packbits(predictions[:, None] >> _bits(classes) & 1)
     else:
-        largest = np.finfo(np.float16).max
-        packed = np.clip(predictions, -largest, largest).astype("<f2")
+        largest = np.finfo(kind).max
+        packed = np.clip(predictions, -largest, largest).astype(kind)
     return b64encode(packed.tobytes()).decode("ascii")
 
 
@@ -173,7 +173,8 @@ def unpack_predictions(packed: str, count: int, classes: int) -> np.ndarray:
     for those that are not there."""
     data = b64decode(packed)
     if not classes:
-        return np.frombuffer(data.ljust(2 * count, b"\0"), "<f2", count).astype(np.float32)
+        kind = "<f4" if len(data) == 4 * count else "<f2"
+        return np.frombuffer(data.ljust(2 * count, b"\0"), kind, count).astype(np.float32)
     bits = _bits(classes)
     flat = np.unpackbits(np.frombuffer(data, dtype=np.uint8), count=count * len(bits))
     return np.asarray(flat.reshape(count, -1).astype(np.int64) @ (1 << bits))

@@ -75,7 +75,7 @@ class LossMeans:
                 self.sums[name] = value.clone()
 
     def take(self) -> dict[str, float]:
-        """The mean of each loss since the last call, in nats; starts anew."""
+        """The mean of each loss since the last call; starts anew."""
         means = {name: float(value) / self.steps for name, value in self.sums.items()}
         self.clear()
         return means

@@ -40,7 +40,6 @@ from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, 
 from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
-LABELLED = ("evaluation", "full", "test")  # the splits that something is scored on
 MOST_UNKNOWN = 0.2  # share of tokens
 SPLIT_LABELS = {"train": "training", "evaluation": "validation", "test": "test"}
 
@@ -50,7 +49,7 @@ def prepare(
     *,
     hidden_pools: Collection[str] = ("cls",),
     relations: bool = False,
-    dataset: str | Mapping[str, Any] | None = None,
+    dataset: str | Path | Mapping[str, Any] | None = None,
     log: Callable[[str], None] = print,
     **options: Any,
 ) -> TrainingInputs:
@@ -66,8 +65,8 @@ def prepare(
     for pool in pools - set(HIDDEN_POOLS):
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
-    source, tables = (dataset, None) if isinstance(dataset, str) else (None, dataset)
-    chosen = InputOptions(preset=name, dataset=source, **options)
+    path, tables = (str(dataset), None) if isinstance(dataset, str | Path) else (None, dataset)
+    chosen = InputOptions(preset=name, dataset=path, **options)
     preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:
@@ -131,15 +130,16 @@ class Preparation:
             student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
-        if described := self.inputs.dataset.description:
-            counts = [f"{sizes[n]:,} {label}" for n, label in SPLIT_LABELS.items() if n in sizes]
+        if described := (dataset := self.inputs.dataset).description:
+            splits = {label: getattr(dataset, name) for name, label in SPLIT_LABELS.items()}
+            counts = [f"{len(split):,} {label}" for label, split in splits.items() if split]
             log(f"{described}; examples: {', '.join(counts)}.")
-        if self.inputs.dataset.transfer is not None:
+        if dataset.transfer is not None:
             log(
                 f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
-                "that are empty or near-duplicates of validation examples."
+                "that are empty or near-duplicates of validation or test examples."
             )
-        for warning in shared_examples(self.inputs.dataset):
+        for warning in shared_examples(dataset):
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -231,12 +231,12 @@ def prepare_inputs(
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     tokenizer, base = preparation.tokenizer, preparation.base
     data = labelled = prepare_tokens(tokenizer, base, inputs, cache)
-    bare = replace(inputs.dataset, transfer=None, test=None)  # which the teacher is to know
-    if bare != inputs.dataset:
+    if inputs.dataset.transfer is not None:  # which the teacher is not to know
+        bare = replace(inputs.dataset, transfer=None)
         labelled = prepare_tokens(tokenizer, base, replace(inputs, dataset=bare), cache)
     settings = None if preparation.fitted else inputs.teacher_settings
     teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric)
-    labels = {name: data.splits[name].labels for name in LABELLED if name in data.splits}
+    labels = {n: data.splits[n].labels for n in ("evaluation", "full") if n in data.splits}
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, labels["evaluation"], inputs.metric)
     classes = len(inputs.dataset.label_names)
@@ -251,13 +251,14 @@ def prepare_inputs(
         data_digest=data.digest,
         device=runtime.device.type,
         execution=runtime.execution,
-        examples={name: len(split) for name, split in inputs.dataset.splits.items()},
-        labels={name: pack_predictions(of_split, classes) for name, of_split in labels.items()},
+        examples={name: len(split) for name, split in data.splits.items()},
+        labels={n: pack_predictions(each, classes, "<f4") for n, each in labels.items()},
         metric=inputs.metric,
         constants={"precision": runtime.precision, **options.constants},
         learning_rates=dict(preset.learning_rates),
         pretrained=prepare_student(preparation, cache),
         pairs=inputs.dataset.pairs,
+        test_digest=inputs.dataset.test_digest,
     )
 
 

@@ -46,8 +46,7 @@ def prepare_tokens(
             for name, part in splits.items():
                 split = tokenise(tokenizer, part.texts, part.labels, inputs.max_length)
                 save_split(split, temporary, name)
-            read = [name for name in splits if name != "test"]  # by trials
-            token_ids = [load_split(temporary, name).token_ids for name in read]
+            token_ids = [load_split(temporary, name).token_ids for name in splits]
             padding_row = model.get_input_embeddings().padding_idx or 0
             last_fixed = max(tokenizer.pad_token_id, padding_row)
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)

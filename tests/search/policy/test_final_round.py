@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.record.run import read_run
 from tests.made_runs import asked, finish, made_inputs, made_run, pack_right
@@ -74,6 +75,12 @@ def finals(run):
 )
 def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, shares, budget, wanted):
     assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
+
+
+def test_without_a_finished_default_a_score_need_not_be_above_0(tmp_path):
+    run = searched(tmp_path / "run", [0.8, 0.0, 0.0])
+    _, *others = run.trials.values()
+    assert {config.temperature for config in _finalists(run, others)} == {2.0, 3.0, 4.0}
 
 
 def test_finals_train_on_all_texts_and_end_the_run(tmp_path):

@@ -77,13 +77,22 @@ def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, capsys):
 
 def test_a_report_by_another_metric_says_and_scores_it_everywhere(run, capsys):
     """All labels are 1: F1 of a student that gets 86 % right is 2 x 0.86 / 1.86."""
+    report_evaluations(run, THIRD, (0.6, 0.6), stop=True)
     assert main([str(run.folder), "--metric", "f1"]) == 0
-    assert "best5 0.9247 (" in capsys.readouterr().out
-    markdown = (run.folder / "report" / MARKDOWN).read_text(encoding="utf-8")
+    printed, again = capsys.readouterr().out, run.folder / "report-f1"
+    assert "best5 0.9247 (" in printed
+    line = "Scored again by F1; accuracy chose what was stopped, kept and exported."
+    assert line in printed
+    assert not (run.folder / "report").exists()
+    markdown = (again / MARKDOWN).read_text(encoding="utf-8")
     assert "Teacher F1: " in markdown
     assert "F1 at each evaluation." in markdown
-    assert "ccuracy" not in markdown
-    assert set(pd.read_csv(run.folder / "report" / TRIALS)["metric"]) == {"f1"}
+    assert line in markdown
+    assert "ccuracy" not in markdown.replace(line, "")
+    assert "Stopped early" not in markdown
+    assert set(pd.read_csv(again / TRIALS)["metric"]) == {"f1"}
+    assert main([str(run.folder)]) == 0
+    assert "Stopped early" in (run.folder / "report" / MARKDOWN).read_text(encoding="utf-8")
     assert main([str(run.folder), "--metric", "spearman"]) == 2
     assert capsys.readouterr().err == (
         "error: --metric spearman: the labels are 2 classes; give accuracy, f1, macro_f1, mcc\n"

@@ -1,5 +1,6 @@
 """The sentences of a report."""
 
+import re
 from dataclasses import asdict, replace
 
 import pytest
@@ -47,6 +48,16 @@ def test_a_complete_run(run):
     assert "Each recipe ran on one seed" in text
     assert "one label" not in text
     assert status(run) == ("Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early).")
+
+
+def test_a_share_of_a_teacher_that_is_no_better_than_0_is_left_out(run):
+    for each in (BEST, NEAR, FAR, RANDOM, SHORT):
+        report_evaluations(run, each, (0.85,) * 4)
+    teacher = replace(run.plan.inputs.teacher, score=-0.1)
+    run.plan = replace(run.plan, inputs=replace(run.plan.inputs, teacher=teacher))
+    headline = gather(run).summary.headline
+    assert "teacher's" not in headline
+    assert re.match(r"Best: .*\(95% interval [^)]*\)\. As the highest", headline)
 
 
 def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):

@@ -252,6 +252,7 @@ def test_labels_are_short_and_rounded_where_they_are_read():
     assert compact(label) == short
     label = "layers 1,3,5, pool mean, weight 100, cosine_^shape k=1, lr 0.0001"
     assert compact(label) == "layers 1,3,5, mean, w=100, ^shape k=1, lr 0.0001"
+    assert compact("random, weight decay 0.1, class weight balanced").endswith("weight balanced")
     assert rounded("weight 1.5e-05, fixed 0.25") == "weight 1.5e-05, fixed 0.25"
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials
 from search.sweep.check_sweep import check_sweep, complete, count_trials, describe, prepare_again
+from tests.exports import make_teacher
 from tests.made_runs import asked
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import sample_evaluation, subset
@@ -44,6 +45,28 @@ def test_description_says_what_each_evaluation_is_on(loaded, request_for, used, 
     dataset = sample_evaluation(subset(loaded.dataset, None, used), sample)
     text = describe(plan_trials(request_for()), replace(loaded, dataset=dataset))
     assert text == f"Training: 96 examples. Validation: {said}, 8 evaluations per trial. In fp32."
+
+
+def test_the_label_that_f1_is_of_is_said(loaded, request_for):
+    dataset = replace(loaded.dataset, label_names=["other", "paraphrase"])
+    text = describe(plan_trials(request_for()), replace(loaded, dataset=dataset, metric="f1"))
+    assert "8 evaluations per trial, scored by F1 of 'paraphrase'. In fp32." in text
+
+
+def test_a_search_does_not_vary_the_temperature_of_a_regression(
+    request_for, data_folder, tokenizer, tmp_path
+):
+    """Also of whole numbers, which are one where a correlation is the metric."""
+    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", num_labels=1)
+    given = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "samples": 9}
+    request = replace(request_for(), **given, teacher=str(teacher), metric="pearson")
+    checked = check_sweep(request, quiet())
+    assert checked.preparation.inputs.dataset.label_names == []
+    assert {config.temperature for config in checked.possible} == {2.0}
+    assert dict(checked.request.overrides) == {**dict(TINY), "temperature": 2.0}
+    fixed = (*TINY, ("temperature", 4.0))
+    checked = check_sweep(replace(request, overrides=fixed), quiet())
+    assert dict(checked.request.overrides) == dict(fixed)
 
 
 @pytest.mark.parametrize(

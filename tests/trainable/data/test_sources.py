@@ -36,7 +36,7 @@ def asked(monkeypatch):
     """The arguments with which datasets are loaded, in place of loading them."""
     calls = []
 
-    def load_dataset(source, configuration, cache, columns):
+    def load_dataset(source, configuration, cache, columns, *, regression):
         calls.append((source, configuration, str(cache)))
         return Dataset(LabelledTexts(["a", "b"], [0, 1]), LabelledTexts(["c"], [0]), ["0", "1"])
 

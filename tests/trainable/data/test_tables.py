@@ -56,9 +56,9 @@ def network(monkeypatch):
 def load(tmp_path):
     """Loads a path in the test's own folder, with a cache beside it."""
 
-    def load_path(path, configuration=None, columns=(None, None)):
+    def load_path(path, configuration=None, columns=(None, None), **kind):
         path = path if isinstance(path, dict) else str(path)
-        return load_dataset(path, configuration, tmp_path / "cache", columns)
+        return load_dataset(path, configuration, tmp_path / "cache", columns, **kind)
 
     return load_path
 
@@ -247,13 +247,16 @@ def test_folders_of_unusual_names_are_read_at_home_too(folder, load, monkeypatch
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        (("body", "label"), "has columns body, label; it needs "),
-        (("sentence", "mood"), "has columns sentence, mood; it needs label, labels, score, or "),
+        (("body", "label"), "has columns body, label; it needs sentence"),
+        (("sentence", "mood"), "has columns sentence, mood; it needs label, "),
+        (("text", "label"), "has columns text, label; it needs sentence, too"),
     ],
 )
 def test_a_missing_column(folder, refusal, columns, said, split):
     file = {"training": "train.tsv", "validation": "dev.tsv"}[split]
     write(folder / file, ["bad", "good"], [0, 1], columns)
+    if split == "training" and "text" in columns:
+        split, said = "validation", "has columns sentence, label; it needs text, too"
     assert refusal(folder).startswith(f"the {split} split {said}")
 
 
@@ -344,23 +347,82 @@ def test_what_labels_stand_for(*, tmp_path, load, labels, names, numbers, suffix
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_rows_that_are_labelled_minus_one_have_no_label(tmp_path, load, suffix):
-    write(tmp_path / f"train{suffix}", list("abcdefghijkl"), [0, 1] * 5 + [-1, -1])
+    write(tmp_path / f"train{suffix}", list("abcdefghij"), [0, 1] * 5)
     write(tmp_path / f"dev{suffix}", ["v"], [-1])
     write(tmp_path / f"test{suffix}", ["t"], [-1])
     found = load(tmp_path)
     assert sorted(found.train.texts + found.evaluation.texts) == list("abcdefghij")
     assert found.test is None
     assert found.description == (
-        "Texts: sentence; labels: label (0, 1); validation: a tenth of the training examples; left "
-        "out: 2 rows labelled -1, without label; test: not used, it has no labels"
+        "Texts: sentence; labels: label (0, 1); validation: a tenth of the training examples; "
+        "test: not used, it has no labels"
     )
+    write(path := tmp_path / "other.csv", ["o", "p"], [0, 1], ("sentence", "label"))
+    tested = with_test(found, str(path), None, tmp_path / "cache", (None, None))
+    assert tested.description + "; test: not used, it has no labels" == found.description
+
+
+def test_minus_one_is_no_label_where_classes_are_declared_and_else_refused(load):
+    rows = {"text": list("abcd"), "label": [0, -1, 1, -1]}
+    label = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features({"text": datasets.Value("string"), "label": label})
+    split = datasets.Dataset.from_dict(rows, features=features)
+    found = load({"train": split, "dev": split})
+    assert found.train == found.evaluation == LabelledTexts(["a", "c"], [0, 1])
+    assert found.description.endswith("; left out: 2 rows labelled -1, without label")
+    splits = {"train": pandas.DataFrame(rows), "dev": pandas.DataFrame(rows)}
+    assert user_error(load, splits) == (
+        "dataset: the training split: 2 rows of 4 labelled -1, which means no label; leave them "
+        "out, or give the class another name"
+    )
+    assert load(splits, regression=True).train.labels == [0.0, -1.0, 1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ([0.5, 2013.0], "label 2013 in row 1; scale the labels to a few units: at most 1,000 to "),
+        ([0.5, -1000.5], "label -1000.5 in row 1; scale the labels to a few units: at most 1,000"),
+        ([-100.0, 0.5], "label -100 in row 0; scale the labels to a few units: at most 1,000 to "),
+        ([[0], [1]], "label has several values in a row; give each row one label"),
+        ([{"a": 1}, {"a": 2}], "label has several values in a row; give each row one label"),
+    ],
+)
+def test_labels_that_can_not_be_trained_on(load, numbers, said):
+    frame = pandas.DataFrame({"text": ["a", "b"], "label": numbers})
+    message = user_error(load, {"train": frame, "dev": frame})
+    assert message.startswith(f"dataset: the training split: {said}")
+
+
+def test_the_only_example_of_a_class_may_be_held_out(load):
+    labels = ["a", "b"] * 12 + ["c"]  # whose place in the order of `hold_out` is among the first
+    train = pandas.DataFrame({"text": [f"text {row}" for row in range(25)], "label": labels})
+    assert user_error(load, {"train": train}) == (
+        "dataset: the training split, less a tenth for validation, has none of c; give some of "
+        "each label, of at least two"
+    )
+
+
+def test_other_splits_have_the_columns_of_the_training_split(load, tmp_path):
+    rows = {"text": ["a", "b"], "label": [0, 1]}
+    more = {**rows, "sentence": ["never", "taken"]}
+    splits = {"train": rows, "dev": more, "test": more}
+    found = load({name: pandas.DataFrame(split) for name, split in splits.items()})
+    assert found.evaluation == found.test == LabelledTexts(["a", "b"], [0, 1])
+    for columns in ({"text": "text"}, {"text": "review"}):
+        frame = pandas.DataFrame(more).drop(columns="sentence").rename(columns=columns)
+        frame.assign(**({} if "review" in frame else {"sentence": "never"})).to_csv(
+            path := tmp_path / "other.csv", index=False
+        )
+        assert with_test(found, str(path), None, tmp_path, (None, None)).test == found.test
 
 
 def test_a_test_split_is_never_the_validation_split(folder, load, tmp_path):
     write(folder / "test.tsv", ["tested", "too"], [1, 0])
     found = load(folder)
     assert found.test == LabelledTexts(["tested", "too"], [1, 0])
-    assert load(folder).digest != replace(found, test=None).digest
+    assert found.digest == replace(found, test=None).digest
+    assert found.test_digest
     (folder / "dev.tsv").unlink()
     write(folder / "train.tsv", list("abcdefghij"), [0, 1] * 5)
     found = load(folder)
@@ -392,12 +454,9 @@ def test_a_test_source_that_does_not_fit(*, folder, load, tmp_path, texts, label
 
 def test_a_pair_of_which_one_text_is_missing(load):
     frame = pandas.DataFrame(
-        {"sentence1": ["a", "b", "c"], "sentence2": ["x", None, "z"], "label": [0, -1, 1]}
+        {"sentence1": ["a", "b", "c"], "sentence2": ["x", None, "z"], "label": [0, 1, 1]}
     )
-    splits = {"train": frame, "dev": frame}
-    assert load(splits).train == LabelledTexts([("a", "x"), ("c", "z")], [0, 1])
-    frame.loc[1, "label"] = 1
-    assert user_error(load, splits) == (
+    assert user_error(load, {"train": frame, "dev": frame}) == (
         "dataset: the training split: row 1 has no text in sentence2"
     )
 

@@ -158,6 +158,9 @@ def test_predictions_come_back_as_they_were_packed(count, classes):
 def test_two_classes_take_a_bit_and_numbers_half_a_word():
     assert pack_predictions(np.array([1] + 7 * [0] + [1]), 2) == "gIA="  # bytes 0x80 0x80
     outputs = np.array([0.1, -2.5, 1e9], np.float32)
+    years = np.array([2019, 2019.25, -1e9], np.float32)
+    packed = pack_predictions(years, 0, "<f4")
+    np.testing.assert_array_equal(unpack_predictions(packed, 3, 0), years)
     packed = pack_predictions(outputs, 0)
     assert len(packed) == 8
     unpacked = unpack_predictions(packed, 3, 0)

@@ -12,7 +12,6 @@ from sentencepiece import SentencePieceTrainer
 
 import trainable
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier, user_error
-from tests.invariants.test_same_seed_same_run import numbers
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
@@ -22,7 +21,6 @@ from trainable.models import relations
 from trainable.models.loading import load_tokenizer
 from trainable.trial.preparation import Preparation, add_outputs, pools_of, prepare_inputs
 from trainable.trial.tokenised_data import tokenizer_digest
-from trainable.trial.training_loop import Trial
 
 
 def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
@@ -66,19 +64,14 @@ def test_prepare_takes_frames_and_holds_their_test_split_back(
         trainable.prepare("mini", dataset={"train": frame, **more}, **options)
         for more in ({"test": test}, {})
     )
-    assert with_test.examples == {"train": 86, "evaluation": 10, "test": 2}
+    assert with_test.examples == {"train": 86, "evaluation": 10}
     assert any(line.startswith("Warning: 1 of the 2 test examples are also") for line in lines)
     assert lines[0] == (
         "Texts: text; labels: label (0, 1); validation: a tenth of the training examples; "
         "examples: 86 training, 10 validation, 2 test."
     )
-    assert with_test.teacher == without.teacher
-    assert with_test.data_digest != without.data_digest
-    for path in Path(with_test.tokens).glob("test_*"):
-        path.unlink()
-    config = with_test.config({"student_layers": 2, "batch_size": 8, "evaluations": 2})
-    runs = [numbers(Trial.start(config, one, cpu).run()) for one in (with_test, without)]
-    assert runs[0] == runs[1]
+    assert with_test.test_digest
+    assert replace(with_test, test_digest="") == without
 
 
 def test_a_regressions_models_have_one_output(loaded, tokenizer, tmp_path, make_config):
