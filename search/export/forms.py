@@ -53,10 +53,8 @@ def make_forms(
         if (folder / ONNX_FILES[INT8]).exists():
             forms[INT8] = _load(folder, INT8)
             logits[INT8] = forms[INT8].logits(validation.texts)
-    answers, labels = (
-        {f: predicted(own) for f, own in logits.items()},
-        np.asarray(validation.labels),
-    )
+    labels = np.asarray(validation.labels)
+    answers = {form: predicted(own) for form, own in logits.items()}
     each = {form: example_scores(inputs.metric, own, labels) for form, own in answers.items()}
     gaps = {form: _gap(each[form], each[PYTORCH]) for form in forms if form != PYTORCH}
     if INT8 in forms and gaps[INT8].high < -max_loss / 100:

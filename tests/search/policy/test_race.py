@@ -39,7 +39,7 @@ def run_race(run, shares, chance=0, killed=0.0):
     """To its end, each trial with its recipe's share right: most examples the same for all."""
 
     def evaluate(config, number):
-        generator = np.random.default_rng(int(config.digest, 16))
+        generator = np.random.default_rng((round(config.learning_rate * 1e6), config.seed))
         share = shares[round(config.learning_rate / 1e-5) - 1] + generator.normal(0, 0.004)
         flipped = generator.uniform(size=EXAMPLES) < 0.02
         return evaluation(number, (np.arange(EXAMPLES) < share * EXAMPLES) ^ flipped)
