@@ -9,7 +9,7 @@ import torch
 
 from search.export.unseen import teacher_folder
 from search.results.leaderboard import Cells, difference_cells, share
-from search.results.statistics import BOOTSTRAP_SEED, Difference, bootstrap_interval
+from search.results.statistics import Difference, paired_difference
 from trainable.common.errors import UserError
 from trainable.config.names import INT8, ONNX, PYTORCH
 from trainable.config.training_inputs import TrainingInputs
@@ -56,7 +56,7 @@ def make_forms(
     labels = np.asarray(validation.labels)
     answers = {form: predicted(own) for form, own in logits.items()}
     each = {form: example_scores(inputs.metric, own, labels) for form, own in answers.items()}
-    gaps = {form: _gap(each[form], each[PYTORCH]) for form in forms if form != PYTORCH}
+    gaps = {f: paired_difference(each[f], each[PYTORCH]) for f in forms if f != PYTORCH}
     if INT8 in forms and gaps[INT8].high < -max_loss / 100:
         (folder / ONNX_FILES[INT8]).unlink()
         notes.append(f"int8 is left out: on validation it clearly loses more than {max_loss:g}.")
@@ -87,12 +87,6 @@ def make_forms(
 
 def _load(folder: Path, form: str) -> ServedModel:
     return ServedModel.load(folder, form, torch.get_num_threads())
-
-
-def _gap(scores: np.ndarray, reference: np.ndarray) -> Difference:
-    gaps = scores - reference
-    ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
-    return Difference(float(gaps.mean()), *ends)
 
 
 def _equality(pytorch: np.ndarray, onnx: np.ndarray) -> str:

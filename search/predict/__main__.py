@@ -1,7 +1,6 @@
 """`python -m search.predict OUT FILE`: labels and probabilities beside the rows of a file."""
 
 import argparse
-import re
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from trainable.common.errors import UserError
 from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser
 from trainable.config.names import FORMS, PYTORCH
-from trainable.data.tokens import TEXT_COLUMNS, Text
+from trainable.data.tokens import TEXT_COLUMNS, Text, named_columns
 from trainable.serving.served_model import ServedModel, predicted
 
 PREDICTION, PROBABILITY = "prediction", "probability of "
@@ -127,8 +126,7 @@ def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
 def _texts(piece: pd.DataFrame, column: str | None, named: str, before: int) -> list[Text]:
     """The texts of some rows, of which `before` come before them; UserError where one is none."""
     usual = [names for names in TEXT_COLUMNS if {*names} <= {*piece}]
-    names = re.split(r"\s*,\s*", column) if column and column not in piece else [column or ""]
-    names = names if column else [*usual[0]] if usual else []
+    names = named_columns(column, piece.columns) if column else (*usual, ())[0]
     missing = [name for name in names if name not in piece]
     if missing or not names or len(names) > 2:
         wanted = f"--text-column {column}" if column else named

@@ -54,6 +54,13 @@ class Difference:
     p_value: float = np.nan  # two-sided, of no difference between recipes; NaN of students
 
 
+def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
+    """Of the means of two students' scores [N] on the same examples, for other examples alone."""
+    gaps = first - second
+    ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
+    return Difference(float(gaps.mean()), *ends)
+
+
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
 

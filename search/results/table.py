@@ -33,9 +33,9 @@ from search.results.statistics import (
     BOOTSTRAP_SEED,
     LEVEL,
     Difference,
-    bootstrap_interval,
     mean_interval,
     own_variances,
+    paired_difference,
     seeds_difference,
     shrunk_means,
     tied_recipes,
@@ -148,9 +148,7 @@ def difference(first: str, second: str, run: Run) -> Difference | None:
         return None
     if min(len(ours), len(theirs)) > 1:
         return seeds_difference(ours, theirs)
-    gaps = ours.mean(axis=0) - theirs.mean(axis=0)
-    ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
-    return Difference(float(gaps.mean()), *ends)
+    return paired_difference(ours.mean(axis=0), theirs.mean(axis=0))
 
 
 def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:

@@ -117,14 +117,15 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
-    from search.sweep.check_sweep import check_sweep
+    from search.sweep.check_sweep import check_sweep, load_preparation
 
-    times: dict[str, float] = {}
+    loaded, times = None, dict[str, float]()
     if request.limited:
         from search.run.costs import within_limits
 
-        request, times = within_limits(request, console)
-    checked = check_sweep(request, console)
+        loaded = load_preparation(request)
+        request, times = within_limits(request, loaded, console)
+    checked = check_sweep(request, console, loaded)
     if arguments.dry_run:
         from search.run.dry_run import describe_new_sweep
 

@@ -12,11 +12,9 @@ from transformers import PreTrainedModel
 from search.plan.objectives import LATENCY, PARAMETERS, shapes
 from search.plan.resolve import WIDTH, ResolvedRequest
 from trainable.common.errors import UserError, count_of
-from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import INT8, ONNX, PYTORCH
 from trainable.config.trial_config import TrialConfig
-from trainable.data.sources import load_sources
 from trainable.engine.devices import best_device
 from trainable.models.students import new_model
 from trainable.serving.onnx_export import export_onnx, quantise, require_onnx
@@ -42,15 +40,14 @@ def student_costs(
     return {name: times[name] for name in compared}
 
 
-def within_limits(request: ResolvedRequest, console: Console) -> tuple[ResolvedRequest, Costs]:
+def within_limits(
+    request: ResolvedRequest, preparation: Preparation, console: Console
+) -> tuple[ResolvedRequest, Costs]:
     """The request with those depths alone that keep `--max-latency` and `--max-parameters`, of a
     grid the deepest of these; and the latencies, if measured. UserError if none does, which says
     what the least is."""
-    if not request.limited:
-        return request, {}
-    quiet_libraries()
-    preparation, compared = Preparation.load(load_sources(request)), _shapes(request)
     preparation.check([], lambda _: None)
+    compared = _shapes(request)
     kept, times = {*compared}, dict[str, float]()
     if (most := request.max_parameters) is not None:
         millions = parameters(preparation, compared)

@@ -44,12 +44,21 @@ class CheckedSweep:
         return prepare_inputs(self.preparation, pools, runtime, self.request)
 
 
-def check_sweep(request: ResolvedRequest, console: Console) -> CheckedSweep:
-    """Refuses what can't be run (UserError) before any training, and prints what will be."""
+def load_preparation(request: ResolvedRequest) -> Preparation:
+    """Data and models; UserError for what can't be had."""
+    quiet_libraries()
+    return Preparation.load(load_sources(request))
+
+
+def check_sweep(
+    request: ResolvedRequest, console: Console, loaded: Preparation | None = None
+) -> CheckedSweep:
+    """Refuses what can't be run (UserError) before any training, and prints what will be; `loaded`
+    are data and models, if they are there already."""
     quiet_libraries()
     configs = plan_trials(request)
     possible = possible_trials(request, configs)
-    inputs = load_sources(request)
+    inputs = loaded.inputs if loaded else load_sources(request)
     if request.searched and not inputs.dataset.label_names:  # T changes nothing in a regression
         fixed = {"temperature": TrialConfig.temperature, **dict(request.overrides)}
         request = replace(request, overrides=tuple(fixed.items()))
@@ -57,7 +66,7 @@ def check_sweep(request: ResolvedRequest, console: Console) -> CheckedSweep:
     if request.searched:  # with the evaluations that there is time for
         configs = plan_trials(request)
         possible = possible_trials(request, configs)
-    preparation = Preparation.load(inputs)
+    preparation = loaded or Preparation.load(inputs)
     preparation.check(possible, console.print)
     if "precision" not in dict(request.overrides):
         precision = faster_precision(best_device())
@@ -74,8 +83,7 @@ def prepare_again(
 ) -> TrainingInputs:
     """What these trials, a run's already, share: made anew or found in the cache; raises as
     `check_sweep`."""
-    quiet_libraries()
-    preparation = Preparation.load(load_sources(request))
+    preparation = load_preparation(request)
     preparation.check(configs, console.print)
     return CheckedSweep(request, list(configs), list(configs), preparation).prepare(console)
 

@@ -1,6 +1,5 @@
 """Labelled examples from a hub id, a local folder or file, or tables, checked before training."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import pandas as pd
 from trainable.common.errors import UserError, count_of, not_among
 from trainable.data.datasets import NO_LABEL, Dataset, LabelledTexts, hold_out
 from trainable.data.tables import LABEL_COLUMNS, TEST_NAME, TRAIN_NAME, read_tables
-from trainable.data.tokens import TEXT_COLUMNS, Text
+from trainable.data.tokens import TEXT_COLUMNS, Text, named_columns
 
 Columns = tuple[str | None, str | None]  # of texts and labels; None for the usual names
 UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
@@ -106,7 +105,7 @@ def load_texts(
 def _if_there(table: Any, columns: str) -> str | None:
     """A column, or both of a pair with a comma between, if the table has them."""
     names = table.column_names
-    return columns if columns in names or {*re.split(r"\s*,\s*", columns)} <= {*names} else None
+    return columns if {*named_columns(columns, names)} <= {*names} else None
 
 
 def _text_columns(
@@ -115,7 +114,7 @@ def _text_columns(
     """The column of the texts, or both of a pair; `pair` says which of both it must be."""
     columns: tuple[str, ...] = ()
     if given is not None:
-        columns = (given,) if given in table.column_names else (*re.split(r"\s*,\s*", given),)
+        columns = named_columns(given, table.column_names)
         if len(columns) > 2 or pair not in (None, len(columns) == 2):
             raise UserError(f"--text-column {given}: {where} needs one column, or two for pairs")
     usual = [names for names in TEXT_COLUMNS if pair in (None, len(names) == 2)]

@@ -1,6 +1,7 @@
 """Tokenised examples without padding, in host memory and on disk."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,11 @@ TEXT_COLUMNS = (
 def parts_of(text: Text) -> tuple[str, ...]:
     """The one or two texts of an example."""
     return (text,) if isinstance(text, str) else text
+
+
+def named_columns(given: str, names: Collection[str]) -> tuple[str, ...]:
+    """What `A` or `A,B` stands for; a column whose own name has a comma is one."""
+    return (given,) if given in names else (*re.split(r"\s*,\s*", given),)
 
 
 @dataclass(frozen=True)

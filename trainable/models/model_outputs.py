@@ -18,10 +18,15 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     return torch.autocast(device.type, torch.bfloat16)
 
 
+def has_token_types(config: PreTrainedConfig) -> bool:
+    """Whether a model tells the two texts of a pair apart by types of tokens."""
+    return bool(getattr(config, "type_vocab_size", 0) > 1)
+
+
 def model_inputs(config: PreTrainedConfig, batch: Batch) -> dict[str, Tensor]:
     """A batch as the library's models take it; token types only where a model has some."""
     inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    if batch.token_types is not None and getattr(config, "type_vocab_size", 0) > 1:
+    if batch.token_types is not None and has_token_types(config):
         inputs["token_type_ids"] = batch.token_types
     return inputs
 

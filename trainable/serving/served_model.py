@@ -152,11 +152,12 @@ def _torch(folder: Path, device: str) -> tuple[Callable[[Arrays], np.ndarray], l
     import torch
 
     from trainable.models.loading import load_classifier
+    from trainable.models.model_outputs import has_token_types
 
     quiet_libraries()
     model: Any = load_classifier(folder).eval()
     model.to(device)
-    types = [TOKEN_TYPES] if getattr(model.config, "type_vocab_size", 0) > 1 else []
+    types = [TOKEN_TYPES] if has_token_types(model.config) else []
 
     @torch.inference_mode()
     def forward(arrays: Arrays) -> np.ndarray:
