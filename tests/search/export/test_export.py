@@ -18,6 +18,7 @@ from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.record.run import read_run
 from search.record.trial_record import TrialRecord
+from search.results.statistics import Difference
 from tests.conftest import padded_batch, random_sentences
 from tests.exports import copied, make_run, make_teacher
 from tests.made_runs import evaluated, failed, made_run, right_of, started
@@ -318,6 +319,20 @@ def test_an_int8_form_that_loses_too_much_is_left_out_with_exit_code_1(
     assert [path.name for path in (out / "onnx").iterdir()] == ["model.onnx"]
 
 
+def test_an_int8_form_that_loses_too_much_on_validation_is_taken_away(
+    small, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(timing, "SECONDS", 0.0)
+    clear = Difference(-0.1, -0.12, -0.08)
+    monkeypatch.setattr(forms, "paired_difference", lambda first, second: clear)
+    out = tmp_path / "out"
+    assert main([str(small.run.folder), str(out), "--int8"]) == 1
+    assert "on validation it clearly loses more than 0.5" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert [path.name for path in (out / "onnx").iterdir()] == ["model.onnx"]
+
+
 def test_the_temperature_is_in_the_exported_folder(small, export, dataset):
     folder, printed, _ = export(small.run)
     logits = plain_logits(folder, dataset.evaluation.texts).numpy()
@@ -342,21 +357,32 @@ def test_a_pipeline_of_an_exported_regression_gives_its_output_as_it_is(
     assert answer == pytest.approx(plain_logits(folder, ["w1 w2 w3 w4"]).item(), rel=1e-4)
 
 
+@torch.no_grad()
+def centre_logits(folder, texts):
+    """Half of these texts get each of the labels from then on."""
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    logits = plain_logits(folder, texts)
+    model.classifier.bias[1] -= (logits[:, 1] - logits[:, 0]).median()
+    model.save_pretrained(folder)
+
+
 def test_the_test_split_is_scored_once_by_export_with_the_teacher_beside(
     tokenizer, data_folder, make_config, export, tmp_path
 ):
     """As plain transformers score it; nothing before the export says a word of it."""
     teacher = make_teacher("bert", tokenizer, tmp_path / "teacher")
-    data = shutil.copytree(data_folder, tmp_path / "data")
-    test = random_sentences(30, seed=9)
+    data, test = shutil.copytree(data_folder, tmp_path / "data"), random_sentences(30, seed=9)
+    centre_logits(teacher, test.texts)
     rows = [f"{text}\t{label}" for text, label in zip(test.texts, test.labels, strict=True)]
     (data / "test.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    small = make_run(tmp_path, teacher, data, [make_config(**LONGER)], metric="f1")
+    config = make_config(initialisation="teacher_spread", student_layers=4, learning_rate=1e-3)
+    small = make_run(tmp_path, teacher, data, [config], metric="f1")
     folder, printed, _ = export(small.run)
-    scores = [
-        f1_score(test.labels, plain_logits(path, test.texts).argmax(dim=-1))
-        for path in (folder, tmp_path / "teacher")
-    ]
+    folders = (folder, tmp_path / "teacher")
+    answers = [plain_logits(path, test.texts).argmax(dim=-1) for path in folders]
+    assert [set(own.tolist()) for own in answers] == [{0, 1}] * 2  # or no mistake would show
+    scores = [f1_score(test.labels, own) for own in answers]
+    assert scores[0] != scores[1]
     assert f"Test F1: {scores[0]:.4f} (95% interval" in printed
     assert f"of the teacher {scores[1]:.4f}, less the teacher" in printed
     card = (folder / "README.md").read_text()

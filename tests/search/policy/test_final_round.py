@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from search.policy import final_round as module
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.record.run import read_run
@@ -81,6 +82,17 @@ def test_without_a_finished_default_a_score_need_not_be_above_0(tmp_path):
     run = searched(tmp_path / "run", [0.8, 0.0, 0.0])
     _, *others = run.trials.values()
     assert {config.temperature for config in _finalists(run, others)} == {2.0, 3.0, 4.0}
+
+
+def test_recipes_that_differ_in_the_average_alone_share_one_final(tmp_path, monkeypatch):
+    """It has all the time, as if there were one."""
+    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], time_budget=110.0)
+    default = next(iter(run.trials.values())).config
+    wanted = []
+    for recipes in ([default], [default, replace(default, ema_decay=0.98)]):
+        monkeypatch.setattr(module, "_finalists", lambda run, finished, r=recipes: r)
+        wanted.append(finals(run))
+    assert wanted[0] == wanted[1]
 
 
 def test_finals_train_on_all_texts_and_end_the_run(tmp_path):

@@ -103,7 +103,7 @@ def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypa
             made_run(folder, CONFIGS)
             return made_plan(CONFIGS).inputs
 
-    monkeypatch.setattr(check_sweep, "check_sweep", lambda request, console: Checked(request))
+    monkeypatch.setattr(check_sweep, "check_sweep", lambda request, *_: Checked(request))
     argv = ["--space", "baselines", "--preset", "mini", "--name", "mine"]
     argv += ["--storage", str(folder.parent), "--cache", str(tmp_path / "cache")]
     assert main(argv) == 2

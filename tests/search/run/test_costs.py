@@ -11,10 +11,11 @@ from search.plan.objectives import shapes
 from search.plan.request import Request
 from search.plan.resolve import resolve
 from search.run import costs
+from search.run.__main__ import main
 from search.run.costs import describe, latencies, parameters, within_limits
+from search.sweep.check_sweep import load_preparation
 from tests.conftest import user_error
 from trainable.common.errors import UserError
-from trainable.data.sources import load_sources
 from trainable.serving import timing
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.preparation import Preparation
@@ -35,7 +36,7 @@ def request_of(teacher_folder, data_folder, tmp_path):
 
 
 def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
-    preparation = Preparation.load(load_sources(request_of()))
+    preparation = load_preparation(request_of())
     found = parameters(preparation, shapes([4, 2], None, {}))
     teacher = load_teacher(teacher_folder)
     assert found["4"] == teacher.num_parameters() / 1e6
@@ -45,7 +46,7 @@ def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
 
 def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 0.5)
-    preparation = Preparation.load(load_sources(request_of()))
+    preparation = load_preparation(request_of())
     before = torch.get_rng_state()
     found = latencies(preparation, shapes((4, 1), None, {}), "pytorch")
     assert 0 < found["1"] < found["4"]
@@ -53,6 +54,10 @@ def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkey
     assert describe({"2": 2.125, "3": 12.0}, "onnx") == (
         "One example takes 2.12 ms with 2 layers, 12 ms with 3 layers (onnx)."
     )
+
+
+def limited(request):
+    return within_limits(request, load_preparation(request), QUIET)
 
 
 def two_milliseconds_a_layer(monkeypatch):
@@ -64,26 +69,56 @@ def two_milliseconds_a_layer(monkeypatch):
 
 @pytest.mark.parametrize("space", ["recipe", "baselines"])
 def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, space):
-    monkeypatch.setattr(
-        costs, "latencies", lambda p, compared, form: {n: 2.0 * int(n) for n in compared}
-    )
-    request, _ = within_limits(request_of(space=space, max_latency=3.0), QUIET)
+    two_milliseconds_a_layer(monkeypatch)
+    request, _ = limited(request_of(space=space, max_latency=3.0))
     assert {config.student_layers for config in plan_trials(request)} == {1}
     assert request.default.student_layers == 1
-    both, _ = within_limits(request_of(space=space, max_latency=5.0), QUIET)
+    both, _ = limited(request_of(space=space, max_latency=5.0))
     planned = {config.student_layers for config in plan_trials(both)}
     assert planned == ({2, 1} if space == "recipe" else {2})
     assert request_of(space=space).depths == ()
 
 
 def test_a_limit_that_nothing_keeps_names_the_least(request_of, monkeypatch):
-    monkeypatch.setattr(
-        costs, "latencies", lambda p, compared, form: {n: 2.0 * int(n) for n in compared}
-    )
-    said = user_error(within_limits, request_of(max_latency=1.0), QUIET)
+    two_milliseconds_a_layer(monkeypatch)
+    said = user_error(limited, request_of(max_latency=1.0))
     assert said == "--max-latency 1ms: the least is 2 ms in pytorch, of 1 layer"
-    said = user_error(within_limits, request_of(max_parameters=1e-6), QUIET)
+    said = user_error(limited, request_of(max_parameters=1e-6))
     assert said.startswith("--max-parameters 1e-06M: the least is 0.0")
+
+
+def test_a_space_that_sets_the_shape_itself_goes_round_no_limit(request_of, tmp_path):
+    both = """
+def listed():
+    return {"alpha": 0.5, "student_width": 16}
+
+def drawn(trial):
+    return {"alpha": 0.5, "student_layers": trial.suggest_int("student_layers", 1, 2)}
+"""
+    (tmp_path / "mine.py").write_text(both)
+    for name in ("listed", "drawn"):
+        request = request_of(space=f"{tmp_path / 'mine.py'}:{name}", max_parameters=1.0)
+        said = user_error(plan_trials, request)
+        assert said.startswith("--max-latency, --max-parameters: the space ")
+        assert "sets student_layers or student_width itself; leave them out" in said
+
+
+def test_data_and_models_are_loaded_once_for_limits_and_sweep(
+    teacher_folder, data_folder, tmp_path, monkeypatch, capsys
+):
+    loads, load = [], Preparation.load
+    monkeypatch.setattr(Preparation, "load", lambda inputs: loads.append(1) or load(inputs))
+    flags = {"--space": "baselines", "--preset": "mini", "--teacher": teacher_folder}
+    flags |= {
+        "--dataset": data_folder,
+        "--cache": tmp_path,
+        "--max-parameters": "1M",
+        "--set": "evaluations=2",
+    }
+    command = [str(word) for pair in flags.items() for word in pair]
+    assert main([*command, "--storage", str(tmp_path / "runs"), "--dry-run"]) == 0
+    assert "Students within the limits: 2 layers." in capsys.readouterr().out
+    assert len(loads) == 1
 
 
 def test_a_runtime_without_a_latency_is_refused(request_of):

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from tests.conftest import tiny_classifier, user_error
 from trainable.config.names import INT8, ONNX
+from trainable.serving import served_model
 from trainable.serving.onnx_export import export_onnx, layers_of, quantise, quantise_within
 from trainable.serving.served_model import (
     ONNX_FILES,
@@ -129,6 +130,14 @@ def test_probabilities_are_those_at_the_folders_temperature(make_folder):
     odds = np.exp((logits[:, 1] - logits[:, 0]) / 2.0)
     np.testing.assert_allclose(model.probabilities(logits)[:, 1], odds / (1 + odds), rtol=1e-5)
     assert model.label_names == ["LABEL_0", "LABEL_1"]
+
+
+def test_more_texts_than_are_encoded_at_a_time_stay_in_their_order(make_folder, monkeypatch):
+    model = ServedModel.load(make_folder("electra"))
+    expected = model.logits(TEXTS)
+    monkeypatch.setattr(served_model, "ENCODED", 3)
+    np.testing.assert_allclose(model.logits(TEXTS), expected, atol=1e-6, rtol=0)
+    assert model.logits([]).shape == (0, 2)
 
 
 def test_a_tokenizer_written_in_python_serves_too(make_folder, tmp_path):
