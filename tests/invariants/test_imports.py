@@ -17,6 +17,7 @@ LEVELS = [
         "search.replay",
         "search.predict",
     ],
+    ["search.students"],
     ["search.sweep"],
     ["search.sweep.hooks"],
     ["search.sweep.processes"],
