@@ -91,7 +91,9 @@ def export_student(
         calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
     if options.onnx:
-        forms = make_forms(folder, inputs, examples, int8=options.int8, max_loss=options.max_loss)
+        forms = make_forms(
+            folder, run, inputs, examples, int8=options.int8, max_loss=options.max_loss
+        )
     facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
     card = model_card(run, trial, evaluation, check=result, test=test, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -339,6 +339,17 @@ def test_an_int8_form_that_loses_too_much_is_left_out_with_exit_code_1(
     assert [path.name for path in (out / "onnx").iterdir()] == ["model.onnx"]
 
 
+def test_a_latency_limit_is_compared_with_what_the_export_measures(small):
+    request = replace(small.run.request, max_latency=3.0, runtime="onnx-int8")
+    speeds = {("student", "onnx-int8"): ["18", "2.91", "3.20", "400"]}
+    kept = "--max-latency 3ms in onnx-int8 is kept: 2.91 ms."
+    assert forms.limit_kept(request, speeds) == [kept]
+    slower = {("student", "onnx-int8"): ["18", "3.05", "3.20", "400"]}
+    assert forms.limit_kept(request, slower) == [kept.replace("kept: 2.91", "exceeded: 3.05")]
+    assert forms.limit_kept(small.run.request, speeds) == []
+    assert forms.limit_kept(replace(request, runtime="pytorch"), speeds) == []
+
+
 def test_the_temperature_is_in_the_exported_folder(small, export, dataset):
     folder, printed, _ = export(small.run)
     logits = plain_logits(folder, dataset.evaluation.texts).numpy()
