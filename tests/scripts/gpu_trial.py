@@ -128,8 +128,8 @@ def train(config, inputs, folder, setups):
         "setup_seconds": round(setup, 1),
         "checkpoints": saved,
         "loss": round(trial.history[-1].loss, 4),
-        "notes": f"{trial.setup.fallback or used}; {seconds:.1f} s, of these evaluating "
-        f"{evaluating:.1f} s, saving {saving:.1f} s",
+        "notes": f"{'; '.join(trial.setup.fallbacks) or used}; {seconds:.1f} s, of these "
+        f"evaluating {evaluating:.1f} s, saving {saving:.1f} s",
     }
 
 

@@ -124,8 +124,8 @@ class _TuneLoop:
         of_evaluation = evaluation.scalars(self._trial.inputs.metric)
         metrics = {**of_evaluation, "training_iteration": evaluation.evaluations}
         if self._sweep is not None:
-            fallback = self._trial.setup.fallback
-            metrics[MESSAGE] = Message(evaluation.recorded(), restored=restored, fallback=fallback)
+            fallbacks = self._trial.setup.fallbacks
+            metrics[MESSAGE] = Message(evaluation.recorded(), restored, fallbacks)
         if save:
             self._save(metrics)
         else:

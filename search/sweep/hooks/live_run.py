@@ -61,8 +61,8 @@ class LiveRun:
     def receive(self, message: Message, **names: str) -> str:
         """Records what a trial says; GO, WAIT or STOP. `names` are those of `record`."""
         trial = names["trial"]
-        if message.fallback:
-            self._fall_back(message.fallback)
+        for reason in message.fallbacks:
+            self._fall_back(reason)
         if message.failure is not None:
             self._failures[trial] = message
             if message.failure == DISK:

@@ -100,24 +100,23 @@ def test_the_students_not_used_for_longest_are_let_go_as_memory_runs_out(
 
 
 def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_config, cpu, free):
+    """Then its examples go through it in parts, and it is recorded."""
     free(1.0, 1.0, 1.0)
     bench = SetupCache()
     others = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
-    errors = [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
-    ]
+    setup = bench.set_up(make_config(batch_size=16), inputs, cpu)
+    errors = [torch.OutOfMemoryError("CUDA out of memory")] * 3
+    gradients = setup.step.gradients
 
-    def gradients(_):
+    def limited(parts):
         if errors:
             raise errors.pop()
+        return gradients(parts)
 
-    step = bench.set_up(make_config(batch_size=16), inputs, cpu).step
-    step.gradients = gradients
-    bench._kept.popitem()  # as while it is built
-    step.fit_memory(lambda: bench._evict(cpu))
-    assert step.micro_batch_size is None
-    assert bench._kept == {}
+    setup.step.gradients = limited
+    setup.step.take(torch.arange(16).numpy(), 1e-3)
+    assert list(bench._kept.values()) == [setup]
+    assert setup.fallbacks == ("8 examples at a time: out of GPU memory",)
     assert len(others) == 2
 
 
