@@ -13,7 +13,6 @@ from search.results.best_trials import prune
 from search.results.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
-from trainable.config.names import EAGER, PLAIN
 from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 
@@ -68,8 +67,7 @@ class LiveRun:
             if message.failure == DISK:
                 self.interruption.pause(message.reason)
             if message.failure == NOT_CAPTURED:
-                lesser = PLAIN if self._execution.flash_attention else EAGER
-                self._fall_back(f"{lesser}: {message.reason}")
+                self._fall_back(f"{self._execution.lesser[0]}: {message.reason}")
                 self.left_over = True
         if message.evaluation is None:
             return GO
