@@ -4,13 +4,7 @@ import os
 from pathlib import Path
 
 DRIVER = Path("/proc/driver/nvidia/gpus")  # a folder per GPU, whatever torch was built for
-VERSION = Path("/proc/driver/nvidia/version")
 ALLOCATION_FAILED = ("OutOfMemoryError", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-
-
-def driver_version() -> str:
-    """A line on NVIDIA's driver; empty if there is none."""
-    return VERSION.read_text("utf-8").partition("\n")[0] if VERSION.is_file() else ""
 
 
 def unusable_gpu() -> str:
