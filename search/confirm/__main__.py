@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from search.confirm.options import (
@@ -24,9 +25,10 @@ from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
+from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser, add_flags, given
 
-MODULE = "search.confirm"
+MODULE, TEST = "search.confirm", "test.md"
 
 EXAMPLE = """\
 Each finalist is compared with two baselines that share all its other settings (cross-entropy
@@ -35,7 +37,8 @@ a search, and, where the run had one, with --student simply fine-tuned on the la
 is stopped early, and final evaluations are compared (no selection). After 3, 5, 8, 13, ...
 seeds it is looked at, and ends once each comparison is decided; the chance of any false claim
 is 5 % over all looks. The confirmation is a run of its own beside RUN: the same command
-resumes it, and a larger --seeds (or a finer --precision) adds seeds.
+resumes it, and a larger --seeds (or a finer --precision) adds seeds. At its end the best
+student is scored on the test split, if the data have one: once, and nothing is chosen by it.
 
 examples:
   python -m search.confirm NAME
@@ -79,7 +82,8 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
         raise UserError(f"RUN {name}: a confirmation itself, of {of}; give that run")
     folder = source.folder.parent / (asked.name or f"{name}-confirm")
     if has_run(folder):
-        return resume_run(folder, partial(reopen, source, asked, operation, invocation), invocation)
+        ready = partial(reopen, source, asked, operation, invocation)
+        return score_on_test(folder, resume_run(folder, ready, invocation), invocation)
     confirmation = choose(source, asked)
     request = request_of(source, operation)
     announce(confirmation, len(confirmation.trials()), source, invocation)
@@ -94,7 +98,7 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
         grace_evaluations=source.plan.grace_evaluations,
         confirms=asdict(confirmation),
     )
-    return start_run(folder, plan, invocation)
+    return score_on_test(folder, start_run(folder, plan, invocation), invocation)
 
 
 def reopen(
@@ -124,6 +128,26 @@ def reopen(
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
     announce(wanted, unfinished + len(to_come), source, invocation)
     extend(run, changes, new, invocation.console)
+
+
+def score_on_test(folder: Path, code: int, invocation: Invocation) -> int:
+    """Prints how the recommended recipe's student does on the test split, if there is one, once the
+    confirmation is complete; returns the exit code. It is scored once: TEST keeps the answer."""
+    run, path = read_run(folder), folder / TEST
+    if run.unfinished or not run.plan.inputs.test_digest:
+        return code
+    if not path.exists():
+        from search.students.unseen import score_once  # with torch
+
+        try:
+            text = score_once(run)
+        except UserError as error:  # nothing kept, or other data now
+            invocation.console.print(f"Test: not scored: {error}.", soft_wrap=True)
+            return code
+        with atomic_file(path) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+    invocation.console.print(path.read_text(encoding="utf-8").strip(), soft_wrap=True)
+    return code
 
 
 def announce(

@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +15,17 @@ from transformers.utils import CONFIG_NAME as CONFIG
 
 from search.export.forms import Forms, make_forms
 from search.export.model_card import model_card
-from search.export.unseen import test_scores
-from search.plan.request import Request
-from search.record.checkpoints import kept_checkpoint
-from search.record.labels import find_trial, labels_of
+from search.record.labels import labels_of
 from search.record.run import Run
-from search.record.trial_record import TrialRecord
-from search.results.answer import recommended
-from search.results.best_trials import best_trials
-from search.results.leaderboard import interval
 from search.results.scores import final_score, final_split
+from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
+from search.students.unseen import describe_test, test_scores
 from trainable.common.errors import UserError, count_of
-from trainable.common.files import MANIFEST, verified_values, write_json
+from trainable.common.files import MANIFEST, write_json
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.batches import batches_by_length
-from trainable.data.datasets import Dataset, LabelledTexts
-from trainable.data.sources import load_sources
-from trainable.data.tokens import Text, load_split, parts_of, tokenise
+from trainable.data.datasets import LabelledTexts
+from trainable.data.tokens import Text, parts_of
 from trainable.data.vocabulary import load_vocabulary
 from trainable.engine.devices import best_device, device_name
 from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples
@@ -103,44 +97,8 @@ def export_student(
         f"the teacher's speed here.\n{result}\n{calibration}"
     )
     if test:
-        student, teacher, gap = ([f"{s.score:.4f}", interval(s.interval)] for s in test)
-        text += (
-            f"\nTest {inputs.metric_label}: {student[0]} (95% interval {student[1]}), of the "
-            f"teacher {teacher[0]}, less the teacher {gap[0]} ({gap[1]})."
-        )
+        text += f"\n{describe_test(test, inputs.metric_label)}"
     return re.sub(r"\n+", "\n", text).strip(), forms
-
-
-def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:
-    """The trial asked for, or the recommended one, else the best kept; its checkpoint; and whether
-    another recipe is recommended."""
-    answer = recommended(run) if wanted is None else None
-    first = answer.trials if answer else ()
-    best = best_trials(run.trials.values()) if wanted is None else [find_trial(run, wanted)]
-    trials = [*first, *best]
-    for trial in trials:
-        if (checkpoint := kept_checkpoint(run, trial)) is not None:
-            other = answer is not None and trial.config.recipe != first[0].config.recipe
-            return trial, checkpoint, other
-    if not trials:
-        raise UserError(
-            f"RUN {run.folder.name}: no trial has ended yet; there is nothing to export"
-        )
-    which = f"RUN {run.folder.name}:" if wanted is None else f"--trial {wanted}:"
-    raise UserError(
-        f"{which} no checkpoint is left; a run keeps its best {run.request.keep} (--keep)"
-    )
-
-
-def inputs_here(run: Run) -> TrainingInputs:
-    """What the trials share, made again where the cache has lost the teacher or the tokens."""
-    inputs = run.plan.inputs
-    if all(verified_values(folder) is not None for folder in inputs.sources):
-        return inputs
-    from search.exit_codes import make_console
-    from search.sweep.resume import inputs_again
-
-    return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")
 
 
 def check_folder(
@@ -198,25 +156,6 @@ def calibrate(folder: Path, texts: LabelledTexts) -> str:
         f"calibration error on the validation examples {errors[0]:.3f} before, {errors[1]:.3f} "
         "after."
     )
-
-
-def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Dataset:
-    """The examples of a sweep, loaded again from where it had them.
-
-    UserError where they can't be loaded, or where the folder's tokenizer does not make of them what
-    the students were scored on.
-    """
-    # The preset's own teacher may need a wheel; it is not looked at.
-    source = replace(
-        request, teacher=inputs.teacher.folder, student=None, transfer=None, augmentation=()
-    )
-    dataset = load_sources(source).dataset
-    length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
-    again = tokenise(tokenizer, dataset.evaluation.texts, dataset.evaluation.labels, length)
-    scored = load_split(Path(inputs.tokens), "evaluation")
-    if not all(map(np.array_equal, vars(again).values(), vars(scored).values())):
-        raise UserError("the validation examples are no longer those of the sweep")
-    return dataset if dataset.test_digest == inputs.test_digest else replace(dataset, test=None)
 
 
 def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from search.export.unseen import teacher_folder
 from search.results.leaderboard import Cells, difference_cells, share
 from search.results.statistics import Difference, paired_difference
+from search.students.unseen import teacher_folder
 from trainable.common.errors import UserError
 from trainable.config.names import INT8, ONNX, PYTORCH
 from trainable.config.training_inputs import TrainingInputs

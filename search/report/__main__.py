@@ -2,12 +2,14 @@
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from search.exit_codes import exit_code, leave
-from search.record.run import read_run
+from search.record.events import RECORD
+from search.record.run import Run, read_run
 from search.record.run_folders import find_run, place_of_runs
 from search.results.best_trials import lost_students
 from search.results.scores import rescored
@@ -15,6 +17,9 @@ from trainable.common.errors import UserError
 from trainable.config.fields import OneLineParser
 from trainable.config.metrics import METRIC_LABELS
 from trainable.config.options import writable_folder
+
+if TYPE_CHECKING:
+    from search.report.contents import Report
 
 FOLDER, FIGURES = "report", "figures"
 TRIALS, MARKDOWN, PAGE = "trials.csv", "report.md", "report.html"
@@ -46,49 +51,91 @@ def make_parser() -> argparse.ArgumentParser:
         help="score the run again by another metric, from the recorded predictions: "
         f"{', '.join(METRIC_LABELS)} (default: the run's own); what was decided while it ran stays",
     )
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="write nothing; serve the page to a browser on this machine, where it follows the run "
+        "until Ctrl-C",
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, metavar="N", help="of --watch (default: any that is free)"
+    )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report; returns the exit code (0 well, 1 the disk, 2 the user's mistake)."""
-    return exit_code(partial(write_report, make_parser().parse_args(argv)))
+    arguments = make_parser().parse_args(argv)
+    return exit_code(partial(watch_report if arguments.watch else write_report, arguments))
 
 
 def write_report(arguments: argparse.Namespace) -> int:
     """Reads the run, writes all files, prints the result and where they are."""
-    folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-    recorded = read_run(folder)
-    run = rescored(recorded, arguments.metric)
+    recorded, run = _read(arguments)
     own_name = FOLDER if run is recorded else f"{FOLDER}-{arguments.metric}"
     try:
-        output = Path(writable_folder(arguments.output or str(folder / own_name)))
+        output = Path(writable_folder(arguments.output or str(run.folder / own_name)))
     except UserError as error:
         advice = "" if arguments.output else "; give another with --output DIR"
         raise UserError(f"--output {error}{advice}") from None
-    if not run.trials:
-        raise UserError(f"RUN {folder}: its plan has no trials, there is nothing to report")
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it looks for fonts
+    report, drawn, rendered = _make(recorded, run)
+    (output / FIGURES).mkdir(parents=True, exist_ok=True)
+    report.trials.to_csv(output / TRIALS, index=False)
+    for name, svg in drawn.items():
+        (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
+    for name in (PAGE, MARKDOWN):
+        (output / name).write_text(rendered(name), encoding="utf-8")
+    damage = [f"{line}." for line in run.damage]
+    print("\n".join(filter(None, (*damage, report.summary.headline, report.summary.tied))))
+    print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
+    return 0
+
+
+def watch_report(arguments: argparse.Namespace) -> int:
+    """Serves the page, which follows the run, until Ctrl-C; writes nothing."""
+    from search.report.watch import watch
+
+    def make_page() -> str:
+        *_, rendered = _make(*_read(arguments))
+        return rendered(PAGE)
+
+    def state() -> tuple[int, float]:
+        record = (_folder(arguments) / RECORD).stat()
+        return record.st_size, record.st_mtime
+
+    watch(make_page, state, arguments.port)
+    return 0
+
+
+def _folder(arguments: argparse.Namespace) -> Path:
+    return find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+
+
+def _read(arguments: argparse.Namespace) -> tuple[Run, Run]:
+    """The run as it is recorded, and as it is scored here; UserError if there is nothing in it."""
+    recorded = read_run(_folder(arguments))
+    if not recorded.trials:
+        raise UserError(
+            f"RUN {recorded.folder}: its plan has no trials, there is nothing to report"
+        )
+    return recorded, rescored(recorded, arguments.metric)
+
+
+def _make(recorded: Run, run: Run) -> tuple["Report", dict[str, str], Callable[[str], str]]:
+    """The report's tables, its figures by name, and what renders a template with them."""
     from search.report.contents import gather
     from search.report.figures import draw_all
     from search.report.page import render, shown_sections
 
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it looks for fonts
     run.damage += lost_students(recorded)
     if run is not recorded:
         now, own = (each.plan.inputs.metric_label for each in (run, recorded))
         run.damage += [f"Scored again by {now}; {own} chose what was stopped, kept and exported"]
-    made = gather(run)
-    drawn = draw_all(made)
-    shown = [s for s in shown_sections(made, drawn) if run is recorded or s.id != "asha"]
-    (output / FIGURES).mkdir(parents=True, exist_ok=True)
-    made.trials.to_csv(output / TRIALS, index=False)
-    for name, svg in drawn.items():
-        (output / FIGURES / f"{name}.svg").write_text(f"{svg}\n", encoding="utf-8")
-    for name in (PAGE, MARKDOWN):
-        (output / name).write_text(render(name, made, shown, drawn), encoding="utf-8")
-    damage = [f"{line}." for line in run.damage]
-    print("\n".join(filter(None, (*damage, made.summary.headline, made.summary.tied))))
-    print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
-    return 0
+    report = gather(run)
+    drawn = draw_all(report)
+    shown = [s for s in shown_sections(report, drawn) if run is recorded or s.id != "asha"]
+    return report, drawn, partial(render, report=report, shown=shown, drawn=drawn)
 
 
 if __name__ == "__main__":

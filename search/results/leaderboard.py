@@ -193,7 +193,7 @@ def _full_split(run: Run) -> int | None:
 
 def _outcome(row: pd.Series) -> str:
     """`finished`, `stopped 3/15`, `failed: out of memory`."""
-    name = {RUNNING: "interrupted", PENDING: "not started"}.get(row["outcome"], row["outcome"])
+    name = {RUNNING: "unfinished", PENDING: "not started"}.get(row["outcome"], row["outcome"])
     if row["evaluations"] and row["outcome"] != FINISHED:
         name += f" {row['evaluations']}/{row['planned_evaluations']}"
     return f"{name}: {row['reason']}" if row["reason"] else str(name)

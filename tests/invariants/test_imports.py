@@ -7,6 +7,7 @@ import pytest
 PACKAGES = ("search", "spaces", "trainable")
 # From the top down; a folder may import those in the lines below its own.
 LEVELS = [
+    ["search.notebook"],
     [
         "search.run",
         "search.report",
@@ -16,6 +17,7 @@ LEVELS = [
         "search.replay",
         "search.predict",
     ],
+    ["search.students"],
     ["search.sweep"],
     ["search.sweep.hooks"],
     ["search.sweep.processes"],

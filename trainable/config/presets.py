@@ -48,9 +48,9 @@ PRESETS: dict[str, Preset] = {
         max_length=64,
         max_train_samples=5120,
         coarse_grid=True,
-        grace_evaluations=7,
+        grace_evaluations=4,
         trial=MappingProxyType(
-            {"student_layers": 3, "batch_size": 16, "epochs": 1, "evaluations": 10}
+            {"student_layers": 3, "batch_size": 16, "epochs": 1, "evaluations": 6}
         ),
         teacher_settings=TeacherSettings(learning_rate=1e-4, batch_size=16, epochs=2, patience=2),
         learning_rates=MappingProxyType(

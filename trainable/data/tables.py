@@ -41,7 +41,7 @@ def read_tables(
     """
     quiet_datasets()
     if not isinstance(source, str):
-        given, splits = "dataset", _tables_of(source)
+        given, splits = "dataset", tables_of(source)
     elif (path := Path(source).expanduser()).exists():
         given, splits = f"{flag} {source}", _read_local(flag, path, cache, label)
     else:
@@ -58,7 +58,8 @@ def read_tables(
     return kept | ({"evaluation": evaluation[0]} if evaluation else {})
 
 
-def _tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
+def tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`datasets` tables from pandas frames or such tables; UserError for anything else."""
     import datasets
 
     if not isinstance(data, Mapping):

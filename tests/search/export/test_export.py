@@ -1,17 +1,21 @@
 """Exported folders: loaded as anyone would, equal to the trial's student, whole or not there."""
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
+from search.confirm.__main__ import TEST, score_on_test
 from search.export import exported_student as exported
 from search.export import forms
 from search.export.__main__ import main
@@ -366,7 +370,15 @@ def centre_logits(folder, texts):
     model.save_pretrained(folder)
 
 
-def test_the_test_split_is_scored_once_by_export_with_the_teacher_beside(
+def confirmed(run):
+    """What `search.confirm` says of the test split at its end."""
+    shown = io.StringIO()
+    invocation = SimpleNamespace(console=Console(file=shown, width=300))
+    assert score_on_test(run.folder, 0, invocation) == 0
+    return shown.getvalue()
+
+
+def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_beside(
     tokenizer, data_folder, make_config, export, tmp_path
 ):
     """As plain transformers score it; nothing before the export says a word of it."""
@@ -387,8 +399,13 @@ def test_the_test_split_is_scored_once_by_export_with_the_teacher_beside(
     assert f"of the teacher {scores[1]:.4f}, less the teacher" in printed
     card = (folder / "README.md").read_text()
     assert card.index("on the test split") < card.index("(no selection)")
+    said = f"Test F1: {scores[0]:.4f} (95% interval"
+    assert said in confirmed(small.run)
     (data / "test.tsv").write_text("\n".join(["sentence\tlabel", *rows[:20]]) + "\n")
     shutil.rmtree(tmp_path / "cache")
+    assert said in confirmed(small.run)  # not scored again
+    (small.run.folder / TEST).unlink()
+    assert "the test examples are no longer those of the run" in confirmed(small.run)
     _, printed, _ = export(small.run, out=tmp_path / "others")
     assert "Test: not scored, its examples are no longer those of the sweep." in printed
     assert "Test F1" not in printed

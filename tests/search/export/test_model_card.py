@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
-from search.export.model_card import interval_of, model_card, scores, sources
+from search.export.model_card import model_card, scores, sources
 from search.plan.request import Request
 from search.results.statistics import best5_scores, bootstrap_interval
+from search.students.unseen import interval_of
 from tests.exports import make_run, make_teacher
 from tests.made_runs import right_of
 from trainable.config.trial_config import TrialConfig

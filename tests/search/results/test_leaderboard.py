@@ -50,7 +50,7 @@ def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     assert second.split()[2:4] == ["random", "~0.7900"]
     assert stopped.split()[2] == "*0.8500"  # not worse: not comparable
     assert stopped.split()[-2:] == ["stopped", "1/15"]
-    assert running.split()[-2:] == ["interrupted", "1/15"]
+    assert running.split()[-2:] == ["unfinished", "1/15"]
     assert pending.split()[-6:] == ["-", "-", "-", "-", "not", "started"]
     assert failed.endswith("failed: size [3, 4] at")
     notes = " ".join(text.split())

@@ -1,13 +1,19 @@
 """Scores on the test split: examples that nothing was trained on or selected by, looked at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 
-from search.export.model_card import Score, interval_of
+from search.record.labels import labels_of
+from search.record.run import Run
+from search.results.leaderboard import interval
+from search.results.statistics import BOOTSTRAP_SEED, mean_interval
+from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
+from trainable.common.errors import UserError
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import LabelledTexts
 from trainable.engine.devices import best_device
@@ -15,6 +21,16 @@ from trainable.engine.metrics import example_scores, score
 from trainable.serving.served_model import ServedModel, predicted
 
 ON_TEST = "on the test split, by which nothing was selected"
+
+
+class Score(NamedTuple):
+    """A score with its 95% interval over examples: None where predictions are lost."""
+
+    name: str
+    score: float
+    interval: tuple[float, float] | None
+    examples: int
+    note: str
 
 
 @contextmanager
@@ -46,3 +62,32 @@ def test_scores(folder: Path, inputs: TrainingInputs, test: LabelledTexts | None
     gap = f"{student} - {reference}"
     scores[gap], each[gap] = scores[student] - scores[reference], each[student] - each[reference]
     return [Score(n, scores[n], interval_of(each[n]), len(labels), ON_TEST) for n in scores]
+
+
+def score_once(run: Run) -> str:
+    """A sentence on the recommended student of a run and its score on the test split; UserError if
+    none is kept, or the examples are no longer those of the run."""
+    trial, checkpoint, _ = choose_checkpoint(run, None)
+    inputs = inputs_here(run)
+    examples = sweep_examples(checkpoint, run.request, inputs.of(trial.config))
+    if examples.test is None:
+        raise UserError("the test examples are no longer those of the run")
+    scores = test_scores(checkpoint, inputs, examples.test)
+    student = f"{labels_of(run)(trial)}, seed {trial.config.seed}"
+    return f"{describe_test(scores, inputs.metric_label)} Student: {student}."
+
+
+def describe_test(scores: Sequence[Score], metric: str) -> str:
+    """A sentence on what `test_scores` gave."""
+    student, teacher, gap = ([f"{s.score:.4f}", interval(s.interval)] for s in scores)
+    return (
+        f"Test {metric}: {student[0]} (95% interval {student[1]}), of the teacher {teacher[0]}, "
+        f"less the teacher {gap[0]} ({gap[1]})."
+    )
+
+
+def interval_of(by_example: np.ndarray | None) -> tuple[float, float] | None:
+    """95% interval of the mean of scores by example [N], for other examples."""
+    if by_example is None:
+        return None
+    return mean_interval(by_example[None], np.random.default_rng(BOOTSTRAP_SEED))
