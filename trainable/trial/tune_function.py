@@ -141,7 +141,7 @@ class _TuneLoop:
         """Writes a checkpoint and reports it; measures the time that takes."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
             start = time.monotonic()
-            write_checkpoint(self._trial, Path(folder))
+            write_checkpoint(self._trial, Path(folder), student=self._sweep is None)
             written = time.monotonic()
             self._saved_step = self._trial.step
             self._unreported_seconds += written - start
