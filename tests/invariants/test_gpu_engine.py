@@ -24,6 +24,7 @@ from trainable.models.students import build_student
 from trainable.teacher import outputs as teacher_outputs
 from trainable.teacher.outputs import TeacherOutputs, open_outputs, outputs_of, write_outputs
 from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
+from trainable.trial.step_check import check
 from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache, TrainingSetup
 
@@ -271,3 +272,12 @@ def test_outputs_read_by_a_captured_teacher(inputs):
             for kind, values in eager.items():
                 found, expected = graph[kind][: len(rows)], values[: len(rows)]
                 torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("flash", [False, True])
+def test_the_check_before_a_sweep_finds_nothing_wrong(flash):
+    if flash:
+        pytest.importorskip("disentangled_flash")
+    sizes = {"hidden_size": 64, "pooler_hidden_size": 64, "num_attention_heads": 2}
+    shape = tiny_classifier("deberta-v2", **sizes).config.to_dict()
+    assert check(shape, "bf16", flash=flash) == ""
