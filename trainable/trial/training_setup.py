@@ -131,6 +131,7 @@ class SetupCache:
             setup.take_over(fresh)
         self._kept[key] = setup
         setup.full_embedding = full_embedding.cpu()
+        torch.manual_seed(config.seed)  # whatever a set-up drew that this one may not have needed
         setup.distillation.set_up(config)
         return setup
 

@@ -61,6 +61,19 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         assert all(float(value) == 0.0 for value in mine.step.means.sums.values())
 
 
+def test_projections_are_drawn_from_the_seed_whichever_trials_came_before(inputs, make_config, cpu):
+    config, bench = make_config(initialisation="random", student_width=16), SetupCache()
+    drawn = [
+        [
+            linear.weight.clone()
+            for linear in bench.set_up(each, inputs, cpu).distillation.projections
+        ]
+        for each in (config, config, replace(config, seed=9))
+    ]
+    assert all(map(torch.equal, drawn[0], drawn[1]))
+    assert not any(map(torch.equal, drawn[0], drawn[2]))
+
+
 @pytest.mark.parametrize(
     "change",
     [
