@@ -15,6 +15,7 @@ import psutil
 from rich.console import Console
 
 from trainable.common.errors import TrainingDivergedError, UserError, error_line, first_line
+from trainable.common.gpus import out_of_gpu_memory
 from trainable.common.interrupts import end_quietly, replace_handler
 
 FAILURES = 1  # trials failed for good, or the disk did
@@ -83,7 +84,7 @@ def describe_error(error: BaseException, folder: Path | None = None) -> str:
     text = "".join(traceback.format_exception(error))
     while error.__cause__ is not None and not isinstance(error, EXPECTED):  # Ray Tune wraps it
         error = error.__cause__
-    if isinstance(error, EXPECTED):
+    if isinstance(error, EXPECTED) or out_of_gpu_memory(error):
         return str(error)
     line = f"{type(error).__name__}: {first_line(error)}"
     if line.endswith("(most recent call last):"):  # of a callback, as Ray Tune raises it

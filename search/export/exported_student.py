@@ -26,6 +26,7 @@ from search.students.unseen import describe_test, test_scores
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import MANIFEST, write_json
 from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import batches_by_length
 from trainable.data.datasets import LabelledTexts
 from trainable.data.examples import Batch, Examples
@@ -39,7 +40,7 @@ from trainable.models.model_outputs import model_inputs
 from trainable.serving.calibration import calibration_error, fit_temperature
 from trainable.serving.served_model import TEMPERATURE, ServedModel
 from trainable.serving.timing import in_turns
-from trainable.trial.checkpoint import STATE, check_checkpoint
+from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
 
 WEIGHTS = "*.safetensors"
 TEST_CHANGED = "\nTest: not scored, its examples are no longer those of the sweep."
@@ -73,10 +74,7 @@ def export_student(
     if evaluation is None:
         raise CheckpointError(f"of step {step}, which was not evaluated: resume the run first")
     own = inputs.of(trial.config)
-    for path in checkpoint.iterdir():
-        if path.name not in (STATE, MANIFEST):
-            # Without modes: the library keeps weights from other users.
-            shutil.copyfile(path, folder / path.name)
+    _fill(folder, checkpoint, trial.config, inputs)
     result, calibration, test, forms = "Not scored again: --no-check was given.", "", [], None
     if check or options.onnx:
         try:
@@ -108,6 +106,15 @@ def export_student(
     if test:
         text += f"\n{describe_test(test, inputs.metric_label)}"
     return re.sub(r"\n+", "\n", text).strip(), forms
+
+
+def _fill(folder: Path, checkpoint: Path, config: TrialConfig, inputs: TrainingInputs) -> None:
+    if (checkpoint / STATE).is_file():  # of a trial that was stopped
+        write_student(checkpoint, config, inputs, folder)
+        return
+    for path in checkpoint.iterdir():
+        if path.name != MANIFEST:  # without modes: the library keeps weights from other users
+            shutil.copyfile(path, folder / path.name)
 
 
 def check_folder(

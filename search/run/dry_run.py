@@ -34,14 +34,16 @@ from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import FORWARD_SHARE, trial_steps
 from trainable.data.examples import Examples
 from trainable.data.sources import load_sources
 from trainable.data.tokens import TokenisedSplit, tokenise
-from trainable.engine.cuda_graph import choose_execution
+from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import available_cores, best_device, synchronise
 from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
+from trainable.models.flash_attention import fuse_attention
 from trainable.models.static_forward import make_static
 from trainable.models.students import new_model
 from trainable.trial.checkpoint import bytes_of_shape
@@ -49,15 +51,15 @@ from trainable.trial.preparation import Preparation
 from trainable.trial.tokenised_data import prepare_tokens
 
 EXAMPLES = 640  # that are tokenised to know their lengths
-TIMED_STEPS = 4  # of which the first warms up
+TIMED_STEPS = 5
 
 
 def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:
     """What a new run of these trials in this folder would take; returns the exit code."""
-    request, base = checked.request, checked.preparation.base.config
-    choose_execution(base, best_device(), request.executor, invocation.console.print)
+    request, precision = checked.request, checked.possible[0].precision
+    runtime = checked.preparation.runtime(request, precision, invocation.console.print)
     to_suggest = request.wanted - len(checked.configs) if request.searched else 0
-    return _describe(checked, to_suggest, folder, invocation)
+    return _describe(checked, to_suggest, runtime.execution, folder, invocation)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation) -> int:
@@ -77,11 +79,16 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     every = [trial.config for trial in run.trials.values()]
     preparation = Preparation.load(load_sources(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
-    return _describe(checked, run.to_suggest, folder, invocation)
+    execution = run.execution if run.plan.inputs.device == best_device().type else Execution()
+    return _describe(checked, run.to_suggest, execution, folder, invocation)
 
 
 def _describe(
-    checked: CheckedSweep, to_suggest: float, folder: Path, invocation: Invocation
+    checked: CheckedSweep,
+    to_suggest: float,
+    execution: Execution,
+    folder: Path,
+    invocation: Invocation,
 ) -> int:
     request, console = checked.request, invocation.console
     label_of = config_labels(checked.possible, searched=request.searched)
@@ -93,7 +100,7 @@ def _describe(
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
-    seconds = _expected_seconds(checked, to_suggest) / slots
+    seconds = _expected_seconds(checked, to_suggest, execution) / slots
     if request.finals:
         console.print(
             f"      and, as long as time allows, the default and the best {request.finals}"
@@ -119,7 +126,7 @@ def _describe(
     return 0
 
 
-def _expected_seconds(checked: CheckedSweep, to_suggest: float) -> float:
+def _expected_seconds(checked: CheckedSweep, to_suggest: float, execution: Execution) -> float:
     """Of all trials one after the other; those to be suggested are taken for the average.
 
     A forward pass takes a third of a training step on the same examples.
@@ -132,7 +139,7 @@ def _expected_seconds(checked: CheckedSweep, to_suggest: float) -> float:
     for config in checked.possible:
         shape = config.student_layers, config.student_width, config.batch_size, config.precision
         if shape not in of_shape:
-            of_shape[shape] = step_seconds(preparation, config, split)
+            of_shape[shape] = step_seconds(preparation, config, split, execution)
         evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())
         steps = trial_steps(len(train), config) + FORWARD_SHARE * evaluated / config.batch_size
         seconds[config] = of_shape[shape] * steps
@@ -141,12 +148,17 @@ def _expected_seconds(checked: CheckedSweep, to_suggest: float) -> float:
     return planned + (to_suggest * mean if to_suggest else 0.0)
 
 
-def step_seconds(preparation: Preparation, config: TrialConfig, split: TokenisedSplit) -> float:
-    """A training step of such a student on examples of average length, on one thread."""
+def step_seconds(
+    preparation: Preparation, config: TrialConfig, split: TokenisedSplit, execution: Execution
+) -> float:
+    """A training step of such a student on examples of average length, on one thread, as a sweep's
+    trials take it: its first one or two, which warm up and are captured, don't count."""
     device, threads = best_device(), torch.get_num_threads()
     torch.set_num_threads(1)
     student = new_model(preparation.shape_of(config)).to(device).train()
     make_static(student)
+    if execution.flash_attention:
+        fuse_attention(student, device)
     step = TrainingStep(
         student,
         make_optimiser([student], config.weight_decay),
@@ -154,6 +166,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
         config.gradient_clip,
         examples=Examples(split, preparation.tokenizer.pad_token_id, device),
         batch_size=config.batch_size,
+        executor=make_executor(execution.executor, device),
     )
     order = np.argsort(split.lengths, kind="stable")
     middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
@@ -164,7 +177,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, split: Tokenised
         synchronise(device)
         times.append(time.perf_counter() - start)
     torch.set_num_threads(threads)
-    return min(times[1:])
+    return min(times[2:])
 
 
 def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]:

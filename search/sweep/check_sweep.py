@@ -25,6 +25,7 @@ from trainable.trial.preparation import (
     pools_of,
     prepare_inputs,
 )
+from trainable.trial.step_check import checked
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,11 @@ def complete(
     check_trials(configs, teacher, inputs.examples, student)
     present = {kind: path for kind, path in inputs.outputs.items() if Path(path) not in missing}
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
+    runtime = Runtime(cache, best_device(), configs[0].precision, console.print, inputs.execution)
+    runtime = checked(runtime, teacher)
+    inputs = replace(inputs, execution=runtime.execution)
     if not lacking:
         return inputs
-    runtime = Runtime(cache, best_device(), configs[0].precision, console.print, inputs.execution)
     return add_outputs(replace(inputs, outputs=present), lacking, runtime)
 
 

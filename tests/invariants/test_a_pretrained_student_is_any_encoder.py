@@ -147,7 +147,7 @@ def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparat
 def test_fused_attention_is_for_students_that_have_such_a_kernel(both, pretrained, cpu):
     """A DeBERTa teacher's trials may start from another architecture."""
     fused = replace(both, execution=Execution("eager", flash_attention=True))
-    assert Trial.start(pretrained(), fused, cpu).setup.fallback == ""
+    assert Trial.start(pretrained(), fused, cpu).setup.fallbacks == ()
 
 
 def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, make_config):

@@ -24,6 +24,7 @@ from trainable.models.students import build_student
 from trainable.teacher import outputs as teacher_outputs
 from trainable.teacher.outputs import TeacherOutputs, open_outputs, outputs_of, write_outputs
 from trainable.trial.checkpoint import load_checkpoint, write_checkpoint
+from trainable.trial.step_check import check
 from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache, TrainingSetup
 
@@ -112,21 +113,20 @@ def deberta_after_fifty_steps(inputs, folder, executor, precision, most):
     split, folders = train_split(inputs), {kind: folder / kind for kind in ("logits", "cls")}
     if not folder.exists():
         write_outputs(teacher, split, inputs.pad_id, folders, Runtime(folder, CUDA, "fp32", print))
-    student = build_student(teacher, config).to(CUDA)
-    before = flat(student)
+    student, executor = build_student(teacher, config).to(CUDA), make_executor(executor, CUDA)
+    executor.most, before = most, flat(student)
     setup = TrainingSetup(
         config,
         student,
         teacher.config,
         open_outputs(folders, "cls", (2, 4), split=split, batch_size=20, device=CUDA),
         examples={"train": Examples(split, inputs.pad_id, CUDA)},
-        executor=make_executor(executor, CUDA),
+        executor=executor,
         flash_attention=True,
     )
-    assert setup.fallback == ""
+    assert setup.fallbacks == ()
     setup.distillation.set_up(config)
     setup.distillation.alpha.fill_(0.5)
-    setup.step.micro_batch_size = most
     torch.manual_seed(0)
     for rows in remaining_batches(split.lengths, 20, 0, 0, STEPS):
         setup.step.take(rows, config.learning_rate)
@@ -217,14 +217,13 @@ def test_as_much_at_a_time_as_fits_a_capped_memory(inputs):
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_reserved()
-    step.fit_memory()
-    assert step.micro_batch_size is None
+    step.warm_up()
+    assert step.feed.executor.most is None
     needed = torch.cuda.max_memory_reserved() - before
     try:
         torch.cuda.set_per_process_memory_fraction((before + needed * 0.6) / whole)
-        step.fit_memory()
-        assert step.micro_batch_size in (24, 48)
-        step.take(np.arange(96), 1e-3)
+        step.warm_up()
+        assert step.feed.executor.most in (24, 48)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
@@ -273,3 +272,12 @@ def test_outputs_read_by_a_captured_teacher(inputs):
             for kind, values in eager.items():
                 found, expected = graph[kind][: len(rows)], values[: len(rows)]
                 torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("flash", [False, True])
+def test_the_check_before_a_sweep_finds_nothing_wrong(flash):
+    if flash:
+        pytest.importorskip("disentangled_flash")
+    sizes = {"hidden_size": 64, "pooler_hidden_size": 64, "num_attention_heads": 2}
+    shape = tiny_classifier("deberta-v2", **sizes).config.to_dict()
+    assert check(shape, "bf16", flash=flash) == ""

@@ -26,6 +26,7 @@ from trainable.data.tokens import save_split
 from trainable.data.vocabulary import dense_split, save_vocabulary, trim_embedding
 from trainable.engine.cuda_graph import choose_execution, make_executor
 from trainable.engine.devices import Runtime, device_name, synchronise
+from trainable.models.flash_attention import fuse_attention
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 from trainable.teacher.outputs import LOGITS, write_outputs
@@ -88,7 +89,8 @@ def prepare(work, folder):
     save_vocabulary(np.arange(work.tokens_in_use), folder)
     work.teacher.save_pretrained(folder / "teacher")
     outputs = {kind: folder / kind for kind in (LOGITS, "cls")}
-    runtime = Runtime(folder, work.device, work.config.precision, LOG)
+    execution = choose_execution(work.teacher.config, work.device, "auto", LOG)
+    runtime = Runtime(folder, work.device, work.config.precision, LOG, execution)
     write_outputs(work.teacher, work.split, PAD_ID, outputs, runtime)
     return TrainingInputs(
         tokens=str(folder),
@@ -99,7 +101,7 @@ def prepare(work, folder):
         data_digest="",
         device=work.device.type,
         examples={"train": len(work.split), "evaluation": len(validation)},
-        execution=choose_execution(work.teacher.config, work.device, "auto", LOG),
+        execution=execution,
     )
 
 
@@ -128,8 +130,8 @@ def train(config, inputs, folder, setups):
         "setup_seconds": round(setup, 1),
         "checkpoints": saved,
         "loss": round(trial.history[-1].loss, 4),
-        "notes": f"{trial.setup.fallback or used}; {seconds:.1f} s, of these evaluating "
-        f"{evaluating:.1f} s, saving {saving:.1f} s",
+        "notes": f"{'; '.join(trial.setup.fallbacks) or used}; {seconds:.1f} s, of these "
+        f"evaluating {evaluating:.1f} s, saving {saving:.1f} s",
     }
 
 
@@ -158,6 +160,8 @@ def teacher(work, folder):
     trim_embedding(model, in_use)
     runtime = Runtime(folder, work.device, work.config.precision, LOG)
     execution = choose_execution(work.teacher.config, work.device, "auto", LOG)
+    if execution.flash_attention:
+        fuse_attention(model, work.device)
     executor = make_executor(execution.executor, work.device)
     train = Examples(dense_split(work.split, in_use), PAD_ID, work.device)
     start = time.monotonic()

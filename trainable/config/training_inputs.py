@@ -8,7 +8,7 @@ from typing import Any
 from trainable.common.errors import UserError
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.metrics import ACCURACY, METRIC_LABELS
-from trainable.config.names import EAGER, EQUAL, RELATIONS
+from trainable.config.names import EAGER, EQUAL, GRAPH, PLAIN, RELATIONS
 from trainable.config.options import complete_config
 from trainable.config.trial_config import TrialConfig
 
@@ -51,6 +51,11 @@ class Execution:
 
     executor: str = EAGER  # of trainable.engine.cuda_graph
     flash_attention: bool = False
+
+    @property
+    def lesser(self) -> tuple[str, "Execution"]:
+        """What is tried where this can't be had, and its name."""
+        return (PLAIN, Execution(GRAPH)) if self.flash_attention else (EAGER, Execution())
 
 
 def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: bool) -> None:

@@ -8,15 +8,17 @@ from collections.abc import Callable, Hashable
 from functools import cache
 from time import perf_counter
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from transformers import PreTrainedConfig
 
-from trainable.common.errors import UserError, first_line
+from trainable.common.errors import UserError, count_of, first_line
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.data.batches import padded_width
+from trainable.engine.devices import release_memory
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
 
 Body = Callable[[], Any]
@@ -51,6 +53,8 @@ class Executor:
         self._warm: set[Hashable] = set()
         self._replays: dict[Hashable, Body] = {}
         self.setup_seconds = 0.0  # of warm-ups, in which Triton compiles, and captures
+        self.most: int | None = None  # examples that go through a model at a time, if not all
+        self.make_room: Callable[[], bool] = lambda: False  # whether it gave memory back
 
     def width(self, longest: int) -> int:
         """Tokens to pad a batch to whose longest example has so many."""
@@ -59,6 +63,33 @@ class Executor:
     def batch_size(self, count: int, most: int) -> int:
         """Examples to fill a batch of `count` up to, where full ones have `most`."""
         return most if self._padded else count
+
+    @property
+    def reduced(self) -> str:
+        """What is done otherwise since memory ran out, and why; empty if it did not."""
+        return (
+            f"{count_of(self.most, 'example')} at a time: the GPU ran out of memory"
+            if self.most
+            else ""
+        )
+
+    def reduce(self, batch_size: int, device: torch.device) -> bool:
+        """After memory ran out: makes room, or halves what goes through the model at a time.
+
+        False if one example does not fit. Bodies are to look at `most`, and are captured anew.
+        """
+        most = min(self.most or batch_size, batch_size)
+        if not self.make_room():
+            if most == 1:
+                return False
+            self.most = -(-most // 2)
+        self._warm.clear()
+        self._replays.clear()
+        try:
+            release_memory(device)
+        except RuntimeError as error:  # torch's allocator is still in a capture that failed
+            raise CaptureError(first_line(error)) from error
+        return True
 
     def run(self, key: Hashable, body: Body) -> Any:
         """What the body returns; `key` says which runs are alike in all shapes.
@@ -90,7 +121,7 @@ class CudaGraphCapture:
     """Captures bodies as CUDA graphs that share one pool of memory: one of them runs at a time."""
 
     def __init__(self, device: torch.device) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+        self._graphs = WeakSet[Any]()  # the first one's pool is that of all, and dies with them
         self._stream = _capture_stream(device)
 
     def __call__(self, body: Body) -> Body:
@@ -98,12 +129,13 @@ class CudaGraphCapture:
 
         RuntimeError if the body waits for the device or copies from host memory.
         """
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.empty_cache()  # blocks that the warm-up left would stand beside the graph's own
+        graph, pool = torch.cuda.CUDAGraph(), next((g.pool() for g in self._graphs), None)
+        torch.cuda.empty_cache()  # what the warm-up took, so that the graph has as much
         with torch.cuda.graph(
-            graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
+            graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"
         ):
             result = body()
+        self._graphs.add(graph)
 
         def replay() -> Any:
             graph.replay()

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trainable.common.errors import first_line
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
-from trainable.engine.devices import release_memory
 from trainable.engine.losses import cross_entropy, squared_errors
 from trainable.engine.metrics import score
+from trainable.engine.training_state import clear_optimiser
 from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
 
@@ -107,14 +108,30 @@ class Feed:
         self._count = torch.zeros((), device=examples.device)
         self._key = object()  # apart from other feeds of the same executor
 
-    def run(self, rows: np.ndarray, body: Callable[[Batch], Any]) -> Any:
-        """What `body` returns of a batch of these rows, at most `batch_size`.
+    def run(self, rows: np.ndarray, body: Callable[[list[Batch]], Any]) -> Any:
+        """What `body` returns of a batch of these rows, at most `batch_size`, in as many parts as
+        memory asks for.
 
-        A batch that is filled up repeats some rows at its end, which have no weight.
+        A batch that is filled up repeats some rows at its end, which have no weight. Where memory
+        runs out, in a body that has changed nothing by then, it is run again in more parts;
+        torch.OutOfMemoryError if not even one example fits.
         """
         size, width = self.executor.batch_size(len(rows), self.batch_size), self.width(rows)
         self.write(np.resize(rows, size), len(rows))
-        return self.executor.run((self._key, size, width), lambda: body(self.batch(size, width)))
+        while True:
+            try:
+                return self.executor.run(
+                    (self._key, size, width), lambda: body(self.parts(size, width))
+                )
+            except RuntimeError as error:
+                if not out_of_gpu_memory(error):
+                    raise
+                reason = first_line(error)
+            if not self.executor.reduce(size, self.examples.device):  # the error's tensors are gone
+                raise torch.OutOfMemoryError(
+                    f"not even one example of {width} tokens fits the GPU's memory ({reason}); end "
+                    "what else runs on the GPU, or give a smaller --max-length"
+                )
 
     def width(self, rows: np.ndarray) -> int:
         """Tokens that a batch of these rows is padded to."""
@@ -127,9 +144,11 @@ class Feed:
         if self._stage is not None:
             self._stage(rows, self.width(rows))
 
-    def batch(self, size: int, width: int) -> Batch:
-        """Made of the first `size` row numbers that were written last."""
-        return self.examples.batch(self._rows[:size], width, self._count)
+    def parts(self, size: int, width: int) -> list[Batch]:
+        """The batch of the first `size` row numbers that were written last, cut into what goes
+        through a model at a time."""
+        batch = self.examples.batch(self._rows[:size], width, self._count)
+        return batch.parts(self.executor.most)
 
 
 class TrainingStep:
@@ -137,8 +156,8 @@ class TrainingStep:
 
     A step is a function of tensors that keep their places: weights, the optimiser's state, row
     numbers, learning rate, and what the losses read. So an executor may capture it once for each
-    width and replay it for whatever stands there. `micro_batch_size` examples go through the model
-    at a time, all where it is None; the gradients of a batch's parts add up to the batch's own.
+    width and replay it for whatever stands there. The gradients of a batch's parts add up to the
+    batch's own.
     """
 
     def __init__(
@@ -157,7 +176,6 @@ class TrainingStep:
         self.model, self.optimiser, self.losses = model, optimiser, losses
         self.gradient_clip, self.averages, self.examples = gradient_clip, averages, examples
         self.feed = Feed(examples, batch_size, executor, stage)
-        self.micro_batch_size: int | None = None
         groups = [group["params"] for group in optimiser.param_groups]
         self.parameters = [p for group in groups for p in group if p.requires_grad]
         self.means = LossMeans()
@@ -169,9 +187,9 @@ class TrainingStep:
         self.feed.run(rows, self.body)
         self.means.steps += 1
 
-    def body(self, batch: Batch) -> None:
+    def body(self, parts: list[Batch]) -> None:
         """Forward, losses, backward, clipping, the optimiser's update and that of averages."""
-        gradients, losses = self.gradients(batch)
+        gradients, losses = self.gradients(parts)
         norm = torch.nn.utils.get_total_norm(gradients)
         # The fused step divides gradients by this as it reads them: clipping costs no pass.
         scale = ((norm + NORM_EPSILON) / self.gradient_clip).clamp(min=1.0)
@@ -186,10 +204,10 @@ class TrainingStep:
             self.averages.update()
         self.means.add(losses)
 
-    def gradients(self, batch: Batch) -> tuple[tuple[Tensor, ...], Losses]:
+    def gradients(self, parts: list[Batch]) -> tuple[tuple[Tensor, ...], Losses]:
         """The gradient of `loss` for each parameter, 0 where there is none, and the losses before
         the step, detached, still on the device."""
-        first, *others = batch.parts(self.micro_batch_size)
+        first, *others = parts
         gradients, losses = self._gradients_of_part(first)
         for part in others:
             part_gradients, part_losses = self._gradients_of_part(part)
@@ -202,25 +220,23 @@ class TrainingStep:
         gradients = torch.autograd.grad(losses["loss"], self.parameters, materialize_grads=True)
         return gradients, {name: value.detach() for name, value in losses.items()}
 
-    def fit_memory(self, make_room: Callable[[], bool] = lambda: False) -> None:
-        """Sends fewer examples through the model at a time until the longest step fits the device.
+    def warm_up(self) -> None:
+        """Two steps of each width, the second of which may be captured; they change no weight.
 
-        Asks `make_room` to free memory first, until it returns false. Changes no weight. Raises
-        torch's or cuBLAS's error if not even one example fits.
+        The longest comes first: it needs most memory, and what its graph has serves the others'.
         """
-        longest = np.argsort(self.examples.lengths, kind="stable")[-self.feed.batch_size :]
-        while True:
-            try:
-                self.feed.write(longest, len(longest))
-                self.gradients(self.feed.batch(len(longest), self.feed.width(longest)))
-                break
-            except RuntimeError as error:
-                if not out_of_gpu_memory(error) or self.micro_batch_size == 1:
-                    raise
-            release_memory(self.examples.device)
-            if not make_room():
-                self.micro_batch_size = -(-(self.micro_batch_size or self.feed.batch_size) // 2)
-        release_memory(self.examples.device)
+        lengths, executor = self.examples.lengths, self.feed.executor
+        order = np.argsort(lengths, kind="stable")
+        widths = sorted({executor.width(int(length)) for length in np.unique(lengths)})
+        left = widths.copy()
+        while left:
+            width, most = left.pop(), executor.most
+            fitting = order[: np.searchsorted(lengths[order], width, side="right")]
+            for _ in range(2):
+                self.take(fitting[-self.feed.batch_size :], learning_rate=0.0)
+            left = left if executor.most == most else widths.copy()  # all anew, in parts
+        clear_optimiser(self.optimiser)
+        self.means.clear()
 
 
 class Evaluator:
@@ -250,14 +266,17 @@ class Evaluator:
         self._model.eval()
         lengths = self.feed.examples.lengths
         scores = np.empty((len(lengths), 2))
-        for rows in batches_by_length(lengths, EVALUATION_BATCH):
+        for rows in reversed(batches_by_length(lengths, EVALUATION_BATCH)):
             scores[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
         self._model.train(was_training)
         kind = np.float32 if self.labels.dtype.kind == "f" else np.int64
         return scores[:, 0].astype(kind), float(scores[:, 1].mean())
 
-    def _body(self, batch: Batch) -> Tensor:
-        """[B, 2]: each example's prediction and loss."""
+    def _body(self, parts: list[Batch]) -> Tensor:
+        return torch.cat([self._predictions_and_losses(part) for part in parts])
+
+    def _predictions_and_losses(self, batch: Batch) -> Tensor:
+        """[B, 2]: each example's."""
         logits, _ = run_model(self._model, batch, self._precision)
         if batch.labels.is_floating_point():
             return torch.stack([logits[:, 0].float(), squared_errors(logits, batch.labels)], dim=1)

@@ -16,6 +16,16 @@ HEAD_SIZES = (32, 64, 128)  # that the kernels are written for
 OLDEST_GPU = (8, 0)  # Ampere: the first with bf16
 
 
+def fuse_attention(model: PreTrainedModel, device: torch.device) -> str:
+    """Gives a DeBERTa on this device the fused attention, or says why it can't have it."""
+    if model.config.model_type != FLASH_MODEL:
+        return ""  # such as of a --student: the library's own is fused
+    obstacle = flash_obstacle(model.config, device)
+    if not obstacle and not replace_attention(model.base_model, "triton"):
+        obstacle = "disentangled-flash finds no Triton"
+    return f"plain attention: {obstacle}" if obstacle else ""
+
+
 def replace_attention(backbone: PreTrainedModel, backend: str) -> bool:
     """Puts the package's encoder into a DeBERTa backbone; false if it finds no Triton.
 

@@ -58,7 +58,7 @@ def fine_tune(
         executor=executor,
     )
     if runtime.device.type == "cuda":
-        step.fit_memory()
+        step.warm_up()
         torch.manual_seed(settings.seed)  # dropout is drawn from the seed
     per_epoch = steps_per_epoch(len(rest), settings.batch_size)
     total = settings.epochs * per_epoch
@@ -67,7 +67,10 @@ def fine_tune(
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
     parameters, score = dict(model.named_parameters()), partial(evaluator.score, metric)
     stopping = EarlyStopping(parameters, score, due, settings.patience)
-    runtime.log(f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples")
+    runtime.log(
+        f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples"
+        f"{executor.reduced and f', {executor.reduced}'}"
+    )
     done = _restore(state, step, stopping)
     if done:
         runtime.log(f"  resuming from step {done}")

@@ -1,7 +1,7 @@
 """The teacher's outputs on every training example, computed once and shared by all trials."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
 from trainable.engine.losses import unit
 from trainable.engine.training_step import Feed
+from trainable.models.flash_attention import fuse_attention
 from trainable.models.model_outputs import pool_states, run_model
 from trainable.models.relations import queries_keys_values
 from trainable.teacher.teacher import TeacherData, load_teacher
@@ -168,6 +169,8 @@ def write_outputs(
     folder."""
     start = time.perf_counter()
     teacher.to(runtime.device).eval()
+    if runtime.execution.flash_attention:
+        fuse_attention(teacher, runtime.device)
     executor = make_executor(runtime.execution.executor, runtime.device)
     feed = Feed(Examples(split, pad_id, runtime.device), OUTPUT_BATCH, executor)
     read = partial(outputs_of, teacher, tuple(folders), runtime.precision)
@@ -177,7 +180,7 @@ def write_outputs(
             kind: empty_array(folder / ARRAY, kind, teacher.config, split)
             for kind, folder in written.items()
         }
-        for rows in batches_by_length(split.lengths, OUTPUT_BATCH):
+        for rows in reversed(batches_by_length(split.lengths, OUTPUT_BATCH)):
             for kind, outputs in feed.run(rows, read).items():
                 values = outputs[: len(rows)].cpu().numpy()
                 if kind in OF_TOKENS:
@@ -193,14 +196,22 @@ def write_outputs(
     seconds = time.perf_counter() - start
     runtime.log(
         f"Teacher's outputs ({', '.join(folders)}) on {len(split):,} examples: {seconds:.0f} s"
+        f"{executor.reduced and f', {executor.reduced}'}"
     )
 
 
 def outputs_of(
-    teacher: PreTrainedModel, kinds: Iterable[str], precision: str, batch: Batch
+    teacher: PreTrainedModel, kinds: Collection[str], precision: str, parts: list[Batch]
 ) -> dict[str, Tensor]:
-    """By kind: logits [B, C] fp32; unit vectors fp16 [B, L, H], for `tokens` [B, T, L, H]; for
-    RELATIONS queries, keys and values fp16 [B, T, 3, H]."""
+    """By kind, of the parts of a batch of B examples: logits [B, C] fp32; unit vectors fp16 [B, L,
+    H], for `tokens` [B, T, L, H]; for RELATIONS queries, keys and values fp16 [B, T, 3, H]."""
+    each = [_outputs_of_part(teacher, kinds, precision, part) for part in parts]
+    return {kind: torch.cat([outputs[kind] for outputs in each]) for kind in kinds}
+
+
+def _outputs_of_part(
+    teacher: PreTrainedModel, kinds: Collection[str], precision: str, batch: Batch
+) -> dict[str, Tensor]:
     wanted = any(kind != LOGITS for kind in kinds)
     logits, states = run_model(teacher, batch, precision, states=wanted)
 

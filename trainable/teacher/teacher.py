@@ -24,6 +24,7 @@ from trainable.engine.devices import Runtime
 from trainable.engine.metrics import pack_predictions, score
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.engine.training_step import Evaluator
+from trainable.models.flash_attention import fuse_attention
 from trainable.models.loading import check_encoder, load_checked, load_classifier, load_config
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
@@ -155,6 +156,8 @@ def _make_teacher(
     """Fine-tunes and scores the model in place; the fields of its Teacher."""
     start, device = time.perf_counter(), runtime.device
     make_static(model.to(device))
+    if runtime.execution.flash_attention:
+        fuse_attention(model, device)
     full_embedding = trim_embedding(model, data.in_use)
     executor = make_executor(runtime.execution.executor, device)
     if settings is not None:

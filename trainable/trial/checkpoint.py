@@ -1,9 +1,9 @@
-"""A trial's checkpoint: a folder with its student, and the state to go on from.
+"""A trial's checkpoint: a folder with its student, or the state to go on from, or both.
 
 The student is what an evaluation after this step scores: the weights, or their averages if the
 trial has any. It is a Hugging Face model with its full vocabulary and its tokenizer, so
-`from_pretrained` loads the folder. A finished trial's has no state. A manifest has the digest of
-each file.
+`from_pretrained` loads the folder. A finished trial's has no state; in a sweep, one that is to go
+on has no student. A manifest has the digest of each file.
 """
 
 import copy
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.files import verified_values, write_manifest
 from trainable.config.training_inputs import TrainingInputs
@@ -33,16 +33,17 @@ from trainable.engine.training_state import (
     training_tensors,
     write_state,
 )
-from trainable.models.loading import load_classifier, load_config, shape_of
-from trainable.models.students import new_model
+from trainable.models.loading import load_classifier, load_config, load_pretrained, shape_of
+from trainable.models.students import build_student, new_model
+from trainable.teacher.teacher import load_teacher
 from trainable.trial.training_loop import Evaluation, Trial
 from trainable.trial.training_setup import SetupCache
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
-FORMAT = 9
+FORMAT = 10
 STATE = "training_state.safetensors"
-STUDENT, PROJECTIONS, MEANS = "student.", "projections.", "means."
+STUDENT, AVERAGES, PROJECTIONS, MEANS = "student.", "averages.", "projections.", "means."
 GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
 
 
@@ -63,10 +64,12 @@ class SaveTimer:
         self._saved, self._cost = time.monotonic(), seconds
 
 
-def write_checkpoint(trial: Trial, folder: Path) -> None:
-    """Writes a trial into an empty folder; OSError where the disk does not take it."""
-    with trial.setup.averaged():
-        _write_student(trial, folder)
+def write_checkpoint(trial: Trial, folder: Path, *, student: bool = True) -> None:
+    """Writes a trial into an empty folder, with `student` as a model, too, though it is to go on;
+    OSError where the disk does not take it."""
+    if student or trial.finished:
+        with trial.setup.averaged():
+            _write_student(trial.student, trial.setup.full_embedding, trial.inputs, folder)
     if not trial.finished:
         write_state(folder / STATE, _header(trial), _tensors(trial))
     write_manifest(folder, {**_identity(trial.config, trial.inputs), "step": trial.step})
@@ -92,18 +95,16 @@ def load_checkpoint(
         raise FinishedError("of a finished trial")
     header, tensors = read_state(folder / STATE)
     trial = Trial.start(config, inputs, device, setups)
-    model = load_classifier(folder)
-    # Its rows that are not in use, which this trial may have drawn anew.
-    trial.setup.full_embedding = trim_embedding(model, load_vocabulary(Path(trial.inputs.tokens)))
-    student = {STUDENT + name: tensor.detach() for name, tensor in model.named_parameters()}
-    tensors = student | tensors
+    if not exact:  # the rows that are not in use, which this trial has drawn anew
+        in_use = load_vocabulary(Path(trial.inputs.tokens))
+        trial.setup.full_embedding = trim_embedding(load_classifier(folder), in_use)
     parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
     restore_training(parameters, trial.setup.step.optimiser, device, tensors)
     if trial.setup.step.averages is not None:
         for name, average in zip(parameters, trial.setup.step.averages.averages, strict=False):
-            average.copy_(student[name])
+            average.copy_(tensors.get(AVERAGES + name, tensors[name]))
     means = trial.setup.step.means
     sums = {name: value.to(device) for name, value in tensors.items() if name.startswith(MEANS)}
     means.add({name.removeprefix(MEANS): value for name, value in sums.items()})
@@ -143,15 +144,15 @@ def bytes_of_shape(
 ) -> tuple[int, int]:
     """Bytes of a trial's largest checkpoint, and of its last, which is the student alone.
 
-    A state is two Adam moments of the student with the `rows` of its embedding in use, its weights
-    if the student beside it is their averages, and the projections to the teacher's `width` with
-    their moments. The student has its full vocabulary.
+    A state is the weights of the student with the `rows` of its embedding in use, two Adam moments
+    and perhaps averages of these, and the projections to the teacher's `width` with their moments.
+    The student has its full vocabulary.
     """
     trimmed = copy.deepcopy(shape)
     trimmed.vocab_size = rows
     projections = 4 * config.student_layers * (config.student_width or 0) * width
-    state = (2 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
-    return state + _weights_bytes(shape), _weights_bytes(shape)
+    state = (3 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
+    return max(state, _weights_bytes(shape)), _weights_bytes(shape)
 
 
 def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
@@ -164,11 +165,25 @@ def label_names(of_data: list[str], teacher: PreTrainedConfig) -> list[str]:
     return of_teacher if named and all(name.isdecimal() for name in of_data) else of_data
 
 
-def _write_student(trial: Trial, folder: Path) -> None:
-    """The student as a Hugging Face folder."""
-    student, inputs = trial.student, trial.inputs
+def write_student(
+    checkpoint: Path, config: TrialConfig, inputs: TrainingInputs, folder: Path
+) -> None:
+    """The student of a checkpoint that has only a state, as a Hugging Face folder."""
+    teacher, own = load_teacher(Path(inputs.teacher.folder)), inputs.pretrained_of(config)
+    student = build_student(teacher, config, load_pretrained(Path(own.folder)) if own else None)
+    full_embedding = trim_embedding(student, load_vocabulary(Path(inputs.of(config).tokens)))
+    tensors = read_state(checkpoint / STATE)[1]
+    for prefix in (STUDENT, AVERAGES + STUDENT):
+        weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        student.load_state_dict(weights, strict=False)
+    _write_student(student, full_embedding, inputs.of(config), folder)
+
+
+def _write_student(
+    student: PreTrainedModel, full_embedding: Tensor, inputs: TrainingInputs, folder: Path
+) -> None:
     in_use = load_vocabulary(Path(inputs.tokens))
-    name, embedding = full_embedding_of(student, in_use, trial.setup.full_embedding)
+    name, embedding = full_embedding_of(student, in_use, full_embedding)
     with safetensors_as_os_errors(folder):
         student.save_pretrained(folder, state_dict={**student.state_dict(), name: embedding})
     config = copy.deepcopy(student.config)
@@ -220,9 +235,9 @@ def _parameters(trial: Trial) -> dict[str, Tensor]:
 
 
 def _tensors(trial: Trial) -> dict[str, Tensor]:
-    """The state's; the weights only if the student in the folder is their averages."""
-    step = trial.setup.step
-    tensors = training_tensors(_parameters(trial), step.optimiser, trial.device)
-    if step.averages is None:
-        tensors = {n: tensor for n, tensor in tensors.items() if not n.startswith(STUDENT)}
+    """The state's."""
+    step, parameters = trial.setup.step, _parameters(trial)
+    tensors = training_tensors(parameters, step.optimiser, trial.device)
+    averages = step.averages.averages if step.averages else []
+    tensors |= {AVERAGES + name: a for name, a in zip(parameters, averages, strict=False)}
     return tensors | {MEANS + name: value for name, value in step.means.sums.items()}

@@ -13,10 +13,10 @@ DISK = "disk"  # a file that can't be read or written; other trials would fail o
 @dataclass(frozen=True)
 class Message:
     """An evaluation, or why the trial is about to fail; a result without a message only brings a
-    checkpoint. `fallback` says what of the execution was wanted otherwise."""
+    checkpoint. `fallbacks` say what of the execution was wanted otherwise."""
 
     evaluation: dict[str, Any] | None = None  # as it is recorded, predictions included
     restored: bool = False  # whether the evaluation comes from a checkpoint
-    fallback: str = ""
+    fallbacks: tuple[str, ...] = ()
     failure: str | None = None  # one of the kinds above
     reason: str = ""  # of the failure

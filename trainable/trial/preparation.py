@@ -37,6 +37,7 @@ from trainable.models.relations import check_projections, check_relations
 from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, prepare_outputs
 from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
+from trainable.trial.step_check import checked
 from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
@@ -148,7 +149,10 @@ class Preparation:
         if problem := unusable_gpu():
             log(f"Training on the CPU: {problem}.")
         execution = choose_execution(self.base.config, device, options.executor, log)
-        return Runtime(Path(options.cache), device, precision, log, execution)
+        runtime = Runtime(Path(options.cache), device, precision, log, execution)
+        for model in filter(None, (self, self.student)):
+            runtime = checked(runtime, model.base.config)
+        return runtime
 
     def _check_unknown_tokens(self) -> None:
         """Of a sample of each split: a tokenizer for another language knows few of them."""

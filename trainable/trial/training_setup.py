@@ -21,7 +21,7 @@ from trainable.engine.devices import free_share, release_memory
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.training_step import Evaluator, TrainingStep, make_optimiser
 from trainable.engine.weight_averages import WeightAverages
-from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle, replace_attention
+from trainable.models.flash_attention import fuse_attention
 from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
 from trainable.models.students import build_student
@@ -49,16 +49,10 @@ class TrainingSetup:
         examples: dict[str, Examples],
         executor: Executor,
         flash_attention: bool = False,
-        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         device = examples["train"].device
         make_static(student.train())
-        self.fallback = ""  # what runs otherwise than was wanted, and why
-        if flash_attention and student.config.model_type == FLASH_MODEL:  # not of every --student
-            obstacle = flash_obstacle(student.config, device)
-            if not obstacle and not replace_attention(student.base_model, "triton"):
-                obstacle = "disentangled-flash finds no Triton"
-            self.fallback = f"plain attention: {obstacle}" if obstacle else ""
+        self._plain = fuse_attention(student, device) if flash_attention else ""
         self.student, self.full_embedding = student, torch.empty(0)  # [V, E] in host memory
         labels = examples["train"].labels
         self.distillation = Distillation(config, teacher_config, outputs, device, labels)
@@ -74,12 +68,17 @@ class TrainingSetup:
             averages=WeightAverages(student.parameters()) if config.ema_decay else None,
         )
         if device.type == "cuda":
-            self.step.fit_memory(make_room)
+            self.step.warm_up()
         self.evaluators = {  # by split: `evaluation`, and `full` where there is one
             name: Evaluator(student, split, config.precision, executor)
             for name, split in examples.items()
             if name != "train"
         }
+
+    @property
+    def fallbacks(self) -> tuple[str, ...]:
+        """What runs otherwise than was wanted, and why."""
+        return tuple(filter(None, (self._plain, self.step.feed.executor.reduced)))
 
     def take_over(self, fresh: PreTrainedModel) -> None:
         """Puts a new student's weights in place of the last trial's, and forgets its moments."""
@@ -125,23 +124,24 @@ class SetupCache:
         key = _key(config, inputs, device)
         setup = self._kept.pop(key, None)
         if setup is None:
-            while free_share(device) < LEAST_FREE_SHARE and self._evict(device):
+            while free_share(device) < LEAST_FREE_SHARE and self._evict(device, key):
                 pass
             setup = self._build(config, inputs, fresh, teacher.config)
         else:
             setup.take_over(fresh)
         self._kept[key] = setup
         setup.full_embedding = full_embedding.cpu()
+        torch.manual_seed(config.seed)  # whatever a set-up drew that this one may not have needed
         setup.distillation.set_up(config)
         return setup
 
-    def _evict(self, device: torch.device) -> bool:
-        """Evicts the least recently used student; false if none is kept."""
-        if not self._kept:
-            return False
-        del self._kept[next(iter(self._kept))]
-        release_memory(device)
-        return True
+    def _evict(self, device: torch.device, key: tuple[Any, ...]) -> bool:
+        """Evicts the least recently used student but that of this key; false if none is kept."""
+        others = [other for other in self._kept if other != key]
+        if others:
+            del self._kept[others[0]]
+            release_memory(device)
+        return bool(others)
 
     def _build(
         self,
@@ -151,6 +151,8 @@ class SetupCache:
         teacher: PreTrainedConfig,
     ) -> TrainingSetup:
         device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
+        executor = self._make_executor(inputs.execution.executor, device)
+        executor.make_room = partial(self._evict, device, _key(config, inputs, device))
         reads, kind = outputs_read(config, inputs)
         outputs = None
         if reads:
@@ -168,9 +170,8 @@ class SetupCache:
             teacher,
             outputs,
             examples=_load_examples(*splits, inputs.pad_id, device),
-            executor=self._make_executor(inputs.execution.executor, device),
+            executor=executor,
             flash_attention=inputs.execution.flash_attention,
-            make_room=partial(self._evict, device),
         )
 
 

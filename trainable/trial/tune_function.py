@@ -124,8 +124,8 @@ class _TuneLoop:
         of_evaluation = evaluation.scalars(self._trial.inputs.metric)
         metrics = {**of_evaluation, "training_iteration": evaluation.evaluations}
         if self._sweep is not None:
-            fallback = self._trial.setup.fallback
-            metrics[MESSAGE] = Message(evaluation.recorded(), restored=restored, fallback=fallback)
+            fallbacks = self._trial.setup.fallbacks
+            metrics[MESSAGE] = Message(evaluation.recorded(), restored, fallbacks)
         if save:
             self._save(metrics)
         else:
@@ -141,7 +141,7 @@ class _TuneLoop:
         """Writes a checkpoint and reports it; measures the time that takes."""
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
             start = time.monotonic()
-            write_checkpoint(self._trial, Path(folder))
+            write_checkpoint(self._trial, Path(folder), student=self._sweep is None)
             written = time.monotonic()
             self._saved_step = self._trial.step
             self._unreported_seconds += written - start

@@ -13,7 +13,6 @@ from search.results.best_trials import prune
 from search.results.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
-from trainable.config.names import EAGER, PLAIN
 from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 
@@ -61,15 +60,14 @@ class LiveRun:
     def receive(self, message: Message, **names: str) -> str:
         """Records what a trial says; GO, WAIT or STOP. `names` are those of `record`."""
         trial = names["trial"]
-        if message.fallback:
-            self._fall_back(message.fallback)
+        for reason in message.fallbacks:
+            self._fall_back(reason)
         if message.failure is not None:
             self._failures[trial] = message
             if message.failure == DISK:
                 self.interruption.pause(message.reason)
             if message.failure == NOT_CAPTURED:
-                lesser = PLAIN if self._execution.flash_attention else EAGER
-                self._fall_back(f"{lesser}: {message.reason}")
+                self._fall_back(f"{self._execution.lesser[0]}: {message.reason}")
                 self.left_over = True
         if message.evaluation is None:
             return GO

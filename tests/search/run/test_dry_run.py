@@ -7,8 +7,14 @@ import pytest
 
 from search.run import dry_run
 from search.run.__main__ import main
+from tests.conftest import train_split
 from tests.made_runs import asked, finish, made_run
+from trainable.config.names import GRAPH
+from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
+from trainable.engine.cuda_graph import Executor
+from trainable.engine.training_step import TrainingStep
+from trainable.trial.preparation import Preparation
 
 
 @pytest.fixture
@@ -114,3 +120,28 @@ def test_what_is_left_of_a_run_is_described_and_it_stays_as_it_is(
     finish(run, configs[1])
     assert main(resume) == 0
     assert "complete; nothing left to run" in capsys.readouterr().out
+
+
+def test_what_is_timed_is_what_the_sweep_will_run(loaded, inputs, make_config, monkeypatch):
+    """Captured steps with fused attention, if trials have these, without warm-up and capture."""
+    now, captured, fused = [0.0], [], []
+
+    def capture(body):
+        now[0] += 60.0
+        captured.append(body)
+        return lambda: now.append(now.pop() + 0.5) or body()
+
+    def warm_up(step, parts):
+        now[0] += 0.0 if captured else 90.0
+        return body(step, parts)
+
+    body = TrainingStep.body
+    monkeypatch.setattr(TrainingStep, "body", warm_up)
+    monkeypatch.setattr(dry_run, "make_executor", lambda *_: Executor(capture))
+    monkeypatch.setattr(dry_run, "fuse_attention", lambda *of: fused.append(of))
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: now[0])
+    arguments = (Preparation.load(loaded), make_config(), train_split(inputs))
+    assert dry_run.step_seconds(*arguments, Execution(GRAPH, flash_attention=True)) == 0.5
+    assert (len(captured), len(fused)) == (1, 1)
+    dry_run.step_seconds(*arguments, Execution(GRAPH))
+    assert len(fused) == 1

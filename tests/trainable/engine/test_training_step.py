@@ -7,7 +7,9 @@ import torch
 from tests.conftest import padded_batch, tiny_classifier
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
-from trainable.engine.cuda_graph import Executor
+from trainable.engine import cuda_graph
+from trainable.engine import training_step as training_step_module
+from trainable.engine.cuda_graph import CaptureError, Executor
 from trainable.engine.training_step import (
     Evaluator,
     LossMeans,
@@ -69,41 +71,130 @@ def memory_for(examples):
     return limited, given
 
 
-@pytest.mark.parametrize(("examples", "most"), [(8, None), (7, 4), (3, 2), (1, 1), (0, None)])
-def test_as_many_examples_at_a_time_as_fit(examples, most):
-    model = tiny_classifier()
-    before = [p.detach().clone() for p in model.parameters()]
+@pytest.mark.parametrize("examples", [8, 7, 3, 1])
+def test_a_step_that_memory_runs_out_in_is_taken_in_parts(examples):
+    """Dropout off: the same weights as with all the memory; and so are the steps that follow."""
     limited, given = memory_for(examples)
-    step = training_step(model, limited)
-    if not examples:
-        with pytest.raises(RuntimeError, match="CUDA out of memory"):
-            step.fit_memory()
-        return
-    step.fit_memory()
-    assert step.micro_batch_size == most
-    assert given[0] == sorted(step.examples.lengths.tolist())[-8:]  # tried on the longest
+    trained = []
+    for loss in (losses, limited):
+        model = tiny_classifier().eval()
+        step = training_step(model, loss)
+        for first in (0, 8):
+            step.take(np.arange(first, first + 8), 1e-3)
+        trained.append((list(model.parameters()), step.means.take()["loss"]))
+    most = {8: None, 7: 4, 3: 2, 1: 1}[examples]
+    assert step.feed.executor.most == most
+    assert [len(lengths) for lengths in given[-8 // (most or 8) :]] == [most or 8] * (
+        8 // (most or 8)
+    )
+    (whole, loss), (parts, its) = trained
+    assert its == pytest.approx(loss, rel=1e-5)
+    for mine, expected in zip(parts, whole, strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-3, atol=1e-4)
+    reduced = {4: "4 examples", 2: "2 examples", 1: "1 example"}.get(most)
+    text = f"{reduced} at a time: the GPU ran out of memory" if reduced else ""
+    assert step.feed.executor.reduced == text
+
+
+def test_what_does_not_fit_at_all_is_one_line():
+    limited, _ = memory_for(0)
+    step = training_step(model := tiny_classifier(), limited)
+    before = [p.detach().clone() for p in model.parameters()]
+    with pytest.raises(torch.OutOfMemoryError, match=r"^not even one example of \d+ tokens fits"):
+        step.take(np.arange(8), 1e-3)
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
-    given.clear()
-    step.take(np.arange(8), 1e-3)  # whatever its examples
-    assert {len(lengths) for lengths in given} == {most or 8}
+
+
+def test_other_errors_are_raised_as_they_are():
+    def broken(model, batch):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        training_step(tiny_classifier(), broken).take(np.arange(8), 1e-3)
 
 
 def test_room_is_made_before_fewer_examples_go_through_at_a_time():
-    model, asked = tiny_classifier(), []
-    limited, given = memory_for(8)
-
-    def make_room():
-        asked.append(len(given))
-        return len(asked) < 3
+    asked = []
 
     def tight(model, batch):
         if len(asked) < 2:
             raise OUT_OF_MEMORY[1]
-        return limited(model, batch)
+        return losses(model, batch)
 
-    step = training_step(model, tight)
-    step.fit_memory(make_room)
-    assert (step.micro_batch_size, len(asked)) == (None, 2)
+    step = training_step(tiny_classifier(), tight)
+    step.feed.executor.make_room = lambda: not asked.append(True)
+    step.take(np.arange(8), 1e-3)
+    assert (step.feed.executor.most, len(asked)) == (None, 2)
+
+
+def test_a_warm_up_takes_each_width_twice_widest_first_and_changes_no_weight():
+    """The longest examples of each; what is left of optimiser and means is as before it."""
+    widths, batches = [], []
+
+    def watched(model, batch):
+        widths.append(batch.input_ids.shape[1])
+        batches.append(sorted(batch.attention_mask.sum(dim=1).tolist()))
+        return losses(model, batch)
+
+    model, fresh = tiny_classifier(), tiny_classifier()
+    step = training_step(model, watched, decay=0.1, executor=Executor(padded=True))
+    step.warm_up()
+    assert widths == [16, 16, 12, 12, 8, 8]
+    lengths = np.sort(step.examples.lengths)
+    assert batches[0] == batches[1] == lengths[-8:].tolist()
+    assert batches[2] == lengths[lengths <= 12][-8:].tolist()
+    for mine, expected in zip(model.parameters(), fresh.parameters(), strict=True):
+        assert torch.equal(mine, expected)
+    states = [v for state in step.optimiser.state.values() for v in state.values()]
+    assert not any(value.any() for value in (*states, *step.means.sums.values()))
+    assert step.means.steps == 0
+
+
+def test_a_capture_that_memory_runs_out_in_is_made_again_of_parts():
+    """What was captured before is captured anew: its memory is given back first."""
+    captured = []
+
+    def capture(body):
+        captured.append(step.feed.executor.most)
+        if captured == [None, None]:  # of the second width
+            raise OUT_OF_MEMORY[0]
+        return body
+
+    step = training_step(tiny_classifier(), executor=Executor(capture))
+    step.warm_up()
+    assert captured == [None, None, 4, 4, 4]
+
+
+def test_an_allocator_that_stays_in_a_failed_capture_ends_the_process(monkeypatch):
+    def asserts(_):
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+    monkeypatch.setattr(cuda_graph, "release_memory", asserts)
+    limited, _ = memory_for(4)
+    with pytest.raises(CaptureError, match="INTERNAL ASSERT"):
+        training_step(tiny_classifier(), limited).take(np.arange(8), 1e-3)
+
+
+@pytest.mark.parametrize("most", [None, 5])
+def test_an_evaluation_that_memory_runs_out_in_goes_on_in_parts(most, cpu, monkeypatch):
+    split, model, seen = random_split(count=150), tiny_classifier(), []
+    expected = Evaluator(model, Examples(split, 0, cpu), "fp32").predictions_and_loss()
+    evaluator = Evaluator(model, Examples(split, 0, cpu), "fp32")
+    run = training_step_module.run_model
+
+    def limited(model, batch, precision):
+        seen.append(len(batch.rows))
+        if most and len(batch.rows) > most:
+            raise OUT_OF_MEMORY[0]
+        return run(model, batch, precision)
+
+    monkeypatch.setattr(training_step_module, "run_model", limited)
+    predictions, loss = evaluator.predictions_and_loss()
+    assert np.array_equal(predictions, expected[0])
+    assert loss == pytest.approx(expected[1], rel=1e-5)
+    assert evaluator.feed.executor.most == (
+        3 if most else None
+    )  # of the 22 longest, which come first
 
 
 @pytest.mark.parametrize("padded", [True, False])

@@ -75,9 +75,9 @@ def watch_starts(monkeypatch):
     """Where each example that is trained on begins among the split's tokens, step by step."""
     body, starts = TrainingStep.body, []
 
-    def watched(step, batch):
-        starts.append(batch.positions[:, 0].tolist())
-        return body(step, batch)
+    def watched(step, parts):
+        starts.extend(batch.positions[:, 0].tolist() for batch in parts)
+        return body(step, parts)
 
     monkeypatch.setattr(TrainingStep, "body", watched)
     return starts

@@ -28,6 +28,7 @@ from trainable.trial.checkpoint import (
     label_names,
     load_checkpoint,
     write_checkpoint,
+    write_student,
 )
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
@@ -208,6 +209,30 @@ def test_the_folder_is_the_student_with_its_whole_vocabulary(
     assert torch.equal(rows[others], before[others])
 
 
+@pytest.mark.parametrize("changes", [{}, {**NARROW, **AVERAGED}], ids=["wide", "averaged"])
+def test_a_trial_that_waits_leaves_a_state_from_which_its_student_can_be_written(
+    inputs, eight_steps, cpu, tmp_path, changes
+):
+    """The same student, and the same end of the trial, as with both in the folder."""
+    config = eight_steps(**changes)
+    trial, bare = started(config, inputs, 5), tmp_path / "bare"
+    both = save(trial, tmp_path / "both")
+    bare.mkdir()
+    write_checkpoint(trial, bare, student=False)
+    assert {path.name for path in bare.iterdir()} == {STATE, MANIFEST}
+    disturb_generators()
+    (written := tmp_path / "written").mkdir()
+    write_student(bare, config, inputs, written)
+    assert {path.name for path in both.iterdir()} == {
+        *(path.name for path in written.iterdir()),
+        *(STATE, MANIFEST),
+    }
+    for path in written.iterdir():
+        assert path.read_bytes() == (both / path.name).read_bytes(), path.name
+    ends = [end_of(load_checkpoint(folder, config, inputs, cpu)) for folder in (both, bare)]
+    assert_same_end(*ends, 2)
+
+
 def test_a_finished_trial_has_no_state_to_go_on_from(inputs, eight_steps, cpu, tmp_path):
     folder = save(started(eight_steps(), inputs, 8), tmp_path / "end")
     assert not (folder / STATE).exists()
@@ -314,13 +339,10 @@ def test_the_size_foretold_is_that_of_the_tensors_written(inputs, make_config, t
     config = make_config(**changes)
     folder = save(started(config, inputs, 4), tmp_path / "saved")
     _, state = read_state(folder / STATE)
-    tensors = [*load_file(folder / "model.safetensors").values()]
-    beside = ("student.", "projections.", "averages.")
-    student = sum(tensor.nbytes for tensor in tensors)
-    tensors += [t for name, t in state.items() if name.startswith(beside)]
-    tensors += [t for name, t in state.items() if ".exp_avg" in name]
-    whole = sum(tensor.nbytes for tensor in tensors)
-    assert checkpoint_bytes(config, inputs) == (whole, student)
+    student = sum(t.nbytes for t in load_file(folder / "model.safetensors").values())
+    beside = ("student.", "projections.", "averages.", "optimiser.exp_avg")
+    whole = sum(t.nbytes for name, t in state.items() if name.startswith(beside))
+    assert checkpoint_bytes(config, inputs) == (max(whole, student), student)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,19 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         assert all(float(value) == 0.0 for value in mine.step.means.sums.values())
 
 
+def test_projections_are_drawn_from_the_seed_whichever_trials_came_before(inputs, make_config, cpu):
+    config, bench = make_config(initialisation="random", student_width=16), SetupCache()
+    drawn = [
+        [
+            linear.weight.clone()
+            for linear in bench.set_up(each, inputs, cpu).distillation.projections
+        ]
+        for each in (config, config, replace(config, seed=9))
+    ]
+    assert all(map(torch.equal, drawn[0], drawn[1]))
+    assert not any(map(torch.equal, drawn[0], drawn[2]))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -100,24 +113,23 @@ def test_the_students_not_used_for_longest_are_let_go_as_memory_runs_out(
 
 
 def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_config, cpu, free):
+    """Then its examples go through it in parts, and it is recorded."""
     free(1.0, 1.0, 1.0)
     bench = SetupCache()
     others = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
-    errors = [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED"),
-    ]
+    setup = bench.set_up(make_config(batch_size=16), inputs, cpu)
+    errors = [torch.OutOfMemoryError("CUDA out of memory")] * 3
+    gradients = setup.step.gradients
 
-    def gradients(_):
+    def limited(parts):
         if errors:
             raise errors.pop()
+        return gradients(parts)
 
-    step = bench.set_up(make_config(batch_size=16), inputs, cpu).step
-    step.gradients = gradients
-    bench._kept.popitem()  # as while it is built
-    step.fit_memory(lambda: bench._evict(cpu))
-    assert step.micro_batch_size is None
-    assert bench._kept == {}
+    setup.step.gradients = limited
+    setup.step.take(torch.arange(16).numpy(), 1e-3)
+    assert list(bench._kept.values()) == [setup]
+    assert setup.fallbacks == ("8 examples at a time: the GPU ran out of memory",)
     assert len(others) == 2
 
 
