@@ -11,8 +11,8 @@ from trainable.config.training_inputs import TrainingInputs
 SPACE = {
     "student_layers": 2,
     "batch_size": 8,
-    "epochs": 12,
-    "evaluations": 12,
+    "epochs": 25,
+    "evaluations": 25,
     "precision": "fp32",
     "alpha": 0.5,
     "learning_rate": 1e-3,
