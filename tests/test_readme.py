@@ -23,6 +23,8 @@ sizes = {"max_train_samples": 160, "max_eval_samples": 40}
 PRESETS["mini"] = replace(PRESETS["mini"], **sizes, trial=trial)
 """
 CHECK = """
+results = tuner.get_results()
+assert not results.errors and all(result.checkpoint for result in results)
 assert type(student).__name__ == "BertForSequenceClassification", student
 assert (student.config.num_hidden_layers, student.config.vocab_size) == (3, 30522)
 """

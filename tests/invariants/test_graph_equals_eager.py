@@ -55,8 +55,7 @@ def schedule(make_config):
 
 
 @pytest.mark.parametrize(
-    ("pool", "decay"),
-    [("cls", None), ("mean", None), ("tokens", None), ("relations", None), ("cls", 0.8)],
+    ("pool", "decay"), [("cls", 0.8), ("mean", None), ("tokens", None), ("relations", None)]
 )
 def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool, decay):
     """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included, and

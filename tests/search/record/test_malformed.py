@@ -34,6 +34,7 @@ JSON = st.recursive(
     PLAIN, lambda j: st.lists(j, max_size=3) | st.dictionaries(TEXTS, j, max_size=3), max_leaves=8
 )
 SUGGESTION = {"event": "suggestion", "trial": DRAWN.digest, "config": asdict(DRAWN)}
+REPORTED = set()  # what reports that were made have depended on
 pytestmark = pytest.mark.slow
 
 
@@ -97,8 +98,13 @@ def holds(lines, plan=None):
             assert "\n" not in refused
             assert report_main([str(folder)]) == 2
             return False
+        sessions = [event for event in run.events if event["event"] == "session"]
+        kinds = sorted({repr((event["event"], event.get("trial"))) for event in run.events})
         trials_table(run)
-        assert report_main([str(folder)]) == (0 if run.trials else 2)
+        shown = repr((run.plan, run.trials, run.damage, sessions, kinds))
+        if shown not in REPORTED:  # else the report is the same
+            REPORTED.add(shown)
+            assert report_main([str(folder)]) == (0 if run.trials else 2)
         repair(run)
         read_run(folder)
         return True

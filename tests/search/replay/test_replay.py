@@ -79,7 +79,7 @@ def test_promotion_is_halving_whatever_the_slots(curves, grace, slots):
 
 def test_all_strategies_are_compared_on_the_same_draws(curves):
     strategies = [Strategy("asha", "last", 2, 2), *every_strategy(curves)]
-    table = compare(strategies, curves, draws=8, slots=1)
+    table = compare(strategies, curves, draws=4, slots=1)
     assert len(table) == 1 + 2 * 2 * 3 * 5  # schedulers, signals, factors, graces
     twin = table.index[1:][table["strategy"][1:] == str(strategies[0])].tolist()
     assert table.loc[[0, *twin], ["work", "regret", "less", "low", "high"]].nunique().max() == 1
@@ -130,7 +130,7 @@ def test_signals_are_those_of_the_record(run):
 
 
 def test_command_writes_table_and_figure(run, capsys):
-    assert main([str(run.folder), "--draws", "3"]) == 0
+    assert main([str(run.folder), "--draws", "2"]) == 0
     printed = capsys.readouterr().out
     assert "asha, best5, factor 2, grace 2" in printed
     assert (run.folder / "replay.svg").read_text().count("<svg") == 1
