@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
+from search import notebook
 from search.plan.grid import plan_trials
 from search.plan.request import Request
 from search.plan.resolve import resolve
+from search.run.__main__ import parse_arguments
 
 SMALL = """\
 from dataclasses import replace
@@ -26,10 +28,16 @@ assert (student.config.num_hidden_layers, student.config.vocab_size) == (3, 3052
 """
 
 
+def python_lines(repository, word):
+    """The one block of Python with this word in it."""
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    (lines,) = [b for b in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if word in b]
+    return lines
+
+
 @pytest.mark.slow
 def test_your_own_tuner(repository, tmp_path):
-    text = (repository / "README.md").read_text(encoding="utf-8")
-    _, lines = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    lines = python_lines(repository, "Tuner")
     assert len(lines.splitlines()) < 20
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     done = subprocess.run(
@@ -43,9 +51,25 @@ def test_your_own_tuner(repository, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_search_from_python(repository, monkeypatch):
+    """Its calls are those of the commands; tests/search/test_notebook.py lets them run."""
+    called = []
+    monkeypatch.setattr(notebook, "_call", lambda *command: called.append(command) or "")
+    monkeypatch.setattr(notebook, "_as_source", lambda dataset, *_: "+".join(dataset))
+    monkeypatch.setattr(notebook.SearchResult, "__init__", lambda result, run, _: None)
+    for name in ("best", "table"):
+        monkeypatch.setattr(notebook.SearchResult, name, lambda result: None)
+    monkeypatch.setattr(notebook.SearchResult, "folder", "RUN", raising=False)
+    exec(python_lines(repository, "import search"), {"train": 0, "validation": 1})
+    (module, *flags), exported = called
+    arguments = vars(parse_arguments(flags))
+    assert (module, arguments["space"], arguments["time_budget"]) == ("search.run", "recipe", 7200)
+    assert arguments["dataset"] == "train+validation"
+    assert exported == ("search.export", "RUN", "student", "--int8")
+
+
 def test_your_own_space(repository, tmp_path):
-    text = (repository / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "my.py").write_text(re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0])
+    (tmp_path / "my.py").write_text(python_lines(repository, "def mine"))
     request = Request(space=f"{tmp_path / 'my.py'}:mine", preset="mini")
     configs = plan_trials(resolve(request, print))
     assert {(config.alpha, config.temperature) for config in configs} == {

@@ -28,7 +28,6 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m search.bench",
         description=ABOUT,
         epilog="variants:\n" + "\n".join(f"  {name:8} {what}" for name, what in VARIANTS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_flags(parser, BenchOptions)
     return parser

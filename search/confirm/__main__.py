@@ -19,7 +19,7 @@ from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import Run, read_run
-from search.record.run_folders import find_run, has_run, place_of_runs
+from search.record.run_folders import has_run, open_run
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
@@ -54,7 +54,6 @@ def make_parser() -> argparse.ArgumentParser:
         description="Retrains the best recipes of a run and their baselines on fresh\nseeds, and "
         "tests which differences are significant.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="the run to confirm (name or path)")
     add_flags(parser, ConfirmOptions)
@@ -73,7 +72,7 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     """Begins the confirmation of a run, or goes on with the one that is there."""
     asked = ConfirmOptions(**given(arguments, ConfirmOptions))
     operation = {k: v for k, v in vars(arguments).items() if k in names_of_kind(OPERATION)}
-    source = read_run(find_run("RUN", arguments.run, place_of_runs(asked.storage)))
+    source = open_run(arguments.run, asked.storage)
     name = source.folder.name
     for line in source.damage:
         invocation.console.print(f"{name}: {line}.", soft_wrap=True)

@@ -9,10 +9,9 @@ from typing import Any
 from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import GRID
 from search.record.labels import find_trial
-from search.record.recipes import by_recipe
 from search.record.run import Run
 from search.record.run_folders import NAME, NAME_RULE, confirmations_of, name_here
-from search.record.trial_record import FINISHED, TrialRecord
+from search.record.trial_record import TrialRecord, by_recipe
 from search.results.answer import expected_scores, recommended
 from search.results.best_trials import best_finished, recipe_scores
 from search.results.confirmation import Confirmation, fresh_seeds, plain_student
@@ -105,7 +104,7 @@ def chosen_finalists(source: Run, asked: ConfirmOptions) -> list[TrialRecord]:
     if the run has none."""
     named, answer = named_trials(source, asked), recommended(source)
     trials = named or best_finished(source.trials.values())
-    scores = expected_scores(source, [t for t in source.trials.values() if t.outcome == FINISHED])
+    scores = expected_scores(source, source.finished)
     if answer and not named:  # as what the others are compared with
         scores[answer.trials[0].config.recipe.digest] = math.inf
     ranked = sorted(trials, key=lambda trial: -scores.get(trial.config.recipe.digest, 0.0))

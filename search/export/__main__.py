@@ -7,8 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from search.exit_codes import FAILURES, exit_code, leave, make_console
-from search.record.run import read_run
-from search.record.run_folders import find_run, place_of_runs
+from search.record.run_folders import open_run
 from search.results.leaderboard import as_rich
 from trainable.common.errors import UserError, error_line
 from trainable.common.files import atomic_folder
@@ -35,7 +34,6 @@ def make_parser() -> argparse.ArgumentParser:
         description="Writes the student of a trial as a Hugging Face folder: weights of its last "
         "evaluation,\ntokenizer and model card. Of the best trial, unless --trial names another.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", help="the sweep, by name or path")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder to write, new or empty")
@@ -89,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Writes the folder whole or not at all, and describes it."""
-    run = read_run(find_run("RUN", arguments.run, place_of_runs(arguments.storage)))
+    run = open_run(arguments.run, arguments.storage)
     for line in run.damage:
         print(f"{line}.")
     if not arguments.max_loss >= 0:  # or it is no number
@@ -126,10 +124,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 def free_folder(out: Path) -> Path:
     """The absolute folder to write; UserError where something is there already."""
-    try:
-        folder = Path(writable_folder(str(out)))
-    except UserError as error:
-        raise UserError(f"OUT {error}") from None
+    folder = Path(writable_folder(str(out), "OUT "))
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"OUT {out}: is not empty; give a new or an empty folder")
     return folder

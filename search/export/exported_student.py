@@ -5,12 +5,15 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import softmax
+from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME as CONFIG
 
 from search.export.forms import Forms, make_forms
@@ -26,20 +29,24 @@ from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import batches_by_length
 from trainable.data.datasets import LabelledTexts
-from trainable.data.tokens import Text, parts_of
+from trainable.data.examples import Batch, Examples
+from trainable.data.tokens import Text, load_split, parts_of
 from trainable.data.vocabulary import load_vocabulary
-from trainable.engine.devices import best_device, device_name
-from trainable.engine.latency import TIMED_EXAMPLES, examples_per_second, validation_examples
+from trainable.engine.devices import best_device, device_name, synchronise
 from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer
+from trainable.models.model_outputs import model_inputs
 from trainable.serving.calibration import calibration_error, fit_temperature
 from trainable.serving.served_model import TEMPERATURE, ServedModel
+from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
 
 WEIGHTS = "*.safetensors"
 TEST_CHANGED = "\nTest: not scored, its examples are no longer those of the sweep."
 BATCH = 64  # examples scored at a time
+TIMED_EXAMPLES = {"cpu": 8, "cuda": 64}  # a batch; a long document takes a CPU about a second
+TIMED_SECONDS = 4.0  # for both models together
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,9 @@ def export_student(
         calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
     if options.onnx:
-        forms = make_forms(folder, inputs, examples, int8=options.int8, max_loss=options.max_loss)
+        forms = make_forms(
+            folder, run, inputs, examples, int8=options.int8, max_loss=options.max_loss
+        )
     facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
     card = model_card(run, trial, evaluation, check=result, test=test, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
@@ -169,11 +178,13 @@ def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[s
     """Student and teacher side by side, as anyone would load them; `own` has the student's
     tokens."""
     folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}
-    models = {name: load_classifier(path) for name, path in folders.items()}
-    config, device = models["student"].config, best_device()
-    tokens = {"student": own, "teacher": inputs}
-    examples = {name: validation_examples(of, device) for name, of in tokens.items()}
-    speeds = examples_per_second(models, examples)
+    device, tokens = best_device(), {"student": own, "teacher": inputs}
+    models = {name: load_classifier(path).to(device).eval() for name, path in folders.items()}
+    examples = {
+        name: Examples(load_split(Path(of.tokens), "evaluation"), of.pad_id, device)
+        for name, of in tokens.items()
+    }
+    speeds, config = examples_per_second(models, examples, device), models["student"].config
     sizes = {
         name: {
             "parameters": model.num_parameters(),
@@ -192,3 +203,30 @@ def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[s
         "trained_rows": len(load_vocabulary(Path(own.tokens))),
         "rows": config.vocab_size,
     }
+
+
+@torch.inference_mode()
+def examples_per_second(
+    models: Mapping[str, PreTrainedModel], examples: Mapping[str, Examples], device: torch.device
+) -> dict[str, float]:
+    """Each model's speed in fp32, in turns, on the same batches of similar length; each has the
+    examples in its own tokens."""
+    lengths = next(iter(examples.values())).lengths
+    batches = batches_by_length(lengths, TIMED_EXAMPLES[device.type])
+    np.random.default_rng(0).shuffle(batches)
+
+    def padded(rows: np.ndarray) -> dict[str, Batch]:
+        on_device = torch.as_tensor(rows, device=device)
+        made = {name: e.batch(on_device, e.longest(rows)) for name, e in examples.items()}
+        synchronise(device)
+        return made
+
+    def forward(name: str, batch: Mapping[str, Batch]) -> None:
+        models[name](**model_inputs(models[name].config, batch[name]))
+        synchronise(device)
+
+    calls = {name: partial(forward, name) for name in models}
+    seconds = in_turns(calls, map(padded, cycle(batches)), TIMED_SECONDS)
+    timed = len(next(iter(seconds.values())))
+    count = sum(map(len, islice(cycle(batches), timed)))
+    return {name: count / sum(times) for name, times in seconds.items()}

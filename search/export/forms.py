@@ -1,12 +1,14 @@
 """The forms of an exported student: made, scored beside one another, timed beside the teacher."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from search.plan.request import Request
+from search.record.run import Run
 from search.results.leaderboard import Cells, difference_cells, share
 from search.results.statistics import Difference, paired_difference
 from search.students.unseen import teacher_folder
@@ -36,12 +38,18 @@ class Forms:
 
 
 def make_forms(
-    folder: Path, inputs: TrainingInputs, examples: Dataset, *, int8: bool, max_loss: float
+    folder: Path,
+    run: Run,
+    inputs: TrainingInputs,
+    examples: Dataset,
+    *,
+    int8: bool,
+    max_loss: float,
 ) -> Forms:
     """Adds `onnx/` to an exported student's folder, scores each form and times it.
 
-    `examples` are the sweep's. int8 may lose `max_loss` points of the student's score. UserError
-    where a model can't be exported, or where its fp32 form computes something else.
+    `inputs` and `examples` are the run's. int8 may lose `max_loss` points of the student's score.
+    UserError where a model can't be exported, or where its fp32 form computes something else.
     """
     validation, notes = examples.full or examples.evaluation, []
     export_onnx(folder, folder / ONNX_FILES[ONNX])
@@ -70,6 +78,7 @@ def make_forms(
         (*key, size, share(scores.get(key)), *difference_cells(_of_student(key, gaps)), *speed)
         for key, (size, *speed) in speeds.items()
     ]
+    notes += limit_kept(run.request, speeds)
     if examples.test is not None:
         test, of_test = examples.test, np.asarray(examples.test.labels)
         values = {f: predicted(model.logits(test.texts)) for f, model in forms.items()}
@@ -83,6 +92,15 @@ def make_forms(
     of_score = (inputs.metric_label, "less PyTorch", "95% interval")
     cells = Cells(("model", "form", "MB", *of_score, *SPEEDS), rows, notes=" ".join(notes))
     return Forms(cells, int8=INT8 in forms, complete=not int8 or INT8 in forms)
+
+
+def limit_kept(request: Request, speeds: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """A sentence on `--max-latency`, if the run had one and that form was timed again."""
+    key, most = (STUDENT, request.runtime), request.max_latency
+    if most is None or key not in speeds:
+        return []
+    kept = "kept" if float(speeds[key][1]) <= most else "exceeded"
+    return [f"--max-latency {most:g}ms in {request.runtime} is {kept}: {speeds[key][1]} ms."]
 
 
 def _load(folder: Path, form: str) -> ServedModel:

@@ -12,7 +12,6 @@ from typing import Any
 from search.plan.objectives import OBJECTIVES
 from search.plan.rungs import SCHEDULERS
 from search.plan.searchers import FINALS, GRID, SEARCHERS, SUGGESTIONS
-from search.plan.swanlab_modes import OFF, TRACKING_MODES
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
 from trainable.config.fields import converted, described, field_types
@@ -22,6 +21,7 @@ from trainable.config.trial_config import TrialConfig
 
 INITIALISATION = "initialisation"
 LOCAL = "local"  # this machine alone, no Ray cluster
+OFF, OFFLINE, CLOUD = "off", "offline", "cloud"  # whether and where SwanLab shows a sweep
 SECONDS = {"s": 1, "m": 60, "h": 3600}
 # What a field decides, and so whether `--resume` may change it.
 TRIALS = "trials"  # which trials there are
@@ -199,7 +199,7 @@ class Request(InputOptions):
         "log each trial to SwanLab when it ends: offline (to the folder swanlab of the run, for "
         "`swanlab sync`), cloud (needs a login)",
         OFF,
-        choices=TRACKING_MODES,
+        choices=(OFF, OFFLINE, CLOUD),
     )
     address: str = _operation(
         "the Ray cluster to run in, of which this machine is a node: auto for the one that runs "

@@ -10,9 +10,8 @@ from typing import Any
 
 from search.plan.draws import Draw
 from search.plan.searchers import LONGEST, SEARCH_SHARE
-from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import FINISHED, TrialRecord
+from search.record.trial_record import TrialRecord, by_recipe
 from search.results.answer import best_or_default, expected_scores
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
@@ -29,7 +28,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
 
     All trials must have ended. A search that was extended has a final round again.
     """
-    finished = [t for t in run.trials.values() if t.outcome == FINISHED and not t.final]
+    finished = [trial for trial in run.finished if not trial.final]
     wanted, last = run.request.searched and run.request.finals, [*run.trials.values()][-1]
     if not wanted or last.final or not finished:
         return []

@@ -19,9 +19,8 @@ from search.plan.objectives import cost_of
 from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import SEARCHERS, make_random
 from search.record.labels import labels_of
-from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord
+from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord, by_recipe
 from spaces import load_space
 from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig

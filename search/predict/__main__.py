@@ -34,7 +34,6 @@ def make_parser() -> argparse.ArgumentParser:
         "and writes in pieces: a longer file\nneeds no more memory. The ONNX forms need neither "
         "torch nor Ray.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("student", metavar="OUT", type=Path, help="the exported folder")
     parser.add_argument(

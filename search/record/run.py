@@ -68,6 +68,11 @@ class Run:
         return self.growing or any(t.outcome not in ENDED for t in self.trials.values())
 
     @property
+    def finished(self) -> list[TrialRecord]:
+        """The trials that ran to their end."""
+        return [trial for trial in self.trials.values() if trial.outcome == FINISHED]
+
+    @property
     def growing(self) -> bool:
         """Whether a searcher is still to add trials, or a confirmation may need more seeds."""
         if self.plan.confirms:
@@ -159,7 +164,7 @@ class Run:
             self.seconds += max(0.0, now - self.last_time)
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
-            self.trials[event["trial"]] = _suggested(event)
+            self.trials[event["trial"]] = TrialRecord.suggested(event)
         if (trial := self.trials.get(event.get("trial", ""))) is not None:
             trial.apply(event)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
@@ -295,14 +300,6 @@ def _write_plan(folder: Path, plan: Plan) -> None:
 def _asked_for(plan: Event) -> list[Any]:
     """What a searched run's race depends on."""
     return [plan["requests"][-1].get(key) for key in ("seeds", "samples", "time_budget", "finals")]
-
-
-def _suggested(event: dict[str, Any]) -> TrialRecord:
-    config = TrialConfig.from_dict(event["config"])
-    if config.digest != event["trial"]:
-        raise ValueError(f"trial {event['trial'][:40]} has the configuration of {config.digest}")
-    parameters = event["parameters"]
-    return TrialRecord(config, parameters=parameters, final=parameters is None)
 
 
 def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:

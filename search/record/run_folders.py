@@ -41,10 +41,7 @@ def storage_folder(text: str) -> Path:
     if is_uri(text):
         check_writable(plain_uri(text))
         return local_runs(plain_uri(text))
-    try:
-        return Path(writable_folder(text))
-    except UserError as error:
-        raise UserError(f"--storage {error}") from None
+    return Path(writable_folder(text, "--storage "))
 
 
 def place_of_runs(text: str) -> Path:
@@ -115,6 +112,11 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
     there = ", ".join(sorted(names | set(remote_names(at) if at else ()))) or "none"
     what = "not a run" if candidates[0].exists() else "no run of that name"
     raise UserError(f"{flag} {name}: {what}; runs in {at or storage}: {there}")
+
+
+def open_run(name: str, storage: str) -> Run:
+    """The run that a command is given as RUN, by path or name."""
+    return read_run(find_run("RUN", name, place_of_runs(storage)))
 
 
 @contextmanager

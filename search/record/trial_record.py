@@ -1,5 +1,6 @@
-"""What is known of one trial of a run, and the names of its states."""
+"""What is known of one trial of a run, the names of its states, and trials by recipe."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,16 @@ class TrialRecord:
     repeated: int = 0  # evaluations that had to be made again, with the same result
     parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
     final: bool = False  # whether it trains one of the best recipes of a search again
+
+    @classmethod
+    def suggested(cls, event: dict[str, Any]) -> "TrialRecord":
+        """The trial that an event of the record adds; ValueError where its digest is another's."""
+        config, parameters = TrialConfig.from_dict(event["config"]), event["parameters"]
+        if config.digest != event["trial"]:
+            raise ValueError(
+                f"trial {event['trial'][:40]} has the configuration of {config.digest}"
+            )
+        return cls(config, parameters=parameters, final=parameters is None)
 
     @property
     def best5(self) -> float | None:
@@ -71,3 +82,11 @@ class TrialRecord:
         decided = {STOP: STOPPED, WAIT: WAITING}
         self.outcome = FINISHED if last else decided.get(decision, RUNNING)
         self.reason = ""
+
+
+def by_recipe(trials: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    """The trials of each recipe, one a seed, by the recipe's digest; all in the order given."""
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        groups.setdefault(trial.config.recipe.digest, []).append(trial)
+    return groups

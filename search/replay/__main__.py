@@ -10,8 +10,7 @@ import pandas as pd
 
 from search.exit_codes import exit_code, leave, make_console
 from search.plan.rungs import ASHA, PROMOTION
-from search.record.run import read_run
-from search.record.run_folders import find_run, place_of_runs
+from search.record.run_folders import open_run
 from search.results.leaderboard import Cells, as_rich, difference_cells, percent
 from search.results.statistics import Difference
 from trainable.common.files import atomic_file
@@ -46,11 +45,7 @@ class ReplayOptions:
 
 def make_parser() -> argparse.ArgumentParser:
     """Every flag with its unit and default."""
-    parser = OneLineParser(
-        prog="python -m search.replay",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = OneLineParser(prog="python -m search.replay", description=ABOUT)
     parser.add_argument("run", metavar="RUN", help="the run to replay (name or path)")
     add_flags(parser, ReplayOptions)
     return parser
@@ -65,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def replay_run(name: str, asked: ReplayOptions) -> int:
     """UserError for a run that has no curves to replay."""
-    run = read_run(find_run("RUN", name, place_of_runs(asked.storage)))
+    run = open_run(name, asked.storage)
     from search.replay.curves import curves_of
     from search.replay.strategies import Strategy, compare, every_strategy  # with Ray: seconds
 

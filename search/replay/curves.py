@@ -8,7 +8,6 @@ from search.plan.plan import Plan
 from search.plan.rungs import rung_score
 from search.plan.searchers import GRID
 from search.record.run import Run
-from search.record.trial_record import FINISHED
 from search.results.scores import final_score
 from trainable.common.errors import UserError
 
@@ -32,8 +31,7 @@ class Curves:
 
 def curves_of(run: Run) -> Curves:
     """Of the trials that finished, no finals; UserError where there are hardly any."""
-    short = [trial for trial in run.trials.values() if not trial.final]
-    trials = [trial for trial in short if trial.outcome == FINISHED]
+    trials = [trial for trial in run.finished if not trial.final]
     if len(trials) < FEWEST:
         raise UserError(
             f"RUN {run.folder.name}: {len(trials)} trials finished; give a run of {FEWEST} or more "

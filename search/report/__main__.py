@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Every flag with its default."""
     parser = OneLineParser(
         prog="python -m search.report",
-        description="Writes trials.csv, report.md, report.html (one file that needs no other) and "
+        description="Writes trials.csv, report.md, report.html (one file that needs no other) and\n"
         "figures of a run that is finished, interrupted or still running. Only reads the run.",
     )
     parser.add_argument("run", metavar="RUN", help="name or path of the run")

@@ -21,10 +21,9 @@ def label_tables(run: Run, recipes: pd.DataFrame) -> tuple[Cells, Cells]:
     it has not finished, predictions are lost, or the labels are numbers."""
     inputs, names = run.plan.inputs, run.plan.inputs.label_names
     best = recipes["recipe"][recipes["outcome"] == FINISHED].head(1).tolist()
-    students = [t for t in run.trials.values() if t.outcome == FINISHED]
     pairs = []
     if names and best:
-        last = next(t for t in students if t.config.recipe.digest == best[0]).evaluations[-1]
+        last = next(t for t in run.finished if t.config.recipe.digest == best[0]).evaluations[-1]
         scored, split = (last, vars(inputs.teacher)), final_split(last)
         pairs = [pair for of in scored if (pair := labels_and_predictions(of, inputs, split))]
     if len(pairs) < 2:

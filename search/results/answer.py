@@ -8,9 +8,8 @@ import pandas as pd
 
 from search.plan.searchers import LONGEST
 from search.record.labels import labels_of
-from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import FINISHED, TrialRecord
+from search.record.trial_record import TrialRecord, by_recipe
 from search.results.best_trials import best_trials, recipe_scores
 from search.results.leaderboard import DIGITS, difference_cells, share
 from search.results.scores import final_scores, seed_sd_of
@@ -32,12 +31,11 @@ class Answer:
 
 def recommended(run: Run) -> Answer | None:
     """`best_or_default` of the finals if there are, else of all; None if none finished."""
-    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
-    candidates = [trial for trial in finished if trial.final] or finished
+    candidates = [trial for trial in run.finished if trial.final] or run.finished
     if not candidates:
         return None
     best = best_or_default(run, candidates)
-    plain = [trial for trial in finished if trial.config.recipe == run.default_recipe]
+    plain = [trial for trial in run.finished if trial.config.recipe == run.default_recipe]
     over = gain(best, plain, run)
     if over is not None and over.high < 0.0:  # a final that had too little time
         best, over = plain, None

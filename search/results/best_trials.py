@@ -5,9 +5,8 @@ from statistics import fmean
 
 from search.record.checkpoints import has_checkpoint, remove_checkpoints
 from search.record.labels import labels_of
-from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import ENDED, FINISHED, STOPPED, TrialRecord
+from search.record.trial_record import ENDED, FINISHED, STOPPED, TrialRecord, by_recipe
 from search.results.pareto import pareto_trials
 from trainable.config.trial_config import TrialConfig
 
@@ -47,7 +46,7 @@ def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 def kept_trials(run: Run) -> list[TrialRecord]:
     """Whose students are kept: the best, finals, and those that nothing cheaper equals."""
-    finals = [trial for trial in run.trials.values() if trial.final and trial.outcome == FINISHED]
+    finals = [trial for trial in run.finished if trial.final]
     best = best_trials(run.trials.values())[: run.request.keep]
     return [*best, *(finals if run.request.keep else []), *pareto_trials(run)]
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.run_folders import confirmations_of
-from search.record.trial_record import FAILED, FINISHED, TrialRecord
+from search.record.trial_record import FAILED, TrialRecord
 from search.results.comparisons import Comparison, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
 from search.results.leaderboard import Cells, as_rich, interval, share
@@ -56,8 +56,7 @@ def conclude(run: Run) -> Conclusion:
     assert run.plan.confirms is not None
     confirmation = Confirmation.from_dict(run.plan.confirms)
     trained = retrained(run, confirmation)
-    finished = sum(trial.outcome == FINISHED for trial in run.trials.values())
-    lost = finished - sum(map(len, trained.values()))
+    lost = len(run.finished) - sum(map(len, trained.values()))
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in trained}
     comparisons, inputs = compare_at_looks(run, confirmation)[0], run.plan.inputs

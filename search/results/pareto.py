@@ -8,9 +8,8 @@ import pandas as pd
 from rich.console import Console
 
 from search.plan.objectives import DEPTH, LATENCY, PARAMETERS, cost_of
-from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import FINISHED, TrialRecord
+from search.record.trial_record import FINISHED, TrialRecord, by_recipe
 from search.results.leaderboard import (
     NO_VALUE,
     Cells,
@@ -55,8 +54,7 @@ def cost_name(run: Run) -> str:
 
 def pareto_trials(run: Run) -> list[TrialRecord]:
     """The best seed of each recipe on the front; none where nothing is weighed."""
-    finished = [trial for trial in run.trials.values() if trial.outcome == FINISHED]
-    recipes = list(by_recipe(finished).values()) if against(run) else []
+    recipes = list(by_recipe(run.finished).values()) if against(run) else []
     costs = [_cost(trials[0], run) for trials in recipes]
     scores = [fmean(trial.best5 or 0.0 for trial in trials) for trials in recipes]
     front = [recipes[n] for n in pareto_front(costs, scores)]

@@ -9,9 +9,8 @@ import numpy as np
 from scipy.stats import norm
 from scipy.stats import t as student_t
 
-from search.record.recipes import by_recipe
 from search.record.run import Run
-from search.record.trial_record import FINISHED
+from search.record.trial_record import FINISHED, by_recipe
 from search.results.best_trials import best_trials
 from search.results.confirmation import looks_until
 from search.results.scores import final_scores, seed_sd_of

@@ -16,7 +16,6 @@ from scipy.stats import norm
 from search.plan.rungs import stratum_of
 from search.record.events import TIMINGS
 from search.record.labels import labels_of
-from search.record.recipes import by_recipe
 from search.record.run import Run, read_run
 from search.record.trial_record import (
     ENDED,
@@ -27,6 +26,7 @@ from search.record.trial_record import (
     STOPPED,
     WAITING,
     TrialRecord,
+    by_recipe,
 )
 from search.results.scores import seed_scores, seed_sd_of
 from search.results.statistics import (

@@ -52,7 +52,6 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m search.run",
         description="Searches for the best recipe to distil an encoder text classifier.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--resume",

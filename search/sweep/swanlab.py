@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.plan.swanlab_modes import CLOUD, OFF, OFFLINE
+from search.plan.request import CLOUD, OFF, OFFLINE
 from search.record.labels import labels_of
 from search.record.run import Run, read_run
 from search.record.trial_record import ENDED, FAILED, TrialRecord

@@ -135,7 +135,11 @@ def field_help(about: Field[Any]) -> str:
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, with exit code 2."""
+    """An argument parser that leaves its texts' lines as they are, and whose errors are one line,
+    with exit code 2."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         """Called by argparse for whatever is wrong."""

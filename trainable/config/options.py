@@ -36,11 +36,11 @@ def users_cache() -> str:
     return str(Path(base).absolute() / "distillation-search")
 
 
-def writable_folder(text: str) -> str:
+def writable_folder(text: str, flag: str = "") -> str:
     """The absolute path of a folder that exists or can be made, since trials run elsewhere; else
-    UserError."""
+    UserError, which begins with the flag."""
     if not text:
-        raise UserError("'': give a folder")
+        raise UserError(f"{flag}'': give a folder")
     try:
         folder = Path(text).expanduser().resolve()
         there = nearest_existing(folder)
@@ -48,7 +48,7 @@ def writable_folder(text: str) -> str:
             pass
     except (OSError, RuntimeError) as error:  # RuntimeError: of no such user's home
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"{text!r}: cannot be written to ({reason})") from None
+        raise UserError(f"{flag}{text!r}: cannot be written to ({reason})") from None
     return str(folder)
 
 

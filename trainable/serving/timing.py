@@ -1,7 +1,7 @@
-"""Served models timed side by side, from texts to logits."""
+"""Models timed side by side, in turns: served ones, from texts to logits, or any other."""
 
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -10,10 +10,11 @@ import numpy as np
 from trainable.data.tokens import Text
 from trainable.serving.served_model import BATCH, ServedModel
 
-SECONDS = 20.0  # for all models together, of each of the two measurements
+SECONDS = 20.0  # for all served models together, of each of the two measurements
 FEWEST, MOST = 20, 300  # texts one at a time
 TAIL = 95  # percentile
 Name = TypeVar("Name", bound=Hashable)
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ def time_models(
     without `batches` one text at a time only, and `per_second` follows from that."""
     order = np.random.default_rng(0).permutation(len(texts))
     shuffled = [texts[row] for row in order]
-    one = _turns(models, [[text] for text in shuffled[:MOST]])
+    calls = {name: model.logits for name, model in models.items()}
+    one = in_turns(calls, [[text] for text in shuffled[:MOST]], SECONDS, FEWEST)
     size = BATCH if batches else 1
     parts = [shuffled[start : start + size] for start in range(0, len(texts), size)]
-    many = _turns(models, parts) if batches else one
+    many = in_turns(calls, parts, SECONDS, FEWEST) if batches else one
     return {
         name: Timing(
             median=1000 * float(np.median(one[name])),
@@ -46,19 +48,25 @@ def time_models(
     }
 
 
-def _turns(
-    models: Mapping[Name, ServedModel], batches: Sequence[Sequence[Text]]
+def in_turns(
+    calls: Mapping[Name, Callable[[Batch], object]],
+    batches: Iterable[Batch],
+    seconds: float,
+    fewest: int = 1,
 ) -> dict[Name, list[float]]:
-    """Seconds of each model for each batch, of as many batches as there is time for."""
-    seconds: dict[Name, list[float]] = {name: [] for name in models}
-    for model in models.values():
-        model.logits(batches[0])  # warm-up
+    """What each call takes for each batch, until the batches end or, after the `fewest`, all have
+    taken `seconds` together. The first batch goes through each once more, untimed, as a warm-up."""
+    taken: dict[Name, list[float]] = {name: [] for name in calls}
     started = time.perf_counter()
     for number, batch in enumerate(batches):
-        if number >= FEWEST and time.perf_counter() - started > SECONDS:
+        if number == 0:
+            for call in calls.values():
+                call(batch)
+            started = time.perf_counter()
+        elif number >= fewest and time.perf_counter() - started > seconds:
             break
-        for name, model in models.items():
+        for name, call in calls.items():
             start = time.perf_counter()
-            model.logits(batch)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            call(batch)
+            taken[name].append(time.perf_counter() - start)
+    return taken

@@ -25,7 +25,6 @@ RAY_DIED = "Ray's own processes have died, killed or out of memory"
 POLL_SECONDS = 5.0  # between two counts of the nodes
 # How long Ray waits to learn why a process is gone, which distinguishes a lost node from a crash.
 DEATH_INFO = {"RAY_timeout_ms_task_wait_for_death_info": "60000"}
-SIGN_OF_LOST_NODE = "its node has died"  # in Ray's error
 
 
 def check_address(address: str | None, runs: Path) -> None:

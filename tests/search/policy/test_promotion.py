@@ -7,10 +7,9 @@ import pytest
 
 from search.policy.promotion import Promotion
 from search.record.run import read_run
-from search.record.trial_record import FAILED, FINISHED, GO, STOP, WAIT
+from search.record.trial_record import GO, STOP, WAIT
 from tests.made_runs import asked, made_run, of_two_strata, recipe
 from tests.simulated_tune import CRASH, ends, play, score_of
-from trainable.trial.messages import DIVERGED
 
 RUNGS = (2, 6)
 
@@ -83,7 +82,7 @@ def test_where_it_is_not_known_how_many_come_one_in_three_so_far_goes_on():
 
 @pytest.mark.parametrize(
     ("count", "slots", "killed"),
-    [(18, 1, 0), (7, 2, 0), (3, 1, 0), (1, 1, 0), *((18, 1 + n, 0.03) for n in range(4))],
+    [(18, 1, 0), (7, 2, 0), (3, 1, 0), (1, 1, 0), (18, 1, 0.03), (18, 3, 0.03)],
 )
 @pytest.mark.parametrize("within", ["all", "init"])
 def test_the_same_go_on_whatever_the_order_and_however_often_it_is_killed(
@@ -97,12 +96,6 @@ def test_the_same_go_on_whatever_the_order_and_however_often_it_is_killed(
     wanted = {trial: end for stratum in strata for trial, end in halved(stratum).items()}
     assert dict(zip(run.trials, ends(run.trials.values()), strict=True)) == wanted
     assert (sum(event["event"] == "session" for event in run.events) > 1) == (killed > 0)
-
-
-@pytest.mark.parametrize("chance", range(4))
-def test_no_sweep_hangs_on_those_that_fail(sweep, chance):
-    run = play(sweep(of_two_strata(12)), 2, random.Random(chance), {DIVERGED: 0.03}, killed=0.02)
-    assert {FAILED, FINISHED} <= {trial.outcome for trial in run.trials.values()}
 
 
 def test_recipes_on_several_seeds_are_promoted_by_their_mean(sweep):

@@ -10,9 +10,8 @@ import pytest
 from search.plan.rungs import rung_score
 from search.policy.policy import Policy
 from search.policy.seed_groups import SeedGroups
-from search.record.recipes import by_recipe, most_seeds
 from search.record.run import read_run
-from search.record.trial_record import FAILED, GO, STOP, WAIT
+from search.record.trial_record import FAILED, GO, STOP, WAIT, by_recipe
 from tests.made_runs import asked as request_of
 from tests.made_runs import evaluated, made_inputs, made_run, of_two_strata, recipe, started
 from tests.simulated_tune import CRASH, NODE, ends, play
@@ -116,7 +115,6 @@ def test_groups_are_recipes_with_their_seeds_in_order(tmp_path):
         [0],
     ]
     assert list(found) == [recipe(number).digest for number in (1, 0, 2)]
-    assert most_seeds(run.trials.values()) == 3
 
 
 # In sweeps of chance.
@@ -187,19 +185,19 @@ def test_decisions_are_the_rules_on_means(sweep, seeds, slots):
     assert (waited > ended > 0) if seeds > 1 else (waited, ended) == (0, 0)
 
 
-@pytest.mark.parametrize("chance", range(6))
+@pytest.mark.parametrize("chance", range(3))
 def test_decisions_are_the_rules_whatever_fails_and_however_often_it_is_killed(sweep, chance):
     disasters = {CRASH: 0.03, NODE: 0.03, DIVERGED: 0.03}
-    run = play(sweep(3), 1 + chance % 3, random.Random(chance), disasters, killed=0.01)
+    run = play(sweep(3), 1 + chance, random.Random(chance), disasters, killed=0.01)
     check_against_the_rule(run)
     assert sum(trial.outcome == FAILED for trial in run.trials.values()) >= 1
 
 
-@pytest.mark.parametrize("chance", range(6))
+@pytest.mark.parametrize("chance", range(3))
 def test_no_sweep_hangs_where_trials_are_to_run_alone(sweep, chance):
     """And the seeds that ran beside others end alike; those alone follow them."""
     disasters = {CRASH: 0.02, DIVERGED: 0.01, OUT_OF_MEMORY: 0.03}
-    run = play(sweep(3), 1 + chance % 3, random.Random(chance), disasters, killed=0.01)
+    run = play(sweep(3), 1 + chance, random.Random(chance), disasters, killed=0.01)
     assert any(trial.alone for trial in run.trials.values())
     for trials in by_recipe(run.trials.values()).values():
         together = ends([trial for trial in trials if not trial.alone])
@@ -208,7 +206,7 @@ def test_no_sweep_hangs_where_trials_are_to_run_alone(sweep, chance):
             assert set(ends(trials)) <= set(together)
 
 
-@pytest.mark.parametrize("chance", range(3))
+@pytest.mark.parametrize("chance", range(2))
 def test_seeds_added_to_a_run_follow_the_decisions_it_has(sweep, chance):
     run = play(sweep(2), 2, random.Random(chance), {DIVERGED: 0.02})
     before = decided_by_the_rule(run)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 import search.confirm.__main__
+import search.export.exported_student
 import search.sweep.session
 from search.confirm.__main__ import main as confirm_main
 from search.export.__main__ import main as export_main
@@ -28,7 +29,6 @@ from search.results.table import trials_table
 from search.run.__main__ import main as sweep_main
 from tests.sweeps import OPTIONS, assert_as_without_ray, run, start_and_hold
 from trainable.common.errors import UserError
-from trainable.engine import latency
 
 pytestmark = pytest.mark.slow
 
@@ -140,7 +140,7 @@ def table_of(folder):
 @pytest.mark.parametrize("name", ["cut", "whole"])
 def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, capsys, request):
     monkeypatch.setattr(search.sweep.session, "run_trials", lambda *_: None)
-    monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
+    monkeypatch.setattr(search.export.exported_student, "TIMED_SECONDS", 0.02)
     flips, chance, counts = request.config.getoption("--flips"), random.Random(name), Counter()
     wanted = table_of(runs[name])
     for file, way in attacks(runs[name], flips):
@@ -162,7 +162,7 @@ def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, cap
 
 def test_every_command_says_what_is_damaged(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(search.confirm.__main__, "start_run", lambda *_: 0)
-    monkeypatch.setattr(latency, "TIMED_SECONDS", 0.02)
+    monkeypatch.setattr(search.export.exported_student, "TIMED_SECONDS", 0.02)
     folder = shutil.copytree(runs["whole"], tmp_path / "runs" / "whole")
     (folder / "sweep.json").unlink()
     first = recommended(read_run(folder)).trials[0]

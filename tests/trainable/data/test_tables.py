@@ -22,6 +22,7 @@ AWKWARD = ["null", "NA", '"half a quote', "it's 5 \" long ", "none", '"full"', "
 LABELS = [0, 1, 0, 1, 1, 0, 1, 0]
 QUOTED_CSV = 'label,sentence\n0,"a, b"\n1,"say ""no"""\n0,NA\n1,"two\nlines"\n'
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
+READERS = (".csv", ".jsonl", ".parquet")  # one suffix for each
 
 
 def write(path, texts, labels, columns=("sentence", "label")):
@@ -107,7 +108,7 @@ def test_quotes_of_a_csv_file_are_its_grammar(folder, load):
     )
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", READERS)
 def test_a_file_whose_content_changed_is_read_anew_whatever_its_time(tmp_path, load, suffix):
     path = tmp_path / f"train{suffix}"
     write(tmp_path / "dev.tsv", ["fine"], [1])
@@ -333,7 +334,7 @@ def test_tables_are_those_of_datasets_too_and_nothing_else(load):
         ([0.5, 3.0, -1.0], [], [0.5, 3.0, -1.0]),
     ],
 )
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", READERS)
 def test_what_labels_stand_for(*, tmp_path, load, labels, names, numbers, suffix):
     for name in ("train", "dev"):
         write(tmp_path / f"{name}{suffix}", ["a", "b", "c"], labels)
@@ -345,7 +346,7 @@ def test_what_labels_stand_for(*, tmp_path, load, labels, names, numbers, suffix
     assert {type(label) for label in found.train.labels} == {int if names else float}
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", READERS)
 def test_rows_that_are_labelled_minus_one_have_no_label(tmp_path, load, suffix):
     write(tmp_path / f"train{suffix}", list("abcdefghij"), [0, 1] * 5)
     write(tmp_path / f"dev{suffix}", ["v"], [-1])
@@ -469,7 +470,7 @@ def test_a_pair_of_which_one_text_is_missing(load):
         ([0.5, 0.5], "the training split has examples of one label; give some of each"),
     ],
 )
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", READERS)
 def test_labels_of_which_nothing_can_be_learned(tmp_path, refusal, labels, complaint, suffix):
     write(tmp_path / f"train{suffix}", ["bad", "good"], labels)
     assert refusal(tmp_path).startswith(complaint)

@@ -51,6 +51,13 @@ def make_folder(tokenizer, tmp_path_factory):
     return make
 
 
+def with_onnx(folder):
+    """The folder with its ONNX form, which is made once."""
+    if not (folder / ONNX_FILES[ONNX]).exists():
+        export_onnx(folder, folder / ONNX_FILES[ONNX])
+    return folder
+
+
 @torch.no_grad()
 def plain_logits(folder, texts):
     """One at a time, with plain transformers."""
@@ -69,8 +76,7 @@ def plain_logits(folder, texts):
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "mpnet"])
 def test_pytorch_and_onnx_give_the_logits_of_plain_transformers(make_folder, architecture):
-    folder = make_folder(architecture)
-    export_onnx(folder, folder / ONNX_FILES[ONNX])
+    folder = with_onnx(make_folder(architecture))
     for texts in (TEXTS, PAIRS):
         expected = plain_logits(folder, texts)
         for form in ("pytorch", ONNX):
@@ -79,9 +85,8 @@ def test_pytorch_and_onnx_give_the_logits_of_plain_transformers(make_folder, arc
 
 
 def test_int8_is_near_and_smaller_and_leaves_a_layer_alone(make_folder):
-    folder = make_folder("bert")
+    folder = with_onnx(make_folder("bert"))
     source, target = folder / ONNX_FILES[ONNX], folder / ONNX_FILES[INT8]
-    export_onnx(folder, source)
     assert [*layers_of(source)] == ["embeddings", *(f"layer.{n}" for n in range(4)), "head"]
     reference = ServedModel.load(folder, ONNX).logits(TEXTS)
     quantise(source, target)
