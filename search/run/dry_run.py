@@ -1,7 +1,7 @@
 """What a sweep would take, without running it: `python -m search.run ... --dry-run`.
 
-All that a sweep checks before its training is checked. Times come from one measured step of each
-shape of student; nothing is written but what loading the data leaves in the cache.
+All that a sweep checks before its training is checked, a GPU's steps included. Times come from one
+measured step of each shape of student; nothing is written but what these leave in the cache.
 """
 
 import shlex

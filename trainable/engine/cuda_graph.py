@@ -67,11 +67,7 @@ class Executor:
     @property
     def reduced(self) -> str:
         """What is done otherwise since memory ran out, and why; empty if it did not."""
-        return (
-            f"{count_of(self.most, 'example')} at a time: the GPU ran out of memory"
-            if self.most
-            else ""
-        )
+        return f"{count_of(self.most, 'example')} at a time: out of memory" if self.most else ""
 
     def reduce(self, batch_size: int, device: torch.device) -> bool:
         """After memory ran out: makes room, or halves what goes through the model at a time.

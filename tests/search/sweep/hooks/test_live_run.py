@@ -307,6 +307,18 @@ def test_what_can_not_be_captured_is_left_to_other_processes_of_the_next_tuner(
     assert make(run).searcher.suggest("a") == asdict(CONFIGS[0])
 
 
+def test_what_memory_was_too_small_for_is_recorded_once_and_changes_no_execution(make, tmp_path):
+    inputs = made_inputs(device="cuda", execution=Execution("graph", True))
+    run = made_run(tmp_path / "gpu", CONFIGS, asked(), inputs=inputs)
+    hooks, trial = make(run), make_trial()
+    tell(hooks, "start", trial)
+    reason = "16 examples at a time: out of memory"
+    for number in (1, 2):
+        say(hooks, trial, Message(values(number), fallbacks=(reason,)))
+    assert (run.fallbacks, run.execution) == ([reason], inputs.execution)
+    assert hooks.live.display.events.count(("fallback", None)) == 1
+
+
 # Nodes that are lost.
 
 
