@@ -231,7 +231,7 @@ class TeacherSettings:
     learning_rate: float = 2e-5
     epochs: int = 3  # at most
     evaluations_per_epoch: int = 2
-    patience: int = 3  # evaluations in a row without a gain, after which it stops
+    patience: int = 3  # worse evaluations in a row, after which it stops
     batch_size: int = 32
     weight_decay: float = 0.01
     warmup_share: float = 0.1

@@ -15,7 +15,6 @@ from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.losses import cross_entropy, squared_errors
-from trainable.engine.metrics import score
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
@@ -253,10 +252,6 @@ class Evaluator:
         """The class of each of the split's N examples, int64 [N], or the output of a regression,
         float32 [N]; dropout off."""
         return self.predictions_and_loss()[0]
-
-    def score(self, metric: str) -> float:
-        """By this metric."""
-        return score(metric, self.predictions(), self.labels)
 
     @torch.no_grad()
     def predictions_and_loss(self) -> tuple[np.ndarray, float]:

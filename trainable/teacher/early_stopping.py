@@ -1,4 +1,4 @@
-"""How long a teacher is fine-tuned: while it gains on a part of the training examples."""
+"""How long a teacher is fine-tuned: until it is worse on a part of the training examples."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,8 @@ from torch import Tensor
 from trainable.data.datasets import hold_out_rows
 from trainable.data.examples import Examples
 
-Score = Callable[[], float]  # of the model as it is
+Score = Callable[[], np.ndarray]  # of the model as it is, by example [N], whose mean is the metric
+KEPT, BY_EXAMPLE = "kept.", "kept_scores"
 FEWEST_HELD_OUT = 50  # examples; of fewer, the best evaluation is the luckiest one
 FEWEST_OF_A_LABEL = 2  # among them
 
@@ -30,9 +31,12 @@ def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
 
 
 class EarlyStopping:
-    """Evaluates a model after the given `steps`, keeps its best weights, says when to stop.
+    """Scores a model after the given `steps`, keeps the last weights that are not clearly worse
+    than the best, and says when to stop.
 
-    Without steps the last weights are kept.
+    Worse is more than one standard error of the difference on the same examples: of a few hundred,
+    the best evaluation is mostly the luckiest, and a rate that falls to zero makes the last ones
+    better. Without steps the last weights are kept.
     """
 
     def __init__(
@@ -41,55 +45,58 @@ class EarlyStopping:
         self.parameters, self._score = parameters, score
         self._steps, self._patience = steps, patience
         self._scores: list[float] = []
-        self._best: dict[str, Tensor] = {}  # in host memory: the GPU's was measured for the step
+        self._kept = 0  # the evaluation whose weights are kept
+        self._by_example = torch.empty(0)  # scores [N] of the best evaluation
+        self._weights: dict[str, Tensor] = {}  # in host memory: the GPU's was measured for the step
 
     def look(self, step: int) -> None:
-        """Scores the model if that is due after this step, and keeps the first of the best."""
+        """Scores the model if that is due after this step."""
         if step not in self._steps:
             return
-        self._scores.append(self._score())
-        if self._without_gain == 0:
-            self._best = {
+        scores = torch.as_tensor(self._score(), dtype=torch.float64)
+        best = self._by_example if self._scores else scores
+        gain = scores - best
+        self._scores.append(float(scores.mean()))
+        if gain.mean() >= 0:
+            self._by_example = scores
+        if gain.mean() >= -gain.std(correction=0) / len(gain) ** 0.5:
+            self._kept = len(self._scores) - 1
+            self._weights = {
                 name: parameter.detach().to("cpu", copy=True)
                 for name, parameter in self.parameters.items()
             }
 
     @property
     def over(self) -> bool:
-        """Whether it has gained nothing for `patience` evaluations."""
-        return self._without_gain >= self._patience
-
-    @property
-    def _without_gain(self) -> int:
-        """Evaluations since the best one."""
-        scores = self._scores
-        return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
+        """Whether `patience` evaluations in a row were worse."""
+        return len(self._scores) - 1 - self._kept >= self._patience
 
     @torch.no_grad()
-    def keep_best(self, total_steps: int) -> str:
-        """Puts the best weights into the model's tensors; a line on which they are, and why."""
+    def restore_kept(self, total_steps: int) -> str:
+        """Puts the weights that are kept into the model's tensors; a line on which and why."""
         if not self._scores:
             return (
                 f"Teacher: as after the last of {total_steps} steps (the training examples are "
                 "too few to hold a tenth out)"
             )
         for name, parameter in self.parameters.items():
-            parameter.copy_(self._best[name])
-        best = int(np.argmax(self._scores))
-        reason = f"no gain in {self._patience} evaluations" if self.over else "all steps taken"
+            parameter.copy_(self._weights[name])
+        reason = f"{self._patience} evaluations were worse" if self.over else "all steps taken"
         return (
-            f"Teacher: best of {len(self._scores)} evaluations at step {self._steps[best]} of "
-            f"{total_steps}, {self._scores[best]:.4f} on the held-out tenth of the training "
-            f"examples ({reason})"
+            f"Teacher: as after step {self._steps[self._kept]} of {total_steps}, "
+            f"{self._scores[self._kept]:.4f} on the held-out tenth of the training examples "
+            f"({reason})"
         )
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What `restore` is to be given, plain values and tensors apart."""
-        tensors = {f"best.{name}": tensor for name, tensor in self._best.items()}
-        return {"scores": self._scores}, tensors
+        tensors = {f"{KEPT}{name}": tensor for name, tensor in self._weights.items()}
+        values = {"scores": self._scores, "kept": self._kept}
+        return values, {**tensors, BY_EXAMPLE: self._by_example}
 
     def restore(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         """Goes on from a `state`; there may be more beside it."""
-        self._scores = values["scores"]
+        self._scores, self._kept = values["scores"], values["kept"]
+        self._by_example = tensors[BY_EXAMPLE]
         if self._scores:
-            self._best = {name: tensors[f"best.{name}"] for name in self.parameters}
+            self._weights = {name: tensors[KEPT + name] for name in self.parameters}

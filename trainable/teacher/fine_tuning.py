@@ -1,7 +1,6 @@
 """A teacher fine-tuned on the labels, which goes on where it was interrupted."""
 
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from trainable.data.examples import Examples
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.devices import Runtime
 from trainable.engine.learning_rate import learning_rate_at
+from trainable.engine.metrics import example_scores
 from trainable.engine.training_state import (
     CheckpointError,
     read_state,
@@ -40,8 +40,7 @@ def fine_tune(
     executor: Executor,
     state: Path,
 ) -> None:
-    """Trains on the labels in place until the metric gains no more; logs progress every ten
-    seconds.
+    """Trains on the labels in place until the metric gets worse; logs progress every ten seconds.
 
     Goes on from the file `state` if it exists; its name stands for all that the fine-tuning depends
     on. Raises TrainingDivergedError if the loss is NaN or infinite.
@@ -65,8 +64,11 @@ def fine_tune(
     evaluations = settings.epochs * min(settings.evaluations_per_epoch, per_epoch)
     due = evaluation_steps(total, evaluations) if len(held_out) else []
     evaluator = Evaluator(model, held_out, runtime.precision, executor)
-    parameters, score = dict(model.named_parameters()), partial(evaluator.score, metric)
-    stopping = EarlyStopping(parameters, score, due, settings.patience)
+
+    def scores() -> np.ndarray:
+        return example_scores(metric, evaluator.predictions(), evaluator.labels)
+
+    stopping = EarlyStopping(dict(model.named_parameters()), scores, due, settings.patience)
     runtime.log(
         f"Fine-tuning the teacher: at most {total} steps on {len(rest):,} examples"
         f"{executor.reduced and f', {executor.reduced}'}"
@@ -90,14 +92,14 @@ def fine_tune(
         if now - saved > SAVE_SECONDS:
             _save(state, done, step, stopping)
             saved = time.perf_counter()
-    runtime.log(stopping.keep_best(total))
+    runtime.log(stopping.restore_kept(total))
 
 
 def _save(state: Path, done: int, step: TrainingStep, stopping: EarlyStopping) -> None:
     state.parent.mkdir(parents=True, exist_ok=True)
-    values, best = stopping.state()
+    values, kept = stopping.state()
     tensors = training_tensors(stopping.parameters, step.optimiser, step.examples.device)
-    write_state(state, {"step": done, **values}, {**tensors, **best})
+    write_state(state, {"step": done, **values}, {**tensors, **kept})
 
 
 def _restore(state: Path, step: TrainingStep, stopping: EarlyStopping) -> int:
