@@ -1,7 +1,7 @@
-"""The commands, the sweep in Ray Tune, its record and its results.
+"""The commands, the sweep in Ray Tune, its record and its results; `find` calls them from Python.
 
-Imports point down: the commands (run, report, confirm, export, bench), then sweep, results, record,
-plan, each only what comes after it, and `trainable`.
+Imports point down: notebook, the commands, then students, sweep, policy, results, record and plan,
+each only what comes after it, and `trainable`.
 """
 
 from importlib import import_module

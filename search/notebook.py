@@ -140,7 +140,9 @@ def _call(module: str, *arguments: str) -> str:
     code = process.wait()
     if interrupted or code == INTERRUPTED:
         raise KeyboardInterrupt
+    if code == USER_ERROR:
+        last = next(line for line in reversed(lines) if line.strip())
+        raise UserError(last.strip().removeprefix("error: "))
     if code:
-        last = next((line.strip() for line in reversed(lines) if line.strip()), module)
-        raise (UserError if code == USER_ERROR else RuntimeError)(last.removeprefix("error: "))
+        raise RuntimeError(f"{module} ended with exit code {code}; its output says why")
     return "".join(lines)

@@ -74,7 +74,7 @@ def test_your_own_space(repository, tmp_path):
     (tmp_path / "my.py").write_text(python_lines(repository, "def mine"))
     request = Request(space=f"{tmp_path / 'my.py'}:mine", preset="mini")
     configs = plan_trials(resolve(request, print))
-    assert {(config.alpha, config.temperature) for config in configs} == {
-        (alpha, temperature) for alpha in (0.3, 0.5, 0.8) for temperature in (1.0, 2.0, 4.0)
+    assert {(config.alpha, config.initialisation) for config in configs} == {
+        (alpha, start) for alpha in (0.3, 0.5, 0.8) for start in ("teacher_spread", "teacher_lower")
     }
-    assert {config.initialisation for config in configs} == {"teacher_lower"}
+    assert {config.epochs for config in configs} == {2}

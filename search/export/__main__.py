@@ -31,8 +31,8 @@ def make_parser() -> argparse.ArgumentParser:
     """Every flag with its default."""
     parser = OneLineParser(
         prog="python -m search.export",
-        description="Writes the student of a trial as a Hugging Face folder: weights of its last "
-        "evaluation,\ntokenizer and model card. Of the best trial, unless --trial names another.",
+        description="Writes the student of the recommended trial as a Hugging Face folder: weights "
+        "of its last\nevaluation, tokenizer and model card.",
         epilog=EXAMPLE,
     )
     parser.add_argument("run", metavar="RUN", help="the sweep, by name or path")
@@ -40,8 +40,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--trial",
         metavar="T",
-        help="the trial's digest or folder name, or the start of one (default: the best that ended "
-        "and has a checkpoint)",
+        help="the trial's digest or folder name, or the start of one (default: the recommended "
+        "one, which the run's last lines name)",
     )
     parser.add_argument(
         "--check",

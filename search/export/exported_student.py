@@ -97,6 +97,8 @@ def export_student(
     (folder / "README.md").write_text(card, encoding="utf-8")
     if fallback:
         result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
+    if evaluation.get("one_label"):
+        result = f"It has learned nothing: every example is given the same label.\n{result}"
     on = " on the full validation split" if final_split(evaluation) == "full" else ""
     text = (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "

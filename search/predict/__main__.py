@@ -129,7 +129,8 @@ def _texts(piece: pd.DataFrame, column: str | None, named: str, before: int) -> 
     missing = [name for name in names if name not in piece]
     if missing or not names or len(names) > 2:
         wanted = f"--text-column {column}" if column else named
-        raise UserError(f"{wanted}: the columns are {', '.join(map(str, piece.columns))}; name one")
+        has = ", ".join(map(str, piece.columns))
+        raise UserError(f"{wanted}: the columns are {has}; name one with --text-column")
     for name in names:
         wrong = [not isinstance(text, str) for text in piece[name]]
         if any(wrong):

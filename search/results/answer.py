@@ -106,6 +106,8 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> str:
     if answer.gain is not None:
         points, ends = difference_cells(answer.gain)
         over = f"{points} points over the default in the last evaluation (95% interval {ends})"
+        if answer.trials[0].final and answer.gain.low <= 0:
+            over += ", not significant; it was trained longest, which mostly gains"
         return f"{text}{named}: {over}.{_left_to_try(run, answer.trials[0])}"
     recipe = answer.trials[0].config.recipe
     if recipe == run.default_recipe:

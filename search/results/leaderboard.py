@@ -19,7 +19,8 @@ NO_VALUE = "-"
 TIED, NOT_COMPARED, ONE_LABEL = "~", "*", "!"  # before a best5
 LEGEND = {
     TIED: "not significantly different from the best, which does not mean equal",
-    NOT_COMPARED: "not comparable, neither better nor worse: stopped early, or not all is recorded",
+    NOT_COMPARED: "not comparable, neither better nor worse: stopped early, interrupted, with "
+    "another number of evaluations, or not all is recorded",
     ONE_LABEL: "one label only, the same for every example",
 }
 DIGITS = 4  # of a score
@@ -97,7 +98,7 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "reference": any(request.space == "study" for request in run.plan.requests),
     }
     columns = {
-        "recipe": [", ".join(p for p in own if p not in shared) or "as above" for own in parts],
+        "recipe": [", ".join(p for p in own if p not in shared) or "all as above" for own in parts],
         "initialisation": [*recipes["initialisation"]],
         "seeds": [*map(_seeds, rows)],
         "best5": [f"{_mark(row)}{share(row['best5'])}" for row in rows],

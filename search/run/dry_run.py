@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from search.plan.request import LOCAL
-from search.plan.searchers import SEARCH_SHARE
+from search.plan.searchers import FEWEST_TRIALS, SEARCH_SHARE
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
@@ -100,8 +100,19 @@ def _describe(
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
-    seconds = _expected_seconds(checked, to_suggest, execution) / slots
+    of_trial = _expected_seconds(checked, execution)
+    mean = sum(of_trial.values()) / len(of_trial)
+    planned = sum(of_trial[config] for config in checked.configs)
+    seconds = (planned + (to_suggest * mean if to_suggest else 0.0)) / slots
     if request.finals:
+        needed = FEWEST_TRIALS * mean / slots
+        if to_suggest and needed > request.time_to_suggest:
+            console.print(
+                f"      Too short for a search: a third of the time must be enough for "
+                f"{FEWEST_TRIALS} trials, so give {describe_time(needed / SEARCH_SHARE)} or more; "
+                "else nothing is suggested.",
+                soft_wrap=True,
+            )
         console.print(
             f"      and, as long as time allows, the default and the best {request.finals}"
         )
@@ -126,11 +137,8 @@ def _describe(
     return 0
 
 
-def _expected_seconds(checked: CheckedSweep, to_suggest: float, execution: Execution) -> float:
-    """Of all trials one after the other; those to be suggested are taken for the average.
-
-    A forward pass takes a third of a training step on the same examples.
-    """
+def _expected_seconds(checked: CheckedSweep, execution: Execution) -> dict[TrialConfig, float]:
+    """Of each possible trial; a forward pass takes a third of a training step."""
     preparation, dataset = checked.preparation, checked.preparation.inputs.dataset
     train, length = dataset.train, preparation.inputs.max_length
     split = tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
@@ -143,9 +151,7 @@ def _expected_seconds(checked: CheckedSweep, to_suggest: float, execution: Execu
         evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())
         steps = trial_steps(len(train), config) + FORWARD_SHARE * evaluated / config.batch_size
         seconds[config] = of_shape[shape] * steps
-    mean = sum(seconds.values()) / len(seconds)
-    planned = sum(seconds[config] for config in checked.configs)
-    return planned + (to_suggest * mean if to_suggest else 0.0)
+    return seconds
 
 
 def step_seconds(

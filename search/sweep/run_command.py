@@ -14,6 +14,7 @@ from search.plan.plan import Plan
 from search.record.run import Run, create_run, read_run
 from search.record.run_folders import refuse_existing, resume_command, run_lock
 from search.record.storage import RecordCopy
+from search.results.progress import measure
 from search.sweep.processes.signals import BEFORE_RUN, Interruption
 from trainable.common.errors import UserError
 
@@ -81,6 +82,9 @@ def _run_to_end(
             if run.unfinished:
                 from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
+                if any(event["event"] == "session" for event in run.events):
+                    progress = measure(run).describe()
+                    invocation.console.print(f"Resuming {run.folder.name}: {progress}")
                 run.append({"event": "session", "provenance": invocation.provenance()})
                 copy.copy()
                 if not interruption.requested:

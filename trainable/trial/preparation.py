@@ -137,8 +137,9 @@ class Preparation:
             log(f"{described}; examples: {', '.join(counts)}.")
         if dataset.transfer is not None:
             log(
-                f"Texts without labels: {sizes['transfer']:,}; left out: {self.inputs.left_out:,} "
-                "that are empty or near-duplicates of validation or test examples."
+                f"Texts without labels (of --transfer, or made): {sizes['transfer']:,}; left out: "
+                f"{self.inputs.left_out:,} that are empty or near-duplicates of validation or test "
+                "examples."
             )
         for warning in shared_examples(dataset):
             log(warning)

@@ -22,7 +22,7 @@ from trainable.common.errors import error_line
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
 LEAVE_SECONDS = 18.0  # after the first signal; who sends SIGTERM kills after 20 to 90 s
 UNWIND_SECONDS = 5.0  # the same where there is no run yet, and nothing to save
-BEFORE_RUN = "interrupted before the first trial; run the same command again to continue"
+BEFORE_RUN = "interrupted before the first trial: there is no run yet, give the same command again"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -41,13 +41,15 @@ def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     text = printed(mixed)
     assert text.startswith("\nTeacher accuracy: 0.9500 on the 1,000 validation examples.\n")
     assert "\nIn all rows: logits only, fixed 0.5.\n" in text
-    lines = [line.rstrip() for line in text.splitlines() if line.startswith(("as above ", "T="))]
+    lines = [
+        line.rstrip() for line in text.splitlines() if line.startswith(("all as above ", "T="))
+    ]
     best, second, stopped, running, pending, failed = lines
     assert best.split() == [
-        *("as", "above", "teacher_upper", "0.7930", "0.766", "to", "0.818"),
+        *("all", "as", "above", "teacher_upper", "0.7930", "0.766", "to", "0.818"),
         *("83.5%", "0.7900", "finished"),
     ]
-    assert second.split()[2:4] == ["random", "~0.7900"]
+    assert second.split()[3:5] == ["random", "~0.7900"]
     assert stopped.split()[2] == "*0.8500"  # not worse: not comparable
     assert stopped.split()[-2:] == ["stopped", "1/15"]
     assert running.split()[-2:] == ["unfinished", "1/15"]

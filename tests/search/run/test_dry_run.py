@@ -69,6 +69,14 @@ def test_what_can_not_be_run_is_refused_in_the_same_words(
         (["--space", "baselines"], ["1  ", "5  "]),
         (["--space", "recipe", "--samples", "10", "--seeds", "2"], ["3  ", "and 7 more, sug"]),
         (["--space", "recipe", "--time-budget", "1h"], ["3  ", "and more, as time allows, sug"]),
+        (
+            ["--space", "recipe", "--time-budget", "20m"],
+            # A third of it for 16 trials of 75 s, two at a time: 30 minutes.
+            [
+                "Too short for a search: a third of the time must be enough for 16 trials, so give "
+                "about 30 min or more"
+            ],
+        ),
     ],
     ids=" ".join,
 )
@@ -88,7 +96,8 @@ def test_new_sweep_is_described_and_nothing_is_left_behind(
     # The finals of a search take twice as long as its other trials.
     trials = {"baselines": 5, "recipe": 3 * 10}[asked_for[1]]
     minutes = trials * 2.0 * (24 + 40 / 3) / 2 / 60
-    minutes = 60 if "1h" in asked_for else minutes
+    minutes = {"1h": 60, "20m": 20}.get(asked_for[-1], minutes)
+    assert ("Too short" in text) is ("20m" in asked_for)
     assert f"About {minutes:.0f} min of training, 2 trials at a time" in text
     assert re.search(r"take up to about \d+ MB, \d+ MB at the end;", text)
     assert f"are free at {tmp_path / 'runs'}." in text
