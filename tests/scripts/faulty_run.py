@@ -79,6 +79,7 @@ def train_with_faults(config, sweep, **arguments):
 if __name__ == "__main__":
     tune_function.train_student = train_with_faults
     torch.cuda.device_count = lambda: 1
+    check_sweep.checked = lambda runtime, _: runtime  # it would find that no step can be captured
     if NOT_CAPTURED.items() <= json.loads(os.environ["FAULTS"]).items():
         prepare = check_sweep.prepare_inputs
         check_sweep.prepare_inputs = lambda *given: replace(

@@ -165,6 +165,7 @@ def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, cap
 
 def test_every_command_says_what_is_damaged(runs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(search.confirm.__main__, "start_run", lambda *_: 0)
+    monkeypatch.setattr(search.confirm.__main__, "score_on_test", lambda folder, code, _: code)
     monkeypatch.setattr(search.export.exported_student, "TIMED_SECONDS", 0.02)
     folder = shutil.copytree(runs["whole"], tmp_path / "runs" / "whole")
     (folder / "sweep.json").unlink()
