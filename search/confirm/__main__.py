@@ -20,6 +20,7 @@ from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import Run, read_run
 from search.record.run_folders import has_run, open_run
+from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
@@ -145,6 +146,8 @@ def score_on_test(folder: Path, code: int, invocation: Invocation) -> int:
             return code
         with atomic_file(path) as temporary:
             temporary.write_text(f"{text}\n", encoding="utf-8")
+        with RecordCopy(folder) as copy:
+            copy.copy(TEST)
     invocation.console.print(path.read_text(encoding="utf-8").strip(), soft_wrap=True)
     return code
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from search.exit_codes import exit_code, leave
 from search.record.events import RECORD
-from search.record.run import Run, read_run
-from search.record.run_folders import find_run, place_of_runs
+from search.record.run import Run
+from search.record.run_folders import find_run, open_run, place_of_runs
 from search.results.best_trials import lost_students
 from search.results.scores import rescored
 from trainable.common.errors import UserError
@@ -100,20 +100,17 @@ def watch_report(arguments: argparse.Namespace) -> int:
         return rendered(PAGE)
 
     def state() -> tuple[int, float]:
-        record = (_folder(arguments) / RECORD).stat()
+        folder = find_run("RUN", arguments.run, place_of_runs(arguments.storage))
+        record = (folder / RECORD).stat()
         return record.st_size, record.st_mtime
 
     watch(make_page, state, arguments.port)
     return 0
 
 
-def _folder(arguments: argparse.Namespace) -> Path:
-    return find_run("RUN", arguments.run, place_of_runs(arguments.storage))
-
-
 def _read(arguments: argparse.Namespace) -> tuple[Run, Run]:
     """The run as it is recorded, and as it is scored here; UserError if there is nothing in it."""
-    recorded = read_run(_folder(arguments))
+    recorded = open_run(arguments.run, arguments.storage)
     if not recorded.trials:
         raise UserError(
             f"RUN {recorded.folder}: its plan has no trials, there is nothing to report"

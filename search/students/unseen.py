@@ -13,12 +13,14 @@ from search.record.run import Run
 from search.results.leaderboard import interval
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, as_user_error
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import LabelledTexts
 from trainable.engine.devices import best_device
 from trainable.engine.metrics import example_scores, score
+from trainable.engine.training_state import CheckpointError
 from trainable.serving.served_model import ServedModel, predicted
+from trainable.trial.checkpoint import check_checkpoint
 
 ON_TEST = "on the test split, by which nothing was selected"
 
@@ -69,6 +71,8 @@ def score_once(run: Run) -> str:
     none is kept, or the examples are no longer those of the run."""
     trial, checkpoint, _ = choose_checkpoint(run, None)
     inputs = inputs_here(run)
+    with as_user_error("the checkpoint is ", CheckpointError):
+        check_checkpoint(checkpoint, trial.config, inputs)
     examples = sweep_examples(checkpoint, run.request, inputs.of(trial.config))
     if examples.test is None:
         raise UserError("the test examples are no longer those of the run")

@@ -29,6 +29,7 @@ from trainable.models.loading import check_encoder, load_checked, load_classifie
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
+FORMAT = 2  # of how a teacher is fine-tuned, so that another version's is made again
 SCORED = {"evaluation": "", "full": "full_"}  # splits, and how their scores' names begin
 
 
@@ -122,9 +123,10 @@ def prepare_teacher(
     metric: str = ACCURACY,
 ) -> Teacher:
     """The teacher, from the cache if it was made before; fine-tuned as `settings` say, if they are
-    given, for as long as it gains by the metric."""
+    given, until it gets worse by the metric."""
     key = digest_values(
         {
+            "format": FORMAT,
             "base": digest_model(model),
             "data": data.digest,
             "settings": settings and asdict(settings),

@@ -51,11 +51,11 @@ ROUNDINGS, SHARE = 4.0, 0.03  # allowed: so many times what that changes, and a 
 def checked(runtime: Runtime, config: PreTrainedConfig) -> Runtime:
     """The runtime, its execution stepped down until it takes right steps of models of this shape;
     logs a line for a check that was made, and one for what can't be had."""
-    code = [path.read_text("utf-8") for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
     while (execution := runtime.execution).executor != EAGER:
         start, flash = time.perf_counter(), execution.flash_attention
         packages = ["torch", "transformers", *["disentangled-flash"] * flash]
         machine = [device_name(), DRIVER.is_file() and DRIVER.read_text("utf-8")]
+        code = [path.read_text("utf-8") for path in sorted(Path(__file__).parents[1].rglob("*.py"))]
         question = {"shape": config.to_dict(), "precision": runtime.precision, "flash": flash}
         about = {**question, "code": code, "machine": [*machine, *map(version, packages)]}
         path = runtime.cache / "step_checks" / f"{digest_values(about)[:16]}.json"

@@ -413,6 +413,11 @@ def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_be
     card = (folder / "README.md").read_text()
     assert card.index("on the test split") < card.index("(no selection)")
     said = f"Test F1: {scores[0]:.4f} (95% interval"
+    weights = checkpoint_of(small.run, trial_of(small, "teacher_spread")) / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert "Test: not scored: the checkpoint is " in confirmed(small.run)
+    weights.write_bytes(whole)
     assert said in confirmed(small.run)
     (data / "test.tsv").write_text("\n".join(["sentence\tlabel", *rows[:20]]) + "\n")
     shutil.rmtree(tmp_path / "cache")

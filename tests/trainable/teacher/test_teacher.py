@@ -15,6 +15,7 @@ from trainable.config.trial_config import TeacherSettings
 from trainable.data.sources import Sources
 from trainable.engine.devices import Runtime
 from trainable.teacher import fine_tuning
+from trainable.teacher import teacher as module
 from trainable.teacher.teacher import digest_model, load_base, load_teacher, refuse_weak_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
 
@@ -62,6 +63,10 @@ def test_fine_tuned_once_and_better_than_guessing(
         other = replace(loaded, teacher_settings=changed)
         third = prepare_inputs(Preparation.load(other), set(), runtime, options)
         assert third.teacher.folder != second.teacher.folder
+    monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
+    other = replace(loaded, teacher_settings=short)
+    anew = prepare_inputs(Preparation.load(other), set(), runtime, options)
+    assert anew.teacher.folder != second.teacher.folder
 
 
 def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
