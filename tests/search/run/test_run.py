@@ -136,6 +136,7 @@ def test_interrupted_and_resumed_it_suggests_what_it_would_have(
     resumed = run(command[:3], "--resume", "cut", "--storage", str(tmp_path))
     assert resumed.returncode == 0, resumed.stderr
     assert "is missing or damaged: made again" in resumed.stdout
+    assert re.search(r"^Resuming cut: +\d+ of ", resumed.stdout, re.MULTILINE)
     assert numbers(folder) == numbers(swept.folder)
     assert_evaluated_once(folder)
     found = read_run(folder)
