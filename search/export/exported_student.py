@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME as CONFIG
 
@@ -32,12 +31,12 @@ from trainable.data.datasets import LabelledTexts
 from trainable.data.examples import Batch, Examples
 from trainable.data.tokens import Text, load_split, parts_of
 from trainable.data.vocabulary import load_vocabulary
+from trainable.engine.calibration import calibration_errors
 from trainable.engine.devices import best_device, device_name, synchronise
 from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer
 from trainable.models.model_outputs import model_inputs
-from trainable.serving.calibration import calibration_error, fit_temperature
 from trainable.serving.served_model import TEMPERATURE, ServedModel
 from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
@@ -164,13 +163,12 @@ def predictions(folder: Path, texts: list[Text]) -> np.ndarray:
 def calibrate(folder: Path, texts: LabelledTexts) -> str:
     """Adds the temperature to config.json that makes the validation labels most likely; a sentence
     on it."""
-    logits, labels = ServedModel.load(folder).logits(texts.texts), np.asarray(texts.labels)
-    temperature = round(fit_temperature(logits, labels), 4)
+    logits = ServedModel.load(folder).logits(texts.texts)
+    temperature, *errors = calibration_errors(logits, np.asarray(texts.labels))
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    write_json(folder / CONFIG, {**config, TEMPERATURE: temperature})
-    errors = [calibration_error(softmax(logits / t, axis=1), labels) for t in (1.0, temperature)]
+    write_json(folder / CONFIG, {**config, TEMPERATURE: round(temperature, 4)})
     return (
-        f"Calibration: softmax(logits / {temperature:g}), {TEMPERATURE} in {CONFIG}; expected "
+        f"Calibration: softmax(logits / {temperature:.4g}), {TEMPERATURE} in {CONFIG}; expected "
         f"calibration error on the validation examples {errors[0]:.3f} before, {errors[1]:.3f} "
         "after."
     )

@@ -50,7 +50,10 @@ EVALUATION: dict[str, Types] = {
     **{"validation_loss": NUMBER, "teacher_agreement": NUMBER},
     **dict.fromkeys(TIMINGS, NUMBER),
 }
-OF_FULL: dict[str, Types] = {"full_score": NUMBER, "full_predictions": TEXT}  # None without one
+OF_LAST: dict[str, Types] = {  # None in those before, and where there is no such split or class
+    **{"full_score": NUMBER, "full_predictions": TEXT},
+    **{"calibration_error": NUMBER, "calibrated_error": NUMBER},
+}
 SIGNED = ("score", "best5", "full_score", "teacher_agreement")  # a correlation may be below 0
 LARGEST = 2.0**53  # number: no run has more of anything, and floats hold it
 MOST_LOST = 100_000  # events between two that are there
@@ -96,8 +99,8 @@ def _is_event(event: Any) -> bool:
 
 
 def _is_evaluation(values: Event) -> bool:
-    full = {key: types for key, types in OF_FULL.items() if values.get(key) is not None}
-    if not _has(values, {**EVALUATION, **full}) or values["evaluations"] < 1:
+    last = {key: types for key, types in OF_LAST.items() if values.get(key) is not None}
+    if not _has(values, {**EVALUATION, **last}) or values["evaluations"] < 1:
         return False
     with suppress(ValueError):
         for packed in PREDICTIONS:

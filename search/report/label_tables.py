@@ -13,6 +13,10 @@ LABELS_NOTE = (
     "Of the best student and the teacher, in the final evaluation. Precision: the share of a "
     "label's predictions that is right. Recall: the share of its examples that is found."
 )
+CALIBRATION_NOTE = (
+    " Expected calibration error of its probabilities: {:.3f}, and {:.3f} at the temperature that "
+    "fits these examples best, which export stores with a student."
+)
 CONFUSION_NOTE = "Examples of each label (rows) by predicted label (columns): student / teacher."
 
 
@@ -41,4 +45,8 @@ def label_tables(run: Run, recipes: pd.DataFrame) -> tuple[Cells, Cells]:
         (name, *(f"{student} / {teacher}" for student, teacher in zip(*rows, strict=True)))
         for name, rows in zip(names, counts, strict=True)
     ]
-    return Cells(HEADERS, by_label), Cells(("label", *(f"as {name}" for name in names)), confusion)
+    notes = LABELS_NOTE
+    if last.get("calibration_error") is not None:
+        notes += CALIBRATION_NOTE.format(last["calibration_error"], last["calibrated_error"])
+    headers = ("label", *(f"as {name}" for name in names))
+    return Cells(HEADERS, by_label, notes=notes), Cells(headers, confusion)

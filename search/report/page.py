@@ -13,7 +13,7 @@ from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
 from search.report.importance import followers, importance, scored
-from search.report.label_tables import CONFUSION_NOTE, LABELS_NOTE, label_tables
+from search.report.label_tables import CONFUSION_NOTE, label_tables
 from search.report.reference_study import study_cells
 from search.results.leaderboard import Cells, capitalised, leaderboard_cells, plain, share
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
@@ -113,7 +113,7 @@ def shown_sections(report: Report, drawn: Mapping[str, str]) -> list[Section]:
         Section("curves", "Learning curves", figure="learning_curves"),
         Section("schedules", "Alpha schedules", figure="sharpness"),
         _importance(report, metric),
-        Section("labels", "Scores by label", LABELS_NOTE, Table(by_label)),
+        Section("labels", "Scores by label", by_label.notes, Table(by_label)),
         Section("confusion", "Confusion matrix", CONFUSION_NOTE, Table(confusion)),
         _asha(report),
         Section("cost", "Cost", table=Table(Cells(("", "time", ""), time))),

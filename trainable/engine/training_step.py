@@ -249,31 +249,36 @@ class Evaluator:
         self.labels = examples.labels.cpu().numpy()  # [N]
 
     def predictions(self) -> np.ndarray:
-        """The class of each of the split's N examples, int64 [N], or the output of a regression,
-        float32 [N]; dropout off."""
-        return self.predictions_and_loss()[0]
+        """`predictions_of` the split's examples."""
+        return predictions_of(self.logits())
 
     @torch.no_grad()
-    def predictions_and_loss(self) -> tuple[np.ndarray, float]:
-        """`predictions`, and the mean loss with the labels: cross-entropy in nats, or the squared
-        error."""
+    def logits(self) -> Tensor:
+        """Of the split's N examples, float32 [N, C] on the CPU; dropout off."""
         was_training = self._model.training
         self._model.eval()
         lengths = self.feed.examples.lengths
-        scores = np.empty((len(lengths), 2))
+        config: Any = self._model.config
+        found = torch.empty(len(lengths), config.num_labels)
         for rows in reversed(batches_by_length(lengths, EVALUATION_BATCH)):
-            scores[rows] = self.feed.run(rows, self._body)[: len(rows)].cpu().numpy()
+            found[torch.from_numpy(rows)] = self.feed.run(rows, self._body)[: len(rows)].cpu()
         self._model.train(was_training)
-        kind = np.float32 if self.labels.dtype.kind == "f" else np.int64
-        return scores[:, 0].astype(kind), float(scores[:, 1].mean())
+        return found
 
     def _body(self, parts: list[Batch]) -> Tensor:
-        return torch.cat([self._predictions_and_losses(part) for part in parts])
+        each = [run_model(self._model, part, self._precision)[0] for part in parts]
+        return torch.cat(each).float()
 
-    def _predictions_and_losses(self, batch: Batch) -> Tensor:
-        """[B, 2]: each example's."""
-        logits, _ = run_model(self._model, batch, self._precision)
-        if batch.labels.is_floating_point():
-            return torch.stack([logits[:, 0].float(), squared_errors(logits, batch.labels)], dim=1)
-        loss = functional.cross_entropy(logits.float(), batch.labels, reduction="none")
-        return torch.stack([logits.argmax(dim=-1).float(), loss], dim=1)
+
+def predictions_of(logits: Tensor) -> np.ndarray:
+    """The class of each of N examples, int64 [N], of logits [N, C], or the output of a regression,
+    float32 [N], which has one."""
+    return (logits[:, 0] if logits.shape[1] == 1 else logits.argmax(dim=1)).numpy()
+
+
+def mean_label_loss(logits: Tensor, labels: np.ndarray) -> float:
+    """Of logits [N, C] with labels [N]: cross-entropy in nats, or the squared error."""
+    targets = torch.from_numpy(labels)
+    if targets.is_floating_point():
+        return float(squared_errors(logits, targets).double().mean())
+    return float(functional.cross_entropy(logits, targets, reduction="none").double().mean())

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.digest import digest_tensors, digest_values
@@ -37,23 +38,26 @@ def load_base(
     flag: str, source: str, label_names: list[str], seed: int
 ) -> tuple[PreTrainedModel, bool, list[str]]:
     """The model of a hub id or folder in fp32, whether it is a fine-tuned classifier, and the names
-    of weights that it did not have, which are drawn from `seed`.
+    of weights that it did not have, which are drawn from `seed`. A classifier for the same labels
+    in another order has them in this order.
 
     UserError, which names `flag`, if the model can't be had, or is fine-tuned for other labels.
     """
     with as_user_error(f"{flag} {source}: no usable model; "):
         config = load_config(source)
         fitted = any("ForSequenceClassification" in a for a in config.architectures or [])
-        head: dict[str, Any] = {}
-        if fitted:
-            _check_labels(f"{flag} {source}", list(config.id2label.values()), label_names)
-        elif label_names:
+        order: list[int] = []
+        head: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
+        if label_names:
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
-        else:
-            head = {"num_labels": 1, "problem_type": "regression"}
+        if fitted:
+            order = _label_order(f"{flag} {source}", list(config.id2label.values()), label_names)
+            head = head if order else {}
         torch.manual_seed(seed)
         model, missing = load_checked(flag, source, fitted=fitted, **head)
+        if order:
+            _reorder_head(model, order)
         check_encoder(model)
     return model, fitted, missing
 
@@ -76,9 +80,10 @@ def student_settings(student: str | None, teacher: str) -> dict[str, Any]:
     return {"student_layers": own.num_hidden_layers, "student_width": own_width}
 
 
-def _check_labels(given: str, its: list[str], ours: list[str]) -> None:
-    """Refuses a head for another number of labels, or for the same names in another order; of a
-    regression, which has no names, the head has one output."""
+def _label_order(given: str, its: list[str], ours: list[str]) -> list[int]:
+    """Where a classifier has each of our labels, if it has the same names in another order; else
+    empty. UserError for another number of labels; of a regression, which has no names, there is
+    one output."""
     if len(its) != (len(ours) or 1):
         dataset = f"the dataset {len(ours)}" if ours else "and the dataset is a regression"
         raise UserError(
@@ -86,11 +91,16 @@ def _check_labels(given: str, its: list[str], ours: list[str]) -> None:
             "give a model for these labels or an encoder without a head"
         )
     its, ours = [name.casefold() for name in its], [name.casefold() for name in ours]
-    if its != ours and sorted(its) == sorted(ours):
-        raise UserError(
-            f"{given}: its labels are {', '.join(its)}, the dataset's "
-            f"{', '.join(ours)}; number the dataset's labels in the model's order"
-        )
+    if its == ours or sorted(its) != sorted(ours):
+        return []
+    return [its.index(name) for name in ours]
+
+
+def _reorder_head(model: PreTrainedModel, order: list[int]) -> None:
+    """Gives a classifier's outputs, those of its last linear layer, another order, in place."""
+    *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
+    for parameter in last.parameters():
+        parameter.data = parameter.data[order]
 
 
 def digest_model(model: PreTrainedModel) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.common.errors import TrainingDivergedError
@@ -16,6 +17,7 @@ from trainable.config.alpha_schedules import alpha_at
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, remaining_batches, trial_steps
+from trainable.engine.calibration import calibration_errors
 from trainable.engine.learning_rate import learning_rate_at
 from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import (
@@ -27,6 +29,7 @@ from trainable.engine.metrics import (
     score,
     unpack_predictions,
 )
+from trainable.engine.training_step import mean_label_loss, predictions_of
 from trainable.trial.training_setup import SetupCache, TrainingSetup
 
 
@@ -53,6 +56,10 @@ class Evaluation:
     full_score: float | None = None
     full_predictions: str | None = None
     one_label: bool = False  # whether all its predictions are the same
+    # Expected calibration error, and that at the temperature that fits best: of classes, after the
+    # last step only, on the full split.
+    calibration_error: float | None = None
+    calibrated_error: float | None = None
 
     def recorded(self) -> dict[str, Any]:
         """Plain values, the parts of the loss as `loss_kl` and so on."""
@@ -191,9 +198,14 @@ class Trial:
         start = self._clock()
         evaluators, metric = self.setup.evaluators, self.inputs.metric
         labels, classes = evaluators["evaluation"].labels, len(self.inputs.label_names)
-        predictions, validation_loss = evaluators["evaluation"].predictions_and_loss()
+        logits = evaluators["evaluation"].logits()
+        predictions = predictions_of(logits)
         score_full = self.finished and "full" in evaluators
-        full = evaluators["full"].predictions() if score_full else None
+        full_logits = evaluators["full"].logits() if score_full else None
+        full = None if full_logits is None else predictions_of(full_logits)
+        largest = (logits, labels)
+        if full_logits is not None:
+            largest = (full_logits, evaluators["full"].labels)
         # 0 where alpha is 1 throughout, though a captured step may have computed them.
         read = self.config.uses_teacher_outputs
         terms = {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
@@ -204,7 +216,7 @@ class Trial:
             step=self.step,
             score=scores[-1],
             best5=mean_of_best5(scores),
-            validation_loss=validation_loss,
+            validation_loss=mean_label_loss(logits, labels),
             teacher_agreement=agreement(predictions, self._teacher_predictions, labels),
             alpha=alpha,
             learning_rate=rate,
@@ -216,4 +228,12 @@ class Trial:
             full_score=full_score,
             full_predictions=None if full is None else pack_predictions(full, classes),
             one_label=is_one_label(predictions),
+            **self._calibration(*largest),
         )
+
+    def _calibration(self, logits: Tensor, labels: np.ndarray) -> dict[str, float]:
+        """The calibration errors of a trial's last evaluation, of its largest split."""
+        if not self.finished or not self.inputs.label_names or not logits.isfinite().all():
+            return {}
+        _, error, calibrated = calibration_errors(logits.numpy(), labels)
+        return {"calibration_error": error, "calibrated_error": calibrated}

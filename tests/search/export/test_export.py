@@ -31,9 +31,9 @@ from trainable.common.files import verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import dense_split, load_vocabulary
+from trainable.engine.calibration import fit_temperature
 from trainable.models.model_outputs import run_model
 from trainable.serving import timing
-from trainable.serving.calibration import fit_temperature
 from trainable.serving.served_model import ServedModel
 from trainable.trial.training_loop import Trial
 

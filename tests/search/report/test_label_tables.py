@@ -33,13 +33,15 @@ def made(folder, *, seed_failed=False, **more):
 
 @pytest.mark.parametrize("seed_failed", [False, True])
 def test_scores_by_label_and_counts_of_student_and_teacher(seed_failed, tmp_path):
-    run = made(tmp_path, seed_failed=seed_failed)
+    errors = {"calibration_error": 0.0416, "calibrated_error": 0.0134}
+    run = made(tmp_path, seed_failed=seed_failed, **errors)
     by_label, confusion = label_tables(run, recipes_table(run, trials_table(run)))
     assert [*by_label.rows] == [
         ("a", "4", "0.6000", "0.8000", "0.7500", "1.0000", "0.6667", "0.8889"),
         ("b", "3", "0.7500", "1.0000", "1.0000", "0.6667", "0.8571", "0.8000"),
         ("c", "3", "1.0000", "1.0000", "0.3333", "1.0000", "0.5000", "1.0000"),
     ]
+    assert "probabilities: 0.042, and 0.013 at" in by_label.notes
     assert confusion.headers == ("label", "as a", "as b", "as c")
     assert [*confusion.rows] == [
         ("a", "3 / 4", "1 / 0", "0 / 0"),

@@ -16,6 +16,8 @@ from trainable.engine.training_step import (
     TrainingStep,
     label_losses,
     make_optimiser,
+    mean_label_loss,
+    predictions_of,
 )
 
 CPU = torch.device("cpu")
@@ -178,7 +180,7 @@ def test_an_allocator_that_stays_in_a_failed_capture_ends_the_process(monkeypatc
 @pytest.mark.parametrize("most", [None, 5])
 def test_an_evaluation_that_memory_runs_out_in_goes_on_in_parts(most, cpu, monkeypatch):
     split, model, seen = random_split(count=150), tiny_classifier(), []
-    expected = Evaluator(model, Examples(split, 0, cpu), "fp32").predictions_and_loss()
+    expected = Evaluator(model, Examples(split, 0, cpu), "fp32").logits()
     evaluator = Evaluator(model, Examples(split, 0, cpu), "fp32")
     run = training_step_module.run_model
 
@@ -189,9 +191,7 @@ def test_an_evaluation_that_memory_runs_out_in_goes_on_in_parts(most, cpu, monke
         return run(model, batch, precision)
 
     monkeypatch.setattr(training_step_module, "run_model", limited)
-    predictions, loss = evaluator.predictions_and_loss()
-    assert np.array_equal(predictions, expected[0])
-    assert loss == pytest.approx(expected[1], rel=1e-5)
+    torch.testing.assert_close(evaluator.logits(), expected)
     assert evaluator.feed.executor.most == (
         3 if most else None
     )  # of the 22 longest, which come first
@@ -235,7 +235,8 @@ def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     ids, offsets = split.token_ids, split.offsets
     model = tiny_classifier(architecture).train()
     examples = Examples(split, 0, cpu)
-    predictions, loss = Evaluator(model, examples, "fp32").predictions_and_loss()
+    found = Evaluator(model, examples, "fp32").logits()
+    predictions, loss = predictions_of(found), mean_label_loss(found, split.labels)
     assert model.training
     model.eval()
     losses = []
@@ -254,7 +255,8 @@ def test_a_regression_is_evaluated_by_its_outputs_and_squared_errors(cpu):
     split = random_split(count=70)
     examples, model = Examples(split, 0, cpu), tiny_classifier(num_labels=1)
     examples.labels = torch.linspace(0.0, 5.0, 70)
-    outputs, loss = Evaluator(model, examples, "fp32").predictions_and_loss()
+    evaluator = Evaluator(model, examples, "fp32")
+    outputs, loss = evaluator.predictions(), mean_label_loss(evaluator.logits(), evaluator.labels)
     ids, offsets = split.token_ids, split.offsets
     expected = []
     for i in range(70):

@@ -98,17 +98,21 @@ def test_fitted_teacher_is_used_as_it_is(inputs, teacher_folder):
     assert all(torch.equal(mine[name], its[name]) for name in its)
 
 
-@pytest.mark.parametrize(
-    ("labels", "reason"),
-    [
-        (["a", "b", "c"], "its head has 2 labels, the dataset 3"),
-        (["negative", "positive"], "its labels are positive, negative, the dataset's negative"),
-    ],
-)
-def test_a_head_for_other_labels_is_refused(tmp_path, labels, reason):
+@pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "roberta"])
+def test_a_head_with_our_labels_in_another_order_has_them_in_ours(tmp_path, architecture):
+    original = tiny_classifier(architecture, id2label={0: "no", 1: "Maybe", 2: "yes"})
+    original.save_pretrained(tmp_path)
+    model, fitted, _ = load_base("--teacher", str(tmp_path), ["maybe", "yes", "no"], seed=0)
+    assert fitted
+    assert model.config.id2label == {0: "maybe", 1: "yes", 2: "no"}
+    ids = torch.tensor([[5, 6, 7, 8]])
+    torch.testing.assert_close(model.eval()(ids).logits, original(ids).logits[:, [1, 2, 0]])
+
+
+def test_a_head_for_other_labels_is_refused(tmp_path):
     tiny_classifier(id2label={0: "Positive", 1: "Negative"}).half().save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=reason):
-        load_base("--teacher", str(tmp_path), labels, seed=0)
+    with pytest.raises(UserError, match="its head has 2 labels, the dataset 3"):
+        load_base("--teacher", str(tmp_path), ["a", "b", "c"], seed=0)
     model, fitted, _ = load_base("--teacher", str(tmp_path), ["positive", "negative"], seed=0)
     assert fitted
     assert {p.dtype for p in model.parameters()} == {torch.float32}

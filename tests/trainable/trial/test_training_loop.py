@@ -14,6 +14,7 @@ from tests.trainable.engine.test_weight_averages import assert_averaged
 from trainable.common.errors import TrainingDivergedError
 from trainable.config.alpha_schedules import alpha_at
 from trainable.data.vocabulary import load_vocabulary
+from trainable.engine.calibration import calibration_error
 from trainable.engine.losses import TEACHER_TERMS
 from trainable.trial import training_loop as trial_module
 from trainable.trial.training_loop import Trial
@@ -50,12 +51,11 @@ def test_a_student_that_gives_one_label_is_recorded_as_such(inputs, make_config,
     with torch.no_grad():
         for parameter in trial.student.classifier.parameters():
             parameter.zero_()  # of equal logits the first counts
-    predictions, loss = trial.setup.evaluators["evaluation"].predictions_and_loss()
     found = trial._evaluate(dict.fromkeys(("loss", "cross_entropy", *TEACHER_TERMS), 1.0), 0.5, 0.1)
     assert found.one_label
-    assert predictions.tolist() == [0] * 40
+    assert trial.setup.evaluators["evaluation"].predictions().tolist() == [0] * 40
     assert 0 < found.score < 1
-    assert loss == pytest.approx(np.log(2), rel=1e-3)
+    assert found.validation_loss == pytest.approx(np.log(2), rel=1e-3)
 
 
 def answers_one_by_one(trial, split, tokenizer):
@@ -83,6 +83,10 @@ def test_the_whole_split_is_scored_once_after_the_last_step(
     assert np.array_equal(right_of(last.full_predictions, dataset.full.labels), on_whole)
     assert last.score == np.mean(answers_one_by_one(trial, dataset.evaluation, tokenizer))
     assert 0 < last.full_score < 1
+    probabilities = trial.setup.evaluators["full"].logits().softmax(dim=1).numpy()
+    expected = calibration_error(probabilities, np.array(dataset.full.labels))
+    assert last.calibration_error == pytest.approx(expected)
+    assert before[-1].calibration_error is None
     labels = dataset.evaluation.labels
     assert all(e.score == right_of(e.predictions, labels).mean() for e in trial.history)
     assert "full_score" not in before[-1].scalars("accuracy")
@@ -125,7 +129,9 @@ def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_
     without = replace(sampled_inputs, examples={"train": 96, "evaluation": 13})
     other = Trial.start(make_config(), without, cpu)
     expected = numbers(other.run())
-    assert [replace(e, full_score=None, full_predictions=None) for e in found] == expected
+    of_split = ("full_score", "full_predictions", "calibration_error", "calibrated_error")
+    apart = dict.fromkeys(of_split)
+    assert [replace(e, **apart) for e in found] == [replace(e, **apart) for e in expected]
     for name, weight in trial.student.state_dict().items():
         assert torch.equal(weight, other.student.state_dict()[name]), name
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from trainable.serving.calibration import calibration_error, fit_temperature
+from trainable.engine.calibration import calibration_error, fit_temperature
 
 
 @pytest.mark.parametrize("planted", [0.5, 1.0, 3.0])
