@@ -8,7 +8,7 @@ from pathlib import Path
 
 from search.exit_codes import FAILURES, exit_code, leave, make_console
 from search.record.run_folders import open_run
-from search.results.leaderboard import as_rich
+from search.results.cells import as_rich
 from trainable.common.errors import UserError, error_line
 from trainable.common.files import atomic_folder
 from trainable.config.fields import OneLineParser

@@ -9,7 +9,7 @@ import torch
 
 from search.plan.request import Request
 from search.record.run import Run
-from search.results.leaderboard import Cells, difference_cells, share
+from search.results.cells import Cells, difference_cells, share
 from search.results.statistics import Difference, paired_difference
 from search.students.unseen import teacher_folder
 from trainable.common.errors import UserError

@@ -13,8 +13,8 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.best_trials import best_trials
+from search.results.cells import plain
 from search.results.confirmation_result import confirmation_sentences
-from search.results.leaderboard import plain
 from search.results.scores import scores_by_example, seed_scores
 from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM

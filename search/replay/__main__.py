@@ -11,7 +11,7 @@ import pandas as pd
 from search.exit_codes import exit_code, leave, make_console
 from search.plan.rungs import ASHA, PROMOTION
 from search.record.run_folders import open_run
-from search.results.leaderboard import Cells, as_rich, difference_cells, percent
+from search.results.cells import Cells, as_rich, difference_cells, percent
 from search.results.statistics import Difference
 from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser, add_flags, described, given

@@ -12,8 +12,9 @@ from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
 from search.results.answer import recommendation
+from search.results.cells import interval, percent, signed
 from search.results.confirmation_result import conclude, confirmation_sentences
-from search.results.leaderboard import ONE_LABEL, interval, percent, signed
+from search.results.leaderboard import ONE_LABEL
 from search.results.pareto import costs_table
 from search.results.progress import measure
 from search.results.table import recipes_table, rounded, trials_table
@@ -144,7 +145,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
         f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
         f"examples the 95% interval of {metric} of {level:.2f} is "
         f"\u00b1{100 * noise:.1f} points.": len(tied) > 1,
-        f"ASHA stopped {count_of(stopped, 'recipe')} early. How good they would have become is "
+        f"Stopped early: {count_of(stopped, 'recipe')}. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
         f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
         f"python -m search.confirm {name_here(run.folder)}.": len(recipes) > 1

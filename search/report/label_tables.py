@@ -5,7 +5,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED
-from search.results.leaderboard import Cells, share
+from search.results.cells import Cells, share
 from search.results.scores import final_split, labels_and_predictions
 
 HEADERS = ("label", "examples", "precision", "teacher's", "recall", "teacher's", "F1", "teacher's")

@@ -15,7 +15,8 @@ from search.report.figure_data import costs
 from search.report.importance import followers, importance, scored
 from search.report.label_tables import CONFUSION_NOTE, label_tables
 from search.report.reference_study import study_cells
-from search.results.leaderboard import Cells, capitalised, leaderboard_cells, plain, share
+from search.results.cells import Cells, capitalised, plain, share
+from search.results.leaderboard import leaderboard_cells
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
 from search.results.progress import describe_time
 from trainable.common.errors import count_of

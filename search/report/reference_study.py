@@ -4,7 +4,7 @@ import pandas as pd
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED
-from search.results.leaderboard import NO_VALUE, Cells, difference_cells, interval, share, signed
+from search.results.cells import NO_VALUE, Cells, difference_cells, interval, share, signed
 from search.results.table import difference, rounded
 from spaces.study import CE_ONLY, STUDY_ROWS, reference_row
 from trainable.config.metrics import ACCURACY

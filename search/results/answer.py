@@ -11,7 +11,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.best_trials import best_trials, recipe_scores
-from search.results.leaderboard import DIGITS, difference_cells, share
+from search.results.cells import DIGITS, difference_cells, share
 from search.results.scores import final_scores, seed_sd_of
 from search.results.statistics import Difference, recipes_difference
 from search.results.table import compared, rounded

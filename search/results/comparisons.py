@@ -8,8 +8,8 @@ import numpy as np
 
 from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, TrialRecord
+from search.results.cells import difference_cells
 from search.results.confirmation import Confirmation, Pair
-from search.results.leaderboard import difference_cells
 from search.results.scores import final_scores
 from search.results.statistics import LEVEL, Difference, holm, look_levels, seeds_difference
 from trainable.common.errors import count_of

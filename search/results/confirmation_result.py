@@ -12,9 +12,9 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.run_folders import confirmations_of
 from search.record.trial_record import FAILED, TrialRecord
+from search.results.cells import Cells, as_rich, interval, share
 from search.results.comparisons import Comparison, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
-from search.results.leaderboard import Cells, as_rich, interval, share
 from search.results.scores import rescored
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.common.errors import count_of

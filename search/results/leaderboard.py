@@ -1,21 +1,15 @@
 """The leaderboard of a run: a `recipes_table` as a terminal and a report show it."""
 
-import re
 from collections.abc import Sequence
-from html import escape
-from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from search.record.run import Run
 from search.record.trial_record import FINISHED, PENDING, RUNNING
-from search.results.statistics import Difference
-from search.results.table import rounded
+from search.results.answer import recommended
+from search.results.cells import NO_VALUE, Cells, as_rich, compact, interval, percent, share, signed
 
-NO_VALUE = "-"
 TIED, NOT_COMPARED, ONE_LABEL = "~", "*", "!"  # before a best5
 LEGEND = {
     TIED: "not significantly different from the best, which does not mean equal",
@@ -23,19 +17,9 @@ LEGEND = {
     "another number of evaluations, or not all is recorded",
     ONE_LABEL: "one label only, the same for every example",
 }
-DIGITS = 4  # of a score
 OVER = "over default"
+DEFAULT, RECOMMENDED = "default", "recommended"  # in that column, and as the outcome
 OPTIONAL = ("of teacher", "last", "95% interval")  # give way, in this order, on a short line
-LONGEST_OUTCOME = 28  # columns of a terminal; a longer reason wraps
-
-
-class Cells(NamedTuple):
-    """A table as text; `above` says what all rows share, `notes` what the columns hold."""
-
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    above: str = ""
-    notes: str = ""
 
 
 def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None:
@@ -52,21 +36,6 @@ def print_leaderboard(run: Run, recipes: pd.DataFrame, console: Console) -> None
     hidden = set(cells.headers) - set(shown.headers)
     also = f" In the report, too: {', '.join(sorted(hidden))}." if hidden else ""
     console.print(cells.notes + also, style="dim")
-
-
-def as_rich(cells: Cells, title: str | None = None) -> Table:
-    """A table for a terminal: numbers to the right, never wrapped."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
-    table.padding = (0, 1, 0, 0)
-    for header in cells.headers:
-        wraps, lines = header in ("recipe", "outcome"), re.sub("^(of|over) ", r"\1\n", header)
-        table.add_column(lines, justify="right", no_wrap=not wraps, overflow="fold")
-        table.columns[-1].max_width = LONGEST_OUTCOME if header == "outcome" else None
-        if wraps or header == "initialisation":
-            table.columns[-1].justify = "left"
-    for row in cells.rows:
-        table.add_row(*map(Text, row))
-    return table
 
 
 def fitted(cells: Cells, console: Console) -> Cells:
@@ -90,9 +59,11 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     ]
     shared = [part for part in parts[0] if all(part in own for own in parts)] if several else []
     rows = [row for _, row in recipes.iterrows()]
+    answer = recommended(run) if several else None
+    best = answer.trials[0].config.recipe.digest if answer else ""
     gains = _over_default(run, recipes)
     optional = {
-        OVER: gains.notna().any(),
+        OVER: not {*gains} <= {NO_VALUE, DEFAULT},
         "seeds": _on_seeds(recipes),
         "full split": _full_split(run) is not None,
         "reference": any(request.space == "study" for request in run.plan.requests),
@@ -106,9 +77,9 @@ def leaderboard_cells(run: Run, recipes: pd.DataFrame) -> Cells:
         "of teacher": [*map(percent, recipes["of_teacher"])],
         "last": [*map(share, recipes["last"])],
         "full split": [*map(share, recipes["full_validation"])],
-        OVER: [*map(signed, gains)],
+        OVER: gains,
         "reference": [*map(share, recipes["reference"])],
-        "outcome": [*map(_outcome, rows)],
+        "outcome": [RECOMMENDED if row["recipe"] == best else _outcome(row) for row in rows],
     }
     columns = {header: texts for header, texts in columns.items() if optional.get(header, True)}
     for header in ("outcome", "seeds", "initialisation", "recipe"):
@@ -144,25 +115,13 @@ def _column_notes(run: Run, recipes: pd.DataFrame, headers: Sequence[str]) -> li
     return [text for text, holds in notes.items() if holds]
 
 
-def compact(label: str) -> str:
-    """A label for a table, on one line: `layers 1,2,3, pool mean, weight 100, cosine_growth k=1`
-    reads `layers 1-3, mean, w=100, growth k=1`."""
-
-    def as_range(layers: re.Match[str]) -> str:
-        first, *_, last = layers[0].split(",")
-        every = ",".join(map(str, range(int(first), int(last) + 1)))
-        return f"{first}-{last}" if layers[0] == every else layers[0]
-
-    text = re.sub(r"\d+(,\d+)+", as_range, rounded(label))
-    return re.sub(r"weight (?=\d)", "w=", re.sub(r"\b(cosine_|pool )", "", text))
-
-
-def _over_default(run: Run, recipes: pd.DataFrame) -> pd.Series:
-    """By how much the last evaluation of the finished is better than that of the default."""
+def _over_default(run: Run, recipes: pd.DataFrame) -> list[str]:
+    """By how much the last evaluation of the finished is better than that of the default, `default`
+    for which."""
     last = recipes["full_validation"].fillna(recipes["last"])[recipes["outcome"] == FINISHED]
     is_default = recipes["recipe"] == (run.default_recipe.digest if run.default_recipe else "")
-    # Of one, or NaN.
-    return (last[~is_default] - last[is_default].mean()).reindex(recipes.index)
+    gains = (last - last[is_default].mean()).reindex(recipes.index).map(signed)
+    return [*gains.mask(is_default, DEFAULT)]
 
 
 def _learning_rates(recipes: pd.DataFrame) -> str:
@@ -204,44 +163,3 @@ def _seeds(row: pd.Series) -> str:
     """`3`, or `2 of 3` where the numbers are of fewer."""
     count, planned = row["seeds"], row["planned_seeds"]
     return str(count) if count == planned else f"{count} of {planned}"
-
-
-def plain(value: Any) -> Any:
-    """Text that Markdown shows as it is, on one line: no markup, HTML or cell begins in it."""
-    if not isinstance(value, str):
-        return value
-    text = re.sub(r"([\\`*\[\]|])", r"\\\1", re.sub(r"\s+", " ", value))
-    return escape(text, quote=False)
-
-
-def capitalised(text: str) -> str:
-    """With a capital at its beginning, the rest as it is."""
-    return text[:1].upper() + text[1:]
-
-
-def share(value: float | None) -> str:
-    """`0.8508`."""
-    return NO_VALUE if value is None or pd.isna(value) else f"{value:.{DIGITS}f}"
-
-
-def interval(ends: tuple[float, float] | None) -> str:
-    """`0.827 to 0.875`."""
-    return NO_VALUE if ends is None or pd.isna(ends[0]) else f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
-def percent(value: float | None) -> str:
-    """`97.2%`."""
-    return NO_VALUE if value is None or pd.isna(value) else f"{value:.1%}"
-
-
-def signed(value: float | None) -> str:
-    """`+0.85` points of a difference 0.0085."""
-    return NO_VALUE if value is None or pd.isna(value) else f"{100 * value:+.2f}"
-
-
-def difference_cells(difference: Difference | None) -> tuple[str, str]:
-    """`+1.25` and `+0.30 to +2.20`, in points."""
-    if difference is None:
-        return NO_VALUE, NO_VALUE
-    ends = f"{signed(difference.low)} to {signed(difference.high)}"
-    return signed(difference.estimate), ends

@@ -10,7 +10,7 @@ from rich.console import Console
 from search.plan.objectives import DEPTH, LATENCY, PARAMETERS, cost_of
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord, by_recipe
-from search.results.leaderboard import (
+from search.results.cells import (
     NO_VALUE,
     Cells,
     as_rich,

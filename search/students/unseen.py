@@ -10,7 +10,7 @@ import numpy as np
 
 from search.record.labels import labels_of
 from search.record.run import Run
-from search.results.leaderboard import interval
+from search.results.cells import interval
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
 from trainable.common.errors import UserError, as_user_error

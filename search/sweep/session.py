@@ -16,10 +16,10 @@ from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
 from search.policy.policy import Policy
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, is_uri, location
-from search.results.live_table import make_display
 from search.results.progress import describe_bytes, measure
 from search.sweep.hooks.callback import RunCallback, Silence
 from search.sweep.hooks.live_run import LiveRun
+from search.sweep.hooks.live_table import make_display
 from search.sweep.hooks.scheduler import RunScheduler
 from search.sweep.hooks.searcher import RunSearcher
 from search.sweep.processes.cluster import cluster_size, recounted, watched

@@ -10,7 +10,7 @@ from search.record.run import Run
 from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GO, TrialRecord
 from search.results.best_trials import prune
-from search.results.live_table import Display
+from search.sweep.hooks.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
 from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message

@@ -11,7 +11,7 @@ from search.record.run import create_run
 from search.report.contents import gather
 from search.report.figures import draw_all
 from search.report.page import plain, render, shown_sections
-from search.results.leaderboard import compact
+from search.results.cells import compact
 from tests.report_runs import config, fail, many_trials, plan, report_evaluations, training_inputs
 
 VOID = ("meta", "link", "br")

@@ -5,7 +5,7 @@ import pytest
 
 from search.record.run import create_run
 from search.report.reference_study import AGREES, HIGHER, LOWER, same_inputs, study_cells
-from search.results.leaderboard import NO_VALUE
+from search.results.cells import NO_VALUE
 from search.results.table import recipes_table, trials_table
 from spaces.study import STUDY_ROWS, reference_row
 from tests.report_runs import config, plan, report_evaluations, training_inputs

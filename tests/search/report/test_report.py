@@ -89,7 +89,7 @@ def test_a_report_by_another_metric_says_and_scores_it_everywhere(run, capsys):
     assert "F1 at each evaluation." in markdown
     assert line in markdown
     assert "ccuracy" not in markdown.replace(line, "")
-    assert "Stopped early" not in markdown
+    assert "## Stopped early" not in markdown
     assert set(pd.read_csv(again / TRIALS)["metric"]) == {"f1"}
     assert main([str(run.folder)]) == 0
     assert "Stopped early" in (run.folder / "report" / MARKDOWN).read_text(encoding="utf-8")

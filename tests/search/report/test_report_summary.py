@@ -44,7 +44,7 @@ def test_a_complete_run(run):
     text = " ".join(report.summary.limitations)
     # 1.96 sqrt(0.8588 * 0.1412 / 200)
     assert "on 200 validation examples the 95% interval of an accuracy of 0.86 is ±4.8 poi" in text
-    assert "ASHA stopped 1 recipe early" in text
+    assert "Stopped early: 1 recipe." in text
     assert "Each recipe ran on one seed" in text
     assert "one label" not in text
     assert status(run) == ("Complete. Trials: 5 of 5 ended (4 finished, 1 stopped early).")

@@ -47,7 +47,7 @@ def test_all_initialisations_stand_in_one_table_with_their_numbers(mixed):
     best, second, stopped, running, pending, failed = lines
     assert best.split() == [
         *("all", "as", "above", "teacher_upper", "0.7930", "0.766", "to", "0.818"),
-        *("83.5%", "0.7900", "finished"),
+        *("83.5%", "0.7900", "recommended"),
     ]
     assert second.split()[3:5] == ["random", "~0.7900"]
     assert stopped.split()[2] == "*0.8500"  # not worse: not comparable
@@ -84,7 +84,7 @@ def test_one_label_is_marked_and_what_all_rows_share_stands_above_them():
     text = printed(make_run(finished(800), one))
     assert "!0.7000" in text
     assert "!: one label only, the same for every example." in " ".join(text.split())
-    assert "In all rows: initialisation random, outcome finished, logits only, fixed 0.5." in text
+    assert "In all rows: initialisation random, logits only, fixed 0.5." in text
     assert "\nrecipe" in text
     assert "initialisation " not in text.partition("\nrecipe")[2]
 

@@ -18,7 +18,7 @@ from search.record.trial_record import (
     WAITING,
     TrialRecord,
 )
-from search.results.leaderboard import compact
+from search.results.cells import compact
 from search.results.statistics import best5_scores, mean_interval
 from search.results.table import recipes_table, rounded, trials_table
 from tests.report_runs import TEACHER, evaluation, plan, training_inputs

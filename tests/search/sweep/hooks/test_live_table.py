@@ -19,7 +19,13 @@ from search.record.trial_record import (
     TrialRecord,
 )
 from search.results import live_table
-from search.results.live_table import HEARTBEAT_SECONDS, LiveTable, PlainLines, draw, make_display
+from search.sweep.hooks.live_table import (
+    HEARTBEAT_SECONDS,
+    LiveTable,
+    PlainLines,
+    draw,
+    make_display,
+)
 from tests.made_runs import evaluated, made_plan
 from trainable.config.trial_config import TrialConfig
 
