@@ -13,11 +13,12 @@ from search.results.progress import describe_time
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.metrics import ACCURACY, F1, METRIC_LABELS
-from trainable.config.training_inputs import TrainingInputs
+from trainable.config.training_inputs import TrainingInputs, token_layers
 from trainable.config.trial_config import TrialConfig
 from trainable.data.sources import Sources, load_sources
 from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.models.loading import load_config
+from trainable.teacher.outputs import kept_layers
 from trainable.trial.preparation import (
     Preparation,
     add_outputs,
@@ -42,7 +43,9 @@ class CheckedSweep:
         """Teacher and cache, made or found; UserError where the executor can't be had here."""
         precision, pools = self.possible[0].precision, pools_of(self.possible)
         runtime = self.preparation.runtime(self.request, precision, console.print)
-        return prepare_inputs(self.preparation, pools, runtime, self.request)
+        depth = self.preparation.base.config.num_hidden_layers
+        layers = token_layers(self.possible, depth)
+        return prepare_inputs(self.preparation, pools, runtime, self.request, layers)
 
 
 def load_preparation(request: ResolvedRequest) -> Preparation:
@@ -107,13 +110,17 @@ def complete(
     student = (load_config(own.folder), own.teachers_tokens) if own else None
     check_trials(configs, teacher, inputs.examples, student)
     present = {kind: path for kind, path in inputs.outputs.items() if Path(path) not in missing}
+    layers = token_layers(configs, teacher.num_hidden_layers)
+    kept = kept_layers(Path(present.get("tokens", "")))
+    if kept and not {*layers} <= {*kept}:
+        del present["tokens"]
     lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
     runtime = Runtime(cache, best_device(), configs[0].precision, console.print, inputs.execution)
     runtime = checked(runtime, teacher)
     inputs = replace(inputs, execution=runtime.execution)
     if not lacking:
         return inputs
-    return add_outputs(replace(inputs, outputs=present), lacking, runtime)
+    return add_outputs(replace(inputs, outputs=present), lacking, runtime, layers)
 
 
 def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:

@@ -1,12 +1,13 @@
 """What all trials of a sweep share: data, teacher and its outputs, and a preset's constants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.layer_sets import mirrored_layers
 from trainable.config.metrics import ACCURACY, METRIC_LABELS
 from trainable.config.names import EAGER, EQUAL, GRAPH, PLAIN, RELATIONS
 from trainable.config.options import complete_config
@@ -70,6 +71,13 @@ def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: 
             f"transfer_share: {config.transfer_share:g} needs texts without labels; give them with "
             "--transfer"
         )
+
+
+def token_layers(configs: Iterable[TrialConfig], teacher_layers: int) -> tuple[int, ...]:
+    """The teacher's layers, from 1, whose states of single tokens these trials read, in order."""
+    depths = {config.student_layers for config in configs if config.teacher_states == "tokens"}
+    mirrored = (mirrored_layers(depth, teacher_layers) for depth in depths)
+    return tuple(sorted({layer for layers in mirrored for layer in layers}))
 
 
 @dataclass(frozen=True)
