@@ -34,7 +34,7 @@ from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.training_inputs import Execution, token_layers
+from trainable.config.training_inputs import Execution, states_read
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import FORWARD_SHARE, trial_steps
 from trainable.data.examples import Examples
@@ -48,7 +48,7 @@ from trainable.models.static_forward import make_static
 from trainable.models.students import new_model
 from trainable.teacher.outputs import LOGITS, outputs_bytes
 from trainable.trial.checkpoint import bytes_of_shape
-from trainable.trial.preparation import Preparation, pools_of
+from trainable.trial.preparation import Preparation
 from trainable.trial.tokenised_data import prepare_tokens
 
 EXAMPLES = 640  # that are tokenised to know their lengths
@@ -133,11 +133,8 @@ def _describe(
     free = "" if is_uri(location(folder)) else f"; {free} are free at {folder.parent}"
     console.print(f"Checkpoints take up to about {most}, {end} at the end{free}.", soft_wrap=True)
     free = describe_bytes(shutil.disk_usage(nearest_existing(Path(request.cache))).free)
-    console.print(
-        f"The teacher's outputs take {describe_bytes(outputs)} in {request.cache}, if they are not "
-        f"there yet; {free} are free.",
-        soft_wrap=True,
-    )
+    taken = f"take {describe_bytes(outputs)} in {request.cache}, where {free} are free"
+    console.print(f"The teacher's outputs {taken}, if they are not there yet.", soft_wrap=True)
     typed = [word for word in invocation.arguments if word != "--dry-run"]
     command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
@@ -203,11 +200,10 @@ def _sizes(
         data = [prepare_tokens(m.tokenizer, m.base, m.inputs, Path(folder)) for m in models]
         rows, split = [len(tokens.in_use) for tokens in data], trained_on(data[0].splits)
     teacher = preparation.base.config
-    kinds = (LOGITS, *pools_of(configs))
-    layers = token_layers(configs, teacher.num_hidden_layers)
+    kinds = {LOGITS: (), **states_read(configs, teacher.num_hidden_layers)}
 
     def of_trial(config: TrialConfig) -> tuple[int, int]:
         own = rows[-1 if config.initialisation == PRETRAINED else 0]
         return bytes_of_shape(config, preparation.shape_of(config), teacher.hidden_size, own)
 
-    return of_trial, outputs_bytes(kinds, teacher, split, layers)
+    return of_trial, outputs_bytes(kinds, teacher, split)

@@ -73,11 +73,18 @@ def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: 
         )
 
 
-def token_layers(configs: Iterable[TrialConfig], teacher_layers: int) -> tuple[int, ...]:
-    """The teacher's layers, from 1, whose states of single tokens these trials read, in order."""
-    depths = {config.student_layers for config in configs if config.teacher_states == "tokens"}
-    mirrored = (mirrored_layers(depth, teacher_layers) for depth in depths)
-    return tuple(sorted({layer for layers in mirrored for layer in layers}))
+# Of a teacher's outputs, the layers (from 1) that are kept, () for all; by LOGITS, hidden pools and
+# RELATIONS.
+Kinds = Mapping[str, tuple[int, ...]]
+
+
+def states_read(configs: Iterable[TrialConfig], depth: int) -> dict[str, tuple[int, ...]]:
+    """The kinds of states that these trials read of a teacher of this depth, and of `tokens`, which
+    take by far the most room, the layers that their students mirror."""
+    depths = {(c.teacher_states, c.student_layers) for c in configs if c.teacher_states}
+    mirrored = {n for kind, d in depths if kind == "tokens" for n in mirrored_layers(d, depth)}
+    kept = {"tokens": tuple(sorted(mirrored))}
+    return {kind: kept.get(kind, ()) for kind in sorted({str(kind) for kind, _ in depths})}
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 import math
 import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from trainable.common.files import (
     write_manifest,
 )
 from trainable.config.names import RELATIONS
-from trainable.config.training_inputs import Teacher
+from trainable.config.training_inputs import Kinds, Teacher
 from trainable.data.batches import batches_by_length, padded_width
 from trainable.data.examples import Batch, Examples, upload
 from trainable.data.tokens import TokenisedSplit, trained_on
@@ -44,7 +45,6 @@ OF_TOKENS = ("tokens", RELATIONS)  # kinds with a row for each token, not for ea
 OUTPUT_BATCH = 64
 ARRAY = "values.npy"
 RESIDENT_SHARE = 0.1  # of a GPU's memory, at most, is for the hidden states that a trial reads
-Layers = tuple[int, ...]  # of the teacher, from 1; in what is kept of `tokens` () is all
 INSTEAD = {"tokens": "--set hidden_pool=cls", RELATIONS: "--set relation_weight=0"}
 
 
@@ -88,7 +88,8 @@ class StreamedOutputs(TeacherOutputs):
         batch_size: int,
     ) -> None:
         super().__init__(logits, kind)
-        self._states, self._layers, self._split = states, index_of(layers, states), split
+        self._states, self._split = states, split
+        self._layers = slice(None) if len(layers) == states.shape[1] else layers
         self._tokens = kind in OF_TOKENS
         width = padded_width(int(split.lengths.max())) if self._tokens else 1
         self._shape = (len(layers), states.shape[-1])
@@ -149,13 +150,8 @@ def open_outputs(
     size = states.nbytes // states.shape[1] * len(wanted)
     if size > RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory:
         return StreamedOutputs(logits, kind, states, wanted, split=split, batch_size=batch_size)
-    resident = torch.from_numpy(states[:, index_of(wanted, states)]).to(device)
+    resident = torch.from_numpy(states[:, wanted]).to(device)
     return TeacherOutputs(logits, kind, resident, torch.arange(len(wanted), device=device))
-
-
-def index_of(layers: np.ndarray, states: np.ndarray) -> Any:
-    """What chooses these of the layers of states [M, L, H]; if all, without making a copy."""
-    return slice(None) if len(layers) == states.shape[1] else layers
 
 
 def kept_layers(folder: Path) -> list[int]:
@@ -165,28 +161,27 @@ def kept_layers(folder: Path) -> list[int]:
 
 
 def prepare_outputs(
-    teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime, layers: Layers = ()
+    teacher: Teacher, data: TeacherData, kinds: Kinds, runtime: Runtime
 ) -> dict[str, str]:
-    """The folder of each kind (LOGITS, a hidden pool or RELATIONS); computes what the cache lacks,
-    of `tokens` these layers of the teacher, or all. UserError if the disk has no room for it."""
-    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
-    key = {**digests, "precision": runtime.precision}
-    keys = {kind: {"kind": kind, **key, "layers": _kept(kind, layers)} for kind in kinds}
-    names = {kind: f"{kind}-{digest_values(each)[:16]}" for kind, each in keys.items()}
-    folders = {kind: runtime.cache / "outputs" / name for kind, name in names.items()}
+    """The folder of each kind; computes what the cache lacks. UserError if the disk has no room for
+    that."""
+    of_all = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+    of_all["precision"], folders = runtime.precision, {}
+    for kind, layers in kinds.items():
+        key = digest_values({"kind": kind, "layers": layers, **of_all})
+        folders[kind] = runtime.cache / "outputs" / f"{kind}-{key[:16]}"
     missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
     if missing:
         model, split = load_teacher(Path(teacher.folder)), trained_on(data.splits)
-        check_room(missing, model.config, split, runtime.cache, layers)
-        write_outputs(model, split, data.pad_id, missing, runtime, layers=layers)
+        lacking = {kind: kinds[kind] for kind in missing}
+        check_room(lacking, model.config, split, runtime.cache)
+        write_outputs(model, split, data.pad_id, missing, runtime, layers=lacking)
     return {kind: str(folder) for kind, folder in folders.items()}
 
 
-def check_room(
-    kinds: Collection[str], config: Any, split: TokenisedSplit, cache: Path, layers: Layers = ()
-) -> None:
+def check_room(kinds: Kinds, config: Any, split: TokenisedSplit, cache: Path) -> None:
     """UserError if a teacher's outputs of these kinds on a split don't fit on the cache's disk."""
-    size = outputs_bytes(kinds, config, split, layers)
+    size = outputs_bytes(kinds, config, split)
     free = shutil.disk_usage(nearest_existing(cache)).free
     if size > free:
         ways = [*(way for kind, way in INSTEAD.items() if kind in kinds), "another --cache"]
@@ -204,22 +199,22 @@ def write_outputs(
     folders: dict[str, Path],
     runtime: Runtime,
     *,
-    layers: Layers = (),
+    layers: Kinds = MappingProxyType({}),
 ) -> None:
     """Runs the teacher once over the split, in the tokenizer's own ids, and replaces each kind's
-    folder. Of `tokens` these layers are kept, or all."""
-    start = time.perf_counter()
+    folder; all layers are kept of those without `layers`."""
+    start, kinds = time.perf_counter(), {kind: layers.get(kind, ()) for kind in folders}
     teacher.to(runtime.device).eval()
     if runtime.execution.flash_attention:
         fuse_attention(teacher, runtime.device)
     executor = make_executor(runtime.execution.executor, runtime.device)
     feed = Feed(Examples(split, pad_id, runtime.device), OUTPUT_BATCH, executor)
-    read = partial(outputs_of, teacher, tuple(folders), runtime.precision, layers=layers)
+    read = partial(outputs_of, teacher, kinds, runtime.precision)
     with ExitStack() as stack:
         written = {kind: stack.enter_context(atomic_folder(to)) for kind, to in folders.items()}
         arrays = {
             kind: np.lib.format.open_memmap(
-                folder / ARRAY, "w+", *layout(kind, teacher.config, split, layers)
+                folder / ARRAY, "w+", *layout(kind, kinds[kind], teacher.config, split)
             )
             for kind, folder in written.items()
         }
@@ -228,13 +223,13 @@ def write_outputs(
                 values = outputs[: len(rows)].cpu().numpy()
                 if kind in OF_TOKENS:
                     for row, states in zip(rows, values, strict=True):
-                        start, end = split.offsets[row : row + 2]
-                        arrays[kind][start:end] = states[: end - start]
+                        first, end = split.offsets[row : row + 2]
+                        arrays[kind][first:end] = states[: end - first]
                 else:
                     arrays[kind][rows] = values
         for kind, array in arrays.items():
             array.flush()
-            values = {"kind": kind, "examples": len(split), "layers": _kept(kind, layers)}
+            values = {"kind": kind, "examples": len(split), "layers": kinds[kind]}
             write_manifest(written[kind], values, sampled=True)
     teacher.to("cpu")
     seconds = time.perf_counter() - start
@@ -245,54 +240,37 @@ def write_outputs(
 
 
 def outputs_of(
-    teacher: PreTrainedModel,
-    kinds: Collection[str],
-    precision: str,
-    parts: list[Batch],
-    *,
-    layers: Layers = (),
+    teacher: PreTrainedModel, kinds: Kinds, precision: str, parts: list[Batch]
 ) -> dict[str, Tensor]:
     """By kind, of the parts of a batch of B examples: logits [B, C] fp32; unit vectors fp16 [B, L,
-    H], for `tokens` [B, T, L, H] of these layers, or all; for RELATIONS queries, keys and values
-    fp16 [B, T, 3, H]."""
-    each = [_outputs_of_part(teacher, kinds, precision, part, layers) for part in parts]
-    return {kind: torch.cat([outputs[kind] for outputs in each]) for kind in kinds}
-
-
-def _outputs_of_part(
-    teacher: PreTrainedModel, kinds: Collection[str], precision: str, batch: Batch, layers: Layers
-) -> dict[str, Tensor]:
-    wanted = any(kind != LOGITS for kind in kinds)
-    logits, states = run_model(teacher, batch, precision, states=wanted)
-
-    def of(kind: str) -> Tensor:
-        if kind == LOGITS:
-            return logits.float()
-        if kind == RELATIONS:
-            return queries_keys_values(teacher, states[-2], precision).half()
-        chosen = tuple(states[layer] for layer in _kept(kind, layers)) or states[1:]
-        return unit(pool_states(chosen, batch.attention_mask, kind)).half()
-
-    return {kind: of(kind) for kind in kinds}
+    H], for `tokens` [B, T, L, H]; for RELATIONS queries, keys and values fp16 [B, T, 3, H]."""
+    outputs: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    for part in parts:
+        logits, states = run_model(teacher, part, precision, states=kinds.keys() != {LOGITS})
+        for kind, layers in kinds.items():
+            if kind == LOGITS:
+                found = logits.float()
+            elif kind == RELATIONS:
+                found = queries_keys_values(teacher, states[-2], precision).half()
+            else:
+                kept = tuple(states[layer] for layer in layers) or states[1:]
+                found = unit(pool_states(kept, part.attention_mask, kind)).half()
+            outputs[kind].append(found)
+    return {kind: torch.cat(each) for kind, each in outputs.items()}
 
 
 def layout(
-    kind: str, config: Any, split: TokenisedSplit, layers: Layers
+    kind: str, layers: tuple[int, ...], config: Any, split: TokenisedSplit
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """The type and shape of a kind's array for a split; see `outputs_of`."""
     if kind == LOGITS:
         return np.dtype(np.float32), (len(split), config.num_labels)
     rows = len(split.token_ids) if kind in OF_TOKENS else len(split)
-    count = 3 if kind == RELATIONS else len(_kept(kind, layers)) or config.num_hidden_layers
+    count = 3 if kind == RELATIONS else len(layers) or config.num_hidden_layers
     return np.dtype(np.float16), (rows, count, config.hidden_size)
 
 
-def outputs_bytes(kinds: Iterable[str], config: Any, split: TokenisedSplit, layers: Layers) -> int:
+def outputs_bytes(kinds: Kinds, config: Any, split: TokenisedSplit) -> int:
     """What these outputs take on disk."""
-    layouts = [layout(kind, config, split, layers) for kind in kinds]
+    layouts = [layout(kind, layers, config, split) for kind, layers in kinds.items()]
     return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layouts)
-
-
-def _kept(kind: str, layers: Layers) -> Layers:
-    """Of the states of tokens alone, which take the most room, not all layers are kept."""
-    return layers if kind == "tokens" else ()

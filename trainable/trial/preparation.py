@@ -23,7 +23,7 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_data
+from trainable.config.training_inputs import Kinds, PretrainedStudent, TrainingInputs, check_data
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
@@ -75,12 +75,7 @@ def prepare(
         check_projections(preparation.base.config)
         pools.add(RELATIONS)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
-    return prepare_inputs(preparation, pools, runtime, chosen)
-
-
-def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
-    """The kinds of teacher states that these trials read: hidden pools and RELATIONS."""
-    return {config.teacher_states for config in configs if config.teacher_states}
+    return prepare_inputs(preparation, dict.fromkeys(sorted(pools), ()), runtime, chosen)
 
 
 @dataclass(frozen=True)
@@ -231,14 +226,10 @@ def _check_pretrained(
 
 
 def prepare_inputs(
-    preparation: Preparation,
-    pools: set[str],
-    runtime: Runtime,
-    options: InputOptions,
-    layers: tuple[int, ...] = (),
+    preparation: Preparation, states: Kinds, runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
-    """Makes, or finds in the cache, all that trials with these pools (see `pools_of`) share;
-    `layers` as `token_layers` gives them, or all."""
+    """Makes, or finds in the cache, all that trials share that read these states (see
+    `states_read`)."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     tokenizer, base = preparation.tokenizer, preparation.base
     data = labelled = prepare_tokens(tokenizer, base, inputs, cache)
@@ -246,14 +237,14 @@ def prepare_inputs(
         bare = replace(inputs.dataset, transfer=None)
         labelled = prepare_tokens(tokenizer, base, replace(inputs, dataset=bare), cache)
     settings = None if preparation.fitted else inputs.teacher_settings
-    kinds = (LOGITS, *sorted(pools))
-    room = partial(check_room, kinds, base.config, trained_on(data.splits), cache, layers)
+    kinds = {LOGITS: (), **states}
+    room = partial(check_room, kinds, base.config, trained_on(data.splits), cache)
     teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric, before=room)
     labels = {n: data.splits[n].labels for n in ("evaluation", "full") if n in data.splits}
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, labels["evaluation"], inputs.metric)
     classes = len(inputs.dataset.label_names)
-    outputs = prepare_outputs(teacher, data, kinds, runtime, layers)
+    outputs = prepare_outputs(teacher, data, kinds, runtime)
     release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
         tokens=str(data.folder),
@@ -298,12 +289,9 @@ def prepare_student(preparation: Preparation, cache: Path) -> PretrainedStudent 
     )
 
 
-def add_outputs(
-    inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime, layers: tuple[int, ...] = ()
-) -> TrainingInputs:
-    """The inputs with these kinds of their teacher's outputs, too (LOGITS, hidden pools,
-    RELATIONS); `layers` as `prepare_inputs` has them."""
+def add_outputs(inputs: TrainingInputs, kinds: Kinds, runtime: Runtime) -> TrainingInputs:
+    """The inputs with these kinds of their teacher's outputs, too."""
     data = load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
-    outputs = prepare_outputs(inputs.teacher, data, kinds, runtime, layers)
+    outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)
     return replace(inputs, outputs={**inputs.outputs, **outputs})

@@ -11,7 +11,7 @@ import torch
 
 from search.bench.workload import DEBERTA_V3_BASE
 from tests.conftest import tiny_classifier, user_error
-from trainable.config.training_inputs import token_layers
+from trainable.config.training_inputs import states_read
 from trainable.data.examples import Examples
 from trainable.data.tokens import load_split
 from trainable.teacher.outputs import ARRAY, StreamedOutputs, open_outputs, outputs_bytes
@@ -47,7 +47,7 @@ def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
 @pytest.mark.parametrize("part", ["cls", "tokens", "teacher"])
 def test_damage_is_noticed_and_mended(loaded, runtime, options, tmp_path, part):
     fresh = replace(runtime, cache=tmp_path)
-    inputs = prepare_inputs(Preparation.load(loaded), {"cls"}, fresh, options)
+    inputs = prepare_inputs(Preparation.load(loaded), {"cls": ()}, fresh, options)
     damaged = {
         "cls": Path(inputs.outputs["cls"]) / ARRAY,
         "tokens": Path(inputs.tokens) / "train_token_ids.npy",
@@ -55,7 +55,7 @@ def test_damage_is_noticed_and_mended(loaded, runtime, options, tmp_path, part):
     }[part]
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-100] + bytes(100))
-    again = prepare_inputs(Preparation.load(loaded), {"cls"}, fresh, options)
+    again = prepare_inputs(Preparation.load(loaded), {"cls": ()}, fresh, options)
     assert replace(again, teacher=inputs.teacher) == inputs
     assert again.teacher.digest == inputs.teacher.digest
     assert damaged.read_bytes() == whole
@@ -65,18 +65,16 @@ def test_damage_is_noticed_and_mended(loaded, runtime, options, tmp_path, part):
 def test_bytes_are_those_of_the_layers_that_students_mirror(split, make_config):
     """Of a DeBERTa of 12 layers, 768 wide, whose students have six."""
     tokens = len(split.token_ids)
-    trials = [make_config(student_layers=6, hidden_pool="tokens")]
-    layers = token_layers([*trials, make_config(student_layers=4)], 12)
-    assert layers == (2, 4, 6, 8, 10, 12)
-    assert outputs_bytes(["tokens"], DEBERTA_V3_BASE, split, layers) == tokens * 6 * 768 * 2
-    trials.append(make_config(student_layers=4, hidden_pool="tokens"))
-    assert token_layers(trials, 12) == (2, 3, 4, 6, 8, 9, 10, 12)
-    rest = outputs_bytes(["logits", "cls", "relations"], DEBERTA_V3_BASE, split, layers)
+    states = states_read([make_config(student_layers=6, hidden_pool="tokens")], 12)
+    assert states == {"tokens": (2, 4, 6, 8, 10, 12)}
+    assert outputs_bytes(states, DEBERTA_V3_BASE, split) == tokens * 6 * 768 * 2
+    rest = outputs_bytes(dict.fromkeys(("logits", "cls", "relations"), ()), DEBERTA_V3_BASE, split)
     assert rest == 96 * (2 * 4 + 12 * 768 * 2) + tokens * 3 * 768 * 2
 
 
 def test_layers_that_are_kept_are_read_as_if_all_were(loaded, inputs, split, runtime, options, cpu):
-    some = prepare_inputs(Preparation.load(loaded), {"tokens", "cls"}, runtime, options, (2, 4))
+    states = {"tokens": (2, 4), "cls": ()}
+    some = prepare_inputs(Preparation.load(loaded), states, runtime, options)
     assert {k for k in some.outputs if some.outputs[k] != inputs.outputs[k]} == {"tokens"}
     shape = {"split": split, "batch_size": 8, "device": cpu}
     batch = Examples(split, inputs.pad_id, cpu).batch(torch.arange(8), 16)
@@ -87,7 +85,7 @@ def test_layers_that_are_kept_are_read_as_if_all_were(loaded, inputs, split, run
         )
         assert torch.equal(found, expected)
     kept = Path(some.outputs["tokens"]) / ARRAY
-    written = outputs_bytes(["tokens"], tiny_classifier().config, split, (2, 4))
+    written = outputs_bytes({"tokens": (2, 4)}, tiny_classifier().config, split)
     assert kept.stat().st_size == 128 + written  # behind NumPy's header
     with pytest.raises(ValueError, match="3 is not in list"):
         open_outputs(some.outputs, "tokens", (2, 3), **shape)
@@ -100,10 +98,11 @@ def test_outputs_that_do_not_fit_are_refused_before_any_training(
     usage = namedtuple("usage", "free")(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     preparation = Preparation.load(loaded)
-    again = prepare_inputs(preparation, {"tokens"}, runtime, options)
+    again = prepare_inputs(preparation, {"tokens": ()}, runtime, options)
     assert again.outputs.items() <= inputs.outputs.items()
     fresh = replace(runtime, cache=tmp_path)
-    said = user_error(prepare_inputs, preparation, {"tokens", "cls"}, fresh, options)
+    states = {"cls": (), "tokens": ()}
+    said = user_error(prepare_inputs, preparation, states, fresh, options)
     assert said == (
         f"--cache {tmp_path}: 0.00 GB are free, and the teacher's outputs (logits, cls, tokens) "
         "take 0.00 GB; give --set hidden_pool=cls or another --cache"
