@@ -174,10 +174,9 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
 
 def changed(workload: Workload, change: Change) -> Steps:
     """The fastest variant that runs here, changed."""
-    if workload.device.type != "cuda":
-        return cached(workload, change=change)
+    executor = GRAPH if workload.device.type == "cuda" else EAGER
     flash = flash_obstacle(workload.teacher.config, workload.device) is None
-    return cached(workload, executor=GRAPH, flash=flash, change=change)
+    return cached(workload, executor=executor, flash=flash, change=change)
 
 
 def cast_at_once(step: TrainingStep) -> None:

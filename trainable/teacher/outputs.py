@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -156,8 +155,7 @@ def open_outputs(
 
 def kept_layers(folder: Path) -> list[int]:
     """The teacher's layers, from 1, whose states a folder of outputs has; empty if it has all."""
-    manifest = read_checked_json(folder / MANIFEST) or {"values": {}}
-    return list(manifest["values"].get("layers", ()))
+    return list((read_checked_json(folder / MANIFEST) or {}).get("values", {}).get("layers", ()))
 
 
 def prepare_outputs(
@@ -173,9 +171,8 @@ def prepare_outputs(
     missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
     if missing:
         model, split = load_teacher(Path(teacher.folder)), trained_on(data.splits)
-        lacking = {kind: kinds[kind] for kind in missing}
-        check_room(lacking, model.config, split, runtime.cache)
-        write_outputs(model, split, data.pad_id, missing, runtime, layers=lacking)
+        check_room({kind: kinds[kind] for kind in missing}, model.config, split, runtime.cache)
+        write_outputs(model, split, data.pad_id, missing, runtime, layers=kinds)
     return {kind: str(folder) for kind, folder in folders.items()}
 
 
@@ -199,11 +196,11 @@ def write_outputs(
     folders: dict[str, Path],
     runtime: Runtime,
     *,
-    layers: Kinds = MappingProxyType({}),
+    layers: Kinds | None = None,
 ) -> None:
     """Runs the teacher once over the split, in the tokenizer's own ids, and replaces each kind's
     folder; all layers are kept of those without `layers`."""
-    start, kinds = time.perf_counter(), {kind: layers.get(kind, ()) for kind in folders}
+    start, kinds = time.perf_counter(), {kind: (layers or {}).get(kind, ()) for kind in folders}
     teacher.to(runtime.device).eval()
     if runtime.execution.flash_attention:
         fuse_attention(teacher, runtime.device)
