@@ -311,7 +311,7 @@ def loaded(dataset, teacher_folder):
 @pytest.fixture(scope="session")
 def inputs(loaded, runtime, options):
     """Everything that trials share, with all three pools of hidden states, and relations."""
-    pools = {"cls", "mean", "tokens", "relations"}
+    pools = dict.fromkeys(("cls", "mean", "tokens", "relations"), ())
     return prepare_inputs(Preparation.load(loaded), pools, runtime, options)
 
 
@@ -323,7 +323,7 @@ def sampled_loaded(loaded):
 
 @pytest.fixture(scope="session")
 def sampled_inputs(sampled_loaded, runtime, options):
-    pools = {"cls", "mean", "tokens"}
+    pools = dict.fromkeys(("cls", "mean", "tokens"), ())
     return prepare_inputs(Preparation.load(sampled_loaded), pools, runtime, options)
 
 

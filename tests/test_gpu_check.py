@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.gpu_check import TESTS, gpu_tests, outcome_table, table
+from tests.scripts.gpu_trial import promotion_shares
 
 FILES = {  # of tests, and how their processes are to end
     "fails": ("assert 1 + 1 == 3", "1 failed"),
@@ -92,4 +93,16 @@ def test_a_whole_trial_on_this_machine(repository):
     assert trial["examples_per_second"] == pytest.approx(3 * 5 * 32 / trial["seconds"], rel=0.02)
     assert second["examples_per_second"] == pytest.approx(5 * 32 / second["seconds"], rel=0.02)
     assert "MB saved in" in rung["notes"]
+    assert 0.0 < rung["shares"][0] < 0.5
     assert teacher["milliseconds_per_step"] > 0.0
+
+
+def test_shares_of_a_promotion_sweep():
+    """SST-2: 15 evaluations, each after 421 steps and as long as 872 / 32 / 3 more, of 3, 3, 6 and
+    3 of which all trials train the first, half of them the second, and so on."""
+    at, saving, restoring = promotion_shares("sst2", 32, 0.01, 2.0, 1.0)
+    training = 0.01 * (421 + 872 / 96) * (3 + 3 / 2 + 6 / 4 + 3 / 8)
+    total = training + 2.0 * (1 + 1 / 2 + 1 / 4) + 1.0 * (1 / 2 + 1 / 4 + 1 / 8)
+    assert at == [3, 6, 12]
+    assert saving == pytest.approx(3.5 / total)
+    assert restoring == pytest.approx(0.875 / total)

@@ -44,10 +44,11 @@ def _say(line: str) -> None:
 
 def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     from trainable.common.quiet import quiet_libraries
+    from trainable.config.training_inputs import states_read
     from trainable.data.sources import load_sources, teacher_source
     from trainable.engine.devices import best_device, faster_precision
     from trainable.teacher.teacher import student_settings
-    from trainable.trial.preparation import Preparation, pools_of, prepare_inputs
+    from trainable.trial.preparation import Preparation, prepare_inputs
     from trainable.trial.training_loop import Trial
 
     quiet_libraries()
@@ -64,7 +65,8 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     preparation.check([config], _say)
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")
     runtime = preparation.runtime(options, config.precision, _say)
-    inputs = prepare_inputs(preparation, pools_of([config]), runtime, options)
+    states = states_read([config], preparation.base.config.num_hidden_layers)
+    inputs = prepare_inputs(preparation, states, runtime, options)
     _say(f"Teacher {inputs.metric_label}: {inputs.describe_teacher()}.")
     for evaluation in Trial.start(config, inputs, runtime.device).run():
         print(json.dumps(evaluation.scalars(inputs.metric)), flush=True)

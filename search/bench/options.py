@@ -15,7 +15,10 @@ VARIANTS = {
     "lengths": "plus batches of similar length and an embedding of the tokens in use",
     "graph": "plus the step captured as a CUDA graph for each width",
     "flash": "plus DeBERTa's attention in one kernel (disentangled-flash)",
+    "cast": "what is fastest of these, with all weights cast to bf16 at once",
+    "compiled": "the same with each layer's dropout, norm and activation compiled (torch.compile)",
 }
+NO_SWEEPS = ("cast", "compiled")  # run on request only
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class BenchOptions:
     )
     precision: str = described("auto: as in a sweep", AUTO, choices=(AUTO, *PRECISIONS))
     variants: str | None = described(
-        f"comma list; {BASELINE} is always run (default: all that run here)", None
+        f"comma list; {BASELINE} is always run (default: a sweep's that run here)", None
     )
     steps: int | None = described(
         "batches per repeat (default: 200 on a GPU, 20 on a CPU)", None, low=1

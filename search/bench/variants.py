@@ -17,17 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
-from search.bench.options import BASELINE, VARIANTS
+from search.bench.options import BASELINE, NO_SWEEPS, VARIANTS
 from search.bench.workload import PAD_ID, Workload
 from trainable.common.errors import UserError, first_line
 from trainable.config.names import EAGER, GRAPH
 from trainable.data.batches import epoch_batches, padded_width
-from trainable.data.examples import Examples
+from trainable.data.examples import Batch, Examples
 from trainable.data.vocabulary import dense_split, trim_embedding
 from trainable.engine.cuda_graph import CaptureError, Executor, make_executor
 from trainable.engine.devices import Runtime, release_memory, synchronise
+from trainable.engine.training_step import Losses, TrainingStep
 from trainable.models.flash_attention import FLASH_MODEL, flash_obstacle
-from trainable.models.students import build_student
+from trainable.models.students import build_student, encoder_layers
 from trainable.teacher.outputs import LOGITS, TeacherOutputs, open_outputs, write_outputs
 from trainable.trial.training_setup import TrainingSetup
 
@@ -47,6 +48,7 @@ class Steps:
 
 
 Maker = Callable[[Workload], Steps]
+Change = Callable[[TrainingStep], None]
 Line = dict[str, Any]  # JSON values
 
 
@@ -120,9 +122,15 @@ def live_loss(
 
 
 def cached(
-    workload: Workload, *, by_length: bool = True, executor: str = EAGER, flash: bool = False
+    workload: Workload,
+    *,
+    by_length: bool = True,
+    executor: str = EAGER,
+    flash: bool = False,
+    change: Change | None = None,
 ) -> Steps:
-    """What a trial does at each step, at a fixed alpha and learning rate."""
+    """What a trial does at each step, at a fixed alpha and learning rate; after a `change`, before
+    anything is captured for good."""
     config, split, device = workload.config, workload.split, workload.device
     student, batches = build_student(workload.teacher, config), random_batches(workload)
     if by_length:
@@ -141,6 +149,9 @@ def cached(
     )
     setup.distillation.set_up(config)
     setup.distillation.alpha.fill_(config.alpha or 0.0)
+    if change is not None:
+        change(setup.step)
+        setup.step.feed.executor = make_executor(executor, device)
 
     def step(index: int) -> None:
         setup.step.take(batches[index], config.learning_rate)
@@ -161,9 +172,54 @@ def prepared_outputs(workload: Workload) -> TeacherOutputs:
         )
 
 
+def changed(workload: Workload, change: Change) -> Steps:
+    """The fastest variant that runs here, changed."""
+    executor = GRAPH if workload.device.type == "cuda" else EAGER
+    flash = flash_obstacle(workload.teacher.config, workload.device) is None
+    return cached(workload, executor=executor, flash=flash, change=change)
+
+
+def cast_at_once(step: TrainingStep) -> None:
+    """Linear layers get bf16 copies of their weights, made together before a step's forwards, where
+    autocast casts them one by one. A fused attention then joins three copies, not three weights
+    whose join is cast anew. No number changes."""
+    linears = [module for module in step.model.modules() if isinstance(module, nn.Linear)]
+    places = [(linear, name) for linear in linears for name, _ in linear.named_parameters()]
+    weights: list[Tensor] = [getattr(*place) for place in places]
+    copies: list[Tensor] = [nn.Parameter(weight.detach().bfloat16()) for weight in weights]
+    copy_of = dict(zip(map(id, weights), copies, strict=True))
+    parameters, gradients_of = step.parameters, step.gradients
+    trained = [copy_of.get(id(parameter), parameter) for parameter in parameters]
+
+    def put(tensors: list[Tensor], all_parameters: list[Tensor]) -> None:
+        for (linear, name), tensor in zip(places, tensors, strict=True):
+            setattr(linear, name, tensor)
+        step.parameters = all_parameters
+
+    def gradients(parts: list[Batch]) -> tuple[tuple[Tensor, ...], Losses]:
+        with torch.no_grad():
+            torch._foreach_copy_(copies, weights)
+        put(copies, trained)
+        rounded, losses = gradients_of(parts)
+        put(weights, parameters)
+        return tuple(gradient.float() for gradient in rounded), losses
+
+    step.gradients = gradients  # type: ignore[method-assign]
+
+
+def compile_layers(step: TrainingStep, backend: str = "inductor") -> None:
+    """Compiles what stands between the matrix products of each layer: dropout, sum and norm behind
+    the attention, activation, dropout, sum and norm. A second width is compiled for all others."""
+    for layer in encoder_layers(step.model)[1]:
+        for name in ("attention.output", "intermediate", "output"):
+            layer.get_submodule(name).compile(backend=backend, fullgraph=True)
+
+
 def obstacle(name: str, workload: Workload) -> str | None:
     """Why a variant can't be run here; None where it can."""
     teacher = workload.teacher.config
+    if name == "cast" and workload.config.precision != "bf16":
+        return "needs --precision bf16"
     if name in ("graph", "flash") and workload.device.type != "cuda":
         return "needs a CUDA GPU, and none is visible"
     if name == "flash" and teacher.model_type != FLASH_MODEL:
@@ -177,13 +233,15 @@ MAKERS: dict[str, Maker] = {
     "lengths": cached,
     "graph": partial(cached, executor=GRAPH),
     "flash": partial(cached, executor=GRAPH, flash=True),
+    "cast": partial(changed, change=cast_at_once),
+    "compiled": partial(changed, change=compile_layers),
 }
 
 
 def runnable(names: list[str] | None, workload: Workload) -> list[str]:
     """The variants to time; UserError where one that is asked for can't be run here."""
     if names is None:
-        return [name for name in VARIANTS if not obstacle(name, workload)]
+        return [n for n in VARIANTS if n not in NO_SWEEPS and not obstacle(n, workload)]
     for name in names:
         if reason := obstacle(name, workload):
             raise UserError(f"--variants: {name}: {reason}")

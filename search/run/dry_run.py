@@ -34,18 +34,19 @@ from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.training_inputs import Execution
+from trainable.config.training_inputs import Execution, states_read
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import FORWARD_SHARE, trial_steps
 from trainable.data.examples import Examples
 from trainable.data.sources import load_sources
-from trainable.data.tokens import TokenisedSplit, tokenise
+from trainable.data.tokens import TokenisedSplit, tokenise, trained_on
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import available_cores, best_device, synchronise
 from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
 from trainable.models.flash_attention import fuse_attention
 from trainable.models.static_forward import make_static
 from trainable.models.students import new_model
+from trainable.teacher.outputs import LOGITS, outputs_bytes
 from trainable.trial.checkpoint import bytes_of_shape
 from trainable.trial.preparation import Preparation
 from trainable.trial.tokenised_data import prepare_tokens
@@ -126,11 +127,14 @@ def _describe(
         )
     trials = len(checked.configs) + (int(to_suggest) if np.isfinite(to_suggest) else 0)
     configs = checked.possible if to_suggest else checked.configs
-    sizes = _sizes(checked.preparation)
+    sizes, outputs = _sizes(checked.preparation, checked.possible)
     most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))
     free = describe_bytes(shutil.disk_usage(nearest_existing(folder)).free)
     free = "" if is_uri(location(folder)) else f"; {free} are free at {folder.parent}"
     console.print(f"Checkpoints take up to about {most}, {end} at the end{free}.", soft_wrap=True)
+    free = describe_bytes(shutil.disk_usage(nearest_existing(Path(request.cache))).free)
+    taken = f"take {describe_bytes(outputs)} in {request.cache}, where {free} are free"
+    console.print(f"The teacher's outputs {taken}, if they are not there yet.", soft_wrap=True)
     typed = [word for word in invocation.arguments if word != "--dry-run"]
     command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
@@ -186,16 +190,20 @@ def step_seconds(
     return min(times[2:])
 
 
-def _sizes(preparation: Preparation) -> Callable[[TrialConfig], tuple[int, int]]:
-    """Of a trial's checkpoint; all examples are tokenised, to know the rows that are in use."""
+def _sizes(
+    preparation: Preparation, configs: list[TrialConfig]
+) -> tuple[Callable[[TrialConfig], tuple[int, int]], int]:
+    """Of a trial's checkpoint, and of the teacher's outputs; all examples are tokenised, to know
+    their lengths and the rows that are in use."""
     models = [model for model in (preparation, preparation.student) if model is not None]
     with TemporaryDirectory() as folder:
         data = [prepare_tokens(m.tokenizer, m.base, m.inputs, Path(folder)) for m in models]
-        rows = [len(tokens.in_use) for tokens in data]
-    width = preparation.base.config.hidden_size
-    return lambda config: bytes_of_shape(
-        config,
-        preparation.shape_of(config),
-        width,
-        rows[-1 if config.initialisation == PRETRAINED else 0],
-    )
+        rows, split = [len(tokens.in_use) for tokens in data], trained_on(data[0].splits)
+    teacher = preparation.base.config
+    kinds = {LOGITS: (), **states_read(configs, teacher.num_hidden_layers)}
+
+    def of_trial(config: TrialConfig) -> tuple[int, int]:
+        own = rows[-1 if config.initialisation == PRETRAINED else 0]
+        return bytes_of_shape(config, preparation.shape_of(config), teacher.hidden_size, own)
+
+    return of_trial, outputs_bytes(kinds, teacher, split)

@@ -13,18 +13,13 @@ from search.results.progress import describe_time
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.metrics import ACCURACY, F1, METRIC_LABELS
-from trainable.config.training_inputs import TrainingInputs
+from trainable.config.training_inputs import TrainingInputs, states_read
 from trainable.config.trial_config import TrialConfig
 from trainable.data.sources import Sources, load_sources
 from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.models.loading import load_config
-from trainable.trial.preparation import (
-    Preparation,
-    add_outputs,
-    check_trials,
-    pools_of,
-    prepare_inputs,
-)
+from trainable.teacher.outputs import kept_layers
+from trainable.trial.preparation import Preparation, add_outputs, check_trials, prepare_inputs
 from trainable.trial.step_check import checked
 
 
@@ -40,9 +35,10 @@ class CheckedSweep:
 
     def prepare(self, console: Console) -> TrainingInputs:
         """Teacher and cache, made or found; UserError where the executor can't be had here."""
-        precision, pools = self.possible[0].precision, pools_of(self.possible)
+        precision, teacher = self.possible[0].precision, self.preparation.base.config
         runtime = self.preparation.runtime(self.request, precision, console.print)
-        return prepare_inputs(self.preparation, pools, runtime, self.request)
+        states = states_read(self.possible, teacher.num_hidden_layers)
+        return prepare_inputs(self.preparation, states, runtime, self.request)
 
 
 def load_preparation(request: ResolvedRequest) -> Preparation:
@@ -107,7 +103,12 @@ def complete(
     student = (load_config(own.folder), own.teachers_tokens) if own else None
     check_trials(configs, teacher, inputs.examples, student)
     present = {kind: path for kind, path in inputs.outputs.items() if Path(path) not in missing}
-    lacking = sorted({*inputs.outputs, *pools_of(configs)} - present.keys())
+    states = states_read(configs, teacher.num_hidden_layers)
+    for kind, layers in states.items():  # of deeper students than before
+        if not {*layers} <= {*(kept_layers(Path(present.get(kind, ""))) or layers)}:
+            del present[kind]
+    wanted = {**dict.fromkeys(inputs.outputs, ()), **states}
+    lacking = {kind: layers for kind, layers in wanted.items() if kind not in present}
     runtime = Runtime(cache, best_device(), configs[0].precision, console.print, inputs.execution)
     runtime = checked(runtime, teacher)
     inputs = replace(inputs, execution=runtime.execution)

@@ -60,7 +60,7 @@ def preparation(loaded, student_folder):
 @pytest.fixture(scope="module")
 def both(preparation, runtime, options):
     """The shared inputs with the student."""
-    return prepare_inputs(preparation, {"cls", "mean"}, runtime, options)
+    return prepare_inputs(preparation, {"cls": (), "mean": ()}, runtime, options)
 
 
 @pytest.fixture

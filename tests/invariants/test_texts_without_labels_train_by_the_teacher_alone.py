@@ -28,7 +28,7 @@ def transferred(loaded, runtime, options):
     """The shared inputs with 64 more texts."""
     dataset, _ = with_transfer(loaded.dataset, random_sentences(64, seed=9).texts)
     preparation = Preparation.load(replace(loaded, dataset=dataset))
-    return prepare_inputs(preparation, {"cls", "tokens"}, runtime, options)
+    return prepare_inputs(preparation, {"cls": (), "tokens": ()}, runtime, options)
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 5])

@@ -1,12 +1,15 @@
 """What a sweep does on a GPU, for `tests.gpu_check`, on random examples of a preset's lengths.
 
 Prints a JSON line for a whole trial, for another one on the same worker, for the checkpoint of a
-trial that waits at a rung, and for the teacher's fine-tuning.
+trial that waits at a rung, and for the teacher's fine-tuning. What share of a search saving takes:
+
+    python -m tests.scripts.gpu_trial --preset sst2 --steps 200 --rung
 """
 
 import argparse
 import copy
 import json
+import shutil
 import sys
 import time
 from dataclasses import replace
@@ -19,8 +22,12 @@ import torch
 
 from search.bench.options import BenchOptions
 from search.bench.workload import PAD_ID, lengths_of, make_workload, random_split
+from search.plan.request import Request
+from search.plan.resolve import resolve
+from search.plan.rungs import FACTOR, PROMOTION, rungs
 from trainable.config.training_inputs import Teacher, TrainingInputs
 from trainable.config.trial_config import TeacherSettings
+from trainable.data.batches import FORWARD_SHARE, trial_steps
 from trainable.data.examples import Examples
 from trainable.data.tokens import save_split
 from trainable.data.vocabulary import dense_split, save_vocabulary, trim_embedding
@@ -35,7 +42,9 @@ from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache
 
 SST2_VALIDATION = 872
+EXAMPLES = {"sst2": (67_349, 872), "imdb": (25_000, 25_000), "mini": (5_120, 2_013)}  # of a preset
 EPOCHS, EVALUATIONS = 3, 15  # of the preset sst2
+RUNG_STEPS = 200  # that are timed, at most
 ONE_EPOCH = TeacherSettings(epochs=1)
 LOG = partial(print, file=sys.stderr)
 
@@ -46,6 +55,7 @@ def main():
     parser.add_argument("--preset", default="sst2")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--gigabytes", type=float)
+    parser.add_argument("--rung", action="store_true", help="the trial that waits, nothing else")
     asked = parser.parse_args()
     if asked.gigabytes and torch.cuda.is_available():
         share = asked.gigabytes * 1e9 / torch.cuda.get_device_properties(0).total_memory
@@ -60,16 +70,19 @@ def main():
         fused = inputs.execution.flash_attention
         shared = {"preset": work.preset, "device": device_name()}
         shared["like"] = "flash" if fused else "graph"
-        first = train(config, inputs, folder, setups)
-        first["notes"] += f", preparing {prepared:.1f} s"
-        say({"variant": "a whole trial", **first, **shared})
-        config = replace(config, epochs=1, evaluations=5, seed=1)
-        again = train(config, inputs, folder, setups)
-        say({"variant": "a second trial, 1 epoch", **again, **shared})
-        say({"variant": "a rung", **rung(config, inputs, folder, setups), **shared})
+        if not asked.rung:
+            first = train(config, inputs, folder, setups)
+            first["notes"] += f", preparing {prepared:.1f} s"
+            say({"variant": "a whole trial", **first, **shared})
+            config = replace(config, epochs=1, evaluations=5, seed=1)
+            again = train(config, inputs, folder, setups)
+            say({"variant": "a second trial, 1 epoch", **again, **shared})
+        waiting = rung(config, inputs, folder, setups, work.preset)
+        say({"variant": "a rung", **waiting, **shared})
         del setups  # and with it the students
-        shared["like"] = "teacher"
-        say({"variant": "the teacher's fine-tuning", **teacher(work, folder), **shared})
+        if not asked.rung:
+            shared["like"] = "teacher"
+            say({"variant": "the teacher's fine-tuning", **teacher(work, folder), **shared})
     return 0
 
 
@@ -135,22 +148,61 @@ def train(config, inputs, folder, setups):
     }
 
 
-def rung(config, inputs, folder, setups):
-    """Saves a trial as one that waits at a rung, and goes on from there; JSON values."""
+def rung(config, inputs, folder, setups, preset):
+    """Takes some steps, saves the trial as one that waits at a rung, with the copy into the run's
+    folder that Ray makes, and goes on from there; and the shares of a search that this makes on
+    such a machine. JSON values."""
     device = torch.device(inputs.device)
+    config = replace(config, max_steps=10**6, evaluations=1)
     trial = Trial.start(config, inputs, device, setups)
+    steps = min(RUNG_STEPS, -(-inputs.examples["train"] // config.batch_size))
     trial.advance()
     synchronise(device)
+    times = [time.monotonic()]
+    for _ in range(steps):
+        trial.advance()
+    synchronise(device)
+    times.append(time.monotonic())
     with TemporaryDirectory(dir=folder) as place:
-        start = time.monotonic()
-        write_checkpoint(trial, Path(place))
-        saved = time.monotonic()
-        load_checkpoint(Path(place), config, inputs, device, setups).advance()
+        written, kept = Path(place, "written"), Path(place, "kept")
+        written.mkdir()
+        write_checkpoint(trial, written, student=False)
+        shutil.copytree(written, kept)
+        times.append(time.monotonic())
+        load_checkpoint(kept, config, inputs, device, setups)
         synchronise(device)
-        restored = time.monotonic()
-        size = sum(path.stat().st_size for path in Path(place).rglob("*") if path.is_file()) / 1e6
-    save, restore = saved - start, restored - saved
-    return {"notes": f"{size:.0f} MB saved in {save:.2f} s, restored in {restore:.2f} s"}
+        times.append(time.monotonic())
+        size = sum(path.stat().st_size for path in kept.iterdir()) / 1e6
+    training, save, restore = np.diff(times)
+    step = training / steps
+    at, *shares = promotion_shares(preset, config.batch_size, step, save, restore)
+    return {
+        "milliseconds_per_step": round(1000 * step, 3),
+        "shares": [round(share, 5) for share in shares],
+        "notes": f"{size:.0f} MB saved in {save:.2f} s, restored in {restore:.2f} s; of a search "
+        f"with rungs at {at} evaluations {shares[0]:.1%} and {shares[1]:.1%}",
+    }
+
+
+def promotion_shares(preset, batch_size, step, save, restore):
+    """The rungs of a search with this preset, in evaluations, and the shares of its time that it
+    saves and restores trials at them, by the seconds of a step and of these.
+
+    One trial in FACTOR goes on at each rung; evaluations count as steps.
+    """
+    train, validation = EXAMPLES[preset]
+    asked = resolve(Request(space="recipe", preset=preset, scheduler=PROMOTION), LOG)
+    asked = asked.on_examples(train, validation)
+    default = replace(asked.default, batch_size=batch_size)
+    at = rungs(default.evaluations, asked.first_rung(default.evaluations), FACTOR)
+    each = trial_steps(train, default) / default.evaluations
+    each += FORWARD_SHARE * validation / batch_size
+    between = np.diff([0, *at, default.evaluations])
+    reached = float(FACTOR) ** -np.arange(len(between))  # the share of trials that train each part
+    training, saving = step * each * (between @ reached), save * reached[:-1].sum()
+    restoring = restore * reached[1:].sum()
+    total = training + saving + restoring
+    return at, saving / total, restoring / total
 
 
 def teacher(work, folder):

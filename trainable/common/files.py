@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,8 @@ from zlib import crc32
 
 MANIFEST = "manifest.json"
 CHECKSUM = "crc"  # CRC-32
+SAMPLED_FROM = 256 * 2**20  # bytes of a file, of which a sample is enough if that is asked for
+PIECES, PIECE = 1024, 4096  # in a sample, and the bytes of each
 
 
 @contextmanager
@@ -98,20 +100,40 @@ def digest_file(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-def write_manifest(folder: Path, values: dict[str, Any]) -> None:
-    """Writes the folder's manifest: the values, and the digest and size of each of its files."""
+def digest_sample(path: Path) -> str:
+    """Of a file's size and of PIECES pieces, evenly spread from its first byte to its last."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        digest = sha256(str(size).encode())
+        for number in range(PIECES):
+            file.seek(max(0, size - PIECE) * number // (PIECES - 1))
+            digest.update(file.read(PIECE))
+    return digest.hexdigest()
+
+
+def write_manifest(folder: Path, values: dict[str, Any], *, sampled: bool = False) -> None:
+    """Writes the folder's manifest: the values, and the digest and size of each of its files; with
+    `sampled` also digests of samples of the large ones, which make checking them fast."""
     files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
     files.pop(MANIFEST, None)
     digests = {name: digest_file(path) for name, path in files.items()}
     sizes = {name: path.stat().st_size for name, path in files.items()}
-    write_checked_json(folder / MANIFEST, {"values": values, "files": digests, "bytes": sizes})
+    manifest = {"values": values, "files": digests, "bytes": sizes}
+    if sampled:
+        large = [name for name, size in sizes.items() if size >= SAMPLED_FROM]
+        manifest["samples"] = {name: digest_sample(folder / name) for name in large}
+    write_checked_json(folder / MANIFEST, manifest)
 
 
-def verified_values(folder: Path) -> dict[str, Any] | None:
-    """What `write_manifest` was given; None if the folder is missing, incomplete or changed."""
+def verified_values(folder: Path, *, every_byte: bool = False) -> dict[str, Any] | None:
+    """What `write_manifest` was given; None if the folder is missing, incomplete or changed. Of
+    files with a sample that alone is read, unless `every_byte` is asked for."""
     try:
-        manifest = read_checked_json(folder / MANIFEST)
-        if manifest and all(digest_file(folder / f) == d for f, d in manifest["files"].items()):
+        manifest = read_checked_json(folder / MANIFEST) or {}
+        samples = {} if every_byte else manifest.get("samples", {})
+        digests = {**manifest["files"], **samples}
+        digest = {name: digest_sample if name in samples else digest_file for name in digests}
+        if all(digest[name](folder / name) == was for name, was in digests.items()):
             return dict(manifest["values"])
     except (OSError, KeyError, TypeError, AttributeError):  # not as write_manifest has it
         pass

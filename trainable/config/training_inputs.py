@@ -1,12 +1,13 @@
 """What all trials of a sweep share: data, teacher and its outputs, and a preset's constants."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.layer_sets import mirrored_layers
 from trainable.config.metrics import ACCURACY, METRIC_LABELS
 from trainable.config.names import EAGER, EQUAL, GRAPH, PLAIN, RELATIONS
 from trainable.config.options import complete_config
@@ -70,6 +71,20 @@ def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: 
             f"transfer_share: {config.transfer_share:g} needs texts without labels; give them with "
             "--transfer"
         )
+
+
+# Of a teacher's outputs, the layers (from 1) that are kept, () for all; by LOGITS, hidden pools and
+# RELATIONS.
+Kinds = Mapping[str, tuple[int, ...]]
+
+
+def states_read(configs: Iterable[TrialConfig], depth: int) -> dict[str, tuple[int, ...]]:
+    """The kinds of states that these trials read of a teacher of this depth, and of `tokens`, which
+    take by far the most room, the layers that their students mirror."""
+    depths = {(c.teacher_states, c.student_layers) for c in configs if c.teacher_states}
+    mirrored = {n for kind, d in depths if kind == "tokens" for n in mirrored_layers(d, depth)}
+    kept = {"tokens": tuple(sorted(mirrored))}
+    return {kind: kept.get(kind, ()) for kind in sorted({str(kind) for kind, _ in depths})}
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """The teacher's outputs on every training example, computed once and shared by all trials."""
 
+import math
+import shutil
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +16,17 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from trainable.common.digest import digest_values
-from trainable.common.files import atomic_folder, verified_values, write_manifest
+from trainable.common.errors import UserError
+from trainable.common.files import (
+    MANIFEST,
+    atomic_folder,
+    nearest_existing,
+    read_checked_json,
+    verified_values,
+    write_manifest,
+)
 from trainable.config.names import RELATIONS
-from trainable.config.training_inputs import Teacher
+from trainable.config.training_inputs import Kinds, Teacher
 from trainable.data.batches import batches_by_length, padded_width
 from trainable.data.examples import Batch, Examples, upload
 from trainable.data.tokens import TokenisedSplit, trained_on
@@ -34,6 +44,7 @@ OF_TOKENS = ("tokens", RELATIONS)  # kinds with a row for each token, not for ea
 OUTPUT_BATCH = 64
 ARRAY = "values.npy"
 RESIDENT_SHARE = 0.1  # of a GPU's memory, at most, is for the hidden states that a trial reads
+INSTEAD = {"tokens": "--set hidden_pool=cls", RELATIONS: "--set relation_weight=0"}
 
 
 @dataclass
@@ -42,9 +53,8 @@ class TeacherOutputs:
     hidden pool or RELATIONS) if one was asked for.
 
     states: unit vectors fp16, [N, L, H] for the pools `cls` and `mean`, [sum of lengths, L, H] for
-    `tokens`; `layers` [S] chooses among the L. For RELATIONS the last layer's queries, keys and
-    values as they are, fp16 [sum of lengths, 3, H], all chosen: 6 bytes a token and unit of width,
-    about 4.1 GB for SST-2 at width 768.
+    `tokens`; `layers` [S] chooses among the L that are kept. For RELATIONS the queries, keys and
+    values of the last layer as they are, fp16 [sum of lengths, 3, H], all chosen.
     """
 
     logits: Tensor
@@ -77,7 +87,8 @@ class StreamedOutputs(TeacherOutputs):
         batch_size: int,
     ) -> None:
         super().__init__(logits, kind)
-        self._states, self._layers, self._split = states, layers, split
+        self._states, self._split = states, split
+        self._layers = slice(None) if len(layers) == states.shape[1] else layers
         self._tokens = kind in OF_TOKENS
         width = padded_width(int(split.lengths.max())) if self._tokens else 1
         self._shape = (len(layers), states.shape[-1])
@@ -96,11 +107,11 @@ class StreamedOutputs(TeacherOutputs):
 
     def _read(self, rows: np.ndarray, width: int) -> np.ndarray:
         if not self._tokens:
-            return np.asarray(self._states[rows[:, None], self._layers])
-        mask = np.arange(width) < self._split.lengths[rows][:, None]  # [B, T]
-        positions = self._split.offsets[rows][:, None] + np.arange(width)
-        chosen = np.zeros((*mask.shape, *self._shape), dtype=np.float16)
-        chosen[mask] = self._states[positions[mask][:, None], self._layers]
+            return np.asarray(self._states[rows][:, self._layers])
+        chosen = np.zeros((len(rows), width, *self._shape), dtype=np.float16)
+        for states, row in zip(chosen, rows, strict=True):
+            start, end = self._split.offsets[row : row + 2]
+            states[: end - start] = self._states[start:end, self._layers]
         return chosen
 
     def batch_hidden(self, batch: Batch) -> Tensor:
@@ -131,7 +142,8 @@ def open_outputs(
         return TeacherOutputs(logits)
     # Copy-on-write, since torch wants arrays that it may write to; nothing ever does.
     states = np.load(Path(folders[kind]) / ARRAY, mmap_mode="c")
-    wanted = np.arange(3) if kind == RELATIONS else np.array(layers) - 1
+    kept = kept_layers(Path(folders[kind])) or [*range(1, states.shape[1] + 1)]
+    wanted = np.arange(3) if kind == RELATIONS else np.array([kept.index(n) for n in layers])
     if device.type == "cpu":
         return TeacherOutputs(logits, kind, torch.from_numpy(states), torch.from_numpy(wanted))
     size = states.nbytes // states.shape[1] * len(wanted)
@@ -141,20 +153,39 @@ def open_outputs(
     return TeacherOutputs(logits, kind, resident, torch.arange(len(wanted), device=device))
 
 
+def kept_layers(folder: Path) -> list[int]:
+    """The teacher's layers, from 1, whose states a folder of outputs has; empty if it has all."""
+    return list((read_checked_json(folder / MANIFEST) or {}).get("values", {}).get("layers", ()))
+
+
 def prepare_outputs(
-    teacher: Teacher, data: TeacherData, kinds: Iterable[str], runtime: Runtime
+    teacher: Teacher, data: TeacherData, kinds: Kinds, runtime: Runtime
 ) -> dict[str, str]:
-    """The folder of each kind (LOGITS, a hidden pool or RELATIONS); computes what the cache
-    lacks."""
-    digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
-    key = {**digests, "precision": runtime.precision}
-    names = {kind: f"{kind}-{digest_values({'kind': kind, **key})[:16]}" for kind in kinds}
-    folders = {kind: runtime.cache / "outputs" / name for kind, name in names.items()}
+    """The folder of each kind; computes what the cache lacks. UserError if the disk has no room for
+    that."""
+    of_all = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+    of_all["precision"], folders = runtime.precision, {}
+    for kind, layers in kinds.items():
+        key = digest_values({"kind": kind, "layers": layers, **of_all})
+        folders[kind] = runtime.cache / "outputs" / f"{kind}-{key[:16]}"
     missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
     if missing:
-        model = load_teacher(Path(teacher.folder))
-        write_outputs(model, trained_on(data.splits), data.pad_id, missing, runtime)
+        model, split = load_teacher(Path(teacher.folder)), trained_on(data.splits)
+        check_room({kind: kinds[kind] for kind in missing}, model.config, split, runtime.cache)
+        write_outputs(model, split, data.pad_id, missing, runtime, layers=kinds)
     return {kind: str(folder) for kind, folder in folders.items()}
+
+
+def check_room(kinds: Kinds, config: Any, split: TokenisedSplit, cache: Path) -> None:
+    """UserError if a teacher's outputs of these kinds on a split don't fit on the cache's disk."""
+    size = outputs_bytes(kinds, config, split)
+    free = shutil.disk_usage(nearest_existing(cache)).free
+    if size > free:
+        ways = [*(way for kind, way in INSTEAD.items() if kind in kinds), "another --cache"]
+        raise UserError(
+            f"--cache {cache}: {free / 1e9:.2f} GB are free, and the teacher's outputs "
+            f"({', '.join(kinds)}) take {size / 1e9:.2f} GB; give {' or '.join(ways)}"
+        )
 
 
 @torch.no_grad()
@@ -164,20 +195,24 @@ def write_outputs(
     pad_id: int,
     folders: dict[str, Path],
     runtime: Runtime,
+    *,
+    layers: Kinds | None = None,
 ) -> None:
     """Runs the teacher once over the split, in the tokenizer's own ids, and replaces each kind's
-    folder."""
-    start = time.perf_counter()
+    folder; all layers are kept of those without `layers`."""
+    start, kinds = time.perf_counter(), {kind: (layers or {}).get(kind, ()) for kind in folders}
     teacher.to(runtime.device).eval()
     if runtime.execution.flash_attention:
         fuse_attention(teacher, runtime.device)
     executor = make_executor(runtime.execution.executor, runtime.device)
     feed = Feed(Examples(split, pad_id, runtime.device), OUTPUT_BATCH, executor)
-    read = partial(outputs_of, teacher, tuple(folders), runtime.precision)
+    read = partial(outputs_of, teacher, kinds, runtime.precision)
     with ExitStack() as stack:
         written = {kind: stack.enter_context(atomic_folder(to)) for kind, to in folders.items()}
         arrays = {
-            kind: empty_array(folder / ARRAY, kind, teacher.config, split)
+            kind: np.lib.format.open_memmap(
+                folder / ARRAY, "w+", *layout(kind, kinds[kind], teacher.config, split)
+            )
             for kind, folder in written.items()
         }
         for rows in reversed(batches_by_length(split.lengths, OUTPUT_BATCH)):
@@ -185,13 +220,14 @@ def write_outputs(
                 values = outputs[: len(rows)].cpu().numpy()
                 if kind in OF_TOKENS:
                     for row, states in zip(rows, values, strict=True):
-                        start, end = split.offsets[row : row + 2]
-                        arrays[kind][start:end] = states[: end - start]
+                        first, end = split.offsets[row : row + 2]
+                        arrays[kind][first:end] = states[: end - first]
                 else:
                     arrays[kind][rows] = values
         for kind, array in arrays.items():
             array.flush()
-            write_manifest(written[kind], {"kind": kind, "examples": len(split)})
+            values = {"kind": kind, "examples": len(split), "layers": kinds[kind]}
+            write_manifest(written[kind], values, sampled=True)
     teacher.to("cpu")
     seconds = time.perf_counter() - start
     runtime.log(
@@ -201,35 +237,37 @@ def write_outputs(
 
 
 def outputs_of(
-    teacher: PreTrainedModel, kinds: Collection[str], precision: str, parts: list[Batch]
+    teacher: PreTrainedModel, kinds: Kinds, precision: str, parts: list[Batch]
 ) -> dict[str, Tensor]:
     """By kind, of the parts of a batch of B examples: logits [B, C] fp32; unit vectors fp16 [B, L,
     H], for `tokens` [B, T, L, H]; for RELATIONS queries, keys and values fp16 [B, T, 3, H]."""
-    each = [_outputs_of_part(teacher, kinds, precision, part) for part in parts]
-    return {kind: torch.cat([outputs[kind] for outputs in each]) for kind in kinds}
+    outputs: dict[str, list[Tensor]] = {kind: [] for kind in kinds}
+    for part in parts:
+        logits, states = run_model(teacher, part, precision, states=kinds.keys() != {LOGITS})
+        for kind, layers in kinds.items():
+            if kind == LOGITS:
+                found = logits.float()
+            elif kind == RELATIONS:
+                found = queries_keys_values(teacher, states[-2], precision).half()
+            else:
+                kept = tuple(states[layer] for layer in layers) or states[1:]
+                found = unit(pool_states(kept, part.attention_mask, kind)).half()
+            outputs[kind].append(found)
+    return {kind: torch.cat(each) for kind, each in outputs.items()}
 
 
-def _outputs_of_part(
-    teacher: PreTrainedModel, kinds: Collection[str], precision: str, batch: Batch
-) -> dict[str, Tensor]:
-    wanted = any(kind != LOGITS for kind in kinds)
-    logits, states = run_model(teacher, batch, precision, states=wanted)
-
-    def of(kind: str) -> Tensor:
-        if kind == LOGITS:
-            return logits.float()
-        if kind == RELATIONS:
-            return queries_keys_values(teacher, states[-2], precision).half()
-        return unit(pool_states(states[1:], batch.attention_mask, kind)).half()
-
-    return {kind: of(kind) for kind in kinds}
-
-
-def empty_array(path: Path, kind: str, config: Any, split: TokenisedSplit) -> np.memmap:
-    """A file of zeros in the shape of this kind's outputs on a split; see `outputs_of`."""
+def layout(
+    kind: str, layers: tuple[int, ...], config: Any, split: TokenisedSplit
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The type and shape of a kind's array for a split; see `outputs_of`."""
     if kind == LOGITS:
-        shape: tuple[int, ...] = (len(split), config.num_labels)
-        return np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        return np.dtype(np.float32), (len(split), config.num_labels)
     rows = len(split.token_ids) if kind in OF_TOKENS else len(split)
-    shape = (rows, 3 if kind == RELATIONS else config.num_hidden_layers, config.hidden_size)
-    return np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    count = 3 if kind == RELATIONS else len(layers) or config.num_hidden_layers
+    return np.dtype(np.float16), (rows, count, config.hidden_size)
+
+
+def outputs_bytes(kinds: Kinds, config: Any, split: TokenisedSplit) -> int:
+    """What these outputs take on disk."""
+    layouts = [layout(kind, layers, config, split) for kind, layers in kinds.items()]
+    return sum(dtype.itemsize * math.prod(shape) for dtype, shape in layouts)

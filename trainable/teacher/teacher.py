@@ -1,6 +1,7 @@
 """The teacher: loaded, fine-tuned where it is not yet, kept in the cache by digest."""
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,11 @@ def prepare_teacher(
     data: TeacherData,
     runtime: Runtime,
     metric: str = ACCURACY,
+    *,
+    before: Callable[[], None] = lambda: None,
 ) -> Teacher:
     """The teacher, from the cache if it was made before; fine-tuned as `settings` say, if they are
-    given, until it gets worse by the metric."""
+    given, until it gets worse by the metric. `before` is called first if it is yet to be made."""
     key = digest_values(
         {
             "format": FORMAT,
@@ -147,6 +150,7 @@ def prepare_teacher(
     folder = runtime.cache / "teachers" / key[:16]
     values = verified_values(folder)
     if values is None:
+        before()
         state = folder.with_suffix(".state")
         values = _make_teacher(model, settings, data, runtime, state=state, metric=metric)
         with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):

@@ -6,6 +6,7 @@ appears completely or not at all. `prepare` does all of it in one call.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,12 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import PretrainedStudent, TrainingInputs, check_data
+from trainable.config.training_inputs import Kinds, PretrainedStudent, TrainingInputs, check_data
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
 from trainable.data.sources import Sources, load_sources
-from trainable.data.tokens import tokenise
+from trainable.data.tokens import tokenise, trained_on
 from trainable.engine.cuda_graph import choose_execution
 from trainable.engine.devices import Runtime, best_device, faster_precision, release_memory
 from trainable.engine.metrics import pack_predictions
@@ -35,7 +36,7 @@ from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
 from trainable.models.relations import check_projections, check_relations
 from trainable.models.students import student_config
-from trainable.teacher.outputs import LOGITS, prepare_outputs
+from trainable.teacher.outputs import LOGITS, check_room, prepare_outputs
 from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
 from trainable.trial.step_check import checked
 from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
@@ -74,12 +75,7 @@ def prepare(
         check_projections(preparation.base.config)
         pools.add(RELATIONS)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
-    return prepare_inputs(preparation, pools, runtime, chosen)
-
-
-def pools_of(configs: Iterable[TrialConfig]) -> set[str]:
-    """The kinds of teacher states that these trials read: hidden pools and RELATIONS."""
-    return {config.teacher_states for config in configs if config.teacher_states}
+    return prepare_inputs(preparation, dict.fromkeys(sorted(pools), ()), runtime, chosen)
 
 
 @dataclass(frozen=True)
@@ -230,9 +226,10 @@ def _check_pretrained(
 
 
 def prepare_inputs(
-    preparation: Preparation, pools: set[str], runtime: Runtime, options: InputOptions
+    preparation: Preparation, states: Kinds, runtime: Runtime, options: InputOptions
 ) -> TrainingInputs:
-    """Makes, or finds in the cache, all that trials with these pools (see `pools_of`) share."""
+    """Makes, or finds in the cache, all that trials share that read these states (see
+    `states_read`)."""
     inputs, cache, preset = preparation.inputs, runtime.cache, options.effective_preset
     tokenizer, base = preparation.tokenizer, preparation.base
     data = labelled = prepare_tokens(tokenizer, base, inputs, cache)
@@ -240,12 +237,14 @@ def prepare_inputs(
         bare = replace(inputs.dataset, transfer=None)
         labelled = prepare_tokens(tokenizer, base, replace(inputs, dataset=bare), cache)
     settings = None if preparation.fitted else inputs.teacher_settings
-    teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric)
+    kinds = {LOGITS: (), **states}
+    room = partial(check_room, kinds, base.config, trained_on(data.splits), cache)
+    teacher = prepare_teacher(base, settings, labelled, runtime, inputs.metric, before=room)
     labels = {n: data.splits[n].labels for n in ("evaluation", "full") if n in data.splits}
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, labels["evaluation"], inputs.metric)
     classes = len(inputs.dataset.label_names)
-    outputs = prepare_outputs(teacher, data, (LOGITS, *sorted(pools)), runtime)
+    outputs = prepare_outputs(teacher, data, kinds, runtime)
     release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
         tokens=str(data.folder),
@@ -290,9 +289,8 @@ def prepare_student(preparation: Preparation, cache: Path) -> PretrainedStudent 
     )
 
 
-def add_outputs(inputs: TrainingInputs, kinds: Iterable[str], runtime: Runtime) -> TrainingInputs:
-    """The inputs with these kinds of their teacher's outputs, too (LOGITS, hidden pools,
-    RELATIONS)."""
+def add_outputs(inputs: TrainingInputs, kinds: Kinds, runtime: Runtime) -> TrainingInputs:
+    """The inputs with these kinds of their teacher's outputs, too."""
     data = load_data(Path(inputs.tokens), inputs.examples, inputs.pad_id, inputs.data_digest)
     outputs = prepare_outputs(inputs.teacher, data, kinds, runtime)
     release_memory(runtime.device)

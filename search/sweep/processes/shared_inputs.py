@@ -105,7 +105,8 @@ def _folder_here(folder: Path, storage: str, digest: str) -> Path:
             filesystem, path = open_storage(join_name(storage, f"{SHARED}/{digest}"))
             with atomic_folder(content) as temporary:
                 copy_files(path, str(temporary), source_filesystem=filesystem)
-                if _manifest_digest(temporary) != digest or verified_values(temporary) is None:
+                complete = verified_values(temporary, every_byte=True) is not None
+                if not complete or _manifest_digest(temporary) != digest:
                     filesystem.delete_file(f"{path}/{MANIFEST}")
                     raise OSError(f"{path} is damaged; the next session uploads it again")
     return content

@@ -1,6 +1,7 @@
 """`python -m search.bench` on a tiny teacher: what is trained, what is printed, and when."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,11 +11,20 @@ from torch.nn import functional
 from search.bench import __main__ as bench
 from search.bench import workload as bench_workload
 from search.bench.options import VARIANTS, BenchOptions
-from search.bench.variants import MAKERS, Steps, live, measure
+from search.bench.variants import (
+    MAKERS,
+    Steps,
+    cast_at_once,
+    changed,
+    compile_layers,
+    live,
+    measure,
+)
 from search.bench.workload import LENGTHS, lengths_of, make_workload
 from tests.conftest import ARCHITECTURES
 from trainable.config.fields import given
 from trainable.config.presets import PRESETS
+from trainable.models.flash_attention import replace_attention
 from trainable.models.students import build_student
 
 SMALL = ["--preset", "mini", "--precision", "fp32", "--batch-size", "4", "--steps", "3"]
@@ -79,6 +89,40 @@ def test_a_cached_step_has_the_loss_of_a_live_one():
         assert other.loss() == pytest.approx(one.loss(), rel=1e-3)  # kept in half precision
 
 
+@pytest.mark.parametrize("tiny", ["bert", "deberta-v2"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "precision"),
+    [(cast_at_once, "bf16"), (partial(compile_layers, backend="eager"), "fp32")],
+)
+def test_what_is_run_on_request_changes_no_loss(change, precision):
+    """Both are made for a GPU; `eager` traces a layer's parts whole, and runs them as they are."""
+    work = tiny_workload("--precision", precision)
+    as_it_is, other = MAKERS["lengths"](work), changed(work, change)
+    for index in (2, 0, 1, 2):
+        as_it_is.step(index)
+        other.step(index)
+        assert other.loss() == as_it_is.loss()
+
+
+@pytest.mark.parametrize("tiny", ["deberta-v2"], indirect=True)
+def test_a_fused_attention_joins_weights_that_are_cast(monkeypatch):
+    """Not fp32 ones, whose join autocast has to cast anew at each step."""
+    pytest.importorskip("disentangled_flash")
+    join, joined = torch.cat, []
+
+    def note(tensors, *arguments, **keywords):
+        joined.append((tensors[0].shape, tensors[0].dtype))
+        return join(tensors, *arguments, **keywords)
+
+    def fuse_and_cast(step):
+        assert replace_attention(step.model.base_model, "torch")
+        cast_at_once(step)
+        monkeypatch.setattr(torch, "cat", note)
+
+    changed(tiny_workload("--precision", "bf16"), fuse_and_cast).step(0)
+    assert {dtype for shape, dtype in joined if shape == (32, 32)} == {torch.bfloat16}
+
+
 def test_the_first_live_loss_is_that_of_its_definition():
     work = tiny_workload("--batch-size", "2")
     student, steps, expected = build_student(work.teacher, work.config), live(work), []
@@ -129,6 +173,7 @@ def test_lengths_are_the_presets_whatever_their_number(preset):
     [
         (["--variants", "live,grph"], "--variants: 'grph' is not known; did you mean graph?"),
         (["--variants", "graph"], "--variants: graph: needs a CUDA GPU, and none is visible"),
+        (["--variants", "cast"], "--variants: cast: needs --precision bf16"),
         (["--steps", "0"], "--steps: 0 must be at least 1"),
         (["--preset", "sst3"], "--preset: 'sst3' is not known; did you mean sst2?"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4"),

@@ -101,6 +101,7 @@ def test_new_sweep_is_described_and_nothing_is_left_behind(
     assert f"About {minutes:.0f} min of training, 2 trials at a time" in text
     assert re.search(r"take up to about \d+ MB, \d+ MB at the end;", text)
     assert f"are free at {tmp_path / 'runs'}." in text
+    assert f"The teacher's outputs take 0 MB in {tmp_path / 'cache'}, where " in text
     assert shlex.split(text.splitlines()[-1]) == ["python", "-m", "search.run", *command[:-1]]
 
 

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from tests.exports import make_teacher
 from tests.made_runs import asked
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import sample_evaluation, subset
+from trainable.teacher.outputs import kept_layers
 
 TINY = (("student_layers", 2), ("batch_size", 8), ("precision", "fp32"))
 
@@ -109,6 +111,10 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     more = complete(inputs, [], [aligned], cache, quiet())
     assert set(more.outputs) == {*inputs.outputs, "mean"}
     assert (more.teacher, more.tokens) == (inputs.teacher, inputs.tokens)
+    for depth, layers in ((2, [2, 4]), (1, [2, 4]), (4, [1, 2, 3, 4])):
+        deeper = replace(aligned, hidden_pool="tokens", student_layers=depth)
+        more = complete(more, [], [aligned, deeper], cache, quiet())
+        assert kept_layers(Path(more.outputs["tokens"])) == layers
 
 
 @pytest.mark.parametrize(

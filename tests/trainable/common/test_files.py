@@ -122,3 +122,33 @@ def test_a_missing_or_changed_file_is_noticed(sealed, file, damage):
     if damage is not None:
         (sealed / file).write_bytes(damage)
     assert verified_values(sealed) is None
+
+
+@pytest.mark.parametrize(
+    ("damage", "seen"),
+    [
+        (lambda content: content, True),
+        (lambda content: content[:-1], True),
+        (lambda content: bytes([1]) + content[1:], True),
+        (lambda content: content[:-1] + bytes([1]), True),
+        (lambda content: content[:40] + bytes([1]) + content[41:], False),
+    ],
+)
+def test_of_a_large_file_a_sample_is_read_if_that_was_asked_for(
+    tmp_path, monkeypatch, damage, seen
+):
+    """Its size, its first and last bytes and pieces between them; on demand every byte."""
+    for name, value in {"SAMPLED_FROM": 100, "PIECES": 3, "PIECE": 8}.items():
+        monkeypatch.setattr(files, name, value)
+    (tmp_path / "large").write_bytes(bytes(100))
+    (tmp_path / "small").write_bytes(bytes(99))
+    write_manifest(tmp_path, {"is": "sealed"}, sampled=True)
+    assert verified_values(tmp_path) == verified_values(tmp_path, every_byte=True)
+    damaged = damage(bytes(100))
+    (tmp_path / "large").write_bytes(damaged)
+    changed = damaged != bytes(100)
+    assert (verified_values(tmp_path) is None) is (changed and seen)
+    assert (verified_values(tmp_path, every_byte=True) is None) is changed
+    (tmp_path / "large").write_bytes(bytes(100))
+    (tmp_path / "small").write_bytes(damage(bytes(99)))
+    assert (verified_values(tmp_path) is None) is changed

@@ -41,7 +41,7 @@ def test_fine_tuned_once_and_better_than_guessing(
     settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
     loaded = Sources(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
     lines, runtime = lines_and_runtime(tmp_path)
-    first = prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options)
+    first = prepare_inputs(Preparation.load(loaded), {"cls": ()}, runtime, options)
     assert any("Fine-tuning" in line for line in lines)
     assert not list((tmp_path / "cache" / "teachers").glob("*.state"))
     assert first.teacher.fine_tuned_here
@@ -51,21 +51,21 @@ def test_fine_tuned_once_and_better_than_guessing(
     assert kept.config.id2label == {0: "even", 1: "odd"}
 
     lines.clear()
-    assert prepare_inputs(Preparation.load(loaded), {"cls"}, runtime, options) == first
+    assert prepare_inputs(Preparation.load(loaded), {"cls": ()}, runtime, options) == first
     assert lines == []
 
     short = replace(settings, seed=1, epochs=1)
     other = replace(loaded, teacher_settings=short)
-    second = prepare_inputs(Preparation.load(other), {"cls"}, runtime, options)
+    second = prepare_inputs(Preparation.load(other), {"cls": ()}, runtime, options)
     assert second.teacher.digest != first.teacher.digest
 
     for changed in (replace(short, patience=4), replace(short, evaluations_per_epoch=1)):
         other = replace(loaded, teacher_settings=changed)
-        third = prepare_inputs(Preparation.load(other), set(), runtime, options)
+        third = prepare_inputs(Preparation.load(other), {}, runtime, options)
         assert third.teacher.folder != second.teacher.folder
     monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
     other = replace(loaded, teacher_settings=short)
-    anew = prepare_inputs(Preparation.load(other), set(), runtime, options)
+    anew = prepare_inputs(Preparation.load(other), {}, runtime, options)
     assert anew.teacher.folder != second.teacher.folder
 
 
@@ -186,6 +186,6 @@ def test_a_teacher_that_guesses_is_refused_unless_it_is_allowed(
         counts = Counter(given.dataset.evaluation.labels)
         majority = f"{max(counts.values()) / counts.total():.4f}"
         with pytest.raises(UserError, match=rf"--teacher: .* no better .* label \({majority}\)"):
-            prepare_inputs(Preparation.load(given), set(), runtime, strict)
-        prepared = prepare_inputs(Preparation.load(given), set(), runtime, options)
+            prepare_inputs(Preparation.load(given), {}, runtime, strict)
+        prepared = prepare_inputs(Preparation.load(given), {}, runtime, options)
         assert prepared.teacher.score <= float(majority)

@@ -181,7 +181,7 @@ def any_inputs(request, loaded, runtime, options, tokenizer):
     tiny_classifier(request.param).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
-    return prepare_inputs(preparation, {"cls"}, runtime, options)
+    return prepare_inputs(preparation, {"cls": ()}, runtime, options)
 
 
 @pytest.mark.parametrize("initialisation", ["teacher_spread", "random"])

@@ -13,13 +13,13 @@ from sentencepiece import SentencePieceTrainer
 import trainable
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier, user_error
 from trainable.common.errors import UserError
-from trainable.config.training_inputs import TrainingInputs
+from trainable.config.training_inputs import TrainingInputs, states_read
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
 from trainable.models import relations
 from trainable.models.loading import load_tokenizer
-from trainable.trial.preparation import Preparation, add_outputs, pools_of, prepare_inputs
+from trainable.trial.preparation import Preparation, add_outputs, prepare_inputs
 from trainable.trial.tokenised_data import tokenizer_digest
 
 
@@ -100,14 +100,18 @@ def test_prepare_makes_texts_that_the_teacher_labels(teacher_folder, data_folder
     assert logits.shape == (40 + 80, 2)
 
 
-def test_pools_of_aligned_trials_only(make_config):
+def test_states_are_read_by_aligned_trials_only_and_of_tokens_those_that_students_mirror(
+    make_config,
+):
     configs = [
         make_config(hidden_pool="mean", aligned_layers="none"),
         make_config(hidden_pool="tokens"),
     ]
-    assert pools_of(configs) == {"tokens"}
+    assert states_read(configs, 4) == {"tokens": (2, 4)}
     related = make_config(aligned_layers="none", relation_weight=1.0, relation_heads=4)
-    assert pools_of([*configs, related]) == {"tokens", "relations"}
+    deeper = make_config(hidden_pool="tokens", student_layers=3)
+    read = states_read([*configs, related, deeper, make_config()], 12)
+    assert read == {"tokens": (4, 6, 8, 12), "relations": (), "cls": ()}
 
 
 def test_relations_of_an_unknown_architecture_are_refused_before_any_training(
@@ -121,9 +125,10 @@ def test_relations_of_an_unknown_architecture_are_refused_before_any_training(
 
 
 def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, runtime, options):
-    few = prepare_inputs(Preparation.load(loaded), set(), runtime, options)
+    few = prepare_inputs(Preparation.load(loaded), {}, runtime, options)
     assert set(few.outputs) == {"logits"}
-    assert add_outputs(few, ["cls", "mean", "tokens", "relations"], runtime) == inputs
+    more = dict.fromkeys(("cls", "mean", "tokens", "relations"), ())
+    assert add_outputs(few, more, runtime) == inputs
 
 
 def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
@@ -147,7 +152,7 @@ def test_words_that_occur_in_the_whole_split_alone_are_in_use(
     texts = ["w150" if text == left_out else text for text in dataset.full.texts]
     changed = replace(dataset, full=replace(dataset.full, texts=texts))
     other = Preparation.load(replace(sampled_loaded, dataset=changed))
-    found = prepare_inputs(other, set(), runtime, options)
+    found = prepare_inputs(other, {}, runtime, options)
     rare = tokenizer.convert_tokens_to_ids("w150")
     assert rare in load_vocabulary(Path(found.tokens))
     assert rare not in load_split(Path(found.tokens), "train").token_ids
@@ -159,7 +164,7 @@ def test_other_examples_or_lengths_are_other_inputs(
     other_sample = replace(loaded, dataset=sample_evaluation(loaded.dataset, 14))
     found = [inputs, sampled_inputs]
     for other in (other_sample, replace(loaded, max_length=8)):
-        found.append(prepare_inputs(Preparation.load(other), set(), runtime, options))
+        found.append(prepare_inputs(Preparation.load(other), {}, runtime, options))
     for part in ("data_digest", "tokens"):
         assert len({getattr(one, part) for one in found}) == 4
     assert len({one.outputs["logits"] for one in found}) == 4
