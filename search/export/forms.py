@@ -1,6 +1,6 @@
 """The forms of an exported student: made, scored beside one another, timed beside the teacher."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +20,13 @@ from trainable.engine.devices import device_name
 from trainable.engine.metrics import example_scores, score
 from trainable.serving.onnx_export import export_onnx, quantise_within
 from trainable.serving.served_model import ONNX_FILES, ServedModel, predicted
-from trainable.serving.timing import time_models
+from trainable.serving.timing import Timing, time_models
 
 SAMPLED = 1000  # training examples on which layers are chosen that stay in float
 TOLERANCE = 1e-3  # of a logit of ONNX in fp32, relative to the largest of PyTorch's
 STUDENT, TEACHER = "student", "teacher"
 SPEEDS = ("ms a text", "95th", "texts a second")
+Costs = dict[tuple[str, str], tuple[int, Timing]]  # bytes and times, by model and form
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,16 @@ def make_forms(
     scores |= {(STUDENT, form): score(inputs.metric, answers[form], labels) for form in forms}
     of_full = examples.full is not None
     scores[TEACHER, PYTORCH] = inputs.teacher.full_score if of_full else inputs.teacher.score
-    speeds = _speeds(folder, forms, inputs, validation)
+    costs = _costs(folder, forms, inputs, validation)
     rows = [
-        (*key, size, share(scores.get(key)), *difference_cells(_of_student(key, gaps)), *speed)
-        for key, (size, *speed) in speeds.items()
+        (
+            *(*key, f"{size / 1e6:.0f}", share(scores.get(key))),
+            *difference_cells(_of_student(key, gaps)),
+            *(f"{time.median:.2f}", f"{time.tail:.2f}", f"{time.per_second:,.0f}"),
+        )
+        for key, (size, time) in costs.items()
     ]
-    notes += limit_kept(run.request, speeds)
+    notes += limit_kept(run.request, costs)
     if examples.test is not None:
         test, of_test = examples.test, np.asarray(examples.test.labels)
         values = {f: predicted(model.logits(test.texts)) for f, model in forms.items()}
@@ -94,13 +99,14 @@ def make_forms(
     return Forms(cells, int8=INT8 in forms, complete=not int8 or INT8 in forms)
 
 
-def limit_kept(request: Request, speeds: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+def limit_kept(request: Request, costs: Costs) -> list[str]:
     """A sentence on `--max-latency`, if the run had one and that form was timed again."""
     key, most = (STUDENT, request.runtime), request.max_latency
-    if most is None or key not in speeds:
+    if most is None or key not in costs:
         return []
-    kept = "kept" if float(speeds[key][1]) <= most else "exceeded"
-    return [f"--max-latency {most:g}ms in {request.runtime} is {kept}: {speeds[key][1]} ms."]
+    found = costs[key][1].median
+    kept = "kept" if found <= most else "exceeded"
+    return [f"--max-latency {most:g}ms in {request.runtime} is {kept}: {found:.2f} ms."]
 
 
 def _load(folder: Path, form: str) -> ServedModel:
@@ -148,11 +154,10 @@ def _of_student(key: tuple[str, str], gaps: Mapping[str, Difference]) -> Differe
     return gaps.get(form) if model == STUDENT else None
 
 
-def _speeds(
+def _costs(
     folder: Path, forms: Mapping[str, ServedModel], inputs: TrainingInputs, texts: LabelledTexts
-) -> dict[tuple[str, str], list[str]]:
-    """By model and form, those of the teacher last: megabytes, milliseconds (median and 95th
-    percentile) and texts a second."""
+) -> Costs:
+    """Of the student's forms, then of the teacher's."""
     with teacher_folder(inputs) as teacher:
         export_onnx(teacher, teacher / ONNX_FILES[ONNX])
         models = {(STUDENT, form): model for form, model in forms.items()}
@@ -160,13 +165,7 @@ def _speeds(
         folders = {STUDENT: folder, TEACHER: teacher}
         sizes = {key: _bytes(folders[key[0]], key[1]) for key in models}
         timings = time_models(models, texts.texts)
-    return {
-        key: [
-            f"{sizes[key] / 1e6:.0f}",
-            *(f"{timing.median:.2f}", f"{timing.tail:.2f}", f"{timing.per_second:,.0f}"),
-        ]
-        for key, timing in timings.items()
-    }
+    return {key: (sizes[key], timing) for key, timing in timings.items()}
 
 
 def _bytes(folder: Path, form: str) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from search.plan.draws import Draw
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord, by_recipe
+from search.results.best_trials import contenders
 from search.results.scores import final_scores, seed_sd_of
 from search.results.statistics import LEVEL, SEED_SD, tied_recipes
 from trainable.config.trial_config import TrialConfig
@@ -22,8 +23,7 @@ def wanted_by_race(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
 
     All trials must have ended.
     """
-    finished = [trial for trial in run.finished if trial.final] or run.finished
-    racing = [seeds[0] for seeds in by_recipe(finished).values()]
+    racing = [seeds[0] for seeds in by_recipe(contenders(run)).values()]
     for number in range(1, run.request.seeds):
         racing = still_racing(racing, number, run)
         wanted = {

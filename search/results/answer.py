@@ -10,7 +10,7 @@ from search.plan.searchers import LONGEST
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
-from search.results.best_trials import best_trials, recipe_scores
+from search.results.best_trials import best_trials, contenders, recipe_scores
 from search.results.cells import DIGITS, difference_cells, share
 from search.results.scores import final_scores, seed_sd_of
 from search.results.statistics import Difference, recipes_difference
@@ -31,10 +31,9 @@ class Answer:
 
 def recommended(run: Run) -> Answer | None:
     """`best_or_default` of the finals if there are, else of all; None if none finished."""
-    candidates = [trial for trial in run.finished if trial.final] or run.finished
-    if not candidates:
+    if not (able := contenders(run)):
         return None
-    best = best_or_default(run, candidates)
+    best = best_or_default(run, able)
     plain = [trial for trial in run.finished if trial.config.recipe == run.default_recipe]
     over = gain(best, plain, run)
     if over is not None and over.high < 0.0:  # a final that had too little time

@@ -44,6 +44,11 @@ def best_finished(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
     return [seeds[0] for seeds in by_recipe(finished).values()]
 
 
+def contenders(run: Run) -> list[TrialRecord]:
+    """For the answer: the finals that ran to their end, or without any all that did."""
+    return [trial for trial in run.finished if trial.final] or run.finished
+
+
 def kept_trials(run: Run) -> list[TrialRecord]:
     """Whose students are kept: the best, finals, and those that nothing cheaper equals."""
     finals = [trial for trial in run.finished if trial.final]

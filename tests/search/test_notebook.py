@@ -77,6 +77,12 @@ def test_a_name_that_is_taken_is_refused_and_its_data_stay(result, options):
     assert [file.read_bytes() for file in files] == before
 
 
+def test_a_name_that_no_run_may_have_is_refused_before_data_are_written(options):
+    with pytest.raises(UserError, match="name 'a/b': use at most 100 letters"):
+        search.find(**{**options, "dataset": {"train": frame(50, 7)}, "name": "a/b"})
+    assert not list(options["storage"].rglob("*-data"))
+
+
 def test_a_flag_that_is_not_known_is_one_line(options):
     with pytest.raises(UserError, match="--time-budgte"):
         search.find(**{**options, "dataset": None}, time_budgte="2h")

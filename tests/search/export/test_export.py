@@ -331,7 +331,7 @@ def test_onnx_and_int8_are_scored_beside_pytorch_and_timed_beside_the_teacher(
 def test_an_int8_form_that_loses_too_much_is_left_out_with_exit_code_1(
     *, small, tmp_path, capsys, monkeypatch, name, found, said
 ):
-    monkeypatch.setattr(forms, "_speeds", lambda *arguments: {})
+    monkeypatch.setattr(forms, "_costs", lambda *arguments: {})
     monkeypatch.setattr(forms, name, lambda *arguments: found)
     out = tmp_path / "out"
     assert main([str(small.run.folder), str(out), "--int8", "--no-check"]) == 1
@@ -341,13 +341,13 @@ def test_an_int8_form_that_loses_too_much_is_left_out_with_exit_code_1(
 
 def test_a_latency_limit_is_compared_with_what_the_export_measures(small):
     request = replace(small.run.request, max_latency=3.0, runtime="onnx-int8")
-    speeds = {("student", "onnx-int8"): ["18", "2.91", "3.20", "400"]}
+    costs = {("student", "onnx-int8"): (18, timing.Timing(2.91, 3.2, 400))}
     kept = "--max-latency 3ms in onnx-int8 is kept: 2.91 ms."
-    assert forms.limit_kept(request, speeds) == [kept]
-    slower = {("student", "onnx-int8"): ["18", "3.05", "3.20", "400"]}
+    assert forms.limit_kept(request, costs) == [kept]
+    slower = {("student", "onnx-int8"): (18, timing.Timing(3.05, 3.2, 400))}
     assert forms.limit_kept(request, slower) == [kept.replace("kept: 2.91", "exceeded: 3.05")]
-    assert forms.limit_kept(small.run.request, speeds) == []
-    assert forms.limit_kept(replace(request, runtime="pytorch"), speeds) == []
+    assert forms.limit_kept(small.run.request, costs) == []
+    assert forms.limit_kept(replace(request, runtime="pytorch"), costs) == []
 
 
 def test_the_temperature_is_in_the_exported_folder(small, export, dataset):

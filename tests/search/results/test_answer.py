@@ -65,7 +65,9 @@ def test_table_and_recommendation_say_the_gain_over_the_default(tmp_path):
     recipes = recipes_table(run, trials_table(run))
     cells = leaderboard_cells(run, recipes)
     column = cells.headers.index("over default")
-    assert [row[column] for row in cells.rows] == ["+10.00", "+3.00", "+2.00", "-"]
+    assert [row[column] for row in cells.rows] == ["+10.00", "+3.00", "+2.00", "default"]
+    outcome = cells.headers.index("outcome")
+    assert [row[outcome] for row in cells.rows] == ["recommended", *["finished"] * 3]
     text = recommendation(run, recipes)
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
     assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
