@@ -25,6 +25,8 @@ PRESETS["mini"] = replace(PRESETS["mini"], **sizes, trial=trial)
 CHECK = """
 results = tuner.get_results()
 assert not results.errors and all(result.checkpoint for result in results)
+from transformers import AutoModelForSequenceClassification
+student = AutoModelForSequenceClassification.from_pretrained(folder)
 assert type(student).__name__ == "BertForSequenceClassification", student
 assert (student.config.num_hidden_layers, student.config.vocab_size) == (3, 30522)
 """
@@ -75,6 +77,6 @@ def test_your_own_space(repository, tmp_path):
     request = Request(space=f"{tmp_path / 'my.py'}:mine", preset="mini")
     configs = plan_trials(resolve(request, print))
     assert {(config.alpha, config.initialisation) for config in configs} == {
-        (alpha, start) for alpha in (0.3, 0.5, 0.8) for start in ("teacher_spread", "teacher_lower")
+        (alpha, start) for alpha in (0.3, 0.8) for start in ("teacher_spread", "teacher_lower")
     }
     assert {config.epochs for config in configs} == {2}
