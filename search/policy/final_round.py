@@ -70,14 +70,16 @@ def _passes(run: Run, count: int) -> float:
 
     That is the rest of the time budget, or what a search as long as this one leaves of one.
     """
-    evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
+    trained = [trial for trial in run.trials.values() if trial.evaluations]
+    evaluations = [e for trial in trained for e in trial.evaluations]
     training, evaluating = (
         sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
     )
-    steps = sum(trial.evaluations[-1]["step"] for trial in run.trials.values() if trial.evaluations)
+    steps = sum(trial.evaluations[-1]["step"] for trial in trained)
     budget = run.request.time_budget or run.seconds / SEARCH_SHARE
-    at_a_time = (training + evaluating) / max(run.seconds, 1.0)  # trials, on average
-    seconds = (budget - run.seconds) * at_a_time / max(count, at_a_time)
+    # Of each trial: starting its worker, building its student, saving.
+    overhead = max(run.slots * run.seconds - training - evaluating, 0.0) / len(trained)
+    seconds = (budget - run.seconds) * run.slots / max(count, run.slots) - overhead
     seconds -= evaluating / len(evaluations) * _looks(run)
     return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
 

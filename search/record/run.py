@@ -131,11 +131,15 @@ class Run:
     def too_short_to_search(self) -> bool:
         """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots."""
         first = next(iter(self.trials.values()))
-        if not self.request.finals or first.outcome != FINISHED:
-            return False
-        of_first = [n for n, e in enumerate(self.events) if e.get("trial") == first.config.digest]
-        begun = {e["trial"] for e in self.events[: of_first[-1]] if e["event"] == "start"}
-        return self.request.time_to_suggest * len(begun) < FEWEST_TRIALS * first.seconds
+        known = self.request.finals > 0 and first.outcome == FINISHED
+        return known and self.request.time_to_suggest * self.slots < FEWEST_TRIALS * first.seconds
+
+    @property
+    def slots(self) -> int:
+        """How many trials were begun before the first one's end: as many run at a time."""
+        first = next(iter(self.trials))
+        last = max((n for n, e in enumerate(self.events) if e.get("trial") == first), default=0)
+        return len({first} | {e["trial"] for e in self.events[:last] if e["event"] == "start"})
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""

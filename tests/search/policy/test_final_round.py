@@ -14,9 +14,10 @@ from tests.made_runs import asked, finish, made_inputs, made_run, pack_right
 EXAMPLES = 1000
 
 
-def searched(folder, shares, **request):
+def searched(folder, shares, overhead=0.0, **request):
     """A run whose short trials have ended after 20 s each, the default first: of 60 steps, 16 s of
-    training and two evaluations of 2 s. A pass over the training examples takes 6 steps."""
+    training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds of
+    `overhead` pass before the first evaluation of each."""
     fixed = (("evaluations", 2), ("batch_size", 16))
     wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
@@ -28,6 +29,7 @@ def searched(folder, shares, **request):
     now = 1e9
     for config, share in zip(configs, shares, strict=True):
         run.append({"event": "start", "trial": config.digest, "time": now})
+        now += overhead
         for number in (1, 2):
             now += 10.0
             run.append({**short_evaluation(config, number, share), "time": now})
@@ -76,6 +78,12 @@ def finals(run):
 )
 def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, shares, budget, wanted):
     assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
+
+
+def test_what_passes_before_a_trial_trains_does_so_once_in_a_final(tmp_path):
+    """150 s are left: 50 s each of three are 16 s of training, 10 passes; 75 s each of two 41 s."""
+    run = searched(tmp_path / "run", [0.875, 0.887, 0.89], overhead=30.0, time_budget=300.0)
+    assert finals(run) == [(4, 0, 144), (2, 0, 144)]
 
 
 def test_without_a_finished_default_a_score_need_not_be_above_0(tmp_path):
