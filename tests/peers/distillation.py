@@ -1,0 +1,116 @@
+"""Distillation with transformers' Trainer, as `trainer` and `neps` search over it.
+
+With what a skilled user adds: the teacher runs in training only, batches have similar lengths, and
+`cached` computes the teacher's logits once for all trials.
+"""
+
+from pathlib import Path
+
+import pandas
+import torch
+from torch.nn.functional import kl_div, log_softmax
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainingArguments,
+)
+
+BATCH, EVALUATIONS = 16, 5
+
+
+class Distiller(Trainer):
+    """Its training loss is alpha CE + (1 - alpha) T^2 KL(teacher, student)."""
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        theirs = inputs.pop("teacher_logits", None)
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if model.training:
+            if theirs is None:
+                with torch.no_grad():
+                    theirs = self.teacher(**inputs).logits
+            ours, theirs = (
+                log_softmax(logits / self.temperature, dim=-1)
+                for logits in (outputs.logits, theirs)
+            )
+            kl = kl_div(ours, theirs, reduction="batchmean", log_target=True)
+            loss = self.alpha * loss + (1 - self.alpha) * kl * self.temperature**2
+        return (loss, outputs) if return_outputs else loss
+
+
+def accuracy(predicted):
+    value = float((predicted.predictions.argmax(-1) == predicted.label_ids).mean())
+    print(f"accuracy {value:.5f}", flush=True)
+    return {"accuracy": value}
+
+
+class Distillation:
+    """A teacher, a student to start from, and their examples."""
+
+    def __init__(self, data, teacher, student, cached=False):
+        self.student = student
+        self.teacher = AutoModelForSequenceClassification.from_pretrained(teacher).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(teacher)
+        self.collate = DataCollatorWithPadding(self.tokenizer)
+        self.train, self.validation = (self.load(data, name) for name in ("train", "validation"))
+        if cached:
+            self.cache_logits()
+
+    def load(self, data, name):
+        frame = pandas.read_csv(f"{data}/{name}.tsv", sep="\t", quoting=3, keep_default_na=False)
+        encoded = self.tokenizer(frame["sentence"].tolist(), truncation=True)
+        columns = {key: encoded[key] for key in ("input_ids", "attention_mask")}
+        columns["labels"] = frame["label"].tolist()
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def cache_logits(self):
+        rows = sorted(self.train, key=lambda row: len(row["input_ids"]))
+        for start in range(0, len(rows), 64):
+            with torch.no_grad():
+                logits = self.teacher(**self.collate(rows[start : start + 64])).logits
+            for row, values in zip(rows[start : start + 64], logits.tolist(), strict=True):
+                row["teacher_logits"] = values
+
+    def fit(self, folder, *, learning_rate, alpha, temperature, epochs, seed, callbacks=()):
+        """A trained student and its best validation accuracy."""
+        steps = epochs * -(-len(self.train) // BATCH)
+        arguments = TrainingArguments(
+            str(Path(folder)),
+            seed=seed,
+            learning_rate=learning_rate,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=BATCH,
+            per_device_eval_batch_size=64,
+            train_sampling_strategy="group_by_length",
+            remove_unused_columns=False,
+            weight_decay=0.01,
+            warmup_steps=round(0.1 * steps),
+            eval_strategy="steps",
+            eval_steps=max(1, steps // EVALUATIONS),
+            save_strategy="best",
+            save_total_limit=1,
+            save_only_model=True,
+            load_best_model_at_end=True,
+            metric_for_best_model="accuracy",
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=True,
+        )
+        trainer = Distiller(
+            AutoModelForSequenceClassification.from_pretrained(self.student),
+            arguments,
+            train_dataset=self.train,
+            eval_dataset=self.validation,
+            data_collator=self.collate,
+            compute_metrics=accuracy,
+            callbacks=list(callbacks),
+        )
+        trainer.teacher, trainer.alpha, trainer.temperature = self.teacher, alpha, temperature
+        trainer.train()
+        return trainer.model, trainer.state.best_metric
+
+    def save(self, model, out):
+        model.save_pretrained(out)
+        self.tokenizer.save_pretrained(out)

@@ -1,0 +1,60 @@
+"""Neural Pipeline Search (PriorBand) over the same Trainer: DATA TEACHER STUDENT OUT SECONDS SEED.
+
+Epochs are the fidelity. OUT is the student with the best validation accuracy. Given again after an
+interruption, it goes on after the trials that ended.
+"""
+
+import json
+import logging
+import random
+import sys
+import time
+from pathlib import Path
+
+import neps
+import numpy
+import torch
+
+from tests.peers.distillation import Distillation
+
+
+class Space(neps.PipelineSpace):
+    learning_rate = neps.Float(1e-5, 5e-4, log=True, prior=1e-4, prior_confidence="medium")
+    alpha = neps.Float(0.0, 1.0, prior=0.5, prior_confidence="medium")
+    temperature = neps.Float(1.0, 8.0, log=True, prior=2.0, prior_confidence="medium")
+    epochs = neps.IntegerFidelity(1, 3)
+
+
+def main():
+    data, teacher, student, out, budget, seed, *cached = sys.argv[1:]
+    logging.basicConfig(level=logging.WARNING)
+    random.seed(int(seed))
+    numpy.random.seed(int(seed))
+    torch.manual_seed(int(seed))
+    distillation = Distillation(data, teacher, student, cached=bool(cached))
+    state = Path(out) / "best.json"
+
+    def evaluate(pipeline_directory, **settings):
+        begin = time.monotonic()
+        trial = int(Path(pipeline_directory).name.split("_")[1])
+        print(f"trial {trial} begins", flush=True)
+        folder = Path(pipeline_directory) / "checkpoints"
+        model, value = distillation.fit(folder, **settings, seed=int(seed) + trial)
+        if value > (json.loads(state.read_text()) if state.exists() else -1.0):
+            distillation.save(model, out)
+            state.write_text(json.dumps(value))
+            print(f"chosen: trial {trial}: {settings}", flush=True)
+        print(f"trial {trial} ends", flush=True)
+        return {"objective_to_minimize": 1 - value, "cost": time.monotonic() - begin}
+
+    neps.run(
+        evaluate,
+        Space(),
+        root_directory=f"{out}/neps",
+        optimizer=("priorband", {"sample_prior_first": True}),
+        total_cost_to_spend=float(budget),
+    )
+
+
+if __name__ == "__main__":
+    main()
