@@ -1,10 +1,10 @@
 """This project beside what people use today: `python -m tests.peers --out DIR`, by hand, for hours.
 
 The same teacher, texts, 3-layer student to start from, core, thread and time for all; each chooses
-its student on validation examples, and its score is on held-out ones that no part of it saw. A peer
-runs by the Python that --python gives for it, with its package installed; without that, by this
-one, `trainer` also with the packages in DIR/site. One that does not run is reported with the reason.
-Results are lines of DIR/results.jsonl, not made again; the table is DIR/comparison.md, too.
+its student on validation examples, and its score is on held-out ones that no part of it saw. The
+Python of a peer has its package; --python gives it, by default it is this one. `trainer` also looks
+into DIR/site for accelerate. A peer that does not run is reported with the reason. Results are
+lines of DIR/results.jsonl, not made again; the table is DIR/comparison.md, too.
 """
 
 import argparse
@@ -14,7 +14,6 @@ from itertools import product
 from tests.peers.jobs import OURS, PEERS, KilledJob, PeerJob
 from tests.peers.table import markdown
 from tests.scripts.search_benchmark import make_parser, parse_arguments, read_results, run_jobs
-from trainable.common.errors import UserError
 
 WAYS = ("teacher", "default", OURS, *PEERS)
 

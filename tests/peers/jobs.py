@@ -1,4 +1,4 @@
-"""A peer's search, or the project's, as a job of the benchmark that notes when it had which score."""
+"""A peer's search, or the project's, as a job of the benchmark that also notes when it scored."""
 
 import ast
 import json

@@ -55,7 +55,8 @@ def searched(way, runs):
     reached = "?"
     if "teacher" in runs:
         goal = GOAL * runs["teacher"][0]["validation_accuracy"]
-        times = [seconds_to(goal, r["scores"]) for r in rows]
+        ends = [[[r["seconds"], r["validation_accuracy"]]] for r in rows]
+        times = [seconds_to(goal, r["scores"] + end) for r, end in zip(rows, ends, strict=True)]
         reached = " / ".join("never" if t is None else f"{t:.0f}" for t in times)
     return [lines_of_code(way), "{} ({})".format(*trials), took(rows), reached]
 

@@ -231,7 +231,7 @@ def make_parser(description, ways):
 
 
 def parse_arguments(parser):
-    """The flags' values, once this process has one core and one thread, as the commands it calls."""
+    """The flags' values, after this process is held to one core and one thread."""
     asked = parser.parse_args()
     if asked.out.is_relative_to(CODE):
         parser.error("--out: give a folder outside the repository")
