@@ -7,7 +7,6 @@ into DIR/site for accelerate. A peer that does not run is reported with the reas
 lines of DIR/results.jsonl, not made again; the table is DIR/comparison.md, too.
 """
 
-import argparse
 import sys
 from itertools import product
 
@@ -15,47 +14,29 @@ from tests.peers.jobs import OURS, PEERS, KilledJob, PeerJob
 from tests.peers.table import markdown
 from tests.scripts.search_benchmark import make_parser, parse_arguments, read_results, run_jobs
 
-WAYS = ("teacher", "default", OURS, *PEERS)
-
-
-def python_of(text):
-    """A peer's script and the Python that runs it."""
-    name, equals, python = text.partition("=")
-    if not equals or name not in {module for module, *_ in PEERS.values()}:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: give NAME=PYTHON, for example neps=/venv/bin/python"
-        )
-    return name, python
-
 
 def reasons(asked, results, dataset, budget):
     """Why each way asked for has no result: the last line of its log."""
-    missing = {}
-    have = {r["way"] for r in results if r["dataset"] == dataset and r["budget"] in (None, budget)}
+    have = {r["way"] for r in results if r["dataset"] == dataset and r["budget"] == budget}
+    found = {}
     for way in (way for way in asked.only if way in PEERS and way not in have):
-        logs = sorted(asked.out.glob(f"logs/{dataset}-{way}-{budget}-seed*.txt"))
-        lines = logs[-1].read_text().split("\n") if logs else []
-        missing[way] = next((line for line in reversed(lines) if line.strip()), "not run")
-    return missing
+        logs = asked.out.glob(f"logs/{dataset}-{way}-{budget}-seed*.txt")
+        lines = [line for log in logs for line in log.read_text().splitlines() if line.strip()]
+        found[way] = lines[-1] if lines else "not run"
+    return found
 
 
 def main():
-    parser = make_parser(__doc__.splitlines()[0], WAYS)
-    parser.add_argument(
-        "--python", type=python_of, action="append", default=[], help="NAME=PYTHON of a peer"
-    )
-    parser.add_argument(
-        "--kill", action="store_true", help="also kill each at half of its time (the first seed)"
-    )
+    parser = make_parser(__doc__.splitlines()[0], ("teacher", "default", OURS, *PEERS))
+    parser.add_argument("--python", action="append", default=[], metavar="PEER=PYTHON")
+    parser.add_argument("--kill", action="store_true", help="also kill each, for the first seed")
     asked = parse_arguments(parser)
-    asked.python = dict(asked.python)
-    failed = 0
-    if not asked.table:
-        failed = run_jobs(asked, PeerJob)
-        if asked.kill:
-            asked.only = [way for way in asked.only if way in (OURS, *PEERS)]
-            asked.seeds = asked.seeds[:1]
-            failed += run_jobs(asked, KilledJob)
+    asked.python = dict(pair.split("=", 1) for pair in asked.python)
+    failed = 0 if asked.table else run_jobs(asked, PeerJob)
+    if asked.kill and not asked.table:
+        asked.only = [way for way in asked.only if way in (OURS, *PEERS)]
+        asked.seeds = asked.seeds[:1]
+        failed += run_jobs(asked, KilledJob)
     results = read_results(asked.out)
     tables = [
         markdown(results, dataset, budget, reasons(asked, results, dataset, budget))

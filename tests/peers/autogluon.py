@@ -17,46 +17,41 @@ from autogluon.multimodal import MultiModalPredictor
 def main():
     begin = time.monotonic()
     data, teacher, student, out, budget, seed = sys.argv[1:]
-    read = {"sep": "\t", "quoting": 3, "keep_default_na": False}
-    train, validation = (
-        pandas.read_csv(f"{data}/{name}.tsv", **read) for name in ("train", "validation")
+    train, validation, heldout = (
+        pandas.read_csv(f"{data}/{name}.tsv", sep="\t", quoting=3, keep_default_na=False)
+        for name in ("train", "validation", "heldout")
     )
     folders = Path(out) / "teacher", Path(out) / "student"
 
     def fit(folder, encoder, epochs, **options):
-        if interrupted := (folder / "last.ckpt").exists():
+        resumes = (folder / "last.ckpt").exists()
+        if options:
+            print(f"trial 0 {'resumes' if resumes else 'begins'}", flush=True)
+        if resumes:
             predictor = MultiModalPredictor.load(str(folder), resume=True)
         else:
             predictor = MultiModalPredictor("label", path=str(folder), eval_metric="accuracy")
-        if options:
-            print(f"trial 0 {'resumes' if interrupted else 'begins'}", flush=True)
+        settings = {
+            "model.names": ["hf_text"],
+            "model.hf_text.checkpoint_name": encoder,
+            "optim.max_epochs": epochs,
+            "env.num_gpus": 0,
+            "env.precision": "32",
+            "env.num_workers": 0,
+            "env.num_workers_inference": 0,
+        }
+        options |= {"hyperparameters": settings, "column_types": {"sentence": "text"}}
+        left = float(budget) - (time.monotonic() - begin)
         return predictor.fit(
-            train,
-            tuning_data=validation,
-            time_limit=float(budget) - (time.monotonic() - begin),
-            column_types={"sentence": "text"},
-            hyperparameters={
-                "model.names": ["hf_text"],
-                "model.hf_text.checkpoint_name": encoder,
-                "optim.max_epochs": epochs,
-                "env.num_gpus": 0,
-                "env.precision": "32",
-                "env.num_workers": 0,
-                "env.num_workers_inference": 0,
-            },
-            seed=int(seed),
-            **options,
+            train, tuning_data=validation, time_limit=left, seed=int(seed), **options
         )
 
     if not (folders[0] / "model.ckpt").exists():
         fit(folders[0], teacher, 1)
     predictor = fit(folders[1], student, 20, teacher_predictor=str(folders[0]))
-    print("trial 0 ends\nchosen: the only one", flush=True)
-    predicted = {
-        name: predictor.predict(pandas.read_csv(f"{data}/{name}.tsv", **read)[["sentence"]])
-        for name in ("validation", "heldout")
-    }
-    labels = {name: list(map(int, values)) for name, values in predicted.items()}
+    print("trial 0 ends", flush=True)
+    splits = {"validation": validation, "heldout": heldout}
+    labels = {name: predictor.predict(split).tolist() for name, split in splits.items()}
     (Path(out) / "predicted.json").write_text(json.dumps(labels))
 
 

@@ -4,8 +4,6 @@ With what a skilled user adds: the teacher runs in training only, batches have s
 `cached` computes the teacher's logits once for all trials.
 """
 
-from pathlib import Path
-
 import pandas
 import torch
 from torch.nn.functional import kl_div, log_softmax
@@ -16,8 +14,6 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
-
-BATCH, EVALUATIONS = 16, 5
 
 
 class Distiller(Trainer):
@@ -31,10 +27,8 @@ class Distiller(Trainer):
             if theirs is None:
                 with torch.no_grad():
                     theirs = self.teacher(**inputs).logits
-            ours, theirs = (
-                log_softmax(logits / self.temperature, dim=-1)
-                for logits in (outputs.logits, theirs)
-            )
+            ours = log_softmax(outputs.logits / self.temperature, dim=-1)
+            theirs = log_softmax(theirs / self.temperature, dim=-1)
             kl = kl_div(ours, theirs, reduction="batchmean", log_target=True)
             loss = self.alpha * loss + (1 - self.alpha) * kl * self.temperature**2
         return (loss, outputs) if return_outputs else loss
@@ -61,9 +55,8 @@ class Distillation:
     def load(self, data, name):
         frame = pandas.read_csv(f"{data}/{name}.tsv", sep="\t", quoting=3, keep_default_na=False)
         encoded = self.tokenizer(frame["sentence"].tolist(), truncation=True)
-        columns = {key: encoded[key] for key in ("input_ids", "attention_mask")}
-        columns["labels"] = frame["label"].tolist()
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        rows = zip(encoded["input_ids"], frame["label"], strict=True)
+        return [{"input_ids": ids, "labels": label} for ids, label in rows]
 
     def cache_logits(self):
         rows = sorted(self.train, key=lambda row: len(row["input_ids"]))
@@ -75,20 +68,19 @@ class Distillation:
 
     def fit(self, folder, *, learning_rate, alpha, temperature, epochs, seed, callbacks=()):
         """A trained student and its best validation accuracy."""
-        steps = epochs * -(-len(self.train) // BATCH)
         arguments = TrainingArguments(
-            str(Path(folder)),
+            folder,
             seed=seed,
             learning_rate=learning_rate,
             num_train_epochs=epochs,
-            per_device_train_batch_size=BATCH,
+            per_device_train_batch_size=16,
             per_device_eval_batch_size=64,
             train_sampling_strategy="group_by_length",
             remove_unused_columns=False,
             weight_decay=0.01,
-            warmup_steps=round(0.1 * steps),
+            warmup_steps=0.1,
             eval_strategy="steps",
-            eval_steps=max(1, steps // EVALUATIONS),
+            eval_steps=0.2,
             save_strategy="best",
             save_total_limit=1,
             save_only_model=True,

@@ -6,14 +6,12 @@ interruption, it goes on after the trials that ended.
 
 import json
 import logging
-import random
 import sys
 import time
 from pathlib import Path
 
 import neps
-import numpy
-import torch
+from transformers import set_seed
 
 from tests.peers.distillation import Distillation
 
@@ -28,9 +26,7 @@ class Space(neps.PipelineSpace):
 def main():
     data, teacher, student, out, budget, seed, *cached = sys.argv[1:]
     logging.basicConfig(level=logging.WARNING)
-    random.seed(int(seed))
-    numpy.random.seed(int(seed))
-    torch.manual_seed(int(seed))
+    set_seed(int(seed))
     distillation = Distillation(data, teacher, student, cached=bool(cached))
     state = Path(out) / "best.json"
 
@@ -38,7 +34,7 @@ def main():
         begin = time.monotonic()
         trial = int(Path(pipeline_directory).name.split("_")[1])
         print(f"trial {trial} begins", flush=True)
-        folder = Path(pipeline_directory) / "checkpoints"
+        folder = f"{pipeline_directory}/checkpoints"
         model, value = distillation.fit(folder, **settings, seed=int(seed) + trial)
         if value > (json.loads(state.read_text()) if state.exists() else -1.0):
             distillation.save(model, out)
