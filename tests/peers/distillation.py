@@ -4,6 +4,10 @@ With what a skilled user adds: the teacher runs in training only, batches have s
 `cached` computes the teacher's logits once for all trials.
 """
 
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pandas
 import torch
 from torch.nn.functional import kl_div, log_softmax
@@ -41,16 +45,18 @@ def accuracy(predicted):
 
 
 class Distillation:
-    """A teacher, a student to start from, and their examples."""
+    """A teacher, a student to start from, their examples, and the best student so far in `out`."""
 
-    def __init__(self, data, teacher, student, cached=False):
-        self.student = student
+    def __init__(self, data, teacher, student, out, seed, cached=()):
+        self.student, self.out, self.seed = student, Path(out), int(seed)
         self.teacher = AutoModelForSequenceClassification.from_pretrained(teacher).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(teacher)
         self.collate = DataCollatorWithPadding(self.tokenizer)
         self.train, self.validation = (self.load(data, name) for name in ("train", "validation"))
         if cached:
             self.cache_logits()
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.best = self.out / "best.json"
 
     def load(self, data, name):
         frame = pandas.read_csv(f"{data}/{name}.tsv", sep="\t", quoting=3, keep_default_na=False)
@@ -66,11 +72,13 @@ class Distillation:
             for row, values in zip(rows[start : start + 64], logits.tolist(), strict=True):
                 row["teacher_logits"] = values
 
-    def fit(self, folder, *, learning_rate, alpha, temperature, epochs, seed, callbacks=()):
-        """A trained student and its best validation accuracy."""
+    def fit(self, trial, *, learning_rate, alpha, temperature, epochs, callbacks=()):
+        """The best validation accuracy of a trial."""
+        print(f"trial {trial} begins", flush=True)
+        folder = TemporaryDirectory()
         arguments = TrainingArguments(
-            folder,
-            seed=seed,
+            folder.name,
+            seed=self.seed + trial,
             learning_rate=learning_rate,
             num_train_epochs=epochs,
             per_device_train_batch_size=16,
@@ -101,8 +109,10 @@ class Distillation:
         )
         trainer.teacher, trainer.alpha, trainer.temperature = self.teacher, alpha, temperature
         trainer.train()
-        return trainer.model, trainer.state.best_metric
-
-    def save(self, model, out):
-        model.save_pretrained(out)
-        self.tokenizer.save_pretrained(out)
+        value = trainer.state.best_metric
+        if value > (json.loads(self.best.read_text()) if self.best.exists() else -1.0):
+            trainer.model.save_pretrained(self.out)
+            self.tokenizer.save_pretrained(self.out)
+            self.best.write_text(json.dumps(value))
+        print(f"trial {trial} ends", flush=True)
+        return value

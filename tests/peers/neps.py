@@ -4,7 +4,6 @@ Epochs are the fidelity. OUT is the student with the best validation accuracy. G
 interruption, it goes on after the trials that ended.
 """
 
-import json
 import logging
 import sys
 import time
@@ -27,21 +26,13 @@ def main():
     data, teacher, student, out, budget, seed, *cached = sys.argv[1:]
     logging.basicConfig(level=logging.WARNING)
     set_seed(int(seed))
-    distillation = Distillation(data, teacher, student, cached=bool(cached))
-    state = Path(out) / "best.json"
+    distillation = Distillation(data, teacher, student, out, seed, cached)
 
     def evaluate(pipeline_directory, **settings):
         begin = time.monotonic()
         trial = int(Path(pipeline_directory).name.split("_")[1])
-        print(f"trial {trial} begins", flush=True)
-        folder = f"{pipeline_directory}/checkpoints"
-        model, value = distillation.fit(folder, **settings, seed=int(seed) + trial)
-        if value > (json.loads(state.read_text()) if state.exists() else -1.0):
-            distillation.save(model, out)
-            state.write_text(json.dumps(value))
-            print(f"chosen: trial {trial}: {settings}", flush=True)
-        print(f"trial {trial} ends", flush=True)
-        return {"objective_to_minimize": 1 - value, "cost": time.monotonic() - begin}
+        error = 1 - distillation.fit(trial, **settings)
+        return {"objective_to_minimize": error, "cost": time.monotonic() - begin}
 
     neps.run(
         evaluate,

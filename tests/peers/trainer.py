@@ -5,8 +5,6 @@ logits once. Given again after an interruption, it goes on after the trials that
 """
 
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import optuna
 from transformers import TrainerCallback
@@ -37,8 +35,7 @@ def draw(trial):
 
 def main():
     data, teacher, student, out, budget, seed, *cached = sys.argv[1:]
-    distillation = Distillation(data, teacher, student, cached=bool(cached))
-    Path(out).mkdir(parents=True, exist_ok=True)
+    distillation = Distillation(data, teacher, student, out, seed, cached)
     study = optuna.create_study(
         study_name="distillation",
         storage=f"sqlite:///{out}/study.db",
@@ -47,25 +44,12 @@ def main():
         sampler=optuna.samplers.TPESampler(seed=int(seed)),
         pruner=optuna.pruners.MedianPruner(),
     )
-    ended = [trial for trial in study.trials if trial.state.is_finished()]
-    best = max((trial.value for trial in ended if trial.value is not None), default=-1.0)
-
-    def objective(trial):
-        nonlocal best
-        print(f"trial {trial.number} begins", flush=True)
-        with TemporaryDirectory() as folder:
-            model, value = distillation.fit(
-                folder, **draw(trial), seed=int(seed) + trial.number, callbacks=[Pruning(trial)]
-            )
-        if value > best:
-            best = value
-            distillation.save(model, out)
-        print(f"trial {trial.number} ends", flush=True)
-        return value
-
     study.enqueue_trial(FIRST, skip_if_exists=True)
-    spent = sum(trial.duration.total_seconds() for trial in ended)
-    study.optimize(objective, timeout=float(budget) - spent)
+    spent = sum(trial.duration.total_seconds() for trial in study.trials if trial.duration)
+    study.optimize(
+        lambda trial: distillation.fit(trial.number, **draw(trial), callbacks=[Pruning(trial)]),
+        timeout=float(budget) - spent,
+    )
     print(f"chosen: trial {study.best_trial.number}: {study.best_params}")
 
 
