@@ -2,7 +2,7 @@
 
 It reads encoders, not classifiers: its teacher is the teacher's encoder with a new head, fine-tuned
 first. Its student is no Hugging Face folder, so its predictions are written beside it. Given again
-after an interruption, it goes on from its last checkpoint.
+after an interruption, it goes on from its last checkpoint. Package: autogluon.multimodal.
 """
 
 import json

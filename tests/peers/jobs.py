@@ -62,7 +62,7 @@ class PeerJob(Job):
             more = (self.seconds, seed, *variant.split())
             return python, "-m", f"tests.peers.{module}", *folders, *more
         ours = (sys.executable, "-m", "search.run", "--storage", self.folder.parent)
-        if again:
+        if again and self.folder.exists():
             return *ours, "--resume", self.folder.name
         inputs = ("--preset", "mini", "--dataset", self.data, "--teacher", self.teacher)
         asked = ("--space", "recipe", "--time-budget", self.key["budget"], "--seed", seed)
@@ -131,7 +131,7 @@ class KilledJob(PeerJob):
             raise RuntimeError("it has no result that says how long it takes")
         self.prepare()
         half = took[0] / 2
-        before, after = self.watch(seconds=half)[0], self.watch(again=True, seconds=half)[0]
+        before, after = self.watch(seconds=half)[0], self.watch(True, seconds=took[0])[0]
         lost, restart = cost_of_kill(before, after, half)
         return self.key | {"half": half, "lost": round(lost, 1), "restart": round(restart, 1)}
 
@@ -173,9 +173,11 @@ def cost_of_kill(before, after, killed):
     restart, what, trial = next(event for event in after if event[1] in ("begins", "resumes"))
     marks = [event for event in before if event[1] != "ends"]
     begins = [event for event in marks if event[1] == "begins"]
+    if not begins or (trial == begins[0][2] and what == "begins"):
+        return killed, restart
     if what == "resumes":
         return killed - marks[-1 - sum(event[1] == "repeats" for event in after)][0], restart
-    return killed - (0.0 if trial == begins[0][2] else begins[-1][0]), restart
+    return killed - begins[-1][0], restart
 
 
 def lines_of_code(way):

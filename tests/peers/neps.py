@@ -2,6 +2,7 @@
 
 Epochs are the fidelity. OUT is the student with the best validation accuracy. Given again after an
 interruption, it goes on after the trials that ended.
+Packages: neural-pipeline-search, transformers, accelerate, pandas.
 """
 
 import logging

@@ -2,6 +2,7 @@
 
 OUT is the student with the best validation accuracy. `cached` after the seed computes the teacher's
 logits once. Given again after an interruption, it goes on after the trials that ended.
+Packages: accelerate, optuna, pandas.
 """
 
 import sys

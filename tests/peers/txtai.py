@@ -2,6 +2,7 @@
 
 It has no search, and so no use for the rest of the seconds. Its distillation runs the teacher in
 evaluation, too. Given again after an interruption, it goes on from the last checkpoint.
+Package: txtai[pipeline-train].
 """
 
 import csv
