@@ -35,6 +35,8 @@ def main():
             "model.names": ["hf_text"],
             "model.hf_text.checkpoint_name": encoder,
             "optim.max_epochs": epochs,
+            "env.batch_size": 16,
+            "env.per_gpu_batch_size": 16,
             "env.num_gpus": 0,
             "env.precision": "32",
             "env.num_workers": 0,
