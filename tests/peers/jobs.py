@@ -105,7 +105,7 @@ class PeerJob(Job):
             seconds, whole = events[-1][0], sum(what == "ends" for _, what, _ in events)
         return {
             "seconds": round(seconds, 1),
-            "trials": len({trial for _, what, trial in events if what == "begins"}),
+            "trials": sum(what == "begins" for _, what, _ in events),
             "whole": whole,
             "scores": [[round(when, 1), score] for when, what, score in events if what == "score"],
             "chosen": " ".join(lines[-1].split("Not scored")[0].split()),

@@ -31,7 +31,7 @@ def main():
 
     def evaluate(pipeline_directory, **settings):
         begin = time.monotonic()
-        trial = int(Path(pipeline_directory).name.split("_")[1])
+        trial = sum(path.is_dir() for path in Path(pipeline_directory).parent.iterdir())
         error = 1 - distillation.fit(trial, **settings)
         return {"objective_to_minimize": error, "cost": time.monotonic() - begin}
 
