@@ -28,10 +28,11 @@ def reasons(asked, results, dataset, budget):
 
 def main():
     parser = make_parser(__doc__.splitlines()[0], ("teacher", "default", OURS, *PEERS))
-    parser.add_argument("--python", action="append", default=[], metavar="PEER=PYTHON")
+    pair = {"type": lambda text: dict([text.split("=", 1)]), "metavar": "PEER=PYTHON"}
+    parser.add_argument("--python", **pair, action="append", default=[])
     parser.add_argument("--kill", action="store_true", help="also kill each, for the first seed")
     asked = parse_arguments(parser)
-    asked.python = dict(pair.split("=", 1) for pair in asked.python)
+    asked.python = {peer: python for pair in asked.python for peer, python in pair.items()}
     failed = 0 if asked.table else run_jobs(asked, PeerJob)
     if asked.kill and not asked.table:
         asked.only = [way for way in asked.only if way in (OURS, *PEERS)]
@@ -42,7 +43,8 @@ def main():
         markdown(results, dataset, budget, reasons(asked, results, dataset, budget))
         for dataset, budget in product(asked.datasets, asked.budgets)
     ]
-    (asked.out / "comparison.md").write_text("\n".join([*tables, ""]))
+    if results:
+        (asked.out / "comparison.md").write_text("\n".join([*tables, ""]))
     print(*tables, sep="\n")
     return int(failed > 0)
 

@@ -213,6 +213,7 @@ def comma_list(*known):
 def make_parser(description, ways):
     """The flags, which choose among these ways."""
     parser = argparse.ArgumentParser(description=description)
+    parser.set_defaults(label=None, code=CODE, more=[])
     path = {"type": lambda text: Path(text).resolve()}
     parser.add_argument("--out", **path, required=True, help="of all results, models, logs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
@@ -220,9 +221,6 @@ def make_parser(description, ways):
     parser.add_argument("--budgets", type=lambda text: text.split(","), default=["4m"])
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0])
     parser.add_argument("--only", type=comma_list(*ways), default=ways, help=f"of {ways}")
-    parser.add_argument("--label", help="name of the one way of --only in the results")
-    parser.add_argument("--code", **path, default=CODE, help="checkout whose search is run")
-    parser.add_argument("--more", type=str.split, default=[], help="further flags of search.run")
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--teacher", **path, help="encoder instead of the preset's")
     parser.add_argument("--glue", **path, help="folder with cola/train.tsv and validation.tsv")
@@ -233,6 +231,7 @@ def make_parser(description, ways):
 def parse_arguments(parser):
     """The flags' values, after this process is held to one core and one thread."""
     asked = parser.parse_args()
+    asked.code = asked.code.resolve()
     if asked.out.is_relative_to(CODE):
         parser.error("--out: give a folder outside the repository")
     if asked.label and len(asked.only) != 1:
@@ -246,7 +245,11 @@ def parse_arguments(parser):
 
 
 def main():
-    asked = parse_arguments(make_parser(__doc__.splitlines()[0], WAYS))
+    parser = make_parser(__doc__.splitlines()[0], WAYS)
+    parser.add_argument("--label", help="name of the one way of --only in the results")
+    parser.add_argument("--code", type=Path, help="checkout whose search is run")
+    parser.add_argument("--more", type=str.split, help="further flags of search.run")
+    asked = parse_arguments(parser)
     if asked.table:
         results = read_results(asked.out)
         for budget in sorted({r["budget"] for r in results} - {None}, key=parse_time):
