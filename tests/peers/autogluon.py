@@ -1,11 +1,13 @@
 """AutoGluon's MultiModalPredictor with a teacher: DATA TEACHER STUDENT OUT SECONDS SEED.
 
 It reads encoders, not classifiers: its teacher is the teacher's encoder with a new head, fine-tuned
-first. Its student is no Hugging Face folder, so its predictions are written beside it. Given again
-after an interruption, it goes on from its last checkpoint. Package: autogluon.multimodal.
+first. Its student is no Hugging Face folder, so its predictions are written beside it. A killed fit
+has not written the file that `load(resume=True)` needs (1.6.3): given again, it starts anew.
+Package: autogluon.multimodal.
 """
 
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,16 +23,9 @@ def main():
         pandas.read_csv(f"{data}/{name}.tsv", sep="\t", quoting=3, keep_default_na=False)
         for name in ("train", "validation", "heldout")
     )
-    folders = Path(out) / "teacher", Path(out) / "student"
 
     def fit(folder, encoder, epochs, **options):
-        resumes = (folder / "last.ckpt").exists()
-        if options:
-            print(f"trial 0 {'resumes' if resumes else 'begins'}", flush=True)
-        if resumes:
-            predictor = MultiModalPredictor.load(str(folder), resume=True)
-        else:
-            predictor = MultiModalPredictor("label", path=str(folder), eval_metric="accuracy")
+        predictor = MultiModalPredictor("label", path=folder, eval_metric="accuracy")
         settings = {
             "model.names": ["hf_text"],
             "model.hf_text.checkpoint_name": encoder,
@@ -48,9 +43,10 @@ def main():
             train, tuning_data=validation, time_limit=left, seed=int(seed), **options
         )
 
-    if not (folders[0] / "model.ckpt").exists():
-        fit(folders[0], teacher, 1)
-    predictor = fit(folders[1], student, 20, teacher_predictor=str(folders[0]))
+    shutil.rmtree(out, ignore_errors=True)
+    fit(f"{out}/teacher", teacher, 1)
+    print("trial 0 begins", flush=True)
+    predictor = fit(f"{out}/student", student, 20, teacher_predictor=f"{out}/teacher")
     print("trial 0 ends", flush=True)
     splits = {"validation": validation, "heldout": heldout}
     labels = {name: predictor.predict(split).tolist() for name, split in splits.items()}
