@@ -1,10 +1,12 @@
-"""The search benchmark: its data sets share no text between splits, and its table's arithmetic."""
+"""The search benchmark and the comparison with peers: data sets, and the tables' arithmetic."""
 
 import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
 from tests.made_runs import pack_right
+from tests.peers.jobs import code_lines, cost_of_kill, printed, recorded
+from tests.peers.table import markdown
 from tests.scripts import benchmark_data
 from tests.scripts.benchmark_data import DATASETS, SPLITS, make_dataset, read_tsv, write_tsv
 from tests.scripts.benchmark_table import difference, mean_differences, print_table
@@ -95,3 +97,47 @@ def test_the_table_counts_the_default_in_every_budget(capsys):
     ]
     assert rows[1][4] == "+37.50"
     assert printed[-1].startswith("recipe over default, mean of 1 data sets: +37.50")
+
+
+def test_a_kill_costs_what_is_done_again():
+    lines = [
+        "accuracy 0.5",  # of AutoGluon's teacher
+        "trial 0 begins",
+        "Epoch 0, global step 9: 'val_accuracy' reached 0.81250 (best 0.81250)",
+        "trial 0 ends",
+        "trial 1 begins",
+        "accuracy 0.82500",
+    ]
+    before = printed(enumerate(lines))
+    assert [e for e in before if e[1] == "score"] == [(2, "score", 0.8125), (5, "score", 0.825)]
+    assert cost_of_kill(before, [(3, "begins", 0)], 10) == (10, 3)
+    assert cost_of_kill(before, [(3, "begins", 2)], 10) == (6, 3)  # what trial 1 had done
+    kinds = {1: "start", 4: "evaluation", 6: "evaluation", 22: "start", 25: "repeated"}
+    more = {"trial": "a", "evaluation": {"score": 0.5}}
+    events = recorded([{"event": kind, "time": time, **more} for time, kind in kinds.items()])
+    assert cost_of_kill(events[:3], events[3:4], 10) == (4, 22)  # since the second evaluation
+    assert cost_of_kill(events[:3], events[3:], 10) == (6, 22)  # which was made again
+
+
+def test_the_comparison_has_losses_and_times():
+    def result(way, bits, scores, validation, **more):
+        found = {"validation_accuracy": validation, "scores": scores, "trials": 3, "whole": 2}
+        packed = {"correct": pack_right(bits), "examples": len(bits), "seconds": 240}
+        key = {"dataset": "cola", "budget": "4m", "way": way, "killed": False}
+        return key | packed | found | more
+
+    results = [
+        result("teacher", [1, 1, 1, 0], [], 0.8, budget=None),
+        result("recipe", [1, 0, 0, 0], [[50, 0.79], [90, 0.795]], 0.7),
+        result("txtai", [1, 1, 1, 0], [[50, 0.79]], 0.79),
+        result("txtai", [1, 1, 0, 0], [], 0.792, trials=4),  # the goal at its end
+        result("txtai", [], [], 0.0, killed=True, lost=9.6, restart=4),
+    ]
+    table = markdown(results, "cola", "4m", {"neps": "No module named 'neps'"}).splitlines()
+    _, ours, theirs = ([cell.strip() for cell in row.split("|")[1:-1]] for row in table[5:8])
+    assert ours[:6] == ["recipe", "1", "2", "3 (2)", "240", "90"]
+    assert theirs[3:6] == ["3.5 (2)", "240", "never / 240"]
+    assert [theirs[6][:8], theirs[7][:8], theirs[8]] == ["0.6250 (", "+37.50 (", "10 + 4"]
+    assert table[-1] == "- neps: no result: No module named 'neps'"
+    source = '"""Two\nlines."""\n\nimport os  # why\n# a comment\ndef f():\n    return """a\nb"""\n'
+    assert code_lines(source) == 4

@@ -4,7 +4,7 @@ Data sets x budgets x seeds x ways to get a student, each on one pinned core wit
 score is the accuracy of the one student chosen on held-out examples that no part of it saw. A job's
 result is a line of DIR/results.jsonl; those that are there are not run again. --table prints them.
 Jobs on one core wait for each other, also those of other invocations. The teacher is made before
-the clock starts. `trainer` needs the package accelerate, installed or in DIR/site.
+the clock starts. What others use for the same is compared by `python -m tests.peers`.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from trainable.trial.training_loop import Trial
 CODE = Path(__file__).parents[2]
 WITHOUT_BUDGET = ("teacher", "default")  # the same in every budget
 SEARCHES = {"recipe": (), "random": ("--searcher", "random", "--scheduler", "fifo")}
-WAYS = ("teacher", "default", "long", "random", "recipe", "trainer")
+WAYS = ("teacher", "default", "long", "random", "recipe")
 # With the code that ran the search: it knows its own record.
 COUNT = (
     "import sys; from pathlib import Path; from search.record.run import read_run; "
@@ -59,22 +59,34 @@ class Job:
         self.code = asked.code if way in SEARCHES else CODE
         self.data, self.student = asked.out / "data" / dataset, asked.out / "students" / self.name
 
-    def run(self):
-        """The result: what way it was, how the student scores, and the bits held out."""
-        asked, start = self.asked, time.monotonic()
+    def prepare(self):
+        """Data set and teacher."""
+        asked = self.asked
         make_dataset(self.key["dataset"], self.data, asked.glue, asked.sst2)
         options = {"teacher": str(asked.teacher)} if asked.teacher else {}
         options |= {"dataset": str(self.data), "cache": str(asked.out / "cache")}
         self.inputs = trainable.prepare("mini", hidden_pools=(), **options)
+
+    def make(self):
+        """Makes the student; what is to be recorded of that."""
+        makers = {"teacher": self.copy_teacher} | dict.fromkeys(SEARCHES, self.search)
+        return makers.get(self.way, self.train)()
+
+    def predict(self, split, texts):
+        """The student's labels of a split's texts."""
+        return predictions(self.student, texts)
+
+    def run(self):
+        """The result: what way it was, how the student scores, and the bits held out."""
+        asked, start = self.asked, time.monotonic()
+        self.prepare()
         prepared = time.monotonic()
         shutil.rmtree(self.student, ignore_errors=True)
-        make = {"teacher": self.copy_teacher, "trainer": self.trainer}
-        make |= dict.fromkeys(SEARCHES, self.search)
-        result = self.key | make.get(self.way, self.train)()
+        result = self.key | self.make()
         wall = time.monotonic() - prepared
         for split, prefix in {"validation": "validation_", "heldout": ""}.items():
             examples = read_tsv(self.data / f"{split}.tsv")
-            correct = predictions(self.student, examples.texts) == np.array(examples.labels)
+            correct = self.predict(split, examples.texts) == np.array(examples.labels)
             result[f"{prefix}accuracy"] = round(float(correct.mean()), 5)
         return result | {
             "wall_seconds": round(wall, 1),
@@ -133,20 +145,9 @@ class Job:
         chosen = " ".join(exported.split("Not scored")[0].split())
         return {"seconds": float(seconds), "trials": int(trials), "chosen": chosen}
 
-    def trainer(self):
-        """The search of a practitioner."""
-        teacher = self.asked.out / "teachers" / self.key["dataset"]
-        if not teacher.exists():
-            self.copy_teacher(teacher)
-        flags = ["--budget", self.seconds, "--seed", self.key["seed"]]
-        module = ("-m", "tests.scripts.trainer_search")
-        printed = self.call(*module, self.data, teacher, self.student, *flags)
-        return json.loads(printed.strip().splitlines()[-1])
-
     def call(self, *arguments):
         """What a Python command prints; RuntimeError where it fails."""
-        path = [self.code] if self.way in SEARCHES else [self.code, self.asked.out / "site"]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, path))}
+        environment = os.environ | {"PYTHONPATH": str(self.code)}
         log = self.asked.out / "logs" / f"{self.name}.txt"
         log.parent.mkdir(exist_ok=True)
         command = [sys.executable, *map(str, arguments)]
@@ -176,11 +177,11 @@ def read_results(out):
     return [json.loads(line) for line in lines]
 
 
-def run_jobs(asked):
+def run_jobs(asked, job_class=Job):
     """All that are not recorded yet; returns how many failed."""
     failed = 0
     for chosen in product(asked.datasets, asked.budgets, asked.only, asked.seeds):
-        job = Job(asked, *chosen)
+        job = job_class(asked, *chosen)
         with FileLock(asked.out / f"core-{asked.core}.lock"):
             if any(job.key.items() <= r.items() for r in read_results(asked.out)):
                 continue
@@ -209,42 +210,51 @@ def comma_list(*known):
     return parse
 
 
-def parse_arguments():
-    """The flags."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def make_parser(description, ways):
+    """The flags, which choose among these ways."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.set_defaults(label=None, code=CODE, more=[])
     path = {"type": lambda text: Path(text).resolve()}
     parser.add_argument("--out", **path, required=True, help="of all results, models, logs")
     parser.add_argument("--table", action="store_true", help="print the results, run nothing")
     parser.add_argument("--datasets", type=comma_list(*DATASETS), default=DATASETS)
     parser.add_argument("--budgets", type=lambda text: text.split(","), default=["4m"])
     parser.add_argument("--seeds", type=lambda text: list(map(int, text.split(","))), default=[0])
-    parser.add_argument("--only", type=comma_list(*WAYS), default=WAYS, help=f"of {WAYS}")
-    parser.add_argument("--label", help="name of the one way of --only in the results")
-    parser.add_argument("--code", **path, default=CODE, help="checkout whose search is run")
-    parser.add_argument("--more", type=str.split, default=[], help="further flags of search.run")
+    parser.add_argument("--only", type=comma_list(*ways), default=ways, help=f"of {ways}")
     parser.add_argument("--core", type=int, default=0)
     parser.add_argument("--teacher", **path, help="encoder instead of the preset's")
     parser.add_argument("--glue", **path, help="folder with cola/train.tsv and validation.tsv")
     parser.add_argument("--sst2", **path, help="folder with train.tsv and dev.tsv")
+    return parser
+
+
+def parse_arguments(parser):
+    """The flags' values, after this process is held to one core and one thread."""
     asked = parser.parse_args()
+    asked.code = asked.code.resolve()
     if asked.out.is_relative_to(CODE):
         parser.error("--out: give a folder outside the repository")
     if asked.label and len(asked.only) != 1:
         parser.error("--label: names one way; give it with --only")
+    if not asked.table:
+        os.sched_setaffinity(0, {asked.core})
+        os.environ["OMP_NUM_THREADS"] = "1"  # of the commands called
+        torch.set_num_threads(1)
+        asked.out.mkdir(parents=True, exist_ok=True)
     return asked
 
 
 def main():
-    asked = parse_arguments()
+    parser = make_parser(__doc__.splitlines()[0], WAYS)
+    parser.add_argument("--label", help="name of the one way of --only in the results")
+    parser.add_argument("--code", type=Path, help="checkout whose search is run")
+    parser.add_argument("--more", type=str.split, help="further flags of search.run")
+    asked = parse_arguments(parser)
     if asked.table:
         results = read_results(asked.out)
         for budget in sorted({r["budget"] for r in results} - {None}, key=parse_time):
             print_table(results, budget)
         return 0
-    os.sched_setaffinity(0, {asked.core})
-    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands called
-    torch.set_num_threads(1)
-    asked.out.mkdir(parents=True, exist_ok=True)
     return int(run_jobs(asked) > 0)
 
 

@@ -1,0 +1,1 @@
+"""What people use today for the same job, a script each, and `python -m tests.peers` to compare."""
