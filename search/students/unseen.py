@@ -77,7 +77,7 @@ def score_once(run: Run) -> str:
     if examples.test is None:
         raise UserError("the test examples are no longer those of the run")
     scores = test_scores(checkpoint, inputs, examples.test)
-    student = f"{labels_of(run)(trial)}, seed {trial.config.seed}"
+    student = labels_of(run)(trial)
     return f"{describe_test(scores, inputs.metric_label)} Student: {student}."
 
 
