@@ -18,7 +18,7 @@ from search.record.trial_record import (
     STOPPED,
     TrialRecord,
 )
-from search.results import live_table
+from search.sweep.hooks import live_table
 from search.sweep.hooks.live_table import (
     HEARTBEAT_SECONDS,
     LiveTable,
