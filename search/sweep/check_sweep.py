@@ -105,7 +105,8 @@ def complete(
     present = {kind: path for kind, path in inputs.outputs.items() if Path(path) not in missing}
     states = states_read(configs, teacher.num_hidden_layers)
     for kind, layers in states.items():  # of deeper students than before
-        if not {*layers} <= {*(kept_layers(Path(present.get(kind, ""))) or layers)}:
+        kept = kept_layers(Path(present[kind])) if kind in present else []
+        if kept and not {*layers} <= {*kept}:
             del present[kind]
     wanted = {**dict.fromkeys(inputs.outputs, ()), **states}
     lacking = {kind: layers for kind, layers in wanted.items() if kind not in present}
