@@ -1,6 +1,5 @@
 """A search from Python, for notebooks and scripts: `search.find(...)` and what comes of it."""
 
-import re
 import signal
 import subprocess
 import sys
@@ -14,9 +13,8 @@ import pandas as pd
 from search.exit_codes import INTERRUPTED, USER_ERROR
 from search.record.run import Run, read_run
 from search.record.run_folders import (
-    NAME,
-    NAME_RULE,
     find_run,
+    name_problem,
     place_of_runs,
     refuse_existing,
     storage_folder,
@@ -85,8 +83,8 @@ def find(
     KeyboardInterrupt when interrupted: `SearchResult(name).resume()` continues the run.
     """
     name = name or f"search-{datetime.now():%Y%m%d-%H%M%S}"
-    if not re.fullmatch(NAME, name):
-        raise UserError(f"name {name[:120]!r}: {NAME_RULE}")
+    if problem := name_problem(name):
+        raise UserError(f"name {problem}")
     source = _as_source(dataset, str(storage), name)
     places = {"space": space, "name": name, "storage": storage, "dataset": source}
     _call("search.run", *_flags(places | options))

@@ -1,7 +1,6 @@
 """Which recipes a confirmation retrains, on which seeds, and what it keeps of the run's request."""
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +9,7 @@ from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import GRID
 from search.record.labels import find_trial
 from search.record.run import Run
-from search.record.run_folders import NAME, NAME_RULE, confirmations_of, name_here
+from search.record.run_folders import confirmations_of, name_here, name_problem
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.answer import expected_scores, recommended
 from search.results.best_trials import best_finished, recipe_scores
@@ -71,8 +70,8 @@ class ConfirmOptions:
             raise UserError(
                 f"--precision {self.precision:g}: cannot be combined with --seeds; it says how many"
             )
-        if self.name is not None and not re.fullmatch(NAME, self.name):
-            raise UserError(f"--name {self.name!r}: {NAME_RULE}")
+        if self.name is not None and (problem := name_problem(self.name)):
+            raise UserError(f"--name {problem}")
 
     @property
     def half_width(self) -> float | None:

@@ -1,5 +1,6 @@
 """Runs as folders: found by name, refused where taken, opened by one process at a time."""
 
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,6 +32,11 @@ from trainable.config.options import writable_folder
 LOCK = ".lock"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}"  # of a run
 NAME_RULE = "use at most 100 letters, digits, '.', '_' and '-', not '.' or '-' first"
+
+
+def name_problem(name: str) -> str:
+    """Why no run may have this name: `'a/b': use at most ...`; empty if one may."""
+    return "" if re.fullmatch(NAME, name) else f"{name[:120]!r}: {NAME_RULE}"
 
 
 def storage_folder(text: str) -> Path:

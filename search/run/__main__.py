@@ -15,9 +15,8 @@ from search.plan.request import EXTENSION, OPERATION, TRIALS, Request, names_of_
 from search.plan.resolve import ResolvedRequest, resolve
 from search.record.run import Run
 from search.record.run_folders import (
-    NAME,
-    NAME_RULE,
     find_run,
+    name_problem,
     place_of_runs,
     refuse_existing,
     storage_folder,
@@ -102,8 +101,8 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
         flags += [f"--name {arguments.name}"] if arguments.name is not None else []
         if flags:
             parser.error(f"{flags[0]}: cannot be combined with --resume: a run keeps its settings")
-    elif arguments.name is not None and not re.fullmatch(NAME, arguments.name):
-        parser.error(f"--name {arguments.name[:120]!r}: {NAME_RULE}")
+    elif arguments.name is not None and (problem := name_problem(arguments.name)):
+        parser.error(f"--name {problem}")
     return arguments
 
 

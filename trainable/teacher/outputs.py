@@ -163,11 +163,11 @@ def prepare_outputs(
 ) -> dict[str, str]:
     """The folder of each kind; computes what the cache lacks. UserError if the disk has no room for
     that."""
-    of_all = {"teacher_digest": teacher.digest, "data_digest": data.digest}
-    of_all["precision"], folders = runtime.precision, {}
+    folders = {}
     for kind, layers in kinds.items():
-        key = digest_values({"kind": kind, "layers": layers, **of_all})
-        folders[kind] = runtime.cache / "outputs" / f"{kind}-{key[:16]}"
+        digests = {"teacher_digest": teacher.digest, "data_digest": data.digest}
+        about = {"kind": kind, "layers": layers, "precision": runtime.precision, **digests}
+        folders[kind] = runtime.cache / "outputs" / f"{kind}-{digest_values(about)[:16]}"
     missing = {kind: folder for kind, folder in folders.items() if verified_values(folder) is None}
     if missing:
         model, split = load_teacher(Path(teacher.folder)), trained_on(data.splits)

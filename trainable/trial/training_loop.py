@@ -200,17 +200,15 @@ class Trial:
         labels, classes = evaluators["evaluation"].labels, len(self.inputs.label_names)
         logits = evaluators["evaluation"].logits()
         predictions = predictions_of(logits)
-        score_full = self.finished and "full" in evaluators
-        full_logits = evaluators["full"].logits() if score_full else None
-        full = None if full_logits is None else predictions_of(full_logits)
-        largest = (logits, labels)
-        if full_logits is not None:
-            largest = (full_logits, evaluators["full"].labels)
+        largest, largest_logits, full = labels, logits, None
+        if self.finished and "full" in evaluators:
+            largest, largest_logits = evaluators["full"].labels, evaluators["full"].logits()
+            full = predictions_of(largest_logits)
         # 0 where alpha is 1 throughout, though a captured step may have computed them.
         read = self.config.uses_teacher_outputs
         terms = {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
         scores = [*(past.score for past in self.history), score(metric, predictions, labels)]
-        full_score = None if full is None else score(metric, full, evaluators["full"].labels)
+        full_score = None if full is None else score(metric, full, largest)
         return Evaluation(
             evaluations=len(scores),
             step=self.step,
@@ -228,7 +226,7 @@ class Trial:
             full_score=full_score,
             full_predictions=None if full is None else pack_predictions(full, classes),
             one_label=is_one_label(predictions),
-            **self._calibration(*largest),
+            **self._calibration(largest_logits, largest),
         )
 
     def _calibration(self, logits: Tensor, labels: np.ndarray) -> dict[str, float]:
