@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
 
@@ -43,6 +44,7 @@ from search.record.storage import (
 from search.sweep.processes.shared_inputs import SHARED, inputs_on_this_node, share_inputs
 from tests.conftest import user_error
 from tests.made_runs import evaluated, finish, made_inputs, made_run, started
+from trainable.common import files
 from trainable.common.errors import UserError
 from trainable.common.files import MANIFEST, verified_values, write_checked_json, write_manifest
 from trainable.common.pause import PauseRequest
@@ -379,9 +381,15 @@ def test_inputs_are_uploaded_once_and_fetched_by_digest_elsewhere(
     assert localise(before) == moved  # fetched again
 
 
+@pytest.mark.parametrize("sampled", [False, True])
 def test_what_is_damaged_in_the_storage_is_refused_and_uploaded_again(
-    shared, uri, on_machine, tmp_path
+    *, shared, uri, on_machine, tmp_path, monkeypatch, sampled
 ):
+    """Also where the damage lies beside what is read of large files at each start."""
+    if sampled:
+        monkeypatch.setattr(files, "SAMPLED_FROM", 1)
+        monkeypatch.setattr(files, "digest_sample", lambda path: "the same")
+        write_manifest(Path(shared.plan.inputs.tokens), {"is": "tokens"}, sampled=True)
     localise = share_inputs(shared, Console(quiet=True))
     digest = localise.keywords["digests"][shared.plan.inputs.tokens]
     filesystem, path = open_storage(join_name(uri, f"{SHARED}/{digest}"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
@@ -77,11 +78,19 @@ def plain_logits(folder, texts):
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2", "mpnet"])
 def test_pytorch_and_onnx_give_the_logits_of_plain_transformers(make_folder, architecture):
     folder = with_onnx(make_folder(architecture))
+    operators = {node.op_type for node in onnx.load(folder / ONNX_FILES[ONNX]).graph.node}
+    assert "Gelu" in operators
+    assert "IsNaN" not in operators  # which torch's attention has
     for texts in (TEXTS, PAIRS):
         expected = plain_logits(folder, texts)
         for form in ("pytorch", ONNX):
             found = ServedModel.load(folder, form).logits(texts, batch_size=3)
             np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0, err_msg=form)
+
+
+def int8_weights(path):
+    tensors = [t for t in onnx.load(path).graph.initializer if t.data_type == onnx.TensorProto.INT8]
+    return [onnx.numpy_helper.to_array(tensor) for tensor in tensors if len(tensor.dims) == 2]
 
 
 def test_int8_is_near_and_smaller_and_leaves_a_layer_alone(make_folder):
@@ -92,8 +101,11 @@ def test_int8_is_near_and_smaller_and_leaves_a_layer_alone(make_folder):
     quantise(source, target)
     whole = np.abs(ServedModel.load(folder, INT8).logits(TEXTS) - reference).max()
     assert 0 < whole < 0.1 * np.abs(reference).max()
-    small = target.stat().st_size
+    small, weights = target.stat().st_size, int8_weights(target)
+    # Of 7 bits: two products of 64 by 255 fit the 16 bits that they are added in.
+    assert {int(np.abs(weight).max()) for weight in weights} == {64}
     quantise(source, target, [*layers_of(source)][:-1])
+    assert len(int8_weights(target)) == len(layers_of(source)["head"]) < len(weights)
     assert small < target.stat().st_size < source.stat().st_size
     assert np.abs(ServedModel.load(folder, INT8).logits(TEXTS) - reference).max() > 0
 
