@@ -105,13 +105,8 @@ def config_of_draw(request: ResolvedRequest, draw: Draw) -> TrialConfig:
     return draw_config(request, FixedTrial(draw))
 
 
-def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
-    """What is tried first, on the first seed: the space's own, its best at every depth, and where
-    a value joins the space's, its first two plain ones with that.
-
-    Those that `--set` makes impossible are passed over; where none is left, a random one begins.
-    Raises UserError for what can't be given to a searched space.
-    """
+def check_space(request: ResolvedRequest) -> None:
+    """UserError for what can't be given to a searched space, or what its file has wrong."""
     for key, value in request.additions:
         raise UserError(
             f"--add {key}={value}: {request.space} draws its values from ranges; "
@@ -119,6 +114,14 @@ def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
         )
     refuse_inactive(request, [config for config, _ in random_draws(request)])
     _refuse_impossible(request)
+
+
+def starting_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
+    """What is tried first, on the first seed: the space's own, its best at every depth, and where
+    a value joins the space's, its first two plain ones with that.
+
+    Those that `--set` makes impossible are passed over; where none is left, a random one begins.
+    """
     best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
@@ -131,7 +134,7 @@ def initial_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
         except (UserError, ValueError):  # also where it lacks a depth
             continue
         starts.setdefault(config.recipe, (config, dict(trial.params)))
-    return (list(starts.values()) or random_draws(request, 1))[: request.samples]
+    return list(starts.values()) or random_draws(request, 1)
 
 
 def _refuse_impossible(request: ResolvedRequest) -> None:
@@ -164,10 +167,9 @@ def random_draws(
     return [(draw_config(request, trial), dict(trial.params)) for trial in trials]
 
 
-def initial_draws(request: ResolvedRequest, configs: list[TrialConfig]) -> dict[str, Draw]:
-    """The draw of each of `initial_points`, by the digest of these trials, in the same order."""
-    draws = [draw for _, draw in initial_points(request)]
-    return {config.digest: draw for config, draw in zip(configs, draws, strict=True)}
+def first_draw(request: ResolvedRequest, first: TrialConfig) -> dict[str, Draw]:
+    """The draw of the first starting point, by the digest of the trial that it became."""
+    return {first.digest: starting_points(request)[0][1]}
 
 
 def refuse_shape(request: ResolvedRequest, point: Point) -> None:

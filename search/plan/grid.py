@@ -9,11 +9,12 @@ import numpy as np
 
 from search.plan.draws import (
     Point,
+    check_space,
     configure,
-    initial_points,
     random_draws,
     refuse_inactive,
     refuse_shape,
+    starting_points,
 )
 from search.plan.objectives import LAYERS
 from search.plan.resolve import ResolvedRequest
@@ -28,7 +29,8 @@ MOST_CONFIGURATIONS = 10_000  # in a grid
 
 
 def plan_trials(request: ResolvedRequest) -> list[TrialConfig]:
-    """The configurations of a space, shuffled by the request's seed, each on all seeds in a row.
+    """The configurations of a space, shuffled by the request's seed, each on all seeds in a row; of
+    a searched space the first, since all others are suggested.
 
     ASHA never stops the first to arrive at a rung, so the order must not favour any of them; and it
     decides on all seeds of one together, so that they are best trained at the same time. Raising
@@ -37,7 +39,8 @@ def plan_trials(request: ResolvedRequest) -> list[TrialConfig]:
     Raises UserError where a value is of a setting that the space varies, or spoils a trial.
     """
     if request.searched:
-        return [config for config, _ in initial_points(request)]
+        check_space(request)
+        return [starting_points(request)[0][0]]
     drawn = _drawn(request)[: request.samples]
     if request.added:
         drawn = _with_additions(request, drawn)
@@ -63,9 +66,10 @@ def left_out(request: ResolvedRequest) -> str:
 
 
 def possible_trials(request: ResolvedRequest, planned: list[TrialConfig]) -> list[TrialConfig]:
-    """What the sweep may come to have: those planned, and random draws for a searcher's."""
-    drawn = random_draws(request) if request.searched else []
-    return [*planned, *(config for config, _ in drawn)]
+    """What the sweep may come to have: those planned; of a searched space also its starting points,
+    and random draws for the searcher's."""
+    drawn = [*starting_points(request), *random_draws(request)] if request.searched else []
+    return list(dict.fromkeys([*planned, *(config for config, _ in drawn)]))
 
 
 def _drawn(request: ResolvedRequest) -> list[Point]:

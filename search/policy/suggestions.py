@@ -14,7 +14,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
-from search.plan.draws import Draw, config_of_draw, draw_config
+from search.plan.draws import Draw, config_of_draw, draw_config, starting_points
 from search.plan.objectives import cost_of
 from search.plan.resolve import ResolvedRequest
 from search.plan.searchers import SEARCHERS, make_random
@@ -30,11 +30,15 @@ DIGITS = 3  # significant ones of a suggested number, and one more with each att
 
 
 def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
-    """The searcher's next configuration and its draw; None if all that it draws is in the run
-    already, or can't be trained."""
+    """The next configuration and its draw: the space's starting points, then what the searcher
+    draws; None if all that is in the run already, or can't be trained."""
     request, precision = run.request, run.any_config.precision
-    study, priors = study_of(run), load_space(request.space)[2]
     known = {trial.config.recipe for trial in run.trials.values()}
+    for start, drawn in starting_points(request):
+        config = replace(start, precision=precision)
+        if config.recipe not in known:
+            return config, drawn
+    study, priors = study_of(run), load_space(request.space)[2]
     for attempt in range(ATTEMPTS):
         parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))
         seed = int(parts.generate_state(1)[0])

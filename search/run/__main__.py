@@ -129,7 +129,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
         return describe_new_sweep(checked, folder, invocation)
 
-    from search.plan.draws import initial_draws
+    from search.plan.draws import first_draw
     from search.run.costs import student_costs
 
     request, inputs = checked.request, checked.prepare(console)
@@ -143,7 +143,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
         inputs=inputs,
         trials=tuple(checked.configs),
         grace_evaluations=request.first_rung(checked.configs[0].evaluations),
-        parameters=initial_draws(request, checked.configs) if request.searched else {},
+        parameters=first_draw(request, checked.configs[0]) if request.searched else {},
         costs=costs,
     )
     return start_run(folder, plan, invocation)

@@ -119,18 +119,15 @@ def complete(
 
 
 def count_trials(request: ResolvedRequest, configs: list[TrialConfig]) -> str:
-    """`18 trials`, or `24 configurations, 20 of them suggested by prior; then the default and the
-    best 2 again`."""
+    """`18 trials`, or `24 configurations, searched by prior; then the default and the best 2
+    again`."""
     if not request.searched:
         return count_of(len(configs))
-    first = len(configs)
     if request.wanted == math.inf:
         hours = describe_time(request.time_to_suggest).removeprefix("about ")
-        text = f"{count_of(first, 'configuration')}, then {request.searcher} for {hours}"
+        text = f"Search by {request.searcher} for {hours}"
     else:
-        text = f"{request.wanted} configurations"
-        if more := request.wanted - first:
-            text += f", {more} of them suggested by {request.searcher}"
+        text = f"{count_of(int(request.wanted), 'configuration')}, searched by {request.searcher}"
     text += f"; then the default and the best {request.finals} again" if request.finals else ""
     return text if request.seeds == 1 else f"{text}; the best on up to {request.seeds} seeds"
 

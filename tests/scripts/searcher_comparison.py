@@ -19,7 +19,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from search.plan.draws import draw_config, initial_points
+from search.plan.draws import draw_config, starting_points
 from search.plan.searchers import SEARCHERS, STARTUP_TRIALS
 from search.policy.suggestions import study_of
 from search.record.run import read_run
@@ -86,7 +86,7 @@ def search(name, seed, request, forest, columns, asked):
     luck = np.random.default_rng(seed).normal(0.0, asked.noise, asked.samples)
     study, rows = optuna.create_study(direction="maximize"), []
     priors = load_space(request.space)[2]
-    for _, start in [] if asked.bare else initial_points(replace(request, seeds=1)):
+    for _, start in [] if asked.bare else starting_points(replace(request, seeds=1)):
         study.enqueue_trial(start)
     for number in range(asked.samples):
         state = np.random.SeedSequence([seed, number]).generate_state(1)

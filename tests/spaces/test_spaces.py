@@ -3,6 +3,7 @@
 import os
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import optuna
@@ -11,7 +12,7 @@ from optuna.samplers import RandomSampler
 from ray.tune.search.variant_generator import generate_variants
 
 import spaces
-from search.plan.draws import config_of_draw, initial_points, random_draws
+from search.plan.draws import config_of_draw, random_draws, starting_points
 from search.plan.grid import plan_trials, possible_trials
 from search.run.__main__ import main
 from spaces import SEARCHED, SPACE_NAMES, Inputs
@@ -131,7 +132,7 @@ def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(d
 def test_the_first_start_is_what_the_preset_does_if_nothing_is_searched(name):
     preset = PRESETS[name]
     default = complete_config({**preset.trial, "seed": 0}, preset.learning_rates, {})
-    (first, _), *others = initial_points(searched(preset=name))
+    (first, _), *others = starting_points(searched(preset=name))
     assert first == default
     assert [config.label() for config, _ in others] == [
         "teacher_lower, logits only, fixed 0.5",
@@ -141,12 +142,12 @@ def test_the_first_start_is_what_the_preset_does_if_nothing_is_searched(name):
 
 
 def test_starts_are_on_the_first_seed():
-    found = initial_points(searched())
+    found = starting_points(searched())
     for (_, values), point in zip(found, POINTS_TO_EVALUATE, strict=True):
         assert values.items() <= point.items()
-    on_seeds = plan_trials(searched(seeds=2, seed=5, samples=3))  # the others are raced for
-    assert [config.seed for config in on_seeds] == [5] * 3
-    assert [c.recipe for c in on_seeds] == [c.recipe for c, _ in found[:3]]
+    (first,) = plan_trials(searched(seeds=2, seed=5))  # the others are suggested, or raced for
+    assert first == replace(found[0][0], seed=5)
+    assert [config.seed for config, _ in starting_points(searched(seed=5))] == [5] * 3
 
 
 def test_the_rate_is_drawn_as_a_factor_of_the_initialisations_unless_it_is_set():
@@ -156,7 +157,7 @@ def test_the_rate_is_drawn_as_a_factor_of_the_initialisations_unless_it_is_set()
         assert 0.25 <= factor <= 4.0
         assert config.learning_rate == usual[config.initialisation] * factor
     request = searched(overrides=(("learning_rate", 3e-3),))
-    for config, values in [*random_draws(request), *initial_points(request)]:
+    for config, values in [*random_draws(request), *starting_points(request)]:
         assert config.learning_rate == 3e-3
         assert config_of_draw(request, values) == config
 
@@ -164,15 +165,15 @@ def test_the_rate_is_drawn_as_a_factor_of_the_initialisations_unless_it_is_set()
 def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch):
     overrides = (("alpha_schedule", "cosine_growth"), ("initialisation", "teacher_upper"))
     request = searched(overrides=overrides)
-    for config, values in [*random_draws(request), *initial_points(request)]:
+    for config, values in [*random_draws(request), *starting_points(request)]:
         assert (config.alpha_schedule, config.initialisation) == ("cosine_growth", "teacher_upper")
         assert not {"alpha_schedule", "initialisation"} & set(values)
         assert config_of_draw(request, values) == config
-    assert [c.label() for c, _ in initial_points(request)] == [
+    assert [c.label() for c, _ in starting_points(request)] == [
         "teacher_upper, logits only, cosine_growth k=1",
         "teacher_upper, logits only, cosine_growth k=1, ema 0.98",
     ]
-    joined = initial_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
+    joined = starting_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
     assert [c.label() for c, _ in joined[3:]] == [
         "pretrained, logits only, fixed 0.5",
         "pretrained, logits only, fixed 0.5, ema 0.98",
@@ -180,9 +181,9 @@ def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch)
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
-        initial_points(searched(overrides=(("hidden_weight", 9.0),)))
+        plan_trials(searched(overrides=(("hidden_weight", 9.0),)))
     monkeypatch.delattr(sys.modules[recipe.__module__], "POINTS_TO_EVALUATE")
-    assert initial_points(searched()) == random_draws(searched(), 1)
+    assert starting_points(searched()) == random_draws(searched(), 1)
 
 
 # A user's own.
@@ -275,7 +276,7 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
         assert (config.alpha, config.initialisation) == (values["alpha"], values["initialisation"])
         assert ("temperature" in values) == (config.initialisation == "random")
         assert config.epochs == 2
-    ((config, values),) = initial_points(request)
+    ((config, values),) = starting_points(request)
     assert (config.initialisation, config.alpha, config.temperature) == ("random", 0.5, 3.0)
     assert (tmp_path / "mine.py.loads").read_text() == "x"
     counted = random_draws(mine("counted", searcher="random"))
@@ -287,7 +288,7 @@ def test_a_users_start_may_be_made_impossible_by_what_is_set(mine, tmp_path):
     points = [{"alpha": 0.5, "initialisation": "teacher_spread"}, {"alpha": 0.75, "temperature": 2}]
     (tmp_path / "mine.py").write_text(f"{MINE}\nPOINTS_TO_EVALUATE = {points}")
     request = mine("searched", searcher="random", overrides=(("initialisation", "random"),))
-    assert [config.alpha for config, _ in initial_points(request)] == [0.75]
+    assert [config.alpha for config, _ in starting_points(request)] == [0.75]
 
 
 def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ from dataclasses import asdict
 import pytest
 from transformers import BertConfig
 
+from search.plan.draws import starting_points
 from search.plan.grid import plan_trials
 from search.plan.objectives import cost_of
 from search.plan.request import Request
@@ -119,7 +120,10 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
     for space in ("baselines", "recipe"):
         request = resolved(space=space, **weighed)
         assert (request.depths, request.overrides) == (tried, (("epochs", 1),))
-        depths = Counter(config.student_layers for config in plan_trials(request))
+        starts = plan_trials(request)
+        if request.searched:
+            starts = [config for config, _ in starting_points(request)]
+        depths = Counter(config.student_layers for config in starts)
         # Of what is searched the first start alone.
         deepest, others = (5, 5) if space == "baselines" else (3, 1)
         assert depths == {tried[0]: deepest, **dict.fromkeys(tried[1:], others)}

@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search.plan.draws import config_of_draw, initial_draws
+from search.plan.draws import config_of_draw, first_draw, starting_points
 from search.plan.grid import plan_trials
 from search.plan.searchers import JOURNAL, SEARCHERS, make_random
 from search.policy import suggestions
@@ -28,7 +28,7 @@ def make_run(folder, precision="fp32", **changes):
     values = {"space": "recipe", "searcher": "optuna", "samples": 30, **changes}
     request = asked(**values)
     configs = [replace(config, precision=precision) for config in plan_trials(request)]
-    drawn = initial_draws(request, configs)
+    drawn = first_draw(request, configs[0])
     costs = {"3": 5.0, "2": 4.0}
     return made_run(folder, configs, request, parameters=drawn, costs=costs)
 
@@ -108,9 +108,9 @@ def test_seed_decides_and_tpe_learns_once_it_has_seen_eight(recwarn):
 
 
 def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
-    starts = list(run.trials)
+    starts = [config.recipe for config, _ in starting_points(run.request)]
     sweep(run)
-    assert list(run.trials)[:3] == starts
+    assert recipes(run)[:3] == starts
     assert len(set(recipes(run))) == len(run.trials) == 30
     assert not run.unfinished
     assert grow(run) == []
@@ -136,16 +136,17 @@ def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher)
 
 
 def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
-    for samples, suggested, begun in ((None, 37, 3), (7, 4, 3), (2, 0, 2)):
+    for samples, to_come in ((None, 39), (7, 6), (2, 1)):
         run = make_run(tmp_path / f"{samples}", precision="bf16", samples=samples)
-        assert (run.to_suggest, len(run.trials)) == (suggested, begun)
+        assert (run.to_suggest, len(run.trials)) == (to_come, 1)
+    assert len(sweep(run).trials) == 2
     sweep(run := make_run(tmp_path / "mine", precision="bf16", samples=6))
     assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
 
 
 def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkeypatch):
     monkeypatch.setitem(SEARCHERS, "optuna", lambda *_: RandomSampler(seed=7))
-    for _ in range(4):
+    for _ in range(6):
         grow(run)
     assert len(set(recipes(run))) == 7
 
@@ -162,6 +163,8 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
 def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch):
     """Rounding can make an alpha 1, at which no layer may be aligned."""
     drawn, real = [], suggestions.config_of_draw
+    for _ in range(2):  # the other starts
+        grow(run)
 
     def refuse_first(request, values):
         drawn.append(values)
@@ -223,6 +226,8 @@ def test_study_has_each_configuration_once_with_its_score(run):
 
 def test_value_of_a_configuration_is_the_mean_over_its_seeds(tmp_path):
     run = make_run(tmp_path / "mine", seeds=2, samples=3)
+    for _ in range(2):
+        grow(run)
     first, third, _ = (trial.config for trial in run.trials.values())
     second, fourth = (replace(config, seed=1) for config in (first, third))
     for config, like in ((second, first), (fourth, third)):

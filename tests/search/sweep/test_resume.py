@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 import spaces
-from search.plan.draws import initial_draws
+from search.plan.draws import first_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
@@ -45,7 +45,7 @@ SCHEDULES = ResolvedRequest(
     searcher="grid",
     scheduler="fifo",
 )
-SEARCHED = replace(SCHEDULES, space="recipe", searcher="random", samples=3)
+SEARCHED = replace(SCHEDULES, space="recipe", searcher="random", samples=1)
 WHOLE = plan_trials(SCHEDULES)
 DRAWN = WHOLE[:3]
 
@@ -90,7 +90,7 @@ def make_run(tmp_path, inputs):
             inputs=of,
             trials=tuple(configs),
             grace_evaluations=2,
-            parameters=initial_draws(request, configs) if request.searched else {},
+            parameters=first_draw(request, configs[0]) if request.searched else {},
         )
         return read_run(create_run(runs / "mine", plan).folder)
 
@@ -350,10 +350,10 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     end(run)
     assert not run.unfinished
     found, _ = resume(run, "--samples", "5")
-    assert (found.unfinished, found.to_suggest, len(found.trials)) == (True, 2, 3)
+    assert (found.unfinished, found.to_suggest, len(found.trials)) == (True, 4, 1)
     found, _ = resume(run, "--time-budget", "1h")  # which takes the other's place
     assert (found.request.samples, found.request.time_budget) == (None, 3600.0)
-    found, _ = resume(run, "--samples", "3", "--seeds", "2")
+    found, _ = resume(run, "--samples", "1", "--seeds", "2")
     assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
     found, _ = resume(run, "--seeds", "1", "--finals", "1")
     assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
@@ -373,7 +373,7 @@ def test_what_a_searched_run_shares_is_made_for_all_that_it_may_suggest(
     calls, run = prepare_again(), make_run(SEARCHED, of=gone)
     resume(run)
     ((_, configs),) = calls
-    assert configs == [*plan_trials(SEARCHED), *possible_trials(SEARCHED, [])]
+    assert configs == possible_trials(SEARCHED, plan_trials(SEARCHED))
 
 
 # What the trials share.

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from search.plan.draws import initial_draws
+from search.plan.draws import first_draw
 from search.plan.grid import plan_trials
 from search.plan.searchers import JOURNAL
 from search.policy.policy import Policy
@@ -88,7 +88,7 @@ def test_what_of_a_complete_run_the_storage_lacks_is_taken_there(runs, there, se
     """Its last session was killed, or could not reach the storage."""
     request = asked(space="recipe", searcher="random", samples=1)
     configs = plan_trials(request)
-    drawn = initial_draws(request, configs)
+    drawn = first_draw(request, configs[0])
     run = made_run(runs / "mine", configs, request, parameters=drawn)
     finish(run, configs[0])
     assert resume_run(run.folder, lambda run: None, session) == 0
@@ -187,7 +187,7 @@ def test_every_error_of_a_command_is_one_line_and_a_code(capsys, error, code, li
 def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypatch):
     request = asked(space="recipe", seeds=2, time_budget=3600.0, searcher="random")
     configs = plan_trials(request)
-    drawn = initial_draws(request, configs)
+    drawn = first_draw(request, configs[0])
     made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
     made.append({"event": "session", "provenance": {}})
     made.append(*Policy(made).additions(exclusive=True))

@@ -7,7 +7,7 @@ import pytest
 from ray.tune.experiment import Experiment
 from ray.tune.search import Searcher, SearchGenerator
 
-from search.plan.draws import initial_draws
+from search.plan.draws import first_draw, starting_points
 from search.plan.grid import plan_trials
 from search.record.storage import RecordCopy
 from tests.made_runs import asked, finish, made_run
@@ -36,10 +36,10 @@ def make(tmp_path, calm):
 
 def test_a_suggestion_is_recorded_only_when_a_slot_is_free_and_before_tune_has_it(make):
     request = asked(space="recipe", searcher="random", samples=4)
-    starts = plan_trials(request)
-    drawn = initial_draws(request, starts)
-    searcher, run = make(starts, 3, request=request, parameters=drawn)
-    assert [searcher.suggest(name) for name in "abc"] == [asdict(config) for config in starts]
+    (first,) = plan_trials(request)
+    searcher, run = make([first], 3, request=request, parameters=first_draw(request, first))
+    starts = [asdict(config) for config, _ in starting_points(request)]
+    assert [searcher.suggest(name) for name in "abc"] == starts
     assert (searcher.suggest("d"), len(run.trials)) == (None, 3)
     searcher.on_trial_complete("a")
     answer, *more = [searcher.suggest(name) for name in "de"]
