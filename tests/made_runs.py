@@ -22,7 +22,8 @@ PROVENANCE = {
 def asked(**changes):
     """A request for the preset mini, of a space that is listed."""
     values = {"space": "baselines", "preset": "mini", "cache": "/cache", "searcher": "grid"}
-    values |= {"scheduler": "asha", "depths": (3, 2) if changes.get("against") else ()}
+    shapes = ((3, 1.0), (2, 1.0)) if changes.get("against") else ()
+    values |= {"scheduler": "asha", "shapes": shapes}
     return ResolvedRequest(**{**values, **changes})
 
 

@@ -13,7 +13,7 @@ import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, create_trial
 
-from search.plan.objectives import LAYERS
+from search.plan.objectives import FEEDFORWARD, LAYERS, settings_of
 from search.plan.prior_sampler import check_prior
 from search.plan.resolve import WIDTH, ResolvedRequest
 from spaces import call_space, load_space
@@ -69,9 +69,19 @@ def draw_config(request: ResolvedRequest, optuna_trial: Any) -> TrialConfig:
     if "learning_rate" in dict(request.overrides):
         point.pop(RATE_FACTOR, None)  # of the initialisation's rate, which is not used
     refuse_shape(request, point)
-    if request.depths:
-        point[LAYERS] = optuna_trial.suggest_categorical(LAYERS, request.depths)
+    if request.shapes:
+        point |= _draw_shape(request, optuna_trial)
     return configure(request, point)
+
+
+def _draw_shape(request: ResolvedRequest, optuna_trial: Any) -> Point:
+    """The share of feed-forward neurons is drawn only at depths that are tried with several."""
+    layers = optuna_trial.suggest_categorical(LAYERS, request.depths)
+    shares = [share for depth, share in request.shapes if depth == layers]
+    share = shares[0]
+    if len(shares) > 1:
+        share = optuna_trial.suggest_categorical(FEEDFORWARD, shares)
+    return settings_of((layers, share))
 
 
 def _draw_point(request: ResolvedRequest, optuna_trial: Any, which: str = "") -> Point:
@@ -117,13 +127,13 @@ def check_space(request: ResolvedRequest) -> None:
 
 
 def starting_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
-    """What is tried first, on the first seed: the space's own, its best at every depth, and where
+    """What is tried first, on the first seed: the space's own, its best in every shape, and where
     a value joins the space's, its first two plain ones with that.
 
     Those that `--set` makes impossible are passed over; where none is left, a random one begins.
     """
     best, *plain = load_space(request.space)[1] or [{}]
-    usual, *others = [{LAYERS: depth} for depth in request.depths] or [{}]
+    usual, *others = [settings_of(shape) for shape in request.shapes] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
     wanted += [{**start, key: value} for key, value in request.added for start in plain[:2]]
     starts: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
@@ -174,10 +184,10 @@ def first_draw(request: ResolvedRequest, first: TrialConfig) -> dict[str, Draw]:
 
 def refuse_shape(request: ResolvedRequest, point: Point) -> None:
     """UserError where students' cost is limited and a space sets their shape itself."""
-    if request.limited and {LAYERS, WIDTH} & {*point}:
+    if request.limited and (own := {LAYERS, WIDTH, FEEDFORWARD} & {*point}):
         raise UserError(
-            f"--max-latency, --max-parameters: the space {request.space} sets {LAYERS} or {WIDTH} "
-            "itself; leave them out"
+            f"--max-latency, --max-parameters: the space {request.space} sets "
+            f"{' and '.join(sorted(own))} itself; leave that out"
         )
 
 

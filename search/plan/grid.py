@@ -16,7 +16,7 @@ from search.plan.draws import (
     refuse_shape,
     starting_points,
 )
-from search.plan.objectives import LAYERS
+from search.plan.objectives import FEEDFORWARD, LAYERS, settings_of
 from search.plan.resolve import ResolvedRequest
 from spaces import Inputs, call_space, load_space
 from trainable.common.errors import UserError, as_user_error
@@ -77,11 +77,11 @@ def _drawn(request: ResolvedRequest) -> list[Point]:
     at least as many as `samples`, one grid after the other.
     """
     generator, drawn = random.Random(request.seed), dict[TrialConfig, Point]()
-    depths: list[Point] = [{LAYERS: depth} for depth in request.depths] or [{}]
+    shapes: list[Point] = [settings_of(shape) for shape in request.shapes] or [{}]
     for grid in list_grids(request):
         for point in grid:
             refuse_shape(request, point)
-        points = [{**point, **depth} for point in grid for depth in depths]
+        points = [{**point, **shape} for point in grid for shape in shapes]
         for key, value in request.overrides:
             if any(key in point for point in points):
                 raise UserError(
@@ -140,7 +140,7 @@ def _with_additions(request: ResolvedRequest, points: list[Point]) -> list[Point
         if value == PRETRAINED and any(point.get(key) == value for point in points):
             continue  # a space that says itself how `--student` is trained
         flag = "--student" if value == PRETRAINED else f"--add {key}={value}"
-        if key == LAYERS and request.depths:  # costs are measured once, before
+        if key in (LAYERS, FEEDFORWARD) and request.shapes:  # costs are measured once, before
             raise UserError(
                 f"{flag}: this run tries {', '.join(map(str, request.depths))} layers, chosen "
                 f"once; a new one takes the deepest from --set {LAYERS}=N"

@@ -6,9 +6,12 @@ from typing import Any
 from trainable.config.initialisations import PRETRAINED, RANDOM
 from trainable.config.trial_config import TrialConfig
 
-LAYERS = "student_layers"  # the setting that is weighed, if --against is given
+LAYERS, FEEDFORWARD = "student_layers", "feedforward_share"  # of a shape whose cost counts
+HALF = 0.5  # of the feed-forward neurons, the share that a searched space tries beside all of them
 DEPTH, LATENCY, PARAMETERS = "depth", "latency", "parameters"
 OBJECTIVES = (DEPTH, LATENCY, PARAMETERS)
+
+Shape = tuple[int, float]  # layers, and the share of the teacher's feed-forward neurons
 
 
 def cost_of(config: TrialConfig, against: str, costs: Mapping[str, float]) -> float:
@@ -17,19 +20,29 @@ def cost_of(config: TrialConfig, against: str, costs: Mapping[str, float]) -> fl
 
 
 def shapes(
-    depths: Sequence[int], width: int | None, pretrained: Mapping[str, Any]
+    tried: Sequence[Shape], width: int | None, pretrained: Mapping[str, Any]
 ) -> dict[str, TrialConfig]:
-    """A configuration of each shape whose cost is to be known: by depth, and of `--student`."""
-    configs = [
-        TrialConfig(initialisation=RANDOM, alpha=1.0, student_layers=depth, student_width=width)
-        for depth in sorted(depths)
-    ]
+    """A configuration of each shape whose cost is to be known, by its name, and of `--student`."""
+    fixed: dict[str, Any] = {"initialisation": RANDOM, "alpha": 1.0, "student_width": width}
+    configs = [TrialConfig(**fixed, **settings_of(shape)) for shape in sorted(tried)]
     if pretrained:
         configs.append(TrialConfig(initialisation=PRETRAINED, alpha=1.0, **pretrained))
     return {_shape(config): config for config in configs}
 
 
+def settings_of(shape: Shape) -> dict[str, Any]:
+    """A shape's settings, by name."""
+    return dict(zip((LAYERS, FEEDFORWARD), shape, strict=True))
+
+
+def shape_name(shape: Shape) -> str:
+    """`3`, or `3 x 0.5` with half of the feed-forward neurons."""
+    layers, share = shape
+    return f"{layers}" if share == 1.0 else f"{layers} x {share:g}"
+
+
 def _shape(config: TrialConfig) -> str:
-    """`3`, or `pretrained`, which has a shape of its own."""
+    """Its name; `pretrained` has a shape of its own."""
     pretrained = config.initialisation == PRETRAINED
-    return PRETRAINED if pretrained else str(config.student_layers)
+    own = config.student_layers, config.feedforward_share
+    return PRETRAINED if pretrained else shape_name(own)

@@ -11,7 +11,7 @@ from trainable.config.metrics import METRIC_LABELS
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 
-FORMAT = 11
+FORMAT = 12
 CONFIRMATION = {"run", "started", "finalists", "scores", "seeds", "asked"}  # what `confirms` has
 
 

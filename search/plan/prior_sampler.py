@@ -12,7 +12,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from search.plan.objectives import LAYERS
+from search.plan.objectives import FEEDFORWARD, LAYERS
 from trainable.common.errors import UserError
 
 Values = Mapping[str, Any]
@@ -41,7 +41,8 @@ class PriorSampler(RandomSampler):  # type: ignore[misc] # Optuna's types are no
         trials.sort(key=lambda t: (-t.user_attrs.get("evaluations", 0), -t.values[0]))
         best = dict(trials[0].params) if trials else {}
         if len(study.directions) > 1:
-            best.pop(LAYERS, None)  # whose cost is weighed: all depths are drawn alike
+            of_shape = (LAYERS, FEEDFORWARD)  # whose cost is weighed: all are drawn alike
+            best = {key: value for key, value in best.items() if key not in of_shape}
         near = (1 - RANDOM_SHARE) * share_of_best(trials, best, self._priors)
         sources = [({}, {}), (self._priors, best), (self._priors, {})]
         shares = [RANDOM_SHARE, near, 1 - RANDOM_SHARE - near]

@@ -140,7 +140,8 @@ class Request(InputOptions):
     )
     max_latency: float | None = _trials(
         "longest time for one text, e.g. 3ms: measured here in the --runtime before anything is "
-        "trained; students of a depth that is slower are not tried",
+        "trained; slower students are not tried, and at depths that are too slow a searched space "
+        "tries half of the feed-forward neurons",
         None,
         parse=partial(parse_unit, unit="ms"),
         metavar="TIME",

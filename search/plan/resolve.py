@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from search.plan.objectives import LATENCY, LAYERS
+from search.plan.objectives import DEPTH, FEEDFORWARD, HALF, LATENCY, LAYERS, Shape, settings_of
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import FINALS, GRID, SEARCH_SHARE, SEARCHERS, SUGGESTIONS
@@ -29,7 +29,7 @@ LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones 
 class ResolvedRequest(Request):
     """A request that leaves no choice open; a run keeps it.
 
-    Where several depths are tried, `overrides` have none.
+    Where several shapes are tried, `overrides` have no depth.
     """
 
     preset: str = described("", choices=tuple(PRESETS))
@@ -39,7 +39,7 @@ class ResolvedRequest(Request):
     # Of a search's short trials; the preset's if None.
     evaluations: int | None = described("", None, low=1)
     space_digest: str = ""  # of the file of a space FILE.py:NAME
-    depths: tuple[int, ...] = ()  # of students that are weighed against a cost, deepest first
+    shapes: tuple[Shape, ...] = ()  # of students whose cost counts, deepest and widest first
     pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
 
     @classmethod
@@ -52,6 +52,11 @@ class ResolvedRequest(Request):
     def inputs(self) -> Inputs:
         """What its space may ask about."""
         return Inputs(coarse=self.effective_preset.coarse_grid)
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Of its shapes."""
+        return tuple(dict.fromkeys(layers for layers, _ in self.shapes))
 
     @property
     def added(self) -> tuple[tuple[str, Any], ...]:
@@ -73,7 +78,8 @@ class ResolvedRequest(Request):
         """
         if self.compare_within is None:
             within = () if self.searched else (INITIALISATION,)
-            return within if self.against is None else (*within, LAYERS)
+            shape = (LAYERS, FEEDFORWARD) if len(self.shapes) > len(self.depths) else (LAYERS,)
+            return within if self.against is None else (*within, *shape)
         names = [] if self.compare_within == "all" else self.compare_within.split(",")
         return tuple(INITIALISATION if name == "init" else name for name in names)
 
@@ -102,7 +108,7 @@ class ResolvedRequest(Request):
         """What the preset does with nothing searched, on the first seed; None where `--set` has
         what only other trials take, such as a sharpness."""
         with suppress(UserError):
-            return self.configured({LAYERS: self.depths[0]} if self.depths else {})
+            return self.configured(settings_of(self.shapes[0]) if self.shapes else {})
         return None
 
     def on_examples(self, train: int, evaluation: int) -> "ResolvedRequest":
@@ -201,11 +207,18 @@ def _of_models(request: ResolvedRequest) -> dict[str, Any]:
     fields: dict[str, Any] = {"pretrained": tuple(student_settings(student, teacher).items())}
     if request.against is not None:
         deepest = overrides.pop(LAYERS, None)
-        fields["depths"] = _depths(request.against, teacher_layers, deepest)
+        depths = _depths(request.against, teacher_layers, deepest)
     elif request.limited:
         given, most = overrides.pop(LAYERS, None), max(1, teacher_layers // 2)
         divisors = tuple(n for n in range(most, 0, -1) if teacher_layers % n == 0)
-        fields["depths"] = divisors if given is None else (given,)
+        depths = divisors if given is None else (given,)
+    else:
+        return fields
+    halved = request.searched and request.against not in (None, DEPTH)
+    shares = (1.0, HALF) if halved else (1.0,)
+    if (fixed := overrides.pop(FEEDFORWARD, None)) is not None:
+        shares = (fixed,)
+    fields["shapes"] = tuple((layers, share) for layers in depths for share in shares)
     return {**fields, "overrides": tuple(overrides.items())}
 
 

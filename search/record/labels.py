@@ -13,6 +13,7 @@ from trainable.config.trial_config import TrialConfig
 EXTRA_LABELS: dict[str, str] = {
     "student_layers": "depth {}",
     "student_width": "width {}",
+    "feedforward_share": "feed-forward {:g}",
     "learning_rate": "lr {:g}",
     "weight_decay": "weight decay {:g}",
     "warmup_share": "warm-up {:g}",

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from search.plan.objectives import LATENCY, PARAMETERS, shapes
+from search.plan.objectives import HALF, LATENCY, PARAMETERS, shape_name, shapes
 from search.plan.resolve import WIDTH, ResolvedRequest
 from trainable.common.errors import UserError, count_of
 from trainable.config.initialisations import PRETRAINED
@@ -29,7 +30,7 @@ def student_costs(
     request: ResolvedRequest, preparation: Preparation, times: Costs, console: Console
 ) -> Costs:
     """What the score is weighed against, where that must be measured; `times` if they are known."""
-    compared = _shapes(request)
+    compared = _compared(request)
     if request.against == PARAMETERS:
         return parameters(preparation, compared)
     if request.against != LATENCY:
@@ -40,44 +41,86 @@ def student_costs(
     return {name: times[name] for name in compared}
 
 
+class _Limit(NamedTuple):
+    """The most that a student may cost, and what each shape does."""
+
+    flag: str
+    most: float
+    unit: str
+    costs: Costs
+
+    @property
+    def kept_by(self) -> set[str]:
+        """The shapes that keep it."""
+        return {name for name, cost in self.costs.items() if cost <= self.most}
+
+    def check(self) -> None:
+        """UserError if nothing keeps it, which says what the least is."""
+        if not self.kept_by:
+            least = min(self.costs, key=lambda name: self.costs[name])
+            found = f"{self.costs[least]:.3g} {self.unit}, of {_named(least)}"
+            raise UserError(f"{self.flag}: the least is {found}")
+
+
 def within_limits(
     request: ResolvedRequest, preparation: Preparation, console: Console
 ) -> tuple[ResolvedRequest, Costs]:
-    """The request with those depths alone that keep `--max-latency` and `--max-parameters`, of a
-    grid the deepest of these; and the latencies, if measured. UserError if none does, which says
-    what the least is."""
+    """The request with those shapes alone that keep `--max-latency` and `--max-parameters`, of a
+    grid the deepest of these; and the latencies, if measured. UserError if none does.
+
+    Where a depth exceeds them, a searched space tries it with HALF of the feed-forward neurons.
+    """
     preparation.check([], lambda _: None)
-    compared = _shapes(request)
-    kept, times = {*compared}, dict[str, float]()
+    tried = set(request.shapes)
+    limits = _limits(request, preparation, _compared(request))
+    if request.searched:
+        kept = _kept(limits)
+        halved = {(n, HALF) for n, share in tried if share == 1.0 and str(n) not in kept} - tried
+        more = replace(request, shapes=tuple(halved), pretrained=())
+        for name, limit in _limits(more, preparation, _compared(more)).items():
+            limits[name].costs.update(limit.costs)
+        tried |= halved
+    times = limits[LATENCY].costs if LATENCY in limits else {}
+    if times:
+        console.print(describe(times, request.runtime))
+    for limit in limits.values():
+        limit.check()
+    kept = _kept(limits)
+    if request.pretrained and PRETRAINED not in kept:
+        raise UserError("--student: exceeds --max-latency or --max-parameters; leave it out")
+    within = sorted((shape for shape in tried if shape_name(shape) in kept), reverse=True)
+    if not within:
+        raise UserError("--max-latency, --max-parameters: nothing keeps both; allow more")
+    if not request.searched and request.against is None:
+        within = within[:1]
+    names = " or ".join(_named(shape_name(shape)) for shape in within)
+    console.print(f"Students within the limits: {names}.")
+    return replace(request, shapes=tuple(within)), times
+
+
+def _limits(
+    request: ResolvedRequest, preparation: Preparation, compared: Mapping[str, TrialConfig]
+) -> dict[str, _Limit]:
+    limits = {}
     if (most := request.max_parameters) is not None:
         millions = parameters(preparation, compared)
-        kept &= _below(millions, most, f"--max-parameters {most:g}M", "million parameters")
+        flag = f"--max-parameters {most:g}M"
+        limits[PARAMETERS] = _Limit(flag, most, "million parameters", millions)
     if (most := request.max_latency) is not None:
-        times = latencies(preparation, compared, request.runtime)
-        console.print(describe(times, request.runtime))
-        kept &= _below(times, most, f"--max-latency {most:g}ms", f"ms in {request.runtime}")
-    depths = tuple(depth for depth in request.depths if str(depth) in kept)
-    if PRETRAINED in compared.keys() - kept:
-        raise UserError("--student: exceeds --max-latency or --max-parameters; leave it out")
-    if not depths:
-        raise UserError("--max-latency, --max-parameters: no depth keeps both; allow more")
-    if not request.searched and request.against is None:
-        depths = depths[:1]
-    console.print(f"Students within the limits: {' or '.join(map(_named, map(str, depths)))}.")
-    return replace(request, depths=depths), times
+        times = latencies(preparation, compared, request.runtime) if compared else {}
+        limits[LATENCY] = _Limit(
+            f"--max-latency {most:g}ms", most, f"ms in {request.runtime}", times
+        )
+    return limits
 
 
-def _below(costs: Mapping[str, float], most: float, flag: str, unit: str) -> set[str]:
-    kept = {name for name, cost in costs.items() if cost <= most}
-    if not kept:
-        least = min(costs, key=lambda name: costs[name])
-        raise UserError(f"{flag}: the least is {costs[least]:.3g} {unit}, of {_named(least)}")
-    return kept
+def _kept(limits: Mapping[str, _Limit]) -> set[str]:
+    return set.intersection(*(limit.kept_by for limit in limits.values()))
 
 
-def _shapes(request: ResolvedRequest) -> dict[str, TrialConfig]:
+def _compared(request: ResolvedRequest) -> dict[str, TrialConfig]:
     width = dict(request.overrides).get(WIDTH)
-    return shapes(request.depths, width, dict(request.pretrained))
+    return shapes(request.shapes, width, dict(request.pretrained))
 
 
 def parameters(preparation: Preparation, compared: Mapping[str, TrialConfig]) -> Costs:
@@ -129,4 +172,8 @@ def describe(milliseconds: Mapping[str, float], runtime: str) -> str:
 
 
 def _named(shape: str) -> str:
-    return count_of(int(shape), "layer") if shape.isdecimal() else f"--student ({shape})"
+    if shape == PRETRAINED:
+        return f"--student ({shape})"
+    layers, _, share = shape.partition(" x ")
+    named = count_of(int(layers), "layer")
+    return f"{named}, {share} of the feed-forward neurons" if share else named

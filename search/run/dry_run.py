@@ -149,7 +149,7 @@ def _expected_seconds(checked: CheckedSweep, execution: Execution) -> dict[Trial
     of_shape: dict[tuple[Any, ...], float] = {}
     seconds: dict[TrialConfig, float] = {}
     for config in checked.possible:
-        shape = config.student_layers, config.student_width, config.batch_size, config.precision
+        shape = config.shape, config.batch_size, config.precision
         if shape not in of_shape:
             of_shape[shape] = step_seconds(preparation, config, split, execution)
         evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())

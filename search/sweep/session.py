@@ -33,7 +33,6 @@ from search.sweep.ray_setup import (
     start_ray,
 )
 from trainable.common.errors import count_of
-from trainable.config.initialisations import PRETRAINED
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.devices import available_cores
 from trainable.trial.checkpoint import checkpoint_bytes
@@ -144,12 +143,9 @@ def expected_bytes(
     seeds of a recipe but one may wait for it; if they are promoted, all that may still go on, and
     a stopped one is kept with its state.
     """
-    shapes = {
-        (c.student_layers, c.student_width, c.initialisation == PRETRAINED, c.ema_decay > 0): c
-        for c in configs
-    }
+    shapes = {(c.shape, c.ema_decay > 0): c for c in configs}
     whole, student = max(map(sizes, shapes.values()))
-    kept, seeds = min(request.keep + len(request.depths), trials), request.seeds
+    kept, seeds = min(request.keep + len(request.shapes), trials), request.seeds
     held = 2 * slots
     if request.scheduler in WITH_RUNGS and not request.searched:
         held += slots * (seeds - 1)

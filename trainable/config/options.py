@@ -257,5 +257,5 @@ def complete_config(
     if initialisation == PRETRAINED and not pretrained:
         raise UserError(f"initialisation: {PRETRAINED} needs a model; give it with --student")
     if initialisation == PRETRAINED:
-        known |= pretrained
+        known |= {**pretrained, "feedforward_share": 1.0}
     return TrialConfig.from_dict(known)

@@ -70,6 +70,13 @@ class TrialConfig:
     )
     student_layers: int = described("depth of the student; divides the teacher's", 6, low=1)
     student_width: int | None = described("hidden size; the teacher's if not given", None, low=1)
+    feedforward_share: float = described(
+        "share of the teacher's feed-forward neurons that each layer has; copied layers keep those "
+        "with the largest weights",
+        1.0,
+        above=0.0,
+        high=1.0,
+    )
     learning_rate: float = described("peak learning rate of AdamW", 5e-5, above=0.0)
     weight_decay: float = described("weight decay, not on biases and norms", 0.01, low=0.0)
     warmup_share: float = described("share of warm-up steps", 0.1, low=0.0, below=1.0)
@@ -131,6 +138,17 @@ class TrialConfig:
                 f"student_width: {self.student_width} needs initialisation random, "
                 f"not {self.initialisation}: the teacher's weights would not fit"
             )
+        if self.feedforward_share != 1.0 and self.initialisation == PRETRAINED:
+            raise UserError(
+                f"feedforward_share: {self.feedforward_share} does not go with initialisation "
+                f"{PRETRAINED}, which has a shape of its own"
+            )
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What decides a student's sizes, with the teacher's or `--student`'s."""
+        kind = self.initialisation == PRETRAINED
+        return kind, self.student_layers, self.student_width, self.feedforward_share
 
     @property
     def uses_teacher_outputs(self) -> bool:

@@ -28,7 +28,7 @@ def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str
 
 
 def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> PreTrainedConfig:
-    """The teacher's configuration at the student's depth, and its width if one is given.
+    """The teacher's configuration at the student's depth, width and share of feed-forward neurons.
 
     A narrower student keeps the size of a head and the ratio of the feed-forward layer. UserError
     for a depth, width or relation heads that do not fit the teacher.
@@ -48,6 +48,12 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
         )
         if getattr(student, "pooler_hidden_size", None):  # DeBERTa's head has its own width
             student.pooler_hidden_size = width
+    if (share := config.feedforward_share) != 1.0:
+        if teacher_config.intermediate_size == teacher_config.hidden_size:
+            raise UserError(
+                f"feedforward_share: {share}, but the teacher's are as narrow as can be"
+            )
+        student.intermediate_size = round(share * student.intermediate_size) or 1
     if config.relation_weight:
         check_relations(config.relation_heads, teacher_config, student)
     return student
@@ -66,7 +72,8 @@ def copied_tensors(
     """The tensors that a student copies from the teacher, by their names in the student.
 
     `random` copies nothing, `teacher_embeddings` the embeddings, the others the chosen layers and
-    all outside the list of layers (embeddings, pooler, classifier, shared position tables).
+    all outside the list of layers (embeddings, pooler, classifier, shared position tables). Of
+    wider feed-forward layers as many neurons are copied as the student has.
     """
     if initialisation == RANDOM:
         return {}
@@ -81,12 +88,29 @@ def copied_tensors(
     for layer in range(1, depth + 1):
         origin = COPIED_LAYERS[initialisation](layer, depth, teacher_depth)
         from_, to = f"{prefix}{origin - 1}.", f"{prefix}{layer - 1}."
-        chosen |= {
-            to + name.removeprefix(from_): tensor
-            for name, tensor in source.items()
-            if name.startswith(from_)
-        }
+        of_layer = {name: tensor for name, tensor in source.items() if name.startswith(from_)}
+        of_layer = _narrowed(of_layer, teacher.config, student.config.intermediate_size)
+        chosen |= {to + name.removeprefix(from_): tensor for name, tensor in of_layer.items()}
     return chosen
+
+
+def _narrowed(layer: dict[str, Tensor], config: PreTrainedConfig, size: int) -> dict[str, Tensor]:
+    """A layer's tensors with so many of its feed-forward neurons, in order: those with the largest
+    product of the norms of incoming and outgoing weights."""
+    width, wide = config.hidden_size, config.intermediate_size
+    if size == wide:
+        return layer
+    importance = torch.ones(wide)
+    for tensor in layer.values():
+        if tensor.ndim == 2 and set(tensor.shape) == {wide, width}:
+            importance *= tensor.norm(dim=tensor.shape.index(width))
+    kept = importance.topk(size).indices.sort().values
+    return {
+        name: tensor.index_select(tensor.shape.index(wide), kept)
+        if wide in tensor.shape
+        else tensor
+        for name, tensor in layer.items()
+    }
 
 
 class Pretrained(NamedTuple):

@@ -218,7 +218,7 @@ def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> t
         *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
         *sorted(inputs.outputs.items()),
         *outputs_read(config, inputs),
-        *(config.student_layers, config.student_width, config.batch_size, config.precision),
+        *(config.shape, config.batch_size, config.precision),
         *(config.weight_decay, config.gradient_clip, config.ema_decay > 0.0),
         config.relation_heads if config.teacher_states == RELATIONS else None,
     )

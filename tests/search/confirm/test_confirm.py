@@ -190,7 +190,7 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
     made = request_of(source, {"keep": 2})
     assert not made.searched
     assert (made.scheduler, made.strata) == ("fifo", source.plan.compare_within)
-    assert (made.against, made.time_budget, made.depths) == (None, None, ())
+    assert (made.against, made.time_budget, made.shapes) == (None, None, ())
     assert made.space_digest == ""
     assert (made.keep, made.retries, made.max_concurrent) == (2, 3, 1)
     assert made.teacher == searched.teacher

@@ -3,12 +3,13 @@
 import json
 import math
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import product
 
 import pytest
 from transformers import BertConfig
 
-from search.plan.draws import starting_points
+from search.plan.draws import config_of_draw, random_draws, starting_points
 from search.plan.grid import plan_trials
 from search.plan.objectives import cost_of
 from search.plan.request import Request
@@ -39,7 +40,7 @@ def test_all_that_is_left_open_is_decided(tmp_path, capsys):
     listed = resolved(preset="auto", teacher="no/such")  # which nothing asks about
     assert (listed.searcher, listed.scheduler, listed.preset) == ("grid", "asha", "mini")
     assert capsys.readouterr().out == "Preset mini: no CUDA GPU is visible.\n"
-    assert (listed.depths, listed.pretrained, listed.space_digest) == ((), (), "")
+    assert (listed.shapes, listed.pretrained, listed.space_digest) == ((), (), "")
     searched = resolved(space="recipe")
     assert (searched.searcher, searched.scheduler) == ("prior", "promotion")
     assert resolved(space="recipe", searcher="random", scheduler="asha").scheduler == "asha"
@@ -58,8 +59,9 @@ def test_a_student_decides_its_shape(tmp_path):
 
 
 def test_round_trip_through_json():
-    sets, depths = (("epochs", 1), ("alpha", 0.5)), {"against": "depth", "depths": (12, 6)}
-    for request in (asked(), asked(overrides=sets, samples=3, time_budget=1.5), asked(**depths)):
+    sets = (("epochs", 1), ("alpha", 0.5))
+    shapes = {"against": "latency", "shapes": ((12, 1.0), (6, 0.5))}
+    for request in (asked(), asked(overrides=sets, samples=3, time_budget=1.5), asked(**shapes)):
         for values in (asdict(request), json.loads(json.dumps(asdict(request)))):
             assert ResolvedRequest.from_dict(values) == request
 
@@ -77,7 +79,11 @@ def test_round_trip_through_json():
 )
 def test_trials_compete_with_those_that_answer_the_same_question(searched, against, within, strata):
     searcher = "optuna" if searched else "grid"
-    assert asked(searcher=searcher, against=against, compare_within=within).strata == strata
+    request = asked(searcher=searcher, against=against, compare_within=within)
+    assert request.strata == strata
+    if strata == ("student_layers",):
+        request = replace(request, shapes=((3, 1.0), (3, 0.5)))
+        assert request.strata == ("student_layers", "feedforward_share")
 
 
 @pytest.mark.parametrize(
@@ -127,6 +133,20 @@ def test_trials_are_tried_at_every_depth_of_the_teacher(teacher_of, layers, deep
         # Of what is searched the first start alone.
         deepest, others = (5, 5) if space == "baselines" else (3, 1)
         assert depths == {tried[0]: deepest, **dict.fromkeys(tried[1:], others)}
+
+
+def test_a_search_that_weighs_latency_tries_half_of_the_feed_forward_neurons_too(teacher_of):
+    weighed = {"teacher": teacher_of(12), "against": "latency"}
+    request = resolved(space="recipe", **weighed)
+    assert request.shapes == tuple(product((6, 4, 3), (1.0, 0.5)))
+    for found in (starting_points(request), random_draws(request)):
+        shapes = {(config.student_layers, config.feedforward_share) for config, _ in found}
+        assert shapes == {*request.shapes}
+        assert all(config_of_draw(request, draw) == config for config, draw in found)
+    assert {share for _, share in resolved(space="baselines", **weighed).shapes} == {1.0}
+    fixed = resolved(space="recipe", **weighed, overrides=(("feedforward_share", 0.25),))
+    assert fixed.shapes == ((6, 0.25), (4, 0.25), (3, 0.25))
+    assert fixed.default.feedforward_share == 0.25
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_where_it_is_not_known_how_many_come_one_in_three_so_far_goes_on():
 def test_the_same_go_on_whatever_the_order_and_however_often_it_is_killed(
     *, sweep, count, slots, killed, within
 ):
-    configs, disasters = of_two_strata(count), {CRASH: 0.02} if killed else {}
+    configs, disasters = of_two_strata(count), {CRASH: 0.01} if killed else {}
     run = play(
         sweep(configs, compare_within=within), slots, random.Random(slots), disasters, killed
     )

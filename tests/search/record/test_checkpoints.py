@@ -213,7 +213,7 @@ def test_bytes_are_those_of_all_files(tmp_path):
     ("trials", "changes", "most", "end"),
     [  # 300 bytes with a state, 100 without
         (40, {"keep": 5}, 2 * 4 * 300 + 5 * 100, 500),
-        (40, {"keep": 5, "against": "depth", "depths": (3, 1)}, 2 * 4 * 300 + 7 * 100, 700),
+        (40, {"keep": 5, "against": "depth"}, 2 * 4 * 300 + 7 * 100, 700),  # of two depths
         (40, {"keep": 0, "seeds": 2}, (2 * 4 + 4) * 300, 0),  # a seed may wait for another
         (40, {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4 * 300, 0),
         (40, {"keep": 5, "scheduler": "promotion"}, (2 * 4 + 20 + 5) * 300, 5 * 300),

@@ -37,7 +37,7 @@ def request_of(teacher_folder, data_folder, tmp_path):
 
 def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
     preparation = load_preparation(request_of())
-    found = parameters(preparation, shapes([4, 2], None, {}))
+    found = parameters(preparation, shapes([(4, 1.0), (2, 1.0)], None, {}))
     teacher = load_teacher(teacher_folder)
     assert found["4"] == teacher.num_parameters() / 1e6
     each = sum(p.numel() for p in teacher.bert.encoder.layer[0].parameters())
@@ -48,7 +48,7 @@ def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkey
     monkeypatch.setattr(timing, "SECONDS", 0.5)
     preparation = load_preparation(request_of())
     before = torch.get_rng_state()
-    found = latencies(preparation, shapes((4, 1), None, {}), "pytorch")
+    found = latencies(preparation, shapes([(4, 1.0), (1, 1.0)], None, {}), "pytorch")
     assert 0 < found["1"] < found["4"]
     assert torch.equal(torch.get_rng_state(), before)
     assert describe({"2": 2.125, "3": 12.0}, "onnx") == (
@@ -61,8 +61,13 @@ def limited(request):
 
 
 def two_milliseconds_a_layer(monkeypatch):
+    """1.4 with half of its feed-forward neurons."""
+
     def measured(preparation, compared, form):
-        return {name: 2.0 * int(name) for name in compared}
+        return {
+            name: config.student_layers * (0.8 + 1.2 * config.feedforward_share)
+            for name, config in compared.items()
+        }
 
     monkeypatch.setattr(costs, "latencies", measured)
 
@@ -70,19 +75,31 @@ def two_milliseconds_a_layer(monkeypatch):
 @pytest.mark.parametrize("space", ["recipe", "baselines"])
 def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, space):
     two_milliseconds_a_layer(monkeypatch)
-    request, _ = limited(request_of(space=space, max_latency=3.0))
-    assert {config.student_layers for config in plan_trials(request)} == {1}
-    assert request.default.student_layers == 1
+    request, times = limited(request_of(space=space, max_latency=3.0))
+    searched = space == "recipe"
+    assert request.shapes == (((2, 0.5), (1, 1.0)) if searched else ((1, 1.0),))
+    assert ("2 x 0.5" in times) == searched
+    for found in possible_trials(request, plan_trials(request)):
+        assert (found.student_layers, found.feedforward_share) in request.shapes
+    assert request.default == plan_trials(request)[0] or not searched
     both, _ = limited(request_of(space=space, max_latency=5.0))
     depths = {config.student_layers for config in possible_trials(both, plan_trials(both))}
-    assert depths == ({2, 1} if space == "recipe" else {2})
-    assert request_of(space=space).depths == ()
+    assert depths == ({2, 1} if searched else {2})
+    assert {config.feedforward_share for config in plan_trials(both)} == {1.0}
+    fixed, _ = limited(
+        request_of(space=space, max_latency=3.0, overrides=(("feedforward_share", 0.25),))
+    )
+    assert fixed.shapes == (((2, 0.25), (1, 0.25)) if searched else ((2, 0.25),))
+    assert request_of(space=space).shapes == ()
 
 
 def test_a_limit_that_nothing_keeps_names_the_least(request_of, monkeypatch):
     two_milliseconds_a_layer(monkeypatch)
     said = user_error(limited, request_of(max_latency=1.0))
-    assert said == "--max-latency 1ms: the least is 2 ms in pytorch, of 1 layer"
+    assert said == (
+        "--max-latency 1ms: the least is 1.4 ms in pytorch, of 1 layer, 0.5 of the feed-forward "
+        "neurons"
+    )
     said = user_error(limited, request_of(max_parameters=1e-6))
     assert said.startswith("--max-parameters 1e-06M: the least is 0.0")
 
@@ -100,7 +117,7 @@ def drawn(trial):
         request = request_of(space=f"{tmp_path / 'mine.py'}:{name}", max_parameters=1.0)
         said = user_error(plan_trials, request)
         assert said.startswith("--max-latency, --max-parameters: the space ")
-        assert "sets student_layers or student_width itself; leave them out" in said
+        assert "itself; leave that out" in said
 
 
 def test_data_and_models_are_loaded_once_for_limits_and_sweep(

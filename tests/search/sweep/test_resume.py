@@ -258,7 +258,8 @@ def test_mistake_is_refused_and_the_run_stays_as_it_was(make_run, argv, error):
 
 def test_a_depth_whose_latency_was_not_measured_is_refused(make_run):
     """A trial of it would have no place on the front: the run could not be read any more."""
-    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency", "depths": (3, 2)}
+    shapes = ((3, 1.0), (2, 1.0))
+    settings = {"overrides": TINY[1:], "samples": 2, "against": "latency", "shapes": shapes}
     run = make_run(replace(SCHEDULES, space="baselines", **settings))
     message = refused(run, "--set", "student_layers=1")
     assert message.startswith("--set student_layers=1: the space baselines sets student_layers")

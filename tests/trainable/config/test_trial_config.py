@@ -30,6 +30,7 @@ SETTINGS = {
     "transfer_share": (FIXED, 4.0, [-1.0, 1e4]),
     "student_layers": (FIXED, 4, [0, -6, 3.0]),
     "student_width": (RANDOM, 128, [0, 12.0]),
+    "feedforward_share": (FIXED, 0.5, [0.0, 1.5]),
     "learning_rate": (FIXED, 1e-4, [0.0, -1e-5]),
     "weight_decay": (FIXED, 0.0, [-0.1]),
     "warmup_share": (FIXED, 0.0, [-0.1, 1.0]),
@@ -78,6 +79,10 @@ def test_each_settings_values(name):
             "relation_weight: 2.0 does not go with aligned layers 1,2; give aligned_layers none",
         ),
         ({**FIXED, "student_width": 128}, "student_width: 128 needs initialisation random"),
+        (
+            {**FIXED, "initialisation": "pretrained", "feedforward_share": 0.5},
+            "feedforward_share: 0.5 does not go with initialisation pretrained",
+        ),
         ({**FIXED, "aligned_layers": "4", "student_layers": 3}, "aligned_layers: layer 4 is"),
         ({**FIXED, "temprature": 2.0}, "setting: 'temprature' is not known; did you mean temper"),
         (

@@ -46,6 +46,32 @@ def test_copied_layers(architecture, initialisation, origins):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_of_feed_forward_neurons_those_with_the_largest_weights_are_copied(architecture):
+    """It computes what a whole copy does of whose other neurons nothing comes out."""
+    teacher = tiny_classifier(architecture)
+    narrow = build_student(teacher, config("teacher_spread", feedforward_share=0.25))
+    whole = build_student(teacher, config("teacher_spread"))
+    assert narrow.config.intermediate_size == whole.config.intermediate_size // 4 == 16
+    for layer, wide in zip(*(encoder_layers(model)[1] for model in (narrow, whole)), strict=True):
+        assert layer.intermediate.dense.weight.shape == (16, 32)
+        into, out = wide.intermediate.dense.weight, wide.output.dense.weight
+        importance = into.pow(2).sum(1).sqrt() * out.pow(2).sum(0).sqrt()
+        with torch.no_grad():
+            out[:, importance.argsort()[:-16]] = 0.0
+    tokens = torch.randint(5, 60, (3, 12))
+    made = [model.eval()(input_ids=tokens).logits for model in (narrow, whole)]
+    torch.testing.assert_close(*made)
+    random_one = build_student(teacher, config("random", feedforward_share=0.25))
+    assert random_one.config.intermediate_size == 16
+
+
+def test_feed_forward_layers_as_wide_as_the_rest_are_not_narrowed():
+    teacher = tiny_classifier(intermediate_size=32)
+    with pytest.raises(UserError, match=r"feedforward_share: 0\.5, but the teacher's"):
+        build_student(teacher, config("teacher_spread", feedforward_share=0.5))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_embeddings_only(architecture):
     teacher = tiny_classifier(architecture)
     student = build_student(teacher, config("teacher_embeddings"))
