@@ -160,7 +160,7 @@ def used_seeds(source: Run) -> set[int]:
 
 def request_of(source: Run, operation: Mapping[str, Any]) -> ResolvedRequest:
     """What the run was asked for, but of listed trials, none of which is stopped early."""
-    listed = {"searcher": GRID, "samples": None, "time_budget": None, "against": None, "depths": ()}
+    listed = {"searcher": GRID, "samples": None, "time_budget": None, "against": None, "shapes": ()}
     strata = ",".join(source.plan.compare_within) or "all"
     fixed = {"scheduler": "fifo", "seeds": 1, "compare_within": strata, "space_digest": ""}
     return replace(source.request, **{**listed, **fixed, **operation})

@@ -167,7 +167,8 @@ def _model(preparation: Preparation, config: TrialConfig) -> PreTrainedModel:
 
 def describe(milliseconds: Mapping[str, float], runtime: str) -> str:
     """`One example takes 2.1 ms with 2 layers, 3.0 ms with 3 layers (pytorch).`"""
-    parts = [f"{each:.3g} ms with {_named(name)}" for name, each in milliseconds.items()]
+    rising = sorted(milliseconds.items(), key=lambda item: item[1])
+    parts = [f"{each:.3g} ms with {_named(name)}" for name, each in rising]
     return f"One example takes {', '.join(parts)} ({runtime})."
 
 

@@ -13,6 +13,8 @@ from trainable.config.layer_sets import check_depths
 from trainable.config.trial_config import TrialConfig
 from trainable.models.relations import check_relations
 
+FEEDFORWARD = "intermediate_size"  # of most configurations, the neurons of a feed-forward layer
+
 
 def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str, nn.ModuleList]:
     """The name and the list of an encoder's layers; UserError, which names `flag`, if there is
@@ -49,9 +51,10 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
         if getattr(student, "pooler_hidden_size", None):  # DeBERTa's head has its own width
             student.pooler_hidden_size = width
     if (share := config.feedforward_share) != 1.0:
-        if teacher_config.intermediate_size == teacher_config.hidden_size:
+        if getattr(teacher_config, FEEDFORWARD, None) in (None, teacher_config.hidden_size):
             raise UserError(
-                f"feedforward_share: {share}, but the teacher's are as narrow as can be"
+                f"feedforward_share: {share}, but the feed-forward layers of this "
+                f"{teacher_config.model_type} can't be narrowed; give 1"
             )
         student.intermediate_size = round(share * student.intermediate_size) or 1
     if config.relation_weight:
@@ -89,18 +92,20 @@ def copied_tensors(
         origin = COPIED_LAYERS[initialisation](layer, depth, teacher_depth)
         from_, to = f"{prefix}{origin - 1}.", f"{prefix}{layer - 1}."
         of_layer = {name: tensor for name, tensor in source.items() if name.startswith(from_)}
-        of_layer = _narrowed(of_layer, teacher.config, student.config.intermediate_size)
+        of_layer = _narrowed(of_layer, teacher.config, student.config)
         chosen |= {to + name.removeprefix(from_): tensor for name, tensor in of_layer.items()}
     return chosen
 
 
-def _narrowed(layer: dict[str, Tensor], config: PreTrainedConfig, size: int) -> dict[str, Tensor]:
-    """A layer's tensors with so many of its feed-forward neurons, in order: those with the largest
-    product of the norms of incoming and outgoing weights."""
-    width, wide = config.hidden_size, config.intermediate_size
-    if size == wide:
+def _narrowed(
+    layer: dict[str, Tensor], teacher: PreTrainedConfig, student: PreTrainedConfig
+) -> dict[str, Tensor]:
+    """A layer's tensors with the student's number of feed-forward neurons, in order: those with the
+    largest product of the norms of incoming and outgoing weights."""
+    wide, size = (getattr(config, FEEDFORWARD, None) for config in (teacher, student))
+    if wide is None or size == wide:
         return layer
-    importance = torch.ones(wide)
+    width, importance = teacher.hidden_size, torch.ones(wide)
     for tensor in layer.values():
         if tensor.ndim == 2 and set(tensor.shape) == {wide, width}:
             importance *= tensor.norm(dim=tensor.shape.index(width))

@@ -67,7 +67,9 @@ def test_of_feed_forward_neurons_those_with_the_largest_weights_are_copied(archi
 
 def test_feed_forward_layers_as_wide_as_the_rest_are_not_narrowed():
     teacher = tiny_classifier(intermediate_size=32)
-    with pytest.raises(UserError, match=r"feedforward_share: 0\.5, but the teacher's"):
+    with pytest.raises(
+        UserError, match=r"feedforward_share: 0\.5, but the feed-forward layers of this bert"
+    ):
         build_student(teacher, config("teacher_spread", feedforward_share=0.5))
 
 
