@@ -103,7 +103,7 @@ def _narrowed(
     """A layer's tensors with the student's number of feed-forward neurons, in order: those with the
     largest product of the norms of incoming and outgoing weights."""
     wide, size = (getattr(config, FEEDFORWARD, None) for config in (teacher, student))
-    if wide is None or size == wide:
+    if wide is None or size is None or size == wide:
         return layer
     width, importance = teacher.hidden_size, torch.ones(wide)
     for tensor in layer.values():
