@@ -115,8 +115,8 @@ class Request(InputOptions):
         choices=(GRID, *SEARCHERS),
     )
     time_budget: float | None = _extension(
-        "time to spend, e.g. 30m or 2h: a third on suggestions, the rest on --finals; running "
-        "trials finish",
+        "time to spend, e.g. 30m or 2h, beside the teacher's fine-tuning: a third on suggestions, "
+        "the rest on --finals; running trials finish",
         None,
         parse=parse_time,
         metavar="TIME",

@@ -78,19 +78,24 @@ def _passes(run: Run, count: int) -> float:
     steps = sum(trial.evaluations[-1]["step"] for trial in trained)
     budget = run.request.time_budget or run.seconds / SEARCH_SHARE
     # Of each trial: starting its worker, building its student, saving.
-    overhead = max(run.slots * run.seconds - training - evaluating, 0.0) / len(trained)
+    in_slots = run.slots * (run.seconds - run.plan.inputs.outputs_seconds)
+    overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
     seconds = (budget - run.seconds) * run.slots / max(count, run.slots) - overhead
     seconds -= evaluating / len(evaluations) * _looks(run)
     return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
 
 
 def _transfer_share(run: Run, passes: float) -> float:
-    """Of a final so long; of a short one it is less than asked for, so that LABELLED passes of it
-    are over the labelled examples."""
+    """Of a final so long; a short one makes LABELLED passes over the labelled examples all the
+    same."""
     asked = run.request.transfer_share
-    if "transfer_share" in dict(run.request.overrides):
-        return asked
-    return min(asked, round(max(passes / LABELLED - 1.0, 0.0), 2))
+    fixed = "transfer_share" in dict(run.request.overrides)
+    return asked if fixed else min(asked, useful_share(passes))
+
+
+def useful_share(passes: float) -> float:
+    """Texts without labels, for each labelled example, that so many passes have time for."""
+    return round(max(passes / LABELLED - 1.0, 0.0), 2)
 
 
 def _looks(run: Run) -> int:

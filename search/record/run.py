@@ -53,7 +53,7 @@ class Run:
     plan: Plan
     trials: dict[str, TrialRecord]
     next_number: int = 0  # of the event to come
-    seconds: float = 0.0  # that its sessions took so far, from their first event to their last
+    seconds: float = 0.0  # that the teacher's outputs took, and its sessions so far
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
     exhausted: bool = False  # whether its searcher has found nothing new
@@ -200,7 +200,7 @@ def create_run(folder: Path, plan: Plan) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(plan, identity=uuid4().hex)
     _write_plan(folder, plan)
-    run = Run(folder, plan, _pending(plan.trials, plan))
+    run = Run(folder, plan, _pending(plan.trials, plan), seconds=plan.inputs.outputs_seconds)
     run.append({"event": "plan", "plan": asdict(plan)})
     return run
 
@@ -220,7 +220,8 @@ def read_run(folder: Path) -> Run:
     with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
         plan = Plan.from_dict(values)
         plan.check()
-        run = Run(folder, plan, _pending(plan.trials, plan), damage=log.damage)
+        spent, trials = plan.inputs.outputs_seconds, _pending(plan.trials, plan)
+        run = Run(folder, plan, trials, seconds=spent, damage=log.damage)
         for event in log.events:
             run.apply(event)
     if written is None:

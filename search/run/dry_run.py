@@ -6,7 +6,6 @@ measured step of each shape of student; nothing is written but what these leave 
 
 import shlex
 import shutil
-import time
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +29,7 @@ from search.sweep.ray_setup import concurrency
 from search.sweep.resume import asked_changes
 from search.sweep.run_command import Invocation
 from search.sweep.session import expected_bytes
+from search.sweep.step_time import step_seconds
 from trainable.common.errors import count_of
 from trainable.common.files import nearest_existing
 from trainable.common.quiet import quiet_libraries
@@ -37,22 +37,13 @@ from trainable.config.initialisations import PRETRAINED
 from trainable.config.training_inputs import Execution, states_read
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import FORWARD_SHARE, trial_steps
-from trainable.data.examples import Examples
 from trainable.data.sources import load_sources
-from trainable.data.tokens import TokenisedSplit, tokenise, trained_on
-from trainable.engine.cuda_graph import make_executor
-from trainable.engine.devices import available_cores, best_device, synchronise
-from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
-from trainable.models.flash_attention import fuse_attention
-from trainable.models.static_forward import make_static
-from trainable.models.students import new_model
+from trainable.data.tokens import trained_on
+from trainable.engine.devices import available_cores, best_device
 from trainable.teacher.outputs import LOGITS, outputs_bytes
 from trainable.trial.checkpoint import bytes_of_shape
 from trainable.trial.preparation import Preparation
 from trainable.trial.tokenised_data import prepare_tokens
-
-EXAMPLES = 640  # that are tokenised to know their lengths
-TIMED_STEPS = 5
 
 
 def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocation) -> int:
@@ -144,50 +135,16 @@ def _describe(
 def _expected_seconds(checked: CheckedSweep, execution: Execution) -> dict[TrialConfig, float]:
     """Of each possible trial; a forward pass takes a third of a training step."""
     preparation, dataset = checked.preparation, checked.preparation.inputs.dataset
-    train, length = dataset.train, preparation.inputs.max_length
-    split = tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
     of_shape: dict[tuple[Any, ...], float] = {}
     seconds: dict[TrialConfig, float] = {}
     for config in checked.possible:
         shape = config.shape, config.batch_size, config.precision
         if shape not in of_shape:
-            of_shape[shape] = step_seconds(preparation, config, split, execution)
+            of_shape[shape] = step_seconds(preparation, config, execution)
         evaluated = config.evaluations * len(dataset.evaluation) + len(dataset.full or ())
-        steps = trial_steps(len(train), config) + FORWARD_SHARE * evaluated / config.batch_size
-        seconds[config] = of_shape[shape] * steps
+        steps = FORWARD_SHARE * evaluated / config.batch_size
+        seconds[config] = of_shape[shape] * (steps + trial_steps(len(dataset.train), config))
     return seconds
-
-
-def step_seconds(
-    preparation: Preparation, config: TrialConfig, split: TokenisedSplit, execution: Execution
-) -> float:
-    """A training step of such a student on examples of average length, on one thread, as a sweep's
-    trials take it: its first one or two, which warm up and are captured, don't count."""
-    device, threads = best_device(), torch.get_num_threads()
-    torch.set_num_threads(1)
-    student = new_model(preparation.shape_of(config)).to(device).train()
-    make_static(student)
-    if execution.flash_attention:
-        fuse_attention(student, device)
-    step = TrainingStep(
-        student,
-        make_optimiser([student], config.weight_decay),
-        label_losses(config.precision),
-        config.gradient_clip,
-        examples=Examples(split, preparation.tokenizer.pad_token_id, device),
-        batch_size=config.batch_size,
-        executor=make_executor(execution.executor, device),
-    )
-    order = np.argsort(split.lengths, kind="stable")
-    middle = order[max(0, (len(order) - config.batch_size) // 2) :][: config.batch_size]
-    times = []
-    for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        step.take(middle, learning_rate=1e-5)
-        synchronise(device)
-        times.append(time.perf_counter() - start)
-    torch.set_num_threads(threads)
-    return min(times[2:])
 
 
 def _sizes(

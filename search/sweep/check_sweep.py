@@ -9,12 +9,16 @@ from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
+from search.policy.final_round import useful_share
 from search.results.progress import describe_time
+from search.sweep.step_time import step_seconds
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.metrics import ACCURACY, F1, METRIC_LABELS
-from trainable.config.training_inputs import TrainingInputs, states_read
+from trainable.config.options import AUGMENT
+from trainable.config.training_inputs import Execution, TrainingInputs, states_read
 from trainable.config.trial_config import TrialConfig
+from trainable.data.batches import steps_per_epoch
 from trainable.data.sources import Sources, load_sources
 from trainable.engine.devices import Runtime, best_device, faster_precision
 from trainable.models.loading import load_config
@@ -63,7 +67,8 @@ def check_sweep(
     if request.searched:  # with the evaluations that there is time for
         configs = plan_trials(request)
         possible = possible_trials(request, configs)
-    preparation = loaded or Preparation.load(inputs)
+    request, preparation = _made_texts_in_time(request, loaded or Preparation.load(inputs))
+    inputs = preparation.inputs
     preparation.check(possible, console.print)
     if "precision" not in dict(request.overrides):
         precision = faster_precision(best_device())
@@ -73,6 +78,26 @@ def check_sweep(
     if lacking := left_out(request):
         console.print(f"Preset {request.preset} leaves out {lacking}; --add KEY=VALUE adds one.")
     return CheckedSweep(request, configs, possible, preparation)
+
+
+def _made_texts_in_time(
+    request: ResolvedRequest, preparation: Preparation
+) -> tuple[ResolvedRequest, Preparation]:
+    """Without the made texts that the time budget is too short to train on: to label them takes a
+    teacher on a CPU a fifth of the budget. What is given with --augment share=N is made."""
+    device, budget, config = best_device(), request.time_budget, request.default
+    given = request.transfer_sources != (AUGMENT,) or "share" in dict(request.augmentation)
+    if given or not request.finals or budget is None or config is None or device.type == "cuda":
+        return request, preparation
+    config = replace(config, precision=faster_precision(device))
+    of_step = step_seconds(preparation, config, Execution())
+    steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
+    share = useful_share(budget / (of_step * steps))
+    if share >= request.transfer_share:
+        return request, preparation
+    fewer = (*request.augmentation, ("share", share)) if share else ()
+    request = replace(request, transfer=AUGMENT if share else None, augmentation=fewer)
+    return request, preparation.with_inputs(load_sources(request))
 
 
 def prepare_again(

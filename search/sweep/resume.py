@@ -185,7 +185,8 @@ def inputs_again(
                 f"gives {now[:8]}; put {inputs.teacher.folder} and the data back, or start a new "
                 "run"
             )
-    return replace(again, test_digest=inputs.test_digest)
+    kept = {name: getattr(inputs, name) for name in ("test_digest", "outputs_seconds")}
+    return replace(again, **kept)
 
 
 def _digests(inputs: TrainingInputs) -> dict[str, str]:

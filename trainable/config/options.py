@@ -152,8 +152,8 @@ class InputOptions:
     )
     augmentation: tuple[tuple[str, float], ...] = described(
         "for --transfer augment, made texts for each training example (share), or the share of a "
-        "text's words that a kind changes (0 for none of the kind); defaults: "
-        + ", ".join(f"{key}={value:g}" for key, value in MADE.items()),
+        "text's words that a kind changes (0 for none of the kind); a short --time-budget has a "
+        "smaller share; defaults: " + ", ".join(f"{key}={value:g}" for key, value in MADE.items()),
         (),
         parse=lambda text: text.partition("=")[::2],
         flag="augment",

@@ -111,6 +111,8 @@ class TrainingInputs:
     pretrained: PretrainedStudent | None = None
     pairs: bool = False  # whether an example is two texts
     test_digest: str = ""  # of the test split, which no trial reads
+    # That making the outputs took; 0 where they were in the cache.
+    outputs_seconds: float = field(default=0.0, compare=False)
 
     @property
     def regression(self) -> bool:

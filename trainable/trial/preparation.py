@@ -4,6 +4,7 @@ Text -> tokens -> fine-tuned teacher -> teacher's outputs, each in a folder of t
 appears completely or not at all. `prepare` does all of it in one call.
 """
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -98,6 +99,11 @@ class Preparation:
         if inputs.student_source is None:
             return teacher
         return replace(teacher, student=cls._load("--student", inputs.student_source, inputs))
+
+    def with_inputs(self, inputs: Sources) -> "Preparation":
+        """The same models on other texts."""
+        student = self.student and replace(self.student, inputs=inputs)
+        return replace(self, inputs=inputs, student=student)
 
     @classmethod
     def _load(cls, flag: str, source: str, inputs: Sources) -> "Preparation":
@@ -244,7 +250,9 @@ def prepare_inputs(
     if not options.allow_weak_teacher:
         refuse_weak_teacher(teacher, labels["evaluation"], inputs.metric)
     classes = len(inputs.dataset.label_names)
+    start = time.monotonic()
     outputs = prepare_outputs(teacher, data, kinds, runtime)
+    labelled_seconds = time.monotonic() - start
     release_memory(runtime.device)  # the trials are other processes on the same GPU
     return TrainingInputs(
         tokens=str(data.folder),
@@ -263,6 +271,7 @@ def prepare_inputs(
         pretrained=prepare_student(preparation, cache),
         pairs=inputs.dataset.pairs,
         test_digest=inputs.dataset.test_digest,
+        outputs_seconds=round(labelled_seconds, 1),
     )
 
 

@@ -14,7 +14,7 @@ from tests.made_runs import asked, finish, made_inputs, made_run, pack_right
 EXAMPLES = 1000
 
 
-def searched(folder, shares, overhead=0.0, **request):
+def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
     """A run whose short trials have ended after 20 s each, the default first: of 60 steps, 16 s of
     training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds of
     `overhead` pass before the first evaluation of each."""
@@ -24,7 +24,7 @@ def searched(folder, shares, overhead=0.0, **request):
     configs = [replace(request.default, temperature=n + 2.0) for n in range(len(shares))]
     examples = {"train": 96, "evaluation": EXAMPLES, "transfer": 96}
     drawn = {config.digest: {} for config in configs}
-    inputs = made_inputs(examples=examples)
+    inputs = made_inputs(examples=examples, outputs_seconds=labelled)
     run = made_run(folder, configs, request, inputs=inputs, parameters=drawn)
     now = 1e9
     for config, share in zip(configs, shares, strict=True):
@@ -84,6 +84,13 @@ def test_what_passes_before_a_trial_trains_does_so_once_in_a_final(tmp_path):
     """150 s are left: 50 s each of three are 16 s of training, 10 passes; 75 s each of two 41 s."""
     run = searched(tmp_path / "run", [0.875, 0.887, 0.89], overhead=30.0, time_budget=300.0)
     assert finals(run) == [(4, 0, 144), (2, 0, 144)]
+
+
+def test_the_teachers_outputs_are_made_in_the_budgets_time(tmp_path):
+    """40 of 220 s, which were no part of any trial: what is left is as of 180 s without."""
+    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], labelled=40.0, time_budget=220.0)
+    assert (run.seconds, read_run(run.folder).seconds) == (100.0, 100.0)
+    assert finals(run) == [(3, 0, 135), (2, 0, 135), (4, 0, 135)]
 
 
 def test_without_a_finished_default_a_score_need_not_be_above_0(tmp_path):

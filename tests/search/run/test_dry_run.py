@@ -4,10 +4,11 @@ import re
 import shlex
 
 import pytest
+import torch
 
 from search.run import dry_run
 from search.run.__main__ import main
-from tests.conftest import train_split
+from search.sweep import step_time
 from tests.made_runs import asked, finish, made_run
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
@@ -147,11 +148,13 @@ def test_what_is_timed_is_what_the_sweep_will_run(loaded, inputs, make_config, m
 
     body = TrainingStep.body
     monkeypatch.setattr(TrainingStep, "body", warm_up)
-    monkeypatch.setattr(dry_run, "make_executor", lambda *_: Executor(capture))
-    monkeypatch.setattr(dry_run, "fuse_attention", lambda *of: fused.append(of))
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: now[0])
-    arguments = (Preparation.load(loaded), make_config(), train_split(inputs))
-    assert dry_run.step_seconds(*arguments, Execution(GRAPH, flash_attention=True)) == 0.5
+    monkeypatch.setattr(step_time, "make_executor", lambda *_: Executor(capture))
+    monkeypatch.setattr(step_time, "fuse_attention", lambda *of: fused.append(of))
+    monkeypatch.setattr(step_time.time, "perf_counter", lambda: now[0])
+    arguments, before = (Preparation.load(loaded), make_config()), torch.get_rng_state()
+    fastest = Execution(GRAPH, flash_attention=True)
+    assert step_time.step_seconds(*arguments, fastest) == 0.5
     assert (len(captured), len(fused)) == (1, 1)
-    dry_run.step_seconds(*arguments, Execution(GRAPH))
+    step_time.step_seconds(*arguments, Execution(GRAPH))
+    assert torch.equal(torch.get_rng_state(), before)
     assert len(fused) == 1

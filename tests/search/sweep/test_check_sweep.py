@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials
+from search.sweep import check_sweep as check_sweep_module
 from search.sweep.check_sweep import check_sweep, complete, count_trials, describe, prepare_again
 from tests.exports import make_teacher
 from tests.made_runs import asked
@@ -69,6 +70,33 @@ def test_a_search_does_not_vary_the_temperature_of_a_regression(
     fixed = (*TINY, ("temperature", 4.0))
     checked = check_sweep(replace(request, overrides=fixed), quiet())
     assert dict(checked.request.overrides) == dict(fixed)
+
+
+@pytest.mark.parametrize(
+    ("budget", "given", "made"),
+    [
+        (None, (), 4.0),
+        (360.0, (), 4.0),
+        (81.0, (), 1.25),
+        (30.0, (), 0.0),
+        (81.0, (("share", 2.0),), 2.0),
+        (81.0, (("crop", 0.25),), 1.25),
+    ],
+)
+def test_no_more_texts_are_made_than_the_budget_has_time_for(
+    request_for, monkeypatch, budget, given, made
+):
+    """A pass of 12 steps takes 12 s, so that 81 s are 6.75 passes: 3 times as many texts are read
+    2.25 times."""
+    timed = lambda *of: 1.0  # noqa: E731
+    monkeypatch.setattr(check_sweep_module, "step_seconds", timed)
+    searched = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
+    options = {"transfer": "augment", "augmentation": given, "time_budget": budget}
+    checked = check_sweep(replace(request_for(), **searched, **options), quiet())
+    texts = checked.preparation.inputs.dataset.transfer
+    assert (len(texts.texts) if texts else 0) == pytest.approx(made * 96, abs=5)  # some are alike
+    assert checked.request.transfer_share == made
+    assert dict(checked.request.augmentation).get("crop", 0.25) == 0.25
 
 
 @pytest.mark.parametrize(
