@@ -183,12 +183,8 @@ class Run:
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""
-        plan = replace(
-            self.plan,
-            **changes,
-            trials=(*self.plan.trials, *configs),
-            revision=self.plan.revision + 1,
-        )
+        changes = {**changes, "trials": (*self.plan.trials, *configs)}
+        plan = replace(self.plan, **changes, revision=self.plan.revision + 1)
         self.append({"event": "plan", "plan": asdict(plan)})
         _write_plan(self.folder, plan)
         self.plan = plan

@@ -34,6 +34,7 @@ VALUES = {
     "relation_heads": (RELATED, [1, 4, 8]),
     "student_layers": ({"aligned_layers": "1"}, [1, 2]),
     "student_width": ({"initialisation": "random"}, [16, 32]),
+    "feedforward_share": ({}, [1.0, 0.5, 0.25]),
     "learning_rate": ({}, [1e-3, 2e-3]),
     "weight_decay": ({}, [0.0, 0.5]),
     "warmup_share": ({}, [0.0, 0.5]),
