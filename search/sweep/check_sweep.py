@@ -89,6 +89,7 @@ def _made_texts_in_time(
     given = request.transfer_sources != (AUGMENT,) or "share" in dict(request.augmentation)
     if given or not request.finals or budget is None or config is None or device.type == "cuda":
         return request, preparation
+    preparation.check([config], lambda _: None)
     config = replace(config, precision=faster_precision(device))
     of_step = step_seconds(preparation, config, Execution())
     steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
