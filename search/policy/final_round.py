@@ -13,12 +13,15 @@ from search.plan.searchers import LONGEST, SEARCH_SHARE
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.answer import best_or_default, expected_scores
+from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
 from trainable.engine.metrics import BEST_OF
 
 LEAST = 12  # passes that each final makes, or there are fewer: a longer one gains more than another
-LABELLED = 3  # passes over the labelled examples before texts without labels have their full share
+# Passes over the labelled examples before texts without labels have their full share; made ones
+# teach less: 7 passes without any made better students than 3 beside twice as many made texts.
+LABELLED, BESIDE_MADE = 3, 8
 EMA_DECAY = 0.98  # at least: the student is the average over about the last 50 steps
 MOST_SEEDS = 5  # of each, where time is left
 
@@ -86,16 +89,17 @@ def _passes(run: Run, count: int) -> float:
 
 
 def _transfer_share(run: Run, passes: float) -> float:
-    """Of a final so long; a short one makes LABELLED passes over the labelled examples all the
+    """Of a final so long; a short one makes as many passes over the labelled examples all the
     same."""
     asked = run.request.transfer_share
     fixed = "transfer_share" in dict(run.request.overrides)
-    return asked if fixed else min(asked, useful_share(passes))
+    made = run.request.transfer_sources == (AUGMENT,)
+    return asked if fixed else min(asked, useful_share(passes, made=made))
 
 
-def useful_share(passes: float) -> float:
+def useful_share(passes: float, *, made: bool) -> float:
     """Texts without labels, for each labelled example, that so many passes have time for."""
-    return round(max(passes / LABELLED - 1.0, 0.0), 2)
+    return round(max(passes / (BESIDE_MADE if made else LABELLED) - 1.0, 0.0), 2)
 
 
 def _looks(run: Run) -> int:

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
+from search.plan.searchers import LONGEST
 from search.policy.final_round import useful_share
 from search.results.progress import describe_time
 from search.sweep.step_time import step_seconds
@@ -83,17 +84,20 @@ def check_sweep(
 def _made_texts_in_time(
     request: ResolvedRequest, preparation: Preparation
 ) -> tuple[ResolvedRequest, Preparation]:
-    """Without the made texts that the time budget is too short to train on: to label them takes a
-    teacher on a CPU a fifth of the budget. What is given with --augment share=N is made."""
+    """Without the made texts that finals have no time to train on: to label them takes a teacher on
+    a CPU a fifth of the time budget. What is given with --augment share=N is made."""
     device, budget, config = best_device(), request.time_budget, request.default
     given = request.transfer_sources != (AUGMENT,) or "share" in dict(request.augmentation)
-    if given or not request.finals or budget is None or config is None or device.type == "cuda":
+    if given or not request.finals or config is None:
         return request, preparation
-    preparation.check([config], lambda _: None)
-    config = replace(config, precision=faster_precision(device))
-    of_step = step_seconds(preparation, config, Execution())
-    steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
-    share = useful_share(budget / (of_step * steps))
+    passes = float(LONGEST)
+    if budget is not None and device.type == "cpu":
+        preparation.check([config], lambda _: None)
+        config = replace(config, precision=faster_precision(device))
+        of_step = step_seconds(preparation, config, Execution())
+        steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
+        passes = min(passes, budget / (of_step * steps))
+    share = useful_share(passes, made=True)
     if share >= request.transfer_share:
         return request, preparation
     fewer = (*request.augmentation, ("share", share)) if share else ()

@@ -124,15 +124,26 @@ def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
     assert [event["event"] for event in policy.additions(exclusive=True)] == ["decided"]
 
 
-def test_a_short_final_trains_less_on_texts_without_labels(tmp_path):
-    """22 steps are 3.75 passes, of which 3 are over the labelled examples."""
-    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer="rest", time_budget=70.0)
-    (event,) = Policy(run).additions(exclusive=True)
-    assert event["config"]["transfer_share"] == 0.25
+@pytest.mark.parametrize(
+    ("transfer", "budget", "share"),
+    [
+        ("rest", 70.0, 0.25),
+        ("rest", 180.0, 1.0),
+        ("augment", 70.0, 0.0),
+        ("augment", 180.0, 2.0),
+        ("rest,augment", 180.0, 4.0),
+    ],
+)
+def test_a_short_final_trains_less_on_texts_without_labels(tmp_path, transfer, budget, share):
+    """22 steps are 3.75 passes, and 144 are 24. Of these 3 are over the labelled examples, beside
+    made texts alone 8."""
+    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer=transfer, time_budget=budget)
+    shares = {e["config"]["transfer_share"] for e in Policy(run).additions(exclusive=True)}
+    assert shares == {share}
     fixed = (*run.request.overrides, ("transfer_share", 0.5))
     run.plan = replace(run.plan, requests=(replace(run.request, overrides=fixed),))
-    (event,) = Policy(run).additions(exclusive=True)
-    assert event["config"]["transfer_share"] == 0.5
+    shares = {e["config"]["transfer_share"] for e in Policy(run).additions(exclusive=True)}
+    assert shares == {0.5}
 
 
 def test_no_finals_without_the_flag(tmp_path):
