@@ -57,7 +57,9 @@ def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRe
         if default and _short(trials[0].config, default) == default
     ]
     if alike:
-        incumbent = max(alike, key=lambda trials: trials[0].config.max_steps or 0)
+        longest = max(trials[0].config.max_steps or 0 for trials in alike)
+        as_long = [trials for trials in alike if (trials[0].config.max_steps or 0) == longest]
+        incumbent = max(as_long, key=lambda trials: expected[trials[0].config.recipe.digest])
         ahead = gain(best, incumbent, run)
         if ahead is None or ahead.low <= 0.0:
             best = incumbent

@@ -97,7 +97,7 @@ def _made_texts_in_time(
         of_step = step_seconds(preparation, config, Execution())
         steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
         passes = min(passes, budget / (of_step * steps))
-    share = useful_share(passes, made=True)
+    share = useful_share(passes)
     if share >= request.transfer_share:
         return request, preparation
     fewer = (*request.augmentation, ("share", share)) if share else ()

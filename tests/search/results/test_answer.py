@@ -50,6 +50,20 @@ def test_the_default_trained_as_long_is_recommended_where_none_is_clearly_better
     assert gain.estimate == pytest.approx(0.09)
 
 
+@pytest.mark.parametrize(("shares", "made"), [((0.88, 0.885), 1.0), ((0.885, 0.88), 0.25)])
+def test_of_two_finals_of_the_default_the_one_that_scores_higher_is(tmp_path, shares, made):
+    """They have as many steps and differ in the made texts alone; none is clearly better."""
+    run = searched(tmp_path / "run", [0.8, 0.82])
+    default = next(iter(run.trials.values())).config
+    for share, transfer_share in zip(shares, (0.25, 1.0), strict=True):
+        final = replace(default, max_steps=600, transfer_share=transfer_share)
+        event = {"event": "suggestion", "trial": final.digest, "parameters": None}
+        run.append({**event, "config": asdict(final)})
+        for number in (1, 2):
+            run.append(short_evaluation(final, number, share))
+    assert recommended(run).trials[0].config.transfer_share == made
+
+
 def test_finals_clearly_worse_than_the_default_trained_once_are_not_recommended(tmp_path):
     run = with_finals(tmp_path / "run", [0.9, 0.8], [0.84, 0.85])
     assert answer(run) == (2.0, None, None)

@@ -75,19 +75,19 @@ def test_a_search_does_not_vary_the_temperature_of_a_regression(
 @pytest.mark.parametrize(
     ("budget", "given", "made"),
     [
-        (None, (), 2.0),
-        (1000.0, (), 2.0),
-        (216.0, (), 1.25),
-        (90.0, (), 0.0),
-        (90.0, (("share", 3.0),), 3.0),
-        (216.0, (("crop", 0.25),), 1.25),
+        (None, (), 4.0),
+        (360.0, (), 4.0),
+        (81.0, (), 1.25),
+        (30.0, (), 0.0),
+        (81.0, (("share", 3.0),), 3.0),
+        (81.0, (("crop", 0.25),), 1.25),
     ],
 )
 def test_no_more_texts_are_made_than_the_budget_has_time_for(
     request_for, monkeypatch, budget, given, made
 ):
-    """A pass of 12 steps takes 12 s, so that 216 s are 18 passes: 8 over the labelled examples, and
-    as long over 1.25 times as many texts. A final makes 24 passes at most."""
+    """A pass of 12 steps takes 12 s, so that 81 s are 6.75 passes: 3 over the labelled examples,
+    and as long over 1.25 times as many texts."""
     timed = lambda *of: 1.0  # noqa: E731
     monkeypatch.setattr(check_sweep_module, "step_seconds", timed)
     searched = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
