@@ -44,20 +44,21 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     recipes = list(dict.fromkeys(averaged))  # which may have differed in that alone
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
-    wanted_passes = [(recipe, LABELLED) for recipe in recipes]
+    finals = [(recipe, LABELLED) for recipe in recipes]
     made = run.request.transfer_sources == (AUGMENT,) and "transfer_share" not in fixed
     if made and (shorter := _passes(run, len(recipes) + 1)) >= LEAST / 2:
         passes = shorter
-        wanted_passes.append((recipes[0], BESIDE_MADE))
+        finals.append((recipes[0], BESIDE_MADE))
     seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
     passes = min(max(passes / seeds, 1.0), LONGEST)
     steps = round(passes * _steps_per_pass(run))
     settings: dict[str, Any] = {"max_steps": steps, "evaluations": min(_looks(run), steps)}
     long = [
         replace(recipe, **settings, transfer_share=_transfer_share(run, passes, labelled))
-        for recipe, labelled in wanted_passes
+        for recipe, labelled in finals
     ]
-    return [(replace(recipe, seed=first + n), None) for n in range(seeds) for recipe in long]
+    alike = {config.recipe: config for config in long}  # once, where texts change nothing
+    return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
 
 
 def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:

@@ -147,6 +147,17 @@ def test_a_short_final_trains_less_on_texts_without_labels(tmp_path, transfer, b
     assert shares == {0.5}
 
 
+def test_where_texts_change_nothing_the_default_has_one_final(tmp_path):
+    """Without the teacher's part of the loss nothing is learned without labels."""
+    run = searched(tmp_path / "run", [0.8], transfer="augment", time_budget=180.0)
+    fixed = (*run.request.overrides, ("alpha", 1.0))
+    run.plan = replace(run.plan, requests=(replace(run.request, overrides=fixed),))
+    (trial,) = run.trials.values()
+    trial.config = replace(trial.config, alpha=1.0, temperature=2.0)
+    made = [event["config"] for event in Policy(run).additions(exclusive=True)]
+    assert len(made) == len({config["seed"] for config in made}) > 0
+
+
 def test_no_finals_without_the_flag(tmp_path):
     run = searched(tmp_path / "run", [0.8, 0.9], finals=0)
     assert Policy(run).additions(exclusive=True) == []
