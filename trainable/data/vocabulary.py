@@ -42,7 +42,7 @@ def load_vocabulary(folder: Path) -> np.ndarray:
 def dense_split(split: TokenisedSplit, in_use: np.ndarray) -> TokenisedSplit:
     """The split with token ids as positions in `in_use`; ValueError for an id that is not in it."""
     positions = np.searchsorted(in_use, split.token_ids)
-    if positions.max(initial=0) >= len(in_use) or np.any(in_use[positions] != split.token_ids):
+    if np.max(positions, initial=0) >= len(in_use) or np.any(in_use[positions] != split.token_ids):
         raise ValueError("a token id is outside the vocabulary in use")
     return replace(split, token_ids=positions.astype(np.int32))
 

@@ -131,7 +131,7 @@ def _influences(first: np.ndarray, second: np.ndarray, *, of_ranks: bool) -> np.
         for own, other in ((a, b), (b, a)) if of_ranks else ():
             _, place = np.unique(own, return_inverse=True)
             sums = np.bincount(place, other)
-            changes = changes + (sums.sum() - sums.cumsum() + sums / 2)[place]
+            changes = changes + (sums.sum() - np.cumsum(sums) + sums / 2)[place]
         return np.asarray(changes / scale)
 
     own = product(x, x, scale_x**2) + product(y, y, scale_y**2)

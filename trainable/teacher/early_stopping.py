@@ -25,7 +25,7 @@ def hold_out_examples(train: Examples) -> tuple[Examples, Examples]:
     rest, held_out = hold_out_rows(labels.tolist())
     classes = np.zeros(len(labels), int) if labels.dtype.kind == "f" else labels
     counts = np.bincount(classes[held_out], minlength=int(classes.max()) + 1)
-    if len(held_out) < FEWEST_HELD_OUT or counts.min() < FEWEST_OF_A_LABEL:
+    if len(held_out) < FEWEST_HELD_OUT or np.min(counts) < FEWEST_OF_A_LABEL:
         rest, held_out = np.arange(len(labels)), held_out[:0]
     return train.pick(rest), train.pick(held_out)
 

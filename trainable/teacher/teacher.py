@@ -202,7 +202,7 @@ def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray, metric: str = ACCU
     """UserError if its score is no better on the validation labels [N] than that of the most
     frequent one; of a regression, no better than that of a constant, 0."""
     values, counts = np.unique(labels, return_counts=True)
-    constant = score(metric, np.full_like(labels, values[counts.argmax()]), labels)
+    constant = score(metric, np.full_like(labels, values[np.argmax(counts)]), labels)
     if teacher.score <= constant:
         what = "the most frequent label" if labels.dtype.kind != "f" else "the same number"
         raise UserError(
