@@ -214,7 +214,7 @@ def _of_models(request: ResolvedRequest) -> dict[str, Any]:
         depths = divisors if given is None else (given,)
     else:
         return fields
-    halved = request.searched and request.against not in (None, DEPTH)
+    halved = request.searched and (request.limited or request.against != DEPTH)
     shares = (1.0, HALF) if halved else (1.0,)
     if (fixed := overrides.pop(FEEDFORWARD, None)) is not None:
         shares = (fixed,)

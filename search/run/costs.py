@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from transformers import PreTrainedModel
 
-from search.plan.objectives import HALF, LATENCY, PARAMETERS, shape_name, shapes
+from search.plan.objectives import LATENCY, PARAMETERS, shape_name, shapes
 from search.plan.resolve import WIDTH, ResolvedRequest
 from trainable.common.errors import UserError, count_of
 from trainable.config.initialisations import PRETRAINED
@@ -68,18 +68,21 @@ def within_limits(
     """The request with those shapes alone that keep `--max-latency` and `--max-parameters`, of a
     grid the deepest of these; and the latencies, if measured. UserError if none does.
 
-    Where a depth exceeds them, a searched space tries it with HALF of the feed-forward neurons.
+    Less than all of the feed-forward neurons are tried at depths that exceed them with all, or
+    where cost is weighed, too.
     """
     preparation.check([], lambda _: None)
-    tried = set(request.shapes)
-    limits = _limits(request, preparation, _compared(request))
-    if request.searched:
-        kept = _kept(limits)
-        halved = {(n, HALF) for n, share in tried if share == 1.0 and str(n) not in kept} - tried
-        more = replace(request, shapes=tuple(halved), pretrained=())
-        for name, limit in _limits(more, preparation, _compared(more)).items():
-            limits[name].costs.update(limit.costs)
-        tried |= halved
+    whole = tuple(shape for shape in request.shapes if shape[1] == 1.0) or request.shapes
+    limits = _limits(replace(request, shapes=whole), preparation)
+    exceeding = {shape[0] for shape in whole if shape_name(shape) not in _kept(limits)}
+    others = tuple(
+        shape
+        for shape in request.shapes
+        if shape not in whole and (request.against or shape[0] in exceeding)
+    )
+    more = _limits(replace(request, shapes=others, pretrained=()), preparation)
+    for name, limit in more.items():
+        limits[name].costs.update(limit.costs)
     times = limits[LATENCY].costs if LATENCY in limits else {}
     if times:
         console.print(describe(times, request.runtime))
@@ -88,20 +91,18 @@ def within_limits(
     kept = _kept(limits)
     if request.pretrained and PRETRAINED not in kept:
         raise UserError("--student: exceeds --max-latency or --max-parameters; leave it out")
-    within = sorted((shape for shape in tried if shape_name(shape) in kept), reverse=True)
+    within = tuple(shape for shape in request.shapes if shape_name(shape) in kept)
     if not within:
         raise UserError("--max-latency, --max-parameters: nothing keeps both; allow more")
     if not request.searched and request.against is None:
         within = within[:1]
     names = " or ".join(_named(shape_name(shape)) for shape in within)
     console.print(f"Students within the limits: {names}.")
-    return replace(request, shapes=tuple(within)), times
+    return replace(request, shapes=within), times
 
 
-def _limits(
-    request: ResolvedRequest, preparation: Preparation, compared: Mapping[str, TrialConfig]
-) -> dict[str, _Limit]:
-    limits = {}
+def _limits(request: ResolvedRequest, preparation: Preparation) -> dict[str, _Limit]:
+    compared, limits = _compared(request), {}
     if (most := request.max_parameters) is not None:
         millions = parameters(preparation, compared)
         flag = f"--max-parameters {most:g}M"

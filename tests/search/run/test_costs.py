@@ -90,6 +90,9 @@ def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, spac
         request_of(space=space, max_latency=3.0, overrides=(("feedforward_share", 0.25),))
     )
     assert fixed.shapes == (((2, 0.25), (1, 0.25)) if searched else ((2, 0.25),))
+    all_neurons = (("feedforward_share", 1.0),)
+    fixed, _ = limited(request_of(space=space, max_latency=3.0, overrides=all_neurons))
+    assert fixed.shapes == ((1, 1.0),)
     assert request_of(space=space).shapes == ()
 
 
