@@ -51,15 +51,11 @@ def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRe
     groups, default = by_recipe(best_trials(candidates)), run.default_recipe
     expected = expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
-    alike = [
-        trials
-        for trials in groups.values()
-        if default and _short(trials[0].config, default) == default
-    ]
+    configs = [trials[0].config for trials in groups.values()]
+    alike = [config for config in configs if default and _short(config, default) == default]
     if alike:
-        longest = max(trials[0].config.max_steps or 0 for trials in alike)
-        as_long = [trials for trials in alike if (trials[0].config.max_steps or 0) == longest]
-        incumbent = max(as_long, key=lambda trials: expected[trials[0].config.recipe.digest])
+        longest = max(alike, key=lambda c: (c.max_steps or 0, expected[c.recipe.digest]))
+        incumbent = groups[longest.recipe.digest]
         ahead = gain(best, incumbent, run)
         if ahead is None or ahead.low <= 0.0:
             best = incumbent

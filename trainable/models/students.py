@@ -13,7 +13,7 @@ from trainable.config.layer_sets import check_depths
 from trainable.config.trial_config import TrialConfig
 from trainable.models.relations import check_relations
 
-FEEDFORWARD = "intermediate_size"  # of most configurations, the neurons of a feed-forward layer
+NEURONS = "intermediate_size"  # of most configurations, those of a feed-forward layer
 
 
 def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str, nn.ModuleList]:
@@ -51,7 +51,7 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
         if getattr(student, "pooler_hidden_size", None):  # DeBERTa's head has its own width
             student.pooler_hidden_size = width
     if (share := config.feedforward_share) != 1.0:
-        if getattr(teacher_config, FEEDFORWARD, None) in (None, teacher_config.hidden_size):
+        if getattr(teacher_config, NEURONS, 0) in (0, teacher_config.hidden_size):
             raise UserError(
                 f"feedforward_share: {share}, but the feed-forward layers of this "
                 f"{teacher_config.model_type} can't be narrowed; give 1"
@@ -102,8 +102,8 @@ def _narrowed(
 ) -> dict[str, Tensor]:
     """A layer's tensors with the student's number of feed-forward neurons, in order: those with the
     largest product of the norms of incoming and outgoing weights."""
-    wide, size = (getattr(config, FEEDFORWARD, None) for config in (teacher, student))
-    if wide is None or size is None or size == wide:
+    wide, size = (getattr(config, NEURONS, 0) for config in (teacher, student))
+    if size == wide:
         return layer
     width, importance = teacher.hidden_size, torch.ones(wide)
     for tensor in layer.values():

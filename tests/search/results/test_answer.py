@@ -21,12 +21,15 @@ def with_finals(folder, shares, final_shares):
     run = searched(folder, shares)
     short = [trial.config for trial in run.trials.values()]
     for config, share in zip(short, final_shares, strict=True):
-        final = replace(config, max_steps=600)
-        event = {"event": "suggestion", "trial": final.digest, "parameters": None}
-        run.append({**event, "config": asdict(final)})
-        for number in (1, 2):
-            run.append(short_evaluation(final, number, share))
+        add_final(run, replace(config, max_steps=600), share)
     return run
+
+
+def add_final(run, final, share):
+    event = {"event": "suggestion", "trial": final.digest, "parameters": None}
+    run.append({**event, "config": asdict(final)})
+    for number in (1, 2):
+        run.append(short_evaluation(final, number, share))
 
 
 def answer(run):
@@ -56,11 +59,7 @@ def test_of_two_finals_of_the_default_the_one_that_scores_higher_is(tmp_path, sh
     run = searched(tmp_path / "run", [0.8, 0.82])
     default = next(iter(run.trials.values())).config
     for share, transfer_share in zip(shares, (0.25, 1.0), strict=True):
-        final = replace(default, max_steps=600, transfer_share=transfer_share)
-        event = {"event": "suggestion", "trial": final.digest, "parameters": None}
-        run.append({**event, "config": asdict(final)})
-        for number in (1, 2):
-            run.append(short_evaluation(final, number, share))
+        add_final(run, replace(default, max_steps=600, transfer_share=transfer_share), share)
     assert recommended(run).trials[0].config.transfer_share == made
 
 

@@ -88,8 +88,7 @@ def test_no_more_texts_are_made_than_the_budget_has_time_for(
 ):
     """A pass of 12 steps takes 12 s, so that 81 s are 6.75 passes: 3 over the labelled examples,
     and as long over 1.25 times as many texts."""
-    timed = lambda *of: 1.0  # noqa: E731
-    monkeypatch.setattr(check_sweep_module, "step_seconds", timed)
+    monkeypatch.setattr(check_sweep_module, "step_seconds", lambda *of: 1.0)
     searched = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     options = {"transfer": "augment", "augmentation": given, "time_budget": budget}
     checked = check_sweep(replace(request_for(), **searched, **options), quiet())
