@@ -147,6 +147,7 @@ def test_starts_are_on_the_first_seed():
         assert values.items() <= point.items()
     (first,) = plan_trials(searched(seeds=2, seed=5))  # the others are suggested, or raced for
     assert first == replace(found[0][0], seed=5)
+    assert {config for config, _ in found} <= {*possible_trials(searched(), [])}
     assert [config.seed for config, _ in starting_points(searched(seed=5))] == [5] * 3
 
 

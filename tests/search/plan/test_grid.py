@@ -138,11 +138,13 @@ def test_additions_join_the_samples_drawn_on_every_seed():
         ("schedules", "add", "initialisation", "teacher_spred", "did you mean teacher_spread"),
         ("layers", "add", "alpha", 1.0, "has no effect at alpha 1"),
         ("layers", "add", "student_layers", 1, "this run tries 3, 2 layers, chosen once"),
+        ("layers", "add", "feedforward_share", 0.5, "this run tries 3, 2 layers, chosen once"),
     ],
 )
 def test_what_can_not_be_set_or_added_is_refused(space, flag, key, value, said):
     values = {{"set": "overrides", "add": "additions"}[flag]: ((key, value),)}
-    values |= {"against": "latency"} if key == "student_layers" else {}
+    of_shape = key in ("student_layers", "feedforward_share")
+    values |= {"against": "latency"} if of_shape else {}
     with pytest.raises(UserError) as caught:
         plan(space, "mini", **values)
     message = str(caught.value)

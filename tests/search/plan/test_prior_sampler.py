@@ -132,16 +132,19 @@ def test_share_of_the_best_is_that_of_its_density_at_the_better_third():
     assert share_of_best(ranked[:2], ranked[0].params, PRIORS) == 0.0
 
 
-def test_depths_that_are_weighed_against_their_cost_are_drawn_alike():
-    def with_depth(trial):
+def test_shapes_that_are_weighed_against_their_cost_are_drawn_alike():
+    def with_shape(trial):
         trial.suggest_categorical("student_layers", [2, 3])
+        trial.suggest_categorical("feedforward_share", [1.0, 0.5])
         return draw(trial)
 
-    rows = [(5, [0.9 - n / 10, 3.0], {**BEST, "student_layers": 3}) for n in range(4)]
+    shape = {"student_layers": 3, "feedforward_share": 0.5}
+    rows = [(5, [0.9 - n / 10, 3.0], {**BEST, **shape}) for n in range(4)]
     study = study_of(*rows, directions=("maximize", "minimize"))
-    found = draws(study, PRIORS, 600, with_depth)
+    found = draws(study, PRIORS, 600, with_shape)
     assert sum(d["x"] == 0.2 for d in found) > 150
-    assert np.mean([d["student_layers"] == 3 for d in found]) == pytest.approx(0.5, abs=0.06)
+    for name, value in shape.items():
+        assert np.mean([d[name] == value for d in found]) == pytest.approx(0.5, abs=0.06)
 
 
 def test_the_seed_and_the_trials_number_decide():

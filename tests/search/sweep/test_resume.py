@@ -412,6 +412,7 @@ def damage(folder, how):
 @pytest.mark.parametrize("what", ["tokens", "teacher"])
 def test_damaged_folder_is_made_again(make_run, prepare_again, own_inputs, what, how):
     request = replace(SCHEDULES, samples=2)
+    own_inputs = replace(own_inputs, outputs_seconds=40.0)  # which the budget has counted
     run, calls = make_run(request, of=own_inputs), prepare_again()
     folder = Path(own_inputs.tokens).with_name(what)
     damage(folder, how)
@@ -419,6 +420,7 @@ def test_damaged_folder_is_made_again(make_run, prepare_again, own_inputs, what,
     assert printed == [f"{folder} is missing or damaged: made again."]
     assert calls == [(request, configs_of(run))]
     assert found.plan.inputs.tokens != own_inputs.tokens
+    assert (found.plan.inputs.outputs_seconds, found.seconds) == (40.0, 40.0)
     assert found.trials == run.trials
 
 

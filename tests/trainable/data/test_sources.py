@@ -111,6 +111,13 @@ def test_a_spaces_values_go_before_the_presets_constants():
     assert list(constants) == ["epochs", "evaluations", "student_layers"]
 
 
+def test_a_trial_from_a_pretrained_student_has_that_ones_shape():
+    values = {"alpha": 0.5, "initialisation": "pretrained", "feedforward_share": 0.5}
+    own = {"student_layers": 2, "student_width": 128}
+    config = complete_config({"student_layers": 3}, LEARNING_RATES, values, own)
+    assert (config.student_layers, config.student_width, config.feedforward_share) == (2, 128, 1.0)
+
+
 @pytest.mark.parametrize(
     ("constants", "values", "rate"),
     [

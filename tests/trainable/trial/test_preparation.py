@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas
@@ -14,11 +15,12 @@ import trainable
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier, user_error
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import TrainingInputs, states_read
-from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation
+from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation, subset
 from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
 from trainable.models import relations
 from trainable.models.loading import load_tokenizer
+from trainable.trial import preparation
 from trainable.trial.preparation import Preparation, add_outputs, prepare_inputs
 from trainable.trial.tokenised_data import tokenizer_digest
 
@@ -129,6 +131,21 @@ def test_outputs_are_added_to_inputs_that_lack_them(loaded, inputs, runtime, opt
     assert set(few.outputs) == {"logits"}
     more = dict.fromkeys(("cls", "mean", "tokens", "relations"), ())
     assert add_outputs(few, more, runtime) == inputs
+
+
+def test_the_seconds_that_the_outputs_took_are_known(loaded, runtime, options, monkeypatch):
+    clock = SimpleNamespace(monotonic=iter((10.0, 52.34)).__next__)
+    monkeypatch.setattr(preparation, "time", clock)
+    found = prepare_inputs(Preparation.load(loaded), {}, runtime, options)
+    assert found.outputs_seconds == 42.3
+
+
+def test_other_texts_are_those_of_the_pretrained_student_too(loaded):
+    both = replace(Preparation.load(loaded), student=Preparation.load(loaded))
+    fewer = replace(loaded, dataset=subset(loaded.dataset, 48, None))
+    found = both.with_inputs(fewer)
+    assert found.inputs is found.student.inputs is fewer
+    assert (found.base, found.student.base) == (both.base, both.student.base)
 
 
 def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(

@@ -61,6 +61,15 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         assert all(float(value) == 0.0 for value in mine.step.means.sums.values())
 
 
+def test_a_student_of_another_shape_is_another_one(inputs, make_config, cpu):
+    bench = SetupCache()
+    first = bench.set_up(make_config(), inputs, cpu)
+    for shape in ({"feedforward_share": 0.5}, {"aligned_layers": "1", "student_layers": 1}):
+        mine = bench.set_up(make_config(**shape), inputs, cpu)
+        assert mine is not first
+        assert mine.student.num_parameters() < first.student.num_parameters()
+
+
 def test_projections_are_drawn_from_the_seed_whichever_trials_came_before(inputs, make_config, cpu):
     config, bench = make_config(initialisation="random", student_width=16), SetupCache()
     drawn = [
