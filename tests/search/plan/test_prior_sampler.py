@@ -23,15 +23,19 @@ def draw(trial):
     return trial.params
 
 
+def draw_with_shape(trial):
+    trial.suggest_categorical("student_layers", [2, 3])
+    trial.suggest_categorical("feedforward_share", [1.0, 0.5])
+    return draw(trial)
+
+
 def study_of(*rows, directions=("maximize",)):
     """Of trials given as evaluations, values and params."""
     study, asked = optuna.create_study(directions=directions), optuna.create_study()
     for evaluations, values, params in rows:
         asked.enqueue_trial(params)
         drawn = asked.ask()
-        draw(drawn)
-        if len(directions) > 1:
-            drawn.suggest_categorical("student_layers", [2, 3])
+        (draw if len(directions) == 1 else draw_with_shape)(drawn)
         made = create_trial(
             values=values, params=drawn.params, distributions=drawn.distributions,
             user_attrs={"evaluations": evaluations},
@@ -133,15 +137,10 @@ def test_share_of_the_best_is_that_of_its_density_at_the_better_third():
 
 
 def test_shapes_that_are_weighed_against_their_cost_are_drawn_alike():
-    def with_shape(trial):
-        trial.suggest_categorical("student_layers", [2, 3])
-        trial.suggest_categorical("feedforward_share", [1.0, 0.5])
-        return draw(trial)
-
     shape = {"student_layers": 3, "feedforward_share": 0.5}
     rows = [(5, [0.9 - n / 10, 3.0], {**BEST, **shape}) for n in range(4)]
     study = study_of(*rows, directions=("maximize", "minimize"))
-    found = draws(study, PRIORS, 600, with_shape)
+    found = draws(study, PRIORS, 600, draw_with_shape)
     assert sum(d["x"] == 0.2 for d in found) > 150
     for name, value in shape.items():
         assert np.mean([d[name] == value for d in found]) == pytest.approx(0.5, abs=0.06)
