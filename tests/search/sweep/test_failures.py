@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def sweep(make_command, tmp_path, repository):
-    """Runs trials of `baselines` with these faults; gives the process and the run's folder."""
+    """Runs trials of `baselines` with these faults; gives the process and the run's folder. Each
+    failure costs a new process, which takes seconds to import the libraries."""
     command = [*make_command(tmp_path), "--space", "baselines", "--name", "mine"]
     command += ["--trials-per-gpu", "4", "--set", "epochs=6"]
 
@@ -51,19 +52,18 @@ def events_of(folder, trial):
 def test_failures_of_every_kind_leave_the_others_alone(sweep):
     faults = {
         "random": "memory",
-        "teacher_lower": "memory, even alone",
         "teacher_upper": "crash once",
         "teacher_embeddings": "crash always",
         "teacher_spread": "diverges",
     }
-    done, folder = sweep(faults)
+    done, folder = sweep(faults, "--retries", "1")
     trials = by_initialisation(folder)
     assert done.returncode == 1, done.stderr
-    assert "3 trials failed" in done.stdout
+    assert "2 trials failed" in done.stdout
     outcomes = {name: trial.outcome for name, trial in trials.items()}
     assert outcomes == {
         "random": "finished",
-        "teacher_lower": "failed",
+        "teacher_lower": "finished",
         "teacher_upper": "finished",
         "teacher_embeddings": "failed",
         "teacher_spread": "failed",
@@ -74,12 +74,11 @@ def test_failures_of_every_kind_leave_the_others_alone(sweep):
     }
     assert thens == {
         "random": ["retry alone on the GPU"],
-        "teacher_lower": ["retry alone on the GPU", "give up"],
+        "teacher_lower": [],
         "teacher_upper": ["retry"],
-        "teacher_embeddings": ["retry", "retry", "give up"],
+        "teacher_embeddings": ["retry", "give up"],
         "teacher_spread": ["give up"],
     }
-    assert "out of memory" in trials["teacher_lower"].reason
     assert trials["teacher_spread"].reason.startswith("loss is nan by step ")
     assert trials["teacher_embeddings"].reason == "ValueError: a bug in this trial"
     assert "bug in this trial" in done.stdout.split("Teacher accuracy: ")[2]  # in the leaderboard
