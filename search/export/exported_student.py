@@ -1,7 +1,6 @@
 """A kept student found, copied, checked, measured, and described in a model card."""
 
 import json
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,9 @@ from search.export.forms import Forms, make_forms
 from search.export.model_card import model_card
 from search.record.labels import labels_of
 from search.record.run import Run
+from search.record.trial_record import TrialRecord
 from search.results.scores import final_score, final_split
+from search.students.averaging import average_finals
 from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
 from search.students.unseen import describe_test, test_scores
 from trainable.common.errors import UserError, count_of
@@ -42,6 +43,7 @@ from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
 
 WEIGHTS = "*.safetensors"
+ONE_LABEL = "It has learned nothing: every example is given the same label."
 TEST_CHANGED = "\nTest: not scored, its examples are no longer those of the sweep."
 BATCH = 64  # examples scored at a time
 TIMED_EXAMPLES = {"cpu": 8, "cuda": 64}  # a batch; a long document takes a CPU about a second
@@ -84,6 +86,9 @@ def export_student(
             result, check = f"Not scored again: {error}.", False
     if check:
         result = check_folder(folder, run, trial.config.precision, evaluation, examples.evaluation)
+        if wanted is None and trial.final:
+            evaluation, averaged = average_finals(folder, run, trial, evaluation, examples)
+            result = averaged or result
         result += "" if examples.test_digest == inputs.test_digest else TEST_CHANGED
         calibration = calibrate(folder, examples.evaluation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
@@ -94,19 +99,23 @@ def export_student(
     facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
     card = model_card(run, trial, evaluation, check=result, test=test, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
-    if fallback:
-        result = f"Not the recommended one: no checkpoint of it is left.\n{result}"
-    if evaluation.get("one_label"):
-        result = f"It has learned nothing: every example is given the same label.\n{result}"
+    lines = [
+        _headline(run, trial, evaluation, facts["speedup"]),
+        "Not the recommended one: no checkpoint of it is left." if fallback else "",
+        ONE_LABEL if evaluation.get("one_label") else "",
+        *(result, calibration, describe_test(test, inputs.metric_label) if test else ""),
+    ]
+    return "\n".join(filter(None, lines)), forms
+
+
+def _headline(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], speedup: float) -> str:
+    """Which student it is, how it scores, and how fast it is."""
     on = " on the full validation split" if final_split(evaluation) == "full" else ""
-    text = (
+    return (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
-        f"{inputs.metric_label} {final_score(evaluation):.4f}{on}, {facts['speedup']:.1f} times "
-        f"the teacher's speed here.\n{result}\n{calibration}"
+        f"{run.plan.inputs.metric_label} {final_score(evaluation):.4f}{on}, {speedup:.1f} times "
+        "the teacher's speed here."
     )
-    if test:
-        text += f"\n{describe_test(test, inputs.metric_label)}"
-    return re.sub(r"\n+", "\n", text).strip(), forms
 
 
 def _fill(folder: Path, checkpoint: Path, config: TrialConfig, inputs: TrainingInputs) -> None:

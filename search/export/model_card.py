@@ -110,6 +110,8 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
     student_full, reference_full = (scores_by_example(of, inputs, "full") for of in scored)
     gap = None if student is None or reference is None else student - reference
     own = f"evaluation {evaluation['evaluations']} of {trial.config.evaluations} (no selection)"
+    if joined := evaluation.get("averaged"):
+        own = f"averages over {len(joined)} finals, chosen on these examples"
     score = "the trial's score: the mean of its five best evaluations"
     full, paired = "on the full validation split", "paired by example"
     rows = [

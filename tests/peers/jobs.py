@@ -99,7 +99,7 @@ class PeerJob(Job):
         begin = time.monotonic()
         events, lines = self.watch()
         if self.way == OURS:
-            lines = [self.call("-m", "search.export", self.folder, self.student, "--no-check")]
+            lines = [self.call("-m", "search.export", self.folder, self.student)]
             seconds, whole = time.monotonic() - begin, len(read_run(self.folder).finished)
         else:
             seconds, whole = events[-1][0], sum(what == "ends" for _, what, _ in events)

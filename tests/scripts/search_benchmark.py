@@ -140,9 +140,9 @@ class Job:
         flags += ["--max-concurrent", 1, "--storage", runs, "--name", self.name]
         more = (*SEARCHES[self.way], *self.asked.more)
         self.call("-m", "search.run", "--space", "recipe", *flags, *more)
-        exported = self.call("-m", "search.export", runs / self.name, self.student, "--no-check")
+        exported = self.call("-m", "search.export", runs / self.name, self.student)
         seconds, trials = self.call("-c", COUNT, runs / self.name).split()[-2:]
-        chosen = " ".join(exported.split("Not scored")[0].split())
+        chosen = " ".join(exported.split("Calibration: ")[0].split())
         return {"seconds": float(seconds), "trials": int(trials), "chosen": chosen}
 
     def call(self, *arguments):

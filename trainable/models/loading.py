@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -45,9 +46,20 @@ def load_classifier(source: Any, **head: Any) -> PreTrainedModel:
     return _load(source, head)[0]
 
 
+def load_weights(folder: Path) -> dict[str, Tensor]:
+    """The weights of a model's folder, by name."""
+    weights: dict[str, Tensor] = load_file(folder / SAFE_WEIGHTS_NAME)
+    return weights
+
+
+def save_weights(weights: dict[str, Tensor], folder: Path) -> None:
+    """Puts them in the place of a folder's."""
+    save_file(weights, folder / SAFE_WEIGHTS_NAME, metadata={"format": "pt"})
+
+
 def load_pretrained(folder: Path) -> Pretrained:
     """What `save_pretrained` wrote."""
-    return Pretrained(load_config(folder), load_file(folder / SAFE_WEIGHTS_NAME))
+    return Pretrained(load_config(folder), load_weights(folder))
 
 
 def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Path) -> None:
@@ -57,7 +69,7 @@ def save_pretrained(model: PreTrainedModel, missing: Collection[str], folder: Pa
         for name, tensor in model.state_dict().items()
         if name not in missing
     }
-    save_file(tensors, folder / SAFE_WEIGHTS_NAME, metadata={"format": "pt"})
+    save_weights(tensors, folder)
     model.config.save_pretrained(folder)
 
 

@@ -1,0 +1,95 @@
+"""The students of a search's finals, averaged into one where that scores no lower."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from search.record.checkpoints import kept_checkpoint
+from search.record.run import Run
+from search.record.trial_record import TrialRecord
+from search.results.best_trials import best_trials
+from search.results.cells import difference_cells
+from search.results.statistics import paired_difference
+from trainable.config.training_inputs import TrainingInputs
+from trainable.data.datasets import Dataset, LabelledTexts
+from trainable.engine.devices import best_device
+from trainable.engine.metrics import example_scores, pack_predictions, score
+from trainable.engine.training_state import CheckpointError
+from trainable.models.loading import load_weights, save_weights
+from trainable.serving.served_model import ServedModel, predicted
+from trainable.trial.checkpoint import check_checkpoint
+
+
+def average_finals(
+    folder: Path, run: Run, trial: TrialRecord, evaluation: dict[str, Any], examples: Dataset
+) -> tuple[dict[str, Any], str]:
+    """Averages the weights in a folder, of this final, with those of others of its shape and
+    initialisation; each joins, best first, if the score on the validation examples is no lower
+    with it.
+
+    Returns the evaluation of the average and a sentence: what was given, and nothing, if none
+    joins. A greedy soup (Wortsman et al. 2022, arXiv 2203.05482), which costs no training and, of
+    students that start from the same weights, mostly scores as high as the best or higher.
+    """
+    validation, metric = examples.full or examples.evaluation, run.plan.inputs.metric
+    averaged, joined = load_weights(folder), [trial.config.digest]
+    alone = best = np.empty(0)
+    for digest, weights in _weights_of_others(run, trial):
+        if not len(best):
+            alone = best = _scores(folder, validation, metric)
+        share = 1 / (len(joined) + 1)
+        wider = {name: torch.lerp(averaged[name], weights[name], share) for name in averaged}
+        save_weights(wider, folder)
+        if (found := _scores(folder, validation, metric)).mean() >= best.mean():
+            averaged, best, joined = wider, found, [*joined, digest]
+    save_weights(averaged, folder)
+    if len(joined) == 1:
+        return evaluation, ""
+    points, ends = difference_cells(paired_difference(best, alone))
+    text = (
+        f"Weights averaged over {len(joined)} finals ({', '.join(joined)}): {points} points (95% "
+        f"interval {ends}) over the first alone, on the validation examples, which chose them."
+    )
+    scored = _evaluated(folder, examples, run.plan.inputs)
+    return {**evaluation, **scored, "averaged": joined}, text
+
+
+def _weights_of_others(run: Run, trial: TrialRecord) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """By digest, best first; without any that are damaged or not kept."""
+
+    def start(of: TrialRecord) -> tuple[Any, ...]:
+        return of.final, of.config.initialisation, of.config.shape
+
+    for other in best_trials(run.finished):
+        digest = other.config.digest
+        if not other.final or digest == trial.config.digest or start(other) != start(trial):
+            continue
+        try:
+            if (checkpoint := kept_checkpoint(run, other)) is not None:
+                check_checkpoint(checkpoint, other.config, run.plan.inputs)
+                yield digest, load_weights(checkpoint)
+        except CheckpointError:
+            continue
+
+
+def _predictions(folder: Path, texts: LabelledTexts) -> np.ndarray:
+    return predicted(ServedModel.load(folder, device=best_device().type).logits(texts.texts))
+
+
+def _scores(folder: Path, texts: LabelledTexts, metric: str) -> np.ndarray:
+    return example_scores(metric, _predictions(folder, texts), np.asarray(texts.labels))
+
+
+def _evaluated(folder: Path, examples: Dataset, inputs: TrainingInputs) -> dict[str, Any]:
+    """What an evaluation has of its splits."""
+    values: dict[str, Any] = {}
+    for prefix, split in (("", examples.evaluation), ("full_", examples.full)):
+        if split is not None:
+            own = _predictions(folder, split)
+            values[f"{prefix}score"] = score(inputs.metric, own, np.asarray(split.labels))
+            values[f"{prefix}predictions"] = pack_predictions(own, len(inputs.label_names))
+    return values

@@ -1,0 +1,123 @@
+"""The finals' students averaged into the one that is exported."""
+
+from dataclasses import asdict, replace
+from functools import reduce
+
+import numpy as np
+import pytest
+import torch
+
+from search.export import exported_student
+from search.export.__main__ import main
+from search.export.exported_student import predictions
+from search.record.run import read_run
+from search.results.answer import recommended
+from search.students import averaging
+from search.students.averaging import average_finals
+from search.students.kept import sweep_examples
+from tests.exports import copied, make_run, train
+from trainable.config.trial_config import TrialConfig
+from trainable.models.loading import load_weights
+
+SHORT = TrialConfig(
+    initialisation="teacher_spread",
+    student_layers=2,
+    batch_size=8,
+    learning_rate=3e-3,
+    epochs=1,
+    evaluations=2,
+)
+FINALS = [replace(SHORT, epochs=3, seed=seed) for seed in range(3)]
+OTHERS = [replace(FINALS[0], initialisation="teacher_lower"), replace(FINALS[0], student_layers=1)]
+
+
+@pytest.fixture(scope="module")
+def small(teacher_folder, data_folder, tmp_path_factory):
+    """A run of a short trial and of finals, of which the last two start from other weights."""
+    made = make_run(tmp_path_factory.mktemp("finals"), teacher_folder, data_folder, [SHORT])
+    for config in (*FINALS, *OTHERS):
+        event = {"event": "suggestion", "trial": config.digest, "parameters": None}
+        made.run.append({**event, "config": asdict(config)})
+        train(made, config)
+    return made
+
+
+@pytest.fixture
+def average(small, tmp_path, monkeypatch):
+    """Averages the run's first final with others, where the scores asked for are these; returns the
+    weights, the digests of what joined, the sentence and how often a folder was scored."""
+
+    def run(scores, spoil=lambda run: None):
+        run = copied(small.run, tmp_path)
+        spoil(run)
+        left = list(scores)
+        monkeypatch.setattr(averaging, "_scores", lambda *_: np.array([left.pop(0)]))
+        trial = run.trials[FINALS[0].digest]
+        folder = run.folder / trial.config.folder_name / "checkpoint_000000"
+        examples = sweep_examples(folder, run.request, run.plan.inputs)
+        monkeypatch.setattr(averaging, "best_trials", lambda trials: sorted(trials, key=place))
+        evaluation, text = average_finals(folder, run, trial, trial.evaluations[-1], examples)
+        joined = evaluation.get("averaged", [trial.config.digest])
+        return load_weights(folder), joined, text, len(scores) - len(left)
+
+    order = [config.digest for config in (*FINALS, *OTHERS, SHORT)]
+
+    def place(trial):
+        return order.index(trial.config.digest)
+
+    return run
+
+
+def spoil_second(run):
+    (path,) = (run.folder / FINALS[1].folder_name).glob("checkpoint_*/model.safetensors")
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("scores", "joined", "spoil"),
+    [
+        ([0.5, 0.6, 0.6], [0, 1, 2], None),
+        ([0.5, 0.4, 0.5], [0, 2], None),
+        ([0.5, 0.6, 0.5], [0, 1], None),
+        ([0.5, 0.4, 0.4], [0], None),
+        ([0.5, 0.6], [0, 2], spoil_second),  # a damaged one is passed over
+    ],
+)
+def test_a_final_joins_the_average_where_the_score_is_no_lower_with_it(
+    small, average, scores, joined, spoil
+):
+    """Only those that start from the same weights are tried, so that no more is scored."""
+    found, digests, text, scored = average(scores, *([spoil] if spoil else []))
+    assert digests == [FINALS[index].digest for index in joined]
+    assert scored == len(scores)
+    assert bool(text) == (len(joined) > 1)
+    weights = [load_weights(checkpoint(small.run, FINALS[index])) for index in joined]
+    for name, tensor in found.items():
+        wanted = reduce(torch.add, [own[name].double() for own in weights]) / len(joined)
+        torch.testing.assert_close(tensor.double(), wanted, rtol=1e-6, atol=1e-7)
+
+
+def checkpoint(run, config):
+    return run.folder / config.folder_name / "checkpoint_000000"
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_what_is_exported_says_its_own_score(small, tmp_path, monkeypatch, capsys, dataset, joins):
+    """In what is printed and in the model card; the trial alone can be had by its name."""
+    scores = [1.0 - joins] + [0.0] * len(FINALS)
+    monkeypatch.setattr(averaging, "_scores", lambda *_: np.array([scores.pop(0)]))
+    monkeypatch.setattr(exported_student, "TIMED_SECONDS", 0.02)
+    run, out = read_run(small.run.folder), tmp_path / "out"
+    first = recommended(run).trials[0].config
+    for named in (False, True):
+        more = ["--trial", first.digest] if named else []
+        assert main([str(run.folder), str(out / str(named)), *more]) == 0
+        folder, averaged = out / str(named), joins and not named
+        right = predictions(folder, dataset.evaluation.texts) == dataset.evaluation.labels
+        printed, card = capsys.readouterr().out, (folder / "README.md").read_text()
+        assert f"accuracy {right.mean():.4f}, " in printed
+        assert f"| these weights | {right.mean():.4f} |" in card
+        assert ("Weights averaged over " in printed) == averaged
+        assert ("averages over the last ones of " in card) == averaged
+        own, exported = load_weights(checkpoint(run, first)), load_weights(folder)
+        assert all(torch.equal(own[name], exported[name]) for name in own) != averaged
