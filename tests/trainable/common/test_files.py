@@ -121,20 +121,32 @@ def test_a_missing_or_changed_file_is_noticed(sealed, file, damage):
     assert verified_values(sealed) is None
 
 
-@pytest.mark.parametrize(("byte", "seen"), [(0, True), (99, True), (100, True), (40, False)])
-def test_of_a_large_file_a_sample_is_read_if_that_was_asked_for(tmp_path, monkeypatch, byte, seen):
+WHOLE = bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "seen"),
+    [
+        (WHOLE[1:], True),  # a byte less, and one changed in the first, last and no piece
+        (b"\1" + WHOLE[1:], True),
+        (WHOLE[1:] + b"\1", True),
+        (WHOLE[:40] + b"\1" + WHOLE[41:], False),
+    ],
+)
+def test_of_a_large_file_a_sample_is_read_if_that_was_asked_for(
+    tmp_path, monkeypatch, damaged, seen
+):
     """Its size, its first and last bytes and pieces between them; on demand every byte."""
     for name, value in {"SAMPLED_FROM": 100, "PIECES": 3, "PIECE": 8}.items():
         monkeypatch.setattr(files, name, value)
-    whole, large, small = bytes(100), tmp_path / "large", tmp_path / "small"
-    large.write_bytes(whole)
-    small.write_bytes(whole[:99])
+    large, small = tmp_path / "large", tmp_path / "small"
+    large.write_bytes(WHOLE)
+    small.write_bytes(WHOLE[1:])
     write_manifest(tmp_path, VALUES, sampled=True)
     assert verified_values(tmp_path) == verified_values(tmp_path, every_byte=True) == VALUES
-    damaged = whole[:byte] + bytes([1]) + whole[byte + 1 :]  # or one byte longer
     large.write_bytes(damaged)
     assert verified_values(tmp_path) == (None if seen else VALUES)
     assert verified_values(tmp_path, every_byte=True) is None
-    large.write_bytes(whole)
-    small.write_bytes(damaged[:99] if byte < 99 else damaged)
+    large.write_bytes(WHOLE)
+    small.write_bytes(WHOLE[:40] + b"\1" + WHOLE[42:])  # of which every byte is read
     assert verified_values(tmp_path) is None
