@@ -127,11 +127,12 @@ WHOLE = bytes(100)
 @pytest.mark.parametrize(
     ("damaged", "seen"),
     [
-        (WHOLE[1:], True),  # a byte less, and one changed in the first, last and no piece
+        (WHOLE[1:], True),
         (b"\1" + WHOLE[1:], True),
         (WHOLE[1:] + b"\1", True),
         (WHOLE[:40] + b"\1" + WHOLE[41:], False),
     ],
+    ids=["shorter", "first", "last", "between"],
 )
 def test_of_a_large_file_a_sample_is_read_if_that_was_asked_for(
     tmp_path, monkeypatch, damaged, seen
