@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import tokens_of
-from trainable.data.tokens import tokenise, trained_on
+from trainable.data.tokens import load_split, save_split, tokenise, trained_on
 
 CLS, SEP, HELLO, WORLD = 101, 102, 7592, 2088  # of BERT's uncased vocabulary
 
@@ -38,3 +38,12 @@ def test_pairs_are_read_as_the_tokenizer_reads_them_and_the_longer_text_is_cut(b
     joined = trained_on({"train": split, "transfer": split})
     assert joined.token_types.tolist() == 2 * split.token_types.tolist()
     assert tokenise(bert, ["a b"], [0], max_length=12).token_types is None
+
+
+def test_a_split_comes_back_as_it_was_saved(split, tmp_path):
+    save_split(split, tmp_path, "train")
+    loaded = load_split(tmp_path, "train")
+    for part in ("token_ids", "offsets", "labels", "token_types"):
+        one, other = getattr(loaded, part), getattr(split, part)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
