@@ -18,6 +18,7 @@ from search.run.__main__ import main
 from spaces import SEARCHED, SPACE_NAMES, Inputs
 from spaces.recipe import POINTS_TO_EVALUATE, recipe
 from spaces.study import STUDY_ROWS
+from tests.conftest import user_error
 from tests.made_runs import asked, made_inputs
 from trainable.common.errors import UserError
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
@@ -64,19 +65,13 @@ def variants(space):
     return [variant["config"] for _, variant in generate_variants({"config": space})]
 
 
-def test_every_space_that_lists_is_known_here():
-    assert set(FULL) == set(SPACE_NAMES) - set(SEARCHED)
-
-
-@pytest.mark.parametrize("name", FULL)
+@pytest.mark.parametrize("name", sorted({*SPACE_NAMES} - {*SEARCHED}))
 def test_space_is_a_tune_search_space_of_exactly_its_grid(name):
     """Each variant is a configuration as `trainable.student` is given it, without a translation."""
     space = getattr(spaces, name)  # not the module of that name, which was imported before
     preset = PRESETS["sst2"]
-    inputs = made_inputs(
-        outputs={"logits": "/l", "cls": "/c"}, constants=dict(preset.trial),
-        learning_rates=dict(preset.learning_rates),
-    )  # fmt: skip
+    given = {"constants": dict(preset.trial), "learning_rates": dict(preset.learning_rates)}
+    inputs = made_inputs(outputs={"logits": "/l", "cls": "/c"}, **given)
     configs = {inputs.config(variant) for variant in variants(space())}
     assert configs == set(plan_trials(asked(space=name, preset="sst2")))
     assert len(configs) == len(FULL[name])
@@ -99,46 +94,33 @@ def test_study_has_the_figures_of_its_tables():
 # The searched space.
 
 
-@pytest.fixture(scope="module")
-def drawn():
-    """Random draws: each as the searcher knows it, and as the point that it stands for."""
-    study = optuna.create_study(sampler=RandomSampler(seed=3))
-    trials = [study.ask() for _ in range(400)]
-    points = [recipe(trial) for trial in trials]
-    return [(trial.params, point) for trial, point in zip(trials, points, strict=True)]
-
-
 def searched(**changes):
     return asked(space="recipe", searcher="random", **changes)
 
 
-@pytest.mark.parametrize(
-    ("key", "values"), [("initialisation", INITIALISATIONS), ("alpha_schedule", ALPHA_SCHEDULES)]
-)
-def test_every_value_is_drawn(drawn, key, values):
-    assert {point[key] for _, point in drawn if key in point} == set(values)
-
-
-def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters(drawn):
-    configs = [config_of_draw(searched(), parameters) for parameters, _ in drawn]
-    assert len({config.recipe for config in configs}) == len(drawn)
-    for config, (parameters, point) in zip(configs, drawn, strict=True):
-        assert not config.inactive_settings & set(parameters)
+def test_every_draw_is_another_valid_configuration_and_draws_only_what_matters():
+    """And each initialisation and schedule is drawn."""
+    study = optuna.create_study(sampler=RandomSampler(seed=3))
+    trials = [study.ask() for _ in range(400)]
+    points = [recipe(trial) for trial in trials]
+    for key, values in (("initialisation", INITIALISATIONS), ("alpha_schedule", ALPHA_SCHEDULES)):
+        assert {point[key] for point in points} == set(values)
+    configs = [config_of_draw(searched(), trial.params) for trial in trials]
+    assert len({config.recipe for config in configs}) == len(trials)
+    for config, trial, point in zip(configs, trials, points, strict=True):
+        assert not config.inactive_settings & set(trial.params)
         assert ("sharpness" in point) == (config.alpha_schedule != "fixed")
-        assert {type(value) for value in parameters.values()} <= {str, float}
+        assert {type(value) for value in trial.params.values()} <= {str, float}
 
 
 @pytest.mark.parametrize("name", ["mini", "sst2"])
 def test_the_first_start_is_what_the_preset_does_if_nothing_is_searched(name):
     preset = PRESETS[name]
     default = complete_config({**preset.trial, "seed": 0}, preset.learning_rates, {})
-    (first, _), *others = starting_points(searched(preset=name))
+    first, *others = (config for config, _ in starting_points(searched(preset=name)))
     assert first == default
-    assert [config.label() for config, _ in others] == [
-        "teacher_lower, logits only, fixed 0.5",
-        "teacher_spread, logits only, fixed 0.5, ema 0.98",
-    ]
-    assert {config.learning_rate for config, _ in others} == {default.learning_rate}
+    lower = replace(default, initialisation="teacher_lower")
+    assert others == [lower, replace(default, ema_decay=0.98)]
 
 
 def test_starts_are_on_the_first_seed():
@@ -170,15 +152,11 @@ def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch)
         assert (config.alpha_schedule, config.initialisation) == ("cosine_growth", "teacher_upper")
         assert not {"alpha_schedule", "initialisation"} & set(values)
         assert config_of_draw(request, values) == config
-    assert [c.label() for c, _ in starting_points(request)] == [
-        "teacher_upper, logits only, cosine_growth k=1",
-        "teacher_upper, logits only, cosine_growth k=1, ema 0.98",
-    ]
+    upper, student = "teacher_upper, logits only, cosine_growth k=1", "pretrained, logits only, "
+    assert [c.label() for c, _ in starting_points(request)] == [upper, f"{upper}, ema 0.98"]
     joined = starting_points(searched(student="some/student", pretrained=(("student_layers", 2),)))
-    assert [c.label() for c, _ in joined[3:]] == [
-        "pretrained, logits only, fixed 0.5",
-        "pretrained, logits only, fixed 0.5, ema 0.98",
-    ]
+    labels = [config.label() for config, _ in joined[3:]]
+    assert labels == [f"{student}fixed 0.5", f"{student}fixed 0.5, ema 0.98"]
     found = possible_trials(searched(against="depth"), [])  # as may be suggested
     assert {config.student_layers for config in found} == {3, 2}
     with pytest.raises(UserError, match=r"--set hidden_weight=9\.0: has no effect"):
@@ -221,22 +199,14 @@ def counted(trial, inputs):
     trial.suggest_int("batch_size", 8, 24, step=8)
     return {"alpha": 0.5, "temperature": 3.0 * inputs.coarse}
 
-def typo():
-    return {"alpha": 0.5, "temprature": 2.0}
-def no_dict():
-    return [0.5]
-def broken():
-    raise RuntimeError("of my own\\nand more")
-def drawn_typo(trial):
-    return {"alpha": trial.suggest_float("alpha", 0, 1), "temprature": 2.0}
-def drawn_broken(trial):
-    return {"alpha": trial.suggest_float("alpha", 0, 1) / 0}
-def other_words(t, coarse):
-    return {"alpha": t.suggest_float("alpha", 0, 1)}
-def reports(trial):
-    trial.report(0.5, 1)
-def leaves():
-    raise SystemExit(0)
+def typo(): return {"alpha": 0.5, "temprature": 2.0}
+def no_dict(): return [0.5]
+def broken(): raise RuntimeError("of my own\\nand more")
+def drawn_typo(trial): return {"alpha": trial.suggest_float("alpha", 0, 1), "temprature": 2.0}
+def drawn_broken(trial): return {"alpha": trial.suggest_float("alpha", 0, 1) / 0}
+def other_words(t, coarse): return {"alpha": t.suggest_float("alpha", 0, 1)}
+def reports(trial): trial.report(0.5, 1)
+def leaves(): raise SystemExit(0)
 def huge():
     values = tune.grid_search([1.0 + number for number in range(3000)])
     return {"alpha": 0.5, "temperature": values, "hidden_weight": values}
@@ -245,8 +215,14 @@ def huge():
 
 @pytest.fixture
 def mine(tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
-    return lambda name, **changes: asked(space=f"{tmp_path}/mine.py:{name}", **changes)
+    """A request for a space of a user's file, to which lines may be added."""
+
+    def ask(name, *lines, **changes):
+        (tmp_path / "mine.py").write_text("\n".join([MINE, *lines]))
+        spaces._load_file.cache_clear()
+        return asked(space=f"{tmp_path}/mine.py:{name}", **changes)
+
+    return ask
 
 
 def test_users_grid_with_groups_and_constants(mine):
@@ -284,15 +260,15 @@ def test_users_searched_space_is_define_by_run_and_its_file_read_once(mine, tmp_
     assert {(c.batch_size, c.temperature) for c, _ in counted} == {(8, 3), (16, 3), (24, 3)}
 
 
-def test_a_users_start_may_be_made_impossible_by_what_is_set(mine, tmp_path):
+def test_a_users_start_may_be_made_impossible_by_what_is_set(mine):
     """One that lacks what is drawn otherwise, and one with another value than the one set."""
     points = [{"alpha": 0.5, "initialisation": "teacher_spread"}, {"alpha": 0.75, "temperature": 2}]
-    (tmp_path / "mine.py").write_text(f"{MINE}\nPOINTS_TO_EVALUATE = {points}")
-    request = mine("searched", searcher="random", overrides=(("initialisation", "random"),))
+    given = {"searcher": "random", "overrides": (("initialisation", "random"),)}
+    request = mine("searched", f"POINTS_TO_EVALUATE = {points}", **given)
     assert [config.alpha for config, _ in starting_points(request)] == [0.75]
 
 
-def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp_path, monkeypatch):
+def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(tmp_path, monkeypatch):
     """Python takes bytecode for that of a file of the same time and size."""
     monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path, found = tmp_path / "mine.py", []
@@ -300,13 +276,12 @@ def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp
         path.write_text(f"def listed():\n    return {{'alpha': {alpha}}}\n")
         os.utime(path, (1, 1))
         spaces._load_file.cache_clear()
-        found += [config.alpha for config in plan_trials(mine("listed"))]
+        found += [config.alpha for config in plan_trials(asked(space=f"{path}:listed"))]
     assert found == [0.25, 0.75]
 
 
-@pytest.mark.parametrize(
-    ("space", "said"),
-    [
+def test_what_is_wrong_with_a_users_space_is_one_line(mine, tmp_path, refusal_of):
+    for space, said in (
         ("mine.py:grids", "no function grids there; it has grid, drawn"),
         ("yours.py:grid", "no such file"),
         ("wrong.py:grid", "SyntaxError"),
@@ -320,55 +295,38 @@ def test_a_file_edited_within_a_second_is_not_taken_for_the_one_before(mine, tmp
         ("mine.py:leaves", "SystemExit: 0"),
         ("leaves.py:grid", "SystemExit: 0"),
         ("mine.py:huge", "9,000,000 configurations, and a grid has at most 10,000; "),
-    ],
-)
-def test_what_is_wrong_with_a_users_space_is_one_line(mine, tmp_path, refusal_of, space, said):
-    (tmp_path / "wrong.py").write_text("def grid(: pass")
-    (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
-    error = refusal_of(main, "--space", f"{tmp_path}/{space}", "--preset", "mini")
-    assert error.startswith(f"error: --space {tmp_path}/{space}: ")
-    assert said in error
+    ):
+        mine("")
+        (tmp_path / "wrong.py").write_text("def grid(: pass")
+        (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
+        error = refusal_of(main, "--space", f"{tmp_path}/{space}", "--preset", "mini")
+        assert error.startswith(f"error: --space {tmp_path}/{space}: ")
+        assert said in error
 
 
-@pytest.mark.parametrize(
-    ("points", "said"),
-    [
-        ([7], "POINTS_TO_EVALUATE: [7] is not a list of dicts"),
-        ([{**START, "temprature": 3.0}], "'temprature' is not known; did you mean temperature?"),
-        ([{**START, "alpha": 1.5, "temperature": 3.0}], "The value 1.5 of parameter 'alpha' isn't"),
-        ([{**START, "initialisation": "teacher_spred"}], "'teacher_spred' not in ('random', 'te"),
-    ],
-)
-def test_a_users_impossible_start_is_refused(mine, tmp_path, points, said):
-    (tmp_path / "mine.py").write_text(f"{MINE}\nPOINTS_TO_EVALUATE = {points}")
-    spaces._load_file.cache_clear()
-    with pytest.raises(
-        UserError, match=r"^--space .*mine.py:searched: POINTS_TO_EVALUATE: "
-    ) as caught:
-        plan_trials(mine("searched", searcher="random"))
-    assert said in str(caught.value)
+POINTS, PRIORS = "POINTS_TO_EVALUATE", "PRIORS"
 
 
-@pytest.mark.parametrize(
-    ("priors", "said"),
-    [
-        ([7], "'[7]' is not a dict"),
-        ({"temprature": (3.0, 2.0)}, "'temprature' is not known; did you mean temperature?"),
-        ({"alpha": (0.8, 0.1)}, "alpha: (0.8, 0.1) is not (centre from 0.25 to 0.75, spread above"),
-        ({"alpha": (0.5, 0)}, "(0.5, 0) is not (centre from 0.25 to 0.75, spread above 0)"),
-        ({"alpha": 0.5}, "alpha: 0.5 is not (centre from"),
-        ({"alpha": {"x": 1, "y": 2}}, "alpha: {'x': 1, 'y': 2} is not (centre from"),
-        ({"initialisation": {"spread": 2}}, "{'spread': 2} is not a dict of weights above 0 for a"),
-        ({"initialisation": {"random": 0}}, "for any of random, teacher_spread, pretrained"),
-        ({"initialisation": (1, 2)}, "initialisation: (1, 2) is not a dict of weights"),
-    ],
-)
-def test_a_users_impossible_prior_is_refused(mine, tmp_path, priors, said):
-    (tmp_path / "mine.py").write_text(f"{MINE}\nPRIORS = {priors}")
-    spaces._load_file.cache_clear()
-    with pytest.raises(UserError, match=r"^--space .*mine.py:searched: PRIORS: ") as caught:
-        plan_trials(mine("searched", searcher="random"))
-    assert said in str(caught.value)
+def test_a_users_impossible_start_or_prior_is_refused(mine):
+    for name, value, said in (
+        (POINTS, [7], "[7] is not a list of dicts"),
+        (POINTS, [{**START, "temprature": 3.0}], "'temprature' is not known; did you mean temp"),
+        (POINTS, [{**START, "alpha": 1.5, "temperature": 3.0}], "The value 1.5 of parameter 'alp"),
+        (POINTS, [{**START, "initialisation": "teacher_spred"}], "'teacher_spred' not in ('random"),
+        (PRIORS, [7], "'[7]' is not a dict"),
+        (PRIORS, {"temprature": (3.0, 2.0)}, "'temprature' is not known; did you mean temperatu"),
+        (PRIORS, {"alpha": (0.8, 0.1)}, "(0.8, 0.1) is not (centre from 0.25 to 0.75, spread abo"),
+        (PRIORS, {"alpha": (0.5, 0)}, "(0.5, 0) is not (centre from 0.25 to 0.75, spread above 0)"),
+        (PRIORS, {"alpha": 0.5}, "alpha: 0.5 is not (centre from"),
+        (PRIORS, {"alpha": {"x": 1, "y": 2}}, "alpha: {'x': 1, 'y': 2} is not (centre from"),
+        (PRIORS, {"initialisation": {"spread": 2}}, "{'spread': 2} is not a dict of weights abov"),
+        (PRIORS, {"initialisation": {"random": 0}}, "for any of random, teacher_spread, pretrain"),
+        (PRIORS, {"initialisation": (1, 2)}, "initialisation: (1, 2) is not a dict of weights"),
+    ):
+        request = mine("searched", f"{name} = {value}", searcher="random")
+        error = user_error(plan_trials, request)
+        assert error.startswith(f"--space {request.space}: {name}: ")
+        assert said in error
 
 
 def test_recipe_is_as_rays_optuna_searcher_takes_it():
@@ -379,7 +337,7 @@ def test_recipe_is_as_rays_optuna_searcher_takes_it():
     found = [searcher.suggest(str(number)) for number in range(8)]
     rates = {"teacher_spread": 3e-4, "teacher_lower": 2e-4}
     inputs = made_inputs(outputs={"logits": "/o"}, learning_rates=rates)
-    for suggested, point in zip(found, POINTS_TO_EVALUATE, strict=False):
+    for suggested, point in zip(found, points, strict=False):
         assert merged(suggested).items() <= point.items()
     configs = [inputs.config(point) for point in found]
     assert len(set(configs)) == 8

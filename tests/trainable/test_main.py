@@ -43,9 +43,8 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
         assert [line.get(key) for line in found] == [e.get(key) for e in expected]
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
+def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path):
+    for more, said in (
         (["--alpha", "1.5"], "alpha: 1.5 must be at most 1.0"),
         (["--sharpness", "2"], "sharpness: 2.0 given, but alpha_schedule fixed has none"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
@@ -55,10 +54,8 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
         (["--dataset", "no/where"], "--dataset no/where: "),
         (["--teacher", "no/where"], "--teacher no/where: "),
         (["--preset", "minni"], "did you mean mini?"),
-    ],
-)
-def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path, more, said):
-    code, lines, complaints = trial_command(capsys, *more)
-    assert (code, lines, len(complaints)) == (2, [], 1)
-    assert said in complaints[0]
-    assert not (tmp_path / "teachers").exists()
+    ):
+        code, lines, complaints = trial_command(capsys, *more)
+        assert (code, lines, len(complaints)) == (2, [], 1)
+        assert said in complaints[0]
+        assert not (tmp_path / "teachers").exists()

@@ -1,5 +1,6 @@
 """Digests: equal for equal contents, different for anything that differs."""
 
+import re
 from hashlib import sha256
 
 import pytest
@@ -13,44 +14,27 @@ WEIGHTS, BIASES = torch.arange(6.0).reshape(2, 3), torch.tensor([1, 2])
 TENSORS = {"w": WEIGHTS, "b": BIASES}
 
 
-def distinct(digests):
-    """How many of them differ; each is one of SHA-256."""
-    assert all(len(d) == 64 and set(d) <= set("0123456789abcdef") for d in digests)
-    return len(set(digests))
+def assert_distinct(digest, values):
+    """Each has a SHA-256 of its own."""
+    digests = [digest(value) for value in values]
+    assert all(re.fullmatch("[0-9a-f]{64}", each) for each in digests)
+    assert len(set(digests)) == len(values)
 
 
 def test_values():
-    others = [
-        VALUES,
-        {},
-        {**VALUES, "a": 2},
-        {**VALUES, "a": "1"},
-        {**VALUES, "c": None},
-        {"a": 1, "b": {"x": [2, 1], "y": "é"}},
-        {"a": 1, "b": {"x": [1, 2], "y": "e"}},
-    ]
-    assert distinct([digest_values(other) for other in others]) == len(others)
+    others = [{}, {**VALUES, "a": 2}, {**VALUES, "a": "1"}, {**VALUES, "c": None}]
+    others += [{"a": 1, "b": {"x": x, "y": y}} for x, y in (([2, 1], "é"), ([1, 2], "e"))]
+    assert_distinct(digest_values, [VALUES, *others])
     assert digest_values(VALUES) == digest_values({"b": {"y": "é", "x": [1, 2]}, "a": 1})
 
 
 def test_tensors():
     one_bit = WEIGHTS.clone()
     one_bit[1, 2] = torch.nextafter(one_bit[1, 2], torch.tensor(100.0))
-    others = [
-        TENSORS,
-        {},
-        {"w": WEIGHTS},
-        {**TENSORS, "w": one_bit},
-        {**TENSORS, "b": torch.tensor([2, 1])},
-        {**TENSORS, "b": BIASES.int()},
-        {**TENSORS, "w": WEIGHTS.reshape(3, 2)},
-        {"v": WEIGHTS, "b": BIASES},
-        {"w": BIASES, "b": WEIGHTS},
-    ]
-    assert distinct([digest_tensors(other) for other in others]) == len(others)
-
-
-def test_the_order_of_names_and_how_a_tensor_lies_do_not_matter():
+    others = [{}, {"w": WEIGHTS}, {"v": WEIGHTS, "b": BIASES}, {"w": BIASES, "b": WEIGHTS}]
+    others += [{"w": WEIGHTS, "b": b} for b in (torch.tensor([2, 1]), BIASES.int())]
+    others += [{"w": w, "b": BIASES} for w in (one_bit, WEIGHTS.reshape(3, 2))]
+    assert_distinct(digest_tensors, [TENSORS, *others])
     transposed = torch.nn.Parameter(WEIGHTS.t().contiguous().t())
     assert not transposed.is_contiguous()
     assert digest_tensors({"b": BIASES, "w": transposed}) == digest_tensors(TENSORS)
@@ -59,7 +43,7 @@ def test_the_order_of_names_and_how_a_tensor_lies_do_not_matter():
 def test_strings():
     others = [[], ["ab", "c"], ["ab", "c", ""], ["a", "bc"], ["abc"], ["c", "ab"], ["ab", "C"]]
     others += [["\ud83d"], ["\ud83e"]]  # which UTF-8 cannot hold
-    assert distinct([digest_strings(other) for other in others]) == len(others)
+    assert_distinct(digest_strings, others)
 
 
 @pytest.mark.parametrize("size", [0, 5, (1 << 22) + 3])

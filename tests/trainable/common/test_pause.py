@@ -1,6 +1,7 @@
 """The request to pause: when a trial sees it, and how often it looks."""
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from pyarrow.fs import LocalFileSystem
@@ -41,21 +42,13 @@ def test_a_request_made_before_is_seen_at_once_and_none_where_no_run_is(tmp_path
 
 def test_a_storage_that_cannot_be_reached_for_a_moment_stops_nothing(tmp_path, clock, monkeypatch):
     (tmp_path / PAUSE).touch()
-
-    class Storage:
-        reachable = False
-
-        def get_file_info(self, path):
-            if not self.reachable:
-                raise OSError("When getting information for key: connection timed out")
-            return LocalFileSystem().get_file_info(path)
-
-    storage = Storage()
+    lost = OSError("When getting information for key: connection timed out")
+    there = LocalFileSystem().get_file_info(str(tmp_path / PAUSE))
+    storage = Mock(**{"get_file_info.side_effect": [lost, there]})
     from_uri = SimpleNamespace(from_uri=lambda uri: (storage, str(tmp_path)))
     monkeypatch.setattr(pause, "FileSystem", from_uri)
     requested = PauseRequest("s3://bucket/run")
     assert not requested
-    storage.reachable = True
     clock.now += POLL_SECONDS
     assert not requested
     clock.now += pause.POLL_SECONDS_REMOTE

@@ -1,7 +1,6 @@
 """Frozen dataclasses whose fields are flags: checks, conversion, help, mistakes in one line."""
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import pytest
 
@@ -46,25 +45,29 @@ class Cake:
         check_fields(self)
 
 
-def parsed(*arguments, names=None):
-    """What a command line gives of a cake."""
+def parsed(*arguments, cls=Cake):
+    """What a command line gives of a cake, or of another class."""
     parser = OneLineParser(prog="bake")
-    add_flags(parser, Cake, names)
-    return given(parser.parse_args(arguments), Cake)
+    add_flags(parser, cls)
+    return given(parser.parse_args(arguments), cls)
 
 
-def test_what_is_given_comes_in_its_type_and_nothing_else_comes():
-    assert parsed() == {}
-    line = ("--kind", "cheese", "--eggs", "3", "--sugar", "10", "--add", "a=1", "--add", "b=2")
-    found = parsed(*line)
-    assert found == {"kind": "cheese", "eggs": 3, "sugar": 10.0, "extras": (("a", "1"), ("b", "2"))}
-    assert type(found["sugar"]) is float
-    assert Cake(**found).extras == (("a", "1"), ("b", "2"))
+@pytest.fixture
+def mistake(capsys):
+    """The one line in which a command line is refused, with exit code 2."""
+
+    def refusal(*arguments, cls=Cake):
+        with pytest.raises(SystemExit) as caught:
+            parsed(*arguments, cls=cls)
+        out, err = capsys.readouterr()
+        assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
+        return err
+
+    return refusal
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_mistake_is_one_line_and_exit_code_2(mistake):
+    for arguments, message in (
         (("--kind", "chese"), "--kind: 'chese' is not known; did you mean cheese? choose from p"),
         (("--eggs", "0"), "--eggs: 0 must be at least 1"),
         (("--eggs", "13"), "--eggs: 13 must be at most 12"),
@@ -78,29 +81,20 @@ def test_what_is_given_comes_in_its_type_and_nothing_else_comes():
         (("--egs", "1"), "unrecognized arguments: --egs 1"),
         (("--baker", "me"), "unrecognized arguments: --baker me"),
         (("--eggs",), "--eggs: expected one argument"),
-    ],
-)
-def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, message):
-    with pytest.raises(SystemExit) as caught:
-        parsed(*arguments)
-    out, err = capsys.readouterr()
-    assert (caught.value.code, out, err.count("\n")) == (2, "", 1)
-    assert err.startswith(f"error: {message}")
+    ):
+        assert mistake(*arguments).startswith(f"error: {message}")
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
+def test_an_instance_is_checked_when_it_is_made():
+    for values, message in (
         ({"eggs": 3.0}, "eggs: 3.0 is not of type int"),
         ({"eggs": True}, "eggs: True is not of type int"),
         ({"kind": None}, "kind: None is not of type str"),
         ({"sugar": float("inf")}, "sugar: inf must be a finite number"),
         ({"kind": "chees"}, "kind: 'chees' is not known; did you mean cheese? "),
-    ],
-)
-def test_an_instance_is_checked_when_it_is_made(values, message):
-    assert Cake(sugar=None, baker=3).baker == 3  # a field that is not described may be anything
-    assert user_error(Cake, **values).startswith(message)
+    ):
+        assert Cake(sugar=None, baker=3).baker == 3  # a field that is not described may be anything
+        assert user_error(Cake, **values).startswith(message)
 
 
 def test_help_says_the_sentence_the_bounds_and_the_default():
@@ -118,47 +112,30 @@ def test_help_says_the_sentence_the_bounds_and_the_default():
 
 
 def test_the_cache_is_in_the_users_cache_folder(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/big/disk")
-    assert users_cache() == InputOptions().cache == "/big/disk/distillation-search"
-    monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", "/home/me")
-    assert users_cache() == "/home/me/.cache/distillation-search"
+    for base, folder in (("/big/disk", "/big/disk"), ("", "/home/me/.cache")):
+        monkeypatch.setenv("XDG_CACHE_HOME", base)
+        assert users_cache() == InputOptions().cache == f"{folder}/distillation-search"
 
 
-def test_places_are_written_out_since_trials_run_in_other_folders(monkeypatch, tmp_path, capsys):
+def test_places_are_written_out_since_trials_run_in_other_folders(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    (tmp_path / "teacher").mkdir()
-    (tmp_path / "file").touch()
     assert InputOptions(cache="here").cache == str(tmp_path / "here")
     assert InputOptions(cache="~/here").cache == str(tmp_path / "home" / "here")
-    parser = OneLineParser(prog="trial")
-    add_flags(parser, InputOptions)
-    line = ["--cache", "here", "--teacher", "teacher", "--dataset", "some/hub-id"]
-    found = given(parser.parse_args(line), InputOptions)
-    assert found["cache"] == str(tmp_path.resolve() / "here")
-    assert found["teacher"] == str(tmp_path.resolve() / "teacher")
-    assert found["dataset"] == "some/hub-id"
-    with pytest.raises(SystemExit):
-        parser.parse_args(["--cache", str(Path("file", "below"))])
-    assert "cannot be written to (Not a directory)" in capsys.readouterr().err
+    line = ["--cache", "here", "--dataset", "some/hub-id"]
+    wanted = {"cache": f"{tmp_path.resolve()}/here", "dataset": "some/hub-id"}
+    assert parsed(*line, cls=InputOptions) == wanted
 
 
-def test_a_yes_or_no_is_two_flags_of_which_the_last_holds(capsys):
-    parser = OneLineParser(prog="trial")
-    add_flags(parser, InputOptions)
+def test_a_yes_or_no_is_two_flags_of_which_the_last_holds(mistake):
     yes, no = "--allow-weak-teacher", "--no-allow-weak-teacher"
     for typed, wanted in (([], None), ([yes], True), ([no], False), ([yes, no], False)):
-        found = given(parser.parse_args(typed), InputOptions)
+        found = parsed(*typed, cls=InputOptions)
         assert found.get("allow_weak_teacher") is wanted
         assert InputOptions(**found).allow_weak_teacher is bool(wanted)
-    assert f"{yes}, {no}" in parser.format_help()
     for typed in ([f"{yes}=1"], [yes, "1"]):
-        with pytest.raises(SystemExit) as stopped:
-            parser.parse_args(typed)
-        error = capsys.readouterr().err
-        assert (stopped.value.code, error.count("\n")) == (2, 1)
-        assert error.startswith("error: ")
+        assert mistake(*typed, cls=InputOptions).startswith("error: ")
     with pytest.raises(UserError, match="allow_weak_teacher: 1 is not of type bool"):
         InputOptions(allow_weak_teacher=1)
 
@@ -173,19 +150,13 @@ NUMERIC = [
 ]
 
 
-@pytest.mark.parametrize("text", ["1" + 20 * "0", "1" + 400 * "0", "nan", "inf", "-inf"])
-def test_no_number_of_a_command_may_be_huge_or_no_number(capsys, text):
+def test_no_number_of_a_command_may_be_huge_or_no_number(mistake):
     """In a Python file no more than on a command line."""
-    assert len(NUMERIC) > 35
-    for cls, about in NUMERIC:
-        parser = OneLineParser(prog="any")
-        add_flags(parser, cls)
-        with pytest.raises(SystemExit) as stopped:
-            parser.parse_args([flag_of(about), text])
-        error = capsys.readouterr().err
-        assert (stopped.value.code, error.count("\n")) == (2, 1)
-        assert error.startswith(f"error: {flag_of(about)}: ")
-        if cls is not BenchOptions:  # which its command line alone makes
-            kind = field_types(cls)[about.name][0] if text.isdecimal() else float
-            said = user_error(cls, **{**NEEDED.get(cls, {}), about.name: kind(text)})
-            assert said.startswith(f"{about.name}: ")
+    for text in ("1" + 20 * "0", "1" + 400 * "0", "nan", "inf", "-inf"):
+        assert len(NUMERIC) > 35
+        for cls, about in NUMERIC:
+            assert mistake(flag_of(about), text, cls=cls).startswith(f"error: {flag_of(about)}: ")
+            if cls is not BenchOptions:  # which its command line alone makes
+                kind = field_types(cls)[about.name][0] if text.isdecimal() else float
+                said = user_error(cls, **{**NEEDED.get(cls, {}), about.name: kind(text)})
+                assert said.startswith(f"{about.name}: ")

@@ -1,16 +1,13 @@
 """Which metric a data set has by default, and which are refused."""
 
-import pytest
-
 from tests.conftest import user_error
 from trainable.config.metrics import check_metric, default_metric
 
 TWO, THREE, NONE = ["no", "yes"], ["a", "b", "c"], []
 
 
-@pytest.mark.parametrize(
-    ("source", "configuration", "names", "metric"),
-    [
+def test_a_task_of_glue_has_its_metric():
+    for source, configuration, names, metric in (
         (None, None, TWO, "accuracy"),
         ("nyu-mll/glue", "mrpc", TWO, "f1"),
         ("/data/glue/QQP", None, TWO, "f1"),
@@ -20,20 +17,15 @@ TWO, THREE, NONE = ["no", "yes"], ["a", "b", "c"], []
         ("nyu-mll/glue", "sst2", TWO, "accuracy"),
         ("/data/mrpc", None, THREE, "accuracy"),  # the name alone does not make it the task
         ("/data/stsb", None, TWO, "accuracy"),
-    ],
-)
-def test_a_task_of_glue_has_its_metric(source, configuration, names, metric):
-    assert default_metric(source, configuration, names) == metric
-    check_metric(metric, names)
+    ):
+        assert default_metric(source, configuration, names) == metric
+        check_metric(metric, names)
 
 
-@pytest.mark.parametrize(
-    ("metric", "names", "reason"),
-    [
+def test_a_metric_that_does_not_fit_the_labels_is_refused():
+    for metric, names, reason in (
         ("f1", THREE, "the labels are 3 classes; give accuracy, macro_f1, mcc"),
         ("f1", NONE, "the labels are numbers, not classes; give pearson, spearman"),
         ("pearson", TWO, "the labels are 2 classes; give accuracy, f1, macro_f1, mcc"),
-    ],
-)
-def test_a_metric_that_does_not_fit_the_labels_is_refused(metric, names, reason):
-    assert user_error(check_metric, metric, names) == f"--metric {metric}: {reason}"
+    ):
+        assert user_error(check_metric, metric, names) == f"--metric {metric}: {reason}"

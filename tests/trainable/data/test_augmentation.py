@@ -1,6 +1,5 @@
 """Made texts: each kind against what it may do to a text's words."""
 
-from collections import Counter
 from math import ceil
 from random import Random
 
@@ -16,26 +15,19 @@ SPLIT = [[f"w{text}.{word}" for word in range(1 + text % 20)] for text in range(
 TEXTS = [" ".join(words) for words in SPLIT]
 
 
-@pytest.fixture
-def made():
+def made(kind, strength=None):
     """What a kind makes of each text of at least two words, beside it."""
-
-    def make(kind, strength=None):
-        draws = Draws(SPLIT, 3)
-        strength = ON[kind] if strength is None else strength
-        return [(words, KINDS[kind](words, strength, draws)) for words in SPLIT if len(words) > 1]
-
-    return make
+    draws, strength = Draws(SPLIT, 3), ON[kind] if strength is None else strength
+    return [(words, KINDS[kind](words, strength, draws)) for words in SPLIT if len(words) > 1]
 
 
 def test_every_kind_has_a_strength_and_the_reverse():
-    assert (set(ON), SHARE) == (set(KINDS), 4.0)
-    assert {**ON, "share": SHARE} == MADE
+    assert (set(ON), SHARE, MADE) == (set(KINDS), 4.0, {**ON, "share": SHARE})
     share, kinds = augmentation_settings([("drop", 0.0), ("swap", 0.3), ("share", 2.5)])
     assert (share, kinds) == (2.5, {"crop": 0.5, "halves": 0.5, "words": 0.25, "swap": 0.3})
 
 
-def test_a_crop_is_a_run_of_50_to_90_percent_of_the_words(made):
+def test_a_crop_is_a_run_of_50_to_90_percent_of_the_words():
     shares = set()
     for words, cropped in made("crop"):
         start = words.index(cropped[0])
@@ -46,7 +38,7 @@ def test_a_crop_is_a_run_of_50_to_90_percent_of_the_words(made):
     assert max(shares) >= 0.9
 
 
-def test_a_drop_leaves_out_10_to_35_percent_and_keeps_the_order(made):
+def test_a_drop_leaves_out_10_to_35_percent_and_keeps_the_order():
     inner = 0
     for words, kept in made("drop"):
         positions = [words.index(word) for word in kept]
@@ -57,7 +49,7 @@ def test_a_drop_leaves_out_10_to_35_percent_and_keeps_the_order(made):
 
 
 @pytest.mark.parametrize("strength", [0.5, 0.2])
-def test_halves_are_the_first_of_one_text_and_the_last_of_another(made, strength):
+def test_halves_are_the_first_of_one_text_and_the_last_of_another(strength):
     for words, joined in made("halves", strength):
         first = len(words) - int(strength * len(words))
         assert joined[:first] == words[:first]
@@ -65,22 +57,21 @@ def test_halves_are_the_first_of_one_text_and_the_last_of_another(made, strength
         assert joined[first:] == other[-ceil(strength * len(other)) :]
 
 
-def test_a_quarter_of_the_words_are_replaced_by_frequency(made):
-    known, drawn = {word for words in SPLIT for word in words}, Counter()
-    for words, replaced in made("words"):
-        assert len(replaced) == len(words)
-        new = [b for a, b in zip(words, replaced, strict=True) if a != b]
-        assert len(new) <= max(1, round(len(words) / 4))
+def test_a_quarter_of_the_words_are_replaced_by_frequency():
+    known, replaced, wanted = {word for words in SPLIT for word in words}, 0, 0
+    for words, others in made("words"):
+        new = [b for a, b in zip(words, others, strict=True) if a != b]
+        most = max(1, round(len(words) / 4))
+        assert len(new) <= most
         assert set(new) <= known
-        drawn["words"] += len(new)
-        drawn["wanted"] += max(1, round(len(words) / 4))
-    assert drawn["words"] > 0.98 * drawn["wanted"]
+        replaced, wanted = replaced + len(new), wanted + most
+    assert replaced > 0.98 * wanted
     draws = Draws([["the", "film"], ["the"], ["the", "end"]], 0)
     words = KINDS["words"](["x"] * 4000, 1.0, draws)
     assert words.count("the") / 4000 == pytest.approx(3 / 5, abs=0.04)
 
 
-def test_swapped_words_are_neighbours(made):
+def test_swapped_words_are_neighbours():
     for words, swapped in made("swap"):
         assert sorted(swapped) == sorted(words)
         moved = [swapped.index(word) - place for place, word in enumerate(words)]
@@ -93,7 +84,7 @@ def test_swapped_words_are_neighbours(made):
 def test_a_text_of_any_length_stays_one_at_any_strength(kind, strength):
     draws = Draws(SPLIT, 0)
     assert all(KINDS[kind](words, strength, draws) for words in SPLIT)
-    assert all(words == text.split() for words, text in zip(SPLIT, TEXTS, strict=True))
+    assert [" ".join(words) for words in SPLIT] == TEXTS
 
 
 def test_texts_are_distinct_new_in_equal_shares_and_the_same_for_a_seed():
@@ -121,23 +112,20 @@ def test_what_the_texts_do_not_allow_is_not_made():
 
 def test_of_a_pair_each_text_is_changed_by_itself_and_stays_in_its_place():
     pairs = [(text, text.replace("w", "v")) for text in TEXTS if " " in text]
-    made = made_texts(pairs, 300, 5, ON)
-    assert len(set(made)) == 300
-    assert set(made).isdisjoint(pairs)
-    assert made == made_texts(pairs, 300, 5, ON)
+    changed = made_texts(pairs, 300, 5, ON)
+    assert len({*changed} - {*pairs}) == 300
+    assert changed == made_texts(pairs, 300, 5, ON)
     for kind in KINDS:
         found = made_texts(pairs, 50, 5, {kind: ON[kind]})
         assert len(found) == (0 if kind == "halves" else 50)
-        if kind in ("crop", "drop", "swap"):
-            for first, second in found:
-                texts = [{word.partition(".")[0] for word in t.split()} for t in (first, second)]
-                assert texts[1] == {word.replace("w", "v") for word in texts[0]}
-                assert len(texts[0]) == 1  # words of one pair, each text's own
+        for pair in found if kind in ("crop", "drop", "swap") else ():
+            first, second = ({word.partition(".")[0] for word in text.split()} for text in pair)
+            assert second == {word.replace("w", "v") for word in first}
+            assert len(first) == 1  # words of one pair, each text's own
 
 
-@pytest.mark.parametrize(
-    ("settings", "refused"),
-    [
+def test_settings_that_can_not_be_are_refused():
+    for settings, refused in (
         ({"dorp": 0}, "--augment: 'dorp' is not known; did you mean drop?"),
         ({"drop": 1.5}, "--augment drop=1.5: must be from 0 to 1"),
         ({"drop": float("nan")}, "--augment drop=nan: must be from 0 to 1"),
@@ -145,8 +133,6 @@ def test_of_a_pair_each_text_is_changed_by_itself_and_stays_in_its_place():
         ({"crop": "x"}, "--augment crop: 'x' is not a number"),
         ({"share": 0}, "--augment: nothing is left to make"),
         (dict.fromkeys(KINDS, 0), "--augment: nothing is left to make"),
-    ],
-)
-def test_settings_that_can_not_be_are_refused(settings, refused):
-    with pytest.raises(UserError, match=f"^{refused}"):
-        InputOptions(augmentation=settings)
+    ):
+        with pytest.raises(UserError, match=f"^{refused}"):
+            InputOptions(augmentation=settings)

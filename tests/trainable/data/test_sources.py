@@ -1,6 +1,6 @@
 """What a preset and the user's replacements come to: data, teacher, complete configurations."""
 
-import socket
+from unittest.mock import Mock
 
 import pytest
 
@@ -16,15 +16,9 @@ from trainable.data.wheels import small_encoder, tweets
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """20 examples for training and 10 others for evaluation; there is no network."""
-
-    def no_such_host(*_, **__):
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
-    folder = tmp_path / "splits"
-    folder.mkdir()
+def folder(tmp_path):
+    """20 examples for training and 10 others for evaluation."""
+    (folder := tmp_path / "splits").mkdir()
     for name, count in (("train", 20), ("dev", 10)):
         rows = [f"{name} {row}\t{row % 2}" for row in range(count)]
         (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
@@ -33,15 +27,10 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The arguments with which datasets are loaded, in place of loading them."""
-    calls = []
-
-    def load_dataset(source, configuration, cache, columns, *, regression):
-        calls.append((source, configuration, str(cache)))
-        return Dataset(LabelledTexts(["a", "b"], [0, 1]), LabelledTexts(["c"], [0]), ["0", "1"])
-
-    monkeypatch.setattr(sources, "load_dataset", load_dataset)
-    return calls
+    """What datasets are loaded with, in place of loading them."""
+    dataset = Dataset(LabelledTexts(["a", "b"], [0, 1]), LabelledTexts(["c"], [0]), ["0", "1"])
+    monkeypatch.setattr(sources, "load_dataset", load := Mock(return_value=dataset))
+    return load
 
 
 def test_the_small_preset_is_the_two_wheels(tmp_path, monkeypatch):
@@ -60,55 +49,40 @@ def test_the_small_preset_is_the_two_wheels(tmp_path, monkeypatch):
     [(None, 4, (4, 10)), (8, 4, (4, 8)), (None, None, (10, None)), (4, 4, (4, None))],
 )
 def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes):
-    options = InputOptions(
-        preset="mini",
-        teacher="t",
-        dataset=str(folder),
-        cache=str(tmp_path / "cache"),
-        max_train_samples=6,
-        max_eval_samples=most,
-        eval_subset=subset,
-        max_length=9,
-    )
-    found = load_sources(options)
+    cut = {"max_train_samples": 6, "max_eval_samples": most, "eval_subset": subset}
+    given = {"teacher": "t", "dataset": str(folder), "cache": str(tmp_path / "cache")}
+    found = load_sources(InputOptions(preset="mini", max_length=9, **cut, **given))
     train, looked_at, whole = found.dataset.train, found.dataset.evaluation, found.dataset.full
     assert (len(looked_at), None if whole is None else len(whole)) == sizes
     assert (found.available, found.max_length) == ((20, 10), 9)
     assert sorted(train.labels) == [0, 0, 0, 1, 1, 1]
     assert looked_at.labels.count(0) == looked_at.labels.count(1)
     assert all(text.startswith("train ") for text in train.texts)
-    if whole is not None:
-        assert set(looked_at.texts) < set(whole.texts)
+    assert whole is None or set(looked_at.texts) < set(whole.texts)
 
 
-@pytest.mark.parametrize(
-    ("preset", "dataset", "loaded"),
-    [
-        ("sst2", None, ("nyu-mll/glue", "sst2")),
-        ("imdb", None, ("stanfordnlp/imdb", None)),
-        ("mini", "nyu-mll/glue:sst2", ("nyu-mll/glue", "sst2")),
-        ("sst2", "stanfordnlp/imdb", ("stanfordnlp/imdb", None)),
-    ],
-)
-def test_hub_ids_and_their_configurations(tmp_path, asked, preset, dataset, loaded):
-    found = load_sources(InputOptions(preset=preset, dataset=dataset, cache=str(tmp_path)))
-    if preset != "mini":
-        assert found.teacher_source == "microsoft/deberta-v3-base"
-    local = tmp_path / "with:colon"  # which is left whole
-    local.mkdir()
-    load_sources(InputOptions(preset=preset, dataset=str(local), cache=str(tmp_path)))
-    cache = str(tmp_path / "datasets")
-    assert asked == [(*loaded, cache), (str(local), None, cache)]
+def test_hub_ids_and_their_configurations(tmp_path, asked):
+    (local := tmp_path / "with:colon").mkdir()  # which is left whole
+    deberta = "microsoft/deberta-v3-base"
+    for preset, dataset, source, configuration in (
+        ("sst2", None, "nyu-mll/glue", "sst2"),
+        ("imdb", None, "stanfordnlp/imdb", None),
+        ("mini", "nyu-mll/glue:sst2", "nyu-mll/glue", "sst2"),
+        ("sst2", "stanfordnlp/imdb", "stanfordnlp/imdb", None),
+        ("mini", str(local), str(local), None),
+    ):
+        found = load_sources(InputOptions(preset=preset, dataset=dataset, cache=str(tmp_path)))
+        assert (found.teacher_source == deberta) == (preset != "mini")
+        assert asked.call_args.args[:3] == (source, configuration, tmp_path / "datasets")
 
 
 def test_a_spaces_values_go_before_the_presets_constants():
     constants = {"epochs": 2, "evaluations": 8, "student_layers": 3}
     values = {"alpha": {"alpha": 0.5, "alpha_schedule": "fixed"}, "evaluations": 6, "seed": 7}
     config = complete_config(constants, LEARNING_RATES, values)
-    assert config == TrialConfig(
-        epochs=2, evaluations=6, student_layers=3, alpha=0.5, seed=7, learning_rate=5e-5
-    )
-    assert list(constants) == ["epochs", "evaluations", "student_layers"]
+    expected = {"epochs": 2, "evaluations": 6, "student_layers": 3, "alpha": 0.5, "seed": 7}
+    assert config == TrialConfig(**expected, learning_rate=5e-5)
+    assert constants == {"epochs": 2, "evaluations": 8, "student_layers": 3}
 
 
 def test_a_trial_from_a_pretrained_student_has_that_ones_shape():
@@ -118,34 +92,25 @@ def test_a_trial_from_a_pretrained_student_has_that_ones_shape():
     assert (config.student_layers, config.student_width, config.feedforward_share) == (2, 128, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("constants", "values", "rate"),
-    [
+def test_the_learning_rate_is_the_initialisations_unless_given():
+    for constants, values, rate in (
         ({}, {}, 5e-5),
         ({}, {"initialisation": "random"}, 1e-4),
         ({}, {"initialisation": "teacher_embeddings", "learning_rate": 3e-4}, 3e-4),
         ({"learning_rate": 1e-5}, {"initialisation": "random"}, 1e-5),
         ({}, {"initialisation": "random", "learning_rate_factor": 0.5}, 5e-5),
         ({}, {"rate": {"learning_rate_factor": 3}}, 3 * 5e-5),
-    ],
-)
-def test_the_learning_rate_is_the_initialisations_unless_given(constants, values, rate):
-    config = complete_config(constants, LEARNING_RATES, {"alpha": 0.5, **values})
-    assert config.learning_rate == rate
+    ):
+        config = complete_config(constants, LEARNING_RATES, {"alpha": 0.5, **values})
+        assert config.learning_rate == rate
 
 
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        (
-            {"learning_rate": 1e-5},
-            "learning_rate_factor: 2.0 given beside learning_rate 1e-05; giv",
-        ),
+def test_a_factor_of_no_rate_is_refused():
+    for values, said in (
+        ({"learning_rate": 1e-5}, "learning_rate_factor: 2.0 given beside learning_rate 1e-05"),
         ({"learning_rate_factor": "twice"}, "learning_rate_factor: 'twice' is not a number"),
         ({"learning_rate_factor": -1.0}, "learning_rate: -5e-05 must be above 0.0"),
         ({"initialisation": "teacher_spred"}, "did you mean teacher_spread?"),
-    ],
-)
-def test_a_factor_of_no_rate_is_refused(values, said):
-    given = {"alpha": 0.5, "learning_rate_factor": 2.0, **values}
-    assert said in user_error(complete_config, {}, LEARNING_RATES, given)
+    ):
+        given = {"alpha": 0.5, "learning_rate_factor": 2.0, **values}
+        assert said in user_error(complete_config, {}, LEARNING_RATES, given)

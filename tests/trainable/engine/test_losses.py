@@ -1,10 +1,11 @@
-"""The losses against plain Python loops."""
+"""The losses against their formulas in NumPy, in double precision."""
 
-from math import exp, log, sqrt
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
+from scipy.special import rel_entr, softmax
 from sklearn.utils.class_weight import compute_class_weight
 
 from trainable.data.datasets import NO_LABEL
@@ -23,87 +24,41 @@ BATCH, TOKENS, LAYERS, WIDTH, CLASSES = 4, 5, 3, 8, 3
 LENGTHS = [5, 1, 3, 2]  # real tokens of each example
 
 
-def softmax(row):
-    largest = max(row)
-    powers = [exp(value - largest) for value in row]
-    return [power / sum(powers) for power in powers]
-
-
 def naive_cross_entropy(logits, labels):
-    losses = [-log(softmax(row)[label]) for row, label in zip(logits, labels, strict=True)]
-    return sum(losses) / len(losses)
+    """Each example's, [B]."""
+    return np.array([-np.log(softmax(row)[n]) for row, n in zip(logits, labels, strict=True)])
 
 
-def naive_kl(student, teacher, temperature):
-    total = 0.0
-    for student_row, teacher_row in zip(student, teacher, strict=True):
-        p = softmax([value / temperature for value in teacher_row])
-        q = softmax([value / temperature for value in student_row])
-        total += sum(pi * (log(pi) - log(qi)) for pi, qi in zip(p, q, strict=True))
-    return temperature**2 * total / len(student)
-
-
-def naive_unit(vector):
-    norm = sqrt(sum(x * x for x in vector))
-    return [x / norm for x in vector]
-
-
-def naive_mse(one, other):
-    squares = [(a - b) ** 2 for a, b in zip(naive_unit(one), naive_unit(other), strict=True)]
-    return sum(squares) / len(squares)
-
-
-def naive_mean(vectors):
-    return [sum(column) / len(vectors) for column in zip(*vectors, strict=True)]
-
-
-def naive_layer_loss(student, teacher, pool):
-    """H of one layer from nested lists [B][T][H], of which LENGTHS tokens are real."""
-    errors = []
-    for one, other, length in zip(student, teacher, LENGTHS, strict=True):
-        if pool == "cls":
-            errors.append(naive_mse(one[0], other[0]))
-        elif pool == "mean":
-            errors.append(naive_mse(naive_mean(one[:length]), naive_mean(other[:length])))
-        else:
-            errors += [naive_mse(one[t], other[t]) for t in range(length)]
-    return sum(errors) / len(errors)
+def naive_unit(vectors):
+    return vectors / np.sqrt((vectors**2).sum(axis=-1, keepdims=True))
 
 
 def naive_pool(states, pool):
-    """The teacher's unit vectors as the product stores them, from a list of L tensors [B, T, H]."""
-    pooled = []
-    for layer in states:
-        rows = layer.tolist()
-        if pool == "cls":
-            pooled.append([naive_unit(row[0]) for row in rows])
-        elif pool == "mean":
-            real = [row[:length] for row, length in zip(rows, LENGTHS, strict=True)]
-            pooled.append([naive_unit(naive_mean(row)) for row in real])
-        else:
-            pooled.append([[naive_unit(token) for token in row] for row in rows])
-    return torch.stack([torch.tensor(layer) for layer in pooled], dim=-2)
+    """Unit vectors as the product stores the teacher's, from L layers [B, T, H]."""
+    if pool == "mean":
+        states = [
+            np.stack([row[:n].mean(axis=0) for row, n in zip(layer, LENGTHS, strict=True)])
+            for layer in states
+        ]
+    return naive_unit(np.stack([s[:, 0] if pool == "cls" else s for s in states], axis=-2))
 
 
 def naive_relations(vectors, head, size):
     """Softmax rows of the scaled dot products of tokens [T, H], in one head of so many values."""
-    cut = [vector[head * size : (head + 1) * size] for vector in vectors]
-    products = [[sum(np.multiply(a, b)) / sqrt(size) for b in cut] for a in cut]
-    return [softmax(row) for row in products]
+    cut = vectors[:, head * size : (head + 1) * size]
+    return softmax(cut @ cut.T / np.sqrt(size), axis=-1)
 
 
 def naive_relation_loss(student, teacher, heads):
-    """From arrays [B, T, 3, H], of which LENGTHS tokens are real: one number after the other."""
+    """From arrays [B, T, 3, H], of which LENGTHS tokens are real."""
     total = 0.0
     for one, other, length in zip(student, teacher, LENGTHS, strict=True):
-        for kind in range(3):
-            for head in range(heads):
-                mine, its = (
-                    naive_relations(of[:length, kind], head, of.shape[-1] // heads)
-                    for of in (one, other)
-                )
-                for q, p in zip(mine, its, strict=True):
-                    total += sum(pi * log(pi / qi) for pi, qi in zip(p, q, strict=True)) / heads
+        for kind, head in product(range(3), range(heads)):
+            q, p = (
+                naive_relations(of[:length, kind], head, of.shape[-1] // heads)
+                for of in (one, other)
+            )
+            total += rel_entr(p, q).sum() / heads
     return total / sum(LENGTHS)
 
 
@@ -129,10 +84,9 @@ def labels():
 
 @pytest.fixture
 def states(generator):
-    """Student's and teacher's hidden states: for each a list of L tensors [B, T, H]."""
+    """Student's and teacher's hidden states, each [L, B, T, H]."""
     shape = (2, LAYERS, BATCH, TOKENS, WIDTH)
-    student, teacher = torch.randn(shape, generator=generator)
-    return list(student), list(teacher)
+    return torch.randn(shape, generator=generator)
 
 
 @pytest.fixture
@@ -150,15 +104,11 @@ def mask():
 
 
 def test_cross_entropy_is_the_naive_one(logits, labels):
-    expected = naive_cross_entropy(logits.tolist(), labels.tolist())
-    assert cross_entropy(logits, labels).item() == pytest.approx(expected, rel=1e-5)
-    weights = torch.linspace(0.5, 2.0, logits.shape[1])
-    each = [
-        float(weights[label]) * naive_cross_entropy([row], [label])
-        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
-    ]
+    each = naive_cross_entropy(logits.double().numpy(), labels)
+    assert cross_entropy(logits, labels).item() == pytest.approx(each.mean(), rel=1e-5)
+    weights = torch.linspace(0.5, 2.0, CLASSES)
     weighed = cross_entropy(logits, labels, of_classes=weights).item()
-    assert weighed == pytest.approx(sum(each) / len(each), rel=1e-5)
+    assert weighed == pytest.approx((each * weights[labels].numpy()).mean(), rel=1e-5)
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -170,9 +120,9 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 4.0])
 def test_kl_is_the_naive_one(logits, teacher_logits, temperature):
-    expected = naive_kl(logits.tolist(), teacher_logits.tolist(), temperature)
+    p, q = (softmax(of.double().numpy() / temperature, axis=-1) for of in (teacher_logits, logits))
     measured = distillation_kl(logits, teacher_logits, temperature)
-    assert measured.item() == pytest.approx(expected, rel=1e-5)
+    assert measured.item() == pytest.approx(temperature**2 * rel_entr(p, q).sum() / BATCH, rel=1e-5)
 
 
 def test_kl_of_very_sure_logits_is_finite():
@@ -183,16 +133,14 @@ def test_kl_of_very_sure_logits_is_finite():
 @pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [0.0, 250.0, 0.0], [2.0, 0.0, 10.0]])
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
 def test_hidden_loss_is_the_naive_weighted_sum(states, mask, pool, weights):
-    student, teacher = states
-    per_layer = [
-        naive_layer_loss(one.tolist(), other.tolist(), pool)
-        for one, other in zip(student, teacher, strict=True)
-    ]
-    expected = sum(weight * loss for weight, loss in zip(weights, per_layer, strict=True))
-    pooled = pool_states(tuple(student), mask, pool)
+    student = tuple(states[0])
+    mine, its = (naive_pool(of.double().numpy(), pool) for of in states)
+    squares = ((mine - its) ** 2).mean(axis=-1)  # [B, L], or [B, T, L]
+    per_layer = squares[mask.bool().numpy()] if pool == "tokens" else squares
+    pooled = pool_states(student, mask, pool)
     token_weights = mask / mask.sum() if pool == "tokens" else None
-    measured = hidden_loss(pooled, naive_pool(teacher, pool), torch.tensor(weights), token_weights)
-    assert measured.item() == pytest.approx(expected, rel=1e-5)
+    measured = hidden_loss(pooled, torch.tensor(its), torch.tensor(weights), token_weights)
+    assert measured.item() == pytest.approx(per_layer.mean(axis=0) @ weights, rel=1e-5)
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
@@ -203,32 +151,8 @@ def test_relation_loss_is_the_naive_one(vectors, mask, heads):
     assert measured.item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_relations_are_of_real_tokens_only(vectors, mask):
-    """Neither what stands under the mask nor how wide it is changes loss or gradient."""
-    student, teacher = vectors
-    found = []
-    for noise, width in ((0.0, TOKENS), (100.0, TOKENS), (-3.0, TOKENS + 4)):
-        real = torch.zeros(BATCH, width, dtype=torch.long)
-        real[:, :TOKENS] = mask
-        mine, its = (
-            torch.full((BATCH, width, 3, of.shape[-1]), noise) for of in (student, teacher)
-        )
-        for padded, of in ((mine, student), (its, teacher)):
-            padded[real.bool()] = of[mask.bool()]
-        loss = relation_loss(mine.requires_grad_(), its, 2, real, real / real.sum())
-        (gradient,) = torch.autograd.grad(loss, mine)
-        assert gradient[~real.bool()].abs().sum() == 0
-        found.append((loss.detach(), gradient[real.bool()]))
-    for loss, gradient in found[1:]:
-        torch.testing.assert_close(loss, found[0][0])
-        torch.testing.assert_close(gradient, found[0][1])
-
-
-def test_relations_that_are_the_teachers_cost_nothing(vectors, mask):
-    """Nor do those of an example that only fills a batch up, whose tokens have no weight."""
-    student, teacher = vectors
-    assert relation_loss(teacher, teacher, 4, mask, mask / mask.sum()).item() == 0.0
-    assert relation_loss(student, teacher, 4, 0 * mask, 0.0 * mask).item() == 0.0
+def test_relations_of_an_example_that_only_fills_a_batch_up_cost_nothing(vectors, mask):
+    assert relation_loss(*vectors, 4, 0 * mask, 0.0 * mask).item() == 0.0
 
 
 def test_relations_of_large_vectors_are_finite(vectors, mask):
@@ -240,9 +164,7 @@ def test_relations_of_large_vectors_are_finite(vectors, mask):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_low_precision_inputs_are_reckoned_in_fp32(
-    logits, teacher_logits, labels, vectors, mask, dtype
-):
+def test_losses_are_reckoned_in_fp32(logits, teacher_logits, labels, vectors, mask, dtype):
     def losses(student, teacher, vectors):
         yield cross_entropy(student, labels)
         yield distillation_kl(student, teacher, 2.0)

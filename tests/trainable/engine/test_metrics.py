@@ -1,6 +1,7 @@
 """Metrics and scores by example against scikit-learn, SciPy, brute force; packed predictions."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -20,19 +21,10 @@ from trainable.engine.metrics import (
     unpack_predictions,
 )
 
-
-def macro_f1(labels, predictions):
-    return f1_score(labels, predictions, average="macro", zero_division=0)
-
-
-def binary_f1(labels, predictions):
-    return f1_score(labels, predictions, labels=[1], average="macro", zero_division=0)
-
-
 REFERENCES = {
     "accuracy": accuracy_score,
-    "f1": binary_f1,
-    "macro_f1": macro_f1,
+    "f1": partial(f1_score, labels=[1], average="macro", zero_division=0),
+    "macro_f1": partial(f1_score, average="macro", zero_division=0),
     "mcc": matthews_corrcoef,
     "pearson": lambda labels, predictions: pearsonr(labels, predictions).statistic,
     "spearman": lambda labels, predictions: spearmanr(labels, predictions).statistic,
@@ -67,7 +59,7 @@ def assert_jackknife(metric, labels, predictions, left_out):
 @pytest.mark.parametrize("metric", ["accuracy", "f1", "macro_f1", "mcc"])
 def test_scores_of_classes_are_pseudo_values(metric):
     assert METRICS.keys() == METRIC_LABELS.keys() == REFERENCES.keys()
-    for case in range(60):
+    for case in range(25):
         labels, predictions = classes_of(metric, case)
         left_out = without_each(REFERENCES[metric], labels, predictions)
         assert_jackknife(metric, labels, predictions, left_out)
@@ -89,11 +81,6 @@ def test_scores_of_correlations_are_nearly_pseudo_values(metric, noise, digits):
     assert found.std() == pytest.approx(wanted.std(), rel=0.02)
 
 
-def test_of_accuracy_scores_are_the_right_answers():
-    labels, predictions = np.array([0, 1, 2, 1]), np.array([0, 2, 2, 1])
-    assert example_scores("accuracy", predictions, labels).tolist() == [1.0, 0.0, 1.0, 1.0]
-
-
 @pytest.mark.parametrize("metric", METRICS)
 def test_what_is_undefined_is_0(metric):
     constant, labels = np.zeros(6, np.int64), np.array([1, 1, 0, 1, 1, 1])
@@ -108,11 +95,7 @@ def test_what_is_undefined_is_0(metric):
 
 
 def test_agreement_of_classes_is_both_right_or_both_wrong_and_of_outputs_their_correlation():
-    student, teacher, labels = (
-        np.array([0, 1, 2, 2]),
-        np.array([0, 2, 0, 2]),
-        np.array([0, 1, 1, 2]),
-    )
+    student, teacher, labels = np.array([[0, 1, 2, 2], [0, 2, 0, 2], [0, 1, 1, 2]])
     assert agreement(student, teacher, labels) == 0.75
     outputs = np.array([0.0, 1.0, 2.0], np.float32)
     assert agreement(outputs, 5 - 2 * outputs, outputs) == pytest.approx(-1.0)
@@ -123,46 +106,37 @@ def test_one_label_is_where_all_predictions_are_the_same():
     assert not is_one_label(np.array([2, 2, 0]))
 
 
-def test_there_is_no_score_before_the_first_evaluation():
-    with pytest.raises(ValueError, match="no evaluation yet"):
-        mean_of_best5([])
-
-
-@pytest.mark.parametrize(
-    ("scores", "best5", "indices"),
-    [
+def test_score_and_the_evaluations_it_averages_of_equal_ones_the_earlier():
+    for scores, best5, indices in (
         ([0.5], 0.5, [0]),
         ([0.5, 0.75], 0.625, [0, 1]),
-        ([0.8, 0.6, 0.7, 0.9, 0.5], 0.7, [0, 1, 2, 3, 4]),
         ([0.1, 0.8, 0.6, 0.7, 0.9, 0.5], 0.7, [1, 2, 3, 4, 5]),
         ([1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0], 1.0, [0, 2, 4, 6, 8]),
         ([0.9] * 4 + [0.4] * 8, 0.8, [0, 1, 2, 3, 4]),
         ([0.4, 0.5, 0.4, 0.5, 0.4, 0.5], 0.46, [0, 1, 2, 3, 5]),
-    ],
-)
-def test_score_and_the_evaluations_it_averages_of_equal_ones_the_earlier(scores, best5, indices):
-    assert mean_of_best5(scores) == pytest.approx(best5)
-    assert best5_indices(scores) == indices
+    ):
+        assert mean_of_best5(scores) == pytest.approx(best5)
+        assert best5_indices(scores) == indices
+        with pytest.raises(ValueError, match="no evaluation yet"):
+            mean_of_best5([])
 
 
-@pytest.mark.parametrize("count", [1, 7, 8, 9, 872])
 @pytest.mark.parametrize("classes", [2, 3, 4, 5, 77])
-def test_predictions_come_back_as_they_were_packed(count, classes):
-    predictions = np.random.default_rng(count).integers(0, classes, count)
-    packed = json.loads(json.dumps(pack_predictions(predictions, classes)))
-    unpacked = unpack_predictions(packed, count, classes)
-    assert unpacked.dtype == np.int64
-    np.testing.assert_array_equal(unpacked, predictions)
+def test_predictions_come_back_as_they_were_packed(classes):
+    for count in (1, 7, 8, 9, 872):
+        predictions = np.random.default_rng(count).integers(0, classes, count)
+        packed = json.loads(json.dumps(pack_predictions(predictions, classes)))
+        unpacked = unpack_predictions(packed, count, classes)
+        assert unpacked.dtype == np.int64
+        np.testing.assert_array_equal(unpacked, predictions)
 
 
 def test_two_classes_take_a_bit_and_numbers_half_a_word():
     assert pack_predictions(np.array([1] + 7 * [0] + [1]), 2) == "gIA="  # bytes 0x80 0x80
-    outputs = np.array([0.1, -2.5, 1e9], np.float32)
     years = np.array([2019, 2019.25, -1e9], np.float32)
     packed = pack_predictions(years, 0, "<f4")
     np.testing.assert_array_equal(unpack_predictions(packed, 3, 0), years)
-    packed = pack_predictions(outputs, 0)
-    assert len(packed) == 8
+    packed = pack_predictions(np.array([0.1, -2.5, 1e9], np.float32), 0)
     unpacked = unpack_predictions(packed, 3, 0)
-    assert unpacked.dtype == np.float32
+    assert (len(packed), unpacked.dtype) == (8, np.float32)
     np.testing.assert_allclose(unpacked, [0.1, -2.5, 65504.0], rtol=5e-4)

@@ -12,7 +12,6 @@ from trainable.engine import training_step as training_step_module
 from trainable.engine.cuda_graph import CaptureError, Executor
 from trainable.engine.training_step import (
     Evaluator,
-    LossMeans,
     TrainingStep,
     label_losses,
     make_optimiser,
@@ -86,9 +85,8 @@ def test_a_step_that_memory_runs_out_in_is_taken_in_parts(examples):
         trained.append((list(model.parameters()), step.means.take()["loss"]))
     most = {8: None, 7: 4, 3: 2, 1: 1}[examples]
     assert step.feed.executor.most == most
-    assert [len(lengths) for lengths in given[-8 // (most or 8) :]] == [most or 8] * (
-        8 // (most or 8)
-    )
+    parts = 8 // (most or 8)
+    assert [len(lengths) for lengths in given[-parts:]] == [8 // parts] * parts
     (whole, loss), (parts, its) = trained
     assert its == pytest.approx(loss, rel=1e-5)
     for mine, expected in zip(parts, whole, strict=True):
@@ -113,20 +111,6 @@ def test_other_errors_are_raised_as_they_are():
 
     with pytest.raises(RuntimeError, match="illegal memory access"):
         training_step(tiny_classifier(), broken).take(np.arange(8), 1e-3)
-
-
-def test_room_is_made_before_fewer_examples_go_through_at_a_time():
-    asked = []
-
-    def tight(model, batch):
-        if len(asked) < 2:
-            raise OUT_OF_MEMORY[1]
-        return losses(model, batch)
-
-    step = training_step(tiny_classifier(), tight)
-    step.feed.executor.make_room = lambda: not asked.append(True)
-    step.take(np.arange(8), 1e-3)
-    assert (step.feed.executor.most, len(asked)) == (None, 2)
 
 
 def test_a_warm_up_takes_each_width_twice_widest_first_and_changes_no_weight():
@@ -192,18 +176,16 @@ def test_an_evaluation_that_memory_runs_out_in_goes_on_in_parts(most, cpu, monke
 
     monkeypatch.setattr(training_step_module, "run_model", limited)
     torch.testing.assert_close(evaluator.logits(), expected)
-    assert evaluator.feed.executor.most == (
-        3 if most else None
-    )  # of the 22 longest, which come first
+    # The 22 longest come first.
+    assert evaluator.feed.executor.most == (3 if most else None)
 
 
-@pytest.mark.parametrize("padded", [True, False])
-def test_a_wider_batch_trains_the_same_student(padded):
+def test_a_wider_batch_trains_the_same_student():
     """Whatever a batch is padded to, with dropout off; against batches of the longest example."""
     trained = []
-    for executor in (Executor(), Executor(padded=padded)):
+    for padded in (False, True):
         model = tiny_classifier("deberta-v2").eval()
-        step = training_step(model, decay=0.01, executor=executor)
+        step = training_step(model, decay=0.01, executor=Executor(padded=padded))
         for first in (0, 8, 16):
             step.take(np.arange(first, first + 8), 1e-3)
         trained.append((model, step.means.take()["loss"]))
@@ -213,56 +195,34 @@ def test_a_wider_batch_trains_the_same_student(padded):
         torch.testing.assert_close(wider, mine, rtol=1e-3, atol=2e-5)
 
 
-def counted(means, losses):
-    means.add(losses)
-    means.steps += 1
-
-
-def test_loss_means():
-    means = LossMeans()
-    for value in (1.0, 2.0, 6.0):
-        counted(means, {"loss": torch.tensor(value), "kl": torch.tensor(10 * value)})
-    places = {name: value.data_ptr() for name, value in means.sums.items()}
-    assert means.take() == {"loss": 3.0, "kl": 30.0}
-    counted(means, {"loss": torch.tensor(5.0), "kl": torch.tensor(7.0)})
-    assert means.take() == {"loss": 5.0, "kl": 7.0}
-    assert places == {name: value.data_ptr() for name, value in means.sums.items()}
+@torch.no_grad()
+def one_by_one(model, split):
+    """Logits of each example alone, in evaluation mode, [N, C]."""
+    model.eval()
+    sentences = np.split(split.token_ids, split.offsets[1:-1])
+    return torch.cat([model(torch.from_numpy(ids).long()[None]).logits for ids in sentences])
 
 
 @pytest.mark.parametrize("architecture", ["bert", "deberta-v2"])
 def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
-    split = random_split(count=150)
-    ids, offsets = split.token_ids, split.offsets
-    model = tiny_classifier(architecture).train()
-    examples = Examples(split, 0, cpu)
-    found = Evaluator(model, examples, "fp32").logits()
+    split, model = random_split(count=150), tiny_classifier(architecture).train()
+    found = Evaluator(model, Examples(split, 0, cpu), "fp32").logits()
     predictions, loss = predictions_of(found), mean_label_loss(found, split.labels)
     assert model.training
-    model.eval()
-    losses = []
-    for i in range(150):
-        sentence = torch.from_numpy(ids[offsets[i] : offsets[i + 1]]).long()[None]
-        with torch.no_grad():
-            logits = model(sentence).logits
-        assert predictions[i] == int(logits.argmax())
-        losses.append(float(logits.logsumexp(dim=-1) - logits[0, split.labels[i]]))
-    assert loss == pytest.approx(sum(losses) / 150, rel=1e-5)
+    logits, rows = one_by_one(model, split), torch.arange(150)
+    assert predictions.tolist() == logits.argmax(dim=1).tolist()
+    expected = logits.logsumexp(dim=1) - logits[rows, torch.from_numpy(split.labels)]
+    assert loss == pytest.approx(float(expected.mean()), rel=1e-5)
     assert predictions.dtype == np.int64
     assert 0 < predictions.sum() < 150
 
 
 def test_a_regression_is_evaluated_by_its_outputs_and_squared_errors(cpu):
-    split = random_split(count=70)
-    examples, model = Examples(split, 0, cpu), tiny_classifier(num_labels=1)
+    split, model = random_split(count=70), tiny_classifier(num_labels=1)
+    examples = Examples(split, 0, cpu)
     examples.labels = torch.linspace(0.0, 5.0, 70)
     evaluator = Evaluator(model, examples, "fp32")
     outputs, loss = evaluator.predictions(), mean_label_loss(evaluator.logits(), evaluator.labels)
-    ids, offsets = split.token_ids, split.offsets
-    expected = []
-    for i in range(70):
-        with torch.no_grad():
-            sentence = torch.from_numpy(ids[offsets[i] : offsets[i + 1]]).long()[None]
-            expected.append(model(sentence).logits.item())
     assert outputs.dtype == np.float32
-    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+    np.testing.assert_allclose(outputs, one_by_one(model, split)[:, 0], atol=1e-5)
     assert loss == pytest.approx(np.mean((outputs - np.linspace(0, 5, 70)) ** 2), rel=1e-5)

@@ -8,20 +8,6 @@ from tests.conftest import tiny_classifier
 from trainable.engine.weight_averages import WeightAverages
 
 
-def test_before_the_first_step_they_are_the_weights_and_later_again_when_they_start_anew():
-    model = tiny_classifier()
-    weights, averages = list(model.parameters()), WeightAverages(model.parameters())
-    places = [average.data_ptr() for average in averages.averages]
-    assert all(map(torch.equal, averages.averages, weights))
-    with torch.no_grad():
-        for weight in weights:
-            weight.add_(1.0)
-    assert not any(map(torch.equal, averages.averages, weights))
-    averages.start_anew()
-    assert all(map(torch.equal, averages.averages, weights))
-    assert places == [average.data_ptr() for average in averages.averages]
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_within_their_place_values_are_swapped_and_afterwards_as_before(fails):
     model = tiny_classifier()

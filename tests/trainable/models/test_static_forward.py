@@ -4,7 +4,6 @@ import pickle
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
-from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
 from trainable.models.static_forward import attention_input, make_static
@@ -25,13 +24,11 @@ def static_classifier(architecture):
     return model
 
 
-@pytest.mark.parametrize(
-    ("model_type", "attention"), [("new", "sdpa"), ("bert", "flash_attention_2")]
-)
-def test_masks_for_what_is_not_known_stay_as_they_are(model_type, attention):
-    config = tiny_classifier("bert").config
-    config.model_type, config._attn_implementation = model_type, attention
-    assert attention_input(config, MASK) is MASK
+def test_masks_for_what_is_not_known_stay_as_they_are():
+    for model_type, attention in (("new", "sdpa"), ("bert", "flash_attention_2")):
+        config = tiny_classifier("bert").config
+        config.model_type, config._attn_implementation = model_type, attention
+        assert attention_input(config, MASK) is MASK
 
 
 @pytest.mark.parametrize("architecture", ["bert", "electra"])
@@ -46,15 +43,15 @@ def test_eager_attention_where_it_is_asked_for(architecture):
 def test_positions_are_built_once(architecture, monkeypatch):
     model = static_classifier(architecture)
     first = logits(model)
+    library = type(model.base_model.encoder).__mro__[1]
 
     def fail(*_, **__):
         raise AssertionError("built again")
 
-    module = type(model.base_model.encoder).__mro__[1].__module__
     if architecture == "deberta-v2":
-        monkeypatch.setattr(f"{module}.build_relative_position", fail)
+        monkeypatch.setattr(f"{library.__module__}.build_relative_position", fail)
     else:
-        monkeypatch.setattr(MPNetEncoder, "relative_position_bucket", fail)
+        monkeypatch.setattr(library, "relative_position_bucket", fail)
     make_static(model)  # a second time
     assert torch.equal(logits(model), first)
     with pytest.raises(AssertionError, match="built again"):
@@ -74,8 +71,7 @@ def test_training_after_an_evaluation_in_inference_mode(architecture):
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies_stand_on_their_own(architecture, copied):
     model = static_classifier(architecture)
-    expected = logits(model)
-    twin = copied(model)
+    expected, twin = logits(model), copied(model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -86,13 +82,12 @@ def test_copies_stand_on_their_own(architecture, copied):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_saved_model_is_the_librarys(architecture, tmp_path):
     model = tiny_classifier(architecture)
-    names, parameters = list(model.state_dict()), list(model.parameters())
+    before = [*model.state_dict()], [*map(id, model.parameters())]
     make_static(model)
-    logits(model)
-    assert list(model.state_dict()) == names
-    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    expected = logits(model)
+    assert ([*model.state_dict()], [*map(id, model.parameters())]) == before
     model.save_pretrained(tmp_path)
     loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
     assert type(loaded.base_model.encoder).__module__.startswith("transformers.")
     assert model.config.architectures == [type(loaded).__name__]
-    assert torch.equal(logits(loaded), logits(model))
+    assert torch.equal(logits(loaded), expected)

@@ -21,27 +21,26 @@ from trainable.trial.preparation import Preparation, prepare_inputs
 
 
 @pytest.fixture
-def bare_encoder(tmp_path, tokenizer):
-    """A pretrained encoder without a classification head, on disk."""
-    folder = tmp_path / "encoder"
-    tiny_classifier("bert").bert.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+def lines():
+    return []
 
 
-def lines_and_runtime(tmp_path):
-    lines = []
-    return lines, Runtime(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
+@pytest.fixture
+def own_runtime(tmp_path, lines):
+    """With a cache of the test's own; what is logged is in `lines`."""
+    return Runtime(tmp_path / "cache", torch.device("cpu"), "fp32", lines.append)
 
 
 def test_fine_tuned_once_and_better_than_guessing(
-    bare_encoder, dataset, options, tmp_path, monkeypatch
+    dataset, options, tokenizer, own_runtime, lines, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(fine_tuning, "SAVE_SECONDS", 0.0)
+    encoder = tmp_path / "encoder"
+    tiny_classifier("bert", num_hidden_layers=2).bert.save_pretrained(encoder)
+    tokenizer.save_pretrained(encoder)
     settings = TeacherSettings(learning_rate=1e-3, epochs=25, batch_size=8)
-    loaded = Sources(dataset, (96, 40), str(bare_encoder), settings, max_length=32)
-    lines, runtime = lines_and_runtime(tmp_path)
-    first = prepare_inputs(Preparation.load(loaded), {"cls": ()}, runtime, options)
+    loaded = Sources(dataset, (96, 40), str(encoder), settings, max_length=32)
+    first = prepare_inputs(Preparation.load(loaded), {"cls": ()}, own_runtime, options)
     assert any("Fine-tuning" in line for line in lines)
     assert not list((tmp_path / "cache" / "teachers").glob("*.state"))
     assert first.teacher.fine_tuned_here
@@ -51,27 +50,24 @@ def test_fine_tuned_once_and_better_than_guessing(
     assert kept.config.id2label == {0: "even", 1: "odd"}
 
     lines.clear()
-    assert prepare_inputs(Preparation.load(loaded), {"cls": ()}, runtime, options) == first
+    assert prepare_inputs(Preparation.load(loaded), {"cls": ()}, own_runtime, options) == first
     assert lines == []
 
     short = replace(settings, seed=1, epochs=1)
     other = replace(loaded, teacher_settings=short)
-    second = prepare_inputs(Preparation.load(other), {"cls": ()}, runtime, options)
+    second = prepare_inputs(Preparation.load(other), {"cls": ()}, own_runtime, options)
     assert second.teacher.digest != first.teacher.digest
 
-    for changed in (replace(short, patience=4), replace(short, evaluations_per_epoch=1)):
-        other = replace(loaded, teacher_settings=changed)
-        third = prepare_inputs(Preparation.load(other), {}, runtime, options)
-        assert third.teacher.folder != second.teacher.folder
+    def folder(**changes):
+        other = replace(loaded, teacher_settings=replace(short, **changes))
+        return prepare_inputs(Preparation.load(other), {}, own_runtime, options).teacher.folder
+
+    folders = [second.teacher.folder, folder(patience=4), folder(evaluations_per_epoch=1)]
     monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
-    other = replace(loaded, teacher_settings=short)
-    anew = prepare_inputs(Preparation.load(other), {}, runtime, options)
-    assert anew.teacher.folder != second.teacher.folder
+    assert len({*folders, folder()}) == 4
 
 
-def test_a_teacher_is_scored_on_the_sample_and_on_the_whole(
-    sampled_loaded, sampled_inputs, tokenizer
-):
+def test_scores_on_the_sample_and_on_the_whole(sampled_loaded, sampled_inputs, tokenizer):
     """Sentence by sentence, from the texts."""
     teacher, dataset = sampled_inputs.teacher, sampled_loaded.dataset
     model = load_teacher(teacher.folder)
@@ -131,61 +127,40 @@ def test_damaged_weights_are_refused_in_one_line(tmp_path, share):
 
 
 def test_digest_depends_on_weights_and_configuration():
-    digests = {
-        digest_model(model)
-        for model in (
-            tiny_classifier(),
-            tiny_classifier(),
-            tiny_classifier(seed=1),
-            tiny_classifier(hidden_dropout_prob=0.3),
-        )
-    }
-    assert len(digests) == 3
-
-
-@pytest.mark.parametrize(
-    ("labels", "share"), [([0, 1, 1, 0, 1], 0.6), ([2, 0, 2, 1, 1, 2, 2], 4 / 7), ([1] * 3, 1.0)]
-)
-def test_a_teacher_must_be_better_than_the_most_frequent_label(labels, share):
-    teacher = Teacher("", "", False, share, "", 1.0)
-    assert user_error(refuse_weak_teacher, teacher, np.array(labels)) == (
-        f"--teacher: accuracy {share:.4f} is no better than always predicting the most frequent "
-        f"label ({share:.4f}); give a better teacher or more training data, or "
-        "--allow-weak-teacher"
-    )
-    refuse_weak_teacher(replace(teacher, score=share + 1e-9), np.array(labels))
+    others = ({}, {}, {"seed": 1}, {"hidden_dropout_prob": 0.3})
+    assert len({digest_model(tiny_classifier(**changes)) for changes in others}) == 3
 
 
 @pytest.mark.parametrize(
     ("metric", "labels", "constant", "named"),
     [
-        ("f1", [0, 1, 1, 0, 1], 0.75, "F1 0.7000 is no better than always predicting the most "),
-        ("f1", [0, 0, 1, 0, 1], 0.0, "F1 -0.0500 is no better than always predicting the most "),
-        ("mcc", [0, 1, 1, 0, 1], 0.0, "MCC -0.0500 is no better than always predicting the most "),
-        ("spearman", [0.5, 1.5], 0.0, "Spearman correlation -0.0500 is no better than always "),
+        ("accuracy", [0, 1, 1, 0, 1], 0.6, "accuracy"),
+        ("accuracy", [2, 0, 2, 1, 1, 2, 2], 4 / 7, "accuracy"),
+        ("accuracy", [1] * 3, 1.0, "accuracy"),
+        ("f1", [0, 1, 1, 0, 1], 0.75, "F1"),
+        ("f1", [0, 0, 1, 0, 1], 0.0, "F1"),
+        ("mcc", [0, 1, 1, 0, 1], 0.0, "MCC"),
+        ("spearman", [0.5, 1.5], 0.0, "Spearman correlation"),
     ],
 )
-def test_a_weak_teacher_is_one_that_a_constant_equals_by_the_metric(
-    metric, labels, constant, named
-):
-    teacher = Teacher("", "", False, constant - 0.05, "", 1.0)
-    labels = np.array(labels)
-    line = user_error(refuse_weak_teacher, teacher, labels, metric)
-    assert line.startswith(f"--teacher: {named}")
-    assert f"({constant:.4f})" in line
-    refuse_weak_teacher(replace(teacher, score=constant + 1e-9), labels, metric)
+def test_a_teacher_must_be_better_than_a_constant_by_the_metric(metric, labels, constant, named):
+    always, given = "same number" if metric == "spearman" else "most frequent", np.array(labels)
+    teacher = Teacher("", "", False, constant + 1e-9, "", 1.0)
+    refuse_weak_teacher(teacher, given, metric)
+    for weak in (constant, constant - 0.05):
+        said = user_error(refuse_weak_teacher, replace(teacher, score=weak), given, metric)
+        start = f"--teacher: {named} {weak:.4f} is no better than always predicting the {always}"
+        assert said.startswith(start)
+        assert f"({constant:.4f}); give a better teacher" in said
 
 
-def test_a_teacher_that_guesses_is_refused_unless_it_is_allowed(
-    *, loaded, sampled_loaded, options, tmp_path
-):
+def test_a_teacher_that_guesses_must_be_allowed(loaded, sampled_loaded, options, own_runtime):
     """The tiny teacher of these tests has random weights; what counts is what trials look at."""
-    _, runtime = lines_and_runtime(tmp_path)
     strict = replace(options, allow_weak_teacher=False)
     for given in (loaded, loaded, sampled_loaded):  # the second time it is in the cache
         counts = Counter(given.dataset.evaluation.labels)
         majority = f"{max(counts.values()) / counts.total():.4f}"
         with pytest.raises(UserError, match=rf"--teacher: .* no better .* label \({majority}\)"):
-            prepare_inputs(Preparation.load(given), {}, runtime, strict)
-        prepared = prepare_inputs(Preparation.load(given), {}, runtime, options)
+            prepare_inputs(Preparation.load(given), {}, own_runtime, strict)
+        prepared = prepare_inputs(Preparation.load(given), {}, own_runtime, options)
         assert prepared.teacher.score <= float(majority)

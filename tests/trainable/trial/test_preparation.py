@@ -25,18 +25,20 @@ from trainable.trial.preparation import Preparation, add_outputs, prepare_inputs
 from trainable.trial.tokenised_data import tokenizer_digest
 
 
-def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
-    teacher_folder, data_folder, tmp_path, monkeypatch
-):
+@pytest.fixture
+def places(teacher_folder, data_folder, tmp_path):
+    """What is given to `prepare`: 40 and 20 of the tiny examples, and a cache of the test's own."""
+    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
+    return {**sizes, **places, "allow_weak_teacher": True}
+
+
+def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(places, tmp_path, monkeypatch):
     """As trials see it, which run in other working folders and other processes."""
     monkeypatch.chdir(tmp_path)
-    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
-    sizes["allow_weak_teacher"] = True
-    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": "cache"}
-    lines = []
-    inputs = trainable.prepare(
-        "mini", hidden_pools="mean", relations=True, log=lines.append, **sizes, **places
-    )
+    places["cache"], lines = "cache", []
+    more = {"hidden_pools": "mean", "relations": True, "log": lines.append}
+    inputs = trainable.prepare("mini", **more, **places)
     assert TrainingInputs.from_dict(json.loads(json.dumps(asdict(inputs)))) == inputs
     assert inputs.examples == {"train": 40, "evaluation": 20}
     assert set(inputs.outputs) == {"logits", "mean", "relations"}
@@ -53,12 +55,10 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(
         trainable.prepare("mini", hidden_pools=["token"], **places)
 
 
-def test_prepare_takes_frames_and_holds_their_test_split_back(
-    teacher_folder, dataset, tmp_path, cpu
-):
+def test_prepare_takes_frames_and_holds_their_test_split_back(teacher_folder, dataset, tmp_path):
     """No trial reads it, and neither teacher nor trial is another for it."""
     frame = pandas.DataFrame({"text": dataset.train.texts, "label": dataset.train.labels})
-    lines: list[str] = []
+    lines = []
     options = {"teacher": str(teacher_folder), "cache": str(tmp_path), "max_length": 16}
     options |= {"allow_weak_teacher": True, "log": lines.append}
     test = pandas.DataFrame({"text": ["w150 w1", frame["text"][0]], "label": [0, 1]})
@@ -68,10 +68,7 @@ def test_prepare_takes_frames_and_holds_their_test_split_back(
     )
     assert with_test.examples == {"train": 86, "evaluation": 10}
     assert any(line.startswith("Warning: 1 of the 2 test examples are also") for line in lines)
-    assert lines[0] == (
-        "Texts: text; labels: label (0, 1); validation: a tenth of the training examples; "
-        "examples: 86 training, 10 validation, 2 test."
-    )
+    assert lines[0].endswith("; examples: 86 training, 10 validation, 2 test.")
     assert with_test.test_digest
     assert replace(with_test, test_digest="") == without
 
@@ -91,24 +88,18 @@ def test_a_regressions_models_have_one_output(loaded, tokenizer, tmp_path, make_
         Preparation.load(regression)
 
 
-def test_prepare_makes_texts_that_the_teacher_labels(teacher_folder, data_folder, tmp_path):
-    folders = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
-    sizes = {"max_train_samples": 40, "max_eval_samples": 20, "max_length": 16}
+def test_prepare_makes_texts_that_the_teacher_labels(places):
     texts = {"transfer": "augment", "augmentation": {"share": 2, "swap": 0}}
-    inputs = trainable.prepare("mini", **folders, **sizes, **texts, allow_weak_teacher=True)
+    inputs = trainable.prepare("mini", **places, **texts)
     assert inputs.examples == {"train": 40, "evaluation": 20, "transfer": 80}
     assert inputs.config({"student_layers": 2}).transfer == 2.0
     logits = np.load(Path(inputs.outputs["logits"]) / "values.npy")
     assert logits.shape == (40 + 80, 2)
 
 
-def test_states_are_read_by_aligned_trials_only_and_of_tokens_those_that_students_mirror(
-    make_config,
-):
-    configs = [
-        make_config(hidden_pool="mean", aligned_layers="none"),
-        make_config(hidden_pool="tokens"),
-    ]
+def test_the_states_that_aligned_trials_read(make_config):
+    """And of states of tokens those of the layers that students mirror."""
+    configs = [make_config(aligned_layers="none"), make_config(hidden_pool="tokens")]
     assert states_read(configs, 4) == {"tokens": (2, 4)}
     related = make_config(aligned_layers="none", relation_weight=1.0, relation_heads=4)
     deeper = make_config(hidden_pool="tokens", student_layers=3)
@@ -116,13 +107,10 @@ def test_states_are_read_by_aligned_trials_only_and_of_tokens_those_that_student
     assert read == {"tokens": (4, 6, 8, 12), "relations": (), "cls": ()}
 
 
-def test_relations_of_an_unknown_architecture_are_refused_before_any_training(
-    teacher_folder, data_folder, tmp_path, monkeypatch
-):
+def test_relations_of_an_unknown_architecture_are_refused(places, tmp_path, monkeypatch):
     monkeypatch.delitem(relations.PROJECTIONS, "bert")
-    places = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
     with pytest.raises(UserError, match="no queries, keys and values are known of bert"):
-        trainable.prepare("mini", relations=True, **places, max_length=16)
+        trainable.prepare("mini", relations=True, **places)
     assert {place.name for place in tmp_path.iterdir()} <= {"datasets"}
 
 
@@ -148,9 +136,7 @@ def test_other_texts_are_those_of_the_pretrained_student_too(loaded):
     assert (found.base, found.student.base) == (both.base, both.student.base)
 
 
-def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
-    sampled_loaded, sampled_inputs, tokenizer
-):
+def test_a_sample_and_its_whole_are_tokenised(sampled_loaded, sampled_inputs, tokenizer):
     assert sampled_inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     for name, part in sampled_loaded.dataset.splits.items():
         split = load_split(Path(sampled_inputs.tokens), name)
@@ -160,9 +146,7 @@ def test_a_sample_and_its_whole_are_tokenised_each_from_its_texts(
             assert ids.tolist() == tokenizer(text, truncation=True, max_length=16)["input_ids"]
 
 
-def test_words_that_occur_in_the_whole_split_alone_are_in_use(
-    *, sampled_loaded, runtime, options, tokenizer
-):
+def test_words_of_the_whole_split_alone_are_in_use(sampled_loaded, runtime, options, tokenizer):
     """They are scored with the others, and would otherwise have no row in the embedding."""
     dataset = sampled_loaded.dataset
     left_out = next(text for text in dataset.full.texts if text not in dataset.evaluation.texts)
@@ -176,38 +160,28 @@ def test_words_that_occur_in_the_whole_split_alone_are_in_use(
 
 
 def test_other_examples_or_lengths_are_other_inputs(
-    *, loaded, inputs, sampled_inputs, runtime, options
+    loaded, inputs, sampled_inputs, runtime, options
 ):
     other_sample = replace(loaded, dataset=sample_evaluation(loaded.dataset, 14))
     found = [inputs, sampled_inputs]
     for other in (other_sample, replace(loaded, max_length=8)):
         found.append(prepare_inputs(Preparation.load(other), {}, runtime, options))
-    for part in ("data_digest", "tokens"):
-        assert len({getattr(one, part) for one in found}) == 4
-    assert len({one.outputs["logits"] for one in found}) == 4
+    parts = [(one.data_digest, one.tokens, one.outputs["logits"]) for one in found]
+    assert [len(set(part)) for part in zip(*parts, strict=True)] == [4, 4, 4]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"student_layers": 3}, "student_layers: 3 does not divide"),
-        ({"evaluations": 13}, "evaluations: 13 are more than the trial's 12 steps"),
-        ({"student_width": 20, "initialisation": "random"}, "student_width: 20"),
-    ],
-)
-def test_impossible_trials_are_refused(loaded, make_config, changes, message):
-    preparation = Preparation.load(loaded)
-    preparation.check([make_config()], print)
-    with pytest.raises(UserError, match=message):
-        preparation.check([make_config(), make_config(**changes)], print)
-
-
-@pytest.mark.parametrize(
-    ("length", "said"), [(512, "512: too long .* 64 positions"), (2, "2: must be at least 3")]
-)
-def test_impossible_lengths_are_refused(loaded, length, said):
-    with pytest.raises(UserError, match=f"--max-length {said}"):
-        Preparation.load(replace(loaded, max_length=length)).check([], print)
+def test_impossible_trials_and_lengths_are_refused(loaded, make_config):
+    for changes, length, message in (
+        ({"student_layers": 3}, 16, "student_layers: 3 does not divide"),
+        ({"evaluations": 13}, 16, "evaluations: 13 are more than the trial's 12 steps"),
+        ({"student_width": 20, "initialisation": "random"}, 16, "student_width: 20"),
+        ({}, 512, "--max-length 512: too long .* 64 positions"),
+        ({}, 2, "--max-length 2: must be at least 3"),
+    ):
+        Preparation.load(loaded).check([make_config()], print)
+        preparation = Preparation.load(replace(loaded, max_length=length))
+        with pytest.raises(UserError, match=message):
+            preparation.check([make_config(), make_config(**changes)], print)
 
 
 @pytest.mark.parametrize(
@@ -223,16 +197,14 @@ def test_impossible_lengths_are_refused(loaded, length, said):
 @pytest.mark.parametrize(
     ("split", "name"), [("train", "training"), ("evaluation", "validation"), ("transfer",) * 2]
 )
-def test_texts_that_the_tokenizer_does_not_know_are_refused(*, loaded, texts, said, split, name):
+def test_texts_that_the_tokenizer_does_not_know_are_refused(loaded, texts, said, split, name):
     dataset = replace(loaded.dataset, **{split: LabelledTexts(texts, [0] * len(texts))})
     preparation = Preparation.load(replace(loaded, dataset=dataset, max_length=16))
     if said is None:
         preparation.check([], print)
         return
-    assert user_error(preparation.check, [], print) == (
-        f"--teacher {loaded.teacher_source}: {said} of the tokens in the {name} split are unknown "
-        "to its tokenizer; give a model for these texts"
-    )
+    given = f"--teacher {loaded.teacher_source}: {said} of the tokens in the {name} split are unkn"
+    assert user_error(preparation.check, [], print).startswith(given)
     pieces = copy.deepcopy(preparation.tokenizer)
     pieces.unk_token = None  # as one of bytes, to which nothing is unknown
     replace(preparation, tokenizer=pieces).check([], print)
@@ -253,19 +225,12 @@ def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
     """As microsoft/deberta-v3-base ships it; fails where sentencepiece and protobuf don't agree."""
     text = tmp_path / "text.txt"
     text.write_text("\n".join(f"the {word} film was not good" for word in WORDS))
-    pieces = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
-    names = {
-        f"{name}_piece": piece
-        for name, piece in zip(("pad", "bos", "eos", "unk"), pieces, strict=True)
-    }
-    SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(tmp_path / "spm"),
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        **{"pad_id": 0, "bos_id": 1, "eos_id": 2, "unk_id": 3, **names},
-    )
+    pieces = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
+    special = {f"{name}_piece": piece for name, piece in pieces.items()}
+    special |= {f"{name}_id": number for number, name in enumerate(pieces)}
+    size = {"vocab_size": 60, "hard_vocab_limit": False, "minloglevel": 2}
+    places = {"input": str(text), "model_prefix": str(tmp_path / "spm")}
+    SentencePieceTrainer.train(**places, **size, **special)
     (tmp_path / "tokenizer_config.json").write_text('{"vocab_type": "spm"}')
     ARCHITECTURES["deberta-v2"].save_pretrained(tmp_path)
     tokenizer = load_tokenizer(str(tmp_path))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.invariants.test_same_seed_same_run import assert_same, run
 from tests.made_runs import right_of
 from tests.trainable.engine.test_weight_averages import assert_averaged
 from trainable.common.errors import TrainingDivergedError
@@ -20,30 +21,21 @@ from trainable.trial import training_loop as trial_module
 from trainable.trial.training_loop import Trial
 
 
-def numbers(evaluations):
-    """Evaluations without their clocks."""
-    return [replace(e, training_seconds=0.0, evaluation_seconds=0.0) for e in evaluations]
-
-
 def test_evaluations_are_equally_spaced_and_scored(inputs, dataset, make_config, cpu):
     growth = {"alpha_schedule": "cosine_^shape", "alpha": None, "sharpness": 2.0}
     trial = Trial.start(make_config(batch_size=16, epochs=2, evaluations=5, **growth), inputs, cpu)
     assert (trial.step, trial.total_steps) == (0, 12)
-    found = {}
-    while not trial.finished:
-        evaluation = trial.advance()
-        if evaluation is not None:
-            found[trial.step] = evaluation
-            assert evaluation is trial.history[-1]
-    assert list(found) == [2, 4, 7, 9, 12]
-    for index, (step, evaluation) in enumerate(found.items()):
-        assert (evaluation.evaluations, evaluation.step) == (index + 1, step)
+    found = [(trial.step, evaluation) for evaluation in trial.run()]
+    assert [step for step, _ in found] == [2, 4, 7, 9, 12]
+    for number, (step, evaluation) in enumerate(found, start=1):
+        assert (evaluation.evaluations, evaluation.step) == (number, step)
+        assert evaluation is trial.history[number - 1]
         right = right_of(evaluation.predictions, dataset.evaluation.labels)
         assert evaluation.score == right.mean()
-        best = sorted((e.score for e in trial.history[: index + 1]), reverse=True)[:5]
+        best = sorted((e.score for e in trial.history[:number]), reverse=True)[:5]
         assert evaluation.best5 == pytest.approx(np.mean(best))
         assert evaluation.alpha == alpha_at(step - 1, 12, "cosine_^shape", sharpness=2.0)
-    assert found[12].learning_rate == pytest.approx(1e-3 / 11)  # 1 of 12 steps warms up
+    assert evaluation.learning_rate == pytest.approx(1e-3 / 11)  # 1 of 12 steps warms up
 
 
 def test_a_student_that_gives_one_label_is_recorded_as_such(inputs, make_config, cpu):
@@ -71,13 +63,13 @@ def answers_one_by_one(trial, split, tokenizer):
     return correct
 
 
-def test_the_whole_split_is_scored_once_after_the_last_step(
-    *, sampled_loaded, sampled_inputs, make_config, cpu, tokenizer
+def test_the_full_split_is_scored_at_the_end(
+    sampled_loaded, sampled_inputs, make_config, cpu, tokenizer
 ):
     dataset = sampled_loaded.dataset
-    trial = Trial.start(make_config(epochs=2, evaluations=8), sampled_inputs, cpu)
+    trial = Trial.start(make_config(), sampled_inputs, cpu)
     *before, last = trial.run()
-    assert [(e.full_score, e.full_predictions) for e in before] == [(None, None)] * 7
+    assert [(e.full_score, e.full_predictions) for e in before] == [(None, None)] * 2
     on_whole = answers_one_by_one(trial, dataset.full, tokenizer)
     assert last.full_score == np.mean(on_whole)
     assert np.array_equal(right_of(last.full_predictions, dataset.full.labels), on_whole)
@@ -102,19 +94,17 @@ def test_averages_are_those_of_each_steps_weights(inputs, make_config, cpu, chan
     assert_averaged(trial, 0.5, trial.total_steps)
 
 
-def test_the_averages_are_scored_and_training_goes_on_as_without(
-    *, inputs, dataset, make_config, cpu, tokenizer
-):
+def test_averages_are_scored_and_change_no_step(inputs, dataset, make_config, cpu, tokenizer):
     settings = {"evaluations": 12, "learning_rate": 3e-3}  # one after each step
     plain = Trial.start(make_config(**settings), inputs, cpu)
     trial = Trial.start(make_config(**settings, ema_decay=0.7), inputs, cpu)
-    raw, averages = list(plain.run()), []
+    raw = list(plain.run())
     torch.manual_seed(0)  # as `start` left it: both draw the same dropout
     for evaluation, expected in zip(trial.run(), raw, strict=True):
         assert (evaluation.loss, evaluation.losses) == (expected.loss, expected.losses)
-        averages.append([average.clone() for average in trial.setup.step.averages.averages])
         scored = SimpleNamespace(student=deepcopy(trial.student), inputs=inputs)
-        for weight, average in zip(scored.student.parameters(), averages[-1], strict=True):
+        averages = trial.setup.step.averages.averages
+        for weight, average in zip(scored.student.parameters(), averages, strict=True):
             weight.data = average
         answers = answers_one_by_one(scored, dataset.evaluation, tokenizer)
         right = right_of(evaluation.predictions, dataset.evaluation.labels)
@@ -124,16 +114,12 @@ def test_the_averages_are_scored_and_training_goes_on_as_without(
 
 
 def test_scoring_the_whole_split_leaves_the_trial_as_it_is(sampled_inputs, make_config, cpu):
-    trial = Trial.start(make_config(), sampled_inputs, cpu)
-    found = numbers(trial.run())
     without = replace(sampled_inputs, examples={"train": 96, "evaluation": 13})
-    other = Trial.start(make_config(), without, cpu)
-    expected = numbers(other.run())
-    of_split = ("full_score", "full_predictions", "calibration_error", "calibrated_error")
-    apart = dict.fromkeys(of_split)
-    assert [replace(e, **apart) for e in found] == [replace(e, **apart) for e in expected]
-    for name, weight in trial.student.state_dict().items():
-        assert torch.equal(weight, other.student.state_dict()[name]), name
+    found, expected = (run(make_config(), of, cpu) for of in (sampled_inputs, without))
+    for evaluation in (found[0][-1], expected[0][-1]):
+        for name in ("full_score", "full_predictions", "calibration_error", "calibrated_error"):
+            del evaluation[name]
+    assert_same(found, expected)
 
 
 def test_without_the_teacher_its_losses_are_not_there(inputs, make_config, cpu):

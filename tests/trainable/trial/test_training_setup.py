@@ -12,6 +12,8 @@ from trainable.teacher.teacher import load_teacher
 from trainable.trial import training_setup
 from trainable.trial.training_setup import LEAST_FREE_SHARE, SetupCache, outputs_read
 
+RELATED = {"aligned_layers": "none", "relation_weight": 1.0, "relation_heads": 4}
+
 
 @pytest.fixture
 def free(monkeypatch):
@@ -25,91 +27,59 @@ def free(monkeypatch):
     return answer
 
 
-def weights(of):
-    return {name: value.clone() for name, value in of.student.state_dict().items()}
-
-
 @pytest.mark.parametrize("decay", [None, 0.9])
 def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_config, cpu, decay):
     """In the same memory, with its own weights, and nothing left of optimiser, means, averages."""
     bench = SetupCache()
     first = bench.set_up(make_config(ema_decay=decay), inputs, cpu)
     assert (first.step.averages is None) == (not decay)
-    places = {name: p.data_ptr() for name, p in first.student.named_parameters()}
-    others = [{"initialisation": "random", "seed": 4}, {"initialisation": "teacher_upper"}]
-    for number, changes in enumerate((*others, {"temperature": 3.0}), start=1):
+    places = [p.data_ptr() for p in first.student.parameters()]
+    for number, start in enumerate(("random", "teacher_upper", "teacher_spread"), start=1):
         first.step.take(torch.arange(8).numpy(), 1e-3)
-        assert any(
-            v.abs().sum() > 0 for s in first.step.optimiser.state.values() for v in s.values()
-        )
-        config = make_config(**changes, ema_decay=decay and decay / number)
+        moments = [v for s in first.step.optimiser.state.values() for v in s.values()]
+        assert any(value.any() for value in moments)
+        config = make_config(initialisation=start, seed=number, ema_decay=decay and decay / number)
         mine, alone = bench.set_up(config, inputs, cpu), SetupCache().set_up(config, inputs, cpu)
         assert mine is first
-        assert places == {name: p.data_ptr() for name, p in mine.student.named_parameters()}
+        assert places == [p.data_ptr() for p in mine.student.parameters()]
         assert mine.student.training
-        expected = weights(alone)
-        assert all(torch.equal(value, expected[name]) for name, value in weights(mine).items())
+        expected = alone.student.state_dict().values()
+        assert all(map(torch.equal, mine.student.state_dict().values(), expected))
         drawn = build_student(load_teacher(inputs.teacher.folder), config)
         assert torch.equal(mine.full_embedding, drawn.get_input_embeddings().weight)
-        assert all(
-            v.abs().sum() == 0 for s in mine.step.optimiser.state.values() for v in s.values()
-        )
-        averages = mine.step.averages.averages if decay else mine.student.parameters()
-        pairs = zip(averages, mine.student.parameters(), strict=True)
-        assert all(torch.equal(average, weight) for average, weight in pairs)
+        averages = mine.step.averages.averages if decay else ()
+        assert all(map(torch.equal, averages, mine.student.parameters()))
+        assert not any(value.any() for value in (*moments, *mine.step.means.sums.values()))
         assert mine.step.means.steps == 0
-        assert all(float(value) == 0.0 for value in mine.step.means.sums.values())
-
-
-def test_a_student_of_another_shape_is_another_one(inputs, make_config, cpu):
-    bench = SetupCache()
-    first = bench.set_up(make_config(), inputs, cpu)
-    for shape in ({"feedforward_share": 0.5}, {"aligned_layers": "1", "student_layers": 1}):
-        mine = bench.set_up(make_config(**shape), inputs, cpu)
-        assert mine is not first
-        assert mine.student.num_parameters() < first.student.num_parameters()
 
 
 def test_projections_are_drawn_from_the_seed_whichever_trials_came_before(inputs, make_config, cpu):
     config, bench = make_config(initialisation="random", student_width=16), SetupCache()
-    drawn = [
-        [
-            linear.weight.clone()
-            for linear in bench.set_up(each, inputs, cpu).distillation.projections
-        ]
-        for each in (config, config, replace(config, seed=9))
-    ]
+    drawn = []
+    for each in (config, config, replace(config, seed=9)):
+        projections = bench.set_up(each, inputs, cpu).distillation.projections
+        drawn.append([linear.weight.clone() for linear in projections])
     assert all(map(torch.equal, drawn[0], drawn[1]))
     assert not any(map(torch.equal, drawn[0], drawn[2]))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"student_layers": 1, "aligned_layers": "1"},
-        {"initialisation": "random", "student_width": 16},
-        {"batch_size": 4},
-        {"precision": "bf16"},
-        {"weight_decay": 0.3},
-        {"gradient_clip": 0.5},
-        {"ema_decay": 0.5},
-        {"hidden_pool": "mean"},
-        {"aligned_layers": "none"},
-        {"aligned_layers": "none", "alpha": 1.0},
-        {"aligned_layers": "none", "relation_weight": 1.0, "relation_heads": 4},
-    ],
-)
-def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, change, free):
+def test_a_trial_of_another_shape_has_its_own(inputs, make_config, cpu, free):
+    single = {"batch_size": 4, "precision": "bf16", "weight_decay": 0.3, "gradient_clip": 0.5}
+    single |= {"feedforward_share": 0.5, "ema_decay": 0.5, "hidden_pool": "mean"}
     free(1.0)
-    bench = SetupCache()
-    first = bench.set_up(make_config(), inputs, cpu)
-    assert bench.set_up(make_config(**change), inputs, cpu) is not first
-    assert bench.set_up(make_config(seed=9), inputs, cpu) is first
+    for change in (
+        *({key: value} for key, value in single.items()),
+        *({"aligned_layers": "none", **more} for more in ({}, {"alpha": 1.0}, RELATED)),
+        {"aligned_layers": "1", "student_layers": 1},
+        {"initialisation": "random", "student_width": 16},
+    ):
+        bench = SetupCache()
+        first = bench.set_up(make_config(), inputs, cpu)
+        assert bench.set_up(make_config(**change), inputs, cpu) is not first
+        assert bench.set_up(make_config(seed=9), inputs, cpu) is first
 
 
-def test_the_students_not_used_for_longest_are_let_go_as_memory_runs_out(
-    inputs, make_config, cpu, free
-):
+def test_the_least_recently_used_students_are_evicted(inputs, make_config, cpu, free):
     """Three are kept while a quarter is free; the fourth finds less, until two have gone."""
     bench, sizes = SetupCache(), [4, 8, 16, 32]
     free(1.0, 1.0, LEAST_FREE_SHARE, 0.1, 0.2, 0.5)
@@ -125,8 +95,7 @@ def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_
     """Then its examples go through it in parts, and it is recorded."""
     free(1.0, 1.0, 1.0)
     bench = SetupCache()
-    others = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
-    setup = bench.set_up(make_config(batch_size=16), inputs, cpu)
+    *others, setup = (bench.set_up(make_config(batch_size=n), inputs, cpu) for n in (4, 8, 16))
     errors = [torch.OutOfMemoryError("CUDA out of memory")] * 3
     gradients = setup.step.gradients
 
@@ -155,11 +124,7 @@ def test_on_a_cpu_the_last_one_is_kept(inputs, make_config, cpu):
         ({"hidden_pool": "tokens"}, (True, "tokens"), (True, "tokens")),
         ({"aligned_layers": "none"}, (True, None), (True, "cls")),
         ({"aligned_layers": "none", "alpha": 1.0}, (False, None), (True, "cls")),
-        (
-            {"aligned_layers": "none", "relation_weight": 1.0},
-            (True, "relations"),
-            (True, "relations"),
-        ),
+        (RELATED, (True, "relations"), (True, "relations")),
     ],
 )
 def test_captured_steps_read_what_their_neighbours_read(inputs, make_config, change, eager, graph):

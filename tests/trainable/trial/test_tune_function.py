@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,7 +32,7 @@ from trainable.trial.training_loop import Trial
 from trainable.trial.tune_function import SAVED_STEP, Sweep, train_student
 
 TINY = {"student_layers": 2, "batch_size": 8, "epochs": 2, "evaluations": 6, "precision": "fp32"}
-ALPHA = {"alpha": 0.5, "learning_rate": 3e-3}
+CONFIG = {**TINY, "alpha": 0.5, "learning_rate": 3e-3}
 TIMINGS = {"training_seconds", "evaluation_seconds"}
 
 
@@ -51,13 +51,12 @@ def fit(cluster, inputs, tmp_path):
     """Runs a Tuner of tiny trials to its end; gives its results by trial, in order."""
 
     def run(space, *, save_share=tune_function.SAVE_SHARE, running=None, **tuning):
+        place = {"storage_path": str(tmp_path), "name": "run", "verbose": 0}
         grid = tune.Tuner(
             trainable.student(inputs, save_share=save_share),
             param_space=space,
             tune_config=tune.TuneConfig(metric="accuracy", mode="max", **tuning),
-            run_config=tune.RunConfig(
-                storage_path=str(tmp_path), name="run", verbose=0, **(running or {})
-            ),
+            run_config=tune.RunConfig(**place, **(running or {})),
         ).fit()
         assert not grid.errors
         return grid
@@ -77,12 +76,15 @@ def reported(found):
     return {row["training_iteration"]: [row[key] for key in keys] for row in found}
 
 
+def result_of(evaluation):
+    """What Tune is given of an evaluation."""
+    return {**evaluation.scalars("accuracy"), "training_iteration": evaluation.evaluations}
+
+
 def alone(inputs, settings):
-    """The same of a trial in this process, without Ray."""
+    """What is reported of a trial in this process, without Ray."""
     trial = Trial.start(inputs.config(settings), inputs, torch.device("cpu"))
-    return reported(
-        {**e.scalars("accuracy"), "training_iteration": e.evaluations} for e in trial.run()
-    )
+    return reported(map(result_of, trial.run()))
 
 
 @pytest.mark.slow
@@ -90,12 +92,9 @@ def test_a_reused_process_and_grouped_settings_change_no_number(fit, inputs):
     """The first trial is stopped half-way, and leaves its process to the others."""
     grouped = {"alpha_schedule": "fixed", "alpha": 0.5}
     flat = {**TINY, "learning_rate": 3e-3, "initialisation": "random"}
-    grid = fit(
-        {**flat, "alpha": tune.grid_search([1.0, grouped, 0.5])},
-        max_concurrent_trials=1,
-        reuse_actors=True,
-        running={"stop": lambda _, result: result["alpha"] == 1.0 and result["step"] == 8},
-    )
+    stop = {"stop": lambda _, result: result["alpha"] == 1.0 and result["step"] == 8}
+    space = {**flat, "alpha": tune.grid_search([1.0, grouped, 0.5])}
+    grid = fit(space, max_concurrent_trials=1, reuse_actors=True, running=stop)
     assert len({result.metrics["pid"] for result in grid}) == 1
     stopped, second, third = (reported(rows(result)) for result in grid)
     whole = alone(inputs, {**flat, "alpha": 1.0})
@@ -118,22 +117,13 @@ class Counts(tune.Callback):
 def test_population_based_training_clones_and_ends(fit):
     """Three trials on two cores: they are paused, also after their last evaluation."""
     rates = tune.loguniform(1e-4, 1e-2)
-    scheduler = PopulationBasedTraining(
-        time_attr="training_iteration",
-        perturbation_interval=1,
-        quantile_fraction=0.5,
-        hyperparam_mutations={"learning_rate": rates},
-    )
+    every = {"time_attr": "training_iteration", "perturbation_interval": 1}
+    mutations = {"hyperparam_mutations": {"learning_rate": rates}}
+    scheduler = PopulationBasedTraining(**every, quantile_fraction=0.5, **mutations)
     space = {**TINY, "evaluations": 4, "alpha": 1.0, "learning_rate": rates}
     counts = Counts()
-    fit(
-        space,
-        scheduler=scheduler,
-        num_samples=3,
-        reuse_actors=True,
-        save_share=1.0,
-        running={"callbacks": [counts]},
-    )
+    how = {"scheduler": scheduler, "num_samples": 3, "reuse_actors": True}
+    fit(space, **how, save_share=1.0, running={"callbacks": [counts]})
     assert scheduler._num_perturbations > 0
     assert len(counts.of) == 3
     assert max(max(numbers) for numbers in counts.of.values()) == 4
@@ -151,11 +141,10 @@ def stopped_with_whole_files(process, folder):
     states = [path.read_text() for path in folder.glob("experiment_state-*.json")]
     results = [path.read_text() for path in folder.glob("*/result.json")]
     try:
-        for state in states:
-            json.loads(state)
+        whole = [json.loads(state) for state in states]
     except ValueError:
         return False
-    return bool(states) and len(results) == len(SEEDS) and all(r.endswith("\n") for r in results)
+    return bool(whole) and len(results) == len(SEEDS) and all(r.endswith("\n") for r in results)
 
 
 @pytest.mark.slow
@@ -163,12 +152,10 @@ def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp
     """Killed in the midst of the second of its trials."""
     (tmp_path / "inputs.json").write_text(json.dumps(asdict(inputs)))
     command = [sys.executable, str(repository / "tests" / "scripts" / "killed_tuner.py")]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "inputs.json"), str(tmp_path)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(repository)},
-    )
+    silent = dict.fromkeys(("stdout", "stderr"), subprocess.DEVNULL)
+    command += [str(tmp_path / "inputs.json"), str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    process = subprocess.Popen(command, **silent, env=environment)
     pattern = f"killed/train_*seed={SEEDS[1]}*/checkpoint_000005"
     while not list(tmp_path.glob(pattern)):
         assert process.poll() is None
@@ -190,11 +177,11 @@ def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp
 
 @pytest.fixture
 def tuned(monkeypatch, inputs, tmp_path):
-    """Trains as a Tuner would, without Ray; gives results, and the folder of the last checkpoint.
-
-    `checkpoint` is what Tune hands back to the trial.
-    """
+    """Trains as a Tuner would, without Ray; gives results and an error, and the folder of the
+    `newest` checkpoint of `count`. `checkpoint` is what Tune hands back to the trial."""
     state = SimpleNamespace(checkpoint=None, newest=None, count=0)
+    resources = SimpleNamespace(required_resources={"CPU": 1})
+    context = SimpleNamespace(get_trial_resources=lambda: resources)
 
     def train(config, on_report=None, **keywords):
         results = []
@@ -208,22 +195,15 @@ def tuned(monkeypatch, inputs, tmp_path):
             if on_report is not None:
                 on_report(len(results))
 
-        @contextmanager
-        def as_directory():
-            yield str(state.checkpoint)
-
-        given = None if state.checkpoint is None else SimpleNamespace(as_directory=as_directory)
-        resources = SimpleNamespace(required_resources={"CPU": 1})
-        context = SimpleNamespace(get_trial_resources=lambda: resources)
+        folder = SimpleNamespace(as_directory=lambda: nullcontext(str(state.checkpoint)))
         monkeypatch.setattr(tune, "report", report)
-        monkeypatch.setattr(tune, "get_checkpoint", lambda: given)
+        monkeypatch.setattr(tune, "get_checkpoint", lambda: state.checkpoint and folder)
         monkeypatch.setattr(tune, "get_context", lambda: context)
-        error = None
         try:
             train_student(config, asdict(inputs), **keywords)
-        except Exception as caught:
-            error = caught
-        return results, error
+        except Exception as error:
+            return results, error
+        return results, None
 
     return SimpleNamespace(train=train, state=state)
 
@@ -246,17 +226,12 @@ def recorded(results):
 
 
 @pytest.mark.parametrize("step", [1, 10, 12, 13])
-def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
-    *, tuned, inputs, sweep, monkeypatch, step
-):
+def test_a_paused_trial_goes_on_as_if_never_paused(tuned, inputs, sweep, monkeypatch, step):
     """Evaluated after 4, 8, 12, ... steps; a sweep gets the predictions of each."""
-    config, advance = {**TINY, **ALPHA}, Trial.advance
-    trial = Trial.start(inputs.config(config), inputs, torch.device("cpu"))
-    evaluations = list(trial.run())
-    metrics = numbers(
-        {**e.scalars("accuracy"), "training_iteration": e.evaluations} for e in evaluations
-    )
-    records = numbers(e.recorded() for e in evaluations)
+    advance = Trial.advance
+    evaluations = list(Trial.start(inputs.config(CONFIG), inputs, torch.device("cpu")).run())
+    metrics = numbers(map(result_of, evaluations))
+    records = numbers(evaluation.recorded() for evaluation in evaluations)
     assert all(record["predictions"] for record in records)
 
     def pause_at_step(trial):
@@ -266,7 +241,7 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
 
     monkeypatch.setattr(pause, "POLL_SECONDS", 0.0)
     monkeypatch.setattr(Trial, "advance", pause_at_step)
-    (*before, stopped), error = tuned.train(config, save_share=0.0, sweep=sweep)
+    (*before, stopped), error = tuned.train(CONFIG, save_share=0.0, sweep=sweep)
     known = step // 4
     assert error is None
     assert (numbers(before), recorded(before)) == (metrics[:known], records[:known])
@@ -274,20 +249,19 @@ def test_a_paused_trial_saves_where_it_stands_and_goes_on_as_if_never_paused(
     last = {**metrics[known - 1], SAVED_STEP: step}
     assert numbers([stopped]) == [last] or not known
     assert MESSAGE not in stopped  # it only brings a checkpoint
-    assert tuned.train(config, sweep=sweep) == ([], None)
+    assert tuned.train(CONFIG, sweep=sweep) == ([], None)
 
     (Path(sweep.run) / PAUSE).unlink()
     monkeypatch.setattr(Trial, "advance", advance)
     tuned.state.checkpoint = tuned.state.newest
-    after, error = tuned.train(config, save_share=0.0, sweep=sweep)
+    after, error = tuned.train(CONFIG, save_share=0.0, sweep=sweep)
     assert error is None
     assert [result[MESSAGE].restored for result in after] == [n < known for n in range(6)]
     assert numbers(after) == metrics
-    sure = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
-    assert recorded(after)[sure:] == records[sure:]
-    assert [without_predictions(values) for values in recorded(after)] == [
-        *map(without_predictions, records)
-    ]
+    lost = max(known - 1, 0)  # of evaluations before the last one, the bits are not kept
+    assert recorded(after)[lost:] == records[lost:]
+    bare, expected = ([*map(without_predictions, each)] for each in (recorded(after), records))
+    assert bare == expected
 
 
 class CompilationError(Exception):
@@ -305,52 +279,38 @@ class CompilationError(Exception):
         (ValueError("a fault of ours"), None),
     ],
 )
-def test_a_sweep_is_told_why_trying_again_would_not_help(
-    *, tuned, sweep, monkeypatch, error, failure_kind
-):
+def test_a_sweep_is_told_why_a_retry_would_not_help(tuned, sweep, monkeypatch, error, failure_kind):
     def fail(trial):
         raise error
 
     monkeypatch.setattr(Trial, "advance", fail)
-    found = tuned.train({**TINY, **ALPHA}, sweep=sweep)
     message = Message(failure=failure_kind, reason=str(error))
-    assert found == ([{MESSAGE: message}] if failure_kind else [], error)
-    assert tuned.train({**TINY, **ALPHA}) == ([], error)
-
-
-def test_a_trial_that_may_have_to_wait_is_saved_before(tuned, sweep):
-    saved = []
-    tuned.train(
-        {**TINY, **ALPHA},
-        lambda count: saved.append(tuned.state.count),
-        save_share=0.0,
-        sweep=replace(sweep, save_at=(2, 3)),
-    )
-    assert saved == [0, 1, 2, 2, 2, 3]  # and at its end
+    reports = [{MESSAGE: message}] if failure_kind else []
+    assert tuned.train(CONFIG, sweep=sweep) == (reports, error)
+    assert tuned.train(CONFIG) == ([], error)
 
 
 @pytest.mark.parametrize(
-    ("save_share", "counts"), [(0.0, [1, 1, 1, 1, 1, 2]), (1.0, [1, 2, 3, 4, 5, 6])]
+    ("save_at", "save_share", "counts"),
+    [
+        ((2, 3), 0.0, [0, 1, 2, 2, 2, 3]),
+        (None, 0.0, [1, 1, 1, 1, 1, 2]),
+        (None, 1.0, [1, 2, 3, 4, 5, 6]),
+    ],
 )
-def test_a_trial_that_another_tuner_may_stop_is_saved_with_its_first_evaluation(
-    tuned, save_share, counts
-):
-    saved = []
-    config = {**TINY, **ALPHA}
-    tuned.train(config, lambda _: saved.append(tuned.state.count), save_share=save_share)
+def test_which_evaluations_bring_a_checkpoint(tuned, sweep, save_at, save_share, counts):
+    """Those after which a trial may have to wait, in any other Tuner the first, and the last."""
+    saved, within = [], save_at and replace(sweep, save_at=save_at)
+    on_report = {"on_report": lambda _: saved.append(tuned.state.count)}
+    tuned.train(CONFIG, **on_report, save_share=save_share, sweep=within)
     assert saved == counts
 
 
 @pytest.mark.parametrize("damage", ["a byte", "all of it"])
-def test_a_checkpoint_that_is_of_no_use_restarts_the_trial_with_a_line(
-    *, tuned, capsys, inputs, tmp_path, damage
-):
-    config = {**TINY, **ALPHA}
-    whole, _ = tuned.train(config, save_share=1.0)
-    folder = tmp_path / "checkpoint_3"
-    tuned.state.checkpoint = folder
-    again, _ = tuned.train(config)
-    assert numbers(again) == numbers(whole)[3:]
+def test_a_useless_checkpoint_restarts_the_trial(tuned, capsys, inputs, tmp_path, damage):
+    whole, _ = tuned.train(CONFIG, save_share=1.0)
+    tuned.state.checkpoint = folder = tmp_path / "checkpoint_3"
+    assert numbers(tuned.train(CONFIG)[0]) == numbers(whole)[3:]
     if damage == "a byte":
         content = bytearray((folder / STATE).read_bytes())
         content[-1] ^= 1
@@ -358,24 +318,20 @@ def test_a_checkpoint_that_is_of_no_use_restarts_the_trial_with_a_line(
     else:
         shutil.rmtree(folder)
     capsys.readouterr()
-    again, error = tuned.train(config)
+    again, error = tuned.train(CONFIG)
     assert error is None
     assert numbers(again) == numbers(whole)
     assert capsys.readouterr().out.count("the trial starts again") == 1
 
 
 def test_a_trial_paused_after_its_last_step_has_nothing_left_to_do(tuned):
-    tuned.train({**TINY, **ALPHA})
+    tuned.train(CONFIG)
     tuned.state.checkpoint = tuned.state.newest
-    assert tuned.train({**TINY, **ALPHA}) == ([], None)
+    assert tuned.train(CONFIG) == ([], None)
 
 
 def test_the_package_loads_neither_ray_nor_torch(printed_by):
-    code = (
-        "import sys, trainable, spaces\n"
-        "import trainable.config.options, trainable.config.training_inputs\n"
-        "print(*sys.modules)"
-    )
-    loaded = set(" ".join(printed_by(code)).split())
-    assert "trainable" in loaded
-    assert not loaded & {"torch", "ray", "transformers", "datasets"}
+    modules = "trainable, spaces, trainable.config.options, trainable.config.training_inputs"
+    (loaded,) = printed_by(f"import sys, {modules}; print(*sys.modules)")
+    assert "trainable" in loaded.split()
+    assert not {*loaded.split()} & {"torch", "ray", "transformers", "datasets"}
