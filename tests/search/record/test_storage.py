@@ -18,18 +18,7 @@ from search.record import run_folders, storage
 from search.record.events import RECORD, decode, encode
 from search.record.run import SWEEP, read_run
 from search.record.run_folders import find_run, place_of_runs, refuse_existing, storage_folder
-from search.record.storage import (
-    DIGESTS,
-    SESSION_LOCK,
-    RecordCopy,
-    fetch_run,
-    join_name,
-    local_runs,
-    location,
-    open_storage,
-    read_bytes,
-    split_run,
-)
+from search.record.storage import DIGESTS, RecordCopy, join_name, local_runs, location
 from search.sweep.processes.shared_inputs import SHARED, inputs_on_this_node, share_inputs
 from tests.conftest import user_error
 from tests.made_runs import evaluated, finish, made_inputs, made_run, recipe, started
@@ -69,14 +58,18 @@ def run(uri, on_machine):
     return made_run(local_runs(uri) / "mine", [CONFIG])
 
 
+def remote(run, name):
+    """The file system, and the path of a run's file there."""
+    filesystem, path = storage.open_storage(location(run.folder))
+    return filesystem, f"{path}/{name}"
+
+
 def there(run, name):
-    filesystem, path = open_storage(location(run.folder))
-    return read_bytes(filesystem, f"{path}/{name}")
+    return storage.read_bytes(*remote(run, name))
 
 
 def put(run, name, content):
-    filesystem, path = open_storage(location(run.folder))
-    storage.write_bytes(filesystem, f"{path}/{name}", content)
+    storage.write_bytes(*remote(run, name), content)
 
 
 def copied(run, *names):
@@ -86,44 +79,32 @@ def copied(run, *names):
             copy.copy(name)
 
 
-@pytest.mark.parametrize(
-    ("of_runs", "name", "joined"),
-    [
-        ("s3://bucket/runs", "mine", "s3://bucket/runs/mine"),
-        ("s3://bucket", "mine", "s3://bucket/mine"),
-        ("s3://bucket/runs?region=r&x=y", "mine", "s3://bucket/runs/mine?region=r&x=y"),
-        ("/a/b", "c", "/a/b/c"),
-    ],
-)
-def test_join_and_split(of_runs, name, joined):
-    assert join_name(of_runs, name) == joined
-    if "://" in of_runs:
+def test_join_and_split():
+    for of_runs, query in (("bucket/runs", ""), ("bucket", ""), ("bucket/runs", "?region=r&x=y")):
+        uri, joined = f"s3://{of_runs}{query}", f"s3://{of_runs}/mine{query}"
+        assert join_name(uri, "mine") == joined
         for written in (joined, joined.replace("mine", "mine/")):
-            assert split_run(written, "RUN") == (of_runs, name)
-        plain = [storage.plain_uri(written) for written in (of_runs, join_name(of_runs, ""))]
-        assert plain == [of_runs] * 2
+            assert storage.split_run(written, "RUN") == (uri, "mine")
+        assert storage.plain_uri(uri) == storage.plain_uri(join_name(uri, "")) == uri
+    assert join_name("/a/b", "c") == "/a/b/c"
 
 
-@pytest.mark.parametrize(
-    "secret",
-    [
+def test_a_uri_with_a_secret_is_refused_without_repeating_it(on_machine, tmp_path):
+    for secret in (
         "s3://KEY:hidden@bucket/runs",
         "s3://KEY:hid/den@bucket/runs",
         "s3://KEY:12345@bucket",
         "abfs://:hidden@account.dfs.core.windows.net/c",
         "abfs://c@account.dfs.core.windows.net/runs?client_secret=hidden",
         "abfs://c@account.dfs.core.windows.net/runs?sv=2&sig=hidden",
-    ],
-)
-def test_a_uri_with_a_secret_is_refused_without_repeating_it(on_machine, tmp_path, secret):
-    for flag, refused in (
-        ("--storage", storage_folder),
-        ("--storage", place_of_runs),
-        ("RUN", lambda uri: find_run("RUN", f"{uri}/mine", tmp_path)),
     ):
-        message = user_error(refused, secret)
-        assert message.startswith(f"{flag} {secret.partition(':')[0]}://...: has a password or key")
-        assert [part for part in ("hid", "12345", "KEY:") if part in message] == []
+        refused = [user_error(place, secret) for place in (storage_folder, place_of_runs)]
+        refused.append(user_error(find_run, "RUN", f"{secret}/mine", tmp_path))
+        said = f" {secret.partition(':')[0]}://...: has a password or key"
+        flags = [message.partition(said)[0] for message in refused if said in message]
+        assert flags == ["--storage", "--storage", "RUN"]
+        shown = " ".join(refused)
+        assert [part for part in ("hid", "12345", "KEY:") if part in shown] == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +137,7 @@ def test_record_and_what_pauses_are_there_as_they_are_here(run, uri):
         (run.folder / "answers.md").write_text("yes")
         copy.copy("answers.md")
         assert there(run, "answers.md") == b"yes"
-        assert there(run, SESSION_LOCK) is not None
+        assert there(run, storage.SESSION_LOCK) is not None
         storage.request_pause(run.folder)
         assert there(run, ".pause") == b""
         if uri.startswith("file"):  # where the trials look
@@ -164,7 +145,7 @@ def test_record_and_what_pauses_are_there_as_they_are_here(run, uri):
         for _ in range(2):  # the second has nothing to take back
             storage.withdraw_pause(run.folder)
             assert there(run, ".pause") is None
-    assert there(run, SESSION_LOCK) is None
+    assert there(run, storage.SESSION_LOCK) is None
     assert storage.remote_names(uri) == ["mine"]
 
 
@@ -173,7 +154,7 @@ def test_one_session_writes_at_a_time(run, uri):
 
     def held_by(**who):
         held = json.dumps({"session": "other", "host": "far", "pid": 7} | who).encode()
-        put(run, SESSION_LOCK, held)
+        put(run, storage.SESSION_LOCK, held)
         return held
 
     with RecordCopy(run.folder) as copy:
@@ -181,16 +162,16 @@ def test_one_session_writes_at_a_time(run, uri):
         before, held = there(run, RECORD), held_by()
         message = user_error(RecordCopy(run.folder).__enter__)
         assert message.startswith(f"RUN {uri}/mine: process 7 on far is running it; ")
-        assert message.endswith(f"remove {uri}/mine/{SESSION_LOCK}")
+        assert message.endswith(f"remove {uri}/mine/{storage.SESSION_LOCK}")
         run.append(started(CONFIG))
         with pytest.raises(OSError, match="another session has gone on with it"):
             copy.copy()
         assert there(run, RECORD) == before
-    assert there(run, SESSION_LOCK) == held  # which is not ours to take away
+    assert there(run, storage.SESSION_LOCK) == held  # which is not ours to take away
     (process := subprocess.Popen(["true"])).wait()
     held_by(host=socket.gethostname(), pid=process.pid)
     with RecordCopy(run.folder):
-        assert json.loads(there(run, SESSION_LOCK))["pid"] == os.getpid()
+        assert json.loads(there(run, storage.SESSION_LOCK))["pid"] == os.getpid()
     held_by(host=socket.gethostname(), pid=os.getppid())
     assert f"process {os.getppid()} " in user_error(RecordCopy(run.folder).__enter__)
 
@@ -200,7 +181,7 @@ def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri,
     write_checked_json(run.folder / DIGESTS, {})
     copied(run, DIGESTS)
     run.append(evaluated(CONFIG, 1))  # which a kill kept from being copied
-    assert fetch_run(uri, "mine") == run.folder
+    assert storage.fetch_run(uri, "mine") == run.folder
     assert read_run(run.folder).trials == run.trials
 
     on_machine("second")
@@ -215,14 +196,14 @@ def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri,
     assert said.endswith(run_folders.resume_command(run.folder))
     assert said.endswith(f"--resume {uri}/mine")
     refuse_existing(local_runs(uri) / "yours")
-    other = read_run(fetch_run(uri, "mine"))
+    other = read_run(storage.fetch_run(uri, "mine"))
     assert [len(trial.evaluations) for trial in other.trials.values()] == [0]
     assert (folder / DIGESTS).is_file()
     other.append(started(CONFIG))
     copied(other)
 
     on_machine("first")
-    assert read_run(fetch_run(uri, "mine")).trials == other.trials  # what was here gave way
+    assert read_run(storage.fetch_run(uri, "mine")).trials == other.trials  # what was here gave way
     assert not list(run.folder.glob(f"*/{RECORD}"))
 
 
@@ -241,7 +222,7 @@ def test_of_a_damaged_record_in_the_storage_the_copy_here_counts(grown, uri, cap
     damaged = {"": lines[:3], "an event": [*lines[:3], b"x\n", *lines[4:]], "all": [b"x\n"]}
     put(run, RECORD, b"".join(damaged[damage]))
     put(run, SWEEP, b"{")
-    assert fetch_run(uri, "mine") == run.folder
+    assert storage.fetch_run(uri, "mine") == run.folder
     said = f"{uri}/mine is damaged or older than {run.folder}, which counts.\n" if damage else ""
     assert capsys.readouterr().err == said
     assert (run.folder / RECORD).read_bytes() == b"".join(lines)
@@ -255,7 +236,7 @@ def test_what_only_one_of_two_damaged_copies_has_is_kept(grown, uri, capsys):
     (run.folder / RECORD).write_bytes(b"".join(lines[:4]))
     for copy in run.folder.glob(f"*/{RECORD}"):
         copy.unlink()
-    found = read_run(fetch_run(uri, "mine"))
+    found = read_run(storage.fetch_run(uri, "mine"))
     assert (found.trials, found.damage) == (run.trials, [])
     assert "is damaged or older" in capsys.readouterr().err
 
@@ -266,12 +247,13 @@ def test_a_copy_here_that_differs_is_kept_under_another_name(grown, uri, capsys)
     other = encode({**decode(lines[-1].strip()), "time": 0.0})
     for number in (1, 2):
         put(run, RECORD, b"".join([*lines[:-1], other]))
-        folder, aside = fetch_run(uri, "mine"), run.folder.with_name(f"mine.diverged-{number}")
+        aside = run.folder.with_name(f"mine.diverged-{number}")
+        folder = storage.fetch_run(uri, "mine")
         said = f"{uri}/mine differs from its copy here, now {aside}.\n"
         assert capsys.readouterr().err == said
         assert (folder / RECORD).read_bytes().endswith(other)
         assert not read_run(folder).damage
-        assert fetch_run(uri, "mine") == folder
+        assert storage.fetch_run(uri, "mine") == folder
         assert capsys.readouterr().err == ""
         (folder / RECORD).write_bytes(b"".join(lines))  # and so once more
     first = run.folder.with_name("mine.diverged-1")
@@ -318,12 +300,12 @@ def test_inputs_are_uploaded_once_fetched_by_digest_elsewhere_and_again_where_da
     shutil.rmtree(moved.tokens)
     assert localise(before) == moved  # fetched again
 
-    filesystem, path = open_storage(join_name(uri, f"{SHARED}/{digests[before.tokens]}"))
+    filesystem, path = storage.open_storage(join_name(uri, f"{SHARED}/{digests[before.tokens]}"))
     storage.write_bytes(filesystem, f"{path}/deeper/file", b"other")
     shutil.rmtree(moved.tokens)
     with pytest.raises(OSError, match="is damaged; the next session uploads it again"):
         localise(before)
-    assert read_bytes(filesystem, f"{path}/{MANIFEST}") is None
+    assert storage.read_bytes(filesystem, f"{path}/{MANIFEST}") is None
     kept.rename(tmp_path / "first")
     share_inputs(shared, Console(quiet=True))
     (tmp_path / "first").rename(kept)
