@@ -38,17 +38,14 @@ def test_interval_of_a_paired_difference_by_hand():
     assert bootstrap_interval(np.ones(9), generator()) == (1.0, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("raw", "adjusted"),
-    [
+def test_holm_by_hand():
+    for raw, adjusted in (
         ([], []),
         ([0.2], [0.2]),
         ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 x 0.01; 2 x 0.03; no less than that
         ([0.5, 0.0, 0.9], [1.0, 0.0, 1.0]),
-    ],
-)
-def test_holm_by_hand(raw, adjusted):
-    np.testing.assert_allclose(stats.holm(raw), adjusted, rtol=0, atol=1e-12)
+    ):
+        np.testing.assert_allclose(stats.holm(raw), adjusted, rtol=0, atol=1e-12)
 
 
 def test_levels_by_hand_add_up_to_5_percent():
@@ -103,7 +100,7 @@ def test_interval_of_a_mean_is_that_of_its_seeds_and_within_0_and_1():
     assert stats.mean_interval(np.array([[1.0] * 9, [0.0] * 9]), generator()) == (0.0, 1.0)
 
 
-def test_equal_recipes_and_certain_differences_have_finite_p_values():
+def test_equal_recipes_and_certain_differences_have_finite_p_values_of_two_seeds_at_least():
     bits = np.array(answers(3, 50))
     equal = seeds_difference(bits, bits)
     assert (equal.estimate, equal.p_value) == (0.0, pytest.approx(1.0))
@@ -111,14 +108,9 @@ def test_equal_recipes_and_certain_differences_have_finite_p_values():
     first = np.ones((3, 10_000))
     first[0, 0] = 0.0
     assert 0 < seeds_difference(first, np.zeros((3, 10_000))).p_value < 1e-6
-
-
-@pytest.mark.parametrize(
-    ("first", "second"), [((1, 9), (3, 9)), ((3, 9), (1, 9)), ((3, 9), (3, 8)), ((3, 1), (3, 1))]
-)
-def test_seeds_difference_needs_seeds_and_examples(first, second):
-    with pytest.raises(ValueError, match="shapes"):
-        seeds_difference(np.ones(first), np.zeros(second))
+    for shapes in (((1, 9), (3, 9)), ((3, 9), (1, 9)), ((3, 9), (3, 8)), ((3, 1), (3, 1))):
+        with pytest.raises(ValueError, match="shapes"):
+            seeds_difference(*map(np.zeros, shapes))
 
 
 def tied(scores, **options):
@@ -189,9 +181,8 @@ def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
     assert claimed / count <= beyond_chance(0.05, count)
 
 
-@pytest.mark.parametrize(
-    ("means", "variances", "wanted"),
-    [
+def test_shrunk_means_by_hand():
+    for means, variances, wanted in (
         ([0.5], [1e-4], [0.5]),
         # A spread below the noise: all are equal, at the mean weighted by 1 / variance.
         ([0.80, 0.81, 0.82], [4e-4, 4e-4, 2e-4], [0.8125, 0.8125, 0.8125]),
@@ -199,11 +190,9 @@ def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
         ([0.5, 0.502, 0.9, 0.904], [1e-4] * 4, [0.501, 0.501, 0.902, 0.902]),
         # Hardly any noise: nothing to take back.
         ([0.5, 0.6, 0.7, 0.9], [1e-12] * 4, [0.5, 0.6, 0.7, 0.9]),
-    ],
-)
-def test_shrunk_means_by_hand(means, variances, wanted):
-    found = stats.shrunk_means(np.array(means), np.array(variances))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-4)
+    ):
+        found = stats.shrunk_means(np.array(means), np.array(variances))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize(
