@@ -31,22 +31,15 @@ def test_each_row_of_the_study_is_found_on_any_seed(student_layers):
         assert reference_row(config(row.initialisation, row.layers, **chosen)) == row
 
 
-@pytest.mark.parametrize(
-    ("chosen", "found"),
-    [
-        (WARM, False),
-        (config("teacher_spread", "none", alpha=1.0, temperature=4.0), True),  # inactive there
-        (config("random", "1,2,3", hidden_weight=100.0), False),
-        (config("random", "1,2,3", hidden_pool="mean"), False),
-        (config("teacher_spread", "none", hidden_pool="mean", hidden_weight=5.0), True),
-        (config("random", "1,2,3", **GROWING | {"sharpness": 3.0}), False),
-        (config("teacher_lower", "none"), False),
-        (config("random", "none", alpha=0.25), False),
-        (config("random", "1", student_layers=1, **GROWING), False),  # that has no lower half
-    ],
-)
-def test_only_the_studys_own_settings_match_where_they_are_active(chosen, found):
-    assert (reference_row(chosen) is not None) == found
+def test_only_the_studys_own_settings_match_where_they_are_active():
+    for inactive in ({"alpha": 1.0, "temperature": 4.0}, {"hidden_pool": "mean"}):
+        assert reference_row(config("teacher_spread", "none", **inactive, hidden_weight=5.0))
+    sharper = {**GROWING, "sharpness": 3.0}
+    for changes in ({"hidden_weight": 100.0}, {"hidden_pool": "mean"}, sharper):
+        assert not reference_row(config("random", "1,2,3", **changes))
+    others = [config("teacher_lower", "none"), config("random", "none", alpha=0.25), WARM]
+    half = config("random", "1", student_layers=1, **GROWING)  # that has no lower half
+    assert [*map(reference_row, [*others, half])] == [None] * 4
 
 
 def test_level_and_gap_by_hand(tmp_path):
