@@ -82,28 +82,13 @@ def zeroed(content, chance):
     return content[:start] + bytes(stop - start) + content[stop:]
 
 
-def swapped(folder, file):
-    """Exchanges a trial's file with the same of another trial; whether they differ."""
-    trial, *parts = file.parts
-    alike = re.sub(r"_\d+", "_*", "/".join(parts))
-    others = [p for p in sorted(folder.glob(f"*/{alike}")) if trial not in p.parts] if parts else []
-    if not others:
-        return False
-    contents = others[0].read_bytes(), (folder / file).read_bytes()
-    (folder / file).write_bytes(contents[0])
-    others[0].write_bytes(contents[1])
-    return contents[0] != contents[1]
-
-
-def attack(folder, file, way, chance):
-    """Whether the run is another one now; without a way the file is deleted."""
-    if way is swapped:
-        return swapped(folder, file)
-    before = (folder / file).read_bytes()
-    (folder / file).unlink()
+def attack(path, way, chance):
+    """Whether the file is another one now; without a way it is deleted."""
+    before = path.read_bytes()
+    path.unlink()
     if way is not None:
-        (folder / file).write_bytes(way(before, chance))
-    return way is None or (folder / file).read_bytes() != before
+        path.write_bytes(way(before, chance))
+    return way is None or path.read_bytes() != before
 
 
 def attacks(folder, flips):
@@ -115,7 +100,7 @@ def attacks(folder, flips):
         if first or folder.name == "cut":
             yield from ((path.relative_to(folder), flipped) for _ in range(flips))
         if first:
-            ways = (truncated, zeroed, swapped, None)
+            ways = (truncated, zeroed, None)
             yield from ((path.relative_to(folder), way) for way in ways)
         seen.add(kind)
 
@@ -139,7 +124,7 @@ def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, cap
     for file, way in attacks(runs[name], flips):
         folder = shutil.copytree(runs[name], tmp_path / "runs" / name)
         how = way.__name__ if way else "deleted"
-        if attack(folder, file, way, chance):
+        if attack(folder / file, way, chance):
             try:
                 outcome = attacked(folder, file, wanted, tmp_path, capsys)
             except BaseException:
