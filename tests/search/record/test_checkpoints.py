@@ -151,20 +151,17 @@ def test_bytes_are_those_of_all_files(tmp_path):
     assert [*map(describe_bytes, sizes)] == ["0 MB", "95 MB", "999 MB", "1.0 GB", "1.7 GB"]
 
 
-@pytest.mark.parametrize(
-    ("trials", "changes", "most", "end"),
-    [  # 300 bytes with a state, 100 without
+def test_room_for_running_waiting_kept_and_weighed_students():
+    """300 bytes with a state, 100 without; while one is replaced, old and new are there."""
+    sizes = {1: (100, 30), 3: (300, 100)}
+    configs = [TrialConfig(evaluations=8, student_layers=depth) for depth in (1, 3)]
+    of = lambda config: sizes[config.student_layers]  # noqa: E731
+    for trials, changes, most, end in (
         (40, {"keep": 5}, 2 * 4 * 300 + 5 * 100, 500),
         (40, {"keep": 5, "against": "depth"}, 2 * 4 * 300 + 7 * 100, 700),  # of two depths
         (40, {"keep": 0, "seeds": 2}, (2 * 4 + 4) * 300, 0),  # a seed may wait for another
         (40, {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4 * 300, 0),
         (40, {"keep": 5, "scheduler": "promotion"}, (2 * 4 + 20 + 5) * 300, 5 * 300),
         (3, {"keep": 5}, (3 + 4) * 300, 3 * 100),  # no more than there are
-    ],
-)
-def test_room_for_running_waiting_kept_and_weighed_students(trials, changes, most, end):
-    """While one is replaced, old and new stand side by side."""
-    sizes = {1: (100, 30), 3: (300, 100)}
-    configs = [TrialConfig(evaluations=8, student_layers=depth) for depth in (1, 3)]
-    of = lambda config: sizes[config.student_layers]  # noqa: E731
-    assert session.expected_bytes(asked(**changes), configs, of, trials, 4) == (most, end)
+    ):
+        assert session.expected_bytes(asked(**changes), configs, of, trials, 4) == (most, end)
