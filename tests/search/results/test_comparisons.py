@@ -21,23 +21,20 @@ CE_ONLY = TrialConfig(alpha=1.0)
 NAMES = {GROWTH: "growth", FIXED: "fixed"}
 
 
-@pytest.mark.parametrize(
-    ("estimate", "adjusted", "level", "verdict", "confidence", "p"),
-    [
+def test_sentence():
+    for estimate, adjusted, level, verdict, confidence, p in (
         (0.004, 0.2137, 0.05, "not significantly different from", "95", "= 0.213"),
         (0.0213, 0.0002, 0.0386, "significantly better than", "96.1", "< 0.001"),
         (-0.01, 0.0496, 4.2e-7, "significantly worse than", "99.999958", "= 0.049"),
-    ],
-)
-def test_sentence(*, estimate, adjusted, level, verdict, confidence, p):
-    difference = Difference(estimate, estimate - 0.005, estimate + 0.007, adjusted)
-    comparison = Comparison((GROWTH, FIXED), 5, difference, adjusted, level)
-    points, low, high = (f"{100 * (estimate + gap):+.2f}" for gap in (0, -0.005, 0.007))
-    assert comparison.sentence(NAMES) == (
-        f"growth is {verdict} fixed: {points} points ({confidence}% interval {low} to {high}, "
-        f"5 seeds, adjusted p {p})."
-    )
-    assert comparison.significant == (adjusted < 0.05)
+    ):
+        difference = Difference(estimate, estimate - 0.005, estimate + 0.007, adjusted)
+        comparison = Comparison((GROWTH, FIXED), 5, difference, adjusted, level)
+        points, low, high = (f"{100 * (estimate + gap):+.2f}" for gap in (0, -0.005, 0.007))
+        assert comparison.sentence(NAMES) == (
+            f"growth is {verdict} fixed: {points} points ({confidence}% interval {low} to {high}, "
+            f"5 seeds, adjusted p {p})."
+        )
+        assert comparison.significant == (adjusted < 0.05)
 
 
 def test_decided_is_significant_or_precise():
