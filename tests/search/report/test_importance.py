@@ -114,16 +114,11 @@ def test_what_follows_from_a_follower_follows_from_its_leader():
     assert followers(chain) == followed
 
 
-@pytest.mark.parametrize(
-    "trials",
-    [
-        [],
-        [finished(800), finished(800, temperature=3.0)],  # nothing to explain
-        [finished(800), TrialRecord(config(temperature=3.0), FAILED, "nan")],
-    ],
-)
-def test_too_little_to_tell_is_empty(trials):
-    assert importance(table_of(trials)).empty
+def test_too_little_to_tell_is_empty():
+    one, alike = finished(800), finished(800, temperature=3.0)  # that leaves nothing to explain
+    failed = TrialRecord(config(temperature=3.0), FAILED, "nan")
+    for trials in ([], [one, alike], [one, failed]):
+        assert importance(table_of(trials)).empty
     assert len(marginals(table_of([]), "temperature")) == 0
 
 
