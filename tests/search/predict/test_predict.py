@@ -79,26 +79,19 @@ def test_neither_torch_nor_ray_is_loaded_for_onnx(folder, write, printed_by):
     assert printed_by(code)[-1] == "[]"
 
 
-WITHOUT_17 = ROWS.assign(text=[*TEXTS[:17], None, *TEXTS[18:]])
-
-
-@pytest.mark.parametrize(
-    ("rows", "arguments", "said"),
-    [
+def test_what_cannot_be_done_is_one_line_and_leaves_no_file(folder, tmp_path, write, refusal_of):
+    without = ROWS.assign(text=[*TEXTS[:17], None, *TEXTS[18:]])
+    for rows, arguments, said in (
         (ROWS, ["--text-column", "review"], "--text-column review: the columns are id, text, oth"),
         (ROWS, ["--threads", "2"], "--threads 2: at least 1, and for an ONNX form only"),
         (ROWS, ["--output", "no/x.csv"], "--output no/x.csv: its folder does not exist"),
         (ROWS, ["--output", "x.txt"], "--output x.txt: give one of .csv, .tsv, .jsonl, .parquet"),
         (ROWS, ["--form", "onnx-int8"], "has none; make it with search.export --int8"),
         (ROWS.assign(prediction=""), [], "has a column prediction already; rename it"),
-        (WITHOUT_17, [], "row 17 has no text in text"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line_and_leaves_no_file(
-    *, folder, tmp_path, write, refusal_of, rows, arguments, said
-):
-    assert said in refusal_of(main, str(folder), write(rows, ".jsonl"), *arguments)
-    assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
+        (without, [], "row 17 has no text in text"),
+    ):
+        assert said in refusal_of(main, str(folder), write(rows, ".jsonl"), *arguments)
+        assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
