@@ -109,7 +109,8 @@ def plain_logits(folder, texts):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "config"), [("bert", RANDOM), ("deberta-v2", SPREAD), ("pairs-bert", SPREAD)]
+    ("architecture", "config"),
+    [("bert", RANDOM), *((name, SPREAD) for name in ("deberta-v2", "mpnet", "pairs-bert"))],
 )
 def test_plain_transformers_give_the_answers_and_the_accuracy_of_the_trials_student(
     *, architecture, config, made, export, dataset, pair_dataset
