@@ -17,14 +17,14 @@ PROVENANCE = {
     "versions": {"python": "3.11"},
     "device": "a processor",
 }
+SHAPES = ((3, 1.0), (2, 1.0))  # depths that scores are weighed against
 
 
 def asked(**changes):
     """A request for the preset mini, of a space that is listed."""
     values = {"space": "baselines", "preset": "mini", "cache": "/cache", "searcher": "grid"}
-    shapes = ((3, 1.0), (2, 1.0)) if changes.get("against") else ()
-    values |= {"scheduler": "asha", "shapes": shapes}
-    return ResolvedRequest(**{**values, **changes})
+    values |= {"scheduler": "asha"} | ({"shapes": SHAPES} if changes.get("against") else {})
+    return ResolvedRequest(**values | changes)
 
 
 def recipe(number, initialisation="random", **settings):
@@ -50,31 +50,18 @@ def right_of(packed, labels):
 
 def made_inputs(**changes):
     teacher = Teacher("/teacher", "teacher-digest", False, 0.9, "", 1.0)
-    values = {
-        "tokens": "/tokens",
-        "pad_id": 0,
-        "label_names": ["no", "yes"],
-        "teacher": teacher,
-        "outputs": {"logits": "/outputs/logits"},
-        "data_digest": "data-digest",
-        "device": "cpu",
-        "examples": {"train": 96, "evaluation": 40},
-    }
-    values |= changes
+    values = {"tokens": "/tokens", "outputs": {"logits": "/outputs/logits"}, "pad_id": 0}
+    values |= {"teacher": teacher, "data_digest": "data-digest", "label_names": ["no", "yes"]}
+    values |= {"device": "cpu", "examples": {"train": 96, "evaluation": 40}, **changes}
     counts = {name: count for name, count in values["examples"].items() if name != "train"}
     labels = {name: pack_right(np.ones(count)) for name, count in counts.items()}
     return TrainingInputs(**{"labels": labels, **values})
 
 
 def made_plan(configs, request=None, **changes):
-    values = {
-        "requests": (asked() if request is None else request,),
-        "provenance": PROVENANCE,
-        "inputs": made_inputs(),
-        "trials": tuple(configs),
-        "grace_evaluations": 2,
-    }
-    return Plan(**{**values, **changes})
+    values = {"requests": (asked() if request is None else request,), "provenance": PROVENANCE}
+    values |= {"inputs": made_inputs(), "trials": tuple(configs), "grace_evaluations": 2}
+    return Plan(**values | changes)
 
 
 def made_run(folder, configs, request=None, **changes):
@@ -84,21 +71,10 @@ def made_run(folder, configs, request=None, **changes):
 
 def evaluated(config, number, best5=0.5, decision="continue", **more):
     """The event of a trial's n-th evaluation."""
-    values = {
-        "evaluations": number,
-        "step": 10 * number,
-        "score": best5,
-        "best5": best5,
-        "validation_loss": 0.5,
-        "teacher_agreement": 0.5,
-        "training_seconds": 2.0,
-        "evaluation_seconds": 0.5,
-        "saving_seconds": 0.25,
-        "predictions": "gA==",
-        "full_score": None,
-        "full_predictions": None,
-        **more,
-    }
+    values = {"evaluations": number, "step": 10 * number, "score": best5, "best5": best5}
+    values |= {"validation_loss": 0.5, "teacher_agreement": 0.5, "predictions": "gA=="}
+    values |= {"training_seconds": 2.0, "evaluation_seconds": 0.5, "saving_seconds": 0.25}
+    values |= {"full_score": None, "full_predictions": None, **more}
     event = {"event": "evaluation", "decision": decision, "evaluation": values}
     return {**event, "trial": config.digest}
 

@@ -16,12 +16,11 @@ from tests.made_runs import right_of
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import unpack_predictions
 
+TEACHER_SIZE = {"parameters": 22_700_000, "bytes": 91_000_000, "speed": 500.0}
+STUDENT_SIZE = {"parameters": 17_100_000, "bytes": 68_000_000, "speed": 900.0}
 FACTS = {
     "check": "Scored again.",
-    "sizes": {
-        "student": {"parameters": 17_100_000, "bytes": 68_000_000, "speed": 900.0},
-        "teacher": {"parameters": 22_700_000, "bytes": 91_000_000, "speed": 500.0},
-    },
+    "sizes": {"student": STUDENT_SIZE, "teacher": TEACHER_SIZE},
     "speedup": 1.8,
     "measured_on": "a processor with 2 threads",
     "labels": ["even", "odd"],
@@ -31,86 +30,76 @@ FACTS = {
 
 
 @pytest.fixture(scope="module")
-def run(tokenizer, data_folder, tmp_path_factory):
-    """Two seeds of a recipe, each evaluated four times on 30 of 40 examples."""
+def made(tokenizer, data_folder, tmp_path_factory):
+    """Two seeds of a recipe, each evaluated four times on 30 of 40 examples: the run, the second
+    trial and its last evaluation."""
     folder = tmp_path_factory.mktemp("card")
     teacher = make_teacher("bert", tokenizer, folder / "teacher")
     settings = {"alpha": 0.5, "student_layers": 2, "epochs": 1, "evaluations": 4, "batch_size": 8}
     configs = [TrialConfig(**settings, learning_rate=3e-3, seed=seed) for seed in (0, 1)]
-    return make_run(folder, teacher, data_folder, configs, eval_subset=30).run
-
-
-@pytest.fixture
-def trial(run):
-    return list(run.trials.values())[1]
-
-
-@pytest.fixture
-def last(trial):
-    return trial.evaluations[-1]
+    run = make_run(folder, teacher, data_folder, configs, eval_subset=30).run
+    trial = run.trials[configs[1].digest]
+    return run, trial, trial.evaluations[-1]
 
 
 def interval(bits):
     return bootstrap_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
 
 
-def test_scores_are_those_of_the_record(run, trial, last):
-    teacher = run.plan.inputs.teacher
-    labels, full_labels = (
-        unpack_predictions(run.plan.inputs.labels[split], count, 2)
+def test_scores_are_those_of_the_record(made):
+    run, trial, last = made
+    teacher, packed = run.plan.inputs.teacher, run.plan.inputs.labels
+    labels, of_full = (
+        unpack_predictions(packed[split], count, 2)
         for split, count in (("evaluation", 30), ("full", 40))
     )
-    of_best5 = best5_scores([right_of(e["predictions"], labels) for e in trial.evaluations])
-    of_teacher = right_of(teacher.predictions, labels)
+    best5 = best5_scores([right_of(e["predictions"], labels) for e in trial.evaluations])
+    ours, its = (right_of(p, labels) for p in (last["predictions"], teacher.predictions))
+    full, its_full = (
+        right_of(p, of_full) for p in (last["full_predictions"], teacher.full_predictions)
+    )
     expected = [
-        ("these weights", last["score"], right_of(last["predictions"], labels)),
-        ("these weights", last["full_score"], right_of(last["full_predictions"], full_labels)),
-        ("best5", trial.best5, of_best5),
-        ("teacher", teacher.score, of_teacher),
-        ("teacher", teacher.full_score, right_of(teacher.full_predictions, full_labels)),
-        (
-            "these weights - teacher",
-            last["score"] - teacher.score,
-            right_of(last["predictions"], labels) - of_teacher.astype(float),
-        ),
+        ("these weights", last["score"], ours),
+        ("these weights", last["full_score"], full),
+        ("best5", trial.best5, best5),
+        ("teacher", teacher.score, its),
+        ("teacher", teacher.full_score, its_full),
+        ("these weights - teacher", last["score"] - teacher.score, ours - its.astype(float)),
     ]
-    found = scores(run, trial, last)
+    found = scores(*made)
     assert [score[:4] for score in found] == [
         (name, accuracy, interval(bits), len(bits)) for name, accuracy, bits in expected
     ]
     for score, (_, accuracy, bits) in zip(found, expected, strict=True):
         assert accuracy == pytest.approx(np.mean(bits))
         assert score.interval[0] <= accuracy <= score.interval[1]
-
-
-def test_an_interval_ends_where_scores_do():
     values = np.random.default_rng(0).normal(0.97, 0.5, 40)  # as pseudo-values may be
-    low, high = interval_of(values)
-    assert (low, high) == (interval(values)[0], 1.0)
     assert interval(values)[1] > 1.0
+    assert interval_of(values) == (interval(values)[0], 1.0)  # it ends where scores do
 
 
-def test_scores_without_bits_have_no_interval(run, trial, last):
+def test_scores_without_bits_have_no_interval(made):
+    run, trial, last = made
     bare = {"predictions": "", "full_predictions": None}
     repaired = replace(trial, evaluations=[{**e, **bare} for e in trial.evaluations])
     found = scores(run, repaired, {**last, **bare})
-    assert [score.score for score in found] == [s.score for s in scores(run, trial, last)]
+    assert [score.score for score in found] == [s.score for s in scores(*made)]
     assert {score.interval for score in found if score.name != "teacher"} == {None}
     assert "| these weights | " in model_card(run, repaired, {**last, **bare}, **FACTS)
 
 
-def test_card_has_the_numbers(run, trial, last):
-    card = model_card(run, trial, last, **FACTS)
-    for score in scores(run, trial, last):
+def test_card_has_the_numbers(made):
+    (run, trial, _), card = made, model_card(*made, **FACTS)
+    for score in scores(*made):
         low, high = score.interval
         row = f"| {score.name} | {score.score:.4f} | {low:.3f} to {high:.3f} | {score.examples} "
         assert row in card
     for setting in fields(TrialConfig):
         value = getattr(trial.config, setting.name)
-        idle = ("hidden_weight", "hidden_pool", "relation_heads")
-        inactive = " (inactive here)" if setting.name in idle else ""
         shown = "-" if value is None else f"{value}"
-        assert f"| `{setting.name}` | {shown}{inactive} | {setting.metadata['help']} |\n" in card
+        if setting.name in ("hidden_weight", "hidden_pool", "relation_heads"):
+            shown += " (inactive here)"
+        assert f"| `{setting.name}` | {shown} | {setting.metadata['help']} |\n" in card
     for path in ("/tmp", run.folder.parent, run.request.dataset, run.request.teacher):
         assert str(path) not in card
     text = " ".join(card.split())
@@ -130,57 +119,52 @@ def test_card_has_the_numbers(run, trial, last):
         assert part in text
 
 
-@pytest.mark.parametrize(
-    ("initialisation", "alpha", "origin"),
-    [
+def test_what_a_student_has_of_its_teacher_is_said_first(made):
+    run, trial, last = made
+    for initialisation, alpha, origin in (
         ("random", 0.5, "distilled from a fine-tuned teacher"),
         ("teacher_spread", 0.5, "distilled from a fine-tuned teacher and initialised from it"),
         ("random", 1.0, "trained without a teacher"),
         ("teacher_upper", 1.0, "trained without a teacher, but initialised from one"),
-    ],
-)
-def test_what_a_student_has_of_its_teacher_is_said_first(
-    *, run, trial, last, initialisation, alpha, origin
-):
-    config = replace(trial.config, initialisation=initialisation, alpha=alpha)
-    text = model_card(run, replace(trial, config=config), last, **FACTS)
-    about = " ".join(text.partition("\n# ")[2].split())
-    assert f"A text classifier with the labels even, odd, {origin}: one trial of" in about
-    data = ModelCard(text).data  # as the hub's own library reads it
-    assert data.tags == ["text-classification", *["knowledge-distillation"] * (alpha < 1)]
-    assert (data.library_name, data.license) == ("transformers", "unknown")
-    assert data.pipeline_tag == "text-classification"
+    ):
+        config = replace(trial.config, initialisation=initialisation, alpha=alpha)
+        text = model_card(run, replace(trial, config=config), last, **FACTS)
+        about = " ".join(text.partition("\n# ")[2].split())
+        assert f"A text classifier with the labels even, odd, {origin}: one trial of" in about
+        data = ModelCard(text).data  # as the hub's own library reads it
+        assert data.tags == ["text-classification", *["knowledge-distillation"] * (alpha < 1)]
+        known = data.library_name, data.license, data.pipeline_tag
+        assert known == ("transformers", "unknown", "text-classification")
 
 
-def test_words_from_outside_are_no_markup_of_it(run, trial, last):
+def test_words_from_outside_are_no_markup_of_it(made):
+    run, *of_trial = made
     evil = "<img src=x onerror=alert(1)>\n---\n[a](javascript:b) `c` | <script>d</script>"
-    labels = {"labels": ["fine", evil]}
     own = replace(run.request, teacher=f"/somewhere/{evil.replace('/', '')}", dataset=f"/d/{evil}")
     other = replace(run, plan=replace(run.plan, requests=(own,)))
-    card = model_card(other, trial, last, **FACTS | labels | {"check": evil})
+    facts = FACTS | {"labels": ["fine", evil], "check": evil}
+    card = model_card(other, *of_trial, **facts)
     assert not re.search(r"<(img|script|/script)|(?<!\\)\]\(javascript|(?<!\\)`c`", card)
     assert "&lt;img src=x onerror=alert(1)&gt; --- \\[a\\](javascript:b) \\`c\\` \\| &l" in card
     assert ModelCard(card).data.model_name.startswith("2-layer student of &lt;img")
 
 
-def test_the_card_leads_with_what_a_confirmation_found(run, trial, last, monkeypatch):
-    assert "## Confirmation" not in model_card(run, trial, last, **FACTS)
+def test_the_card_leads_with_what_a_confirmation_found(made, monkeypatch):
+    assert "## Confirmation" not in model_card(*made, **FACTS)
     found = ["On fresh seeds (mine-confirm): a is better than b.", "a is worse than c."]
     monkeypatch.setattr("search.export.model_card.confirmation_sentences", lambda run: found)
-    card = model_card(run, trial, last, **FACTS)
-    assert f"\n## Confirmation\n\n- {found[0]}\n- {found[1]}\n\n## Scores\n" in card
+    begin = f"\n## Confirmation\n\n- {found[0]}\n- {found[1]}\n\n## Scores\n"
+    assert begin in model_card(*made, **FACTS)
 
 
-@pytest.mark.parametrize(
-    ("values", "teacher", "data"),
-    [
+def test_hub_ids():
+    own = {"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}
+    for values, *ids in (
         ({"preset": "sst2"}, "microsoft/deberta-v3-base", "nyu-mll/glue"),
         ({"preset": "imdb"}, "microsoft/deberta-v3-base", "stanfordnlp/imdb"),
-        ({"preset": "mini", "teacher": "/home/me/t", "dataset": "a/b:c"}, None, "a/b"),
+        (own, None, "a/b"),
         ({"preset": "mini"}, None, None),
-    ],
-)
-def test_hub_ids(values, teacher, data):
-    of_teacher, of_data = sources(Request(space="study", cache="", **values))
-    assert (of_teacher[1], of_data[1]) == (teacher, data)
-    assert "/home" not in of_teacher[0]
+    ):
+        of_teacher, of_data = sources(Request(space="study", cache="", **values))
+        assert [of_teacher[1], of_data[1]] == ids
+        assert "/home" not in of_teacher[0]

@@ -1,8 +1,5 @@
 """Files classified in pieces: every kind, every row, in order, with neither torch nor Ray."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,12 +30,23 @@ def short_pieces(monkeypatch):
     monkeypatch.setattr(tables, "ROWS", 10)
 
 
-WRITE = {
-    ".csv": lambda path: ROWS.to_csv(path, index=False),
-    ".tsv": lambda path: ROWS.to_csv(path, index=False, sep="\t"),
-    ".jsonl": lambda path: ROWS.to_json(path, orient="records", lines=True),
-    ".parquet": lambda path: ROWS.to_parquet(path, index=False),
-}
+@pytest.fixture
+def write(tmp_path):
+    """Writes rows as a file of a kind, and returns its path."""
+
+    def write(rows, suffix=".csv"):
+        path = tmp_path / f"texts{suffix}"
+        if suffix == ".jsonl":
+            rows.to_json(path, orient="records", lines=True)
+        elif suffix == ".parquet":
+            rows.to_parquet(path, index=False)
+        else:
+            rows.to_csv(path, index=False, sep="\t" if suffix == ".tsv" else ",")
+        return str(path)
+
+    return write
+
+
 READ = {
     ".csv": lambda path: pd.read_csv(path, dtype={"id": str}),
     ".tsv": lambda path: pd.read_csv(path, sep="\t", dtype={"id": str}),
@@ -48,9 +56,8 @@ READ = {
 
 
 @pytest.mark.parametrize("suffix", tables.SUFFIXES)
-def test_labels_and_probabilities_stand_beside_the_rows(folder, tmp_path, capsys, suffix):
-    WRITE[suffix](tmp_path / f"texts{suffix}")
-    assert main([str(folder), str(tmp_path / f"texts{suffix}"), "--form", "onnx"]) == 0
+def test_labels_and_probabilities_stand_beside_the_rows(folder, tmp_path, write, capsys, suffix):
+    assert main([str(folder), write(ROWS, suffix), "--form", "onnx"]) == 0
     found = READ[suffix](tmp_path / f"texts.predictions{suffix}")
     pd.testing.assert_frame_equal(found[[*ROWS.columns]], ROWS, check_dtype=False)
     model = ServedModel.load(folder)
@@ -62,53 +69,32 @@ def test_labels_and_probabilities_stand_beside_the_rows(folder, tmp_path, capsys
     assert "25 rows" in capsys.readouterr().out
 
 
-def test_neither_torch_nor_ray_is_loaded_for_onnx(folder, tmp_path):
-    WRITE[".csv"](tmp_path / "texts.csv")
+def test_neither_torch_nor_ray_is_loaded_for_onnx(folder, write, printed_by):
     code = (
         "import sys\n"
         "from search.predict.__main__ import main\n"
-        f"main([{str(folder)!r}, {str(tmp_path / 'texts.csv')!r}, '--form', 'onnx'])\n"
+        f"main([{str(folder)!r}, {write(ROWS)!r}, '--form', 'onnx'])\n"
         "print(sorted({'torch', 'ray', 'transformers', 'datasets'} & sys.modules.keys()))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    assert printed_by(code)[-1] == "[]"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--text-column", "review"], "--text-column review: the columns are id, text, other"),
-        (["--threads", "2"], "--threads 2: at least 1, and for an ONNX form only"),
-        (["--output", "no/x.csv"], "--output no/x.csv: its folder does not exist"),
-        (["--output", "x.txt"], "--output x.txt: give one of .csv, .tsv, .jsonl, .parquet"),
-        (["--form", "onnx-int8"], "has none; make it with search.export --int8"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line_and_leaves_no_file(
-    folder, tmp_path, capsys, arguments, said
-):
-    WRITE[".csv"](tmp_path / "texts.csv")
-    assert main([str(folder), str(tmp_path / "texts.csv"), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert said in error
-    assert error.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["texts.csv"]
+def test_what_cannot_be_done_is_one_line_and_leaves_no_file(folder, tmp_path, write, refusal_of):
+    without = ROWS.assign(text=[*TEXTS[:17], None, *TEXTS[18:]])
+    for rows, arguments, said in (
+        (ROWS, ["--text-column", "review"], "--text-column review: the columns are id, text, oth"),
+        (ROWS, ["--threads", "2"], "--threads 2: at least 1, and for an ONNX form only"),
+        (ROWS, ["--output", "no/x.csv"], "--output no/x.csv: its folder does not exist"),
+        (ROWS, ["--output", "x.txt"], "--output x.txt: give one of .csv, .tsv, .jsonl, .parquet"),
+        (ROWS, ["--form", "onnx-int8"], "has none; make it with search.export --int8"),
+        (ROWS.assign(prediction=""), [], "has a column prediction already; rename it"),
+        (without, [], "row 17 has no text in text"),
+    ):
+        assert said in refusal_of(main, str(folder), write(rows, ".jsonl"), *arguments)
+        assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
 
 
-def test_an_output_is_not_predicted_on_and_a_file_without_rows_has_none(folder, tmp_path, capsys):
-    ROWS.assign(prediction="good").to_csv(tmp_path / "again.csv", index=False)
-    assert main([str(folder), str(tmp_path / "again.csv")]) == 2
-    assert "has a column prediction already; rename it" in capsys.readouterr().err
-    for suffix in (".csv", ".parquet"):
-        empty = tmp_path / f"empty{suffix}"
-        (ROWS[:0].to_csv if suffix == ".csv" else ROWS[:0].to_parquet)(empty, index=False)
-        assert main([str(folder), str(empty)]) == 0
-        assert len(READ[suffix](tmp_path / f"empty.predictions{suffix}")) == 0
-
-
-def test_a_row_without_a_text_is_named_and_no_half_file_stays(folder, tmp_path, capsys):
-    broken = ROWS.assign(text=[*TEXTS[:17], None, *TEXTS[18:]])
-    broken.to_json(tmp_path / "texts.jsonl", orient="records", lines=True)
-    assert main([str(folder), str(tmp_path / "texts.jsonl")]) == 2
-    assert "row 17 has no text in text" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_without_rows_has_an_output_without(folder, tmp_path, write, suffix):
+    assert main([str(folder), write(ROWS[:0], suffix)]) == 0
+    assert len(READ[suffix](tmp_path / f"texts.predictions{suffix}")) == 0

@@ -15,9 +15,6 @@ from collections import Counter
 import pandas as pd
 import pytest
 
-import search.confirm.__main__
-import search.export.exported_student
-import search.sweep.session
 from search.confirm.__main__ import main as confirm_main
 from search.export.__main__ import main as export_main
 from search.record.run import read_run
@@ -85,35 +82,13 @@ def zeroed(content, chance):
     return content[:start] + bytes(stop - start) + content[stop:]
 
 
-def deleted(content, chance):
-    return None
-
-
-WAYS = (truncated, zeroed, deleted)
-
-
 def attack(path, way, chance):
-    """Whether the file is another one now."""
-    content = path.read_bytes()
-    other = way(content, chance) if content else content
-    if other is None:
-        path.unlink()
-    else:
-        path.write_bytes(other)
-    return other != content
-
-
-def swap(folder, file):
-    """Exchanges a trial's file with the same of another trial; whether they differ."""
-    alike = re.sub(r"_\d+", "_*", "/".join(file.parts[1:]))
-    found = sorted(folder.glob(f"*/{alike}"))
-    others = [path for path in found if path.relative_to(folder).parts[0] != file.parts[0]]
-    if len(file.parts) == 1 or not others:
-        return False
-    contents = others[0].read_bytes(), (folder / file).read_bytes()
-    (folder / file).write_bytes(contents[0])
-    others[0].write_bytes(contents[1])
-    return contents[0] != contents[1]
+    """Whether the file is another one now; without a way it is deleted."""
+    before = path.read_bytes()
+    path.unlink()
+    if way is not None:
+        path.write_bytes(way(before, chance))
+    return way is None or path.read_bytes() != before
 
 
 def attacks(folder, flips):
@@ -121,12 +96,12 @@ def attacks(folder, flips):
     in each file of the run that is cut."""
     seen = set()
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size):
-        file = path.relative_to(folder)
-        kind = re.sub(r"\d+", "", path.name)
-        if kind not in seen or flips > 1 or folder.name == "cut":
-            yield from ((file, flipped) for _ in range(flips))
-        if kind not in seen or flips > 1:
-            yield from ((file, way) for way in (*WAYS, None))
+        first = (kind := re.sub(r"\d+", "", path.name)) not in seen or flips > 1
+        if first or folder.name == "cut":
+            yield from ((path.relative_to(folder), flipped) for _ in range(flips))
+        if first:
+            ways = (truncated, zeroed, None)
+            yield from ((path.relative_to(folder), way) for way in ways)
         seen.add(kind)
 
 
@@ -142,21 +117,21 @@ def table_of(folder):
 
 @pytest.mark.parametrize("name", ["cut", "whole"])
 def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, capsys, request):
-    monkeypatch.setattr(search.sweep.session, "run_trials", lambda *_: None)
-    monkeypatch.setattr(search.export.exported_student, "TIMED_SECONDS", 0.02)
+    monkeypatch.setattr("search.sweep.session.run_trials", lambda *_: None)
+    monkeypatch.setattr("search.export.exported_student.TIMED_SECONDS", 0.02)
     flips, chance, counts = request.config.getoption("--flips"), random.Random(name), Counter()
     wanted = table_of(runs[name])
     for file, way in attacks(runs[name], flips):
         folder = shutil.copytree(runs[name], tmp_path / "runs" / name)
-        changed = swap(folder, file) if way is None else attack(folder / file, way, chance)
-        if changed:
+        how = way.__name__ if way else "deleted"
+        if attack(folder / file, way, chance):
             try:
                 outcome = attacked(folder, file, wanted, tmp_path, capsys)
             except BaseException:
                 shutil.copytree(folder, tmp_path / "failed", dirs_exist_ok=True)
-                print(f"{name}: {file} {way and way.__name__}")
+                print(f"{name}: {file} {how}")
                 raise
-            counts["swapped" if way is None else way.__name__, outcome] += 1
+            counts[how, outcome] += 1
         shutil.rmtree(tmp_path / "runs")
     with capsys.disabled():
         print(f"\n{name}: {dict(counts)}")
@@ -164,9 +139,9 @@ def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, cap
 
 
 def test_every_command_says_what_is_damaged(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(search.confirm.__main__, "start_run", lambda *_: 0)
-    monkeypatch.setattr(search.confirm.__main__, "score_on_test", lambda folder, code, _: code)
-    monkeypatch.setattr(search.export.exported_student, "TIMED_SECONDS", 0.02)
+    monkeypatch.setattr("search.confirm.__main__.start_run", lambda *_: 0)
+    monkeypatch.setattr("search.confirm.__main__.score_on_test", lambda folder, code, _: code)
+    monkeypatch.setattr("search.export.exported_student.TIMED_SECONDS", 0.02)
     folder = shutil.copytree(runs["whole"], tmp_path / "runs" / "whole")
     (folder / "sweep.json").unlink()
     first = recommended(read_run(folder)).trials[0]
@@ -193,8 +168,7 @@ def attacked(folder, file, wanted, tmp_path, capsys):
             assert re.fullmatch("error: RUN .*\n", capsys.readouterr().err)
         return "refused"
     table, damage = table_of(folder), [f"{line}." for line in found.damage]
-    same = table.equals(wanted)
-    if not same:  # bits are kept once, and what no file has is lost
+    if not table.equals(wanted):  # bits are kept once, and what no file has is lost
         assert damage
         lost = any("lost: no copy" in line for line in damage)
         assert lost or table[SCORES].equals(wanted[SCORES])
@@ -211,10 +185,9 @@ def attacked(folder, file, wanted, tmp_path, capsys):
         shutil.rmtree(tmp_path / "report")
     ended = {trial.config.folder_name for trial in best_trials(found.trials.values())}
     if in_checkpoint and file.parts[0] in ended:
-        which = ["--trial", file.parts[0]]
         answer = recommended(found)
-        if answer and answer.trials[0].config.folder_name == file.parts[0]:
-            which = []
+        own = answer and answer.trials[0].config.folder_name == file.parts[0]
+        which = [] if own else ["--trial", file.parts[0]]
         assert export_main([str(folder), str(tmp_path / "out"), *which]) == 1
         assert re.match("error: RUN .*: the checkpoint is .*\n$", capsys.readouterr().err)
         assert not (tmp_path / "out").exists()

@@ -11,7 +11,6 @@ from search.record.checkpoints import (
     checkpoint_count,
     kept_checkpoint,
     newest_checkpoint,
-    remove_checkpoints,
 )
 from search.record.run import read_run
 from search.record.storage import local_runs, location
@@ -19,18 +18,13 @@ from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from search.results.best_trials import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
-from tests.made_runs import asked, evaluated, failed, finish, made_run
+from tests.made_runs import asked, evaluated, failed, finish, made_run, recipe
 from trainable.common.files import MANIFEST, verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
 
-NAMES = ["best", "good", "poor", "stopped", "stopped early", "failed", "running", "pending"]
-NAMES += ["tried again", "waits to be alone"]
-CONFIGS = {
-    name: TrialConfig(alpha=0.5, evaluations=3, learning_rate=1e-5 * (1 + number))
-    for number, name in enumerate(NAMES)
-}
 ENDED = ["best", "good", "poor", "stopped", "stopped early"]  # best first
 OPEN = ["running", "pending", "tried again", "waits to be alone"]
+CONFIGS = {name: recipe(n, evaluations=3) for n, name in enumerate([*ENDED, "failed", *OPEN])}
 
 
 def make_checkpoint(folder, number, content="x"):
@@ -53,45 +47,21 @@ def test_newest_whole_checkpoint_is_found_and_a_partial_one_passed_over(tmp_path
     (tmp_path / "checkpoint_000099").write_text("no folder")
     (tmp_path / "checkpoint_tmp").mkdir()
     assert found(tmp_path) == (11, str(second))
-    whole = tmp_path / "full"
-    shutil.copytree(second, whole)
-
-    def cut(name):
-        (second / name).write_bytes(
-            (second / name).read_bytes()[:-2]
-        )  # not the closing newline alone
-
-    for damage in (
-        (second / MANIFEST).unlink,
-        lambda: cut(MANIFEST),
-        lambda: (second / MANIFEST).write_text("[]"),
-        (second / "deeper" / "tokenizer").unlink,
-        lambda: cut("model"),
+    manifest, model, deeper = (second / n for n in (MANIFEST, "model", "deeper/tokenizer"))
+    for path, content in (
+        (manifest, None),
+        (manifest, manifest.read_bytes()[:-2]),  # not the closing newline alone
+        (manifest, b"[]"),
+        (deeper, None),
+        (model, model.read_bytes()[:-2]),
     ):
-        damage()
+        whole = path.read_bytes()
+        path.unlink() if content is None else path.write_bytes(content)
         assert found(tmp_path) == (3, str(first))
-        shutil.rmtree(second)
-        shutil.copytree(whole, second)
+        path.write_bytes(whole)
     shutil.rmtree(first)
-    cut("model")
+    model.unlink()
     assert found(tmp_path) is None
-
-
-def test_all_checkpoints_but_one_are_removed(tmp_path):
-    run = made_run(tmp_path / "run", [CONFIGS["best"]])
-    (trial,) = run.trials.values()
-    folder = run.trial_folder(trial)
-    for number in (3, 11, 12):
-        make_checkpoint(folder, number)
-    (folder / "checkpoint_000012" / MANIFEST).unlink()  # cut short by a kill
-    remove_checkpoints(run, trial, but=11)
-    assert [path.name for path in folder.glob("checkpoint_*")] == ["checkpoint_000011"]
-    assert found(folder) == (11, str(folder / "checkpoint_000011"))
-    remove_checkpoints(run, trial)
-    assert not [*folder.glob("checkpoint_*")]
-
-
-# What is kept.
 
 
 @pytest.fixture
@@ -102,22 +72,12 @@ def make_run(tmp_path):
         run = made_run(folder, list(CONFIGS.values()), asked(keep=keep))
         for name, best5 in (("poor", 0.3), ("best", 0.7), ("good", 0.6)):
             finish(run, CONFIGS[name], best5)
-        early, late, lost, going, again, alone = (
-            CONFIGS[name] for name in (*ENDED[:2:-1], "failed", "running", *OPEN[2:])
-        )
-        for event in (
-            evaluated(early, 1, 0.8, "stop"),
-            evaluated(late, 1, 0.9),
-            evaluated(late, 2, 0.9, "stop"),
-            evaluated(lost, 1, 0.95),
-            failed(lost, GIVE_UP),
-            evaluated(going, 1, 0.1),
-            evaluated(again, 1, 0.2),
-            failed(again, RETRY),
-            evaluated(alone, 1, 0.2),
-            failed(alone, RETRY_ALONE),
-        ):
-            run.append(event)
+        for name, score in (("stopped", 0.9), ("failed", 0.95), ("running", 0.1)):
+            run.append(evaluated(CONFIGS[name], 1, score))
+        run.append(evaluated(CONFIGS["stopped early"], 1, 0.8, "stop"))
+        run.append(evaluated(CONFIGS["stopped"], 2, 0.9, "stop"))
+        for name, then in zip(("failed", *OPEN[2:]), (GIVE_UP, RETRY, RETRY_ALONE), strict=True):
+            run.append(failed(CONFIGS[name], then))
         for trial in run.trials.values():
             make_checkpoint(run.trial_folder(trial), 4)
             (run.trial_folder(trial) / "result.json").write_text("{}")
@@ -149,20 +109,6 @@ def test_exactly_the_best_and_those_that_have_not_ended_keep_theirs(make_run, ke
         assert with_checkpoint(run) == {*OPEN}  # a better one takes its place
 
 
-def test_seeds_stand_where_their_mean_belongs_and_of_equals_the_first(tmp_path):
-    lucky, steady = (
-        [TrialConfig(alpha=alpha, evaluations=1, seed=seed) for seed in (0, 1)]
-        for alpha in (0.25, 0.75)
-    )
-    for number, (scores, best) in enumerate(
-        [((0.95, 0.75, 0.89, 0.9), steady[::-1]), ((0.5, 0.5, 0.5, 0.5), lucky)]
-    ):
-        run = made_run(tmp_path / str(number), [*lucky, *steady], asked(keep=2))
-        for config, best5 in zip([*lucky, *steady], scores, strict=True):
-            finish(run, config, best5)
-        assert [trial.config for trial in kept_trials(run)] == best
-
-
 def test_students_on_the_front_are_kept_beside_the_best(tmp_path):
     """The cheapest has the lowest score, and nothing can replace it."""
     configs = [TrialConfig(alpha=0.5, evaluations=1, student_layers=n) for n in (3, 2, 1)]
@@ -184,9 +130,8 @@ def test_checkpoints_at_a_uri_are_pruned_there_and_fetched_from_there(
         shutil.rmtree(run.trial_folder(trial) / "checkpoint_000004")
     assert location(run.folder) == f"file://{there}"
     prune(run)
-    assert {path.parent.name for path in there.glob("*/checkpoint_*")} == {
-        CONFIGS[name].folder_name for name in ("best", *OPEN)
-    }
+    kept = {CONFIGS[name].folder_name for name in ("best", *OPEN)}
+    assert {path.parent.name for path in there.glob("*/checkpoint_*")} == kept
     best, good = (run.trials[CONFIGS[name].digest] for name in ("best", "good"))
     assert kept_checkpoint(run, good) is None
     for _ in range(2):
@@ -194,9 +139,6 @@ def test_checkpoints_at_a_uri_are_pruned_there_and_fetched_from_there(
         assert folder == run.trial_folder(best) / "checkpoint_000004"
         assert verified_values(folder) == {"number": 4}
         (folder / "model").unlink()  # then it is fetched again
-
-
-# Sizes.
 
 
 def test_bytes_are_those_of_all_files(tmp_path):
@@ -209,20 +151,17 @@ def test_bytes_are_those_of_all_files(tmp_path):
     assert [*map(describe_bytes, sizes)] == ["0 MB", "95 MB", "999 MB", "1.0 GB", "1.7 GB"]
 
 
-@pytest.mark.parametrize(
-    ("trials", "changes", "most", "end"),
-    [  # 300 bytes with a state, 100 without
+def test_room_for_running_waiting_kept_and_weighed_students():
+    """300 bytes with a state, 100 without; while one is replaced, old and new are there."""
+    sizes = {1: (100, 30), 3: (300, 100)}
+    configs = [TrialConfig(evaluations=8, student_layers=depth) for depth in (1, 3)]
+    of = lambda config: sizes[config.student_layers]  # noqa: E731
+    for trials, changes, most, end in (
         (40, {"keep": 5}, 2 * 4 * 300 + 5 * 100, 500),
         (40, {"keep": 5, "against": "depth"}, 2 * 4 * 300 + 7 * 100, 700),  # of two depths
         (40, {"keep": 0, "seeds": 2}, (2 * 4 + 4) * 300, 0),  # a seed may wait for another
         (40, {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4 * 300, 0),
         (40, {"keep": 5, "scheduler": "promotion"}, (2 * 4 + 20 + 5) * 300, 5 * 300),
         (3, {"keep": 5}, (3 + 4) * 300, 3 * 100),  # no more than there are
-    ],
-)
-def test_room_for_running_waiting_kept_and_weighed_students(trials, changes, most, end):
-    """While one is replaced, old and new stand side by side."""
-    sizes = {1: (100, 30), 3: (300, 100)}
-    configs = [TrialConfig(evaluations=8, student_layers=depth) for depth in (1, 3)]
-    of = lambda config: sizes[config.student_layers]  # noqa: E731
-    assert session.expected_bytes(asked(**changes), configs, of, trials, 4) == (most, end)
+    ):
+        assert session.expected_bytes(asked(**changes), configs, of, trials, 4) == (most, end)

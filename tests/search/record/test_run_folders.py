@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,18 +13,13 @@ from search.record.run_folders import LOCK, find_run, refuse_existing, resume_co
 from search.run.__main__ import main
 from search.sweep import check_sweep
 from tests.conftest import user_error
-from tests.made_runs import made_plan, made_run
+from tests.made_runs import made_run
 from trainable.config.trial_config import TrialConfig
 
 CONFIGS = [TrialConfig(alpha=0.5)]
 HOLDER = """\
-import sys
-from pathlib import Path
-from search.record.run_folders import run_lock
-
-with run_lock(Path(sys.argv[1])):
-    print("alone", flush=True)
-    sys.stdin.read()
+import sys; from pathlib import Path; from search.record.run_folders import run_lock
+with run_lock(Path(sys.argv[1])): print("alone", flush=True); sys.stdin.read()
 """
 
 
@@ -34,17 +30,14 @@ def run(tmp_path):
 
 def test_run_is_found_by_name_and_by_path_whichever_of_its_files_is_lost(run, monkeypatch):
     storage = run.folder.parent
-    assert find_run("--resume", "mine", storage) == run.folder
-    assert find_run("--resume", str(run.folder), storage / "elsewhere") == run.folder
     monkeypatch.chdir(storage.parent)
-    assert find_run("--resume", "runs/mine/", storage / "elsewhere") == run.folder
     monkeypatch.setenv("HOME", str(storage))
-    assert find_run("--resume", "~/mine", storage / "elsewhere") == run.folder
-    for lost, other in ((SWEEP, RECORD), (RECORD, SWEEP)):
+    for name in (str(run.folder), "runs/mine/", "~/mine"):
+        assert find_run("--resume", name, storage / "elsewhere") == run.folder
+    for lost in (SWEEP, RECORD):
         whole = (run.folder / lost).read_bytes()
         (run.folder / lost).unlink()
         assert find_run("--resume", "mine", storage) == run.folder
-        assert (run.folder / other).is_file()
         (run.folder / lost).write_bytes(whole)
 
 
@@ -64,10 +57,9 @@ def test_only_a_free_name_is_taken(tmp_path):
     for name in ("none", "empty"):
         refuse_existing(tmp_path / name)
     folder = made_run(tmp_path / "my run", CONFIGS).folder
-    message = user_error(refuse_existing, folder)
-    command = ["python", "-m", "search.run", "--resume", str(folder)]
-    assert shlex.split(message[message.index("python -m") :]) == command
-    assert shlex.split(resume_command(folder)) == command
+    command = user_error(refuse_existing, folder).rpartition("continue it: ")[2]
+    assert shlex.split(command) == ["python", "-m", "search.run", "--resume", str(folder)]
+    assert command == resume_command(folder)
     for name in ("notes", ".notes"):
         (tmp_path / f"with {name}").mkdir()
         (tmp_path / f"with {name}" / name).touch()
@@ -88,30 +80,24 @@ def test_run_killed_before_or_while_its_plan_was_written_leaves_its_name_free(tm
     assert find_run("--resume", "mine", folder.parent) == folder
 
 
-def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, capsys):
+def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, refusal_of):
     """Another sweep of that name ran meanwhile; its record must not be written into."""
-
     folder = tmp_path / "runs" / "mine"
 
-    class Checked:
-        configs = CONFIGS
+    def check(request, *_):
+        def prepare(console):
+            return made_run(folder, CONFIGS).plan.inputs
 
-        def __init__(self, request):
-            self.request = request
+        return SimpleNamespace(request=request, configs=CONFIGS, prepare=prepare)
 
-        def prepare(self, console):
-            made_run(folder, CONFIGS)
-            return made_plan(CONFIGS).inputs
-
-    monkeypatch.setattr(check_sweep, "check_sweep", lambda request, *_: Checked(request))
-    argv = ["--space", "baselines", "--preset", "mini", "--name", "mine"]
-    argv += ["--storage", str(folder.parent), "--cache", str(tmp_path / "cache")]
-    assert main(argv) == 2
-    assert "--name mine" in capsys.readouterr().err
+    monkeypatch.setattr(check_sweep, "check_sweep", check)
+    places = ("--storage", str(folder.parent), "--cache", str(tmp_path / "cache"))
+    argv = ("--space", "baselines", "--preset", "mini", "--name", "mine", *places)
+    assert "--name mine" in refusal_of(main, *argv)
     assert (folder / RECORD).read_bytes().count(b"\n") == 1
 
 
-def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repository, capsys):
+def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repository, refusal_of):
     for end in ("kill", "communicate"):
         command = [sys.executable, "-c", HOLDER, str(run.folder)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -119,8 +105,7 @@ def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repo
             assert holder.stdout.readline() == "alone\n"
             message = user_error(run_lock(run.folder).__enter__)
             assert message.startswith(f"RUN {run.folder}: another process is running it")
-            assert main(["--resume", str(run.folder)]) == 2
-            assert capsys.readouterr().err == f"error: {message}\n"
+            assert refusal_of(main, "--resume", str(run.folder)) == f"error: {message}\n"
             with run_lock(run.folder.parent / "yours"):
                 pass
             getattr(holder, end)()

@@ -6,19 +6,17 @@ import pytest
 from search.record.run import SWEEP, create_run
 from search.report.__main__ import FIGURES, MARKDOWN, PAGE, TRIALS, main
 from search.results.table import trials_table
-from tests.report_runs import config, plan, report_evaluations
+from tests.report_runs import config, plan, report_evaluations, reported
 
-FIRST, SECOND, THIRD = config(), config(alpha=0.25), config("random", "none")
+THIRD = config("random", "none")
 
 
 @pytest.fixture
 def run(tmp_path):
     """Two finished, one that goes on."""
-    made = create_run(tmp_path / "runs" / "mine", plan(FIRST, SECOND, THIRD))
-    report_evaluations(made, FIRST, (0.85, 0.86, 0.86, 0.87))
-    report_evaluations(made, SECOND, (0.55, 0.56, 0.56, 0.56))
-    report_evaluations(made, THIRD, (0.6,))
-    return made
+    first, second = (0.85, 0.86, 0.86, 0.87), (0.55, 0.56, 0.56, 0.56)
+    shares = {config(): first, config(alpha=0.25): second, THIRD: (0.6,)}
+    return reported(tmp_path / "runs" / "mine", shares)
 
 
 def contents(folder):
@@ -27,19 +25,16 @@ def contents(folder):
 
 def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, capsys):
     before, output = contents(run.folder), tmp_path / "else" / "where"
-    arguments = ["mine", "--storage", str(run.folder.parent), "--output", str(output)]
-    assert main(arguments) == 0
+    assert main(["mine", "--storage", str(run.folder.parent), "--output", str(output)]) == 0
     assert contents(run.folder) == before
     assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
     *lost, headline, tied, place = capsys.readouterr().out.splitlines()
-    assert lost
-    assert all(line.startswith("No student is left to export, its res") for line in lost)
+    assert {line[:41] for line in lost} == {"No student is left to export, its result "}
     assert "fixed 0.5. best5 0.8600 (" in headline
     assert tied == "Significantly better than the only other finished recipe."
     assert str(output / PAGE) in place
-    assert "Not complete: running or interrupted; last event" in (output / PAGE).read_text(
-        encoding="utf-8"
-    )
+    page = (output / PAGE).read_text(encoding="utf-8")
+    assert "Not complete: running or interrupted; last event" in page
 
 
 def test_report_goes_beside_the_run_and_may_be_written_again(run):
@@ -50,28 +45,26 @@ def test_report_goes_beside_the_run_and_may_be_written_again(run):
     read = pd.read_csv(report / TRIALS, dtype={"digest": str, "aligned_layers": str})
     expected = trials_table(run.folder)
     assert read.columns.tolist() == expected.columns.tolist()
-    for column in ("digest", "best5", "low", "high", "last", "alpha", "evaluations"):
-        pd.testing.assert_series_equal(
-            read[column], expected[column], check_dtype=False, check_exact=False
-        )
+    columns = ["digest", "best5", "low", "high", "last", "alpha", "evaluations"]
+    pd.testing.assert_frame_equal(read[columns], expected[columns], check_dtype=False)
 
 
-def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, capsys):
+def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, refusal_of):
     folder = run.folder.parent
     create_run(folder / "none", plan())
     (folder / "lost").mkdir()
     (folder / "lost" / SWEEP).write_text('{"format": 3, "revi')
     (folder / "file").write_text("mine")
     for arguments, reason in (
-        (["other"], f"RUN other: no run of that name; runs in {folder}: lost, mine, none"),
+        (["other"], f"RUN other: no run of that name; runs in {folder}: lost, mine, none\n"),
         (["lost"], "damaged"),
         (["none"], "no trials"),
         (["mine", "--output", f"{folder}/file"], f"--output '{folder}/file': cannot be written to"),
+        (["mine", "--metric", "spearman"], "the labels are 2 classes; give accuracy, f1, macro_f1"),
     ):
-        assert main([*arguments, "--storage", str(folder)]) == 2
-        (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith("error: ")
-        assert reason in line
+        error = refusal_of(main, *arguments, "--storage", str(folder))
+        assert error.startswith("error: ")
+        assert reason in error
     assert (folder / "file").read_text() == "mine"
 
 
@@ -85,18 +78,13 @@ def test_a_report_by_another_metric_says_and_scores_it_everywhere(run, capsys):
     assert line in printed
     assert not (run.folder / "report").exists()
     markdown = (again / MARKDOWN).read_text(encoding="utf-8")
-    assert "Teacher F1: " in markdown
-    assert "F1 at each evaluation." in markdown
-    assert line in markdown
+    for said in ("Teacher F1: ", "F1 at each evaluation.", line):
+        assert said in markdown
     assert "ccuracy" not in markdown.replace(line, "")
     assert "## Stopped early" not in markdown
     assert set(pd.read_csv(again / TRIALS)["metric"]) == {"f1"}
     assert main([str(run.folder)]) == 0
     assert "Stopped early" in (run.folder / "report" / MARKDOWN).read_text(encoding="utf-8")
-    assert main([str(run.folder), "--metric", "spearman"]) == 2
-    assert capsys.readouterr().err == (
-        "error: --metric spearman: the labels are 2 classes; give accuracy, f1, macro_f1, mcc\n"
-    )
 
 
 def test_report_loads_neither_ray_nor_torch(printed_by, run):

@@ -20,6 +20,7 @@ PATIENCE = 120.0  # seconds
 def watched(tmp_path, monkeypatch, capsys):
     """A run with one evaluation, and the address that `--watch` prints."""
     monkeypatch.setattr(watch, "SECONDS", 0.05)
+    monkeypatch.setattr(watch, "BUSY_SHARE", 1)
     run = create_run(tmp_path / "mine", plan(config(), config(alpha=0.25)))
     report_evaluations(run, config(), (0.85,))
     Thread(target=main, args=([str(run.folder), "--watch"],), daemon=True).start()
@@ -58,15 +59,12 @@ def test_the_page_follows_the_record_and_nothing_is_written(watched):
     assert not (run.folder / "report").exists()
 
 
-def test_nobody_finds_it_without_the_token(watched):
-    _, address = watched
-    for other in ("/", "/report.html", f"{address[-24:]}x"):
-        with pytest.raises(HTTPError, match="404"):
-            urlopen(f"http://{address.split('/')[2]}/{other.lstrip('/')}")
-
-
-def test_a_port_that_is_taken_is_one_line(watched, capsys):
+def test_nobody_finds_it_without_the_token_and_a_port_that_is_taken_is_one_line(watched, capsys):
     run, address = watched
-    port = re.search(r":(\d+)/", address)[1]
+    host = address.split("/")[2]
+    for other in ("", "report.html", f"{address[-24:]}x"):
+        with pytest.raises(HTTPError, match="404"):
+            urlopen(f"http://{host}/{other.lstrip('/')}")
+    port = host.partition(":")[2]
     assert main([str(run.folder), "--watch", "--port", port]) == 2
     assert f"error: --port {port}: " in capsys.readouterr().err

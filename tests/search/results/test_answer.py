@@ -18,10 +18,9 @@ from tests.search.policy.test_final_round import EXAMPLES, searched, short_evalu
 
 def with_finals(folder, shares, final_shares):
     """A searched run and its finals, 600 steps long, of the recipes in the same order."""
-    run = searched(folder, shares)
-    short = [trial.config for trial in run.trials.values()]
-    for config, share in zip(short, final_shares, strict=True):
-        add_final(run, replace(config, max_steps=600), share)
+    run = searched(folder, shares, finals=len(final_shares))
+    for trial, share in zip([*run.trials.values()], final_shares, strict=False):
+        add_final(run, replace(trial.config, max_steps=600), share)
     return run
 
 
@@ -32,25 +31,32 @@ def add_final(run, final, share):
         run.append(short_evaluation(final, number, share))
 
 
-def answer(run):
-    """Temperature and steps of what is recommended, and the gain."""
-    found = recommended(run)
-    config = found.trials[0].config
-    return config.temperature, config.max_steps, found.gain
+def leaderboard(run):
+    return leaderboard_cells(run, recipes_table(run, trials_table(run)))
 
 
-def test_a_final_that_is_clearly_better_is_recommended_with_its_gain(tmp_path):
-    temperature, steps, gain = answer(with_finals(tmp_path / "run", [0.8, 0.82], [0.83, 0.9]))
-    assert (temperature, steps) == (3.0, 600)
-    # Right answers are nested: a share of 0.1 differs, all to one side.
-    half = 1.959964 * np.sqrt(2 * SEED_SD**2 + 0.1 * 0.9 / (EXAMPLES - 1))
-    assert (gain.estimate, gain.high - gain.estimate) == pytest.approx((0.1, half), rel=1e-6)
-
-
-def test_the_default_trained_as_long_is_recommended_where_none_is_clearly_better(tmp_path):
-    temperature, steps, gain = answer(with_finals(tmp_path / "run", [0.8, 0.82], [0.89, 0.895]))
-    assert (temperature, steps) == (2.0, 600)
-    assert gain.estimate == pytest.approx(0.09)
+@pytest.mark.parametrize(
+    ("shares", "final_shares", "recipe", "gain"),
+    [
+        ([0.8, 0.82], [0.83, 0.9], (3.0, 600), 0.1),  # a final that is clearly better
+        ([0.8, 0.82], [0.89, 0.895], (2.0, 600), 0.09),  # none is: the default trained as long
+        ([0.9, 0.8], [0.84, 0.85], (2.0, None), None),  # all clearly worse than the default
+        ([0.8, 0.805], [], (2.0, None), None),
+        ([0.8, 0.9], [], (3.0, None), 0.1),
+    ],
+)
+def test_recommended_is_what_is_clearly_better_or_the_default(
+    *, tmp_path, shares, final_shares, recipe, gain
+):
+    """By temperature and steps, with the gain over the default trained once."""
+    answer = recommended(with_finals(tmp_path / "run", shares, final_shares))
+    assert (answer.trials[0].config.temperature, answer.trials[0].config.max_steps) == recipe
+    if gain is None:
+        assert answer.gain is None
+    else:  # right answers are nested: that share of examples differs, all to one side
+        half = 1.959964 * np.sqrt(2 * SEED_SD**2 + gain * (1 - gain) / (EXAMPLES - 1))
+        found = answer.gain.estimate, answer.gain.high - answer.gain.estimate
+        assert found == pytest.approx((gain, half), rel=1e-6)
 
 
 @pytest.mark.parametrize(("shares", "made"), [((0.88, 0.885), 1.0), ((0.885, 0.88), 0.25)])
@@ -63,33 +69,17 @@ def test_of_two_finals_of_the_default_the_one_that_scores_higher_is(tmp_path, sh
     assert recommended(run).trials[0].config.transfer_share == made
 
 
-def test_finals_clearly_worse_than_the_default_trained_once_are_not_recommended(tmp_path):
-    run = with_finals(tmp_path / "run", [0.9, 0.8], [0.84, 0.85])
-    assert answer(run) == (2.0, None, None)
-
-
-def test_without_finals_the_default_stands_unless_another_is_clearly_better(tmp_path):
-    assert answer(searched(tmp_path / "tie", [0.8, 0.805], finals=0)) == (2.0, None, None)
-    assert answer(searched(tmp_path / "gap", [0.8, 0.9], finals=0))[:2] == (3.0, None)
-
-
-def test_table_and_recommendation_say_the_gain_over_the_default(tmp_path):
+def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tmp_path):
     run = with_finals(tmp_path / "run", [0.8, 0.82], [0.83, 0.9])
-    recipes = recipes_table(run, trials_table(run))
-    cells = leaderboard_cells(run, recipes)
-    column = cells.headers.index("over default")
-    assert [row[column] for row in cells.rows] == ["+10.00", "+3.00", "+2.00", "default"]
-    outcome = cells.headers.index("outcome")
-    assert [row[outcome] for row in cells.rows] == ["recommended", *["finished"] * 3]
-    text = recommendation(run, recipes)
+    cells = leaderboard(run)
+    columns = dict(zip(cells.headers, zip(*cells.rows, strict=True), strict=True))
+    assert columns["over default"] == ("+10.00", "+3.00", "+2.00", "default")
+    assert columns["outcome"] == ("recommended", *["finished"] * 3)
+    text = recommendation(run, recipes_table(run, trials_table(run)))
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
     assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
     # 600 steps of 16 examples are 100 passes over 96; no texts were given.
     assert text.endswith(" (--transfer), which teach more than made ones.")
-
-
-def test_a_confirmation_compares_the_best_with_the_default(tmp_path):
-    run = with_finals(tmp_path / "run", [0.8, 0.82], [0.83, 0.9])
     confirmation = choose(run, ConfirmOptions(top=1))
     (best,) = confirmation.finalists
     assert (best.temperature, best.max_steps) == (3.0, 600)
@@ -105,12 +95,9 @@ def test_a_run_whose_settings_fit_no_default_has_none(tmp_path):
     for config in configs:
         for number in range(1, 9):
             run.append(short_evaluation(config, number, 0.8) | {"decision": "continue"})
-    assert run.default_recipe is None
+    assert (run.default_recipe, recommended(run).gain) == (None, None)
     assert Policy(run).complete
-    assert recommended(run).gain is None
-    assert (
-        "over default" not in leaderboard_cells(run, recipes_table(run, trials_table(run))).headers
-    )
+    assert "over default" not in leaderboard(run).headers
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(1, {(3.0, None), (2.0, 600), (3.0, 600)}), (0, set())])

@@ -3,7 +3,7 @@
 import pytest
 
 from search.record.trial_record import FAILED, FINISHED, PENDING, STOPPED, TrialRecord
-from search.results.best_trials import best_finished, recipe_scores
+from search.results.best_trials import best_finished, best_trials, recipe_scores
 from trainable.config.trial_config import TrialConfig
 
 GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 2.0, "aligned_layers": "1,2,3"}
@@ -34,6 +34,8 @@ def test_seeds_of_a_recipe_count_by_their_mean():
     steady = [trial(best5, **FIXED, seed=s) for s, best5 in enumerate((0.92, 0.93, 0.91))]
     stopped = trial(0.5, STOPPED, **FIXED, seed=3)
     trials = [*lucky, *steady, stopped]
+    ranked = [steady[1], steady[0], steady[2], lucky[1], lucky[0], lucky[2], stopped]
+    assert best_trials(trials) == ranked
     assert best_finished(trials) == [steady[1], lucky[1]]
     means = recipe_scores([*trials, trial(None, PENDING, **GROWTH, temperature=4.0)])
     assert means == {
@@ -41,11 +43,3 @@ def test_seeds_of_a_recipe_count_by_their_mean():
         (FINISHED, stopped.config.recipe): pytest.approx(0.92),
         (STOPPED, stopped.config.recipe): 0.5,
     }
-
-
-def test_an_inactive_hyperparameter_makes_no_recipe_of_its_own():
-    """The weight of hidden states if none are aligned."""
-    unaligned = GROWTH | {"aligned_layers": "none"}
-    same = [trial(0.8, **unaligned), trial(0.9, **unaligned, hidden_weight=10.0)]
-    assert best_finished(same) == [same[1]]
-    assert len(best_finished([trial(0.8, **GROWTH), trial(0.9, **GROWTH, hidden_weight=9.0)])) == 2

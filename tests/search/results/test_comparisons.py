@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.record.run import Run
-from search.record.trial_record import FINISHED, TrialRecord
+from search.record.trial_record import TrialRecord
 from search.results.comparisons import Comparison, compare, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_of
@@ -21,34 +21,20 @@ CE_ONLY = TrialConfig(alpha=1.0)
 NAMES = {GROWTH: "growth", FIXED: "fixed"}
 
 
-@pytest.mark.parametrize(
-    ("numbers", "level", "sentence"),
-    [
-        (
-            (0.004, -0.001, 0.009, 0.2137),
-            0.05,
-            "growth is not significantly different from fixed: +0.40 points (95% interval -0.10 "
-            "to +0.90, 5 seeds, adjusted p = 0.213).",
-        ),
-        (
-            (0.0213, 0.0104, 0.0322, 0.0002),
-            0.0386,
-            "growth is significantly better than fixed: +2.13 points (96.1% interval +1.04 to "
-            "+3.22, 5 seeds, adjusted p < 0.001).",
-        ),
-        (
-            (-0.01, -0.017, -0.003, 0.0496),
-            4.2e-7,
-            "growth is significantly worse than fixed: -1.00 points (99.999958% interval -1.70 to "
-            "-0.30, 5 seeds, adjusted p = 0.049).",
-        ),
-    ],
-)
-def test_sentence(numbers, level, sentence):
-    *interval, adjusted = numbers
-    comparison = Comparison((GROWTH, FIXED), 5, Difference(*interval, adjusted), adjusted, level)
-    assert comparison.sentence(NAMES) == sentence
-    assert comparison.significant == (adjusted < 0.05)
+def test_sentence():
+    for estimate, adjusted, level, verdict, confidence, p in (
+        (0.004, 0.2137, 0.05, "not significantly different from", "95", "= 0.213"),
+        (0.0213, 0.0002, 0.0386, "significantly better than", "96.1", "< 0.001"),
+        (-0.01, 0.0496, 4.2e-7, "significantly worse than", "99.999958", "= 0.049"),
+    ):
+        difference = Difference(estimate, estimate - 0.005, estimate + 0.007, adjusted)
+        comparison = Comparison((GROWTH, FIXED), 5, difference, adjusted, level)
+        points, low, high = (f"{100 * (estimate + gap):+.2f}" for gap in (0, -0.005, 0.007))
+        assert comparison.sentence(NAMES) == (
+            f"growth is {verdict} fixed: {points} points ({confidence}% interval {low} to {high}, "
+            f"5 seeds, adjusted p {p})."
+        )
+        assert comparison.significant == (adjusted < 0.05)
 
 
 def test_decided_is_significant_or_precise():
@@ -66,68 +52,31 @@ def rights(*counts, examples=400):
 
 def test_a_look_by_hand():
     """Of three comparisons the first was rejected before, the second settled, the third is new."""
+    numbers = [(0.05, 0.02, 0.08, 0.001), (0.001, -0.004, 0.006, 0.7), (0.02, -0.02, 0.06, 0.2)]
     pairs = [(GROWTH, CE_ONLY), (FIXED, CE_ONLY), (GROWTH, FIXED)]
     before = [
-        Comparison(pairs[0], 3, Difference(0.05, 0.02, 0.08, 0.001), 0.013, 0.0114),
-        Comparison(pairs[1], 3, Difference(0.001, -0.004, 0.006, 0.7), 1.0, 0.0114),
-        Comparison(pairs[2], 3, Difference(0.02, -0.02, 0.06, 0.2), 1.0, 0.0114),
+        Comparison(pair, 3, Difference(*found), adjusted, 0.0114)
+        for pair, found, adjusted in zip(pairs, numbers, (0.013, 1.0, 1.0), strict=True)
     ]
     found = {GROWTH: rights(360, 364, 356, 361, 362), FIXED: rights(350, 356, 349, 352, 351)}
     found[CE_ONLY] = rights(100, 390, 200, 300, 1)
     assert [known.decided(0.005) for known in before] == [True, True, False]
     now = compare(before, found, 0.0386, 0.005)
     alone = seeds_difference(np.array(found[GROWTH]), np.array(found[FIXED]), 0.0386)
-    assert now[:2] == before[:2]
-    assert now[2].difference == alone
+    assert (now[:2], now[2].difference) == (before[:2], alone)
     # Two of three are not rejected yet; the other of the two has p 1.
     assert now[2].adjusted == pytest.approx(2 * alone.p_value * 0.05 / 0.0386)
-    with_all = compare([replace(known, difference=None) for known in before], found, 0.0386)
-    p_values = [known.difference.p_value for known in with_all]
-    assert [known.adjusted for known in with_all] == pytest.approx(
-        np.minimum(holm(p_values) * 0.05 / 0.0386, 1.0)
-    )
-
-
-@pytest.mark.parametrize("level", [0.05, 0.0386, 0.0114, 1e-6])
-def test_the_interval_is_at_the_looks_level_and_excludes_0_as_the_p_value_says(level):
-    bits = np.array(rights(360, 364, 356, 361)), np.array(rights(356, 358, 349, 357))
-    found = seeds_difference(*bits, level)
-    usual = seeds_difference(*bits)
-    assert (found.estimate, found.p_value) == (usual.estimate, usual.p_value)
-    assert (found.low > 0) == (found.p_value < level)
-    at_p = seeds_difference(*bits, found.p_value)
-    assert at_p.low == pytest.approx(0.0, abs=1e-9)
-
-
-def compare_pairs(retrained, pairs):
-    return compare([Comparison(pair) for pair in pairs], retrained)
-
-
-def test_p_values_are_holms_of_all_comparisons():
-    counts = {
-        GROWTH: (360, 364, 356, 361),
-        CE_ONLY: (358, 361, 355, 362),
-        FIXED: (350, 356, 349, 352),
-    }
-    retrained = {recipe: rights(*of_seeds) for recipe, of_seeds in counts.items()}
-    pairs = [(GROWTH, FIXED), (CE_ONLY, FIXED), (GROWTH, CE_ONLY)]
-    comparisons = compare_pairs(retrained, pairs)
-    alone = [seeds_difference(*(np.array(retrained[r]) for r in c.pair)) for c in comparisons]
-    assert [c.difference for c in comparisons] == alone
-    p_values = [difference.p_value for difference in alone]
-    assert [c.adjusted for c in comparisons] == holm(p_values).tolist()
-    assert comparisons[0].adjusted == pytest.approx(min(1, 3 * min(p_values)))
+    with_all = compare([Comparison(pair) for pair in pairs], found, 0.0386)
+    scaled = holm([known.difference.p_value for known in with_all]) * 0.05 / 0.0386
+    assert [known.adjusted for known in with_all] == pytest.approx(np.minimum(scaled, 1.0))
 
 
 def test_pairs_of_a_single_seed_don_t_count_as_comparisons():
     retrained = {GROWTH: rights(360, 364, 356), FIXED: rights(350, 355, 347), CE_ONLY: rights(350)}
-    both = compare_pairs(retrained, [(GROWTH, FIXED), (GROWTH, CE_ONLY)])
-    (alone,) = compare_pairs(retrained, [(GROWTH, FIXED)])
-    assert both[0] == alone
+    pairs = [Comparison((GROWTH, FIXED)), Comparison((GROWTH, CE_ONLY))]
+    both = compare(pairs, retrained)
+    assert both[:1] == compare(pairs[:1], retrained)
     assert (both[1].difference, both[1].seeds) == (None, 1)
-
-
-# Whole confirmations, trained here by a draw of their bits.
 
 
 def confirmation(most, precision=None, finalists=(GROWTH,)):
@@ -135,50 +84,36 @@ def confirmation(most, precision=None, finalists=(GROWTH,)):
     return Confirmation("mine", "then", finalists, scores, seeds, (most,), precision=precision)
 
 
-def begun(made, folder, examples):
-    """The run of a confirmation, of which nothing is trained yet."""
-    inputs = made_inputs(examples={"train": 1, "evaluation": examples})
-    plan = made_plan(made.trials(made.looks[0]), inputs=inputs, confirms=asdict(made))
-    return Run(folder, plan, {c.digest: TrialRecord(c) for c in plan.trials})
-
-
-def train(run, made, configs, bits):
-    """`bits` [recipes, seeds, N] are what each trial gets right."""
-    for config in configs:
-        right = bits[made.recipes.index(config.recipe), made.seeds.index(config.seed)]
-        last = {"predictions": pack_right(right), "best5": 0.5}
-        run.trials[config.digest] = TrialRecord(config, FINISHED, evaluations=[last])
-
-
 def confirmed(made, bits, folder):
-    """The comparisons that a confirmation ends with, and its run."""
-    run, wanted = begun(made, folder, bits.shape[-1]), made.trials(made.looks[0])
+    """The comparisons that a confirmation ends with, and its run; `bits` [recipes, seeds, N] are
+    what its trials get right."""
+    inputs = made_inputs(examples={"train": 1, "evaluation": bits.shape[-1]})
+    wanted = made.trials(made.looks[0])
+    plan = made_plan(wanted, inputs=inputs, confirms=asdict(made))
+    run = Run(folder, plan, {config.digest: TrialRecord(config) for config in wanted})
     while wanted:
-        train(run, made, [c for c in wanted if c.digest not in run.trials] or wanted, bits)
+        for config in wanted:
+            right = bits[made.recipes.index(config.recipe), made.seeds.index(config.seed)]
+            last = {"predictions": pack_right(right), "best5": 0.5}
+            run.trials[config.digest] = TrialRecord(config, "finished", evaluations=[last])
         comparisons, wanted = compare_at_looks(run, made)
     return comparisons, run
 
 
-def even(accuracies, examples=1000):
-    """Bits [recipes, 5, examples] of seeds that differ by next to nothing."""
-    right = np.array(accuracies)[:, None] * examples + np.array([0, 1, -1, 2, -2])
-    return np.arange(examples) < right[..., None]
-
-
 def test_what_is_precise_enough_is_decided_too_and_each_look_has_its_level(tmp_path):
-    """Growth against fixed and cross-entropy only; `test_looks` of the policy has the trials."""
-    bits, levels = even((0.9, 0.9, 0.7)), [0.011397, 0.038603]
+    """Growth against fixed and cross-entropy only; `test_looks` of the policy has the trials. Seeds
+    differ by next to nothing."""
+    right = 1000 * np.array([[0.9], [0.9], [0.7]]) + np.array([0, 1, -1, 2, -2])
+    bits, levels = np.arange(1000) < right[..., None], [0.038603, 0.011397]
     comparisons, run = confirmed(confirmation(5), bits, tmp_path)
     assert [(known.seeds, known.significant) for known in comparisons] == [(5, False), (3, True)]
-    assert [known.level for known in comparisons] == pytest.approx(levels[::-1], abs=1e-6)
+    assert [known.level for known in comparisons] == pytest.approx(levels, abs=1e-6)
     of_recipes = retrained(run, confirmation(5))
     assert [len(of_recipes[recipe]) for recipe in (GROWTH, FIXED, CE_ONLY)] == [5, 5, 3]
     comparisons, run = confirmed(confirmation(5, precision=0.02), bits, tmp_path)
     assert [(known.seeds, known.significant) for known in comparisons] == [(3, False), (3, True)]
     assert len(run.trials) == 9
 
-
-# Simulations.
 
 TWO = (GROWTH, replace(GROWTH, sharpness=1.0))
 

@@ -3,29 +3,12 @@
 import json
 from dataclasses import asdict, replace
 
-import pytest
-
-from search.results.confirmation import (
-    Confirmation,
-    baselines_of,
-    fresh_seeds,
-    looks_until,
-    plain_student,
-)
+from search.results import confirmation as module
+from search.results.confirmation import Confirmation
 from tests.made_runs import asked
-from trainable.config.trial_config import TrialConfig
+from tests.search.results.test_comparisons import CE_ONLY, FIXED, GROWTH
 
-GROWTH = {"alpha_schedule": "cosine_growth", "sharpness": 2.0}
-FIXED = {"alpha_schedule": "fixed", "alpha": 0.5}
-CE_ONLY = {"alpha_schedule": "fixed", "alpha": 1.0}
-
-
-def config(**settings):
-    return TrialConfig(**({"aligned_layers": "1,2,3"} | settings))
-
-
-def ce_only(**settings):
-    return TrialConfig(**CE_ONLY, **settings)
+UNALIGNED = replace(FIXED, aligned_layers="none")
 
 
 def confirmation(*finalists, seeds=(1, 2)):
@@ -36,89 +19,68 @@ def confirmation(*finalists, seeds=(1, 2)):
 OWN = {"initialisation": "random", "learning_rate": 3e-4, "temperature": 4.0}
 
 
-@pytest.mark.parametrize(
-    ("finalist", "baselines"),
-    [
-        (config(**FIXED), [ce_only()]),
-        (ce_only(), [TrialConfig(**FIXED)]),
-        (config(alpha=0.25), [config(**FIXED), ce_only()]),
-        (config(**GROWTH, **OWN), [config(**FIXED, **OWN), ce_only(**OWN)]),
-    ],
-)
-def test_baselines_by_hand(finalist, baselines):
-    assert baselines_of(finalist) == baselines
+def test_baselines_by_hand():
+    for finalist, *baselines in (
+        (FIXED, CE_ONLY),
+        (CE_ONLY, UNALIGNED),
+        (replace(FIXED, alpha=0.25), FIXED, CE_ONLY),
+        (replace(GROWTH, **OWN), replace(FIXED, **OWN), replace(CE_ONLY, **OWN)),
+    ):
+        assert module.baselines_of(finalist) == baselines
 
 
-def test_baselines_that_finalists_share_are_trained_once():
+def test_baselines_that_finalists_share_or_are_themselves_are_trained_and_compared_once():
     """Cross-entropy only is the same whatever the layers; fixed alpha is not."""
-    first, second = config(**GROWTH), config(**GROWTH | {"aligned_layers": "4,5,6"})
-    made = confirmation(first, second)
-    fixed = [config(**FIXED), config(**FIXED | {"aligned_layers": "4,5,6"})]
-    assert made.recipes == [first, second, fixed[0], ce_only(), fixed[1]]
-    pairs = [(first, fixed[0]), (first, ce_only()), (second, fixed[1]), (second, ce_only())]
-    assert made.pairs == [*pairs, (first, second)]
-
-
-def test_baseline_that_is_a_finalist_is_trained_and_compared_once():
-    growth, fixed, alone = config(**GROWTH), config(**FIXED), ce_only()
-    made = confirmation(fixed, growth, alone)
-    unaligned = TrialConfig(**FIXED)
-    assert made.recipes == [fixed, growth, alone, unaligned]
-    assert made.pairs == [(fixed, alone), (growth, fixed), (growth, alone), (alone, unaligned)]
+    second, fixed = (replace(recipe, aligned_layers="4,5,6") for recipe in (GROWTH, FIXED))
+    made = confirmation(GROWTH, second)
+    assert made.recipes == [GROWTH, second, FIXED, CE_ONLY, fixed]
+    pairs = [(GROWTH, FIXED), (GROWTH, CE_ONLY), (second, fixed), (second, CE_ONLY)]
+    assert made.pairs == [*pairs, (GROWTH, second)]
+    made = confirmation(FIXED, GROWTH, CE_ONLY)
+    assert made.recipes == [FIXED, GROWTH, CE_ONLY, UNALIGNED]
+    pairs = [(FIXED, CE_ONLY), (GROWTH, FIXED), (GROWTH, CE_ONLY), (CE_ONLY, UNALIGNED)]
+    assert made.pairs == pairs
 
 
 def test_trials_are_each_recipe_on_each_seed_with_what_is_inactive_as_the_run_had_it():
     """Their digests are then the run's, seed apart."""
-    finalist = TrialConfig(**GROWTH, hidden_weight=10.0, seed=1)
+    growth = replace(GROWTH, aligned_layers="none")
+    finalist = replace(growth, hidden_weight=10.0, seed=1)
     made = confirmation(finalist, seeds=(4, 6))
     assert [trial.seed for trial in made.trials()] == [4, 4, 4, 6, 6, 6]
     assert made.trials()[0] == replace(finalist, seed=4)
-    assert made.recipes == [
-        TrialConfig(**GROWTH, hidden_weight=1.0),
-        TrialConfig(**FIXED),
-        ce_only(),
-    ]
+    assert made.recipes == [growth, UNALIGNED, CE_ONLY]
     assert [trial.recipe for trial in made.trials()] == made.recipes * 2
 
 
-@pytest.mark.parametrize(
-    ("used", "count", "seeds"), [({0, 1, 2}, 2, [3, 4]), ({3, 7}, 2, [8, 9]), (set(), 2, [0, 1])]
-)
-def test_fresh_seeds(used, count, seeds):
-    assert fresh_seeds(used, count) == seeds
-
-
 def test_more_seeds_are_added_behind_with_looks_of_their_own_and_none_is_taken_away():
-    made = confirmation(config(**GROWTH), seeds=(1, 2, 3, 4, 5))
+    fresh = [module.fresh_seeds(used, 2) for used in ({0, 1, 2}, {3, 7}, ())]
+    assert fresh == [[3, 4], [8, 9], [0, 1]]
+    made = confirmation(GROWTH, seeds=(1, 2, 3, 4, 5))
     assert made.looks == [3, 5]
     more = made.with_seeds(13, {0, 6}, 0.01)
     assert more.seeds == (1, 2, 3, 4, 5, *range(7, 15))
     assert (more.asked, more.looks, more.precision) == ((5, 13), [8, 13], 0.01)
     assert more.trials()[: len(made.trials())] == made.trials()
     assert made.with_seeds(5, {0}, 0.01) == made.with_seeds(0, {0}) == made
-
-
-@pytest.mark.parametrize(
-    ("most", "looks"),
-    [(2, [2]), (4, [4]), (5, [3, 5]), (7, [3, 7]), (13, [3, 5, 8, 13]), (14, [3, 5, 8, 14])],
-)
-def test_looks_grow_and_none_is_shortly_before_the_end(most, looks):
-    assert looks_until(most) == looks
+    # Looks grow, and none is shortly before the end.
+    looks = {2: [2], 4: [4], 5: [3, 5], 7: [3, 7], 13: [3, 5, 8, 13], 14: [3, 5, 8, 14]}
+    assert {most: module.looks_until(most) for most in looks} == looks
 
 
 def test_the_best_is_compared_with_the_student_that_is_simply_fine_tuned():
     """By the preset's learning rate and the model's own shape, as long as the best trained."""
     shape = (("student_layers", 4), ("student_width", 256))
     request = asked(student="some/model", pretrained=shape)
-    best, other = config(**GROWTH, epochs=5), ce_only(temperature=3.0, seed=3)
-    plain = plain_student(request, best)
+    best, other = replace(GROWTH, epochs=5), replace(CE_ONLY, temperature=3.0, seed=3)
+    plain = module.plain_student(request, best)
     rate = request.effective_preset.learning_rates["pretrained"]
     own = {"initialisation": "pretrained", "learning_rate": rate, **dict(shape)}
-    assert plain == ce_only(**own, epochs=5)
+    assert plain == replace(CE_ONLY, **own, epochs=5)
     made = replace(confirmation(best, other), baselines=(plain,), scores=(0.9, None))
     assert set(made.pairs) - set(confirmation(best, other).pairs) == {(best.recipe, plain.recipe)}
     assert plain.recipe in made.recipes
     assert Confirmation.from_dict(json.loads(json.dumps(asdict(made)))) == made
     itself, alone = replace(confirmation(plain), baselines=(plain,)), confirmation(plain)
     assert (itself.pairs, itself.recipes) == (alone.pairs, alone.recipes)
-    assert plain_student(asked(), best) is None
+    assert module.plain_student(asked(), best) is None

@@ -9,25 +9,15 @@ import pytest
 from rich.console import Console
 
 from search.record.run import Run
-from search.record.trial_record import FAILED, FINISHED, TrialRecord
+from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
-from search.results.confirmation_result import (
-    JSON,
-    PAGE,
-    Row,
-    conclude,
-    print_conclusion,
-    write_conclusion,
-)
+from search.results.confirmation_result import Row, conclude, print_conclusion, write_conclusion
 from search.results.statistics import seeds_difference
 from tests.made_runs import pack_right
 from tests.report_runs import evaluation, plan, training_inputs
-from trainable.config.trial_config import TrialConfig
+from tests.search.results.test_comparisons import CE_ONLY, FIXED, GROWTH
 
 EXAMPLES, WHOLE = 200, 1000
-GROWTH = TrialConfig(alpha_schedule="cosine_growth", sharpness=2.0, aligned_layers="1,2,3")
-FIXED = TrialConfig(alpha=0.5, aligned_layers="1,2,3")
-CE_ONLY = TrialConfig(alpha=1.0)
 RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 161)}
 
 
@@ -54,17 +44,16 @@ def make_run(tmp_path):
             recipe, place = config.recipe, config.seed - 4
             right = RIGHTS[recipe][place]
             made = evaluations(right, right / EXAMPLES + 0.01, full and full[recipe][place])
-            trials[config.digest] = TrialRecord(config, FINISHED, evaluations=made)
+            trials[config.digest] = TrialRecord(config, "finished", evaluations=made)
             if (recipe, config.seed) in failed:
-                trials[config.digest] = TrialRecord(config, FAILED, "loss is nan")
+                trials[config.digest] = TrialRecord(config, "failed", "loss is nan")
         return Run(tmp_path, replace(planned, confirms=asdict(confirmation)), trials)
 
     return make
 
 
 def printed(conclusion):
-    file = io.StringIO()
-    print_conclusion(conclusion, Console(file=file, width=120))
+    print_conclusion(conclusion, Console(file=(file := io.StringIO()), width=120))
     return file.getvalue()
 
 
@@ -72,7 +61,7 @@ def test_rows_by_hand(make_run):
     growth, *baselines = conclude(make_run()).rows
     bits = np.array([np.arange(EXAMPLES) < right for right in RIGHTS[GROWTH]])
     interval = seeds_difference(bits, np.zeros(bits.shape))
-    ends = (pytest.approx(interval.low), pytest.approx(interval.high))
+    ends = pytest.approx((interval.low, interval.high))
     name = "teacher_spread, layers 1,2,3, cosine_growth k=2"
     assert growth == Row(name, pytest.approx(0.91), ends, pytest.approx(0.92), 0.95, 3)
     assert [(row.recipe, row.last, row.chosen) for row in baselines] == [
@@ -96,20 +85,18 @@ def test_final_evaluation_counts_and_not_best5_nor_the_order_of_trials(make_run)
 def test_full_split_counts_where_there_is_one(make_run):
     """There the order of the recipes is another."""
     full = {GROWTH: (800, 801, 802), FIXED: (810, 811, 812), CE_ONLY: (700, 701, 702)}
-    conclusion = conclude(make_run(full))
-    assert [row.last for row in conclusion.rows] == pytest.approx([0.801, 0.811, 0.701])
-    assert [v.difference.estimate for v in conclusion.comparisons] == pytest.approx([-0.01, 0.1])
-    assert conclusion.examples == WHOLE
-    assert "full validation split of 1,000 examples (best5: the subset of 200)" in printed(
-        conclusion
-    )
+    found = conclude(make_run(full))
+    assert [row.last for row in found.rows] == pytest.approx([0.801, 0.811, 0.701])
+    assert [v.difference.estimate for v in found.comparisons] == pytest.approx([-0.01, 0.1])
+    assert found.examples == WHOLE
+    assert "full validation split of 1,000 examples (best5: the subset of 200)" in printed(found)
 
 
 def test_printed_and_written_have_the_same(make_run):
     run = make_run(asked=(2, 3))
     conclusion = conclude(run)
     write_conclusion(conclusion, run)
-    texts = printed(conclusion), (run.folder / PAGE).read_text()
+    texts = printed(conclusion), (run.folder / "confirm.md").read_text()
     for line in [*conclusion.sentences, *conclusion.notes]:
         assert all(f"- {line}\n" in text for text in texts)
     assert "Seeds were added later (2, then 3)" in texts[0]
@@ -117,31 +104,24 @@ def test_printed_and_written_have_the_same(make_run):
         (row,) = [line for line in text.splitlines() if "cosine_growth k=2 |" in line]
         last, _, *more = [cell.strip() for cell in row.strip("|").split("|")][1:]
         assert [last, *more] == ["0.9100", "0.9200", "0.9500", "3"]
-    values = json.loads((run.folder / JSON).read_text())
+    values = json.loads((run.folder / "confirm.json").read_text())
     assert values == json.loads(json.dumps(asdict(conclusion)))
     assert Confirmation.from_dict(values["confirmation"]) == conclusion.confirmation
 
 
-def test_failed_trials_are_listed_and_the_rest_is_compared(make_run):
-    failed = [(FIXED, 5), (CE_ONLY, 4), (CE_ONLY, 6)]
-    conclusion = conclude(make_run(failed=failed))
-    assert [row.seeds for row in conclusion.rows] == [3, 2, 1]
-    assert conclusion.comparisons[0].difference.estimate == pytest.approx((182 - 171) / EXAMPLES)
+def test_failed_trials_are_listed_and_the_rest_is_compared_but_where_bits_are_lost(make_run):
+    run = make_run(failed=[(FIXED, 5), (CE_ONLY, 4), (CE_ONLY, 6)])
+    lost = next(t for t in run.trials.values() if (t.config.recipe, t.config.seed) == (GROWTH, 5))
+    lost.evaluations[-1]["predictions"] = ""
+    conclusion = conclude(run)
+    assert [row.seeds for row in conclusion.rows] == [2, 2, 1]
+    assert conclusion.comparisons[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)
     assert conclusion.sentences[1].endswith(": 1 seed of one finished.")
     assert len(conclusion.failures) == 3
     text = printed(conclusion)
     assert "- failed: teacher_spread, cross-entropy only, seed 4: loss is nan\n" in text
     assert "Holm-adjusted for 1 comparison." in text
-
-
-def test_trials_whose_bits_are_lost_take_no_part(make_run):
-    run = make_run()
-    lost = next(t for t in run.trials.values() if (t.config.recipe, t.config.seed) == (GROWTH, 5))
-    lost.evaluations[-1]["predictions"] = ""
-    conclusion = conclude(run)
-    assert [row.seeds for row in conclusion.rows] == [2, 3, 3]
-    assert conclusion.comparisons[0].difference.estimate == pytest.approx((181 - 171) / EXAMPLES)
-    assert "1 finished trial left out" in printed(conclusion)
+    assert "1 finished trial left out" in text
 
 
 def test_where_all_failed_there_is_nothing_to_compare(make_run):

@@ -4,18 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from search.results import statistics as stats
 from search.results.confirmation import looks_until
-from search.results.statistics import (
-    best5_scores,
-    bootstrap_interval,
-    holm,
-    look_levels,
-    mean_interval,
-    own_variances,
-    seeds_difference,
-    shrunk_means,
-    tied_with_first,
-)
+from search.results.statistics import bootstrap_interval, own_variances, seeds_difference
 from trainable.engine.metrics import mean_of_best5
 
 
@@ -28,136 +19,88 @@ def answers(evaluations, examples, share=0.8, seed=0):
     return list(generator(seed).random((evaluations, examples)) < share)
 
 
-def normal_interval(scores):
-    """Mean -/+ 1.96 standard errors."""
-    half = 1.959964 * scores.std() / np.sqrt(len(scores))
-    return scores.mean() - half, scores.mean() + half
-
-
 def test_best5_scores_by_hand():
-    correct = [
-        [1, 1, 1, 1],  # 1.00
-        [0, 0, 0, 1],  # 0.25: the worst of six is left out
-        [1, 1, 1, 0],
-        [1, 1, 0, 0],
-        [1, 1, 0, 0],
-        [1, 0, 1, 0],
-    ]
-    found = best5_scores([np.array(row, dtype=bool) for row in correct])
+    rows = [(1, 1, 1, 1), (0, 0, 0, 1), (1, 1, 1, 0)]  # the second, the worst of six, is left out
+    rows += [(1, 1, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0)]
+    found = stats.best5_scores([np.array(row, dtype=bool) for row in rows])
     np.testing.assert_allclose(found, [1.0, 0.8, 0.6, 0.2], rtol=0, atol=1e-15)
-    assert found.mean() == mean_of_best5([float(np.mean(row)) for row in correct])
+    assert found.mean() == mean_of_best5([float(np.mean(row)) for row in rows])
     same = [np.array([True, False])] * 5
-    np.testing.assert_array_equal(best5_scores([*same, ~same[0]]), [1.0, 0.0])  # the earlier
-
-
-@pytest.mark.parametrize("share", [0.6, 0.9])
-@pytest.mark.parametrize("evaluations", [1, 5])
-def test_interval_is_near_the_normal_approximation(share, evaluations):
-    scores = best5_scores(answers(evaluations, 872, share))
-    # 2,000 resamples place a 2.5 % quantile to 6 % of a standard error (0.0166 at most)
-    np.testing.assert_allclose(
-        bootstrap_interval(scores, generator()), normal_interval(scores), rtol=0, atol=0.0025
-    )
-
-
-# Two students on the same examples.
+    np.testing.assert_array_equal(stats.best5_scores([*same, ~same[0]]), [1.0, 0.0])  # the earlier
 
 
 def test_interval_of_a_paired_difference_by_hand():
     """30 of 200 differ, 22 for the first: a normal approximation of mean 0.07, error 0.0270."""
-    first = np.repeat([1.0, 0.0, 1.0], [22, 8, 170])
-    second = np.repeat([0.0, 1.0, 1.0], [22, 8, 170])
-    found = bootstrap_interval(first - second, generator())
+    gaps = np.repeat([1.0, -1.0, 0.0], [22, 8, 170])
     error = np.sqrt((0.15 - 0.07**2) / 200)
     ends = (0.07 - 1.96 * error, 0.07 + 1.96 * error)
-    assert found == pytest.approx(ends, abs=0.005)
+    assert bootstrap_interval(gaps, generator()) == pytest.approx(ends, abs=0.005)
     assert bootstrap_interval(np.ones(9), generator()) == (1.0, 1.0)
 
 
-# Many comparisons.
-
-
-@pytest.mark.parametrize(
-    ("raw", "adjusted"),
-    [
+def test_holm_by_hand():
+    for raw, adjusted in (
         ([], []),
         ([0.2], [0.2]),
         ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 x 0.01; 2 x 0.03; no less than that
         ([0.5, 0.0, 0.9], [1.0, 0.0, 1.0]),
-    ],
-)
-def test_holm_by_hand(raw, adjusted):
-    found = holm(raw)
-    assert isinstance(found, np.ndarray)
-    np.testing.assert_allclose(found, adjusted, rtol=0, atol=1e-12)
+    ):
+        np.testing.assert_allclose(stats.holm(raw), adjusted, rtol=0, atol=1e-12)
 
 
 def test_levels_by_hand_add_up_to_5_percent():
     """2 - 2 Phi(1.959964 / sqrt(3 / 5)) = 2 - 2 Phi(2.530303)."""
-    np.testing.assert_allclose(look_levels([3, 5]), [0.011397, 0.038603], rtol=0, atol=2e-6)
-    np.testing.assert_allclose(look_levels([4]), [0.05], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(stats.look_levels([3, 5]), [0.011397, 0.038603], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(stats.look_levels([4]), [0.05], rtol=0, atol=1e-12)
     for most in range(2, 200):
-        levels = look_levels(looks_until(most))
+        levels = stats.look_levels(looks_until(most))
         assert levels.sum() == pytest.approx(0.05, abs=1e-12)
         assert (levels > 0).all()
         assert levels[-1] > 0.033  # what the end is left
 
 
-# Seeds.
+def over(seeds, examples):
+    """Scores [S, N] that are a seed's part plus an example's: nothing is left between the two."""
+    return np.array(seeds)[:, None] + np.array(examples)
 
 
-def test_seeds_and_examples_both_widen_the_difference():
-    """Scores that are a seed's part plus an example's: nothing is left between the two."""
-    scores = np.array([[0.1], [0.3]]) + np.array([-0.1, 0.0, 0.1])
-    found = seeds_difference(scores, np.zeros((2, 3)))
-    of_seeds, of_examples = 0.02 / 2, 0.01 / 3  # variances 0.02 of 2 seeds, 0.01 of 3 examples
-    half = np.sqrt(12.706205**2 * of_seeds + 1.959964**2 * of_examples)
-    assert found.estimate == pytest.approx(0.2)
-    assert (found.low, found.high) == pytest.approx((0.2 - half, 0.2 + half), abs=1e-6)
+@pytest.mark.parametrize(
+    ("first", "second", "of_seeds", "quantile", "of_examples", "p_value"),
+    [  # the variances of the two means, and Student's quantile for the first
+        (over([0.1, 0.3], [-0.1, 0.0, 0.1]), np.zeros((2, 3)), 0.02 / 2, 12.706205, 0.01 / 3, None),
+        # Examples alone are a z test, seeds alone a t test: t = 3.4641 at 2 degrees of freedom.
+        (over([0] * 4, [0, 0, 0.3]), np.zeros((4, 3)), 0.0, 0.0, 0.03 / 3, 2 * norm.sf(1.0)),
+        (over([0.01, 0.02, 0.03], [0] * 5), np.zeros((3, 5)), 1e-4 / 3, 4.302653, 0.0, 0.07418),
+        # Seeds that agree by luck: 1/2 for either seed and either example, the rest's mean square 1
+        (np.eye(2), np.zeros((2, 2)), 1 / 4, 1.959964, 0.0, 2 * norm.sf(1.0)),
+        # Seeds alone, at Welch's 1.6842 degrees of freedom.
+        (over([0.5, 0.7], [0] * 4), over([0.1, 0.2, 0.3], [0] * 4), 0.04 / 3, 5.17625, 0.0, None),
+    ],
+)
+def test_seeds_and_examples_both_widen_the_difference(
+    *, first, second, of_seeds, quantile, of_examples, p_value
+):
+    found = seeds_difference(first, second)
+    half = np.sqrt(quantile**2 * of_seeds + 1.959964**2 * of_examples)
+    assert found.estimate == pytest.approx(first.mean() - second.mean())
+    ends = (found.estimate - half, found.estimate + half)
+    assert (found.low, found.high) == pytest.approx(ends, rel=1e-4)
+    assert p_value is None or found.p_value == pytest.approx(p_value, rel=1e-4)
+    touching = seeds_difference(first, second, found.p_value)  # at that level
+    assert (touching.estimate, touching.p_value) == (found.estimate, found.p_value)
+    assert touching.low == pytest.approx(0.0, abs=1e-9)
 
 
 def test_interval_of_a_mean_is_that_of_its_seeds_and_within_0_and_1():
     scores = np.array(answers(3, 200, 0.8))
     found = seeds_difference(scores, np.zeros(scores.shape))
-    assert mean_interval(scores, generator()) == (found.low, found.high)
-    assert mean_interval(scores[:1], generator(1)) == bootstrap_interval(scores[0], generator(1))
-    assert mean_interval(np.array([[1.0] * 9, [0.0] * 9]), generator()) == (0.0, 1.0)
+    assert stats.mean_interval(scores, generator()) == (found.low, found.high)
+    of_one = bootstrap_interval(scores[0], generator(1))
+    assert stats.mean_interval(scores[:1], generator(1)) == of_one
+    assert stats.mean_interval(np.array([[1.0] * 9, [0.0] * 9]), generator()) == (0.0, 1.0)
 
 
-def test_examples_alone_are_a_z_test_and_seeds_alone_a_t_test():
-    of_examples = np.tile([0.0, 0.0, 0.3], (4, 1))
-    found = seeds_difference(of_examples, np.zeros((4, 3)))
-    error = np.sqrt(0.03 / 3)
-    assert found.p_value == pytest.approx(2 * norm.sf(0.1 / error), rel=1e-6)
-    of_seeds = np.repeat([[0.01], [0.02], [0.03]], 5, axis=1)
-    found = seeds_difference(of_seeds, np.zeros((3, 5)))
-    half = 4.302653 * 0.01 / np.sqrt(3)  # Student's quantile at two degrees of freedom
-    assert (found.low, found.high) == pytest.approx((0.02 - half, 0.02 + half), abs=1e-8)
-    assert found.p_value == pytest.approx(0.07418, abs=1e-5)  # t = 3.4641 at 2 degrees of freedom
-
-
-def test_seeds_that_agree_by_luck_do_not_close_the_interval():
-    """Mean 1/2 for either seed and either example; the rest's mean square is 1."""
-    found = seeds_difference(np.eye(2), np.zeros((2, 2)))
-    half = 1.959964 * np.sqrt(1 / 4)
-    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-6)
-    assert found.p_value == pytest.approx(2 * norm.sf(1.0), rel=1e-6)
-
-
-def test_seeds_of_two_recipes_have_welchs_degrees_of_freedom():
-    """Seeds alone: 0.5, 0.7 against 0.1, 0.2, 0.3."""
-    first = np.repeat([[0.5], [0.7]], 4, axis=1)
-    second = np.repeat([[0.1], [0.2], [0.3]], 4, axis=1)
-    found = seeds_difference(first, second)
-    parts = (0.02 / 2, 0.01 / 3)
-    freedom = sum(parts) ** 2 / (parts[0] ** 2 / 1 + parts[1] ** 2 / 2)
-    assert freedom == pytest.approx(1.6842, abs=1e-4)
-    half = 5.2005 * np.sqrt(sum(parts))  # Student's quantile there
-    assert found.estimate == pytest.approx(0.4)
-    assert found.high - found.estimate == pytest.approx(half, rel=0.01)
-
-
-def test_equal_recipes_and_certain_differences_have_finite_p_values():
+def test_equal_recipes_and_certain_differences_have_finite_p_values_of_two_seeds_at_least():
     bits = np.array(answers(3, 50))
     equal = seeds_difference(bits, bits)
     assert (equal.estimate, equal.p_value) == (0.0, pytest.approx(1.0))
@@ -165,45 +108,34 @@ def test_equal_recipes_and_certain_differences_have_finite_p_values():
     first = np.ones((3, 10_000))
     first[0, 0] = 0.0
     assert 0 < seeds_difference(first, np.zeros((3, 10_000))).p_value < 1e-6
+    for shapes in (((1, 9), (3, 9)), ((3, 9), (1, 9)), ((3, 9), (3, 8)), ((3, 1), (3, 1))):
+        with pytest.raises(ValueError, match="shapes"):
+            seeds_difference(*map(np.zeros, shapes))
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [((1, 9), (3, 9)), ((3, 9), (1, 9)), ((3, 9), (3, 8)), ((3, 1), (3, 1))]
-)
-def test_seeds_difference_needs_seeds_and_examples(first, second):
-    with pytest.raises(ValueError, match="shapes"):
-        seeds_difference(np.ones(first), np.zeros(second))
+def tied(scores, **options):
+    return stats.tied_with_first(np.array(scores), generator(), **options).tolist()
 
 
-# The set of the best.
-
-
-@pytest.mark.parametrize("trials", [1, 4])
-def test_equal_trials_are_tied(trials):
-    scores = np.tile(best5_scores(answers(6, 100)), (trials, 1))
-    assert tied_with_first(scores, generator(), seed_sd=0.0).tolist() == [True] * trials
-
-
-def test_far_apart_are_not_tied_whatever_their_order():
-    scores = np.array([best5_scores(answers(1, 872, share)) for share in (0.5, 0.9, 0.7, 0.89)])
-    assert tied_with_first(scores, generator()).tolist() == [False, True, False, True]
-
-
-def test_two_trials_without_seed_noise_are_a_paired_test():
-    """Of examples wrong by the second alone, 3 may be none in another draw, 6 may not."""
+def test_which_trials_are_tied_with_the_best():
+    scores = stats.best5_scores(answers(6, 100))
+    for trials in (1, 4):
+        assert tied([scores] * trials, seed_sd=0.0) == [True] * trials
+    shares = (0.5, 0.9, 0.7, 0.89)
+    apart = [stats.best5_scores(answers(1, 872, share)) for share in shares]
+    assert tied(apart) == [False, True, False, True]
+    # Without seeds' noise it is a paired test: of examples wrong by the second alone, 3 may be none
+    # in another draw, 6 may not (Poisson: 0 of 6 or 12 and more in 2 %).
     first = np.ones(1000)
-    for wrong, tied in ((3, True), (6, False)):  # Poisson: 0 of 6 or 12 and more in 2 %
+    for wrong, equal in ((3, True), (6, False)):
         second = np.repeat([0.0, 1.0], [wrong, 1000 - wrong])
-        found = tied_with_first(np.array([first, second]), generator(), seed_sd=0.0)
-        assert found.tolist() == [True, tied]
-
-
-def test_a_mean_over_seeds_is_told_from_another_sooner_than_a_seed():
-    scores = np.array([np.full(100, 0.81), np.full(100, 0.80)])
+        assert tied([first, second], seed_sd=0.0) == [True, equal]
+    # A mean over seeds is told from another sooner than a seed.
+    scores = [np.full(100, 0.81), np.full(100, 0.80)]
     sure, unsure = np.array([0.001, 0.001]), np.array([0.001, 0.01])
-    assert tied_with_first(scores, generator(), seed_sd=sure).tolist() == [True, False]
-    assert tied_with_first(scores, generator(), seed_sd=unsure).tolist() == [True, True]
-    assert tied_with_first(scores[::-1], generator(), seed_sd=unsure[::-1]).tolist() == [True] * 2
+    assert tied(scores, seed_sd=sure) == [True, False]
+    assert tied(scores, seed_sd=unsure) == [True, True]
+    assert tied(scores[::-1], seed_sd=unsure[::-1]) == [True] * 2
 
 
 # Simulations: 872 examples, accuracy 0.90, two seeds of a recipe disagree on 5 % of examples.
@@ -245,16 +177,12 @@ def test_equal_recipes_differ_in_at_most_5_percent(seeds, seed_sd, own):
 def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
     rng, count, claimed = generator(9), 300, 0
     for _ in range(count):
-        claimed += not tied_with_first(students(rng, trials, 1)[:, 0], rng).all()
+        claimed += not stats.tied_with_first(students(rng, trials, 1)[:, 0], rng).all()
     assert claimed / count <= beyond_chance(0.05, count)
 
 
-# What the best owes to luck.
-
-
-@pytest.mark.parametrize(
-    ("means", "variances", "wanted"),
-    [
+def test_shrunk_means_by_hand():
+    for means, variances, wanted in (
         ([0.5], [1e-4], [0.5]),
         # A spread below the noise: all are equal, at the mean weighted by 1 / variance.
         ([0.80, 0.81, 0.82], [4e-4, 4e-4, 2e-4], [0.8125, 0.8125, 0.8125]),
@@ -262,11 +190,9 @@ def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
         ([0.5, 0.502, 0.9, 0.904], [1e-4] * 4, [0.501, 0.501, 0.902, 0.902]),
         # Hardly any noise: nothing to take back.
         ([0.5, 0.6, 0.7, 0.9], [1e-12] * 4, [0.5, 0.6, 0.7, 0.9]),
-    ],
-)
-def test_shrunk_means_by_hand(means, variances, wanted):
-    found = shrunk_means(np.array(means), np.array(variances))
-    np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-4)
+    ):
+        found = stats.shrunk_means(np.array(means), np.array(variances))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +209,7 @@ def test_shrunk_means_are_nearer_to_the_truth_and_foretell_the_luck_of_the_winne
     for _ in range(60):
         truth, noise = true_means(rng), rng.uniform(0.004, 0.0065, 32)
         scores = truth + noise * rng.standard_normal(32)
-        found, best = shrunk_means(scores, noise**2), scores.argmax()
+        found, best = stats.shrunk_means(scores, noise**2), scores.argmax()
         errors = [np.mean((guess - truth) ** 2) for guess in (scores, found)]
         rows.append([*errors, scores[best] - truth[best], scores[best] - found[best]])
     raw, shrunk, luck, foretold = np.mean(rows, axis=0)
