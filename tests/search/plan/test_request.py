@@ -84,13 +84,14 @@ def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
 
 def test_every_flag_is_read_by_some_code(repository):
     """As an attribute, which a flag that nothing reads would not be."""
-    read = set()
-    for package in ("search", "trainable"):
-        for path in (repository / package).rglob("*.py"):
-            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    unread = {action.dest for action in make_parser()._actions} - read
-    assert unread == {"help"}
+    read = {
+        node.attr
+        for package in ("search", "trainable")
+        for path in (repository / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert {action.dest for action in make_parser()._actions} - read == {"help"}
 
 
 def parsed(*argv):
@@ -106,10 +107,8 @@ def test_flag_arrives_in_its_type(flag):
 
 
 def test_what_is_not_asked_for_is_left_open_or_to_the_preset():
-    request = parsed(*SPACE)
-    assert request == Request(space="schedules")
+    assert parsed(*SPACE) == Request(space="schedules")
     assert parse_arguments(SPACE).__dict__.keys().isdisjoint({"overrides", "additions"})
-    assert (request.scheduler, request.searcher, request.preset) == (None, None, "auto")
     for preset in PRESETS:
         assert asked(preset=preset, grace_evaluations=1).effective_preset == PRESETS[preset]
     sized = asked(max_train_samples=11, eval_subset=12, max_length=13).effective_preset
@@ -121,13 +120,6 @@ def test_flag_that_a_run_keeps_is_refused_beside_resume(refuse, flag):
     error = refuse("--resume", "mine", *words(flag))
     assert error.startswith(f"error: {flag} ")
     assert "--resume" in error
-
-
-def test_repeated_pairs_are_kept_in_order():
-    typed = ["--set", "epochs=2", "--set", "epochs=2", "--add", "alpha=1", "--add", "alpha=0.5"]
-    request = parsed(*SPACE, *typed)
-    assert dict(request.overrides) == {"epochs": 2}
-    assert request.additions == (("alpha", 1.0), ("alpha", 0.5))
 
 
 def test_request_means_the_same_in_another_folder(tmp_path, monkeypatch):
@@ -220,6 +212,9 @@ def test_what_can_not_be_run_is_refused_before_anything_is_loaded(refuse, typed,
 
 @pytest.mark.parametrize("run", [SPACE, ["--resume", "mine"]])
 def test_a_setting_that_is_set_to_two_values_is_refused(refuse, run):
+    twice = parsed(*SPACE, *["--set", "epochs=2"] * 2, "--add", "alpha=1", "--add", "alpha=0.5")
+    assert dict(twice.overrides) == {"epochs": 2}
+    assert twice.additions == (("alpha", 1.0), ("alpha", 0.5))
     error = refuse(*run, "--set", "epochs=1", "--set", "alpha=1", "--set", "epochs=2")
     assert error == "error: --set epochs=1 --set epochs=2: give one of them\n"
     error = refuse(*run, "--augment", "drop=0", "--augment", "drop=0.2")
