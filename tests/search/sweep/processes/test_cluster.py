@@ -64,10 +64,7 @@ def test_what_ray_says_is_told_in_a_line(listening, monkeypatch, error, said):
     monkeypatch.setattr("ray.init", fail)
     assert said in refusal(listening)
     if isinstance(error, ConnectionError):
-        assert refusal("auto").endswith(
-            "instance; start one here (ray start --head), or give --address local for this machine "
-            "alone"
-        )
+        assert "start one here (ray start --head), or give --address local" in refusal("auto")
 
 
 def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
