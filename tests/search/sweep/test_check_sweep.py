@@ -72,7 +72,6 @@ def test_a_search_does_not_vary_the_temperature_of_a_regression(
     ("budget", "given", "made"),
     [
         (None, (), 4.0),
-        (360.0, (), 4.0),
         (81.0, (), 1.25),
         (30.0, (), 0.0),
         (81.0, (("share", 3.0),), 3.0),
