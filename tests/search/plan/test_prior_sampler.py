@@ -137,12 +137,3 @@ def test_shapes_that_are_weighed_against_their_cost_are_drawn_alike():
     assert sum(d["x"] == 0.2 for d in found) > 150
     for name, value in shape.items():
         assert np.mean([d[name] == value for d in found]) == pytest.approx(0.5, abs=0.06)
-
-
-def test_the_seed_and_the_trials_number_decide():
-    found = [[draws(study_of(), PRIORS, 3) for _ in range(2)] for _ in range(2)]
-    assert found[0] == found[1]
-    study = optuna.create_study(sampler=PriorSampler(0, PRIORS))  # one that is used again
-    again = [dict(draw(study.ask())) for _ in range(3)]
-    assert again[0] == found[0][0][0]
-    assert len({d["x"] for d in again}) == 3
