@@ -79,13 +79,10 @@ def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, spac
     depths = {config.student_layers for config in possible_trials(both, plan_trials(both))}
     assert depths == ({2, 1} if searched else {2})
     assert {config.feedforward_share for config in plan_trials(both)} == {1.0}
-    fixed, _ = limited(
-        request_of(space=space, max_latency=3.0, overrides=(("feedforward_share", 0.25),))
-    )
-    assert fixed.shapes == (((2, 0.25), (1, 0.25)) if searched else ((2, 0.25),))
-    all_neurons = (("feedforward_share", 1.0),)
-    fixed, _ = limited(request_of(space=space, max_latency=3.0, overrides=all_neurons))
-    assert fixed.shapes == ((1, 1.0),)
+    for share, shapes_of in ((0.25, ((2, 0.25), (1, 0.25))), (1.0, ((1, 1.0),))):
+        overrides = (("feedforward_share", share),)
+        fixed, _ = limited(request_of(space=space, max_latency=3.0, overrides=overrides))
+        assert fixed.shapes == (shapes_of if searched else shapes_of[:1])
     assert request_of(space=space).shapes == ()
 
 
