@@ -186,3 +186,21 @@ TestSweep.settings = settings(
     derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_recipes_that_wait_in_vain_are_decided_by_an_event():
+    """One that failed does not come to the rung where the others wait for it."""
+    sweep = Sweep()
+    sweep.begin("promotion", "all", 3, 1)
+    sweep.begin_trials()
+    failing, *others = sweep.trials()
+    failure = {"event": "failure", "reason": "it broke", "kind": DIVERGED}
+    sweep.take({**failure, "trial": failing.config.digest})
+    for trial, score in zip(others, (0.9, 0.8), strict=True):
+        event = evaluated(trial.config, 1, score)
+        event.pop("decision")
+        sweep.take({**event})
+    sweep.begin_trials()
+    sweep.live_equals_rebuilt()
+    assert sweep.events[-1]["event"] == "closed"
+    assert [sweep.policy.decision(trial.config.digest) for trial in others] == [GO, STOP]
