@@ -16,13 +16,20 @@ import spaces
 from search.plan.draws import first_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.record.run import SWEEP, read_run
+from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
+from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.resume import asked_changes, extend
 from search.sweep.summary import write_answers
 from spaces import file_digest
 from tests.conftest import user_error
 from tests.made_runs import asked, evaluated, made_run
-from trainable.common.files import verified_values, write_manifest
+from trainable.common.files import (
+    read_checked_json,
+    verified_values,
+    write_checked_json,
+    write_manifest,
+)
 from trainable.teacher.outputs import ARRAY
 from trainable.trial.checkpoint import STATE, write_checkpoint
 from trainable.trial.training_loop import Trial
@@ -369,6 +376,29 @@ def test_what_cannot_be_made_again_is_refused(make_run, prepare_again, own_input
     message = refused(run, "--keep", "1")
     assert message.startswith(f"--resume mine: its {what} (digest {was[:8]})")
     assert "01234567;" in message
+
+
+def test_another_machine_fetches_what_the_storage_has(make_run, inputs, tmp_path, monkeypatch):
+    """A run in a storage, on a machine where nothing of the first can be reached."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "first"))
+    uri = f"file://{tmp_path}/storage"
+    request = replace(SCHEDULES, samples=2, cache="/proc/no/cache/here")
+    run = make_run(request, of=inputs, runs=local_runs(uri))
+    share_inputs(run, Console(file=io.StringIO()))
+    places = {str(folder): f"/proc/gone/{folder.name}" for folder in inputs.folders()}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "second"))
+    there = make_run(request, of=inputs.moved(places), runs=local_runs(uri))
+    digests = read_checked_json(run.folder / "shared.json")
+    moved = {places[path]: digest for path, digest in digests.items()}
+    write_checked_json(there.folder / "shared.json", moved)
+    found, _ = resume(there, "--seeds", "2")
+    assert [trial.config.seed for trial in found.trials.values()] == [0, 0, 1, 1]
+    cache = tmp_path / "second" / "distillation-search" / "fetched"
+    for mine, theirs in zip(found.plan.inputs.folders(), inputs.folders(), strict=True):
+        assert mine.is_relative_to(cache)
+        assert {p.name: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == {
+            p.name: p.read_bytes() for p in theirs.rglob("*") if p.is_file()
+        }
 
 
 def test_a_run_of_another_device_is_refused(make_run, inputs, monkeypatch):
