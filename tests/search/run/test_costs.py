@@ -118,6 +118,7 @@ def test_data_and_models_are_loaded_once_for_limits_and_sweep(
     loads, load = [], Preparation.load
     monkeypatch.setattr(Preparation, "load", lambda inputs: loads.append(1) or load(inputs))
     typed = [*make_command(tmp_path)[3:], "--space", "baselines", "--max-parameters", "1M"]
-    assert main([*typed, "--dry-run"]) == 0
+    at = typed.index("precision=fp32")  # left to the machine
+    assert main([*typed[: at - 1], *typed[at + 1 :], "--dry-run"]) == 0
     assert "Students within the limits: 2 layers." in capsys.readouterr().out
     assert len(loads) == 1
