@@ -42,6 +42,7 @@ def tree(folder):
     [
         (["--max-train-samples", "8"], "evaluations: 8"),
         (["--eval-subset", "999"], "--eval-subset 999"),
+        (["--max-length", "500"], "--max-length 500"),
         (["--dataset", "nowhere at all"], "--dataset nowhere at all"),
         (["--teacher", "DATA"], "--teacher"),
         (["--set", "student_layers=3"], "student_layers: 3 does not divide"),
