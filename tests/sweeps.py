@@ -1,5 +1,6 @@
 """What the tests that run real sweeps share."""
 
+import random
 import subprocess
 import time
 from pathlib import Path
@@ -7,18 +8,18 @@ from pathlib import Path
 import torch
 
 from search.record.events import TIMINGS, read_log
-from search.record.run import read_run
+from search.record.run import create_run, read_run
+from tests.simulated_tune import play
 from trainable.trial.training_loop import Trial
 
 PATIENCE = 600  # seconds; a busy machine takes minutes for what is waited for
 OPTIONS = ("--space", "baselines", "--max-concurrent", "1", "--set", "epochs=12")
 
 
-def run(command, *more):
+def run(command, *more, **options):
     """The finished command, with what it printed."""
-    return subprocess.run(
-        [*command, *more], capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
+    options |= {"capture_output": True, "text": True, "timeout": PATIENCE}
+    return subprocess.run([*command, *more], check=False, **options)
 
 
 def timeless(evaluation):
@@ -26,12 +27,24 @@ def timeless(evaluation):
     return {key: value for key, value in evaluation.items() if key not in TIMINGS}
 
 
-def numbers(folder):
-    """Each trial's outcome and evaluations, without clocks."""
-    return {
-        digest: (trial.outcome, [timeless(evaluation) for evaluation in trial.evaluations])
-        for digest, trial in read_run(folder).trials.items()
-    }
+def history(run):
+    """All that was evaluated and decided, in order, and how each trial ended, without clocks."""
+    evaluations = [event for event in run.events if event["event"] == "evaluation"]
+    found = [(e["trial"], e["decision"], timeless(e["evaluation"])) for e in evaluations]
+    return found, {digest: trial.outcome for digest, trial in run.trials.items()}
+
+
+def without_ray(run, folder):
+    """The run that the same plan makes in this process, one trial at a time."""
+    made = {}
+
+    def evaluate(config, number):
+        if config.digest not in made:
+            trial = Trial.start(config, run.plan.inputs, torch.device("cpu"))
+            made[config.digest] = [e.recorded() | {"saving_seconds": 0.0} for e in trial.run()]
+        return made[config.digest][number - 1]
+
+    return play(create_run(folder, run.plan), 1, random.Random(0), evaluate=evaluate)
 
 
 def start_and_hold(command, folder, count, event="evaluation", **options):

@@ -78,24 +78,18 @@ def test_the_mean_over_data_sets_has_two_intervals():
 
 
 def test_the_table_counts_the_default_in_every_budget(capsys):
-    def result(way, budget, seed, bits):
-        packed = {"correct": pack_right(bits), "examples": len(bits)}
-        return {"dataset": "cola", "way": way, "budget": budget, "seed": seed} | packed
-
+    made = [("default", None, 0, [1, 0, 0, 0]), ("default", None, 1, [1, 1, 0, 0])]
+    made += [("recipe", "4m", 0, [1, 1, 1, 0]), ("recipe", "9m", 0, [0, 0, 0, 0])]
     results = [
-        result("default", None, 0, [1, 0, 0, 0]),
-        result("default", None, 1, [1, 1, 0, 0]),
-        result("recipe", "4m", 0, [1, 1, 1, 0]),
-        result("recipe", "9m", 0, [0, 0, 0, 0]),
+        {"dataset": "cola", "way": way, "budget": budget, "seed": seed}
+        | {"correct": pack_right(bits), "examples": 4}
+        for way, budget, seed, bits in made
     ]
     print_table(results, "4m")
     printed = capsys.readouterr().out.splitlines()
-    rows = [line.split() for line in printed if line.startswith("cola")]
-    assert [row[:4] for row in rows] == [
-        ["cola", "default", "2", "0.3750"],
-        ["cola", "recipe", "1", "0.7500"],
-    ]
-    assert rows[1][4] == "+37.50"
+    default, recipe = (line.split() for line in printed if line.startswith("cola"))
+    assert default[:4] == ["cola", "default", "2", "0.3750"]
+    assert recipe[:5] == ["cola", "recipe", "1", "0.7500", "+37.50"]
     assert printed[-1].startswith("recipe over default, mean of 1 data sets: +37.50")
 
 

@@ -23,7 +23,6 @@ from trainable.models.loading import load_config, load_pretrained, shape_of
 from trainable.trial.checkpoint import checkpoint_bytes, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
-from trainable.trial.training_setup import SetupCache
 
 # Half as deep and as wide as the teacher (BERT, 4 x 32), and fewer words stand for more tokens.
 SHAPE = {"hidden_size": 16, "embedding_size": 8, "num_hidden_layers": 2, "intermediate_size": 32}
@@ -36,10 +35,9 @@ def own_tokenizer():
     backend.pre_tokenizer = WhitespaceSplit()
     ends = [("[CLS]", 2), ("[SEP]", 3), ("##", 5)]
     backend.post_processor = TemplateProcessing(single="[CLS] ## $A [SEP]", special_tokens=ends)
-    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, **dict(zip(names, SPECIAL, strict=True))
-    )
+    names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))
+    special = dict(zip(names, SPECIAL, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +85,7 @@ def test_what_is_known_of_it(both, inputs, student_folder):
 
 
 def test_it_starts_from_its_own_weights_and_a_head_of_the_seed(both, pretrained, cpu):
-    students = [
-        Trial.start(pretrained(seed=seed), both, cpu, SetupCache()).student for seed in (0, 0, 1)
-    ]
+    students = [Trial.start(pretrained(seed=seed), both, cpu).student for seed in (0, 0, 1)]
     kept = load_pretrained(Path(both.pretrained.folder)).tensors
     one, same, other = ({n: p.detach() for n, p in s.named_parameters()} for s in students)
     heads = [name for name in one if name not in kept]
@@ -97,10 +93,8 @@ def test_it_starts_from_its_own_weights_and_a_head_of_the_seed(both, pretrained,
     assert all(name.startswith("classifier.") for name in heads)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert any(not torch.equal(one[name], other[name]) for name in heads)
-    for name, tensor in kept.items():
-        if "word_embeddings" not in name:  # trimmed to the tokens in use
-            assert torch.equal(one[name], tensor)
-            assert torch.equal(other[name], tensor)
+    kept = {n: tensor for n, tensor in kept.items() if "word_embeddings" not in n}  # trimmed
+    assert all(torch.equal(one[n], t) and torch.equal(other[n], t) for n, t in kept.items())
 
 
 @pytest.mark.parametrize("pool", [None, "cls", "mean"])
@@ -109,7 +103,7 @@ def test_its_losses_are_those_of_its_own_reading_of_the_same_texts(
 ):
     """Logits compare as they are, pooled states through the projection to the teacher's width."""
     aligned = {} if pool is None else {"aligned_layers": "1,2", "hidden_pool": pool}
-    trial = Trial.start(pretrained(**aligned), both, cpu, SetupCache())
+    trial = Trial.start(pretrained(**aligned), both, cpu)
     trial.student.eval()
     trial.setup.distillation.alpha.fill_(0.3)
     rows = np.array([3, 50, 17])
@@ -172,15 +166,12 @@ def test_inputs_survive_json_and_a_move(both):
     ],
 )
 def test_what_cannot_be_combined_is_refused_before_training(
-    preparation, pretrained, changes, refused
+    preparation, pretrained, inputs, changes, refused
 ):
     with pytest.raises(UserError, match=refused):
         preparation.check([pretrained(**changes)], print)
     preparation.check([pretrained(**{**changes, "aligned_layers": "none"})], print)
-
-
-def test_without_a_student_there_is_no_such_initialisation(inputs):
-    with pytest.raises(UserError, match="--student"):
+    with pytest.raises(UserError, match="--student"):  # of a run without one
         inputs.config({"initialisation": "pretrained", "alpha": 1.0})
 
 

@@ -14,15 +14,21 @@ from trainable.teacher.teacher import load_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
 
+ROWS = np.array([5, 3, 17, 60, 2])
 HALF_PRECISION = 2e-3  # hidden states are kept in fp16
+
+
+def teachers_own(inputs):
+    """The training examples under dense token ids and under the teacher's, and the teacher."""
+    dense = train_split(inputs)
+    ids = load_vocabulary(Path(inputs.tokens))[dense.token_ids]
+    return dense, replace(dense, token_ids=ids), load_teacher(inputs.teacher.folder)
 
 
 def live_losses(trial, rows):
     """The definition, sentence by sentence, with the teacher run on the tokenizer's own ids."""
-    config, dense = trial.config, train_split(trial.inputs)
-    ids = load_vocabulary(Path(trial.inputs.tokens))[dense.token_ids]
-    split = replace(dense, token_ids=ids)
-    teacher = load_teacher(trial.inputs.teacher.folder)
+    config = trial.config
+    dense, split, teacher = teachers_own(trial.inputs)
     kl, hidden, tokens = 0.0, 0.0, 0
     for row in rows:
         mine = padded_batch(dense, np.array([row]), 0, trial.device)
@@ -47,10 +53,8 @@ def live_losses(trial, rows):
 
 def live_relations(trial, rows, names):
     """The definition: each token's softmax over the others, in each head, KL to the teacher's."""
-    config, dense = trial.config, train_split(trial.inputs)
-    ids = load_vocabulary(Path(trial.inputs.tokens))[dense.token_ids]
-    split = replace(dense, token_ids=ids)
-    teacher, total, tokens = load_teacher(trial.inputs.teacher.folder), 0.0, 0
+    config, total, tokens = trial.config, 0.0, 0
+    dense, split, teacher = teachers_own(trial.inputs)
     for row in rows:
         related = []
         for model, examples in ((trial.student, dense), (teacher, split)):
@@ -83,16 +87,20 @@ def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer, pair_dat
     return prepare_inputs(preparation, pools, runtime, options)
 
 
+def student_and_losses(config, inputs, device):
+    """A trial whose dropout is off, and its losses of a batch from the prepared outputs."""
+    trial = Trial.start(config, inputs, device)
+    trial.student.eval()
+    batch = padded_batch(train_split(inputs), ROWS, inputs.pad_id, device)
+    return trial, trial.setup.distillation.losses(trial.student, batch)
+
+
 @pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+@torch.no_grad()
 def test_losses(any_inputs, make_config, cpu, pool):
     config = make_config(hidden_pool=pool, hidden_weight=10.0, initialisation="random")
-    trial = Trial.start(config, any_inputs, cpu)
-    trial.student.eval()
-    rows = np.array([5, 3, 17, 60, 2])
-    batch = padded_batch(train_split(any_inputs), rows, any_inputs.pad_id, cpu)
-    with torch.no_grad():
-        cached = trial.setup.distillation.losses(trial.student, batch)
-        kl, hidden = live_losses(trial, rows)
+    trial, cached = student_and_losses(config, any_inputs, cpu)
+    kl, hidden = live_losses(trial, ROWS)
     assert kl > 1e-4
     assert hidden > 0.01
     assert float(cached["kl"]) == pytest.approx(kl, rel=1e-3)
@@ -100,18 +108,12 @@ def test_losses(any_inputs, make_config, cpu, pool):
 
 
 @pytest.mark.parametrize("changes", [{}, {"student_width": 16}, {"student_layers": 1}])
-def test_relations(any_inputs, make_config, cpu, changes, request):
+@torch.no_grad()
+def test_relations(any_inputs, make_config, cpu, changes):
     relations = {"aligned_layers": "none", "relation_weight": 10.0, "relation_heads": 4}
     config = make_config(**relations, initialisation="random", **changes)
-    trial = Trial.start(config, any_inputs, cpu)
-    trial.student.eval()
-    rows = np.array([5, 3, 17, 60, 2])
-    batch = padded_batch(train_split(any_inputs), rows, any_inputs.pad_id, cpu)
-    names = ["query", "key", "value"]
-    if trial.student.config.model_type == "deberta-v2":
-        names = [f"{name}_proj" for name in names]
-    with torch.no_grad():
-        cached = trial.setup.distillation.losses(trial.student, batch)
-        live = live_relations(trial, rows, names)
+    trial, cached = student_and_losses(config, any_inputs, cpu)
+    proj = "_proj" * (trial.student.config.model_type == "deberta-v2")
+    live = live_relations(trial, ROWS, [f"{name}{proj}" for name in ("query", "key", "value")])
     assert live > 0.01
     assert float(cached["relations"]) == pytest.approx(live, rel=HALF_PRECISION)

@@ -1,7 +1,6 @@
 """A step that was captured once trains as one that is run anew each time, trial after trial."""
 
 from dataclasses import replace
-from itertools import cycle
 
 import pytest
 import torch
@@ -54,9 +53,17 @@ def schedule(make_config):
     return make
 
 
-@pytest.mark.parametrize(
-    ("pool", "decay"), [("cls", 0.8), ("mean", None), ("tokens", None), ("relations", None)]
-)
+def captures(inputs, trials):
+    """Whether each of these trials on one worker captured steps; all train as they do eagerly."""
+    graph, found = Bench(inputs, GRAPH), []
+    for config in trials:
+        before = graph.captured
+        assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
+        found.append(graph.captured > before)
+    return found
+
+
+@pytest.mark.parametrize(("pool", "decay"), [("cls", 0.8), ("tokens", None), ("relations", None)])
 def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool, decay):
     """Dropout, schedules of alpha and learning rate, clipping and AdamW's step count included, and
     averages with their warm-up."""
@@ -71,62 +78,39 @@ def test_over_fifty_steps_bit_for_bit(inputs, schedule, pool, decay):
     assert eager.captured == 0
 
 
-@pytest.mark.parametrize("decays", [(0.0, 0.0), (0.5, 0.3)])
-def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, schedule, decays):
-    trials = [
-        schedule(),
-        schedule(alpha_schedule="cosine_descent", sharpness=3.0),
-        schedule(hidden_weight=50.0),
-        schedule(aligned_layers="none"),
-        schedule(temperature=5.0),
-        schedule(learning_rate=3e-3),
-        schedule(initialisation="random"),
-        schedule(initialisation="teacher_upper", seed=7),
-        schedule(alpha_schedule="fixed", alpha=0.3, sharpness=None),
-        schedule(alpha_schedule="fixed", alpha=1.0, sharpness=None, aligned_layers="none"),
+def test_one_capture_serves_trials_that_differ_in_what_a_sweep_searches(inputs, schedule):
+    """And another one those of another shape."""
+    fixed = {"alpha_schedule": "fixed", "sharpness": None}
+    alike = [
+        {"ema_decay": 0.3},
+        {"alpha_schedule": "cosine_descent", "sharpness": 3.0},
+        {"hidden_weight": 50.0},
+        {"aligned_layers": "none"},
+        {"temperature": 5.0},
+        {"learning_rate": 3e-3},
+        {"initialisation": "random"},
+        {"initialisation": "teacher_upper", "seed": 7},
+        {**fixed, "alpha": 0.3},
+        {**fixed, "alpha": 1.0, "aligned_layers": "none"},
     ]
-    trials = [replace(c, ema_decay=d) for c, d in zip(trials, cycle(decays), strict=False)]
-    graph = Bench(inputs, GRAPH)
-    found = [graph.run(trials[0])]
-    captured = graph.captured
-    found += [graph.run(config) for config in trials[1:]]
-    assert graph.captured == captured > 0
-    for config, mine in zip(trials, found, strict=True):
-        alone = Bench(inputs, EAGER).run(config)
-        assert_same(alone, mine)
+    others = [{"batch_size": 16}, {"student_layers": 2, "aligned_layers": "2"}]
+    trials = [schedule(**{"ema_decay": 0.5, **c}) for c in ({}, *alike, *others)]
+    assert captures(inputs, trials) == [True, *[False] * len(alike), True, True]
 
 
-def test_one_capture_serves_all_weights_of_relations(inputs, schedule):
-    """But heads of another number are a capture of their own."""
-    first, second = schedule(**RELATED), schedule(**{**RELATED, "relation_weight": 1.0}, seed=4)
-    graph = Bench(inputs, GRAPH)
-    found = [graph.run(first)]
-    captured = graph.captured
-    found.append(graph.run(second))
-    assert graph.captured == captured > 0
-    third = schedule(**{**RELATED, "relation_heads": 8})
-    found.append(graph.run(third))
-    assert graph.captured > captured
-    for config, mine in zip((first, second, third), found, strict=True):
-        assert_same(Bench(inputs, EAGER).run(config), mine)
+def test_one_capture_serves_all_weights_of_relations_but_no_other_number_of_heads(inputs, schedule):
+    changes = {}, {"relation_weight": 1.0, "seed": 4}, {"relation_heads": 8}
+    trials = [schedule(**RELATED | change) for change in changes]
+    assert captures(inputs, trials) == [True, False, True]
 
 
 def test_a_trial_that_was_left_half_way_leaves_nothing_behind(inputs, schedule):
-    config, graph = schedule(), Bench(inputs, GRAPH)
-    left = graph.start(schedule(seed=5))
+    config, graph = schedule(hidden_pool="mean"), Bench(inputs, GRAPH)
+    left = graph.start(replace(config, seed=5))
     for _ in range(7):
         left.advance()
     assert left.setup.step.means.steps > 0
     assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
-
-
-def test_another_shape_is_captured_anew_and_right(inputs, schedule):
-    graph = Bench(inputs, GRAPH)
-    graph.run(schedule(epochs=1))
-    for change in ({"batch_size": 16}, {"student_layers": 2, "aligned_layers": "2"}):
-        before, config = graph.captured, schedule(epochs=1, **change)
-        assert_same(graph.run(config), Bench(inputs, EAGER).run(config))
-        assert graph.captured > before
 
 
 def failing_capture(first):

@@ -5,8 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import pytest
-
 SCHEDULE = (
     "trainable/config/alpha_schedules.py",
     '    "cosine_growth": growth,\n',
@@ -29,7 +27,7 @@ INITIALISATION = (
     "config = TrialConfig(alpha=0.5, initialisation='teacher_first', student_layers=2)\n"
     "first, own = (m.bert.encoder.layer for m in (teacher, build_student(teacher, config)))\n"
     "weights = [layer.output.dense.weight for layer in (first[0], *own)]\n"
-    "print((weights[0] == weights[1]).all().item() and (weights[0] == weights[2]).all().item())",
+    "print(all((weights[0] == own).all().item() for own in weights[1:]))",
     "True",
 )
 PRESET = (
@@ -66,24 +64,26 @@ SPACE = (
 )
 
 
-@pytest.mark.parametrize(
-    ("file", "after", "line", "use", "result"), [SCHEDULE, INITIALISATION, LOSS_TERM, PRESET, SPACE]
-)
-def test_one_file_is_enough(repository, tmp_path, file, after, line, use, result):
+KINDS = (SCHEDULE, INITIALISATION, LOSS_TERM, PRESET, SPACE)
+
+
+def test_one_file_is_enough_for_each(repository, tmp_path):
+    """All are added to one copy of the product, each in a file of its own."""
     for package in ("search", "spaces", "trainable"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(repository / package, tmp_path / package, ignore=ignored)
-    text = (tmp_path / file).read_text() if after else line  # a file of its own
-    if after:
-        assert after in text
-        text = text.replace(after, line + after if after[0] == " " else after + line)
-    (tmp_path / file).write_text(text)
+    for file, after, line, *_ in KINDS:
+        text = (tmp_path / file).read_text() if after else line  # a file of its own
+        if after:
+            assert after in text
+            text = text.replace(after, line + after if after[0] == " " else after + line)
+        (tmp_path / file).write_text(text)
     done = subprocess.run(
-        [sys.executable, "-c", use],
+        [sys.executable, "-c", "\n".join(use for *_, use, _ in KINDS)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.strip() == result, done.stderr
+    assert done.stdout.splitlines() == [result for *_, result in KINDS], done.stderr

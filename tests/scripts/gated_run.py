@@ -21,7 +21,7 @@ def train_gated(config, **arguments):
 
     def gated_advance(trial):
         end = time.monotonic() + PATIENCE
-        while len(trial.history) == 2 and not GATE.exists():
+        while len(trial.history) >= 2 and not GATE.exists():
             assert time.monotonic() < end, f"no {GATE} within {PATIENCE} seconds"
             time.sleep(0.05)
         return advance(trial)

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pandas as pd
 import pytest
@@ -15,7 +14,7 @@ from search.notebook import _flags
 from search.record.run import read_run
 from search.results.table import trials_table
 from tests.conftest import random_sentences
-from tests.sweeps import PATIENCE
+from tests.sweeps import PATIENCE, history, wait_for, without_ray
 from trainable.common.errors import UserError
 
 
@@ -36,9 +35,32 @@ def options(teacher_folder, tmp_path_factory):
     }
 
 
+# The process that calls `find`, as a notebook has it.
+CODE = """
+import pandas, search
+dataset = {name: pandas.DataFrame(rows) for name, rows in %r.items()}
+try:
+    search.find(dataset, **%r)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
 @pytest.fixture(scope="module")
 def result(options):
-    return search.find(name="whole", **options)
+    """Of a search that one SIGINT to that process interrupts, as a notebook's stop button does."""
+    rows = {name: table.to_dict("list") for name, table in options["dataset"].items()}
+    given = {key: v if key == "set" else str(v) for key, v in options.items() if key != "dataset"}
+    code = CODE % (rows, {**given, "allow_weak_teacher": True, "name": "cut"})
+    streams = {"stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", code], **streams)
+    wait_for(options["storage"] / "cut", "evaluation", 1, process)
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, printed.splitlines()[-1]) == (0, "interrupted")
+    found = search.SearchResult("cut", options["storage"])
+    assert read_run(found.folder).unfinished
+    return found.resume()
 
 
 def test_options_become_flags():
@@ -54,7 +76,9 @@ def test_options_become_flags():
 
 
 @pytest.mark.slow
-def test_the_best_student_of_tables_in_memory_is_used_at_once(result, tmp_path):
+def test_the_best_student_of_tables_in_memory_is_used_once_the_search_was_resumed(result, tmp_path):
+    run = read_run(result.folder)
+    assert history(run) == history(without_ray(run, tmp_path / "whole"))
     table = result.table()
     pd.testing.assert_frame_equal(table, trials_table(result.folder))
     assert (table["outcome"] == "finished").sum() > 1
@@ -69,11 +93,11 @@ def test_the_best_student_of_tables_in_memory_is_used_at_once(result, tmp_path):
 
 @pytest.mark.slow
 def test_a_name_that_is_taken_is_refused_and_its_data_stay(result, options):
-    files = sorted(result.folder.with_name("whole-data").iterdir())
+    files = sorted(result.folder.with_name("cut-data").iterdir())
     before = [file.read_bytes() for file in files]
     assert [file.stem for file in files] == ["train", "validation"]
-    with pytest.raises(UserError, match="whole exists; choose another name"):
-        search.find(**{**options, "dataset": {"train": frame(50, 7)}, "name": "whole"})
+    with pytest.raises(UserError, match="cut exists; choose another name"):
+        search.find(**{**options, "dataset": {"train": frame(50, 7)}, "name": "cut"})
     assert [file.read_bytes() for file in files] == before
 
 
@@ -86,38 +110,3 @@ def test_a_name_that_no_run_may_have_is_refused_before_data_are_written(options)
 def test_a_flag_that_is_not_known_is_one_line(options):
     with pytest.raises(UserError, match="--time-budgte"):
         search.find(**{**options, "dataset": None}, time_budgte="2h")
-
-
-CODE = """
-import sys, search
-try:
-    search.find(**eval(sys.argv[1]))
-except KeyboardInterrupt:
-    print("interrupted")
-"""
-
-
-@pytest.mark.slow
-def test_an_interrupted_search_is_resumed(result, options, tmp_path):
-    """One SIGINT to the process that called `find`, as a notebook's stop button sends."""
-    data = str(result.folder.with_name("whole-data"))
-    given = {**options, "dataset": data, "name": "cut"}
-    given = {
-        key: str(v) if key in ("teacher", "storage", "cache") else v for key, v in given.items()
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-c", CODE, repr(given)], stdout=subprocess.PIPE, text=True
-    )
-    record, end = options["storage"] / "cut" / "record.jsonl", time.monotonic() + PATIENCE
-    while not record.exists() or b'"evaluation"' not in record.read_bytes():
-        assert process.poll() is None
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    printed, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-    assert printed.splitlines()[-1] == "interrupted"
-    assert read_run(record.parent).unfinished
-    resumed = search.SearchResult("cut", options["storage"]).resume()
-    columns = ["recipe", "outcome", "best5"]
-    pd.testing.assert_frame_equal(resumed.table()[columns], result.table()[columns])

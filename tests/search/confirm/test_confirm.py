@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import islice
 from math import sqrt
 from types import SimpleNamespace
 
@@ -19,12 +20,13 @@ from search.record.run import SWEEP, create_run, read_run
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
+from tests.conftest import user_error
 from tests.exports import make_run
 from tests.made_runs import pack_right
 from tests.report_runs import plan, report_evaluations
-from tests.sweeps import assert_as_without_ray, run, start_and_hold
-from trainable.common.errors import UserError
+from tests.sweeps import assert_as_without_ray, assert_evaluated_once, run
 from trainable.config.trial_config import TrialConfig
+from trainable.trial.training_loop import Trial
 
 CONFIGS = [
     TrialConfig(alpha_schedule=schedule, sharpness=sharpness, evaluations=4)
@@ -71,10 +73,7 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         (["mine", "--seeds", "1"], ["--seeds", "at least 2"]),
         (["mine", "--precision", "0"], ["--precision", "above 0"]),
         (["mine", "--precision", "1", "--seeds", "4"], ["--precision 1: cannot be combined with"]),
-        (
-            ["mine", "--precision", "0.01"],
-            ["--precision 0.01: no number of seeds is enough with 40"],
-        ),
+        (["mine", "--precision", "0.01"], ["--precision 0.01: no number of seeds is enough with"]),
         (["mine", "--top", "0"], ["--top", "at least 1"]),
         (["mine", "--top", "2", "--trial", "abc"], ["--top 2: cannot be combined with --trial"]),
         (["mine", "--name", "a/b"], ["--name", "a/b"]),
@@ -122,12 +121,11 @@ def test_the_first_finalist_is_not_the_luckiest_but_the_one_expected_to_be_best(
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_recipe_with_a_seed_to_come_or_lost_results_is_a_finalist(source, seed):
     """As in a race that was interrupted, where those are the best."""
-    best, second = source.trials[CONFIGS[0].digest], source.trials[CONFIGS[1].digest]
     if seed:
-        to_come = TrialRecord(replace(best.config, seed=seed))
+        to_come = TrialRecord(replace(CONFIGS[0], seed=seed))
         source.trials[to_come.config.digest] = to_come
     else:
-        second.evaluations[-1]["predictions"] = ""
+        source.trials[CONFIGS[1].digest].evaluations[-1]["predictions"] = ""
     assert choose(source, ConfirmOptions()).finalists == tuple(CONFIGS[:3])
 
 
@@ -182,18 +180,15 @@ def test_seeds_of_earlier_confirmations_are_not_fresh(source, make_plan):
 
 
 def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, make_plan):
-    searched = replace(
-        source.plan.request, space="recipe", searcher="optuna", time_budget=60.0, against="depth"
-    )
-    searched = replace(searched, space_digest="0123")  # a confirmation has nothing of the space
-    source.plan = make_plan(requests=(searched,))
+    budget = {"time_budget": 60.0, "against": "depth", "space_digest": "0123"}
+    run, own = source.plan.request, {"space": "recipe", "searcher": "optuna", **budget}
+    source.plan = make_plan(requests=(replace(run, **own),))
     made = request_of(source, {"keep": 2})
     assert not made.searched
     assert (made.scheduler, made.strata) == ("fifo", source.plan.compare_within)
-    assert (made.against, made.time_budget, made.shapes) == (None, None, ())
-    assert made.space_digest == ""
+    assert (made.against, made.time_budget, made.shapes, made.space_digest) == (None, None, (), "")
     assert (made.keep, made.retries, made.max_concurrent) == (2, 3, 1)
-    assert made.teacher == searched.teacher
+    assert made.teacher == run.teacher
 
 
 @pytest.fixture
@@ -211,8 +206,8 @@ ALL_THREE = tuple(config.digest for config in CONFIGS[2::-1])
 def test_the_same_is_asked_for_and_other_finalists_are_refused(source, confirmed, asked):
     assert check_asked(source, ConfirmOptions(**asked), confirmed).seeds == (1, 2)
     for other in ({"top": 2}, {"trials": ALL_THREE[:1]}):
-        with pytest.raises(UserError, match="mine-confirm: that confirmation has other finalists"):
-            check_asked(source, ConfirmOptions(**other), confirmed)
+        error = user_error(check_asked, source, ConfirmOptions(**other), confirmed)
+        assert "mine-confirm: that confirmation has other finalists" in error
 
 
 def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
@@ -220,37 +215,43 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     create_run(source.folder.parent / "other", make_plan())
     assert "--name other: exists and does not confirm mine" in refuse("mine", "--name", "other")
     source.plan.provenance["started"] = "later"
-    with pytest.raises(UserError, match="mine-confirm: exists and does not confirm mine"):
-        check_asked(source, ConfirmOptions(), confirmed)
+    error = user_error(check_asked, source, ConfirmOptions(), confirmed)
+    assert "mine-confirm: exists and does not confirm mine" in error
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_with_more_seeds_its_trials_are_those_without_ray(
-    teacher_folder, data_folder, make_config, tmp_path
+def test_cut_and_resumed_with_more_seeds_its_trials_are_those_without_ray(
+    teacher_folder, data_folder, make_config, tmp_path, monkeypatch, cpu
 ):
-    """The confirmation of a run whose evaluations are on a subset."""
-    sizes = {"epochs": 4, "evaluations": 8, "learning_rate": 3e-3}
-    configs = [make_config(**sizes, temperature=temperature) for temperature in (1.0, 2.0, 4.0)]
+    """The confirmation of a run whose evaluations are on a subset, cut in its first trial."""
+    sizes = {"epochs": 2, "evaluations": 4, "learning_rate": 3e-3}
+    configs = [make_config(**sizes, temperature=temperature) for temperature in (1.0, 2.0)]
     options = {"eval_subset": 30, "max_concurrent": 1, "keep": 0}
     swept = make_run(tmp_path, teacher_folder, data_folder, configs, **options).run.folder
 
-    def command(seeds):
-        typed = ("search.confirm", str(swept), "--top", "2", "--seeds", str(seeds))
-        return [sys.executable, "-m", *typed]
+    def evaluate_twice(run, *_):
+        config = run.plan.trials[0]
+        run.append({"event": "start", "trial": config.digest})
+        for evaluation in islice(Trial.start(config, run.plan.inputs, cpu).run(), 2):
+            values = {"evaluation": evaluation.recorded() | {"saving_seconds": 0.0}}
+            event = {"event": "evaluation", "decision": "continue", **values}
+            run.append(event | {"trial": config.digest})
 
+    with monkeypatch.context() as patched:
+        patched.setattr("search.sweep.session.run_trials", evaluate_twice)
+        assert main([str(swept), "--top", "1", "--seeds", "2"]) == 130
     confirmed = swept.with_name("mine-confirm")
-    process = start_and_hold(command(2), confirmed, 11)
-    process.kill()
-    process.communicate(timeout=120)
-    assert read_run(confirmed).unfinished
-    done = run(command(4))
+    assert sum(bool(trial.evaluations) for trial in read_run(confirmed).trials.values()) == 1
+    typed = ("search.confirm", str(swept), "--top", "1", "--seeds", "3")
+    done = run([sys.executable, "-m", *typed])
     assert done.returncode == 0, done.stderr
     found = read_run(confirmed)
-    assert found.plan.confirms["asked"] == [2, 4]
+    assert found.plan.confirms["asked"] == [2, 3]
     made = Confirmation.from_dict(found.plan.confirms)
     assert [trial.config for trial in found.trials.values()] == made.trials()
-    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3, 4}
+    assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3}
     assert_as_without_ray(found)
+    assert_evaluated_once(confirmed)
     answers = json.loads((confirmed / "confirm.json").read_text())
     assert all(f"- {sentence}\n" in done.stdout for sentence in answers["sentences"])
     assert answers["examples"] == 40

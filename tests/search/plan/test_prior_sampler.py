@@ -36,11 +36,9 @@ def study_of(*rows, directions=("maximize",)):
         asked.enqueue_trial(params)
         drawn = asked.ask()
         (draw if len(directions) == 1 else draw_with_shape)(drawn)
-        made = create_trial(
-            values=values, params=drawn.params, distributions=drawn.distributions,
-            user_attrs={"evaluations": evaluations},
-        )  # fmt: skip
-        study.add_trial(made)
+        about = {"params": drawn.params, "distributions": drawn.distributions}
+        about["user_attrs"] = {"evaluations": evaluations}
+        study.add_trial(create_trial(values=values, **about))
     return study
 
 
@@ -79,11 +77,6 @@ def test_without_trials_a_fifth_is_uniform_and_the_rest_of_the_priors():
     wanted = {s: rest * p + RANDOM_SHARE / 3 for s, p in zip(STARTS, (0.6, 0.3, 0.1), strict=True)}
     for start, share in wanted.items():  # a value without a weight, `random`, has 1
         assert counts[start] / len(found) == pytest.approx(share, abs=0.04)
-
-
-def test_without_priors_all_is_uniform():
-    found = draws(optuna.create_study(), {}, 600)
-    assert stats.kstest([d["x"] for d in found], stats.uniform().cdf).pvalue > 0.01
 
 
 def test_numbers_of_every_kind_are_of_their_type_and_range():
@@ -144,12 +137,3 @@ def test_shapes_that_are_weighed_against_their_cost_are_drawn_alike():
     assert sum(d["x"] == 0.2 for d in found) > 150
     for name, value in shape.items():
         assert np.mean([d[name] == value for d in found]) == pytest.approx(0.5, abs=0.06)
-
-
-def test_the_seed_and_the_trials_number_decide():
-    found = [[draws(study_of(), PRIORS, 3) for _ in range(2)] for _ in range(2)]
-    assert found[0] == found[1]
-    study = optuna.create_study(sampler=PriorSampler(0, PRIORS))  # one that is used again
-    again = [dict(draw(study.ask())) for _ in range(3)]
-    assert again[0] == found[0][0][0]
-    assert len({d["x"] for d in again}) == 3

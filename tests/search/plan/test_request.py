@@ -15,49 +15,26 @@ from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 
 SPACE = ["--space", "schedules"]
-# Every flag but --help and --dry-run: what is typed, if anything, and the request's value.
+# Every flag but --help and --dry-run: what is typed and the request's value, or the value alone if
+# that is typed; first those that change a run.
+CHANGES = {"--space": "study", "--samples": 7, "--seeds": 3, "--finals": 1, "--keep": 0}
+CHANGES |= {"--max-concurrent": 3, "--trials-per-gpu": 2, "--retries": 0, "--address": "auto"}
+CHANGES |= {"--swanlab": "offline", "--time-budget": ("1.5h", 5400.0)}
+CHANGES["--set"] = ("learning-rate=3e-5", (("learning_rate", 3e-5),))
+CHANGES["--add"] = ("sharpness=5", (("sharpness", 5.0),))
+STAYS = {"--searcher": "random", "--against": "depth", "--seed": 4, "--scheduler": "fifo"}
+STAYS |= {"--compare-within": "init,temperature", "--preset": "mini", "--teacher": "some/teacher"}
+STAYS |= {"--student": "some/student", "--transfer": ("rest, augment", "rest,augment")}
+STAYS |= {"--augment": ("drop=0", (("drop", "0"),)), "--grace-evaluations": 3, "--metric": "mcc"}
+STAYS |= {"--dataset": "nyu-mll/glue:sst2", "--max-latency": ("3ms", 3.0), "--cache": "/tmp"}
+STAYS |= {"--max-parameters": ("20M", 20.0), "--runtime": "onnx-int8", "--test": "some/data"}
+STAYS |= {"--text-column": "first,second", "--label-column": "stars", "--executor": "eager"}
+STAYS |= {"--allow-weak-teacher": (None, True), "--max-train-samples": 100, "--max-length": 32}
+STAYS |= {"--max-eval-samples": 50, "--eval-subset": 20}
 OF_A_REQUEST = {
-    "--space": ("study", "study"),
-    "--set": ("learning-rate=3e-5", (("learning_rate", 3e-5),)),
-    "--add": ("sharpness=5", (("sharpness", 5.0),)),
-    "--samples": ("7", 7),
-    "--seeds": ("3", 3),
-    "--time-budget": ("1.5h", 5400.0),
-    "--finals": ("1", 1),
-    "--max-concurrent": ("3", 3),
-    "--trials-per-gpu": ("2", 2),
-    "--keep": ("0", 0),
-    "--retries": ("0", 0),
-    "--swanlab": ("offline", "offline"),
-    "--address": ("auto", "auto"),
-    "--searcher": ("random", "random"),
-    "--against": ("depth", "depth"),
-    "--seed": ("4", 4),
-    "--scheduler": ("fifo", "fifo"),
-    "--compare-within": ("init,temperature", "init,temperature"),
-    "--preset": ("mini", "mini"),
-    "--teacher": ("some/teacher", "some/teacher"),
-    "--student": ("some/student", "some/student"),
-    "--transfer": ("rest, augment", "rest,augment"),
-    "--augment": ("drop=0", (("drop", "0"),)),
-    "--grace-evaluations": ("3", 3),
-    "--dataset": ("nyu-mll/glue:sst2", "nyu-mll/glue:sst2"),
-    "--metric": ("mcc", "mcc"),
-    "--max-latency": ("3ms", 3.0),
-    "--max-parameters": ("20M", 20.0),
-    "--runtime": ("onnx-int8", "onnx-int8"),
-    "--text-column": ("first,second", "first,second"),
-    "--label-column": ("stars", "stars"),
-    "--test": ("some/data", "some/data"),
-    "--allow-weak-teacher": (None, True),
-    "--max-train-samples": ("100", 100),
-    "--max-eval-samples": ("50", 50),
-    "--eval-subset": ("20", 20),
-    "--max-length": ("32", 32),
-    "--executor": ("eager", "eager"),
-    "--cache": ("/tmp", "/tmp"),
+    flag: value if isinstance(value, tuple) else (str(value), value)
+    for flag, value in (CHANGES | STAYS).items()
 }
-NEW_ONLY = list(OF_A_REQUEST)[13:]  # a run keeps them
 
 
 def words(flag):
@@ -79,18 +56,19 @@ def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
     assert {dest(flag) for flag in OF_A_REQUEST} == names
     inputs = [about.name for about in fields(InputOptions)]
     assert sorted([*names_of_kind(EXTENSION, TRIALS, OPERATION), *inputs]) == sorted(names)
-    assert {dest(flag) for flag in NEW_ONLY} == names - {*names_of_kind(EXTENSION, OPERATION)}
+    assert {dest(flag) for flag in STAYS} == names - {*names_of_kind(EXTENSION, OPERATION)}
 
 
 def test_every_flag_is_read_by_some_code(repository):
     """As an attribute, which a flag that nothing reads would not be."""
-    read = set()
-    for package in ("search", "trainable"):
-        for path in (repository / package).rglob("*.py"):
-            nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    unread = {action.dest for action in make_parser()._actions} - read
-    assert unread == {"help"}
+    read = {
+        node.attr
+        for package in ("search", "trainable")
+        for path in (repository / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    assert {action.dest for action in make_parser()._actions} - read == {"help"}
 
 
 def parsed(*argv):
@@ -100,34 +78,25 @@ def parsed(*argv):
 @pytest.mark.parametrize("flag", OF_A_REQUEST)
 def test_flag_arrives_in_its_type(flag):
     _, wanted = OF_A_REQUEST[flag]
-    beside = ["--resume", "mine"] if flag not in NEW_ONLY else SPACE
+    beside = ["--resume", "mine"] if flag not in STAYS else SPACE
     value = given(parse_arguments([*beside, *words(flag)]), Request)[dest(flag)]
     assert (value, type(value)) == (wanted, type(wanted))
 
 
 def test_what_is_not_asked_for_is_left_open_or_to_the_preset():
-    request = parsed(*SPACE)
-    assert request == Request(space="schedules")
+    assert parsed(*SPACE) == Request(space="schedules")
     assert parse_arguments(SPACE).__dict__.keys().isdisjoint({"overrides", "additions"})
-    assert (request.scheduler, request.searcher, request.preset) == (None, None, "auto")
     for preset in PRESETS:
         assert asked(preset=preset, grace_evaluations=1).effective_preset == PRESETS[preset]
     sized = asked(max_train_samples=11, eval_subset=12, max_length=13).effective_preset
     assert (sized.max_train_samples, sized.eval_subset, sized.max_length) == (11, 12, 13)
 
 
-@pytest.mark.parametrize("flag", NEW_ONLY)
+@pytest.mark.parametrize("flag", STAYS)
 def test_flag_that_a_run_keeps_is_refused_beside_resume(refuse, flag):
     error = refuse("--resume", "mine", *words(flag))
     assert error.startswith(f"error: {flag} ")
     assert "--resume" in error
-
-
-def test_repeated_pairs_are_kept_in_order():
-    typed = ["--set", "epochs=2", "--set", "epochs=2", "--add", "alpha=1", "--add", "alpha=0.5"]
-    request = parsed(*SPACE, *typed)
-    assert dict(request.overrides) == {"epochs": 2}
-    assert request.additions == (("alpha", 1.0), ("alpha", 0.5))
 
 
 def test_request_means_the_same_in_another_folder(tmp_path, monkeypatch):
@@ -220,6 +189,9 @@ def test_what_can_not_be_run_is_refused_before_anything_is_loaded(refuse, typed,
 
 @pytest.mark.parametrize("run", [SPACE, ["--resume", "mine"]])
 def test_a_setting_that_is_set_to_two_values_is_refused(refuse, run):
+    twice = parsed(*SPACE, *["--set", "epochs=2"] * 2, "--add", "alpha=1", "--add", "alpha=0.5")
+    assert dict(twice.overrides) == {"epochs": 2}
+    assert twice.additions == (("alpha", 1.0), ("alpha", 0.5))
     error = refuse(*run, "--set", "epochs=1", "--set", "alpha=1", "--set", "epochs=2")
     assert error == "error: --set epochs=1 --set epochs=2: give one of them\n"
     error = refuse(*run, "--augment", "drop=0", "--augment", "drop=0.2")

@@ -9,7 +9,7 @@ from search.policy import final_round as module
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.record.run import read_run
-from tests.made_runs import asked, finish, made_inputs, made_run, pack_right
+from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right
 
 EXAMPLES = 1000
 
@@ -37,17 +37,10 @@ def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
 
 
 def short_evaluation(config, number, share):
-    values = {
-        "evaluations": number,
-        "step": 30 * number,
-        **dict.fromkeys(("score", "best5"), share),
-        "predictions": pack_right(np.arange(EXAMPLES) < round(share * EXAMPLES)),
-        **{"training_seconds": 8.0, "evaluation_seconds": 2.0, "saving_seconds": 0.0},
-        **{"validation_loss": 0.5, "teacher_agreement": 0.5},
-    }
-    decision = "continue" if number == 1 else "stop"
-    event = {"event": "evaluation", "trial": config.digest, "decision": decision}
-    return {**event, "evaluation": values}
+    right = pack_right(np.arange(EXAMPLES) < round(share * EXAMPLES))
+    seconds = {"training_seconds": 8.0, "evaluation_seconds": 2.0, "saving_seconds": 0.0}
+    more = {"step": 30 * number, "predictions": right, **seconds}
+    return evaluated(config, number, share, "continue" if number == 1 else "stop", **more)
 
 
 def finals(run):
@@ -122,6 +115,9 @@ def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
             run.append(short_evaluation(trial.config, number, 0.9))
     policy = Policy(read_run(run.folder))
     assert [event["event"] for event in policy.additions(exclusive=True)] == ["decided"]
+    without = searched(tmp_path / "without", [0.8, 0.9], finals=0)
+    assert Policy(without).additions(exclusive=True) == []
+    assert not without.unfinished
 
 
 @pytest.mark.parametrize(
@@ -158,17 +154,10 @@ def test_where_texts_change_nothing_the_default_has_one_final(tmp_path):
     assert len(made) == len({config["seed"] for config in made}) > 0
 
 
-def test_no_finals_without_the_flag(tmp_path):
-    run = searched(tmp_path / "run", [0.8, 0.9], finals=0)
-    assert Policy(run).additions(exclusive=True) == []
-    assert not run.unfinished
-
-
 def test_the_default_is_never_stopped_at_a_rung(tmp_path):
     fixed = (("evaluations", 4),)
-    request = asked(
-        space="recipe", searcher="random", scheduler="promotion", samples=3, overrides=fixed
-    )
+    kind = {"space": "recipe", "searcher": "random", "scheduler": "promotion"}
+    request = asked(**kind, samples=3, overrides=fixed)
     configs = [replace(request.default, temperature=2.0 + n) for n in range(3)]
     run = made_run(tmp_path / "run", configs, request, grace_evaluations=1)
     finish(run, configs[0], 0.1)

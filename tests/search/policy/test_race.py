@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from itertools import compress
 
 import numpy as np
 import pytest
@@ -59,11 +60,8 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
 
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
-    monkeypatch.setattr(
-        race,
-        "not_worse",
-        lambda scores, level, seed_sd: levels.append(level) or [True] * len(scores),
-    )
+    all_stay = lambda scores, level, seed_sd: levels.append(level) or [True] * len(scores)  # noqa: E731
+    monkeypatch.setattr(race, "not_worse", all_stay)
     assert seeds_of(run_race(make_run(2, 4), [0.9, 0.9])) == [4, 4]
     assert levels == pytest.approx([0.05 / 3] * len(levels))
     assert len(levels) >= 3
@@ -100,32 +98,27 @@ def test_a_round_begins_when_all_trials_have_ended_and_the_end_is_recorded(make_
 @pytest.mark.parametrize("lead", [0.0, 0.02])
 def test_the_best_seldom_drops_out_and_most_seeds_are_saved(lead, capsys):
     """Of 12 recipes three share the first place (ahead of three others by `lead`)."""
-    shares = [0.90] * 3 + [0.90 - lead] * 3 + [0.86] * 3 + [0.8] * 3
+    shares = [share for share in (0.90, 0.90 - lead, 0.86, 0.8) for _ in range(3)]
     generator, races, most = np.random.default_rng(0), 100, 5
     dropped = spent = 0
     for _ in range(races):
         skill = generator.normal(size=EXAMPLES)  # of examples: how hard they are for all recipes
-        cuts = [np.quantile(skill, share) for share in shares]
 
-        def student(cut, skill=skill):
+        def student(share, skill=skill):
             noise = generator.normal(0, 0.1, EXAMPLES) + generator.normal(0, 0.02)
-            return skill + noise < cut
+            return skill + noise < np.quantile(skill, share)
 
-        racing = {k: [student(cut)] for k, cut in enumerate(cuts)}
+        racing = {number: [student(share)] for number, share in enumerate(shares)}
         for _ in range(most - 1):
             stay = not_worse([np.array(bits) for bits in racing.values()], 0.05 / (most - 1))
-            racing = {
-                k: bits for (k, bits), stays in zip(racing.items(), stay, strict=True) if stays
-            }
-            racing = {k: [*bits, student(cuts[k])] for k, bits in racing.items()}
+            racing = dict(compress(racing.items(), stay))
+            racing = {number: [*bits, student(shares[number])] for number, bits in racing.items()}
             if len(racing) < 2:
                 break
             spent += len(racing)
         dropped += not {0, 1, 2} <= racing.keys()
     spent = 12 + spent / races
     with capsys.disabled():
-        print(
-            f"\nlead {lead}: a best one dropped in {dropped} of {races} races, {spent:.1f} trials"
-        )
+        print(f"\nlead {lead}: a best one dropped in {dropped} of {races}, {spent:.1f} trials")
     assert spent < 45  # of 60
     assert dropped <= 11  # 5 expected at most, and 11 or more have a chance of 1 %

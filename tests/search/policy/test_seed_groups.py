@@ -105,18 +105,6 @@ def test_what_was_decided_holds_though_the_evaluation_that_it_came_of_is_lost(
     assert Policy(run).decision(ONE.digest) == decision
 
 
-def test_groups_are_recipes_with_their_seeds_in_order(tmp_path):
-    configs = [*on_seeds(recipe(1), 2), *on_seeds(recipe(0), 3), recipe(2)]
-    run = made_run(tmp_path / "run", configs)
-    found = by_recipe(run.trials.values())
-    assert [[t.config.seed for t in trials] for trials in found.values()] == [
-        [0, 1],
-        [0, 1, 2],
-        [0],
-    ]
-    assert list(found) == [recipe(number).digest for number in (1, 0, 2)]
-
-
 # In sweeps of chance.
 
 

@@ -124,9 +124,9 @@ def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
 @pytest.mark.parametrize("searcher", SEARCHERS)
 def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher):
     """Read anew from disk after every single trial, the sweep is the same as one in one go."""
-    whole = sweep(make_run(tmp_path / "full", searcher=searcher), until=16)
+    whole = sweep(make_run(tmp_path / "full", searcher=searcher), until=12)
     pieces = make_run(tmp_path / "pieces", searcher=searcher)
-    pieces = sweep(pieces, until=16, reopened=lambda run: read_run(run.folder))
+    pieces = sweep(pieces, until=12, reopened=lambda run: read_run(run.folder))
     assert list(whole.trials) == list(pieces.trials)
     assert [t.parameters for t in whole.trials.values()] == [
         t.parameters for t in pieces.trials.values()
@@ -136,12 +136,11 @@ def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher)
 
 
 def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
-    for samples, to_come in ((None, 39), (7, 6), (2, 1)):
+    for samples, to_come in ((None, 39), (7, 6)):
         run = make_run(tmp_path / f"{samples}", precision="bf16", samples=samples)
         assert (run.to_suggest, len(run.trials)) == (to_come, 1)
-    assert len(sweep(run).trials) == 2
-    sweep(run := make_run(tmp_path / "mine", precision="bf16", samples=6))
-    assert {trial.config.precision for trial in run.trials.values()} == {"bf16"}
+    assert {trial.config.precision for trial in sweep(run).trials.values()} == {"bf16"}
+    assert len(run.trials) == 7
 
 
 def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkeypatch):
@@ -152,9 +151,8 @@ def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkey
 
 
 def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
-    pinned = (("alpha_schedule", "fixed"), ("alpha", 1.0), ("learning_rate", 5e-5))
-    pinned = (*pinned, ("ema_decay", 0.0))
-    run = sweep(make_run(tmp_path / "mine", overrides=pinned))
+    pinned = {"alpha_schedule": "fixed", "alpha": 1.0, "learning_rate": 5e-5, "ema_decay": 0.0}
+    run = sweep(make_run(tmp_path / "mine", overrides=tuple(pinned.items())))
     assert len(run.trials) == 5  # one an initialisation
     assert (run.exhausted, run.to_suggest, run.unfinished) == (True, 0, False)
     assert read_run(run.folder) == run
@@ -238,11 +236,9 @@ def test_value_of_a_configuration_is_the_mean_over_its_seeds(tmp_path):
     finish(run, second, 0.7)
     finish(run, third, 0.8)
     run.append(failed(fourth, GIVE_UP))
-    made = study_of(run).trials
-    assert len(made) == 3
-    assert made[0].value == pytest.approx(0.6)
-    assert made[1].value == 0.8  # of the seed that did not fail
-    assert made[0].user_attrs["trials"] == [first.digest, second.digest]
+    one, other, _ = study_of(run).trials
+    assert (one.value, other.value) == (pytest.approx(0.6), 0.8)  # of the seed that did not fail
+    assert one.user_attrs["trials"] == [first.digest, second.digest]
 
 
 @pytest.mark.parametrize(("against", "cost"), [("depth", [3.0, 2.0]), ("latency", [5.0, 4.0])])
@@ -266,6 +262,3 @@ def test_written_study_is_what_optuna_loads_and_the_newest_takes_its_place(run):
             (t.params, t.state, t.values) for t in wanted.trials
         ]
         assert (loaded.directions, loaded.metric_names) == (wanted.directions, ["best5_accuracy"])
-    common = ["initialisation", "learning_rate_factor", "alpha_schedule"]  # of every trial
-    found = optuna.importance.get_param_importances(loaded, params=common)
-    assert max(found, key=found.get) != "alpha_schedule"

@@ -15,7 +15,6 @@ from search.run.__main__ import main
 from search.run.costs import describe, latencies, parameters, within_limits
 from search.sweep.check_sweep import load_preparation
 from tests.conftest import user_error
-from trainable.common.errors import UserError
 from trainable.serving import timing
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.preparation import Preparation
@@ -26,13 +25,9 @@ QUIET = Console(file=io.StringIO())
 @pytest.fixture
 def request_of(teacher_folder, data_folder, tmp_path):
     """A resolved request on the tiny teacher of four layers."""
-
-    def make(**options):
-        where = {"teacher": str(teacher_folder), "dataset": str(data_folder)}
-        asked = {"space": "recipe", "preset": "mini", "cache": str(tmp_path), **where, **options}
-        return resolve(Request(**asked), print)
-
-    return make
+    where = {"teacher": str(teacher_folder), "dataset": str(data_folder), "cache": str(tmp_path)}
+    asked = {"space": "recipe", "preset": "mini", **where}
+    return lambda **options: resolve(Request(**{**asked, **options}), print)
 
 
 def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
@@ -63,12 +58,10 @@ def limited(request):
 def two_milliseconds_a_layer(monkeypatch):
     """1.4 with half of its feed-forward neurons."""
 
-    def measured(preparation, compared, form):
-        return {
-            name: config.student_layers * (0.8 + 1.2 * config.feedforward_share)
-            for name, config in compared.items()
-        }
+    def time_of(config):
+        return config.student_layers * (0.8 + 1.2 * config.feedforward_share)
 
+    measured = lambda _, compared, form: {name: time_of(c) for name, c in compared.items()}  # noqa: E731
     monkeypatch.setattr(costs, "latencies", measured)
 
 
@@ -86,13 +79,10 @@ def test_only_shapes_within_the_limits_are_planned(request_of, monkeypatch, spac
     depths = {config.student_layers for config in possible_trials(both, plan_trials(both))}
     assert depths == ({2, 1} if searched else {2})
     assert {config.feedforward_share for config in plan_trials(both)} == {1.0}
-    fixed, _ = limited(
-        request_of(space=space, max_latency=3.0, overrides=(("feedforward_share", 0.25),))
-    )
-    assert fixed.shapes == (((2, 0.25), (1, 0.25)) if searched else ((2, 0.25),))
-    all_neurons = (("feedforward_share", 1.0),)
-    fixed, _ = limited(request_of(space=space, max_latency=3.0, overrides=all_neurons))
-    assert fixed.shapes == ((1, 1.0),)
+    for share, shapes_of in ((0.25, ((2, 0.25), (1, 0.25))), (1.0, ((1, 1.0),))):
+        overrides = (("feedforward_share", share),)
+        fixed, _ = limited(request_of(space=space, max_latency=3.0, overrides=overrides))
+        assert fixed.shapes == (shapes_of if searched else shapes_of[:1])
     assert request_of(space=space).shapes == ()
 
 
@@ -105,17 +95,16 @@ def test_a_limit_that_nothing_keeps_names_the_least(request_of, monkeypatch):
     )
     said = user_error(limited, request_of(max_parameters=1e-6))
     assert said.startswith("--max-parameters 1e-06M: the least is 0.0")
+    said = user_error(request_of, runtime="onnx")
+    assert said.startswith("--runtime onnx: has no effect without --max-latency")
 
 
 def test_a_space_that_sets_the_shape_itself_goes_round_no_limit(request_of, tmp_path):
-    both = """
-def listed():
-    return {"alpha": 0.5, "student_width": 16}
-
-def drawn(trial):
-    return {"alpha": 0.5, "student_layers": trial.suggest_int("student_layers", 1, 2)}
-"""
-    (tmp_path / "mine.py").write_text(both)
+    (tmp_path / "mine.py").write_text(
+        "def listed():\n    return {'alpha': 0.5, 'student_width': 16}\n"
+        "def drawn(trial):\n"
+        "    return {'alpha': 0.5, 'student_layers': trial.suggest_int('student_layers', 1, 2)}\n"
+    )
     for name in ("listed", "drawn"):
         request = request_of(space=f"{tmp_path / 'mine.py'}:{name}", max_parameters=1.0)
         said = user_error(plan_trials, request)
@@ -124,23 +113,12 @@ def drawn(trial):
 
 
 def test_data_and_models_are_loaded_once_for_limits_and_sweep(
-    teacher_folder, data_folder, tmp_path, monkeypatch, capsys
+    make_command, tmp_path, monkeypatch, capsys
 ):
     loads, load = [], Preparation.load
     monkeypatch.setattr(Preparation, "load", lambda inputs: loads.append(1) or load(inputs))
-    flags = {"--space": "baselines", "--preset": "mini", "--teacher": teacher_folder}
-    flags |= {
-        "--dataset": data_folder,
-        "--cache": tmp_path,
-        "--max-parameters": "1M",
-        "--set": "evaluations=2",
-    }
-    command = [str(word) for pair in flags.items() for word in pair]
-    assert main([*command, "--storage", str(tmp_path / "runs"), "--dry-run"]) == 0
+    typed = [*make_command(tmp_path)[3:], "--space", "baselines", "--max-parameters", "1M"]
+    at = typed.index("precision=fp32")  # left to the machine
+    assert main([*typed[: at - 1], *typed[at + 1 :], "--dry-run"]) == 0
     assert "Students within the limits: 2 layers." in capsys.readouterr().out
     assert len(loads) == 1
-
-
-def test_a_runtime_without_a_latency_is_refused(request_of):
-    with pytest.raises(UserError, match=r"^--runtime onnx: has no effect without --max-latency"):
-        request_of(runtime="onnx")

@@ -1,9 +1,10 @@
-"""A sweep that is killed again and again ends as the one that nobody touched, bit for bit.
+"""A sweep that is killed again and again ends as one that nobody touches, bit for bit.
 
 `python -m pytest tests/search/sweep/test_kills.py --kills 20 -s` does it twenty times, and tells of
 each: drawn are the process (driver, its group, a worker, Ray's own), the signal and the moment.
 """
 
+import io
 import os
 import random
 import re
@@ -12,75 +13,51 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
-from pathlib import Path
+from contextlib import redirect_stdout, suppress
 
 import psutil
 import pytest
 
+from search.exit_codes import make_console
 from search.record.run import read_run
 from search.record.run_folders import resume_command
+from search.sweep.summary import finish
 from tests.conftest import random_sentences
-from tests.sweeps import timeless
+from tests.sweeps import history, without_ray
 
 pytestmark = pytest.mark.slow
 
-EARLIEST, LATEST = 3.0, 20.0  # seconds of a session, of which Ray takes the first eight or more
+EARLIEST, LATEST = 9.0, 20.0  # seconds of a session, of which Ray takes the first eight or more
 LEAVES = 120  # seconds in which a driver has ended; 45 where Ray's own processes have died
 KINDS = ("driver", "group", "worker", "raylet", "gcs")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 NAMES = {"worker": "^ray::ImplicitFunc", "raylet": "/raylet$", "gcs": "/gcs_server$"}
 
 
-@pytest.fixture(scope="module")
-def command(teacher_folder, tmp_path_factory, request):
+@pytest.fixture
+def command(teacher_folder, tmp_path, request):
     """A sweep of trials one at a time, longer where it is killed more often."""
     kills = request.config.getoption("--kills")
-    folder = tmp_path_factory.mktemp("kills")
-    data = folder / "data"
-    data.mkdir()
+    (data := tmp_path / "data").mkdir()
     for name, count, seed in (("train", 800, 1), ("dev", 200, 2)):
         found = random_sentences(count, seed)
         rows = [f"{text}\t{label}" for text, label in zip(found.texts, found.labels, strict=True)]
         (data / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
-    sizes = ("student_layers=2", "batch_size=4", f"epochs={3 + kills // 4}")
+    sizes = ("student_layers=2", "batch_size=4", f"epochs={2 + kills // 4}")
     settings = (*sizes, "precision=fp32", "evaluations=8")
     return [
         *(sys.executable, "-m", "search.run", "--space", "schedules", "--samples", str(2 + kills)),
         *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data)),
-        *("--cache", str(folder / "cache"), "--storage", str(folder / "runs")),
+        *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path), "--name", "killed"),
         *("--max-concurrent", "1", "--compare-within", "all"),
         *("--retries", str(kills), "--allow-weak-teacher"),
         *(part for setting in settings for part in ("--set", setting)),
     ]
 
 
-def storage(command):
-    return Path(command[command.index("--storage") + 1])
-
-
-def history(folder):
-    """All that was evaluated and decided, in order, without clocks and Ray's names."""
-    found = []
-    for event in read_run(folder).events:
-        if event["event"] == "evaluation":
-            found.append((event["trial"], event["decision"], timeless(event["evaluation"])))
-    return found
-
-
 def board(printed):
     """The leaderboard as printed."""
     return re.search(r"\nTeacher accuracy: \S+ on .*?\nRun: ", printed, re.DOTALL).group()
-
-
-@pytest.fixture(scope="module")
-def untouched(command):
-    """The sweep that nobody kills: its folder and leaderboard."""
-    done = subprocess.run(
-        [*command, "--name", "untouched"], capture_output=True, text=True, timeout=1800, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return storage(command) / "untouched", board(done.stdout)
 
 
 def session(command):
@@ -115,11 +92,11 @@ def hit(process, kind, number):
     return True
 
 
-def test_killed_sweep_equals_the_untouched_one(command, untouched, request):
+def test_killed_sweep_ends_as_one_that_nobody_touches(command, tmp_path, request):
     kills = request.config.getoption("--kills")
     chance = random.Random(request.config.getoption("--kill-seed"))
-    folder, told = storage(command) / "killed", Counter()
-    process = session([*command, "--name", "killed"])
+    folder, told = tmp_path / "killed", Counter()
+    process = session(command)
     for _ in range(kills):
         kind, number = chance.choice(KINDS), chance.choice(SIGNALS)
         delay = chance.uniform(EARLIEST, LATEST)
@@ -127,7 +104,7 @@ def test_killed_sweep_equals_the_untouched_one(command, untouched, request):
         if process.poll() is None and hit(process, kind, number):
             process.wait(timeout=LEAVES)
         told[kind, number.name] += 1
-        evaluations = len(history(folder)) if folder.exists() else 0
+        evaluations = len(history(read_run(folder))[0]) if again(command, folder) != command else 0
         print(f"{number.name} to {kind} after {delay:.1f} s, {evaluations} evaluations recorded")
         if process.poll() is not None:
             check_output(process, kind)
@@ -143,11 +120,11 @@ def test_killed_sweep_equals_the_untouched_one(command, untouched, request):
     run = read_run(folder)
     repeated = sum(trial.repeated for trial in run.trials.values())
     print(f"{sum(told.values())} kills {dict(told)}, {repeated} evaluations made again")
-    assert history(folder) == history(untouched[0])
-    assert {d: t.outcome for d, t in run.trials.items()} == {
-        d: t.outcome for d, t in read_run(untouched[0]).trials.items()
-    }
-    assert board(output) == untouched[1]
+    untouched = without_ray(run, tmp_path / "untouched")
+    assert history(run) == history(untouched)
+    with redirect_stdout(io.StringIO()) as printed:
+        finish(untouched, make_console())
+    assert board(output) == board(printed.getvalue())
 
 
 def check_output(process, kind="driver"):
@@ -162,4 +139,4 @@ def again(command, folder):
     """The command that resumes, or the first one where it was killed before there was a run."""
     if (folder / "sweep.json").exists() or (folder / "record.jsonl").exists():
         return [sys.executable, *resume_command(folder).split()[1:]]
-    return [*command, "--name", folder.name]
+    return command

@@ -6,23 +6,14 @@ from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
-from ray import tune
 from rich.console import Console
 
 from search.record.storage import local_runs
 from search.sweep import session
-from search.sweep.ray_setup import (
-    concurrency,
-    make_trainable,
-    make_tuner,
-    resources_per_trial,
-    trial_folder,
-)
+from search.sweep.ray_setup import concurrency, resources_per_trial, trial_folder
 from search.sweep.session import describe_sweep
 from tests.made_runs import asked, made_run
-from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.trial.tune_function import Sweep
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=8) for alpha in (0.75, 0.25, 0.5)]
 
@@ -60,30 +51,6 @@ def test_folder_is_readable_safe_and_another_for_each_trial(make_config):
     assert re.fullmatch(r"[A-Za-z0-9.=_-]+", name)
     configs = [make_config(), make_config(epochs=2), make_config(seed=1)]  # `words` leaves out some
     assert len({config.folder_name for config in configs}) == 3
-
-
-@pytest.mark.parametrize("place", ["folder", "storage"])
-def test_tuner_writes_where_the_run_lies_and_tries_again_as_often_as_asked(
-    tmp_path, monkeypatch, place
-):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    uri = f"file://{tmp_path}/storage"
-    runs = tmp_path / "runs" if place == "folder" else local_runs(uri)
-    run = made_run(runs / "mine", CONFIGS, asked(retries=4))
-    monkeypatch.setattr(tune, "Tuner", lambda trainable, **keywords: (trainable, keywords))
-    trainable = make_trainable(run, Sweep("/run"))
-    settings = {"searcher": "o", "scheduler": "s", "callbacks": ["r"], "resources": {"cpu": 1}}
-    given, keywords = make_tuner(run, trainable, **settings)
-    of_run, of_tune = keywords["run_config"], keywords["tune_config"]
-    assert of_run.storage_path == (str(runs) if place == "folder" else uri)
-    assert (of_run.name, of_run.callbacks) == ("mine", ["r"])
-    assert of_run.failure_config.max_failures == 4
-    assert of_run.checkpoint_config.num_to_keep == 1
-    assert (of_tune.scheduler, of_tune.search_alg, of_tune.num_samples) == ("s", "o", -1)
-    assert of_tune.trial_dirname_creator is trial_folder
-    assert "param_space" not in keywords  # the searcher hands out whole configurations
-    assert TrainingInputs.from_dict(given.keywords["inputs"]) == run.plan.inputs
-    assert given.keywords["sweep"] == Sweep("/run")
 
 
 @pytest.mark.parametrize(("scheduler", "numbers"), [("asha", (2, 4)), ("fifo", ())])

@@ -39,6 +39,7 @@ from trainable.trial.messages import DISK, DIVERGED, MESSAGE, NOT_CAPTURED, OUT_
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.25, 0.5)]
 FIRST, SECOND = (config.digest for config in CONFIGS)
 FULL = "[Errno 28] No space left on device"
+CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
 
 
 class Shown:
@@ -138,6 +139,11 @@ def kinds(run):
     return [event["event"] for event in told(run)]
 
 
+def thens(run):
+    """What followed each failure."""
+    return [event["then"] for event in told(run) if "then" in event]
+
+
 def state(run, digest=FIRST):
     return read_run(run.folder).trials[digest]
 
@@ -184,12 +190,9 @@ def test_what_a_checkpoint_knows_is_taken_only_where_the_record_lacks_it(hooks, 
     assert state(run).evaluations == [values(1), values(2, loss=7.0)]
 
 
-CLOCKS = ("training_seconds", "evaluation_seconds", "saving_seconds")
-
-
 @pytest.mark.parametrize(
     ("key", "value"),
-    [*((clock, 99.0) for clock in CLOCKS), ("score", 0.125), ("step", 1), ("predictions", "/w==")],
+    [*((clock, 99.0) for clock in CLOCKS), ("score", 0.125), ("predictions", "/w==")],
 )
 def test_an_evaluation_made_again_is_repeated_unless_more_than_its_clocks_differ(
     make, run, key, value
@@ -214,8 +217,7 @@ def test_an_evaluation_made_again_is_repeated_unless_more_than_its_clocks_differ
 def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
     make, tmp_path, kind, share
 ):
-    request, inputs = asked(trials_per_gpu=share), made_inputs(device="cuda")
-    run, trial = made_run(tmp_path / "gpu", CONFIGS, request, inputs=inputs), make_trial()
+    run, trial = on_gpu(tmp_path / "gpu", asked(trials_per_gpu=share)), make_trial()
     first = kind == OUT_OF_MEMORY and share > 1
     for attempt in range(2):
         hooks = make(run)
@@ -223,7 +225,7 @@ def test_only_memory_that_ran_out_beside_others_is_tried_again_alone_and_once(
         say(hooks, trial, Message(failure=kind))
         assert not fail(hooks, trial, CRASH)  # Ray does not try it again by itself
         again = first and attempt == 0
-        assert told(run)[-1]["then"] == (RETRY_ALONE if again else GIVE_UP)
+        assert thens(run)[-1] == (RETRY_ALONE if again else GIVE_UP)
         assert (state(run).outcome, state(run).alone) == (PENDING if again else FAILED, first)
         if attempt == 0:
             for n in (1, 2, 3):
@@ -240,7 +242,7 @@ def test_a_crash_is_retried_as_often_as_asked_in_each_session(hooks, run):
     hooks.live.record({"event": "session", "provenance": {}})
     tell(hooks, "start", trial)
     assert [fail(hooks, trial, CRASH) for _ in range(3)] == [True, True, False]
-    assert [event["then"] for event in told(run) if "then" in event] == [RETRY] * 4 + [GIVE_UP]
+    assert thens(run) == [RETRY] * 4 + [GIVE_UP]
     tell(hooks, "start", make_trial(1))
     assert fail(hooks, make_trial(1), CRASH)  # one trial's trouble is not another's
 
@@ -278,18 +280,23 @@ def test_what_can_not_be_written_pauses_the_sweep_and_nothing_more_is_recorded(
     assert len(hooks.live.display.events) == 2
 
 
+def on_gpu(folder, request, *execution):
+    """A run on a GPU with this executor, and whether with fused attention."""
+    inputs = made_inputs(device="cuda", execution=Execution(*execution))
+    return made_run(folder, CONFIGS, request, inputs=inputs)
+
+
 @pytest.mark.parametrize(
     ("planned", "lesser", "label"),
     [
-        (Execution("graph"), Execution(), "eager"),
-        (Execution("graph", True), Execution("graph"), "plain attention instead of fused"),
+        (("graph",), Execution(), "eager"),
+        (("graph", True), Execution("graph"), "plain attention instead of fused"),
     ],
 )
 def test_what_can_not_be_captured_is_left_to_other_processes_of_the_next_tuner(
     make, tmp_path, planned, lesser, label
 ):
-    inputs = made_inputs(device="cuda", execution=planned)
-    run = made_run(tmp_path / "gpu", CONFIGS, asked(retries=0), inputs=inputs)
+    run = on_gpu(tmp_path / "gpu", asked(retries=0), *planned)
     hooks, trials = make(run), [make_trial(number) for number in range(2)]
     for trial in trials:
         tell(hooks, "start", trial)
@@ -297,7 +304,7 @@ def test_what_can_not_be_captured_is_left_to_other_processes_of_the_next_tuner(
         assert not hooks.interruption.left
         assert not fail(hooks, trial, CRASH)
     assert (run.fallbacks, run.execution) == ([f"{label}: no"], lesser)
-    assert [event["then"] for event in told(run) if "then" in event] == [RETRY] * 2
+    assert thens(run) == [RETRY] * 2
     assert ("fallback", None) in hooks.live.display.events
     assert hooks.searcher.suggest("a") is None
     for trial in trials:
@@ -308,14 +315,11 @@ def test_what_can_not_be_captured_is_left_to_other_processes_of_the_next_tuner(
 
 
 def test_what_memory_was_too_small_for_is_recorded_once_and_changes_no_execution(make, tmp_path):
-    inputs = made_inputs(device="cuda", execution=Execution("graph", True))
-    run = made_run(tmp_path / "gpu", CONFIGS, asked(), inputs=inputs)
-    hooks, trial = make(run), make_trial()
-    tell(hooks, "start", trial)
-    reason = "16 examples at a time: out of memory"
+    run = on_gpu(tmp_path / "gpu", asked(), "graph", True)
+    hooks, reason = make(run), "16 examples at a time: out of memory"
     for number in (1, 2):
-        say(hooks, trial, Message(values(number), fallbacks=(reason,)))
-    assert (run.fallbacks, run.execution) == ([reason], inputs.execution)
+        say(hooks, make_trial(), Message(values(number), fallbacks=(reason,)))
+    assert (run.fallbacks, run.execution) == ([reason], Execution("graph", True))
     assert hooks.live.display.events.count(("fallback", None)) == 1
 
 
@@ -350,10 +354,8 @@ def test_losses_in_a_row_are_forgiven_so_often_anew_after_an_evaluation_or_in_a_
             run.append({"event": "session", "provenance": {}})
         elif n == 1:
             say(make(run), make_trial(), Message(values(1)))
-    thens = [event["then"] for event in told(run) if "then" in event]
-    assert thens == [RETRY] * 2 * FORGIVEN_NODE_LOSSES
     fail(make(run), make_trial(), NODE)
-    assert told(run)[-1]["then"] == GIVE_UP
+    assert thens(run) == [*[RETRY] * 2 * FORGIVEN_NODE_LOSSES, GIVE_UP]
 
 
 # Interruptions.
@@ -367,11 +369,11 @@ def test_while_pausing_results_are_recorded_and_starts_stops_and_failures_are_no
     tell(hooks, "start", other)
     for n in (1, 2):
         say(hooks, trial, Message(values(n)))
-    fail(hooks, trial, CRASH)
-    fail(hooks, other, CRASH)
+    for each in (trial, other):
+        fail(hooks, each, CRASH)
     assert hooks.searcher.suggest("a") is None
     assert kinds(run) == ["start", "evaluation", "evaluation"]
-    assert [trial.outcome for trial in read_run(run.folder).trials.values()] == [RUNNING, PENDING]
+    assert [state(run, digest).outcome for digest in (FIRST, SECOND)] == [RUNNING, PENDING]
 
 
 def test_loop_is_left_once_no_trial_runs_and_at_once_after_a_problem(hooks):

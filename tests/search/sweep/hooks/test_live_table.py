@@ -13,7 +13,6 @@ from search.record.trial_record import (
     GIVE_UP,
     PENDING,
     RETRY,
-    RETRY_ALONE,
     RUNNING,
     STOPPED,
     TrialRecord,
@@ -52,6 +51,12 @@ def drawn(run, height=50):
     return target.file.getvalue().splitlines()
 
 
+STOPPED_LINE = (
+    "stopped  best5 0.8123 after  4 of 10 evaluations, 10 s: teacher_spread, logits only, fixed "
+    "0.5, T=3"
+)
+
+
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still until it is moved."""
@@ -63,18 +68,11 @@ def clock(monkeypatch):
 @pytest.mark.parametrize(
     ("event", "then", "trial", "line"),
     [
-        (
-            "evaluation",
-            None,
-            record(0, STOPPED, 0.81234, count=4),
-            "stopped  best5 0.8123 after  4 of 10 evaluations, 10 s: teacher_spread, logits only, "
-            "fixed 0.5, T=3",
-        ),
+        ("evaluation", None, record(0, STOPPED, 0.81234, count=4), STOPPED_LINE),
         ("stop", None, record(0, STOPPED, 0.8), "stopped  best5 0.8000 after  1 of 10"),
-        ("failure", GIVE_UP, record(0, FAILED, reason="no [/x]"), "failed   best5      - after  0"),
+        ("failure", GIVE_UP, record(0, FAILED, reason="no [/x]" * 40), "failed   best5      - aft"),
         ("failure", GIVE_UP, record(0, FAILED, reason="no [/x]" * 40), "(no [/x]no [/x]"),
         ("failure", RETRY, record(0, PENDING, 0.8), "retry after no [/x]: teacher_spread"),
-        ("failure", RETRY_ALONE, record(0, PENDING), "retry alone on the GPU after no [/x]: "),
         ("evaluation", None, record(0, RUNNING, 0.8), None),
         ("repeated", None, record(0, FINISHED, 0.8), None),
     ],

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from operator import attrgetter
-from pathlib import Path
 from pydoc import locate
 from types import SimpleNamespace
 
@@ -12,13 +11,7 @@ from ray.train._internal.storage import StorageContext
 from ray.tune import CheckpointConfig
 from ray.tune.experiment import Trial
 
-from search.sweep.hooks.ray_private import (
-    PRIVATE,
-    go_on_from_checkpoint,
-    kill_at_shutdown,
-    limit_retries,
-    pause_before_start,
-)
+from search.sweep.hooks.ray_private import PRIVATE, go_on_from_checkpoint, kill_at_shutdown
 from search.sweep.ray_setup import trial_folder
 from tests.made_runs import made_run
 from tests.search.record.test_checkpoints import make_checkpoint
@@ -74,23 +67,6 @@ def test_a_trial_without_a_whole_checkpoint_begins_with_none_in_its_way(run, tri
     go_on_from_checkpoint(trial, run, run.trials[CONFIG.digest])
     assert (trial.checkpoint, list(folder.iterdir())) == (None, [])
     assert trial.storage.current_checkpoint_index == -1
-
-
-def test_retries_are_counted_from_now_on(trial):
-    trial.run_metadata.num_failures = 5
-    for retries in (2, 0):
-        limit_retries(trial, retries)
-        for more in range(4):
-            trial.run_metadata.num_failures = 5 + more
-            assert trial.should_recover() == (more <= retries)
-        trial.run_metadata.num_failures = 5
-
-
-def test_a_trial_that_has_not_begun_waits_in_a_folder_of_its_own(trial):
-    pause_before_start(trial)
-    assert trial.status == Trial.PAUSED
-    assert Path(trial.local_path).is_dir()
-    assert Path(trial.local_path).name == CONFIG.folder_name
 
 
 def test_rays_processes_are_killed_at_its_shutdown_and_not_asked_first(monkeypatch):

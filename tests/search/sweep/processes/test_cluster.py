@@ -64,10 +64,7 @@ def test_what_ray_says_is_told_in_a_line(listening, monkeypatch, error, said):
     monkeypatch.setattr("ray.init", fail)
     assert said in refusal(listening)
     if isinstance(error, ConnectionError):
-        assert refusal("auto").endswith(
-            "instance; start one here (ray start --head), or give --address local for this machine "
-            "alone"
-        )
+        assert "start one here (ray start --head), or give --address local" in refusal("auto")
 
 
 def test_signals_stay_the_commands_own_after_the_check(listening, monkeypatch):
@@ -100,18 +97,16 @@ def hosts(tmp_path, monkeypatch):
 
     def answer(asked_of, timeout):
         name, question = asked_of
-        if name == "second" and found.trouble == "lacks this package":
-            return False, True
         if name != "second" or found.trouble is None:
             return question()
-        if found.trouble == "read-only":
-            with monkeypatch.context() as patched:
+        if found.trouble == "lacks this package":
+            return False, True
+        with monkeypatch.context() as patched:
+            if found.trouble == "read-only":
                 patched.setattr("os.access", lambda path, mode: not mode & os.W_OK)
-                return question()
-        hidden = found.mount.rename(tmp_path / "hidden")
-        told = question()
-        hidden.rename(found.mount)
-        return told
+            else:
+                patched.setattr("os.path.isfile", lambda path: False)
+            return question()
 
     nodes = [
         {"NodeID": name, "NodeManagerHostname": f"the-{name}", "Alive": name != "third"}
@@ -169,11 +164,6 @@ def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_the
 # Ray's own processes.
 
 
-def hang():
-    time.sleep(3)
-    return [{"Alive": True}]
-
-
 def fail():
     raise ConnectionError("GCS is gone")
 
@@ -184,7 +174,7 @@ def fail():
         (lambda: [{"Alive": False}, {"Alive": True}], False),
         (lambda: [{"Alive": False}], True),
         (fail, True),
-        (hang, True),
+        (lambda: time.sleep(3) or [{"Alive": True}], True),
     ],
     ids=["one lives", "none lives", "error", "no answer"],
 )
@@ -205,13 +195,7 @@ def test_what_ends_after_the_sweep_is_no_death(monkeypatch, seconds):
     monkeypatch.setattr(cluster, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(cluster, "LIFE_SECONDS", 0.2)
     asked, problems = Event(), []
-
-    def end():
-        asked.set()
-        time.sleep(seconds)
-        raise ConnectionError("shut down")
-
-    monkeypatch.setattr("ray.nodes", end)
+    monkeypatch.setattr("ray.nodes", lambda: asked.set() or time.sleep(seconds) or fail())
     with cluster.watched(SimpleNamespace(pause=problems.append)):
         assert asked.wait(3)
     time.sleep(0.5)

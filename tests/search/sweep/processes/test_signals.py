@@ -45,7 +45,6 @@ def console():
 
 @pytest.fixture
 def attached(tmp_path, console):
-    """An interruption of a run in `tmp_path`."""
     (tmp_path / PAUSE).touch()  # of a session that was killed
     with Interruption(console) as interruption:
         interruption.attach(tmp_path)
@@ -70,14 +69,15 @@ def session(tmp_path, repository):
     """Starts a process that holds the signals, and sends it one, which it has heard then."""
     processes = []
 
-    def start(folder, number, before=lambda process: None):
+    def start(folder, number, closed):
         folder.mkdir()
         heard = folder.with_name(f"heard of {folder.name}")
         command = [sys.executable, "-c", SESSION, str(folder), str(heard)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         processes.append(process := subprocess.Popen(command, cwd=repository, **pipes))
         assert process.stdout.readline() == "ready\n"
-        before(process)
+        if closed:
+            process.stdout.close()
         process.send_signal(number)
         while not heard.exists():
             assert process.poll() is None, process.stderr.read()
@@ -92,15 +92,12 @@ def session(tmp_path, repository):
 
 
 @EVERY_SIGNAL
-def test_signal_asks_the_trials_to_save_also_where_a_library_took_it(
-    tmp_path, console, attached, number
-):
+def test_signal_asks_the_trials_to_save_also_where_a_library_took_it(tmp_path, attached, number):
     signal.signal(number, signal.SIG_IGN)  # as `ray.init` takes SIGTERM
     attached.hold()
     signal.raise_signal(number)
     assert (attached.requested, attached.problem) == (True, "")
     assert [path.name for path in tmp_path.iterdir()] == [PAUSE]
-    assert "Press Ctrl-C again" in " ".join(console.file.getvalue().split())
 
 
 @EVERY_SIGNAL
@@ -160,33 +157,34 @@ def test_it_is_heard_in_the_midst_of_a_print_and_where_nothing_can_be_printed(
         assert interruption.requested
         assert (tmp_path / PAUSE).exists()
     if printing:
-        assert capfd.readouterr().out.startswith("\nInterrupted: ")
+        said = " ".join(capfd.readouterr().out.split())
+        assert said.startswith("Interrupted: ")
+        assert "Press Ctrl-C again" in said
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [(signal.SIGINT, signal.SIGINT), (signal.SIGTERM, signal.SIGHUP)],
-    ids=["Ctrl-C", "others"],
+    ("first", "second", "closed"),
+    [
+        (signal.SIGINT, signal.SIGINT, False),
+        (signal.SIGTERM, signal.SIGHUP, False),
+        (signal.SIGINT, signal.SIGINT, True),  # as `| tee log` leaves it, which Ctrl-C ends, too
+    ],
+    ids=["Ctrl-C", "others", "closed pipe"],
 )
-def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session, first, second):
+def test_twice_leaves_at_once_with_the_command_to_go_on(tmp_path, session, first, second, closed):
     folder = tmp_path / "my run"
-    process = session(folder, first)
+    process = session(folder, first, closed)
     assert process.poll() is None
     process.send_signal(second)
+    if closed:
+        assert process.wait(timeout=20) == INTERRUPTED
+        return
     output, errors = process.communicate(timeout=20)  # of the minute that it would sleep
     assert (process.returncode, errors) == (INTERRUPTED, "") == (130, "")
     assert output.splitlines()[-1] == resume_command(folder)
     assert shlex.split(resume_command(folder))[-2:] == ["--resume", str(folder)]
     assert "tidied up" not in output
     assert (folder / PAUSE).exists()  # the next session removes it; trials still under way stop
-
-
-def test_closed_pipe_does_not_keep_the_trials_from_saving(tmp_path, session):
-    """As `| tee log` leaves it, which the same Ctrl-C ends."""
-    process = session(tmp_path / "run", signal.SIGINT, lambda process: process.stdout.close())
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) == INTERRUPTED
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM], ids=lambda n: n.name)
@@ -225,46 +223,29 @@ def test_a_signal_is_heard_while_a_start_hangs(attached, number):
     assert attached.shielded(hang) == "started"
 
 
-@pytest.mark.parametrize(("problem", "code"), [("", INTERRUPTED), ("the disk is full", FAILURES)])
-def test_what_hangs_is_left_behind_with_the_command_to_resume(tmp_path, repository, problem, code):
-    """As Ray's own calls do for a minute when its processes have died."""
-    script = (
-        "import sys, time; from pathlib import Path; from rich.console import Console\n"
-        "from search.sweep.processes import signals\n"
-        "signals.LEAVE_SECONDS = 0.5\n"
-        "with signals.Interruption(Console()) as interruption:\n"
-        "    interruption.attach(Path(sys.argv[1]))\n"
-        "    interruption.pause(sys.argv[2])\n"
-        "    time.sleep(60)\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path), problem]
-    pipes = {"capture_output": True, "text": True, "timeout": 30}
-    done = subprocess.run(command, cwd=repository, check=False, **pipes)
-    assert done.returncode == code
-    assert done.stdout.splitlines()[-1] == resume_command(tmp_path)
-    assert done.stderr == (f"error: {problem}\n" if problem else "")
-
-
-def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path):
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with Interruption(Console(file=io.StringIO())) as interruption:
-            interruption.attach(tmp_path)
-            interruption.hold()
-            signal.raise_signal(signal.SIGHUP)
-            assert not interruption.requested
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def test_under_nohup_a_closed_terminal_changes_nothing(tmp_path, console, handlers):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with Interruption(console) as interruption:
+        interruption.attach(tmp_path)
+        interruption.hold()
+        signal.raise_signal(signal.SIGHUP)
+        assert not interruption.requested
+    signal.signal(signal.SIGHUP, handlers[signal.SIGHUP])
 
 
 HANGING = """\
 import sys, time
+from pathlib import Path
 from rich.console import Console
 from search.sweep.processes import signals
-signals.UNWIND_SECONDS = 0.5
-with signals.Interruption(Console()):
+signals.LEAVE_SECONDS = signals.UNWIND_SECONDS = 0.5
+_, *folder, problem = sys.argv
+with signals.Interruption(Console()) as interruption:
     try:
-        print(flush=True)
+        if folder:
+            interruption.attach(Path(*folder))
+            interruption.pause(problem)
+        print("hangs", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         time.sleep(60)
@@ -280,14 +261,24 @@ leave(3)
 """
 
 
-def test_what_hangs_before_there_is_a_run_is_left_behind(repository):
-    """Such as the call of a storage that does not answer."""
+@pytest.mark.parametrize(
+    ("problem", "code"), [("", INTERRUPTED), ("the disk is full", FAILURES), (None, INTERRUPTED)]
+)
+def test_what_hangs_is_left_behind(tmp_path, repository, problem, code):
+    """As Ray's own calls do for a minute when its processes have died, and before there is a run
+    (None) the call of a storage that does not answer."""
+    folder = [] if problem is None else [str(tmp_path)]
+    command = [sys.executable, "-c", HANGING, *folder, problem or ""]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", HANGING], cwd=repository, **pipes)
-    assert process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=20)
-    assert (process.returncode, output, errors) == (INTERRUPTED, "", f"{BEFORE_RUN}\n")
+    process = subprocess.Popen(command, cwd=repository, **pipes)
+    assert process.stdout.readline() == "hangs\n"
+    if problem is None:
+        process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert output.splitlines()[-1:] == ([resume_command(tmp_path)] if folder else [])
+    said = f"error: {problem}\n" if problem else ""
+    assert errors == (f"{BEFORE_RUN}\n" if problem is None else said)
 
 
 def test_nothing_that_a_command_started_outlives_it(repository):
