@@ -2,11 +2,13 @@
 
 The surrogate is a random forest of a real run's final accuracies, best of random draws. Searchers
 play whole searches on it: they are told its values with the noise of seeds and examples added; what
-counts is the value without noise of the configuration that is recommended, the luckiest. Sweeps of
-one number have the same seed and noise.
+counts is the value without noise of the configuration recommended: the one of the luckiest score,
+or of the highest posterior mean of a Gaussian process over all settings. (That of `expected` is the
+luckiest here: all scores have the same noise.) Sweeps of one number have the same seed and noise.
 """
 
 import argparse
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,17 +16,35 @@ import numpy as np
 import optuna
 from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.plan.draws import draw_config, starting_points
-from search.plan.searchers import SEARCHERS
+from search.plan.searchers import SEARCHERS, STARTUP_TRIALS
 from search.policy.suggestions import study_of
 from search.record.run import read_run
 from search.record.trial_record import FINISHED
 from search.results.scores import final_score
+from search.results.statistics import shrunk_means
 from spaces import load_space
+
+
+def make_gp(seed, _):
+    """Optuna's Gaussian process with a noise variance that it fits, and expected improvement.
+
+    It models the settings alone that every finished configuration has; others are drawn at random.
+    """
+    return optuna.samplers.GPSampler(
+        n_startup_trials=STARTUP_TRIALS,
+        seed=seed,
+        deterministic_objective=False,
+        warn_independent_sampling=False,
+    )
+
 
 MISSING = -1.0  # of a setting that is not drawn; the others are 0 to 1
 TREES = 200
+SAMPLERS = {**SEARCHERS, "gp": make_gp}  # the first is what the others are compared with
 
 
 def encode(trial, columns):
@@ -62,7 +82,7 @@ def surrogate(run):
 
 
 def search(name, seed, request, forest, columns, asked):
-    """One sweep: the true value and the score of each configuration."""
+    """One sweep: of each configuration the encoded settings, the true value and the score."""
     luck = np.random.default_rng(seed).normal(0.0, asked.noise, asked.samples)
     study, rows = optuna.create_study(direction="maximize"), []
     priors = load_space(request.space)[2]
@@ -70,18 +90,24 @@ def search(name, seed, request, forest, columns, asked):
         study.enqueue_trial(start)
     for number in range(asked.samples):
         state = np.random.SeedSequence([seed, number]).generate_state(1)
-        study.sampler = SEARCHERS[name](int(state[0]), priors)
+        study.sampler = SAMPLERS[name](int(state[0]), priors)
         draw_config(request, trial := study.ask())
-        truth = float(forest.predict([encode(trial, columns)])[0])
-        rows.append((truth, truth + luck[number]))
-        study.tell(trial, rows[-1][1])
+        settings = encode(trial, columns)
+        truth = float(forest.predict([settings])[0])
+        rows.append((settings, truth, truth + luck[number]))
+        study.tell(trial, rows[-1][2])
     return [np.array(column) for column in zip(*rows, strict=True)]
 
 
-def recommended(truth, scores):
-    """True values of the luckiest and of the best, and the luck."""
+def recommended(settings, truth, scores, noise):
+    """True values of the luckiest, of the best posterior mean and of the best; luck, foretold."""
+    kernel = ConstantKernel(1.0) * Matern(1.0, nu=2.5) + WhiteKernel(0.1)
+    process = GaussianProcessRegressor(kernel, normalize_y=True).fit(settings, scores)
     first = int(scores.argmax())
-    return truth[first], truth.max(), scores[first] - truth[first]
+    likely = int(process.predict(settings).argmax())
+    expected = shrunk_means(scores, np.full(len(scores), noise**2))
+    luck = scores[first] - truth[first]
+    return truth[first], truth[likely], truth.max(), luck, scores[first] - expected[first]
 
 
 def describe(values):
@@ -99,14 +125,15 @@ def main():
     asked = parser.parse_args()
     run, found = read_run(asked.run), {}
     forest, columns = surrogate(run)
-    for name in SEARCHERS:
+    warnings.simplefilter("ignore")  # of fits that end at a bound
+    for name in SAMPLERS:
         sweeps = [search(name, n, run.request, forest, columns, asked) for n in range(asked.sweeps)]
-        found[name] = np.array([recommended(*sweep) for sweep in sweeps])
+        found[name] = np.array([recommended(*sweep, asked.noise) for sweep in sweeps])
         print(name, *map(describe, found[name].T), flush=True)
-    print("mean (standard error), points: luckiest, best, luck; paired:")
+    print("mean (standard error), points: luckiest, posterior mean, best, luck, foretold; paired:")
     (usual, first), *others = found.items()
     for name, values in others:
-        print(f"{name} - {usual}", *map(describe, (values - first)[:, :2].T))
+        print(f"{name} - {usual}", *map(describe, (values - first)[:, :3].T))
 
 
 if __name__ == "__main__":
