@@ -4,7 +4,6 @@ import io
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from rich.console import Console
@@ -19,12 +18,6 @@ from trainable.trial.training_loop import Trial
 
 MAX_LENGTH = 16  # tokens; a third of the examples are longer
 VERSIONS = {"versions": {"python": "3.11", "ray": None, "torch": "2.13"}}
-
-
-class SmallRun(NamedTuple):
-    """Whose trials are trained."""
-
-    run: Run
 
 
 def make_teacher(architecture, tokenizer, folder, **changes):
@@ -44,7 +37,7 @@ def make_run(folder, teacher, data, configs, **options):
     run = create_run(folder / "runs" / "mine", plan)
     for config in configs:
         train(run, config, inputs)
-    return SmallRun(run)
+    return run
 
 
 def train(run, config, inputs):

@@ -28,7 +28,8 @@ MOST_SEEDS = 5  # of each, where time is left
 
 
 def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
-    """The finals, without draws; empty where none are wanted, they are there, or nothing finished.
+    """The finals, without draws; empty where none are wanted, they are there, nothing finished, or
+    the time is too short to train longer than the search did.
 
     All trials must have ended. A search that was extended has a final round again.
     """
@@ -44,13 +45,16 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     recipes = list(dict.fromkeys(averaged))  # which may have differed in that alone
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
+    searched = max(trial.evaluations[-1]["step"] for trial in finished) / _steps_per_pass(run)
+    if min(passes, LONGEST) <= searched:
+        return []
     finals = [(recipe, LABELLED) for recipe in recipes]
     made = run.request.transfer_sources == (AUGMENT,) and "transfer_share" not in fixed
-    if made and (shorter := _passes(run, len(recipes) + 1)) >= LEAST / 2:
+    if made and (shorter := _passes(run, len(recipes) + 1)) >= max(LEAST / 2, searched):
         passes = shorter
         finals.append((recipes[0], BESIDE_MADE))
-    seeds = max(1, min(MOST_SEEDS, int(passes / LONGEST)))
-    passes = min(max(passes / seeds, 1.0), LONGEST)
+    seeds = max(1, min(MOST_SEEDS, round(passes / LONGEST)))
+    passes = min(passes / seeds, LONGEST)
     steps = round(passes * _steps_per_pass(run))
     settings: dict[str, Any] = {"max_steps": steps, "evaluations": min(_looks(run), steps)}
     long = [

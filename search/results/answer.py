@@ -17,7 +17,7 @@ from search.results.statistics import Difference, recipes_difference
 from search.results.table import compared, rounded
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch, trial_steps
+from trainable.data.batches import steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -100,28 +100,33 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> str:
         text = f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
         text += f"{luck:.2f} points too high. "
     named = f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
+    left = _left_to_try(run)
     if answer.gain is not None:
         points, ends = difference_cells(answer.gain)
         over = f"{points} points over the default in the last evaluation (95% interval {ends})"
         if answer.trials[0].final and answer.gain.low <= 0:
             over += ", not significant; it was trained longest, which mostly gains"
-        return f"{text}{named}: {over}.{_left_to_try(run, answer.trials[0])}"
+        return f"{text}{named}: {over}.{left}"
     recipe = answer.trials[0].config.recipe
     if recipe == run.default_recipe:
-        return f"{text}{named}, the default."
-    return f"{text}{named}." if recipe.digest != first["recipe"] else text.strip()
+        return f"{text}{named}, the default.{left}"
+    return f"{text}{named}.{left}" if left or recipe.digest != first["recipe"] else text.strip()
 
 
-def _left_to_try(run: Run, trial: TrialRecord) -> str:
-    """What made better students in the benchmark of searches, and this run has not used up."""
-    config, examples = trial.config, run.plan.inputs.examples["train"]
-    passes = trial_steps(examples, config) / steps_per_epoch(examples, config.batch_size)
+def _left_to_try(run: Run) -> str:
+    """What made better students in the benchmark of searches, and a search with finals has not used
+    up; empty for any other, and as long as finals are to come."""
+    if not run.request.finals or run.unfinished:
+        return ""
+    steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
+    examples, batch_size = run.plan.inputs.examples["train"], run.any_config.batch_size
+    passes = steps / steps_per_epoch(examples, batch_size)
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}
         ),
         "a search, for which the time was too short": run.too_short_to_search,
-        f"more time: the finals made {passes:.0f} of {LONGEST} passes": passes < LONGEST - 1,
+        f"more time: the longest trial made {passes:.0f} of {LONGEST} passes": passes < LONGEST - 1,
     }
     named = "; ".join(lever for lever, holds in left.items() if holds)
-    return f" Left to try: {named}." if trial.final and named else ""
+    return f" Left to try: {named}." if named else ""

@@ -227,7 +227,7 @@ def test_cut_and_resumed_with_more_seeds_its_trials_are_those_without_ray(
     sizes = {"epochs": 2, "evaluations": 4, "learning_rate": 3e-3}
     configs = [make_config(**sizes, temperature=temperature) for temperature in (1.0, 2.0)]
     options = {"eval_subset": 30, "max_concurrent": 1, "keep": 0}
-    swept = make_run(tmp_path, teacher_folder, data_folder, configs, **options).run.folder
+    swept = make_run(tmp_path, teacher_folder, data_folder, configs, **options).folder
 
     def evaluate_twice(run, *_):
         config = run.plan.trials[0]

@@ -67,10 +67,10 @@ def made(tokenizer, data_folder, pair_teacher, pair_dataset, tmp_path_factory):
         folder = tmp_path_factory.mktemp(architecture)
         if architecture == "pairs-bert":
             data = write_pairs(pair_dataset, folder / "data")
-            return make_run(folder, pair_teacher, data, [SPREAD]).run
+            return make_run(folder, pair_teacher, data, [SPREAD])
         teacher = make_teacher(architecture, tokenizer, folder / "teacher")
         configs = [SPREAD, RANDOM] if architecture == "bert" else [SPREAD]
-        return make_run(folder, teacher, data_folder, configs).run
+        return make_run(folder, teacher, data_folder, configs)
 
     return make
 
@@ -306,7 +306,7 @@ def test_a_pipeline_of_an_exported_regression_gives_its_output_as_it_is(
     for seed, name in enumerate(("train", "dev")):
         texts = random_sentences(40, seed=seed)
         write_rows(data / f"{name}.tsv", texts.texts, [label * 2.5 for label in texts.labels])
-    folder, _, _ = export(make_run(tmp_path, teacher, data, [SPREAD]).run)
+    folder, _, _ = export(make_run(tmp_path, teacher, data, [SPREAD]))
     answer = pipeline("text-classification", str(folder))("w1 w2 w3 w4")[0]["score"]
     assert answer == pytest.approx(plain_logits(folder, ["w1 w2 w3 w4"]).item(), rel=1e-4)
 
@@ -338,7 +338,7 @@ def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_be
     centre_logits(teacher, test.texts)
     write_rows(data / "test.tsv", test.texts, test.labels)
     config = make_config(initialisation="teacher_spread", student_layers=4, learning_rate=1e-3)
-    run = make_run(tmp_path, teacher, data, [config], metric="f1").run
+    run = make_run(tmp_path, teacher, data, [config], metric="f1")
     folder, printed, _ = export(run)
     answers = [plain_logits(path, test.texts).argmax(dim=-1) for path in (folder, teacher)]
     assert [set(own.tolist()) for own in answers] == [{0, 1}] * 2  # or no mistake would show

@@ -37,7 +37,7 @@ def made(tokenizer, data_folder, tmp_path_factory):
     teacher = make_teacher("bert", tokenizer, folder / "teacher")
     settings = {"alpha": 0.5, "student_layers": 2, "epochs": 1, "evaluations": 4, "batch_size": 8}
     configs = [TrialConfig(**settings, learning_rate=3e-3, seed=seed) for seed in (0, 1)]
-    run = make_run(folder, teacher, data_folder, configs, eval_subset=30).run
+    run = make_run(folder, teacher, data_folder, configs, eval_subset=30)
     trial = run.trials[configs[1].digest]
     return run, trial, trial.evaluations[-1]
 

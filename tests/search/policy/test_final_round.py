@@ -12,12 +12,13 @@ from search.record.run import read_run
 from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right
 
 EXAMPLES = 1000
+SECONDS = 7.2
 
 
 def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
-    """A run whose short trials have ended after 20 s each, the default first: of 60 steps, 16 s of
-    training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds of
-    `overhead` pass before the first evaluation of each."""
+    """A run whose short trials have ended after SECONDS each, the default first: of 12 steps, 3.2 s
+    of training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds
+    of `overhead` pass before the first evaluation of each."""
     fixed = (("evaluations", 2), ("batch_size", 16))
     wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
@@ -31,59 +32,67 @@ def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
         run.append({"event": "start", "trial": config.digest, "time": now})
         now += overhead
         for number in (1, 2):
-            now += 10.0
+            now += SECONDS / 2
             run.append({**short_evaluation(config, number, share), "time": now})
     return run
 
 
 def short_evaluation(config, number, share):
     right = pack_right(np.arange(EXAMPLES) < round(share * EXAMPLES))
-    seconds = {"training_seconds": 8.0, "evaluation_seconds": 2.0, "saving_seconds": 0.0}
-    more = {"step": 30 * number, "predictions": right, **seconds}
+    seconds = {"training_seconds": 1.6, "evaluation_seconds": 2.0, "saving_seconds": 0.0}
+    more = {"step": 6 * number, "predictions": right, **seconds}
     return evaluated(config, number, share, "continue" if number == 1 else "stop", **more)
 
 
 def finals(run):
-    """Temperature, seed and steps of each; the policy suggests nothing else."""
+    """Temperature, seed and steps of each; the policy suggests nothing else, or ends the run."""
     events = Policy(run).additions(exclusive=True)
+    if [event["event"] for event in events] == ["decided"]:
+        return []
     assert [event["parameters"] for event in events] == [None] * len(events)
     configs = [event["config"] for event in events]
     return [(c["temperature"], c["seed"], c["max_steps"]) for c in configs]
 
 
 @pytest.mark.parametrize(
-    ("shares", "budget", "wanted"),
+    ("shares", "left", "wanted"),
     [
-        # 120 s are left: 40 s each, 36 s without evaluations, at 3.75 steps a second.
+        # 30 s each, 26 s without evaluations, at 3.75 steps a second: 16 passes, of at most 12.
         # One that is clearly better than the default comes before it.
-        ([0.8, 0.9, 0.88], 180.0, [(3, 0, 135), (2, 0, 135), (4, 0, 135)]),
-        ([0.8, 0.88, 0.9], 180.0, [(4, 0, 135), (2, 0, 135), (3, 0, 135)]),
-        # None is expected to be better than the default: 116 s for it, of at most 144 steps.
-        ([0.9, 0.8, 0.7], 180.0, [(2, seed, 144) for seed in range(3)]),
+        ([0.8, 0.9, 0.88], 90.0, [(3, 0, 72), (2, 0, 72), (4, 0, 72)]),
+        ([0.8, 0.88, 0.9], 90.0, [(4, 0, 72), (2, 0, 72), (3, 0, 72)]),
+        # None is expected to be better than the default: 35 or 72 passes for it, on more seeds.
+        ([0.9, 0.8, 0.7], 60.0, [(2, seed, 70) for seed in range(3)]),
+        ([0.9, 0.8, 0.7], 120.0, [(2, seed, 72) for seed in range(5)]),
         # In 50 s two can make 12 passes: 21 s each without evaluations. In 10 s not even one can.
-        ([0.875, 0.887, 0.84], 110.0, [(2, 0, 79), (3, 0, 79)]),
-        ([0.875, 0.887, 0.84], 70.0, [(2, 0, 22)]),
-        ([0.8, 0.9, 0.88], 70.0, [(3, 0, 22)]),
-        ([0.8, 0.9, 0.88], 1.0, [(3, 0, 6)]),  # the time is over
-        # No budget: the search took a third of it.
-        ([0.8, 0.9, 0.88], None, [(3, 0, 135), (2, 0, 135), (4, 0, 135)]),
+        ([0.875, 0.887, 0.84], 50.0, [(2, 0, 72), (3, 0, 72)]),
+        ([0.875, 0.887, 0.84], 10.0, [(2, 0, 22)]),
+        ([0.8, 0.9, 0.88], 10.0, [(3, 0, 22)]),
+        # No longer than the search's trials, of two passes; and the time is over.
+        ([0.8, 0.9, 0.88], 7.2, []),
+        ([0.8, 0.9, 0.88], -20.0, []),
+        # No budget: the search took a third of it, and 43.2 s are left.
+        ([0.8, 0.9, 0.88], None, [(3, 0, 72), (3, 1, 72)]),
     ],
 )
-def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, shares, budget, wanted):
+def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, shares, left, wanted):
+    budget = left and left + SECONDS * len(shares)
     assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
 
 
 def test_what_passes_before_a_trial_trains_does_so_once_in_a_final(tmp_path):
-    """150 s are left: 50 s each of three are 16 s of training, 10 passes; 75 s each of two 41 s."""
-    run = searched(tmp_path / "run", [0.875, 0.887, 0.89], overhead=30.0, time_budget=300.0)
-    assert finals(run) == [(4, 0, 144), (2, 0, 144)]
+    """Of 120 s each of three has 6 s to train; each of two has 26 s, 16 passes."""
+    budget = 120.0 + 3 * (SECONDS + 30.0)
+    run = searched(tmp_path / "run", [0.875, 0.887, 0.89], overhead=30.0, time_budget=budget)
+    assert finals(run) == [(4, 0, 72), (2, 0, 72)]
 
 
 def test_the_teachers_outputs_are_made_in_the_budgets_time(tmp_path):
-    """40 of 220 s, which were no part of any trial: what is left is as of 180 s without."""
-    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], labelled=40.0, time_budget=220.0)
-    assert (run.seconds, read_run(run.folder).seconds) == (100.0, 100.0)
-    assert finals(run) == [(3, 0, 135), (2, 0, 135), (4, 0, 135)]
+    """In 40 s, which were no part of any trial: what is left is as without."""
+    budget = 90.0 + 3 * SECONDS + 40.0
+    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], labelled=40.0, time_budget=budget)
+    assert run.seconds == read_run(run.folder).seconds == pytest.approx(61.6)
+    assert finals(run) == [(3, 0, 72), (2, 0, 72), (4, 0, 72)]
 
 
 def test_without_a_finished_default_a_score_need_not_be_above_0(tmp_path):
@@ -94,7 +103,7 @@ def test_without_a_finished_default_a_score_need_not_be_above_0(tmp_path):
 
 def test_recipes_that_differ_in_the_average_alone_share_one_final(tmp_path, monkeypatch):
     """It has all the time, as if there were one."""
-    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], time_budget=110.0)
+    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], time_budget=50.0)
     default = next(iter(run.trials.values())).config
     wanted = []
     for recipes in ([default], [default, replace(default, ema_decay=0.98)]):
@@ -121,19 +130,20 @@ def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("transfer", "budget", "wanted"),
+    ("transfer", "left", "wanted"),
     [
-        ("rest", 70.0, {0.25}),
-        ("rest", 180.0, {1.0}),
-        ("augment", 70.0, {0.25}),
-        ("augment", 98.0, {2.12, 0.17}),  # two of 15 s each without evaluations, 56 steps
-        ("augment", 180.0, {4.0, 2.0}),
-        ("rest,augment", 180.0, {4.0}),
+        ("rest", 10.0, {0.25}),
+        ("rest", 120.0, {1.0}),
+        ("augment", 10.0, {0.25}),
+        ("augment", 38.0, {2.12, 0.17}),  # two of 15 s each without evaluations, 56 steps
+        ("augment", 140.0, {3.0, 0.5}),
+        ("rest,augment", 120.0, {3.0}),
     ],
 )
-def test_a_short_final_trains_less_on_texts_without_labels(tmp_path, transfer, budget, wanted):
-    """22 steps are 3.75 passes, and 144 are 24. Of these 3 are over the labelled examples, and in
+def test_a_short_final_trains_less_on_texts_without_labels(tmp_path, transfer, left, wanted):
+    """22 steps are 3.75 passes, and 72 are 12. Of these 3 are over the labelled examples, and in
     another final 8, where made texts are all there are and it has time for 6 passes."""
+    budget = left + 3 * SECONDS
     run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer=transfer, time_budget=budget)
     shares = {e["config"]["transfer_share"] for e in Policy(run).additions(exclusive=True)}
     assert shares == wanted
@@ -172,11 +182,11 @@ def test_the_default_is_never_stopped_at_a_rung(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("budget", "begun", "searches"), [(1000.0, 1, True), (900.0, 1, False), (900.0, 2, True)]
+    ("budget", "begun", "searches"), [(360.0, 1, True), (330.0, 1, False), (330.0, 2, True)]
 )
 def test_a_budget_for_too_few_trials_is_left_to_the_finals(tmp_path, budget, begun, searches):
-    """The default took 20 s. A third of the budget is for suggestions: of 900 s that is 15 times as
-    long, and 30 times if two run at a time."""
+    """The default took SECONDS. A third of the budget is for suggestions: of 330 s that is 15 times
+    as long, and 30 times if two run at a time."""
     run = searched(tmp_path / "run", [0.8, 0.9], time_budget=budget, samples=None)
     second = list(run.trials)[1]
     early = {"event": "start", "trial": second, "time": 1e9}

@@ -21,6 +21,7 @@ def with_finals(folder, shares, final_shares):
     run = searched(folder, shares, finals=len(final_shares))
     for trial, share in zip([*run.trials.values()], final_shares, strict=False):
         add_final(run, replace(trial.config, max_steps=600), share)
+    run.append({"event": "decided"})
     return run
 
 
@@ -78,8 +79,9 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     text = recommendation(run, recipes_table(run, trials_table(run)))
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
     assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
-    # 600 steps of 16 examples are 100 passes over 96; no texts were given.
-    assert text.endswith(" (--transfer), which teach more than made ones.")
+    # 12 steps of 16 examples are 2 passes over 96; no texts were given.
+    more = "more time: the longest trial made 2 of 12 passes."
+    assert text.endswith(f" (--transfer), which teach more than made ones; {more}")
     confirmation = choose(run, ConfirmOptions(top=1))
     (best,) = confirmation.finalists
     assert (best.temperature, best.max_steps) == (3.0, 600)

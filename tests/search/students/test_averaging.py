@@ -32,23 +32,23 @@ OTHERS = [replace(FINALS[0], initialisation="teacher_lower"), replace(FINALS[0],
 
 
 @pytest.fixture(scope="module")
-def small(teacher_folder, data_folder, tmp_path_factory):
+def made(teacher_folder, data_folder, tmp_path_factory):
     """A run of a short trial and of finals, of which the last two start from other weights."""
-    made = make_run(tmp_path_factory.mktemp("finals"), teacher_folder, data_folder, [SHORT])
+    run = make_run(tmp_path_factory.mktemp("finals"), teacher_folder, data_folder, [SHORT])
     for config in (*FINALS, *OTHERS):
         event = {"event": "suggestion", "trial": config.digest, "parameters": None}
-        made.run.append({**event, "config": asdict(config)})
-        train(made, config)
-    return made
+        run.append({**event, "config": asdict(config)})
+        train(run, config, run.plan.inputs)
+    return run
 
 
 @pytest.fixture
-def average(small, tmp_path, monkeypatch):
+def average(made, tmp_path, monkeypatch):
     """Averages the run's first final with others, where the scores asked for are these; returns the
     weights, the digests of what joined, the sentence and how often a folder was scored."""
 
     def run(scores, spoil=lambda run: None):
-        run = copied(small.run, tmp_path)
+        run = copied(made, tmp_path)
         spoil(run)
         left = list(scores)
         monkeypatch.setattr(averaging, "_scores", lambda *_: np.array([left.pop(0)]))
@@ -84,14 +84,14 @@ def spoil_second(run):
     ],
 )
 def test_a_final_joins_the_average_where_the_score_is_no_lower_with_it(
-    small, average, scores, joined, spoil
+    made, average, scores, joined, spoil
 ):
     """Only those that start from the same weights are tried, so that no more is scored."""
     found, digests, text, scored = average(scores, *([spoil] if spoil else []))
     assert digests == [FINALS[index].digest for index in joined]
     assert scored == len(scores)
     assert bool(text) == (len(joined) > 1)
-    weights = [load_weights(checkpoint(small.run, FINALS[index])) for index in joined]
+    weights = [load_weights(checkpoint(made, FINALS[index])) for index in joined]
     for name, tensor in found.items():
         wanted = reduce(torch.add, [own[name].double() for own in weights]) / len(joined)
         torch.testing.assert_close(tensor.double(), wanted, rtol=1e-6, atol=1e-7)
@@ -102,12 +102,12 @@ def checkpoint(run, config):
 
 
 @pytest.mark.parametrize("joins", [True, False])
-def test_what_is_exported_says_its_own_score(small, tmp_path, monkeypatch, capsys, dataset, joins):
+def test_what_is_exported_says_its_own_score(made, tmp_path, monkeypatch, capsys, dataset, joins):
     """In what is printed and in the model card; the trial alone can be had by its name."""
     scores = [1.0 - joins] + [0.0] * len(FINALS)
     monkeypatch.setattr(averaging, "_scores", lambda *_: np.array([scores.pop(0)]))
     monkeypatch.setattr(exported_student, "TIMED_SECONDS", 0.02)
-    run, out = read_run(small.run.folder), tmp_path / "out"
+    run, out = read_run(made.folder), tmp_path / "out"
     first = recommended(run).trials[0].config
     for named in (False, True):
         more = ["--trial", first.digest] if named else []

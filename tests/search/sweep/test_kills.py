@@ -23,11 +23,11 @@ from search.record.run import read_run
 from search.record.run_folders import resume_command
 from search.sweep.summary import finish
 from tests.conftest import random_sentences
-from tests.sweeps import history, without_ray
+from tests.sweeps import history, wait_for, without_ray
 
 pytestmark = pytest.mark.slow
 
-EARLIEST, LATEST = 9.0, 20.0  # seconds of a session, of which Ray takes the first eight or more
+EARLIEST, LATEST = 3.0, 20.0  # seconds of a session, of which Ray takes the first eight or more
 LEAVES = 120  # seconds in which a driver has ended; 45 where Ray's own processes have died
 KINDS = ("driver", "group", "worker", "raylet", "gcs")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -97,9 +97,10 @@ def test_killed_sweep_ends_as_one_that_nobody_touches(command, tmp_path, request
     chance = random.Random(request.config.getoption("--kill-seed"))
     folder, told = tmp_path / "killed", Counter()
     process = session(command)
+    wait_for(folder, "evaluation", 1, process)  # the first kill comes amid training
     for _ in range(kills):
         kind, number = chance.choice(KINDS), chance.choice(SIGNALS)
-        delay = chance.uniform(EARLIEST, LATEST)
+        delay = chance.uniform(EARLIEST, LATEST) if told else 0.0
         time.sleep(delay)
         if process.poll() is None and hit(process, kind, number):
             process.wait(timeout=LEAVES)
