@@ -162,7 +162,8 @@ class Trial:
         self.trained_seconds += self._clock() - start
         if not due:
             return None
-        self._check_finite(losses, alpha, rate)
+        # The whole first, whatever order an earlier trial or a checkpoint has left the sums in.
+        self._check_finite({"loss": losses["loss"], **losses}, alpha, rate)
         with self.setup.averaged():
             evaluation = self._evaluate(losses, alpha, rate)
         self._check_finite({"the validation loss": evaluation.validation_loss}, alpha, rate)

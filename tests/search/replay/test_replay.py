@@ -1,14 +1,16 @@
 """Replayed schedulers against sweeps worked out by hand."""
 
+from itertools import takewhile
+
 import numpy as np
 import pytest
 
-from search.record.trial_record import STOP
+from search.record.trial_record import GO
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
 from search.replay.strategies import Strategy, compare, every_strategy, replay
 from tests.made_runs import asked, evaluated, made_plan, made_run, of_two_strata, pack_right, recipe
-from tests.search.policy.test_stopping import Rule
+from tests.search.policy.test_stopping import by_the_rule
 
 LENGTH = 9
 
@@ -29,11 +31,12 @@ def curves():
 
 def stopped_by_rule(curves, order, grace):
     """Evaluations made where one trial after the other comes to its end by ASHA's rule."""
-    rules, made = {}, 0
+    of_strata, made = {}, 0
     for k in order:
-        stratum = curves.plan.trials[k].initialisation
-        rule, scores = rules.setdefault(stratum, Rule(grace, LENGTH)), curves.signals["last"][k]
-        made += next(n for n in range(1, LENGTH + 1) if rule.decide(n, scores[n - 1]) == STOP)
+        stratum, scores = curves.plan.trials[k].initialisation, curves.signals["last"][k]
+        arrived = of_strata.setdefault(stratum, {grace * 2**n: [] for n in range(9)})
+        decisions = (by_the_rule(arrived, n + 1, scores[n], LENGTH) for n in range(LENGTH))
+        made += 1 + sum(1 for _ in takewhile(GO.__eq__, decisions))
     return made
 
 
