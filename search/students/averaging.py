@@ -1,12 +1,11 @@
 """The students of a search's finals, averaged into one where that scores no lower."""
 
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from search.record.checkpoints import kept_checkpoint
 from search.record.run import Run
@@ -35,13 +34,13 @@ def average_finals(
     joins. A greedy soup (Wortsman et al. 2022, arXiv 2203.05482), which costs no training and, of
     students that start from the same weights, mostly scores as high as the best or higher.
     """
+    if not (others := _others(run, trial)):
+        return evaluation, ""
     validation, metric = examples.full or examples.evaluation, run.plan.inputs.metric
     averaged, joined = load_weights(folder), [trial.config.digest]
-    alone = best = np.empty(0)
-    for digest, weights in _weights_of_others(run, trial):
-        if not len(best):
-            alone = best = _scores(folder, validation, metric)
-        share = 1 / (len(joined) + 1)
+    alone = best = _scores(folder, validation, metric)
+    for digest, checkpoint in others.items():
+        weights, share = load_weights(checkpoint), 1 / (len(joined) + 1)
         wider = {name: torch.lerp(averaged[name], weights[name], share) for name in averaged}
         save_weights(wider, folder)
         if (found := _scores(folder, validation, metric)).mean() >= best.mean():
@@ -52,28 +51,26 @@ def average_finals(
     points, ends = difference_cells(paired_difference(best, alone))
     text = (
         f"Weights averaged over {len(joined)} finals ({', '.join(joined)}): {points} points (95% "
-        f"interval {ends}) over the first alone, on the validation examples, which chose them."
+        f"interval {ends}) over {joined[0]} alone, on the validation examples, which chose them."
     )
     scored = _evaluated(folder, examples, run.plan.inputs)
     return {**evaluation, **scored, "averaged": joined}, text
 
 
-def _weights_of_others(run: Run, trial: TrialRecord) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """By digest, best first; without any that are damaged or not kept."""
+def _others(run: Run, trial: TrialRecord) -> dict[str, Path]:
+    """Their checkpoints by digest, best first; without any that are damaged or not kept."""
 
     def start(of: TrialRecord) -> tuple[Any, ...]:
         return of.final, of.config.initialisation, of.config.shape
 
+    checkpoints = {}
     for other in best_trials(run.finished):
-        digest = other.config.digest
-        if not other.final or digest == trial.config.digest or start(other) != start(trial):
-            continue
-        try:
-            if (checkpoint := kept_checkpoint(run, other)) is not None:
-                check_checkpoint(checkpoint, other.config, run.plan.inputs)
-                yield digest, load_weights(checkpoint)
-        except CheckpointError:
-            continue
+        if other.config.digest != trial.config.digest and start(other) == start(trial):
+            with suppress(CheckpointError):
+                if (checkpoint := kept_checkpoint(run, other)) is not None:
+                    check_checkpoint(checkpoint, other.config, run.plan.inputs)
+                    checkpoints[other.config.digest] = checkpoint
+    return checkpoints
 
 
 def _predictions(folder: Path, texts: LabelledTexts) -> np.ndarray:
