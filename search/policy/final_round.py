@@ -12,10 +12,9 @@ from search.plan.draws import Draw
 from search.plan.searchers import LONGEST, SEARCH_SHARE
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
-from search.results.answer import best_or_default, expected_scores
+from search.results.answer import best_or_default, expected_scores, steps_per_pass
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import steps_per_epoch
 from trainable.engine.metrics import BEST_OF
 
 LEAST = 12  # passes that each final makes, or there are fewer: a longer one gains more than another
@@ -45,7 +44,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     recipes = list(dict.fromkeys(averaged))  # which may have differed in that alone
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
-    searched = max(trial.evaluations[-1]["step"] for trial in finished) / _steps_per_pass(run)
+    searched = max(trial.evaluations[-1]["step"] for trial in finished) / steps_per_pass(run)
     if min(passes, LONGEST) <= searched:
         return []
     finals = [(recipe, LABELLED) for recipe in recipes]
@@ -55,7 +54,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
         finals.append((recipes[0], BESIDE_MADE))
     seeds = max(1, min(MOST_SEEDS, round(passes / LONGEST)))
     passes = min(passes / seeds, LONGEST)
-    steps = round(passes * _steps_per_pass(run))
+    steps = round(passes * steps_per_pass(run))
     settings: dict[str, Any] = {"max_steps": steps, "evaluations": min(_looks(run), steps)}
     long = [
         replace(recipe, **settings, transfer_share=_transfer_share(run, passes, labelled))
@@ -95,7 +94,7 @@ def _passes(run: Run, count: int) -> float:
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
     seconds = (budget - run.seconds) * run.slots / max(count, run.slots) - overhead
     seconds -= evaluating / len(evaluations) * _looks(run)
-    return float(seconds * steps / max(training, 1e-3) / _steps_per_pass(run))
+    return float(seconds * steps / max(training, 1e-3) / steps_per_pass(run))
 
 
 def _transfer_share(run: Run, passes: float, labelled: float) -> float:
@@ -113,7 +112,3 @@ def useful_share(passes: float, labelled: float = LABELLED) -> float:
 def _looks(run: Run) -> int:
     """Evaluations of a final: as many as its score is a mean of."""
     return int(dict(run.request.overrides).get("evaluations", BEST_OF))
-
-
-def _steps_per_pass(run: Run) -> int:
-    return steps_per_epoch(run.plan.inputs.examples["train"], run.any_config.batch_size)

@@ -113,14 +113,18 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> str:
     return f"{text}{named}.{left}" if left or recipe.digest != first["recipe"] else text.strip()
 
 
+def steps_per_pass(run: Run) -> int:
+    """Optimiser steps of one pass over the labelled training examples."""
+    return steps_per_epoch(run.plan.inputs.examples["train"], run.any_config.batch_size)
+
+
 def _left_to_try(run: Run) -> str:
     """What made better students in the benchmark of searches, and a search with finals has not used
     up; empty for any other, and as long as finals are to come."""
     if not run.request.finals or run.unfinished:
         return ""
     steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
-    examples, batch_size = run.plan.inputs.examples["train"], run.any_config.batch_size
-    passes = steps / steps_per_epoch(examples, batch_size)
+    passes = steps / steps_per_pass(run)
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}

@@ -13,13 +13,12 @@ from search.record.trial_record import TrialRecord
 from search.results.best_trials import best_trials
 from search.results.cells import difference_cells
 from search.results.statistics import paired_difference
+from search.students.kept import answers
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset, LabelledTexts
-from trainable.engine.devices import best_device
 from trainable.engine.metrics import example_scores, pack_predictions, score
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_weights, save_weights
-from trainable.serving.served_model import ServedModel, predicted
 from trainable.trial.checkpoint import check_checkpoint
 
 
@@ -73,12 +72,8 @@ def _others(run: Run, trial: TrialRecord) -> dict[str, Path]:
     return checkpoints
 
 
-def _predictions(folder: Path, texts: LabelledTexts) -> np.ndarray:
-    return predicted(ServedModel.load(folder, device=best_device().type).logits(texts.texts))
-
-
 def _scores(folder: Path, texts: LabelledTexts, metric: str) -> np.ndarray:
-    return example_scores(metric, _predictions(folder, texts), np.asarray(texts.labels))
+    return example_scores(metric, answers(folder, texts.texts), np.asarray(texts.labels))
 
 
 def _evaluated(folder: Path, examples: Dataset, inputs: TrainingInputs) -> dict[str, Any]:
@@ -86,7 +81,7 @@ def _evaluated(folder: Path, examples: Dataset, inputs: TrainingInputs) -> dict[
     values: dict[str, Any] = {}
     for prefix, split in (("", examples.evaluation), ("full_", examples.full)):
         if split is not None:
-            own = _predictions(folder, split)
+            own = answers(folder, split.texts)
             values[f"{prefix}score"] = score(inputs.metric, own, np.asarray(split.labels))
             values[f"{prefix}predictions"] = pack_predictions(own, len(inputs.label_names))
     return values

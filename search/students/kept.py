@@ -17,8 +17,10 @@ from trainable.common.files import verified_values
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset
 from trainable.data.sources import load_sources
-from trainable.data.tokens import load_split, tokenise
+from trainable.data.tokens import Text, load_split, tokenise
+from trainable.engine.devices import best_device
 from trainable.models.loading import load_tokenizer
+from trainable.serving.served_model import ServedModel, predicted
 
 
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:
@@ -51,6 +53,12 @@ def inputs_here(run: Run) -> TrainingInputs:
     from search.sweep.resume import inputs_again
 
     return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")
+
+
+def answers(folder: Path, texts: list[Text]) -> np.ndarray:
+    """What the model of a folder says of N texts or pairs [N], computed on this machine's best
+    device: classes, or the numbers of a regression."""
+    return predicted(ServedModel.load(folder, device=best_device().type).logits(texts))
 
 
 def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Dataset:

@@ -12,14 +12,12 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.results.cells import interval
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
-from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
+from search.students.kept import answers, choose_checkpoint, inputs_here, sweep_examples
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import LabelledTexts
-from trainable.engine.devices import best_device
 from trainable.engine.metrics import example_scores, score
 from trainable.engine.training_state import CheckpointError
-from trainable.serving.served_model import ServedModel, predicted
 from trainable.trial.checkpoint import check_checkpoint
 
 ON_TEST = "on the test split, by which nothing was selected"
@@ -51,16 +49,13 @@ def test_scores(folder: Path, inputs: TrainingInputs, test: LabelledTexts | None
     """Of an exported student, its teacher and their difference; empty without a test split."""
     if test is None:
         return []
-    device = best_device().type
     with teacher_folder(inputs) as teacher:
-        answers = {
-            name: predicted(ServedModel.load(path, device=device).logits(test.texts))
-            for name, path in (("these weights", folder), ("teacher", teacher))
-        }
+        folders = {"these weights": folder, "teacher": teacher}
+        found = {name: answers(path, test.texts) for name, path in folders.items()}
     labels, metric = np.asarray(test.labels), inputs.metric
-    scores = {name: score(metric, own, labels) for name, own in answers.items()}
-    each = {name: example_scores(metric, own, labels) for name, own in answers.items()}
-    student, reference = answers
+    scores = {name: score(metric, own, labels) for name, own in found.items()}
+    each = {name: example_scores(metric, own, labels) for name, own in found.items()}
+    student, reference = found
     gap = f"{student} - {reference}"
     scores[gap], each[gap] = scores[student] - scores[reference], each[student] - each[reference]
     return [Score(n, scores[n], interval_of(each[n]), len(labels), ON_TEST) for n in scores]

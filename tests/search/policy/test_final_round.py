@@ -80,6 +80,12 @@ def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, share
     assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
 
 
+def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, monkeypatch):
+    """There is time for 16 passes, the search made two, and a final makes one at most."""
+    monkeypatch.setattr(module, "LONGEST", 1)
+    assert finals(searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)) == []
+
+
 def test_what_passes_before_a_trial_trains_does_so_once_in_a_final(tmp_path):
     """Of 120 s each of three has 6 s to train; each of two has 26 s, 16 passes."""
     budget = 120.0 + 3 * (SECONDS + 30.0)
