@@ -86,6 +86,14 @@ def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, 
     assert finals(searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)) == []
 
 
+def test_no_second_final_of_the_default_that_is_shorter_than_the_search(tmp_path, monkeypatch):
+    """One has time for 5.5 passes; each of two for 1.5, though one would do."""
+    monkeypatch.setattr(module, "LEAST", 2)
+    budget = 12.8 + 3 * SECONDS
+    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer="augment", time_budget=budget)
+    assert finals(run) == [(2, 0, 33)]
+
+
 def test_what_passes_before_a_trial_trains_does_so_once_in_a_final(tmp_path):
     """Of 120 s each of three has 6 s to train; each of two has 26 s, 16 passes."""
     budget = 120.0 + 3 * (SECONDS + 30.0)

@@ -88,6 +88,17 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     assert (best.recipe, run.default_recipe) in confirmation.pairs
 
 
+def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):
+    """Here there is no time for any."""
+    run = searched(tmp_path / "run", [0.8, 0.8], time_budget=1.0)
+    for decided in (False, True):
+        text = recommendation(run, recipes_table(run, trials_table(run)))
+        assert (
+            text.endswith("2 of 12 passes.") == (", the default. Left to try: " in text) == decided
+        )
+        run.append({"event": "decided"})
+
+
 def test_a_run_whose_settings_fit_no_default_has_none(tmp_path):
     """`--set sharpness=2` with a space that lists schedules alone."""
     configs = [recipe(n, alpha=None, alpha_schedule="cosine_growth", sharpness=2.0) for n in (0, 1)]

@@ -34,7 +34,9 @@ OTHERS = [replace(FINALS[0], initialisation="teacher_lower"), replace(FINALS[0],
 @pytest.fixture(scope="module")
 def made(teacher_folder, data_folder, tmp_path_factory):
     """A run of a short trial and of finals, of which the last two start from other weights."""
-    run = make_run(tmp_path_factory.mktemp("finals"), teacher_folder, data_folder, [SHORT])
+    run = make_run(
+        tmp_path_factory.mktemp("finals"), teacher_folder, data_folder, [SHORT], eval_subset=30
+    )
     for config in (*FINALS, *OTHERS):
         event = {"event": "suggestion", "trial": config.digest, "parameters": None}
         run.append({**event, "config": asdict(config)})
@@ -109,14 +111,19 @@ def test_what_is_exported_says_its_own_score(made, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(exported_student, "TIMED_SECONDS", 0.02)
     run, out = read_run(made.folder), tmp_path / "out"
     first = recommended(run).trials[0].config
+    examples = sweep_examples(checkpoint(run, first), run.request, run.plan.inputs)
+    sampled = examples.evaluation.texts
     for named in (False, True):
         more = ["--trial", first.digest] if named else []
         assert main([str(run.folder), str(out / str(named)), *more]) == 0
         folder, averaged = out / str(named), joins and not named
         right = predictions(folder, dataset.evaluation.texts) == dataset.evaluation.labels
         printed, card = capsys.readouterr().out, (folder / "README.md").read_text()
-        assert f"accuracy {right.mean():.4f}, " in printed
-        assert f"| these weights | {right.mean():.4f} |" in card
+        assert f"accuracy {right.mean():.4f} on the full validation split, " in printed
+        rows = [line.split("|")[2:5:2] for line in card.splitlines() if "| these weights |" in line]
+        of_text = dict(zip(dataset.evaluation.texts, right, strict=True))
+        on_subset = np.mean([of_text[text] for text in sampled])
+        assert rows == [[f" {s:.4f} ", f" {n} "] for s, n in ((on_subset, 30), (right.mean(), 40))]
         assert ("Weights averaged over " in printed) == averaged
         assert ("averages over the last ones of " in card) == averaged
         own, exported = load_weights(checkpoint(run, first)), load_weights(folder)
