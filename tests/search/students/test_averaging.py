@@ -58,7 +58,11 @@ def average(made, tmp_path, monkeypatch):
         folder = run.folder / trial.config.folder_name / "checkpoint_000000"
         examples = sweep_examples(folder, run.request, run.plan.inputs)
         monkeypatch.setattr(averaging, "best_trials", lambda trials: sorted(trials, key=place))
-        evaluation, text = average_finals(folder, run, trial, trial.evaluations[-1], examples)
+        recorded = {**trial.evaluations[-1], "score": -1.0, "full_score": -1.0}
+        evaluation, text = average_finals(folder, run, trial, recorded, examples)
+        for key, split in (("score", examples.evaluation), ("full_score", examples.full)):
+            right = predictions(folder, split.texts) == split.labels
+            assert evaluation[key] == (right.mean() if text else -1.0)
         joined = evaluation.get("averaged", [trial.config.digest])
         return load_weights(folder), joined, text, len(scores) - len(left)
 
