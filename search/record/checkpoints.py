@@ -8,7 +8,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, copy_files
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.storage import is_uri, join_name, location, open_storage, read_bytes
-from search.record.trial_record import ENDED, TrialRecord
+from search.record.trial_record import ENDED, WAITING, TrialRecord
 from trainable.common.files import MANIFEST, parse_checked_json, verified_values
 
 NAME = r"checkpoint_(\d{6})"
@@ -73,10 +73,10 @@ def has_checkpoint(run: Run, trial: TrialRecord) -> bool:
 
 
 def damaged_checkpoints(run: Run) -> list[str]:
-    """A line for each local checkpoint that can't be used, and for each trial under way without.
+    """A line for each local checkpoint that can't be used, and for each trial that ran without.
 
     A trial under way starts again then (its checkpoint is removed); one that has ended keeps its
-    result.
+    result. One that waits may have been in memory alone, and starts again if it goes on.
     """
     from trainable.engine.training_state import CheckpointError
     from trainable.trial.checkpoint import STATE, check_checkpoint  # loads torch: seconds
@@ -85,7 +85,7 @@ def damaged_checkpoints(run: Run) -> list[str]:
     for trial in run.trials.values():
         where, ended = trial_location(run, trial), trial.outcome in ENDED
         if not has_checkpoint(run, trial):
-            if trial.evaluations and not ended:
+            if trial.evaluations and not ended and trial.outcome != WAITING:
                 lines.append(f"No checkpoint, the trial starts again: {describe(trial)}")
             continue
         if is_uri(where):

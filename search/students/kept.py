@@ -40,7 +40,8 @@ def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, 
         )
     which = f"RUN {run.folder.name}:" if wanted is None else f"--trial {wanted}:"
     raise UserError(
-        f"{which} no checkpoint is left; a run keeps its best {run.request.keep} (--keep)"
+        f"{which} no checkpoint is left; a run keeps its best {run.request.keep} (--keep), but "
+        "none of a trial that was stopped within seconds"
     )
 
 

@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import ray
@@ -22,7 +23,7 @@ from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.live_table import make_display
 from search.sweep.hooks.scheduler import RunScheduler
 from search.sweep.hooks.searcher import RunSearcher
-from search.sweep.processes.cluster import cluster_size, recounted, watched
+from search.sweep.processes.cluster import cluster_size, node_memory, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
 from search.sweep.ray_setup import (
@@ -37,6 +38,8 @@ from trainable.config.trial_config import TrialConfig
 from trainable.engine.devices import available_cores
 from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
+
+WAITING_SHARE = 0.25  # of a node's memory, at most, that trials which wait take
 
 
 def run_trials(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
@@ -73,12 +76,13 @@ def _run_tuners(
         share = 1 if exclusive else request.trials_per_gpu
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         _announce(run, slots(), console)
+        room = int(node_memory() * WAITING_SHARE / slots())
         display = make_display(console)
         live = LiveRun(run, display, interruption, copy, slots=slots, exclusive=exclusive)
         callback = RunCallback(live)
         tuner = make_tuner(
             run,
-            make_trainable(run, sweep),
+            make_trainable(run, replace(sweep, waiting_bytes=room)),
             resources=resources_per_trial(gpus, share),
             searcher=RunSearcher(live),
             scheduler=RunScheduler(live),

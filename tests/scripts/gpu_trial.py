@@ -1,7 +1,7 @@
 """What a sweep does on a GPU, for `tests.gpu_check`, on random examples of a preset's lengths.
 
-Prints a JSON line for a whole trial, for another one on the same worker, for the checkpoint of a
-trial that waits at a rung, and for the teacher's fine-tuning. What share of a search saving takes:
+Prints a JSON line for a whole trial, for another one on the same worker, for a trial that waits at
+a rung, and for the teacher's fine-tuning. What share of a search such waits take:
 
     python -m tests.scripts.gpu_trial --preset sst2 --steps 200 --rung
 """
@@ -37,9 +37,16 @@ from trainable.models.flash_attention import fuse_attention
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 from trainable.teacher.outputs import LOGITS, write_outputs
-from trainable.trial.checkpoint import SAVE_SHARE, SaveTimer, load_checkpoint, write_checkpoint
+from trainable.trial.checkpoint import (
+    SAVE_SHARE,
+    SaveTimer,
+    load_checkpoint,
+    restore,
+    write_checkpoint,
+)
 from trainable.trial.training_loop import Trial
 from trainable.trial.training_setup import SetupCache
+from trainable.trial.waiting import WaitingTrials
 
 SST2_VALIDATION = 872
 EXAMPLES = {"sst2": (67_349, 872), "imdb": (25_000, 25_000), "mini": (5_120, 2_013)}  # of a preset
@@ -149,39 +156,51 @@ def train(config, inputs, folder, setups):
 
 
 def rung(config, inputs, folder, setups, preset):
-    """Takes some steps, saves the trial as one that waits at a rung, with the copy into the run's
-    folder that Ray makes, and goes on from there; and the shares of a search that this makes on
-    such a machine. JSON values."""
+    """Takes some steps, has the trial wait at a rung, and go on: first as it does while there is
+    memory, then by a checkpoint, with the copy into the run's folder that Ray makes; and the shares
+    of a search that each makes on such a machine. JSON values."""
     device = torch.device(inputs.device)
     config = replace(config, max_steps=10**6, evaluations=1)
     trial = Trial.start(config, inputs, device, setups)
     steps = min(RUNG_STEPS, -(-inputs.examples["train"] // config.batch_size))
     trial.advance()
-    synchronise(device)
-    times = [time.monotonic()]
+    times = [now(device)]
     for _ in range(steps):
         trial.advance()
-    synchronise(device)
-    times.append(time.monotonic())
+    times.append(now(device))
+    waiting = WaitingTrials()
+    waiting.keep(trial, sys.maxsize, 0.0)
+    times.append(now(device))
+    state = waiting.take(config).state
+    restore(Trial.start(config, inputs, device, setups), state)
+    times.append(now(device))
     with TemporaryDirectory(dir=folder) as place:
         written, kept = Path(place, "written"), Path(place, "kept")
         written.mkdir()
         write_checkpoint(trial, written, student=False)
         shutil.copytree(written, kept)
-        times.append(time.monotonic())
+        times.append(now(device))
         load_checkpoint(kept, config, inputs, device, setups)
-        synchronise(device)
-        times.append(time.monotonic())
+        times.append(now(device))
         size = sum(path.stat().st_size for path in kept.iterdir()) / 1e6
-    training, save, restore = np.diff(times)
+    training, *waits = np.diff(times)
     step = training / steps
-    at, *shares = promotion_shares(preset, config.batch_size, step, save, restore)
+    shares, notes = [], []
+    for where, (save, back) in {"memory": waits[:2], "a checkpoint": waits[2:]}.items():
+        at, *taken = promotion_shares(preset, config.batch_size, step, save, back)
+        shares += [round(share, 5) for share in taken]
+        notes.append(f"to {where} {save:.2f} s, back {back:.2f} s, {sum(taken):.1%} of a search")
     return {
         "milliseconds_per_step": round(1000 * step, 3),
-        "shares": [round(share, 5) for share in shares],
-        "notes": f"{size:.0f} MB saved in {save:.2f} s, restored in {restore:.2f} s; of a search "
-        f"with rungs at {at} evaluations {shares[0]:.1%} and {shares[1]:.1%}",
+        "shares": shares,
+        "notes": f"{size:.0f} MB: {'; '.join(notes)} with rungs at {at} evaluations",
     }
+
+
+def now(device):
+    """Seconds, when all work of the device is done."""
+    synchronise(device)
+    return time.monotonic()
 
 
 def promotion_shares(preset, batch_size, step, save, restore):

@@ -10,7 +10,7 @@ import copy
 import random
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ from trainable.trial.training_setup import SetupCache
 
 SAVE_SHARE = 0.02  # of a trial's time, at most, that checkpoints take before its end
 FIRST_SAVE_BYTES = 200e6  # a second, as long as no checkpoint has been timed
+RETRAINED = 3.0  # checkpoints: of two trials that wait, both written, one is read and goes on
 FORMAT = 10
 STATE = "training_state.safetensors"
 STUDENT, AVERAGES, PROJECTIONS, MEANS = "student.", "averages.", "projections.", "means."
@@ -50,18 +51,52 @@ GENERIC_LABEL = "LABEL_"  # how the library names a label that nobody named
 class SaveTimer:
     """Says when a checkpoint is due, so that saving takes at most a share of the time."""
 
-    def __init__(self, share: float, size: int) -> None:
+    def __init__(self, share: float, size: int, unsaved_seconds: float = 0.0) -> None:
         self._share, self._cost = share, size / FIRST_SAVE_BYTES
-        self._saved = time.monotonic()
+        self._saved = time.monotonic() - unsaved_seconds
+
+    @property
+    def unsaved_seconds(self) -> float:
+        """Since the last one, or the trial's start."""
+        return time.monotonic() - self._saved
 
     @property
     def due(self) -> bool:
         """Whether the last one's cost is at most that share of the time since."""
-        return self._share * (time.monotonic() - self._saved) >= self._cost or self._share >= 1
+        return self._share * self.unsaved_seconds >= self._cost or self._share >= 1
+
+    @property
+    def pays(self) -> bool:
+        """Whether it costs less than to train again, for that time, a trial that waits."""
+        return self.unsaved_seconds > RETRAINED * self._cost
 
     def saved(self, seconds: float) -> None:
         """Call after writing a checkpoint."""
         self._saved, self._cost = time.monotonic(), seconds
+
+
+@dataclass(frozen=True)
+class State:
+    """What a trial goes on from: plain values, and tensors by name."""
+
+    header: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps taken."""
+        return int(self.header["step"])
+
+    @property
+    def bytes(self) -> int:
+        """Of the tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def copied_state(trial: Trial) -> State:
+    """A trial's, in this machine's memory, whatever the trial does next."""
+    tensors = {name: tensor.to("cpu", copy=True) for name, tensor in _tensors(trial).items()}
+    return State(_header(trial), tensors)
 
 
 def write_checkpoint(trial: Trial, folder: Path, *, student: bool = True) -> None:
@@ -98,6 +133,16 @@ def load_checkpoint(
     if not exact:  # the rows that are not in use, which this trial has drawn anew
         in_use = load_vocabulary(Path(trial.inputs.tokens))
         trial.setup.full_embedding = trim_embedding(load_classifier(folder), in_use)
+    restore(trial, State(header, tensors))
+    return trial
+
+
+def restore(trial: Trial, state: State) -> None:
+    """Has a trial that has just started go on from a state, random generators included.
+
+    CheckpointError if that is of another model.
+    """
+    header, tensors, device = state.header, state.tensors, trial.device
     parameters = _parameters(trial)
     if {name for name in tensors if name.startswith((STUDENT, PROJECTIONS))} != parameters.keys():
         raise CheckpointError("of another model")
@@ -108,7 +153,7 @@ def load_checkpoint(
     means = trial.setup.step.means
     sums = {name: value.to(device) for name, value in tensors.items() if name.startswith(MEANS)}
     means.add({name.removeprefix(MEANS): value for name, value in sums.items()})
-    trial.step = header["step"]
+    trial.step = state.step
     means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]
     trial.history = [Evaluation(**values) for values in header["history"]]
@@ -116,7 +161,6 @@ def load_checkpoint(
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = header["numpy_random"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    return trial
 
 
 def check_checkpoint(

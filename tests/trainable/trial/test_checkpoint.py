@@ -26,8 +26,10 @@ from trainable.trial.checkpoint import (
     SaveTimer,
     check_checkpoint,
     checkpoint_bytes,
+    copied_state,
     label_names,
     load_checkpoint,
+    restore,
     write_checkpoint,
     write_student,
 )
@@ -107,9 +109,10 @@ def test_resumed_equals_uninterrupted(sampled_inputs, eight_steps, tmp_path, cha
     whole = end_of(started(config, sampled_inputs, 0))
     assert [evaluation["step"] for evaluation in whole[0]] == [2, 5, 8]
     assert 0 < whole[0][-1]["full_score"] < 1
-    interrupted, bench = started(config, sampled_inputs, 0), SetupCache()
+    interrupted, bench, states = started(config, sampled_inputs, 0), SetupCache(), []
     for step in range(8):
         save(interrupted, tmp_path / str(step))
+        states.append(copied_state(interrupted))
         interrupted.advance()
     assert_same_end(end_of(interrupted), whole, 0)  # saving itself changes nothing
     for step in range(8):
@@ -117,6 +120,10 @@ def test_resumed_equals_uninterrupted(sampled_inputs, eight_steps, tmp_path, cha
         folder = tmp_path / str(step)
         resumed = load_checkpoint(folder, config, sampled_inputs, torch.device("cpu"), bench)
         assert resumed.step == step
+        assert_same_end(end_of(resumed), whole, (step >= 2) + (step >= 5))
+        resumed = Trial.start(config, sampled_inputs, torch.device("cpu"), bench)
+        restore(resumed, states[step])
+        assert resumed.step == states[step].step == step
         assert_same_end(end_of(resumed), whole, (step >= 2) + (step >= 5))
 
 
@@ -330,6 +337,21 @@ def test_saving_takes_no_more_than_its_share_before_the_last_one(clock, seed):
             timer.saved(last)
             spent, before = spent + last, clock.now
     assert spent > 0
+
+
+def test_a_checkpoint_pays_where_training_again_takes_three_times_as_long(clock):
+    """Counted from the last one, before this trial waited, too."""
+    timer = SaveTimer(0.0, int(2 * checkpoint.FIRST_SAVE_BYTES), unsaved_seconds=4.0)
+    clock.now += 2.0
+    assert timer.unsaved_seconds == 6.0
+    assert not timer.pays
+    clock.now += 0.1
+    assert timer.pays
+    timer.saved(1.0)
+    clock.now += 3.0
+    assert not timer.pays
+    clock.now += 0.1
+    assert timer.pays
 
 
 def test_a_share_of_one_always_saves_and_none_never(clock):

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,7 @@ import pytest
 import ray
 import torch
 from ray import tune
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining
 
 import trainable
 from tests.scripts.killed_tuner import SEEDS, SPACE
@@ -25,7 +24,7 @@ from trainable.common.errors import TrainingDivergedError
 from trainable.common.files import verified_values
 from trainable.common.pause import PAUSE
 from trainable.engine.metrics import without_predictions
-from trainable.trial import tune_function
+from trainable.trial import checkpoint, tune_function
 from trainable.trial.checkpoint import STATE
 from trainable.trial.messages import MESSAGE, Message
 from trainable.trial.training_loop import Trial
@@ -179,6 +178,7 @@ def test_a_killed_tuner_is_restored_to_the_same_evaluations(cluster, inputs, tmp
 def tuned(monkeypatch, inputs, tmp_path):
     """Trains as a Tuner would, without Ray; gives results and an error, and the folder of the
     `newest` checkpoint of `count`. `checkpoint` is what Tune hands back to the trial."""
+    tune_function._waiting.cache_clear()
     state = SimpleNamespace(checkpoint=None, newest=None, count=0)
     resources = SimpleNamespace(required_resources={"CPU": 1})
     context = SimpleNamespace(get_trial_resources=lambda: resources)
@@ -195,9 +195,9 @@ def tuned(monkeypatch, inputs, tmp_path):
             if on_report is not None:
                 on_report(len(results))
 
-        folder = SimpleNamespace(as_directory=lambda: nullcontext(str(state.checkpoint)))
+        folder = state.checkpoint and tune.Checkpoint(str(state.checkpoint))
         monkeypatch.setattr(tune, "report", report)
-        monkeypatch.setattr(tune, "get_checkpoint", lambda: state.checkpoint and folder)
+        monkeypatch.setattr(tune, "get_checkpoint", lambda: folder)
         monkeypatch.setattr(tune, "get_context", lambda: context)
         try:
             train_student(config, asdict(inputs), **keywords)
@@ -304,6 +304,144 @@ def test_which_evaluations_bring_a_checkpoint(tuned, sweep, save_at, save_share,
     on_report = {"on_report": lambda _: saved.append(tuned.state.count)}
     tuned.train(CONFIG, **on_report, save_share=save_share, sweep=within)
     assert saved == counts
+
+
+class StopError(Exception):
+    """As Tune ends a trial's function within a report."""
+
+
+def stopped_at(count):
+    """For `on_report`: ends the trial at its result of this number."""
+
+    def end(number):
+        if number == count:
+            raise StopError
+
+    return end
+
+
+@pytest.fixture
+def dear(monkeypatch):
+    """Checkpoints that cost more than all training here."""
+    monkeypatch.setattr(checkpoint, "FIRST_SAVE_BYTES", 1.0)
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_a_trial_that_waited_in_memory_goes_on_as_if_it_never_had(
+    tuned, inputs, sweep, dear, monkeypatch, further
+):
+    """From there, or from a checkpoint that another process has written since."""
+    whole, _ = tuned.train(CONFIG, sweep=sweep)
+    within = replace(sweep, save_at=(2,), waiting_bytes=10**9)
+    before, error = tuned.train(CONFIG, sweep=within, on_report=stopped_at(2))
+    assert isinstance(error, StopError)
+    assert (numbers(before), tuned.state.count) == (numbers(whole[:2]), 1)
+    tuned.train({**CONFIG, "seed": 1}, sweep=within)  # another trial in the same process
+    step = 8
+    if further:
+        trial = Trial.start(inputs.config(CONFIG), inputs, torch.device("cpu"))
+        step = 12
+        while trial.step < step:
+            trial.advance()
+        (folder := Path(sweep.run, "checkpoint")).mkdir()
+        checkpoint.write_checkpoint(trial, folder)
+        tuned.state.checkpoint = folder
+    begun, advance = [], Trial.advance
+    monkeypatch.setattr(Trial, "advance", lambda t: begun.append(t.step) or advance(t))
+    after, error = tuned.train(CONFIG, sweep=within)
+    assert error is None
+    assert begun[0] == step
+    assert [result[MESSAGE].restored for result in after] == [n < step // 4 for n in range(6)]
+    assert numbers(after) == numbers(whole)
+    assert tuned.state.count == 3  # the last of each that ended
+
+
+def test_a_trial_that_waited_in_memory_is_saved_by_a_pause_before_its_next_step(
+    tuned, sweep, dear, monkeypatch
+):
+    within = replace(sweep, save_at=(2,), waiting_bytes=10**9)
+    tuned.train(CONFIG, sweep=within, on_report=stopped_at(2))
+    monkeypatch.setattr(pause, "POLL_SECONDS", 0.0)
+    requested = lambda number: (Path(sweep.run) / PAUSE).touch()  # noqa: E731
+    *_, last = tuned.train(CONFIG, sweep=within, on_report=requested)[0]
+    assert last[SAVED_STEP] == verified_values(tuned.state.newest)["step"] == 8
+    assert tuned.state.count == 1
+
+
+def test_of_the_trials_that_wait_the_latest_fit_into_memory_the_others_have_checkpoints(
+    tuned, inputs, sweep, dear
+):
+    trial = Trial.start(inputs.config(CONFIG), inputs, torch.device("cpu"))
+    trial.advance()
+    size = checkpoint.copied_state(trial).bytes
+    within = replace(sweep, save_at=(1,), waiting_bytes=2 * size)
+    for seed in range(3):
+        tuned.train({**CONFIG, "seed": seed}, sweep=within, on_report=stopped_at(1))
+    assert tuned.state.count == 0
+    of_seeds = [inputs.config({**CONFIG, "seed": seed}) for seed in range(3)]
+    kept = [tune_function._waiting().take(config) is not None for config in of_seeds]
+    assert kept == [False, True, True]
+    within = replace(sweep, save_at=(1,), waiting_bytes=size - 1)
+    tuned.train(CONFIG, sweep=within, on_report=stopped_at(1))
+    assert tuned.state.count == 1
+    assert tune_function._waiting().take(inputs.config(CONFIG)) is None
+
+
+class Waits(FIFOScheduler):
+    """Has each trial wait after its second evaluation until no other can begin."""
+
+    def __init__(self):
+        super().__init__()
+        self.waited = set()
+
+    def on_trial_result(self, controller, trial, result):
+        if result["training_iteration"] == 2 and trial.trial_id not in self.waited:
+            self.waited.add(trial.trial_id)
+            return self.PAUSE
+        return self.CONTINUE
+
+    def choose_trial_to_run(self, controller):
+        trials = sorted(controller.get_trials(), key=lambda trial: trial.status != "PENDING")
+        return next((t for t in trials if t.status in ("PENDING", "PAUSED")), None)
+
+
+@pytest.mark.slow
+def test_tune_has_trials_wait_without_a_checkpoint(cluster, inputs, sweep, tmp_path):
+    """In one process, one after the other; what they report is what they report alone."""
+    given, within = asdict(inputs), replace(sweep, save_at=(2,), waiting_bytes=10**9)
+    log = tmp_path / "steps.txt"
+
+    def train(config):
+        def advance(trial, advance=Trial.advance):
+            with log.open("a") as file:
+                print(trial.config.seed, trial.step, file=file)
+            return advance(trial)
+
+        checkpoint.FIRST_SAVE_BYTES, Trial.advance = 1.0, advance
+        try:
+            train_student(config, given, sweep=within)
+        finally:
+            Trial.advance = advance.__defaults__[0]
+
+    class Reports(tune.Callback):
+        def on_trial_result(self, iteration, trials, trial, result, **info):
+            result.pop(MESSAGE)
+
+    grid = tune.Tuner(
+        tune.with_resources(train, {"cpu": 2}),
+        param_space={**CONFIG, "seed": tune.grid_search([0, 1])},
+        tune_config=tune.TuneConfig(scheduler=Waits(), reuse_actors=True),
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path), name="run", verbose=0, callbacks=[Reports()]
+        ),
+    ).fit()
+    assert not grid.errors
+    for result in grid:
+        seed = result.config["seed"]
+        assert reported(rows(result)) == alone(inputs, {**CONFIG, "seed": seed})
+    parts = [(seed, steps) for steps in (range(8), range(8, 24)) for seed in (0, 1)]
+    expected = [f"{seed} {step}" for seed, steps in parts for step in steps]
+    assert log.read_text().split("\n")[:-1] == expected
 
 
 @pytest.mark.parametrize("damage", ["a byte", "all of it"])
