@@ -254,7 +254,7 @@ def each_variant(names: Sequence[str], workload: Workload, repeats: int) -> Iter
     for name in names:
         print(f"{name}: {VARIANTS[name]}", file=sys.stderr, flush=True)  # beside the JSON
         try:
-            line = measure(MAKERS[name], workload, repeats)
+            line = time_variant(MAKERS[name], workload, repeats)
         except Exception as error:  # one variant's failure, of whatever kind, is its own
             yield {"variant": name, "error": f"{type(error).__name__}: {first_line(error)}"}
             if isinstance(error, CaptureError):
@@ -265,7 +265,7 @@ def each_variant(names: Sequence[str], workload: Workload, repeats: int) -> Iter
         yield {"variant": name, "ratio_to_live": baseline and round(rate / baseline, 3), **line}
 
 
-def measure(make: Maker, workload: Workload, repeats: int) -> Line:
+def time_variant(make: Maker, workload: Workload, repeats: int) -> Line:
     """Sets a variant up and times epochs; JSON values.
 
     Memory is what torch has reserved of a GPU at most, graph pools included. CaptureError if a step

@@ -96,7 +96,7 @@ def export_student(
         forms = make_forms(
             folder, run, inputs, examples, int8=options.int8, max_loss=options.max_loss
         )
-    facts = measure(folder, inputs, own) | {"calibration": calibration, "forms": forms}
+    facts = sizes_and_speeds(folder, inputs, own) | {"calibration": calibration, "forms": forms}
     card = model_card(run, trial, evaluation, check=result, test=test, **facts)
     (folder / "README.md").write_text(card, encoding="utf-8")
     lines = [
@@ -183,7 +183,7 @@ def calibrate(folder: Path, texts: LabelledTexts) -> str:
     )
 
 
-def measure(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:
+def sizes_and_speeds(folder: Path, inputs: TrainingInputs, own: TrainingInputs) -> dict[str, Any]:
     """Student and teacher side by side, as anyone would load them; `own` has the student's
     tokens."""
     folders = {"student": folder, "teacher": Path(inputs.teacher.folder)}

@@ -121,7 +121,7 @@ def _read(arguments: argparse.Namespace) -> tuple[Run, Run]:
 def _make(recorded: Run, run: Run) -> tuple["Report", dict[str, str], Callable[[str], str]]:
     """The report's tables, its figures by name, and what renders a template with them."""
     from search.report.contents import gather
-    from search.report.figures import draw_all
+    from search.report.figures import all_figures
     from search.report.page import render, shown_sections
 
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # that it looks for fonts
@@ -130,7 +130,7 @@ def _make(recorded: Run, run: Run) -> tuple["Report", dict[str, str], Callable[[
         now, own = (each.plan.inputs.metric_label for each in (run, recorded))
         run.damage += [f"Scored again by {now}; {own} chose what was stopped, kept and exported"]
     report = gather(run)
-    drawn = draw_all(report)
+    drawn = all_figures(report)
     shown = [s for s in shown_sections(report, drawn) if run is recorded or s.id != "asha"]
     return report, drawn, partial(render, report=report, shown=shown, drawn=drawn)
 

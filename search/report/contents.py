@@ -16,7 +16,7 @@ from search.results.cells import interval, percent, signed
 from search.results.confirmation_result import conclude, confirmation_sentences
 from search.results.leaderboard import ONE_LABEL
 from search.results.pareto import costs_table
-from search.results.progress import measure
+from search.results.progress import progress_of
 from search.results.table import recipes_table, rounded, trials_table
 from trainable.common.errors import count_of
 from trainable.config.metrics import ACCURACY
@@ -163,7 +163,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
 
 def status(run: Run) -> str:
     """How far the run is; one that goes on looks like one that was interrupted."""
-    text = f"Trials: {measure(run).describe()}."
+    text = f"Trials: {progress_of(run).describe()}."
     if not run.unfinished:
         return f"Complete. {text}"
     last = f"; last event {moment(run.last_time)}" if run.last_time else ""

@@ -37,7 +37,7 @@ TITLE = "title: "  # what begins the name of an element whose name is to be show
 STYLE = Path(__file__).parent / "templates" / "report.mplstyle"
 
 
-def draw_all(report: Report) -> dict[str, str]:
+def all_figures(report: Report) -> dict[str, str]:
     """SVG by figure; one that would show nothing is left out."""
     run, trials, evaluations = report.run, report.trials, report.evaluations
     figures: dict[str, Callable[[], Figure]] = {}
@@ -51,10 +51,10 @@ def draw_all(report: Report) -> dict[str, str]:
     if len(names := independent_settings(scored(trials))) > 1:
         tables = {name: marginals(trials, name) for name in names}
         figures["marginals"] = partial(marginals_figure, tables)
-    return {name: draw(name, figure) for name, figure in figures.items()}
+    return {name: as_svg(name, figure) for name, figure in figures.items()}
 
 
-def draw(name: str, make: Callable[[], Figure]) -> str:
+def as_svg(name: str, make: Callable[[], Figure]) -> str:
     """The SVG of a figure, the same each time, without what only a file of its own needs."""
     with mpl.rc_context({"svg.hashsalt": name}, fname=STYLE):
         written = StringIO()

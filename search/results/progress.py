@@ -35,7 +35,7 @@ class Progress:
         return text
 
 
-def measure(run: Run) -> Progress:
+def progress_of(run: Run) -> Progress:
     """The progress of a run."""
     counts = Counter(trial.outcome for trial in run.trials.values())
     to_come = run.to_suggest  # more seeds of the best are not foreseen

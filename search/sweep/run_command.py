@@ -14,7 +14,7 @@ from search.plan.plan import Plan
 from search.record.run import Run, create_run, read_run
 from search.record.run_folders import refuse_existing, resume_command, run_lock
 from search.record.storage import RecordCopy
-from search.results.progress import measure
+from search.results.progress import progress_of
 from search.sweep.processes.signals import BEFORE_RUN, Interruption
 from trainable.common.errors import UserError
 
@@ -83,7 +83,7 @@ def _run_to_end(
                 from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
                 if any(event["event"] == "session" for event in run.events):
-                    progress = measure(run).describe()
+                    progress = progress_of(run).describe()
                     invocation.console.print(f"Resuming {run.folder.name}: {progress}")
                 run.append({"event": "session", "provenance": invocation.provenance()})
                 copy.copy()

@@ -17,7 +17,7 @@ from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
 from search.policy.policy import Policy
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, is_uri, location
-from search.results.progress import describe_bytes, measure
+from search.results.progress import describe_bytes, progress_of
 from search.sweep.hooks.callback import RunCallback, Silence
 from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.live_table import make_display
@@ -99,7 +99,7 @@ def _announce(run: Run, slots: int, console: Console) -> None:
     configs = [trial.config for trial in run.trials.values()]
     configs = possible_trials(run.request, configs) if run.to_suggest else configs
     sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
-    most, end = expected_bytes(run.request, configs, sizes, measure(run).total, slots)
+    most, end = expected_bytes(run.request, configs, sizes, progress_of(run).total, slots)
     where = location(run.folder)
     where += f", its record also in {run.folder}" if is_uri(where) else ""
     console.print(

@@ -14,7 +14,7 @@ from search.record.events import FALLBACK
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
-from search.results.progress import measure
+from search.results.progress import progress_of
 
 HEARTBEAT_SECONDS = 30.0
 STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
@@ -52,7 +52,7 @@ class PlainLines:
         now = time.monotonic()
         if now - self._last_printed >= HEARTBEAT_SECONDS:
             self._last_printed = now
-            self._line("  " + measure(run).describe())
+            self._line("  " + progress_of(run).describe())
 
     def stop(self) -> None:
         """Nothing to undo."""
@@ -73,14 +73,14 @@ class LiveTable:
         """Redraws; what is of no trial stays above."""
         if event["event"] == FALLBACK:
             self._live.console.print(f"Not as wanted: {event['reason']}", soft_wrap=True)
-        self._live.update(draw(run, max(self._live.console.height - 6, 5)))
+        self._live.update(trials_view(run, max(self._live.console.height - 6, 5)))
 
     def stop(self) -> None:
         """Leaves the last table standing."""
         self._live.stop()
 
 
-def draw(run: Run, height: int) -> Group:
+def trials_view(run: Run, height: int) -> Group:
     """At most `height` trials, the running ones first, then the best of the rest."""
     table = Table(box=None, pad_edge=False)
     table.add_column("trial", overflow="ellipsis", no_wrap=True)
@@ -101,7 +101,7 @@ def draw(run: Run, height: int) -> Group:
             style=STYLES.get(trial.outcome, ""),
         )
     hidden = [Text(f"... and {len(shown) - height} more", style="dim")] * (len(shown) > height)
-    return Group(table, *hidden, Text(measure(run).describe()))
+    return Group(table, *hidden, Text(progress_of(run).describe()))
 
 
 def _importance(trial: TrialRecord) -> tuple[int, float]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from search.bench import __main__ as bench
 from search.bench import workload as bench_workload
 from search.bench.options import VARIANTS, BenchOptions
-from search.bench.variants import MAKERS, cast_at_once, changed, compile_layers, live, measure
+from search.bench.variants import MAKERS, cast_at_once, changed, compile_layers, live, time_variant
 from search.bench.workload import LENGTHS, lengths_of, make_workload
 from tests.conftest import ARCHITECTURES
 from trainable.config.fields import given
@@ -141,7 +141,7 @@ def test_steps_of_each_width_come_before_the_timed_ones():
     batches = [np.array([0, 1]), np.array([2, 3]), np.array([4, 5])]
     take_loss = lambda: losses.append(len(trained)) or 1.0  # noqa: E731
     steps = replace(live(work), batches=batches, step=trained.append, loss=take_loss)
-    line = measure(lambda given: steps, work, 2)
+    line = time_variant(lambda given: steps, work, 2)
     warm = len(trained) - 6
     assert trained[warm:] == [0, 1, 2, 0, 1, 2]
     assert trained[: warm // 2] == trained[warm // 2 : warm]
@@ -212,11 +212,11 @@ def test_imdb_at_512_tokens_needs_less_than_24_gb(printed_by):
         "whole = torch.cuda.get_device_properties(0).total_memory\n"
         "torch.cuda.set_per_process_memory_fraction(min(1.0, 24e9 / whole))\n"
         "from search.bench.options import BenchOptions\n"
-        "from search.bench.variants import MAKERS, measure, obstacle\n"
+        "from search.bench.variants import MAKERS, time_variant, obstacle\n"
         "from search.bench.workload import make_workload\n"
         "work = make_workload(BenchOptions(preset='imdb', steps=12))\n"
         "name = 'graph' if obstacle('flash', work) else 'flash'\n"
-        "print(json.dumps(measure(MAKERS[name], work, 1)))"
+        "print(json.dumps(time_variant(MAKERS[name], work, 1)))"
     )
     line = json.loads("".join(printed_by(code)))
     assert 1.0 < line["reserved_gib"] < 24e9 / 2**30

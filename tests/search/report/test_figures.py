@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pandas as pd
 import pytest
 
-from search.report.figures import curves_figure, draw, marginals_figure, points_figure
+from search.report.figures import as_svg, curves_figure, marginals_figure, points_figure
 
 ROWS = [("aaaa", n, 0.6 + n / 10, "first & best", "finished", 3) for n in (1, 2, 3)]
 ROWS += [("bbbb", n, 0.6, "second", "stopped", 0) for n in (1, 2)]
@@ -26,7 +26,7 @@ def texts(svg, kind="text"):
 
 def test_each_curve_stands_there_under_its_label_in_the_pages_size():
     make = partial(curves_figure, CURVES, RUNGS, 0.95, "accuracy")
-    svg = draw("curves", make)
+    svg = as_svg("curves", make)
     words = {"teacher_spread", "evaluation", "accuracy", "teacher 0.950", "1 stopped"}
     assert words <= set(texts(svg))
     assert sorted(texts(svg, "title")) == [
@@ -35,7 +35,7 @@ def test_each_curve_stands_there_under_its_label_in_the_pages_size():
         "third: running, last 0.5000",
     ]
     assert re.match(r"<svg (?!.* width=)[^>]*viewBox", svg.partition(">")[0])
-    assert svg == draw("curves", make)
+    assert svg == as_svg("curves", make)
 
 
 @pytest.mark.parametrize("count", [3, 20])
@@ -47,7 +47,7 @@ def test_points_of_a_few_sharpnesses_or_many(count):
     ]
     found = pd.DataFrame([*rows, {**rows[0], "aligned_layers": "none", "label": "other"}])
     panels = {("random", "cosine_growth"): found, ("random", "fixed"): found[:0]}
-    svg = draw("points", partial(points_figure, panels))
+    svg = as_svg("points", partial(points_figure, panels))
     assert {"layers 1,2", "layers none", "sharpness", "alpha"} <= set(texts(svg))
     assert len(texts(svg, "title")) == count + 1
     if count == 3:
@@ -58,7 +58,7 @@ def test_points_of_a_few_sharpnesses_or_many(count):
 def test_marginals_of_numbers_ranges_and_names(values):
     spread = [0.01] * (len(values) - 1) + [float("nan")]
     table = pd.DataFrame({"value": values, "mean": 0.8, "spread": spread, "count": 2})
-    svg = draw("marginals", partial(marginals_figure, {"sharpness": table}))
+    svg = as_svg("marginals", partial(marginals_figure, {"sharpness": table}))
     assert "sharpness" in texts(svg)
     labels = [t for t in texts(svg) if t.endswith(" (2)")]
     assert labels == [f"{v if isinstance(v, str) else format(v, 'g')} (2)" for v in values]

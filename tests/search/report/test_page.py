@@ -9,7 +9,7 @@ import pytest
 
 from search.record.run import create_run
 from search.report.contents import gather
-from search.report.figures import draw_all
+from search.report.figures import all_figures
 from search.report.page import plain, render, shown_sections
 from search.results.cells import compact
 from tests.report_runs import config, fail, plan, report_evaluations, reported, training_inputs
@@ -17,7 +17,7 @@ from tests.report_runs import config, fail, plan, report_evaluations, reported, 
 
 def page_of(run):
     report = gather(run)
-    drawn = draw_all(report)
+    drawn = all_figures(report)
     shown = shown_sections(report, drawn)
     html, markdown = (render(name, report, shown, drawn) for name in ("report.html", "report.md"))
     return report, html, markdown

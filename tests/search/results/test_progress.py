@@ -6,7 +6,7 @@ import pytest
 
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.progress import describe_time, measure
+from search.results.progress import describe_time, progress_of
 from tests.made_runs import asked, made_plan, recipe
 
 
@@ -24,7 +24,7 @@ ALL = {"finished": 10, "stopped": 2, "failed": 1, "running": 3, "waiting": 4, "p
 
 
 def test_counts_and_words():
-    progress = measure(make_run(*ALL.items()))
+    progress = progress_of(make_run(*ALL.items()))
     assert progress.counts == dict.fromkeys(ALL, 1)
     # 30 of the trials that ended count as made, 3 and 4 of the others; 23 are left.
     assert progress.seconds_left == pytest.approx(60 * 23 / 37)
@@ -32,10 +32,10 @@ def test_counts_and_words():
         "3 of 6 ended (1 finished, 1 stopped early, 1 failed), "
         "1 running, 1 waiting, 1 pending, about 37 s left"
     )
-    between = measure(make_run(("finished", 10), ("pending", 0))).describe()
+    between = progress_of(make_run(("finished", 10), ("pending", 0))).describe()
     assert between.startswith("1 of 2 ended (1 finished, 0 stopped early), 1 pending, about ")
     # Where trials are promoted, the one that waits counts as over.
-    promoted = measure(make_run(*ALL.items(), scheduler="promotion"))
+    promoted = progress_of(make_run(*ALL.items(), scheduler="promotion"))
     assert promoted.seconds_left == pytest.approx(60 * 17 / 43)
 
 
@@ -43,7 +43,7 @@ def test_time_in_the_unit_that_reads_best_but_before_the_first_evaluation_and_af
     texts = {0: "0 s", 89: "89 s", 90: "2 min", 5340: "89 min", 5400: "1.5 h", 36000: "10.0 h"}
     assert [*map(describe_time, texts)] == [f"about {text}" for text in texts.values()]
     for trials in ((("running", 0), ("pending", 0)), (("finished", 10), ("stopped", 2))):
-        progress = measure(make_run(*trials))
+        progress = progress_of(make_run(*trials))
         assert progress.seconds_left is None
         assert "left" not in progress.describe()
 
@@ -52,7 +52,10 @@ def test_trials_that_a_searcher_will_add_are_counted_where_their_number_is_known
     two, searched = (("finished", 10), ("finished", 10)), {"searcher": "optuna"}
     run = make_run(*two, seeds=True, samples=4, **searched)
     assert run.to_suggest == 3  # seeds apart, the two are one configuration
-    assert (measure(run).total, measure(run).seconds_left) == (5, pytest.approx(60 * 30 / 20))
+    assert (progress_of(run).total, progress_of(run).seconds_left) == (
+        5,
+        pytest.approx(60 * 30 / 20),
+    )
     assert make_run(*two, seeds=True).to_suggest == 0
 
 
@@ -61,6 +64,6 @@ def test_time_budget_ends_what_has_no_other_end_and_shortens_a_long_search():
     for samples, total in ((None, 2), (1000, 1000)):
         asked_for = {"samples": samples, "time_budget": 500.0, "searcher": "optuna"}
         run = make_run(*trials, seconds=450.0, **asked_for)
-        assert (measure(run).seconds_left, measure(run).total) == (50.0, total)
+        assert (progress_of(run).seconds_left, progress_of(run).total) == (50.0, total)
         spent = make_run(*trials, seconds=600.0, **asked_for)
-        assert measure(spent).seconds_left == pytest.approx(600 * 4 / 16)
+        assert progress_of(spent).seconds_left == pytest.approx(600 * 4 / 16)
