@@ -9,6 +9,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.storage import is_uri, join_name, location, open_storage, read_bytes
 from search.record.trial_record import ENDED, WAITING, TrialRecord
+from trainable.common.errors import count_of
 from trainable.common.files import MANIFEST, parse_checked_json, verified_values
 
 NAME = r"checkpoint_(\d{6})"
@@ -73,19 +74,21 @@ def has_checkpoint(run: Run, trial: TrialRecord) -> bool:
 
 
 def damaged_checkpoints(run: Run) -> list[str]:
-    """A line for each local checkpoint that can't be used, and for each trial that ran without.
+    """A line for each local checkpoint that can't be used, and for each trial under way without;
+    one for all that wait without, which may have been in memory alone.
 
     A trial under way starts again then (its checkpoint is removed); one that has ended keeps its
-    result. One that waits may have been in memory alone, and starts again if it goes on.
+    result.
     """
     from trainable.engine.training_state import CheckpointError
     from trainable.trial.checkpoint import STATE, check_checkpoint  # loads torch: seconds
 
-    lines, describe = [], labels_of(run)
+    lines, waiting, describe = [], 0, labels_of(run)
     for trial in run.trials.values():
         where, ended = trial_location(run, trial), trial.outcome in ENDED
         if not has_checkpoint(run, trial):
-            if trial.evaluations and not ended and trial.outcome != WAITING:
+            waiting += trial.outcome == WAITING
+            if trial.evaluations and trial.outcome not in (*ENDED, WAITING):
                 lines.append(f"No checkpoint, the trial starts again: {describe(trial)}")
             continue
         if is_uri(where):
@@ -102,6 +105,8 @@ def damaged_checkpoints(run: Run) -> list[str]:
             lines.append(f"Checkpoint {error}, {then}: {describe(trial)}")
             if not ended:
                 remove_checkpoints(run, trial)
+    if waiting:
+        lines.append(f"No checkpoint of {count_of(waiting)} that wait: they start again to go on")
     return lines
 
 

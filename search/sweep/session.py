@@ -23,7 +23,7 @@ from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.live_table import make_display
 from search.sweep.hooks.scheduler import RunScheduler
 from search.sweep.hooks.searcher import RunSearcher
-from search.sweep.processes.cluster import cluster_size, node_memory, recounted, watched
+from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
 from search.sweep.ray_setup import (
@@ -39,7 +39,7 @@ from trainable.engine.devices import available_cores
 from trainable.trial.checkpoint import checkpoint_bytes
 from trainable.trial.tune_function import Sweep
 
-WAITING_SHARE = 0.25  # of a node's memory, at most, that trials which wait take
+WAITING_SHARE = 0.25  # of the memory that Ray has for trials
 
 
 def run_trials(run: Run, copy: RecordCopy, console: Console, interruption: Interruption) -> None:
@@ -76,7 +76,7 @@ def _run_tuners(
         share = 1 if exclusive else request.trials_per_gpu
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         _announce(run, slots(), console)
-        room = int(node_memory() * WAITING_SHARE / slots())
+        room = waiting_bytes(request.address, slots())
         display = make_display(console)
         live = LiveRun(run, display, interruption, copy, slots=slots, exclusive=exclusive)
         callback = RunCallback(live)
@@ -117,6 +117,14 @@ def describe_sweep(run: Run, console: Console) -> Sweep:
         save_at=run.rungs,
         localise=share_inputs(run, console) if shared else None,
     )
+
+
+def waiting_bytes(address: str, slots: int) -> int:
+    """Of memory that trials which wait may take: none where several processes take turns, since
+    each would have to train again what waits in another."""
+    if address != LOCAL or slots > 1:
+        return 0
+    return int(WAITING_SHARE * ray.cluster_resources().get("memory", 0))
 
 
 def _slots(address: str, share: int, limit: int | None, cores: int, gpus: int) -> Callable[[], int]:

@@ -83,14 +83,14 @@ class State:
     tensors: dict[str, Tensor]
 
     @property
-    def step(self) -> int:
-        """Optimiser steps taken."""
-        return int(self.header["step"])
-
-    @property
     def bytes(self) -> int:
         """Of the tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+def state_bytes(trial: Trial) -> int:
+    """Of the tensors of a trial's state."""
+    return State({}, _tensors(trial)).bytes
 
 
 def copied_state(trial: Trial) -> State:
@@ -153,7 +153,7 @@ def restore(trial: Trial, state: State) -> None:
     means = trial.setup.step.means
     sums = {name: value.to(device) for name, value in tensors.items() if name.startswith(MEANS)}
     means.add({name.removeprefix(MEANS): value for name, value in sums.items()})
-    trial.step = state.step
+    trial.step = header["step"]
     means.steps = header["mean_steps"]
     trial.trained_seconds = header["trained_seconds"]
     trial.history = [Evaluation(**values) for values in header["history"]]

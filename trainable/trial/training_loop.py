@@ -130,6 +130,11 @@ class Trial:
         """Whether all steps are taken."""
         return self.step >= self.total_steps
 
+    @property
+    def seconds(self) -> float:
+        """That training and evaluations took up to the last evaluation."""
+        return sum(past.training_seconds + past.evaluation_seconds for past in self.history)
+
     def run(self) -> Iterator[Evaluation]:
         """Trains to the end, yielding after each evaluation; raises what `advance` raises."""
         while not self.finished:

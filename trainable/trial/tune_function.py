@@ -12,7 +12,6 @@ import torch
 from ray import tune
 
 from trainable.common.errors import TrainingDivergedError, first_line
-from trainable.common.files import MANIFEST, parse_checked_json
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.common.pause import PauseRequest
 from trainable.common.quiet import quiet_libraries
@@ -42,7 +41,7 @@ class Sweep:
 
     run: str  # path or URI of the run's folder
     save_at: tuple[int, ...] = ()  # evaluations after which a trial may wait or be stopped
-    waiting_bytes: int = 0  # of memory that trials which wait may take in each process
+    waiting_bytes: int = 0  # of memory that trials which wait may take in a process
     # The inputs with their folders where this node has them.
     localise: Callable[[TrainingInputs], TrainingInputs] | None = None
 
@@ -84,9 +83,9 @@ def train_student(
     try:
         if sweep is not None and sweep.localise is not None:
             shared = sweep.localise(shared)
-        trial, unsaved = _start_or_restore(shared.config(config), shared, exact=sweep is not None)
+        trial = _start_or_restore(shared.config(config), shared, exact=sweep is not None)
         if trial is not None:
-            _TuneLoop(trial, save_share, sweep, pause, unsaved).run()
+            _TuneLoop(trial, save_share, sweep, pause).run()
     except Exception as error:
         failure = _failure_kind(error)
         if failure is not None and sweep is not None:
@@ -99,45 +98,47 @@ class _TuneLoop:
     """A trial's loop under Tune."""
 
     def __init__(
-        self,
-        trial: Trial,
-        save_share: float,
-        sweep: Sweep | None,
-        pause: PauseRequest | None,
-        unsaved_seconds: float,
+        self, trial: Trial, save_share: float, sweep: Sweep | None, pause: PauseRequest | None
     ) -> None:
         self._trial, self._sweep, self._pause = trial, sweep, pause
         weights = sum(p.numel() * p.element_size() for p in trial.student.parameters())
         copies = 3 if trial.setup.step.averages is None else 4  # with two moments
+        # One that waited in memory may have none.
+        self._saved_step = 0 if tune.get_checkpoint() is None else trial.step
+        unsaved_seconds = 0.0 if self._saved_step else trial.seconds
         self._saving = SaveTimer(save_share, copies * weights, unsaved_seconds)
-        self._saved_step = 0 if unsaved_seconds else trial.step  # at most
         self._unreported_seconds = 0.0  # that saving took since the last evaluation
 
     def run(self) -> None:
         """To the end or to a pause; the scheduler's stop comes as SystemExit from a report."""
         trial = self._trial
+        # In anyone's own Tuner, a trial that is stopped leaves a checkpoint behind.
+        save_at = (1,) if self._sweep is None else self._sweep.save_at
         if self._sweep is not None:
             for past in trial.history:  # the sweep may have been killed before it received it
                 self._report(past, restored=True)
         while not trial.finished and not self._pause:
             evaluation = trial.advance()
             if evaluation is not None:
-                self._report(evaluation, save=self._to_save(evaluation))
+                save = trial.finished or self._saving.due
+                if evaluation.evaluations in save_at:
+                    save = not self._keep_in_memory() or save or self._saving.pays
+                self._report(evaluation, save=save)
+                _waiting().take(trial.config)  # it goes on
             elif self._sweep is not None and trial.history and self._saving.due:
                 self._save_between()
         if trial.step > self._saved_step:
             self._save_between()
 
-    def _to_save(self, evaluation: Evaluation) -> bool:
-        """Whether an evaluation comes with a checkpoint; keeps a trial that may wait in memory."""
-        trial, sweep, timer = self._trial, self._sweep, self._saving
-        if sweep is None:  # in anyone's own Tuner, a trial that is stopped leaves one behind
-            return trial.finished or timer.due or evaluation.evaluations == 1
-        if trial.finished or evaluation.evaluations not in sweep.save_at:
-            return trial.finished or timer.due
-        save = timer.due or timer.pays
-        unsaved_seconds = 0.0 if save else timer.unsaved_seconds
-        return not _waiting().keep(trial, sweep.waiting_bytes, unsaved_seconds) or save
+    def _keep_in_memory(self) -> bool:
+        """Whether the trial, should it wait now, needs no checkpoint: its state fits into memory,
+        and there is no older checkpoint that would be left if it is stopped."""
+        if self._sweep is None or self._trial.finished:
+            return False
+        start = time.monotonic()
+        kept = _waiting().keep(self._trial, self._sweep.waiting_bytes)
+        self._unreported_seconds += time.monotonic() - start
+        return kept and not self._saved_step
 
     def _report(
         self, evaluation: Evaluation, *, save: bool = False, restored: bool = False
@@ -185,39 +186,24 @@ class _TuneLoop:
 _setups, _waiting = cache(SetupCache), cache(WaitingTrials)
 
 
-def _start_or_restore(
-    config: TrialConfig, inputs: TrainingInputs, *, exact: bool
-) -> tuple[Trial | None, float]:
-    """The trial as its checkpoint left it, or as it waited here if that is further on, and the
-    seconds that it trained since a checkpoint; None if its own or a clone's had finished."""
+def _start_or_restore(config: TrialConfig, inputs: TrainingInputs, *, exact: bool) -> Trial | None:
+    """The trial as it waited in this process, or as its checkpoint left it; None if that, its own
+    or a clone's, had finished."""
     device, setups = torch.device(inputs.device), _setups()
-    checkpoint, waiting = tune.get_checkpoint(), _waiting().take(config)
-    if waiting is not None and waiting.state.step >= _step_of(checkpoint):
+    if (state := _waiting().take(config)) is not None:
         trial = Trial.start(config, inputs, device, setups)
-        restore(trial, waiting.state)
-        return trial, waiting.unsaved_seconds
+        restore(trial, state)
+        return trial
+    checkpoint = tune.get_checkpoint()
     if checkpoint is not None:
         try:
             with checkpoint.as_directory() as folder:
-                trial = load_checkpoint(Path(folder), config, inputs, device, setups, exact=exact)
-                return trial, 0.0
+                return load_checkpoint(Path(folder), config, inputs, device, setups, exact=exact)
         except CheckpointError as error:
             if isinstance(error, FinishedError) and not exact:
-                return None, 0.0
+                return None
             print(f"checkpoint {error}; the trial starts again")
-    return Trial.start(config, inputs, device, setups), 0.0
-
-
-def _step_of(checkpoint: Any) -> int:
-    """The one that a checkpoint was written after, wherever it lies; 0 if there is none."""
-    if checkpoint is None:
-        return 0
-    try:
-        with checkpoint.filesystem.open_input_file(f"{checkpoint.path}/{MANIFEST}") as file:
-            manifest = parse_checked_json(file.read())
-    except OSError:
-        return 0
-    return int(manifest["values"]["step"]) if manifest else 0
+    return Trial.start(config, inputs, device, setups)
 
 
 def _failure_kind(error: Exception) -> str | None:

@@ -185,14 +185,6 @@ def cluster_size(*, with_gpus: bool) -> tuple[int, int]:
     return int(resources.get("CPU", 0)), int(resources.get("GPU", 0)) if with_gpus else 0
 
 
-def node_memory() -> int:
-    """Bytes that Ray found free for trials as it started, of the node that has the least."""
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return int(min(resources.get("memory", 0) for resources in nodes))
-
-
 def recounted(count: Callable[[], int]) -> Callable[[], int]:
     """The same count, made anew every few seconds only: nodes come and go."""
     cached = lru_cache(maxsize=1)(lambda _: count())

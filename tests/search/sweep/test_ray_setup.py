@@ -60,6 +60,14 @@ def test_trials_save_at_rungs_where_they_may_wait_or_be_stopped(tmp_path, schedu
     assert describe_sweep(run, Console(file=io.StringIO())).save_at == numbers
 
 
+def test_trials_wait_in_a_quarter_of_the_memory_of_one_process_alone(monkeypatch):
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 8.0, "memory": 4e9 + 2})
+    assert session.waiting_bytes("local", 1) == 1_000_000_000
+    assert session.waiting_bytes("local", 2) == session.waiting_bytes("auto", 1) == 0
+    monkeypatch.setattr(session.ray, "cluster_resources", lambda: {"CPU": 8.0})
+    assert session.waiting_bytes("local", 1) == 0
+
+
 def test_a_disk_with_too_little_room_is_told_of(tmp_path, monkeypatch):
     run, free = made_run(tmp_path / "runs" / "mine", CONFIGS), 3_200_000_000
     places = {run.folder: SimpleNamespace(free=free)}  # no other is looked at

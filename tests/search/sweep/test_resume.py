@@ -459,6 +459,13 @@ def test_a_checkpoint_that_is_lost_or_not_the_trials_is_one_line(begun, what, sa
     assert what != "ended" or found.trials == begun.trials
 
 
+def test_trials_that_wait_without_a_checkpoint_are_one_line(make_run):
+    run = make_run(replace(SCHEDULES, samples=3))
+    for config in configs_of(run)[:2]:
+        evaluate(run, config, decision="wait")
+    assert resume(run)[1] == ["No checkpoint of 2 trials that wait: they start again to go on."]
+
+
 def test_a_lost_student_of_the_best_is_one_line(make_run):
     run = make_run(replace(SCHEDULES, samples=1))
     (config,) = configs_of(run)

@@ -326,34 +326,32 @@ def dear(monkeypatch):
     monkeypatch.setattr(checkpoint, "FIRST_SAVE_BYTES", 1.0)
 
 
-@pytest.mark.parametrize("further", [False, True])
-def test_a_trial_that_waited_in_memory_goes_on_as_if_it_never_had(
-    tuned, inputs, sweep, dear, monkeypatch, further
-):
-    """From there, or from a checkpoint that another process has written since."""
+def test_a_trial_that_waited_in_memory_goes_on_as_if_it_never_had(tuned, sweep, dear, monkeypatch):
     whole, _ = tuned.train(CONFIG, sweep=sweep)
     within = replace(sweep, save_at=(2,), waiting_bytes=10**9)
     before, error = tuned.train(CONFIG, sweep=within, on_report=stopped_at(2))
     assert isinstance(error, StopError)
     assert (numbers(before), tuned.state.count) == (numbers(whole[:2]), 1)
     tuned.train({**CONFIG, "seed": 1}, sweep=within)  # another trial in the same process
-    step = 8
-    if further:
-        trial = Trial.start(inputs.config(CONFIG), inputs, torch.device("cpu"))
-        step = 12
-        while trial.step < step:
-            trial.advance()
-        (folder := Path(sweep.run, "checkpoint")).mkdir()
-        checkpoint.write_checkpoint(trial, folder)
-        tuned.state.checkpoint = folder
     begun, advance = [], Trial.advance
     monkeypatch.setattr(Trial, "advance", lambda t: begun.append(t.step) or advance(t))
     after, error = tuned.train(CONFIG, sweep=within)
     assert error is None
-    assert begun[0] == step
-    assert [result[MESSAGE].restored for result in after] == [n < step // 4 for n in range(6)]
+    assert begun[0] == 8
+    assert [result[MESSAGE].restored for result in after] == [True] * 2 + [False] * 4
     assert numbers(after) == numbers(whole)
     assert tuned.state.count == 3  # the last of each that ended
+
+
+def test_a_trial_with_a_checkpoint_writes_another_where_it_waits(tuned, sweep, dear):
+    """Should it be stopped there, the older one would be its student."""
+    within = replace(sweep, save_at=(2, 4), waiting_bytes=10**9)
+    tuned.train(CONFIG, sweep=sweep, save_share=1.0, on_report=stopped_at(1))
+    tuned.state.checkpoint = tuned.state.newest
+    tuned.train(CONFIG, sweep=within, on_report=stopped_at(3))  # the first is restored
+    assert verified_values(tuned.state.newest)["step"] == 8
+    tuned.train(CONFIG, sweep=within, on_report=stopped_at(5))  # from memory
+    assert verified_values(tuned.state.newest)["step"] == 16
 
 
 def test_a_trial_that_waited_in_memory_is_saved_by_a_pause_before_its_next_step(
@@ -381,9 +379,11 @@ def test_of_the_trials_that_wait_the_latest_fit_into_memory_the_others_have_chec
     of_seeds = [inputs.config({**CONFIG, "seed": seed}) for seed in range(3)]
     kept = [tune_function._waiting().take(config) is not None for config in of_seeds]
     assert kept == [False, True, True]
+    tuned.train(CONFIG, sweep=within)  # one that goes on is not kept; at its end it is saved
+    assert tune_function._waiting().take(inputs.config(CONFIG)) is None
     within = replace(sweep, save_at=(1,), waiting_bytes=size - 1)
     tuned.train(CONFIG, sweep=within, on_report=stopped_at(1))
-    assert tuned.state.count == 1
+    assert tuned.state.count == 2
     assert tune_function._waiting().take(inputs.config(CONFIG)) is None
 
 
@@ -402,6 +402,7 @@ class Waits(FIFOScheduler):
 
     def choose_trial_to_run(self, controller):
         trials = sorted(controller.get_trials(), key=lambda trial: trial.status != "PENDING")
+        assert all(t.checkpoint is None for t in trials if t.status == "PAUSED")
         return next((t for t in trials if t.status in ("PENDING", "PAUSED")), None)
 
 
