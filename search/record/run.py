@@ -31,7 +31,7 @@ from search.record.events import (
     read_log,
     repair_events,
 )
-from search.record.trial_record import ENDED, FINISHED, TrialRecord
+from search.record.trial_record import ENDED, FINISHED, RUNNING, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
 from trainable.config.names import EAGER, GRAPH, PLAIN
@@ -60,6 +60,8 @@ class Run:
     decided: bool = False  # whether no recipe needs more seeds, as its plan is
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
+    running: set[str] = field(default_factory=set)  # digests, of its last session
+    slots: int = 1  # how many trials ran at a time, at most; one that waits at a rung does not
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
@@ -134,13 +136,6 @@ class Run:
         known = self.request.finals > 0 and first.outcome == FINISHED
         return known and self.request.time_to_suggest * self.slots < FEWEST_TRIALS * first.seconds
 
-    @property
-    def slots(self) -> int:
-        """How many trials were begun before the first one's end: as many run at a time."""
-        first = next(iter(self.trials))
-        last = max((n for n, e in enumerate(self.events) if e.get("trial") == first), default=0)
-        return len({first} | {e["trial"] for e in self.events[:last] if e["event"] == "start"})
-
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""
         return self.folder / trial.config.folder_name
@@ -169,8 +164,12 @@ class Run:
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)
-        if (trial := self.trials.get(event.get("trial", ""))) is not None:
+        if event["event"] == "session":
+            self.running.clear()
+        if (trial := self.trials.get(digest := event.get("trial", ""))) is not None:
             trial.apply(event)
+            (self.running.add if trial.outcome == RUNNING else self.running.discard)(digest)
+            self.slots = max(self.slots, len(self.running))
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED
         if event["event"] == "plan":  # where more is asked for, not all is decided

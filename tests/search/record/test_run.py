@@ -213,6 +213,28 @@ def test_state_of_a_trial_is_what_its_events_tell(run, events, state, count):
     assert run.unfinished == (state[0] not in ("finished", "stopped", "failed"))
 
 
+T = started(SECOND)
+
+
+@pytest.mark.parametrize(
+    ("events", "slots"),
+    [
+        ([S, T], 2),
+        ([S, WAITS, T], 1),
+        ([S, WAITS, T, S], 2),
+        ([S, WAITS, ENDED, T], 1),
+        ([S, AGAIN, T], 1),
+        ([S, E1, E2, E3, T], 1),
+        ([S, SESSION, T], 1),  # killed while the first ran
+    ],
+)
+def test_trials_that_wait_or_have_ended_take_no_slot(run, events, slots):
+    """Before, whatever began before the first trial's end counted."""
+    for event in events:
+        run.append(event)
+    assert run.slots == slots
+
+
 def test_record_cut_at_any_byte_loses_no_event_of_a_trial_but_bits(story):
     main = story.folder / RECORD
     whole = main.read_bytes()
