@@ -28,7 +28,7 @@ class Plan:
     provenance: Mapping[str, Any]  # command, started, commit, versions, device
     inputs: TrainingInputs
     trials: tuple[TrialConfig, ...]
-    grace_evaluations: int  # before ASHA may stop a trial
+    grace_evaluations: int  # before a trial may wait or be stopped
     parameters: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     costs: Mapping[str, float] = field(default_factory=dict)  # by shape (`objectives.shapes`)
     confirms: Mapping[str, Any] | None = None  # what of another run this one confirms

@@ -6,10 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.plan.finals import FINALS, SEARCH_SHARE
 from search.plan.objectives import DEPTH, FEEDFORWARD, HALF, LATENCY, LAYERS, Shape, settings_of
 from search.plan.request import INITIALISATION, Request
 from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
-from search.plan.searchers import FINALS, GRID, SEARCH_SHARE, SEARCHERS, SUGGESTIONS
+from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space
 from trainable.common.errors import UserError
 from trainable.config.fields import described, field_types
@@ -95,6 +96,10 @@ class ResolvedRequest(Request):
         """Seconds after which no more is suggested; infinite without a time budget."""
         share = SEARCH_SHARE if self.finals else 1.0
         return math.inf if self.time_budget is None else share * self.time_budget
+
+    def whole_budget(self, searched: float) -> float:
+        """Seconds of search and finals: as asked for, or what a search of so many leaves of one."""
+        return self.time_budget or searched / SEARCH_SHARE
 
     @property
     def constants(self) -> dict[str, Any]:

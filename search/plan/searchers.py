@@ -10,14 +10,6 @@ if TYPE_CHECKING:  # Optuna takes a second to load
 JOURNAL = "optuna-journal.log"  # in a searched run's folder: its study, for optuna-dashboard
 GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
 SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget is given
-SEARCH_SHARE = 1 / 3  # of a budget, that is spent on suggestions where the best are trained again
-# Trials like the default's, one after another, that must fit into that share, or nothing is
-# suggested: the best of so few is the luckiest, and the finals use the time better.
-FEWEST_TRIALS = 16
-FINALS = 2  # recipes that are, beside the default
-# Passes over the training examples, in steps, that a final makes at most: on SST-2 longer ones
-# gained nothing, while averages of the weights of two and three seeds gained 0.3 points.
-LONGEST = 12
 STARTUP_TRIALS = 8  # drawn at random, the space's own starts counted, before a searcher learns
 
 

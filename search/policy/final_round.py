@@ -9,21 +9,21 @@ from dataclasses import replace
 from typing import Any
 
 from search.plan.draws import Draw
-from search.plan.searchers import LONGEST, SEARCH_SHARE
+from search.plan.finals import (
+    BESIDE_MADE,
+    EMA_DECAY,
+    LABELLED,
+    LEAST,
+    LONGEST,
+    MOST_SEEDS,
+    useful_share,
+)
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.answer import best_or_default, expected_scores, steps_per_pass
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import BEST_OF
-
-LEAST = 12  # passes that each final makes, or there are fewer: a longer one gains more than another
-LABELLED = 3  # passes over the labelled examples before texts without labels have their full share
-# Another final of the first recipe makes so many before there are made texts: it gains half a point
-# and more where labels are right, and loses two where a fifth are wrong, as validation shows.
-BESIDE_MADE = 8
-EMA_DECAY = 0.98  # at least: the student is the average over about the last 50 steps
-MOST_SEEDS = 5  # of each, where time is left
 
 
 def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
@@ -88,7 +88,7 @@ def _passes(run: Run, count: int) -> float:
         sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
     )
     steps = sum(trial.evaluations[-1]["step"] for trial in trained)
-    budget = run.request.time_budget or run.seconds / SEARCH_SHARE
+    budget = run.request.whole_budget(run.seconds)
     # Of each trial: starting its worker, building its student, saving.
     in_slots = run.slots * (run.seconds - run.plan.inputs.outputs_seconds)
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
@@ -102,11 +102,6 @@ def _transfer_share(run: Run, passes: float, labelled: float) -> float:
     asked = run.request.transfer_share
     fixed = "transfer_share" in dict(run.request.overrides)
     return asked if fixed else min(asked, useful_share(passes, labelled))
-
-
-def useful_share(passes: float, labelled: float = LABELLED) -> float:
-    """Texts without labels, for each labelled example, that so many passes have time for."""
-    return round(max(passes / labelled - 1.0, 0.0), 2)
 
 
 def _looks(run: Run) -> int:

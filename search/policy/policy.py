@@ -216,7 +216,7 @@ class Policy:
         known = sum(self._stratum(config) == stratum for config in self._groups.configs)
         if not self._request.searched:
             return known
-        wanted = self._request.wanted - self._groups.has_exempt(self._default)
+        wanted = self._request.wanted - self._groups.has(self._default)
         return inf if self.run.plan.compare_within else max(known, wanted)
 
 

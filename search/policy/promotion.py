@@ -37,7 +37,7 @@ class Promotion:
         """What a recipe's arrival decides, of it or of others that wait there."""
         stratum = self._stratum(config)
         self._scores.setdefault((stratum, rung), {}).setdefault(config.recipe.digest, score)
-        return self._decide(stratum, rung, self._to_come(stratum, rung))
+        return self._decide(stratum, rung, self._arriving(stratum, rung))
 
     @property
     def undecided(self) -> bool:
@@ -56,16 +56,17 @@ class Promotion:
     def _waiting(self, stratum: str, rung: int) -> bool:
         return len(self._scores[stratum, rung]) > len(self._decided.get((stratum, rung), {}))
 
-    def _to_come(self, stratum: str, rung: int) -> float:
+    def _arriving(self, stratum: str, rung: int) -> float:
         """How many recipes may arrive at a rung in all."""
         first = self._expected(stratum)
         return first if first == inf else max(1, first // self._factor ** self._rungs.index(rung))
 
-    def _decide(self, stratum: str, rung: int, to_come: float) -> Decisions:
+    def _decide(self, stratum: str, rung: int, arriving: float) -> Decisions:
         scores = self._scores[stratum, rung]
         decided = self._decided.setdefault((stratum, rung), {})
-        most = inf if to_come == inf else max(1, to_come // self._factor)  # that may ever go on
-        best = len(scores) // self._factor if most == inf else most * (len(scores) >= to_come)
+        most = inf if arriving == inf else max(1, arriving // self._factor)  # that may ever go on
+        all_there = len(scores) >= arriving
+        best = len(scores) // self._factor if most == inf else most if all_there else 0
         ranked = sorted(scores, key=lambda recipe: -scores[recipe])  # stable: the first of equals
         decisions = {
             recipe: GO if rank < best else STOP

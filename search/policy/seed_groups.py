@@ -139,8 +139,8 @@ class SeedGroups:
         """Whether a trial waits at its rung, for other seeds or for other recipes."""
         return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
 
-    def has_exempt(self, recipe: TrialConfig | None) -> bool:
-        """Whether this recipe has a trial, and is not compared at rungs."""
+    def has(self, recipe: TrialConfig | None) -> bool:
+        """Whether this recipe has a trial."""
         return recipe is not None and recipe.digest in self._groups
 
     @property

@@ -58,7 +58,7 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
 
 
 def _drawn(study: optuna.Study, request: ResolvedRequest, digits: int) -> Draw:
-    """A draw of the study's sampler, its numbers rounded; the study stays as it was."""
+    """A draw of the study's sampler, its numbers rounded; the study has one failed trial more."""
     trial = study.ask()
     draw_config(request, trial)
     study.tell(trial, state=TrialState.FAIL)  # samplers pass over it

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from search.plan.finals import FEWEST_TRIALS
 from search.plan.plan import FORMAT, Plan
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
-from search.plan.searchers import FEWEST_TRIALS
 from search.record.events import (
     DECIDED,
     EXHAUSTED,

@@ -10,7 +10,7 @@ PENDING, RUNNING = "pending", "running"
 WAITING = "waiting"  # at a rung, for other seeds of its recipe or for other recipes
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 ENDED = (FINISHED, STOPPED, FAILED)
-GO, WAIT, STOP = "continue", "wait", "stop"  # an evaluation's `decision`, by the scheduler
+GO, WAIT, STOP = "continue", "wait", "stop"  # an evaluation's `decision`, by the policy
 NODE_LOST = "its node was lost"  # the reason of a failure
 RETRY, RETRY_ALONE, GIVE_UP = "retry", "retry alone on the GPU", "give up"
 

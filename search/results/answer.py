@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from search.plan.searchers import LONGEST
+from search.plan.finals import LONGEST
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe

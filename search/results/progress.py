@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
-from search.plan.searchers import SEARCH_SHARE
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 from trainable.data.batches import trial_steps
@@ -63,7 +62,7 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf
     budget, finals = run.request.time_budget, run.racing and not any(t.final for t in trials)
     if finals and run.request.finals:
-        left = (budget or (run.seconds + left) / SEARCH_SHARE) - run.seconds
+        left = run.request.whole_budget(run.seconds + left) - run.seconds
     elif budget is not None and to_come:
         left = min(left, budget - run.seconds)
     left = max(left, 0.0)

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from search.plan.finals import FEWEST_TRIALS, SEARCH_SHARE
 from search.plan.request import LOCAL
-from search.plan.searchers import FEWEST_TRIALS, SEARCH_SHARE
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
@@ -108,7 +108,7 @@ def _describe(
         console.print(
             f"      and, as long as time allows, the default and the best {request.finals}"
         )
-        seconds = request.time_budget or seconds / SEARCH_SHARE
+        seconds = request.whole_budget(seconds)
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):

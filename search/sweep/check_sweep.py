@@ -7,10 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from search.plan.finals import LONGEST, useful_share
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
-from search.plan.searchers import LONGEST
-from search.policy.final_round import useful_share
 from search.results.progress import describe_time
 from search.sweep.step_time import step_seconds
 from trainable.common.errors import count_of

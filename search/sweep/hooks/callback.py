@@ -44,12 +44,12 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
         """Ray's hook."""
         if not self._live.interruption.requested:
             self._live.record({"event": "start"}, **names_of(trial))
-        limit_retries(trial, self._live.may_retry(names_of(trial)["trial"]))
+        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:
         """Ray's hook, after the scheduler: it has the message, and Tune keeps the metrics."""
         result.pop(MESSAGE, None)
-        limit_retries(trial, self._live.may_retry(names_of(trial)["trial"]))
+        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
@@ -58,7 +58,7 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for a trial that failed and goes on from its checkpoint."""
         self._live.failed(failure_reason(trial), restarted=True, **names_of(trial))
-        limit_retries(trial, self._live.may_retry(names_of(trial)["trial"]))
+        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
 
     def on_trial_error(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for a trial that it does not restart."""
@@ -77,10 +77,10 @@ def failure_reason(trial: Trial) -> str:
     """What went wrong in one line, from the file where Ray keeps a trial's errors."""
     text = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
     last = text[text.rfind("\nFailure # ") + 1 :]  # Ray keeps those before it, too
-    return NODE_LOST if SIGN_OF_LOST_NODE in last else last_line(last)
+    return NODE_LOST if SIGN_OF_LOST_NODE in last else error_message(last)
 
 
-def last_line(error: str) -> str:
+def error_message(error: str) -> str:
     """What an error says, from the text that Ray keeps of it.
 
     After a traceback that is the line below the last frame, without our own exceptions' module; of

@@ -17,7 +17,7 @@ from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 
 class LiveRun:
-    """Records each event before anything else is done with it, and asks the policy what follows.
+    """Has each event on disk before Tune acts on it, and asks the policy what follows.
 
     One is made for each Tuner. If the record can't be written, or a trial can't save, the sweep
     pauses and nothing more is recorded of it: what the record lacks, the trials' checkpoints have.
@@ -80,7 +80,7 @@ class LiveRun:
             self.record({"event": "repeated", "evaluations": number}, **names)
         return self.policy.decision(trial, number)
 
-    def may_retry(self, trial: str) -> int:
+    def retries_left(self, trial: str) -> int:
         """How often Tune may restart a trial that fails."""
         return 0 if trial in self._failures else self.policy.retries_left(trial)
 

@@ -27,7 +27,7 @@ from search.record.trial_record import (
     STOP,
     WAIT,
 )
-from search.sweep.hooks.callback import last_line
+from search.sweep.hooks.callback import error_message
 from search.sweep.processes.signals import Interruption
 from tests.made_runs import asked, evaluated, made_inputs, made_run
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
@@ -414,4 +414,4 @@ CRASHED = "The actor died: x.\n\tclass_name: y\n"
     ],
 )
 def test_reason_is_one_line_that_says_what_went_wrong(error, reason):
-    assert last_line(error) == reason
+    assert error_message(error) == reason

@@ -22,8 +22,8 @@ from search.sweep.hooks.live_table import (
     HEARTBEAT_SECONDS,
     LiveTable,
     PlainLines,
-    draw,
     make_display,
+    trials_view,
 )
 from tests.made_runs import evaluated, made_plan
 from trainable.config.trial_config import TrialConfig
@@ -47,7 +47,7 @@ def console(**settings):
 
 def drawn(run, height=50):
     target = console()
-    target.print(draw(run, height))
+    target.print(trials_view(run, height))
     return target.file.getvalue().splitlines()
 
 
