@@ -51,6 +51,8 @@ def parse_pair(text: str) -> tuple[str, Any]:
     name, types = key.replace("-", "_"), field_types(TrialConfig)
     if name not in types:
         raise UserError(f"{text}: {not_among(name, sorted(types))}")
+    if name == "seed":  # finals, a race and a confirmation count on from the request's
+        raise UserError(f"{text}: give --seed, the first seed of each recipe")
     return name, converted(types[name][0], value, f"{name}: ")
 
 

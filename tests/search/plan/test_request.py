@@ -149,6 +149,7 @@ def refuse(tmp_path, refusal_of, monkeypatch):
         ("--compare-within initialization", "did you mean initialisation?"),
         ("--compare-within init,", "''"),
         ("--set epochs", "KEY=VALUE"),
+        ("--set seed=5", "--set: seed=5: give --seed"),
         ("--transfer rest,", "'rest,': give sources"),
         ("--transfer none,augment", "or none alone"),
         ("--set epoch=1", "did you mean epochs?"),
