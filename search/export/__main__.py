@@ -33,8 +33,8 @@ def make_parser() -> argparse.ArgumentParser:
         prog="python -m search.export",
         description="Writes the student of the recommended trial as a Hugging Face folder: weights "
         "of its last\nevaluation, tokenizer and model card. If it is a final of a search, other "
-        "finals' weights are\naveraged into it, each where the score on the validation examples is "
-        "no lower for it\n(--no-check and --trial leave it alone).",
+        "finals' weights are\naveraged into it, each unless it lowers the score on the validation "
+        "examples by more than\na standard error (--no-check and --trial leave it alone).",
         epilog=EXAMPLE,
     )
     parser.add_argument("run", metavar="RUN", help="the sweep, by name or path")

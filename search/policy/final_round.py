@@ -14,6 +14,7 @@ from search.plan.finals import (
     EMA_DECAY,
     LABELLED,
     LEAST,
+    LEAST_BESIDE,
     LONGEST,
     MOST_SEEDS,
     useful_share,
@@ -49,9 +50,10 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
         return []
     finals = [(recipe, LABELLED) for recipe in recipes]
     made = run.request.transfer_sources == (AUGMENT,) and "transfer_share" not in fixed
-    if made and (shorter := _passes(run, len(recipes) + 1)) >= max(LEAST / 2, searched):
+    if made and (shorter := _passes(run, len(recipes) + 1)) >= max(LEAST_BESIDE, searched):
         passes = shorter
-        finals.append((recipes[0], BESIDE_MADE))
+        half = min(LABELLED, passes / 2)
+        finals = [*((recipe, half) for recipe in recipes), (recipes[0], BESIDE_MADE)]
     seeds = max(1, min(MOST_SEEDS, round(passes / LONGEST)))
     passes = min(passes / seeds, LONGEST)
     steps = round(passes * steps_per_pass(run))

@@ -1,4 +1,4 @@
-"""The students of a search's finals, averaged into one where that scores no lower."""
+"""The students of a search's finals, averaged into one unless that scores clearly lower."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -26,28 +26,31 @@ def average_finals(
     folder: Path, run: Run, trial: TrialRecord, evaluation: dict[str, Any], examples: Dataset
 ) -> tuple[dict[str, Any], str]:
     """Averages the weights in a folder, of this final, with those of others of its shape and
-    initialisation; each joins, best first, if the score on the validation examples is no lower
-    with it.
+    initialisation; each joins, best first, unless the score on the validation examples is lower
+    with it by more than a standard error of that difference.
 
     Returns the evaluation of the average and a sentence: what was given, and nothing, if none
     joins. A greedy soup (Wortsman et al. 2022, arXiv 2203.05482), which costs no training and, of
-    students that start from the same weights, mostly scores as high as the best or higher.
+    students that start from the same weights, mostly scores higher than each: the final's own
+    score, the best of several, owes more to luck than that of an average.
     """
     if not (others := _others(run, trial)):
         return evaluation, ""
     validation, metric = examples.full or examples.evaluation, run.plan.inputs.metric
     averaged, joined = load_weights(folder), [trial.config.digest]
-    alone = best = _scores(folder, validation, metric)
+    alone = best = scores = _scores(folder, validation, metric)
     for digest, checkpoint in others.items():
         weights, share = load_weights(checkpoint), 1 / (len(joined) + 1)
         wider = {name: torch.lerp(averaged[name], weights[name], share) for name in averaged}
         save_weights(wider, folder)
-        if (found := _scores(folder, validation, metric)).mean() >= best.mean():
-            averaged, best, joined = wider, found, [*joined, digest]
+        found = _scores(folder, validation, metric)
+        if (gaps := found - best).mean() >= -gaps.std() / len(gaps) ** 0.5:
+            averaged, scores, joined = wider, found, [*joined, digest]
+            best = max(best, scores, key=np.mean)
     save_weights(averaged, folder)
     if len(joined) == 1:
         return evaluation, ""
-    points, ends = difference_cells(paired_difference(best, alone))
+    points, ends = difference_cells(paired_difference(scores, alone))
     text = (
         f"Weights averaged over {len(joined)} finals ({', '.join(joined)}): {points} points (95% "
         f"interval {ends}) over {joined[0]} alone, on the validation examples, which chose them."

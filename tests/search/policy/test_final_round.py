@@ -88,7 +88,7 @@ def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, 
 
 def test_no_second_final_of_the_default_that_is_shorter_than_the_search(tmp_path, monkeypatch):
     """One has time for 5.5 passes; each of two for 1.5, though one would do."""
-    monkeypatch.setattr(module, "LEAST", 2)
+    monkeypatch.setattr(module, "LEAST_BESIDE", 1)
     budget = 12.8 + 3 * SECONDS
     run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer="augment", time_budget=budget)
     assert finals(run) == [(2, 0, 33)]
@@ -149,14 +149,16 @@ def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
         ("rest", 10.0, {0.25}),
         ("rest", 120.0, {1.0}),
         ("augment", 10.0, {0.25}),
+        ("augment", 20.0, {1.0, 0.0}),  # two of 22 steps
         ("augment", 38.0, {2.12, 0.17}),  # two of 15 s each without evaluations, 56 steps
         ("augment", 140.0, {3.0, 0.5}),
         ("rest,augment", 120.0, {3.0}),
     ],
 )
 def test_a_short_final_trains_less_on_texts_without_labels(tmp_path, transfer, left, wanted):
-    """22 steps are 3.75 passes, and 72 are 12. Of these 3 are over the labelled examples, and in
-    another final 8, where made texts are all there are and it has time for 6 passes."""
+    """22 steps are 3.75 passes, and 72 are 12. Of these 3 are over the labelled examples. Where
+    made texts are all there are and two have time for 3 passes, it is at most half of them, and 8
+    in another final."""
     budget = left + 3 * SECONDS
     run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer=transfer, time_budget=budget)
     shares = {e["config"]["transfer_share"] for e in Policy(run).additions(exclusive=True)}
