@@ -49,7 +49,7 @@ def command(teacher_folder, tmp_path, request):
         *(sys.executable, "-m", "search.run", "--space", "schedules", "--samples", str(2 + kills)),
         *("--preset", "mini", "--teacher", str(teacher_folder), "--dataset", str(data)),
         *("--cache", str(tmp_path / "cache"), "--storage", str(tmp_path), "--name", "killed"),
-        *("--max-concurrent", "1", "--compare-within", "all"),
+        *("--max-concurrent", "1", "--compare-within", "all", "--scheduler", "promotion"),
         *("--retries", str(kills), "--allow-weak-teacher"),
         *(part for setting in settings for part in ("--set", setting)),
     ]
