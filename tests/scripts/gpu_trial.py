@@ -169,9 +169,9 @@ def rung(config, inputs, folder, setups, preset):
         trial.advance()
     times.append(now(device))
     waiting = WaitingTrials()
-    waiting.keep(trial, sys.maxsize, 0.0)
+    waiting.keep(trial, sys.maxsize)
     times.append(now(device))
-    state = waiting.take(config).state
+    state = waiting.take(config)
     restore(Trial.start(config, inputs, device, setups), state)
     times.append(now(device))
     with TemporaryDirectory(dir=folder) as place:

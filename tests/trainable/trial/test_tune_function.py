@@ -37,10 +37,10 @@ TIMINGS = {"training_seconds", "evaluation_seconds"}
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Two cores of Ray, quiet."""
+    """Two cores of Ray, quiet; a trial that asks for `turn` has no other beside it that does."""
     os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
     quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
-    ray.init("local", num_cpus=2, num_gpus=0, **quiet)
+    ray.init("local", num_cpus=2, num_gpus=0, resources={"turn": 1}, **quiet)
     yield
     ray.shutdown()
 
@@ -429,7 +429,7 @@ def test_tune_has_trials_wait_without_a_checkpoint(cluster, inputs, sweep, tmp_p
             result.pop(MESSAGE)
 
     grid = tune.Tuner(
-        tune.with_resources(train, {"cpu": 2}),
+        tune.with_resources(train, {"cpu": 1, "turn": 1}),
         param_space={**CONFIG, "seed": tune.grid_search([0, 1])},
         tune_config=tune.TuneConfig(scheduler=Waits(), reuse_actors=True),
         run_config=tune.RunConfig(
