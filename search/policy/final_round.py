@@ -48,7 +48,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     searched = max(trial.evaluations[-1]["step"] for trial in finished) / steps_per_pass(run)
     if min(passes, LONGEST) <= searched:
         return []
-    finals = [(recipe, LABELLED) for recipe in recipes]
+    finals: list[tuple[TrialConfig, float]] = [(recipe, LABELLED) for recipe in recipes]
     made = run.request.transfer_sources == (AUGMENT,) and "transfer_share" not in fixed
     if made and (shorter := _passes(run, len(recipes) + 1)) >= max(LEAST_BESIDE, searched):
         passes = shorter
