@@ -366,6 +366,19 @@ def test_a_trial_that_waited_in_memory_is_saved_by_a_pause_before_its_next_step(
     assert tuned.state.count == 1
 
 
+def test_what_was_trained_before_a_wait_in_memory_counts_at_the_next_rung(
+    tuned, sweep, dear, monkeypatch
+):
+    within = replace(sweep, save_at=(2, 4), waiting_bytes=10**9)
+    tuned.train(CONFIG, sweep=within, save_share=0.0, on_report=stopped_at(2))
+    monkeypatch.setattr(Trial, "seconds", 1e12)  # longer than three checkpoints take
+    tuned.train(CONFIG, sweep=within, save_share=0.0, on_report=stopped_at(3))
+    assert tuned.state.count == 0  # no rung
+    tuned.train(CONFIG, sweep=within, save_share=0.0, on_report=stopped_at(2))
+    tuned.train(CONFIG, sweep=within, save_share=0.0, on_report=stopped_at(4))
+    assert verified_values(tuned.state.newest)["step"] == 16
+
+
 def test_of_the_trials_that_wait_the_latest_fit_into_memory_the_others_have_checkpoints(
     tuned, inputs, sweep, dear
 ):
