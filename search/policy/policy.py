@@ -68,25 +68,25 @@ class Policy:
             for trial in run.trials.values():
                 self._add(trial.config)
         for event in run.events:
-            self._decide(event)
+            self._take_in(event)
 
     def apply(self, event: Event) -> None:
         """Takes in the next event, and completes it by what is decided: an evaluation by its
         `decision`, a failure by what happens `then`."""
-        self._decide(event)
+        self._take_in(event)
         self.run.apply(event)
 
-    def decision(self, trial: str, evaluations: int | None = None) -> str:
-        """GO, WAIT or STOP for a trial, by its digest, where it stands or after so many."""
-        return self._groups.decision(trial, evaluations)
+    def decision(self, digest: str, evaluations: int | None = None) -> str:
+        """GO, WAIT or STOP for a trial where it stands, or after so many evaluations."""
+        return self._groups.decision(digest, evaluations)
 
-    def waits(self, trial: str) -> bool:
+    def waits(self, digest: str) -> bool:
         """Whether a trial waits at a rung, and needs no slot."""
-        return self._groups.waits(trial)
+        return self._groups.waits(digest)
 
-    def retries_left(self, trial: str) -> int:
+    def retries_left(self, digest: str) -> int:
         """How often a trial may still restart after a failure in this session."""
-        return max(0, self.run.request.retries - self._failures[trial])
+        return max(0, self.run.request.retries - self._failures[digest])
 
     @property
     def complete(self) -> bool:
@@ -147,12 +147,12 @@ class Policy:
         default = self._request.searched and config.recipe == self._default
         self._groups.add(config, exempt=final or default)
 
-    def _decide(self, event: Event) -> None:
-        groups, trial = self._groups, event.get("trial", "")
+    def _take_in(self, event: Event) -> None:
+        groups, digest = self._groups, event.get("trial", "")
         if event["event"] == SUGGESTION:
             self._add(TrialConfig.from_dict(event["config"]), final=event["parameters"] is None)
-        elif trial in self.run.trials:
-            self._add(self.run.trials[trial].config, final=self.run.trials[trial].final)
+        elif trial := self.run.trials.get(digest):
+            self._add(trial.config, final=trial.final)
         match event["event"]:
             case "plan":
                 self._request = ResolvedRequest.from_dict(event["plan"]["requests"][-1])
@@ -163,44 +163,44 @@ class Policy:
                 self._node_losses.clear()
             case "closed":
                 groups.take(self._rule.close())
-            case _ if trial in self.run.trials:
-                self._decide_trial(trial, event)
+            case _ if digest in self.run.trials:
+                self._take_in_trial(digest, event)
 
-    def _decide_trial(self, trial: str, event: Event) -> None:
+    def _take_in_trial(self, digest: str, event: Event) -> None:
         """What was recorded counts, even if trials have been added or events lost since."""
         groups = self._groups
         match event["event"]:
             case "evaluation":
                 values = event["evaluation"]
-                decided = groups.evaluated(trial, values["evaluations"], self._score(values))
-                groups.recorded(trial, event.setdefault("decision", decided))
-                self._node_losses[trial] = 0
+                decided = groups.evaluated(digest, values["evaluations"], self._score(values))
+                groups.recorded(digest, event.setdefault("decision", decided))
+                self._node_losses[digest] = 0
             case "start":
-                groups.recorded(trial, GO)
+                groups.recorded(digest, GO)
             case "stop":
-                groups.recorded(trial, STOP)
-                groups.stopped(trial)
+                groups.recorded(digest, STOP)
+                groups.stopped(digest)
             case "failure":
-                then = event.setdefault("then", self._after_failure(trial, event))
+                then = event.setdefault("then", self._after_failure(digest, event))
                 if then in (GIVE_UP, RETRY_ALONE):
-                    groups.failed(trial, alone=then == RETRY_ALONE)
-                self._failures[trial] += not self._forgiven(trial, event)
-                self._node_losses[trial] += event["reason"] == NODE_LOST
+                    groups.failed(digest, alone=then == RETRY_ALONE)
+                self._failures[digest] += not self._forgiven(digest, event)
+                self._node_losses[digest] += event["reason"] == NODE_LOST
 
-    def _after_failure(self, trial: str, event: Event) -> str:
+    def _after_failure(self, digest: str, event: Event) -> str:
         kind, shares = event.get("kind"), self.run.request.trials_per_gpu > 1
-        if self._forgiven(trial, event):
+        if self._forgiven(digest, event):
             return RETRY
-        if event.get("shared") and shares and not self.run.trials[trial].alone:
+        if event.get("shared") and shares and not self.run.trials[digest].alone:
             return RETRY_ALONE
-        return RETRY if kind is None and self.retries_left(trial) else GIVE_UP
+        return RETRY if kind is None and self.retries_left(digest) else GIVE_UP
 
-    def _forgiven(self, trial: str, event: Event) -> bool:
+    def _forgiven(self, digest: str, event: Event) -> bool:
         """Whether a failure does not count against its trial.
 
         To lose its node again and again without an evaluation in between may be its own doing.
         """
-        lost = event["reason"] == NODE_LOST and self._node_losses[trial] < FORGIVEN_NODE_LOSSES
+        lost = event["reason"] == NODE_LOST and self._node_losses[digest] < FORGIVEN_NODE_LOSSES
         return lost or event.get("kind") == NOT_CAPTURED
 
     def _make_rule(self, numbers: list[int], evaluations: int, grace: int) -> Stopping | Promotion:

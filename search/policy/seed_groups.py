@@ -87,42 +87,42 @@ class SeedGroups:
             group.seeds[config.digest] = Seed()
             self._group_of[config.digest] = group
 
-    def evaluated(self, trial: str, number: int, score: float) -> str:
+    def evaluated(self, digest: str, number: int, score: float) -> str:
         """GO, WAIT or STOP for a trial after an evaluation; `score` is what rungs compare."""
-        group = self._group_of[trial]
-        seed = group.seeds[trial]
+        group = self._group_of[digest]
+        seed = group.seeds[digest]
         seed.over = False  # it trains, whatever was known of it
         if rung := self._rung(group, number):
             seed.scores.setdefault(rung, score)
             self._settle(group)
-        decision = self.decision(trial, number)
+        decision = self.decision(digest, number)
         seed.over = decision == STOP
         return decision
 
-    def recorded(self, trial: str, decision: str) -> None:
+    def recorded(self, digest: str, decision: str) -> None:
         """Takes over what the record says was decided of a trial where it stands. That counts even
         if trials were added, or events lost, since."""
-        group = self._group_of[trial]
-        rung = group.seeds[trial].rung
-        if rung and decision != WAIT and not group.seeds[trial].over:
+        group = self._group_of[digest]
+        rung = group.seeds[digest].rung
+        if rung and decision != WAIT and not group.seeds[digest].over:
             group.decisions.setdefault(rung, decision)
 
-    def stopped(self, trial: str) -> None:
+    def stopped(self, digest: str) -> None:
         """A trial was ended while it waited."""
-        self._group_of[trial].seeds[trial].over = True
+        self._group_of[digest].seeds[digest].over = True
 
-    def failed(self, trial: str, *, alone: bool = False) -> None:
+    def failed(self, digest: str, *, alone: bool = False) -> None:
         """A trial failed for good, or must run alone: the others no longer wait for it."""
-        group = self._group_of[trial]
-        group.seeds[trial].alone = alone
-        group.seeds[trial].over = not alone
+        group = self._group_of[digest]
+        group.seeds[digest].alone = alone
+        group.seeds[digest].over = not alone
         self._settle(group)
 
-    def decision(self, trial: str, number: int | None = None) -> str:
+    def decision(self, digest: str, number: int | None = None) -> str:
         """GO, WAIT or STOP for a trial where it stands, or after its evaluation of this number."""
-        group = self._group_of[trial]
+        group = self._group_of[digest]
         if number is None:
-            return group.decision(group.seeds[trial].rung)
+            return group.decision(group.seeds[digest].rung)
         over = number >= group.config.evaluations
         return STOP if over else group.decision(self._rung(group, number))
 
@@ -135,9 +135,9 @@ class SeedGroups:
             for seed in group.seeds.values()
         )
 
-    def waits(self, trial: str) -> bool:
+    def waits(self, digest: str) -> bool:
         """Whether a trial waits at its rung, for other seeds or for other recipes."""
-        return self.decision(trial) == WAIT and not self._group_of[trial].seeds[trial].over
+        return self.decision(digest) == WAIT and not self._group_of[digest].seeds[digest].over
 
     def has(self, recipe: TrialConfig | None) -> bool:
         """Whether this recipe has a trial."""

@@ -90,10 +90,10 @@ def replay(
     policy = Policy(run, score=lambda evaluation: evaluation["signal"], factor=strategy.factor)
     made, running, waiting, begun = Counter[int](), list[str](), list[str](), set[str]()
     while True:
-        waiting = [trial for trial in waiting if policy.decision(trial) != STOP]
-        ready = [trial for trial in waiting if policy.decision(trial) == GO]
+        waiting = [digest for digest in waiting if policy.decision(digest) != STOP]
+        ready = [digest for digest in waiting if policy.decision(digest) == GO]
         running += ready[: slots - len(running)]
-        waiting = [trial for trial in waiting if trial not in running]
+        waiting = [digest for digest in waiting if digest not in running]
         while len(running) < slots and (new := policy.next_trial(begun, exclusive=True)):
             begun.add(new.config.digest)
             running.append(new.config.digest)
@@ -102,16 +102,16 @@ def replay(
                 break
             for event in additions:
                 policy.apply(event)
-        for trial in list(running):
-            k = number_of[trial]
+        for digest in list(running):
+            k = number_of[digest]
             made[k] += 1
             evaluation = {"evaluations": made[k], "signal": signal[k, made[k] - 1]}
-            event = {"event": "evaluation", "trial": trial, "evaluation": evaluation}
+            event = {"event": "evaluation", "trial": digest, "evaluation": evaluation}
             policy.apply(event)
             if event["decision"] != GO:
-                running.remove(trial)
+                running.remove(digest)
             if event["decision"] == WAIT:
-                waiting.append(trial)
+                waiting.append(digest)
     chosen = max((k for k in order if made[k] == curves.length), key=lambda k: curves.score[k])
     regret = curves.final[list(order)].max() - curves.final[chosen]
     return made.total() / (curves.length * len(order)), float(regret)

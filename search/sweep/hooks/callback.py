@@ -44,12 +44,12 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
         """Ray's hook."""
         if not self._live.interruption.requested:
             self._live.record({"event": "start"}, **names_of(trial))
-        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
+        self._limit_retries(trial)
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:
         """Ray's hook, after the scheduler: it has the message, and Tune keeps the metrics."""
         result.pop(MESSAGE, None)
-        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
+        self._limit_retries(trial)
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
@@ -58,12 +58,15 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for a trial that failed and goes on from its checkpoint."""
         self._live.failed(failure_reason(trial), restarted=True, **names_of(trial))
-        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
+        self._limit_retries(trial)
 
     def on_trial_error(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for a trial that it does not restart."""
         self._live.failed(failure_reason(trial), restarted=False, **names_of(trial))
         self._live.prune()
+
+    def _limit_retries(self, trial: Trial) -> None:
+        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
 
 
 class Silence(TrialProgressCallback):  # type: ignore[misc] # Ray has no types

@@ -59,11 +59,11 @@ class LiveRun:
 
     def receive(self, message: Message, **names: str) -> str:
         """Records what a trial says; GO, WAIT or STOP. `names` are those of `record`."""
-        trial = names["trial"]
+        digest = names["trial"]
         for reason in message.fallbacks:
             self._fall_back(reason)
         if message.failure is not None:
-            self._failures[trial] = message
+            self._failures[digest] = message
             if message.failure == DISK:
                 self.interruption.pause(message.reason)
             if message.failure == NOT_CAPTURED:
@@ -72,17 +72,17 @@ class LiveRun:
         if message.evaluation is None:
             return GO
         values = message.evaluation
-        number, recorded = values["evaluations"], self.run.trials[trial].evaluations
+        number, recorded = values["evaluations"], self.run.trials[digest].evaluations
         known = recorded[number - 1] if number <= len(recorded) else None
         if known is None or not (message.restored or _alike(known, values)):
             self.record({"event": "evaluation", "evaluation": values}, **names)
         elif not message.restored:
             self.record({"event": "repeated", "evaluations": number}, **names)
-        return self.policy.decision(trial, number)
+        return self.policy.decision(digest, number)
 
-    def retries_left(self, trial: str) -> int:
+    def retries_left(self, digest: str) -> int:
         """How often Tune may restart a trial that fails."""
-        return 0 if trial in self._failures else self.policy.retries_left(trial)
+        return 0 if digest in self._failures else self.policy.retries_left(digest)
 
     def failed(self, reason: str, *, restarted: bool, **names: str) -> None:
         """Records a failure; the policy says what follows, which Tune may have restarted already.
