@@ -85,13 +85,16 @@ ARCHITECTURES = {
 }
 
 
-def pytest_collection_modifyitems(config, items):
-    """Files with slow tests first, so that at the end none is left for one process alone.
+def pytest_configure(config):
+    """Slow tests run if they are asked for, with `-m` or by the names of files or folders, as
+    `.ci/run` asks; simulations of error rates, which take minutes, with `-m` only."""
+    if not config.option.markexpr:
+        named = config.args_source == pytest.Config.ArgsSource.ARGS
+        config.option.markexpr = "not simulation" if named else "not simulation and not slow"
 
-    Simulations of error rates take minutes, and run only if they are asked for.
-    """
-    if "simulation" not in config.option.markexpr:
-        items[:] = [item for item in items if not item.get_closest_marker("simulation")]
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that at the end none is left for one process alone."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 

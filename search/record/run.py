@@ -31,7 +31,7 @@ from search.record.events import (
     read_log,
     repair_events,
 )
-from search.record.trial_record import ENDED, FINISHED, RUNNING, TrialRecord
+from search.record.trial_record import ENDED, FINISHED, PENDING, RUNNING, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
 from trainable.config.names import EAGER, GRAPH, PLAIN
@@ -60,7 +60,6 @@ class Run:
     decided: bool = False  # whether no recipe needs more seeds, as its plan is
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
-    running: set[str] = field(default_factory=set)  # digests, of its last session
     slots: int = 1  # how many trials ran at a time, at most; one that waits at a rung does not
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
@@ -164,12 +163,13 @@ class Run:
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)
-        if event["event"] == "session":
-            self.running.clear()
-        if (trial := self.trials.get(digest := event.get("trial", ""))) is not None:
-            trial.apply(event)
-            (self.running.add if trial.outcome == RUNNING else self.running.discard)(digest)
-            self.slots = max(self.slots, len(self.running))
+        if event["event"] == "session":  # whatever the last one was amid is to be started again
+            for trial in self._running:
+                trial.outcome = PENDING
+        if (of := self.trials.get(event.get("trial", ""))) is not None:
+            of.apply(event)
+        if event["event"] == "start":
+            self.slots = max(self.slots, len(self._running))
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED
         if event["event"] == "plan":  # where more is asked for, not all is decided
@@ -179,6 +179,10 @@ class Run:
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
+
+    @property
+    def _running(self) -> list[TrialRecord]:
+        return [trial for trial in self.trials.values() if trial.outcome == RUNNING]
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""

@@ -82,10 +82,11 @@ def _run_to_end(
             if run.unfinished:
                 from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
-                if any(event["event"] == "session" for event in run.events):
+                resumes = any(event["event"] == "session" for event in run.events)
+                run.append({"event": "session", "provenance": invocation.provenance()})
+                if resumes:
                     progress = progress_of(run).describe()
                     invocation.console.print(f"Resuming {run.folder.name}: {progress}")
-                run.append({"event": "session", "provenance": invocation.provenance()})
                 copy.copy()
                 if not interruption.requested:
                     run_trials(run, copy, invocation.console, interruption)

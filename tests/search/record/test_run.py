@@ -196,6 +196,7 @@ WAITS = evaluated(FIRST, 1, decision="wait")
         ([S, E1, E2, evaluated(FIRST, 3, decision="stop")], ("finished", "", False), 3),
         ([S, E2, E3], ("running", "", False), 0),  # one before them is lost: all are made again
         ([S, E1, E2, S, E1], ("running", "", False), 1),  # it went back, and counts as it goes on
+        ([S, E1, SESSION], ("pending", "", False), 1),  # killed, and not yet begun again
         ([ENDED], ("pending", "", False), 0),  # its evaluations are all lost
     ],
 )
