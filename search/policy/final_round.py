@@ -6,7 +6,6 @@ student. The events alone decide, so that a run that was killed goes on the same
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from search.plan.draws import Draw
 from search.plan.finals import (
@@ -37,7 +36,22 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     wanted, last = run.request.searched and run.request.finals, [*run.trials.values()][-1]
     if not wanted or last.final or not finished:
         return []
-    fixed, first = dict(run.request.overrides), run.request.seed
+    searched = max(trial.evaluations[-1]["step"] for trial in finished) / steps_per_pass(run)
+    recipes, passes = _that_fit(run, finished)
+    if min(passes, LONGEST) <= searched:
+        return []
+    finals, passes = _with_texts(run, recipes, passes, searched)
+    seeds = max(1, min(MOST_SEEDS, round(passes / LONGEST)))
+    long = [_final(run, *final, min(passes / seeds, LONGEST)) for final in finals]
+    alike = {config.recipe: config for config in long}  # once, where texts change nothing
+    first = run.request.seed
+    return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
+
+
+def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConfig], float]:
+    """The recipes to train again, without those for which the time is short, and the passes over
+    the training examples that each may make."""
+    fixed = dict(run.request.overrides)
     averaged = [
         replace(recipe, ema_decay=fixed.get("ema_decay", max(recipe.ema_decay, EMA_DECAY)))
         for recipe in _finalists(run, finished)
@@ -45,25 +59,30 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     recipes = list(dict.fromkeys(averaged))  # which may have differed in that alone
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
-    searched = max(trial.evaluations[-1]["step"] for trial in finished) / steps_per_pass(run)
-    if min(passes, LONGEST) <= searched:
-        return []
-    finals: list[tuple[TrialConfig, float]] = [(recipe, LABELLED) for recipe in recipes]
-    made = run.request.transfer_sources == (AUGMENT,) and "transfer_share" not in fixed
-    if made and (shorter := _passes(run, len(recipes) + 1)) >= max(LEAST_BESIDE, searched):
-        passes = shorter
-        half = min(LABELLED, passes / 2)
-        finals = [*((recipe, half) for recipe in recipes), (recipes[0], BESIDE_MADE)]
-    seeds = max(1, min(MOST_SEEDS, round(passes / LONGEST)))
-    passes = min(passes / seeds, LONGEST)
+    return recipes, passes
+
+
+def _with_texts(
+    run: Run, recipes: list[TrialConfig], passes: float, searched: float
+) -> tuple[list[tuple[TrialConfig, float]], float]:
+    """Each recipe with the passes over labelled examples that come before texts without labels,
+    and the passes in all; the first once more, with fewer texts, where all are made and each final
+    is then longer than what the search trained."""
+    fixed = "transfer_share" in dict(run.request.overrides)
+    if run.request.transfer_sources == (AUGMENT,) and not fixed:
+        shorter = _passes(run, len(recipes) + 1)
+        if shorter >= max(LEAST_BESIDE, searched):
+            half = min(LABELLED, shorter / 2)
+            return [*((recipe, half) for recipe in recipes), (recipes[0], BESIDE_MADE)], shorter
+    return [(recipe, LABELLED) for recipe in recipes], passes
+
+
+def _final(run: Run, recipe: TrialConfig, labelled: float, passes: float) -> TrialConfig:
+    """A recipe at the length of a final, of which so many passes are over the labelled examples."""
     steps = round(passes * steps_per_pass(run))
-    settings: dict[str, Any] = {"max_steps": steps, "evaluations": min(_looks(run), steps)}
-    long = [
-        replace(recipe, **settings, transfer_share=_transfer_share(run, passes, labelled))
-        for recipe, labelled in finals
-    ]
-    alike = {config.recipe: config for config in long}  # once, where texts change nothing
-    return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
+    share = _transfer_share(run, passes, labelled)
+    looks = min(_looks(run), steps)
+    return replace(recipe, max_steps=steps, evaluations=looks, transfer_share=share)
 
 
 def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
