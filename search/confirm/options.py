@@ -16,7 +16,7 @@ from search.results.best_trials import best_finished, recipe_scores
 from search.results.confirmation import Confirmation, fresh_seeds, plain_student
 from search.results.precision import last_level, spread_in
 from trainable.common.errors import UserError
-from trainable.config.fields import check_fields, described
+from trainable.config.fields import check_fields, described, from_plain
 
 TOP, SEEDS = 3, 5
 MOST_SEEDS = 1000
@@ -174,7 +174,7 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
         raise UserError(
             f"--name {name}: exists and does not confirm {source.folder.name}; give another"
         )
-    there = Confirmation.from_dict(confirms)
+    there: Confirmation = from_plain(Confirmation, confirms)
     finalists = {config.recipe for config in there.finalists}
     named = {trial.config.recipe for trial in named_trials(source, asked)}
     others = bool(named) and named != finalists

@@ -10,7 +10,7 @@ import torch
 from search.plan.request import Request
 from search.record.run import Run
 from search.results.cells import Cells, difference_cells, share
-from search.results.statistics import Difference, paired_difference
+from search.results.statistics import paired_difference
 from search.students.unseen import teacher_folder
 from trainable.common.errors import UserError
 from trainable.config.names import INT8, ONNX, PYTORCH
@@ -78,7 +78,7 @@ def make_forms(
     rows = [
         (
             *(*key, f"{size / 1e6:.0f}", share(scores.get(key))),
-            *difference_cells(_of_student(key, gaps)),
+            *difference_cells(gaps.get(key[1]) if key[0] == STUDENT else None),
             *(f"{time.median:.2f}", f"{time.tail:.2f}", f"{time.per_second:,.0f}"),
         )
         for key, (size, time) in costs.items()
@@ -147,11 +147,6 @@ def _quantise(folder: Path, train: LabelledTexts, metric: str, max_loss: float) 
     if float_layers is None:
         return f"int8 is left out: it loses more than {max_loss:g} points with any layers in fp32."
     return f"In int8 these layers stay fp32: {', '.join(float_layers) or 'none'}."
-
-
-def _of_student(key: tuple[str, str], gaps: Mapping[str, Difference]) -> Difference | None:
-    model, form = key
-    return gaps.get(form) if model == STUDENT else None
 
 
 def _costs(

@@ -46,16 +46,6 @@ class Plan:
         """The settings that divide trials into strata."""
         return self.requests[0].strata
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Plan":
-        """The plan whose `asdict` this is."""
-        parts = {
-            "requests": tuple(ResolvedRequest.from_dict(request) for request in values["requests"]),
-            "inputs": TrainingInputs.from_dict(values["inputs"]),
-            "trials": tuple(TrialConfig.from_dict(trial) for trial in values["trials"]),
-        }
-        return cls(**{**values, **parts})
-
     def check(self) -> None:
         """TypeError or ValueError where a value is not of its type, or what all runs have is
         missing."""

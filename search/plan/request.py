@@ -113,7 +113,7 @@ class Request(InputOptions):
     )
     searcher: str | None = _trials(
         "how the configurations of a searched space are suggested; every other space is a grid "
-        f"(default: {next(iter(SEARCHERS))})",
+        f"(default: {SEARCHERS[0]})",
         None,
         choices=(GRID, *SEARCHERS),
     )

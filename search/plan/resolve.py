@@ -13,7 +13,7 @@ from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space
 from trainable.common.errors import UserError
-from trainable.config.fields import described, field_types
+from trainable.config.fields import described
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import PYTORCH
 from trainable.config.options import AUGMENT, AUTO, complete_config, resolve_preset
@@ -42,12 +42,6 @@ class ResolvedRequest(Request):
     space_digest: str = ""  # of the file of a space FILE.py:NAME
     shapes: tuple[Shape, ...] = ()  # of students whose cost counts, deepest and widest first
     pretrained: tuple[tuple[str, Any], ...] = ()  # depth and width of trials from --student
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ResolvedRequest":
-        """The request whose `asdict` this is, through JSON or not."""
-        types = field_types(ResolvedRequest)
-        return cls(**{k: _tuples(v) if types[k][0] is tuple else v for k, v in values.items()})
 
     @property
     def inputs(self) -> Inputs:
@@ -160,7 +154,7 @@ def resolve(request: Request, log: Callable[[str], None]) -> ResolvedRequest:
         log(f"Preset {preset}: {reason}.")
     choices = {
         "preset": preset,
-        "searcher": request.searcher or (next(iter(SEARCHERS)) if searched else GRID),
+        "searcher": request.searcher or (SEARCHERS[0] if searched else GRID),
         "scheduler": request.scheduler or (PROMOTION if searched else ASHA),
         "finals": (finals := _finals(request, searched=searched)),
         "transfer": request.transfer or (AUGMENT if finals else None),
@@ -245,7 +239,3 @@ def _depths(against: str, teacher_layers: int, given: int | None) -> tuple[int, 
             f"deepest with --set {LAYERS}=N, valid: {', '.join(usable) or 'none'}"
         )
     return depths
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

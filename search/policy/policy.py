@@ -1,10 +1,9 @@
 """The policy of a run: which trial comes next, what becomes of each, when the run is complete."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from math import inf
-from typing import Any
 
 from search.plan.draws import Draw
 from search.plan.resolve import ResolvedRequest
@@ -29,6 +28,7 @@ from search.record.trial_record import (
 )
 from search.results.comparisons import compare_at_looks
 from search.results.confirmation import Confirmation
+from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.messages import NOT_CAPTURED
 
@@ -47,11 +47,7 @@ class Policy:
     """
 
     def __init__(
-        self,
-        run: Run,
-        *,
-        score: Callable[[Mapping[str, Any]], float] = rung_score,
-        factor: int = FACTOR,
+        self, run: Run, *, score: Callable[[Event], float] = rung_score, factor: int = FACTOR
     ) -> None:
         self.run, self._score, self._factor = run, score, factor
         self._request = run.plan.requests[0]  # as of the events so far
@@ -131,7 +127,7 @@ class Policy:
         if not run.growing or self._open_trials():
             return []
         if run.plan.confirms:
-            _, configs = compare_at_looks(run, Confirmation.from_dict(run.plan.confirms))
+            _, configs = compare_at_looks(run, from_plain(Confirmation, run.plan.confirms))
             wanted: list[tuple[TrialConfig, Draw | None]] = [(config, {}) for config in configs]
         else:
             wanted = final_round(run) or wanted_by_race(run)
@@ -155,7 +151,7 @@ class Policy:
             self._add(trial.config, final=trial.final)
         match event["event"]:
             case "plan":
-                self._request = ResolvedRequest.from_dict(event["plan"]["requests"][-1])
+                self._request = from_plain(ResolvedRequest, event["plan"]["requests"][-1])
                 for values in event["plan"]["trials"]:
                     self._add(TrialConfig.from_dict(values))
             case "session":

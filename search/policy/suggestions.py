@@ -5,19 +5,22 @@ sampler from the run's seed and the suggestion's number. So a run that was kille
 the same suggestions as one that was not.
 """
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 import optuna
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from search.plan.draws import Draw, config_of_draw, draw_config, starting_points
 from search.plan.objectives import cost_of
+from search.plan.prior_sampler import PriorSampler
 from search.plan.resolve import ResolvedRequest
-from search.plan.searchers import SEARCHERS, make_random
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, WAITING, TrialRecord, by_recipe
@@ -27,6 +30,33 @@ from trainable.config.trial_config import TrialConfig
 
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number, and one more with each attempt
+STARTUP_TRIALS = 8  # drawn at random, the space's own starts counted, before TPE learns
+
+
+def make_tpe(seed: int, _: Any) -> BaseSampler:
+    """Optuna's TPE on the settings that occur together (Bergstra et al. 2011; Falkner et al. 2018).
+
+    Trials under way count as bad ones (the constant liar), so that those side by side differ.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `group` may change in a later Optuna
+        return TPESampler(
+            n_startup_trials=STARTUP_TRIALS,
+            seed=seed,
+            multivariate=True,
+            group=True,
+            constant_liar=True,
+        )
+
+
+# From a seed and the space's PRIORS to an Optuna sampler. A sampler is made anew for each
+# suggestion and given all trials so far, so that it needs no memory of its own; another one is a
+# line here. `python -m tests.scripts.searcher_comparison RUN` compares them.
+SAMPLERS: dict[str, Callable[[int, Mapping[str, Any]], BaseSampler]] = {
+    "prior": PriorSampler,
+    "optuna": make_tpe,
+    "random": lambda seed, _: RandomSampler(seed=seed),
+}
 
 
 def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
@@ -43,9 +73,9 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
         parts = np.random.SeedSequence((request.seed, len(study.trials), attempt))
         seed = int(parts.generate_state(1)[0])
         study.sampler = (
-            make_random(seed)
+            RandomSampler(seed=seed)
             if attempt >= ATTEMPTS_OF_SEARCHER
-            else SEARCHERS[request.searcher](seed, priors)
+            else SAMPLERS[request.searcher](seed, priors)
         )
         drawn = _drawn(study, request, DIGITS + attempt)
         try:

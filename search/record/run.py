@@ -34,6 +34,7 @@ from search.record.events import (
 from search.record.trial_record import ENDED, FINISHED, PENDING, RUNNING, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.common.files import atomic_file, read_checked_json, write_checked_json
+from trainable.config.fields import from_plain
 from trainable.config.names import EAGER, GRAPH, PLAIN
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
@@ -217,7 +218,7 @@ def read_run(folder: Path) -> Run:
     written, foreign = _written_plan(folder, planned)
     values = _newest_plan(folder, planned, written)
     with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
-        plan = Plan.from_dict(values)
+        plan: Plan = from_plain(Plan, values)
         plan.check()
         spent, trials = plan.inputs.outputs_seconds, _pending(plan.trials, plan)
         run = Run(folder, plan, trials, seconds=spent, damage=log.damage)

@@ -1,8 +1,7 @@
 """What a confirmation retrains: the best recipes of a run and their baselines, on which seeds."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any
 
 from search.plan.resolve import ResolvedRequest
 from trainable.config.initialisations import PRETRAINED
@@ -118,13 +117,3 @@ class Confirmation:
         for config in (*self.finalists, *baselines, *self.baselines):
             sources.setdefault(config.recipe, config)
         return list(sources.values())
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Confirmation":
-        """The confirmation whose `asdict` this is, through JSON or not."""
-        typed: dict[str, Any] = {
-            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-        }
-        for key in ("finalists", "baselines"):
-            typed[key] = tuple(map(TrialConfig.from_dict, values.get(key, ())))
-        return cls(**typed)

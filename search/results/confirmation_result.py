@@ -19,6 +19,7 @@ from search.results.scores import rescored
 from search.results.statistics import BOOTSTRAP_SEED, mean_interval
 from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
+from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
 
 PAGE, JSON = "confirm.md", "confirm.json"
@@ -54,7 +55,7 @@ class Conclusion:
 def conclude(run: Run) -> Conclusion:
     """The answers of a confirmation that has ended."""
     assert run.plan.confirms is not None
-    confirmation = Confirmation.from_dict(run.plan.confirms)
+    confirmation: Confirmation = from_plain(Confirmation, run.plan.confirms)
     trained = retrained(run, confirmation)
     lost = len(run.finished) - sum(map(len, trained.values()))
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]

@@ -41,20 +41,14 @@ def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[int]:
     return front
 
 
-def against(run: Run) -> str:
-    """What the score is weighed against, as `--against` names it; empty for nothing, as in a
-    confirmation."""
-    return "" if run.plan.confirms is not None else run.request.against or ""
-
-
 def cost_name(run: Run) -> str:
     """What the score is weighed against, `layers` or `ms an example`; empty for nothing."""
-    return COST_NAMES.get(against(run), "")
+    return COST_NAMES.get(run.request.against or "", "")
 
 
 def pareto_trials(run: Run) -> list[TrialRecord]:
     """The best seed of each recipe on the front; none where nothing is weighed."""
-    recipes = list(by_recipe(run.finished).values()) if against(run) else []
+    recipes = list(by_recipe(run.finished).values()) if run.request.against else []
     costs = [_cost(trials[0], run) for trials in recipes]
     scores = [fmean(trial.best5 or 0.0 for trial in trials) for trials in recipes]
     front = [recipes[n] for n in pareto_front(costs, scores)]
@@ -69,7 +63,7 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
     one there: of these students on other examples, and of their recipes where each was trained on
     several seeds.
     """
-    students = recipes[(recipes["outcome"] == FINISHED) & bool(against(run))]
+    students = recipes[(recipes["outcome"] == FINISHED) & bool(run.request.against)]
     students = students.assign(cost=[_cost(run.trials[d], run) for d in students["digest"]])
     students = students.sort_values(["cost", "best5"], ascending=[True, False], ignore_index=True)
     front, names = pareto_front(students["cost"], students["best5"]), students["recipe"]
@@ -79,7 +73,7 @@ def costs_table(run: Run, recipes: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cost(trial: TrialRecord, run: Run) -> float:
-    return cost_of(trial.config, against(run), run.plan.costs)
+    return cost_of(trial.config, run.request.against or "", run.plan.costs)
 
 
 def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> None:
@@ -87,7 +81,7 @@ def print_pareto_front(run: Run, recipes: pd.DataFrame, console: Console) -> Non
     cells = pareto_cells(costs_table(run, recipes), cost_name(run))
     if cells.rows:
         metric = capitalised(run.plan.inputs.metric_label)
-        title = f"{metric} against {against(run)}: recipes that no cheaper one equals"
+        title = f"{metric} against {run.request.against}: recipes that no cheaper one equals"
         console.print(as_rich(cells, title))
         console.print(PARETO_NOTE, style="dim")
 

@@ -12,7 +12,11 @@ from search.exit_codes import adopt_orphans
 from search.plan.request import LOCAL
 from search.record.run import Run
 from search.record.storage import storage_of
+from search.sweep.hooks.callback import RunCallback, Silence
+from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.ray_private import kill_at_shutdown
+from search.sweep.hooks.scheduler import RunScheduler
+from search.sweep.hooks.searcher import RunSearcher
 from search.sweep.processes.cluster import cluster_size, join
 from trainable.common.errors import first_line
 from trainable.config.trial_config import TrialConfig
@@ -83,20 +87,8 @@ def trial_folder(trial: Any) -> str:
     return TrialConfig.from_dict(trial.config).folder_name
 
 
-def make_trainable(run: Run, sweep: Sweep) -> Any:
-    """What `trainable.student` gives, that knows of its run."""
-    inputs = replace(run.plan.inputs, execution=run.execution)
-    return partial(train_student, inputs=asdict(inputs), sweep=sweep)
-
-
 def make_tuner(
-    run: Run,
-    trainable: Any,
-    *,
-    resources: dict[str, float],
-    searcher: Any,
-    scheduler: Any,
-    callbacks: list[Any],
+    run: Run, sweep: Sweep, resources: dict[str, float], live: LiveRun, callback: RunCallback
 ) -> Any:
     """A Tuner that runs what the searcher hands out.
 
@@ -105,11 +97,12 @@ def make_tuner(
     """
     from ray import tune
 
+    inputs = asdict(replace(run.plan.inputs, execution=run.execution))
     return tune.Tuner(
-        tune.with_resources(trainable, resources),
+        tune.with_resources(partial(train_student, inputs=inputs, sweep=sweep), resources),
         tune_config=tune.TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
+            search_alg=RunSearcher(live),
+            scheduler=RunScheduler(live),
             num_samples=-1,  # until the searcher has no more
             reuse_actors=True,
             trial_dirname_creator=trial_folder,
@@ -117,7 +110,7 @@ def make_tuner(
         run_config=tune.RunConfig(
             name=run.folder.name,
             storage_path=storage_of(run.folder.parent),
-            callbacks=callbacks,
+            callbacks=[callback, Silence()],
             checkpoint_config=tune.CheckpointConfig(num_to_keep=1),
             failure_config=tune.FailureConfig(max_failures=run.request.retries),
             verbose=0,

@@ -18,21 +18,13 @@ from search.policy.policy import Policy
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, is_uri, location
 from search.results.progress import describe_bytes, progress_of
-from search.sweep.hooks.callback import RunCallback, Silence
+from search.sweep.hooks.callback import RunCallback
 from search.sweep.hooks.live_run import LiveRun
-from search.sweep.hooks.live_table import make_display
-from search.sweep.hooks.scheduler import RunScheduler
-from search.sweep.hooks.searcher import RunSearcher
+from search.sweep.hooks.live_table import LiveTable, PlainLines
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
-from search.sweep.ray_setup import (
-    concurrency,
-    make_trainable,
-    make_tuner,
-    resources_per_trial,
-    start_ray,
-)
+from search.sweep.ray_setup import concurrency, make_tuner, resources_per_trial, start_ray
 from trainable.common.errors import count_of
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.devices import available_cores
@@ -77,17 +69,11 @@ def _run_tuners(
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         _announce(run, slots(), console)
         room = waiting_bytes(request.address, slots())
-        display = make_display(console)
+        display = (LiveTable if console.is_terminal else PlainLines)(console)
         live = LiveRun(run, display, interruption, copy, slots=slots, exclusive=exclusive)
         callback = RunCallback(live)
-        tuner = make_tuner(
-            run,
-            make_trainable(run, replace(sweep, waiting_bytes=room)),
-            resources=resources_per_trial(gpus, share),
-            searcher=RunSearcher(live),
-            scheduler=RunScheduler(live),
-            callbacks=[callback, Silence()],
-        )
+        resources, own = resources_per_trial(gpus, share), replace(sweep, waiting_bytes=room)
+        tuner = make_tuner(run, own, resources, live, callback)
         try:
             tuner.fit()
         finally:

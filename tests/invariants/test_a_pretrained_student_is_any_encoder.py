@@ -17,6 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreT
 from tests.conftest import SPECIAL, WORDS, tiny_classifier
 from tests.made_runs import right_of
 from trainable.common.errors import UserError
+from trainable.config.fields import from_plain
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.models.loading import load_config, load_pretrained, shape_of
@@ -152,7 +153,7 @@ def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, ma
 
 
 def test_inputs_survive_json_and_a_move(both):
-    assert type(both).from_dict(json.loads(json.dumps(asdict(both)))) == both
+    assert from_plain(type(both), json.loads(json.dumps(asdict(both)))) == both
     places = {str(folder): f"/elsewhere{folder}" for folder in both.folders()}
     moved = both.moved(places)
     assert {str(folder) for folder in moved.folders()} == set(places.values())

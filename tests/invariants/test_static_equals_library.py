@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from tests.conftest import ARCHITECTURES, tiny_classifier
-from trainable.models.model_outputs import autocast
 from trainable.models.static_forward import attention_input, make_static
 
 LENGTHS = ([16, 9, 1], [5, 3, 2], [33, 20, 33])  # of the examples, batch by batch
@@ -22,7 +21,7 @@ def outputs_and_gradients(model, ids, mask, precision):
     """Logits, each layer's states, and the gradients of a loss that uses all of them."""
     model.zero_grad()
     torch.manual_seed(1)  # the dropout's
-    with autocast(ids.device, precision):
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
         outputs = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
     values = [outputs.logits, *outputs.hidden_states]
     sum(value.float().pow(2).mean() for value in values).backward()

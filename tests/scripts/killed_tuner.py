@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import trainable
+from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
 
 SPACE = {
@@ -25,7 +26,7 @@ if __name__ == "__main__":
     import ray
     from ray import tune
 
-    inputs = TrainingInputs.from_dict(json.loads(Path(sys.argv[1]).read_text()))
+    inputs = from_plain(TrainingInputs, json.loads(Path(sys.argv[1]).read_text()))
     ray.init("local", num_cpus=2, include_dashboard=False, logging_level="ERROR")
     tune.Tuner(
         trainable.student(inputs, save_share=1.0),

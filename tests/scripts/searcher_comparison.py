@@ -20,8 +20,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search.plan.draws import draw_config, starting_points
-from search.plan.searchers import SEARCHERS, STARTUP_TRIALS
-from search.policy.suggestions import study_of
+from search.policy import suggestions
+from search.policy.suggestions import STARTUP_TRIALS, study_of
 from search.record.run import read_run
 from search.record.trial_record import FINISHED
 from search.results.scores import final_score
@@ -44,7 +44,7 @@ def make_gp(seed, _):
 
 MISSING = -1.0  # of a setting that is not drawn; the others are 0 to 1
 TREES = 200
-SAMPLERS = {**SEARCHERS, "gp": make_gp}  # the first is what the others are compared with
+SAMPLERS = {**suggestions.SAMPLERS, "gp": make_gp}  # the first is what the others are compared with
 
 
 def encode(trial, columns):

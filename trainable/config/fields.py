@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass
 from functools import cache, partial
+from itertools import repeat
 from types import UnionType
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -90,6 +91,21 @@ def _is_of(value: Any, hint: Any) -> bool:
     if is_dataclass(value) and not any("help" in about.metadata for about in fields(value)):
         check_types(value)  # one that does not check itself
     return True
+
+
+def from_plain(hint: Any, value: Any) -> Any:
+    """A value of this type, from what `asdict`, and perhaps JSON, made of it."""
+    make: Any = get_origin(hint) or hint
+    parts = get_args(hint)
+    if make is UnionType:
+        return value if value is None else from_plain(parts[0], value)
+    if is_dataclass(hint):
+        hints = get_type_hints(hint)
+        return make(**{key: from_plain(hints.get(key), part) for key, part in value.items()})
+    if make is tuple and isinstance(value, list | tuple):
+        each = repeat(parts[0]) if parts[-1] is ... else parts
+        return tuple(map(from_plain, each, value))
+    return value
 
 
 def flag_of(about: Field[Any]) -> str:

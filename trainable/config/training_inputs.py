@@ -144,17 +144,6 @@ class TrainingInputs:
             f"give prepare(hidden_pools=[{config.hidden_pool!r}])"
         )
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "TrainingInputs":
-        """The inputs whose `asdict` this is."""
-        of_student = values.get("pretrained")
-        parts = {
-            "teacher": Teacher(**values["teacher"]),
-            "execution": Execution(**values["execution"]),
-            "pretrained": PretrainedStudent(**of_student) if of_student else None,
-        }
-        return cls(**{**values, **parts})
-
     def describe_teacher(self) -> str:
         """`0.8688`, or `0.9580 on the validation subset of 900, 0.9608 on all 25,000`."""
         score, full = f"{self.teacher.score:.4f}", self.teacher.full_score

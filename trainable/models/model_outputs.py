@@ -1,21 +1,11 @@
 """A classifier's logits and pooled hidden states, the same way for teacher and student."""
 
-import contextlib
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from trainable.data.examples import Batch
 from trainable.models.static_forward import attention_input
-
-
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Within it matrix products are bf16 if `precision` asks for that."""
-    if precision != "bf16":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)
 
 
 def has_token_types(config: PreTrainedConfig) -> bool:
@@ -38,7 +28,7 @@ def run_model(
     that come out of each."""
     inputs = model_inputs(model.config, batch)
     inputs["attention_mask"] = attention_input(model.config, batch.attention_mask)
-    with autocast(batch.input_ids.device, precision):
+    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
         outputs = model(**inputs, output_hidden_states=states)
     return outputs.logits, outputs.hidden_states if states else ()
 

@@ -5,7 +5,6 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.errors import UserError
-from trainable.models.model_outputs import autocast
 
 BERT_LIKE = ("self.query", "self.key", "self.value")
 PROJECTIONS = {  # by type of model: where they stand in a layer's attention
@@ -41,5 +40,5 @@ def queries_keys_values(model: PreTrainedModel, states: Tensor, precision: str) 
     projections, since a fused attention shows none."""
     attention = model.base_model.encoder.layer[-1].attention
     projections = map(attention.get_submodule, PROJECTIONS[model.config.model_type])
-    with autocast(states.device, precision):
+    with torch.autocast(states.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return torch.stack([projection(states) for projection in projections], dim=2)

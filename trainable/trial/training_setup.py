@@ -126,7 +126,9 @@ class SetupCache:
         if setup is None:
             while free_share(device) < LEAST_FREE_SHARE and self._evict(device, key):
                 pass
-            setup = self._build(config, inputs, fresh, teacher.config)
+            executor = self._make_executor(inputs.execution.executor, device)
+            executor.make_room = partial(self._evict, device, key)
+            setup = _build(config, inputs, fresh, teacher.config, executor)
         else:
             setup.take_over(fresh)
         self._kept[key] = setup
@@ -143,36 +145,35 @@ class SetupCache:
             release_memory(device)
         return bool(others)
 
-    def _build(
-        self,
-        config: TrialConfig,
-        inputs: TrainingInputs,
-        student: PreTrainedModel,
-        teacher: PreTrainedConfig,
-    ) -> TrainingSetup:
-        device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
-        executor = self._make_executor(inputs.execution.executor, device)
-        executor.make_room = partial(self._evict, device, _key(config, inputs, device))
-        reads, kind = outputs_read(config, inputs)
-        outputs = None
-        if reads:
-            outputs = open_outputs(
-                inputs.outputs,
-                kind,
-                mirrored_layers(config.student_layers, teacher.num_hidden_layers),
-                split=load_dense_splits(*splits)["train"],
-                batch_size=config.batch_size,
-                device=device,
-            )
-        return TrainingSetup(
-            config,
-            student,
-            teacher,
-            outputs,
-            examples=_load_examples(*splits, inputs.pad_id, device),
-            executor=executor,
-            flash_attention=inputs.execution.flash_attention,
+
+def _build(
+    config: TrialConfig,
+    inputs: TrainingInputs,
+    student: PreTrainedModel,
+    teacher: PreTrainedConfig,
+    executor: Executor,
+) -> TrainingSetup:
+    device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
+    reads, kind = outputs_read(config, inputs)
+    outputs = None
+    if reads:
+        outputs = open_outputs(
+            inputs.outputs,
+            kind,
+            mirrored_layers(config.student_layers, teacher.num_hidden_layers),
+            split=load_dense_splits(*splits)["train"],
+            batch_size=config.batch_size,
+            device=device,
         )
+    return TrainingSetup(
+        config,
+        student,
+        teacher,
+        outputs,
+        examples=_load_examples(*splits, inputs.pad_id, device),
+        executor=executor,
+        flash_attention=inputs.execution.flash_attention,
+    )
 
 
 # A process's trials have one teacher, at most one `--student`, and the data in the tokens of each.

@@ -15,6 +15,7 @@ from trainable.common.errors import TrainingDivergedError, first_line
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.common.pause import PauseRequest
 from trainable.common.quiet import quiet_libraries
+from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.cuda_graph import CaptureError
@@ -76,7 +77,7 @@ def train_student(
     quiet_libraries()
     cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
     torch.set_num_threads(max(1, min(int(cores), available_cores())))  # those that Ray gives it
-    shared = TrainingInputs.from_dict(inputs)
+    shared: TrainingInputs = from_plain(TrainingInputs, inputs)
     pause = None if sweep is None else PauseRequest(sweep.run)
     if pause:
         return

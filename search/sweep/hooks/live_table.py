@@ -110,8 +110,3 @@ def _importance(trial: TrialRecord) -> tuple[int, float]:
 
 
 Display = PlainLines | LiveTable
-
-
-def make_display(console: Console) -> Display:
-    """The live table at a terminal, plain lines where output goes elsewhere."""
-    return (LiveTable if console.is_terminal else PlainLines)(console)

@@ -25,6 +25,7 @@ from tests.exports import make_run
 from tests.made_runs import pack_right
 from tests.report_runs import plan, report_evaluations
 from tests.sweeps import assert_as_without_ray, assert_evaluated_once, run
+from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
 from trainable.trial.training_loop import Trial
 
@@ -247,7 +248,7 @@ def test_cut_and_resumed_with_more_seeds_its_trials_are_those_without_ray(
     assert done.returncode == 0, done.stderr
     found = read_run(confirmed)
     assert found.plan.confirms["asked"] == [2, 3]
-    made = Confirmation.from_dict(found.plan.confirms)
+    made = from_plain(Confirmation, found.plan.confirms)
     assert [trial.config for trial in found.trials.values()] == made.trials()
     assert {trial.config.seed for trial in found.trials.values()} == {1, 2, 3}
     assert_as_without_ray(found)

@@ -16,6 +16,7 @@ from search.plan.resolve import ResolvedRequest, resolve
 from spaces import Inputs, file_digest
 from tests.conftest import tiny_classifier, user_error
 from tests.made_runs import asked
+from trainable.config.fields import from_plain
 
 
 def resolved(**request):
@@ -58,7 +59,7 @@ def test_round_trip_through_json():
     sets = {"overrides": (("epochs", 1), ("alpha", 0.5)), "samples": 3, "time_budget": 1.5}
     request = asked(**sets, against="latency", shapes=((12, 1.0), (6, 0.5)))
     for values in (asdict(request), json.loads(json.dumps(asdict(request)))):
-        assert ResolvedRequest.from_dict(values) == request
+        assert from_plain(ResolvedRequest, values) == request
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from search.results.confirmation_result import conclude
 from tests.made_runs import failed, finish, made_inputs, made_plan
 from tests.report_runs import evaluation, fail
 from tests.simulated_tune import play
+from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
 
 EXAMPLES = 1000
@@ -84,7 +85,7 @@ def test_the_next_look_has_only_recipes_that_are_undecided_however_often_it_is_k
 
 def test_more_seeds_begin_anew_with_all_recipes(make_run):
     run = train(make_run(), CLEAR)
-    more = Confirmation.from_dict(run.plan.confirms).with_seeds(8, {1, 2, 3, 4, 5})
+    more = from_plain(Confirmation, run.plan.confirms).with_seeds(8, {1, 2, 3, 4, 5})
     new = [config for config in more.trials(more.looks[0]) if config.digest not in run.trials]
     run.replan({"requests": run.plan.requests}, [])
     assert (run.decided, run.growing) == (True, False)

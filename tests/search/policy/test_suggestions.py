@@ -13,10 +13,10 @@ from optuna.trial import TrialState
 
 from search.plan.draws import config_of_draw, first_draw, starting_points
 from search.plan.grid import plan_trials
-from search.plan.searchers import JOURNAL, SEARCHERS, make_random
+from search.plan.searchers import JOURNAL, SEARCHERS
 from search.policy import suggestions
 from search.policy.policy import Policy
-from search.policy.suggestions import study_of, suggest
+from search.policy.suggestions import SAMPLERS, study_of, suggest
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.hooks.optuna_journal import write_study
@@ -79,7 +79,7 @@ def recipes(run):
 
 def next_x(name, seed, count):
     """What is drawn after so many random draws, of which those near 1 are the best."""
-    study = optuna.create_study(direction="maximize", sampler=make_random(0))
+    study = optuna.create_study(direction="maximize", sampler=RandomSampler(seed=0))
 
     def draw(trial):
         trial.suggest_float("noise", 0.0, 1.0)
@@ -88,12 +88,12 @@ def next_x(name, seed, count):
     for _ in range(count):
         trial = study.ask()
         study.tell(trial, draw(trial))
-    study.sampler = SEARCHERS[name](seed, {})
+    study.sampler = SAMPLERS[name](seed, {})
     return draw(study.ask())
 
 
 def test_seed_decides_and_tpe_learns_once_it_has_seen_eight(recwarn):
-    assert SEARCHERS.keys() == {"prior", "optuna", "random"}
+    assert tuple(SAMPLERS) == SEARCHERS == ("prior", "optuna", "random")
     for name in SEARCHERS:
         assert next_x(name, 1, 20) == next_x(name, 1, 20) != next_x(name, 2, 20)
     assert next_x("optuna", 5, 7) == next_x("random", 5, 7)
@@ -144,7 +144,7 @@ def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
 
 
 def test_a_searcher_that_repeats_itself_is_given_up_for_random_draws(run, monkeypatch):
-    monkeypatch.setitem(SEARCHERS, "optuna", lambda *_: RandomSampler(seed=7))
+    monkeypatch.setitem(SAMPLERS, "optuna", lambda *_: RandomSampler(seed=7))
     for _ in range(6):
         grow(run)
     assert len(set(recipes(run))) == 7

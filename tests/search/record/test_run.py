@@ -16,6 +16,7 @@ from search.results.table import trials_table
 from tests.conftest import user_error
 from tests.made_runs import asked, evaluated, failed, made_run, started
 from trainable.common.files import read_checked_json, write_checked_json
+from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
 
 CONFIGS = [TrialConfig(alpha=alpha, evaluations=3) for alpha in (0.25, 0.5)]
@@ -98,7 +99,7 @@ def test_plan_stands_in_both_files_and_nothing_else_is_there(tmp_path):
     (event,) = found.events
     assert (event["event"], event["number"], event["plan"]) == ("plan", 0, wanted)
     assert sorted(path.name for path in run.folder.iterdir()) == [RECORD, SWEEP]
-    assert (found, Plan.from_dict(wanted)) == (run, run.plan)
+    assert (found, from_plain(Plan, wanted)) == (run, run.plan)
     assert found.request == request
     assert found.plan.compare_within == ("initialisation", "student_layers")
 

@@ -7,6 +7,7 @@ from search.results import confirmation as module
 from search.results.confirmation import Confirmation
 from tests.made_runs import asked
 from tests.search.results.test_comparisons import CE_ONLY, FIXED, GROWTH
+from trainable.config.fields import from_plain
 
 UNALIGNED = replace(FIXED, aligned_layers="none")
 
@@ -80,7 +81,7 @@ def test_the_best_is_compared_with_the_student_that_is_simply_fine_tuned():
     made = replace(confirmation(best, other), baselines=(plain,), scores=(0.9, None))
     assert set(made.pairs) - set(confirmation(best, other).pairs) == {(best.recipe, plain.recipe)}
     assert plain.recipe in made.recipes
-    assert Confirmation.from_dict(json.loads(json.dumps(asdict(made)))) == made
+    assert from_plain(Confirmation, json.loads(json.dumps(asdict(made)))) == made
     itself, alone = replace(confirmation(plain), baselines=(plain,)), confirmation(plain)
     assert (itself.pairs, itself.recipes) == (alone.pairs, alone.recipes)
     assert module.plain_student(asked(), best) is None

@@ -16,6 +16,7 @@ from search.results.statistics import seeds_difference
 from tests.made_runs import pack_right
 from tests.report_runs import evaluation, plan, training_inputs
 from tests.search.results.test_comparisons import CE_ONLY, FIXED, GROWTH
+from trainable.config.fields import from_plain
 
 EXAMPLES, WHOLE = 200, 1000
 RIGHTS = {GROWTH: (180, 184, 182), FIXED: (170, 171, 172), CE_ONLY: (160, 165, 161)}
@@ -106,7 +107,7 @@ def test_printed_and_written_have_the_same(make_run):
         assert [last, *more] == ["0.9100", "0.9200", "0.9500", "3"]
     values = json.loads((run.folder / "confirm.json").read_text())
     assert values == json.loads(json.dumps(asdict(conclusion)))
-    assert Confirmation.from_dict(values["confirmation"]) == conclusion.confirmation
+    assert from_plain(Confirmation, values["confirmation"]) == conclusion.confirmation
 
 
 def test_failed_trials_are_listed_and_the_rest_is_compared_but_where_bits_are_lost(make_run):

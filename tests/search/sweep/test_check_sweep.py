@@ -12,6 +12,7 @@ from search.sweep import check_sweep as check_sweep_module
 from search.sweep.check_sweep import check_sweep, complete, count_trials, describe, prepare_again
 from tests.exports import make_teacher
 from tests.made_runs import asked
+from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import sample_evaluation, subset
 from trainable.teacher.outputs import kept_layers
@@ -120,7 +121,7 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     inputs = checked.prepare(quiet())
     assert inputs.examples == {"train": 96, "evaluation": 13, "full": 40}
     assert inputs.teacher.full_score is not None
-    assert TrainingInputs.from_dict(asdict(inputs)) == inputs
+    assert from_plain(TrainingInputs, asdict(inputs)) == inputs
     assert prepare_again(checked.request, checked.configs, quiet()) == inputs
     elsewhere = replace(checked.request, cache=str(tmp_path / "other"))
     again = prepare_again(elsewhere, checked.configs, quiet())

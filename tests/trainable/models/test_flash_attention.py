@@ -7,7 +7,6 @@ from transformers import AutoModelForSequenceClassification
 
 from tests.conftest import tiny_classifier
 from trainable.models.flash_attention import flash_obstacle, replace_attention
-from trainable.models.model_outputs import autocast
 from trainable.models.static_forward import make_static
 
 IDS = torch.tensor([[2, 7, 9, 50, 120, 3, 0], [2, 9, 9, 3, 0, 0, 0], [2, 9, 8, 7, 6, 5, 3]])
@@ -40,7 +39,7 @@ def values_and_gradients(model, precision="fp32"):
     """Logits and each layer's states of the padded batch, and all gradients by name."""
     model.zero_grad()
     ids = IDS.to(model.device)
-    with autocast(ids.device, precision):
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=precision == "bf16"):
         outputs = model(ids, (ids > 0).long(), output_hidden_states=True)
     values = [outputs.logits, *outputs.hidden_states]
     sum(value.float().pow(2).mean() for value in values).backward()

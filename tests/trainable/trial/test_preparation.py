@@ -14,6 +14,7 @@ from sentencepiece import SentencePieceTrainer
 import trainable
 from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier, user_error
 from trainable.common.errors import UserError
+from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs, states_read
 from trainable.data.datasets import Dataset, LabelledTexts, sample_evaluation, subset
 from trainable.data.tokens import load_split
@@ -39,7 +40,7 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(places, tmp_
     places["cache"], lines = "cache", []
     more = {"hidden_pools": "mean", "relations": True, "log": lines.append}
     inputs = trainable.prepare("mini", **more, **places)
-    assert TrainingInputs.from_dict(json.loads(json.dumps(asdict(inputs)))) == inputs
+    assert from_plain(TrainingInputs, json.loads(json.dumps(asdict(inputs)))) == inputs
     assert inputs.examples == {"train": 40, "evaluation": 20}
     assert set(inputs.outputs) == {"logits", "mean", "relations"}
     assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())

@@ -111,6 +111,15 @@ def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_
     assert len(others) == 2
 
 
+def test_room_is_never_made_by_evicting_the_student_that_asks(inputs, make_config):
+    """Its device has another name than that it was set up on, as `cuda` and `cuda:0`."""
+    bench = SetupCache()
+    setup = bench.set_up(make_config(), inputs, torch.device("cpu", 0))
+    assert setup.step.model.device == torch.device("cpu") != torch.device("cpu", 0)
+    assert not setup.step.feed.executor.make_room()
+    assert list(bench._kept.values()) == [setup]
+
+
 def test_on_a_cpu_the_last_one_is_kept(inputs, make_config, cpu):
     bench = SetupCache()
     made = [bench.set_up(make_config(batch_size=size), inputs, cpu) for size in (4, 8)]
