@@ -17,6 +17,7 @@ BESIDE_MADE = 8
 LEAST_BESIDE = 3  # passes that each of these two makes, or there is one
 EMA_DECAY = 0.98  # at least: the student is the average over about the last 50 steps
 MOST_SEEDS = 5  # of each, where time is left
+LEAST_SEEDED = 9  # passes that each makes, or there is a seed less
 
 
 def useful_share(passes: float, labelled: float = LABELLED) -> float:

@@ -14,6 +14,7 @@ from search.plan.finals import (
     LABELLED,
     LEAST,
     LEAST_BESIDE,
+    LEAST_SEEDED,
     LONGEST,
     MOST_SEEDS,
     useful_share,
@@ -41,8 +42,8 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     if min(passes, LONGEST) <= searched:
         return []
     finals, passes = _with_texts(run, recipes, passes, searched)
-    seeds = max(1, min(MOST_SEEDS, round(passes / LONGEST)))
-    long = [_final(run, *final, min(passes / seeds, LONGEST)) for final in finals]
+    seeds, passes = _seeds(run, len(finals), passes, searched)
+    long = [_final(run, *final, min(passes, LONGEST)) for final in finals]
     alike = {config.recipe: config for config in long}  # once, where texts change nothing
     first = run.request.seed
     return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
@@ -75,6 +76,15 @@ def _with_texts(
             half = min(LABELLED, shorter / 2)
             return [*((recipe, half) for recipe in recipes), (recipes[0], BESIDE_MADE)], shorter
     return [(recipe, LABELLED) for recipe in recipes], passes
+
+
+def _seeds(run: Run, count: int, passes: float, searched: float) -> tuple[int, float]:
+    """On how many seeds each of so many finals is trained, and the passes that each makes then."""
+    for seeds in range(2, MOST_SEEDS + 1):
+        if (each := _passes(run, count * seeds)) < max(LEAST_SEEDED, searched):
+            return seeds - 1, passes
+        passes = each
+    return MOST_SEEDS, passes
 
 
 def _final(run: Run, recipe: TrialConfig, labelled: float, passes: float) -> TrialConfig:
