@@ -11,7 +11,7 @@ from jinja2 import Environment
 from search.plan.request import Request
 from search.record.labels import labels_of
 from search.record.run import Run
-from search.record.trial_record import TrialRecord
+from search.record.trial_record import TrialRecord, by_recipe
 from search.results.best_trials import best_trials
 from search.results.cells import plain
 from search.results.confirmation_result import confirmation_sentences
@@ -130,9 +130,9 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:
-    """`This trial ranks number 2 of 9 by best5.`"""
-    ended = best_trials(run.trials.values())
-    if trial not in ended:
+    """`Its recipe ranks number 2 of 9 by best5, the mean over its seeds.`"""
+    ended = [*by_recipe(best_trials(run.trials.values()))]
+    if (own := trial.config.recipe.digest) not in ended:
         return "This trial has not ended."
-    rank = ended.index(trial) + 1
-    return f"This trial ranks number {rank} of {len(ended)} by best5, the mean over its seeds."
+    rank = ended.index(own) + 1
+    return f"Its recipe ranks number {rank} of {len(ended)} by best5, the mean over its seeds."

@@ -165,7 +165,7 @@ class Request(InputOptions):
     seeds: int = _extension(
         "number of seeds per configuration, counted from --seed; of a searched space at most: once "
         "the --finals (without them, all) are trained, those that may still be the best get "
-        "another one, and so on",
+        "another one, and so on; finals have more wherever time is left",
         1,
         low=1,
         high=1000,

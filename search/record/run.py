@@ -165,12 +165,13 @@ class Run:
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)
         if event["event"] == "session":  # whatever the last one was amid is to be started again
-            for trial in self._running:
-                trial.outcome = PENDING
+            for trial in self.trials.values():
+                trial.outcome = PENDING if trial.outcome == RUNNING else trial.outcome
         if (of := self.trials.get(event.get("trial", ""))) is not None:
             of.apply(event)
         if event["event"] == "start":
-            self.slots = max(self.slots, len(self._running))
+            running = sum(trial.outcome == RUNNING for trial in self.trials.values())
+            self.slots = max(self.slots, running)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED
         if event["event"] == "plan":  # where more is asked for, not all is decided
@@ -180,10 +181,6 @@ class Run:
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
-
-    @property
-    def _running(self) -> list[TrialRecord]:
-        return [trial for trial in self.trials.values() if trial.outcome == RUNNING]
 
     def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
         """Puts a plan with these changes and these more trials in the place of the present one."""

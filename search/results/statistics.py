@@ -57,8 +57,17 @@ class Difference:
 def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     """Of the means of two students' scores [N] on the same examples, for other examples alone."""
     gaps = first - second
+    if not gaps.any():
+        return Difference(0.0, -(most := most_unseen(len(gaps))), most)
     ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
     return Difference(float(gaps.mean()), *ends)
+
+
+def most_unseen(count: int, level: float = LEVEL) -> float:
+    """The largest share of examples that may differ where none of `count` does, hence the largest
+    difference of means: Wilson's limit (1927, JASA 22, 209-212), z^2 / (count + z^2)."""
+    square = norm.isf(level / 2) ** 2
+    return float(square / (count + square))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -126,6 +135,7 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     half = half_width(np.log(level))
     if half < ROUNDING:  # the seeds agree on every example, and it is the same in all
         p_value = float(abs(estimate) < ROUNDING)
+        half = most_unseen(len(gaps), level) if p_value else half
     elif half_width(LEAST_LOG_P) <= abs(estimate):
         p_value = float(np.exp(LEAST_LOG_P))
     else:

@@ -116,7 +116,7 @@ def _describe(
             f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
-    trials = len(checked.configs) + (int(to_suggest) if np.isfinite(to_suggest) else 0)
+    trials = len(checked.configs) + to_suggest
     configs = checked.possible if to_suggest else checked.configs
     sizes, outputs = _sizes(checked.preparation, checked.possible)
     most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from trainable.common.errors import UserError
+from trainable.common.files import atomic_file
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.models.students import Pretrained, encoder_layers, student_config
@@ -53,8 +54,9 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def save_weights(weights: dict[str, Tensor], folder: Path) -> None:
-    """Puts them in the place of a folder's."""
-    save_file(weights, folder / SAFE_WEIGHTS_NAME, metadata={"format": "pt"})
+    """Puts them in the place of a folder's, which other users may read as they may the rest."""
+    with atomic_file(folder / SAFE_WEIGHTS_NAME) as path:  # loaded weights view the old one
+        path.write_bytes(save(weights, metadata={"format": "pt"}))
 
 
 def load_pretrained(folder: Path) -> Pretrained:

@@ -15,6 +15,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
 from search.results.progress import progress_of
+from trainable.common.errors import count_of
 
 HEARTBEAT_SECONDS = 30.0
 STYLES = {RUNNING: "bold", FAILED: "red", PENDING: "dim", WAITING: "dim"}
@@ -34,10 +35,12 @@ class PlainLines:
         """Nothing to prepare."""
 
     def show(self, run: Run, event: dict[str, Any]) -> None:
-        """Prints at most two lines."""
+        """Prints at most three lines."""
         if event["event"] == FALLBACK:
             self._line(f"Not as wanted: {event['reason']}")
             return
+        if line := _finals(run, event):
+            self._line(line)
         trial = run.trials[event["trial"]]
         if event["event"] in ("evaluation", "failure", "stop") and trial.outcome in ENDED:
             best5 = "     -" if trial.best5 is None else f"{trial.best5:.4f}"
@@ -73,11 +76,23 @@ class LiveTable:
         """Redraws; what is of no trial stays above."""
         if event["event"] == FALLBACK:
             self._live.console.print(f"Not as wanted: {event['reason']}", soft_wrap=True)
+        elif line := _finals(run, event):
+            self._live.console.print(line, soft_wrap=True)
         self._live.update(trials_view(run, max(self._live.console.height - 6, 5)))
 
     def stop(self) -> None:
         """Leaves the last table standing."""
         self._live.stop()
+
+
+def _finals(run: Run, event: dict[str, Any]) -> str:
+    """A line as the first of a search's finals begins, else nothing."""
+    finals = [trial for trial in run.trials.values() if trial.final]
+    begun = [trial for trial in finals if trial.outcome != PENDING or trial.evaluations]
+    if event["event"] != "start" or begun != [run.trials[event["trial"]]]:
+        return ""
+    why = " For a search before them the time was too short." if run.too_short_to_search else ""
+    return f"  {count_of(len(finals), 'final')}, {begun[0].config.max_steps} steps each.{why}"
 
 
 def trials_view(run: Run, height: int) -> Group:

@@ -109,7 +109,7 @@ def test_card_has_the_numbers(made):
         "on a processor with 2 threads",
         "65 of the 205 rows of the word embedding",
         "the other 140 are the teacher's own",
-        "of 2 by best5, the mean over its seeds. The search",
+        "number 1 of 1 by best5, the mean over its seeds. The search",
         "planned 2 trials and made 8 evaluations on the validation examples",
         "The weights are those after evaluation 4 of 4 planned; they were not selected",
         "Training examples: 96. Validation examples: 30, a subset of 40.",

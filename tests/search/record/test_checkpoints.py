@@ -1,5 +1,6 @@
 """The checkpoints of a run's trials: the newest whole one is found, gone on from, and kept."""
 
+import math
 import shutil
 from dataclasses import replace
 
@@ -163,5 +164,7 @@ def test_room_for_running_waiting_kept_and_weighed_students():
         (40, {"keep": 0, "seeds": 2, "scheduler": "fifo"}, 2 * 4 * 300, 0),
         (40, {"keep": 5, "scheduler": "promotion"}, (2 * 4 + 20 + 5) * 300, 5 * 300),
         (3, {"keep": 5}, (3 + 4) * 300, 3 * 100),  # no more than there are
+        # Whatever time allows: 16 at least.
+        (math.inf, {"keep": 5, "scheduler": "promotion"}, (16 + 4) * 300, 5 * 300),
     ):
         assert session.expected_bytes(asked(**changes), configs, of, trials, 4) == (most, end)

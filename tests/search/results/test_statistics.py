@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 
 from search.results import statistics as stats
 from search.results.confirmation import looks_until
@@ -36,6 +36,19 @@ def test_interval_of_a_paired_difference_by_hand():
     ends = (0.07 - 1.96 * error, 0.07 + 1.96 * error)
     assert bootstrap_interval(gaps, generator()) == pytest.approx(ends, abs=0.005)
     assert bootstrap_interval(np.ones(9), generator()) == (1.0, 1.0)
+
+
+def test_students_that_no_example_tells_apart_may_differ_on_others():
+    """Where no one of `count` differs, as Wilson's interval of that share has it."""
+    bits = np.array(answers(3, 150), dtype=float)
+    same = np.repeat(bits[:1], 3, axis=0)
+    for level in (0.05, 0.01):
+        most = binomtest(0, 150).proportion_ci(1 - level, method="wilson").high
+        found = seeds_difference(same, same, level)
+        assert (found.low, found.high) == pytest.approx((-most, most), rel=1e-9)
+    most = binomtest(0, 150).proportion_ci(0.95, method="wilson").high
+    paired = stats.paired_difference(bits[0], bits[0])
+    assert (paired.low, paired.estimate, paired.high) == pytest.approx((-most, 0.0, most))
 
 
 def test_holm_by_hand():

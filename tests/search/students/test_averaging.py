@@ -11,6 +11,7 @@ from search.export import exported_student
 from search.export.__main__ import main
 from search.export.exported_student import predictions
 from search.record.run import read_run
+from search.record.trial_record import by_recipe
 from search.results.answer import recommended
 from search.students import averaging
 from search.students.averaging import average_finals
@@ -137,6 +138,9 @@ def test_what_is_exported_says_its_own_score(made, tmp_path, monkeypatch, capsys
     first = recommended(run).trials[0].config
     examples = sweep_examples(checkpoint(run, first), run.request, run.plan.inputs)
     sampled = examples.evaluation.texts
+    groups = by_recipe(run.finished)
+    means = {key: np.mean([trial.best5 for trial in seeds]) for key, seeds in groups.items()}
+    rank = 1 + sum(mean > means[first.recipe.digest] for mean in means.values())
     for named in (False, True):
         more = ["--trial", first.digest] if named else []
         assert main([str(run.folder), str(out / str(named)), *more]) == 0
@@ -148,6 +152,8 @@ def test_what_is_exported_says_its_own_score(made, tmp_path, monkeypatch, capsys
         of_text = dict(zip(dataset.evaluation.texts, right, strict=True))
         on_subset = np.mean([of_text[text] for text in sampled])
         assert rows == [[f" {s:.4f} ", f" {n} "] for s, n in ((on_subset, 30), (right.mean(), 40))]
+        assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+        assert f"\nIts recipe ranks number {rank} of {len(means)} by best5" in card
         assert ("Weights averaged over " in printed) == averaged
         assert ("averages over the last ones of " in card) == averaged
         own, exported = load_weights(checkpoint(run, first)), load_weights(folder)

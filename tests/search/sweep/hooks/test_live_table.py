@@ -1,6 +1,7 @@
 """What a sweep shows while it runs, read from a console that writes into a string."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,26 @@ def test_plain_lines_tell_each_end_and_each_failure_in_a_line(clock, event, then
     assert (line or "") in text
 
 
+@pytest.mark.parametrize(("seconds", "short"), [(10.0, ""), (60.0, "the time was too short")])
+def test_a_line_says_that_the_finals_begin(seconds, short):
+    """Once, and that nothing was searched where the first trial took too long for that."""
+    finals = [TrialConfig(alpha=0.5, max_steps=70, seed=seed) for seed in (1, 2)]
+    first = record(0, FINISHED, 0.8, count=1)
+    first.evaluations[0]["training_seconds"] = seconds
+    run = make_run(first, *(TrialRecord(config, final=True) for config in finals))
+    request = replace(run.request, searcher="prior", finals=2, time_budget=600.0)
+    run.plan = replace(run.plan, requests=(request,))
+    told = []
+    for config in finals:
+        target = console()
+        run.trials[config.digest].outcome = RUNNING
+        PlainLines(target).show(run, {"event": "start", "trial": config.digest})
+        told.append(target.file.getvalue())
+    assert told[0].startswith("  2 finals, 70 steps each.")
+    assert told[0].endswith(f"{short}.\n" if short else "each.\n")
+    assert told[1] == ""
+
+
 def test_plain_lines_tell_the_whole_every_half_minute(clock):
     target = console()
     lines = PlainLines(target)
@@ -124,7 +145,9 @@ def test_live_table_fits_the_terminal_and_leaves_the_last_state_standing():
     table = LiveTable(target)
     others = [record(number, FINISHED, 0.5) for number in range(1, 40)]
     table.start()
-    table.show(make_run(*others, record(0, RUNNING, 0.25)), {"event": "start"})
+    running = record(0, RUNNING, 0.25)
+    started = {"event": "start", "trial": running.config.digest}
+    table.show(make_run(*others, running), started)
     table.show(make_run(*others, record(0, FINISHED, 0.75)), {"event": "evaluation"})
     table.stop()
     last = target.file.getvalue().rpartition("state")[2]  # below the last header
