@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_flags(parser.add_argument_group("inputs"), InputOptions)
     group = parser.add_argument_group(
         "settings of the trial",
-        "Where not given, the preset sets precision, depth, epochs, evaluations and the learning "
-        "rate (by initialisation).",
+        "Where not given, the preset sets precision, depth, epochs, evaluations, the learning rate "
+        "(by initialisation) and, for mini, the batch size.",
     )
     add_flags(group, TrialConfig)
     arguments = parser.parse_args(argv)
