@@ -1,5 +1,7 @@
 """How a search's time is split: short trials to choose by, then long ones, its finals."""
 
+from math import isfinite
+
 SEARCH_SHARE = 1 / 3  # of a budget, that is spent on suggestions where the best are trained again
 # Trials like the default's, one after another, that must fit into that share, or nothing is
 # suggested: the best of so few is the luckiest, and the finals use the time better.
@@ -18,6 +20,12 @@ LEAST_BESIDE = 3  # passes that each of these two makes, or there is one
 EMA_DECAY = 0.98  # at least: the student is the average over about the last 50 steps
 MOST_SEEDS = 5  # of each, where time is left
 LEAST_SEEDED = 9  # passes that each makes, or there is a seed less
+
+
+def foreseen(to_suggest: float) -> int:
+    """Suggestions to reckon with: where time alone limits them, as many as a search must have time
+    for."""
+    return int(to_suggest) if isfinite(to_suggest) else FEWEST_TRIALS
 
 
 def useful_share(passes: float, labelled: float = LABELLED) -> float:

@@ -165,12 +165,12 @@ class Run:
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)
         if event["event"] == "session":  # whatever the last one was amid is to be started again
-            for trial in self.trials.values():
-                trial.outcome = PENDING if trial.outcome == RUNNING else trial.outcome
-        if (of := self.trials.get(event.get("trial", ""))) is not None:
-            of.apply(event)
+            for other in self.trials.values():
+                other.outcome = PENDING if other.outcome == RUNNING else other.outcome
+        if (trial := self.trials.get(event.get("trial", ""))) is not None:
+            trial.apply(event)
         if event["event"] == "start":
-            running = sum(trial.outcome == RUNNING for trial in self.trials.values())
+            running = sum(other.outcome == RUNNING for other in self.trials.values())
             self.slots = max(self.slots, running)
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED

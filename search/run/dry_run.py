@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.plan.finals import FEWEST_TRIALS, SEARCH_SHARE
+from search.plan.finals import FEWEST_TRIALS, SEARCH_SHARE, foreseen
 from search.plan.request import LOCAL
 from search.record.labels import config_labels
 from search.record.run import read_run
@@ -116,7 +116,7 @@ def _describe(
             f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
-    trials = len(checked.configs) + to_suggest
+    trials = len(checked.configs) + foreseen(to_suggest)
     configs = checked.possible if to_suggest else checked.configs
     sizes, outputs = _sizes(checked.preparation, checked.possible)
     most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))

@@ -10,7 +10,7 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.finals import FEWEST_TRIALS
+from search.plan.finals import foreseen
 from search.plan.grid import possible_trials
 from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
@@ -21,7 +21,7 @@ from search.record.storage import DIGESTS, RecordCopy, is_uri, location
 from search.results.progress import describe_bytes
 from search.sweep.hooks.callback import RunCallback
 from search.sweep.hooks.live_run import LiveRun
-from search.sweep.hooks.live_table import LiveTable, PlainLines
+from search.sweep.hooks.live_table import make_display
 from search.sweep.processes.cluster import cluster_size, recounted, watched
 from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.processes.signals import Interruption
@@ -70,7 +70,7 @@ def _run_tuners(
         slots = _slots(request.address, share, request.max_concurrent, cores, gpus)
         _announce(run, slots(), console)
         room = waiting_bytes(request.address, slots())
-        display = (LiveTable if console.is_terminal else PlainLines)(console)
+        display = make_display(console)
         live = LiveRun(run, display, interruption, copy, slots=slots, exclusive=exclusive)
         callback = RunCallback(live)
         resources, own = resources_per_trial(gpus, share), replace(sweep, waiting_bytes=room)
@@ -86,7 +86,8 @@ def _announce(run: Run, slots: int, console: Console) -> None:
     configs = [trial.config for trial in run.trials.values()]
     configs = possible_trials(run.request, configs) if run.to_suggest else configs
     sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
-    most, end = expected_bytes(run.request, configs, sizes, len(run.trials) + run.to_suggest, slots)
+    trials = len(run.trials) + foreseen(run.to_suggest)
+    most, end = expected_bytes(run.request, configs, sizes, trials, slots)
     where = location(run.folder)
     where += f", its record also in {run.folder}" if is_uri(where) else ""
     console.print(
@@ -132,18 +133,16 @@ def expected_bytes(
     request: ResolvedRequest,
     configs: Iterable[TrialConfig],
     sizes: Callable[[TrialConfig], tuple[int, int]],
-    trials: float,
+    trials: int,
     slots: int,
 ) -> tuple[int, int]:
     """About what the checkpoints of so many `trials` like these take on disk: the most, while
     `slots` of them run, and at the end. `sizes` are a trial's with training state and without.
-    Of trials that time alone limits it counts as many as a search must have time for.
 
     While a checkpoint is replaced, old and new stand side by side. If trials are compared, all
     seeds of a recipe but one may wait for it; if they are promoted, all that may still go on, and
     a stopped one is kept with its state.
     """
-    trials = int(trials) if math.isfinite(trials) else FEWEST_TRIALS
     shapes = {(c.shape, c.ema_decay > 0): c for c in configs}
     whole, student = max(map(sizes, shapes.values()))
     kept, seeds = min(request.keep + len(request.shapes), trials), request.seeds

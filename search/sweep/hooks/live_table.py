@@ -87,9 +87,11 @@ class LiveTable:
 
 def _finals(run: Run, event: dict[str, Any]) -> str:
     """A line as the first of a search's finals begins, else nothing."""
+    if event["event"] != "start":
+        return ""
     finals = [trial for trial in run.trials.values() if trial.final]
     begun = [trial for trial in finals if trial.outcome != PENDING or trial.evaluations]
-    if event["event"] != "start" or begun != [run.trials[event["trial"]]]:
+    if begun != [run.trials[event["trial"]]]:
         return ""
     why = " For a search before them the time was too short." if run.too_short_to_search else ""
     return f"  {count_of(len(finals), 'final')}, {begun[0].config.max_steps} steps each.{why}"
@@ -125,3 +127,8 @@ def _importance(trial: TrialRecord) -> tuple[int, float]:
 
 
 Display = PlainLines | LiveTable
+
+
+def make_display(console: Console) -> Display:
+    """The live table at a terminal, plain lines where output goes elsewhere."""
+    return (LiveTable if console.is_terminal else PlainLines)(console)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from pyarrow.fs import LocalFileSystem
 
+from search.plan.finals import foreseen
 from search.record.checkpoints import (
     bytes_used,
     checkpoint_count,
@@ -165,6 +166,7 @@ def test_room_for_running_waiting_kept_and_weighed_students():
         (40, {"keep": 5, "scheduler": "promotion"}, (2 * 4 + 20 + 5) * 300, 5 * 300),
         (3, {"keep": 5}, (3 + 4) * 300, 3 * 100),  # no more than there are
         # Whatever time allows: 16 at least.
-        (math.inf, {"keep": 5, "scheduler": "promotion"}, (16 + 4) * 300, 5 * 300),
+        (foreseen(math.inf), {"keep": 5, "scheduler": "promotion"}, (16 + 4) * 300, 5 * 300),
     ):
         assert session.expected_bytes(asked(**changes), configs, of, trials, 4) == (most, end)
+    assert foreseen(39) == 39

@@ -19,7 +19,13 @@ from search.record.trial_record import (
     TrialRecord,
 )
 from search.sweep.hooks import live_table
-from search.sweep.hooks.live_table import HEARTBEAT_SECONDS, LiveTable, PlainLines, trials_view
+from search.sweep.hooks.live_table import (
+    HEARTBEAT_SECONDS,
+    LiveTable,
+    PlainLines,
+    make_display,
+    trials_view,
+)
 from tests.made_runs import evaluated, made_plan
 from trainable.config.trial_config import TrialConfig
 
@@ -155,3 +161,5 @@ def test_live_table_fits_the_terminal_and_leaves_the_last_state_standing():
     assert "0.2500" not in last
     assert "... and 34 more" in last
     assert len(last.splitlines()) <= 12
+    assert type(make_display(console(force_terminal=True))) is LiveTable
+    assert type(make_display(console())) is PlainLines
