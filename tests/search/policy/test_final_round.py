@@ -89,11 +89,17 @@ def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, 
     assert finals(searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)) == []
 
 
-def test_no_second_final_of_the_default_that_is_shorter_than_the_search(tmp_path, monkeypatch):
-    """One has time for 5.5 passes; each of two for 1.5, though one would do."""
-    monkeypatch.setattr(module, "LEAST_BESIDE", 1)
+@pytest.mark.parametrize(
+    ("least", "transfer"), [("LEAST_BESIDE", "augment"), ("LEAST_SEEDED", None)]
+)
+def test_no_second_final_of_the_default_that_is_shorter_than_the_search(
+    tmp_path, monkeypatch, least, transfer
+):
+    """One has time for 5.5 passes; each of two, of other texts or another seed, for 1.5, though one
+    would do."""
+    monkeypatch.setattr(module, least, 1)
     budget = 12.8 + 3 * SECONDS
-    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer="augment", time_budget=budget)
+    run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer=transfer, time_budget=budget)
     assert finals(run) == [(2, 0, 33)]
 
 

@@ -75,9 +75,10 @@ def test_what_can_not_be_run_is_refused_in_the_same_words(
 )
 @pytest.mark.usefixtures("two_cores")
 def test_new_sweep_is_described_and_nothing_is_left_behind(
-    typed, asked_for, lines, tmp_path, capsys
+    typed, asked_for, lines, tmp_path, capsys, monkeypatch
 ):
-    before = tree(tmp_path)
+    before, counts, expected = tree(tmp_path), [], dry_run.expected_bytes
+    monkeypatch.setattr(dry_run, "expected_bytes", lambda *a: counts.append(a[3]) or expected(*a))
     command = [*typed, *asked_for, "--dry-run"]
     assert main(command) == 0
     assert tree(tmp_path) == before
@@ -93,6 +94,8 @@ def test_new_sweep_is_described_and_nothing_is_left_behind(
     assert ("so give about 30 min or more" in " ".join(text.split())) is ("20m" in asked_for)
     assert f"About {minutes:.0f} min of training, 2 trials at a time" in text
     assert re.search(r"take up to about \d+ MB, \d+ MB at the end;", text)
+    wanted = {"baselines": 5, "recipe": 10}[asked_for[1]]
+    assert counts == [1 + 16 if "--time-budget" in asked_for else wanted]
     assert f"are free at {tmp_path / 'runs'}." in text
     assert f"The teacher's outputs take 0 MB in {tmp_path / 'cache'}, where " in text
     assert shlex.split(text.splitlines()[-1]) == ["python", "-m", "search.run", *command[:-1]]

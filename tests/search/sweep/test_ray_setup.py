@@ -2,7 +2,7 @@
 
 import io
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -58,6 +58,18 @@ def test_trials_save_at_rungs_where_they_may_wait_or_be_stopped(tmp_path, schedu
     configs = [TrialConfig(alpha=0.5, evaluations=8)]
     run = made_run(tmp_path / "mine", configs, asked(scheduler=scheduler))
     assert describe_sweep(run, Console(file=io.StringIO())).save_at == numbers
+
+
+@pytest.mark.parametrize(("limit", "more"), [({"samples": 50}, 30), ({"time_budget": 1e9}, 16)])
+def test_a_resumed_search_reckons_with_its_trials_and_with_those_to_come(
+    tmp_path, monkeypatch, limit, more
+):
+    request, counts = asked(space="recipe", searcher="random", finals=2, **limit), []
+    configs = [replace(request.default, temperature=1.0 + number / 10) for number in range(20)]
+    run = made_run(tmp_path / "mine", configs, request)
+    monkeypatch.setattr(session, "expected_bytes", lambda *a: counts.append(a[3]) or (0, 0))
+    session._announce(run, 1, Console(file=io.StringIO()))
+    assert counts == [20 + more]
 
 
 def test_trials_wait_in_a_quarter_of_the_memory_of_one_process_alone(monkeypatch):
