@@ -1,6 +1,5 @@
 """A kept student found, copied, checked, measured, and described in a model card."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.utils import CONFIG_NAME as CONFIG
 
 from search.export.forms import Forms, make_forms
 from search.export.model_card import model_card
@@ -24,7 +22,7 @@ from search.students.averaging import average_finals
 from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
 from search.students.unseen import describe_test, test_scores
 from trainable.common.errors import UserError, count_of
-from trainable.common.files import MANIFEST, write_json
+from trainable.common.files import MANIFEST
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import batches_by_length
@@ -36,9 +34,9 @@ from trainable.engine.calibration import calibration_errors
 from trainable.engine.devices import best_device, device_name, synchronise
 from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
-from trainable.models.loading import load_classifier, load_tokenizer
+from trainable.models.loading import load_classifier, load_tokenizer, load_weights, save_weights
 from trainable.models.model_outputs import model_inputs
-from trainable.serving.served_model import TEMPERATURE, ServedModel
+from trainable.serving.served_model import ServedModel
 from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
 
@@ -170,14 +168,17 @@ def predictions(folder: Path, texts: list[Text]) -> np.ndarray:
 
 
 def calibrate(folder: Path, texts: LabelledTexts) -> str:
-    """Adds the temperature to config.json that makes the validation labels most likely; a sentence
-    on it."""
+    """Divides the classifier's last layer by the temperature that makes the validation labels most
+    likely, so that any softmax of the logits is calibrated; a sentence on it."""
     logits = ServedModel.load(folder).logits(texts.texts)
     temperature, *errors = calibration_errors(logits, np.asarray(texts.labels))
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    write_json(folder / CONFIG, {**config, TEMPERATURE: round(temperature, 4)})
+    weights = load_weights(folder)
+    for name, tensor in weights.items():
+        if name.startswith("classifier.") and len(tensor) == logits.shape[1]:
+            weights[name] = tensor / temperature
+    save_weights(weights, folder)
     return (
-        f"Calibration: softmax(logits / {temperature:.4g}), {TEMPERATURE} in {CONFIG}; expected "
+        f"Calibration: the classifier's last layer was divided by {temperature:.4g}; expected "
         f"calibration error on the validation examples {errors[0]:.3f} before, {errors[1]:.3f} "
         "after."
     )

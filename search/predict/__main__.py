@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from search.exit_codes import exit_code, leave, make_console
 from search.predict.tables import SUFFIXES, read_pieces, writer
@@ -117,7 +118,7 @@ def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
     if logits.shape[1] == 1:
         return pd.DataFrame({PREDICTION: predicted(logits)}).round(6)
     columns = [f"{PROBABILITY}{name}" for name in model.label_names]
-    table = pd.DataFrame(model.probabilities(logits), columns=columns).round(6)
+    table = pd.DataFrame(softmax(logits, axis=1), columns=columns).round(6)
     table.insert(0, PREDICTION, np.array(model.label_names, dtype=object)[predicted(logits)])
     return table
 

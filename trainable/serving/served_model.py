@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from trainable.common.errors import UserError
 from trainable.common.quiet import quiet_libraries
@@ -17,7 +16,6 @@ from trainable.data.tokens import Text, parts_of
 
 ONNX_FILES = {ONNX: "onnx/model.onnx", INT8: "onnx/model_int8.onnx"}  # where optimum looks, too
 INSTALL = "pip install -e '.[onnx]'"
-TEMPERATURE = "calibration_temperature"  # in config.json
 LABELS = {"0": "LABEL_0", "1": "LABEL_1"}  # which transformers does not write
 LONGEST = 1 << 30  # tokens, where a tokenizer has no limit
 BATCH = 32  # examples at a time
@@ -81,7 +79,6 @@ class ServedModel:
     inputs: Sequence[str]
     forward: Callable[[Arrays], np.ndarray]
     label_names: list[str]
-    temperature: float = 1.0
 
     @classmethod
     def load(
@@ -99,8 +96,7 @@ class ServedModel:
             forward, inputs = _torch(folder, device)
         else:
             forward, inputs = _onnx(folder, form, threads)
-        temperature = float(config.get(TEMPERATURE, 1.0))
-        return cls(TextEncoder.load(folder), inputs, forward, names, temperature)
+        return cls(TextEncoder.load(folder), inputs, forward, names)
 
     def logits(self, texts: Sequence[Text], batch_size: int = BATCH) -> np.ndarray:
         """Of N texts in their order, float32 [N, C]; computed in batches of similar length."""
@@ -112,10 +108,6 @@ class ServedModel:
                 batch = self._padded([encoded[row] for row in rows])
                 results[start + rows] = self.forward(batch)
         return results
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Of logits [N, C], calibrated by the folder's temperature, [N, C]."""
-        return np.asarray(softmax(logits / self.temperature, axis=1))
 
     def arrays(self, texts: Sequence[Text]) -> Arrays:
         """What the model is given of one batch of texts."""

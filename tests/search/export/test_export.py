@@ -21,7 +21,7 @@ from search.export import forms
 from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.results.statistics import Difference
-from tests.conftest import random_sentences, user_error
+from tests.conftest import ARCHITECTURES, random_sentences, user_error
 from tests.exports import copied, make_run, make_teacher
 from tests.made_runs import asked, evaluated, failed, made_run, right_of, started
 from trainable.common.files import verified_values, write_manifest
@@ -243,7 +243,6 @@ def test_neither_ray_nor_a_network_is_needed(small, printed_by, tmp_path):
 def test_onnx_and_int8_are_scored_beside_pytorch_and_timed_beside_the_teacher(
     small, export, dataset, monkeypatch
 ):
-    """And the temperature that fits is in the folder."""
     monkeypatch.setattr(timing, "SECONDS", 0.0)
     folder, printed, _ = export(small, "--int8")
     texts, labels = dataset.evaluation.texts, np.array(dataset.evaluation.labels)
@@ -261,9 +260,20 @@ def test_onnx_and_int8_are_scored_beside_pytorch_and_timed_beside_the_teacher(
     card = (folder / "README.md").read_text()
     assert "| student | onnx-int8 | " in card
     assert "--form onnx-int8" in card
-    temperature = fit_temperature(expected, labels)
-    assert ServedModel.load(folder).temperature == pytest.approx(temperature, rel=1e-3)
     assert "expected calibration error on the validation examples" in printed
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_calibration_divides_the_logits_that_anyone_gets_by_the_temperature(
+    architecture, tokenizer, dataset, tmp_path
+):
+    folder = make_teacher(architecture, tokenizer, tmp_path / "model")
+    texts, labels = dataset.evaluation.texts, np.array(dataset.evaluation.labels)
+    before = plain_logits(folder, texts).numpy()
+    said = exported.calibrate(folder, dataset.evaluation)
+    temperature = fit_temperature(before, labels)
+    np.testing.assert_allclose(plain_logits(folder, texts), before / temperature, atol=1e-6)
+    assert f"last layer was divided by {temperature:.4g};" in said
 
 
 LOSES = Difference(-0.1, -0.12, -0.08)

@@ -1,7 +1,6 @@
 """Exported folders as they are served: the logits of plain transformers, whatever runs them."""
 
 import copy
-import json
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -17,13 +16,7 @@ from tests.conftest import tiny_classifier, user_error
 from trainable.config.names import INT8, ONNX
 from trainable.serving import onnx_export, served_model
 from trainable.serving.onnx_export import export_onnx, layers_of, quantise, quantise_within
-from trainable.serving.served_model import (
-    ONNX_FILES,
-    TEMPERATURE,
-    ServedModel,
-    TextEncoder,
-    _python_encoder,
-)
+from trainable.serving.served_model import ONNX_FILES, ServedModel, TextEncoder, _python_encoder
 
 TEXTS = ["w1 w2 w3", "w4", "w5 w9 " * 20, "w7 w8"]
 PAIRS = [("w1 w2", "w3 w4 w5"), ("w6", "w7"), ("w8 w9 " * 20, "w1"), ("w2", "w3 " * 30)]
@@ -131,19 +124,9 @@ def test_the_layers_that_lose_most_stay_in_float(monkeypatch, tmp_path, harm, ke
     assert target.exists() == (kept is not None)
 
 
-def test_probabilities_are_those_at_the_folders_temperature(make_folder):
-    folder = make_folder("roberta")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, TEMPERATURE: 2.0}))
-    model = ServedModel.load(folder)
-    logits = model.logits(TEXTS)
-    odds = np.exp((logits[:, 1] - logits[:, 0]) / 2.0)
-    np.testing.assert_allclose(model.probabilities(logits)[:, 1], odds / (1 + odds), rtol=1e-5)
-    assert model.label_names == ["LABEL_0", "LABEL_1"]
-
-
 def test_more_texts_than_are_encoded_at_a_time_stay_in_their_order(make_folder, monkeypatch):
     model = ServedModel.load(make_folder("electra"))
+    assert model.label_names == ["LABEL_0", "LABEL_1"]  # transformers' own, where none are named
     expected = model.logits(TEXTS)
     monkeypatch.setattr(served_model, "ENCODED", 3)
     np.testing.assert_allclose(model.logits(TEXTS), expected, atol=1e-6, rtol=0)
