@@ -86,7 +86,7 @@ def write_report(arguments: argparse.Namespace) -> int:
     for name in (PAGE, MARKDOWN):
         (output / name).write_text(rendered(name), encoding="utf-8")
     damage = [f"{line}." for line in run.damage]
-    print("\n".join(filter(None, (*damage, report.summary.headline, report.summary.tied))))
+    print(*damage, report.summary.headline, *report.summary.findings, sep="\n")
     print(f"Report: {output / PAGE} (also {MARKDOWN}, {TRIALS} and {FIGURES}/)")
     return 0
 

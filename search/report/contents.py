@@ -27,10 +27,11 @@ NOISE_LEVEL = 1.96  # standard errors to either side that hold 95%
 
 @dataclass(frozen=True)
 class Summary:
-    """Sentences: the best recipe, those not significantly different from it, and limitations."""
+    """Sentences: the best recipe, what else was found, the recommended one and those not
+    significantly different from the best among it, and limitations."""
 
     headline: str
-    tied: str
+    findings: tuple[str, ...]
     limitations: tuple[str, ...]
 
 
@@ -61,24 +62,23 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     finished = recipes[recipes["outcome"] == FINISHED]
     limitations = tuple(_limitations(run, recipes))
     if finished.empty:
-        return Summary(_nothing_finished(recipes), "", limitations)
+        return Summary(_nothing_finished(recipes), (), limitations)
     if run.plan.confirms is not None and not run.unfinished:
         first, *others = conclude(run).sentences
-        return Summary(first, " ".join(others), limitations)
+        return Summary(first, tuple(others), limitations)
     best, teacher = finished.iloc[0], run.plan.inputs.teacher.score
     ends = interval((best["low"], best["high"]))
     share = f", {percent(best['of_teacher'])} of the teacher's {teacher:.4f}"
     headline = (
         f"Best: {rounded(best['label'])}. best5 {best['best5']:.4f} (95% interval {ends})"
-        f"{share if teacher > 0 else ''}. "
+        f"{share if teacher > 0 else ''}."
     )
-    headline = (headline + recommendation(run, recipes)).rstrip()
     headline += " It gives every example the same label." if best["one_label"] else ""
-    tied = _tied(recipes)
+    findings = (*recommendation(run, recipes), _tied(recipes))
     if confirmed := confirmation_sentences(run):
         first, *others = confirmed
-        return Summary(first, " ".join([*others, "This run alone:", headline, tied]), limitations)
-    return Summary(headline, tied, limitations)
+        return Summary(first, (*others, f"This run alone: {headline}", *findings), limitations)
+    return Summary(headline, findings, limitations)
 
 
 def _nothing_finished(recipes: pd.DataFrame) -> str:

@@ -89,28 +89,30 @@ def gain(
     return recipes_difference(np.array(one), np.array(other), seed_sd_of(run))
 
 
-def recommendation(run: Run, recipes: pd.DataFrame) -> str:
-    """By how much luck raised the first of a `recipes_table`, which recipe is recommended, its gain
-    over the default, and what was not used; empty if none finished."""
+def recommendation(run: Run, recipes: pd.DataFrame) -> list[str]:
+    """Sentences: by how much luck raised the first of a `recipes_table`, which recipe is
+    recommended, its gain over the default, and what was not used; none if none finished."""
     if (answer := recommended(run)) is None:
-        return ""
-    first, count, text = recipes.iloc[0], recipes["expected"].count(), ""
+        return []
+    first, count, sentences = recipes.iloc[0], recipes["expected"].count(), []
     if count > 1:
         luck = 100 * max(first["best5"] - first["expected"], 0.0)
-        text = f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
-        text += f"{luck:.2f} points too high. "
+        sentences = [
+            f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
+            f"{luck:.2f} points too high."
+        ]
+    left, recipe = _left_to_try(run), answer.trials[0].config.recipe
     named = f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
-    left = _left_to_try(run)
     if answer.gain is not None:
         points, ends = difference_cells(answer.gain)
-        over = f"{points} points over the default in the last evaluation (95% interval {ends})"
+        named += f": {points} points over the default in the last evaluation (95% interval {ends})"
         if answer.trials[0].final and answer.gain.low <= 0:
-            over += ", not significant; it was trained longest, which mostly gains"
-        return f"{text}{named}: {over}.{left}"
-    recipe = answer.trials[0].config.recipe
-    if recipe == run.default_recipe:
-        return f"{text}{named}, the default.{left}"
-    return f"{text}{named}.{left}" if left or recipe.digest != first["recipe"] else text.strip()
+            named += ", not significant; it was trained longest, which mostly gains"
+    elif recipe == run.default_recipe:
+        named += ", the default"
+    elif not left and recipe.digest == first["recipe"]:
+        return sentences
+    return [*sentences, f"{named}.", *left]
 
 
 def steps_per_pass(run: Run) -> int:
@@ -118,11 +120,11 @@ def steps_per_pass(run: Run) -> int:
     return steps_per_epoch(run.plan.inputs.examples["train"], run.any_config.batch_size)
 
 
-def _left_to_try(run: Run) -> str:
-    """What made better students in the benchmark of searches, and a search with finals has not used
-    up; empty for any other, and as long as finals are to come."""
+def _left_to_try(run: Run) -> list[str]:
+    """A sentence on what made better students in the benchmark of searches, and a search with
+    finals has not used up; none for any other, and as long as finals are to come."""
     if not run.request.finals or run.unfinished:
-        return ""
+        return []
     steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
     passes = steps / steps_per_pass(run)
     left = {
@@ -133,4 +135,4 @@ def _left_to_try(run: Run) -> str:
         f"more time: the longest trial made {passes:.0f} of {LONGEST} passes": passes < LONGEST - 1,
     }
     named = "; ".join(lever for lever, holds in left.items() if holds)
-    return f" Left to try: {named}." if named else ""
+    return [f"Left to try: {named}."] if named else []

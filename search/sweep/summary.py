@@ -42,8 +42,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     else:
         recipes = recipes_table(run, trials_table(run))
         print_leaderboard(run, recipes, console)
-        if text := recommendation(run, recipes):
-            console.print(text)
+        for sentence in recommendation(run, recipes):
+            console.print(sentence)
         print_pareto_front(run, recipes, console)
     for line in run.damage:  # also of this session: what a checkpoint had of lost evaluations
         console.print(f"{line}.", soft_wrap=True)

@@ -28,7 +28,7 @@ def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, caps
     assert main(["mine", "--storage", str(run.folder.parent), "--output", str(output)]) == 0
     assert contents(run.folder) == before
     assert {p.name for p in output.iterdir()} == {FIGURES, MARKDOWN, PAGE, TRIALS}
-    *lost, headline, tied, place = capsys.readouterr().out.splitlines()
+    *lost, headline, _, tied, place = capsys.readouterr().out.splitlines()
     assert {line[:41] for line in lost} == {"No student is left to export, its result "}
     assert "fixed 0.5. best5 0.8600 (" in headline
     assert tied == "Significantly better than the only other finished recipe."

@@ -76,7 +76,7 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     columns = dict(zip(cells.headers, zip(*cells.rows, strict=True), strict=True))
     assert columns["over default"] == ("+10.00", "+3.00", "+2.00", "default")
     assert columns["outcome"] == ("recommended", *["finished"] * 3)
-    text = recommendation(run, recipes_table(run, trials_table(run)))
+    text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
     assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
     # 12 steps of 16 examples are 2 passes over 96; no texts were given.
@@ -92,7 +92,7 @@ def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):
     """Here there is no time for any."""
     run = searched(tmp_path / "run", [0.8, 0.8], time_budget=1.0)
     for decided in (False, True):
-        text = recommendation(run, recipes_table(run, trials_table(run)))
+        text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
         assert (
             text.endswith("2 of 12 passes.") == (", the default. Left to try: " in text) == decided
         )
