@@ -1,5 +1,6 @@
 """A search from Python, for notebooks and scripts: `search.find(...)` and what comes of it."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,7 +88,13 @@ def find(
         raise UserError(f"name {problem}")
     source = _as_source(dataset, str(storage), name)
     places = {"space": space, "name": name, "storage": storage, "dataset": source}
-    _call("search.run", *_flags(places | options))
+    try:
+        _call("search.run", *_flags(places | options))
+    except UserError:
+        begun = (storage_folder(str(storage)) / name).exists()
+        if source and not begun and not isinstance(dataset, str | Path):
+            shutil.rmtree(source)  # tables that were written for it
+        raise
     return SearchResult(name, storage)
 
 

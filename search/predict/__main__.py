@@ -12,11 +12,11 @@ from scipy.special import softmax
 
 from search.exit_codes import exit_code, leave, make_console
 from search.predict.tables import SUFFIXES, read_pieces, writer
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser
 from trainable.config.names import FORMS, PYTORCH
-from trainable.data.tokens import TEXT_COLUMNS, Text, named_columns
+from trainable.data.tokens import TEXT_COLUMNS, Text, named_columns, parts_of
 from trainable.serving.served_model import ServedModel, predicted
 
 PREDICTION, PROBABILITY = "prediction", "probability of "
@@ -76,7 +76,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
         device = best_device().type
     model = ServedModel.load(arguments.student, form, threads, device=device)
-    console, rows, seconds = make_console(), 0, 0.0
+    console, rows, empty, seconds = make_console(), 0, 0, 0.0
     with (
         atomic_file(output) as temporary,
         writer(temporary, output) as write,
@@ -91,9 +91,12 @@ def predict(arguments: argparse.Namespace) -> int:
                 raise UserError(f"FILE {source}: has a column {min(twice)} already; rename it")
             write(pd.concat([piece.reset_index(drop=True), answers], axis=1))
             rows += len(piece)
+            empty += sum(not "".join(parts_of(text)).strip() for text in texts)
             status.update(f"{rows:,} rows, {rows / seconds:,.0f} a second")
     speed = f"{rows / seconds:,.0f} texts a second" if rows else "no rows"
     console.print(f"{rows:,} rows, {speed} ({form}). Written to {output}.")
+    if empty:
+        console.print(f"Without a text, so that the label means nothing: {count_of(empty, 'row')}.")
     return 0
 
 

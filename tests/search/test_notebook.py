@@ -107,6 +107,7 @@ def test_a_name_that_no_run_may_have_is_refused_before_data_are_written(options)
     assert not (options["storage"] / "a").exists()
 
 
-def test_a_flag_that_is_not_known_is_one_line(options):
+def test_a_flag_that_is_not_known_is_one_line_and_leaves_nothing(options, tmp_path):
     with pytest.raises(UserError, match="--time-budgte"):
-        search.find(**{**options, "dataset": None}, time_budgte="2h")
+        search.find(**{**options, "storage": tmp_path}, time_budgte="2h")
+    assert [*tmp_path.iterdir()] == []

@@ -95,6 +95,12 @@ def test_what_cannot_be_done_is_one_line_and_leaves_no_file(folder, tmp_path, wr
         assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
 
 
+def test_empty_texts_are_counted(folder, write, capsys):
+    rows = ROWS.assign(text=["", " ", *TEXTS[2:]])
+    assert main([str(folder), write(rows), "--form", "onnx"]) == 0
+    assert "so that the label means nothing: 2 rows." in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_file_without_rows_has_an_output_without(folder, tmp_path, write, suffix):
     assert main([str(folder), write(ROWS[:0], suffix)]) == 0
