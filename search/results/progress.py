@@ -59,7 +59,8 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
         done += trial_steps(examples, trial.config) * (1.0 if trial.outcome in over else share)
     planned = float(sum(trial_steps(examples, trial.config) for trial in trials))
     planned += to_come * trial_steps(examples, run.any_config) if to_come else 0
-    left = run.seconds * (planned - done) / done if math.isfinite(planned) else math.inf
+    spent = run.seconds - run.plan.inputs.outputs_seconds  # which came before the trials
+    left = spent * (planned - done) / done if math.isfinite(planned) else math.inf
     budget, finals = run.request.time_budget, run.racing and not any(t.final for t in trials)
     if finals and run.request.finals:
         left = run.request.whole_budget(run.seconds + left) - run.seconds

@@ -7,16 +7,17 @@ import pytest
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.progress import describe_time, progress_of
-from tests.made_runs import asked, made_plan, recipe
+from tests.made_runs import asked, made_inputs, made_plan, recipe
 
 
-def make_run(*trials, seconds=60.0, seeds=False, **changes):
+def make_run(*trials, seconds=60.0, seeds=False, outputs_seconds=0.0, **changes):
     """From outcomes and evaluations of 10 of recipes, or seeds of one, in so many seconds."""
     found = {}
     for number, (outcome, count) in enumerate(trials):
         config = recipe(0 if seeds else number, evaluations=10, seed=number if seeds else 0)
         found[config.digest] = TrialRecord(config, outcome, evaluations=[{}] * count)
-    plan = made_plan([record.config for record in found.values()], asked(**changes))
+    inputs = made_inputs(outputs_seconds=outputs_seconds)
+    plan = made_plan([record.config for record in found.values()], asked(**changes), inputs=inputs)
     return Run(Path("mine"), plan, found, seconds=seconds)
 
 
@@ -28,6 +29,8 @@ def test_counts_and_words():
     assert progress.counts == dict.fromkeys(ALL, 1)
     # 30 of the trials that ended count as made, 3 and 4 of the others; 23 are left.
     assert progress.seconds_left == pytest.approx(60 * 23 / 37)
+    labelled = progress_of(make_run(*ALL.items(), outputs_seconds=40.0, seconds=100.0))
+    assert labelled.seconds_left == progress.seconds_left  # the time of the teacher's outputs apart
     assert progress.describe() == (
         "3 of 6 ended (1 finished, 1 stopped early, 1 failed), "
         "1 running, 1 waiting, 1 pending, about 37 s left"
