@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from search.confirm.options import (
@@ -24,6 +25,7 @@ from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
+from search.results.progress import describe_time
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import atomic_file
@@ -158,9 +160,13 @@ def announce(
     """`Confirming NAME: 3 finalists and 2 baselines, each on at most 5 fresh seeds, ...`"""
     finalists, recipes = len(confirmation.finalists), len(confirmation.recipes)
     most, spread, expected = len(confirmation.seeds), spread_in(source), ""
+    confirmed = {config.recipe for config in confirmation.finalists}
+    if took := [trial.seconds for trial in source.finished if trial.config.recipe in confirmed]:
+        seconds = fmean(took) * to_train / source.slots
+        expected = f", {describe_time(seconds)} at the speed of {confirmation.run}"
     if spread is not None:
         gap = 100 * spread.shown_gap(most, len(confirmation.pairs))
-        expected = f"; expected to show a gap of {gap:.1f} points (with a chance of {POWER:.0%})"
+        expected += f"; expected to show a gap of {gap:.1f} points (with a chance of {POWER:.0%})"
     invocation.console.print(
         f"Confirming {confirmation.run}: {count_of(finalists, 'finalist')} and "
         f"{count_of(recipes - finalists, 'baseline')}, each on at most {most} "
