@@ -135,7 +135,7 @@ def starting_points(request: ResolvedRequest) -> list[tuple[TrialConfig, Draw]]:
     best, *plain = load_space(request.space)[1] or [{}]
     usual, *others = [settings_of(shape) for shape in request.shapes] or [{}]
     wanted = [{**start, **usual} for start in (best, *plain)] + [{**best, **d} for d in others]
-    wanted += [{**start, key: value} for key, value in request.added for start in plain[:2]]
+    wanted += [{**s, **usual, key: value} for key, value in request.added for s in plain[:2]]
     starts: dict[TrialConfig, tuple[TrialConfig, Draw]] = {}
     for start in wanted:
         trial = FixedTrial(start)

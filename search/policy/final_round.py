@@ -19,6 +19,7 @@ from search.plan.finals import (
     MOST_SEEDS,
     useful_share,
 )
+from search.record.events import ROUND
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.answer import best_or_default, expected_scores, steps_per_pass
@@ -29,15 +30,17 @@ from trainable.engine.metrics import BEST_OF
 
 def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     """The finals, without draws; empty where none are wanted, they are there, nothing finished, or
-    the time is too short to train longer than the search did.
+    the time is too short to train longer than what was trained.
 
     All trials must have ended. A search that was extended has a final round again.
     """
-    finished = [trial for trial in run.finished if not trial.final]
-    wanted, last = run.request.searched and run.request.finals, [*run.trials.values()][-1]
-    if not wanted or last.final or not finished:
+    finished, begun = [trial for trial in run.finished if not trial.final], run.last_trial.final
+    if not (run.request.searched and run.request.finals and finished):
         return []
-    searched = max(trial.evaluations[-1]["step"] for trial in finished) / steps_per_pass(run)
+    if begun and not run.lengthened:
+        return _cut_off(run)
+    trained = run.finished if begun else finished
+    searched = max(trial.evaluations[-1]["step"] for trial in trained) / steps_per_pass(run)
     recipes, passes = _that_fit(run, finished)
     if min(passes, LONGEST) <= searched:
         return []
@@ -49,6 +52,13 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
 
 
+def _cut_off(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
+    """The finals that were planned and not recorded any more: the first of each round names all."""
+    rounds = [event[ROUND] for event in run.events if event.get(ROUND)]
+    configs = [TrialConfig.from_dict(values) for values in (rounds or [[]])[-1]]
+    return [(config, None) for config in configs if config.digest not in run.trials]
+
+
 def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConfig], float]:
     """The recipes to train again, without those for which the time is short, and the passes over
     the training examples that each may make."""
@@ -57,7 +67,8 @@ def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConf
         replace(recipe, ema_decay=fixed.get("ema_decay", max(recipe.ema_decay, EMA_DECAY)))
         for recipe in _finalists(run, finished)
     ]
-    recipes = list(dict.fromkeys(averaged))  # which may have differed in that alone
+    # Which may have differed in that alone, or in the first seed, which the default does not have.
+    recipes = list({config.recipe: config for config in averaged}.values())
     while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
         recipes = recipes[:-1]
     return recipes, passes
@@ -119,11 +130,11 @@ def _passes(run: Run, count: int) -> float:
         sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
     )
     steps = sum(trial.evaluations[-1]["step"] for trial in trained)
-    budget = run.request.whole_budget(run.seconds)
+    budget = run.request.whole_budget(run.spent)
     # Of each trial: starting its worker, building its student, saving.
     in_slots = run.slots * (run.seconds - run.plan.inputs.outputs_seconds)
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
-    seconds = (budget - run.seconds) * run.slots / max(count, run.slots) - overhead
+    seconds = (budget - run.spent) * run.slots / max(count, run.slots) - overhead
     seconds -= evaluating / len(evaluations) * _looks(run)
     return float(seconds * steps / max(training, 1e-3) / steps_per_pass(run))
 

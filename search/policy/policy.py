@@ -14,7 +14,7 @@ from search.policy.race import wanted_by_race
 from search.policy.seed_groups import SeedGroups
 from search.policy.stopping import Stopping
 from search.policy.suggestions import suggest
-from search.record.events import CLOSED, DECIDED, EXHAUSTED, SUGGESTION, Event
+from search.record.events import CLOSED, DECIDED, EXHAUSTED, ROUND, SUGGESTION, Event
 from search.record.run import Run
 from search.record.trial_record import (
     ENDED,
@@ -132,6 +132,8 @@ class Policy:
         else:
             wanted = final_round(run) or wanted_by_race(run)
         added = [_suggestion(*pair) for pair in wanted if pair[0].digest not in run.trials]
+        if len(added) > 1:
+            added[0][ROUND] = [event["config"] for event in added]
         return added or [{"event": DECIDED}]
 
     def _open_trials(self) -> list[TrialRecord]:

@@ -8,6 +8,7 @@ and read; a line that fails its checksum counts as lost.
 import json
 import os
 import re
+import time
 from binascii import a2b_base64
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ LOST = "lost"  # stands for one that no file had
 FALLBACK = "fallback"  # trials run otherwise than was wanted, such as eagerly
 EXHAUSTED = "exhausted"  # the searcher finds nothing that the run does not have
 CLOSED = "closed"  # no more recipes come to the rungs at which some wait
+ROUND = "round"  # of the first suggestion of several that belong together: all their configurations
 DECIDED = "decided"  # no more seeds are needed: in a confirmation, or a searched run's race
 TIMINGS = ("training_seconds", "evaluation_seconds", "saving_seconds")  # of an evaluation
 Types = tuple[type, ...]
@@ -56,6 +58,7 @@ OF_LAST: dict[str, Types] = {  # None in those before, and where there is no suc
 }
 SIGNED = ("score", "best5", "full_score", "teacher_agreement")  # a correlation may be below 0
 LARGEST = 2.0**53  # number: no run has more of anything, and floats hold it
+STARTED = time.time() - time.monotonic()
 MOST_LOST = 100_000  # events between two that are there
 CHECKSUM = rb'(\{.*), "crc": "([0-9a-f]{8})"\}'
 
@@ -72,6 +75,12 @@ class Log:
     events: list[Event] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
     conflicts: list[Path] = field(default_factory=list)
+
+
+def clock() -> float:
+    """Seconds since 1970 by the clock of the process's start: what a machine sleeps, or its clock
+    is set by, is no time of a run."""
+    return STARTED + time.monotonic()
 
 
 def encode(event: Event) -> bytes:
@@ -139,11 +148,14 @@ def append_event(folder: Path, event: Event) -> None:
 
 def read_log(folder: Path) -> Log:
     """The events of a run, from its record and the trials' copies."""
-    log, events = Log(), dict[int, Event]()
-    damaged = _read_into(events, folder / RECORD, folder / RECORD, log)
+    log, events, record = Log(), dict[int, Event](), folder / RECORD
+    # The copies first: of a run that goes on they must not have what the record has not yet.
+    copies = {path: path.read_bytes() for path in sorted(folder.glob(f"*/{RECORD}"))}
+    content = record.read_bytes() if record.is_file() else b""
+    damaged = _read_into(events, record, content, log)
     in_record, damaged_copies = len(events), 0
-    for path in sorted(folder.glob(f"*/{RECORD}")):
-        damaged_copies += _read_into(events, path, folder / RECORD, log)
+    for path, copy in copies.items():
+        damaged_copies += _read_into(events, path, copy, log, record=record)
     log.events = [events[number] for number in sorted(events)]
     if (restored := len(events) - in_record) or damaged:
         count = count_of(restored, "event")
@@ -159,10 +171,13 @@ def read_log(folder: Path) -> Log:
     return log
 
 
-def _read_into(events: dict[int, Event], path: Path, record: Path, log: Log) -> int:
-    """Adds the events of a file that are not there yet; returns how many lines are damaged."""
+def _read_into(
+    events: dict[int, Event], path: Path, content: bytes, log: Log, record: Path | None = None
+) -> int:
+    """Adds the events of a file that are not there yet, of the `record` or a copy of it; returns
+    how many lines are damaged."""
     damaged, differing = 0, []
-    for line in BytesIO(path.read_bytes() if path.is_file() else b""):
+    for line in BytesIO(content):
         event = decode(line.removesuffix(b"\n"))
         if event is None:
             # One without an end was cut short by a kill, and nothing had been done upon it yet.
@@ -173,9 +188,9 @@ def _read_into(events: dict[int, Event], path: Path, record: Path, log: Log) -> 
             differing.append(event["number"])
     if differing:
         others = f" and {len(differing) - 1:,} more" if len(differing) > 1 else ""
-        which, then = record.name, f"{record.name} counts, the other file is left as it is"
-        if path == record:
-            which, then = "itself", "the first counts, and the file is left as it is"
+        which, then = "itself", "the first counts, and the file is left as it is"
+        if record is not None:
+            which, then = record.name, f"{record.name} counts, the other file is left as it is"
         log.conflicts.append(path)
         log.damage.append(
             f"{path} differs from {which} in event {differing[0]}{others}, and both pass their "
@@ -203,10 +218,10 @@ def fill_gaps(log: Log, event: Event) -> None:
     events = {known["number"]: known for known in log.events}
     gaps = [number for number in range(max(events, default=-1) + 1) if number not in events]
     gaps = gaps or ([len(events)] if event else [])
-    time = log.events[0]["time"] if log.events else 0.0
+    last = log.events[0]["time"] if log.events else 0.0
     for number in gaps:
-        time = events[number - 1]["time"] if number else time
-        events[number] = {"number": number, "time": time, **(event or {"event": LOST})}
+        last = events[number - 1]["time"] if number else last
+        events[number] = {"number": number, "time": last, **(event or {"event": LOST})}
         event = {}
     log.events = [events[number] for number in sorted(events)]
 

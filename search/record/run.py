@@ -5,16 +5,14 @@ run loses, another has: the record holds the plan, too (`search.record.events`).
 """
 
 import json
-import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from search.plan.finals import FEWEST_TRIALS
-from search.plan.plan import FORMAT, Plan
+from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
 from search.record.events import (
@@ -27,19 +25,18 @@ from search.record.events import (
     Event,
     append_event,
     bare,
+    clock,
     fill_gaps,
     read_log,
     repair_events,
 )
+from search.record.plan_file import SWEEP, newest_plan, revision, write_plan, written_plan
 from search.record.trial_record import ENDED, FINISHED, PENDING, RUNNING, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
-from trainable.common.files import atomic_file, read_checked_json, write_checked_json
 from trainable.config.fields import from_plain
 from trainable.config.names import EAGER, GRAPH, PLAIN
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
-
-SWEEP = "sweep.json"
 
 
 @dataclass
@@ -55,10 +52,12 @@ class Run:
     trials: dict[str, TrialRecord]
     next_number: int = 0  # of the event to come
     seconds: float = 0.0  # that the teacher's outputs took, and its sessions so far
+    final_seconds: float = 0.0  # of these, since finals were planned
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
     exhausted: bool = False  # whether its searcher has found nothing new
     decided: bool = False  # whether no recipe needs more seeds, as its plan is
+    lengthened: bool = False  # whether more time or finals were asked for since finals were planned
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
     slots: int = 1  # how many trials ran at a time, at most; one that waits at a rung does not
@@ -107,6 +106,17 @@ class Run:
         return next(iter(self.trials.values())).config
 
     @property
+    def last_trial(self) -> TrialRecord:
+        """The one that was planned or suggested last."""
+        return next(reversed(self.trials.values()))
+
+    @property
+    def spent(self) -> float:
+        """Seconds of the budget: all, or, where none was given, those of the search, which has
+        finals in proportion."""
+        return self.seconds - (0.0 if self.request.time_budget else self.final_seconds)
+
+    @property
     def default_recipe(self) -> TrialConfig | None:
         """What its preset does with nothing searched; None as of `ResolvedRequest.default`."""
         config = self.plan.requests[0].default
@@ -127,7 +137,8 @@ class Run:
             return 0
         request, short = self.request, [trial for trial in self.trials.values() if not trial.final]
         have = {trial.config.recipe for trial in short}
-        return max(0, request.wanted - len(have)) if self.seconds < request.time_to_suggest else 0
+        over = self.seconds - self.final_seconds >= request.time_to_suggest
+        return 0 if over else max(0, request.wanted - len(have))
 
     @property
     def too_short_to_search(self) -> bool:
@@ -145,7 +156,7 @@ class Run:
 
         Returns it as recorded: `apply` may complete it. OSError if it can't be written.
         """
-        event = {"number": self.next_number, "time": round(time.time(), 3), **event}
+        event = {"number": self.next_number, "time": round(clock(), 3), **event}
         (apply or self.apply)(event)
         append_event(self.folder, event)
         self.next_number += 1
@@ -160,10 +171,13 @@ class Run:
         self.events.append(event)
         now = float(event.get("time", self.last_time or 0.0))
         if event["event"] not in ("plan", "session") and self.last_time is not None:
-            self.seconds += max(0.0, now - self.last_time)
+            passed = max(0.0, now - self.last_time)
+            self.seconds += passed
+            self.final_seconds += passed * self.last_trial.final
         self.last_time = now
         if event["event"] == SUGGESTION and event["trial"] not in self.trials:
             self.trials[event["trial"]] = TrialRecord.suggested(event)
+            self.lengthened = self.lengthened and not self.last_trial.final
         if event["event"] == "session":  # whatever the last one was amid is to be started again
             for other in self.trials.values():
                 other.outcome = PENDING if other.outcome == RUNNING else other.outcome
@@ -178,6 +192,7 @@ class Run:
             plans = [e["plan"] for e in self.events if e["event"] == "plan"][-2:]
             first, last = ((p.get("confirms"), _asked_for(p)) for p in (plans[0], plans[-1]))
             self.decided = self.decided and first == last
+            self.lengthened = self.lengthened or _lengthened(first[1], last[1])
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
@@ -187,7 +202,7 @@ class Run:
         changes = {**changes, "trials": (*self.plan.trials, *configs)}
         plan = replace(self.plan, **changes, revision=self.plan.revision + 1)
         self.append({"event": "plan", "plan": asdict(plan)})
-        _write_plan(self.folder, plan)
+        write_plan(self.folder, plan)
         self.plan = plan
         self.trials |= _pending(configs, plan)
 
@@ -196,7 +211,7 @@ def create_run(folder: Path, plan: Plan) -> Run:
     """Makes the plan's files in the run's folder."""
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(plan, identity=uuid4().hex)
-    _write_plan(folder, plan)
+    write_plan(folder, plan)
     run = Run(folder, plan, _pending(plan.trials, plan), seconds=plan.inputs.outputs_seconds)
     run.append({"event": "plan", "plan": asdict(plan)})
     return run
@@ -212,8 +227,8 @@ def read_run(folder: Path) -> Run:
         raise UserError(f"RUN {folder}: no run there; give the folder of one")
     log = read_log(folder)
     planned = [event["plan"] for event in log.events if event["event"] == "plan"]
-    written, foreign = _written_plan(folder, planned)
-    values = _newest_plan(folder, planned, written)
+    written, foreign = written_plan(folder, planned)
+    values = newest_plan(folder, planned, written)
     with as_user_error(f"RUN {folder}: its plan or record is not as this version writes it; "):
         plan: Plan = from_plain(Plan, values)
         plan.check()
@@ -226,7 +241,7 @@ def read_run(folder: Path) -> Run:
         run.damage.append(f"{SWEEP} {what}: its plan taken from {RECORD}")
     elif values not in planned:
         run.damage.append(f"{RECORD} had lost the plan: taken from {SWEEP}")
-    elif values != written and _revision(written) == plan.revision:
+    elif values != written and revision(written) == plan.revision:
         run.damage.append(f"{SWEEP} differs from {RECORD}, both intact: {RECORD} counts")
     evaluations = [e for trial in run.trials.values() for e in trial.evaluations]
     if without := sum(not evaluation["predictions"] for evaluation in evaluations):
@@ -240,9 +255,9 @@ def repair(run: Run) -> list[str]:
     """Completes each of a run's files from the others; returns a line for each kind of damage."""
     log, folders = read_log(run.folder), {d: run.trial_folder(t) for d, t in run.trials.items()}
     plan = json.loads(json.dumps(asdict(run.plan)))
-    written, _ = _written_plan(run.folder, [plan])
-    if written is None or _revision(written) != run.plan.revision:
-        _write_plan(run.folder, run.plan)
+    written, _ = written_plan(run.folder, [plan])
+    if written is None or revision(written) != run.plan.revision:
+        write_plan(run.folder, run.plan)
     recorded = any(event.get("plan") == plan for event in log.events)
     fill_gaps(log, {} if recorded else {"event": "plan", "plan": plan})
     repair_events(run.folder, log, folders)
@@ -251,57 +266,16 @@ def repair(run: Run) -> list[str]:
     return damage
 
 
-def _written_plan(folder: Path, planned: list[Event]) -> tuple[Event | None, bool]:
-    """The plan in `sweep.json`, None where that is damaged or another run's than the plans of the
-    record; and whether it is another run's."""
-    written = read_checked_json(folder / SWEEP)
-    if written is None or not planned:
-        return written, False
-    parts = ("identity", "provenance")  # which stay as a plan is revised
-    foreign = any((written.get(part) or "") != (planned[0].get(part) or "") for part in parts)
-    return (None if foreign else written), foreign
-
-
-def _newest_plan(folder: Path, planned: list[Event], written: Event | None) -> Event:
-    """Of the plans of the record and of `sweep.json`, the record's where both are as new."""
-    plans = [*planned, *([written] if written else [])]
-    newest = max(plans, key=_revision, default=None)
-    written_as = _raw_format(folder) if newest is None else newest.get("format")
-    if written_as != FORMAT:
-        age = "a newer" if isinstance(written_as, int) and written_as > FORMAT else "an older"
-        raise UserError(
-            f"RUN {folder}: written by {age} version (this version reads format {FORMAT} only); "
-            "use that version, nothing was changed"
-        )
-    if newest is None:
-        raise UserError(
-            f"RUN {folder}: {SWEEP} and the plan in {RECORD} are damaged; put one of them back "
-            "from a copy"
-        )
-    return newest
-
-
-def _revision(plan: Event) -> int:
-    """0 where it has none, as in another format."""
-    revision = plan.get("revision")
-    return revision if isinstance(revision, int) else 0
-
-
-def _raw_format(folder: Path) -> Any:
-    """What `sweep.json` has as its format, checksum or not: earlier versions had none."""
-    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
-        return json.loads((folder / SWEEP).read_bytes())["format"]
-    return FORMAT
-
-
-def _write_plan(folder: Path, plan: Plan) -> None:
-    with atomic_file(folder / SWEEP) as path:
-        write_checked_json(path, asdict(plan))
-
-
-def _asked_for(plan: Event) -> list[Any]:
+def _asked_for(plan: Event) -> dict[str, Any]:
     """What a searched run's race depends on."""
-    return [plan["requests"][-1].get(key) for key in ("seeds", "samples", "time_budget", "finals")]
+    names, last = ("seeds", "samples", "time_budget", "finals"), plan["requests"][-1]
+    return {name: last.get(name) for name in names}
+
+
+def _lengthened(before: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether finals have more to do than before; more of a search has finals of its own."""
+    times = None, before["time_budget"]
+    return now["time_budget"] not in times or now["finals"] != before["finals"]
 
 
 def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:

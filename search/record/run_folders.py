@@ -9,7 +9,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from search.record.events import RECORD
-from search.record.run import SWEEP, Run, read_run
+from search.record.plan_file import SWEEP
+from search.record.run import Run, read_run
 from search.record.storage import (
     check_writable,
     fetch_run,

@@ -22,7 +22,7 @@ import psutil
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 
 from search.record.events import RECORD, merged
-from search.record.run import SWEEP
+from search.record.plan_file import SWEEP
 from trainable.common.errors import UserError, as_user_error
 from trainable.common.files import atomic_file, parse_checked_json
 from trainable.common.pause import PAUSE

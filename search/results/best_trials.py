@@ -50,10 +50,12 @@ def contenders(run: Run) -> list[TrialRecord]:
 
 
 def kept_trials(run: Run) -> list[TrialRecord]:
-    """Whose students are kept: the best, finals, and those that nothing cheaper equals."""
-    finals = [trial for trial in run.finished if trial.final]
-    best = best_trials(run.trials.values())[: run.request.keep]
-    return [*best, *(finals if run.request.keep else []), *pareto_trials(run)]
+    """Whose students are kept: the best, finals, the default, which is recommended where no other
+    is clearly better, and those that nothing cheaper equals."""
+    keep, default = run.request.keep, run.default_recipe
+    best = best_trials(run.trials.values())[:keep]
+    also = [trial for trial in run.finished if trial.final or trial.config.recipe == default]
+    return [*best, *(also if keep else []), *pareto_trials(run)]
 
 
 def lost_students(run: Run) -> list[str]:

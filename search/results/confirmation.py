@@ -27,7 +27,7 @@ def plain_student(request: ResolvedRequest, like: TrialConfig) -> TrialConfig | 
         return None
     rate = request.effective_preset.learning_rates[PRETRAINED]
     own = {"initialisation": PRETRAINED, "learning_rate": rate, **dict(request.pretrained)}
-    return replace(like.with_fixed_alpha(1.0), **own)
+    return replace(like.with_fixed_alpha(1.0), feedforward_share=1.0, **own)
 
 
 def looks_until(most: int) -> list[int]:

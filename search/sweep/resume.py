@@ -137,7 +137,14 @@ def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
             )
     if {"samples", "time_budget"} & more.keys():  # the one replaces both
         more = {"samples": None, "time_budget": None, **more}
-    return replace(run.request, **more)
+    last = run.request
+    if bool(more.get("finals", last.finals)) != bool(last.finals):  # short trials stay as they are
+        share = {
+            "transfer_share": last.constants.get("transfer_share", 0.0),
+            **dict(last.overrides),
+        }
+        more["overrides"] = tuple(share.items())
+    return replace(last, **more)
 
 
 def _new_configs(run: Run, requests: list[ResolvedRequest]) -> list[TrialConfig]:

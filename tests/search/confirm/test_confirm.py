@@ -16,7 +16,8 @@ from rich.console import Console
 
 from search.confirm.__main__ import announce, main
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
-from search.record.run import SWEEP, create_run, read_run
+from search.record.plan_file import SWEEP
+from search.record.run import create_run, read_run
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in

@@ -134,6 +134,10 @@ def test_a_search_that_weighs_latency_tries_half_of_the_feed_forward_neurons_too
         assert shapes == {*request.shapes}
         assert all(config_of_draw(request, draw) == config for config, draw in found)
     assert {share for _, share in resolved(space="baselines", **weighed).shapes} == {1.0}
+    student = resolved(space="recipe", **weighed, student=teacher_of(4))
+    starts = [config for config, _ in starting_points(student)]
+    own = [c for c in starts if c.initialisation == "pretrained"]
+    assert {(c.student_layers, c.feedforward_share) for c in own} == {(4, 1.0)}
     fixed = resolved(space="recipe", **weighed, overrides=(("feedforward_share", 0.25),))
     assert fixed.shapes == ((6, 0.25), (4, 0.25), (3, 0.25))
     assert fixed.default.feedforward_share == 0.25

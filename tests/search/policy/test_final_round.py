@@ -1,6 +1,6 @@
 """What the final round of a search trains: computed by hand from times and scores."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from search.policy import final_round as module
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
+from search.record import run as record
 from search.record.run import read_run
 from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right
 
@@ -129,10 +130,94 @@ def test_recipes_that_differ_in_the_average_alone_share_one_final(tmp_path, monk
     run = searched(tmp_path / "run", [0.9, 0.8, 0.7], time_budget=50.0)
     default = next(iter(run.trials.values())).config
     wanted = []
-    for recipes in ([default], [default, replace(default, ema_decay=0.98)]):
+    averaged = replace(default, ema_decay=0.98)
+    for recipes in ([default], [default, averaged], [replace(averaged, seed=1), default]):
         monkeypatch.setattr(module, "_finalists", lambda run, finished, r=recipes: r)
         wanted.append(finals(run))
-    assert wanted[0] == wanted[1]
+    assert wanted[0] == wanted[1] == wanted[2]
+
+
+@pytest.mark.parametrize("recorded", [1, 2])
+def test_finals_of_which_a_crash_left_some_unrecorded_are_all_trained(tmp_path, recorded):
+    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)
+    planned = Policy(run).additions(exclusive=True)
+    assert len(planned) == 3
+    for event in planned[:recorded]:
+        run.append({**event, "time": run.last_time})
+    for again in (run, read_run(run.folder)):
+        for trial in again.trials.values():
+            if trial.final:
+                finish(again, trial.config, 0.9)
+        added = Policy(again).additions(exclusive=True)
+        assert [e["config"] for e in added] == [e["config"] for e in planned[recorded:]]
+        for event in added:
+            again.append(event)
+            finish(again, again.trials[event["trial"]].config, 0.9)
+        assert [e["event"] for e in Policy(again).additions(exclusive=True)] == ["decided"]
+
+
+def with_its_finals(folder, seconds=43.2, **request):
+    """A search of 21.6 s whose finals have taken so many more, and nothing is left to do."""
+    run = searched(folder, [0.8, 0.9, 0.88], **request)
+    for event in Policy(run).additions(exclusive=True):
+        run.append({**event, "time": run.last_time})
+    count = sum(trial.final for trial in run.trials.values())
+    for trial in [trial for trial in run.trials.values() if trial.final]:
+        for number in (1, 2):
+            event = short_evaluation(trial.config, number, 0.9)
+            event["evaluation"]["step"] = trial.config.max_steps // 2 * number
+            event["evaluation"]["training_seconds"] = seconds / 2 / count - 2.0
+            run.append({**event, "time": run.last_time + seconds / 2 / count})
+    run.append({"event": "decided", "time": run.last_time})
+    assert run.final_seconds == read_run(run.folder).final_seconds == pytest.approx(seconds)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("more", "unfinished"),
+    [({"time_budget": 130.0}, True), ({"time_budget": 188.0}, True), ({"keep": 3}, False)],
+)
+def test_more_time_for_a_complete_search_is_for_suggestions_too(
+    tmp_path, monkeypatch, more, unfinished
+):
+    """A third of it, and what finals have taken is none of that."""
+    monkeypatch.setattr(record, "FEWEST_TRIALS", 1)
+    run = with_its_finals(tmp_path / "run", time_budget=64.8, samples=None)
+    run.replan({"requests": (replace(run.request, **more),)}, [])
+    for found in (run, read_run(run.folder)):
+        assert (found.to_suggest > 0, found.unfinished) == (unfinished, unfinished)
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ({"time_budget": 130.0}, True),
+        ({"time_budget": 80.0}, False),  # too short for a final that is longer than those there
+        ({"finals": 1}, False),
+        ({"keep": 3}, False),
+    ],
+)
+def test_where_nothing_is_to_be_suggested_more_time_is_for_longer_finals(tmp_path, more, wanted):
+    run = with_its_finals(tmp_path / "run", time_budget=64.8)
+    longest = max(trial.config.max_steps or 0 for trial in run.trials.values())
+    run.replan({"requests": (replace(run.request, **more),)}, [])
+    longer = finals(read_run(run.folder)) if run.unfinished else []
+    assert bool(longer) == wanted
+    assert all(steps > longest for _, _, steps in longer)
+
+
+def test_without_a_budget_a_longer_search_has_finals_in_proportion(tmp_path):
+    """Twice as long as the search took, whatever the finals before took."""
+    run = with_its_finals(tmp_path / "run")
+    run.replan({"requests": (replace(run.request, samples=4),)}, [])
+    config = replace(next(iter(run.trials.values())).config, temperature=9.0)
+    names = {"trial": config.digest, "config": asdict(config), "parameters": {}}
+    run.append({"event": "suggestion", **names, "time": run.last_time})
+    for number in (1, 2):
+        at = run.last_time + SECONDS / 2
+        run.append({**short_evaluation(config, number, 0.95), "time": at})
+    seconds = sum(steps / 3.75 + 4.0 for _, _, steps in finals(run))
+    assert 0.5 * 8 * SECONDS < seconds <= 8 * SECONDS
 
 
 def test_finals_train_on_all_texts_and_end_the_run(tmp_path):

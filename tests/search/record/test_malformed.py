@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from search.record.events import EXHAUSTED, LOST, RECORD, encode
-from search.record.run import SWEEP, read_run, repair
+from search.record.plan_file import SWEEP
+from search.record.run import read_run, repair
 from search.record.trial_record import GIVE_UP, RETRY
 from search.report.__main__ import main as report_main
 from search.results.table import trials_table

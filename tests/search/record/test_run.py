@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,8 @@ import pytest
 
 from search.plan.plan import FORMAT, Plan
 from search.record.events import RECORD, decode, encode, rewrite
-from search.record.run import SWEEP, create_run, read_run, repair
+from search.record.plan_file import SWEEP
+from search.record.run import create_run, read_run, repair
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from search.results.table import trials_table
 from tests.conftest import user_error
@@ -144,6 +146,26 @@ def test_read_run_equals_the_run_that_took_in_the_events_live(story):
     assert [event["number"] for event in found.events] == list(range(1 + len(STORY)))
     moved = story.folder.rename(story.folder.parent / "moved")
     assert read_run(moved) == replace(story, folder=moved)
+
+
+def test_an_event_that_is_appended_while_the_record_is_read_is_no_damage(story, monkeypatch):
+    read, event = Path.read_bytes, STORY[-1]
+
+    def read_while_it_grows(path):
+        content = read(path)
+        if path.parent == story.folder and path.name == RECORD:
+            story.append(event)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_while_it_grows)
+    assert read_run(story.folder).damage == []
+
+
+def test_what_a_machine_sleeps_or_its_clock_is_set_by_is_no_time_of_the_run(story, monkeypatch):
+    before, wall = story.seconds, time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 3600)
+    story.append(STORY[-1])
+    assert story.seconds - before < 60
 
 
 def test_bits_stand_once_and_each_trials_folder_has_the_rest(story):

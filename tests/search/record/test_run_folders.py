@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from search.record.events import RECORD
-from search.record.run import SWEEP
+from search.record.plan_file import SWEEP
 from search.record.run_folders import LOCK, find_run, refuse_existing, resume_command, run_lock
 from search.run.__main__ import main
 from search.sweep import check_sweep

@@ -16,7 +16,8 @@ from rich.console import Console
 
 from search.record import run_folders, storage
 from search.record.events import RECORD, decode, encode
-from search.record.run import SWEEP, read_run
+from search.record.plan_file import SWEEP
+from search.record.run import read_run
 from search.record.run_folders import find_run, place_of_runs, refuse_existing, storage_folder
 from search.record.storage import DIGESTS, RecordCopy, join_name, local_runs, location
 from search.sweep.processes.shared_inputs import SHARED, inputs_on_this_node, share_inputs

@@ -63,7 +63,7 @@ def test_points_by_initialisation_and_schedule_the_best_first(tmp_path):
 def test_time_in_trials_what_asha_saved_and_evaluations_made_again(tmp_path, monkeypatch):
     """Events a second apart, but for a pause between two sessions."""
     times = iter([*range(1001, 1010), *range(9001, 9005)])
-    monkeypatch.setattr("search.record.run.time.time", lambda: float(next(times)))
+    monkeypatch.setattr("search.record.run.clock", lambda: float(next(times)))
     run = create_run(tmp_path / "run", plan(BEST, FAR, SHORT))  # 1001
     run.append({"event": "session", "provenance": {}})  # 1002
     report_evaluations(run, BEST, (0.8, 0.8, 0.8, 0.8))  # to 1007

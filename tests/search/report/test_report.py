@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from search.record.run import SWEEP, create_run
+from search.record.plan_file import SWEEP
+from search.record.run import create_run
 from search.report.__main__ import FIGURES, MARKDOWN, PAGE, TRIALS, main
 from search.results.table import trials_table
 from tests.report_runs import config, plan, report_evaluations, reported

@@ -113,8 +113,12 @@ def test_a_run_whose_settings_fit_no_default_has_none(tmp_path):
     assert "over default" not in leaderboard(run).headers
 
 
-@pytest.mark.parametrize(("keep", "kept"), [(1, {(3.0, None), (2.0, 600), (3.0, 600)}), (0, set())])
-def test_the_students_of_finals_are_kept_whichever_score_higher(tmp_path, keep, kept):
+@pytest.mark.parametrize(
+    ("keep", "kept"), [(1, {(3.0, None), (2.0, 600), (3.0, 600), (2.0, None)}), (0, set())]
+)
+def test_the_students_of_finals_and_of_the_default_are_kept_whichever_score_higher(
+    tmp_path, keep, kept
+):
     run = with_finals(tmp_path / "run", [0.8, 0.95], [0.83, 0.9])
     run.plan = replace(run.plan, requests=(replace(run.request, keep=keep),))
     assert {(t.config.temperature, t.config.max_steps) for t in kept_trials(run)} == kept

@@ -74,7 +74,7 @@ def test_the_best_is_compared_with_the_student_that_is_simply_fine_tuned():
     shape = (("student_layers", 4), ("student_width", 256))
     request = asked(student="some/model", pretrained=shape)
     best, other = replace(GROWTH, epochs=5), replace(CE_ONLY, temperature=3.0, seed=3)
-    plain = module.plain_student(request, best)
+    plain = module.plain_student(request, replace(best, feedforward_share=0.5))
     rate = request.effective_preset.learning_rates["pretrained"]
     own = {"initialisation": "pretrained", "learning_rate": rate, **dict(shape)}
     assert plain == replace(CE_ONLY, **own, epochs=5)

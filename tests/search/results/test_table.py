@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from search.record.events import RECORD
-from search.record.run import SWEEP, Run, create_run
+from search.record.plan_file import SWEEP
+from search.record.run import Run, create_run
 from search.record.trial_record import TrialRecord
 from search.results.cells import compact
 from search.results.statistics import best5_scores, mean_interval

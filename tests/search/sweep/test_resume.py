@@ -15,7 +15,8 @@ from rich.console import Console
 import spaces
 from search.plan.draws import first_draw
 from search.plan.grid import plan_trials, possible_trials
-from search.record.run import SWEEP, read_run
+from search.record.plan_file import SWEEP
+from search.record.run import read_run
 from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
 from search.sweep.processes.shared_inputs import share_inputs
@@ -286,6 +287,16 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     for argv in (("--samples", "1", "--seeds", "2"), ("--seeds", "1", "--finals", "1")):
         found, _ = resume(run, *argv)
         assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)])
+def test_short_trials_stay_as_they_are_where_finals_are_added_or_given_up(make_run, before, after):
+    run = make_run(replace(SEARCHED, finals=before, transfer="augment", samples=3))
+    default = run.default_recipe
+    assert default.transfer_share == (0.0 if before else 4.0)
+    found, _ = resume(run, "--finals", str(after))
+    assert found.default_recipe == default
+    assert found.request.finals == after
 
 
 @pytest.mark.parametrize(
