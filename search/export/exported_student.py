@@ -35,7 +35,7 @@ from trainable.engine.devices import best_device, device_name, synchronise
 from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer, load_weights, save_weights
-from trainable.models.model_outputs import model_inputs
+from trainable.models.model_outputs import model_inputs, output_layer
 from trainable.serving.served_model import ServedModel
 from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
@@ -172,10 +172,9 @@ def calibrate(folder: Path, texts: LabelledTexts) -> str:
     likely, so that any softmax of the logits is calibrated; a sentence on it."""
     logits = ServedModel.load(folder).logits(texts.texts)
     temperature, *errors = calibration_errors(logits, np.asarray(texts.labels))
-    weights = load_weights(folder)
-    for name, tensor in weights.items():
-        if name.startswith("classifier.") and len(tensor) == logits.shape[1]:
-            weights[name] = tensor / temperature
+    weights, (layer, _) = load_weights(folder), output_layer(load_classifier(folder))
+    for name in {f"{layer}.weight", f"{layer}.bias"} & weights.keys():
+        weights[name] = weights[name] / temperature
     save_weights(weights, folder)
     return (
         f"Calibration: the classifier's last layer was divided by {temperature:.4g}; expected "

@@ -167,10 +167,14 @@ def test_inputs_survive_json_and_a_move(both):
     ],
 )
 def test_what_cannot_be_combined_is_refused_before_training(
-    preparation, pretrained, inputs, changes, refused
+    *, preparation, pretrained, inputs, both, changes, refused
 ):
     with pytest.raises(UserError, match=refused):
         preparation.check([pretrained(**changes)], print)
+    if "hidden_pool" in changes:  # in one's own Tuner, where these states are prepared
+        prepared = replace(both, outputs={**both.outputs, "tokens": both.outputs["cls"]})
+        with pytest.raises(UserError, match=refused):
+            prepared.config({**asdict(pretrained()), **changes})
     preparation.check([pretrained(**{**changes, "aligned_layers": "none"})], print)
     with pytest.raises(UserError, match="--student"):  # of a run without one
         inputs.config({"initialisation": "pretrained", "alpha": 1.0})

@@ -2,10 +2,26 @@
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import PreTrainedConfig, PreTrainedModel
 
+from trainable.common.errors import UserError
 from trainable.data.examples import Batch
 from trainable.models.static_forward import attention_input
+
+
+def output_layer(model: PreTrainedModel) -> tuple[str, nn.Linear]:
+    """A classifier's layer of logits, and its name; UserError for a model that has none."""
+    inside = f"{model.base_model_prefix}."
+    layers = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+        and module.out_features == model.config.num_labels
+        and not name.startswith(inside)
+    ]
+    if not layers:
+        raise UserError(f"{type(model).__name__} has no linear layer of its labels")
+    return layers[-1]
 
 
 def has_token_types(config: PreTrainedConfig) -> bool:

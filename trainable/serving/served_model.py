@@ -44,7 +44,8 @@ class TextEncoder:
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        tokenizer.enable_truncation(longest, strategy="longest_first")
+        side = config.get("truncation_side", "right")
+        tokenizer.enable_truncation(longest, strategy="longest_first", direction=side)
         tokenizer.no_padding()
         pad = config.get("pad_token", "[PAD]")
         pad = pad["content"] if isinstance(pad, Mapping) else pad

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.digest import digest_tensors, digest_values
@@ -28,6 +27,7 @@ from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.engine.training_step import Evaluator
 from trainable.models.flash_attention import fuse_attention
 from trainable.models.loading import check_encoder, load_checked, load_classifier, load_config
+from trainable.models.model_outputs import output_layer
 from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
@@ -53,7 +53,8 @@ def load_base(
             numbers = {name: index for index, name in enumerate(label_names)}
             head = {"id2label": dict(enumerate(label_names)), "label2id": numbers}
         if fitted:
-            order = _label_order(f"{flag} {source}", list(config.id2label.values()), label_names)
+            its = [config.id2label[number] for number in sorted(config.id2label)]
+            order = _label_order(f"{flag} {source}", its, label_names)
             head = head if order else {}
         torch.manual_seed(seed)
         model, missing = load_checked(flag, source, fitted=fitted, **head)
@@ -98,9 +99,8 @@ def _label_order(given: str, its: list[str], ours: list[str]) -> list[int]:
 
 
 def _reorder_head(model: PreTrainedModel, order: list[int]) -> None:
-    """Gives a classifier's outputs, those of its last linear layer, another order, in place."""
-    *_, last = (module for module in model.modules() if isinstance(module, nn.Linear))
-    for parameter in last.parameters():
+    """Gives a classifier's logits another order, in place."""
+    for parameter in output_layer(model)[1].parameters():
         parameter.data = parameter.data[order]
 
 

@@ -234,8 +234,8 @@ def _write_student(
     config.vocab_size, config.architectures = len(embedding), [type(student).__name__]
     config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
     config.label2id = {label: index for index, label in config.id2label.items()}
-    if inputs.regression:
-        config.problem_type = "regression"  # a teacher that was given may lack it: then a sigmoid
+    # Which a teacher that was given may lack, or have of several labels: then a sigmoid.
+    config.problem_type = "regression" if inputs.regression else "single_label_classification"
     config.save_pretrained(folder)
     shutil.copytree(Path(inputs.tokens) / "tokenizer", folder, dirs_exist_ok=True)
 

@@ -24,7 +24,14 @@ from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
-from trainable.config.training_inputs import Kinds, PretrainedStudent, TrainingInputs, check_data
+from trainable.config.training_inputs import (
+    OTHER_TOKENS,
+    SINGLE_TOKENS,
+    Kinds,
+    PretrainedStudent,
+    TrainingInputs,
+    check_data,
+)
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
 from trainable.data.datasets import shared_examples
@@ -215,12 +222,8 @@ def check_trials(
 def _check_pretrained(
     config: TrialConfig, teacher: PreTrainedConfig, student: PreTrainedConfig, teachers_tokens: bool
 ) -> None:
-    if config.teacher_states in ("tokens", RELATIONS) and not teachers_tokens:
-        instead = "relation_weight=0" if config.relation_weight else "hidden_pool=cls"
-        raise UserError(
-            "--student: its tokenizer is not the teacher's, so states of single tokens can't be "
-            f"compared; give --set {instead}"
-        )
+    if config.teacher_states in SINGLE_TOKENS and not teachers_tokens:
+        raise UserError(OTHER_TOKENS)
     if config.relation_weight:
         check_relations(config.relation_heads, teacher, student)
     layers = teacher.num_hidden_layers

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from trainable.common.digest import digest_values
-from trainable.common.files import atomic_folder, verified_values, write_manifest
+from trainable.common.files import atomic_folder, verified_values, write_json, write_manifest
 from trainable.data.sources import Sources
 from trainable.data.tokens import load_split, save_split, tokenise
 from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
@@ -21,12 +21,20 @@ def same_tokens(first: Any, second: Any) -> bool:
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
-    """Of a fast tokenizer's definition, of a slow one's class and vocabulary."""
+    """Of a fast tokenizer's definition, of a slow one's class and vocabulary; and of what else
+    decides a text's tokens and their types."""
+    also = {"inputs": tokenizer.model_input_names, "truncation_side": tokenizer.truncation_side}
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         without_last_call = {"truncation": None, "padding": None}
-        return digest_values({**json.loads(backend.to_str()), **without_last_call})
-    return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab()})
+        return digest_values({**json.loads(backend.to_str()), **without_last_call, **also})
+    return digest_values({"class": type(tokenizer).__name__, **tokenizer.get_vocab(), **also})
+
+
+def _complete(path: Path, tokenizer: Any) -> None:
+    """Has the file say which inputs a text becomes, which the library leaves to its classes."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, {**config, "model_input_names": list(tokenizer.model_input_names)})
 
 
 def prepare_tokens(
@@ -53,6 +61,7 @@ def prepare_tokens(
             save_vocabulary(in_use, temporary)
             tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
             tokenizer.save_pretrained(temporary / "tokenizer")
+            _complete(temporary / "tokenizer" / "tokenizer_config.json", tokenizer)
             write_manifest(temporary, {"label_names": inputs.dataset.label_names})
     return load_data(folder, splits, tokenizer.pad_token_id, digest)
 

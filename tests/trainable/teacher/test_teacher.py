@@ -1,13 +1,15 @@
 """Teachers: fine-tuned once, found again by digest, refused where they don't fit."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-from tests.conftest import tiny_classifier, user_error
+from tests.conftest import SIZES, tiny_classifier, user_error
 from tests.made_runs import right_of
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Teacher
@@ -103,6 +105,24 @@ def test_a_head_with_our_labels_in_another_order_has_them_in_ours(tmp_path, arch
     assert model.config.id2label == {0: "maybe", 1: "yes", 2: "no"}
     ids = torch.tensor([[5, 6, 7, 8]])
     torch.testing.assert_close(model.eval()(ids).logits, original(ids).logits[:, [1, 2, 0]])
+
+
+def test_a_head_that_stands_before_its_encoder_is_found(tmp_path):
+    """As XLM-RoBERTa's does; and labels are in the order of their numbers, not of the file."""
+    config = XLMRobertaConfig(**SIZES, bos_token_id=2, eos_token_id=3, num_labels=12)
+    names = [f"label {number}" for number in range(12)]
+    config.id2label = dict(enumerate(names))
+    torch.manual_seed(0)
+    original = XLMRobertaForSequenceClassification(config).eval()
+    original.save_pretrained(tmp_path)
+    path, ids = tmp_path / "config.json", torch.tensor([[5, 6, 7, 8]])
+    values = json.loads(path.read_text())
+    values["id2label"] = {str(n): names[n] for n in sorted(range(12), key=str)}
+    path.write_text(json.dumps(values))
+    for ours in (names, names[::-1]):
+        model, _, _ = load_base("--teacher", str(tmp_path), ours, seed=0)
+        columns = [names.index(name) for name in ours]
+        torch.testing.assert_close(model.eval()(ids).logits, original(ids).logits[:, columns])
 
 
 def test_a_head_for_other_labels_is_refused(tmp_path):

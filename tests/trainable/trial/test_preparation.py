@@ -21,9 +21,10 @@ from trainable.data.tokens import load_split
 from trainable.data.vocabulary import load_vocabulary
 from trainable.models import relations
 from trainable.models.loading import load_tokenizer
+from trainable.serving.served_model import TextEncoder
 from trainable.trial import preparation
 from trainable.trial.preparation import Preparation, add_outputs, prepare_inputs
-from trainable.trial.tokenised_data import tokenizer_digest
+from trainable.trial.tokenised_data import prepare_tokens, tokenizer_digest
 
 
 @pytest.fixture
@@ -239,3 +240,21 @@ def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
     assert (ids[0], ids[-1], tokenizer.pad_token_id) == (1, 2, 0)
     assert tokenizer.decode(ids, skip_special_tokens=True) == "the film was good"
     assert len(tokenizer_digest(tokenizer)) == 64
+
+
+def test_pairs_have_the_same_types_of_tokens_when_they_are_served(
+    loaded, tokenizer, pair_dataset, tmp_path
+):
+    """Also of a tokenizer whose class gives none, in the same cache as one that does."""
+    typed, model = copy.deepcopy(tokenizer), tiny_classifier("bert", type_vocab_size=2)
+    typed.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    sources, seen = replace(loaded, dataset=pair_dataset, max_length=32), []
+    for own in (typed, tokenizer):
+        data = prepare_tokens(own, model, sources, tmp_path)
+        trained = data.splits["evaluation"].token_types
+        (folder,) = {*(tmp_path / "tokens").iterdir()} - {*seen}
+        seen.append(folder)
+        encoded = TextEncoder.load(folder / "tokenizer").encode(pair_dataset.evaluation.texts)
+        served = np.concatenate([types for _, types in encoded])
+        assert served.tolist() == (np.zeros_like(served) if trained is None else trained).tolist()
+    assert max(served) == 0
