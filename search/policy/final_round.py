@@ -12,11 +12,11 @@ from search.plan.finals import (
     BESIDE_MADE,
     EMA_DECAY,
     LABELLED,
-    LEAST,
     LEAST_BESIDE,
-    LEAST_SEEDED,
     LONGEST,
     MOST_SEEDS,
+    SEEDED_SHARE,
+    longest_passes,
     useful_share,
 )
 from search.record.events import ROUND
@@ -42,11 +42,12 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     trained = run.finished if begun else finished
     searched = max(trial.evaluations[-1]["step"] for trial in trained) / steps_per_pass(run)
     recipes, passes = _that_fit(run, finished)
-    if min(passes, LONGEST) <= searched:
+    longest = longest_passes(steps_per_pass(run))
+    if min(passes, longest) <= searched:
         return []
     finals, passes = _with_texts(run, recipes, passes, searched)
     seeds, passes = _seeds(run, len(finals), passes, searched)
-    long = [_final(run, *final, min(passes, LONGEST)) for final in finals]
+    long = [_final(run, *final, min(passes, longest)) for final in finals]
     alike = {config.recipe: config for config in long}  # once, where texts change nothing
     first = run.request.seed
     return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
@@ -69,7 +70,8 @@ def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConf
     ]
     # Which may have differed in that alone, or in the first seed, which the default does not have.
     recipes = list({config.recipe: config for config in averaged}.values())
-    while (passes := _passes(run, len(recipes))) < LEAST and len(recipes) > 1:
+    longest = longest_passes(steps_per_pass(run))
+    while (passes := _passes(run, len(recipes))) < longest and len(recipes) > 1:
         recipes = recipes[:-1]
     return recipes, passes
 
@@ -85,14 +87,17 @@ def _with_texts(
         shorter = _passes(run, len(recipes) + 1)
         if shorter >= max(LEAST_BESIDE, searched):
             half = min(LABELLED, shorter / 2)
-            return [*((recipe, half) for recipe in recipes), (recipes[0], BESIDE_MADE)], shorter
+            longest = min(shorter, longest_passes(steps_per_pass(run)))
+            beside = BESIDE_MADE * max(longest / LONGEST, 1.0)
+            return [*((recipe, half) for recipe in recipes), (recipes[0], beside)], shorter
     return [(recipe, LABELLED) for recipe in recipes], passes
 
 
 def _seeds(run: Run, count: int, passes: float, searched: float) -> tuple[int, float]:
     """On how many seeds each of so many finals is trained, and the passes that each makes then."""
+    least = max(SEEDED_SHARE * longest_passes(steps_per_pass(run)), searched)
     for seeds in range(2, MOST_SEEDS + 1):
-        if (each := _passes(run, count * seeds)) < max(LEAST_SEEDED, searched):
+        if (each := _passes(run, count * seeds)) < least:
             return seeds - 1, passes
         passes = each
     return MOST_SEEDS, passes

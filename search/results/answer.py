@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from search.plan.finals import LONGEST
+from search.plan.finals import longest_passes
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
@@ -126,13 +126,15 @@ def _left_to_try(run: Run) -> list[str]:
     if not run.request.finals or run.unfinished:
         return []
     steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
-    passes = steps / steps_per_pass(run)
+    passes, longest = steps / steps_per_pass(run), longest_passes(steps_per_pass(run))
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}
         ),
         "a search, for which the time was too short": run.too_short_to_search,
-        f"more time: the longest trial made {passes:.0f} of {LONGEST} passes": passes < LONGEST - 1,
+        f"more time: the longest trial made {passes:.0f} of {longest:.0f} passes": (
+            passes < 0.9 * longest
+        ),
     }
     named = "; ".join(lever for lever, holds in left.items() if holds)
     return [f"Left to try: {named}."] if named else []

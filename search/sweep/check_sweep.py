@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.plan.finals import LONGEST, useful_share
+from search.plan.finals import longest_passes, useful_share
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
 from search.results.progress import describe_time
@@ -89,12 +89,12 @@ def _made_texts_in_time(
     given = request.transfer_sources != (AUGMENT,) or "share" in dict(request.augmentation)
     if given or not request.finals or config is None:
         return request, preparation
-    passes = float(LONGEST)
+    steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
+    passes = longest_passes(steps)
     if budget is not None and device.type == "cpu":
         preparation.check([config], lambda _: None)
         config = replace(config, precision=faster_precision(device))
         of_step = step_seconds(preparation, config, Execution())
-        steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)
         passes = min(passes, budget / (of_step * steps))
     share = useful_share(passes)
     if share >= request.transfer_share:

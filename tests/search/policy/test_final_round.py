@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from search.plan import finals as plan
 from search.policy import final_round as module
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
@@ -14,6 +15,12 @@ from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pac
 
 EXAMPLES = 1000
 SECONDS = 7.2
+
+
+@pytest.fixture(autouse=True)
+def longest_by_passes(monkeypatch):
+    """As where examples are many."""
+    monkeypatch.setattr(plan, "LONGEST_STEPS", 0)
 
 
 def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
@@ -84,21 +91,35 @@ def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, share
     assert seconds <= max(left or 2 * SECONDS * len(shares), 0.0) + 0.2  # steps are whole
 
 
+def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatch):
+    """120 steps are 20 passes, and 15 the fewest that another seed is worth. With made texts one of
+    two finals has all, the other half as many as labelled examples."""
+    monkeypatch.setattr(plan, "LONGEST_STEPS", 120)
+    for left, wanted in ((40.0, [(2, 0, 120)]), (60.0, [(2, 0, 97), (2, 1, 97)])):
+        run = searched(tmp_path / f"{left}", [0.9, 0.8, 0.7], time_budget=left + 3 * SECONDS)
+        assert finals(run) == wanted
+    run = searched(
+        tmp_path / "texts", [0.9, 0.8, 0.7], transfer="augment", time_budget=80.0 + 3 * SECONDS
+    )
+    events = Policy(run).additions(exclusive=True)
+    assert {event["config"]["transfer_share"] for event in events} == {4.0, 0.5}
+
+
 def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, monkeypatch):
     """There is time for 16 passes, the search made two, and a final makes one at most."""
-    monkeypatch.setattr(module, "LONGEST", 1)
+    monkeypatch.setattr(plan, "LONGEST", 1)
     assert finals(searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)) == []
 
 
 @pytest.mark.parametrize(
-    ("least", "transfer"), [("LEAST_BESIDE", "augment"), ("LEAST_SEEDED", None)]
+    ("least", "transfer"), [("LEAST_BESIDE", "augment"), ("SEEDED_SHARE", None)]
 )
 def test_no_second_final_of_the_default_that_is_shorter_than_the_search(
     tmp_path, monkeypatch, least, transfer
 ):
     """One has time for 5.5 passes; each of two, of other texts or another seed, for 1.5, though one
     would do."""
-    monkeypatch.setattr(module, least, 1)
+    monkeypatch.setattr(module, least, 0.1)
     budget = 12.8 + 3 * SECONDS
     run = searched(tmp_path / "run", [0.9, 0.8, 0.7], transfer=transfer, time_budget=budget)
     assert finals(run) == [(2, 0, 33)]

@@ -79,8 +79,8 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
     assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
-    # 12 steps of 16 examples are 2 passes over 96; no texts were given.
-    more = "more time: the longest trial made 2 of 12 passes."
+    # 12 steps of 16 examples are 2 passes over 96, 3,000 are 500; no texts were given.
+    more = "more time: the longest trial made 2 of 500 passes."
     assert text.endswith(f" (--transfer), which teach more than made ones; {more}")
     confirmation = choose(run, ConfirmOptions(top=1))
     (best,) = confirmation.finalists
@@ -94,7 +94,7 @@ def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):
     for decided in (False, True):
         text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
         assert (
-            text.endswith("2 of 12 passes.") == (", the default. Left to try: " in text) == decided
+            text.endswith("2 of 500 passes.") == (", the default. Left to try: " in text) == decided
         )
         run.append({"event": "decided"})
 
