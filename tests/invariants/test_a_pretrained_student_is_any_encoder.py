@@ -18,12 +18,15 @@ from tests.conftest import SPECIAL, WORDS, tiny_classifier
 from tests.made_runs import right_of
 from trainable.common.errors import UserError
 from trainable.config.fields import from_plain
+from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
+from trainable.engine.cuda_graph import make_executor
 from trainable.models.loading import load_config, load_pretrained, shape_of
 from trainable.trial.checkpoint import checkpoint_bytes, write_checkpoint
 from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_loop import Trial
+from trainable.trial.training_setup import SetupCache
 
 # Half as deep and as wide as the teacher (BERT, 4 x 32), and fewer words stand for more tokens.
 SHAPE = {"hidden_size": 16, "embedding_size": 8, "num_hidden_layers": 2, "intermediate_size": 32}
@@ -178,6 +181,13 @@ def test_what_cannot_be_combined_is_refused_before_training(
     preparation.check([pretrained(**{**changes, "aligned_layers": "none"})], print)
     with pytest.raises(UserError, match="--student"):  # of a run without one
         inputs.config({"initialisation": "pretrained", "alpha": 1.0})
+
+
+def test_a_captured_step_of_a_deeper_one_reads_no_states(both, pretrained, cpu):
+    """No layer of the teacher's is the one that its first mirrors."""
+    captured = replace(both, execution=Execution(GRAPH))
+    cache = SetupCache(lambda _, device: make_executor(EAGER, device))
+    cache.set_up(pretrained(student_layers=8), captured, cpu).step.take(np.arange(8), 1e-3)
 
 
 def test_one_that_cannot_be_used_is_named_by_its_flag(loaded, student_folder, tmp_path):

@@ -155,6 +155,8 @@ def _build(
 ) -> TrainingSetup:
     device, splits = student.device, (inputs.tokens, tuple(inputs.examples))
     reads, kind = outputs_read(config, inputs)
+    if not config.teacher_states and teacher.num_hidden_layers % config.student_layers:
+        kind = None  # of a --student, none of whose layers mirrors one
     outputs = None
     if reads:
         outputs = open_outputs(
