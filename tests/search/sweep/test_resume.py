@@ -290,8 +290,11 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)])
-def test_short_trials_stay_as_they_are_where_finals_are_added_or_given_up(make_run, before, after):
-    run = make_run(replace(SEARCHED, finals=before, transfer="augment", samples=3))
+def test_short_trials_stay_as_they_are_where_finals_are_added_or_given_up(
+    make_run, inputs, before, after
+):
+    made = replace(inputs, examples={**inputs.examples, "transfer": 96})
+    run = make_run(replace(SEARCHED, finals=before, transfer="augment", samples=3), of=made)
     default = run.default_recipe
     assert default.transfer_share == (0.0 if before else 4.0)
     found, _ = resume(run, "--finals", str(after))
