@@ -16,13 +16,12 @@ from search.plan.finals import (
     LONGEST,
     MOST_SEEDS,
     SEEDED_SHARE,
-    longest_passes,
     useful_share,
 )
 from search.record.events import ROUND
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
-from search.results.answer import best_or_default, expected_scores, steps_per_pass
+from search.results.answer import best_or_default, expected_scores, longest_of, steps_per_pass
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import BEST_OF
@@ -42,12 +41,11 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     trained = run.finished if begun else finished
     searched = max(trial.evaluations[-1]["step"] for trial in trained) / steps_per_pass(run)
     recipes, passes = _that_fit(run, finished)
-    longest = longest_passes(steps_per_pass(run))
-    if min(passes, longest) <= searched:
+    if min(passes, longest_of(run)) <= searched:
         return []
     finals, passes = _with_texts(run, recipes, passes, searched)
     seeds, passes = _seeds(run, len(finals), passes, searched)
-    long = [_final(run, *final, min(passes, longest)) for final in finals]
+    long = [_final(run, *final, min(passes, longest_of(run))) for final in finals]
     alike = {config.recipe: config for config in long}  # once, where texts change nothing
     first = run.request.seed
     return [(replace(c, seed=first + n), None) for n in range(seeds) for c in alike.values()]
@@ -70,8 +68,7 @@ def _that_fit(run: Run, finished: Sequence[TrialRecord]) -> tuple[list[TrialConf
     ]
     # Which may have differed in that alone, or in the first seed, which the default does not have.
     recipes = list({config.recipe: config for config in averaged}.values())
-    longest = longest_passes(steps_per_pass(run))
-    while (passes := _passes(run, len(recipes))) < longest and len(recipes) > 1:
+    while (passes := _passes(run, len(recipes))) < longest_of(run) and len(recipes) > 1:
         recipes = recipes[:-1]
     return recipes, passes
 
@@ -87,15 +84,14 @@ def _with_texts(
         shorter = _passes(run, len(recipes) + 1)
         if shorter >= max(LEAST_BESIDE, searched):
             half = min(LABELLED, shorter / 2)
-            longest = min(shorter, longest_passes(steps_per_pass(run)))
-            beside = BESIDE_MADE * max(longest / LONGEST, 1.0)
+            beside = BESIDE_MADE * max(min(shorter, longest_of(run)) / LONGEST, 1.0)
             return [*((recipe, half) for recipe in recipes), (recipes[0], beside)], shorter
     return [(recipe, LABELLED) for recipe in recipes], passes
 
 
 def _seeds(run: Run, count: int, passes: float, searched: float) -> tuple[int, float]:
     """On how many seeds each of so many finals is trained, and the passes that each makes then."""
-    least = max(SEEDED_SHARE * longest_passes(steps_per_pass(run)), searched)
+    least = max(SEEDED_SHARE * longest_of(run), searched)
     for seeds in range(2, MOST_SEEDS + 1):
         if (each := _passes(run, count * seeds)) < least:
             return seeds - 1, passes
@@ -135,11 +131,13 @@ def _passes(run: Run, count: int) -> float:
         sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
     )
     steps = sum(trial.evaluations[-1]["step"] for trial in trained)
-    budget = run.request.whole_budget(run.spent)
+    # Without a budget finals take their share of the search, whatever others took before.
+    spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
+    left = run.request.whole_budget(spent) - spent
     # Of each trial: starting its worker, building its student, saving.
     in_slots = run.slots * (run.seconds - run.plan.inputs.outputs_seconds)
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
-    seconds = (budget - run.spent) * run.slots / max(count, run.slots) - overhead
+    seconds = left * run.slots / max(count, run.slots) - overhead
     seconds -= evaluating / len(evaluations) * _looks(run)
     return float(seconds * steps / max(training, 1e-3) / steps_per_pass(run))
 

@@ -111,12 +111,6 @@ class Run:
         return next(reversed(self.trials.values()))
 
     @property
-    def spent(self) -> float:
-        """Seconds of the budget: all, or, where none was given, those of the search, which has
-        finals in proportion."""
-        return self.seconds - (0.0 if self.request.time_budget else self.final_seconds)
-
-    @property
     def default_recipe(self) -> TrialConfig | None:
         """What its preset does with nothing searched; None as of `ResolvedRequest.default`."""
         config = self.plan.requests[0].default
@@ -190,9 +184,9 @@ class Run:
         self.decided = self.decided or event["event"] == DECIDED
         if event["event"] == "plan":  # where more is asked for, not all is decided
             plans = [e["plan"] for e in self.events if e["event"] == "plan"][-2:]
-            first, last = ((p.get("confirms"), _asked_for(p)) for p in (plans[0], plans[-1]))
-            self.decided = self.decided and first == last
-            self.lengthened = self.lengthened or _lengthened(first[1], last[1])
+            before, asked = _asked_for(plans[0]), _asked_for(plans[-1])
+            self.decided = self.decided and before == asked
+            self.lengthened = self.lengthened or _lengthened(before, asked)
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
@@ -267,9 +261,9 @@ def repair(run: Run) -> list[str]:
 
 
 def _asked_for(plan: Event) -> dict[str, Any]:
-    """What a searched run's race depends on."""
+    """What a searched run's race depends on, or a confirmation's looks."""
     names, last = ("seeds", "samples", "time_budget", "finals"), plan["requests"][-1]
-    return {name: last.get(name) for name in names}
+    return {"confirms": plan.get("confirms"), **{name: last.get(name) for name in names}}
 
 
 def _lengthened(before: dict[str, Any], now: dict[str, Any]) -> bool:

@@ -27,8 +27,8 @@ NOISE_LEVEL = 1.96  # standard errors to either side that hold 95%
 
 @dataclass(frozen=True)
 class Summary:
-    """Sentences: the best recipe, what else was found, the recommended one and those not
-    significantly different from the best among it, and limitations."""
+    """Sentences: the best recipe; what else was found, such as which is recommended and which are
+    not significantly different from the best; and limitations."""
 
     headline: str
     findings: tuple[str, ...]

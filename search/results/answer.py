@@ -120,13 +120,18 @@ def steps_per_pass(run: Run) -> int:
     return steps_per_epoch(run.plan.inputs.examples["train"], run.any_config.batch_size)
 
 
+def longest_of(run: Run) -> float:
+    """Passes over the training examples that a final of this run makes at most."""
+    return longest_passes(steps_per_pass(run))
+
+
 def _left_to_try(run: Run) -> list[str]:
     """A sentence on what made better students in the benchmark of searches, and a search with
     finals has not used up; none for any other, and as long as finals are to come."""
     if not run.request.finals or run.unfinished:
         return []
     steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
-    passes, longest = steps / steps_per_pass(run), longest_passes(steps_per_pass(run))
+    passes, longest = steps / steps_per_pass(run), longest_of(run)
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}

@@ -63,7 +63,7 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     left = spent * (planned - done) / done if math.isfinite(planned) else math.inf
     budget, finals = run.request.time_budget, run.racing and not any(t.final for t in trials)
     if finals and run.request.finals:
-        left = run.request.whole_budget(run.spent + left) - run.spent
+        left = run.request.whole_budget(run.seconds + left) - run.seconds
     elif budget is not None and to_come:
         left = min(left, budget - run.seconds)
     left = max(left, 0.0)

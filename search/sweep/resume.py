@@ -139,11 +139,9 @@ def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
         more = {"samples": None, "time_budget": None, **more}
     last = run.request
     if bool(more.get("finals", last.finals)) != bool(last.finals):  # short trials stay as they are
-        share = {
-            "transfer_share": last.constants.get("transfer_share", 0.0),
-            **dict(last.overrides),
-        }
-        more["overrides"] = tuple(share.items())
+        overrides = dict(last.overrides)
+        overrides.setdefault("transfer_share", last.constants.get("transfer_share", 0.0))
+        more["overrides"] = tuple(overrides.items())
     return replace(last, **more)
 
 

@@ -107,6 +107,18 @@ def test_a_name_that_no_run_may_have_is_refused_before_data_are_written(options)
     assert not (options["storage"] / "a").exists()
 
 
+def test_the_data_of_a_run_that_has_begun_stay(options, tmp_path, monkeypatch):
+    def begin_and_refuse(*command):
+        (tmp_path / "begun").mkdir()
+        raise UserError("the teacher is too weak")
+
+    monkeypatch.setattr("search.notebook._call", begin_and_refuse)
+    with pytest.raises(UserError, match="too weak"):
+        search.find(**{**options, "storage": tmp_path, "name": "begun"})
+    files = sorted(path.name for path in (tmp_path / "begun-data").iterdir())
+    assert files == ["train.parquet", "validation.parquet"]
+
+
 def test_a_flag_that_is_not_known_is_one_line_and_leaves_nothing(options, tmp_path):
     with pytest.raises(UserError, match="--time-budgte"):
         search.find(**{**options, "storage": tmp_path}, time_budgte="2h")

@@ -73,11 +73,16 @@ def check_data(config: TrialConfig, examples: Mapping[str, int], *, regression: 
         )
 
 
-SINGLE_TOKENS = "tokens", RELATIONS  # states that only students with the teacher's tokens have
-OTHER_TOKENS = (
-    "--student: its tokenizer is not the teacher's, so states of single tokens can't be compared; "
-    "give hidden_pool=cls, and no relation_weight"
-)
+def check_same_tokens(config: TrialConfig, *, teachers_tokens: bool) -> None:
+    """UserError for a trial that compares states of single tokens with a teacher of others."""
+    if config.teacher_states in ("tokens", RELATIONS) and not teachers_tokens:
+        instead = "relation_weight=0" if config.relation_weight else "hidden_pool=cls"
+        raise UserError(
+            "--student: its tokenizer is not the teacher's, so states of single tokens can't be "
+            f"compared; give --set {instead}"
+        )
+
+
 # Of a teacher's outputs, the layers (from 1) that are kept, () for all; by LOGITS, hidden pools and
 # RELATIONS.
 Kinds = Mapping[str, tuple[int, ...]]
@@ -138,9 +143,8 @@ class TrainingInputs:
         pretrained = self.pretrained.settings if self.pretrained else {}
         config = complete_config(self.constants, self.learning_rates, values, pretrained)
         check_data(config, self.examples, regression=self.regression)
-        own = self.pretrained_of(config)
-        if own and config.teacher_states in SINGLE_TOKENS and not own.teachers_tokens:
-            raise UserError(OTHER_TOKENS)
+        if own := self.pretrained_of(config):
+            check_same_tokens(config, teachers_tokens=own.teachers_tokens)
         if config.teacher_states in (None, *self.outputs):
             return config
         if config.teacher_states == RELATIONS:

@@ -25,12 +25,11 @@ from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, resolve_preset
 from trainable.config.training_inputs import (
-    OTHER_TOKENS,
-    SINGLE_TOKENS,
     Kinds,
     PretrainedStudent,
     TrainingInputs,
     check_data,
+    check_same_tokens,
 )
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import trial_steps
@@ -222,8 +221,7 @@ def check_trials(
 def _check_pretrained(
     config: TrialConfig, teacher: PreTrainedConfig, student: PreTrainedConfig, teachers_tokens: bool
 ) -> None:
-    if config.teacher_states in SINGLE_TOKENS and not teachers_tokens:
-        raise UserError(OTHER_TOKENS)
+    check_same_tokens(config, teachers_tokens=teachers_tokens)
     if config.relation_weight:
         check_relations(config.relation_heads, teacher, student)
     layers = teacher.num_hidden_layers

@@ -321,6 +321,18 @@ def test_a_pipeline_of_an_exported_regression_gives_its_output_as_it_is(
     assert answer == pytest.approx(plain_logits(folder, ["w1 w2 w3 w4"]).item(), rel=1e-4)
 
 
+def test_a_pipeline_of_a_student_gives_a_softmax_whatever_the_teacher_was_made_for(
+    tokenizer, data_folder, export, tmp_path
+):
+    several = {"problem_type": "multi_label_classification"}
+    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", **several)
+    folder, _, _ = export(make_run(tmp_path, teacher, data_folder, [SPREAD]))
+    answers = pipeline("text-classification", str(folder))("w1 w2 w3 w4", top_k=None)
+    found = [answer["score"] for answer in sorted(answers, key=lambda answer: answer["label"])]
+    expected = plain_logits(folder, ["w1 w2 w3 w4"]).softmax(dim=-1)[0].tolist()
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
 @torch.no_grad()
 def centre_logits(folder, texts):
     """Half of these texts get each of the labels from then on."""

@@ -227,6 +227,23 @@ def test_where_nothing_is_to_be_suggested_more_time_is_for_longer_finals(tmp_pat
     assert all(steps > longest for _, _, steps in longer)
 
 
+def test_more_seeds_bring_no_other_finals_and_a_lengthened_round_is_whole(tmp_path, monkeypatch):
+    """Though there is time: the finals took a fifth of what was planned for them."""
+    monkeypatch.setattr(plan, "LONGEST", 1000)
+    run = with_its_finals(tmp_path / "run", seconds=20.0, time_budget=121.6, finals=1)
+    (steps,) = {trial.config.max_steps for trial in run.trials.values() if trial.final}
+    run.replan({"requests": (replace(run.request, seeds=3),)}, [])
+    assert {longest for _, _, longest in finals(run)} <= {steps}
+    run.replan({"requests": (replace(run.request, seeds=1, time_budget=2000.0),)}, [])
+    planned = Policy(run).additions(exclusive=True)
+    assert len(planned) > 1
+    assert all(event["config"]["max_steps"] > steps for event in planned)
+    run.append({**planned[0], "time": run.last_time})
+    finish(run, run.trials[planned[0]["trial"]].config, 0.9)
+    added = Policy(read_run(run.folder)).additions(exclusive=True)
+    assert [event["config"] for event in added] == [event["config"] for event in planned[1:]]
+
+
 def test_without_a_budget_a_longer_search_has_finals_in_proportion(tmp_path):
     """Twice as long as the search took, whatever the finals before took."""
     run = with_its_finals(tmp_path / "run")

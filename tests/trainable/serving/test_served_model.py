@@ -124,6 +124,14 @@ def test_the_layers_that_lose_most_stay_in_float(monkeypatch, tmp_path, harm, ke
     assert target.exists() == (kept is not None)
 
 
+def test_texts_are_cut_on_the_side_on_which_the_tokenizer_cuts(make_folder, tmp_path):
+    own = AutoTokenizer.from_pretrained(make_folder("roberta"), truncation_side="left")
+    own.save_pretrained(tmp_path)
+    long = [" ".join(f"w{number}" for number in range(1, 30))]
+    encoded = TextEncoder.load(tmp_path).encode(long)
+    assert [ids for ids, _ in encoded] == own(long, truncation=True)["input_ids"]
+
+
 def test_more_texts_than_are_encoded_at_a_time_stay_in_their_order(make_folder, monkeypatch):
     model = ServedModel.load(make_folder("electra"))
     assert model.label_names == ["LABEL_0", "LABEL_1"]  # transformers' own, where none are named

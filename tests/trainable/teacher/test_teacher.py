@@ -108,16 +108,17 @@ def test_a_head_with_our_labels_in_another_order_has_them_in_ours(tmp_path, arch
 
 
 def test_a_head_that_stands_before_its_encoder_is_found(tmp_path):
-    """As XLM-RoBERTa's does; and labels are in the order of their numbers, not of the file."""
-    config = XLMRobertaConfig(**SIZES, bos_token_id=2, eos_token_id=3, num_labels=12)
-    names = [f"label {number}" for number in range(12)]
+    """As XLM-RoBERTa's does, with as many labels as other layers have outputs; and labels are in
+    the order of their numbers, not of the file."""
+    config = XLMRobertaConfig(**SIZES, bos_token_id=2, eos_token_id=3)
+    names = [f"label {number}" for number in range(config.hidden_size)]
     config.id2label = dict(enumerate(names))
     torch.manual_seed(0)
     original = XLMRobertaForSequenceClassification(config).eval()
     original.save_pretrained(tmp_path)
     path, ids = tmp_path / "config.json", torch.tensor([[5, 6, 7, 8]])
     values = json.loads(path.read_text())
-    values["id2label"] = {str(n): names[n] for n in sorted(range(12), key=str)}
+    values["id2label"] = {str(n): names[n] for n in sorted(range(len(names)), key=str)}
     path.write_text(json.dumps(values))
     for ours in (names, names[::-1]):
         model, _, _ = load_base("--teacher", str(tmp_path), ours, seed=0)

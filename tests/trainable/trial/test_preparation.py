@@ -242,6 +242,13 @@ def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
     assert len(tokenizer_digest(tokenizer)) == 64
 
 
+def test_tokenizers_that_cut_texts_on_other_sides_are_not_the_same(tokenizer):
+    other = copy.deepcopy(tokenizer)
+    assert tokenizer_digest(other) == tokenizer_digest(tokenizer)
+    other.truncation_side = "left"
+    assert tokenizer_digest(other) != tokenizer_digest(tokenizer)
+
+
 def test_pairs_have_the_same_types_of_tokens_when_they_are_served(
     loaded, tokenizer, pair_dataset, tmp_path
 ):
