@@ -22,6 +22,7 @@ from transformers import (
     BertConfig,
     DebertaV2Config,
     ElectraConfig,
+    ModernBertConfig,
     MPNetConfig,
     PreTrainedTokenizerFast,
     RobertaConfig,
@@ -70,6 +71,9 @@ ARCHITECTURES = {
     "roberta": RobertaConfig(**SIZES, bos_token_id=2, eos_token_id=3),
     "electra": ElectraConfig(**SIZES, embedding_size=16),
     "mpnet": MPNetConfig(**SIZES, bos_token_id=2, eos_token_id=3),
+    "modernbert": ModernBertConfig(
+        **SIZES, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3, local_attention=8
+    ),
     "deberta-v2": DebertaV2Config(
         **SIZES,
         relative_attention=True,

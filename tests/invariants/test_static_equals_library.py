@@ -51,7 +51,7 @@ def test_fp32_to_the_last_bit(architecture, training):
         assert gradients.keys() == static_gradients.keys()
         assert all(torch.equal(gradients[name], static_gradients[name]) for name in gradients)
         learn = {name for name, gradient in gradients.items() if gradient.abs().max() > 0}
-        assert len(learn) > 60
+        assert len(learn) > 0.9 * len(gradients)
         tables = {name for name in gradients if "rel_embeddings" in name or "relative_att" in name}
         assert tables <= learn
         assert bool(tables) == (architecture in ("mpnet", "deberta-v2"))

@@ -9,24 +9,30 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 
 from trainable.common.errors import UserError
 from trainable.config.initialisations import COPIED_LAYERS, EMBEDDINGS, RANDOM
-from trainable.config.layer_sets import check_depths
+from trainable.config.layer_sets import check_depths, mirrored_layer
 from trainable.config.trial_config import TrialConfig
 from trainable.models.relations import check_relations
 
 NEURONS = "intermediate_size"  # of most configurations, those of a feed-forward layer
+GATED = ".mlp.Wi."  # ModernBERT's weights into them, of twice as many rows: those of gates, too
 
 
 def encoder_layers(model: PreTrainedModel, flag: str = "--teacher") -> tuple[str, nn.ModuleList]:
     """The name and the list of an encoder's layers; UserError, which names `flag`, if there is
-    none."""
+    none, or each part of a layer has a list of its own, as FlauBERT's."""
     depth = model.config.num_hidden_layers
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
-            return name, module
-    raise UserError(
-        f"{flag}: {type(model).__name__} keeps its {depth} layers in no list; "
-        "valid: encoders like DeBERTa, BERT, RoBERTa, ELECTRA, MPNet"
-    )
+    lists = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == depth
+    ]
+    places = [name.rpartition(".")[0] for name, _ in lists]
+    if not lists or places.count(places[0]) > 1:
+        raise UserError(
+            f"{flag}: {type(model).__name__} does not keep its {depth} layers in one list; "
+            "valid: encoders like DeBERTa, BERT, RoBERTa, ELECTRA, MPNet, ModernBERT"
+        )
+    return lists[0]
 
 
 def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> PreTrainedConfig:
@@ -38,6 +44,10 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
     check_depths(config.student_layers, teacher_config.num_hidden_layers)
     student = copy.deepcopy(teacher_config)
     student.num_hidden_layers = config.student_layers
+    if types := getattr(teacher_config, "layer_types", None):  # as of ModernBERT's attention
+        origin = COPIED_LAYERS.get(config.initialisation, mirrored_layer)
+        depths = config.student_layers, len(types)
+        student.layer_types = [types[origin(n, *depths) - 1] for n in range(1, depths[0] + 1)]
     width = config.student_width
     if width is not None and width != teacher_config.hidden_size:
         head = teacher_config.hidden_size // teacher_config.num_attention_heads
@@ -94,6 +104,8 @@ def copied_tensors(
         of_layer = {name: tensor for name, tensor in source.items() if name.startswith(from_)}
         of_layer = _narrowed(of_layer, teacher.config, student.config)
         chosen |= {to + name.removeprefix(from_): tensor for name, tensor in of_layer.items()}
+    if teacher.config.model_type == "modernbert":  # whose first layer alone lacks this
+        chosen.pop(f"{prefix}0.attn_norm.weight", None)
     return chosen
 
 
@@ -101,20 +113,22 @@ def _narrowed(
     layer: dict[str, Tensor], teacher: PreTrainedConfig, student: PreTrainedConfig
 ) -> dict[str, Tensor]:
     """A layer's tensors with the student's number of feed-forward neurons, in order: those with the
-    largest product of the norms of incoming and outgoing weights."""
+    largest product of the norms of incoming and outgoing weights, and of the gate's."""
     wide, size = (getattr(config, NEURONS, 0) for config in (teacher, student))
     if size == wide:
         return layer
-    width, importance = teacher.hidden_size, torch.ones(wide)
-    for tensor in layer.values():
-        if tensor.ndim == 2 and set(tensor.shape) == {wide, width}:
-            importance *= tensor.norm(dim=tensor.shape.index(width))
+    importance, neurons = torch.ones(wide), {}
+    for name, tensor in layer.items():
+        if wide in tensor.shape or GATED in name:
+            along = tensor.shape.index(wide) if wide in tensor.shape else 0
+            neurons[name] = along, torch.unflatten(tensor, along, (-1, wide))
+    for along, tensor in neurons.values():
+        if tensor.ndim == 3:
+            importance *= tensor.norm(dim=0 if along else 2).prod(dim=0)
     kept = importance.topk(size).indices.sort().values
-    return {
-        name: tensor.index_select(tensor.shape.index(wide), kept)
-        if wide in tensor.shape
-        else tensor
-        for name, tensor in layer.items()
+    return layer | {
+        name: tensor.index_select(along + 1, kept).flatten(along, along + 1)
+        for name, (along, tensor) in neurons.items()
     }
 
 

@@ -70,17 +70,17 @@ def without(words):
 def test_weights_of_more_or_fewer_layers_are_refused(make_folder, refusal, architecture):
     folder = make_folder(architecture)
     whole = load_file(folder / WEIGHTS)
-    third = sorted(name for name in whole if ".layer.2." in name)
-    edit(folder / "config.json", num_hidden_layers=2)
+    third = sorted(name for name in whole if ".2." in name)
+    edit(folder / "config.json", num_hidden_layers=2, layer_types=None)
     surplus = f"its weights have more layers than the 2 of its configuration, such as {third[0]}"
     assert refusal(folder) == f"{surplus}; give an intact model"
-    edit(folder / "config.json", num_hidden_layers=6)
+    edit(folder / "config.json", num_hidden_layers=6, layer_types=None)
     missing = f"{2 * len(third)} of its weights are missing, such as {third[0]}; give an intact mo"
-    assert refusal(folder).startswith(missing.replace(".layer.2.", ".layer.4."))
+    assert refusal(folder).startswith(missing.replace(".2.", ".4."))
     edit(folder / "config.json", num_hidden_layers=10_000_000)  # and these are never built
     assert "its configuration has 10,000,000 layers, more than 200" in refusal(folder)
-    edit(folder / "config.json", num_hidden_layers=4)
-    for words, count in ((".layer.2.", len(third)), (third[-1], 1)):
+    edit(folder / "config.json", num_hidden_layers=4, layer_types=None)
+    for words, count in ((".2.", len(third)), (third[-1], 1)):
         rewrite(folder, lambda _, words=words: without(words)(whole))
         said = f"{count} of its weights are missing, such as {third[0 if count > 1 else -1]};"
         assert refusal(folder).startswith(said)
@@ -107,9 +107,9 @@ def test_an_encoder_needs_no_head_and_no_pooler(make_folder, load, refusal, arch
     loaded = found.base.base_model.state_dict()
     assert {name for name in loaded if "pooler" not in name} == set(given)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in given.items())
-    edit(folder / "config.json", num_hidden_layers=2)
+    edit(folder / "config.json", num_hidden_layers=2, layer_types=None)
     assert refusal(folder).startswith("its weights have more layers than the 2 of its config")
-    edit(folder / "config.json", num_hidden_layers=6)
+    edit(folder / "config.json", num_hidden_layers=6, layer_types=None)
     assert " of its weights are missing, such as " in refusal(folder)
 
 
@@ -136,7 +136,7 @@ def test_a_decoder_is_refused(make_folder, refusal, name):
 # Tokenizers.
 
 
-@EVERY_ARCHITECTURE
+@pytest.mark.parametrize("architecture", sorted({*ARCHITECTURES} - {"modernbert"}))
 def test_a_folder_without_tokenizer_files(make_folder, refusal, architecture):
     """The library makes one up, of special tokens alone."""
     for path in (folder := make_folder(architecture)).glob("tokenizer*"):
