@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from search.exit_codes import INTERRUPTED, USER_ERROR
+from search.record.checkpoints import has_checkpoint
 from search.record.run import Run, read_run
 from search.record.run_folders import (
     find_run,
@@ -45,7 +46,8 @@ class SearchResult:
         run = self._read()
         if (answer := recommended(run)) is None:
             raise UserError(f"run {run.folder.name}: no trial has finished")
-        digest = answer.trials[0].config.digest
+        kept = [trial for trial in answer.trials if has_checkpoint(run, trial)]
+        digest = (kept or answer.trials)[0].config.digest
         return trials_table(run).set_index("digest", drop=False).loc[digest]
 
     def export(self, path: str | Path, **options: Any) -> Path:
@@ -110,7 +112,8 @@ def _as_source(dataset: Any, storage: str, name: str) -> str | None:
         raise UserError(f"storage {storage}: give the dataset as a path or hub id, too")
     refuse_existing(run := storage_folder(storage) / name)  # whose data may lie there
     folder = run.with_name(f"{name}-data")
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that ended before there was a run
+    folder.mkdir(parents=True)
     for split, table in tables.items():
         table.to_parquet(folder / f"{split}.parquet")
     return str(folder)

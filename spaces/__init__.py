@@ -64,8 +64,8 @@ def load_space(name: str) -> tuple[Space, list[dict[str, Any]], dict[str, Any]]:
         module = _load_file(name, Path(path).expanduser())
     space = getattr(module, function, None)
     if not callable(space):
-        functions = [key for key, value in vars(module).items() if inspect.isfunction(value)]
-        has = ", ".join(functions) or "none"
+        own = [v for v in vars(module).values() if inspect.isfunction(v)]
+        has = ", ".join(f.__name__ for f in own if f.__module__ == module.__name__) or "none"
         raise UserError(f"--space {name}: no function {function} there; it has {has}")
     with as_user_error(f"--space {name}: ", named=True):  # some of C's have no signature
         parameters = inspect.signature(space).parameters
@@ -95,8 +95,9 @@ def _load_file(name: str, path: Path) -> ModuleType:
     """Never from bytecode: it may be that of the file before it was edited."""
     if not path.is_file():
         raise UserError(f"--space {name}: no such file")
-    module = ModuleType(path.stem)
+    module = ModuleType(f"{path.stem} of {path.parent}")  # no other module has that name
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look for it
     with as_user_error(f"--space {name}: ", named=True):
         exec(compile(path.read_bytes(), path, "exec"), vars(module))
     return module

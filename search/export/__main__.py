@@ -54,13 +54,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--onnx",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="also write onnx/model.onnx, score it, and time it beside PyTorch and the teacher "
         "(needs the extra [onnx])",
     )
     parser.add_argument(
         "--int8",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="also write onnx/model_int8.onnx (and --onnx); layers stay in fp32 where that is "
         "needed to lose at most --max-loss",
     )

@@ -9,7 +9,7 @@ from typing import Any
 from search.plan.finals import FINALS, SEARCH_SHARE
 from search.plan.objectives import DEPTH, FEEDFORWARD, HALF, LATENCY, LAYERS, Shape, settings_of
 from search.plan.request import INITIALISATION, Request
-from search.plan.rungs import ASHA, PROMOTION, SCHEDULERS
+from search.plan.rungs import ASHA, FIFO, PROMOTION, SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space
 from trainable.common.errors import UserError
@@ -176,6 +176,11 @@ def _check_search(request: Request, *, searched: bool) -> None:
         raise UserError(
             f"--runtime {request.runtime}: has no effect without --max-latency or --against "
             f"{LATENCY}; leave it out"
+        )
+    if request.scheduler == FIFO and request.grace_evaluations is not None:
+        raise UserError(
+            f"--grace-evaluations {request.grace_evaluations}: has no effect with --scheduler "
+            f"{FIFO}; leave it out"
         )
     if searched and searcher == GRID:
         valid = ", ".join(SEARCHERS)

@@ -14,12 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainable.common.errors import as_user_error
+from trainable.data.tables import CSV, TSV
 
 ROWS = 4096  # of a piece
-# What is not a number stays as it is written: `null` and `007` are texts.
-CSV: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_filter": False}
-CSV["index_col"] = False  # or a comma at the end of each line would move the columns
-TSV = {**CSV, "sep": "\t", "quoting": csv.QUOTE_NONE}
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 Write = Callable[[pd.DataFrame], None]

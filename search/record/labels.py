@@ -24,6 +24,7 @@ EXTRA_LABELS: dict[str, str] = {
     "max_steps": "steps {}",
     "precision": "{}",
 }
+OF_INITIALISATION = ("learning_rate", "student_layers", "student_width")
 SHORTEST = 4  # characters of a digest or a folder's name that stand for it
 
 
@@ -37,10 +38,14 @@ def labels_of(run: Run) -> Callable[[TrialRecord], str]:
 def config_labels(configs: list[TrialConfig], *, searched: bool) -> Callable[[TrialConfig], str]:
     """Labels these configurations.
 
-    A setting is shown where it differs among trials of equal initialisation: the presets' learning
-    rates follow from the initialisation.
+    A setting is shown where it differs; learning rates and shapes where they do among trials of
+    equal initialisation: the presets' rates and the shape of --student follow from that.
     """
-    values = {(c.initialisation, key, getattr(c, key)) for c in configs for key in EXTRA_LABELS}
+    values = {
+        (c.initialisation if key in OF_INITIALISATION else "", key, getattr(c, key))
+        for c in configs
+        for key in EXTRA_LABELS
+    }
     counts = Counter((initialisation, key) for initialisation, key, _ in values)
     varied = {key for (_, key), count in counts.items() if count > 1}
     if "max_steps" in varied:

@@ -22,6 +22,7 @@ from search.record.storage import (
     plain_uri,
     refuse_secrets,
     remote_names,
+    remote_plan,
     split_run,
     uri_of,
 )
@@ -87,10 +88,14 @@ def name_here(folder: Path) -> str:
 def confirmations_of(run: Run) -> list[Run]:
     """The runs beside this one that confirm it, the oldest first; those that can be read."""
     same, runs = {"run": run.folder.name, "started": run.plan.provenance.get("started")}, []
-    for path in run.folder.parent.glob(f"*/{SWEEP}"):
-        confirms = (read_checked_json(path) or {}).get("confirms") or {}
-        with suppress(UserError):
-            runs += [read_run(path.parent)] if same.items() <= confirms.items() else []
+    place, uri = run.folder.parent, uri_of(run.folder.parent)
+    for name in {path.parent.name for path in place.glob(f"*/{SWEEP}")}.union(
+        remote_names(uri) if uri else ()
+    ):
+        values = read_checked_json(place / name / SWEEP) or (uri and remote_plan(uri, name)) or {}
+        if same.items() <= (values.get("confirms") or {}).items():
+            with suppress(UserError):
+                runs.append(read_run(fetch_run(uri, name) if uri else place / name))
     return sorted(runs, key=lambda made: str(made.plan.provenance.get("started")))
 
 

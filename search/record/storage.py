@@ -15,6 +15,7 @@ from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -160,6 +161,12 @@ def has_remote_run(uri: str, name: str) -> bool:
     filesystem, path = open_storage(join_name(uri, name))
     with as_user_error(f"--storage {uri}: ", OSError):
         return read_bytes(filesystem, f"{path}/{RECORD}") is not None
+
+
+def remote_plan(uri: str, name: str) -> dict[str, Any] | None:
+    """What the storage has of a run's plan; None without one."""
+    filesystem, path = open_storage(join_name(uri, name))
+    return parse_checked_json(read_bytes(filesystem, f"{path}/{SWEEP}"))
 
 
 def fetch_run(uri: str, name: str) -> Path:

@@ -38,6 +38,11 @@ def curves_of(run: Run) -> Curves:
             "(with --scheduler fifo all finish)"
         )
     evaluations = [trial.evaluations for trial in trials]  # [K, E]
+    if len(lengths := sorted({len(of_trial) for of_trial in evaluations})) > 1:
+        raise UserError(
+            f"RUN {run.folder.name}: its trials have {lengths[0]} to {lengths[-1]} evaluations; "
+            "give a run whose trials have equally many"
+        )
     score, best5, agreement, loss = (
         np.array([[e[key] for e in of_trial] for of_trial in evaluations])
         for key in ("score", "best5", "teacher_agreement", "validation_loss")

@@ -53,7 +53,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--watch",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="write nothing; serve the page to a browser on this machine, where it follows the run "
         "until Ctrl-C",
     )

@@ -99,7 +99,16 @@ def _tied(recipes: pd.DataFrame) -> str:
     """Which of the others are tied with the best, which is the first; and which are no rivals."""
     if pd.isna(recipes.iloc[0]["tied"]):
         return "Its per-example results are missing, so it is not compared with the others."
-    others = recipes[recipes["tied"].notna()].iloc[1:]
+    finished = recipes[recipes["outcome"] == FINISHED].iloc[1:]
+    others, unlike = finished[finished["tied"].notna()], finished[finished["tied"].isna()]
+    rivals = int((~others["one_label"]).sum())
+    apart = {
+        "with one label only": len(others) - rivals,
+        "of another length": (unlike["evaluations"] != recipes.iloc[0]["evaluations"]).sum(),
+        "stopped early": (recipes["outcome"] == STOPPED).sum(),
+    }
+    text = ", ".join(f"{count} {reason}" for reason, count in apart.items() if count)
+    text = f" Not compared: {text}." if text else ""
     if not (tied := others[others["tied"]]).empty:
         names = [
             f"{rounded(row.label)} ({signed(row.gap_low)} to {signed(row.gap_high)})"
@@ -109,16 +118,12 @@ def _tied(recipes: pd.DataFrame) -> str:
         return (
             f"Not significantly different from the best, with the 95% interval of the difference in"
             f" points: {'; '.join(names)} ({len(tied)} of "
-            f"{count_of(len(others), 'other finished recipe')})."
+            f"{count_of(len(others), 'other recipe')}).{text}"
         )
-    rivals, stopped = int((~others["one_label"]).sum()), (recipes["outcome"] == STOPPED).sum()
-    apart = {"with one label only": len(others) - rivals, "stopped early": stopped}
-    text = ", ".join(f"{count} {reason}" for reason, count in apart.items() if count)
-    text = f" Not counted: {text}." if text else ""
     if not rivals:
         return f"No other recipe has finished that can be compared with it.{text}"
     which = "the only other" if rivals == 1 else f"all {rivals} other"
-    return f"Significantly better than {which} finished recipe{'s' * (rivals > 1)}.{text}"
+    return f"Significantly better than {which} recipe{'s' * (rivals > 1)}.{text}"
 
 
 def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
@@ -127,16 +132,15 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
     examples, outcomes = run.plan.inputs.examples["evaluation"], recipes["outcome"]
-    tied, planned = recipes[recipes["tied"]], recipes["planned_seeds"].max()
+    tied, seeds = recipes[recipes["tied"]], "Each recipe ran on one seed"
     level = tied["best5"].mean()
     metric = run.plan.inputs.metric_label
     metric = f"{'an' if metric[0] in 'aFM' else 'a'} {metric}"
     noise = (tied["high"] - tied["low"]).mean() / 2
     if run.plan.inputs.metric == ACCURACY:
         noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
-    seeds = "Each recipe ran on one seed"
-    if planned > 1:
-        seeds = f"The ranking is from {planned} seeds"
+    if recipes["planned_seeds"].max() > 1:
+        seeds = f"The best recipe ran on {count_of(recipes.iloc[0]['planned_seeds'], 'seed')}"
     missing = int(recipes.loc[outcomes == FINISHED, "low"].isna().sum())
     not_ended, stopped = int((~outcomes.isin(ENDED)).sum()), int((outcomes == STOPPED).sum())
     failed = sum(trial.outcome == FAILED for trial in run.trials.values())

@@ -124,7 +124,7 @@ def _grouped(column: pd.Series) -> tuple[pd.Series, list[Any]]:
     if numeric.nunique() <= FEW_VALUES:
         return column, order
     edges = np.unique(numeric.quantile(QUARTERS))
-    labels = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
+    labels = [f"{low:.6g} to {high:.6g}" for low, high in pairwise(edges)]
     quarters = pd.cut(numeric, [*edges[:-1], np.inf], labels=labels, right=False)
     return quarters.astype(object).fillna(column), [*labels, *order[numeric.nunique() :]]
 

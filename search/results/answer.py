@@ -51,21 +51,23 @@ def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRe
     groups, default = by_recipe(best_trials(candidates)), run.default_recipe
     expected = expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
-    configs = [trials[0].config for trials in groups.values()]
-    alike = [config for config in configs if default and _short(config, default) == default]
+    alike = [trials for trials in groups.values() if default and _is_default(trials[0], default)]
     if alike:
-        longest = max(alike, key=lambda c: (c.max_steps or 0, expected[c.recipe.digest]))
-        incumbent = groups[longest.recipe.digest]
+        incumbent = max(
+            alike,
+            key=lambda ts: (ts[0].config.max_steps or 0, expected[ts[0].config.recipe.digest]),
+        )
         ahead = gain(best, incumbent, run)
         if ahead is None or ahead.low <= 0.0:
             best = incumbent
     return best
 
 
-def _short(config: TrialConfig, default: TrialConfig) -> TrialConfig:
-    """The recipe that a final trains again."""
-    names = ("max_steps", "transfer_share", "evaluations", "ema_decay")
-    return replace(config, **{name: getattr(default, name) for name in names}).recipe
+def _is_default(trial: TrialRecord, default: TrialConfig) -> bool:
+    """Whether it trains the default, or as a final trains it again."""
+    names = ("max_steps", "transfer_share", "evaluations", "ema_decay") if trial.final else ()
+    own = {name: getattr(default, name) for name in names}
+    return replace(trial.config, **own).recipe == default
 
 
 def expected_scores(run: Run, finished: Sequence[TrialRecord]) -> dict[str, float]:
@@ -106,8 +108,9 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> list[str]:
     if answer.gain is not None:
         points, ends = difference_cells(answer.gain)
         named += f": {points} points over the default in the last evaluation (95% interval {ends})"
-        if answer.trials[0].final and answer.gain.low <= 0:
-            named += ", not significant; it was trained longest, which mostly gains"
+        if answer.gain.low <= 0:
+            named += ", not significant"
+            named += "; it was trained longest, which mostly gains" * answer.trials[0].final
     elif recipe == run.default_recipe:
         named += ", the default"
     elif not left and recipe.digest == first["recipe"]:

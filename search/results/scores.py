@@ -10,7 +10,7 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.statistics import SEED_SD, best5_scores
 from trainable.common.errors import UserError, count_of
-from trainable.config.metrics import CORRELATIONS, check_metric
+from trainable.config.metrics import ACCURACY, check_metric
 from trainable.config.training_inputs import TrainingInputs
 from trainable.engine.metrics import example_scores, mean_of_best5, score, unpack_predictions
 
@@ -72,16 +72,14 @@ def seed_sd_of(run: Run) -> float:
 
 
 def sensitivity(metric: str, labels: np.ndarray, predictions: np.ndarray) -> float:
-    """How many times as much as accuracy a metric changes with a prediction [N], and so with a
-    seed; at least 1.
+    """How many times as much as accuracy a metric changes with a seed; at least 1.
 
-    That is the most that it gains where one of some label is put right. Of a correlation it is the
-    standard deviation of its scores by example, in units of that of right and wrong answers.
+    That is the standard deviation of its scores by example, of these predictions [N], in units of
+    that of right and wrong answers.
     """
-    scores = example_scores(metric, predictions, labels)
-    if metric in CORRELATIONS:
-        return max(1.0, float(scores.std()) / USUAL_SPREAD)
-    return max(1.0, *(float(np.ptp(scores[labels == label])) for label in np.unique(labels)))
+    if metric == ACCURACY:
+        return 1.0  # of which SEED_SD was measured
+    return max(1.0, float(example_scores(metric, predictions, labels).std()) / USUAL_SPREAD)
 
 
 def rescored(run: Run, metric: str | None) -> Run:

@@ -234,12 +234,19 @@ def tied_recipes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of K recipes are tied with the best (`tied_with_first` at this level), boolean [K].
 
-    From each seed's scores [S, N], on the same examples, and the standard deviation between seeds.
-    Before it, the recipes' means over seeds [K, N], and what the choice of seeds adds to their
-    standard deviations, [K].
+    From each seed's scores [S, N], on the same examples, and the standard deviation between seeds,
+    which is taken for larger where recipes of several seeds show that it is. Before it, the
+    recipes' means over seeds [K, N], and what the choice of seeds adds to their standard
+    deviations, [K].
     """
     means = np.array([scores.mean(axis=0) for scores in recipes])
-    deviations = seed_sd / np.sqrt([len(scores) for scores in recipes])
+    seen = [
+        np.var(scores.mean(axis=1), ddof=1) - len(scores) * rest_variance(scores)
+        for scores in recipes
+        if len(scores) > 1
+    ]
+    variance = max(seed_sd**2, float(np.mean(seen or [0.0])))
+    deviations = np.sqrt(variance / np.array([len(scores) for scores in recipes]))
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     tied = tied_with_first(means, generator, seed_sd=deviations, level=level)
     return means, deviations, tied

@@ -35,8 +35,7 @@ from search.results.statistics import (
     Difference,
     mean_interval,
     own_variances,
-    paired_difference,
-    seeds_difference,
+    recipes_difference,
     shrunk_means,
     tied_recipes,
 )
@@ -137,18 +136,13 @@ def rounded(label: str) -> str:
 
 
 def difference(first: str, second: str, run: Run) -> Difference | None:
-    """Of the mean best5 of two recipes, each given by its digest, on the same examples.
-
-    For other examples and other seeds if each has several, else of these students on other
-    examples: two seeds of one recipe may differ as much. None if predictions are missing.
-    """
+    """Of the mean best5 of two recipes, each given by its digest, for other examples and seeds
+    (`recipes_difference`). None if predictions are missing."""
     groups = by_recipe(run.trials.values())
     ours, theirs = (seed_scores(counted(groups[recipe]), run) for recipe in (first, second))
     if ours is None or theirs is None:
         return None
-    if min(len(ours), len(theirs)) > 1:
-        return seeds_difference(ours, theirs)
-    return paired_difference(ours.mean(axis=0), theirs.mean(axis=0))
+    return recipes_difference(ours, theirs, seed_sd_of(run))
 
 
 def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, float] | None:

@@ -68,7 +68,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--dry-run",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
+        default=False,
         help="check the inputs, list the trials, and estimate time (from one measured step of each "
         "student shape) and disk; run nothing",
     )

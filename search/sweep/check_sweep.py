@@ -60,7 +60,8 @@ def check_sweep(
     configs = plan_trials(request)
     possible = possible_trials(request, configs)
     inputs = loaded.inputs if loaded else load_sources(request)
-    if request.searched and not inputs.dataset.label_names:  # T changes nothing in a regression
+    reads_t = any("temperature" not in config.inactive_settings for config in possible)
+    if request.searched and reads_t and not inputs.dataset.label_names:  # which has no use for T
         fixed = {"temperature": TrialConfig.temperature, **dict(request.overrides)}
         request = replace(request, overrides=tuple(fixed.items()))
     request = request.on_examples(len(inputs.dataset.train), len(inputs.dataset.evaluation))

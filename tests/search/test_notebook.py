@@ -4,15 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pandas as pd
 import pytest
 from transformers import pipeline
 
 import search
+from search.export.__main__ import main as exporting
 from search.notebook import _flags
 from search.record.run import read_run
+from search.report.__main__ import main as reporting
 from search.results.table import trials_table
+from search.run.__main__ import main as running
 from tests.conftest import random_sentences
 from tests.sweeps import PATIENCE, history, wait_for, without_ray
 from trainable.common.errors import UserError
@@ -105,6 +109,27 @@ def test_a_name_that_no_run_may_have_is_refused_before_data_are_written(options)
     with pytest.raises(UserError, match="name 'a/b': use at most 100 letters"):
         search.find(**{**options, "dataset": {"train": frame(50, 7)}, "name": "a/b"})
     assert not (options["storage"] / "a").exists()
+
+
+def test_no_split_of_an_earlier_call_is_left(options, tmp_path, monkeypatch):
+    """Which an interruption ended before there was a run."""
+    monkeypatch.setattr("search.notebook._call", Mock(side_effect=KeyboardInterrupt))
+    given = {**options, "storage": tmp_path, "name": "begun"}
+    for dataset in (options["dataset"], frame(50, 7)):
+        with pytest.raises(KeyboardInterrupt):
+            search.find(**{**given, "dataset": dataset})
+    assert [path.name for path in (tmp_path / "begun-data").iterdir()] == ["train.parquet"]
+
+
+def test_a_switch_may_be_off(capsys):
+    for command, flags in (
+        (exporting, {"int8": False, "onnx": False, "check": False}),
+        (reporting, {"watch": False}),
+        (running, {"dry_run": False}),
+    ):
+        with pytest.raises(SystemExit) as end:
+            command([*_flags(flags), "--help"])
+        assert (end.value.code, "usage: " in capsys.readouterr().out) == (0, True)
 
 
 def test_the_data_of_a_run_that_has_begun_stay(options, tmp_path, monkeypatch):

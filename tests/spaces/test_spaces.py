@@ -170,6 +170,8 @@ def test_what_is_set_is_not_drawn_and_starts_it_makes_alike_are_one(monkeypatch)
 START = {"alpha": 0.5, "initialisation": "random"}
 
 MINE = """
+from __future__ import annotations
+from dataclasses import dataclass
 from ray import tune
 
 POINTS_TO_EVALUATE = [{"alpha": 0.5, "initialisation": "random", "temperature": 3.0}]
@@ -207,6 +209,9 @@ def drawn_broken(trial): return {"alpha": trial.suggest_float("alpha", 0, 1) / 0
 def other_words(t, coarse): return {"alpha": t.suggest_float("alpha", 0, 1)}
 def reports(trial): trial.report(0.5, 1)
 def leaves(): raise SystemExit(0)
+@dataclass
+class Rate: factor: float = 0.5
+def of_class(): return {"alpha": Rate().factor}
 def huge():
     values = tune.grid_search([1.0 + number for number in range(3000)])
     return {"alpha": 0.5, "temperature": values, "hidden_weight": values}
@@ -232,6 +237,10 @@ def test_users_grid_with_groups_and_constants(mine):
     assert pairs == {(i, a): (4, rates[i]) for i in rates for a in (0.25, 0.5)}
     assert len(found) == 4
     assert [c.temperature for c in plan_trials(mine("widened"))] == [3.0]  # its default stands
+
+
+def test_a_users_file_may_have_dataclasses_of_annotations_that_are_strings(mine):
+    assert [config.alpha for config in plan_trials(mine("of_class"))] == [0.5]
 
 
 def test_users_random_domains_are_drawn_anew_for_each_sample(mine):

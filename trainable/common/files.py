@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import file_digest, sha256
@@ -13,6 +14,7 @@ from zlib import crc32
 
 MANIFEST = "manifest.json"
 CHECKSUM = "crc"  # CRC-32
+LONG_AGO = 7 * 24 * 3600.0  # seconds, in which whatever is written would be complete
 SAMPLED_FROM = 256 * 2**20  # bytes of a file, of which a sample is enough if that is asked for
 PIECES, PIECE = 1024, 4096  # in a sample, and the bytes of each
 
@@ -33,8 +35,11 @@ def atomic_file(target: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that replaces it when the block ends without an error;
-    else `target` stays as it was, and nothing of ours is left."""
+    else `target` stays as it was, and nothing of ours is left, nor of a process killed long ago."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.*"):
+        if left.stat().st_mtime < time.time() - LONG_AGO:
+            shutil.rmtree(left, ignore_errors=True)
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     replaced = Path(f"{temporary}.old")
     temporary.mkdir()

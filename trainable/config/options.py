@@ -54,6 +54,8 @@ def writable_folder(text: str, flag: str = "") -> str:
 
 def absolute(source: str) -> str:
     """The absolute path of what exists locally, since trials run elsewhere; a hub id as it is."""
+    if not source:  # of a shell's variable that is not set; as a path it is the working folder
+        raise UserError("'': give a path or hub id")
     try:
         path = Path(source).expanduser()
         return str(path.resolve()) if path.exists() else source

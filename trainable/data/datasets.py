@@ -128,8 +128,8 @@ def sample_evaluation(dataset: Dataset, count: int | None) -> Dataset:
 
 
 def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]) -> None:
-    """UserError if a number of examples that a user asked for, by its flag, is too large or leaves
-    out a label. Of a split smaller than a preset's size all is used."""
+    """UserError if a number of examples, by its flag, is too large or leaves out a label. Of a
+    split smaller than a preset's size all is used."""
     parts = {
         "--max-train-samples": (dataset.train, used.train),
         "--max-eval-samples": (dataset.evaluation, used.full or used.evaluation),

@@ -45,13 +45,17 @@ def load_dataset(
     _check_classes(train, names, where)
     columns = own = ",".join(texts), column
     dataset, evaluation, test = Dataset(train, train, names, columns=own), None, None
-    if "evaluation" in tables:
-        split, has = f"{named} the validation split", tables["evaluation"].column_names
+
+    def split_of(name: str, called: str) -> LabelledTexts | None:
+        split, has = f"{named} the {called} split", tables[name].column_names
         if lacking := [name for name in (*texts, column) if name not in has]:
             raise UserError(f"{split} has columns {', '.join(has)}; it needs {lacking[0]}, too")
-        evaluation = _labelled(tables["evaluation"], split, columns, dataset)
-    if TEST_NAME in tables and {*texts, column} <= set(tables[TEST_NAME].column_names):
-        test = _labelled(tables[TEST_NAME], f"{named} the test split", columns, dataset)
+        return _labelled(tables[name], split, columns, dataset)
+
+    if "evaluation" in tables:
+        evaluation = split_of("evaluation", "validation")
+    if TEST_NAME in tables and column in tables[TEST_NAME].column_names:
+        test = split_of(TEST_NAME, "test")
     kinds = _shown(names) or "numbers, a regression"
     parts = [
         f"Texts: {' and '.join(texts)}{' (pairs)' * dataset.pairs}",

@@ -52,8 +52,9 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
         available = load_dataset(*data, cache, columns, regression=numbers)
     else:
         available = tweets()
-        if any(columns) and options.test is None:
-            flag = "--text-column" if columns[0] else "--label-column"
+        texts = set(sources) - {REST, AUGMENT}
+        idle = {"--text-column": columns[0] and not texts, "--label-column": columns[1]}
+        for flag in (flag for flag, given in idle.items() if given and options.test is None):
             raise UserError(f"{flag}: has no effect without --dataset; leave it out")
     if options.test is not None:
         test = _name_and_configuration(options.test)
@@ -63,7 +64,7 @@ def load_sources(options: InputOptions, tables: Mapping[str, Any] | None = None)
     used = subset(available, preset.max_train_samples, preset.max_eval_samples)
     dataset = sample_evaluation(used, preset.eval_subset)
     asked = {
-        "--max-train-samples": options.max_train_samples,
+        "--max-train-samples": preset.max_train_samples,
         "--max-eval-samples": options.max_eval_samples,
         "--eval-subset": options.eval_subset,
     }

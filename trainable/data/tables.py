@@ -1,26 +1,30 @@
 """Tables with a train and perhaps other splits, from the hub, local files, or memory."""
 
 import csv
-import glob
+import json
 import re
+import warnings
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from trainable.common.errors import UserError, as_user_error, first_line
-from trainable.common.files import digest_file
 from trainable.common.hub import require_on_hub
 from trainable.common.quiet import quiet_datasets
 
 LABEL_COLUMNS = ("label", "labels", "score")
 SAVED_DATASET = "dataset_dict.json"
 TRAIN_NAME = "train"
-EVALUATION_NAMES = ("validation", "dev", "val", "valid", "evaluation", "validation_matched")
+EVALUATION_NAMES = ("validation", "dev", "val", "valid", "eval", "evaluation", "validation_matched")
 TEST_NAME = "test"
 SPLIT_NAMES = (TRAIN_NAME, *EVALUATION_NAMES, TEST_NAME)
-NO_ROWS = "corresponds to no data"  # what `datasets` says of a file that has only a header
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet")
+# What is not a number stays as it is written: `null` and `007` are texts.
+CSV: dict[str, Any] = {"dtype": str, "keep_default_na": False, "na_filter": False}
+CSV["index_col"] = False  # or a comma at the end of each line would move the columns
+TSV = {**CSV, "sep": "\t", "quoting": csv.QUOTE_NONE}  # quotes in GLUE's files are text
+QUOTED = r'"([^"]|"")*""([^"]|"")*"'  # with a quote in it, as CSV has that
 
 
 def read_tables(
@@ -43,7 +47,7 @@ def read_tables(
     if not isinstance(source, str):
         given, splits = "dataset", tables_of(source)
     elif (path := Path(source).expanduser()).exists():
-        given, splits = f"{flag} {source}", _read_local(flag, path, cache, label)
+        given, splits = f"{flag} {source}", _read_local(flag, path, label)
     else:
         given, splits = f"{flag} {source}", _read_hub(flag, source, configuration, cache)
     if needed == TEST_NAME and len(splits) == 1:
@@ -72,9 +76,9 @@ def tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
     return tables
 
 
-def _read_local(flag: str, path: Path, cache: Path, label: str | None) -> dict[str, Any]:
+def _read_local(flag: str, path: Path, label: str | None) -> dict[str, Any]:
     if path.is_file():
-        return {TRAIN_NAME: _read_file(flag, path, cache, label)}
+        return {TRAIN_NAME: _read_file(flag, path, label)}
     if not path.is_dir():  # never opened: a pipe may have no end, or no writer
         raise UserError(f"{flag} {path}: is neither a file nor a folder")
     if (path / SAVED_DATASET).exists():
@@ -85,7 +89,7 @@ def _read_local(flag: str, path: Path, cache: Path, label: str | None) -> dict[s
             first = files.setdefault(file.stem, file)
             if first != file and file.stem in SPLIT_NAMES:
                 raise UserError(f"{flag} {path}: has {first.name} and {file.name}; keep one")
-    return {n: _read_file(flag, files[n], cache, label) for n in SPLIT_NAMES if n in files}
+    return {n: _read_file(flag, files[n], label) for n in SPLIT_NAMES if n in files}
 
 
 def _read_saved(flag: str, path: Path) -> dict[str, Any]:
@@ -99,40 +103,54 @@ def _read_saved(flag: str, path: Path) -> dict[str, Any]:
             raise UserError(f"{flag} {path}: a split is empty") from None
 
 
-def _read_file(flag: str, path: Path, cache: Path, label: str | None) -> Any:
+def _read_file(flag: str, path: Path, label: str | None) -> Any:
     import datasets
-    from pandas.errors import EmptyDataError
+    import pandas as pd
+    import pyarrow.parquet as pq
 
     if path.suffix not in SUFFIXES:
         raise UserError(f"{flag} {path}: give one of {', '.join(SUFFIXES)}, a folder or a hub id")
-    kind = {".tsv": "csv", ".csv": "csv", ".parquet": "parquet"}.get(path.suffix, "json")
-    options: dict[str, Any] = {}
-    if kind == "csv":  # words like "null" and "NA" are texts, not missing values
-        options = {"keep_default_na": False, "na_filter": False}
-    if path.suffix == ".tsv":  # quotes in GLUE's files are text
-        options |= {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
     try:
-        table = datasets.load_dataset(
-            kind,
-            data_files=glob.escape(str(path.resolve())),
-            split="train",
-            # By content: `datasets` knows a file again by path and time, which a copy may keep.
-            cache_dir=str(cache / digest_file(path)[:16]),
-            **options,
-        )
+        if path.suffix == ".parquet":
+            table = datasets.Dataset(datasets.table.InMemoryTable(pq.read_table(path)))
+        else:
+            read = _read_json if path.suffix in (".json", ".jsonl") else _read_csv
+            table = datasets.Dataset.from_pandas(read(path), preserve_index=False)
+    except pd.errors.EmptyDataError:
+        table = []
     except Exception as error:
-        cause = error.__cause__ or error
-        reason = f"cannot be read as {path.suffix[1:]}: {first_line(cause)}"
-        if isinstance(cause, EmptyDataError | StopIteration) or NO_ROWS in str(cause):
-            reason = "it is empty"
+        wide = isinstance(error, pd.errors.ParserWarning)
+        why = "its rows have more fields than its header" if wide else first_line(error)
+        reason = f"cannot be read as {path.suffix[1:]}: {why}"
         raise UserError(f"{flag} {path}: {reason}") from error
-    if kind == "csv":
+    if not table:
+        raise UserError(f"{flag} {path}: it is empty")
+    if path.suffix in (".csv", ".tsv"):
         _check_csv(f"{flag} {path}", table, label)
     return table
 
 
+def _read_json(path: Path) -> Any:
+    """JSON lines, or one list of rows."""
+    import pandas as pd
+
+    text = path.read_text(encoding="utf-8-sig")
+    whole = text.lstrip().startswith("[")
+    rows = json.loads(text) if whole else map(json.loads, filter(str.strip, text.split("\n")))
+    return pd.DataFrame(list(rows), dtype=object)
+
+
+def _read_csv(path: Path) -> Any:
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)  # more fields than columns
+        return pd.read_csv(path, **(TSV if path.suffix == ".tsv" else CSV))
+
+
 def _check_csv(given: str, table: Any, label: str | None) -> None:
-    """UserError for a column that is there twice, or rows that a stray quote has merged.
+    """UserError for a column that is there twice, rows that a stray quote has merged, or quotes in
+    a TSV file, where they are text.
 
     A quoted field may have line breaks; if a label stands beside one, as in a row, it has two rows.
     """
@@ -140,15 +158,18 @@ def _check_csv(given: str, table: Any, label: str | None) -> None:
     if twice := [name for name in names if f"{name}.1" in names]:  # what pandas calls the second
         raise UserError(f"{given}: has the column {twice[0]} twice; keep one")
     label = next((column for column in (label, *LABEL_COLUMNS) if column in names), None)
-    if label is None:
-        return
-    labels = {"0", "1", *map(str, table.unique(label))}
+    labels = set(table[label]) if label else set()
     for column, name in enumerate(names):
         for row, field in enumerate(table[name][:]):
-            for end, start in pairwise(re.split(r"\r\n|\r|\n", str(field))):
+            if given.endswith(".tsv") and re.fullmatch(QUOTED, field):
+                raise UserError(
+                    f"{given}: row {row} is quoted in {name}, as in CSV; give it as CSV or JSON "
+                    "lines, since quotes in TSV are text"
+                )
+            for end, start in pairwise(re.split(r"\r\n|\r|\n", field) if label else ()):
                 before = start.split(",", column)[:-1]
                 cells = [*before, "", *end.rsplit(",", len(names) - column - 1)[1:]]
-                if len(cells) == len(names) and cells[names.index(label)].strip() in labels:
+                if len(cells) == len(names) and cells[names.index(str(label))] in labels:
                     raise UserError(
                         f"{given}: row {row} has two rows in {name}, joined by a stray quote; "
                         'write a quote that is text as "", or give JSON lines'

@@ -1,6 +1,7 @@
 """The teacher's outputs on every training example, computed once and shared by all trials."""
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -188,6 +189,16 @@ def check_room(kinds: Kinds, config: Any, split: TokenisedSplit, cache: Path) ->
         )
 
 
+def _new_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+    """A memory map of a new file that has all of its bytes on the disk: writing to one that has
+    not, and that a full disk can't give, would end the process. OSError where they can't be had."""
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
 @torch.no_grad()
 def write_outputs(
     teacher: PreTrainedModel,
@@ -210,9 +221,7 @@ def write_outputs(
     with ExitStack() as stack:
         written = {kind: stack.enter_context(atomic_folder(to)) for kind, to in folders.items()}
         arrays = {
-            kind: np.lib.format.open_memmap(
-                folder / ARRAY, "w+", *layout(kind, kinds[kind], teacher.config, split)
-            )
+            kind: _new_array(folder / ARRAY, *layout(kind, kinds[kind], teacher.config, split))
             for kind, folder in written.items()
         }
         for rows in reversed(batches_by_length(split.lengths, OUTPUT_BATCH)):

@@ -50,7 +50,7 @@ def dest(flag):
 
 def test_every_field_of_a_request_has_a_flag_and_every_flag_is_known_here():
     flags = {flag for action in make_parser()._actions for flag in action.option_strings}
-    beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run"}
+    beside = {"-h", "--help", "--resume", "--name", "--storage", "--dry-run", "--no-dry-run"}
     assert flags == {*beside, *OF_A_REQUEST, "--no-allow-weak-teacher"}
     names = {about.name for about in fields(Request)}
     assert {dest(flag) for flag in OF_A_REQUEST} == names

@@ -143,6 +143,11 @@ def test_a_search_that_weighs_latency_tries_half_of_the_feed_forward_neurons_too
     assert fixed.default.feedforward_share == 0.25
 
 
+def test_a_rung_of_a_scheduler_without_rungs_is_refused():
+    said = user_error(resolved, space="study", scheduler="fifo", grace_evaluations=2)
+    assert said == "--grace-evaluations 2: has no effect with --scheduler fifo; leave it out"
+
+
 @pytest.mark.parametrize(
     ("layers", "given", "said"),
     [

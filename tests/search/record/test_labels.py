@@ -22,6 +22,7 @@ PLAIN = {1.0: "random, cross-entropy only", 0.5: "teacher_spread, logits only, f
         ([SPREAD, replace(SPREAD, evaluations=4)], [", evaluations 15", ", evaluations 4"], {}),
         # What differs among trials alike otherwise is said of all, before the seed.
         ([SPREAD, FASTER, RANDOM], [", lr 5e-05", ", lr 0.0003, seed 2", ", lr 0.0001"], {}),
+        ([SPREAD, replace(RANDOM, max_steps=9)], ["", ", steps 9"], {}),
         ([SPREAD], [", lr 5e-05"], {"space": "recipe", "searcher": "random"}),
     ],
 )

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+from dataclasses import asdict, replace
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -17,9 +18,10 @@ from rich.console import Console
 from search.record import run_folders, storage
 from search.record.events import RECORD, decode, encode
 from search.record.plan_file import SWEEP
-from search.record.run import read_run
+from search.record.run import create_run, read_run
 from search.record.run_folders import find_run, place_of_runs, refuse_existing, storage_folder
 from search.record.storage import DIGESTS, RecordCopy, join_name, local_runs, location
+from search.results.confirmation import Confirmation
 from search.sweep.processes.shared_inputs import SHARED, inputs_on_this_node, share_inputs
 from tests.conftest import user_error
 from tests.made_runs import evaluated, finish, made_inputs, made_run, recipe, started
@@ -206,6 +208,18 @@ def test_run_is_found_from_another_machine_and_the_newer_record_counts(run, uri,
     on_machine("first")
     assert read_run(storage.fetch_run(uri, "mine")).trials == other.trials  # what was here gave way
     assert not list(run.folder.glob(f"*/{RECORD}"))
+
+
+def test_a_confirmation_that_another_machine_made_is_found(run, on_machine):
+    copied(run)
+    of = Confirmation("mine", run.plan.provenance.get("started"), (CONFIG,), (0.9,), (4, 5), (2,))
+    plan = replace(run.plan, trials=tuple(of.trials()), confirms=asdict(of))
+    on_machine("second")
+    confirmation = create_run(local_runs(storage.uri_of(run.folder.parent)) / "other", plan)
+    copied(confirmation)
+    on_machine("first")
+    (found,) = run_folders.confirmations_of(run)
+    assert found.folder == run.folder.with_name("other")
 
 
 @pytest.fixture

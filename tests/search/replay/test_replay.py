@@ -123,6 +123,11 @@ def test_command_writes_table_and_figure(run, capsys):
 
 
 def test_a_run_without_whole_curves_is_refused_in_one_line(tmp_path, refusal_of):
+    mixed = made_run(tmp_path / "mixed", [recipe(n, evaluations=n // 3 + 1) for n in range(6)])
+    for config in mixed.plan.trials:
+        for number in range(config.evaluations):
+            mixed.append(evaluated(config, number + 1))
+    assert "its trials have 1 to 2 evaluations; give" in refusal_of(main, str(mixed.folder))
     few = made_run(tmp_path / "few", [recipe(n, evaluations=1) for n in range(5)])
     for config in few.plan.trials[:3]:
         few.append(evaluated(config, 1))

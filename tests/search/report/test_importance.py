@@ -140,3 +140,9 @@ def test_numbers_with_gaps_come_in_quarters():
     assert found["value"].iloc[-1] == "-"
     assert found["mean"].iloc[-1] == 0.7
     assert set(importance(table).index) == {"alpha_schedule", "sharpness"}
+
+
+def test_numbers_that_hardly_differ_come_in_quarters():
+    trials = [finished(800 + n, max_steps=10_000 + n) for n in range(12)]
+    values = marginals(table_of(trials), "max_steps")["value"]
+    assert values.tolist()[::3] == ["10000 to 10002.8", "10008.2 to 10011"]

@@ -6,6 +6,7 @@ import pytest
 from search.record.run import create_run
 from search.report.reference_study import AGREES, HIGHER, LOWER, same_inputs, study_cells
 from search.results.cells import NO_VALUE
+from search.results.statistics import SEED_SD
 from search.results.table import recipes_table, trials_table
 from spaces.study import STUDY_ROWS, reference_row
 from tests.report_runs import config, plan, reported, training_inputs
@@ -43,7 +44,7 @@ def test_only_the_studys_own_settings_match_where_they_are_active():
 
 
 def test_level_and_gap_by_hand(tmp_path):
-    """The same examples but ten: a paired gap of 0.010 with a standard error of 0.0031."""
+    """The same examples but ten, nested: a paired gap of 0.010 with a variance of 0.01 x 0.99."""
     rows = compared(tmp_path, {CE_ONLY: (0.880,) * 4, LOGITS: (0.890,) * 4, WARM: (0.9,) * 4})
     ce_only, logits = rows
     assert ce_only == "teacher_spread, cross-entropy only"
@@ -53,7 +54,8 @@ def test_level_and_gap_by_hand(tmp_path):
     found = [float(end) for end in (*ends.split(" to "), *gap_ends.split(" to "))]
     np.testing.assert_allclose(found[:2], (0.89 - half, 0.89 + half), atol=0.003)
     assert [*gaps, gap_verdict] == ["+0.78", "+1.00", AGREES]
-    np.testing.assert_allclose(found[2:], (0.4, 1.65), atol=0.25)
+    half = 196 * np.sqrt(2 * SEED_SD**2 + 0.01 * 0.99 / 999)
+    np.testing.assert_allclose(found[2:], (1.0 - half, 1.0 + half), atol=0.01)
 
 
 def test_what_disagrees_has_not_finished_or_has_no_baseline(tmp_path):

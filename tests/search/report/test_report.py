@@ -32,7 +32,7 @@ def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, caps
     *lost, headline, _, tied, place = capsys.readouterr().out.splitlines()
     assert {line[:41] for line in lost} == {"No student is left to export, its result "}
     assert "fixed 0.5. best5 0.8600 (" in headline
-    assert tied == "Significantly better than the only other finished recipe."
+    assert tied == "Significantly better than the only other recipe."
     assert str(output / PAGE) in place
     page = (output / PAGE).read_text(encoding="utf-8")
     assert "Not complete: running or interrupted; last event" in page

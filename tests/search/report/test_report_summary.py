@@ -44,7 +44,7 @@ def test_a_complete_run(run):
     low, high = (f"{100 * second[end]:+.2f}" for end in ("gap_low", "gap_high"))
     assert summary.findings[-1].endswith(
         f"points: teacher_spread, layers 1,2,3, fixed 0.25 ({low} to {high}) (1 of 3 other "
-        "finished recipes)."
+        "recipes). Not compared: 1 stopped early."
     )
     text = " ".join(summary.limitations)
     # 1.96 sqrt(0.8588 * 0.1412 / 200)
@@ -62,16 +62,26 @@ def test_a_complete_run(run):
 def test_students_of_one_label_and_stopped_ones_are_no_rivals(run):
     weak = dict.fromkeys((NEAR, FAR, RANDOM), 0.6)
     assert summary_of(run, {BEST: 0.95, **weak}, stopped=(0.9,)).findings[-1] == (
-        "Significantly better than all 3 other finished recipes. Not counted: 1 stopped early."
+        "Significantly better than all 3 other recipes. Not compared: 1 stopped early."
     )
     for trial in weak:
         run.trials[trial.digest].evaluations[0]["one_label"] = True
     summary = gather(run).summary
     assert summary.findings[-1] == (
-        "No other recipe has finished that can be compared with it. Not counted: 3 with one label "
+        "No other recipe has finished that can be compared with it. Not compared: 3 with one label "
         "only, 1 stopped early."
     )
     assert any(sentence.startswith("3 recipes learned nothing") for sentence in summary.limitations)
+
+
+def test_a_trial_with_another_number_of_evaluations_is_not_said_to_be_worse(tmp_path):
+    """As a search's short trials have, beside its finals."""
+    long = replace(RANDOM, evaluations=2)
+    run = create_run(tmp_path / "run", plan(BEST, FAR, long))
+    report_evaluations(run, long, (0.5, 0.5))
+    assert summary_of(run, {BEST: 0.95, FAR: 0.6}).findings[-1] == (
+        "Significantly better than the only other recipe. Not compared: 1 of another length."
+    )
 
 
 def test_a_complete_confirmation_leads_its_report_and_that_of_the_run(run):

@@ -60,6 +60,18 @@ def test_recommended_is_what_is_clearly_better_or_the_default(
         assert found == pytest.approx((gain, half), rel=1e-6)
 
 
+@pytest.mark.parametrize(("share", "ema"), [(0.805, 0.0), (0.9, 0.98)])
+def test_a_variant_of_the_default_that_no_final_trained_has_to_be_clearly_better(
+    tmp_path, share, ema
+):
+    run = searched(tmp_path / "run", [0.8], samples=2, finals=0)
+    default = next(iter(run.trials.values())).config
+    add_final(run, averaged := replace(default, ema_decay=0.98), share)
+    run.trials[averaged.digest] = replace(run.trials[averaged.digest], final=False)
+    assert not run.trials[averaged.digest].final
+    assert recommended(run).trials[0].config.ema_decay == ema
+
+
 @pytest.mark.parametrize(("shares", "made"), [((0.88, 0.885), 1.0), ((0.885, 0.88), 0.25)])
 def test_of_two_finals_of_the_default_the_one_that_scores_higher_is(tmp_path, shares, made):
     """They have as many steps and differ in the made texts alone; none is clearly better."""

@@ -94,13 +94,13 @@ def test_its_own_metric_leaves_a_run_as_it_is_and_lost_predictions_refuse_anothe
     )
 
 
-def test_seeds_are_assumed_to_change_a_metric_as_much_more_as_one_prediction_does(run, labels):
+def test_seeds_are_assumed_to_change_a_metric_as_much_more_as_it_varies_over_examples(run, labels):
+    """By the metric itself: the standard deviation of its jackknife."""
     assert seed_sd_of(run) == SEED_SD
-    its, gains = teachers(labels), []
-    for n in np.flatnonzero(its != labels):
-        better = np.where(np.arange(EXAMPLES) == n, labels, its)
-        gains.append(EXAMPLES * (f1_score(labels, better) - f1_score(labels, its)))
-    assert seed_sd_of(rescored(run, "f1")) == pytest.approx(SEED_SD * max(gains), rel=0.05)
+    its = teachers(labels)
+    without = [f1_score(np.delete(labels, n), np.delete(its, n)) for n in range(EXAMPLES)]
+    spread = (EXAMPLES - 1) * np.std(without)
+    assert seed_sd_of(rescored(run, "f1")) == pytest.approx(SEED_SD * spread / 0.3, rel=0.05)
     outputs = labels + 0.1 * np.arange(EXAMPLES)
     assert sensitivity("pearson", labels, outputs) > 1.0
     assert sensitivity("spearman", outputs, outputs) == 1.0
@@ -170,11 +170,11 @@ def test_intervals_cover_as_a_bootstrap_of_the_metric_itself_does(metric, capsys
 
 @pytest.mark.simulation
 @pytest.mark.parametrize("metric", ["f1", "mcc"])
-@pytest.mark.parametrize("noise", [0.12, 0.3])
+@pytest.mark.parametrize("noise", [0.08, 0.3])
 def test_equal_recipes_are_told_apart_in_at_most_5_percent(metric, noise, capsys):
-    """By the tests on two and five seeds; and, where seeds differ by 0.004 in accuracy, which those
-    on one seed assume, by the latter, of two and of five recipes. The command above measured, in
-    this order: F1 1.2, 3.8, 4.2 and 4.0 %; MCC 1.2, 3.8, 4.8 and 4.0 %.
+    """By the tests on two and five seeds; and, where seeds differ by what is 0.007 in accuracy at
+    0.9 of equally many labels, by those on one seed, of two and of five recipes. The command above
+    measured, in this order: F1 0.8, 3.7, 5.7 and 5.8 %; MCC 0.8, 3.5, 5.7 and 5.7 %.
     """
     rng, claimed = generator(7), np.zeros(4)
     for _ in range(COUNT):

@@ -151,6 +151,15 @@ def test_which_trials_are_tied_with_the_best():
     assert tied(scores[::-1], seed_sd=unsure[::-1]) == [True] * 2
 
 
+def test_seeds_that_differ_by_more_than_is_assumed_tie_recipes():
+    """Each recipe's two seeds are 6 points apart, the recipes 4; the same with seeds alike."""
+    right = np.arange(1000)
+    apart = [np.array([right < n - 30, right < n + 30], dtype=float) for n in (860, 820)]
+    alike = [np.array([right < n, right < n], dtype=float) for n in (860, 820)]
+    assert stats.tied_recipes(apart)[2].tolist() == [True, True]
+    assert stats.tied_recipes(alike)[2].tolist() == [True, False]
+
+
 # Simulations: 872 examples, accuracy 0.90, two seeds of a recipe disagree on 5 % of examples.
 
 

@@ -65,8 +65,10 @@ def test_a_search_does_not_vary_the_temperature_of_a_regression(
     assert {config.temperature for config in checked.possible} == {2.0}
     assert dict(checked.request.overrides) == {**dict(TINY), "temperature": 2.0}
     fixed = (*TINY, ("temperature", 4.0))
-    checked = check_sweep(replace(request, overrides=fixed), quiet())
-    assert dict(checked.request.overrides) == dict(fixed)
+    labels_alone = (*TINY, ("alpha_schedule", "fixed"), ("alpha", 1.0))  # have no temperature
+    for overrides in (fixed, labels_alone):
+        checked = check_sweep(replace(request, overrides=overrides), quiet())
+        assert dict(checked.request.overrides) == dict(overrides)
 
 
 @pytest.mark.parametrize(

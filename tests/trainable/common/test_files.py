@@ -1,6 +1,7 @@
 """Files and folders that appear completely or not at all, whatever happens in between."""
 
 import os
+import time
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -31,6 +32,14 @@ def write(target, text, atomic, error=None):
 
 
 EITHER = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
+
+
+def test_what_a_process_left_that_was_killed_a_month_ago_goes(tmp_path):
+    for days in (1, 30):
+        (left := tmp_path / f".made.{days}").mkdir()
+        os.utime(left, (then := time.time() - days * 24 * 3600, then))
+    write(tmp_path / "made", "text", atomic_folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".made.1", "made"]
 
 
 @EITHER

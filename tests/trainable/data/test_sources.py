@@ -61,6 +61,23 @@ def test_sizes_hold_for_the_users_own_data(tmp_path, folder, most, subset, sizes
     assert whole is None or set(looked_at.texts) < set(whole.texts)
 
 
+def test_a_label_that_the_presets_size_leaves_out_is_told(folder):
+    rows = [f"train {row}\t{2 if row == 7 else row % 2}" for row in range(9000)]
+    (folder / "train.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+    options = InputOptions(preset="mini", dataset=str(folder), teacher="t")
+    said = user_error(load_sources, options)
+    assert said.startswith("--max-train-samples 2048: too few to have each label among them; give")
+
+
+def test_columns_may_be_those_of_texts_to_transfer(folder):
+    path = folder / "texts.csv"
+    path.write_text("body\nnice\n")
+    given = {"preset": "mini", "transfer": str(path), "text_column": "body"}
+    assert load_sources(InputOptions(**given)).dataset.transfer.texts == ["nice"]
+    options = InputOptions(**given | {"transfer": "rest"})
+    assert user_error(load_sources, options).startswith("--text-column: has no effect without --d")
+
+
 def test_hub_ids_and_their_configurations(tmp_path, asked):
     (local := tmp_path / "with:colon").mkdir()  # which is left whole
     deberta = "microsoft/deberta-v3-base"

@@ -126,6 +126,7 @@ def test_rows_merged_and_columns_repeated(tmp_path, load, refusal):
         ("text,label", ["{0},{1}\n", '"{0},{1}\n', "{0},{1}\n", '{0}",{1}\n'], "row 1 has two"),
         ("text,label,text", ["{0},{1},{0}\n"], "has the column text twice; keep one"),
         ("text,label", ['"{0} costs 1,000,\n1,234, and 3",{1}\n'], None),
+        ("text,label", ['"{0} costs 1, 0\nor 1, 1",{1}\n'], None),
     ):
         written = "".join(rows[n % len(rows)].format(f"film {n}", n // 2 % 2) for n in range(40))
         (path := tmp_path / "all.csv").write_bytes(f"{header}\n{written}".encode())
@@ -135,6 +136,30 @@ def test_rows_merged_and_columns_repeated(tmp_path, load, refusal):
             assert refusal(path).startswith(said)
 
 
+def test_what_only_later_rows_have(tmp_path, load):
+    """Of columns that are used and others: no type is taken from the first rows alone."""
+    count, wide = 12_000, "x" * 2500  # JSON lines were read in pieces of 10 MB
+    labels = [*[1] * (count - 2), 0.25, 0.75]
+    stars = [*range(count - 1), ""]
+    csv = "".join(f"text {n},{labels[n]},{stars[n]}\n" for n in range(count))
+    (tmp_path / "a.csv").write_text(f"text,label,stars\n{csv}")
+    rows = [{"text": wide, "label": label} for label in labels]
+    rows[-1]["late"] = "seen"
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name in ("a.csv", "a.jsonl"):
+        found = load(tmp_path / name)
+        assert len(found.train) + len(found.evaluation) == count
+        assert {0.25, 0.75} <= {*found.train.labels, *found.evaluation.labels} <= {0.25, 0.75, 1.0}
+
+
+def test_more_fields_than_columns_and_quotes_where_they_are_text(tmp_path, refusal):
+    for rows in ("a,0,\nb,1,\n", "nice, movie,0\na, film,1\n"):
+        (path := tmp_path / "all.csv").write_text(f"text,label\n{rows * 20}")
+        assert refusal(path) == "cannot be read as csv: its rows have more fields than its header"
+    (path := tmp_path / "all.tsv").write_text('text\tlabel\n"he said ""hi"""\t0\n')
+    assert refusal(path).startswith("row 0 is quoted in text, as in CSV; give it as CSV or JSON")
+
+
 def test_devices_and_pipes_are_not_opened(tmp_path, refusal):
     os.mkfifo(pipe := tmp_path / "pipe")
     for special in ("/dev/null", "/dev/zero", pipe):
@@ -142,7 +167,8 @@ def test_devices_and_pipes_are_not_opened(tmp_path, refusal):
 
 
 def test_which_split_is_the_evaluation_split(load):
-    names = ["validation", "dev", "val", "valid", "evaluation", "validation_matched", "test"]
+    names = ["validation", "dev", "val", "valid", "eval", "evaluation"]
+    names += ["validation_matched", "test"]
     tables = {name: pandas.DataFrame({"text": [name], "label": [0]}) for name in reversed(names)}
     tables["train"] = pandas.DataFrame({"text": AB, "label": TWO})
     for name in names[:-1]:

@@ -14,7 +14,13 @@ from tests.conftest import tiny_classifier, user_error
 from trainable.config.training_inputs import states_read
 from trainable.data.examples import Examples
 from trainable.data.tokens import load_split
-from trainable.teacher.outputs import ARRAY, StreamedOutputs, open_outputs, outputs_bytes
+from trainable.teacher.outputs import (
+    ARRAY,
+    StreamedOutputs,
+    _new_array,
+    open_outputs,
+    outputs_bytes,
+)
 from trainable.trial.preparation import Preparation, prepare_inputs
 
 
@@ -42,6 +48,13 @@ def test_streamed_states_are_the_resident_ones(inputs, split, pool, cpu, most):
                 found, expected = found[real], expected[real]
             assert torch.equal(found, expected)
             assert found.abs().sum() > 0
+
+
+def test_a_new_array_has_its_place_on_the_disk(tmp_path):
+    """Or a full one would end the process, while it is filled, by SIGBUS."""
+    array = _new_array(tmp_path / ARRAY, np.dtype(np.float32), (300, 1000))
+    assert (array.shape, array.any()) == ((300, 1000), False)
+    assert (tmp_path / ARRAY).stat().st_blocks * 512 >= array.nbytes
 
 
 @pytest.mark.parametrize("part", ["cls", "tokens", "teacher"])
