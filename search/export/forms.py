@@ -17,9 +17,9 @@ from trainable.config.names import INT8, ONNX, PYTORCH
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset, LabelledTexts, pick, stratified_order
 from trainable.engine.devices import device_name
-from trainable.engine.metrics import example_scores, score
+from trainable.engine.metrics import example_scores, predicted, score
 from trainable.serving.onnx_export import export_onnx, quantise_within
-from trainable.serving.served_model import ONNX_FILES, ServedModel, predicted
+from trainable.serving.served_model import ONNX_FILES, ServedModel
 from trainable.serving.timing import Timing, time_models
 
 SAMPLED = 1000  # training examples on which layers are chosen that stay in float

@@ -14,7 +14,7 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord, by_recipe
 from search.results.best_trials import contenders
 from search.results.scores import final_scores, seed_sd_of
-from search.results.statistics import LEVEL, SEED_SD, tied_recipes
+from search.results.statistics import LEVEL, tied_recipes
 from trainable.config.trial_config import TrialConfig
 
 
@@ -47,16 +47,10 @@ def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[Trial
         finished = [t for t in trials if t.config.seed in seeds and t.outcome == FINISHED]
         scores = [row for t in finished if (row := final_scores(t, run)) is not None]
         recipes += [(first, np.array(scores))] if scores else []
+    if not recipes:
+        return []
+    # The leaderboard's test: one that is as good as the best drops out with a chance of `level`.
+    # (The looks of a confirmation compare pairs, with two seeds of each; here most have one.)
     level = LEVEL / (run.request.seeds - 1)
-    stay = not_worse([scores for _, scores in recipes], level, seed_sd_of(run))
+    _, _, stay = tied_recipes([scores for _, scores in recipes], level, seed_sd_of(run))
     return [first for (first, _), stays in zip(recipes, stay, strict=True) if stays]
-
-
-def not_worse(recipes: list[np.ndarray], level: float, seed_sd: float = SEED_SD) -> list[bool]:
-    """Whether each recipe stays in the race, from its scores [S, N] on the same N examples.
-
-    The test is the leaderboard's. A recipe that is as good as the best drops out with a chance of
-    at most `level`. (The looks of a confirmation compare pairs, which needs two seeds of each
-    recipe; here most have one.)
-    """
-    return [*tied_recipes(recipes, level, seed_sd)[2]] if recipes else []

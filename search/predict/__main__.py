@@ -17,7 +17,8 @@ from trainable.common.files import atomic_file
 from trainable.config.fields import OneLineParser
 from trainable.config.names import FORMS, PYTORCH
 from trainable.data.tokens import TEXT_COLUMNS, Text, named_columns, parts_of
-from trainable.serving.served_model import ServedModel, predicted
+from trainable.engine.metrics import predicted
+from trainable.serving.served_model import ServedModel
 
 PREDICTION, PROBABILITY = "prediction", "probability of "
 EXAMPLE = """\

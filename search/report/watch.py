@@ -8,7 +8,6 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-from trainable.common.digest import digest_strings
 from trainable.common.errors import UserError
 
 LOOPBACK = "127.0.0.1"
@@ -61,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.send_header("Cache-Control", "no-store")
-        self.send_header("ETag", f'"{digest_strings([self.server.page])}"')
+        self.send_header("ETag", f'"{hash(self.server.page)}"')
         self.end_headers()
         self.wfile.write(content)
 

@@ -16,7 +16,7 @@ from search.results.cells import Cells, as_rich, interval, share
 from search.results.comparisons import Comparison, compare_at_looks, retrained
 from search.results.confirmation import Confirmation
 from search.results.scores import rescored
-from search.results.statistics import BOOTSTRAP_SEED, mean_interval
+from search.results.statistics import mean_interval
 from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
 from trainable.config.fields import from_plain
@@ -79,7 +79,7 @@ def _row(name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: flo
     if not seeds:
         return Row(name, None, None, None, chosen, 0)
     trials, final = zip(*seeds, strict=True)
-    ends = mean_interval(np.array(final), np.random.default_rng(BOOTSTRAP_SEED))
+    ends = mean_interval(np.array(final))
     best5 = fmean(trial.best5 or 0.0 for trial in trials)
     return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
 

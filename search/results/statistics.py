@@ -1,4 +1,4 @@
-"""Statistics of a trial's answers: pure functions with an explicit random generator."""
+"""Statistics of a trial's answers: pure functions, whose resamples are always the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ def best5_scores(scores: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(best.mean(axis=0))
 
 
-def bootstrap_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
     """95% percentile bootstrap interval of the mean of `scores` [N] over evaluation examples.
 
     It shows how much the score would move on other examples of the same kind, not on another seed,
     nor how much picking the best evaluations flatters it.
     """
-    means = _resampled_means(scores[None], generator)[:, 0]
+    means = _resampled_means(scores[None], np.random.default_rng(BOOTSTRAP_SEED))[:, 0]
     low, high = np.quantile(means, TAILS)
     return float(low), float(high)
 
@@ -59,7 +59,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> Difference:
     gaps = first - second
     if not gaps.any():
         return Difference(0.0, -(most := most_unseen(len(gaps))), most)
-    ends = bootstrap_interval(gaps, np.random.default_rng(BOOTSTRAP_SEED))
+    ends = bootstrap_interval(gaps)
     return Difference(float(gaps.mean()), *ends)
 
 
@@ -158,14 +158,14 @@ def recipes_difference(
     return Difference(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(scores: np.ndarray, generator: np.random.Generator) -> tuple[float, float]:
+def mean_interval(scores: np.ndarray) -> tuple[float, float]:
     """95% interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 
     Of one seed for other examples alone. Of several the interval of `seeds_difference` to one that
     is always 0. It ends at 1, and at 0 or, if an example's score may be below 0, at -1.
     """
     if len(scores) == 1:
-        low, high = bootstrap_interval(scores[0], generator)
+        low, high = bootstrap_interval(scores[0])
     else:
         of_seeds = seeds_difference(scores, np.zeros(np.shape(scores)))
         low, high = of_seeds.low, of_seeds.high
@@ -193,11 +193,7 @@ def rest_variance(group: np.ndarray) -> float:
 
 
 def tied_with_first(
-    scores: np.ndarray,
-    generator: np.random.Generator,
-    *,
-    seed_sd: float | np.ndarray = SEED_SD,
-    level: float = LEVEL,
+    scores: np.ndarray, *, seed_sd: float | np.ndarray = SEED_SD, level: float = LEVEL
 ) -> np.ndarray:
     """Which of K trials are statistically tied with the best of them, boolean [K].
 
@@ -219,6 +215,7 @@ def tied_with_first(
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     means = table.mean(axis=1)
     order = np.argsort(-means, kind="stable")
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
     shifts = _resampled_means(table[order] - means[order, None], generator)
     shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
     ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
@@ -247,9 +244,7 @@ def tied_recipes(
     ]
     variance = max(seed_sd**2, float(np.mean(seen or [0.0])))
     deviations = np.sqrt(variance / np.array([len(scores) for scores in recipes]))
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    tied = tied_with_first(means, generator, seed_sd=deviations, level=level)
-    return means, deviations, tied
+    return means, deviations, tied_with_first(means, seed_sd=deviations, level=level)
 
 
 def shrunk_means(means: np.ndarray, variances: np.ndarray) -> np.ndarray:

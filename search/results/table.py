@@ -1,11 +1,9 @@
 """A run as tidy tables: a row a trial, or a row a recipe over its seeds. Loads no Ray, no torch."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from operator import itemgetter
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -16,7 +14,7 @@ from scipy.stats import norm
 from search.plan.rungs import stratum_of
 from search.record.events import TIMINGS
 from search.record.labels import labels_of
-from search.record.run import Run, read_run
+from search.record.run import Run
 from search.record.trial_record import (
     ENDED,
     FAILED,
@@ -30,7 +28,6 @@ from search.record.trial_record import (
 )
 from search.results.scores import seed_scores, seed_sd_of
 from search.results.statistics import (
-    BOOTSTRAP_SEED,
     LEVEL,
     Difference,
     mean_interval,
@@ -59,8 +56,8 @@ COLUMNS = (
 ORDER = {FINISHED: 0, STOPPED: 1, RUNNING: 2, WAITING: 3, PENDING: 4, FAILED: 5}
 
 
-def trials_table(run: Run | Path | str) -> pd.DataFrame:
-    """One row a trial, in the order planned, whatever state the run is in; reads a folder's record.
+def trials_table(run: Run) -> pd.DataFrame:
+    """One row a trial, in the order planned, whatever state the run is in.
 
     Scores are shares (or correlations), missing (NaN) before the first evaluation. Columns:
 
@@ -86,14 +83,7 @@ def trials_table(run: Run | Path | str) -> pd.DataFrame:
       these examples (`shrunk_means`): less than best5 at the top; missing where `tied` is;
     - `reference`, the accuracy on SST-2 of the reference study's row that the trial repeats;
     - `training_seconds`, `evaluation_seconds`, `saving_seconds`.
-
-    Raises UserError for a folder whose plan is lost or that another version wrote (`read_run`), and
-    warns of what is damaged there.
     """
-    if not isinstance(run, Run):
-        run = read_run(Path(run))
-        for line in run.damage:
-            warnings.warn(f"RUN {run.folder}: {line}", stacklevel=2)
     label, trials = labels_of(run), run.trials.values()
     ended = [len(t.evaluations) for t in trials if t.outcome in (FINISHED, STOPPED)]
     common = min(ended, default=None)
@@ -151,7 +141,7 @@ def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, floa
     None where predictions are missing.
     """
     scores = seed_scores(trials, run)
-    return None if scores is None else mean_interval(scores, np.random.default_rng(BOOTSTRAP_SEED))
+    return None if scores is None else mean_interval(scores)
 
 
 def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:

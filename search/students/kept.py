@@ -19,8 +19,9 @@ from trainable.data.datasets import Dataset
 from trainable.data.sources import load_sources
 from trainable.data.tokens import Text, load_split, tokenise
 from trainable.engine.devices import best_device
+from trainable.engine.metrics import predicted
 from trainable.models.loading import load_tokenizer
-from trainable.serving.served_model import ServedModel, predicted
+from trainable.serving.served_model import ServedModel
 
 
 def choose_checkpoint(run: Run, wanted: str | None) -> tuple[TrialRecord, Path, bool]:

@@ -11,7 +11,7 @@ import numpy as np
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.results.cells import interval
-from search.results.statistics import BOOTSTRAP_SEED, mean_interval
+from search.results.statistics import mean_interval
 from search.students.kept import answers, choose_checkpoint, inputs_here, sweep_examples
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.training_inputs import TrainingInputs
@@ -87,6 +87,4 @@ def describe_test(scores: Sequence[Score], metric: str) -> str:
 
 def interval_of(by_example: np.ndarray | None) -> tuple[float, float] | None:
     """95% interval of the mean of scores by example [N], for other examples."""
-    if by_example is None:
-        return None
-    return mean_interval(by_example[None], np.random.default_rng(BOOTSTRAP_SEED))
+    return None if by_example is None else mean_interval(by_example[None])

@@ -4,7 +4,7 @@ from statistics import fmean
 
 import numpy as np
 
-from search.results.statistics import BOOTSTRAP_SEED, mean_interval
+from search.results.statistics import mean_interval
 from tests.peers.jobs import OURS, PEERS, lines_of_code
 from tests.scripts.benchmark_table import difference, points
 from trainable.engine.metrics import unpack_predictions
@@ -44,7 +44,7 @@ def markdown(results, dataset, budget, reasons):
             scores = [r["scores"] + end for r, end in zip(runs[way], ends, strict=True)]
             cells[2:4] = lines_of_code(way), f"{trials:.3g} ({whole:.3g})"
             cells[5] = " / ".join(seconds_to(GOAL * teacher, of_seed) for of_seed in scores)
-        low, high = mean_interval(bits[way], np.random.default_rng(BOOTSTRAP_SEED))
+        low, high = mean_interval(bits[way])
         cells.append(f"{bits[way].mean():.4f} ({low:.4f} to {high:.4f})")
         compared = way != OURS and OURS in bits
         cells.append(points(difference(bits[way], bits[OURS])).strip() if compared else "")

@@ -84,7 +84,7 @@ def test_the_best_student_of_tables_in_memory_is_used_once_the_search_was_resume
     run = read_run(result.folder)
     assert history(run) == history(without_ray(run, tmp_path / "whole"))
     table = result.table()
-    pd.testing.assert_frame_equal(table, trials_table(result.folder))
+    pd.testing.assert_frame_equal(table, trials_table(read_run(result.folder)))
     assert (table["outcome"] == "finished").sum() > 1
     best = result.best()
     out = result.export(tmp_path / "student", check=False)

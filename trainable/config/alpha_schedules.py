@@ -56,14 +56,8 @@ def alpha_at(
     alpha: float | None = None,
     sharpness: float | None = None,
 ) -> float:
-    """Alpha in [0, 1] at optimiser step `step`: `alpha` for `fixed`, else the curve at `sharpness`.
-
-    ValueError if the one that the schedule needs is missing.
-    """
-    if schedule == "fixed":
-        if alpha is None:
-            raise ValueError("schedule fixed needs alpha")
+    """Alpha in [0, 1] at optimiser step `step`: `alpha` for `fixed`, else the curve at `sharpness`,
+    of which a TrialConfig has the one that its schedule needs."""
+    if alpha is not None:
         return alpha
-    if sharpness is None:
-        raise ValueError(f"schedule {schedule} needs sharpness")
-    return CURVES[schedule](schedule_progress(step, total_steps), sharpness)
+    return CURVES[schedule](schedule_progress(step, total_steps), sharpness or 1.0)

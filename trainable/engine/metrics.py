@@ -152,9 +152,9 @@ def agreement(predictions: np.ndarray, teacher: np.ndarray, labels: np.ndarray) 
     return float(np.mean((predictions == labels) == (teacher == labels)))
 
 
-def is_one_label(predictions: np.ndarray) -> bool:
-    """Whether all N predictions are the same."""
-    return bool(np.all(predictions == predictions[0]))
+def predicted(logits: np.ndarray) -> np.ndarray:
+    """Of logits [N, C] the classes [N], int64; of [N, 1] the numbers of a regression, float32."""
+    return np.asarray(logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1))
 
 
 def pack_predictions(predictions: np.ndarray, classes: int, kind: str = "<f2") -> str:

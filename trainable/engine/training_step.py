@@ -15,6 +15,7 @@ from trainable.data.batches import batches_by_length
 from trainable.data.examples import Batch, Examples, upload
 from trainable.engine.cuda_graph import Executor
 from trainable.engine.losses import cross_entropy, squared_errors
+from trainable.engine.metrics import predicted
 from trainable.engine.training_state import clear_optimiser
 from trainable.engine.weight_averages import WeightAverages
 from trainable.models.model_outputs import run_model
@@ -249,8 +250,8 @@ class Evaluator:
         self.labels = examples.labels.cpu().numpy()  # [N]
 
     def predictions(self) -> np.ndarray:
-        """`predictions_of` the split's examples."""
-        return predictions_of(self.logits())
+        """`predicted` of the split's examples."""
+        return predicted(self.logits().numpy())
 
     @torch.no_grad()
     def logits(self) -> Tensor:
@@ -268,12 +269,6 @@ class Evaluator:
     def _body(self, parts: list[Batch]) -> Tensor:
         each = [run_model(self._model, part, self._precision)[0] for part in parts]
         return torch.cat(each).float()
-
-
-def predictions_of(logits: Tensor) -> np.ndarray:
-    """The class of each of N examples, int64 [N], of logits [N, C], or the output of a regression,
-    float32 [N], which has one."""
-    return (logits[:, 0] if logits.shape[1] == 1 else logits.argmax(dim=1)).numpy()
 
 
 def mean_label_loss(logits: Tensor, labels: np.ndarray) -> float:

@@ -127,11 +127,6 @@ class ServedModel:
         return arrays
 
 
-def predicted(logits: np.ndarray) -> np.ndarray:
-    """Of logits [N, C] the classes [N], int64; of [N, 1] the numbers of a regression, float32."""
-    return np.asarray(logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1))
-
-
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / name).read_text(encoding="utf-8")))

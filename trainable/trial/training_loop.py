@@ -23,13 +23,13 @@ from trainable.engine.losses import TEACHER_TERMS
 from trainable.engine.metrics import (
     PREDICTIONS,
     agreement,
-    is_one_label,
     mean_of_best5,
     pack_predictions,
+    predicted,
     score,
     unpack_predictions,
 )
-from trainable.engine.training_step import mean_label_loss, predictions_of
+from trainable.engine.training_step import mean_label_loss
 from trainable.trial.training_setup import SetupCache, TrainingSetup
 
 
@@ -205,11 +205,11 @@ class Trial:
         evaluators, metric = self.setup.evaluators, self.inputs.metric
         labels, classes = evaluators["evaluation"].labels, len(self.inputs.label_names)
         logits = evaluators["evaluation"].logits()
-        predictions = predictions_of(logits)
+        predictions = predicted(logits.numpy())
         largest, largest_logits, full = labels, logits, None
         if self.finished and "full" in evaluators:
             largest, largest_logits = evaluators["full"].labels, evaluators["full"].logits()
-            full = predictions_of(largest_logits)
+            full = predicted(largest_logits.numpy())
         # 0 where alpha is 1 throughout, though a captured step may have computed them.
         read = self.config.uses_teacher_outputs
         terms = {name: losses[name] if read else 0.0 for name in TEACHER_TERMS}
@@ -231,7 +231,7 @@ class Trial:
             predictions=pack_predictions(predictions, classes),
             full_score=full_score,
             full_predictions=None if full is None else pack_predictions(full, classes),
-            one_label=is_one_label(predictions),
+            one_label=bool((predictions == predictions[0]).all()),
             **self._calibration(largest_logits, largest),
         )
 

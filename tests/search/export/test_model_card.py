@@ -43,7 +43,7 @@ def made(tokenizer, data_folder, tmp_path_factory):
 
 
 def interval(bits):
-    return bootstrap_interval(np.asarray(bits, dtype=float), np.random.default_rng(0))
+    return bootstrap_interval(np.asarray(bits, dtype=float))
 
 
 def test_scores_are_those_of_the_record(made):

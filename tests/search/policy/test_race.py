@@ -9,10 +9,10 @@ import pytest
 
 from search.policy import race
 from search.policy.policy import Policy
-from search.policy.race import not_worse
 from search.record.events import DECIDED
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP, by_recipe
+from search.results.statistics import tied_recipes
 from search.sweep.hooks import live_run
 from tests.made_runs import asked, failed, made_inputs, made_run, recipe
 from tests.report_runs import evaluation
@@ -60,8 +60,12 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
 
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
-    all_stay = lambda scores, level, seed_sd: levels.append(level) or [True] * len(scores)  # noqa: E731
-    monkeypatch.setattr(race, "not_worse", all_stay)
+
+    def all_stay(recipes, level, seed_sd):
+        levels.append(level)
+        return None, None, [True] * len(recipes)
+
+    monkeypatch.setattr(race, "tied_recipes", all_stay)
     assert seeds_of(run_race(make_run(2, 4), [0.9, 0.9])) == [4, 4]
     assert levels == pytest.approx([0.05 / 3] * len(levels))
     assert len(levels) >= 3
@@ -110,7 +114,8 @@ def test_the_best_seldom_drops_out_and_most_seeds_are_saved(lead, capsys):
 
         racing = {number: [student(share)] for number, share in enumerate(shares)}
         for _ in range(most - 1):
-            stay = not_worse([np.array(bits) for bits in racing.values()], 0.05 / (most - 1))
+            scores = [np.array(bits, dtype=float) for bits in racing.values()]
+            _, _, stay = tied_recipes(scores, 0.05 / (most - 1))
             racing = dict(compress(racing.items(), stay))
             racing = {number: [*bits, student(shares[number])] for number, bits in racing.items()}
             if len(racing) < 2:

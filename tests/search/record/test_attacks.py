@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import sys
-import warnings
 from collections import Counter
 
 import pandas as pd
@@ -105,22 +104,12 @@ def attacks(folder, flips):
         seen.add(kind)
 
 
-def table_of(folder):
-    """The table; what it warns of is what the run says."""
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        table = trials_table(folder)
-    told = [str(one.message) for one in warned if one.category is UserWarning]
-    assert told == [f"RUN {folder}: {line}" for line in read_run(folder).damage]
-    return table
-
-
 @pytest.mark.parametrize("name", ["cut", "whole"])
 def test_every_file_attacked_in_every_way(runs, name, tmp_path, monkeypatch, capsys, request):
     monkeypatch.setattr("search.sweep.session.run_trials", lambda *_: None)
     monkeypatch.setattr("search.export.exported_student.TIMED_SECONDS", 0.02)
     flips, chance, counts = request.config.getoption("--flips"), random.Random(name), Counter()
-    wanted = table_of(runs[name])
+    wanted = trials_table(read_run(runs[name]))
     for file, way in attacks(runs[name], flips):
         folder = shutil.copytree(runs[name], tmp_path / "runs" / name)
         how = way.__name__ if way else "deleted"
@@ -167,7 +156,7 @@ def attacked(folder, file, wanted, tmp_path, capsys):
             assert main(more) == 2
             assert re.fullmatch("error: RUN .*\n", capsys.readouterr().err)
         return "refused"
-    table, damage = table_of(folder), [f"{line}." for line in found.damage]
+    table, damage = trials_table(read_run(folder)), [f"{line}." for line in found.damage]
     if not table.equals(wanted):  # bits are kept once, and what no file has is lost
         assert damage
         lost = any("lost: no copy" in line for line in damage)
@@ -198,7 +187,7 @@ def attacked(folder, file, wanted, tmp_path, capsys):
     assert (code, printed.err) == (130 if unfinished else 0, "")
     assert all(line in printed.out for line in damage)
     assert ("Checkpoint " in printed.out) == in_checkpoint
-    again = table_of(folder)
+    again = trials_table(read_run(folder))
     waiting = table[SCORES].replace({"outcome": {"running": "pending"}})  # no trial has begun since
     pd.testing.assert_frame_equal(again[SCORES], waiting)
     assert all("per-example results" in line for line in read_run(folder).damage)

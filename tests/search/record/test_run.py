@@ -14,7 +14,6 @@ from search.record.events import RECORD, decode, encode, rewrite
 from search.record.plan_file import SWEEP
 from search.record.run import create_run, read_run, repair
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
-from search.results.table import trials_table
 from tests.conftest import user_error
 from tests.made_runs import asked, evaluated, failed, made_run, started
 from trainable.common.files import read_checked_json, write_checked_json
@@ -316,8 +315,7 @@ def test_plan_file_cut_anywhere_is_put_back_from_the_record(story):
         assert (found, repair(found)) == (story, [said])
         assert path.read_bytes() == whole
     path.unlink()
-    with pytest.warns(UserWarning, match=f"^RUN {story.folder}: {said}"):
-        trials_table(story.folder)
+    assert read_run(story.folder).damage == [said]
     del before[path]
     assert before.items() <= files(story.folder).items()
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from search.record.plan_file import SWEEP
-from search.record.run import create_run
+from search.record.run import create_run, read_run
 from search.report.__main__ import FIGURES, MARKDOWN, PAGE, TRIALS, main
 from search.results.table import trials_table
 from tests.report_runs import config, plan, report_evaluations, reported
@@ -44,7 +44,7 @@ def test_report_goes_beside_the_run_and_may_be_written_again(run):
     report = run.folder / "report"
     assert {p.suffix for p in (report / FIGURES).iterdir()} == {".svg"}
     read = pd.read_csv(report / TRIALS, dtype={"digest": str, "aligned_layers": str})
-    expected = trials_table(run.folder)
+    expected = trials_table(read_run(run.folder))
     assert read.columns.tolist() == expected.columns.tolist()
     columns = ["digest", "best5", "low", "high", "last", "alpha", "evaluations"]
     pd.testing.assert_frame_equal(read[columns], expected[columns], check_dtype=False)

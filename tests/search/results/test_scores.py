@@ -159,7 +159,7 @@ def test_intervals_cover_as_a_bootstrap_of_the_metric_itself_does(metric, capsys
     rng, true, covered = generator(3), expected(metric), np.zeros(2)
     for _ in range(COUNT):
         labels, predictions = imbalanced(rng, 1, 1, seed_sd=0.0)
-        ends = [mean_interval(by_example(metric, labels, predictions)[0], rng)]
+        ends = [mean_interval(by_example(metric, labels, predictions)[0])]
         ends.append(bootstrap(metric, labels, predictions[0, 0], rng))
         covered += [low <= true <= high for low, high in ends]
     with capsys.disabled():

@@ -33,10 +33,3 @@ def test_alpha_stays_within_0_and_1_for_any_number_of_steps(schedule, total):
 
 def test_fixed_is_its_alpha_throughout():
     assert {alpha_at(step, 101, "fixed", alpha=0.3) for step in range(101)} == {0.3}
-
-
-def test_the_setting_that_a_schedule_needs_is_asked_for_by_name():
-    for schedule in ALPHA_SCHEDULES:
-        needed, other = ("alpha", "sharpness") if schedule == "fixed" else ("sharpness", "alpha")
-        with pytest.raises(ValueError, match=f"needs {needed}$"):
-            alpha_at(0, 101, schedule, **{other: 0.5})

@@ -14,7 +14,6 @@ from trainable.engine.metrics import (
     agreement,
     best5_indices,
     example_scores,
-    is_one_label,
     mean_of_best5,
     pack_predictions,
     score,
@@ -99,11 +98,6 @@ def test_agreement_of_classes_is_both_right_or_both_wrong_and_of_outputs_their_c
     assert agreement(student, teacher, labels) == 0.75
     outputs = np.array([0.0, 1.0, 2.0], np.float32)
     assert agreement(outputs, 5 - 2 * outputs, outputs) == pytest.approx(-1.0)
-
-
-def test_one_label_is_where_all_predictions_are_the_same():
-    assert is_one_label(np.array([2, 2, 2]))
-    assert not is_one_label(np.array([2, 2, 0]))
 
 
 def test_score_and_the_evaluations_it_averages_of_equal_ones_the_earlier():

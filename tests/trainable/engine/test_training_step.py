@@ -10,13 +10,13 @@ from trainable.data.tokens import TokenisedSplit
 from trainable.engine import cuda_graph
 from trainable.engine import training_step as training_step_module
 from trainable.engine.cuda_graph import CaptureError, Executor
+from trainable.engine.metrics import predicted
 from trainable.engine.training_step import (
     Evaluator,
     TrainingStep,
     label_losses,
     make_optimiser,
     mean_label_loss,
-    predictions_of,
 )
 
 CPU = torch.device("cpu")
@@ -207,7 +207,7 @@ def one_by_one(model, split):
 def test_evaluation_equals_one_sentence_at_a_time(architecture, cpu):
     split, model = random_split(count=150), tiny_classifier(architecture).train()
     found = Evaluator(model, Examples(split, 0, cpu), "fp32").logits()
-    predictions, loss = predictions_of(found), mean_label_loss(found, split.labels)
+    predictions, loss = predicted(found.numpy()), mean_label_loss(found, split.labels)
     assert model.training
     logits, rows = one_by_one(model, split), torch.arange(150)
     assert predictions.tolist() == logits.argmax(dim=1).tolist()
