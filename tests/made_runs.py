@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from search.plan.draws import starting_points
+from search.plan.grid import plan_trials
 from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
 from search.record.run import create_run
@@ -67,6 +69,13 @@ def made_plan(configs, request=None, **changes):
 def made_run(folder, configs, request=None, **changes):
     """A new run of these trials in this folder."""
     return create_run(folder, made_plan(configs, request, **changes))
+
+
+def searched_run(folder, request, configs=None, **changes):
+    """A new run of what this request begins with, for a search with the draw of its first trial."""
+    configs = configs or plan_trials(request)
+    drawn = {configs[0].digest: starting_points(request)[0][1]} if request.searched else {}
+    return made_run(folder, configs, request, parameters=drawn, **changes)
 
 
 def evaluated(config, number, best5=0.5, decision="continue", **more):

@@ -177,11 +177,6 @@ def random_draws(
     return [(draw_config(request, trial), dict(trial.params)) for trial in trials]
 
 
-def first_draw(request: ResolvedRequest, first: TrialConfig) -> dict[str, Draw]:
-    """The draw of the first starting point, by the digest of the trial that it became."""
-    return {first.digest: starting_points(request)[0][1]}
-
-
 def refuse_shape(request: ResolvedRequest, point: Point) -> None:
     """UserError where students' cost is limited and a space sets their shape itself."""
     if request.limited and (own := {LAYERS, WIDTH, FEEDFORWARD} & {*point}):

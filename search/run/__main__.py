@@ -130,7 +130,7 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
         return describe_new_sweep(checked, folder, invocation)
 
-    from search.plan.draws import first_draw
+    from search.plan.draws import starting_points
     from search.run.costs import student_costs
 
     request, inputs = checked.request, checked.prepare(console)
@@ -138,13 +138,14 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     costs = {}
     if request.against is not None:
         costs = student_costs(request, checked.preparation, times, console)
+    first = checked.configs[0].digest
     plan = Plan(
         requests=(request,),
         provenance=invocation.provenance(),
         inputs=inputs,
         trials=tuple(checked.configs),
         grace_evaluations=request.first_rung(checked.configs[0].evaluations),
-        parameters=first_draw(request, checked.configs[0]) if request.searched else {},
+        parameters={first: starting_points(request)[0][1]} if request.searched else {},
         costs=costs,
     )
     return start_run(folder, plan, invocation)

@@ -1,6 +1,7 @@
 """A request, made with a file in the run's folder, that trials stop where they are and save."""
 
 import time
+from contextlib import suppress
 
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem
 
@@ -22,11 +23,7 @@ class PauseRequest:
     def __bool__(self) -> bool:
         now = time.monotonic()
         if not self._made and now >= self._next_look:
-            self._made, self._next_look = self._look(), now + self._pause
+            self._next_look = now + self._pause
+            with suppress(OSError):  # a storage that can't be reached for a moment asks for nothing
+                self._made = self._filesystem.get_file_info(self._path).type != FileType.NotFound
         return self._made
-
-    def _look(self) -> bool:
-        try:
-            return bool(self._filesystem.get_file_info(self._path).type != FileType.NotFound)
-        except OSError:  # a storage that can't be reached for a moment asks for nothing
-            return False

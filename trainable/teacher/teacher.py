@@ -58,8 +58,8 @@ def load_base(
             head = head if order else {}
         torch.manual_seed(seed)
         model, missing = load_checked(flag, source, fitted=fitted, **head)
-        if order:
-            _reorder_head(model, order)
+        for parameter in output_layer(model)[1].parameters() if order else ():
+            parameter.data = parameter.data[order]
         check_encoder(model)
     return model, fitted, missing
 
@@ -96,12 +96,6 @@ def _label_order(given: str, its: list[str], ours: list[str]) -> list[int]:
     if its == ours or sorted(its) != sorted(ours):
         return []
     return [its.index(name) for name in ours]
-
-
-def _reorder_head(model: PreTrainedModel, order: list[int]) -> None:
-    """Gives a classifier's logits another order, in place."""
-    for parameter in output_layer(model)[1].parameters():
-        parameter.data = parameter.data[order]
 
 
 def digest_model(model: PreTrainedModel) -> str:

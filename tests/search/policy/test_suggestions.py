@@ -11,7 +11,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search.plan.draws import config_of_draw, first_draw, starting_points
+from search.plan.draws import config_of_draw, starting_points
 from search.plan.grid import plan_trials
 from search.plan.searchers import JOURNAL, SEARCHERS
 from search.policy import suggestions
@@ -20,7 +20,7 @@ from search.policy.suggestions import SAMPLERS, study_of, suggest
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.hooks.optuna_journal import write_study
-from tests.made_runs import asked, evaluated, failed, finish, made_run, started
+from tests.made_runs import asked, evaluated, failed, finish, searched_run, started
 from trainable.common.errors import UserError
 
 
@@ -28,9 +28,7 @@ def make_run(folder, precision="fp32", **changes):
     values = {"space": "recipe", "searcher": "optuna", "samples": 30, **changes}
     request = asked(**values)
     configs = [replace(config, precision=precision) for config in plan_trials(request)]
-    drawn = first_draw(request, configs[0])
-    costs = {"3": 5.0, "2": 4.0}
-    return made_run(folder, configs, request, parameters=drawn, costs=costs)
+    return searched_run(folder, request, configs, costs={"3": 5.0, "2": 4.0})
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import torch
 from rich.console import Console
 
 import spaces
-from search.plan.draws import first_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.record.plan_file import SWEEP
 from search.record.run import read_run
@@ -24,7 +23,7 @@ from search.sweep.resume import asked_changes, extend
 from search.sweep.summary import write_answers
 from spaces import file_digest
 from tests.conftest import user_error
-from tests.made_runs import asked, evaluated, made_run
+from tests.made_runs import asked, evaluated, searched_run
 from trainable.common.files import (
     read_checked_json,
     verified_values,
@@ -75,11 +74,7 @@ def make_run(tmp_path, inputs):
     """A new run of what this request asks for, with the tiny inputs."""
 
     def make(request=SCHEDULES, configs=None, of=inputs, runs=tmp_path / "runs"):
-        configs = configs or plan_trials(request)
-        drawn = first_draw(request, configs[0]) if request.searched else {}
-        return read_run(
-            made_run(runs / "mine", configs, request, inputs=of, parameters=drawn).folder
-        )
+        return read_run(searched_run(runs / "mine", request, configs, inputs=of).folder)
 
     return make
 

@@ -9,8 +9,6 @@ import pytest
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from search.plan.draws import first_draw
-from search.plan.grid import plan_trials
 from search.plan.searchers import JOURNAL
 from search.policy.policy import Policy
 from search.record.events import RECORD
@@ -21,7 +19,7 @@ from search.sweep import session as session_module
 from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import Interruption
 from search.sweep.run_command import Invocation, _run_to_end, resume_run, run_command, start_run
-from tests.made_runs import asked, finish, made_plan, made_run
+from tests.made_runs import asked, finish, made_plan, made_run, searched_run
 from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.config.trial_config import TrialConfig
 
@@ -87,10 +85,8 @@ def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch,
 def test_what_of_a_complete_run_the_storage_lacks_is_taken_there(runs, there, session, ends):
     """Its last session was killed, or could not reach the storage."""
     request = asked(space="recipe", searcher="random", samples=1)
-    configs = plan_trials(request)
-    drawn = first_draw(request, configs[0])
-    run = made_run(runs / "mine", configs, request, parameters=drawn)
-    finish(run, configs[0])
+    run = searched_run(runs / "mine", request)
+    finish(run, run.any_config)
     assert resume_run(run.folder, lambda run: None, session) == 0
     assert "complete; nothing left to run" in session.console.file.getvalue()
     for name in (RECORD, JOURNAL, "answers.md"):
@@ -184,9 +180,7 @@ def test_every_error_of_a_command_is_one_line_and_a_code(capsys, error, code, li
 
 def test_the_night_before_a_session_is_nobodys_time(tmp_path, session, monkeypatch):
     request = asked(space="recipe", seeds=2, time_budget=3600.0, searcher="random")
-    configs = plan_trials(request)
-    drawn = first_draw(request, configs[0])
-    made = made_run(tmp_path / "mine", configs, request, parameters=drawn)
+    made = searched_run(tmp_path / "mine", request)
     made.append({"event": "session", "provenance": {}})
     made.append(*Policy(made).additions(exclusive=True))
     run = read_run(made.folder)

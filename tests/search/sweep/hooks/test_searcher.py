@@ -5,17 +5,15 @@ from types import SimpleNamespace
 
 from ray.tune.search import Searcher
 
-from search.plan.draws import first_draw, starting_points
-from search.plan.grid import plan_trials
+from search.plan.draws import starting_points
 from search.record.storage import RecordCopy
-from tests.made_runs import asked, finish, made_run
+from tests.made_runs import asked, finish, searched_run
 from tests.simulated_tune import make_hooks
 
 
 def test_a_suggestion_is_recorded_only_when_a_slot_is_free_and_before_tune_has_it(tmp_path):
     request = asked(space="recipe", searcher="random", samples=4)
-    (first,) = plan_trials(request)
-    run = made_run(tmp_path / "mine", [first], request, parameters=first_draw(request, first))
+    run = searched_run(tmp_path / "mine", request)
     calm = SimpleNamespace(requested=False, problem="")
     searcher = make_hooks(run, 3, copy=RecordCopy(run.folder), interruption=calm).searcher
     starts = [asdict(config) for config, _ in starting_points(request)]
