@@ -9,10 +9,12 @@ from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 from trainable.data.batches import trial_steps
 
+SETTLED = 0.5  # of a trial's steps; before, most of the time was Ray's start
+
 
 @dataclass(frozen=True)
 class Progress:
-    """Counts of trials, and seconds left: None before the first evaluation and after the last.
+    """Counts of trials, and seconds left: None before half a trial is over, and at the end.
 
     `total` has those that a searcher will add, where their number is known.
     """
@@ -43,7 +45,8 @@ def progress_of(run: Run) -> Progress:
 
 
 def _seconds_left(run: Run, to_come: float) -> float | None:
-    """Linear in the steps: those that a stopped or failed trial did not take count as taken.
+    """Linear in the steps, once there are enough: those that a stopped or failed trial did not take
+    count as taken.
 
     At most what is left of a time budget, and all of it where finals are to come; without one they
     take what the search leaves.
@@ -60,7 +63,8 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     planned = float(sum(trial_steps(examples, trial.config) for trial in trials))
     planned += to_come * trial_steps(examples, run.any_config) if to_come else 0
     spent = run.seconds - run.plan.inputs.outputs_seconds  # which came before the trials
-    left = spent * (planned - done) / done if math.isfinite(planned) else math.inf
+    settled = done >= SETTLED * trial_steps(examples, run.any_config)
+    left = spent * (planned - done) / done if settled and math.isfinite(planned) else math.inf
     budget, finals = run.request.time_budget, run.racing and not any(t.final for t in trials)
     if finals and run.request.finals:
         left = run.request.whole_budget(run.seconds + left) - run.seconds

@@ -42,10 +42,14 @@ def test_counts_and_words():
     assert promoted.seconds_left == pytest.approx(60 * 17 / 43)
 
 
-def test_time_in_the_unit_that_reads_best_but_before_the_first_evaluation_and_after_the_last():
+def test_time_in_the_unit_that_reads_best_but_before_half_a_trial_and_after_the_last():
     texts = {0: "0 s", 89: "89 s", 90: "2 min", 5340: "89 min", 5400: "1.5 h", 36000: "10.0 h"}
     assert [*map(describe_time, texts)] == [f"about {text}" for text in texts.values()]
-    for trials in ((("running", 0), ("pending", 0)), (("finished", 10), ("stopped", 2))):
+    for trials in (
+        (("running", 0), ("pending", 0)),
+        (("running", 2), ("running", 2), ("pending", 0)),  # most of the time was Ray's start
+        (("finished", 10), ("stopped", 2)),
+    ):
         progress = progress_of(make_run(*trials))
         assert progress.seconds_left is None
         assert "left" not in progress.describe()
