@@ -51,6 +51,8 @@ def student_config(teacher_config: PreTrainedConfig, config: TrialConfig) -> Pre
     width = config.student_width
     if width is not None and width != teacher_config.hidden_size:
         head = teacher_config.hidden_size // teacher_config.num_attention_heads
+        if not hasattr(teacher_config, NEURONS):  # DistilBERT's have another name
+            raise UserError(f"student_width: not for a {teacher_config.model_type}; leave it out")
         if width % head:
             raise UserError(f"student_width: {width} is not a multiple of the head size {head}")
         student.hidden_size = width
@@ -104,9 +106,16 @@ def copied_tensors(
         of_layer = {name: tensor for name, tensor in source.items() if name.startswith(from_)}
         of_layer = _narrowed(of_layer, teacher.config, student.config)
         chosen |= {to + name.removeprefix(from_): tensor for name, tensor in of_layer.items()}
-    if teacher.config.model_type == "modernbert":  # whose first layer alone lacks this
-        chosen.pop(f"{prefix}0.attn_norm.weight", None)
+    if teacher.config.model_type == "modernbert":  # whose first layer alone has no such norm
+        _fold_norm(chosen, f"{prefix}0.attn")
     return chosen
+
+
+def _fold_norm(chosen: dict[str, Tensor], attention: str) -> None:
+    """Takes the norm before a copied attention away; its scale goes into the weights after it."""
+    chosen.pop(f"{attention}_norm.bias", None)
+    if (scale := chosen.pop(f"{attention}_norm.weight", None)) is not None:
+        chosen[f"{attention}.Wqkv.weight"] = chosen[f"{attention}.Wqkv.weight"] * scale
 
 
 def _narrowed(
@@ -119,7 +128,7 @@ def _narrowed(
         return layer
     importance, neurons = torch.ones(wide), {}
     for name, tensor in layer.items():
-        if wide in tensor.shape or GATED in name:
+        if "att" not in name and (wide in tensor.shape or GATED in name):
             along = tensor.shape.index(wide) if wide in tensor.shape else 0
             neurons[name] = along, torch.unflatten(tensor, along, (-1, wide))
     for along, tensor in neurons.values():

@@ -116,6 +116,16 @@ def check(
     return difference(run(Execution(GRAPH, flash)), eager(), eager(nudge=NUDGE))
 
 
+def _small(shape: dict[str, Any]) -> dict[str, Any]:
+    """What a model of this shape has otherwise here: few layers and tokens."""
+    small: dict[str, Any] = dict(SMALL)
+    if types := shape.get("layer_types"):
+        small["layer_types"] = types[: SMALL["num_hidden_layers"]]
+    if (shape.get("pad_token_id") or 0) >= SMALL["vocab_size"]:
+        small["pad_token_id"] = 0
+    return small
+
+
 def taken(
     shape: dict[str, Any],
     executors: Any,
@@ -129,7 +139,7 @@ def taken(
     moment. Each step has its own alpha and learning rate, some fill up their batch."""
     device, generator = best_device(), np.random.default_rng(0)
     zeros = {} if dropout else {name: 0.0 for name in shape if "dropout" in name}
-    config = AutoConfig.for_model(**{**shape, **SMALL, **zeros})
+    config = AutoConfig.for_model(**{**shape, **_small(shape), **zeros})
     torch.manual_seed(0)
     student = new_model(config).to(device)
     longest = min(LONG, getattr(config, "max_position_embeddings", LONG) - 2)  # as RoBERTa counts

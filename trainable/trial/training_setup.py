@@ -121,7 +121,7 @@ class SetupCache:
             fresh = build_student(teacher, config, pretrained)
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
-        key = _key(config, inputs, device)
+        key = _key(config, inputs, device), *(getattr(fresh.config, "layer_types", None) or ())
         setup = self._kept.pop(key, None)
         if setup is None:
             while free_share(device) < LEAST_FREE_SHARE and self._evict(device, key):

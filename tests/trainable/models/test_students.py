@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import FlaubertConfig, FlaubertForSequenceClassification
+from transformers import DistilBertConfig, FlaubertConfig, FlaubertForSequenceClassification
 
 from tests.conftest import ARCHITECTURES, tiny_classifier, user_error
 from trainable.config.trial_config import TrialConfig
@@ -17,7 +17,8 @@ def config(initialisation, student_layers=2, **changes):
 def same(first, second):
     """Whether two modules have equal tensors throughout."""
     one, other = first.state_dict(), second.state_dict()
-    names = (one.keys() | other.keys()) - {"attn_norm.weight"}  # ModernBERT's first layer has none
+    # ModernBERT's first layer has no such norm; its scale, 1 here, is in the weights.
+    names = (one.keys() | other.keys()) - {"attn_norm.weight"}
     return all(torch.equal(one[name], other[name]) for name in names)
 
 
@@ -124,6 +125,33 @@ def test_a_copied_layer_attends_as_its_origin_does(initialisation, attention):
     student = build_student(tiny_classifier("modernbert"), config(initialisation))
     layers = encoder_layers(student)[1]
     assert [layer.attention_type for layer in layers] == attention.split()
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_the_scale_of_a_norm_that_the_first_layer_lacks_goes_into_its_attention(biased):
+    """So that queries, keys and values of an input that is normalised are the origin's."""
+    teacher = tiny_classifier("modernbert", norm_bias=biased)
+    norm = encoder_layers(teacher)[1][1].attn_norm
+    torch.nn.init.uniform_(norm.weight, 0.2, 0.9)
+    (first, _), (_, origin, *_) = (
+        encoder_layers(model)[1]
+        for model in (build_student(teacher, config("teacher_spread")), teacher)
+    )
+    values = torch.nn.functional.layer_norm(torch.randn(3, 32), (32,))
+    torch.testing.assert_close(first.attn.Wqkv(values), origin.attn.Wqkv(values * norm.weight))
+
+
+def test_attention_as_wide_as_feed_forward_layers_is_left_whole():
+    """A query, key and value of 32 each are 96 rows."""
+    teacher = tiny_classifier("modernbert", intermediate_size=96)
+    narrow = build_student(teacher, config("teacher_lower", feedforward_share=0.5))
+    (layer, *_), (origin, *_) = (encoder_layers(model)[1] for model in (narrow, teacher))
+    assert torch.equal(layer.attn.Wqkv.weight, origin.attn.Wqkv.weight)
+
+
+def test_a_width_of_an_architecture_that_names_its_neurons_otherwise_is_refused():
+    said = user_error(student_config, DistilBertConfig(), config("random", student_width=64))
+    assert said == "student_width: not for a distilbert; leave it out"
 
 
 def test_model_without_a_list_of_layers():

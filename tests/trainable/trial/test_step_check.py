@@ -13,6 +13,7 @@ from tests.traced import Executors, state_of
 from trainable.common.files import write_checked_json
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
+from trainable.engine.cuda_graph import CaptureError
 from trainable.models.flash_attention import replace_attention
 from trainable.trial import step_check, training_setup
 from trainable.trial.step_check import check, checked
@@ -55,6 +56,12 @@ def answer(monkeypatch):
 )
 def test_right_steps_are_equal(answer, architecture, precision):
     assert answer(architecture, precision=precision) == ""
+
+
+def test_steps_of_a_model_whose_masks_are_read_are_eager(answer):
+    """ModernBERT's padding token is among the last, which the small model here has not."""
+    with pytest.raises(CaptureError, match="a step of this model can't be captured as a CUDA gra"):
+        answer("modernbert", pad_token_id=204)
 
 
 def another_seed(capture, setup, body):

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.conftest import tiny_classifier
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.models.students import build_student
 from trainable.teacher.teacher import load_teacher
 from trainable.trial import training_setup
+from trainable.trial.preparation import Preparation, prepare_inputs
 from trainable.trial.training_setup import LEAST_FREE_SHARE, SetupCache, outputs_read
 
 RELATED = {"aligned_layers": "none", "relation_weight": 1.0, "relation_heads": 4}
@@ -51,6 +53,23 @@ def test_trials_alike_in_shape_share_a_student_that_starts_as_anew(inputs, make_
         assert all(map(torch.equal, averages, mine.student.parameters()))
         assert not any(value.any() for value in (*moments, *mine.step.means.sums.values()))
         assert mine.step.means.steps == 0
+
+
+def test_students_whose_layers_attend_otherwise_share_none(
+    loaded, runtime, options, tokenizer, make_config, tmp_path, cpu
+):
+    """ModernBERT's copied layers do as their origins, so that the initialisation decides."""
+    tiny_classifier("modernbert").save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    sources = replace(loaded, teacher_source=str(tmp_path))
+    inputs = prepare_inputs(Preparation.load(sources), {}, runtime, options)
+    bench = SetupCache()
+    for start in ("teacher_spread", "teacher_lower", "teacher_spread"):
+        config = make_config(initialisation=start, aligned_layers="none")
+        mine, alone = bench.set_up(config, inputs, cpu), SetupCache().set_up(config, inputs, cpu)
+        tokens = torch.randint(5, 60, (2, 12), generator=torch.Generator().manual_seed(0))
+        logits = [setup.student.eval()(input_ids=tokens).logits for setup in (mine, alone)]
+        assert torch.equal(*logits)
 
 
 def test_projections_are_drawn_from_the_seed_whichever_trials_came_before(inputs, make_config, cpu):
