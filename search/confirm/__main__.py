@@ -122,7 +122,8 @@ def reopen(
     wanted = confirmation.with_seeds(
         most_seeds(source, asked) or 0, used_seeds(source), asked.half_width
     )
-    changes: dict[str, Any] = {"requests": (replace(run.request, **operation),)}
+    request = replace(run.request, **operation)
+    changes: dict[str, Any] = {} if request == run.request else {"requests": (request,)}
     to_come, new = [config for config in wanted.trials() if config.digest not in run.trials], []
     if wanted != confirmation:
         changes["confirms"] = asdict(wanted)

@@ -4,6 +4,7 @@ Many short trials show which recipes are worth the time; a long one, on more tex
 student. The events alone decide, so that a run that was killed goes on the same.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -84,7 +85,7 @@ def _with_texts(
         shorter = _passes(run, len(recipes) + 1)
         if shorter >= max(LEAST_BESIDE, searched):
             half = min(LABELLED, shorter / 2)
-            beside = BESIDE_MADE * max(min(shorter, longest_of(run)) / LONGEST, 1.0)
+            beside = BESIDE_MADE if longest_of(run) <= LONGEST else math.inf
             return [*((recipe, half) for recipe in recipes), (recipes[0], beside)], shorter
     return [(recipe, LABELLED) for recipe in recipes], passes
 

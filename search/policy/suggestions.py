@@ -77,10 +77,10 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
             if attempt >= ATTEMPTS_OF_SEARCHER
             else SAMPLERS[request.searcher](seed, priors)
         )
-        drawn = _drawn(study, request, DIGITS + attempt)
         try:
+            drawn = _drawn(study, request, DIGITS + attempt)
             config = replace(config_of_draw(request, drawn), precision=precision)
-        except (UserError, ValueError):  # rounded to a value out of range, or that does not fit
+        except (UserError, ValueError):  # does not fit, or rounded to a value out of range
             continue
         if config.recipe not in known:
             return config, drawn
@@ -90,8 +90,10 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
 def _drawn(study: optuna.Study, request: ResolvedRequest, digits: int) -> Draw:
     """A draw of the study's sampler, its numbers rounded; the study has one failed trial more."""
     trial = study.ask()
-    draw_config(request, trial)
-    study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
+    try:
+        draw_config(request, trial)
+    finally:
+        study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
     return {
         key: float(f"{value:.{digits}g}") if isinstance(value, float) else value
         for key, value in trial.params.items()

@@ -15,14 +15,19 @@ from trainable.common.files import MANIFEST, parse_checked_json, verified_values
 NAME = r"checkpoint_(\d{6})"
 
 
-def newest_checkpoint(filesystem: FileSystem, trial_path: str) -> tuple[int, str] | None:
-    """Number and path of the newest complete checkpoint of a trial; None where there is none.
+def newest_checkpoint(
+    filesystem: FileSystem, trial_path: str, file: str = MANIFEST
+) -> tuple[int, str] | None:
+    """Number and path of the newest complete checkpoint of a trial, with this file in it; None
+    where there is none.
 
     One that a kill cut short lacks a file of its manifest, or a part of one.
     """
-    numbers = _checkpoints(filesystem, trial_path)
-    complete = (n for n in sorted(numbers, reverse=True) if _is_complete(filesystem, numbers[n]))
-    return next(((number, numbers[number]) for number in complete), None)
+    for number, path in sorted(_checkpoints(filesystem, trial_path).items(), reverse=True):
+        there = filesystem.get_file_info(f"{path}/{file}").type == FileType.File
+        if there and _is_complete(filesystem, path):
+            return number, path
+    return None
 
 
 def _checkpoints(filesystem: FileSystem, trial_path: str) -> dict[int, str]:
@@ -93,13 +98,12 @@ def damaged_checkpoints(run: Run) -> list[str]:
             continue
         if is_uri(where):
             continue
-        newest = newest_checkpoint(*open_storage(where))
+        newest = newest_checkpoint(*open_storage(where), MANIFEST if ended else STATE)
         try:
             if newest is None:
-                raise CheckpointError("cut short")
+                whole = newest_checkpoint(*open_storage(where))
+                raise CheckpointError("cut short" if whole is None else "of a finished trial")
             check_checkpoint(Path(newest[1]), trial.config, run.plan.inputs)
-            if not ended and not Path(newest[1], STATE).is_file():
-                raise CheckpointError("of a finished trial")
         except CheckpointError as error:
             then = "its result stands" if ended else "the trial starts again"
             lines.append(f"Checkpoint {error}, {then}: {describe(trial)}")

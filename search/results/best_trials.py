@@ -65,9 +65,12 @@ def lost_students(run: Run) -> list[str]:
     return [f"No student is left to export, its result stands: {describe(t)}" for t in lost]
 
 
-def prune(run: Run) -> None:
-    """Removes the checkpoints of trials that have ended and are not kept."""
-    kept = {trial.config.digest for trial in kept_trials(run)}
+def prune(run: Run, done: set[str] | None = None) -> None:
+    """Removes the checkpoints of trials that have ended and are not kept; those that are `done` are
+    not looked at again, which takes time in a storage."""
+    done = set() if done is None else done
+    kept = {trial.config.digest for trial in kept_trials(run)} | done
     for trial in run.trials.values():
         if trial.outcome in ENDED and trial.config.digest not in kept:
             remove_checkpoints(run, trial)
+            done.add(trial.config.digest)

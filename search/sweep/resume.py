@@ -135,9 +135,14 @@ def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
                 f"{flag}: {run.folder.name} is searched, and its space stays as it is; what can be "
                 "added: --samples, --time-budget (both in all), --seeds"
             )
+    last = run.request
     if {"samples", "time_budget"} & more.keys():  # the one replaces both
         more = {"samples": None, "time_budget": None, **more}
-    last = run.request
+    elif run.last_trial.final and more.get("finals", 0) > last.finals:
+        raise UserError(
+            f"--finals {more['finals']}: {run.folder.name} has had its finals; give more --samples "
+            "or --time-budget, too"
+        )
     if bool(more.get("finals", last.finals)) != bool(last.finals):  # short trials stay as they are
         overrides = dict(last.overrides)
         overrides.setdefault("transfer_share", last.constants.get("transfer_share", 0.0))

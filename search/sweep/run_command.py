@@ -50,18 +50,18 @@ def start_run(folder: Path, plan: Plan, invocation: Invocation) -> int:
     """A new run of a plan, to its end; returns the exit code."""
     with run_lock(folder):
         refuse_existing(folder)  # one of that name may have come up while the teacher was made
-        invocation.interruption.attach(folder)
         with RecordCopy(folder) as copy:
             run = create_run(folder, plan)
+            invocation.interruption.attach(folder)
             return _run_to_end(run, copy, lambda: None, invocation)
 
 
 def resume_run(folder: Path, reopen: Callable[[Run], None], invocation: Invocation) -> int:
     """Goes on with a run once `reopen` has made it ready; a complete one shows its end again."""
     with run_lock(folder):
-        invocation.interruption.attach(folder)
         run = read_run(folder)
-        with RecordCopy(folder) as copy:
+        with RecordCopy(folder) as copy:  # else a pause may be that of the session that has it
+            invocation.interruption.attach(folder)
             return _run_to_end(run, copy, partial(reopen, run), invocation)
 
 
@@ -75,7 +75,7 @@ def _run_to_end(
     from search.sweep.summary import finish, write_answers
     from search.sweep.swanlab import tracked
 
-    interruption = invocation.interruption
+    interruption, begun = invocation.interruption, False
     try:
         prepare()
         with tracked(run, invocation.console, interruption):
@@ -88,14 +88,14 @@ def _run_to_end(
                     progress = progress_of(run).describe()
                     invocation.console.print(f"Resuming {run.folder.name}: {progress}")
                 copy.copy()
-                if not interruption.requested:
+                if begun := not interruption.requested:
                     run_trials(run, copy, invocation.console, interruption)
             else:
                 invocation.console.print(f"{run.folder.name} is complete; nothing left to run.")
         write_answers(read_run(run.folder))
         copy.copy(*(path.name for path in run.folder.glob("[!.]*.*")))
-    except UserError:
-        raise
     except Exception as error:
+        if isinstance(error, UserError) and not begun:
+            raise
         interruption.problem = interruption.problem or describe_error(error, run.folder)
     return finish(read_run(run.folder), invocation.console, interruption.problem)

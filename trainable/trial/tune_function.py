@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from trainable.common.errors import TrainingDivergedError, first_line
+from trainable.common.errors import TrainingDivergedError, UserError, first_line
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.common.pause import PauseRequest
 from trainable.common.quiet import quiet_libraries
@@ -78,12 +78,15 @@ def train_student(
     cores = tune.get_context().get_trial_resources().required_resources.get("CPU", 1)
     torch.set_num_threads(max(1, min(int(cores), available_cores())))  # those that Ray gives it
     shared: TrainingInputs = from_plain(TrainingInputs, inputs)
-    pause = None if sweep is None else PauseRequest(sweep.run)
-    if pause:
-        return
     try:
+        pause = None if sweep is None else PauseRequest(sweep.run)
+        if pause:
+            return
         if sweep is not None and sweep.localise is not None:
-            shared = sweep.localise(shared)
+            try:
+                shared = sweep.localise(shared)
+            except UserError as error:  # of a storage that this node can't reach
+                raise OSError(str(error)) from error
         trial = _start_or_restore(shared.config(config), shared, exact=sweep is not None)
         if trial is not None:
             _TuneLoop(trial, save_share, sweep, pause).run()

@@ -8,7 +8,7 @@ from search.policy.policy import Policy
 from search.record.events import FALLBACK, RECORD, SUGGESTION, TIMINGS, Event
 from search.record.run import Run
 from search.record.storage import RecordCopy
-from search.record.trial_record import ENDED, GO, TrialRecord
+from search.record.trial_record import ENDED, GO, WAITING, TrialRecord
 from search.results.best_trials import prune
 from search.sweep.hooks.live_table import Display
 from search.sweep.hooks.optuna_journal import write_study
@@ -39,6 +39,7 @@ class LiveRun:
         self.slots, self.exclusive = slots, exclusive
         self._copy, self._execution = copy, run.execution
         self._failures: dict[str, Message] = {}  # by digest, said by trials that are about to fail
+        self._pruned: set[str] = set()
         self.left_over = False  # whether Tune has given up a trial that is to be run again
 
     @property
@@ -81,15 +82,20 @@ class LiveRun:
         return self.policy.decision(digest, number)
 
     def retries_left(self, digest: str) -> int:
-        """How often Tune may restart a trial that fails."""
-        return 0 if digest in self._failures else self.policy.retries_left(digest)
+        """How often Tune may restart a trial that fails: not one of which is decided that it ends
+        or waits, which Tune does only once its worker has answered."""
+        decided = self.run.trials[digest].outcome in (*ENDED, WAITING)
+        return 0 if decided or digest in self._failures else self.policy.retries_left(digest)
 
     def failed(self, reason: str, *, restarted: bool, **names: str) -> None:
         """Records a failure; the policy says what follows, which Tune may have restarted already.
 
-        Not one of a sweep that is interrupted: its trials are tried again when it goes on.
+        Not one of a sweep that is interrupted: its trials are tried again when it goes on. Nor of a
+        trial of which is decided that it ends or waits: that stands.
         """
-        if self.interruption.requested:
+        outcome = self.run.trials[names["trial"]].outcome
+        if self.interruption.requested or outcome in (*ENDED, WAITING):
+            self.left_over = self.left_over or outcome == WAITING
             return
         event: Event = {"event": "failure", "reason": reason}
         if message := self._failures.pop(names["trial"], None):
@@ -123,7 +129,7 @@ class LiveRun:
         """Removes checkpoints that are not kept; what fails is tried again at the next trial's
         end."""
         with suppress(OSError):
-            prune(self.run)
+            prune(self.run, self._pruned)
 
     def _fall_back(self, reason: str) -> None:
         """Records what trials do otherwise than was wanted, each once."""

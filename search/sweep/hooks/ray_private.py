@@ -41,12 +41,15 @@ def go_on_from_checkpoint(trial: Any, run: Run, record: TrialRecord) -> None:
 
     To Ray each session of a run is a new experiment, whose trials have no checkpoints yet. Others
     that a kill has left beside the newest are removed: Ray would write into one, and keep the rest.
+    One of a trial's end, whose evaluation was not recorded, has nothing to go on from.
     """
     from ray.train._internal.session import _TrainingResult
     from ray.tune import Checkpoint
 
+    from trainable.trial.checkpoint import STATE
+
     filesystem, path = open_storage(trial_location(run, record))
-    newest = newest_checkpoint(filesystem, path)
+    newest = newest_checkpoint(filesystem, path, STATE)
     remove_checkpoints(run, record, but=newest and newest[0])
     if newest is None:
         return

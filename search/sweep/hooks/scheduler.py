@@ -8,6 +8,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from search.record.trial_record import GO, STOP, WAIT
 from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.ray_private import go_on_from_checkpoint, names_of, pause_before_start
+from trainable.common.errors import UserError
 from trainable.trial.messages import MESSAGE
 
 DECISIONS = {GO: TrialScheduler.CONTINUE, WAIT: TrialScheduler.PAUSE, STOP: TrialScheduler.STOP}
@@ -35,7 +36,10 @@ class RunScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
             return
         live, digest = self._live, names_of(trial)["trial"]
         self._digests[trial.trial_id] = digest
-        go_on_from_checkpoint(trial, live.run, live.run.trials[digest])
+        try:
+            go_on_from_checkpoint(trial, live.run, live.run.trials[digest])
+        except (OSError, UserError) as error:  # of a storage that does not answer
+            live.interruption.pause(str(error))
         if live.policy.decision(digest) != GO:  # it waited when the last session ended
             pause_before_start(trial)
 

@@ -93,7 +93,7 @@ def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, share
 
 def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatch):
     """120 steps are 20 passes, and 15 the fewest that another seed is worth. With made texts one of
-    two finals has all, the other half as many as labelled examples."""
+    two finals has all, the other none."""
     monkeypatch.setattr(plan, "LONGEST_STEPS", 120)
     for left, wanted in ((40.0, [(2, 0, 120)]), (60.0, [(2, 0, 97), (2, 1, 97)])):
         run = searched(tmp_path / f"{left}", [0.9, 0.8, 0.7], time_budget=left + 3 * SECONDS)
@@ -102,7 +102,7 @@ def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatc
         tmp_path / "texts", [0.9, 0.8, 0.7], transfer="augment", time_budget=80.0 + 3 * SECONDS
     )
     events = Policy(run).additions(exclusive=True)
-    assert {event["config"]["transfer_share"] for event in events} == {4.0, 0.5}
+    assert {event["config"]["transfer_share"] for event in events} == {4.0, 0.0}
 
 
 def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, monkeypatch):

@@ -105,6 +105,23 @@ def test_seed_decides_and_tpe_learns_once_it_has_seen_eight(recwarn):
 # Suggestions.
 
 
+def test_a_draw_that_the_space_does_not_fit_is_drawn_again(tmp_path, monkeypatch):
+    """A user's space may have combinations so rare that the check before the run meets none."""
+    path = tmp_path / "rare.py"
+    path.write_text(
+        "def rare(trial):\n"
+        "    alpha = trial.suggest_float('alpha', 0.01, 1.0, step=0.01)\n"
+        "    layers = 'none' if alpha < 0.6 else '1'\n"
+        "    return {'alpha': alpha if alpha < 0.8 else 1.0, 'aligned_layers': layers}\n"
+    )
+    monkeypatch.setattr("search.plan.draws.RANDOM_DRAWS", 1)
+    request = asked(space=f"{path}:rare", searcher="random", samples=30)
+    run = searched_run(tmp_path / "rare", request, [config_of_draw(request, {"alpha": 0.5})])
+    alphas = {trial.config.alpha for trial in sweep(run).trials.values()}
+    assert len(alphas) == 30
+    assert max(alphas) < 0.8
+
+
 def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
     starts = [config.recipe for config, _ in starting_points(run.request)]
     sweep(run)

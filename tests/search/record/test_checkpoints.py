@@ -17,6 +17,7 @@ from search.record.checkpoints import (
 from search.record.run import read_run
 from search.record.storage import local_runs, location
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
+from search.results import best_trials
 from search.results.best_trials import kept_trials, prune
 from search.results.progress import describe_bytes
 from search.sweep import session
@@ -29,11 +30,11 @@ OPEN = ["running", "pending", "tried again", "waits to be alone"]
 CONFIGS = {name: recipe(n, evaluations=3) for n, name in enumerate([*ENDED, "failed", *OPEN])}
 
 
-def make_checkpoint(folder, number, content="x"):
-    """A sealed checkpoint of two files; returns its folder."""
+def make_checkpoint(folder, number, content="x", files=()):
+    """A sealed checkpoint of two files, and these; returns its folder."""
     made = folder / f"checkpoint_{number:06}"
     (made / "deeper").mkdir(parents=True)
-    for name in ("model", "deeper/tokenizer"):
+    for name in ("model", "deeper/tokenizer", *files):
         (made / name).write_text(content * 100)
     write_manifest(made, {"number": number})
     return made
@@ -64,6 +65,25 @@ def test_newest_whole_checkpoint_is_found_and_a_partial_one_passed_over(tmp_path
     shutil.rmtree(first)
     model.unlink()
     assert found(tmp_path) is None
+
+
+def test_the_newest_with_a_file_is_found_where_others_lack_it(tmp_path):
+    """As of a trial that had finished, which is not known: it can't go on from its student."""
+    for number in (3, 4):
+        made = make_checkpoint(tmp_path, number)
+    (made / "model").unlink()
+    write_manifest(made, {})
+    assert newest_checkpoint(LocalFileSystem(), str(tmp_path), "model")[0] == 3
+    assert found(tmp_path)[0] == 4
+
+
+def test_what_was_pruned_is_not_looked_at_again(make_run, monkeypatch):
+    """Each look is a list of files, in a storage."""
+    run, done = make_run(1), set()
+    prune(run, done)
+    assert len(done) == len(ENDED)  # with the failed one, without the best
+    monkeypatch.setattr(best_trials, "remove_checkpoints", lambda *trial: 1 / 0)
+    prune(run, done)
 
 
 @pytest.fixture

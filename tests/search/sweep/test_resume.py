@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +282,16 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     for argv in (("--samples", "1", "--seeds", "2"), ("--seeds", "1", "--finals", "1")):
         found, _ = resume(run, *argv)
         assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
+
+
+def test_more_finals_alone_are_refused_where_there_were_some(make_run, tmp_path):
+    run = make_run(replace(SEARCHED, finals=1, samples=1))
+    final = replace(run.any_config, max_steps=50)
+    event = {"event": "suggestion", "trial": final.digest, "parameters": None}
+    run.append({**event, "config": asdict(final)})
+    said = f"--finals 3: {run.folder.name} has had its finals; give more --samples or --time-budget"
+    assert user_error(resume, run, "--finals", "3").startswith(said)
+    assert resume(run, "--finals", "3", "--samples", "4")[0].to_suggest == 3
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)])

@@ -3,6 +3,7 @@
 import io
 import sys
 import traceback
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -21,6 +22,7 @@ from search.sweep.processes.signals import Interruption
 from search.sweep.run_command import Invocation, _run_to_end, resume_run, run_command, start_run
 from tests.made_runs import asked, finish, made_plan, made_run, searched_run
 from trainable.common.errors import TrainingDivergedError, UserError
+from trainable.common.pause import PAUSE
 from trainable.config.trial_config import TrialConfig
 
 CONFIG = TrialConfig(alpha=0.5, evaluations=1)
@@ -148,11 +150,35 @@ def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, sessi
     run = made_run(runs / "mine", [CONFIG])
     there.mkdir(parents=True)
     (there / SESSION_LOCK).write_text('{"session": "other", "host": "far", "pid": 7}')
+    (there / PAUSE).touch()
     before, reopened = (run.folder / RECORD).read_bytes(), []
     with pytest.raises(UserError, match=r"^RUN file://.*mine: process 7 on far is running it"):
         resume_run(run.folder, reopened.append, session)
     assert reopened == []
     assert (run.folder / RECORD).read_bytes() == before
+    assert (there / PAUSE).exists()  # it was asked to pause, and its trials may not have looked yet
+
+
+def test_a_run_whose_plan_could_not_be_written_is_not_said_to_go_on(tmp_path, monkeypatch, capsys):
+    def fail(*arguments):
+        raise OSError(28, "No space left")
+
+    monkeypatch.setattr("search.sweep.run_command.create_run", fail)
+    command = partial(start_run, tmp_path / "mine", made_plan([CONFIG]))
+    assert run_command(command, "search.run", []) == FAILURES
+    assert "Resume" not in "".join(capsys.readouterr())
+
+
+def test_a_storage_that_does_not_answer_in_mid_run_is_no_mistake_of_the_user(
+    tmp_path, session, monkeypatch, ends
+):
+    def fail(*arguments):
+        raise UserError("--storage s3://far: no answer in 9 s")
+
+    run = made_run(tmp_path / "mine", [CONFIG])
+    monkeypatch.setattr(session_module, "run_trials", fail)
+    assert resume_run(run.folder, lambda run: None, session) == FAILURES
+    assert ends == [(1, True, "--storage s3://far: no answer in 9 s")]
 
 
 @pytest.mark.parametrize(

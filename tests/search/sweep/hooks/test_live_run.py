@@ -26,6 +26,7 @@ from search.record.trial_record import (
     RUNNING,
     STOP,
     WAIT,
+    WAITING,
 )
 from search.sweep.hooks.callback import error_message
 from search.sweep.processes.signals import Interruption
@@ -321,6 +322,28 @@ def test_what_memory_was_too_small_for_is_recorded_once_and_changes_no_execution
         say(hooks, make_trial(), Message(values(number), fallbacks=(reason,)))
     assert (run.fallbacks, run.execution) == ([reason], Execution("graph", True))
     assert hooks.live.display.events.count(("fallback", None)) == 1
+
+
+@pytest.mark.parametrize("error", [CRASH, NODE])
+@pytest.mark.parametrize(("decision", "then"), [(STOP, FINISHED), (WAIT, WAITING)])
+def test_what_is_decided_of_a_trial_stands_where_its_worker_dies_before_tune_acts_on_it(
+    hooks, run, monkeypatch, error, decision, then
+):
+    """Tune stops and pauses a trial once its worker has saved; one that waits is left over."""
+    trial, last = make_trial(), 3 if decision == STOP else 1
+    tell(hooks, "start", trial)
+    monkeypatch.setattr(hooks.live.policy, "decision", lambda *names: decision)
+    for number in range(1, last):
+        say(hooks, trial, Message(values(number)))
+    event = evaluated(CONFIGS[0], last, 0.5, "wait" if decision == WAIT else "stop")
+    monkeypatch.setattr(
+        hooks.live, "receive", lambda message, **names: run.append(event) and decision
+    )
+    say(hooks, trial, Message(values(last)))
+    before = kinds(run)
+    assert not fail(hooks, trial, error)
+    assert (state(run).outcome, kinds(run)) == (then, before)
+    assert hooks.live.left_over == (then == WAITING)
 
 
 # Nodes that are lost.

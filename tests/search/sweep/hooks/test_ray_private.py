@@ -16,6 +16,7 @@ from search.sweep.ray_setup import trial_folder
 from tests.made_runs import made_run
 from tests.search.record.test_checkpoints import make_checkpoint
 from trainable.config.trial_config import TrialConfig
+from trainable.trial.checkpoint import STATE
 
 CONFIG = TrialConfig(alpha=0.5, evaluations=3)
 
@@ -54,11 +55,13 @@ def test_what_is_used_of_rays_inside_is_there(trial, place):
 
 def test_a_trial_goes_on_from_its_newest_whole_checkpoint_and_its_numbers_go_on(run, trial):
     folder = run.trial_folder(run.trials[CONFIG.digest])
-    older, newest, cut = (make_checkpoint(folder, number) for number in (1, 4, 5))
+    of = [(1, [STATE]), (4, [STATE]), (5, [STATE]), (6, [])]  # the last is of its end
+    older, newest, cut, student = (make_checkpoint(folder, n, files=files) for n, files in of)
     (cut / "model").unlink()
     go_on_from_checkpoint(trial, run, run.trials[CONFIG.digest])
     assert (trial.checkpoint.path, trial.storage.current_checkpoint_index) == (str(newest), 4)
-    assert [older.exists(), newest.exists(), cut.exists()] == [False, True, False]
+    there = [checkpoint.exists() for checkpoint in (older, newest, cut, student)]
+    assert there == [False, True, False, False]
 
 
 def test_a_trial_without_a_whole_checkpoint_begins_with_none_in_its_way(run, trial):
