@@ -166,7 +166,8 @@ def has_remote_run(uri: str, name: str) -> bool:
 def remote_plan(uri: str, name: str) -> dict[str, Any] | None:
     """What the storage has of a run's plan; None without one."""
     filesystem, path = open_storage(join_name(uri, name))
-    return parse_checked_json(read_bytes(filesystem, f"{path}/{SWEEP}"))
+    with as_user_error(f"--storage {uri}: ", OSError):
+        return parse_checked_json(read_bytes(filesystem, f"{path}/{SWEEP}"))
 
 
 def fetch_run(uri: str, name: str) -> Path:
