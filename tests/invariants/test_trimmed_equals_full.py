@@ -7,7 +7,13 @@ import torch
 from tests.conftest import ARCHITECTURES, tiny_classifier
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
-from trainable.data.vocabulary import dense_split, restore_embedding, tokens_in_use, trim_embedding
+from trainable.data.vocabulary import (
+    dense_split,
+    padding_id,
+    restore_embedding,
+    tokens_in_use,
+    trim_embedding,
+)
 from trainable.engine.losses import cross_entropy
 from trainable.engine.training_step import TrainingStep, label_losses, make_optimiser
 from trainable.models.model_outputs import run_model
@@ -24,6 +30,23 @@ def both_examples(in_use, cpu):
         token_types=np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1]),  # read by models that have such
     )
     return [Examples(each, 0, cpu) for each in (split, dense_split(split, in_use))]
+
+
+def test_a_padding_token_among_the_last_leaves_the_others_out(cpu):
+    """As ModernBERT's does: what is masked may be any token."""
+    in_use = tokens_in_use([USED], special_ids=[0, 2, 3, 204], pad_id=padding_id(204))
+    assert in_use.tolist() == sorted({0, 2, 3, 204, *USED})
+    split = TokenisedSplit(np.array([2, 7, 9, 50, 3, 2, 9, 3]), np.array([0, 5, 8]), np.zeros(2))
+    full, trimmed = (tiny_classifier("modernbert", pad_token_id=204) for _ in range(2))
+    before = trim_embedding(trimmed, in_use)
+    batches = [
+        Examples(each, pad_id, cpu).batch(torch.arange(2), 6)
+        for each, pad_id in ((split, 204), (dense_split(split, in_use), padding_id(204)))
+    ]
+    logits = [run_model(m, b, "fp32")[0] for m, b in zip((full, trimmed), batches, strict=True)]
+    torch.testing.assert_close(*logits, rtol=0, atol=0)
+    restore_embedding(trimmed, in_use, before)
+    assert torch.equal(trimmed.get_input_embeddings().weight, full.get_input_embeddings().weight)
 
 
 def train(model, examples, steps=3):

@@ -103,7 +103,7 @@ class TrainingInputs:
     JSON."""
 
     tokens: str  # folder of the tokenised splits
-    pad_id: int  # of the tokenizer; the same among the tokens in use
+    pad_id: int  # that batches are padded with; the same among the tokens in use
     label_names: list[str]  # [C]; none of a regression
     teacher: Teacher
     outputs: dict[str, str]  # LOGITS, hidden pools and RELATIONS -> folder

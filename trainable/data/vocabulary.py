@@ -16,6 +16,14 @@ from transformers import PreTrainedModel
 
 from trainable.data.tokens import TokenisedSplit
 
+MOST_FIXED = 100  # ids that may stay, used or not
+
+
+def padding_id(pad_id: int) -> int:
+    """The id that batches are padded with: the tokenizer's, from which models may count positions,
+    or 0 for one among its last, as ModernBERT's, which none counts from: it is masked."""
+    return pad_id if pad_id <= MOST_FIXED else 0
+
 
 def tokens_in_use(
     occurring: Iterable[np.ndarray], special_ids: Iterable[int], pad_id: int
@@ -78,8 +86,9 @@ def full_embedding_of(
 def _replace_embedding(model: PreTrainedModel, weight: Tensor) -> None:
     old = model.get_input_embeddings()
     assert isinstance(old, nn.Embedding), "every encoder here has a plain word embedding"
+    row = old.padding_idx  # of which a trimmed one has none where it is among the last
     new = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
-        weight, freeze=False, padding_idx=old.padding_idx
+        weight, freeze=False, padding_idx=row if row is None or row < len(weight) else None
     )
     model.set_input_embeddings(new)
     model.config.vocab_size = len(weight)

@@ -11,7 +11,7 @@ from trainable.common.digest import digest_values
 from trainable.common.files import atomic_folder, verified_values, write_json, write_manifest
 from trainable.data.sources import Sources
 from trainable.data.tokens import load_split, save_split, tokenise
-from trainable.data.vocabulary import load_vocabulary, save_vocabulary, tokens_in_use
+from trainable.data.vocabulary import load_vocabulary, padding_id, save_vocabulary, tokens_in_use
 from trainable.teacher.teacher import TeacherData
 
 
@@ -49,6 +49,7 @@ def prepare_tokens(
         }
     )
     folder, splits = cache / "tokens" / digest[:16], inputs.dataset.splits
+    pad_id = padding_id(tokenizer.pad_token_id)
     if verified_values(folder) is None:
         with atomic_folder(folder) as temporary:
             for name, part in splits.items():
@@ -56,14 +57,14 @@ def prepare_tokens(
                 save_split(split, temporary, name)
             token_ids = [load_split(temporary, name).token_ids for name in splits]
             padding_row = model.get_input_embeddings().padding_idx or 0
-            last_fixed = max(tokenizer.pad_token_id, padding_row)
+            last_fixed = max(pad_id, padding_id(padding_row))
             in_use = tokens_in_use(token_ids, tokenizer.all_special_ids, last_fixed)
             save_vocabulary(in_use, temporary)
             tokenizer.model_max_length = inputs.max_length  # as pipelines are to truncate
             tokenizer.save_pretrained(temporary / "tokenizer")
             _complete(temporary / "tokenizer" / "tokenizer_config.json", tokenizer)
             write_manifest(temporary, {"label_names": inputs.dataset.label_names})
-    return load_data(folder, splits, tokenizer.pad_token_id, digest)
+    return load_data(folder, splits, pad_id, digest)
 
 
 def load_data(folder: Path, splits: Collection[str], pad_id: int, digest: str) -> TeacherData:
