@@ -193,7 +193,7 @@ def bytes_of_shape(
     The student has its full vocabulary.
     """
     trimmed = copy.deepcopy(shape)
-    trimmed.vocab_size = rows
+    trimmed.vocab_size, trimmed.pad_token_id = rows, 0  # which may be among the last of the whole
     projections = 4 * config.student_layers * (config.student_width or 0) * width
     state = (3 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
     return max(state, _weights_bytes(shape)), _weights_bytes(shape)

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from tests.conftest import tiny_classifier
 from tests.invariants.test_same_seed_same_run import assert_same, numbers, weights
 from tests.made_runs import right_of
 from trainable.common.files import MANIFEST, verified_values, write_manifest
@@ -24,6 +25,7 @@ from trainable.trial import checkpoint
 from trainable.trial.checkpoint import (
     STATE,
     SaveTimer,
+    bytes_of_shape,
     check_checkpoint,
     checkpoint_bytes,
     copied_state,
@@ -299,6 +301,13 @@ def test_the_size_foretold_is_that_of_the_tensors_written(inputs, make_config, t
     beside = ("student.", "projections.", "averages.", "optimiser.exp_avg")
     whole = sum(t.nbytes for name, t in state.items() if name.startswith(beside))
     assert checkpoint_bytes(config, inputs) == (max(whole, student), student)
+
+
+def test_the_size_of_a_model_whose_padding_token_is_among_the_last(make_config):
+    """As ModernBERT's: it is none of the tokens in use."""
+    first, last = (tiny_classifier("modernbert", pad_token_id=n).config for n in (0, 204))
+    config = make_config(aligned_layers="none")
+    assert bytes_of_shape(config, last, 32, 50) == bytes_of_shape(config, first, 32, 50)
 
 
 def test_the_names_of_labels():
