@@ -21,7 +21,7 @@ from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
 from search.record.run import Run, read_run
 from search.record.run_folders import has_run, open_run
-from search.record.storage import RecordCopy, fetch_run, uri_of
+from search.record.storage import RecordCopy, fetched
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
@@ -82,9 +82,8 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     if source.plan.confirms:
         of = source.plan.confirms["run"]
         raise UserError(f"RUN {name}: a confirmation itself, of {of}; give that run")
-    folder = source.folder.parent / (asked.name or f"{name}-confirm")
-    if uri := uri_of(folder.parent):  # another machine may have gone on with it
-        fetch_run(uri, folder.name)
+    # Another machine may have gone on with it.
+    folder = fetched(source.folder.parent / (asked.name or f"{name}-confirm"))
     if has_run(folder):
         ready = partial(reopen, source, asked, operation, invocation)
         return score_on_test(folder, resume_run(folder, ready, invocation), invocation)

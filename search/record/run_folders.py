@@ -13,7 +13,7 @@ from search.record.plan_file import SWEEP
 from search.record.run import Run, read_run
 from search.record.storage import (
     check_writable,
-    fetch_run,
+    fetched,
     has_remote_run,
     is_uri,
     local_runs,
@@ -95,7 +95,7 @@ def confirmations_of(run: Run) -> list[Run]:
         values = read_checked_json(place / name / SWEEP) or (uri and remote_plan(uri, name)) or {}
         if same.items() <= (values.get("confirms") or {}).items():
             with suppress(UserError):
-                runs.append(read_run(fetch_run(uri, name) if uri else place / name))
+                runs.append(read_run(fetched(place / name)))
     return sorted(runs, key=lambda made: str(made.plan.provenance.get("started")))
 
 
@@ -115,9 +115,7 @@ def find_run(flag: str, name: str, storage: Path) -> Path:
         candidates = [Path(name).expanduser(), storage / name]
     with as_user_error(f"{flag} {name[:80]}: ", OSError):  # of a name too long
         for given in candidates:
-            uri_of_copy = uri_of(given.parent)
-            folder = fetch_run(uri_of_copy, given.name) if uri_of_copy else given
-            if has_run(folder):
+            if has_run(folder := fetched(given)):
                 return folder.resolve()
     names = {path.parent.name for path in storage.glob(f"*/{SWEEP}")}
     at = uri_of(storage)

@@ -201,6 +201,12 @@ def fetch_run(uri: str, name: str) -> Path:
     return folder
 
 
+def fetched(folder: Path) -> Path:
+    """A run's folder, brought up to date by `fetch_run` where it is a copy of one at a URI."""
+    uri = uri_of(folder.parent)
+    return fetch_run(uri, folder.name) if uri else folder
+
+
 def request_pause(run_folder: Path) -> None:
     """Asks the trials of a run to save and stop, on whatever node they are."""
     (run_folder / PAUSE).touch()

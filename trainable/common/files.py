@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     else `target` stays as it was, and nothing of ours is left, nor of a process killed long ago."""
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{target.name}.*"):
-        if left.stat().st_mtime < time.time() - LONG_AGO:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(OSError):  # one that is being written may have its name by now
+            if left.stat().st_mtime < time.time() - LONG_AGO:
+                shutil.rmtree(left)
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     replaced = Path(f"{temporary}.old")
     temporary.mkdir()

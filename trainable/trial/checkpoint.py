@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from trainable.common.files import verified_values, write_manifest
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
-from trainable.data.vocabulary import full_embedding_of, load_vocabulary, trim_embedding
+from trainable.data.vocabulary import full_embedding_of, load_vocabulary, padding_id, trim_embedding
 from trainable.engine.metrics import without_predictions
 from trainable.engine.training_state import (
     CheckpointError,
@@ -193,7 +193,7 @@ def bytes_of_shape(
     The student has its full vocabulary.
     """
     trimmed = copy.deepcopy(shape)
-    trimmed.vocab_size, trimmed.pad_token_id = rows, 0  # which may be among the last of the whole
+    trimmed.vocab_size, trimmed.pad_token_id = rows, padding_id(shape.pad_token_id or 0)
     projections = 4 * config.student_layers * (config.student_width or 0) * width
     state = (3 + (config.ema_decay > 0.0)) * _weights_bytes(trimmed) + 3 * projections
     return max(state, _weights_bytes(shape)), _weights_bytes(shape)

@@ -32,6 +32,7 @@ from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Examples
 from trainable.data.tokens import TokenisedSplit
+from trainable.data.vocabulary import padding_id
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime, best_device, device_name
 from trainable.engine.losses import unit
@@ -118,12 +119,12 @@ def check(
 
 def _small(shape: dict[str, Any]) -> dict[str, Any]:
     """What a model of this shape has otherwise here: few layers and tokens."""
-    small: dict[str, Any] = dict(SMALL)
-    if types := shape.get("layer_types"):
-        small["layer_types"] = types[: SMALL["num_hidden_layers"]]
-    if (shape.get("pad_token_id") or 0) >= SMALL["vocab_size"]:
-        small["pad_token_id"] = 0
-    return small
+    types = shape.get("layer_types")
+    return {
+        **SMALL,
+        "pad_token_id": padding_id(shape.get("pad_token_id") or 0),
+        **({"layer_types": types[: SMALL["num_hidden_layers"]]} if types else {}),
+    }
 
 
 def taken(

@@ -121,7 +121,7 @@ class SetupCache:
             fresh = build_student(teacher, config, pretrained)
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
-        key = _key(config, inputs, device), *(getattr(fresh.config, "layer_types", None) or ())
+        key = _key(config, inputs, fresh.config, device)
         setup = self._kept.pop(key, None)
         if setup is None:
             while free_share(device) < LEAST_FREE_SHARE and self._evict(device, key):
@@ -213,10 +213,13 @@ def outputs_read(config: TrialConfig, inputs: TrainingInputs) -> tuple[bool, str
     return True, small[0] if small else None
 
 
-def _key(config: TrialConfig, inputs: TrainingInputs, device: torch.device) -> tuple[Any, ...]:
+def _key(
+    config: TrialConfig, inputs: TrainingInputs, shape: PreTrainedConfig, device: torch.device
+) -> tuple[Any, ...]:
     """All that decides the shapes of a step and the numbers that are part of it."""
     return (
         str(device),
+        *(getattr(shape, "layer_types", None) or ()),
         inputs.pretrained_of(config),
         *(inputs.tokens, inputs.pad_id, inputs.teacher.folder, inputs.execution),
         *sorted(inputs.outputs.items()),
