@@ -222,6 +222,21 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     assert "mine-confirm: exists and does not confirm mine" in error
 
 
+def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monkeypatch):
+    """Neither its teacher nor its cluster, which may be gone."""
+    made = choose(source, ConfirmOptions(top=1, seeds=2))
+    planned = replace(source.plan, trials=tuple(made.trials()), confirms=asdict(made))
+    done = create_run(source.folder.with_name("mine-confirm"), planned)
+    for config in made.trials():
+        report_evaluations(done, config, (0.9,) * config.evaluations)
+    assert not read_run(done.folder).unfinished
+    monkeypatch.setattr("search.sweep.resume.inputs_again", lambda *arguments: 1 / 0)
+    before = read_run(done.folder).events
+    command = [str(source.folder), "--top", "1", "--seeds", "2", "--storage"]
+    assert main([*command, str(source.folder.parent)]) == 0
+    assert read_run(done.folder).events == before
+
+
 @pytest.mark.slow
 def test_cut_and_resumed_with_more_seeds_its_trials_are_those_without_ray(
     teacher_folder, data_folder, make_config, tmp_path, monkeypatch, cpu

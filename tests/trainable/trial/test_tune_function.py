@@ -20,7 +20,7 @@ from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining
 import trainable
 from tests.scripts.killed_tuner import SEEDS, SPACE
 from trainable.common import pause
-from trainable.common.errors import TrainingDivergedError
+from trainable.common.errors import TrainingDivergedError, UserError
 from trainable.common.files import verified_values
 from trainable.common.pause import PAUSE
 from trainable.engine.metrics import without_predictions
@@ -262,6 +262,22 @@ def test_a_paused_trial_goes_on_as_if_never_paused(tuned, inputs, sweep, monkeyp
     assert recorded(after)[lost:] == records[lost:]
     bare, expected = ([*map(without_predictions, each)] for each in (recorded(after), records))
     assert bare == expected
+
+
+@pytest.mark.parametrize("at", ["the storage's address", "the inputs"])
+def test_a_node_that_cannot_reach_the_storage_pauses_the_sweep(tuned, sweep, monkeypatch, at):
+    """Its trials would fail one after the other."""
+
+    def fail(*arguments):
+        raise (UserError if at == "the inputs" else OSError)("no route")
+
+    if at == "the inputs":
+        sweep = replace(sweep, localise=fail)
+    else:
+        monkeypatch.setattr(tune_function, "PauseRequest", fail)
+    reports, error = tuned.train(CONFIG, sweep=sweep)
+    assert reports == [{MESSAGE: Message(failure="disk", reason="no route")}]
+    assert type(error) is OSError
 
 
 class CompilationError(Exception):

@@ -32,6 +32,7 @@ from search.sweep.hooks.callback import error_message
 from search.sweep.processes.signals import Interruption
 from tests.made_runs import asked, evaluated, made_inputs, made_run
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
+from trainable.common.errors import UserError
 from trainable.common.pause import PAUSE
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
@@ -344,6 +345,18 @@ def test_what_is_decided_of_a_trial_stands_where_its_worker_dies_before_tune_act
     assert not fail(hooks, trial, error)
     assert (state(run).outcome, kinds(run)) == (then, before)
     assert hooks.live.left_over == (then == WAITING)
+
+
+@pytest.mark.parametrize("kind", [OSError, UserError])
+def test_a_storage_that_does_not_answer_as_a_trial_begins_pauses_the_sweep(
+    hooks, monkeypatch, kind
+):
+    def fail(*arguments):
+        raise kind("no answer")
+
+    monkeypatch.setattr("search.sweep.hooks.scheduler.go_on_from_checkpoint", fail)
+    hooks.scheduler.on_trial_add(None, make_trial())
+    assert (hooks.interruption.requested, hooks.interruption.problem) == (True, "no answer")
 
 
 # Nodes that are lost.
