@@ -18,6 +18,7 @@ from search.report.__main__ import main as reporting
 from search.results.table import trials_table
 from search.run.__main__ import main as running
 from tests.conftest import random_sentences
+from tests.made_runs import finish, made_run, recipe
 from tests.sweeps import PATIENCE, history, wait_for, without_ray
 from trainable.common.errors import UserError
 
@@ -119,6 +120,16 @@ def test_no_split_of_an_earlier_call_is_left(options, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             search.find(**{**given, "dataset": dataset})
     assert [path.name for path in (tmp_path / "begun-data").iterdir()] == ["train.parquet"]
+
+
+def test_the_best_trial_is_the_first_whose_student_is_there(tmp_path, monkeypatch):
+    """Of two seeds of the recommended recipe, as export takes it."""
+    configs = [recipe(0, evaluations=1, seed=seed) for seed in (0, 1)]
+    run = made_run(tmp_path / "mine", configs)
+    for config in configs:
+        finish(run, config)
+    monkeypatch.setattr("search.notebook.has_checkpoint", lambda run, trial: trial.config.seed == 1)
+    assert search.SearchResult(run.folder).best()["digest"] == configs[1].digest
 
 
 def test_a_switch_may_be_off(capsys):

@@ -133,8 +133,17 @@ def test_what_a_student_has_of_its_teacher_is_said_first(made):
         assert f"A text classifier with the labels even, odd, {origin}: one trial of" in about
         data = ModelCard(text).data  # as the hub's own library reads it
         assert data.tags == ["text-classification", *["knowledge-distillation"] * (alpha < 1)]
+        rest = {"random": "random, as initialised"}.get(initialisation, "the teacher's own")
+        assert f"the other 140 are {rest}." in about
         known = data.library_name, data.license, data.pipeline_tag
         assert known == ("transformers", "unknown", "text-classification")
+
+
+def test_words_that_a_pretrained_student_was_not_trained_on_are_its_own(made):
+    run, trial, last = made
+    config = replace(trial.config, initialisation="pretrained")
+    text = " ".join(model_card(run, replace(trial, config=config), last, **FACTS).split())
+    assert "the other 140 are those of the encoder that it started from." in text
 
 
 def test_words_from_outside_are_no_markup_of_it(made):

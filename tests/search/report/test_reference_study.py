@@ -1,5 +1,7 @@
 """The reference study's rows beside a run's: which trials are meant, and when they agree."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -18,9 +20,10 @@ WARM = config("teacher_spread", "none", temperature=4.0)
 GROWTH = config("teacher_spread", "1,2,3", **GROWING)
 
 
-def compared(folder, trials, **request):
+def compared(folder, trials, metric="accuracy", **request):
     """Rows of cells by label, of a run of configurations with the shares of their evaluations."""
-    run = reported(folder / "run", trials, inputs=training_inputs(1000), **request)
+    inputs = replace(training_inputs(1000), metric=metric)
+    run = reported(folder / "run", trials, inputs=inputs, **request)
     cells = study_cells(run, recipes_table(run, trials_table(run)))
     return {label: (table, *numbers) for table, label, *numbers in cells.rows}
 
@@ -66,6 +69,8 @@ def test_what_disagrees_has_not_finished_or_has_no_baseline(tmp_path):
     (row,) = compared(tmp_path / "begun", trials).values()
     assert (row[0], row[-1]) == ("logits", NO_VALUE)
     assert compared(tmp_path / "mini", trials, preset="mini") == {}
+    whole = {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4}
+    assert compared(tmp_path / "other", whole, "macro_f1") == {}  # the study's are of accuracy
 
 
 def test_levels_are_compared_on_the_studys_own_inputs_only(tmp_path):
