@@ -116,15 +116,19 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
+    from trainable.data.sources import load_sources
+
+    sources = load_sources(request)  # whose mistakes are told before torch is loaded
+
     from search.sweep.check_sweep import check_sweep, load_preparation
 
     loaded, times = None, dict[str, float]()
     if request.limited:
         from search.run.costs import within_limits
 
-        loaded = load_preparation(request)
+        loaded = load_preparation(sources)
         request, times = within_limits(request, loaded, console)
-    checked = check_sweep(request, console, loaded)
+    checked = check_sweep(request, sources, console, loaded)
     if arguments.dry_run:
         from search.run.dry_run import describe_new_sweep
 

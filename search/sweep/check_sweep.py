@@ -45,21 +45,19 @@ class CheckedSweep:
         return prepare_inputs(self.preparation, states, runtime, self.request)
 
 
-def load_preparation(request: ResolvedRequest) -> Preparation:
-    """Data and models; UserError for what can't be had."""
+def load_preparation(inputs: Sources) -> Preparation:
+    """The models, too; UserError for what can't be had."""
     quiet_libraries()
-    return Preparation.load(load_sources(request))
+    return Preparation.load(inputs)
 
 
 def check_sweep(
-    request: ResolvedRequest, console: Console, loaded: Preparation | None = None
+    request: ResolvedRequest, inputs: Sources, console: Console, loaded: Preparation | None = None
 ) -> CheckedSweep:
     """Refuses what can't be run (UserError) before any training, and prints what will be; `loaded`
     are data and models, if they are there already."""
-    quiet_libraries()
     configs = plan_trials(request)
     possible = possible_trials(request, configs)
-    inputs = loaded.inputs if loaded else load_sources(request)
     reads_t = any("temperature" not in config.inactive_settings for config in possible)
     if request.searched and reads_t and not inputs.dataset.label_names:  # which has no use for T
         fixed = {"temperature": TrialConfig.temperature, **dict(request.overrides)}
@@ -68,7 +66,7 @@ def check_sweep(
     if request.searched:  # with the evaluations that there is time for
         configs = plan_trials(request)
         possible = possible_trials(request, configs)
-    request, preparation = _made_texts_in_time(request, loaded or Preparation.load(inputs))
+    request, preparation = _made_texts_in_time(request, loaded or load_preparation(inputs))
     inputs = preparation.inputs
     preparation.check(possible, console.print)
     if "precision" not in dict(request.overrides):
@@ -110,7 +108,7 @@ def prepare_again(
 ) -> TrainingInputs:
     """What these trials, a run's already, share: made anew or found in the cache; raises as
     `check_sweep`."""
-    preparation = load_preparation(request)
+    preparation = load_preparation(load_sources(request))
     preparation.check(configs, console.print)
     return CheckedSweep(request, list(configs), list(configs), preparation).prepare(console)
 

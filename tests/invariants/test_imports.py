@@ -124,3 +124,13 @@ def test_help_loads_neither_torch_nor_ray(printed_by):
     lines = printed_by(code)
     assert sum(line.startswith("usage: ") for line in lines) == len(commands)
     assert [line for line in lines if line.startswith("['")] == [f"['{c}']" for c in commands]
+
+
+def test_a_mistake_in_the_data_is_told_before_torch_is_loaded(printed_by, tmp_path):
+    (tmp_path / "data.csv").write_text("words,label\ngood,1\nbad,0\n")
+    given = ["--space", "schedules", "--preset", "mini", "--dataset", str(tmp_path / "data.csv")]
+    code = (
+        "import sys; from search.run.__main__ import main\n"
+        f"print(main({given}), sorted({{'torch', 'ray.air', 'transformers'}} & sys.modules.keys()))"
+    )
+    assert printed_by(code)[-1] == "2 []"

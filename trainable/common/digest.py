@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from torch import Tensor
 
 
 def digest_values(values: Mapping[str, Any]) -> str:
@@ -14,7 +16,7 @@ def digest_values(values: Mapping[str, Any]) -> str:
     return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
+def digest_tensors(tensors: Mapping[str, "Tensor"]) -> str:
     """Of names, types, shapes and bytes, whatever the order of the names."""
     total = sha256()
     for name in sorted(tensors):

@@ -13,8 +13,8 @@ from search.plan.resolve import resolve
 from search.run import costs
 from search.run.__main__ import main
 from search.run.costs import describe, latencies, parameters, within_limits
-from search.sweep.check_sweep import load_preparation
 from tests.conftest import user_error
+from trainable.data.sources import load_sources
 from trainable.serving import timing
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.preparation import Preparation
@@ -31,7 +31,7 @@ def request_of(teacher_folder, data_folder, tmp_path):
 
 
 def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
-    preparation = load_preparation(request_of())
+    preparation = Preparation.load(load_sources(request_of()))
     found = parameters(preparation, shapes([(4, 1.0), (2, 1.0)], None, {}))
     teacher = load_teacher(teacher_folder)
     assert found["4"] == teacher.num_parameters() / 1e6
@@ -41,7 +41,7 @@ def test_parameters_are_those_of_the_whole_model(request_of, teacher_folder):
 
 def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkeypatch):
     monkeypatch.setattr(timing, "SECONDS", 0.5)
-    preparation = load_preparation(request_of())
+    preparation = Preparation.load(load_sources(request_of()))
     before = torch.get_rng_state()
     found = latencies(preparation, shapes([(4, 1.0), (1, 1.0)], None, {}), "pytorch")
     assert 0 < found["1"] < found["4"]
@@ -52,7 +52,7 @@ def test_latency_is_that_of_one_text_and_more_for_more_layers(request_of, monkey
 
 
 def limited(request):
-    return within_limits(request, load_preparation(request), QUIET)
+    return within_limits(request, Preparation.load(load_sources(request)), QUIET)
 
 
 def two_milliseconds_a_layer(monkeypatch):

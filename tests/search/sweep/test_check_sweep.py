@@ -15,6 +15,7 @@ from tests.made_runs import asked
 from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import sample_evaluation, subset
+from trainable.data.sources import load_sources
 from trainable.teacher.outputs import kept_layers
 
 TINY = (("student_layers", 2), ("batch_size", 8), ("precision", "fp32"))
@@ -34,6 +35,10 @@ def request_for(teacher_folder, data_folder, tmp_path):
 
 def quiet():
     return Console(file=io.StringIO(), width=200)
+
+
+def checked_of(request, console=None):
+    return check_sweep(request, load_sources(request), console or quiet())
 
 
 @pytest.mark.parametrize(
@@ -60,14 +65,14 @@ def test_a_search_does_not_vary_the_temperature_of_a_regression(
     teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", num_labels=1)
     given = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "samples": 9}
     request = replace(request_for(), **given, teacher=str(teacher), metric="pearson")
-    checked = check_sweep(request, quiet())
+    checked = checked_of(request)
     assert checked.preparation.inputs.dataset.label_names == []
     assert {config.temperature for config in checked.possible} == {2.0}
     assert dict(checked.request.overrides) == {**dict(TINY), "temperature": 2.0}
     fixed = (*TINY, ("temperature", 4.0))
     labels_alone = (*TINY, ("alpha_schedule", "fixed"), ("alpha", 1.0))  # have no temperature
     for overrides in (fixed, labels_alone):
-        checked = check_sweep(replace(request, overrides=overrides), quiet())
+        checked = checked_of(replace(request, overrides=overrides))
         assert dict(checked.request.overrides) == dict(overrides)
 
 
@@ -89,7 +94,7 @@ def test_no_more_texts_are_made_than_the_budget_has_time_for(
     monkeypatch.setattr(check_sweep_module, "step_seconds", lambda *of: 1.0)
     searched = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     options = {"transfer": "augment", "augmentation": given, "time_budget": budget}
-    checked = check_sweep(replace(request_for(), **searched, **options), quiet())
+    checked = checked_of(replace(request_for(), **searched, **options))
     texts = checked.preparation.inputs.dataset.transfer
     assert (len(texts.texts) if texts else 0) == pytest.approx(made * 96, abs=5)  # some are alike
     assert checked.request.transfer_share == made
@@ -117,7 +122,7 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
     request_for, tmp_path
 ):
     console = quiet()
-    checked = check_sweep(request_for(eval_subset=13), console)
+    checked = checked_of(request_for(eval_subset=13), console)
     said = console.file.getvalue()
     assert "5 trials. Training: 96 examples. Validation: a subset of 13, and 40 at the end" in said
     inputs = checked.prepare(quiet())
