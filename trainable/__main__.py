@@ -10,7 +10,7 @@ from typing import Any
 from trainable.common.errors import TrainingDivergedError, UserError, error_line
 from trainable.common.interrupts import end_quietly, replace_handler
 from trainable.config.fields import OneLineParser, add_flags, given
-from trainable.config.options import InputOptions, complete_config, resolve_preset
+from trainable.config.options import InputOptions, complete_config, halved, resolve_preset
 from trainable.config.trial_config import TrialConfig
 
 
@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_flags(parser.add_argument_group("inputs"), InputOptions)
     group = parser.add_argument_group(
         "settings of the trial",
-        "Where not given, the preset sets precision, depth, epochs, evaluations, the learning rate "
-        "(by initialisation) and, for mini, the batch size.",
+        "Where not given, the preset sets precision, epochs, evaluations, the learning rate (by "
+        "initialisation) and, for mini, the batch size; the depth is half the teacher's.",
     )
     add_flags(group, TrialConfig)
     arguments = parser.parse_args(argv)
@@ -53,7 +53,7 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
 
     quiet_libraries()
     name, why = resolve_preset(options.preset)
-    options = replace(options, preset=name)
+    options = halved(replace(options, preset=name))
     preset = options.effective_preset
     constants = {"precision": faster_precision(best_device()), **options.constants}
     pretrained = student_settings(options.student, teacher_source(options))

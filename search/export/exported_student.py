@@ -88,9 +88,7 @@ def export_student(
             evaluation, averaged = average_finals(folder, run, trial, evaluation, examples)
             result = averaged or result
         result += "" if examples.test_digest == inputs.test_digest else TEST_CHANGED
-        calibration = (
-            calibrate(folder, examples.full or examples.evaluation) if inputs.label_names else ""
-        )
+        calibration = calibrate(folder, examples.validation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
     if options.onnx:
         forms = make_forms(

@@ -52,7 +52,7 @@ def make_forms(
     `inputs` and `examples` are the run's. int8 may lose `max_loss` points of the student's score.
     UserError where a model can't be exported, or where its fp32 form computes something else.
     """
-    validation, notes = examples.full or examples.evaluation, []
+    validation, notes = examples.validation, []
     export_onnx(folder, folder / ONNX_FILES[ONNX])
     forms = {form: _load(folder, form) for form in (PYTORCH, ONNX)}
     logits = {form: model.logits(validation.texts) for form, model in forms.items()}

@@ -116,9 +116,11 @@ def new_sweep(arguments: Namespace, invocation: Invocation) -> int:
     folder = storage / (arguments.name or default_name(request))
     refuse_existing(folder)
 
+    from search.plan.grid import plan_trials
     from trainable.data.sources import load_sources
 
-    sources = load_sources(request)  # whose mistakes are told before torch is loaded
+    plan_trials(request)  # whose mistakes are told before data are loaded
+    sources = load_sources(request)  # and theirs before torch is
 
     from search.sweep.check_sweep import check_sweep, load_preparation
 

@@ -36,7 +36,7 @@ def average_finals(
     """
     if not (others := _others(run, trial)):
         return evaluation, ""
-    validation, metric = examples.full or examples.evaluation, run.plan.inputs.metric
+    validation, metric = examples.validation, run.plan.inputs.metric
     averaged, joined = load_weights(folder), [trial.config.digest]
     alone = best = scores = _scores(folder, validation, metric)
     for digest, checkpoint in others.items():

@@ -1,5 +1,6 @@
 """Whether a hub id can be had, asked once and quickly: the libraries' own retries take a minute."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -7,6 +8,7 @@ from typing import Literal
 from trainable.common.errors import UserError
 
 ANSWER_SECONDS = 10.0
+CONFIG = "config.json"
 REMEDY = "give a local path or a hub id"
 
 
@@ -41,6 +43,21 @@ def require_model(flag: str, source: str) -> None:
 
     cached = None
     with suppress(HFValidationError):
-        cached = try_to_load_from_cache(source, "config.json")
+        cached = try_to_load_from_cache(source, CONFIG)
     if not (Path(source).expanduser().is_dir() or isinstance(cached, str)):
         require_on_hub(flag, "model", source)
+
+
+def layers_of(flag: str, source: str) -> int | None:
+    """How many layers a model's configuration says it has, without loading the models' library;
+    None where that can't be read. Raises as `require_model`."""
+    from huggingface_hub import hf_hub_download
+
+    require_model(flag, source)
+    folder = Path(source).expanduser()
+    try:
+        path = folder / CONFIG if folder.is_dir() else Path(hf_hub_download(source, CONFIG))
+        layers = json.loads(path.read_text(encoding="utf-8"))["num_hidden_layers"]
+    except Exception:  # what is wrong is told when the model is loaded
+        return None
+    return layers if type(layers) is int and layers > 0 else None

@@ -69,6 +69,12 @@ def check_depths(student_layers: int, teacher_layers: int) -> None:
         )
 
 
+def half_depth(teacher_layers: int) -> int:
+    """Half the teacher's layers, or the next depth below that divides them."""
+    depths = range(1, max(1, teacher_layers // 2) + 1)
+    return max(depth for depth in depths if teacher_layers % depth == 0)
+
+
 def mirrored_layer(student_layer: int, student_layers: int, teacher_layers: int) -> int:
     """The teacher layer that a student layer mirrors: i * T / S (12 -> 6: layer 2i)."""
     return student_layer * teacher_layers // student_layers

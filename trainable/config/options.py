@@ -6,13 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from trainable.common.errors import UserError, first_line, unknown_name
 from trainable.common.files import nearest_existing
 from trainable.common.gpus import unusable_gpu
+from trainable.common.hub import layers_of
 from trainable.config.fields import check_fields, converted, described, merged
 from trainable.config.initialisations import PRETRAINED
+from trainable.config.layer_sets import half_depth
 from trainable.config.metrics import METRIC_LABELS
 from trainable.config.names import EXECUTORS
 from trainable.config.presets import PRESETS, Preset
@@ -103,7 +105,10 @@ class InputOptions:
         metavar="P",
     )
     teacher: str | None = described(
-        "hub id or local folder instead of the preset's teacher", None, parse=absolute, metavar="T"
+        "hub id or local folder instead of the preset's teacher; students have half its layers",
+        None,
+        parse=absolute,
+        metavar="T",
     )
     student: str | None = described(
         "hub id or local folder of a compact pretrained encoder, as a further initialisation of "
@@ -193,6 +198,7 @@ class InputOptions:
         parse=writable_folder,
         metavar="DIR",
     )
+    depth: int | None = None  # of students: half a given teacher's, as `halved` writes it down
 
     def __post_init__(self) -> None:
         pairs = dict(self.augmentation).items()
@@ -213,13 +219,18 @@ class InputOptions:
         """The settings that a space may leave to the preset and to the data."""
         sources = self.transfer_sources
         share = augmentation_settings(self.augmentation)[0] if AUGMENT in sources else 1.0
-        return {**self.effective_preset.trial, **({"transfer_share": share} if sources else {})}
+        depth = {} if self.depth is None else {"student_layers": self.depth}
+        of_texts = {"transfer_share": share} if sources else {}
+        return {**self.effective_preset.trial, **depth, **of_texts}
 
     @property
     def effective_preset(self) -> Preset:
         """The preset with what the user gave in its place."""
         given = {name: getattr(self, name) for name in OF_PRESET}
         return replace(PRESETS[self.preset], **{k: v for k, v in given.items() if v is not None})
+
+
+Options = TypeVar("Options", bound=InputOptions)
 
 
 def resolve_preset(name: str) -> tuple[str, str]:
@@ -234,6 +245,13 @@ def resolve_preset(name: str) -> tuple[str, str]:
     if problem := unusable_gpu():
         raise UserError(f"--preset auto: {problem}; --preset mini trains on the CPU")
     return "mini", "no CUDA GPU is visible"
+
+
+def halved(options: Options) -> Options:
+    """The options with students of half the depth of a given teacher, if that can be read; else
+    they have the preset's. UserError for a teacher that can't be had."""
+    layers = None if options.teacher is None else layers_of("--teacher", options.teacher)
+    return options if layers is None else replace(options, depth=half_depth(layers))
 
 
 def complete_config(

@@ -52,6 +52,11 @@ class Dataset:
         return bool(self.train.texts) and not isinstance(self.train.texts[0], str)
 
     @property
+    def validation(self) -> LabelledTexts:
+        """All examples of the validation split, those too that only a trial's end is scored on."""
+        return self.full or self.evaluation
+
+    @property
     def splits(self) -> dict[str, LabelledTexts]:
         """Those that are not None, by name; without `test`, which no model may read."""
         names = ("train", "evaluation", "full", "transfer")
@@ -132,8 +137,8 @@ def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]
     split smaller than a preset's size all is used."""
     parts = {
         "--max-train-samples": (dataset.train, used.train),
-        "--max-eval-samples": (dataset.evaluation, used.full or used.evaluation),
-        "--eval-subset": (used.full or used.evaluation, used.evaluation),
+        "--max-eval-samples": (dataset.evaluation, used.validation),
+        "--eval-subset": (used.validation, used.evaluation),
     }
     for flag, (split, part) in parts.items():
         count = asked[flag]
@@ -155,7 +160,7 @@ def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]
 def shared_examples(dataset: Dataset) -> list[str]:
     """A warning for validation texts that are also trained on, and one for such test texts."""
     known, warnings = set(dataset.train.texts), []
-    splits = {"validation": dataset.full or dataset.evaluation, "test": dataset.test}
+    splits = {"validation": dataset.validation, "test": dataset.test}
     for name, split in splits.items():
         if split and (shared := sum(text in known for text in split.texts)):
             warnings.append(

@@ -23,7 +23,7 @@ from trainable.common.hub import require_model
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
-from trainable.config.options import AUTO, InputOptions, resolve_preset
+from trainable.config.options import AUTO, InputOptions, halved, resolve_preset
 from trainable.config.training_inputs import (
     Kinds,
     PretrainedStudent,
@@ -75,7 +75,7 @@ def prepare(
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
     path, tables = (str(dataset), None) if isinstance(dataset, str | Path) else (None, dataset)
-    chosen = InputOptions(preset=name, dataset=path, **options)
+    chosen = halved(InputOptions(preset=name, dataset=path, **options))
     preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:

@@ -35,7 +35,7 @@ def teacher_of(tmp_path):
 
 
 def test_all_that_is_left_open_is_decided(tmp_path, capsys):
-    listed = resolved(preset="auto", teacher="no/such")  # which nothing asks about
+    listed = resolved(preset="auto")
     assert (listed.searcher, listed.scheduler, listed.preset) == ("grid", "asha", "mini")
     assert capsys.readouterr().out == "Preset mini: no CUDA GPU is visible.\n"
     assert (listed.shapes, listed.pretrained, listed.space_digest) == ((), (), "")
@@ -46,6 +46,21 @@ def test_all_that_is_left_open_is_decided(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("def grid(): return {}")
     space = f"{tmp_path}/mine.py:grid"
     assert resolved(space=space).space_digest == file_digest(space) != ""
+
+
+def test_students_have_half_the_layers_of_a_given_teacher(teacher_of, tmp_path):
+    """If its configuration says how many there are; `--set` and a space come first."""
+    depths = {
+        layers: resolved(teacher=teacher_of(layers)).default.student_layers for layers in (8, 22)
+    }
+    assert depths == {8: 4, 22: 11}
+    assert resolved().default.student_layers == 3
+    given = (("student_layers", 2),)
+    assert resolved(teacher=teacher_of(8), overrides=given).default.student_layers == 2
+    assert plan_trials(resolved(teacher=teacher_of(12)))[0].student_layers == 6
+    (tmp_path / "8" / "config.json").write_text('{"n_layers": 8}')
+    assert resolved(teacher=str(tmp_path / "8")).default.student_layers == 3
+    assert user_error(resolved, teacher="no/such").startswith("--teacher no/such: ")
 
 
 def test_a_student_decides_its_shape(tmp_path):

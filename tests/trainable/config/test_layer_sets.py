@@ -5,6 +5,7 @@ import pytest
 from tests.conftest import user_error
 from trainable.config.layer_sets import (
     check_depths,
+    half_depth,
     mirrored_layer,
     parse_layers,
     resolve_layer_set,
@@ -26,6 +27,12 @@ def test_named_sets(depth):
         else:
             said = f"aligned_layers: '{name}' has no layer in a student of depth 1; give layer num"
             assert user_error(resolve_layer_set, name, depth).startswith(said)
+
+
+@pytest.mark.parametrize(("layers", "half"), [(24, 12), (22, 11), (12, 6), (9, 3), (5, 1), (1, 1)])
+def test_half_the_depth_divides_the_teachers(layers, half):
+    check_depths(half, layers)
+    assert half_depth(layers) == half
 
 
 def test_written_sets_have_one_spelling():

@@ -46,8 +46,9 @@ def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(places, tmp_
     assert set(inputs.outputs) == {"logits", "mean", "relations"}
     assert all(folder.is_absolute() and folder.is_dir() for folder in inputs.folders())
     assert any("Teacher's outputs" in line for line in lines)
-    config = inputs.config({"alpha": 0.5, "initialisation": "random", "student_layers": 2})
+    config = inputs.config({"alpha": 0.5, "initialisation": "random"})
     assert (config.epochs, config.evaluations, config.learning_rate) == (2, 8, 1e-4)
+    assert config.student_layers == 2  # half the teacher's; the preset's own students have 3
     with pytest.raises(UserError, match=r"hidden_pool: cls was not .*hidden_pools=\['cls'\]"):
         inputs.config({"alpha": 0.5, "student_layers": 2, "aligned_layers": "1"})
     bare = replace(inputs, outputs={})
