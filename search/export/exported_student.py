@@ -83,6 +83,7 @@ def export_student(
                 raise
             result, check = f"Not scored again: {error}.", False
     if check:
+        print(f"Scoring it on {len(examples.evaluation):,} validation examples ...", flush=True)
         result = check_folder(folder, run, trial.config.precision, evaluation, examples.evaluation)
         if wanted is None and trial.final:
             evaluation, averaged = average_finals(folder, run, trial, evaluation, examples)
@@ -91,6 +92,7 @@ def export_student(
         calibration = calibrate(folder, examples.validation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
     if options.onnx:
+        print("Exporting to ONNX, and scoring and timing each form ...", flush=True)
         forms = make_forms(
             folder, run, inputs, examples, int8=options.int8, max_loss=options.max_loss
         )
@@ -178,8 +180,8 @@ def calibrate(folder: Path, texts: LabelledTexts) -> str:
     save_weights(weights, folder)
     return (
         f"Calibration: the classifier's last layer was divided by {temperature:.4g}; expected "
-        f"calibration error on the validation examples {errors[0]:.3f} before, {errors[1]:.3f} "
-        "after."
+        f"calibration error on the validation examples, which chose that, {errors[0]:.3f} before, "
+        f"{errors[1]:.3f} after."
     )
 
 

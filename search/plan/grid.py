@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -106,9 +106,13 @@ def list_grids(request: ResolvedRequest, inputs: Inputs | None = None) -> Iterat
     from ray.tune.search.variant_generator import generate_variants, parse_spec_vars
 
     space, flag = load_space(request.space)[0], f"--space {request.space}: "
+    with as_user_error(f"{flag}its function raised ", named=True):
+        returned = call_space(space, inputs or request.inputs)
     wanted = "it must return a dict for tune.Tuner(param_space=...), but "
-    with as_user_error(f"{flag}{wanted}", named=True):  # the user's own, or Ray's about its values
-        spec = {"config": dict(call_space(space, inputs or request.inputs))}
+    if not isinstance(returned, Mapping):
+        raise UserError(f"{flag}{wanted}returned {returned!r:.60}")
+    with as_user_error(f"{flag}{wanted}", named=True):  # Ray's about its values
+        spec = {"config": dict(returned)}
         _, draws, grids = parse_spec_vars(spec)
         if draws and request.samples is None:
             raise UserError(f"{flag}draws values at random; give --samples N, how often")

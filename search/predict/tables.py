@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainable.common.errors import as_user_error
+from trainable.common.errors import UserError, as_user_error, first_line
 from trainable.data.tables import CSV, TSV
 
 ROWS = 4096  # of a piece
@@ -31,14 +31,22 @@ def read_pieces(path: Path) -> Iterator[pd.DataFrame]:
             pieces = [file.schema_arrow.empty_table()] if not file.metadata.num_rows else None
             for piece in pieces or file.iter_batches(ROWS):
                 # Arrow's own types: a column without a value in one piece keeps its type.
-                yield piece.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+                table = piece.to_pandas(types_mapper=pd.ArrowDtype, ignore_metadata=True)
+                if twice := table.columns[table.columns.duplicated()].tolist():
+                    raise ValueError(f"it has the column {twice[0]} twice")
+                yield table
         elif path.suffix == ".jsonl":
-            with path.open(encoding="utf-8") as lines:
-                filled = (json.loads(line) for line in lines if line.strip())
-                while rows := list(islice(filled, ROWS)):
-                    yield pd.DataFrame(rows, dtype=object)
+            columns = dict.fromkeys(key for row in _json_rows(path) for key in row)
+            rows = _json_rows(path)
+            while piece := list(islice(rows, ROWS)):
+                yield pd.DataFrame(piece, columns=[*columns], dtype=object)
         else:
             yield from pd.read_csv(path, chunksize=ROWS, **(TSV if path.suffix == ".tsv" else CSV))
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8-sig") as lines:
+        yield from (json.loads(line) for line in lines if line.strip())
 
 
 @contextmanager
@@ -47,10 +55,12 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
     a file of this kind can't hold."""
     with ExitStack() as stack:
         first: list[Any] = []  # the columns of the first piece, and Parquet's writer
-        text = None if output.suffix == ".parquet" else stack.enter_context(path.open("w"))
+        text = None
+        if output.suffix != ".parquet":
+            text = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
 
         def write(piece: pd.DataFrame) -> None:
-            with as_user_error(f"--output {output}: can't hold these rows; ", named=True):
+            try:
                 columns = [*piece.columns]
                 if not first:
                     first.append(columns)
@@ -59,14 +69,32 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
                 if text is None:
                     _write_parquet(path, piece, first, stack)
                 elif output.suffix == ".jsonl":
-                    rows = piece.astype(object).to_dict("records")
+                    rows = piece.astype(object).where(piece.notna(), None).to_dict("records")
                     text.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
                 else:
-                    tab = {"sep": "\t", "quoting": csv.QUOTE_NONE}
-                    options = tab if output.suffix == ".tsv" else {}
-                    piece.to_csv(text, index=False, header=text.tell() == 0, **options)
+                    text.write(_separated(piece, output.suffix, header=text.tell() == 0))
+            except OSError:  # such as a full disk
+                raise
+            except Exception as error:
+                why = f"{type(error).__name__}: {first_line(error)}"
+                raise UserError(f"--output {output}: can't hold these rows; {why}") from error
 
         yield write
+        if text is None and not first:  # of no rows, without columns
+            pq.write_table(pa.table({}), path)
+
+
+def _separated(piece: pd.DataFrame, suffix: str, *, header: bool) -> str:
+    """Rows as CSV or TSV; ValueError for what TSV can't hold."""
+    tabs = suffix == ".tsv"
+    # The csv module leaves a carriage return bare, which ends a row for most readers.
+    quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_NONNUMERIC
+    rows = str(
+        piece.to_csv(None, sep="\t" if tabs else ",", index=False, header=header, quoting=quoting)
+    )
+    if tabs and "\r" in rows:
+        raise ValueError("a carriage return within a field")
+    return rows
 
 
 def _write_parquet(path: Path, piece: pd.DataFrame, first: list[Any], stack: ExitStack) -> None:

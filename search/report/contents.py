@@ -116,9 +116,9 @@ def _tied(recipes: pd.DataFrame) -> str:
         ]
         names += [f"{len(tied) - NAMED} more"] if len(tied) > NAMED else []
         return (
-            f"Not significantly different from the best, with the 95% interval of the difference in"
-            f" points: {'; '.join(names)} ({len(tied)} of "
-            f"{count_of(len(others), 'other recipe')}).{text}"
+            f"Not significantly different from the best, with the 95% interval of each difference "
+            f"(not adjusted for the choice of the best) in points: {'; '.join(names)} "
+            f"({len(tied)} of {count_of(len(others), 'other recipe')}).{text}"
         )
     if not rivals:
         return f"No other recipe has finished that can be compared with it.{text}"

@@ -15,7 +15,7 @@ LABELS_NOTE = (
 )
 CALIBRATION_NOTE = (
     " Expected calibration error of its probabilities: {:.3f}, and {:.3f} at the temperature that "
-    "fits these examples best, which export divides its logits by."
+    "fits these examples best; export divides the logits of its student by its own."
 )
 CONFUSION_NOTE = "Examples of each label (rows) by predicted label (columns): student / teacher."
 

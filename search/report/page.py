@@ -19,6 +19,7 @@ from search.results.cells import Cells, capitalised, plain, share
 from search.results.leaderboard import leaderboard_cells
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
 from search.results.progress import describe_time
+from search.results.scores import seed_sd_of
 from trainable.common.errors import count_of
 
 SHOWN_ROWS = 15  # of a table before the rest folds away
@@ -27,21 +28,21 @@ CAPTIONS = {
     "front": "Blue: the Pareto front, with 95% intervals; grey: the other recipes.",
     "learning_curves": "{metric} at each evaluation. Dark blue: the best recipe; light blue: not "
     "significantly different from it; dark grey: the others that finished; light grey: stopped "
-    "early (marked with a cross) or not finished. Dotted: ASHA's rungs. Hover over a curve to "
+    "early (marked with a cross) or not finished. Dotted: rungs. Hover over a curve to "
     "see its recipe.",
     "sharpness": "best5 by initialisation, schedule of alpha and sharpness, with 95% intervals. "
     "Hollow: stopped or unfinished, so scored on fewer evaluations. Layer sets stand side by side. "
     "The panels of an initialisation share their scale.",
     "marginals": "Mean best5 by value of each hyperparameter, after as many evaluations as every "
-    "finished or stopped trial has. Bars: one standard deviation between trials; in parentheses: "
-    "number of trials; -: inactive. The other hyperparameters are not held equal unless each value "
-    "was tried with the same of them.",
+    "finished or stopped trial has, without finals. Bars: one standard deviation between trials; "
+    "in parentheses: number of trials; -: inactive. The other hyperparameters are not held equal "
+    "unless each value was tried with the same of them.",
 }
 IMPORTANCE_NOTE = (
     "Share of the variance in {metric} that each hyperparameter explains on its own (fANOVA), at "
-    "equal numbers of evaluations. The interval is a bootstrap over trials: where intervals "
-    "overlap, the order of the hyperparameters means nothing. Chance favours hyperparameters with "
-    "more values."
+    "equal numbers of evaluations, without finals. The interval is a bootstrap over trials: where "
+    "intervals overlap, the order of the hyperparameters means nothing. Chance favours "
+    "hyperparameters with more values."
 )
 
 
@@ -127,7 +128,9 @@ def _leaderboard(report: Report) -> Section:
     recipes, cells = report.recipes, leaderboard_cells(report.run, report.recipes)
     text = f"{cells.above} {cells.notes}".strip() + (
         " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
-        "only recipes that ran to the end are compared."
+        "only recipes that ran to the end are compared. How much seeds differ is assumed "
+        f"({100 * seed_sd_of(report.run):.2g} points of standard deviation), unless recipes of "
+        "several seeds show that it is more."
     )
     unfinished, tied = recipes["outcome"] != FINISHED, recipes["tied"].fillna(value=False)
     kinds = [unfinished, recipes.index == 0, tied.astype(bool)]

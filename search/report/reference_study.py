@@ -18,7 +18,7 @@ STUDY_NOTE = (
     "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
     "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
     "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
-    "initialisation. A row agrees where the reference lies in our 95% interval."
+    "initialisation. A row agrees where the reference, taken as exact, lies in our 95% interval."
 )
 AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
 

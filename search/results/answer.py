@@ -13,7 +13,7 @@ from search.record.trial_record import TrialRecord, by_recipe
 from search.results.best_trials import best_trials, contenders, recipe_scores
 from search.results.cells import DIGITS, difference_cells, share
 from search.results.scores import final_scores, seed_sd_of
-from search.results.statistics import Difference, recipes_difference
+from search.results.statistics import LEVEL, Difference, recipes_difference
 from search.results.table import compared, rounded
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
@@ -22,45 +22,68 @@ from trainable.data.batches import steps_per_epoch
 
 @dataclass(frozen=True)
 class Answer:
-    """The recommended recipe, by its finished trials, one a seed; and its gain in the last
-    evaluation over the default: None if it is the default, or that has not finished."""
+    """The recommended recipe, by its finished trials, one a seed; and its gains in the last
+    evaluation: over the default, trained once, and over the longest final of the default. None of
+    what it is itself, and of what has not finished.
+
+    As the highest of `candidates` recipes it was chosen, for which the intervals allow; the default
+    is not.
+    """
 
     trials: tuple[TrialRecord, ...]
     gain: Difference | None
+    gain_as_long: Difference | None = None
+    candidates: int = 1
+    is_default: bool = True  # or as a final trains it
 
 
 def recommended(run: Run) -> Answer | None:
     """`best_or_default` of the finals if there are, else of all; None if none finished."""
     if not (able := contenders(run)):
         return None
-    best = best_or_default(run, able)
+    best, long = best_or_default(run, able), _longest_default(run, able)
     plain = [trial for trial in run.finished if trial.config.recipe == run.default_recipe]
     over = gain(best, plain, run)
     if over is not None and over.high < 0.0:  # a final that had too little time
         best, over = plain, None
-    seeds = sorted(best, key=lambda trial: trial.config.seed)  # not the luckiest first
-    return Answer(tuple(seeds), over)
+    seeds = tuple(sorted(best, key=lambda trial: trial.config.seed))  # not the luckiest first
+    if run.default_recipe is None or _is_default(best[0], run.default_recipe):
+        return Answer(seeds, over)
+    count, final = len(by_recipe(able)), bool(long and long[0].final)
+    over, as_long = (gain(best, of, run, _level(count)) for of in (plain, long if final else []))
+    return Answer(seeds, over, as_long, count, is_default=False)
 
 
 def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials of the recipe of the highest posterior mean, among these that finished.
 
     Where it is not clearly better than the default (trained as long), that of the default: of many
-    that are tried, some look better by luck.
+    that are tried, some look better by luck, for which Bonferroni's correction allows.
     """
-    groups, default = by_recipe(best_trials(candidates)), run.default_recipe
-    expected = expected_scores(run, candidates)
+    groups, expected = by_recipe(best_trials(candidates)), expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
-    alike = [trials for trials in groups.values() if default and _is_default(trials[0], default)]
-    if alike:
-        incumbent = max(
-            alike,
-            key=lambda ts: (ts[0].config.max_steps or 0, expected[ts[0].config.recipe.digest]),
-        )
-        ahead = gain(best, incumbent, run)
+    if incumbent := _longest_default(run, candidates):
+        ahead = gain(best, incumbent, run, _level(len(groups)))
         if ahead is None or ahead.low <= 0.0:
             best = incumbent
     return best
+
+
+def _longest_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the default among these: those of most steps, of such the best."""
+    expected, default = expected_scores(run, candidates), run.default_recipe
+    groups = by_recipe(best_trials(candidates)).values()
+    alike = [trials for trials in groups if default and _is_default(trials[0], default)]
+
+    def rank(trials: list[TrialRecord]) -> tuple[int, float]:
+        return trials[0].config.max_steps or 0, expected[trials[0].config.recipe.digest]
+
+    return max(alike, key=rank, default=[])
+
+
+def _level(count: int) -> float:
+    """Of each of the comparisons that the highest of so many recipes is chosen by."""
+    return LEVEL / max(1, count - 1)
 
 
 def _is_default(trial: TrialRecord, default: TrialConfig) -> bool:
@@ -80,15 +103,16 @@ def expected_scores(run: Run, finished: Sequence[TrialRecord]) -> dict[str, floa
 
 
 def gain(
-    first: Sequence[TrialRecord], second: Sequence[TrialRecord], run: Run
+    first: Sequence[TrialRecord], second: Sequence[TrialRecord], run: Run, level: float = LEVEL
 ) -> Difference | None:
-    """How much better a recipe is in its last evaluation than another; None for the same, and
-    where one has no trial with its per-example results."""
+    """How much better a recipe is in its last evaluation than another, with an interval of
+    confidence 1 - `level`; None for the same, and where one has no trial with its per-example
+    results."""
     ours, theirs = ([final_scores(trial, run) for trial in trials] for trials in (first, second))
     one, other = ([scores for scores in of if scores is not None] for of in (ours, theirs))
     if not one or not other or first[0].config.recipe == second[0].config.recipe:
         return None
-    return recipes_difference(np.array(one), np.array(other), seed_sd_of(run))
+    return recipes_difference(np.array(one), np.array(other), seed_sd_of(run), level)
 
 
 def recommendation(run: Run, recipes: pd.DataFrame) -> list[str]:
@@ -101,21 +125,38 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> list[str]:
         luck = 100 * max(first["best5"] - first["expected"], 0.0)
         sentences = [
             f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
-            f"{luck:.2f} points too high."
+            f"{luck:.2f} points too high (the choice of its five best evaluations not counted)."
         ]
     left, recipe = _left_to_try(run), answer.trials[0].config.recipe
     named = f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
-    if answer.gain is not None:
-        points, ends = difference_cells(answer.gain)
-        named += f": {points} points over the default in the last evaluation (95% interval {ends})"
-        if answer.gain.low <= 0:
-            named += ", not significant"
-            named += "; it was trained longest, which mostly gains" * answer.trials[0].final
+    if answer.gain is not None or answer.gain_as_long is not None:
+        named += _gains(answer)
     elif recipe == run.default_recipe:
         named += ", the default"
     elif not left and recipe.digest == first["recipe"]:
         return sentences
     return [*sentences, f"{named}.", *left]
+
+
+def _gains(answer: Answer) -> str:
+    """`: +0.90 points over the default in the last evaluation (95% interval +0.30 to +1.50)`."""
+    final, over = answer.trials[0].final, "over the default"
+    if answer.is_default:
+        over = "over a single short trial of it"
+    known = {over: answer.gain, "over the default trained as long": answer.gain_as_long}
+    parts = []
+    for name, of in known.items():
+        if of is not None:
+            points, ends = difference_cells(of)
+            parts.append(f"{points} points {name} (95% interval {ends})")
+    text = ", the default" if answer.is_default else ""
+    text += f": in the last evaluation {' and '.join(parts)}"
+    if answer.candidates > 2:
+        text += f", of which the intervals allow for the choice among {answer.candidates}"
+    if answer.gain is not None and answer.gain.low <= 0:
+        text += ", not significant"
+        text += "; it was trained longest, which mostly gains" * final
+    return text
 
 
 def steps_per_pass(run: Run) -> int:

@@ -20,6 +20,7 @@ from search.results.statistics import mean_interval
 from trainable.common.errors import count_of
 from trainable.common.files import atomic_file, write_json
 from trainable.config.fields import from_plain
+from trainable.config.metrics import lowest_score
 from trainable.config.training_inputs import TrainingInputs
 
 PAGE, JSON = "confirm.md", "confirm.json"
@@ -67,7 +68,10 @@ def conclude(run: Run) -> Conclusion:
     return Conclusion(
         replace(confirmation, seeds=tuple(s for s in confirmation.seeds if s in used)),
         examples=examples.get("full", examples["evaluation"]),
-        rows=[_row(names[recipe], seeds, chosen.get(recipe)) for recipe, seeds in trained.items()],
+        rows=[
+            _row(names[recipe], seeds, chosen.get(recipe), lowest_score(inputs.metric))
+            for recipe, seeds in trained.items()
+        ],
         comparisons=comparisons,
         sentences=[comparison.sentence(names) for comparison in comparisons],
         failures=[f"{label(trial)}: {trial.reason}" for trial in failed],
@@ -75,11 +79,13 @@ def conclude(run: Run) -> Conclusion:
     )
 
 
-def _row(name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None) -> Row:
+def _row(
+    name: str, seeds: Sequence[tuple[TrialRecord, np.ndarray]], chosen: float | None, lowest: float
+) -> Row:
     if not seeds:
         return Row(name, None, None, None, chosen, 0)
     trials, final = zip(*seeds, strict=True)
-    ends = mean_interval(np.array(final))
+    ends = mean_interval(np.array(final), lowest)
     best5 = fmean(trial.best5 or 0.0 for trial in trials)
     return Row(name, float(np.mean(final)), ends, best5, chosen, len(trials))
 

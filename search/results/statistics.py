@@ -144,32 +144,49 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
 
 
 def recipes_difference(
-    first: np.ndarray, second: np.ndarray, seed_sd: float = SEED_SD
+    first: np.ndarray, second: np.ndarray, seed_sd: float = SEED_SD, level: float = LEVEL
 ) -> Difference:
     """`seeds_difference` of two recipes' scores, [S, N] and [S', N], also of one seed.
 
-    That does not show how much seeds differ: a standard deviation of `seed_sd` is assumed.
+    That does not show how much seeds differ: a standard deviation of `seed_sd` is assumed, or what
+    the other's seeds show, if that is more.
     """
     if min(len(first), len(second)) > 1:
-        return seeds_difference(first, second)
+        return seeds_difference(first, second, level)
     gaps = first.mean(axis=0) - second.mean(axis=0)
-    noise = seed_sd**2 * (1 / len(first) + 1 / len(second)) + gaps.var(ddof=1) / len(gaps)
-    estimate, half = float(gaps.mean()), float(norm.isf(LEVEL / 2) * np.sqrt(noise))
+    of_seeds = _between_seeds([first, second], seed_sd) * (1 / len(first) + 1 / len(second))
+    noise = of_seeds + gaps.var(ddof=1) / len(gaps)
+    estimate, half = float(gaps.mean()), float(norm.isf(level / 2) * np.sqrt(noise))
     return Difference(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(scores: np.ndarray) -> tuple[float, float]:
+def _between_seeds(recipes: Sequence[np.ndarray], seed_sd: float) -> float:
+    """The variance of a recipe's score between seeds: `seed_sd` squared, or what recipes of several
+    seeds, [S, N] each, show, if that is more."""
+    seen = [
+        np.var(scores.mean(axis=1), ddof=1) - len(scores) * rest_variance(scores)
+        for scores in recipes
+        if len(scores) > 1
+    ]
+    return max(seed_sd**2, float(np.mean(seen or [0.0])))
+
+
+def mean_interval(scores: np.ndarray, lowest: float = 0.0) -> tuple[float, float]:
     """95% interval of a recipe's mean score; `scores` [S, N], each seed's on the same N examples.
 
     Of one seed for other examples alone. Of several the interval of `seeds_difference` to one that
-    is always 0. It ends at 1, and at 0 or, if an example's score may be below 0, at -1.
+    is always 0. Where all scores are equal, such as of no error, `most_unseen` may differ. It ends
+    at `lowest`, that of the metric, and at 1.
     """
-    if len(scores) == 1:
+    if np.all(scores == scores[0, 0]):
+        unseen = most_unseen(np.shape(scores)[1])
+        low, high = scores[0, 0] - unseen, scores[0, 0] + unseen
+    elif len(scores) == 1:
         low, high = bootstrap_interval(scores[0])
     else:
         of_seeds = seeds_difference(scores, np.zeros(np.shape(scores)))
         low, high = of_seeds.low, of_seeds.high
-    return max(low, 0.0 if np.min(scores) >= 0 else -1.0), min(high, 1.0)
+    return max(float(low), lowest), min(float(high), 1.0)
 
 
 def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
@@ -237,13 +254,8 @@ def tied_recipes(
     deviations, [K].
     """
     means = np.array([scores.mean(axis=0) for scores in recipes])
-    seen = [
-        np.var(scores.mean(axis=1), ddof=1) - len(scores) * rest_variance(scores)
-        for scores in recipes
-        if len(scores) > 1
-    ]
-    variance = max(seed_sd**2, float(np.mean(seen or [0.0])))
-    deviations = np.sqrt(variance / np.array([len(scores) for scores in recipes]))
+    counts = np.array([len(scores) for scores in recipes])
+    deviations = np.sqrt(_between_seeds(recipes, seed_sd) / counts)
     return means, deviations, tied_with_first(means, seed_sd=deviations, level=level)
 
 

@@ -37,6 +37,7 @@ from search.results.statistics import (
     tied_recipes,
 )
 from spaces.study import reference_row
+from trainable.config.metrics import lowest_score
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import mean_of_best5
 
@@ -74,7 +75,8 @@ def trials_table(run: Run) -> pd.DataFrame:
       the predictions are lost), `of_teacher` (best5 as a share of the teacher's score), `last`,
       `full_validation` (score on the full validation split);
     - `common_best5`, the best5 after as many evaluations as every finished or stopped trial of the
-      run has: comparable over both; missing for trials with fewer, and where none has ended;
+      run has: comparable over both; missing for trials with fewer, and where none has ended. Finals
+      have none: of theirs, as many are of more steps;
     - `tied`, whether the trial's recipe is not significantly different from the best one, the best
       included; missing where the recipe has not finished or can't be compared;
     - `gap_low` and `gap_high`, the 95% interval of its mean best5 less the best one's, for other
@@ -85,7 +87,8 @@ def trials_table(run: Run) -> pd.DataFrame:
     - `training_seconds`, `evaluation_seconds`, `saving_seconds`.
     """
     label, trials = labels_of(run), run.trials.values()
-    ended = [len(t.evaluations) for t in trials if t.outcome in (FINISHED, STOPPED)]
+    short = [trial for trial in trials if not trial.final]
+    ended = [len(t.evaluations) for t in short if t.outcome in (FINISHED, STOPPED)]
     common = min(ended, default=None)
     rows = [{**_row(trial, run, common), "label": label(trial)} for trial in trials]
     table, verdicts = pd.DataFrame(rows, columns=[*COLUMNS]), compared(run)
@@ -141,7 +144,8 @@ def best5_interval(trials: Sequence[TrialRecord], run: Run) -> tuple[float, floa
     None where predictions are missing.
     """
     scores = seed_scores(trials, run)
-    return None if scores is None else mean_interval(scores)
+    lowest = lowest_score(run.plan.inputs.metric)
+    return None if scores is None else mean_interval(scores, lowest)
 
 
 def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -189,7 +193,7 @@ def _row(trial: TrialRecord, run: Run, common: int | None) -> dict[str, Any]:
         row["of_teacher"] = trial.best5 / of_teacher if of_teacher > 0 else np.nan
         row["full_validation"] = evaluations[-1].get("full_score")
         row["low"], row["high"] = best5_interval([trial], run) or (np.nan, np.nan)
-    if common is not None and len(evaluations) >= common:
+    if common is not None and len(evaluations) >= common and not trial.final:
         row["common_best5"] = mean_of_best5([e["score"] for e in evaluations[:common]])
     return row
 
@@ -241,6 +245,7 @@ def compared(run: Run) -> pd.DataFrame:
     first = [*scores].index(best)
     gaps = answers - answers[first]  # [K, N]
     noise = deviations**2 + deviations[first] ** 2 + gaps.var(axis=1, ddof=1) / gaps.shape[1]
+    noise[first] = 0.0  # it is no other recipe's
     half = norm.isf(LEVEL / 2) * np.sqrt(noise)
     ends = {"gap_low": gaps.mean(axis=1) - half, "gap_high": gaps.mean(axis=1) + half}
     return pd.DataFrame({"tied": tied, "expected": expected, **ends}, index=[*scores])

@@ -23,6 +23,11 @@ METRIC_LABELS = {  # as sentences and tables have them
 GLUE_METRICS = {"mrpc": F1, "qqp": F1, "cola": MCC, "stsb": SPEARMAN}
 
 
+def lowest_score(metric: str) -> float:
+    """-1 of Matthews' and other correlations, 0 of the others; all end at 1."""
+    return -1.0 if metric in (MCC, *CORRELATIONS) else 0.0
+
+
 def default_metric(
     source: str | None, configuration: str | None, label_names: Sequence[str]
 ) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from trainable.common.errors import UserError
 from trainable.config.trial_config import TrialConfig
 
 FORWARD_SHARE = 1 / 3  # of a training step, that classifying the same examples takes
@@ -96,8 +97,11 @@ def affordable_evaluations(trained: int, evaluated: int, *, least: int, most: in
 
 
 def evaluation_steps(total_steps: int, evaluations: int) -> list[int]:
-    """After how many steps each evaluation comes: equally spaced, the last at the end; ValueError
+    """After how many steps each evaluation comes: equally spaced, the last at the end; UserError
     if there are fewer steps than evaluations."""
     if evaluations > total_steps:
-        raise ValueError(f"{evaluations} evaluations in {total_steps} steps")
+        raise UserError(
+            f"evaluations: {evaluations} are more than the trial's {total_steps} steps; give "
+            "fewer, or more training examples or epochs"
+        )
     return [total_steps * (i + 1) // evaluations for i in range(evaluations)]

@@ -210,6 +210,10 @@ def _class_names(labels: list[Any], where: str) -> list[str]:
     return [str(label) for label in sorted(present)]
 
 
+def _is_text(part: Any) -> bool:
+    return isinstance(part, str) and bool(part.strip())
+
+
 def _numbered(
     table: Any, where: str, texts: tuple[str, ...], labels: list[Any], names: list[str]
 ) -> LabelledTexts:
@@ -223,8 +227,11 @@ def _numbered(
         if label is None:
             continue
         for column, part in zip(texts, parts, strict=True):
-            if not isinstance(part, str) or not part.strip():
-                raise UserError(f"{where}: row {row} has no text in {column}")
+            if not _is_text(part):
+                rows = zip(labels, *columns, strict=True)
+                more = sum(own is not None and not all(map(_is_text, of)) for own, *of in rows)
+                all_of = f"; {more:,} rows have none, leave them out" if more > 1 else ""
+                raise UserError(f"{where}: row {row} has no text in {column}{all_of}")
         if str(label) not in index if names else isinstance(label, str):
             raise UserError(
                 f"{where}: label {label} is not among those of the training split: "

@@ -6,11 +6,13 @@ from scipy.special import log_softmax, softmax
 
 BINS = 15
 LIMITS = (0.05, 20.0)  # of the temperature
+CRITICAL = 3.84  # chi-squared's 95% quantile of one degree of freedom
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The T that makes softmax(logits / T) most likely; logits [N, C], labels [N] (Guo et al. 2017,
-    section 4.2). 1 where all are right: any lower one is then more likely."""
+    section 4.2). 1 where it is not significantly likelier than that (Wilks 1938, Annals of
+    Mathematical Statistics 9, 60-62), and where all are right: any lower one is likelier then."""
 
     def negative_log_likelihood(log_temperature: float) -> float:
         scores = log_softmax(logits / np.exp(log_temperature), axis=1)
@@ -19,7 +21,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     if (logits.argmax(axis=1) == labels).all():
         return 1.0
     best = minimize_scalar(negative_log_likelihood, bounds=np.log(LIMITS), method="bounded")
-    return float(np.exp(best.x))
+    likelier = len(labels) * (negative_log_likelihood(0.0) - best.fun)
+    return float(np.exp(best.x)) if 2 * likelier > CRITICAL else 1.0
 
 
 def calibration_errors(logits: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:

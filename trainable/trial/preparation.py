@@ -32,7 +32,7 @@ from trainable.config.training_inputs import (
     check_same_tokens,
 )
 from trainable.config.trial_config import TrialConfig
-from trainable.data.batches import trial_steps
+from trainable.data.batches import evaluation_steps, trial_steps
 from trainable.data.datasets import shared_examples
 from trainable.data.sources import Sources, load_sources
 from trainable.data.tokens import tokenise, trained_on
@@ -210,12 +210,7 @@ def check_trials(
         else:
             student_config(teacher, config)
         check_data(config, examples, regression=teacher.num_labels == 1)
-        steps = trial_steps(examples["train"], config)
-        if config.evaluations > steps:
-            raise UserError(
-                f"evaluations: {config.evaluations} are more than the trial's {steps} steps; "
-                "give fewer, or more training examples or epochs"
-            )
+        evaluation_steps(trial_steps(examples["train"], config), config.evaluations)
 
 
 def _check_pretrained(

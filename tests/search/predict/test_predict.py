@@ -1,7 +1,12 @@
 """Files classified in pieces: every kind, every row, in order, with neither torch nor Ray."""
 
+import csv
+import json
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import softmax
 
@@ -105,3 +110,49 @@ def test_empty_texts_are_counted(folder, write, capsys):
 def test_a_file_without_rows_has_an_output_without(folder, tmp_path, write, suffix):
     assert main([str(folder), write(ROWS[:0], suffix)]) == 0
     assert len(READ[suffix](tmp_path / f"texts.predictions{suffix}")) == 0
+
+
+def test_json_lines_may_have_other_keys_in_each_piece(folder, tmp_path):
+    """And a byte order mark; what a row lacks is null, as strict parsers know it."""
+    rows = [{"text": text} for text in TEXTS[:-1]] + [{"text": TEXTS[-1], "note": "late"}]
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8-sig")
+    assert main([str(folder), str(path), "--form", "onnx"]) == 0
+    lines = (tmp_path / "texts.predictions.jsonl").read_text().splitlines()
+    notes = [json.loads(line, parse_constant=pytest.fail)["note"] for line in lines]
+    assert notes == [*[None] * 24, "late"]
+
+
+def test_a_carriage_return_within_a_text_ends_no_row(folder, tmp_path, refusal_of):
+    rows = pd.DataFrame({"text": ["one\rtwo", "three"], "id": ["01", "2"]})
+    rows.to_csv(tmp_path / "texts.csv", index=False, quoting=csv.QUOTE_ALL)
+    command = [str(folder), str(tmp_path / "texts.csv"), "--form", "onnx"]
+    assert main(command) == 0
+    found = pd.read_csv(tmp_path / "texts.predictions.csv", dtype={"id": str})
+    pd.testing.assert_frame_equal(found[["text", "id"]], rows)
+    said = refusal_of(main, *command, "--output", str(tmp_path / "texts.tsv"))
+    assert "a carriage return within a field" in said
+
+
+def test_a_column_that_is_there_twice_is_refused(folder, tmp_path, refusal_of):
+    twice = pa.table([pa.array(["one"]), pa.array(["two"])], names=["text", "text"])
+    pq.write_table(twice, tmp_path / "texts.parquet")
+    said = refusal_of(main, str(folder), str(tmp_path / "texts.parquet"))
+    assert "it has the column text twice" in said
+
+
+def test_json_lines_without_rows_are_an_empty_parquet_file(folder, tmp_path):
+    (tmp_path / "texts.jsonl").write_text("")
+    output = tmp_path / "found.parquet"
+    assert main([str(folder), str(tmp_path / "texts.jsonl"), "--output", str(output)]) == 0
+    assert len(pd.read_parquet(output)) == 0
+
+
+def test_a_full_disk_is_no_mistake_of_the_user(folder, write, monkeypatch, capsys):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    path = write(ROWS, ".parquet")
+    monkeypatch.setattr(tables, "_write_parquet", full)
+    assert main([str(folder), path, "--form", "onnx"]) == 1
+    assert "No space left on device" in capsys.readouterr().err

@@ -33,7 +33,8 @@ def test_a_complete_run(run):
     shares = {BEST: (0.85, 0.86, 0.86, 0.87), NEAR: near, FAR: far, RANDOM: 0.7}
     summary = summary_of(run, shares, stopped=(0.95, 0.96))
     best, second = gather(run).recipes.iloc[0], gather(run).recipes.iloc[1]
-    luck = f"{100 * (0.86 - best['expected']):.2f} points too high."
+    luck = f"{100 * (0.86 - best['expected']):.2f} points too high (the choice of its five best "
+    luck += "evaluations not counted)."
     interval = f"(95% interval {best['low']:.3f} to {best['high']:.3f})"
     assert summary.headline == (
         f"Best: teacher_spread, layers 1,2,3, fixed 0.5. best5 0.8600 {interval}, 90.5% of the "

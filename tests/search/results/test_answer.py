@@ -4,6 +4,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from search.confirm.options import ConfirmOptions, choose
 from search.policy.policy import Policy
@@ -44,6 +45,8 @@ def leaderboard(run):
         ([0.9, 0.8], [0.84, 0.85], (2.0, None), None),  # all clearly worse than the default
         ([0.8, 0.805], [], (2.0, None), None),
         ([0.8, 0.9], [], (3.0, None), 0.1),
+        ([0.8, 0.816], [], (3.0, None), 0.016),
+        ([0.8, 0.816, *[0.7] * 7], [], (2.0, None), None),  # the highest of nine may be by luck
     ],
 )
 def test_recommended_is_what_is_clearly_better_or_the_default(
@@ -90,7 +93,8 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     assert columns["outcome"] == ("recommended", *["finished"] * 3)
     text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
-    assert ": +10.00 points over the default in the last evaluation (95% interval +7.8" in text
+    assert ": in the last evaluation +10.00 points over the default (95% interval +7.8" in text
+    assert ") and +7.00 points over the default trained as long (95% interval +5.0" in text
     # 12 steps of 16 examples are 2 passes over 96, 3,000 are 500; no texts were given.
     more = "more time: the longest trial made 2 of 500 passes."
     assert text.endswith(f" (--transfer), which teach more than made ones; {more}")
@@ -98,6 +102,23 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     (best,) = confirmation.finalists
     assert (best.temperature, best.max_steps) == (3.0, 600)
     assert (best.recipe, run.default_recipe) in confirmation.pairs
+
+
+def test_the_gain_of_the_default_trained_longer_is_told_as_one_of_length(tmp_path):
+    run = with_finals(tmp_path / "run", [0.8, 0.82], [0.89, 0.895])
+    text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
+    said = "steps 600, the default: in the last evaluation +9.00 points over a single short trial"
+    assert f"{said} of it (95% interval +6.9" in text
+
+
+def test_the_choice_among_many_is_allowed_for(tmp_path):
+    """Nine recipes: each of eight comparisons has an eighth of the level, z = 2.73."""
+    run = searched(tmp_path / "run", [0.8, 0.9, *[0.7] * 7], finals=0)
+    half = norm.isf(0.05 / 16) * np.sqrt(2 * SEED_SD**2 + 0.1 * 0.9 / (EXAMPLES - 1))
+    found = recommended(run)
+    assert found.gain.high - found.gain.estimate == pytest.approx(half)
+    text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
+    assert ", of which the intervals allow for the choice among 9" in text
 
 
 def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):

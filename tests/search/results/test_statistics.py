@@ -111,6 +111,23 @@ def test_interval_of_a_mean_is_that_of_its_seeds_and_within_0_and_1():
     of_one = bootstrap_interval(scores[0])
     assert stats.mean_interval(scores[:1]) == of_one
     assert stats.mean_interval(np.array([[1.0] * 9, [0.0] * 9])) == (0.0, 1.0)
+    for without_error in (np.ones((1, 50)), np.ones((3, 50))):  # Wilson's limit of none in 50
+        low, high = stats.mean_interval(without_error)
+        assert (low, high) == (pytest.approx(1 - 1.959964**2 / (50 + 1.959964**2)), 1.0)
+
+
+def test_a_recipe_of_one_seed_is_taken_to_vary_as_the_others_seeds_do():
+    """Of more than what is assumed; the seeds differ by a tenth of all examples."""
+    first = np.array([np.arange(200) < count for count in (140, 160, 180)], dtype=float)
+    alone = np.array([np.arange(200) < 100], dtype=float)
+    seen = np.var(first.mean(axis=1), ddof=1) - 3 * stats.rest_variance(first)
+    gaps = first.mean(axis=0) - alone[0]
+    half = 1.959964 * np.sqrt(seen * (1 + 1 / 3) + gaps.var(ddof=1) / 200)
+    found = stats.recipes_difference(first, alone, 0.004)
+    assert found.high - found.estimate == pytest.approx(half)
+    assert seen > 0.004**2
+    assumed = stats.recipes_difference(first, alone, 0.5)
+    assert assumed.high - assumed.estimate > 1.9 * 0.5 * np.sqrt(1 + 1 / 3)
 
 
 def test_equal_recipes_and_certain_differences_have_finite_p_values_of_two_seeds_at_least():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from trainable.common.errors import UserError
 from trainable.data.batches import (
     POOL_BATCHES,
     batches_by_length,
@@ -78,7 +79,7 @@ def test_evaluation_has_each_row_once_from_short_to_long():
 def test_evaluation_steps_by_hand():
     by_hand = {(100, 4): [25, 50, 75, 100], (10, 3): [3, 6, 10], (5, 5): [1, 2, 3, 4, 5]}
     assert {case: evaluation_steps(*case) for case in by_hand} == by_hand
-    with pytest.raises(ValueError, match="6 evaluations in 5 steps"):
+    with pytest.raises(UserError, match="6 are more than the trial's 5 steps"):
         evaluation_steps(5, 6)
 
 

@@ -12,6 +12,7 @@ from trainable.data.datasets import (
     Dataset,
     LabelledTexts,
     check_sizes,
+    hold_out,
     pick,
     sample_evaluation,
     shared_examples,
@@ -138,3 +139,15 @@ def test_whatever_differs_changes_the_digest(corpus):
     assert len({dataset.digest for dataset in (corpus, *others)}) == len(others) + 1
     copy = Dataset(LabelledTexts(list(train.texts), list(train.labels)), evaluation, list(names))
     assert copy.digest == corpus.digest
+
+
+def test_a_text_is_not_held_out_beside_its_equals():
+    texts = [f"text {number % 10}" for number in range(40)]  # each of ten four times
+    texts += [f"own {number}" for number in range(60)]
+    split = LabelledTexts(texts, [number % 2 for number in range(100)])
+    train, held_out = hold_out(split)
+    assert not {*train.texts} & {*held_out.texts}
+    assert Counter(train.texts + held_out.texts) == Counter(texts)
+    assert 0 < len(held_out) < 10
+    alike = LabelledTexts(["same"] * 20, [0, 1] * 10)
+    assert [len(part) for part in hold_out(alike)] == [18, 2]

@@ -394,6 +394,7 @@ def test_a_test_source_that_does_not_fit(folder, load, tmp_path):
     for texts, labels, text, said in (
         (AB, [0, 2], "sentence", ": label 2 is not among those of the training"),
         (["a", ""], TWO, "sentence", ": row 1 has no text in sentence"),
+        ([" ", ""], TWO, "sentence", ": row 0 has no text in sentence; 2 rows have none, leave"),
         (AB, [-1, -1], "sentence", " has no labels; give labelled examples"),
         (AB, ["no", "yes"], "sentence", ": label no is not among those of the"),
         (AB, TWO, "body", " has columns body, label; it needs sentence, text"),
