@@ -167,6 +167,24 @@ def tiny_classifier(architecture="bert", seed=0, **changes):
     return model.eval()
 
 
+def make_teacher(architecture, tokenizer, folder, **changes):
+    """A fitted teacher on disk."""
+    tiny_classifier(architecture, **changes).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_tsv(path, examples):
+    """Sentences and labels, as users have them."""
+    rows = [f"{text}\t{label}" for text, label in zip(examples.texts, examples.labels, strict=True)]
+    path.write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+
+
+def contents(folder):
+    """Each file and its bytes."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def random_sentences(count, seed):
     """Examples of 3 to 20 words; the label says whether even or odd words prevail."""
     generator = np.random.default_rng(seed)
@@ -250,29 +268,22 @@ def data_folder(dataset, tmp_path_factory):
     """The sentences as a user would have them: a folder of two TSV files."""
     folder = tmp_path_factory.mktemp("data")
     for name, split in (("train", dataset.train), ("dev", dataset.evaluation)):
-        rows = [f"{text}\t{label}" for text, label in zip(split.texts, split.labels, strict=True)]
-        (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+        write_tsv(folder / f"{name}.tsv", split)
     return folder
 
 
 @pytest.fixture(scope="session")
 def teacher_folder(tokenizer, tmp_path_factory):
     """A fitted teacher on disk, as a user would give it: a classifier for two labels."""
-    folder = tmp_path_factory.mktemp("teacher")
-    tiny_classifier("bert").save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return make_teacher("bert", tokenizer, tmp_path_factory.mktemp("teacher"))
 
 
 @pytest.fixture(scope="session")
 def pair_teacher(tokenizer, tmp_path_factory):
     """Such a teacher whose tokenizer says which of a pair's texts a token is of."""
-    folder = tmp_path_factory.mktemp("pair-teacher")
-    tiny_classifier("bert", seed=3).save_pretrained(folder)
     with_types = copy.deepcopy(tokenizer)
     with_types.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
-    with_types.save_pretrained(folder)
-    return folder
+    return make_teacher("bert", with_types, tmp_path_factory.mktemp("pair-teacher"), seed=3)
 
 
 @pytest.fixture(scope="session")

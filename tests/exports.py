@@ -11,20 +11,12 @@ from rich.console import Console
 from search.plan.resolve import ResolvedRequest
 from search.record.run import Run, create_run, read_run
 from search.sweep.check_sweep import prepare_again
-from tests.conftest import tiny_classifier
 from tests.made_runs import PROVENANCE, evaluated, made_plan, started
 from trainable.trial.checkpoint import write_checkpoint
 from trainable.trial.training_loop import Trial
 
 MAX_LENGTH = 16  # tokens; a third of the examples are longer
 VERSIONS = {"versions": {"python": "3.11", "ray": None, "torch": "2.13"}}
-
-
-def make_teacher(architecture, tokenizer, folder, **changes):
-    """A fitted teacher on disk."""
-    tiny_classifier(architecture, **changes).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def make_run(folder, teacher, data, configs, **options):

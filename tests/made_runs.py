@@ -1,12 +1,14 @@
 """Runs made of plain values, with no teacher or data behind them, and events of their trials."""
 
+from dataclasses import asdict
+
 import numpy as np
 
 from search.plan.draws import starting_points
 from search.plan.grid import plan_trials
 from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
-from search.record.run import create_run
+from search.record.run import create_run, read_run
 from trainable.config.training_inputs import Teacher, TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import pack_predictions, unpack_predictions
@@ -94,6 +96,20 @@ def started(config):
 
 def failed(config, then, reason="it broke"):
     return {"event": "failure", "reason": reason, "then": then, "trial": config.digest}
+
+
+def told(folder):
+    """The events on disk as they were appended, and the plans left out."""
+    return [
+        {key: value for key, value in event.items() if key not in ("number", "time")}
+        for event in read_run(folder).events
+        if event["event"] != "plan"
+    ]
+
+
+def suggested(config, parameters=None):
+    event = {"event": "suggestion", "trial": config.digest, "parameters": parameters}
+    return {**event, "config": asdict(config)}
 
 
 def finish(run, config, best5=0.5):

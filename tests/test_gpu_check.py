@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.gpu_check import TESTS, gpu_tests, outcome_table, table
+from tests.gpu_check import TESTS, gpu_tests
 from tests.scripts import gpu_trial
 
 FILES = {  # of tests, and how their processes are to end
@@ -27,29 +27,6 @@ def test_every_test_that_needs_a_gpu_is_among_those_it_runs(repository):
     }
     assert len(marked) >= 4
     assert marked == set(gpu_tests(TESTS))
-
-
-def test_the_table_has_floors_ratios_to_the_plain_loop_and_what_went_wrong():
-    shared = {"setup_seconds": 2.5, "preset": "sst2", "device": "NVIDIA H100 80GB HBM3"}
-    rates = {"examples_per_second": 360.0, "milliseconds_per_step": 88.9, "reserved_gib": 1.25}
-    faster = {"examples_per_second": 4608.0, "milliseconds_per_step": 6.9}
-    lines = [
-        {"variant": "live", **rates, **shared},
-        {"variant": "graph", **faster, **shared},
-        {"variant": "flash", "error": "OutOfMemoryError: CUDA out of memory", **shared},
-        {"variant": "a whole trial", "like": "flash", **faster, **shared, "notes": "9 s"},
-        {"variant": "a rung", **shared, "device": "a card", "notes": "568 MB saved in 2.0 s"},
-    ]
-    assert table(lines).strip().splitlines()[2:] == [
-        "| `live` | 88.9 | - | - | 360 | 1.0 | 2.5 s | 1.25 GiB |  |",
-        "| `graph` | 6.9 | 1.2 | 6.9 | 4,608 | 12.8 | 2.5 s | - |  |",
-        "| `flash` | OutOfMemoryError: CUDA out of memory | | | | | | | |",
-        "| `a whole trial` | 6.9 | 1.2 | 4.7 | 4,608 | 12.8 | 2.5 s | - | 9 s |",
-        "| `a rung` | - | - | - | - | - | 2.5 s | - | 568 MB saved in 2.0 s |",
-    ]
-    assert outcome_table({"trial": (0, "exit code 0", 61.7)}).endswith(
-        "| trial | exit code 0 | 62 |"
-    )
 
 
 @pytest.mark.slow

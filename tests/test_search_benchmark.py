@@ -9,7 +9,7 @@ from tests.peers.jobs import code_lines, cost_of_kill, printed, recorded
 from tests.peers.table import markdown
 from tests.scripts import benchmark_data
 from tests.scripts.benchmark_data import DATASETS, SPLITS, make_dataset, read_tsv, write_tsv
-from tests.scripts.benchmark_table import difference, mean_differences, print_table
+from tests.scripts.benchmark_table import difference, mean_differences
 from trainable.data.datasets import Dataset, LabelledTexts
 
 
@@ -75,22 +75,6 @@ def test_the_mean_over_data_sets_has_two_intervals():
     assert here.estimate == elsewhere.estimate == 0.5
     assert here.high - 0.5 == pytest.approx(1.959964 * 0.25 / 2)  # standard error 0.25 and 0
     assert elsewhere.high - 0.5 == pytest.approx(student_t.ppf(0.975, 1) * 0.25)
-
-
-def test_the_table_counts_the_default_in_every_budget(capsys):
-    made = [("default", None, 0, [1, 0, 0, 0]), ("default", None, 1, [1, 1, 0, 0])]
-    made += [("recipe", "4m", 0, [1, 1, 1, 0]), ("recipe", "9m", 0, [0, 0, 0, 0])]
-    results = [
-        {"dataset": "cola", "way": way, "budget": budget, "seed": seed}
-        | {"correct": pack_right(bits), "examples": 4}
-        for way, budget, seed, bits in made
-    ]
-    print_table(results, "4m")
-    printed = capsys.readouterr().out.splitlines()
-    default, recipe = (line.split() for line in printed if line.startswith("cola"))
-    assert default[:4] == ["cola", "default", "2", "0.3750"]
-    assert recipe[:5] == ["cola", "recipe", "1", "0.7500", "+37.50"]
-    assert printed[-1].startswith("recipe over default, mean of 1 data sets: +37.50")
 
 
 def test_a_kill_costs_what_is_done_again():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.conftest import padded_batch, tiny_classifier, train_split
+from tests.conftest import make_teacher, padded_batch, train_split
 from trainable.data.vocabulary import load_vocabulary
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.preparation import Preparation, prepare_inputs
@@ -80,9 +80,7 @@ def any_inputs(*, request, inputs, loaded, runtime, options, tokenizer, pair_dat
     if request.param == "pairs":
         pairs = replace(loaded, dataset=pair_dataset, teacher_source=str(pair_teacher))
         return prepare_inputs(Preparation.load(pairs), pools, runtime, options)
-    folder = runtime.cache / "encoders" / request.param
-    tiny_classifier(request.param).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    folder = make_teacher(request.param, tokenizer, runtime.cache / "encoders" / request.param)
     preparation = Preparation.load(replace(loaded, teacher_source=str(folder)))
     return prepare_inputs(preparation, pools, runtime, options)
 
@@ -95,10 +93,11 @@ def student_and_losses(config, inputs, device):
     return trial, trial.setup.distillation.losses(trial.student, batch)
 
 
-@pytest.mark.parametrize("pool", ["cls", "mean", "tokens"])
+@pytest.mark.parametrize(("pool", "temperature"), [("cls", 1.0), ("mean", 2.0), ("tokens", 4.0)])
 @torch.no_grad()
-def test_losses(any_inputs, make_config, cpu, pool):
-    config = make_config(hidden_pool=pool, hidden_weight=10.0, initialisation="random")
+def test_losses(any_inputs, make_config, cpu, pool, temperature):
+    given = {"hidden_pool": pool, "temperature": temperature, "hidden_weight": 10.0}
+    config = make_config(**given, initialisation="random")
     trial, cached = student_and_losses(config, any_inputs, cpu)
     kl, hidden = live_losses(trial, ROWS)
     assert kl > 1e-4
@@ -107,11 +106,14 @@ def test_losses(any_inputs, make_config, cpu, pool):
     assert float(cached["hidden"]) == pytest.approx(hidden, rel=HALF_PRECISION)
 
 
-@pytest.mark.parametrize("changes", [{}, {"student_width": 16}, {"student_layers": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"student_width": 16, "relation_heads": 2}, {"student_layers": 1, "relation_heads": 1}],
+)
 @torch.no_grad()
 def test_relations(any_inputs, make_config, cpu, changes):
     relations = {"aligned_layers": "none", "relation_weight": 10.0, "relation_heads": 4}
-    config = make_config(**relations, initialisation="random", **changes)
+    config = make_config(**{**relations, "initialisation": "random", **changes})
     trial, cached = student_and_losses(config, any_inputs, cpu)
     proj = "_proj" * (trial.student.config.model_type == "deberta-v2")
     live = live_relations(trial, ROWS, [f"{name}{proj}" for name in ("query", "key", "value")])

@@ -57,12 +57,3 @@ def test_every_value_trains_another_student(setting, inputs, make_config, cpu):
     runs = [final_weights(config, inputs, cpu) for config in configs]
     for first, second in combinations(runs, 2):
         assert differ(first, second)
-
-
-def test_alpha_one_ignores_the_teachers_outputs(inputs, make_config, cpu):
-    """Cross-entropy only, whatever stands for the teacher's part."""
-    base = {"alpha": 1.0, "aligned_layers": "none"}
-    first, second = (
-        final_weights(make_config(**base, temperature=t), inputs, cpu) for t in (1.0, 4.0)
-    )
-    assert torch.equal(first[1], second[1])

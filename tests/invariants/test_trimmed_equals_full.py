@@ -21,7 +21,7 @@ from trainable.models.model_outputs import run_model
 USED = np.array([2, 7, 9, 50, 120, 3], dtype=np.int64)
 
 
-def both_examples(in_use, cpu):
+def both_examples(in_use, pad_id, cpu):
     """The same two examples under the tokenizer's ids and under dense ids."""
     split = TokenisedSplit(
         np.array([2, 7, 9, 50, 120, 3, 2, 9, 9, 3]),
@@ -29,24 +29,8 @@ def both_examples(in_use, cpu):
         np.array([0, 1]),
         token_types=np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1]),  # read by models that have such
     )
-    return [Examples(each, 0, cpu) for each in (split, dense_split(split, in_use))]
-
-
-def test_a_padding_token_among_the_last_leaves_the_others_out(cpu):
-    """As ModernBERT's does: what is masked may be any token."""
-    in_use = tokens_in_use([USED], special_ids=[0, 2, 3, 204], pad_id=padding_id(204))
-    assert in_use.tolist() == sorted({0, 2, 3, 204, *USED})
-    split = TokenisedSplit(np.array([2, 7, 9, 50, 3, 2, 9, 3]), np.array([0, 5, 8]), np.zeros(2))
-    full, trimmed = (tiny_classifier("modernbert", pad_token_id=204) for _ in range(2))
-    before = trim_embedding(trimmed, in_use)
-    batches = [
-        Examples(each, pad_id, cpu).batch(torch.arange(2), 6)
-        for each, pad_id in ((split, 204), (dense_split(split, in_use), padding_id(204)))
-    ]
-    logits = [run_model(m, b, "fp32")[0] for m, b in zip((full, trimmed), batches, strict=True)]
-    torch.testing.assert_close(*logits, rtol=0, atol=0)
-    restore_embedding(trimmed, in_use, before)
-    assert torch.equal(trimmed.get_input_embeddings().weight, full.get_input_embeddings().weight)
+    dense = dense_split(split, in_use)
+    return [Examples(split, pad_id, cpu), Examples(dense, padding_id(pad_id), cpu)]
 
 
 def train(model, examples, steps=3):
@@ -57,13 +41,18 @@ def train(model, examples, steps=3):
         step.take(np.arange(2), 1e-3)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_logits_gradients_and_trained_weights(architecture, cpu):
-    in_use = tokens_in_use([USED], special_ids=[0, 1, 2, 3, 4], pad_id=0)
-    full, trimmed = tiny_classifier(architecture), tiny_classifier(architecture)
+@pytest.mark.parametrize(
+    ("architecture", "pad_id"), [*((name, 0) for name in ARCHITECTURES), ("modernbert", 204)]
+)
+def test_logits_gradients_and_trained_weights(architecture, pad_id, cpu):
+    """ModernBERT's padding token is among the last, and leaves the others out."""
+    special = {0, 1, 2, 3, 4, pad_id}
+    in_use = tokens_in_use([USED], special_ids=[*special], pad_id=padding_id(pad_id))
+    assert in_use.tolist() == sorted({*special, *USED})
+    full, trimmed = (tiny_classifier(architecture, pad_token_id=pad_id) for _ in range(2))
     before = trim_embedding(trimmed, in_use)
     assert trimmed.get_input_embeddings().weight.shape[0] == len(in_use)
-    examples = both_examples(in_use, cpu)
+    examples = both_examples(in_use, pad_id, cpu)
     full_batch, dense_batch = (each.batch(torch.arange(2), 6) for each in examples)
 
     logits = [run_model(m, b, "fp32")[0] for m, b in ((full, full_batch), (trimmed, dense_batch))]

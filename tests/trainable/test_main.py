@@ -45,11 +45,8 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
 
 def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path):
     for more, said in (
-        (["--alpha", "1.5"], "alpha: 1.5 must be at most 1.0"),
-        (["--sharpness", "2"], "sharpness: 2.0 given, but alpha_schedule fixed has none"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
         (["--hidden-weight", "100"], "hidden_weight: has no effect"),
-        (["--alpha", "1", "--temperature", "4"], "temperature: has no effect"),
         (["--eval-subset", "41"], "--eval-subset 41: the validation split has 40"),
         (["--dataset", "no/where"], "--dataset no/where: "),
         (["--teacher", "no/where"], "--teacher no/where: "),

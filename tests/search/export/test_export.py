@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pandas
@@ -21,11 +22,12 @@ from search.export import forms
 from search.export.__main__ import main
 from search.record.labels import find_trial
 from search.results.statistics import Difference
-from tests.conftest import ARCHITECTURES, random_sentences, user_error
-from tests.exports import copied, make_run, make_teacher
+from tests.conftest import ARCHITECTURES, make_teacher, random_sentences, user_error, write_tsv
+from tests.exports import copied, make_run
 from tests.made_runs import asked, evaluated, failed, made_run, right_of, started
 from trainable.common.files import verified_values, write_manifest
 from trainable.config.trial_config import TrialConfig
+from trainable.data.datasets import LabelledTexts
 from trainable.engine.calibration import fit_temperature
 from trainable.serving import timing
 from trainable.serving.served_model import ServedModel
@@ -50,11 +52,6 @@ def write_pairs(dataset, folder):
         table["labels"] = [dataset.label_names[label] for label in split.labels]
         table.to_csv(folder / f"{name}.csv", index=False)
     return folder
-
-
-def write_rows(path, texts, labels):
-    rows = [f"{text}\t{label}" for text, label in zip(texts, labels, strict=True)]
-    path.write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -222,11 +219,8 @@ def test_results_may_differ_where_the_arithmetic_does(small, monkeypatch, datase
 
 
 def test_an_error_leaves_nothing(small, export, monkeypatch):
-    def fail(*arguments, **facts):
-        raise OSError("No space left on device")
-
     for module, name in ((exported, "model_card"), (shutil, "copyfile")):
-        monkeypatch.setattr(module, name, fail)
+        monkeypatch.setattr(module, name, Mock(side_effect=OSError("No space left on device")))
         assert export(small, "--no-check", code=1)[2] == "error: No space left on device\n"
 
 
@@ -307,30 +301,24 @@ def test_a_latency_limit_is_compared_with_what_the_export_measures():
         assert forms.limit_kept(replace(request, runtime="pytorch"), costs) == []
 
 
-def test_a_pipeline_of_an_exported_regression_gives_its_output_as_it_is(
-    tokenizer, export, tmp_path
+@pytest.mark.parametrize("own", [{"num_labels": 1}, {"problem_type": "multi_label_classification"}])
+def test_a_pipeline_gives_an_output_as_it_is_or_a_softmax_whatever_the_teacher_says_it_is(
+    tokenizer, export, tmp_path, own
 ):
-    """Also from a teacher whose configuration does not say what it is."""
-    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", num_labels=1)
+    """A teacher may not say that it is of a regression, or was made for something else."""
+    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", **own)
     (data := tmp_path / "data").mkdir()
     for seed, name in enumerate(("train", "dev")):
         texts = random_sentences(40, seed=seed)
-        write_rows(data / f"{name}.tsv", texts.texts, [label * 2.5 for label in texts.labels])
+        scale = 2.5 if "num_labels" in own else 1
+        labels = [label * scale for label in texts.labels]
+        write_tsv(data / f"{name}.tsv", LabelledTexts(texts.texts, labels))
     folder, _, _ = export(make_run(tmp_path, teacher, data, [SPREAD]))
-    answer = pipeline("text-classification", str(folder))("w1 w2 w3 w4")[0]["score"]
-    assert answer == pytest.approx(plain_logits(folder, ["w1 w2 w3 w4"]).item(), rel=1e-4)
-
-
-def test_a_pipeline_of_a_student_gives_a_softmax_whatever_the_teacher_was_made_for(
-    tokenizer, data_folder, export, tmp_path
-):
-    several = {"problem_type": "multi_label_classification"}
-    teacher = make_teacher("bert", tokenizer, tmp_path / "teacher", **several)
-    folder, _, _ = export(make_run(tmp_path, teacher, data_folder, [SPREAD]))
     answers = pipeline("text-classification", str(folder))("w1 w2 w3 w4", top_k=None)
     found = [answer["score"] for answer in sorted(answers, key=lambda answer: answer["label"])]
-    expected = plain_logits(folder, ["w1 w2 w3 w4"]).softmax(dim=-1)[0].tolist()
-    assert found == pytest.approx(expected, rel=1e-4)
+    logits = plain_logits(folder, ["w1 w2 w3 w4"])[0]
+    expected = logits if len(logits) == 1 else logits.softmax(dim=-1)
+    assert found == pytest.approx(expected.tolist(), rel=1e-4)
 
 
 @torch.no_grad()
@@ -358,7 +346,7 @@ def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_be
     teacher = make_teacher("bert", tokenizer, tmp_path / "teacher")
     data, test = shutil.copytree(data_folder, tmp_path / "data"), random_sentences(30, seed=9)
     centre_logits(teacher, test.texts)
-    write_rows(data / "test.tsv", test.texts, test.labels)
+    write_tsv(data / "test.tsv", test)
     config = make_config(initialisation="teacher_spread", student_layers=4, learning_rate=1e-3)
     run = make_run(tmp_path, teacher, data, [config], metric="f1")
     folder, printed, _ = export(run)
@@ -377,7 +365,7 @@ def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_be
     assert "Test: not scored: the checkpoint is " in confirmed(run)
     weights.write_bytes(whole)
     assert said in confirmed(run)
-    write_rows(data / "test.tsv", test.texts[:20], test.labels[:20])
+    write_tsv(data / "test.tsv", LabelledTexts(test.texts[:20], test.labels[:20]))
     shutil.rmtree(tmp_path / "cache")
     assert said in confirmed(run)  # not scored again
     again, printed, _ = export(run, out=tmp_path / "again")
@@ -387,6 +375,6 @@ def test_the_test_split_is_scored_once_by_export_and_confirm_with_the_teacher_be
     assert "Test F1" not in printed
     (run.folder / TEST).unlink()
     assert "the test examples are no longer those of the run" in confirmed(run)
-    write_rows(data / "dev.tsv", ["w1 w2"], [0])
+    write_tsv(data / "dev.tsv", LabelledTexts(["w1 w2"], [0]))
     _, printed, _ = export(run, out=tmp_path / "others")
     assert "Not scored again: the validation examples are no longer those of the sweep" in printed

@@ -1,6 +1,6 @@
 """What the final round of a search trains: computed by hand from times and scores."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.record import run as record
 from search.record.run import read_run
-from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right
+from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right, suggested
 
 EXAMPLES = 1000
 SECONDS = 7.2
@@ -249,8 +249,7 @@ def test_without_a_budget_a_longer_search_has_finals_in_proportion(tmp_path):
     run = with_its_finals(tmp_path / "run")
     run.replan({"requests": (replace(run.request, samples=4),)}, [])
     config = replace(next(iter(run.trials.values())).config, temperature=9.0)
-    names = {"trial": config.digest, "config": asdict(config), "parameters": {}}
-    run.append({"event": "suggestion", **names, "time": run.last_time})
+    run.append({**suggested(config, {}), "time": run.last_time})
     for number in (1, 2):
         at = run.last_time + SECONDS / 2
         run.append({**short_evaluation(config, number, 0.95), "time": at})
@@ -258,18 +257,9 @@ def test_without_a_budget_a_longer_search_has_finals_in_proportion(tmp_path):
     assert 0.5 * 8 * SECONDS < seconds <= 8 * SECONDS
 
 
-def test_finals_train_on_all_texts_and_end_the_run(tmp_path):
+def test_short_trials_train_without_texts_and_a_search_without_finals_ends(tmp_path):
     run = searched(tmp_path / "run", [0.8, 0.9], transfer="rest")
-    events = Policy(run).additions(exclusive=True)
-    assert {event["config"]["transfer_share"] for event in events} == {1.0}
     assert {trial.config.transfer_share for trial in run.trials.values()} == {0.0}
-    for event in events:
-        run.append(event)
-    for trial in [trial for trial in run.trials.values() if trial.final]:
-        for number in (1, 2):
-            run.append(short_evaluation(trial.config, number, 0.9))
-    policy = Policy(read_run(run.folder))
-    assert [event["event"] for event in policy.additions(exclusive=True)] == ["decided"]
     without = searched(tmp_path / "without", [0.8, 0.9], finals=0)
     assert Policy(without).additions(exclusive=True) == []
     assert not without.unfinished

@@ -1,7 +1,7 @@
 """Suggestions: a function of the record, never twice the same, and the study that they make."""
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -14,14 +14,12 @@ from optuna.trial import TrialState
 from search.plan.draws import config_of_draw, starting_points
 from search.plan.grid import plan_trials
 from search.plan.searchers import JOURNAL, SEARCHERS
-from search.policy import suggestions
 from search.policy.policy import Policy
-from search.policy.suggestions import SAMPLERS, study_of, suggest
+from search.policy.suggestions import SAMPLERS, study_of
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
 from search.sweep.hooks.optuna_journal import write_study
-from tests.made_runs import asked, evaluated, failed, finish, searched_run, started
-from trainable.common.errors import UserError
+from tests.made_runs import asked, evaluated, failed, finish, searched_run, started, suggested
 
 
 def make_run(folder, precision="fp32", **changes):
@@ -173,24 +171,6 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
     assert read_run(run.folder) == run
 
 
-def test_a_draw_that_what_is_set_does_not_allow_is_passed_over(run, monkeypatch):
-    """Rounding can make an alpha 1, at which no layer may be aligned."""
-    drawn, real = [], suggestions.config_of_draw
-    for _ in range(2):  # the other starts
-        grow(run)
-
-    def refuse_first(request, values):
-        drawn.append(values)
-        if len(drawn) == 1:
-            raise UserError("aligned_layers: no effect at alpha 1")
-        return real(request, values)
-
-    monkeypatch.setattr(suggestions, "config_of_draw", refuse_first)
-    config, values = suggest(run)
-    assert values is drawn[1] != drawn[0]
-    assert config == real(run.request, values)
-
-
 def test_a_range_that_is_narrower_than_the_rounding_is_searched(tmp_path):
     file = tmp_path / "narrow.py"
     file.write_text("def narrow(trial):\n    trial.suggest_float('alpha', 0.50011, 0.50019)\n")
@@ -244,8 +224,7 @@ def test_value_of_a_configuration_is_the_mean_over_its_seeds(tmp_path):
     first, third, _ = (trial.config for trial in run.trials.values())
     second, fourth = (replace(config, seed=1) for config in (first, third))
     for config, like in ((second, first), (fourth, third)):
-        event = {"event": "suggestion", "trial": config.digest, "config": asdict(config)}
-        run.append(event | {"parameters": run.trials[like.digest].parameters})
+        run.append(suggested(config, run.trials[like.digest].parameters))
     finish(run, first, 0.5)
     assert study_of(run).trials[0].state == TrialState.RUNNING
     finish(run, second, 0.7)

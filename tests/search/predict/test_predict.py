@@ -12,7 +12,7 @@ from scipy.special import softmax
 
 from search.predict import tables
 from search.predict.__main__ import main
-from tests.conftest import random_sentences, tiny_classifier
+from tests.conftest import make_teacher, random_sentences
 from trainable.serving.onnx_export import export_onnx
 from trainable.serving.served_model import ServedModel
 
@@ -24,9 +24,8 @@ ROWS = pd.DataFrame({"id": [f"{n:03}" for n in range(25)], "text": TEXTS, "other
 def folder(tokenizer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("student")
     labels = {"id2label": {0: "bad", 1: "good"}, "label2id": {"bad": 0, "good": 1}}
-    tiny_classifier("roberta", **labels).save_pretrained(folder)
     tokenizer.model_max_length = 32
-    tokenizer.save_pretrained(folder)
+    make_teacher("roberta", tokenizer, folder, **labels)
     export_onnx(folder, folder / "onnx" / "model.onnx")
     return folder
 

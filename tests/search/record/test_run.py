@@ -15,7 +15,7 @@ from search.record.plan_file import SWEEP
 from search.record.run import create_run, read_run, repair
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from tests.conftest import user_error
-from tests.made_runs import asked, evaluated, failed, made_run, started
+from tests.made_runs import asked, evaluated, failed, made_run, started, told
 from trainable.common.files import read_checked_json, write_checked_json
 from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
@@ -57,15 +57,6 @@ def story(tmp_path, monkeypatch):
         for event in STORY:
             run.append(event)
         yield run
-
-
-def told(folder):
-    """The events as they were appended, and the plans left out."""
-    return [
-        {key: value for key, value in event.items() if key not in ("number", "time")}
-        for event in read_run(folder).events
-        if event["event"] != "plan"
-    ]
 
 
 def files(folder):

@@ -3,7 +3,6 @@
 import shlex
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +10,6 @@ from search.record.events import RECORD
 from search.record.plan_file import SWEEP
 from search.record.run_folders import LOCK, find_run, refuse_existing, resume_command, run_lock
 from search.run.__main__ import main
-from search.sweep import check_sweep
 from tests.conftest import user_error
 from tests.made_runs import made_run
 from trainable.config.trial_config import TrialConfig
@@ -78,23 +76,6 @@ def test_run_killed_before_or_while_its_plan_was_written_leaves_its_name_free(tm
     with run_lock(folder):
         made_run(folder, CONFIGS)
     assert find_run("--resume", "mine", folder.parent) == folder
-
-
-def test_name_taken_while_the_teacher_was_prepared_is_refused(tmp_path, monkeypatch, refusal_of):
-    """Another sweep of that name ran meanwhile; its record must not be written into."""
-    folder = tmp_path / "runs" / "mine"
-
-    def check(request, *_):
-        def prepare(console):
-            return made_run(folder, CONFIGS).plan.inputs
-
-        return SimpleNamespace(request=request, configs=CONFIGS, prepare=prepare)
-
-    monkeypatch.setattr(check_sweep, "check_sweep", check)
-    places = ("--storage", str(folder.parent), "--cache", str(tmp_path / "cache"))
-    argv = ("--space", "baselines", "--preset", "mini", "--name", "mine", *places)
-    assert "--name mine" in refusal_of(main, *argv)
-    assert (folder / RECORD).read_bytes().count(b"\n") == 1
 
 
 def test_a_run_has_one_process_and_is_free_after_that_one_ends_however(run, repository, refusal_of):

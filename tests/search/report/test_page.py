@@ -58,11 +58,8 @@ def test_page_needs_no_other_file_and_no_other_host_and_has_all_its_parts(whole)
     assert all(link.startswith(("#", "data:,")) for link in links)
     assert not re.search(r"@import|url\((?!#)|http|<script", html)
     text = " ".join(" ".join(page.itertext()).split())
-    for sentence in (
-        report.summary.headline,
-        *report.summary.findings,
-        *report.summary.limitations,
-    ):
+    said = report.summary
+    for sentence in (said.headline, *said.findings, *said.limitations):
         assert sentence in text
     targets = [value for tag, name, value in attributes if (tag, name) == ("a", "href")]
     parts = ["leaderboard", "study", "curves", "schedules", "importance", "asha", "cost"]
@@ -95,18 +92,10 @@ def test_words_from_outside_are_escaped(tmp_path):
     fail(run, chosen, f"no|{script}\nsecond line")
     run.damage.append(f"lost {script}")
     run.append({"event": "session", "provenance": {"command": f"python {script}"}})
+    before_it = ("run", "/my/", "dataset d", "teacher t", "fine, ", "no|", "lost ", "python ")
     for text in page_of(run)[1:]:
         assert "<script" not in text
-        for before in (
-            "run",
-            "/my/",
-            "dataset d",
-            "teacher t",
-            "fine, ",
-            "no|",
-            "lost ",
-            "python ",
-        ):
+        for before in before_it:
             escaped = f"{before}&lt;script&gt;alert(1)&lt;"
             assert escaped in text.replace("\\|", "|"), before
     assert plain("a|b\n c<d [e](f) `g`") == "a\\|b c&lt;d \\[e\\](f) \\`g\\`"

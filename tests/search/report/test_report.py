@@ -7,6 +7,7 @@ from search.record.plan_file import SWEEP
 from search.record.run import create_run, read_run
 from search.report.__main__ import FIGURES, MARKDOWN, PAGE, TRIALS, main
 from search.results.table import trials_table
+from tests.conftest import contents
 from tests.report_runs import config, plan, report_evaluations, reported
 
 THIRD = config("random", "none")
@@ -18,10 +19,6 @@ def run(tmp_path):
     first, second = (0.85, 0.86, 0.86, 0.87), (0.55, 0.56, 0.56, 0.56)
     shares = {config(): first, config(alpha=0.25): second, THIRD: (0.6,)}
     return reported(tmp_path / "runs" / "mine", shares)
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_report_of_a_running_run_says_so_and_touches_nothing(run, tmp_path, capsys):

@@ -1,6 +1,6 @@
 """Which recipe is recommended, and its gain over the default."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from search.results.best_trials import kept_trials
 from search.results.leaderboard import leaderboard_cells
 from search.results.statistics import SEED_SD
 from search.results.table import recipes_table, trials_table
-from tests.made_runs import asked, made_inputs, made_run, pack_right, recipe
+from tests.made_runs import asked, made_inputs, made_run, pack_right, recipe, suggested
 from tests.search.policy import test_final_round
 from tests.search.policy.test_final_round import EXAMPLES, searched, short_evaluation
 
@@ -30,8 +30,7 @@ def with_finals(folder, shares, final_shares):
 
 
 def add_final(run, final, share):
-    event = {"event": "suggestion", "trial": final.digest, "parameters": None}
-    run.append({**event, "config": asdict(final)})
+    run.append(suggested(final))
     for number in (1, 2):
         run.append(short_evaluation(final, number, share))
 

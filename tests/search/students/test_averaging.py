@@ -1,6 +1,6 @@
 """The finals' students averaged into the one that is exported."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -17,6 +17,7 @@ from search.students import averaging
 from search.students.averaging import average_finals
 from search.students.kept import sweep_examples
 from tests.exports import copied, make_run, train
+from tests.made_runs import suggested
 from trainable.config.trial_config import TrialConfig
 from trainable.models.loading import load_weights
 
@@ -39,8 +40,7 @@ def made(teacher_folder, data_folder, tmp_path_factory):
         tmp_path_factory.mktemp("finals"), teacher_folder, data_folder, [SHORT], eval_subset=30
     )
     for config in (*FINALS, *OTHERS):
-        event = {"event": "suggestion", "trial": config.digest, "parameters": None}
-        run.append({**event, "config": asdict(config)})
+        run.append(suggested(config))
         train(run, config, run.plan.inputs)
     return run
 

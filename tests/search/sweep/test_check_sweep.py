@@ -9,8 +9,8 @@ from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials
 from search.sweep import check_sweep as check_sweep_module
-from search.sweep.check_sweep import check_sweep, complete, count_trials, describe, prepare_again
-from tests.exports import make_teacher
+from search.sweep.check_sweep import check_sweep, complete, describe, prepare_again
+from tests.conftest import make_teacher
 from tests.made_runs import asked
 from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
@@ -99,23 +99,6 @@ def test_no_more_texts_are_made_than_the_budget_has_time_for(
     assert (len(texts.texts) if texts else 0) == pytest.approx(made * 96, abs=5)  # some are alike
     assert checked.request.transfer_share == made
     assert dict(checked.request.augmentation).get("crop", 0.25) == 0.25
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"space": "study"}, "18 trials"),
-        ({"space": "recipe", "samples": 24}, "24 configurations, searched by optuna"),
-        (
-            {"space": "recipe", "samples": 2, "seeds": 3},
-            "2 configurations, searched by optuna; the best on up to 3 seeds",
-        ),
-        ({"space": "recipe", "time_budget": 60.0}, "Search by optuna for 60 s"),
-    ],
-)
-def test_how_many_are_to_come_is_said_of_every_kind_of_sweep(given, said):
-    request = asked(searcher="optuna" if given["space"] == "recipe" else "grid", **given)
-    assert count_trials(request, plan_trials(request)) == said
 
 
 def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_more(

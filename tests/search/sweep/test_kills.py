@@ -22,7 +22,7 @@ from search.exit_codes import make_console
 from search.record.run import read_run
 from search.record.run_folders import resume_command
 from search.sweep.summary import finish
-from tests.conftest import random_sentences
+from tests.conftest import random_sentences, write_tsv
 from tests.sweeps import history, wait_for, without_ray
 
 pytestmark = pytest.mark.slow
@@ -40,9 +40,7 @@ def command(teacher_folder, tmp_path, request):
     kills = request.config.getoption("--kills")
     (data := tmp_path / "data").mkdir()
     for name, count, seed in (("train", 800, 1), ("dev", 200, 2)):
-        found = random_sentences(count, seed)
-        rows = [f"{text}\t{label}" for text, label in zip(found.texts, found.labels, strict=True)]
-        (data / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+        write_tsv(data / f"{name}.tsv", random_sentences(count, seed))
     sizes = ("student_layers=2", "batch_size=4", f"epochs={2 + kills // 4}")
     settings = (*sizes, "precision=fp32", "evaluations=8")
     return [

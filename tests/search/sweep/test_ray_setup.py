@@ -1,7 +1,6 @@
 """How many trials run at once, on what, in which folders, and what Ray is told of them."""
 
 import io
-import re
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
@@ -44,13 +43,9 @@ def test_resources_of_a_trial_let_all_that_share_a_gpu_fit():
         assert each * (share + 1) > 1.0
 
 
-def test_folder_is_readable_safe_and_another_for_each_trial(make_config):
-    config = make_config(alpha_schedule="cosine_^shape", alpha=None, sharpness=0.5)
-    name = trial_folder(SimpleNamespace(trial_id="abc12_00007", config=asdict(config)))
-    assert name == f"teacher_spread-layers-1-2-cosine_-shape-k=0.5-{config.digest}"
-    assert re.fullmatch(r"[A-Za-z0-9.=_-]+", name)
-    configs = [make_config(), make_config(epochs=2), make_config(seed=1)]  # `words` leaves out some
-    assert len({config.folder_name for config in configs}) == 3
+def test_a_trials_folder_has_the_name_that_the_record_looks_for(make_config):
+    config = make_config()
+    assert trial_folder(SimpleNamespace(config=asdict(config))) == config.folder_name
 
 
 @pytest.mark.parametrize(("scheduler", "numbers"), [("asha", (2, 4)), ("fifo", ())])

@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,8 @@ from search.sweep.processes.shared_inputs import share_inputs
 from search.sweep.resume import asked_changes, extend
 from search.sweep.summary import write_answers
 from spaces import file_digest
-from tests.conftest import user_error
-from tests.made_runs import asked, evaluated, searched_run
+from tests.conftest import contents, user_error
+from tests.made_runs import asked, evaluated, searched_run, suggested
 from trainable.common.files import (
     read_checked_json,
     verified_values,
@@ -45,11 +45,8 @@ DRAWN = WHOLE[:3]
 def machine(monkeypatch):
     """One without a GPU, and nothing to be prepared unless a test says so."""
 
-    def unexpected(request, configs, console):
-        raise AssertionError("nothing is missing")
-
     monkeypatch.setattr("trainable.engine.devices.best_device", lambda: torch.device("cpu"))
-    monkeypatch.setattr("search.sweep.check_sweep.prepare_again", unexpected)
+    monkeypatch.setattr("search.sweep.check_sweep.prepare_again", None)
 
 
 @pytest.fixture
@@ -96,13 +93,9 @@ def resume(run, *argv):
 
 def refused(run, *argv):
     """The one line of the user's error that resuming must end in; the run stays as it was."""
-    before, said = files(run.folder), user_error(resume, run, *argv)
-    assert files(run.folder) == before
+    before, said = contents(run.folder), user_error(resume, run, *argv)
+    assert contents(run.folder) == before
     return said
-
-
-def files(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def evaluate(run, config, n=1, *, decision="continue"):
@@ -137,9 +130,9 @@ def test_options_of_operation_are_kept_in_the_plan(make_run, ended):
     assert found.request == replace(run.request, **options, swanlab="offline")
     assert found.plan.revision == 1
     assert json.loads((run.folder / SWEEP).read_text())["requests"][0]["keep"] == 0
-    before = files(run.folder)
+    before = contents(run.folder)
     assert resume(run, *argv)[0] == resume(run)[0] == found
-    assert files(run.folder) == before
+    assert contents(run.folder) == before
 
 
 @pytest.mark.parametrize(
@@ -161,11 +154,11 @@ def test_only_what_the_run_lacks_is_added_at_its_end(make_run, argv, new):
     assert Counter(configs_of(found)[3:]) == Counter(new)
     assert printed[0] == f"{len(new)} new trials; existing ones are not rerun."
     assert found.trials[DRAWN[0].digest].evaluations
-    before = files(run.folder)
+    before = contents(run.folder)
     again, printed = resume(run, *argv)
     assert printed[0].startswith("0 new trials")
     assert again == found
-    assert files(run.folder) == before
+    assert contents(run.folder) == before
 
 
 def test_additions_add_up_over_sessions_but_not_over_spaces(make_run):
@@ -287,8 +280,7 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
 def test_more_finals_alone_are_refused_where_there_were_some(make_run, tmp_path):
     run = make_run(replace(SEARCHED, finals=1, samples=1))
     final = replace(run.any_config, max_steps=50)
-    event = {"event": "suggestion", "trial": final.digest, "parameters": None}
-    run.append({**event, "config": asdict(final)})
+    run.append(suggested(final))
     said = f"--finals 3: {run.folder.name} has had its finals; give more --samples or --time-budget"
     assert user_error(resume, run, "--finals", "3").startswith(said)
     assert resume(run, "--finals", "3", "--samples", "4")[0].to_suggest == 3
@@ -330,18 +322,11 @@ def test_what_a_searched_run_shares_is_made_for_all_that_it_may_suggest(
 @pytest.fixture
 def own_inputs(inputs, tmp_path):
     """The inputs with folders of their own, which may be damaged."""
-    folders = zip(
-        ("tokens", "teacher", "logits"),
-        (inputs.tokens, inputs.teacher.folder, inputs.outputs["logits"]),
-        strict=True,
-    )
-    own = {n: str(shutil.copytree(f, tmp_path / "cache" / n)) for n, f in folders}
-    return replace(
-        inputs,
-        tokens=own["tokens"],
-        teacher=replace(inputs.teacher, folder=own["teacher"]),
-        outputs={**inputs.outputs, "logits": own["logits"]},
-    )
+    own = {"tokens": inputs.tokens, "teacher": inputs.teacher.folder}
+    own |= {"logits": inputs.outputs["logits"]}
+    places = {str(folder): str(folder) for folder in inputs.folders()}
+    copies = {f: shutil.copytree(f, tmp_path / "cache" / name) for name, f in own.items()}
+    return inputs.moved(places | {place: str(copy) for place, copy in copies.items()})
 
 
 def damage(folder, how):
@@ -415,9 +400,8 @@ def test_another_machine_fetches_what_the_storage_has(make_run, inputs, tmp_path
     cache = tmp_path / "second" / "distillation-search" / "fetched"
     for mine, theirs in zip(found.plan.inputs.folders(), inputs.folders(), strict=True):
         assert mine.is_relative_to(cache)
-        assert {p.name: p.read_bytes() for p in mine.rglob("*") if p.is_file()} == {
-            p.name: p.read_bytes() for p in theirs.rglob("*") if p.is_file()
-        }
+        here, there = ({p.name: b for p, b in contents(f).items()} for f in (mine, theirs))
+        assert here == there
 
 
 def test_a_run_of_another_device_is_refused(make_run, inputs, monkeypatch):

@@ -5,6 +5,7 @@ import sys
 import traceback
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -101,10 +102,7 @@ def test_a_storage_that_fails_is_said_and_the_run_ends_as_one_to_go_on_with(
     run = made_run(runs / "mine", [CONFIG])
     finish(run, CONFIG)
 
-    def fail(*arguments):
-        raise OSError("no route")
-
-    monkeypatch.setattr(RecordCopy, "copy", fail)
+    monkeypatch.setattr(RecordCopy, "copy", Mock(side_effect=OSError("no route")))
     assert resume_run(run.folder, lambda run: None, session) == FAILURES
     assert ends == [(1, False, "no route")]
 
@@ -160,10 +158,8 @@ def test_a_run_is_not_made_ready_where_another_session_has_it(runs, there, sessi
 
 
 def test_a_run_whose_plan_could_not_be_written_is_not_said_to_go_on(tmp_path, monkeypatch, capsys):
-    def fail(*arguments):
-        raise OSError(28, "No space left")
-
-    monkeypatch.setattr("search.sweep.run_command.create_run", fail)
+    full = Mock(side_effect=OSError(28, "No space left"))
+    monkeypatch.setattr("search.sweep.run_command.create_run", full)
     command = partial(start_run, tmp_path / "mine", made_plan([CONFIG]))
     assert run_command(command, "search.run", []) == FAILURES
     assert "Resume" not in "".join(capsys.readouterr())
@@ -172,13 +168,10 @@ def test_a_run_whose_plan_could_not_be_written_is_not_said_to_go_on(tmp_path, mo
 def test_a_storage_that_does_not_answer_in_mid_run_is_no_mistake_of_the_user(
     tmp_path, session, monkeypatch, ends
 ):
-    def fail(*arguments):
-        raise UserError("--storage s3://far: no answer in 9 s")
-
-    run = made_run(tmp_path / "mine", [CONFIG])
-    monkeypatch.setattr(session_module, "run_trials", fail)
+    run, said = made_run(tmp_path / "mine", [CONFIG]), "--storage s3://far: no answer in 9 s"
+    monkeypatch.setattr(session_module, "run_trials", Mock(side_effect=UserError(said)))
     assert resume_run(run.folder, lambda run: None, session) == FAILURES
-    assert ends == [(1, True, "--storage s3://far: no answer in 9 s")]
+    assert ends == [(1, True, said)]
 
 
 @pytest.mark.parametrize(
@@ -192,10 +185,7 @@ def test_a_storage_that_does_not_answer_in_mid_run_is_no_mistake_of_the_user(
     ],
 )
 def test_every_error_of_a_command_is_one_line_and_a_code(capsys, error, code, line):
-    def command(session):
-        raise error
-
-    assert run_command(command, "search.run", []) == code
+    assert run_command(Mock(side_effect=error), "search.run", []) == code
     said = capsys.readouterr().err
     assert said.startswith(line)
     assert said.count("\n") == 1

@@ -4,7 +4,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.conftest import MINI, user_error
+from tests.conftest import MINI, user_error, write_tsv
 from trainable.config.initialisations import LEARNING_RATES
 from trainable.config.options import InputOptions, complete_config
 from trainable.config.presets import PRESETS
@@ -20,8 +20,8 @@ def folder(tmp_path):
     """20 examples for training and 10 others for evaluation."""
     (folder := tmp_path / "splits").mkdir()
     for name, count in (("train", 20), ("dev", 10)):
-        rows = [f"{name} {row}\t{row % 2}" for row in range(count)]
-        (folder / f"{name}.tsv").write_text("\n".join(["sentence\tlabel", *rows]) + "\n")
+        texts = [f"{name} {row}" for row in range(count)]
+        write_tsv(folder / f"{name}.tsv", LabelledTexts(texts, [0, 1] * (count // 2)))
     return folder
 
 

@@ -1,5 +1,7 @@
 """The training step and the evaluation against plain PyTorch."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -106,11 +108,9 @@ def test_what_does_not_fit_at_all_is_one_line():
 
 
 def test_other_errors_are_raised_as_they_are():
-    def broken(model, batch):
-        raise RuntimeError("CUDA error: an illegal memory access was encountered")
-
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        training_step(tiny_classifier(), broken).take(np.arange(8), 1e-3)
+        training_step(tiny_classifier(), Mock(side_effect=error)).take(np.arange(8), 1e-3)
 
 
 def test_a_warm_up_takes_each_width_twice_widest_first_and_changes_no_weight():
@@ -152,9 +152,7 @@ def test_a_capture_that_memory_runs_out_in_is_made_again_of_parts():
 
 
 def test_an_allocator_that_stays_in_a_failed_capture_ends_the_process(monkeypatch):
-    def asserts(_):
-        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
-
+    asserts = Mock(side_effect=RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED"))
     monkeypatch.setattr(cuda_graph, "release_memory", asserts)
     limited, _ = memory_for(4)
     with pytest.raises(CaptureError, match="INTERNAL ASSERT"):

@@ -218,12 +218,6 @@ def test_a_tokenizer_whose_only_special_token_is_the_padding_can_be_checked(load
     replace(Preparation.load(loaded), tokenizer=bare).check([], print)
 
 
-def test_validation_examples_that_are_trained_on_are_told_of(loaded):
-    lines, dataset = [], replace(loaded.dataset, evaluation=loaded.dataset.train)
-    Preparation.load(replace(loaded, dataset=dataset)).check([], lines.append)
-    assert [line.partition(":")[0] for line in lines] == ["Warning"]
-
-
 def test_tokenizer_that_comes_as_a_sentencepiece_model(tmp_path):
     """As microsoft/deberta-v3-base ships it; fails where sentencepiece and protobuf don't agree."""
     text = tmp_path / "text.txt"

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.conftest import tiny_classifier
+from tests.conftest import make_teacher
 from trainable.config.names import GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.models.students import build_student
@@ -59,9 +59,8 @@ def test_students_whose_layers_attend_otherwise_share_none(
     loaded, runtime, options, tokenizer, make_config, tmp_path, cpu
 ):
     """ModernBERT's copied layers do as their origins, so that the initialisation decides."""
-    tiny_classifier("modernbert").save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    sources = replace(loaded, teacher_source=str(tmp_path))
+    folder = make_teacher("modernbert", tokenizer, tmp_path)
+    sources = replace(loaded, teacher_source=str(folder))
     inputs = prepare_inputs(Preparation.load(sources), {}, runtime, options)
     bench = SetupCache()
     for start in ("teacher_spread", "teacher_lower", "teacher_spread"):

@@ -10,6 +10,7 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import ray
@@ -84,21 +85,6 @@ def alone(inputs, settings):
     """What is reported of a trial in this process, without Ray."""
     trial = Trial.start(inputs.config(settings), inputs, torch.device("cpu"))
     return reported(map(result_of, trial.run()))
-
-
-@pytest.mark.slow
-def test_a_reused_process_and_grouped_settings_change_no_number(fit, inputs):
-    """The first trial is stopped half-way, and leaves its process to the others."""
-    grouped = {"alpha_schedule": "fixed", "alpha": 0.5}
-    flat = {**TINY, "learning_rate": 3e-3, "initialisation": "random"}
-    stop = {"stop": lambda _, result: result["alpha"] == 1.0 and result["step"] == 8}
-    space = {**flat, "alpha": tune.grid_search([1.0, grouped, 0.5])}
-    grid = fit(space, max_concurrent_trials=1, reuse_actors=True, running=stop)
-    assert len({result.metrics["pid"] for result in grid}) == 1
-    stopped, second, third = (reported(rows(result)) for result in grid)
-    whole = alone(inputs, {**flat, "alpha": 1.0})
-    assert stopped == {number: whole[number] for number in (1, 2)}
-    assert second == third == alone(inputs, {**flat, "alpha": 0.5})
 
 
 class Counts(tune.Callback):
@@ -268,9 +254,7 @@ def test_a_paused_trial_goes_on_as_if_never_paused(tuned, inputs, sweep, monkeyp
 def test_a_node_that_cannot_reach_the_storage_pauses_the_sweep(tuned, sweep, monkeypatch, at):
     """Its trials would fail one after the other."""
 
-    def fail(*arguments):
-        raise (UserError if at == "the inputs" else OSError)("no route")
-
+    fail = Mock(side_effect=(UserError if at == "the inputs" else OSError)("no route"))
     if at == "the inputs":
         sweep = replace(sweep, localise=fail)
     else:
@@ -296,10 +280,7 @@ class CompilationError(Exception):
     ],
 )
 def test_a_sweep_is_told_why_a_retry_would_not_help(tuned, sweep, monkeypatch, error, failure_kind):
-    def fail(trial):
-        raise error
-
-    monkeypatch.setattr(Trial, "advance", fail)
+    monkeypatch.setattr(Trial, "advance", Mock(side_effect=error))
     message = Message(failure=failure_kind, reason=str(error))
     reports = [{MESSAGE: message}] if failure_kind else []
     assert tuned.train(CONFIG, sweep=sweep) == (reports, error)

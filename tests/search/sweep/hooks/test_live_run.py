@@ -4,6 +4,7 @@ import io
 import pickle
 from dataclasses import asdict
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from ray.tune.experiment import Trial
@@ -30,7 +31,7 @@ from search.record.trial_record import (
 )
 from search.sweep.hooks.callback import error_message
 from search.sweep.processes.signals import Interruption
-from tests.made_runs import asked, evaluated, made_inputs, made_run
+from tests.made_runs import asked, evaluated, made_inputs, made_run, told
 from tests.simulated_tune import CRASH, NODE, FakeTrial, make_hooks
 from trainable.common.errors import UserError
 from trainable.common.pause import PAUSE
@@ -129,21 +130,13 @@ def fail(hooks, trial, *errors):
     return restarted
 
 
-def told(run):
-    """The events on disk as they were appended, and the plan left out."""
-    return [
-        {key: value for key, value in event.items() if key not in ("number", "time")}
-        for event in read_run(run.folder).events[1:]
-    ]
-
-
 def kinds(run):
-    return [event["event"] for event in told(run)]
+    return [event["event"] for event in told(run.folder)]
 
 
 def thens(run):
     """What followed each failure."""
-    return [event["then"] for event in told(run) if "then" in event]
+    return [event["then"] for event in told(run.folder) if "then" in event]
 
 
 def state(run, digest=FIRST):
@@ -168,7 +161,7 @@ def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(
         assert say(hooks, trial, None) == GO  # which only brought a checkpoint
         hooks.callback.on_experiment_end(trials=[trial])
     names = {"trial": FIRST, "tune_trial": "ab_00000"}
-    assert told(run) == [
+    assert told(run.folder) == [
         {"event": "start", **names},
         *(
             {"event": "evaluation", "decision": decision, "evaluation": values(n), **names}
@@ -258,9 +251,7 @@ def test_what_can_not_be_written_pauses_the_sweep_and_nothing_more_is_recorded(
         tell(hooks, "start", each)
     before = kinds(run)
 
-    def raise_error(*arguments):
-        raise OSError(28, "No space left on device")
-
+    raise_error = Mock(side_effect=OSError(28, "No space left on device"))
     with monkeypatch.context() as patched:
         message = Message(values(1))
         if broken == "the trial's disk":
@@ -351,10 +342,8 @@ def test_what_is_decided_of_a_trial_stands_where_its_worker_dies_before_tune_act
 def test_a_storage_that_does_not_answer_as_a_trial_begins_pauses_the_sweep(
     hooks, monkeypatch, kind
 ):
-    def fail(*arguments):
-        raise kind("no answer")
-
-    monkeypatch.setattr("search.sweep.hooks.scheduler.go_on_from_checkpoint", fail)
+    no_answer = Mock(side_effect=kind("no answer"))
+    monkeypatch.setattr("search.sweep.hooks.scheduler.go_on_from_checkpoint", no_answer)
     hooks.scheduler.on_trial_add(None, make_trial())
     assert (hooks.interruption.requested, hooks.interruption.problem) == (True, "no answer")
 

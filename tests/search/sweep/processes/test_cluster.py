@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -58,10 +59,7 @@ def test_addresses_that_are_none(monkeypatch):
     ],
 )
 def test_what_ray_says_is_told_in_a_line(listening, monkeypatch, error, said):
-    def fail(**settings):
-        raise error
-
-    monkeypatch.setattr("ray.init", fail)
+    monkeypatch.setattr("ray.init", Mock(side_effect=error))
     assert said in refusal(listening)
     if isinstance(error, ConnectionError):
         assert "start one here (ray start --head), or give --address local" in refusal("auto")
@@ -164,8 +162,7 @@ def test_slots_are_counted_again_every_few_seconds_and_gpus_where_trials_use_the
 # Ray's own processes.
 
 
-def fail():
-    raise ConnectionError("GCS is gone")
+fail = Mock(side_effect=ConnectionError("GCS is gone"))
 
 
 @pytest.mark.parametrize(
