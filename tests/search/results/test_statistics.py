@@ -200,6 +200,15 @@ def beyond_chance(share, count):
     return share + 3 * np.sqrt(share * (1 - share) / count)
 
 
+@pytest.mark.simulation
+@pytest.mark.parametrize("trials", [2, 10])
+def test_of_equal_trials_any_is_excluded_in_at_most_5_percent(trials):
+    rng, count, claimed = generator(9), 300, 0
+    for _ in range(count):
+        claimed += not stats.tied_with_first(students(rng, trials, 1)[:, 0]).all()
+    assert claimed / count <= beyond_chance(0.05, count)
+
+
 def test_shrunk_means_by_hand():
     for means, variances, wanted in (
         ([0.5], [1e-4], [0.5]),
