@@ -11,7 +11,7 @@ from search.record.trial_record import ENDED, FINISHED, TrialRecord
 from search.results.cells import difference_cells
 from search.results.confirmation import Confirmation, Pair
 from search.results.scores import final_scores
-from search.results.statistics import LEVEL, Difference, holm, look_levels, seeds_difference
+from search.results.statistics import LEVEL, Difference, look_levels, seeds_difference
 from trainable.common.errors import count_of
 from trainable.config.trial_config import TrialConfig
 
@@ -136,3 +136,16 @@ def _compare(pair: Pair, students: Mapping[TrialConfig, Students], level: float)
         return Comparison(pair, seeds, level=level)
     difference = seeds_difference(np.array(first), np.array(second), level)
     return Comparison(pair, seeds, difference, level=level)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
+
+    An adjusted value below 0.05 stands for a difference claimed where the chance of any false claim
+    among all M is at most 5 %.
+    """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values)
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    return adjusted.clip(max=1.0)

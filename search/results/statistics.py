@@ -70,19 +70,6 @@ def most_unseen(count: int, level: float = LEVEL) -> float:
     return float(square / (count + square))
 
 
-def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's step-down adjustment (1979) of M p-values, [M] in their order, at most 1.
-
-    An adjusted value below 0.05 stands for a difference claimed where the chance of any false claim
-    among all M is at most 5 %.
-    """
-    values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(values)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    return adjusted.clip(max=1.0)
-
-
 def look_levels(looks: Sequence[int]) -> np.ndarray:
     """Level of the tests at each of K looks at growing numbers of seeds, [K]; they add up to LEVEL.
 

@@ -7,10 +7,10 @@ import pytest
 
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.comparisons import Comparison, compare, compare_at_looks, retrained
+from search.results.comparisons import Comparison, compare, compare_at_looks, holm, retrained
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_of
-from search.results.statistics import Difference, holm, seeds_difference
+from search.results.statistics import Difference, seeds_difference
 from tests.made_runs import made_inputs, made_plan, pack_right
 from tests.search.results.test_statistics import beyond_chance, students
 from trainable.config.trial_config import TrialConfig

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import binomtest, norm
 
 from search.results import statistics as stats
+from search.results.comparisons import holm
 from search.results.confirmation import looks_until
 from search.results.statistics import bootstrap_interval, own_variances, seeds_difference
 from trainable.engine.metrics import mean_of_best5
@@ -58,7 +59,7 @@ def test_holm_by_hand():
         ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),  # 3 x 0.01; 2 x 0.03; no less than that
         ([0.5, 0.0, 0.9], [1.0, 0.0, 1.0]),
     ):
-        np.testing.assert_allclose(stats.holm(raw), adjusted, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(holm(raw), adjusted, rtol=0, atol=1e-12)
 
 
 def test_levels_by_hand_add_up_to_5_percent():
