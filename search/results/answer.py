@@ -34,24 +34,24 @@ class Answer:
     gain: Difference | None
     gain_as_long: Difference | None = None
     candidates: int = 1
-    is_default: bool = True  # or as a final trains it
+    is_default: bool = False  # or as a final trains it
 
 
 def recommended(run: Run) -> Answer | None:
     """`best_or_default` of the finals if there are, else of all; None if none finished."""
     if not (able := contenders(run)):
         return None
-    best, long = best_or_default(run, able), _longest_default(run, able)
-    plain = [trial for trial in run.finished if trial.config.recipe == run.default_recipe]
+    (best, long), default = _best_and_default(run, able), run.default_recipe
+    plain = [trial for trial in run.finished if trial.config.recipe == default]
     over = gain(best, plain, run)
     if over is not None and over.high < 0.0:  # a final that had too little time
         best, over = plain, None
     seeds = tuple(sorted(best, key=lambda trial: trial.config.seed))  # not the luckiest first
-    if run.default_recipe is None or _is_default(best[0], run.default_recipe):
-        return Answer(seeds, over)
+    if default is None or _is_default(best[0], default):
+        return Answer(seeds, over, is_default=default is not None)
     count, final = len(by_recipe(able)), bool(long and long[0].final)
     over, as_long = (gain(best, of, run, _level(count)) for of in (plain, long if final else []))
-    return Answer(seeds, over, as_long, count, is_default=False)
+    return Answer(seeds, over, as_long, count)
 
 
 def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -60,25 +60,27 @@ def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRe
     Where it is not clearly better than the default (trained as long), that of the default: of many
     that are tried, some look better by luck, for which Bonferroni's correction allows.
     """
+    return _best_and_default(run, candidates)[0]
+
+
+def _best_and_default(
+    run: Run, candidates: Sequence[TrialRecord]
+) -> tuple[list[TrialRecord], list[TrialRecord]]:
+    """`best_or_default`, and of the default among these the trials of most steps, of such the
+    best."""
     groups, expected = by_recipe(best_trials(candidates)), expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
-    if incumbent := _longest_default(run, candidates):
-        ahead = gain(best, incumbent, run, _level(len(groups)))
-        if ahead is None or ahead.low <= 0.0:
-            best = incumbent
-    return best
-
-
-def _longest_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials of the default among these: those of most steps, of such the best."""
-    expected, default = expected_scores(run, candidates), run.default_recipe
-    groups = by_recipe(best_trials(candidates)).values()
-    alike = [trials for trials in groups if default and _is_default(trials[0], default)]
-
-    def rank(trials: list[TrialRecord]) -> tuple[int, float]:
-        return trials[0].config.max_steps or 0, expected[trials[0].config.recipe.digest]
-
-    return max(alike, key=rank, default=[])
+    default = run.default_recipe
+    alike = [trials for trials in groups.values() if default and _is_default(trials[0], default)]
+    long = max(
+        alike,
+        key=lambda ts: (ts[0].config.max_steps or 0, expected[ts[0].config.recipe.digest]),
+        default=[],
+    )
+    ahead = gain(best, long, run, _level(len(groups))) if long else None
+    if long and (ahead is None or ahead.low <= 0.0):
+        best = long
+    return best, long
 
 
 def _level(count: int) -> float:
