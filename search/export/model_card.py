@@ -16,8 +16,9 @@ from search.results.best_trials import best_trials
 from search.results.cells import plain
 from search.results.confirmation_result import confirmation_sentences
 from search.results.scores import scores_by_example, seed_scores
-from search.students.unseen import Score, difference_interval, interval_of
+from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM
+from trainable.config.metrics import lowest_score
 from trainable.config.presets import PRESETS
 from trainable.config.trial_config import TrialConfig
 from trainable.data.wheels import ENCODER_WHEEL, TWEETS_WHEEL
@@ -105,31 +106,30 @@ def scores(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any]) -> list[
     """The student's and the teacher's scores, with intervals from the recorded predictions."""
     last, inputs, teacher = trial.evaluations[-1], run.plan.inputs, run.plan.inputs.teacher
     count, full_count = inputs.examples["evaluation"], inputs.examples.get("full", 0)
-    best5, scored, metric = seed_scores([trial], run), (evaluation, vars(teacher)), inputs.metric
+    best5, scored = seed_scores([trial], run), (evaluation, vars(teacher))
     student, reference = (scores_by_example(of, inputs) for of in scored)
-    of_full = (scores_by_example(of, inputs, "full") for of in scored)
-    student_ends, teacher_ends = (interval_of(of, metric) for of in (student, reference))
-    student_full, teacher_full = (interval_of(of, metric) for of in of_full)
-    of_best5 = None if best5 is None else interval_of(best5[0], metric)
+    student_full, reference_full = (scores_by_example(of, inputs, "full") for of in scored)
+    gap = None if student is None or reference is None else student - reference
     own = f"evaluation {evaluation['evaluations']} of {trial.config.evaluations} (no selection)"
     if joined := evaluation.get("averaged"):
         own = f"averages over {len(joined)} finals, chosen on these examples"
     score = "the trial's score: the mean of its five best evaluations"
-    full = "on the full validation split"
-    gap, apart = evaluation["score"] - teacher.score, difference_interval(student, reference)
+    full, paired = "on the full validation split", "paired by example"
+    lowest = lowest_score(inputs.metric)
     rows = [
-        ("these weights", evaluation["score"], student_ends, own),
+        ("these weights", evaluation["score"], student, own),
         ("these weights", evaluation["full_score"], student_full, full),
-        ("best5", last["best5"], of_best5, score),
-        ("teacher", teacher.score, teacher_ends, "on the same examples"),
-        ("teacher", teacher.full_score, teacher_full, full),
-        ("these weights - teacher", gap, apart, "paired by example"),
+        ("best5", last["best5"], None if best5 is None else best5[0], score),
+        ("teacher", teacher.score, reference, "on the same examples"),
+        ("teacher", teacher.full_score, reference_full, full),
+        ("these weights - teacher", evaluation["score"] - teacher.score, gap, paired),
     ]
-    return [
-        Score(name, value, ends, full_count if note == full else count, note)
-        for name, value, ends, note in rows
-        if value is not None
-    ]
+    found = []
+    for name, value, by_example, note in rows:
+        if value is not None:
+            ends = interval_of(by_example, -1.0 if note == paired else lowest)
+            found.append(Score(name, value, ends, full_count if note == full else count, note))
+    return found
 
 
 def _rank(run: Run, trial: TrialRecord) -> str:

@@ -36,6 +36,7 @@ def read_pieces(path: Path) -> Iterator[pd.DataFrame]:
                     raise ValueError(f"it has the column {twice[0]} twice")
                 yield table
         elif path.suffix == ".jsonl":
+            # In a pass of its own: a key may come up in a later piece.
             columns = dict.fromkeys(key for row in _json_rows(path) for key in row)
             rows = _json_rows(path)
             while piece := list(islice(rows, ROWS)):
@@ -54,20 +55,15 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
     """Writes pieces, one below the other, into `path`, which becomes `output`. UserError for what
     a file of this kind can't hold."""
     with ExitStack() as stack:
-        first: list[Any] = []  # the columns of the first piece, and Parquet's writer
+        opened: list[pq.ParquetWriter] = []  # with the types of the first piece
         text = None
         if output.suffix != ".parquet":
             text = stack.enter_context(path.open("w", encoding="utf-8", newline=""))
 
         def write(piece: pd.DataFrame) -> None:
             try:
-                columns = [*piece.columns]
-                if not first:
-                    first.append(columns)
-                if first[0] != columns:
-                    raise ValueError(f"columns {', '.join(columns)} after {', '.join(first[0])}")
                 if text is None:
-                    _write_parquet(path, piece, first, stack)
+                    _write_parquet(path, piece, opened, stack)
                 elif output.suffix == ".jsonl":
                     rows = piece.astype(object).where(piece.notna(), None).to_dict("records")
                     text.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
@@ -80,7 +76,7 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
                 raise UserError(f"--output {output}: can't hold these rows; {why}") from error
 
         yield write
-        if text is None and not first:  # of no rows, without columns
+        if text is None and not opened:  # of no rows, without columns
             pq.write_table(pa.table({}), path)
 
 
@@ -97,8 +93,10 @@ def _separated(piece: pd.DataFrame, suffix: str, *, header: bool) -> str:
     return rows
 
 
-def _write_parquet(path: Path, piece: pd.DataFrame, first: list[Any], stack: ExitStack) -> None:
+def _write_parquet(
+    path: Path, piece: pd.DataFrame, opened: list[pq.ParquetWriter], stack: ExitStack
+) -> None:
     table = pa.Table.from_pandas(piece, preserve_index=False)
-    if len(first) == 1:
-        first.append(stack.enter_context(pq.ParquetWriter(path, table.schema)))
-    first[1].write_table(table.cast(first[1].schema))
+    if not opened:
+        opened.append(stack.enter_context(pq.ParquetWriter(path, table.schema)))
+    opened[0].write_table(table.cast(opened[0].schema))

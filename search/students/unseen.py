@@ -11,7 +11,7 @@ import numpy as np
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.results.cells import interval
-from search.results.statistics import mean_interval, paired_difference
+from search.results.statistics import mean_interval
 from search.students.kept import answers, choose_checkpoint, inputs_here, sweep_examples
 from trainable.common.errors import UserError, as_user_error
 from trainable.config.metrics import lowest_score
@@ -56,11 +56,11 @@ def test_scores(folder: Path, inputs: TrainingInputs, test: LabelledTexts | None
     labels, metric = np.asarray(test.labels), inputs.metric
     scores = {name: score(metric, own, labels) for name, own in found.items()}
     each = {name: example_scores(metric, own, labels) for name, own in found.items()}
-    ends = {name: interval_of(own, metric) for name, own in each.items()}
     student, reference = found
     gap = f"{student} - {reference}"
-    scores[gap] = scores[student] - scores[reference]
-    ends[gap] = difference_interval(each[student], each[reference])
+    scores[gap], each[gap] = scores[student] - scores[reference], each[student] - each[reference]
+    lowest = {**dict.fromkeys(found, lowest_score(metric)), gap: -1.0}
+    ends = {name: interval_of(own, lowest[name]) for name, own in each.items()}
     return [Score(n, scores[n], ends[n], len(labels), ON_TEST) for n in scores]
 
 
@@ -88,16 +88,6 @@ def describe_test(scores: Sequence[Score], metric: str) -> str:
     )
 
 
-def interval_of(by_example: np.ndarray | None, metric: str) -> tuple[float, float] | None:
-    """95% interval of a metric, the mean of scores by example [N], for other examples."""
-    return None if by_example is None else mean_interval(by_example[None], lowest_score(metric))
-
-
-def difference_interval(
-    first: np.ndarray | None, second: np.ndarray | None
-) -> tuple[float, float] | None:
-    """95% interval of the difference of two students' means, paired by example, [N] each."""
-    if first is None or second is None:
-        return None
-    found = paired_difference(first, second)
-    return found.low, found.high
+def interval_of(by_example: np.ndarray | None, lowest: float) -> tuple[float, float] | None:
+    """95% interval of the mean of scores by example [N], at least `lowest`, for other examples."""
+    return None if by_example is None else mean_interval(by_example[None], lowest)

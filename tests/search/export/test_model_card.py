@@ -76,8 +76,8 @@ def test_scores_are_those_of_the_record(made):
         assert score.interval[0] <= accuracy <= score.interval[1]
     values = np.random.default_rng(0).normal(0.97, 0.5, 40)  # as pseudo-values may be
     assert interval(values)[1] > 1.0
-    assert interval_of(values, "mcc") == (interval(values)[0], 1.0)  # it ends where scores do
-    assert interval_of(values - 0.9, "f1")[0] == 0.0 > interval_of(values - 0.9, "mcc")[0]
+    assert interval_of(values, -1.0) == (interval(values)[0], 1.0)  # it ends where scores do
+    assert interval_of(values - 0.9, 0.0)[0] == 0.0 > interval_of(values - 0.9, -1.0)[0]
 
 
 def test_scores_without_bits_have_no_interval(made):
