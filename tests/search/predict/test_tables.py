@@ -35,6 +35,18 @@ def test_json_numbers_and_parquet_types_stay_what_they_are(tmp_path):
     assert pq.read_table(tmp_path / "b.parquet").to_pydict() == values
 
 
+def test_files_are_utf8_in_any_locale(tmp_path, printed_by, monkeypatch):
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "a.csv").write_text("text\nä\n", encoding="utf-8")
+    source, target = str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")
+    printed_by(
+        "from pathlib import Path; from tests.search.predict.test_tables import copied; "
+        f"copied(Path({source!r}), Path({target!r}))"
+    )
+    assert json.loads((tmp_path / "b.jsonl").read_text(encoding="utf-8")) == {"text": "ä"}
+
+
 def test_what_a_file_cannot_hold_is_one_line(tmp_path):
     (tmp_path / "a.csv").write_text('id,text\n1,"a\tb"\n')
     assert "can't hold these rows" in user_error(copied, tmp_path / "a.csv", tmp_path / "b.tsv")

@@ -188,6 +188,7 @@ def test_the_interval_of_a_gap_is_for_other_examples_and_seeds():
     half = 1.96 * np.sqrt(0.01 * 0.99 / 1000 + 2 * 0.004**2)  # ten examples, and a seed each
     ends = recipes.loc[1, ["gap_low", "gap_high"]]
     np.testing.assert_allclose(ends.astype(float), (-0.01 - half, -0.01 + half), atol=1e-5)
+    assert recipes.loc[0, ["gap_low", "gap_high"]].tolist() == [0.0, 0.0]  # of the best to itself
 
 
 def test_labels_are_short_and_rounded_where_they_are_read():

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from trainable.config.metrics import METRIC_LABELS
+from trainable.config.metrics import CORRELATIONS, METRIC_LABELS, lowest_score
 from trainable.engine.metrics import (
     METRICS,
     agreement,
@@ -134,3 +134,10 @@ def test_two_classes_take_a_bit_and_numbers_half_a_word():
     unpacked = unpack_predictions(packed, 3, 0)
     assert (len(packed), unpacked.dtype) == (8, np.float32)
     np.testing.assert_allclose(unpacked, [0.1, -2.5, 65504.0], rtol=5e-4)
+
+
+@pytest.mark.parametrize("metric", METRIC_LABELS)
+def test_the_lowest_score_is_that_of_answers_that_are_all_wrong(metric):
+    labels = np.arange(20) % 2
+    wrong = -labels.astype(float) if metric in CORRELATIONS else 1 - labels
+    assert score(metric, wrong, labels) == pytest.approx(lowest_score(metric))
