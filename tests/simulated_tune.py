@@ -10,6 +10,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from search.policy.policy import Policy
+from search.policy.still_to_come import is_complete
 from search.record.run import read_run
 from search.record.trial_record import FAILED, FINISHED
 from search.sweep.hooks.callback import RunCallback
@@ -192,11 +193,11 @@ class Simulation:
 
 def play(run, slots, chance, disasters=None, killed=0.0, evaluate=evaluation):
     """Sessions, until all trials have ended; the run as it was recorded."""
-    while run.unfinished:
+    while not is_complete(run):
         run.append({"event": "session", "provenance": {}})
         progress = -1
         with suppress(KilledError):
-            while run.unfinished:
+            while not is_complete(run):
                 assert run.next_number > progress, "a Tuner did nothing"
                 progress = run.next_number
                 Simulation(run, slots, chance, disasters or {}, killed, evaluate).fit()

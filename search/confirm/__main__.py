@@ -19,13 +19,14 @@ from search.confirm.options import (
 from search.exit_codes import leave
 from search.plan.plan import Plan
 from search.plan.request import OPERATION, Request, names_of_kind
+from search.policy.progress import describe_time
+from search.policy.still_to_come import is_complete, may_grow
 from search.record.run import Run, read_run
 from search.record.run_folders import has_run, open_run
 from search.record.storage import RecordCopy, fetched
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
 from search.results.precision import POWER, spread_in
-from search.results.progress import describe_time
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
 from trainable.common.files import atomic_file
@@ -90,7 +91,7 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     confirmation = choose(source, asked)
     request = request_of(source, operation)
     announce(confirmation, len(confirmation.trials()), source, invocation)
-    from search.sweep.resume import inputs_again  # with torch, which takes seconds to load
+    from search.sweep.extend import inputs_again  # with torch, which takes seconds to load
 
     trials = confirmation.trials(confirmation.looks[0])
     plan = Plan(
@@ -115,7 +116,7 @@ def reopen(
 
     UserError where it is not the one that is asked for, or can't go on here.
     """
-    from search.sweep.resume import extend  # with torch, which takes seconds to load
+    from search.sweep.extend import extend  # with torch, which takes seconds to load
 
     confirmation = check_asked(source, asked, run)
     wanted = confirmation.with_seeds(
@@ -127,7 +128,7 @@ def reopen(
     if wanted != confirmation:
         changes["confirms"] = asdict(wanted)
         new = [config for config in wanted.trials(wanted.looks[0]) if config in to_come]
-    elif not run.growing:
+    elif not may_grow(run):
         to_come = []
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
     announce(wanted, unfinished + len(to_come), source, invocation)
@@ -138,7 +139,7 @@ def score_on_test(folder: Path, code: int, invocation: Invocation) -> int:
     """Prints how the recommended recipe's student does on the test split, if there is one, once the
     confirmation is complete; returns the exit code. It is scored once: TEST keeps the answer."""
     run, path = read_run(folder), folder / TEST
-    if run.unfinished or not run.plan.inputs.test_digest:
+    if not is_complete(run) or not run.plan.inputs.test_digest:
         return code
     if not path.exists():
         from search.students.unseen import score_once  # with torch

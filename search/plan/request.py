@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
 
-from search.plan.finals import FINALS
 from search.plan.objectives import OBJECTIVES
 from search.plan.rungs import SCHEDULERS
 from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
+from search.plan.time_split import FINALS
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
 from trainable.config.fields import converted, described, field_types

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from search.plan.draws import Draw
-from search.plan.finals import (
+from search.plan.time_split import (
     BESIDE_MADE,
     EMA_DECAY,
     LABELLED,

@@ -1,6 +1,5 @@
-"""The policy of a run: which trial comes next, what becomes of each, when the run is complete."""
+"""The policy of a run: which trial comes next, and what becomes of each."""
 
-from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import asdict
 from math import inf
@@ -8,31 +7,20 @@ from math import inf
 from search.plan.draws import Draw
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS, rung_score, rungs, stratum_of
+from search.policy.failures import Failures
 from search.policy.final_round import final_round
+from search.policy.looks import wanted_at_look
 from search.policy.promotion import Promotion
 from search.policy.race import wanted_by_race
-from search.policy.seed_groups import SeedGroups
+from search.policy.rung_decisions import SeedGroups
+from search.policy.still_to_come import may_grow, to_suggest
 from search.policy.stopping import Stopping
 from search.policy.suggestions import suggest
 from search.record.events import CLOSED, DECIDED, EXHAUSTED, ROUND, SUGGESTION, Event
 from search.record.run import Run
-from search.record.trial_record import (
-    ENDED,
-    GIVE_UP,
-    GO,
-    NODE_LOST,
-    RETRY,
-    RETRY_ALONE,
-    STOP,
-    TrialRecord,
-)
-from search.results.comparisons import compare_at_looks
-from search.results.confirmation import Confirmation
+from search.record.trial_record import ENDED, GIVE_UP, GO, RETRY_ALONE, STOP, TrialRecord
 from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
-from trainable.trial.messages import NOT_CAPTURED
-
-FORGIVEN_NODE_LOSSES = 5  # of its node, one after the other, that are not held against a trial
 
 
 class Policy:
@@ -52,9 +40,7 @@ class Policy:
         self.run, self._score, self._factor = run, score, factor
         self._request = run.plan.requests[0]  # as of the events so far
         self._default = run.default_recipe
-        # Of this session, by digest: failures that count against a trial, and how often in a row
-        # since its last evaluation it lost its node.
-        self._failures, self._node_losses = Counter[str](), Counter[str]()
+        self.failures = Failures(run)
         evaluations, grace = run.any_config.evaluations, run.plan.grace_evaluations
         compared = self._request.scheduler in WITH_RUNGS
         numbers = rungs(evaluations, grace, factor) if compared else []
@@ -80,20 +66,11 @@ class Policy:
         """Whether a trial waits at a rung, and needs no slot."""
         return self._groups.waits(digest)
 
-    def retries_left(self, digest: str) -> int:
-        """How often a trial may still restart after a failure in this session."""
-        return max(0, self.run.request.retries - self._failures[digest])
-
-    @property
-    def complete(self) -> bool:
-        """Whether all trials have ended and none is to be added."""
-        return not self.run.unfinished
-
     @property
     def exclusive(self) -> bool:
         """Whether only trials are left that must have their GPU for themselves."""
         trials = self._open_trials()
-        return bool(trials) and all(trial.alone for trial in trials) and not self.run.to_suggest
+        return bool(trials) and all(trial.alone for trial in trials) and not to_suggest(self.run)
 
     def next_trial(self, begun: Collection[str], *, exclusive: bool) -> TrialRecord | None:
         """The first trial to train that has not begun, by the digests of those that have; None if
@@ -119,16 +96,15 @@ class Policy:
         That nothing is found or needed any more is an event, too.
         """
         run = self.run
-        if run.to_suggest:
+        if to_suggest(run):
             suggested = suggest(run)
             return [_suggestion(*suggested)] if suggested else [{"event": EXHAUSTED}]
         if self._rule.undecided and not self._groups.active(exclusive=exclusive):
             return [{"event": CLOSED}]
-        if not run.growing or self._open_trials():
+        if not may_grow(run) or self._open_trials():
             return []
         if run.plan.confirms:
-            _, configs = compare_at_looks(run, from_plain(Confirmation, run.plan.confirms))
-            wanted: list[tuple[TrialConfig, Draw | None]] = [(config, {}) for config in configs]
+            wanted: list[tuple[TrialConfig, Draw | None]] = [(c, {}) for c in wanted_at_look(run)]
         else:
             wanted = final_round(run) or wanted_by_race(run)
         added = [_suggestion(*pair) for pair in wanted if pair[0].digest not in run.trials]
@@ -157,8 +133,7 @@ class Policy:
                 for values in event["plan"]["trials"]:
                     self._add(TrialConfig.from_dict(values))
             case "session":
-                self._failures.clear()
-                self._node_losses.clear()
+                self.failures.new_session()
             case "closed":
                 groups.take(self._rule.close())
             case _ if digest in self.run.trials:
@@ -172,34 +147,17 @@ class Policy:
                 values = event["evaluation"]
                 decided = groups.evaluated(digest, values["evaluations"], self._score(values))
                 groups.recorded(digest, event.setdefault("decision", decided))
-                self._node_losses[digest] = 0
+                self.failures.evaluated(digest)
             case "start":
                 groups.recorded(digest, GO)
             case "stop":
                 groups.recorded(digest, STOP)
                 groups.stopped(digest)
             case "failure":
-                then = event.setdefault("then", self._after_failure(digest, event))
+                then = event.setdefault("then", self.failures.follows(digest, event))
                 if then in (GIVE_UP, RETRY_ALONE):
                     groups.failed(digest, alone=then == RETRY_ALONE)
-                self._failures[digest] += not self._forgiven(digest, event)
-                self._node_losses[digest] += event["reason"] == NODE_LOST
-
-    def _after_failure(self, digest: str, event: Event) -> str:
-        kind, shares = event.get("kind"), self.run.request.trials_per_gpu > 1
-        if self._forgiven(digest, event):
-            return RETRY
-        if event.get("shared") and shares and not self.run.trials[digest].alone:
-            return RETRY_ALONE
-        return RETRY if kind is None and self.retries_left(digest) else GIVE_UP
-
-    def _forgiven(self, digest: str, event: Event) -> bool:
-        """Whether a failure does not count against its trial.
-
-        To lose its node again and again without an evaluation in between may be its own doing.
-        """
-        lost = event["reason"] == NODE_LOST and self._node_losses[digest] < FORGIVEN_NODE_LOSSES
-        return lost or event.get("kind") == NOT_CAPTURED
+                self.failures.take_in(digest, event)
 
     def _make_rule(self, numbers: list[int], evaluations: int, grace: int) -> Stopping | Promotion:
         if self._request.scheduler == PROMOTION:

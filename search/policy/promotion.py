@@ -9,7 +9,7 @@ one would have displaced; a recipe that can no longer be among the best is stopp
 from collections.abc import Callable, Sequence
 from math import inf
 
-from search.policy.seed_groups import Decisions
+from search.policy.rung_decisions import Decisions
 from search.record.trial_record import GO, STOP
 from trainable.config.trial_config import TrialConfig
 

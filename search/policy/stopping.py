@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from search.policy.seed_groups import Decisions
+from search.policy.rung_decisions import Decisions
 from search.record.trial_record import GO, STOP
 from trainable.config.trial_config import TrialConfig
 

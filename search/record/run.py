@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from search.plan.finals import FEWEST_TRIALS
 from search.plan.plan import Plan
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, WITH_RUNGS, rungs
@@ -31,7 +30,7 @@ from search.record.events import (
     repair_events,
 )
 from search.record.plan_file import SWEEP, newest_plan, revision, write_plan, written_plan
-from search.record.trial_record import ENDED, FINISHED, PENDING, RUNNING, TrialRecord
+from search.record.trial_record import FINISHED, PENDING, RUNNING, TrialRecord
 from trainable.common.errors import UserError, as_user_error, count_of
 from trainable.config.fields import from_plain
 from trainable.config.names import EAGER, GRAPH, PLAIN
@@ -56,7 +55,7 @@ class Run:
     last_time: float | None = None  # of the last event
     events: list[Event] = field(default_factory=list, compare=False, repr=False)  # in order
     exhausted: bool = False  # whether its searcher has found nothing new
-    decided: bool = False  # whether no recipe needs more seeds, as its plan is
+    decided: bool = False  # whether finals, race or looks need no more trials, as its plan is
     lengthened: bool = False  # whether more time or finals were asked for since finals were planned
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
@@ -64,29 +63,9 @@ class Run:
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
-    def unfinished(self) -> bool:
-        """Whether some trial has not ended, or one may still be added."""
-        return self.growing or any(t.outcome not in ENDED for t in self.trials.values())
-
-    @property
     def finished(self) -> list[TrialRecord]:
         """The trials that ran to their end."""
         return [trial for trial in self.trials.values() if trial.outcome == FINISHED]
-
-    @property
-    def growing(self) -> bool:
-        """Whether a searcher is still to add trials, or a confirmation may need more seeds."""
-        if self.plan.confirms:
-            recipes = {trial.config.recipe for trial in self.trials.values()}
-            every = len(recipes) * len(self.plan.confirms["seeds"])
-            return not self.decided and len(self.trials) < every
-        return self.to_suggest > 0 or self.racing
-
-    @property
-    def racing(self) -> bool:
-        """Whether finals are to come, or recipes race for more seeds than the first."""
-        more = self.request.seeds > 1 or self.request.finals
-        return bool(self.request.searched and more and not self.decided)
 
     @property
     def request(self) -> ResolvedRequest:
@@ -122,24 +101,6 @@ class Run:
         if self.request.scheduler not in WITH_RUNGS or not self.trials:
             return ()
         return tuple(rungs(self.any_config.evaluations, self.plan.grace_evaluations, FACTOR))
-
-    @property
-    def to_suggest(self) -> float:
-        """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
-        once the time budget is spent or the space exhausted, and if it is too short to search."""
-        if not self.request.searched or self.exhausted or self.too_short_to_search:
-            return 0
-        request, short = self.request, [trial for trial in self.trials.values() if not trial.final]
-        have = {trial.config.recipe for trial in short}
-        over = self.seconds - self.final_seconds >= request.time_to_suggest
-        return 0 if over else max(0, request.wanted - len(have))
-
-    @property
-    def too_short_to_search(self) -> bool:
-        """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots."""
-        first = next(iter(self.trials.values()))
-        known = self.request.finals > 0 and first.outcome == FINISHED
-        return known and self.request.time_to_suggest * self.slots < FEWEST_TRIALS * first.seconds
 
     def trial_folder(self, trial: TrialRecord) -> Path:
         """Where everything of a trial lies."""

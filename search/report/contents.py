@@ -7,6 +7,9 @@ from math import sqrt
 
 import pandas as pd
 
+from search.policy.left_to_try import left_to_try
+from search.policy.progress import progress_of
+from search.policy.still_to_come import is_complete
 from search.record.run import Run
 from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
@@ -16,7 +19,6 @@ from search.results.cells import interval, percent, signed
 from search.results.confirmation_result import conclude, confirmation_sentences
 from search.results.leaderboard import ONE_LABEL
 from search.results.pareto import costs_table
-from search.results.progress import progress_of
 from search.results.table import recipes_table, rounded, trials_table
 from trainable.common.errors import count_of
 from trainable.config.metrics import ACCURACY
@@ -63,7 +65,7 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     limitations = tuple(_limitations(run, recipes))
     if finished.empty:
         return Summary(_nothing_finished(recipes), (), limitations)
-    if run.plan.confirms is not None and not run.unfinished:
+    if run.plan.confirms is not None and is_complete(run):
         first, *others = conclude(run).sentences
         return Summary(first, tuple(others), limitations)
     best, teacher = finished.iloc[0], run.plan.inputs.teacher.score
@@ -74,7 +76,7 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
         f"{share if teacher > 0 else ''}."
     )
     headline += " It gives every example the same label." if best["one_label"] else ""
-    findings = (*recommendation(run, recipes), _tied(recipes))
+    findings = (*recommendation(run, recipes, left_to_try(run)), _tied(recipes))
     if confirmed := confirmation_sentences(run):
         first, *others = confirmed
         return Summary(first, (*others, f"This run alone: {headline}", *findings), limitations)
@@ -168,7 +170,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
 def status(run: Run) -> str:
     """How far the run is; one that goes on looks like one that was interrupted."""
     text = f"Trials: {progress_of(run).describe()}."
-    if not run.unfinished:
+    if is_complete(run):
         return f"Complete. {text}"
     last = f"; last event {moment(run.last_time)}" if run.last_time else ""
     return f"Not complete: running or interrupted{last}. {text}"

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from search.plan.rungs import ASHA, PROMOTION
+from search.policy.progress import describe_time
 from search.record.trial_record import FINISHED
 from search.report.contents import Report, describe_inputs, provenance, status
 from search.report.figure_data import costs
@@ -18,7 +19,6 @@ from search.report.reference_study import study_cells
 from search.results.cells import Cells, capitalised, plain, share
 from search.results.leaderboard import leaderboard_cells
 from search.results.pareto import PARETO_NOTE, cost_name, pareto_cells
-from search.results.progress import describe_time
 from search.results.scores import seed_sd_of
 from trainable.common.errors import count_of
 

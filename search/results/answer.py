@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from search.plan.finals import longest_passes
+from search.plan.time_split import longest_passes
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
@@ -15,7 +15,6 @@ from search.results.cells import DIGITS, difference_cells, share
 from search.results.scores import final_scores, seed_sd_of
 from search.results.statistics import LEVEL, Difference, recipes_difference
 from search.results.table import compared, rounded
-from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import steps_per_epoch
 
@@ -117,9 +116,9 @@ def gain(
     return recipes_difference(np.array(one), np.array(other), seed_sd_of(run), level)
 
 
-def recommendation(run: Run, recipes: pd.DataFrame) -> list[str]:
+def recommendation(run: Run, recipes: pd.DataFrame, left: Sequence[str]) -> list[str]:
     """Sentences: by how much luck raised the first of a `recipes_table`, which recipe is
-    recommended, its gain over the default, and what was not used; none if none finished."""
+    recommended, its gain over the default, and what is `left` to try; none if none finished."""
     if (answer := recommended(run)) is None:
         return []
     first, count, sentences = recipes.iloc[0], recipes["expected"].count(), []
@@ -129,7 +128,7 @@ def recommendation(run: Run, recipes: pd.DataFrame) -> list[str]:
             f"As the highest of {count}, best5 {share(first['best5'])} is expected to be "
             f"{luck:.2f} points too high (the choice of its five best evaluations not counted)."
         ]
-    left, recipe = _left_to_try(run), answer.trials[0].config.recipe
+    recipe = answer.trials[0].config.recipe
     named = f"Recommended: {rounded(labels_of(run)(answer.trials[0]))}"
     if answer.gain is not None or answer.gain_as_long is not None:
         named += _gains(answer)
@@ -169,23 +168,3 @@ def steps_per_pass(run: Run) -> int:
 def longest_of(run: Run) -> float:
     """Passes over the training examples that a final of this run makes at most."""
     return longest_passes(steps_per_pass(run))
-
-
-def _left_to_try(run: Run) -> list[str]:
-    """A sentence on what made better students in the benchmark of searches, and a search with
-    finals has not used up; none for any other, and as long as finals are to come."""
-    if not run.request.finals or run.unfinished:
-        return []
-    steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
-    passes, longest = steps / steps_per_pass(run), longest_of(run)
-    left = {
-        "unlabelled texts of your own (--transfer), which teach more than made ones": not (
-            {*run.request.transfer_sources} - {AUGMENT}
-        ),
-        "a search, for which the time was too short": run.too_short_to_search,
-        f"more time: the longest trial made {passes:.0f} of {longest:.0f} passes": (
-            passes < 0.9 * longest
-        ),
-    }
-    named = "; ".join(lever for lever, holds in left.items() if holds)
-    return [f"Left to try: {named}."] if named else []

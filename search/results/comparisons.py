@@ -61,14 +61,18 @@ class Comparison:
         )
 
 
-def compare_at_looks(
-    run: Run, confirmation: Confirmation
-) -> tuple[list[Comparison], list[TrialConfig]]:
-    """Each pair at the look that decided it, or at the last so far; the trials of the next look.
+def has_all_seeds(run: Run) -> bool:
+    """Whether a confirmation gets no more trials: all is decided, or it has the most seeds."""
+    assert run.plan.confirms is not None
+    recipes = {trial.config.recipe for trial in run.trials.values()}
+    return run.decided or len(run.trials) >= len(recipes) * len(run.plan.confirms["seeds"])
+
+
+def compare_at_looks(run: Run, confirmation: Confirmation) -> list[Comparison]:
+    """Each pair at the look that decided it, or at the last so far.
 
     A look takes place when all recipes of undecided comparisons have that many seeds ended; in a
-    run that grows no more, each does. There is no next look once all is decided or the most seeds
-    are reached. The record alone decides, so that a run that was killed goes on the same.
+    run that has all its trials, each does.
     """
     trained, precision = retrained(run, confirmation), confirmation.precision
     comparisons = [Comparison(pair) for pair in confirmation.pairs]
@@ -76,15 +80,15 @@ def compare_at_looks(
     for look, level in zip(confirmation.looks, look_levels(confirmation.looks), strict=True):
         open_ = {r for c in comparisons if not c.decided(precision) for r in c.pair}
         trials = [config for config in confirmation.trials(look) if config.recipe in open_]
-        if run.growing and not all(config.digest in ended for config in trials):
-            return comparisons, trials
+        if not has_all_seeds(run) and not all(config.digest in ended for config in trials):
+            break
         seeds = confirmation.seeds[:look]
         students = {
             recipe: [scores for trial, scores in of_recipe if trial.config.seed in seeds]
             for recipe, of_recipe in trained.items()
         }
         comparisons = compare(comparisons, students, float(level), precision)
-    return comparisons, []
+    return comparisons
 
 
 def retrained(run: Run, confirmation: Confirmation) -> Retrained:

@@ -11,9 +11,9 @@ from rich.console import Console
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.run_folders import confirmations_of
-from search.record.trial_record import FAILED, TrialRecord
+from search.record.trial_record import ENDED, FAILED, TrialRecord
 from search.results.cells import Cells, as_rich, interval, share
-from search.results.comparisons import Comparison, compare_at_looks, retrained
+from search.results.comparisons import Comparison, compare_at_looks, has_all_seeds, retrained
 from search.results.confirmation import Confirmation
 from search.results.scores import rescored
 from search.results.statistics import mean_interval
@@ -61,7 +61,7 @@ def conclude(run: Run) -> Conclusion:
     lost = len(run.finished) - sum(map(len, trained.values()))
     label, failed = labels_of(run), [t for t in run.trials.values() if t.outcome == FAILED]
     names = {recipe: label(TrialRecord(recipe)) for recipe in trained}
-    comparisons, inputs = compare_at_looks(run, confirmation)[0], run.plan.inputs
+    comparisons, inputs = compare_at_looks(run, confirmation), run.plan.inputs
     examples = inputs.examples
     used = {trial.config.seed for trial in run.trials.values()}
     chosen = {c.recipe: s for c, s in zip(confirmation.finalists, confirmation.scores, strict=True)}
@@ -129,7 +129,8 @@ def confirmation_sentences(run: Run) -> list[str]:
     """What the newest complete confirmation of a run found, by this run's metric; empty where there
     is none."""
     for made in confirmations_of(run)[::-1]:
-        if not made.unfinished:
+        ended = all(trial.outcome in ENDED for trial in made.trials.values())
+        if ended and has_all_seeds(made):
             first, *others = conclude(rescored(made, run.plan.inputs.metric)).sentences
             return [f"On fresh seeds ({made.folder.name}): {first}", *others]
     return []

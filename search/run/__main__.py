@@ -172,7 +172,7 @@ def resume_sweep(arguments: Namespace, invocation: Invocation) -> int:
         return describe_resumed(folder, arguments, invocation)
 
     def ready(run: Run) -> None:
-        from search.sweep.resume import asked_changes, extend
+        from search.sweep.extend import asked_changes, extend
 
         extend(run, *asked_changes(run, arguments, invocation.console), invocation.console)
 

@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from search.plan.finals import FEWEST_TRIALS, SEARCH_SHARE, foreseen
 from search.plan.request import LOCAL
+from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE, foreseen
+from search.policy.progress import describe_bytes, describe_time
+from search.policy.still_to_come import is_complete, to_suggest
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
 from search.record.trial_record import ENDED, TrialRecord
-from search.results.progress import describe_bytes, describe_time
 from search.sweep.check_sweep import CheckedSweep
+from search.sweep.extend import asked_changes
 from search.sweep.processes.cluster import check_address
 from search.sweep.ray_setup import concurrency
-from search.sweep.resume import asked_changes
 from search.sweep.run_command import Invocation
 from search.sweep.session import expected_bytes
 from search.sweep.step_time import step_seconds
@@ -63,7 +64,7 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     changes, configs = asked_changes(run, arguments, invocation.console)
     pending = {config.digest: TrialRecord(config) for config in configs}
     run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})
-    if not run.unfinished:
+    if is_complete(run):
         invocation.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
     check_address(run.request.address, folder.parent)
@@ -72,7 +73,7 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     preparation = Preparation.load(load_sources(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
     execution = run.execution if run.plan.inputs.device == best_device().type else Execution()
-    return _describe(checked, run.to_suggest, execution, folder, invocation)
+    return _describe(checked, to_suggest(run), execution, folder, invocation)
 
 
 def _describe(

@@ -52,7 +52,7 @@ def inputs_here(run: Run) -> TrainingInputs:
     if all(verified_values(folder) is not None for folder in inputs.sources):
         return inputs
     from search.exit_codes import make_console
-    from search.sweep.resume import inputs_again
+    from search.sweep.extend import inputs_again
 
     return inputs_again(run, [], make_console(), f"RUN {run.folder.name}")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search.plan.finals import longest_passes, useful_share
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
-from search.results.progress import describe_time
+from search.plan.time_split import longest_passes, useful_share
+from search.policy.progress import describe_time
 from search.sweep.step_time import step_seconds
 from trainable.common.errors import count_of
 from trainable.common.quiet import quiet_libraries

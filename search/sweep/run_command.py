@@ -11,10 +11,11 @@ from rich.console import Console
 
 from search.exit_codes import describe_error, exit_code, make_console
 from search.plan.plan import Plan
+from search.policy.progress import progress_of
+from search.policy.still_to_come import is_complete
 from search.record.run import Run, create_run, read_run
 from search.record.run_folders import refuse_existing, resume_command, run_lock
 from search.record.storage import RecordCopy
-from search.results.progress import progress_of
 from search.sweep.processes.signals import BEFORE_RUN, Interruption
 from trainable.common.errors import UserError
 
@@ -79,7 +80,7 @@ def _run_to_end(
     try:
         prepare()
         with tracked(run, invocation.console, interruption):
-            if run.unfinished:
+            if not is_complete(run):
                 from search.sweep.session import run_trials  # with Ray, which takes seconds to load
 
                 resumes = any(event["event"] == "session" for event in run.events)

@@ -10,15 +10,16 @@ import ray
 import torch
 from rich.console import Console
 
-from search.plan.finals import foreseen
 from search.plan.grid import possible_trials
 from search.plan.request import LOCAL
 from search.plan.resolve import ResolvedRequest
 from search.plan.rungs import FACTOR, PROMOTION, WITH_RUNGS
+from search.plan.time_split import foreseen
 from search.policy.policy import Policy
+from search.policy.progress import describe_bytes
+from search.policy.still_to_come import is_complete, to_suggest
 from search.record.run import Run
 from search.record.storage import DIGESTS, RecordCopy, is_uri, location
-from search.results.progress import describe_bytes
 from search.sweep.hooks.callback import RunCallback
 from search.sweep.hooks.live_run import LiveRun
 from search.sweep.hooks.live_table import make_display
@@ -63,7 +64,7 @@ def _run_tuners(
     sweep = describe_sweep(run, console)
     copy.copy(DIGESTS)  # which that may have written
     progress = -1
-    while run.unfinished and not interruption.requested and run.next_number > progress:
+    while not is_complete(run) and not interruption.requested and run.next_number > progress:
         progress = run.next_number
         exclusive = Policy(run).exclusive
         share = 1 if exclusive else request.trials_per_gpu
@@ -84,9 +85,9 @@ def _run_tuners(
 def _announce(run: Run, slots: int, console: Console) -> None:
     """Prints where the run lies, how many trials run at a time, and what checkpoints take."""
     configs = [trial.config for trial in run.trials.values()]
-    configs = possible_trials(run.request, configs) if run.to_suggest else configs
+    configs = possible_trials(run.request, configs) if to_suggest(run) else configs
     sizes = partial(checkpoint_bytes, inputs=run.plan.inputs)
-    trials = len(run.trials) + foreseen(run.to_suggest)
+    trials = len(run.trials) + foreseen(to_suggest(run))
     most, end = expected_bytes(run.request, configs, sizes, trials, slots)
     where = location(run.folder)
     where += f", its record also in {run.folder}" if is_uri(where) else ""

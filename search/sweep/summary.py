@@ -8,6 +8,9 @@ from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.plan.searchers import JOURNAL
+from search.policy.left_to_try import left_to_try
+from search.policy.progress import describe_bytes
+from search.policy.still_to_come import is_complete
 from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
 from search.record.run_folders import name_here, resume_command
@@ -18,14 +21,13 @@ from search.results.best_trials import best_finished
 from search.results.confirmation_result import conclude, print_conclusion, write_conclusion
 from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
-from search.results.progress import describe_bytes
 from search.results.table import recipes_table, trials_table
 from trainable.common.errors import UserError, count_of, error_line
 
 
 def write_answers(run: Run) -> None:
     """Writes what a complete confirmation answers, and the study of a searched run, beside it."""
-    if run.plan.confirms is not None and not run.unfinished:
+    if run.plan.confirms is not None and is_complete(run):
         write_conclusion(conclude(run), run)
     if run.request.searched:
         from search.sweep.hooks.optuna_journal import write_study  # with Optuna: a second
@@ -37,12 +39,12 @@ def write_answers(run: Run) -> None:
 def finish(run: Run, console: Console, problem: str = "") -> int:
     """Prints the leaderboard (the answers of a complete confirmation), where things are, and what
     to do next; returns the exit code."""
-    if run.plan.confirms is not None and not run.unfinished:
+    if run.plan.confirms is not None and is_complete(run):
         print_conclusion(conclude(run), console)
     else:
         recipes = recipes_table(run, trials_table(run))
         print_leaderboard(run, recipes, console)
-        for sentence in recommendation(run, recipes):
+        for sentence in recommendation(run, recipes, left_to_try(run)):
             console.print(sentence)
         print_pareto_front(run, recipes, console)
     for line in run.damage:  # also of this session: what a checkpoint had of lost evaluations
@@ -57,7 +59,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         console.print(f"{count_of(failed)} failed; the leaderboard has the reasons.")
     if problem:
         print(error_line(problem), file=sys.stderr)
-    if run.unfinished:
+    if not is_complete(run):
         console.print("Interrupted. Resume with:")
         console.print(resume_command(run.folder), soft_wrap=True)
         return FAILURES if problem else INTERRUPTED

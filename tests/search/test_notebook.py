@@ -13,6 +13,7 @@ from transformers import pipeline
 import search
 from search.export.__main__ import main as exporting
 from search.notebook import _flags
+from search.policy.still_to_come import is_complete
 from search.record.run import read_run
 from search.report.__main__ import main as reporting
 from search.results.table import trials_table
@@ -64,7 +65,7 @@ def result(options):
     printed, _ = process.communicate(timeout=PATIENCE)
     assert (process.returncode, printed.splitlines()[-1]) == (0, "interrupted")
     found = search.SearchResult("cut", options["storage"])
-    assert read_run(found.folder).unfinished
+    assert not is_complete(read_run(found.folder))
     return found.resume()
 
 

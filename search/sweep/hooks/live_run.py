@@ -38,7 +38,7 @@ class LiveRun:
         self.display, self.interruption = display, interruption
         self.slots, self.exclusive = slots, exclusive
         self._copy, self._execution = copy, run.execution
-        self._failures: dict[str, Message] = {}  # by digest, said by trials that are about to fail
+        self._announced: dict[str, Message] = {}  # by digest, failures that trials told of
         self._pruned: set[str] = set()
         self.left_over = False  # whether Tune has given up a trial that is to be run again
 
@@ -64,7 +64,7 @@ class LiveRun:
         for reason in message.fallbacks:
             self._fall_back(reason)
         if message.failure is not None:
-            self._failures[digest] = message
+            self._announced[digest] = message
             if message.failure == DISK:
                 self.interruption.pause(message.reason)
             if message.failure == NOT_CAPTURED:
@@ -84,8 +84,9 @@ class LiveRun:
     def retries_left(self, digest: str) -> int:
         """How often Tune may restart a trial that fails: not one of which is decided that it ends
         or waits, which Tune does only once its worker has answered."""
-        decided = self.run.trials[digest].outcome in (*ENDED, WAITING)
-        return 0 if decided or digest in self._failures else self.policy.retries_left(digest)
+        failures = self.policy.failures
+        over = failures.settled(digest) or digest in self._announced
+        return 0 if over else failures.retries_left(digest)
 
     def failed(self, reason: str, *, restarted: bool, **names: str) -> None:
         """Records a failure; the policy says what follows, which Tune may have restarted already.
@@ -93,16 +94,15 @@ class LiveRun:
         Not one of a sweep that is interrupted: its trials are tried again when it goes on. Nor of a
         trial of which is decided that it ends or waits: that stands.
         """
-        outcome = self.run.trials[names["trial"]].outcome
-        if self.interruption.requested or outcome in (*ENDED, WAITING):
-            self.left_over = self.left_over or outcome == WAITING
+        trial = self.run.trials[names["trial"]]
+        if self.interruption.requested or self.policy.failures.settled(names["trial"]):
+            self.left_over = self.left_over or trial.outcome == WAITING
             return
         event: Event = {"event": "failure", "reason": reason}
-        if message := self._failures.pop(names["trial"], None):
+        if message := self._announced.pop(names["trial"], None):
             event["kind"] = message.failure
             event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
         self.record(event, **names)
-        trial = self.run.trials[names["trial"]]
         again = trial.outcome not in ENDED and (self.exclusive or not trial.alone)
         self.left_over = self.left_over or (again and not restarted)
 

@@ -10,11 +10,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from search.policy.progress import progress_of
+from search.policy.still_to_come import too_short_to_search
 from search.record.events import FALLBACK
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, PENDING, RUNNING, WAITING, TrialRecord
-from search.results.progress import progress_of
 from trainable.common.errors import count_of
 
 HEARTBEAT_SECONDS = 30.0
@@ -93,7 +94,7 @@ def _finals(run: Run, event: dict[str, Any]) -> str:
     begun = [trial for trial in finals if trial.outcome != PENDING or trial.evaluations]
     if begun != [run.trials[event["trial"]]]:
         return ""
-    why = " For a search before them the time was too short." if run.too_short_to_search else ""
+    why = " For a search before them the time was too short." if too_short_to_search(run) else ""
     return f"  {count_of(len(finals), 'final')}, {begun[0].config.max_steps} steps each.{why}"
 
 

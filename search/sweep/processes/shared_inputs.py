@@ -12,9 +12,9 @@ from filelock import FileLock
 from pyarrow.fs import FileType, copy_files
 from rich.console import Console
 
+from search.policy.progress import describe_bytes
 from search.record.run import Run
 from search.record.storage import DIGESTS, join_name, open_storage, storage_of
-from search.results.progress import describe_bytes
 from trainable.common.files import (
     MANIFEST,
     atomic_folder,

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from search.confirm.__main__ import announce, main
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
+from search.policy.still_to_come import is_complete
 from search.record.plan_file import SWEEP
 from search.record.run import create_run, read_run
 from search.record.trial_record import TrialRecord
@@ -229,8 +230,8 @@ def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monk
     done = create_run(source.folder.with_name("mine-confirm"), planned)
     for config in made.trials():
         report_evaluations(done, config, (0.9,) * config.evaluations)
-    assert not read_run(done.folder).unfinished
-    monkeypatch.setattr("search.sweep.resume.inputs_again", lambda *arguments: 1 / 0)
+    assert is_complete(read_run(done.folder))
+    monkeypatch.setattr("search.sweep.extend.inputs_again", lambda *arguments: 1 / 0)
     before = read_run(done.folder).events
     command = [str(source.folder), "--top", "1", "--seeds", "2", "--storage"]
     assert main([*command, str(source.folder.parent)]) == 0

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from search.plan import finals as plan
+from search.plan import time_split
 from search.policy import final_round as module
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
+from search.policy.still_to_come import is_complete, to_suggest
 from search.record import run as record
 from search.record.run import read_run
 from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right, suggested
@@ -20,7 +21,7 @@ SECONDS = 7.2
 @pytest.fixture(autouse=True)
 def longest_by_passes(monkeypatch):
     """As where examples are many."""
-    monkeypatch.setattr(plan, "LONGEST_STEPS", 0)
+    monkeypatch.setattr(time_split, "LONGEST_STEPS", 0)
 
 
 def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
@@ -94,7 +95,7 @@ def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, share
 def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatch):
     """120 steps are 20 passes, and 15 the fewest that another seed is worth. With made texts one of
     two finals has all, the other none."""
-    monkeypatch.setattr(plan, "LONGEST_STEPS", 120)
+    monkeypatch.setattr(time_split, "LONGEST_STEPS", 120)
     for left, wanted in ((40.0, [(2, 0, 120)]), (60.0, [(2, 0, 97), (2, 1, 97)])):
         run = searched(tmp_path / f"{left}", [0.9, 0.8, 0.7], time_budget=left + 3 * SECONDS)
         assert finals(run) == wanted
@@ -107,7 +108,7 @@ def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatc
 
 def test_no_final_that_its_longest_would_make_shorter_than_the_search(tmp_path, monkeypatch):
     """There is time for 16 passes, the search made two, and a final makes one at most."""
-    monkeypatch.setattr(plan, "LONGEST", 1)
+    monkeypatch.setattr(time_split, "LONGEST", 1)
     assert finals(searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=111.6)) == []
 
 
@@ -206,7 +207,7 @@ def test_more_time_for_a_complete_search_is_for_suggestions_too(
     run = with_its_finals(tmp_path / "run", time_budget=64.8, samples=None)
     run.replan({"requests": (replace(run.request, **more),)}, [])
     for found in (run, read_run(run.folder)):
-        assert (found.to_suggest > 0, found.unfinished) == (unfinished, unfinished)
+        assert (to_suggest(found) > 0, is_complete(found)) == (unfinished, not unfinished)
 
 
 @pytest.mark.parametrize(
@@ -222,14 +223,14 @@ def test_where_nothing_is_to_be_suggested_more_time_is_for_longer_finals(tmp_pat
     run = with_its_finals(tmp_path / "run", time_budget=64.8)
     longest = max(trial.config.max_steps or 0 for trial in run.trials.values())
     run.replan({"requests": (replace(run.request, **more),)}, [])
-    longer = finals(read_run(run.folder)) if run.unfinished else []
+    longer = [] if is_complete(run) else finals(read_run(run.folder))
     assert bool(longer) == wanted
     assert all(steps > longest for _, _, steps in longer)
 
 
 def test_more_seeds_bring_no_other_finals_and_a_lengthened_round_is_whole(tmp_path, monkeypatch):
     """Though there is time: the finals took a fifth of what was planned for them."""
-    monkeypatch.setattr(plan, "LONGEST", 1000)
+    monkeypatch.setattr(time_split, "LONGEST", 1000)
     run = with_its_finals(tmp_path / "run", seconds=20.0, time_budget=121.6, finals=1)
     (steps,) = {trial.config.max_steps for trial in run.trials.values() if trial.final}
     run.replan({"requests": (replace(run.request, seeds=3),)}, [])
@@ -262,7 +263,7 @@ def test_short_trials_train_without_texts_and_a_search_without_finals_ends(tmp_p
     assert {trial.config.transfer_share for trial in run.trials.values()} == {0.0}
     without = searched(tmp_path / "without", [0.8, 0.9], finals=0)
     assert Policy(without).additions(exclusive=True) == []
-    assert not without.unfinished
+    assert is_complete(without)
 
 
 @pytest.mark.parametrize(
@@ -327,7 +328,7 @@ def test_a_budget_for_too_few_trials_is_left_to_the_finals(tmp_path, budget, beg
     as long, and 30 times if two run at a time."""
     run = searched(tmp_path / "run", [0.8, 0.9], time_budget=budget, samples=None)
     run.slots = begun
-    assert (run.to_suggest > 0) == searches
+    assert (to_suggest(run) > 0) == searches
     if not searches:
         events = Policy(run).additions(exclusive=True)
         assert {(e["parameters"], e["config"]["ema_decay"]) for e in events} == {(None, 0.98)}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from search.policy.policy import Policy
+from search.policy.still_to_come import is_complete, may_grow
 from search.record.run import create_run, read_run
 from search.record.trial_record import FINISHED, RETRY_ALONE
 from search.results.confirmation import Confirmation
@@ -57,10 +58,10 @@ def on(seeds, *recipes):
 
 def test_a_clear_case_ends_at_the_first_look(make_run):
     run = make_run()
-    assert run.growing
+    assert may_grow(run)
     run = train(run, CLEAR)
     assert configs_of(run) == on((1, 2, 3), GROWTH, FIXED, CE_ONLY)
-    assert (run.decided, run.unfinished) == (True, False)
+    assert (run.decided, is_complete(run)) == (True, True)
     found = conclude(run)
     assert found.confirmation.seeds == (1, 2, 3)
     assert [known.seeds for known in found.comparisons] == [3, 3]
@@ -70,7 +71,7 @@ def test_a_clear_case_ends_at_the_first_look(make_run):
 def test_the_next_look_has_only_recipes_that_are_undecided_however_often_it_is_killed(make_run):
     whole = train(make_run(), CLOSE)
     assert configs_of(whole) == [*on((1, 2, 3), GROWTH, FIXED, CE_ONLY), *on((4, 5), GROWTH, FIXED)]
-    assert (whole.decided, whole.unfinished) == (True, False)  # though one recipe has fewer seeds
+    assert (whole.decided, is_complete(whole)) == (True, True)  # though one recipe has fewer seeds
     assert [known.seeds for known in conclude(whole).comparisons] == [5, 3]
     for chance in range(3):
         again = train(make_run(name=f"killed{chance}"), CLOSE, chance, killed=0.1)
@@ -80,7 +81,7 @@ def test_the_next_look_has_only_recipes_that_are_undecided_however_often_it_is_k
         assert (again.decided, conclude(again)) == (True, conclude(whole))
     equal = train(make_run(name="equal"), dict.fromkeys(CLOSE, 0.9))
     assert configs_of(equal) == on(range(1, 6), *CLOSE)
-    assert (equal.decided, equal.unfinished) == (False, False)
+    assert (equal.decided, is_complete(equal)) == (False, True)
 
 
 def test_more_seeds_begin_anew_with_all_recipes(make_run):
@@ -88,10 +89,10 @@ def test_more_seeds_begin_anew_with_all_recipes(make_run):
     more = from_plain(Confirmation, run.plan.confirms).with_seeds(8, {1, 2, 3, 4, 5})
     new = [config for config in more.trials(more.looks[0]) if config.digest not in run.trials]
     run.replan({"requests": run.plan.requests}, [])
-    assert (run.decided, run.growing) == (True, False)
+    assert (run.decided, may_grow(run)) == (True, False)
     run.replan({"confirms": asdict(more)}, new)
     run = read_run(run.folder)
-    assert (run.decided, run.growing, run.unfinished) == (False, False, True)
+    assert (run.decided, may_grow(run), is_complete(run)) == (False, False, False)
     run = train(run, CLEAR)
     assert configs_of(run)[9:] == on(range(4, 9), GROWTH, FIXED, CE_ONLY)
     assert any("Seeds were added later (5, then 8)" in note for note in conclude(run).notes)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from search.policy.policy import Policy
+from search.policy.still_to_come import is_complete
 from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, GO, NODE_LOST, RUNNING, STOP, TrialRecord
 from tests.made_runs import asked, evaluated, made_inputs, made_plan, of_two_strata
@@ -145,10 +146,14 @@ class Sweep(RuleBasedStateMachine):
 
     def answers(self, policy):
         trials = {
-            digest: (policy.decision(digest), policy.waits(digest), policy.retries_left(digest))
+            digest: (
+                policy.decision(digest),
+                policy.waits(digest),
+                policy.failures.retries_left(digest),
+            )
             for digest in policy.run.trials
         }
-        of_run = [policy.complete, policy.exclusive]
+        of_run = [is_complete(policy.run), policy.exclusive]
         for exclusive in (False, True):
             following = policy.next_trial(self.begun, exclusive=exclusive)
             of_run += [following, policy.additions(exclusive=exclusive)]
@@ -159,7 +164,7 @@ class Sweep(RuleBasedStateMachine):
         if not hasattr(self, "policy"):
             return
         for _ in range(1000):
-            if self.policy.complete:
+            if is_complete(self.policy.run):
                 break
             for trial in self.trials():
                 self.begun.add(trial.config.digest)
@@ -169,7 +174,7 @@ class Sweep(RuleBasedStateMachine):
             self.exclusive = self.policy.exclusive
             self.begin_trials()
             self.live_equals_rebuilt()
-        assert self.policy.complete
+        assert is_complete(self.policy.run)
         outcomes = {trial.outcome for trial in self.policy.run.trials.values()}
         assert outcomes <= set(ENDED)
         failed_for_good = outcomes == {"failed"} or any(

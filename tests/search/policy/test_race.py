@@ -9,6 +9,7 @@ import pytest
 
 from search.policy import race
 from search.policy.policy import Policy
+from search.policy.still_to_come import finals_or_race_open, is_complete
 from search.record.events import DECIDED
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP, by_recipe
@@ -81,16 +82,16 @@ def test_a_kill_between_two_seeds_of_a_round_changes_nothing(make_run):
 def test_a_round_begins_when_all_trials_have_ended_and_the_end_is_recorded(make_run):
     run = make_run(2, 2)
     assert Policy(run).additions(exclusive=True) == []
-    assert run.racing
+    assert finals_or_race_open(run)
     run = run_race(run, [0.9, 0.9])
     seeds = [event for event in run.events if event["event"] == "suggestion"]
     assert [event["config"]["seed"] for event in seeds] == [1, 1]
     assert [event["parameters"] for event in seeds] == [{"learning_rate": r} for r in (1e-5, 2e-5)]
     assert run.events[-1]["event"] == DECIDED
-    assert (run.decided, run.unfinished) == (True, False)
+    assert (run.decided, is_complete(run)) == (True, True)
     run.replan({"requests": (replace(run.request, seeds=3),)}, [])
     run = read_run(run.folder)
-    assert (run.decided, run.unfinished) == (False, True)
+    assert (run.decided, is_complete(run)) == (False, False)
     first, second = Policy(run).additions(exclusive=True)
     assert first["config"]["seed"] == second["config"]["seed"] == 2
     run.append(first)

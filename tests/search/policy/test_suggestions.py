@@ -15,6 +15,7 @@ from search.plan.draws import config_of_draw, starting_points
 from search.plan.grid import plan_trials
 from search.plan.searchers import JOURNAL, SEARCHERS
 from search.policy.policy import Policy
+from search.policy.still_to_come import is_complete, to_suggest
 from search.policy.suggestions import SAMPLERS, study_of
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
@@ -125,7 +126,7 @@ def test_as_many_as_wanted_no_two_alike_the_starts_first(run):
     sweep(run)
     assert recipes(run)[:3] == starts
     assert len(set(recipes(run))) == len(run.trials) == 30
-    assert not run.unfinished
+    assert is_complete(run)
     assert grow(run) == []
     assert read_run(run.folder) == run
     for trial in run.trials.values():
@@ -151,7 +152,7 @@ def test_a_suggestion_depends_on_nothing_but_record_and_seed(tmp_path, searcher)
 def test_starts_count_among_those_wanted_and_give_all_their_precision(tmp_path):
     for samples, to_come in ((None, 39), (7, 6)):
         run = make_run(tmp_path / f"{samples}", precision="bf16", samples=samples)
-        assert (run.to_suggest, len(run.trials)) == (to_come, 1)
+        assert (to_suggest(run), len(run.trials)) == (to_come, 1)
     assert {trial.config.precision for trial in sweep(run).trials.values()} == {"bf16"}
     assert len(run.trials) == 7
 
@@ -167,7 +168,7 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
     pinned = {"alpha_schedule": "fixed", "alpha": 1.0, "learning_rate": 5e-5, "ema_decay": 0.0}
     run = sweep(make_run(tmp_path / "mine", overrides=tuple(pinned.items())))
     assert len(run.trials) == 5  # one an initialisation
-    assert (run.exhausted, run.to_suggest, run.unfinished) == (True, 0, False)
+    assert (run.exhausted, to_suggest(run), is_complete(run)) == (True, 0, True)
     assert read_run(run.folder) == run
 
 
@@ -184,9 +185,9 @@ def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
     run.last_time = run.seconds = 0.0
     for kind, now in (("session", 1000), ("other", 1060), ("session", 9000), ("other", 9039)):
         run.apply({"event": kind, "time": now})
-    assert (run.seconds, run.to_suggest) == (99.0, math.inf)
+    assert (run.seconds, to_suggest(run)) == (99.0, math.inf)
     run.apply({"event": "other", "time": 9040.0})
-    assert (run.seconds, run.to_suggest) == (100.0, 0)
+    assert (run.seconds, to_suggest(run)) == (100.0, 0)
     assert grow(run) == []
 
 

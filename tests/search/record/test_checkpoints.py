@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from pyarrow.fs import LocalFileSystem
 
-from search.plan.finals import foreseen
+from search.plan.time_split import foreseen
+from search.policy.progress import describe_bytes
 from search.record.checkpoints import (
     bytes_used,
     checkpoint_count,
@@ -19,7 +20,6 @@ from search.record.storage import local_runs, location
 from search.record.trial_record import GIVE_UP, RETRY, RETRY_ALONE
 from search.results import best_trials
 from search.results.best_trials import kept_trials, prune
-from search.results.progress import describe_bytes
 from search.sweep import session
 from tests.made_runs import asked, evaluated, failed, finish, made_run, recipe
 from trainable.common.files import MANIFEST, verified_values, write_manifest

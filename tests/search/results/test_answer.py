@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from search.confirm.options import ConfirmOptions, choose
-from search.policy.policy import Policy
+from search.policy.left_to_try import left_to_try
+from search.policy.still_to_come import is_complete
 from search.results.answer import recommendation, recommended
 from search.results.best_trials import kept_trials
 from search.results.leaderboard import leaderboard_cells
@@ -18,6 +19,11 @@ from tests.search.policy import test_final_round
 from tests.search.policy.test_final_round import EXAMPLES, searched, short_evaluation
 
 RUNS = 200  # of a simulation
+
+
+def sentences_of(run):
+    recipes = recipes_table(run, trials_table(run))
+    return " ".join(recommendation(run, recipes, left_to_try(run)))
 
 
 def with_finals(folder, shares, final_shares):
@@ -95,7 +101,7 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
     assert columns["outcome"] == ("recommended", *["finished"] * 3)
     of_equal_length = trials_table(run)["common_best5"].notna()  # finals say nothing of settings
     assert of_equal_length.tolist() == [True, True, False, False]
-    text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
+    text = sentences_of(run)
     assert "Recommended: teacher_spread, logits only, fixed 0.5, T=3," in text
     assert ": in the last evaluation +10.00 points over the default (95% interval +7.8" in text
     assert ") and +7.00 points over the default trained as long (95% interval +5.0" in text
@@ -110,7 +116,7 @@ def test_table_recommendation_and_confirmation_have_the_gain_over_the_default(tm
 
 def test_the_gain_of_the_default_trained_longer_is_told_as_one_of_length(tmp_path):
     run = with_finals(tmp_path / "run", [0.8, 0.82], [0.89, 0.895])
-    text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
+    text = sentences_of(run)
     said = "steps 600, the default: in the last evaluation +9.00 points over a single short trial"
     assert f"{said} of it (95% interval +6.9" in text
 
@@ -121,7 +127,7 @@ def test_the_choice_among_many_is_allowed_for(tmp_path):
     half = norm.isf(0.05 / 16) * np.sqrt(2 * SEED_SD**2 + 0.1 * 0.9 / (EXAMPLES - 1))
     found = recommended(run)
     assert found.gain.high - found.gain.estimate == pytest.approx(half)
-    text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
+    text = sentences_of(run)
     assert ", of which the intervals allow for the choice among 9" in text
 
 
@@ -164,7 +170,7 @@ def test_what_is_left_to_try_is_said_once_no_finals_are_to_come(tmp_path):
     """Here there is no time for any."""
     run = searched(tmp_path / "run", [0.8, 0.8], time_budget=1.0)
     for decided in (False, True):
-        text = " ".join(recommendation(run, recipes_table(run, trials_table(run))))
+        text = sentences_of(run)
         assert (
             text.endswith("2 of 500 passes.") == (", the default. Left to try: " in text) == decided
         )
@@ -181,7 +187,7 @@ def test_a_run_whose_settings_fit_no_default_has_none(tmp_path):
         for number in range(1, 9):
             run.append(short_evaluation(config, number, 0.8) | {"decision": "continue"})
     assert (run.default_recipe, recommended(run).gain) == (None, None)
-    assert Policy(run).complete
+    assert is_complete(run)
     assert "over default" not in leaderboard(run).headers
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
+from search.policy.looks import wanted_at_look
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
 from search.results.comparisons import Comparison, compare, compare_at_looks, holm, retrained
@@ -96,7 +97,7 @@ def confirmed(made, bits, folder):
             right = bits[made.recipes.index(config.recipe), made.seeds.index(config.seed)]
             last = {"predictions": pack_right(right), "best5": 0.5}
             run.trials[config.digest] = TrialRecord(config, "finished", evaluations=[last])
-        comparisons, wanted = compare_at_looks(run, made)
+        comparisons, wanted = compare_at_looks(run, made), wanted_at_look(run)
     return comparisons, run
 
 

@@ -129,9 +129,9 @@ def test_the_first_is_told_to_be_lucky_and_another_recommended_where_it_is_expec
     first, second = recipes["expected"][:2]
     assert recipes["best5"][0] - 0.004 < first < second < 0.8805
     luck = f"{100 * (0.881 - first):.2f}"
-    assert recommendation(run, recipes) == [
+    assert recommendation(run, recipes, []) == [
         f"As the highest of 8, best5 0.8810 is expected to be {luck} points too high (the choice "
         "of its five best evaluations not counted).",
         "Recommended: random, logits only, fixed 0.5, T=1.5.",
     ]
-    assert recommendation(alone, recipes_table(alone, trials_table(alone))) == []
+    assert recommendation(alone, recipes_table(alone, trials_table(alone)), []) == []

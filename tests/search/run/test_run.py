@@ -20,6 +20,7 @@ from ray.tune import ExperimentAnalysis, ResultGrid
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from search.plan.searchers import JOURNAL
+from search.policy.still_to_come import is_complete
 from search.record.events import SUGGESTION
 from search.record.run import read_run
 from search.results.best_trials import kept_trials
@@ -75,7 +76,7 @@ def test_interrupted_and_resumed_it_suggests_what_it_would_have(sweep, tmp_path)
     assert f"RUN {folder}: another process is running it" in sweep.refusal
     assert sweep.refusal.count("\n") == 1
     assert sweep.output.splitlines()[-1] == f"python -m search.run --resume {folder}"
-    assert sweep.before.unfinished
+    assert not is_complete(sweep.before)
     assert 3 < len(sweep.before.trials) < SAMPLES
     assert "is missing or damaged: made again" in sweep.resumed
     assert re.search(r"^Resuming cut: +\d+ of ", sweep.resumed, re.MULTILINE)

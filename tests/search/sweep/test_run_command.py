@@ -13,6 +13,7 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
 from search.plan.searchers import JOURNAL
 from search.policy.policy import Policy
+from search.policy.still_to_come import is_complete
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.run_folders import resume_command
@@ -42,8 +43,8 @@ def ends(monkeypatch):
     found = []
 
     def end(run, console, problem=""):
-        found.append((len(run.trials), run.unfinished, problem))
-        return FAILURES if problem else INTERRUPTED if run.unfinished else 0
+        found.append((len(run.trials), is_complete(run), problem))
+        return FAILURES if problem else 0 if is_complete(run) else INTERRUPTED
 
     def write(run):
         (run.folder / "answers.md").write_text("yes")

@@ -11,7 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 from rich.console import Console
 
-from search.policy.policy import FORGIVEN_NODE_LOSSES, Policy
+from search.policy.failures import FORGIVEN_NODE_LOSSES
+from search.policy.policy import Policy
 from search.record.events import RECORD
 from search.record.run import read_run
 from search.record.storage import RecordCopy, local_runs

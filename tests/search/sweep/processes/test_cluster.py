@@ -15,7 +15,7 @@ from rich.console import Console
 from search.plan.request import LOCAL
 from search.record.storage import local_runs
 from search.run.__main__ import main
-from search.sweep import resume
+from search.sweep import extend
 from search.sweep.processes import cluster
 from search.sweep.processes.cluster import POLL_SECONDS, check_address, cluster_size, recounted
 from tests.clusters import free_port
@@ -123,7 +123,7 @@ def test_a_folder_that_a_node_does_not_share_is_refused_before_anything_is_prepa
     hosts, trouble, monkeypatch, capsys, tmp_path
 ):
     monkeypatch.setattr("search.sweep.check_sweep.check_sweep", None)  # would fail
-    monkeypatch.setattr(resume, "inputs_again", None)
+    monkeypatch.setattr(extend, "inputs_again", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     runs = hosts.mount / "of" / "runs"
     check_address("auto", runs)
@@ -138,7 +138,7 @@ def test_a_folder_that_a_node_does_not_share_is_refused_before_anything_is_prepa
     assert capsys.readouterr().err == f"error: {refused}\n"
     assert list(hosts.mount.iterdir()) == []
     run = made_run(runs / "mine", [TrialConfig(alpha=0.5)], asked(address="auto"))
-    assert user_error(resume.extend, run, {}, [], Console()) == refused
+    assert user_error(extend.extend, run, {}, [], Console()) == refused
     check_address("auto", local_runs(f"file://{hosts.mount}/storage"))  # needs no shared folder
     hosts.trouble = "lacks this package"
     with pytest.raises(UserError, match="the-second lacks this package; install it on every node"):

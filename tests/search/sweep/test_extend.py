@@ -14,12 +14,13 @@ from rich.console import Console
 
 import spaces
 from search.plan.grid import plan_trials, possible_trials
+from search.policy.still_to_come import finals_or_race_open, is_complete, to_suggest
 from search.record.plan_file import SWEEP
 from search.record.run import read_run
 from search.record.storage import local_runs
 from search.run.__main__ import parse_arguments
+from search.sweep.extend import asked_changes, extend
 from search.sweep.processes.shared_inputs import share_inputs
-from search.sweep.resume import asked_changes, extend
 from search.sweep.summary import write_answers
 from spaces import file_digest
 from tests.conftest import contents, user_error
@@ -267,14 +268,15 @@ def test_an_edited_space_is_mentioned_and_grows_only_if_it_still_gives_the_trial
 def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     run = make_run(SEARCHED)
     end(run)
-    assert not run.unfinished
+    assert is_complete(run)
     found, _ = resume(run, "--samples", "5")
-    assert (found.unfinished, found.to_suggest, len(found.trials)) == (True, 4, 1)
+    assert (is_complete(found), to_suggest(found), len(found.trials)) == (False, 4, 1)
     found, _ = resume(run, "--time-budget", "1h")  # which takes the other's place
     assert (found.request.samples, found.request.time_budget) == (None, 3600.0)
     for argv in (("--samples", "1", "--seeds", "2"), ("--seeds", "1", "--finals", "1")):
         found, _ = resume(run, *argv)
-        assert (found.to_suggest, found.racing, found.unfinished) == (0, True, True)
+        assert finals_or_race_open(found)
+        assert (to_suggest(found), is_complete(found)) == (0, False)
 
 
 def test_more_finals_alone_are_refused_where_there_were_some(make_run, tmp_path):
@@ -283,7 +285,7 @@ def test_more_finals_alone_are_refused_where_there_were_some(make_run, tmp_path)
     run.append(suggested(final))
     said = f"--finals 3: {run.folder.name} has had its finals; give more --samples or --time-budget"
     assert user_error(resume, run, "--finals", "3").startswith(said)
-    assert resume(run, "--finals", "3", "--samples", "4")[0].to_suggest == 3
+    assert to_suggest(resume(run, "--finals", "3", "--samples", "4")[0]) == 3
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 0), (0, 2)])

@@ -9,7 +9,7 @@ import pytest
 
 from search.plan.rungs import rung_score
 from search.policy.policy import Policy
-from search.policy.seed_groups import SeedGroups
+from search.policy.rung_decisions import SeedGroups
 from search.record.run import read_run
 from search.record.trial_record import FAILED, GO, STOP, WAIT, by_recipe
 from tests.made_runs import asked as request_of

@@ -14,6 +14,7 @@ from search.plan.draws import config_of_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
 from search.plan.resolve import ResolvedRequest
+from search.policy.still_to_come import is_complete, may_grow
 from search.record.checkpoints import damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
@@ -43,7 +44,7 @@ def asked_changes(
             f"--resume {run.folder.name}: a confirmation of {run.plan.confirms['run']}, to which "
             "only seeds can be added, with python -m search.confirm"
         )
-    _check_spaces(run, console, grows=bool(more) or run.growing)
+    _check_spaces(run, console, grows=bool(more) or may_grow(run))
     if more and run.request.searched:
         requests = [_searched_further(run, more)]
     elif more:
@@ -91,7 +92,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     """
     for line in repair(run):
         _print(console, f"{line}.")
-    if configs or run.unfinished or changes:
+    if configs or not is_complete(run) or changes:
         request = changes.get("requests", run.plan.requests)[-1]
         check_address(request.address, run.folder.parent)
         changes["inputs"] = inputs_again(run, configs, console, f"--resume {run.folder.name}")

@@ -1,4 +1,4 @@
-"""Seed groups: the trials of one recipe, which are decided on together.
+"""Whether a trial goes on, waits or stops at a rung, together with its recipe's other seeds.
 
 At a rung the mean over a recipe's seeds is compared. So each seed that reaches a rung waits there
 until the last one has come.

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
+from search.policy.still_to_come import finals_or_race_open, is_complete, to_suggest
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 from trainable.data.batches import trial_steps
@@ -39,7 +40,7 @@ class Progress:
 def progress_of(run: Run) -> Progress:
     """The progress of a run."""
     counts = Counter(trial.outcome for trial in run.trials.values())
-    to_come = run.to_suggest  # more seeds of the best are not foreseen
+    to_come = to_suggest(run)  # more seeds of the best are not foreseen
     total = counts.total() + (int(to_come) if math.isfinite(to_come) else 0)
     return Progress(counts, total, _seconds_left(run, to_come))
 
@@ -52,7 +53,7 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     take what the search leaves.
     """
     trials = run.trials.values()
-    if not any(trial.evaluations for trial in trials) or not run.unfinished:
+    if not any(trial.evaluations for trial in trials) or is_complete(run):
         return None
     # If trials are promoted, most of those that wait go no further.
     over = (*ENDED, WAITING) if run.request.scheduler == PROMOTION else ENDED
@@ -65,8 +66,8 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     spent = run.seconds - run.plan.inputs.outputs_seconds  # which came before the trials
     settled = done >= SETTLED * trial_steps(examples, run.any_config)
     left = spent * (planned - done) / done if settled and math.isfinite(planned) else math.inf
-    budget, finals = run.request.time_budget, run.racing and not any(t.final for t in trials)
-    if finals and run.request.finals:
+    budget, begun = run.request.time_budget, any(trial.final for trial in trials)
+    if run.request.finals and finals_or_race_open(run) and not begun:
         left = run.request.whole_budget(run.seconds + left) - run.seconds
     elif budget is not None and to_come:
         left = min(left, budget - run.seconds)

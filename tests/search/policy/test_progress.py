@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from search.policy.progress import describe_time, progress_of
+from search.policy.still_to_come import to_suggest
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.progress import describe_time, progress_of
 from tests.made_runs import asked, made_inputs, made_plan, recipe
 
 
@@ -58,12 +59,12 @@ def test_time_in_the_unit_that_reads_best_but_before_half_a_trial_and_after_the_
 def test_trials_that_a_searcher_will_add_are_counted_where_their_number_is_known():
     two, searched = (("finished", 10), ("finished", 10)), {"searcher": "optuna"}
     run = make_run(*two, seeds=True, samples=4, **searched)
-    assert run.to_suggest == 3  # seeds apart, the two are one configuration
+    assert to_suggest(run) == 3  # seeds apart, the two are one configuration
     assert (progress_of(run).total, progress_of(run).seconds_left) == (
         5,
         pytest.approx(60 * 30 / 20),
     )
-    assert make_run(*two, seeds=True).to_suggest == 0
+    assert to_suggest(make_run(*two, seeds=True)) == 0
 
 
 def test_time_budget_ends_what_has_no_other_end_and_shortens_a_long_search():

@@ -1,0 +1,42 @@
+"""What is still to come of a run: trials to end, suggestions, finals, more seeds, or nothing."""
+
+from search.plan.time_split import FEWEST_TRIALS
+from search.record.run import Run
+from search.record.trial_record import ENDED, FINISHED
+from search.results.comparisons import has_all_seeds
+
+
+def is_complete(run: Run) -> bool:
+    """Whether all trials have ended, and none is to be added."""
+    return not may_grow(run) and all(trial.outcome in ENDED for trial in run.trials.values())
+
+
+def may_grow(run: Run) -> bool:
+    """Whether trials may still be added: suggestions, finals, or more seeds of some recipes."""
+    if run.plan.confirms:
+        return not has_all_seeds(run)
+    return to_suggest(run) > 0 or finals_or_race_open(run)
+
+
+def finals_or_race_open(run: Run) -> bool:
+    """Whether the finals of a search are to come, or its recipes race for more seeds."""
+    more = run.request.seeds > 1 or run.request.finals
+    return bool(run.request.searched and more and not run.decided)
+
+
+def to_suggest(run: Run) -> float:
+    """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
+    once the time budget is spent or the space exhausted, and if it is too short to search."""
+    if not run.request.searched or run.exhausted or too_short_to_search(run):
+        return 0
+    request, short = run.request, [trial for trial in run.trials.values() if not trial.final]
+    have = {trial.config.recipe for trial in short}
+    over = run.seconds - run.final_seconds >= request.time_to_suggest
+    return 0 if over else max(0, request.wanted - len(have))
+
+
+def too_short_to_search(run: Run) -> bool:
+    """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots."""
+    first = next(iter(run.trials.values()))
+    known = run.request.finals > 0 and first.outcome == FINISHED
+    return known and run.request.time_to_suggest * run.slots < FEWEST_TRIALS * first.seconds
