@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from spaces._alpha import fixed, scheduled
 from trainable.common.errors import UserError
 from trainable.config.layer_sets import resolve_layer_set
+from trainable.config.names import EQUAL
 from trainable.config.trial_config import TrialConfig
 
 CE_ONLY, FIXED = fixed(1.0), fixed(0.5)
@@ -19,7 +20,12 @@ CONSTANTS = {  # in all rows
     "temperature": 2.0,
     "hidden_pool": "cls",
     "hidden_weight": 1.0,
+    "relation_weight": 0.0,
     "student_width": None,  # the teacher's
+    "feedforward_share": 1.0,
+    "ema_decay": 0.0,
+    "class_weight": EQUAL,
+    "transfer_share": 0.0,
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from trainable.common.errors import TrainingDivergedError, UserError, error_line
 from trainable.common.interrupts import end_quietly, replace_handler
 from trainable.config.fields import OneLineParser, add_flags, given
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.options import InputOptions, complete_config, halved, resolve_preset
 from trainable.config.trial_config import TrialConfig
 
@@ -51,6 +52,10 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     from trainable.trial.preparation import Preparation, prepare_inputs
     from trainable.trial.training_loop import Trial
 
+    if options.student and settings.get("initialisation") != PRETRAINED:
+        raise UserError(f"--student: has no effect without --initialisation {PRETRAINED}")
+    if options.test:
+        raise UserError("--test: has no effect here; leave it out")
     quiet_libraries()
     name, why = resolve_preset(options.preset)
     options = halved(replace(options, preset=name))

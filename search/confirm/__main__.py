@@ -86,8 +86,8 @@ def confirm(arguments: argparse.Namespace, invocation: Invocation) -> int:
     # Another machine may have gone on with it.
     folder = fetched(source.folder.parent / (asked.name or f"{name}-confirm"))
     if has_run(folder):
-        ready = partial(reopen, source, asked, operation, invocation)
-        return score_on_test(folder, resume_run(folder, ready, invocation), invocation)
+        going_on = partial(reopen, source, asked, operation, invocation)
+        return score_on_test(folder, resume_run(folder, going_on, invocation), invocation)
     confirmation = choose(source, asked)
     request = request_of(source, operation)
     announce(confirmation, len(confirmation.trials()), source, invocation)

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from search.plan.request import GRID
 from search.plan.resolve import ResolvedRequest
-from search.plan.searchers import GRID
 from search.record.labels import find_trial
 from search.record.run import Run
 from search.record.run_folders import confirmations_of, name_here, name_problem

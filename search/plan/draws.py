@@ -22,6 +22,10 @@ from trainable.config.fields import field_types, merged
 from trainable.config.options import RATE_FACTOR
 from trainable.config.trial_config import TrialConfig
 
+OF_THE_RUN = {  # settings that all trials of a run share, or that it counts on from
+    "precision": "--set precision=VALUE fixes it",
+    "seed": "--seeds N trains each recipe on N seeds, from --seed",
+}
 RANDOM_DRAWS = 64  # enough for every value of a setting of few to be among them
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs each study that is made
@@ -101,6 +105,9 @@ def configure(request: ResolvedRequest, point: Mapping[str, Any]) -> TrialConfig
     UserError, which names --set or --space, for one that can't be trained.
     """
     overrides = dict(request.overrides)
+    for key, instead in OF_THE_RUN.items():
+        if key in point:
+            raise UserError(f"--space {request.space}: sets {key} itself; leave it out; {instead}")
     try:
         return request.configured(point)
     except UserError as error:

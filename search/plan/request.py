@@ -11,7 +11,6 @@ from typing import Any
 
 from search.plan.objectives import OBJECTIVES
 from search.plan.rungs import SCHEDULERS
-from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.plan.time_split import FINALS
 from spaces import SEARCHED, SPACE_NAMES
 from trainable.common.errors import UserError, not_among
@@ -21,6 +20,9 @@ from trainable.config.options import InputOptions, absolute
 from trainable.config.trial_config import TrialConfig
 
 INITIALISATION = "initialisation"
+GRID = "grid"  # no searcher: the space lists its configurations, and the plan has them all
+SEARCHERS = ("prior", "optuna", "random")  # `search.policy.suggestions.SAMPLERS`
+SUGGESTIONS = 40  # configurations, where neither --samples nor --time-budget is given
 LOCAL = "local"  # this machine alone, no Ray cluster
 OFF, OFFLINE, CLOUD = "off", "offline", "cloud"  # whether and where SwanLab shows a sweep
 SECONDS = {"s": 1, "m": 60, "h": 3600}
@@ -165,7 +167,7 @@ class Request(InputOptions):
     seeds: int = _extension(
         "number of seeds per configuration, counted from --seed; of a searched space at most: once "
         "the --finals (without them, all) are trained, those that may still be the best get "
-        "another one, and so on; finals have more wherever time is left",
+        "another one, and so on, beyond the --time-budget; finals have more wherever time is left",
         1,
         low=1,
         high=1000,

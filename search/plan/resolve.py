@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search.plan.objectives import DEPTH, FEEDFORWARD, HALF, LATENCY, LAYERS, Shape, settings_of
-from search.plan.request import INITIALISATION, Request
+from search.plan.request import GRID, INITIALISATION, SEARCHERS, SUGGESTIONS, Request
 from search.plan.rungs import ASHA, FIFO, PROMOTION, SCHEDULERS
-from search.plan.searchers import GRID, SEARCHERS, SUGGESTIONS
 from search.plan.time_split import FINALS, SEARCH_SHARE
 from spaces import SEARCHED, Inputs, file_digest, is_searched, load_space
 from trainable.common.errors import UserError

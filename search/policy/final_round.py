@@ -138,7 +138,7 @@ def _passes(run: Run, count: int) -> float:
     # Of each trial: starting its worker, building its student, saving.
     in_slots = run.slots * (run.seconds - run.plan.inputs.outputs_seconds)
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
-    seconds = left * run.slots / max(count, run.slots) - overhead
+    seconds = left / math.ceil(count / run.slots) - overhead  # some run after the others
     seconds -= evaluating / len(evaluations) * _looks(run)
     return float(seconds * steps / max(training, 1e-3) / steps_per_pass(run))
 

@@ -59,7 +59,7 @@ class Run:
     lengthened: bool = False  # whether more time or finals were asked for since finals were planned
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
-    slots: int = 1  # how many trials ran at a time, at most; one that waits at a rung does not
+    slots: int = 1  # how many trials may run at a time; one that waits at a rung does not
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
@@ -140,7 +140,7 @@ class Run:
             trial.apply(event)
         if event["event"] == "start":
             running = sum(other.outcome == RUNNING for other in self.trials.values())
-            self.slots = max(self.slots, running)
+            self.slots = event.get("slots", max(self.slots, running))
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED
         if event["event"] == "plan":  # where more is asked for, not all is decided
@@ -229,8 +229,7 @@ def _asked_for(plan: Event) -> dict[str, Any]:
 
 def _lengthened(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether finals have more to do than before; more of a search has finals of its own."""
-    times = None, before["time_budget"]
-    return now["time_budget"] not in times or now["finals"] != before["finals"]
+    return any((now[name] or 0) > (before[name] or 0) for name in ("time_budget", "finals"))
 
 
 def _pending(configs: Iterable[TrialConfig], plan: Plan) -> dict[str, TrialRecord]:

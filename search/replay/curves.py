@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from search.plan.plan import Plan
+from search.plan.request import GRID
 from search.plan.rungs import rung_score
-from search.plan.searchers import GRID
 from search.record.run import Run
 from search.results.scores import final_score
 from trainable.common.errors import UserError

@@ -171,12 +171,12 @@ def resume_sweep(arguments: Namespace, invocation: Invocation) -> int:
 
         return describe_resumed(folder, arguments, invocation)
 
-    def ready(run: Run) -> None:
+    def reopen(run: Run) -> None:
         from search.sweep.extend import asked_changes, extend
 
         extend(run, *asked_changes(run, arguments, invocation.console), invocation.console)
 
-    return resume_run(folder, ready, invocation)
+    return resume_run(folder, reopen, invocation)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import shlex
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,7 @@ import torch
 from search.plan.request import LOCAL
 from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE, foreseen
 from search.policy.progress import describe_bytes, describe_time
-from search.policy.still_to_come import is_complete, to_suggest
+from search.policy.still_to_come import finals_or_race_open, is_complete, to_suggest
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
@@ -52,7 +52,7 @@ def describe_new_sweep(checked: CheckedSweep, folder: Path, invocation: Invocati
     request, precision = checked.request, checked.possible[0].precision
     runtime = checked.preparation.runtime(request, precision, invocation.console.print)
     to_suggest = request.wanted - len(checked.configs) if request.searched else 0
-    return _describe(checked, to_suggest, runtime.execution, folder, invocation)
+    return _describe(checked, to_suggest, runtime.execution, folder, invocation, spent=0.0)
 
 
 def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation) -> int:
@@ -62,8 +62,11 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     for line in run.damage:
         invocation.console.print(f"{line}.", soft_wrap=True)
     changes, configs = asked_changes(run, arguments, invocation.console)
-    pending = {config.digest: TrialRecord(config) for config in configs}
-    run = replace(run, plan=replace(run.plan, **changes), trials={**run.trials, **pending})
+    if changes or configs:  # as `Run.replan` does, which writes it
+        plan = replace(run.plan, **changes)
+        run.apply({"event": "plan", "plan": asdict(plan)})
+        run.plan, pending = plan, {config.digest: TrialRecord(config) for config in configs}
+        run.trials |= pending
     if is_complete(run):
         invocation.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0
@@ -73,7 +76,9 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     preparation = Preparation.load(load_sources(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
     execution = run.execution if run.plan.inputs.device == best_device().type else Execution()
-    return _describe(checked, to_suggest(run), execution, folder, invocation)
+    finals = finals_or_race_open(run) and not any(trial.final for trial in run.trials.values())
+    spent = run.seconds if finals else None
+    return _describe(checked, to_suggest(run), execution, folder, invocation, spent=spent)
 
 
 def _describe(
@@ -82,7 +87,10 @@ def _describe(
     execution: Execution,
     folder: Path,
     invocation: Invocation,
+    *,
+    spent: float | None,
 ) -> int:
+    """`spent` are the seconds before the finals that are to come; None where none are."""
     request, console = checked.request, invocation.console
     label_of = config_labels(checked.possible, searched=request.searched)
     for number, config in enumerate(checked.configs, start=1):
@@ -97,7 +105,7 @@ def _describe(
     mean = sum(of_trial.values()) / len(of_trial)
     planned = sum(of_trial[config] for config in checked.configs)
     seconds = (planned + (to_suggest * mean if to_suggest else 0.0)) / slots
-    if request.finals:
+    if request.finals and spent is not None:
         needed = FEWEST_TRIALS * mean / slots
         if to_suggest and needed > request.time_to_suggest:
             console.print(
@@ -109,7 +117,7 @@ def _describe(
         console.print(
             f"      and, as long as time allows, the default and the best {request.finals}"
         )
-        seconds = request.whole_budget(seconds)
+        seconds = max(request.whole_budget(spent + seconds) - spent, 0.0)
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
     if np.isfinite(seconds):
@@ -118,7 +126,7 @@ def _describe(
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
         )
     trials = len(checked.configs) + foreseen(to_suggest)
-    configs = checked.possible if to_suggest else checked.configs
+    configs = checked.possible if to_suggest else checked.configs or checked.possible
     sizes, outputs = _sizes(checked.preparation, checked.possible)
     most, end = map(describe_bytes, expected_bytes(request, configs, sizes, trials, slots))
     free = describe_bytes(shutil.disk_usage(nearest_existing(folder)).free)

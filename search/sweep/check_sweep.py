@@ -9,10 +9,11 @@ from rich.console import Console
 
 from search.plan.grid import left_out, plan_trials, possible_trials
 from search.plan.resolve import ResolvedRequest
+from search.plan.rungs import FIFO, WITH_RUNGS
 from search.plan.time_split import longest_passes, useful_share
 from search.policy.progress import describe_time
 from search.sweep.step_time import step_seconds
-from trainable.common.errors import count_of
+from trainable.common.errors import UserError, count_of
 from trainable.common.quiet import quiet_libraries
 from trainable.config.metrics import ACCURACY, F1, METRIC_LABELS
 from trainable.config.options import AUGMENT
@@ -66,6 +67,12 @@ def check_sweep(
     if request.searched:  # with the evaluations that there is time for
         configs = plan_trials(request)
         possible = possible_trials(request, configs)
+    evaluations, grace = configs[0].evaluations, request.grace_evaluations
+    if request.scheduler in WITH_RUNGS and grace is not None and grace >= evaluations:
+        raise UserError(
+            f"--grace-evaluations {grace}: must be below the trials' {evaluations} evaluations, or "
+            f"none is compared before its end; for that give --scheduler {FIFO}"
+        )
     request, preparation = _made_texts_in_time(request, loaded or load_preparation(inputs))
     inputs = preparation.inputs
     preparation.check(possible, console.print)

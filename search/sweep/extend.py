@@ -14,7 +14,7 @@ from search.plan.draws import config_of_draw
 from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
 from search.plan.resolve import ResolvedRequest
-from search.policy.still_to_come import is_complete, may_grow
+from search.policy.still_to_come import is_complete, may_grow, to_suggest
 from search.record.checkpoints import damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
@@ -47,6 +47,8 @@ def asked_changes(
     _check_spaces(run, console, grows=bool(more) or may_grow(run))
     if more and run.request.searched:
         requests = [_searched_further(run, more)]
+        if run.request.time_budget is not None and requests[-1].time_budget is None:
+            _print(console, "--samples takes the place of the time budget; give both to keep it.")
     elif more:
         requests = _listed_further(run, more)
         configs = _new_configs(run, requests)
@@ -95,7 +97,8 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     if configs or not is_complete(run) or changes:
         request = changes.get("requests", run.plan.requests)[-1]
         check_address(request.address, run.folder.parent)
-        changes["inputs"] = inputs_again(run, configs, console, f"--resume {run.folder.name}")
+        asked = replace(run, plan=replace(run.plan, **changes))
+        changes["inputs"] = inputs_again(asked, configs, console, f"--resume {run.folder.name}")
     if any(getattr(run.plan, key) != value for key, value in changes.items()) or configs:
         run.replan(changes, configs)
     prune(run)
@@ -185,7 +188,7 @@ def inputs_again(
     for folder in missing:
         _print(console, f"{folder} is missing or damaged: made again.")
     planned = [*(trial.config for trial in run.trials.values()), *more]
-    configs = possible_trials(run.request, planned)
+    configs = possible_trials(run.request, planned) if to_suggest(run) else planned
     if set(inputs.sources).isdisjoint(missing):
         return complete(inputs, missing, configs, Path(cache), console)
     again = prepare_again(replace(run.plan.requests[0], cache=cache), configs, console)

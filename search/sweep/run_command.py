@@ -44,7 +44,9 @@ def run_command(
     typed = sys.argv[1:] if argv is None else argv
     with Interruption(console) as interruption:  # whose end takes Ray's processes with it
         call = partial(command, Invocation(module, typed, console, interruption))
-        return exit_code(call, BEFORE_RUN, lambda: interruption.folder, resume_command)
+        there = any(word.startswith(("--resume", "--dry-run")) for word in typed)
+        before = "interrupted; give the same command again" if there else BEFORE_RUN
+        return exit_code(call, before, lambda: interruption.folder, resume_command)
 
 
 def start_run(folder: Path, plan: Plan, invocation: Invocation) -> int:
@@ -67,7 +69,7 @@ def resume_run(folder: Path, reopen: Callable[[Run], None], invocation: Invocati
 
 
 def _run_to_end(
-    run: Run, copy: RecordCopy, prepare: Callable[[], None], invocation: Invocation
+    run: Run, copy: RecordCopy, reopen: Callable[[], None], invocation: Invocation
 ) -> int:
     """Runs what is open, writes down what came of it, and prints it; returns the exit code.
 
@@ -78,7 +80,7 @@ def _run_to_end(
 
     interruption, begun = invocation.interruption, False
     try:
-        prepare()
+        reopen()
         with tracked(run, invocation.console, interruption):
             if not is_complete(run):
                 from search.sweep.session import run_trials  # with Ray, which takes seconds to load

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import torch
 
+from trainable.config.initialisations import PRETRAINED
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
 from trainable.data.examples import Examples
@@ -25,7 +26,9 @@ def step_seconds(preparation: Preparation, config: TrialConfig, execution: Execu
     """A training step of such a student on examples of average length, on one thread, as a sweep's
     trials take it: its first one or two, which warm up and are captured, don't count."""
     train, length = preparation.inputs.dataset.train, preparation.inputs.max_length
-    split = tokenise(preparation.tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
+    own = preparation.student if config.initialisation == PRETRAINED else None
+    tokenizer = (own or preparation).tokenizer
+    split = tokenise(tokenizer, train.texts[:EXAMPLES], train.labels[:EXAMPLES], length)
     device, threads, random = best_device(), torch.get_num_threads(), torch.get_rng_state()
     torch.set_num_threads(1)
     student = new_model(preparation.shape_of(config)).to(device).train()
@@ -37,7 +40,7 @@ def step_seconds(preparation: Preparation, config: TrialConfig, execution: Execu
         make_optimiser([student], config.weight_decay),
         label_losses(config.precision),
         config.gradient_clip,
-        examples=Examples(split, preparation.tokenizer.pad_token_id, device),
+        examples=Examples(split, tokenizer.pad_token_id, device),
         batch_size=config.batch_size,
         executor=make_executor(execution.executor, device),
     )

@@ -7,7 +7,6 @@ from contextlib import suppress
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
-from search.plan.searchers import JOURNAL
 from search.policy.left_to_try import left_to_try
 from search.policy.progress import describe_bytes
 from search.policy.still_to_come import is_complete
@@ -22,6 +21,7 @@ from search.results.confirmation_result import conclude, print_conclusion, write
 from search.results.leaderboard import print_leaderboard
 from search.results.pareto import print_pareto_front
 from search.results.table import recipes_table, trials_table
+from search.sweep.optuna_journal import JOURNAL, write_study
 from trainable.common.errors import UserError, count_of, error_line
 
 
@@ -30,8 +30,6 @@ def write_answers(run: Run) -> None:
     if run.plan.confirms is not None and is_complete(run):
         write_conclusion(conclude(run), run)
     if run.request.searched:
-        from search.sweep.hooks.optuna_journal import write_study  # with Optuna: a second
-
         with suppress(UserError):  # of a space that was edited: resuming said so
             write_study(run)
 

@@ -209,6 +209,7 @@ def drawn_broken(trial): return {"alpha": trial.suggest_float("alpha", 0, 1) / 0
 def other_words(t, coarse): return {"alpha": t.suggest_float("alpha", 0, 1)}
 def reports(trial): trial.report(0.5, 1)
 def leaves(): raise SystemExit(0)
+def own_seeds(): return {"alpha": 0.5, "seed": tune.grid_search([0, 1])}
 @dataclass
 class Rate: factor: float = 0.5
 def of_class(): return {"alpha": Rate().factor}
@@ -303,6 +304,7 @@ def test_what_is_wrong_with_a_users_space_is_one_line(mine, tmp_path, refusal_of
         ("mine.py:reports", "AttributeError: 'SpaceTrial' object has no attribute 'report'"),
         ("mine.py:leaves", "SystemExit: 0"),
         ("leaves.py:grid", "SystemExit: 0"),
+        ("mine.py:own_seeds", "sets seed itself; leave it out; --seeds N trains each recipe on N"),
         ("mine.py:huge", "9,000,000 configurations, and a grid has at most 10,000; "),
     ):
         mine("")

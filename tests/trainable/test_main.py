@@ -45,6 +45,8 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
 
 def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path):
     for more, said in (
+        (["--student", "."], "--student: has no effect without --initialisation pretrained"),
+        (["--test", "."], "--test: has no effect here"),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
         (["--hidden-weight", "100"], "hidden_weight: has no effect"),
         (["--eval-subset", "41"], "--eval-subset 41: the validation split has 40"),

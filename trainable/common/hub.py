@@ -57,7 +57,8 @@ def layers_of(flag: str, source: str) -> int | None:
     folder = Path(source).expanduser()
     try:
         path = folder / CONFIG if folder.is_dir() else Path(hf_hub_download(source, CONFIG))
-        layers = json.loads(path.read_text(encoding="utf-8"))["num_hidden_layers"]
+        values = json.loads(path.read_text(encoding="utf-8"))
+        layers = values.get("num_hidden_layers", values.get("n_layers"))  # DistilBERT's
     except Exception:  # what is wrong is told when the model is loaded
         return None
     return layers if type(layers) is int and layers > 0 else None

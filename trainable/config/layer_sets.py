@@ -39,7 +39,7 @@ def resolve_layer_set(layer_set: str, student_layers: int) -> str:
         if not layers and layer_set != NO_LAYERS:
             raise UserError(
                 f"aligned_layers: {layer_set!r} has no layer in a student of depth "
-                f"{student_layers}; give layer numbers or {NO_LAYERS}"
+                f"{student_layers}; give layer numbers or {NO_LAYERS}, or more student_layers"
             )
     else:
         layers = _written_layers(layer_set)

@@ -134,12 +134,7 @@ def check_tokenizer(flag: str, source: Any, tokenizer: Any, model: PreTrainedMod
 
 def _load(source: Any, head: dict[str, Any]) -> tuple[PreTrainedModel, dict[str, Any]]:
     model, info = AutoModelForSequenceClassification.from_pretrained(
-        source,
-        dtype=torch.float32,
-        trust_remote_code=False,
-        use_safetensors=True,
-        output_loading_info=True,
-        **head,
+        source, dtype=torch.float32, trust_remote_code=False, output_loading_info=True, **head
     )
     assert isinstance(model, PreTrainedModel)
     return model, info

@@ -126,7 +126,8 @@ def _narrowed(
     wide, size = (getattr(config, NEURONS, 0) for config in (teacher, student))
     if size == wide:
         return layer
-    importance, neurons = torch.ones(wide), {}
+    device = next(iter(layer.values())).device  # the teacher's; the student may be made on another
+    importance, neurons = torch.ones(wide, device=device), {}
     for name, tensor in layer.items():
         if "att" not in name and (wide in tensor.shape or GATED in name):
             along = tensor.shape.index(wide) if wide in tensor.shape else 0

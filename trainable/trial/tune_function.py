@@ -129,7 +129,7 @@ class _TuneLoop:
                     save = not self._keep_in_memory() or save or self._saving.pays
                 self._report(evaluation, save=save)
                 _waiting().take(trial.config)  # it goes on
-            elif self._sweep is not None and trial.history and self._saving.due:
+            elif self._sweep is not None and self._saving.due:
                 self._save_between()
         if trial.step > self._saved_step:
             self._save_between()

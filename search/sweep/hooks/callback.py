@@ -43,7 +43,7 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
     def on_trial_start(self, trial: Trial, **info: Any) -> None:
         """Ray's hook."""
         if not self._live.interruption.requested:
-            self._live.record({"event": "start"}, **names_of(trial))
+            self._live.record({"event": "start", "slots": self._live.slots()}, **names_of(trial))
         self._limit_retries(trial)
 
     def on_trial_result(self, trial: Trial, result: dict[str, Any], **info: Any) -> None:

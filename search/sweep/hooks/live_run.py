@@ -11,7 +11,6 @@ from search.record.storage import RecordCopy
 from search.record.trial_record import ENDED, GO, WAITING, TrialRecord
 from search.results.best_trials import prune
 from search.sweep.hooks.live_table import Display
-from search.sweep.hooks.optuna_journal import write_study
 from search.sweep.processes.signals import READER_GONE, Interruption
 from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
@@ -116,8 +115,6 @@ class LiveRun:
         try:
             event = self.run.append({**event, **names}, self.policy.apply)
             self._copy.copy(RECORD)
-            if event["event"] == SUGGESTION and self.run.request.searched:
-                write_study(self.run)
         except OSError as error:
             self.interruption.pause(str(error))
             return

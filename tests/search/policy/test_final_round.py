@@ -7,10 +7,10 @@ import pytest
 
 from search.plan import time_split
 from search.policy import final_round as module
+from search.policy import still_to_come
 from search.policy.final_round import _finalists
 from search.policy.policy import Policy
 from search.policy.still_to_come import is_complete, to_suggest
-from search.record import run as record
 from search.record.run import read_run
 from tests.made_runs import asked, evaluated, finish, made_inputs, made_run, pack_right, suggested
 
@@ -90,6 +90,15 @@ def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, share
     assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
     seconds = sum(steps / 3.75 + 4.0 for _, _, steps in wanted)
     assert seconds <= max(left or 2 * SECONDS * len(shares), 0.0) + 0.2  # steps are whole
+
+
+def test_finals_that_do_not_all_fit_into_the_slots_run_in_rounds(tmp_path):
+    """Two slots, of which the search has left one idle: 7.2 s of overhead. In 50 s three finals
+    would have 25 s each, 8.6 passes; two at a time have all."""
+    shares = [0.8, 0.9, 0.88]
+    run = searched(tmp_path / "run", shares, time_budget=50.0 + 3 * SECONDS)
+    run.slots = 2
+    assert finals(run) == [(3, 0, 72), (2, 0, 72)]
 
 
 def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatch):
@@ -203,7 +212,7 @@ def test_more_time_for_a_complete_search_is_for_suggestions_too(
     tmp_path, monkeypatch, more, unfinished
 ):
     """A third of it, and what finals have taken is none of that."""
-    monkeypatch.setattr(record, "FEWEST_TRIALS", 1)
+    monkeypatch.setattr(still_to_come, "FEWEST_TRIALS", 1)
     run = with_its_finals(tmp_path / "run", time_budget=64.8, samples=None)
     run.replan({"requests": (replace(run.request, **more),)}, [])
     for found in (run, read_run(run.folder)):
@@ -223,6 +232,7 @@ def test_where_nothing_is_to_be_suggested_more_time_is_for_longer_finals(tmp_pat
     run = with_its_finals(tmp_path / "run", time_budget=64.8)
     longest = max(trial.config.max_steps or 0 for trial in run.trials.values())
     run.replan({"requests": (replace(run.request, **more),)}, [])
+    assert run.lengthened == ("time_budget" in more)
     longer = [] if is_complete(run) else finals(read_run(run.folder))
     assert bool(longer) == wanted
     assert all(steps > longest for _, _, steps in longer)

@@ -14,7 +14,6 @@ from search.record.events import DECIDED
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP, by_recipe
 from search.results.statistics import tied_recipes
-from search.sweep.hooks import live_run
 from tests.made_runs import asked, failed, made_inputs, made_run, recipe
 from tests.report_runs import evaluation
 from tests.simulated_tune import play
@@ -23,9 +22,7 @@ EXAMPLES = 1000
 
 
 @pytest.fixture
-def make_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(live_run, "write_study", lambda run: None)  # these are no real draws
-
+def make_run(tmp_path):
     def make(count, seeds, name="mine"):
         request = asked(space="recipe", searcher="random", samples=count, seeds=seeds)
         configs = [recipe(number, evaluations=1) for number in range(count)]

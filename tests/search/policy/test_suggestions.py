@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 
 from search.plan.draws import config_of_draw, starting_points
 from search.plan.grid import plan_trials
-from search.plan.searchers import JOURNAL, SEARCHERS
+from search.plan.request import SEARCHERS
 from search.policy.policy import Policy
 from search.policy.still_to_come import is_complete, to_suggest
 from search.policy.suggestions import SAMPLERS, study_of
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP
-from search.sweep.hooks.optuna_journal import write_study
+from search.sweep.optuna_journal import JOURNAL, write_study
 from tests.made_runs import asked, evaluated, failed, finish, searched_run, started, suggested
 
 

@@ -241,6 +241,8 @@ T = started(SECOND)
         ([S, AGAIN, T], 1),
         ([S, E1, E2, E3, T], 1),
         ([S, SESSION, T], 1),  # killed while the first ran
+        ([{**S, "slots": 4}, T], 4),
+        ([{**S, "slots": 4}, SESSION, {**T, "slots": 1}], 1),  # goes on on fewer cores
     ],
 )
 def test_trials_that_wait_or_have_ended_take_no_slot(run, events, slots):

@@ -39,11 +39,13 @@ def test_only_the_studys_own_settings_match_where_they_are_active():
     for inactive in ({"alpha": 1.0, "temperature": 4.0}, {"hidden_pool": "mean"}):
         assert reference_row(config("teacher_spread", "none", **inactive, hidden_weight=5.0))
     sharper = {**GROWING, "sharpness": 3.0}
-    for changes in ({"hidden_weight": 100.0}, {"hidden_pool": "mean"}, sharper):
+    levers = ({"ema_decay": 0.98}, {"feedforward_share": 0.5}, {"transfer_share": 1.0})
+    for changes in ({"hidden_weight": 100.0}, {"hidden_pool": "mean"}, sharper, *levers):
         assert not reference_row(config("random", "1,2,3", **changes))
     others = [config("teacher_lower", "none"), config("random", "none", alpha=0.25), WARM]
+    others += [config("random", "none", relation_weight=10.0)]
     half = config("random", "1", student_layers=1, **GROWING)  # that has no lower half
-    assert [*map(reference_row, [*others, half])] == [None] * 4
+    assert [*map(reference_row, [*others, half])] == [None] * 5
 
 
 def test_level_and_gap_by_hand(tmp_path):

@@ -6,6 +6,7 @@ import shlex
 import pytest
 import torch
 
+from search.plan.grid import plan_trials
 from search.run import dry_run
 from search.run.__main__ import main
 from search.sweep import step_time
@@ -118,6 +119,26 @@ def test_what_is_left_of_a_run_is_described_and_it_stays_as_it_is(
     finish(run, configs[1])
     assert main(resume) == 0
     assert "complete; nothing left to run" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_what_a_complete_search_is_asked_for_more_is_described(
+    tmp_path, capsys, teacher_folder, data_folder
+):
+    tiny = (("student_layers", 2), ("batch_size", 8), ("epochs", 1), ("evaluations", 2))
+    given = {"teacher": str(teacher_folder), "dataset": str(data_folder), "max_length": 16}
+    given |= {"cache": str(tmp_path / "cache"), "overrides": tiny, "finals": 0}
+    request = asked(space="recipe", searcher="random", samples=1, **given)
+    (config,) = plan_trials(request)
+    run = made_run(tmp_path / "mine", [config], request, parameters={config.digest: {}})
+    finish(run, config)
+    for more, said in (
+        ([], "complete; nothing left to run"),
+        (["--seeds", "2"], "Nothing was run. Start it with"),
+        (["--finals", "2"], "the default and the best 2"),
+    ):
+        assert main(["--resume", str(run.folder), "--dry-run", *more]) == 0
+        assert said in capsys.readouterr().out
 
 
 def test_what_is_timed_is_what_the_sweep_will_run(loaded, inputs, make_config, monkeypatch):

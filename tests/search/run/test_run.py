@@ -19,12 +19,12 @@ from optuna.storages.journal import JournalFileBackend
 from ray.tune import ExperimentAnalysis, ResultGrid
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from search.plan.searchers import JOURNAL
 from search.policy.still_to_come import is_complete
 from search.record.events import SUGGESTION
 from search.record.run import read_run
 from search.results.best_trials import kept_trials
 from search.run.__main__ import main as sweep_main
+from search.sweep.optuna_journal import JOURNAL
 from tests.made_runs import right_of
 from tests.sweeps import assert_evaluated_once, history, run, start_and_hold, without_ray
 from trainable.engine.metrics import unpack_predictions

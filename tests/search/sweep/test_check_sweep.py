@@ -10,7 +10,7 @@ from rich.console import Console
 from search.plan.grid import left_out, plan_trials
 from search.sweep import check_sweep as check_sweep_module
 from search.sweep.check_sweep import check_sweep, complete, describe, prepare_again
-from tests.conftest import make_teacher
+from tests.conftest import make_teacher, user_error
 from tests.made_runs import asked
 from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs
@@ -128,6 +128,12 @@ def test_inputs_are_made_once_again_alike_and_completed_where_trials_look_at_mor
         deeper = replace(aligned, hidden_pool="tokens", student_layers=depth)
         more = complete(more, [], [aligned, deeper], cache, quiet())
         assert kept_layers(Path(more.outputs["tokens"])) == layers
+
+
+def test_a_grace_that_leaves_nothing_to_compare_is_refused(request_for):
+    wanted = replace(request_for(), scheduler="asha", grace_evaluations=8)
+    said = user_error(checked_of, wanted)
+    assert said.startswith("--grace-evaluations 8: must be below the trials' 8 evaluations")
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,7 @@ def drawn(trial):
         ("grid", "def grid", "def gird", ["--seeds", "2"], None),
         ("drawn", "0.25, 0.75", "0.25, 0.80", ["--samples", "2"], 1),
         ("drawn", "0.25, 0.75", "0.85, 0.95", [], 1),  # all are suggested
+        ("drawn", "def drawn", "def other", [], 1),
         ("drawn", "0.25, 0.75", "0.85, 0.95", ["--samples", "2"], None),
         ("drawn", "0.25, 0.75", "0.85, 0.95", ["--seeds", "2"], None),
     ],
@@ -274,7 +275,9 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
     found, _ = resume(run, "--time-budget", "1h")  # which takes the other's place
     assert (found.request.samples, found.request.time_budget) == (None, 3600.0)
     for argv in (("--samples", "1", "--seeds", "2"), ("--seeds", "1", "--finals", "1")):
-        found, _ = resume(run, *argv)
+        found, printed = resume(run, *argv)
+        said = "--samples takes the place of the time budget; give both to keep it."
+        assert (said in printed) == ("--samples" in argv)
         assert finals_or_race_open(found)
         assert (to_suggest(found), is_complete(found)) == (0, False)
 

@@ -11,7 +11,6 @@ import pytest
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED, USER_ERROR
-from search.plan.searchers import JOURNAL
 from search.policy.policy import Policy
 from search.policy.still_to_come import is_complete
 from search.record.events import RECORD
@@ -19,7 +18,7 @@ from search.record.run import read_run
 from search.record.run_folders import resume_command
 from search.record.storage import SESSION_LOCK, RecordCopy, local_runs
 from search.sweep import session as session_module
-from search.sweep.hooks.optuna_journal import write_study
+from search.sweep.optuna_journal import JOURNAL, write_study
 from search.sweep.processes.signals import Interruption
 from search.sweep.run_command import Invocation, _run_to_end, resume_run, run_command, start_run
 from tests.made_runs import asked, finish, made_plan, made_run, searched_run

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from trainable.common.errors import UserError
-from trainable.common.hub import require_model, require_on_hub
+from trainable.common.hub import layers_of, require_model, require_on_hub
 
 
 def answer(monkeypatch, error):
@@ -29,3 +29,9 @@ def test_only_what_is_not_at_hand_is_asked_for(monkeypatch, teacher_folder):
     for name in ("some/name", "../not/there/at/all"):
         with pytest.raises(UserError, match=f"--teacher {name}: "):
             require_model("--teacher", name)
+
+
+@pytest.mark.parametrize("name", ["num_hidden_layers", "n_layers"])
+def test_the_depth_is_read_from_the_configuration_alone(tmp_path, name):
+    (tmp_path / "config.json").write_text(f'{{"{name}": 6}}')
+    assert layers_of("--teacher", str(tmp_path)) == 6

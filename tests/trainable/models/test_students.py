@@ -6,7 +6,7 @@ from transformers import DistilBertConfig, FlaubertConfig, FlaubertForSequenceCl
 
 from tests.conftest import ARCHITECTURES, tiny_classifier, user_error
 from trainable.config.trial_config import TrialConfig
-from trainable.models.students import build_student, encoder_layers, student_config
+from trainable.models.students import build_student, copied_tensors, encoder_layers, student_config
 
 
 def config(initialisation, student_layers=2, **changes):
@@ -72,6 +72,9 @@ def test_of_feed_forward_neurons_those_with_the_largest_weights_are_copied(archi
     torch.testing.assert_close(*(m.eval()(input_ids=tokens).logits for m in (narrow, whole)))
     random_one = build_student(teacher, config("random", feedforward_share=0.25))
     assert random_one.config.intermediate_size == 16
+    with torch.device("meta"):  # as on a GPU, where the teacher stays in memory
+        made = copied_tensors(teacher, narrow, "teacher_spread")
+    assert all(torch.equal(tensor, narrow.state_dict()[name]) for name, tensor in made.items())
 
 
 def test_feed_forward_layers_as_wide_as_the_rest_are_not_narrowed():

@@ -351,6 +351,12 @@ def test_a_trial_with_a_checkpoint_writes_another_where_it_waits(tuned, sweep, d
     assert verified_values(tuned.state.newest)["step"] == 16
 
 
+def test_a_checkpoint_that_is_due_does_not_wait_for_the_first_evaluation(tuned, sweep):
+    (saved, *_), _ = tuned.train(CONFIG, sweep=sweep, save_share=1.0)
+    assert (saved["training_iteration"], MESSAGE in saved) == (0, False)
+    assert saved[SAVED_STEP] < 4
+
+
 def test_a_trial_that_waited_in_memory_is_saved_by_a_pause_before_its_next_step(
     tuned, sweep, dear, monkeypatch
 ):

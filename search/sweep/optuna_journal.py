@@ -5,10 +5,11 @@ import warnings
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from search.plan.searchers import JOURNAL
 from search.policy.suggestions import study_of
 from search.record.run import Run
 from trainable.common.files import atomic_file
+
+JOURNAL = "optuna-journal.log"  # in a searched run's folder
 
 
 def write_study(run: Run) -> None:
