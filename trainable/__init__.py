@@ -1,7 +1,7 @@
 """One trial: data, teacher, student, losses, training loop.
 
 `prepare` makes what all trials share, and `student` a Ray Tune trainable of it. Imports point down:
-trial, teacher, engine, models, data, config, common, each only what comes after it. Only
+trial, serving, teacher, engine, models, data, config, common, each only what comes after it. Only
 `trainable.trial.tune_function` knows of Ray, and is loaded when `student` is first asked for.
 """
 

@@ -98,8 +98,8 @@ class ResolvedRequest(Request):
     def constants(self) -> dict[str, Any]:
         """As `InputOptions` has them; texts without labels are left to the finals."""
         short = {"transfer_share": 0.0} if self.finals else {}
-        looks = {} if self.evaluations is None else {"evaluations": self.evaluations}
-        return {**super().constants, **short, **looks}
+        fewer = {} if self.evaluations is None else {"evaluations": self.evaluations}
+        return {**super().constants, **short, **fewer}
 
     @property
     def default(self) -> TrialConfig | None:
@@ -110,14 +110,17 @@ class ResolvedRequest(Request):
         return None
 
     def on_examples(self, train: int, evaluation: int) -> "ResolvedRequest":
-        """With as many evaluations as a search has time for, with so many examples of each split;
-        a space that lists its trials has the preset's."""
+        """With as many evaluations as a trial has steps, of the preset's, and of those as many as
+        a search with finals has time for, with so many examples of each split."""
         config, most = self.default, self.effective_preset.trial["evaluations"]
-        if not self.finals or config is None:
+        if config is None:
             return self
-        trained = config.batch_size * trial_steps(train, config)
-        looks = affordable_evaluations(trained, evaluation, least=LEAST_EVALUATIONS, most=most)
-        return replace(self, evaluations=looks)
+        steps = trial_steps(train, config)
+        count = min(most, steps)
+        if self.finals:
+            trained, least = config.batch_size * steps, min(LEAST_EVALUATIONS, count)
+            count = affordable_evaluations(trained, evaluation, least=least, most=count)
+        return self if count == most else replace(self, evaluations=count)
 
     @property
     def transfer_share(self) -> float:

@@ -1,4 +1,4 @@
-"""What a run does next, decided from its plan and events alone: no Tune loop, no disk, no clock.
+"""What a run does next, decided from its plan, its space and its events: no Tune loop, no clock.
 
 May import results, record and plan.
 """

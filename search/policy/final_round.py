@@ -104,8 +104,8 @@ def _final(run: Run, recipe: TrialConfig, labelled: float, passes: float) -> Tri
     """A recipe at the length of a final, of which so many passes are over the labelled examples."""
     steps = round(passes * steps_per_pass(run))
     share = _transfer_share(run, passes, labelled)
-    looks = min(_looks(run), steps)
-    return replace(recipe, max_steps=steps, evaluations=looks, transfer_share=share)
+    evaluations = min(_evaluations(run), steps)
+    return replace(recipe, max_steps=steps, evaluations=evaluations, transfer_share=share)
 
 
 def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
@@ -139,7 +139,7 @@ def _passes(run: Run, count: int) -> float:
     in_slots = run.slots * (run.seconds - run.plan.inputs.outputs_seconds)
     overhead = max(in_slots - training - evaluating, 0.0) / len(trained)
     seconds = left / math.ceil(count / run.slots) - overhead  # some run after the others
-    seconds -= evaluating / len(evaluations) * _looks(run)
+    seconds -= evaluating / len(evaluations) * _evaluations(run)
     return float(seconds * steps / max(training, 1e-3) / steps_per_pass(run))
 
 
@@ -150,6 +150,6 @@ def _transfer_share(run: Run, passes: float, labelled: float) -> float:
     return asked if fixed else min(asked, useful_share(passes, labelled))
 
 
-def _looks(run: Run) -> int:
+def _evaluations(run: Run) -> int:
     """Evaluations of a final: as many as its score is a mean of."""
     return int(dict(run.request.overrides).get("evaluations", BEST_OF))

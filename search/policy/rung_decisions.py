@@ -15,7 +15,7 @@ Decisions = Mapping[tuple[str, int], str]  # GO or STOP, by a recipe's digest an
 
 
 @dataclass
-class Seed:
+class GroupedTrial:
     """What a group knows of one of its trials."""
 
     scores: dict[int, float] = field(default_factory=dict)  # by rung, as first reported
@@ -34,7 +34,7 @@ class SeedGroup:
 
     config: TrialConfig  # on any of its seeds
     exempt: bool = False  # from rungs: it is neither compared there nor stopped
-    seeds: dict[str, Seed] = field(default_factory=dict)
+    trials: dict[str, GroupedTrial] = field(default_factory=dict)
     decisions: dict[int, str] = field(default_factory=dict)  # GO or STOP
     compared: set[int] = field(default_factory=set)  # rungs that have its mean, decided or not
 
@@ -50,10 +50,10 @@ class SeedGroup:
         A seed that must run alone comes when all others have ended. So the others do not wait for
         it, and it follows their decision; only seeds that all must run alone wait for one another.
         """
-        here = [seed for seed in self.seeds.values() if rung in seed.scores and not seed.over]
-        to_come = [seed for seed in self.seeds.values() if seed.rung < rung and not seed.over]
-        if not all(seed.alone for seed in here):
-            to_come = [seed for seed in to_come if not seed.alone]
+        here = [trial for trial in self.trials.values() if rung in trial.scores and not trial.over]
+        to_come = [trial for trial in self.trials.values() if trial.rung < rung and not trial.over]
+        if not all(trial.alone for trial in here):
+            to_come = [trial for trial in to_come if not trial.alone]
         return bool(here) and not to_come
 
     def mean(self, rung: int) -> float:
@@ -62,7 +62,7 @@ class SeedGroup:
         `statistics.mean` rounds once, `fmean` at each step: the mean of equal scores is that score,
         and ties stay ties.
         """
-        scores = [seed.scores[rung] for seed in self.seeds.values() if rung in seed.scores]
+        scores = [trial.scores[rung] for trial in self.trials.values() if rung in trial.scores]
         return statistics.mean(scores)
 
 
@@ -84,45 +84,45 @@ class SeedGroups:
         """Adds a seed that is not known yet; it follows its group's decisions so far."""
         if config.digest not in self._group_of:
             group = self._groups.setdefault(config.recipe.digest, SeedGroup(config, exempt))
-            group.seeds[config.digest] = Seed()
+            group.trials[config.digest] = GroupedTrial()
             self._group_of[config.digest] = group
 
     def evaluated(self, digest: str, number: int, score: float) -> str:
         """GO, WAIT or STOP for a trial after an evaluation; `score` is what rungs compare."""
         group = self._group_of[digest]
-        seed = group.seeds[digest]
-        seed.over = False  # it trains, whatever was known of it
+        trial = group.trials[digest]
+        trial.over = False  # it trains, whatever was known of it
         if rung := self._rung(group, number):
-            seed.scores.setdefault(rung, score)
+            trial.scores.setdefault(rung, score)
             self._settle(group)
         decision = self.decision(digest, number)
-        seed.over = decision == STOP
+        trial.over = decision == STOP
         return decision
 
     def recorded(self, digest: str, decision: str) -> None:
         """Takes over what the record says was decided of a trial where it stands. That counts even
         if trials were added, or events lost, since."""
         group = self._group_of[digest]
-        rung = group.seeds[digest].rung
-        if rung and decision != WAIT and not group.seeds[digest].over:
+        rung = group.trials[digest].rung
+        if rung and decision != WAIT and not group.trials[digest].over:
             group.decisions.setdefault(rung, decision)
 
     def stopped(self, digest: str) -> None:
         """A trial was ended while it waited."""
-        self._group_of[digest].seeds[digest].over = True
+        self._group_of[digest].trials[digest].over = True
 
     def failed(self, digest: str, *, alone: bool = False) -> None:
         """A trial failed for good, or must run alone: the others no longer wait for it."""
         group = self._group_of[digest]
-        group.seeds[digest].alone = alone
-        group.seeds[digest].over = not alone
+        group.trials[digest].alone = alone
+        group.trials[digest].over = not alone
         self._settle(group)
 
     def decision(self, digest: str, number: int | None = None) -> str:
         """GO, WAIT or STOP for a trial where it stands, or after its evaluation of this number."""
         group = self._group_of[digest]
         if number is None:
-            return group.decision(group.seeds[digest].rung)
+            return group.decision(group.trials[digest].rung)
         over = number >= group.config.evaluations
         return STOP if over else group.decision(self._rung(group, number))
 
@@ -130,14 +130,14 @@ class SeedGroups:
         """Whether some trial still trains, or is to; without `exclusive`, those that must run
         alone do not count."""
         return any(
-            not seed.over and group.decision(seed.rung) == GO and (exclusive or not seed.alone)
+            not trial.over and group.decision(trial.rung) == GO and (exclusive or not trial.alone)
             for group in self._groups.values()
-            for seed in group.seeds.values()
+            for trial in group.trials.values()
         )
 
     def waits(self, digest: str) -> bool:
         """Whether a trial waits at its rung, for other seeds or for other recipes."""
-        return self.decision(digest) == WAIT and not self._group_of[digest].seeds[digest].over
+        return self.decision(digest) == WAIT and not self._group_of[digest].trials[digest].over
 
     def has(self, recipe: TrialConfig | None) -> bool:
         """Whether this recipe has a trial."""

@@ -51,7 +51,7 @@ def make_tpe(seed: int, _: Any) -> BaseSampler:
 
 # From a seed and the space's PRIORS to an Optuna sampler. A sampler is made anew for each
 # suggestion and given all trials so far, so that it needs no memory of its own; another one is a
-# line here. `python -m tests.scripts.searcher_comparison RUN` compares them.
+# line here and a name in SEARCHERS. (`python -m tests.scripts.searcher_comparison RUN`)
 SAMPLERS: dict[str, Callable[[int, Mapping[str, Any]], BaseSampler]] = {
     "prior": PriorSampler,
     "optuna": make_tpe,

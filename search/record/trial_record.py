@@ -28,7 +28,7 @@ class TrialRecord:
     alone: bool = False  # whether it ran out of GPU memory beside others
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     repeated: int = 0  # evaluations that had to be made again, with the same result
-    parameters: dict[str, Any] | None = None  # as a searcher drew them; None of a listed trial
+    parameters: dict[str, Any] | None = None  # as drawn; None of a listed trial, a final
     final: bool = False  # whether it trains one of the best recipes of a search again
 
     @classmethod

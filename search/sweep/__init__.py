@@ -1,1 +1,4 @@
-"""All that runs in Ray: tuner, resume, cluster, signals. May import results, record and plan."""
+"""All that runs in Ray: tuner, hooks, cluster, signals.
+
+May import policy, results, record and plan.
+"""

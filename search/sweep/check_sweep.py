@@ -64,7 +64,7 @@ def check_sweep(
         fixed = {"temperature": TrialConfig.temperature, **dict(request.overrides)}
         request = replace(request, overrides=tuple(fixed.items()))
     request = request.on_examples(len(inputs.dataset.train), len(inputs.dataset.evaluation))
-    if request.searched:  # with the evaluations that there is time for
+    if request.evaluations is not None:  # of which there is time for fewer than the preset's
         configs = plan_trials(request)
         possible = possible_trials(request, configs)
     evaluations, grace = configs[0].evaluations, request.grace_evaluations

@@ -170,10 +170,12 @@ def test_inputs_survive_json_and_a_move(both):
     ],
 )
 def test_what_cannot_be_combined_is_refused_before_training(
-    *, preparation, pretrained, inputs, both, changes, refused
+    *, preparation, pretrained, inputs, both, cpu, changes, refused
 ):
     with pytest.raises(UserError, match=refused):
         preparation.check([pretrained(**changes)], print)
+    with pytest.raises(UserError, match=refused):  # also in one's own Tuner
+        SetupCache().set_up(pretrained(**changes), both, cpu)
     if "hidden_pool" in changes:  # in one's own Tuner, where these states are prepared
         prepared = replace(both, outputs={**both.outputs, "tokens": both.outputs["cls"]})
         with pytest.raises(UserError, match=refused):

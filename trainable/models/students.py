@@ -10,6 +10,8 @@ from transformers import AutoModelForSequenceClassification, PreTrainedConfig, P
 from trainable.common.errors import UserError
 from trainable.config.initialisations import COPIED_LAYERS, EMBEDDINGS, RANDOM
 from trainable.config.layer_sets import check_depths, mirrored_layer
+from trainable.config.names import NO_LAYERS
+from trainable.config.training_inputs import check_same_tokens
 from trainable.config.trial_config import TrialConfig
 from trainable.models.relations import check_relations
 
@@ -165,3 +167,18 @@ def build_student(
     if wrong:
         raise RuntimeError(f"teacher and student don't match: {wrong}")
     return student
+
+
+def check_pretrained(
+    config: TrialConfig, teacher: PreTrainedConfig, student: PreTrainedConfig, teachers_tokens: bool
+) -> None:
+    """UserError for a trial of `--student` that its layers, or its tokens, do not allow."""
+    check_same_tokens(config, teachers_tokens=teachers_tokens)
+    if config.relation_weight:
+        check_relations(config.relation_heads, teacher, student)
+    layers = teacher.num_hidden_layers
+    if config.aligned_layers != NO_LAYERS and layers % config.student_layers:
+        raise UserError(
+            f"--student: its {config.student_layers} layers do not divide the teacher's {layers}, "
+            f"so none can be aligned; give --set aligned_layers={NO_LAYERS}"
+        )

@@ -22,15 +22,9 @@ from trainable.common.gpus import unusable_gpu
 from trainable.common.hub import require_model
 from trainable.common.quiet import quiet_libraries
 from trainable.config.initialisations import PRETRAINED
-from trainable.config.names import HIDDEN_POOLS, NO_LAYERS, RELATIONS
+from trainable.config.names import HIDDEN_POOLS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, halved, resolve_preset
-from trainable.config.training_inputs import (
-    Kinds,
-    PretrainedStudent,
-    TrainingInputs,
-    check_data,
-    check_same_tokens,
-)
+from trainable.config.training_inputs import Kinds, PretrainedStudent, TrainingInputs, check_data
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import evaluation_steps, trial_steps
 from trainable.data.datasets import shared_examples
@@ -41,8 +35,8 @@ from trainable.engine.devices import Runtime, best_device, faster_precision, rel
 from trainable.engine.metrics import pack_predictions
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretrained
-from trainable.models.relations import check_projections, check_relations
-from trainable.models.students import student_config
+from trainable.models.relations import check_projections
+from trainable.models.students import check_pretrained, student_config
 from trainable.teacher.outputs import LOGITS, check_room, prepare_outputs
 from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
 from trainable.trial.step_check import checked
@@ -206,25 +200,11 @@ def check_trials(
     """
     for config in configs:
         if config.initialisation == PRETRAINED and student is not None:
-            _check_pretrained(config, teacher, *student)
+            check_pretrained(config, teacher, *student)
         else:
             student_config(teacher, config)
         check_data(config, examples, regression=teacher.num_labels == 1)
         evaluation_steps(trial_steps(examples["train"], config), config.evaluations)
-
-
-def _check_pretrained(
-    config: TrialConfig, teacher: PreTrainedConfig, student: PreTrainedConfig, teachers_tokens: bool
-) -> None:
-    check_same_tokens(config, teachers_tokens=teachers_tokens)
-    if config.relation_weight:
-        check_relations(config.relation_heads, teacher, student)
-    layers = teacher.num_hidden_layers
-    if config.aligned_layers != NO_LAYERS and layers % config.student_layers:
-        raise UserError(
-            f"--student: its {config.student_layers} layers do not divide the teacher's {layers}, "
-            f"so none can be aligned; give --set aligned_layers={NO_LAYERS}"
-        )
 
 
 def prepare_inputs(

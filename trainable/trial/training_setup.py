@@ -24,7 +24,7 @@ from trainable.engine.weight_averages import WeightAverages
 from trainable.models.flash_attention import fuse_attention
 from trainable.models.loading import load_pretrained
 from trainable.models.static_forward import make_static
-from trainable.models.students import build_student
+from trainable.models.students import build_student, check_pretrained
 from trainable.teacher.outputs import TeacherOutputs, open_outputs
 from trainable.teacher.teacher import load_teacher
 from trainable.trial.distillation import Distillation
@@ -119,6 +119,8 @@ class SetupCache:
         pretrained = _load_pretrained(Path(own.folder)) if own else None
         with device:  # drawing 100 million weights on a CPU would take a second
             fresh = build_student(teacher, config, pretrained)
+        if own:
+            check_pretrained(config, teacher.config, fresh.config, own.teachers_tokens)
         full_embedding = trim_embedding(fresh, load_vocabulary(Path(inputs.tokens)))
         fresh.to(device)
         key = _key(config, inputs, fresh.config, device)

@@ -58,7 +58,7 @@ def test_students_have_half_the_layers_of_a_given_teacher(teacher_of, tmp_path):
     given = (("student_layers", 2),)
     assert resolved(teacher=teacher_of(8), overrides=given).default.student_layers == 2
     assert plan_trials(resolved(teacher=teacher_of(12)))[0].student_layers == 6
-    (tmp_path / "8" / "config.json").write_text('{"n_layers": 8}')
+    (tmp_path / "8" / "config.json").write_text('{"layers": 8}')
     assert resolved(teacher=str(tmp_path / "8")).default.student_layers == 3
     assert user_error(resolved, teacher="no/such").startswith("--teacher no/such: ")
 
@@ -176,3 +176,13 @@ def test_what_is_not_the_deepest_of_two_names_the_way_out(teacher_of, layers, gi
     overrides = (("student_layers", given),) if given else ()
     wrong = {"teacher": teacher_of(layers), "against": "depth", "overrides": overrides}
     assert said in user_error(resolved, **wrong)
+
+
+@pytest.mark.parametrize("space", ["schedules", "recipe"])
+def test_where_examples_are_few_a_trial_has_no_more_evaluations_than_steps(space):
+    request = asked(space=space, overrides=(("batch_size", 16),))
+    assert request.default.epochs == 2
+    assert request.on_examples(32, 1).evaluations == 4
+    assert request.on_examples(5120, 1).evaluations is None
+    (first, *_) = plan_trials(request.on_examples(32, 1))
+    assert first.evaluations == 4

@@ -315,10 +315,12 @@ def test_what_a_searched_run_shares_is_made_for_all_that_it_may_suggest(
     make_run, prepare_again, inputs, tmp_path
 ):
     gone = replace(inputs, tokens=str(tmp_path / "gone"))
-    calls, run = prepare_again(), make_run(SEARCHED, of=gone)
-    resume(run)
-    ((_, configs),) = calls
-    assert configs == possible_trials(SEARCHED, plan_trials(SEARCHED))
+    for samples in (1, 2):
+        wanted, calls = replace(SEARCHED, samples=samples), prepare_again()
+        resume(make_run(wanted, of=gone, runs=tmp_path / str(samples)))
+        ((_, configs),) = calls
+        planned = plan_trials(wanted)  # of one there is nothing more to suggest
+        assert configs == (planned if samples == 1 else possible_trials(wanted, planned))
 
 
 # What the trials share.
