@@ -178,9 +178,9 @@ def test_what_is_not_the_deepest_of_two_names_the_way_out(teacher_of, layers, gi
     assert said in user_error(resolved, **wrong)
 
 
-@pytest.mark.parametrize("space", ["schedules", "recipe"])
-def test_where_examples_are_few_a_trial_has_no_more_evaluations_than_steps(space):
-    request = asked(space=space, overrides=(("batch_size", 16),))
+@pytest.mark.parametrize(("space", "searcher"), [("schedules", "grid"), ("recipe", "random")])
+def test_where_examples_are_few_a_trial_has_no_more_evaluations_than_steps(space, searcher):
+    request = asked(space=space, searcher=searcher, overrides=(("batch_size", 16),))
     assert request.default.epochs == 2
     assert request.on_examples(32, 1).evaluations == 4
     assert request.on_examples(5120, 1).evaluations is None
