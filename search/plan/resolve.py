@@ -27,7 +27,8 @@ LEAST_DEPTH = 2  # in a single layer a space finds no lower, upper or even ones 
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRequest(Request):
-    """A request that leaves no choice open; a run keeps it.
+    """A request that leaves no choice open; a run keeps it. Data and models narrow it further:
+    evaluations (`on_examples`), made texts and shapes that time and limits allow.
 
     Where several shapes are tried, `overrides` have no depth.
     """
