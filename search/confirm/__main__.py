@@ -26,6 +26,7 @@ from search.record.run_folders import has_run, open_run
 from search.record.storage import RecordCopy, fetched
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
+from search.results.confirmation_result import lacks_best
 from search.results.precision import POWER, spread_in
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
@@ -132,6 +133,12 @@ def reopen(
         to_come = []
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
     announce(wanted, unfinished + len(to_come), source, invocation)
+    if lacks_best(run, source):
+        invocation.console.print(
+            f"{source.folder.name} recommends a recipe that {run.folder.name} lacks; "
+            "--name OTHER confirms it.",
+            soft_wrap=True,
+        )
     extend(run, changes, new, invocation.console)
 
 

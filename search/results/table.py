@@ -159,8 +159,11 @@ def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def outcome_of(trials: Sequence[TrialRecord]) -> str:
-    """Of all seeds of a recipe: `running` while one that has not failed is still to end."""
+    """Of all seeds of a recipe: finished once any is, else `running` while one that has not failed
+    is still to end."""
     good = [trial for trial in trials if trial.outcome != FAILED]
+    if any(trial.outcome == FINISHED for trial in good):
+        return FINISHED  # by those that are `counted`, whatever seeds are to come
     if all(trial.outcome in ENDED for trial in good):
         return counted(trials)[0].outcome
     begun = any(trial.evaluations or trial.outcome != PENDING for trial in good)

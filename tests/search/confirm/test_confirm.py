@@ -223,7 +223,7 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     assert "mine-confirm: exists and does not confirm mine" in error
 
 
-def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monkeypatch):
+def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monkeypatch, capsys):
     """Neither its teacher nor its cluster, which may be gone."""
     made = choose(source, ConfirmOptions(top=1, seeds=2))
     planned = replace(source.plan, trials=tuple(made.trials()), confirms=asdict(made))
@@ -236,6 +236,11 @@ def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monk
     command = [str(source.folder), "--top", "1", "--seeds", "2", "--storage"]
     assert main([*command, str(source.folder.parent)]) == 0
     assert read_run(done.folder).events == before
+    lacks = "mine recommends a recipe that mine-confirm lacks; --name OTHER confirms it."
+    assert lacks not in capsys.readouterr().out
+    report_evaluations(source, CONFIGS[5], (0.99,) * 4)  # once the run was extended
+    assert main([*command, str(source.folder.parent)]) == 0
+    assert lacks in capsys.readouterr().out
 
 
 @pytest.mark.slow
