@@ -1,7 +1,9 @@
 """Statistics of a trial's answers: pure functions, whose resamples are always the same."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -39,8 +41,7 @@ def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
     It shows how much the score would move on other examples of the same kind, not on another seed,
     nor how much picking the best evaluations flatters it.
     """
-    means = _resampled_means(scores[None], np.random.default_rng(BOOTSTRAP_SEED))[:, 0]
-    low, high = np.quantile(means, TAILS)
+    low, high = np.quantile(_resampled_means(scores[None])[:, 0], TAILS)
     return float(low), float(high)
 
 
@@ -219,8 +220,8 @@ def tied_with_first(
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     means = table.mean(axis=1)
     order = np.argsort(-means, kind="stable")
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    shifts = _resampled_means(table[order] - means[order, None], generator)
+    shifts = _resampled_means(table[order] - means[order, None])
+    generator = deepcopy(_resamples(table.shape[1])[1])
     shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
     ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
     limits = np.quantile(ranges, 1 - level, axis=0)  # of the first, the first two, ... [K]
@@ -292,13 +293,20 @@ def own_variances(scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(better, own / (1 - 2 / count), own).clip(min=0.0))
 
 
-def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _resampled_means(scores: np.ndarray) -> np.ndarray:
     """Means of K scores [K, N] over RESAMPLES joint resamples of examples, [RESAMPLES, K]."""
-    examples = scores.shape[1]
-    means = []
-    for _ in range(PARTS):  # the counts of 25,000 examples at once would fill the memory
+    parts, _ = _resamples(scores.shape[1])
+    return np.concatenate([part.astype(float) @ scores.T / scores.shape[1] for part in parts])
+
+
+@lru_cache(maxsize=2)  # all of a run have as many examples, or as many of the full split
+def _resamples(examples: int) -> tuple[list[np.ndarray], np.random.Generator]:
+    """How often each of N examples is in each resample, in PARTS [RESAMPLES / PARTS, N]: as bytes,
+    since those of 25,000 would fill the memory; and the generator that drew them."""
+    generator, parts = np.random.default_rng(BOOTSTRAP_SEED), []
+    for _ in range(PARTS):
         drawn = generator.integers(0, examples, size=(RESAMPLES // PARTS, examples))
         drawn += np.arange(len(drawn))[:, None] * examples
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        means.append(counts @ scores.T / examples)
-    return np.concatenate(means)
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size)
+        parts.append(counts.reshape(drawn.shape).astype(np.uint8))
+    return parts, generator
