@@ -50,7 +50,7 @@ class Report:
     trials: pd.DataFrame
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
-    rungs: pd.DataFrame  # what ASHA did at each
+    rungs: pd.DataFrame  # what was stopped at each
     costs: pd.DataFrame  # of the finished recipes' students; empty where nothing is weighed
     summary: Summary
 
@@ -214,7 +214,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     entries = {
         "command": made.get("command"),
         "started": made.get("started"),
-        "commit": f"{made.get('commit')}{changed}",
+        "commit": made.get("commit") and f"{made['commit']}{changed}",  # None outside git
         "versions": ", ".join(f"{name} {number}" for name, number in versions if number),
         "device": f"{made.get('device')} ({inputs.device})",
         "execution": f"{execution.executor}, {attention}",
@@ -227,7 +227,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     sessions = [event for event in run.events if event["event"] == "session"]
     for number, event in enumerate(sessions, 1):
         of_session = event.get("provenance", {})
-        commit, device = f"commit {str(of_session.get('commit'))[:9]}", of_session.get("device")
-        parts = (moment(event["time"]), of_session.get("command"), commit, device)
+        commit = f"commit {of_session['commit'][:9]}" if of_session.get("commit") else None
+        parts = (moment(event["time"]), of_session.get("command"), commit, of_session.get("device"))
         entries[f"session {number}"] = ", ".join(str(part) for part in parts if part)
     return [(name, str(value)) for name, value in entries.items() if value]

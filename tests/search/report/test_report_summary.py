@@ -152,3 +152,8 @@ def test_inputs_and_provenance(tmp_path):
     assert found["data digest"] == "datadigest"
     assert found["versions"] == "python 3.11.7, ray 2.60.0"
     assert found["session 1"].endswith("made up, commit 000000000")
+    run.plan.provenance["commit"] = None  # outside git
+    run.append({"event": "session", "provenance": {"command": "made up", "commit": None}})
+    found = dict(provenance(run))
+    assert "commit" not in found
+    assert found["session 2"].endswith(" UTC, made up")
