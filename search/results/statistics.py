@@ -109,7 +109,9 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     if first.shape[1] != second.shape[1] or min(len(first), len(second), first.shape[1]) < 2:
         raise ValueError(f"scores of shapes {first.shape}, {second.shape}: at least two seeds each")
     estimate = float(first.mean() - second.mean())
-    of_seeds, freedom = _seed_variance([first, second])
+    parts = np.array([np.var(of.mean(axis=1), ddof=1) / len(of) for of in (first, second)])
+    freedoms, of_seeds = np.array([len(first) - 1, len(second) - 1]), float(parts.sum())
+    freedom = of_seeds**2 / np.sum(parts**2 / freedoms) if of_seeds else freedoms.sum()
     of_rest = rest_variance(first) + rest_variance(second)
     gaps = first.mean(axis=0) - second.mean(axis=0)
     of_examples = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
@@ -175,18 +177,6 @@ def mean_interval(scores: np.ndarray, lowest: float = 0.0) -> tuple[float, float
         of_seeds = seeds_difference(scores, np.zeros(np.shape(scores)))
         low, high = of_seeds.low, of_seeds.high
     return max(float(low), lowest), min(float(high), 1.0)
-
-
-def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
-    """What the choice of seeds adds to the variance of the mean, and its degrees of freedom.
-
-    Each group is [S, N]. The part that neither explains is in it.
-    """
-    parts = np.array([np.var(group.mean(axis=1), ddof=1) / len(group) for group in groups])
-    freedoms = np.array([len(group) - 1 for group in groups])
-    if not parts.any():
-        return 0.0, float(freedoms.sum())
-    return float(parts.sum()), float(parts.sum() ** 2 / np.sum(parts**2 / freedoms))
 
 
 def rest_variance(group: np.ndarray) -> float:
