@@ -21,7 +21,7 @@ from search.record.run_folders import (
     refuse_existing,
     storage_folder,
 )
-from search.record.storage import is_uri
+from search.record.storage import fetched, is_uri
 from search.results.answer import recommended
 from search.results.table import trials_table
 from trainable.common.errors import UserError
@@ -35,7 +35,7 @@ class SearchResult:
         self.folder = find_run("run", str(run), place_of_runs(str(storage)))
 
     def _read(self) -> Run:
-        return read_run(self.folder)
+        return read_run(fetched(self.folder))
 
     def table(self) -> pd.DataFrame:
         """One row a trial, as `search.results.table.trials_table` describes it."""

@@ -116,6 +116,8 @@ def test_the_comparison_has_losses_and_times():
     assert ours[:6] == ["recipe", "1", "2", "3 (2)", "240", "90"]
     assert theirs[3:6] == ["3.5 (2)", "240", "never / 240"]
     assert [theirs[6][:8], theirs[7][:8], theirs[8]] == ["0.6250 (", "+37.50 (", "10 + 4"]
+    unknown = markdown(results[1:], "cola", "4m", {}).splitlines()[5].split("|")
+    assert [unknown[1].strip(), unknown[6].strip()] == ["recipe", ""]
     assert table[-1] == "- neps: no result: No module named 'neps'"
     source = '"""Two\nlines."""\n\nimport os  # why\n# a comment\ndef f():\n    return """a\nb"""\n'
     assert code_lines(source) == 4

@@ -23,9 +23,10 @@ from search.policy.progress import describe_time
 from search.policy.still_to_come import is_complete, may_grow
 from search.record.run import Run, read_run
 from search.record.run_folders import has_run, open_run
-from search.record.storage import RecordCopy, fetched
+from search.record.storage import RecordCopy, fetched, location, open_storage, read_bytes
 from search.record.trial_record import ENDED
 from search.results.confirmation import Confirmation
+from search.results.confirmation_result import lacks_best
 from search.results.precision import POWER, spread_in
 from search.sweep.run_command import Invocation, resume_run, run_command, start_run
 from trainable.common.errors import UserError, count_of
@@ -132,6 +133,12 @@ def reopen(
         to_come = []
     unfinished = sum(trial.outcome not in ENDED for trial in run.trials.values())
     announce(wanted, unfinished + len(to_come), source, invocation)
+    if lacks_best(run, source):
+        invocation.console.print(
+            f"{source.folder.name} recommends a recipe that {run.folder.name} lacks; "
+            "--name OTHER confirms it.",
+            soft_wrap=True,
+        )
     extend(run, changes, new, invocation.console)
 
 
@@ -144,13 +151,15 @@ def score_on_test(folder: Path, code: int, invocation: Invocation) -> int:
     if not path.exists():
         from search.students.unseen import score_once  # with torch
 
+        filesystem, place = open_storage(location(folder))
+        content = read_bytes(filesystem, f"{place}/{TEST}")  # as another machine scored it
         try:
-            text = score_once(run)
+            content = content or f"{score_once(run)}\n".encode()
         except UserError as error:  # nothing kept, or other data now
             invocation.console.print(f"Test: not scored: {error}.", soft_wrap=True)
             return code
         with atomic_file(path) as temporary:
-            temporary.write_text(f"{text}\n", encoding="utf-8")
+            temporary.write_bytes(content)
         with RecordCopy(folder) as copy:
             copy.copy(TEST)
     invocation.console.print(path.read_text(encoding="utf-8").strip(), soft_wrap=True)

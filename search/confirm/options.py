@@ -182,4 +182,6 @@ def check_asked(source: Run, asked: ConfirmOptions, run: Run) -> Confirmation:
         others = min(asked.top, len(best_finished(source.trials.values()))) != len(finalists)
     if others:
         raise UserError(f"--name {name}: that confirmation has other finalists; give another name")
+    if asked.seeds and asked.seeds < len(there.seeds):
+        raise UserError(f"--seeds {asked.seeds}: {name} has {len(there.seeds)} and keeps them")
     return there

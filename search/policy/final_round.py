@@ -22,7 +22,7 @@ from search.plan.time_split import (
 from search.record.events import ROUND
 from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
-from search.results.answer import best_or_default, expected_scores, longest_of, steps_per_pass
+from search.results.answer import best_and_default, expected_scores, longest_of, steps_per_pass
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import BEST_OF
@@ -112,7 +112,7 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     """The default, and the recipes that are expected to be better, best first; one that is clearly
     better comes before the default."""
     default, groups = run.default_recipe, by_recipe(finished)
-    first = best_or_default(run, finished)[0].config
+    first = best_and_default(run, finished)[0][0].config
     expected = expected_scores(run, finished)
     own = default.digest if default else ""
     better = [k for k in groups if expected[k] > expected.get(own, float("-inf")) and k != own]

@@ -8,8 +8,9 @@ from search.plan.plan import Plan
 from search.plan.request import GRID
 from search.plan.rungs import rung_score
 from search.record.run import Run
+from search.record.trial_record import STOPPED
 from search.results.scores import final_score
-from trainable.common.errors import UserError
+from trainable.common.errors import UserError, count_of
 
 FEWEST = 4  # curves that a scheduler has something to do with
 
@@ -30,7 +31,12 @@ class Curves:
 
 
 def curves_of(run: Run) -> Curves:
-    """Of the trials that finished, no finals; UserError where there are hardly any."""
+    """Of the trials that finished, no finals; UserError if any was stopped, or for hardly any."""
+    if stopped := sum(trial.outcome == STOPPED for trial in run.trials.values()):
+        raise UserError(
+            f"RUN {run.folder.name}: {count_of(stopped)} stopped early, whose ends nobody knows; "
+            "give a run made with --scheduler fifo"
+        )
     trials = [trial for trial in run.finished if not trial.final]
     if len(trials) < FEWEST:
         raise UserError(

@@ -59,14 +59,24 @@ def make_parser() -> argparse.ArgumentParser:
         "until Ctrl-C",
     )
     parser.add_argument(
-        "--port", type=int, default=0, metavar="N", help="of --watch (default: any that is free)"
+        "--port", type=int, metavar="N", help="of --watch (default: any that is free)"
     )
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the report; returns the exit code (0 well, 1 the disk, 2 the user's mistake)."""
-    arguments = make_parser().parse_args(argv)
+    arguments = (parser := make_parser()).parse_args(argv)
+    port, watched = arguments.port, arguments.watch
+    mistakes = {
+        f"--port {port}: give one from 0 to 65535": not 0 <= (port or 0) <= 65535,
+        f"--port {port}: only with --watch": port is not None and not watched,
+        f"--output {arguments.output}: not with --watch, which writes nothing": (
+            watched and arguments.output is not None
+        ),
+    }
+    for mistake in (text for text, made in mistakes.items() if made):
+        parser.error(mistake)
     return exit_code(partial(watch_report if arguments.watch else write_report, arguments))
 
 
@@ -105,7 +115,7 @@ def watch_report(arguments: argparse.Namespace) -> int:
         record = (folder / RECORD).stat()
         return record.st_size, record.st_mtime
 
-    watch(make_page, state, arguments.port)
+    watch(make_page, state, arguments.port or 0)
     return 0
 
 

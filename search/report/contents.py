@@ -16,7 +16,12 @@ from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
 from search.report.figure_data import evaluations_table, rung_counts
 from search.results.answer import recommendation
 from search.results.cells import interval, percent, signed
-from search.results.confirmation_result import conclude, confirmation_sentences
+from search.results.confirmation_result import (
+    conclude,
+    confirmation_sentences,
+    lacks_best,
+    newest_confirmation,
+)
 from search.results.leaderboard import ONE_LABEL
 from search.results.pareto import costs_table
 from search.results.table import recipes_table, rounded, trials_table
@@ -45,7 +50,7 @@ class Report:
     trials: pd.DataFrame
     recipes: pd.DataFrame
     evaluations: pd.DataFrame
-    rungs: pd.DataFrame  # what ASHA did at each
+    rungs: pd.DataFrame  # what was stopped at each
     costs: pd.DataFrame  # of the finished recipes' students; empty where nothing is weighed
     summary: Summary
 
@@ -64,7 +69,7 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     finished = recipes[recipes["outcome"] == FINISHED]
     limitations = tuple(_limitations(run, recipes))
     if finished.empty:
-        return Summary(_nothing_finished(recipes), (), limitations)
+        return Summary(_nothing_finished(run, recipes), (), limitations)
     if run.plan.confirms is not None and is_complete(run):
         first, *others = conclude(run).sentences
         return Summary(first, tuple(others), limitations)
@@ -83,15 +88,16 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     return Summary(headline, findings, limitations)
 
 
-def _nothing_finished(recipes: pd.DataFrame) -> str:
+def _nothing_finished(run: Run, recipes: pd.DataFrame) -> str:
     if (recipes["outcome"] == FAILED).all():
         return f"No result: {count_of(len(recipes), 'recipe')} failed."
     scored = recipes[recipes["best5"].notna()]
     if scored.empty:
         return "No result yet: no trial has been evaluated."
     best = scored.loc[scored["best5"].idxmax()]
+    yet, so_far = ("", "") if is_complete(run) else (" yet", " so far")
     return (
-        f"No trial has finished yet. Highest best5 so far: {best['best5']:.4f} after "
+        f"No trial has finished{yet}. Highest best5{so_far}: {best['best5']:.4f} after "
         f"{best['evaluations']} of {best['planned_evaluations']} evaluations, "
         f"{rounded(best['label'])}."
     )
@@ -142,11 +148,11 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     if run.plan.inputs.metric == ACCURACY:
         noise = NOISE_LEVEL * sqrt(level * (1 - level) / examples)
     if recipes["planned_seeds"].max() > 1:
-        seeds = f"The best recipe ran on {count_of(recipes.iloc[0]['planned_seeds'], 'seed')}"
+        seeds = f"The best recipe ran on {count_of(recipes.iloc[0]['seeds'], 'seed')}"
     missing = int(recipes.loc[outcomes == FINISHED, "low"].isna().sum())
-    not_ended, stopped = int((~outcomes.isin(ENDED)).sum()), int((outcomes == STOPPED).sum())
-    failed = sum(trial.outcome == FAILED for trial in run.trials.values())
-    one_label = int(recipes["one_label"].sum())
+    stopped, of_trials = int((outcomes == STOPPED).sum()), [t.outcome for t in run.trials.values()]
+    not_ended, failed = sum(o not in ENDED for o in of_trials), of_trials.count(FAILED)
+    one_label, made = int(recipes["one_label"].sum()), newest_confirmation(run)
     sentences = {
         f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
         f"examples the 95% interval of {metric} of {level:.2f} is "
@@ -154,10 +160,10 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
         f"Stopped early: {count_of(stopped, 'recipe')}. How good they would have become is "
         "unknown; they are listed below the finished ones whatever their score.": stopped,
         f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
-        f"python -m search.confirm {name_here(run.folder)}.": len(recipes) > 1
-        and run.plan.confirms is None
-        and not confirmation_sentences(run),
-        f"Not finished yet: {count_of(not_ended, 'recipe')}.": not_ended,
+        f"python -m search.confirm {name_here(run.folder)}{' --name OTHER' if made else ''}.": (
+            (outcomes == FINISHED).sum() > 1 and not run.plan.confirms and lacks_best(made, run)
+        ),
+        f"Not finished yet: {count_of(not_ended)}.": not_ended,
         f"Failed: {count_of(failed)}.": failed,
         f"The per-example results of {count_of(missing, 'recipe')} are missing: there is no "
         "interval and no comparison with the best.": missing,
@@ -208,7 +214,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     entries = {
         "command": made.get("command"),
         "started": made.get("started"),
-        "commit": f"{made.get('commit')}{changed}",
+        "commit": made.get("commit") and f"{made['commit']}{changed}",  # None outside git
         "versions": ", ".join(f"{name} {number}" for name, number in versions if number),
         "device": f"{made.get('device')} ({inputs.device})",
         "execution": f"{execution.executor}, {attention}",
@@ -221,7 +227,7 @@ def provenance(run: Run) -> list[tuple[str, str]]:
     sessions = [event for event in run.events if event["event"] == "session"]
     for number, event in enumerate(sessions, 1):
         of_session = event.get("provenance", {})
-        commit, device = f"commit {str(of_session.get('commit'))[:9]}", of_session.get("device")
-        parts = (moment(event["time"]), of_session.get("command"), commit, device)
+        commit = f"commit {of_session['commit'][:9]}" if of_session.get("commit") else None
+        parts = (moment(event["time"]), of_session.get("command"), commit, of_session.get("device"))
         entries[f"session {number}"] = ", ".join(str(part) for part in parts if part)
     return [(name, str(value)) for name, value in entries.items() if value]

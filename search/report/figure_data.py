@@ -110,7 +110,7 @@ def costs(run: Run) -> list[Cost]:
             "writing checkpoints, while training waits",
         ),
         ("wall time", run.seconds, happened),
-        ("saved by ASHA", saved, f"estimated: {skips}"),
+        ("saved by stopping early", saved, f"estimated: {skips}"),
         ("repeated", repeated, f"{sum(again.values()):,} evaluations, after interruptions"),
         ("teacher", fine_tuning, "fine-tuning, once for all runs, not in the wall time"),
     ]

@@ -27,7 +27,7 @@ WIDTH = 10.4  # of a figure, in inches
 # Okabe and Ito's colours, which colour-blind readers tell apart; greys for what stands behind.
 BEST, TIED, MUTED = "#0072B2", "#56B4E9", "#57606a"
 SETS = (BEST, "#D55E00", "#009E73", "#CC79A7", "#E69F00", TIED, "#1f2328")
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"  # one more than SETS: the next layer sets have other pairs of both
 # Of curves by rank: not finished, finished, tied, best.
 CURVE_COLOURS, CURVE_WIDTHS = ("#b9c0c8", "#8b949e", TIED, BEST), (0.8, 0.9, 1.2, 2.4)
 NOTE: dict[str, Any] = {"fontsize": 8.5, "color": MUTED}

@@ -149,7 +149,8 @@ def _leaderboard(report: Report) -> Section:
 def _importance(report: Report, metric: str) -> Section:
     title, scores = "Which hyperparameters matter", scored(report.trials)
     if len(scores) < FEWEST_FOR_IMPORTANCE or (shares := importance(report.trials)).empty:
-        text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score."
+        text = f"Importance needs at least {FEWEST_FOR_IMPORTANCE} trials with a score, "
+        text += "and scores that differ."
         return Section("importance", title, text, figure="marginals")
     pairs = followers(scores).items()
     text = IMPORTANCE_NOTE.format(metric=metric) + "".join(

@@ -60,7 +60,7 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
     if not comparable:
         notes += " This run has another teacher or other data, so only gaps are compared."
     if missing := len(STUDY_ROWS) - len({STUDY_ROWS.index(row) for row, _ in pairs}):
-        notes += f" Not in this run: {missing} of its {len(STUDY_ROWS)} rows."
+        notes += f" Not finished in this run: {missing} of its {len(STUDY_ROWS)} rows."
     shown = compared and not run.request.searched and run.plan.inputs.metric == ACCURACY
     return Cells(HEADERS, cells if shown else [], notes=notes)
 

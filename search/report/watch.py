@@ -27,10 +27,11 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int, page: str) -> None:
+    page = ""
+
+    def __init__(self, port: int) -> None:
         """Of `port`, or of any free one if it is 0; UserError if it is taken."""
         self.path = f"/{secrets.token_urlsafe(16)}/"
-        self.page = page
         try:
             super().__init__((LOOPBACK, port), _Handler)
         except OSError as error:
@@ -70,14 +71,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 def watch(make_page: Callable[[], str], state: Callable[[], object], port: int) -> None:
     """Serves the page until Ctrl-C, and makes it anew when `state` has changed."""
-    seen = state()
-    with PageServer(port, make_page()) as server, suppress(KeyboardInterrupt):
+    with PageServer(port) as server, suppress(KeyboardInterrupt):
+        seen, server.page = state(), make_page()
         Thread(target=server.serve_forever, daemon=True).start()
         print(f"Report: {server.address} (on this machine; Ctrl-C ends)", flush=True)
         wait = SECONDS
         while True:
             time.sleep(wait)
-            if (now := state()) != seen:
-                began = time.monotonic()
-                seen, server.page = now, make_page()
-                wait = max(SECONDS, BUSY_SHARE * (time.monotonic() - began))
+            with suppress(UserError):  # such as of a storage that does not answer: asked again
+                if (now := state()) != seen:
+                    began = time.monotonic()
+                    server.page, seen = make_page(), now
+                    wait = max(SECONDS, BUSY_SHARE * (time.monotonic() - began))

@@ -37,10 +37,11 @@ class Answer:
 
 
 def recommended(run: Run) -> Answer | None:
-    """`best_or_default` of the finals if there are, else of all; None if none finished."""
+    """The best of `best_and_default` of the finals if there are, else of all; None if none
+    finished."""
     if not (able := contenders(run)):
         return None
-    (best, long), default = _best_and_default(run, able), run.default_recipe
+    (best, long), default = best_and_default(run, able), run.default_recipe
     plain = [trial for trial in run.finished if trial.config.recipe == default]
     over = gain(best, plain, run)
     if over is not None and over.high < 0.0:  # a final that had too little time
@@ -53,20 +54,15 @@ def recommended(run: Run) -> Answer | None:
     return Answer(seeds, over, as_long, count)
 
 
-def best_or_default(run: Run, candidates: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials of the recipe of the highest posterior mean, among these that finished.
-
-    Where it is not clearly better than the default (trained as long), that of the default: of many
-    that are tried, some look better by luck, for which Bonferroni's correction allows.
-    """
-    return _best_and_default(run, candidates)[0]
-
-
-def _best_and_default(
+def best_and_default(
     run: Run, candidates: Sequence[TrialRecord]
 ) -> tuple[list[TrialRecord], list[TrialRecord]]:
-    """`best_or_default`, and of the default among these the trials of most steps, of such the
-    best."""
+    """The trials of the recipe of the highest posterior mean, among these that finished; and those
+    of the default of most steps, of such the best.
+
+    Where the first is not clearly better than the default (trained as long), it is the default: of
+    many that are tried, some look better by luck, for which Bonferroni's correction allows.
+    """
     groups, expected = by_recipe(best_trials(candidates)), expected_scores(run, candidates)
     best = groups[max(groups, key=lambda recipe: expected[recipe])]  # of equals the first
     default = run.default_recipe

@@ -102,11 +102,11 @@ class Confirmation:
     def with_seeds(
         self, count: int, used: Collection[int], precision: float | None = None
     ) -> "Confirmation":
-        """The same on so many seeds, if it has fewer, to this precision; none of those added are
-        among `used`."""
+        """The same on so many seeds, if it has fewer, none of those added among `used`; to this
+        precision, that of before only where none is given or added."""
         missing = count - len(self.seeds)
         if missing <= 0:
-            return self
+            return replace(self, precision=precision or self.precision)
         seeds = (*self.seeds, *fresh_seeds({*used, *self.seeds}, missing))
         return replace(self, seeds=seeds, asked=(*self.asked, count), precision=precision)
 

@@ -12,6 +12,7 @@ from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.run_folders import confirmations_of
 from search.record.trial_record import ENDED, FAILED, TrialRecord
+from search.results.answer import recommended
 from search.results.cells import Cells, as_rich, interval, share
 from search.results.comparisons import Comparison, compare_at_looks, has_all_seeds, retrained
 from search.results.confirmation import Confirmation
@@ -22,6 +23,7 @@ from trainable.common.files import atomic_file, write_json
 from trainable.config.fields import from_plain
 from trainable.config.metrics import lowest_score
 from trainable.config.training_inputs import TrainingInputs
+from trainable.config.trial_config import TrialConfig
 
 PAGE, JSON = "confirm.md", "confirm.json"
 HEADERS = ("recipe", "last", "95% interval", "best5", "best5 when chosen", "seeds")
@@ -125,15 +127,35 @@ def _notes(
     return [note for note, holds in notes.items() if holds]
 
 
-def confirmation_sentences(run: Run) -> list[str]:
-    """What the newest complete confirmation of a run found, by this run's metric; empty where there
-    is none."""
+def newest_confirmation(run: Run) -> Run | None:
+    """The newest complete confirmation of a run; None where there is none."""
     for made in confirmations_of(run)[::-1]:
         ended = all(trial.outcome in ENDED for trial in made.trials.values())
         if ended and has_all_seeds(made):
-            first, *others = conclude(rescored(made, run.plan.inputs.metric)).sentences
-            return [f"On fresh seeds ({made.folder.name}): {first}", *others]
-    return []
+            return made
+    return None
+
+
+def lacks_best(made: Run | None, run: Run) -> bool:
+    """Whether a run recommends a recipe that is no finalist of its confirmation, if it has one."""
+    finalists = (made.plan.confirms or {})["finalists"] if made else ()
+    recipes = [from_plain(TrialConfig, values).recipe for values in finalists]
+    answer = recommended(run)
+    return answer is not None and answer.trials[0].config.recipe not in recipes
+
+
+def confirmation_sentences(run: Run) -> list[str]:
+    """What the newest complete confirmation of a run found, by this run's metric; empty where there
+    is none."""
+    if (made := newest_confirmation(run)) is None:
+        return []
+    on = "On fresh seeds"
+    if lacks_best(made, run):  # or other finalists were named
+        extended = (run.last_time or 0.0) > (made.last_time or 0.0)
+        on = "Before the run was extended" if extended else "Without the recommended recipe"
+        on += ", on fresh seeds"
+    first, *others = conclude(rescored(made, run.plan.inputs.metric)).sentences
+    return [f"{on} ({made.folder.name}): {first}", *others]
 
 
 def print_conclusion(conclusion: Conclusion, console: Console) -> None:

@@ -1,7 +1,9 @@
 """Statistics of a trial's answers: pure functions, whose resamples are always the same."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
@@ -39,8 +41,7 @@ def bootstrap_interval(scores: np.ndarray) -> tuple[float, float]:
     It shows how much the score would move on other examples of the same kind, not on another seed,
     nor how much picking the best evaluations flatters it.
     """
-    means = _resampled_means(scores[None], np.random.default_rng(BOOTSTRAP_SEED))[:, 0]
-    low, high = np.quantile(means, TAILS)
+    low, high = np.quantile(_resampled_means(scores[None])[:, 0], TAILS)
     return float(low), float(high)
 
 
@@ -108,7 +109,9 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL
     if first.shape[1] != second.shape[1] or min(len(first), len(second), first.shape[1]) < 2:
         raise ValueError(f"scores of shapes {first.shape}, {second.shape}: at least two seeds each")
     estimate = float(first.mean() - second.mean())
-    of_seeds, freedom = _seed_variance([first, second])
+    parts = np.array([np.var(of.mean(axis=1), ddof=1) / len(of) for of in (first, second)])
+    freedoms, of_seeds = np.array([len(first) - 1, len(second) - 1]), float(parts.sum())
+    freedom = of_seeds**2 / np.sum(parts**2 / freedoms) if of_seeds else freedoms.sum()
     of_rest = rest_variance(first) + rest_variance(second)
     gaps = first.mean(axis=0) - second.mean(axis=0)
     of_examples = max(float(np.var(gaps, ddof=1)) / len(gaps) - of_rest, 0.0)
@@ -176,18 +179,6 @@ def mean_interval(scores: np.ndarray, lowest: float = 0.0) -> tuple[float, float
     return max(float(low), lowest), min(float(high), 1.0)
 
 
-def _seed_variance(groups: list[np.ndarray]) -> tuple[float, float]:
-    """What the choice of seeds adds to the variance of the mean, and its degrees of freedom.
-
-    Each group is [S, N]. The part that neither explains is in it.
-    """
-    parts = np.array([np.var(group.mean(axis=1), ddof=1) / len(group) for group in groups])
-    freedoms = np.array([len(group) - 1 for group in groups])
-    if not parts.any():
-        return 0.0, float(freedoms.sum())
-    return float(parts.sum()), float(parts.sum() ** 2 / np.sum(parts**2 / freedoms))
-
-
 def rest_variance(group: np.ndarray) -> float:
     """What neither a seed [S] nor an example [N] explains adds to the variance of the mean."""
     seeds, examples = group.shape
@@ -219,8 +210,8 @@ def tied_with_first(
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
     means = table.mean(axis=1)
     order = np.argsort(-means, kind="stable")
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    shifts = _resampled_means(table[order] - means[order, None], generator)
+    shifts = _resampled_means(table[order] - means[order, None])
+    generator = deepcopy(_resamples(table.shape[1])[1])
     shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
     ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
     limits = np.quantile(ranges, 1 - level, axis=0)  # of the first, the first two, ... [K]
@@ -292,13 +283,20 @@ def own_variances(scores: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(better, own / (1 - 2 / count), own).clip(min=0.0))
 
 
-def _resampled_means(scores: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _resampled_means(scores: np.ndarray) -> np.ndarray:
     """Means of K scores [K, N] over RESAMPLES joint resamples of examples, [RESAMPLES, K]."""
-    examples = scores.shape[1]
-    means = []
-    for _ in range(PARTS):  # the counts of 25,000 examples at once would fill the memory
+    parts, _ = _resamples(scores.shape[1])
+    return np.concatenate([part.astype(float) @ scores.T / scores.shape[1] for part in parts])
+
+
+@lru_cache(maxsize=2)  # all of a run have as many examples, or as many of the full split
+def _resamples(examples: int) -> tuple[list[np.ndarray], np.random.Generator]:
+    """How often each of N examples is in each resample, in PARTS [RESAMPLES / PARTS, N]: as bytes,
+    since those of 25,000 would fill the memory; and the generator that drew them."""
+    generator, parts = np.random.default_rng(BOOTSTRAP_SEED), []
+    for _ in range(PARTS):
         drawn = generator.integers(0, examples, size=(RESAMPLES // PARTS, examples))
         drawn += np.arange(len(drawn))[:, None] * examples
-        counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        means.append(counts @ scores.T / examples)
-    return np.concatenate(means)
+        counts = np.bincount(drawn.ravel(), minlength=drawn.size)
+        parts.append(counts.reshape(drawn.shape).astype(np.uint8))
+    return parts, generator

@@ -66,8 +66,8 @@ def trials_table(run: Run) -> pd.DataFrame:
       None or NaN where a setting does not apply;
     - `inactive`, the hyperparameters that change nothing in this trial, joined by commas;
     - `digest`, `recipe` (the digest that all seeds of a recipe share), `label`, `folder` (of the
-      trial), `stratum` (within which ASHA compares), `outcome` (pending, running, waiting for other
-      seeds of its recipe, finished, stopped, failed), `reason` of a failure;
+      trial), `stratum` (within which trials are compared), `outcome` (pending, running, waiting for
+      other seeds of its recipe, finished, stopped, failed), `reason` of a failure;
     - `evaluations` made, `repeated` (those that had to be made again), `one_label` (whether even
       at the best one the student gives every example the same label);
     - `metric`, of which the scores are: the run's;
@@ -103,7 +103,7 @@ def trials_table(run: Run) -> pd.DataFrame:
 def recipes_table(run: Run, trials: pd.DataFrame) -> pd.DataFrame:
     """The rows of `trials_table` joined over the seeds of each recipe, in the leaderboard's order.
 
-    Those that finished come first, then those that ASHA stopped, those that have not ended and
+    Those that finished come first, then those stopped early, those that have not ended and
     those that failed, each by falling best5. Scores are means over the seeds that came
     furthest: `seeds` says how many they are, of `planned_seeds`. Of several seeds `low` and `high`
     are an interval over validation examples and seeds. Settings and `digest` are the first seed's.
@@ -159,8 +159,11 @@ def counted(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def outcome_of(trials: Sequence[TrialRecord]) -> str:
-    """Of all seeds of a recipe: `running` while one that has not failed is still to end."""
+    """Of all seeds of a recipe: finished once any is, else `running` while one that has not failed
+    is still to end."""
     good = [trial for trial in trials if trial.outcome != FAILED]
+    if any(trial.outcome == FINISHED for trial in good):
+        return FINISHED  # by those that are `counted`, whatever seeds are to come
     if all(trial.outcome in ENDED for trial in good):
         return counted(trials)[0].outcome
     begun = any(trial.evaluations or trial.outcome != PENDING for trial in good)

@@ -81,6 +81,7 @@ class PeerJob(Job):
         begin, lines, command = time.time(), [], list(map(str, self.command(again)))
         with log.open("a") as copy, subprocess.Popen(command, **options) as process:
             timer = Timer(seconds, process.terminate if again else process.kill)
+            timer.daemon = True  # which nothing waits for if this fails
             timer.start()
             for line in process.stdout:
                 lines.append((time.time(), line))

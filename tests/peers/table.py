@@ -43,7 +43,8 @@ def markdown(results, dataset, budget, reasons):
             ends = [[[r["seconds"], r["validation_accuracy"]]] for r in runs[way]]
             scores = [r["scores"] + end for r, end in zip(runs[way], ends, strict=True)]
             cells[2:4] = lines_of_code(way), f"{trials:.3g} ({whole:.3g})"
-            cells[5] = " / ".join(seconds_to(GOAL * teacher, of_seed) for of_seed in scores)
+            if "teacher" in runs:  # else nobody knows when it is reached
+                cells[5] = " / ".join(seconds_to(GOAL * teacher, of_seed) for of_seed in scores)
         low, high = mean_interval(bits[way])
         cells.append(f"{bits[way].mean():.4f} ({low:.4f} to {high:.4f})")
         compared = way != OURS and OURS in bits

@@ -133,6 +133,17 @@ def test_the_best_trial_is_the_first_whose_student_is_there(tmp_path, monkeypatc
     assert search.SearchResult(run.folder).best()["digest"] == configs[1].digest
 
 
+def test_a_run_at_a_uri_is_read_anew_each_time(tmp_path, monkeypatch):
+    uri, there = f"file://{tmp_path}/storage", tmp_path / "storage" / "mine"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    config = recipe(0, evaluations=2)
+    run = made_run(there, [config])
+    result = search.SearchResult("mine", uri)
+    assert result.table()["outcome"].tolist() == ["pending"]
+    finish(run, config)  # as another machine goes on with it
+    assert result.table()["outcome"].tolist() == ["finished"]
+
+
 def test_a_switch_may_be_off(capsys):
     for command, flags in (
         (exporting, {"int8": False, "onnx": False, "check": False}),

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from search.confirm.__main__ import announce, main
+from search.confirm.__main__ import TEST, announce, main, score_on_test
 from search.confirm.options import ConfirmOptions, check_asked, choose, request_of, used_seeds
 from search.policy.still_to_come import is_complete
 from search.record.plan_file import SWEEP
 from search.record.run import create_run, read_run
+from search.record.storage import RecordCopy, local_runs
 from search.record.trial_record import TrialRecord
 from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_in
@@ -198,20 +199,22 @@ def test_request_is_the_runs_but_of_listed_trials_that_nothing_stops(source, mak
 @pytest.fixture
 def confirmed(source, make_plan):
     """The confirmation of the run, planned."""
-    made = choose(source, ConfirmOptions(seeds=2))
+    made = choose(source, ConfirmOptions(seeds=3))
     planned = make_plan(confirms=asdict(made), trials=tuple(made.trials()))
     return create_run(source.folder.parent / "mine-confirm", planned)
 
 
-ALL_THREE = tuple(config.digest for config in CONFIGS[2::-1])
+ALL_THREE, OTHER_THREE = (tuple(c.digest for c in of) for of in (CONFIGS[2::-1], CONFIGS[1:4]))
 
 
 @pytest.mark.parametrize("asked", [{}, {"top": 3}, {"seeds": 9}, {"trials": ALL_THREE}])
 def test_the_same_is_asked_for_and_other_finalists_are_refused(source, confirmed, asked):
-    assert check_asked(source, ConfirmOptions(**asked), confirmed).seeds == (1, 2)
-    for other in ({"top": 2}, {"trials": ALL_THREE[:1]}):
+    assert check_asked(source, ConfirmOptions(**asked), confirmed).seeds == (1, 2, 3)
+    for other in ({"top": 2}, {"trials": ALL_THREE[:1]}, {"trials": OTHER_THREE}):
         error = user_error(check_asked, source, ConfirmOptions(**other), confirmed)
         assert "mine-confirm: that confirmation has other finalists" in error
+    error = user_error(check_asked, source, ConfirmOptions(seeds=2), confirmed)
+    assert error == "--seeds 2: mine-confirm has 3 and keeps them"
 
 
 def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
@@ -223,7 +226,7 @@ def test_other_runs_are_refused(source, confirmed, refuse, make_plan):
     assert "mine-confirm: exists and does not confirm mine" in error
 
 
-def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monkeypatch):
+def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monkeypatch, capsys):
     """Neither its teacher nor its cluster, which may be gone."""
     made = choose(source, ConfirmOptions(top=1, seeds=2))
     planned = replace(source.plan, trials=tuple(made.trials()), confirms=asdict(made))
@@ -236,6 +239,32 @@ def test_a_complete_confirmation_asks_for_nothing_to_be_shown_again(source, monk
     command = [str(source.folder), "--top", "1", "--seeds", "2", "--storage"]
     assert main([*command, str(source.folder.parent)]) == 0
     assert read_run(done.folder).events == before
+    lacks = "mine recommends a recipe that mine-confirm lacks; --name OTHER confirms it."
+    assert lacks not in capsys.readouterr().out
+    report_evaluations(source, CONFIGS[5], (0.99,) * 4)  # once the run was extended
+    assert main([*command, str(source.folder.parent)]) == 0
+    assert lacks in capsys.readouterr().out
+
+
+def test_the_test_split_that_another_machine_scored_is_not_scored_again(
+    source, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = choose(source, ConfirmOptions(top=1, seeds=2))
+    inputs = replace(source.plan.inputs, test_digest="0123")
+    changes = {"inputs": inputs, "trials": tuple(made.trials()), "confirms": asdict(made)}
+    folder = local_runs(f"file://{tmp_path}/storage") / "mine-confirm"
+    done = create_run(folder, replace(source.plan, **changes))
+    for config in made.trials():
+        report_evaluations(done, config, (0.9,) * config.evaluations)
+    with RecordCopy(folder) as copy:
+        copy.copy()
+    (tmp_path / "storage" / "mine-confirm" / TEST).write_text("Test accuracy: 0.9\n")
+    monkeypatch.setattr("search.students.unseen.score_once", lambda run: 1 / 0)
+    invocation = SimpleNamespace(console=Console(file=io.StringIO(), width=300))
+    assert score_on_test(folder, 0, invocation) == 0
+    assert invocation.console.file.getvalue() == "Test accuracy: 0.9\n"
+    assert (folder / TEST).read_text() == "Test accuracy: 0.9\n"
 
 
 @pytest.mark.slow

@@ -140,3 +140,11 @@ def test_a_run_without_whole_curves_is_refused_in_one_line(tmp_path, refusal_of)
     assert refusal_of(main, str(few.folder)).startswith(
         "error: RUN few: 3 trials finished; give a run of 4 or more (with --scheduler fifo all fin"
     )
+    cut = made_run(tmp_path / "cut", [recipe(n, evaluations=2) for n in range(6)])
+    for number, config in enumerate(cut.plan.trials):
+        for n in range(1, 2 + (number < 4)):
+            cut.append(evaluated(config, n, decision="continue" if number < 4 else "stop"))
+    assert refusal_of(main, str(cut.folder)) == (
+        "error: RUN cut: 2 trials stopped early, whose ends nobody knows; give a run made with "
+        "--scheduler fifo\n"
+    )

@@ -72,7 +72,7 @@ def test_time_in_trials_what_asha_saved_and_evaluations_made_again(tmp_path, mon
         ("training and evaluation", 5 * 3.0, "5 evaluations, summed over trials"),
         ("saving", 5 * 0.5, "writing checkpoints, while training waits"),
         ("wall time", 7.0, "sessions: 1, failures of trials: 0"),  # 1002 to 1009
-        ("saved by ASHA", 9.0, "estimated: 3 evaluations skipped, 38% of the total time"),
+        ("saved by stopping early", 9.0, "estimated: 3 evaluations skipped, 38% of the total time"),
         ("teacher", 40.0, "fine-tuning, once for all runs, not in the wall time"),
     ]
     run.append({"event": "session", "provenance": {}})  # 9001

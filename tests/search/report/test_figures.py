@@ -2,11 +2,13 @@
 
 import re
 from functools import partial
+from math import gcd
 from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 
+from search.report import figures
 from search.report.figures import as_svg, curves_figure, marginals_figure, points_figure
 
 ROWS = [("aaaa", n, 0.6 + n / 10, "first & best", "finished", 3) for n in (1, 2, 3)]
@@ -50,6 +52,7 @@ def test_points_of_a_few_sharpnesses_or_many(count):
     svg = as_svg("points", partial(points_figure, panels))
     assert {"layers 1,2", "layers none", "sharpness", "alpha"} <= set(texts(svg))
     assert len(texts(svg, "title")) == count + 1
+    assert gcd(len(figures.SETS), len(figures.MARKERS)) == 1  # no two layer sets look the same
     if count == 3:
         assert {"1", "2", "3"} <= set(texts(svg))
 

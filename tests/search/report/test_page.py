@@ -104,9 +104,16 @@ def test_words_from_outside_are_escaped(tmp_path):
 def test_rows_of_the_reference_study_that_the_run_has_not_are_one_line(tmp_path):
     random = config("random", "none")
     _, _, markdown = page_of(reported(tmp_path / "run", {config(): (), random: (0.8,) * 4}))
-    assert "Not in this run: 17 of its 18 rows." in markdown
+    assert "Not finished in this run: 17 of its 18 rows." in markdown
     assert "Stopped by ASHA" not in markdown  # where none was
     assert markdown.count("lxxing666") == 1
+
+
+def test_what_importance_needs_is_said_where_all_scores_are_equal(tmp_path):
+    grid = product((0.1, 0.3, 0.5, 0.7), (1.0, 2.0))
+    equal = {config(alpha=a, temperature=t, evaluations=1): (0.9,) for a, t in grid}
+    _, _, markdown = page_of(reported(tmp_path / "run", equal))
+    assert "needs at least 8 trials with a score, and scores that differ." in markdown
 
 
 def test_accuracy_against_cost_is_a_part_where_it_is_weighed(tmp_path):

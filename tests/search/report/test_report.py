@@ -58,6 +58,9 @@ def test_what_can_not_be_reported_is_one_line_and_exit_code_2(run, refusal_of):
         (["lost"], "damaged"),
         (["none"], "no trials"),
         (["mine", "--output", f"{folder}/file"], f"--output '{folder}/file': cannot be written to"),
+        (["mine", "--watch", "--port", "65536"], "--port 65536: give one from 0 to 65535"),
+        (["mine", "--port", "0"], "--port 0: only with --watch"),
+        (["mine", "--watch", "--output", "here"], "--output here: not with --watch, which writes"),
         (["mine", "--metric", "spearman"], "the labels are 2 classes; give accuracy, f1, macro_f1"),
     ):
         error = refusal_of(main, *arguments, "--storage", str(folder))

@@ -95,7 +95,7 @@ def test_a_complete_confirmation_leads_its_report_and_that_of_the_run(run):
         before = gather(run).summary, gather(fresh).summary  # at last before its last trial
         report_evaluations(fresh, trial, (shares[trial.alpha],) * 4)
     assert all(summary.headline.startswith("Best: teacher_spread, ") for summary in before)
-    assert "Not finished yet: 1 recipe." in before[1].limitations
+    assert "Not finished yet: 1 trial." in before[1].limitations
     layers = "teacher_spread, layers 1,2,3"
     better = f"{layers}, fixed 0.25 is significantly better than {layers}, fixed 0.5: +20.00 points"
     equal = f"{layers}, fixed 0.25 is not significantly different from teacher_spread, cross-entrop"
@@ -106,6 +106,10 @@ def test_a_complete_confirmation_leads_its_report_and_that_of_the_run(run):
     assert its.findings[0].startswith(equal)
     assert "search.confirm" not in " ".join((*ours.limitations, *its.limitations))
     assert describe_inputs(fresh).startswith("Confirmation of run, preset sst2, 1,000 training ")
+    ours = summary_of(run, {BEST: 0.97})  # as in a run that was extended
+    assert ours.headline.startswith("Before the run was extended, on fresh seeds (run-confirm): ")
+    assert "search.confirm" in (hint := next(s for s in ours.limitations if "one seed" in s))
+    assert hint.endswith("/run --name OTHER.")
 
 
 def test_a_best_recipe_without_bits_is_not_compared(run):
@@ -118,7 +122,7 @@ def test_a_best_recipe_without_bits_is_not_compared(run):
     assert any("results of 1 recipe are missing" in sentence for sentence in summary.limitations)
 
 
-def test_before_any_trial_has_finished_and_where_all_failed(run):
+def test_before_any_trial_has_finished_and_where_none_did(run):
     assert summary_of(run, {}).headline == "No result yet: no trial has been evaluated."
     assert summary_of(run, {BEST: (0.8, 0.9)}).headline == (
         "No trial has finished yet. Highest best5 so far: 0.8500 after 2 of 4 evaluations, "
@@ -126,8 +130,12 @@ def test_before_any_trial_has_finished_and_where_all_failed(run):
     )
     assert status(run).startswith("Not complete: running or interrupted; last event 20")
     assert "Trials: 0 of 5 ended (0 finished, 0 stopped early), 1 running, " in status(run)
-    for trial in list(run.trials.values()):
-        fail(run, trial.config)
+    for trial in (BEST, NEAR, FAR, RANDOM):
+        fail(run, trial)
+    summary = summary_of(run, {}, stopped=(0.8, 0.9))
+    assert summary.headline.startswith("No trial has finished. Highest best5: 0.8500 after 2 of 4")
+    assert "search.confirm" not in " ".join(summary.limitations)
+    fail(run, SHORT)
     assert gather(run).summary.headline == "No result: 5 recipes failed."
     assert "5 of 5 ended (0 finished, 0 stopped early, 5 failed)." in status(run)
 
@@ -144,3 +152,8 @@ def test_inputs_and_provenance(tmp_path):
     assert found["data digest"] == "datadigest"
     assert found["versions"] == "python 3.11.7, ray 2.60.0"
     assert found["session 1"].endswith("made up, commit 000000000")
+    run.plan.provenance["commit"] = None  # outside git
+    run.append({"event": "session", "provenance": {"command": "made up", "commit": None}})
+    found = dict(provenance(run))
+    assert "commit" not in found
+    assert found["session 2"].endswith(" UTC, made up")

@@ -2,7 +2,7 @@
 
 import re
 import time
-from threading import Thread
+from threading import Event, Thread
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -12,6 +12,7 @@ from search.record.run import create_run
 from search.report import watch
 from search.report.__main__ import main
 from tests.report_runs import config, plan, report_evaluations
+from trainable.common.errors import UserError
 
 PATIENCE = 120.0  # seconds
 
@@ -43,13 +44,23 @@ def text_of(address):
         return answer.read().decode()
 
 
-def test_the_page_follows_the_record_and_nothing_is_written(watched):
+def test_the_page_follows_the_record_and_nothing_is_written(watched, monkeypatch):
     run, address = watched
     before = text_of(address)
     assert "after 1 of 4 evaluations" in before
     assert "location.reload()" in before
     first = etag(address)
     assert etag(address) == first
+    failed = Event()
+
+    def fail(*_):
+        failed.set()
+        raise UserError("no answer")
+
+    with monkeypatch.context() as patch:  # a storage that is gone for a while
+        patch.setattr("search.report.__main__.find_run", fail)
+        assert failed.wait(PATIENCE)
+        assert etag(address) == first
     report_evaluations(run, config(alpha=0.25), (0.85, 0.86, 0.87, 0.88))
     end = time.monotonic() + PATIENCE
     while "best5 0.8650" not in text_of(address):

@@ -63,7 +63,9 @@ def test_more_seeds_are_added_behind_with_looks_of_their_own_and_none_is_taken_a
     assert more.seeds == (1, 2, 3, 4, 5, *range(7, 15))
     assert (more.asked, more.looks, more.precision) == ((5, 13), [8, 13], 0.01)
     assert more.trials()[: len(made.trials())] == made.trials()
-    assert made.with_seeds(5, {0}, 0.01) == made.with_seeds(0, {0}) == made
+    assert made.with_seeds(5, {0}) == made.with_seeds(0, {0}) == made
+    finer = made.with_seeds(5, {0}, 0.01)
+    assert finer == finer.with_seeds(0, {0}) == replace(made, precision=0.01)
     # Looks grow, and none is shortly before the end.
     looks = {2: [2], 4: [4], 5: [3, 5], 7: [3, 7], 13: [3, 5, 8, 13], 14: [3, 5, 8, 14]}
     assert {most: module.looks_until(most) for most in looks} == looks

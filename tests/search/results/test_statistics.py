@@ -39,6 +39,18 @@ def test_interval_of_a_paired_difference_by_hand():
     assert bootstrap_interval(np.ones(9)) == (1.0, 1.0)
 
 
+def test_resamples_are_drawn_once_for_all_trials_of_as_many_examples_and_are_always_the_same():
+    scores = np.array(answers(3, 57), dtype=float)
+    stats._resamples.cache_clear()
+    found = [(*bootstrap_interval(row), *stats.tied_with_first(scores)) for row in scores]
+    assert stats._resamples.cache_info().misses == 1
+    drawn = generator(stats.BOOTSTRAP_SEED)
+    counts = [np.bincount(drawn.integers(57, size=57), minlength=57) for _ in range(2000)]
+    ends = np.quantile(np.array(counts) @ scores.T / 57, stats.TAILS, axis=0)
+    np.testing.assert_allclose([row[:2] for row in found], ends.T, rtol=0, atol=1e-12)
+    assert found[0][2:] == found[2][2:]  # also of the noise that is drawn behind them
+
+
 def test_students_that_no_example_tells_apart_may_differ_on_others():
     """Where no one of `count` differs, as Wilson's interval of that share has it."""
     bits = np.array(answers(3, 150), dtype=float)

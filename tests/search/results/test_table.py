@@ -111,7 +111,8 @@ def test_what_can_not_be_compared_takes_no_part_in_ties():
 
 
 def test_a_recipe_has_the_means_over_the_seeds_that_came_furthest():
-    """Recipes on two seeds: both finished, one failed, stopped, under way, pending, both failed."""
+    """Recipes on two seeds: both finished, one failed, one to come (as in a race), stopped, under
+    way, pending, both failed."""
 
     def recipe(temperature, *seeds):
         for seed, (outcome, *rights) in enumerate(seeds):
@@ -122,6 +123,7 @@ def test_a_recipe_has_the_means_over_the_seeds_that_came_furthest():
     seeded = make_run(
         *recipe(1.0, ("finished", 800, 820), ("finished", 880, 900)),
         *recipe(1.5, ("finished", 860, 870), ("failed", "loss is nan")),
+        *recipe(2.0, ("finished", 840, 850), ("running", 990)),
         *recipe(2.5, ("stopped", 950), ("stopped", 930)),
         *recipe(3.5, ("waiting", 960, 970), ("running", 940)),
         *recipe(4.5, ("pending",), ("pending",)),
@@ -132,16 +134,18 @@ def test_a_recipe_has_the_means_over_the_seeds_that_came_furthest():
     assert list(shown) == [
         ("finished", 1, 2, "seed 1 failed, loss is nan"),
         ("finished", 2, 2, ""),
+        ("finished", 1, 2, ""),
         ("stopped", 2, 1, ""),
         ("running", 1, 2, ""),
         ("pending", 2, 0, ""),
         ("failed", 2, 0, "seed 0 failed, first; seed 1 failed, second"),
     ]
-    assert found["planned_seeds"].tolist() == [2] * 6
-    best5 = [0.865, 0.85, 0.94, 0.965, np.nan, np.nan]
+    assert found["planned_seeds"].tolist() == [2] * 7
+    assert found["tied"].tolist() == [True] * 3 + [pd.NA] * 4
+    best5 = [0.865, 0.85, 0.845, 0.94, 0.965, np.nan, np.nan]
     np.testing.assert_allclose(found["best5"], best5, rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found["last"][:3], [0.87, 0.86, 0.94], rtol=0, atol=1e-12)
-    assert found["training_seconds"].tolist() == [4.0, 8.0, 4.0, 6.0, 0.0, 0.0]
+    np.testing.assert_allclose(found["last"][:4], [0.87, 0.86, 0.85, 0.94], rtol=0, atol=1e-12)
+    assert found["training_seconds"].tolist() == [4.0, 8.0, 6.0, 4.0, 6.0, 0.0, 0.0]
     assert not found["label"].str.contains("seed").any()
     # The interval is over examples, and over seeds where there are several.
     for row, seeds in ((1, ((800, 820), (880, 900))), (0, ((860, 870),))):
