@@ -23,7 +23,6 @@ from trainable.common.files import atomic_file, write_json
 from trainable.config.fields import from_plain
 from trainable.config.metrics import lowest_score
 from trainable.config.training_inputs import TrainingInputs
-from trainable.config.trial_config import TrialConfig
 
 PAGE, JSON = "confirm.md", "confirm.json"
 HEADERS = ("recipe", "last", "95% interval", "best5", "best5 when chosen", "seeds")
@@ -137,9 +136,8 @@ def newest_confirmation(run: Run) -> Run | None:
 
 
 def lacks_best(made: Run | None, run: Run) -> bool:
-    """Whether a run recommends a recipe that is no finalist of its confirmation, if it has one."""
-    finalists = (made.plan.confirms or {})["finalists"] if made else ()
-    recipes = [from_plain(TrialConfig, values).recipe for values in finalists]
+    """Whether a run recommends a recipe that its confirmation, if it has one, did not train."""
+    recipes = {trial.config.recipe for trial in made.trials.values()} if made else set()
     answer = recommended(run)
     return answer is not None and answer.trials[0].config.recipe not in recipes
 
