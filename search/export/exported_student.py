@@ -17,7 +17,7 @@ from search.export.model_card import model_card
 from search.record.labels import labels_of
 from search.record.run import Run
 from search.record.trial_record import TrialRecord
-from search.results.scores import final_score, final_split
+from search.results.scores import last_score, last_split
 from search.students.averaging import average_finals
 from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
 from search.students.unseen import describe_test, test_scores
@@ -110,10 +110,10 @@ def export_student(
 
 def _headline(run: Run, trial: TrialRecord, evaluation: Mapping[str, Any], speedup: float) -> str:
     """Which student it is, how it scores, and how fast it is."""
-    on = " on the full validation split" if final_split(evaluation) == "full" else ""
+    on = " on the full validation split" if last_split(evaluation) == "full" else ""
     return (
         f"{labels_of(run)(trial)} ({trial.config.digest}), evaluation {evaluation['evaluations']}, "
-        f"{run.plan.inputs.metric_label} {final_score(evaluation):.4f}{on}, {speedup:.1f} times "
+        f"{run.plan.inputs.metric_label} {last_score(evaluation):.4f}{on}, {speedup:.1f} times "
         "the teacher's speed here."
     )
 

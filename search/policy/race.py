@@ -13,7 +13,7 @@ from search.plan.draws import Draw
 from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord, by_recipe
 from search.results.best_trials import contenders
-from search.results.scores import final_scores, seed_sd_of
+from search.results.scores import last_scores, seed_sd_of
 from search.results.statistics import LEVEL, tied_recipes
 from trainable.config.trial_config import TrialConfig
 
@@ -45,7 +45,7 @@ def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[Trial
         seeds = {first.config.seed + extra for extra in range(number)}
         trials = groups[first.config.recipe.digest]
         finished = [t for t in trials if t.config.seed in seeds and t.outcome == FINISHED]
-        scores = [row for t in finished if (row := final_scores(t, run)) is not None]
+        scores = [row for t in finished if (row := last_scores(t, run)) is not None]
         recipes += [(first, np.array(scores))] if scores else []
     if not recipes:
         return []

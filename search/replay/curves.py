@@ -9,7 +9,7 @@ from search.plan.request import GRID
 from search.plan.rungs import rung_score
 from search.record.run import Run
 from search.record.trial_record import STOPPED
-from search.results.scores import final_score
+from search.results.scores import last_score
 from trainable.common.errors import UserError, count_of
 
 FEWEST = 4  # curves that a scheduler has something to do with
@@ -68,5 +68,5 @@ def curves_of(run: Run) -> Curves:
         plan=replace(run.plan, requests=(request,), trials=configs, confirms=None),
         signals=signals,
         score=best5[:, -1],
-        final=np.array([final_score(e[-1]) for e in evaluations]),
+        final=np.array([last_score(e[-1]) for e in evaluations]),
     )

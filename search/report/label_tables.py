@@ -6,7 +6,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from search.record.run import Run
 from search.record.trial_record import FINISHED
 from search.results.cells import Cells, share
-from search.results.scores import final_split, labels_and_predictions
+from search.results.scores import labels_and_predictions, last_split
 
 HEADERS = ("label", "examples", "precision", "teacher's", "recall", "teacher's", "F1", "teacher's")
 LABELS_NOTE = (
@@ -28,7 +28,7 @@ def label_tables(run: Run, recipes: pd.DataFrame) -> tuple[Cells, Cells]:
     pairs = []
     if names and best:
         last = next(t for t in run.finished if t.config.recipe.digest == best[0]).evaluations[-1]
-        scored, split = (last, vars(inputs.teacher)), final_split(last)
+        scored, split = (last, vars(inputs.teacher)), last_split(last)
         pairs = [pair for of in scored if (pair := labels_and_predictions(of, inputs, split))]
     if len(pairs) < 2:
         return Cells((), ()), Cells((), ())

@@ -12,7 +12,7 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.best_trials import best_trials, contenders, recipe_scores
 from search.results.cells import DIGITS, difference_cells, share
-from search.results.scores import final_scores, seed_sd_of
+from search.results.scores import last_scores, seed_sd_of
 from search.results.statistics import LEVEL, Difference, recipes_difference
 from search.results.table import compared, rounded
 from trainable.config.trial_config import TrialConfig
@@ -105,7 +105,7 @@ def gain(
     """How much better a recipe is in its last evaluation than another, with an interval of
     confidence 1 - `level`; None for the same, and where one has no trial with its per-example
     results."""
-    ours, theirs = ([final_scores(trial, run) for trial in trials] for trials in (first, second))
+    ours, theirs = ([last_scores(trial, run) for trial in trials] for trials in (first, second))
     one, other = ([scores for scores in of if scores is not None] for of in (ours, theirs))
     if not one or not other or first[0].config.recipe == second[0].config.recipe:
         return None

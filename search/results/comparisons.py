@@ -10,7 +10,7 @@ from search.record.run import Run
 from search.record.trial_record import ENDED, FINISHED, TrialRecord
 from search.results.cells import difference_cells
 from search.results.confirmation import Confirmation, Pair
-from search.results.scores import final_scores
+from search.results.scores import last_scores
 from search.results.statistics import LEVEL, Difference, look_levels, seeds_difference
 from trainable.common.errors import count_of
 from trainable.config.trial_config import TrialConfig
@@ -96,7 +96,7 @@ def retrained(run: Run, confirmation: Confirmation) -> Retrained:
     lost."""
     trained: Retrained = {recipe: [] for recipe in confirmation.recipes}
     for trial in run.trials.values():
-        scores = final_scores(trial, run) if trial.outcome == FINISHED else None
+        scores = last_scores(trial, run) if trial.outcome == FINISHED else None
         if scores is not None:
             trained[trial.config.recipe].append((trial, scores))
     return trained

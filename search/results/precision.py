@@ -13,7 +13,7 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, by_recipe
 from search.results.best_trials import best_trials
 from search.results.confirmation import looks_until
-from search.results.scores import final_scores, seed_sd_of
+from search.results.scores import last_scores, seed_sd_of
 from search.results.statistics import SEED_SD, look_levels, rest_variance
 
 RECIPES = 5  # of the run's best, that tell of those retrained
@@ -72,7 +72,7 @@ def spread_in(run: Run) -> Spread | None:
     """From the final evaluations of the run's best finished recipes; None if it has too few."""
     finished = [t for t in best_trials(run.trials.values()) if t.outcome == FINISHED]
     recipes = [
-        [scores for trial in seeds if (scores := final_scores(trial, run)) is not None]
+        [scores for trial in seeds if (scores := last_scores(trial, run)) is not None]
         for seeds in by_recipe(finished).values()
     ]
     tables = [np.array(scores) for scores in recipes if scores][:RECIPES]

@@ -17,13 +17,13 @@ from trainable.engine.metrics import example_scores, mean_of_best5, score, unpac
 USUAL_SPREAD = 0.3  # standard deviation of right and wrong answers at an accuracy of 0.9
 
 
-def final_split(evaluation: Mapping[str, Any]) -> str:
+def last_split(evaluation: Mapping[str, Any]) -> str:
     """The split that an evaluation was scored on: `full` if it was, else `evaluation`."""
     return "evaluation" if evaluation.get("full_score") is None else "full"
 
 
-def final_score(evaluation: Mapping[str, Any]) -> float:
-    """An evaluation's score on its `final_split`."""
+def last_score(evaluation: Mapping[str, Any]) -> float:
+    """An evaluation's score on its `last_split`."""
     full = evaluation.get("full_score")
     return float(evaluation["score"] if full is None else full)
 
@@ -58,11 +58,11 @@ def seed_scores(trials: Sequence[TrialRecord], run: Run) -> np.ndarray | None:
     return np.array([best5_scores([s for s in of if s is not None]) for of in scores])
 
 
-def final_scores(trial: TrialRecord, run: Run) -> np.ndarray | None:
+def last_scores(trial: TrialRecord, run: Run) -> np.ndarray | None:
     """Per-example scores of the final evaluation, [N], on the full validation split where it was
     scored on that; None where the record lost the predictions."""
     last = trial.evaluations[-1]
-    return scores_by_example(last, run.plan.inputs, final_split(last))
+    return scores_by_example(last, run.plan.inputs, last_split(last))
 
 
 def seed_sd_of(run: Run) -> float:

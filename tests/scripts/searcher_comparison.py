@@ -24,7 +24,7 @@ from search.policy import suggestions
 from search.policy.suggestions import STARTUP_TRIALS, study_of
 from search.record.run import read_run
 from search.record.trial_record import FINISHED
-from search.results.scores import final_score
+from search.results.scores import last_score
 from search.results.statistics import shrunk_means
 from spaces import load_space
 
@@ -67,7 +67,7 @@ def surrogate(run):
     ended = [t for t in run.trials.values() if t.outcome == FINISHED and t.config.digest in made]
     drawn = [made[trial.config.digest] for trial in ended]
     last = [trial.evaluations[-1] for trial in ended]
-    truth = [final_score(e) for e in last]
+    truth = [last_score(e) for e in last]
     columns = {
         (name, n): None
         for trial in made.values()

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from search.results.answer import gain
-from search.results.scores import final_scores, rescored, seed_scores, seed_sd_of, sensitivity
+from search.results.scores import last_scores, rescored, seed_scores, seed_sd_of, sensitivity
 from search.results.statistics import (
     SEED_SD,
     mean_interval,
@@ -72,7 +72,7 @@ def test_a_run_is_scored_again_by_any_metric(run, labels, metric):
         assert [e["score"] for e in trial.evaluations] == pytest.approx(wanted)
         if metric != "accuracy":  # which is the run's own, and stays as it was recorded
             assert trial.best5 == pytest.approx(np.mean(sorted(wanted)[3:]))
-        final, best5 = final_scores(trial, again), seed_scores([trial], again)
+        final, best5 = last_scores(trial, again), seed_scores([trial], again)
         assert final.mean() == pytest.approx(wanted[-1])
         assert best5.mean() == pytest.approx(np.mean(sorted(wanted)[3:]))
     table = trials_table(again)
