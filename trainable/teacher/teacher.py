@@ -64,6 +64,13 @@ def load_base(
     return model, fitted, missing
 
 
+def most_tokens(model: PreTrainedModel) -> int:
+    """How long its examples may be; RoBERTa counts positions from its padding token's."""
+    layers = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(layers, None), "padding_idx", None)
+    return int(model.config.max_position_embeddings) - (0 if padding is None else padding + 1)
+
+
 def config_of(flag: str, source: str) -> PreTrainedConfig:
     """The configuration of a hub id or folder; UserError, which names `flag`, if it can't be
     had."""
