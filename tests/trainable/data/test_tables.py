@@ -127,6 +127,7 @@ def test_rows_merged_and_columns_repeated(tmp_path, load, refusal):
         ("text,label,text", ["{0},{1},{0}\n"], "has the column text twice; keep one"),
         ("text,label", ['"{0} costs 1,000,\n1,234, and 3",{1}\n'], None),
         ("text,label", ['"{0} costs 1, 0\nor 1, 1",{1}\n'], None),
+        ("text,label", ['"{0} had\n10,{1}\nand more",{1}\n'], None),
     ):
         written = "".join(rows[n % len(rows)].format(f"film {n}", n // 2 % 2) for n in range(40))
         (path := tmp_path / "all.csv").write_bytes(f"{header}\n{written}".encode())
@@ -323,6 +324,8 @@ def test_what_labels_stand_for(tmp_path, load, suffix):
         ([5, 1, 10], ["1", "5", "10"], [1, 0, 2]),
         ([2.0, 0.0, 0.0], ["0", "2"], [1, 0, 0]),
         (["2", "0", "10"], ["0", "2", "10"], [1, 0, 2]),
+        (["7", "007", "010"], ["007", "010", "7"], [2, 0, 1]),
+        (["007", "x", "10"], ["007", "10", "x"], [0, 2, 1]),
         ([True, False, True], ["False", "True"], [1, 0, 1]),
         ([0, 10**9, 0], ["0", "1000000000"], [0, 1, 0]),
         ([0.5, 3.0, -1.0], [], [0.5, 3.0, -1.0]),
