@@ -46,6 +46,7 @@ from trainable.models.students import student_config
 from trainable.teacher.outputs import LOGITS, check_room, prepare_outputs
 from trainable.teacher.teacher import (
     digest_model,
+    labels_by_place,
     load_base,
     most_tokens,
     prepare_teacher,
@@ -138,9 +139,8 @@ class Preparation:
         """UserError for examples too long for the teacher, a student that can't be made from it, or
         more evaluations than steps; warns of texts that are cut or that are in two splits."""
         cut = [model._check_texts() for model in (self, self.student) if model is not None]
-        student = None
-        if own := self.student:
-            student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
+        own = self.student
+        student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer)) if own else None
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
         if described := (dataset := self.inputs.dataset).description:
@@ -153,7 +153,9 @@ class Preparation:
                 f"{self.inputs.left_out:,} that are empty or near-duplicates of validation or test "
                 "examples."
             )
-        for warning in (*filter(None, cut), *shared_examples(dataset)):
+        source, names = self.inputs.teacher_source, dataset.label_names
+        labels = labels_by_place(source, names) if self.fitted else ""
+        for warning in filter(None, (labels, *cut, *shared_examples(dataset))):
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -170,21 +172,19 @@ class Preparation:
     def _check_texts(self) -> str:
         """A warning if many texts of a sample are cut, else ""; UserError for unknown tokens."""
         self._check_length()
-        cut, length = [], self.inputs.max_length
+        cut, length, most = [], self.inputs.max_length, most_tokens(self.base)
         for name, part in self.inputs.dataset.splits.items():
             texts, where = part.texts[:SAMPLED_TEXTS], SPLIT_LABELS.get(name, name)
             split = tokenise(self.tokenizer, texts, [0] * len(texts), length)
-            unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
-            if unknown > MOST_UNKNOWN:
+            if (unknown := np.mean(split.token_ids == self.tokenizer.unk_token_id)) > MOST_UNKNOWN:
                 raise UserError(
                     f"{self.given}: {unknown:.0%} of the tokens in the {where} split are unknown "
                     "to its tokenizer; give a model for these texts"
                 )
-            if (share := float(np.mean(split.lengths >= length))) > MOST_CUT:
+            if (share := np.mean(split.lengths >= length)) > MOST_CUT:
                 cut.append(f"{share:.0%} of the {where}")
-        where = f"texts reach --max-length {length}, where they are cut"
-        most = f"{self.given} takes up to {most_tokens(self.base)} tokens"
-        return f"Warning: {', '.join(cut)} {where}; {most}." if cut else ""
+        end = f"texts reach --max-length {length} and are cut; {self.given} takes up to {most}"
+        return f"Warning: {', '.join(cut)} {end}." if cut else ""
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""

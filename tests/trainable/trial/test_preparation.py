@@ -222,8 +222,8 @@ def test_texts_that_are_cut_are_mentioned(loaded, tokenizer, tmp_path, architect
     sources = replace(loaded, dataset=Dataset(*splits, ["0", "1"]), teacher_source=str(teacher))
     Preparation.load(sources).check([], (lines := []).append)
     assert lines[0] == (
-        "Warning: 3% of the training texts reach --max-length 16, where they are cut; "
-        f"--teacher {teacher} takes up to {most} tokens."
+        "Warning: 3% of the training texts reach --max-length 16 and are cut; "
+        f"--teacher {teacher} takes up to {most}."
     )
     lengths = [replace(sources, max_length=length) for length in (most, most + 1)]
     Preparation.load(lengths[0]).check([], (lines := []).append)
