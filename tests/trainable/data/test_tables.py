@@ -298,11 +298,15 @@ def test_tables_that_can_not_be_trained_on(load):
         assert message.startswith(said.format("dataset: the training split"))
 
 
-def test_the_only_example_of_a_class_may_be_held_out(load):
+def test_the_only_example_of_a_class_is_trained_on(load):
     labels = ["a", "b"] * 12 + ["c"]  # whose place in the order of `hold_out` is among the first
     train = pandas.DataFrame({"text": [f"text {row}" for row in range(25)], "label": labels})
+    found = load({"train": train})
+    assert found.train.texts[-1] == "text 24"  # given back
+    assert (len(found.train), found.evaluation.labels) == (24, [1])
     said = "dataset: the training split, less a tenth for validation, has none of c; "
-    assert user_error(load, {"train": train}) == f"{said}{FEW}"
+    few = train.iloc[[*range(12), 24]]  # where none would be left to evaluate on
+    assert user_error(load, {"train": few}) == f"{said}{FEW}"
 
 
 def test_tables_are_those_of_datasets_too_and_nothing_else(load):
