@@ -85,6 +85,8 @@ def find(
     UserError for what can't be used, before any training. RuntimeError if trials failed for good,
     KeyboardInterrupt when interrupted: `SearchResult(name).resume()` continues the run.
     """
+    if options.get("dry_run"):
+        raise UserError("dry_run: makes no run to return; python -m search.run --dry-run estimates")
     name = name or f"search-{datetime.now():%Y%m%d-%H%M%S}"
     if problem := name_problem(name):
         raise UserError(f"name {problem}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from search.exit_codes import FAILURES, exit_code, leave, make_console
 from search.record.run_folders import open_run
 from search.results.cells import as_rich
-from trainable.common.errors import UserError, error_line
+from trainable.common.errors import UserError, as_user_error, error_line
 from trainable.common.files import atomic_folder
 from trainable.config.fields import OneLineParser
 from trainable.config.options import writable_folder
@@ -99,7 +99,7 @@ def export(arguments: argparse.Namespace) -> int:
     out = free_folder(arguments.out)
 
     # With torch, which takes seconds to load.
-    from search.export.exported_student import FormOptions, export_student
+    from search.export.exported_student import export_student
     from trainable.common.quiet import quiet_libraries
     from trainable.engine.training_state import CheckpointError
     from trainable.serving.onnx_export import require_onnx
@@ -107,12 +107,10 @@ def export(arguments: argparse.Namespace) -> int:
     quiet_libraries()
     if onnx := arguments.onnx or arguments.int8:
         require_onnx("--onnx")
-    options = FormOptions(onnx, arguments.int8, arguments.max_loss)
+    options = {"int8": arguments.int8, "max_loss": arguments.max_loss, "check": arguments.check}
     try:
         with atomic_folder(out) as folder:
-            text, forms = export_student(
-                run, arguments.trial, folder, check=arguments.check, options=options
-            )
+            text, forms = export_student(run, arguments.trial, folder, onnx=onnx, **options)
             free_folder(out)  # minutes may have passed
     except CheckpointError as error:
         print(error_line(f"RUN {run.folder.name}: the checkpoint is {error}"), file=sys.stderr)
@@ -127,10 +125,15 @@ def export(arguments: argparse.Namespace) -> int:
 
 
 def free_folder(out: Path) -> Path:
-    """The absolute folder to write; UserError where something is there already."""
+    """The absolute folder to write; UserError where something is there already, or for an empty
+    folder that can't be replaced, such as a mount point."""
     folder = Path(writable_folder(str(out), "OUT "))
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"OUT {out}: is not empty; give a new or an empty folder")
+    if folder.exists():
+        cannot = as_user_error(f"OUT {out}: give a new folder within it; ", OSError)
+        with cannot, atomic_folder(folder):  # as in the end
+            pass
     return folder
 
 

@@ -1,8 +1,8 @@
 """A kept student found, copied, checked, measured, and described in a model card."""
 
+import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -36,7 +36,7 @@ from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer, load_weights, save_weights
 from trainable.models.model_outputs import model_inputs, output_layer
-from trainable.serving.served_model import ServedModel
+from trainable.serving.served_model import TEXT_COLUMN, ServedModel
 from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
 
@@ -48,20 +48,18 @@ TIMED_EXAMPLES = {"cpu": 8, "cuda": 64}  # a batch; a long document takes a CPU 
 TIMED_SECONDS = 4.0  # for both models together
 
 
-@dataclass(frozen=True)
-class FormOptions:
-    """Which forms to write beside PyTorch's; int8 may lose `max_loss` points."""
-
-    onnx: bool
-    int8: bool
-    max_loss: float
-
-
 def export_student(
-    run: Run, wanted: str | None, folder: Path, *, check: bool, options: FormOptions
+    run: Run,
+    wanted: str | None,
+    folder: Path,
+    *,
+    check: bool,
+    onnx: bool,
+    int8: bool,
+    max_loss: float,
 ) -> tuple[str, Forms | None]:
     """Fills an empty folder with a kept student, the card last; returns what to print of it, and
-    its forms if any are wanted.
+    its forms if `onnx` ones are wanted, of which int8 may lose `max_loss` points.
 
     UserError where no such student is kept or a form can't be had, CheckpointError where it is not
     what was evaluated.
@@ -75,11 +73,13 @@ def export_student(
     own = inputs.of(trial.config)
     _fill(folder, checkpoint, trial.config, inputs)
     result, calibration, test, forms = "Not scored again: --no-check was given.", "", [], None
-    if check or options.onnx:
+    column = run.request.text_column if run.request.effective_preset.dataset else None
+    if check or onnx:
         try:
             examples = sweep_examples(folder, run.request, own)
+            column = examples.columns[0] if examples.columns else None
         except (UserError, OSError) as error:
-            if options.onnx:
+            if onnx:
                 raise
             result, check = f"Not scored again: {error}.", False
     if check:
@@ -91,14 +91,14 @@ def export_student(
         result += "" if examples.test_digest == inputs.test_digest else TEST_CHANGED
         calibration = calibrate(folder, examples.validation) if inputs.label_names else ""
         test = test_scores(folder, inputs, examples.test)
-    if options.onnx:
+    if onnx:
         print("Exporting to ONNX, and scoring and timing each form ...", flush=True)
-        forms = make_forms(
-            folder, run, inputs, examples, int8=options.int8, max_loss=options.max_loss
-        )
+        forms = make_forms(folder, run, inputs, examples, int8=int8, max_loss=max_loss)
+    _write_text_column(folder, column)
     facts = sizes_and_speeds(folder, inputs, own) | {"calibration": calibration, "forms": forms}
-    card = model_card(run, trial, evaluation, check=result, test=test, **facts)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    (folder / "README.md").write_text(
+        model_card(run, trial, evaluation, check=result, test=test, **facts), encoding="utf-8"
+    )
     lines = [
         _headline(run, trial, evaluation, facts["speedup"]),
         "Not the recommended one: no checkpoint of it is left." if fallback else "",
@@ -125,6 +125,13 @@ def _fill(folder: Path, checkpoint: Path, config: TrialConfig, inputs: TrainingI
     for path in checkpoint.iterdir():
         if path.name != MANIFEST:  # without modes: the library keeps weights from other users
             shutil.copyfile(path, folder / path.name)
+
+
+def _write_text_column(folder: Path, column: str | None) -> None:
+    """Into the configuration, for `search.predict`; a teacher's may have one of its own."""
+    path = folder / "config.json"
+    values = json.loads(path.read_text(encoding="utf-8")) | {TEXT_COLUMN: column}
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def check_folder(

@@ -47,7 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--text-column",
         metavar="A[,B]",
-        help="column of the texts, or both of pairs (default: by the usual names, as in training)",
+        help="column of the texts, or both of pairs (default: as in training, else a usual name)",
     )
     parser.add_argument(
         "--output",
@@ -78,13 +78,15 @@ def predict(arguments: argparse.Namespace) -> int:
         device = best_device().type
     model = ServedModel.load(arguments.student, form, threads, device=device)
     console, rows, empty, seconds = make_console(), 0, 0, 0.0
+    columns: tuple[str, ...] = ("no column",)
     with (
         atomic_file(output) as temporary,
         writer(temporary, output) as write,
         console.status("0 rows") as status,
     ):
         for piece in read_pieces(source):
-            texts = _texts(piece, arguments.text_column, f"FILE {source}", rows)
+            columns = _text_columns(piece, arguments.text_column, model, f"FILE {source}")
+            texts = _texts(piece, columns, f"FILE {source}", rows)
             start = time.perf_counter()
             answers = _answers(model, texts)
             seconds += time.perf_counter() - start
@@ -95,7 +97,8 @@ def predict(arguments: argparse.Namespace) -> int:
             empty += sum(not "".join(parts_of(text)).strip() for text in texts)
             status.update(f"{rows:,} rows, {rows / seconds:,.0f} a second")
     speed = f"{rows / seconds:,.0f} texts a second" if rows else "no rows"
-    console.print(f"{rows:,} rows, {speed} ({form}). Written to {output}.")
+    read = f"texts read from {' and '.join(columns)}"
+    console.print(f"{rows:,} rows, {read}, {speed} ({form}). Written to {output}.")
     if empty:
         console.print(f"Without a text, so that the label means nothing: {count_of(empty, 'row')}.")
     return 0
@@ -127,15 +130,22 @@ def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
     return table
 
 
-def _texts(piece: pd.DataFrame, column: str | None, named: str, before: int) -> list[Text]:
-    """The texts of some rows, of which `before` come before them; UserError where one is none."""
-    usual = [names for names in TEXT_COLUMNS if {*names} <= {*piece}]
-    names = named_columns(column, piece.columns) if column else (*usual, ())[0]
-    missing = [name for name in names if name not in piece]
-    if missing or not names or len(names) > 2:
-        wanted = f"--text-column {column}" if column else named
+def _text_columns(
+    piece: pd.DataFrame, given: str | None, model: ServedModel, named: str
+) -> tuple[str, ...]:
+    """The column of the texts, or both of pairs; UserError where they are not there."""
+    trained = named_columns(model.text_column, piece.columns) if model.text_column else ()
+    usual = [names for names in (trained, *TEXT_COLUMNS) if names and {*names} <= {*piece}]
+    names = named_columns(given, piece.columns) if given else (*usual, ())[0]
+    if not names or len(names) > 2 or not {*names} <= {*piece}:
+        wanted = f"--text-column {given}" if given else named
         has = ", ".join(map(str, piece.columns))
         raise UserError(f"{wanted}: the columns are {has}; name one with --text-column")
+    return names
+
+
+def _texts(piece: pd.DataFrame, names: tuple[str, ...], named: str, before: int) -> list[Text]:
+    """The texts of some rows, of which `before` come before them; UserError where one is none."""
     for name in names:
         wrong = [not isinstance(text, str) for text in piece[name]]
         if any(wrong):

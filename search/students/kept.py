@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,10 +71,11 @@ def sweep_examples(folder: Path, request: Request, inputs: TrainingInputs) -> Da
     the students were scored on.
     """
     # The preset's own teacher may need a wheel; it is not looked at.
-    source = replace(
-        request, teacher=inputs.teacher.folder, student=None, transfer=None, augmentation=()
-    )
-    dataset = load_sources(source).dataset
+    changes: dict[str, Any] = {"teacher": inputs.teacher.folder, "student": None}
+    changes |= {"transfer": None, "augmentation": ()}
+    if request.effective_preset.dataset is None and request.test is None:
+        changes["text_column"] = None  # was that of --transfer
+    dataset = load_sources(replace(request, **changes)).dataset
     length, tokenizer = request.effective_preset.max_length, load_tokenizer(folder)
     again = tokenise(tokenizer, dataset.evaluation.texts, dataset.evaluation.labels, length)
     scored = load_split(Path(inputs.tokens), "evaluation")

@@ -107,10 +107,17 @@ def test_a_name_that_is_taken_is_refused_and_its_data_stay(result, options):
     assert [file.read_bytes() for file in files] == before
 
 
-def test_a_name_that_no_run_may_have_is_refused_before_data_are_written(options):
-    with pytest.raises(UserError, match="name 'a/b': use at most 100 letters"):
-        search.find(**{**options, "dataset": {"train": frame(50, 7)}, "name": "a/b"})
-    assert not (options["storage"] / "a").exists()
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "a/b"}, "name 'a/b': use at most 100 letters"),
+        ({"name": "a", "dry_run": True}, "dry_run: makes no run to return; "),
+    ],
+)
+def test_what_no_run_may_have_is_refused_before_data_are_written(options, tmp_path, given, said):
+    with pytest.raises(UserError, match=said):
+        search.find(**{**options, "dataset": {"train": frame(50, 7)}, "storage": tmp_path, **given})
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_no_split_of_an_earlier_call_is_left(options, tmp_path, monkeypatch):

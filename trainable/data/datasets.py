@@ -102,10 +102,13 @@ def _letters(text: Text) -> tuple[str, ...]:
 
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
-    """The split in two, for training and for evaluation, stratified; a text that both would have is
-    trained on, unless that leaves none to evaluate on."""
+    """The split in two, for training and for evaluation, stratified; a text that both would have,
+    and a class that only the second would have, is trained on, unless that leaves none to evaluate
+    on."""
     rest, held_out = hold_out_rows(split.labels)
-    known = {split.texts[row] for row in rest}
+    trained, classes = {split.labels[row] for row in rest}, isinstance(split.labels[0], int)
+    lacking = [row for row in held_out if classes and split.labels[row] not in trained]
+    known = {split.texts[row] for row in (*rest, *lacking)}
     unseen = np.array([split.texts[row] not in known for row in held_out], dtype=bool)
     if unseen.any():
         rest, held_out = np.concatenate([rest, held_out[~unseen]]), held_out[unseen]

@@ -1,5 +1,6 @@
 """Labelled examples from a hub id, a local folder or file, or tables, checked before training."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ UNLABELLED = -1  # how GLUE marks the examples whose labels it keeps to itself
 LARGEST_NUMBER = 1000  # of a regression; predictions are kept in half precision
 MOST_CLASSES = 100  # where more than half of the examples have a label of their own
 SHOWN_NAMES = 10
+CODE = r"0\d+"  # `007` is a name, and so are the labels beside it
 
 
 def load_dataset(
@@ -101,7 +103,7 @@ def load_texts(
     table = read_tables("--transfer", source, configuration, cache)[TRAIN_NAME]
     text = text and _if_there(table, text)
     columns = _text_columns(table, f"--transfer {source}:", text, pair=pair)
-    parts = [[t if isinstance(t, str) else "" for t in table[column]] for column in columns]
+    parts = [[t if isinstance(t, str) else "" for t in table[column][:]] for column in columns]
     texts: list[Text] = list(zip(*parts, strict=True)) if pair else [*parts[0]]
     return texts
 
@@ -165,12 +167,13 @@ def _declared(table: Any, column: str) -> list[str]:
 
 
 def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> list[Any]:
-    """Each row's label: the name of a class, or a number, an int if all are whole and it is no
-    `regression`; None if it is UNLABELLED among declared names, or in all rows. UserError for one
-    that is missing, several values or a word among numbers, or UNLABELLED among whole ones."""
+    """Each row's label: the name of a class, also of one written as a CODE, or a number, an int if
+    all are whole and it is no `regression`; None if it is UNLABELLED among declared names, or in
+    all rows. UserError for one that is missing, several values or a word among numbers, or
+    UNLABELLED among whole ones."""
     if names := _declared(table, column):
-        return [None if label in (None, UNLABELLED) else names[label] for label in table[column]]
-    labels = [str(label) if isinstance(label, bool) else label for label in table[column]]
+        return [None if n in (None, UNLABELLED) else names[n] for n in table[column][:]]
+    labels = [str(label) if isinstance(label, bool) else label for label in table[column][:]]
     if any(isinstance(label, list | dict) for label in labels):
         raise UserError(f"{where}: {column} has several values in a row; give each row one label")
     numbers = pd.to_numeric(pd.Series(labels, dtype=object), errors="coerce").astype(float)
@@ -178,7 +181,8 @@ def _read_labels(table: Any, column: str, where: str, *, regression: bool) -> li
     missing = pd.isna(pd.Series(labels, dtype=object).replace("", None))
     if (missing | (numbers == UNLABELLED)).all():
         return [None] * len(labels)
-    words = numbers.isna().all()
+    codes = any(isinstance(label, str) and re.fullmatch(CODE, label.strip()) for label in labels)
+    words = numbers.isna().all() or (codes and not regression)
     if (wrong := missing if words else numbers.isna()).any():
         row = int(wrong.idxmax())
         word = "" if missing[row] else ", a word among numbers"
@@ -219,7 +223,7 @@ def _numbered(
 ) -> LabelledTexts:
     """The labelled rows of a table, their labels as positions among `names`, or as floats if there
     are none; UserError for a label that is not among them or out of range, or a missing text."""
-    columns = [list(table[column]) for column in texts]
+    columns = [table[column][:] for column in texts]
     index = {name: number for number, name in enumerate(names)}
     examples: list[Text] = []
     numbers: list[Any] = []

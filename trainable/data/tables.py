@@ -152,13 +152,13 @@ def _check_csv(given: str, table: Any, label: str | None) -> None:
     """UserError for a column that is there twice, rows that a stray quote has merged, or quotes in
     a TSV file, where they are text.
 
-    A quoted field may have line breaks; if a label stands beside one, as in a row, it has two rows.
+    A quoted field may have line breaks; if a label stands beside each, as in a row, it has rows.
     """
     names = table.column_names
     if twice := [name for name in names if f"{name}.1" in names]:  # what pandas calls the second
         raise UserError(f"{given}: has the column {twice[0]} twice; keep one")
     label = next((column for column in (label, *LABEL_COLUMNS) if column in names), None)
-    labels = set(table[label]) if label else set()
+    labels, place = (set(table[label][:]), names.index(label)) if label else (set(), 0)
     for column, name in enumerate(names):
         for row, field in enumerate(table[name][:]):
             if given.endswith(".tsv") and re.fullmatch(QUOTED, field):
@@ -166,14 +166,16 @@ def _check_csv(given: str, table: Any, label: str | None) -> None:
                     f"{given}: row {row} is quoted in {name}, as in CSV; give it as CSV or JSON "
                     "lines, since quotes in TSV are text"
                 )
-            for end, start in pairwise(re.split(r"\r\n|\r|\n", field) if label else ()):
-                before = start.split(",", column)[:-1]
-                cells = [*before, "", *end.rsplit(",", len(names) - column - 1)[1:]]
-                if len(cells) == len(names) and cells[names.index(str(label))] in labels:
-                    raise UserError(
-                        f"{given}: row {row} has two rows in {name}, joined by a stray quote; "
-                        'write a quote that is text as "", or give JSON lines'
-                    )
+            lines = re.split(r"\r\n|\r|\n", field) if label else []
+            rows = [
+                [*start.split(",", column)[:-1], "", *end.rsplit(",", len(names) - column - 1)[1:]]
+                for end, start in pairwise(lines)
+            ]
+            if rows and all(len(r) == len(names) and r[place] in labels for r in rows):
+                raise UserError(
+                    f"{given}: row {row} has two rows in {name}, joined by a stray quote; write a "
+                    'quote that is text as "", or give JSON lines'
+                )
 
 
 def _read_hub(flag: str, source: str, configuration: str | None, cache: Path) -> dict[str, Any]:

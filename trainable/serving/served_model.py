@@ -21,6 +21,7 @@ LONGEST = 1 << 30  # tokens, where a tokenizer has no limit
 BATCH = 32  # examples at a time
 ENCODED = 4096  # examples that are encoded at a time
 TOKEN_TYPES = "token_type_ids"
+TEXT_COLUMN = "text_column"  # in the configuration: where the texts were, `A,B` for pairs
 
 Arrays = dict[str, np.ndarray]  # a model's inputs by name, each int64 [B, T]
 Encoded = tuple[list[int], list[int]]  # an example's token ids, and the types of these
@@ -80,6 +81,7 @@ class ServedModel:
     inputs: Sequence[str]
     forward: Callable[[Arrays], np.ndarray]
     label_names: list[str]
+    text_column: str | None = None  # that the texts were in, if search.export wrote it
 
     @classmethod
     def load(
@@ -97,7 +99,8 @@ class ServedModel:
             forward, inputs = _torch(folder, device)
         else:
             forward, inputs = _onnx(folder, form, threads)
-        return cls(TextEncoder.load(folder), inputs, forward, names)
+        column = config.get(TEXT_COLUMN)
+        return cls(TextEncoder.load(folder), inputs, forward, names, column)
 
     def logits(self, texts: Sequence[Text], batch_size: int = BATCH) -> np.ndarray:
         """Of N texts in their order, float32 [N, C]; computed in batches of similar length."""

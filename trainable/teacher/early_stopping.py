@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainable.data.datasets import hold_out_rows
+from trainable.data.datasets import HELD_OUT_SHARE, hold_out_rows
 from trainable.data.examples import Examples
 
 Score = Callable[[], np.ndarray]  # of the model as it is, by example [N], whose mean is the metric
@@ -72,12 +72,14 @@ class EarlyStopping:
         return len(self._scores) - 1 - self._kept >= self._patience
 
     @torch.no_grad()
-    def restore_kept(self, total_steps: int) -> str:
-        """Puts the weights that are kept into the model's tensors; a line on which and why."""
+    def restore_kept(self, total_steps: int, examples: int) -> str:
+        """Puts the weights that are kept into the model's tensors; a line on which and why.
+        `examples` are those trained on."""
         if not self._scores:
+            rare = " of a label" * (round(examples * HELD_OUT_SHARE) >= FEWEST_HELD_OUT)
             return (
-                f"Teacher: as after the last of {total_steps} steps (the training examples are "
-                "too few to hold a tenth out)"
+                f"Teacher: as after the last of {total_steps} steps (the training examples{rare} "
+                "are too few to hold a tenth out)"
             )
         for name, parameter in self.parameters.items():
             parameter.copy_(self._weights[name])

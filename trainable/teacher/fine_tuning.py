@@ -92,7 +92,7 @@ def fine_tune(
         if now - saved > SAVE_SECONDS:
             _save(state, done, step, stopping)
             saved = time.perf_counter()
-    runtime.log(stopping.restore_kept(total))
+    runtime.log(stopping.restore_kept(total, len(rest)))
 
 
 def _save(state: Path, done: int, step: TrainingStep, stopping: EarlyStopping) -> None:

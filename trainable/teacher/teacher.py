@@ -1,13 +1,15 @@
 """The teacher: loaded, fine-tuned where it is not yet, kept in the cache by digest."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from trainable.common.digest import digest_tensors, digest_values
@@ -64,6 +66,15 @@ def load_base(
     return model, fitted, missing
 
 
+def most_tokens(model: PreTrainedModel) -> int:
+    """How long its examples may be, 0 if it does not say; RoBERTa counts positions from its padding
+    token's."""
+    layers = (m for name, m in model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(layers, None), "padding_idx", None)
+    most = getattr(model.config, "max_position_embeddings", None) or 0
+    return max(0, most - (0 if padding is None else padding + 1))
+
+
 def config_of(flag: str, source: str) -> PreTrainedConfig:
     """The configuration of a hub id or folder; UserError, which names `flag`, if it can't be
     had."""
@@ -96,6 +107,16 @@ def _label_order(given: str, its: list[str], ours: list[str]) -> list[int]:
     if its == ours or sorted(its) != sorted(ours):
         return []
     return [its.index(name) for name in ours]
+
+
+def labels_by_place(source: str, ours: list[str]) -> str:
+    """Which label of a classifier is taken for which of ours, if it has other names; else empty."""
+    its = [name for _, name in sorted(load_config(source).id2label.items())]
+    names = [[name.casefold().removeprefix("label_") for name in own] for own in (its, ours)]
+    if not ours or sorted(names[0]) == sorted(names[1]):
+        return ""
+    pairs = ", ".join(f"{its} as {own}" for its, own in zip(its, ours, strict=True))
+    return f"--teacher {source}: other label names than yours, so taken by place: {pairs}."
 
 
 def digest_model(model: PreTrainedModel) -> str:
@@ -142,16 +163,36 @@ def prepare_teacher(
         }
     )
     folder = runtime.cache / "teachers" / key[:16]
-    values = verified_values(folder)
-    if values is None:
-        before()
-        state = folder.with_suffix(".state")
-        values = _make_teacher(model, settings, data, runtime, state=state, metric=metric)
-        with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):
-            model.save_pretrained(temporary)
-            write_manifest(temporary, values)
-        state.unlink(missing_ok=True)
+    if (values := verified_values(folder)) is not None:
+        return Teacher(folder=str(folder), **values)
+    with _locked(folder, runtime.log):
+        if (values := verified_values(folder)) is None:
+            before()
+            state = folder.with_suffix(".state")
+            values = _make_teacher(model, settings, data, runtime, state=state, metric=metric)
+            with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):
+                model.save_pretrained(temporary)
+                write_manifest(temporary, values)
+            state.unlink(missing_ok=True)
     return Teacher(folder=str(folder), **values)
+
+
+@contextmanager
+def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
+    """Keeps other processes from making the same teacher, which would replace one in use."""
+    lock = FileLock(f"{folder}.lock")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        log("Another run is making the same teacher; waiting for it ...")
+        lock.acquire()
+    except (OSError, NotImplementedError):
+        pass  # a file system without locks
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make_teacher(
@@ -199,10 +240,12 @@ def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray, metric: str = ACCU
     constant = score(metric, np.full_like(labels, values[np.argmax(counts)]), labels)
     if teacher.score <= constant:
         what = "the most frequent label" if labels.dtype.kind != "f" else "the same number"
+        named = labels.dtype.kind != "f" and not teacher.fine_tuned_here
+        order = "its labels may be in another order than yours; " if named else ""
         raise UserError(
             f"--teacher: {METRIC_LABELS[metric]} {teacher.score:.4f} is no better than always "
-            f"predicting {what} ({constant:.4f}); give a better teacher or more training data, "
-            "or --allow-weak-teacher"
+            f"predicting {what} ({constant:.4f}); {order}give a better teacher or more training "
+            "data, or --allow-weak-teacher"
         )
 
 

@@ -38,12 +38,20 @@ from trainable.models.loading import check_tokenizer, load_tokenizer, save_pretr
 from trainable.models.relations import check_projections
 from trainable.models.students import check_pretrained, student_config
 from trainable.teacher.outputs import LOGITS, check_room, prepare_outputs
-from trainable.teacher.teacher import digest_model, load_base, prepare_teacher, refuse_weak_teacher
+from trainable.teacher.teacher import (
+    digest_model,
+    labels_by_place,
+    load_base,
+    most_tokens,
+    prepare_teacher,
+    refuse_weak_teacher,
+)
 from trainable.trial.step_check import checked
 from trainable.trial.tokenised_data import load_data, prepare_tokens, same_tokens
 
 SAMPLED_TEXTS = 1000
 MOST_UNKNOWN = 0.2  # share of tokens
+MOST_CUT = 0.02  # share of texts
 SPLIT_LABELS = {"train": "training", "evaluation": "validation", "test": "test"}
 
 
@@ -123,14 +131,10 @@ class Preparation:
 
     def check(self, configs: Iterable[TrialConfig], log: Callable[[str], None]) -> None:
         """UserError for examples too long for the teacher, a student that can't be made from it, or
-        more evaluations than steps; warns of validation examples that are trained on."""
-        for model in (self, self.student):
-            if model is not None:
-                model._check_length()
-                model._check_unknown_tokens()
-        student = None
-        if own := self.student:
-            student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer))
+        more evaluations than steps; warns of texts that are cut or that are in two splits."""
+        cut = [model._check_texts() for model in (self, self.student) if model is not None]
+        own = self.student
+        student = (own.base.config, same_tokens(self.tokenizer, own.tokenizer)) if own else None
         sizes = {name: len(split) for name, split in self.inputs.dataset.splits.items()}
         check_trials(configs, self.base.config, sizes, student)
         if described := (dataset := self.inputs.dataset).description:
@@ -143,7 +147,9 @@ class Preparation:
                 f"{self.inputs.left_out:,} that are empty or near-duplicates of validation or test "
                 "examples."
             )
-        for warning in shared_examples(dataset):
+        source, names = self.inputs.teacher_source, dataset.label_names
+        labels = labels_by_place(source, names) if self.fitted else ""
+        for warning in filter(None, (labels, *cut, *shared_examples(dataset))):
             log(warning)
 
     def runtime(self, options: InputOptions, precision: str, log: Callable[[str], None]) -> Runtime:
@@ -157,18 +163,23 @@ class Preparation:
             runtime = checked(runtime, model.base.config)
         return runtime
 
-    def _check_unknown_tokens(self) -> None:
-        """Of a sample of each split: a tokenizer for another language knows few of them."""
+    def _check_texts(self) -> str:
+        """A warning if many texts of a sample are cut, else ""; UserError for unknown tokens."""
+        self._check_length()
+        cut, length, most = [], self.inputs.max_length, most_tokens(self.base)
         for name, part in self.inputs.dataset.splits.items():
-            texts = part.texts[:SAMPLED_TEXTS]
-            split = tokenise(self.tokenizer, texts, [0] * len(texts), self.inputs.max_length)
-            unknown = float(np.mean(split.token_ids == self.tokenizer.unk_token_id))
-            if unknown > MOST_UNKNOWN:
-                where = SPLIT_LABELS.get(name, name)
+            texts, where = part.texts[:SAMPLED_TEXTS], SPLIT_LABELS.get(name, name)
+            split = tokenise(self.tokenizer, texts, [0] * len(texts), length)
+            if (unknown := np.mean(split.token_ids == self.tokenizer.unk_token_id)) > MOST_UNKNOWN:
                 raise UserError(
                     f"{self.given}: {unknown:.0%} of the tokens in the {where} split are unknown "
                     "to its tokenizer; give a model for these texts"
                 )
+            if (share := np.mean(split.lengths >= length)) > MOST_CUT:
+                cut.append(f"{share:.0%} of the {where}")
+        end = f"texts reach --max-length {length} and are cut"
+        end += f"; {self.given} takes up to {most}" if most > length else ""
+        return f"Warning: {', '.join(cut)} {end}." if cut else ""
 
     def _check_length(self) -> None:
         """Runs the base model once on an example as long as any may be."""
@@ -182,10 +193,8 @@ class Preparation:
             with torch.no_grad():
                 self.base.eval()(torch.full((1, length), token))
         except (IndexError, RuntimeError):
-            most = getattr(self.base.config, "max_position_embeddings", "fewer")
-            raise UserError(
-                f"--max-length {length}: too long for {self.given}, which has {most} positions"
-            ) from None
+            most = f"{self.given}, which has {most_tokens(self.base) or 'fewer'} positions"
+            raise UserError(f"--max-length {length}: too long for {most}") from None
 
 
 def check_trials(

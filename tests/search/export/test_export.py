@@ -1,9 +1,11 @@
 """Exported folders: loaded as anyone would, equal to the trial's student, whole or not there."""
 
 import io
+import json
 import shutil
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -121,6 +123,8 @@ def test_plain_transformers_give_the_answers_and_the_accuracy_of_the_trials_stud
     correct = logits.argmax(dim=-1).numpy() == labels
     assert correct.tolist() == right_of(last["predictions"], labels).tolist()
     assert f"{last['score']:.4f} on 40 examples, none of them with another result" in printed
+    column = json.loads((folder / "config.json").read_text())["text_column"]
+    assert column == ("question1,question2" if pairs else "sentence")
     if pairs:
         card = (folder / "README.md").read_text()
         assert 'classify({"text": "some text", "text_pair": "another"}, trunc' in card
@@ -181,6 +185,19 @@ def test_a_folder_with_something_in_it_is_left_alone(small, export, tmp_path):
     assert {path.name for path in folder.iterdir()} == names - {"README.md"} | {"notes"}
     error = export(small, code=2, out=folder / "notes")[2]
     assert "cannot be written to (Not a directory)" in error
+
+
+def test_an_empty_folder_that_cannot_be_replaced_is_refused_at_once(
+    small, export, tmp_path, monkeypatch
+):
+    """As a mount point, or one in a folder that may not be written to."""
+    (out := tmp_path / "out").mkdir()
+    monkeypatch.setattr(Path, "rename", Mock(side_effect=OSError(16, "Device or resource busy")))
+    monkeypatch.setattr(exported, "export_student", started := Mock())
+    said = f"error: OUT {out}: give a new folder within it; [Errno 16] Device or resource busy\n"
+    assert export(small, code=2)[2] == said
+    assert not started.called
+    assert [*out.parent.iterdir()] == [out]
 
 
 def spoil(checkpoint, *, weights=False, manifest=True, **changes):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,29 @@ def test_labels_and_probabilities_stand_beside_the_rows(folder, tmp_path, write,
     columns = found[["probability of bad", "probability of good"]].to_numpy()
     np.testing.assert_allclose(columns, softmax(logits, axis=1), atol=2e-6)
     assert "25 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("trained", "flags", "column"),
+    [
+        ("other", [], "other"),
+        ("other", ["--text-column", "text"], "text"),
+        ("review", [], "text"),
+        ("id,other", [], "id and other"),
+    ],
+)
+def test_texts_are_in_the_columns_that_were_trained_on(
+    folder, tmp_path, write, capsys, trained, flags, column
+):
+    own = shutil.copytree(folder, tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**config, "text_column": trained}))
+    assert main([str(own), write(ROWS), "--form", "onnx", *flags]) == 0
+    found = pd.read_csv(tmp_path / "texts.predictions.csv")["probability of good"]
+    texts = [*ROWS[column.split(" and ")].itertuples(index=False, name=None)]
+    logits = ServedModel.load(folder).logits([t if len(t) == 2 else t[0] for t in texts])
+    np.testing.assert_allclose(found, softmax(logits, axis=1)[:, 1], atol=2e-6)
+    assert f"25 rows, texts read from {column}, " in " ".join(capsys.readouterr().out.split())
 
 
 def test_neither_torch_nor_ray_is_loaded_for_onnx(folder, write, printed_by):

@@ -127,6 +127,7 @@ def test_rows_merged_and_columns_repeated(tmp_path, load, refusal):
         ("text,label,text", ["{0},{1},{0}\n"], "has the column text twice; keep one"),
         ("text,label", ['"{0} costs 1,000,\n1,234, and 3",{1}\n'], None),
         ("text,label", ['"{0} costs 1, 0\nor 1, 1",{1}\n'], None),
+        ("text,label", ['"{0} had\n10,{1}\nand more",{1}\n'], None),
     ):
         written = "".join(rows[n % len(rows)].format(f"film {n}", n // 2 % 2) for n in range(40))
         (path := tmp_path / "all.csv").write_bytes(f"{header}\n{written}".encode())
@@ -297,11 +298,15 @@ def test_tables_that_can_not_be_trained_on(load):
         assert message.startswith(said.format("dataset: the training split"))
 
 
-def test_the_only_example_of_a_class_may_be_held_out(load):
+def test_the_only_example_of_a_class_is_trained_on(load):
     labels = ["a", "b"] * 12 + ["c"]  # whose place in the order of `hold_out` is among the first
     train = pandas.DataFrame({"text": [f"text {row}" for row in range(25)], "label": labels})
+    found = load({"train": train})
+    assert found.train.texts[-1] == "text 24"  # given back
+    assert (len(found.train), found.evaluation.labels) == (24, [1])
     said = "dataset: the training split, less a tenth for validation, has none of c; "
-    assert user_error(load, {"train": train}) == f"{said}{FEW}"
+    few = train.iloc[[*range(12), 24]]  # where none would be left to evaluate on
+    assert user_error(load, {"train": few}) == f"{said}{FEW}"
 
 
 def test_tables_are_those_of_datasets_too_and_nothing_else(load):
@@ -323,6 +328,8 @@ def test_what_labels_stand_for(tmp_path, load, suffix):
         ([5, 1, 10], ["1", "5", "10"], [1, 0, 2]),
         ([2.0, 0.0, 0.0], ["0", "2"], [1, 0, 0]),
         (["2", "0", "10"], ["0", "2", "10"], [1, 0, 2]),
+        (["7", "007", "010"], ["007", "010", "7"], [2, 0, 1]),
+        (["007", "x", "10"], ["007", "10", "x"], [0, 2, 1]),
         ([True, False, True], ["False", "True"], [1, 0, 1]),
         ([0, 10**9, 0], ["0", "1000000000"], [0, 1, 0]),
         ([0.5, 3.0, -1.0], [], [0.5, 3.0, -1.0]),

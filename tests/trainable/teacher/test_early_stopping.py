@@ -180,14 +180,16 @@ def test_killed_anywhere_it_ends_as_if_left_alone(fine_tuned, tmp_path, monkeypa
         state.unlink()
 
 
-@pytest.mark.parametrize("count", [470, 600])
-def test_of_too_few_examples_none_is_held_out(make_examples, count):
+@pytest.mark.parametrize(("count", "few"), [(470, "examples"), (600, "examples of a label")])
+def test_of_too_few_examples_none_is_held_out(make_examples, count, few):
     """Of 600, a second label that stands among them ten times is held out once."""
     examples = make_examples(count)
     if count == 600:
         examples.labels = (torch.arange(600) % 60 == 0).long()
     rest, held_out = hold_out_examples(examples)
     assert (rest.starts.tolist(), len(held_out)) == (examples.starts.tolist(), 0)
+    said = EarlyStopping({}, lambda: np.zeros(0), [], 3).restore_kept(24, len(rest))
+    assert said.endswith(f" 24 steps (the training {few} are too few to hold a tenth out)")
 
 
 def test_without_held_out_examples_the_last_weights_are_kept(fine_tuned, monkeypatch):

@@ -3,13 +3,16 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from transformers import XLMRobertaConfig, XLMRobertaForSequenceClassification
 
-from tests.conftest import SIZES, tiny_classifier, user_error
+from tests.conftest import ARCHITECTURES, SIZES, tiny_classifier, user_error
 from tests.made_runs import right_of
 from trainable.common.errors import UserError
 from trainable.config.training_inputs import Teacher
@@ -18,7 +21,13 @@ from trainable.data.sources import Sources
 from trainable.engine.devices import Runtime
 from trainable.teacher import fine_tuning
 from trainable.teacher import teacher as module
-from trainable.teacher.teacher import digest_model, load_base, load_teacher, refuse_weak_teacher
+from trainable.teacher.teacher import (
+    digest_model,
+    labels_by_place,
+    load_base,
+    load_teacher,
+    refuse_weak_teacher,
+)
 from trainable.trial.preparation import Preparation, prepare_inputs
 
 
@@ -69,6 +78,34 @@ def test_fine_tuned_once_and_better_than_guessing(
     assert len({*folders, folder()}) == 4
 
 
+def test_a_teacher_that_another_run_makes_is_waited_for(loaded, options, own_runtime, tmp_path):
+    """And is then that of both; of one that is complete no lock is taken."""
+    own = own_runtime
+    first = prepare_inputs(Preparation.load(loaded), {}, own, options)
+    folder, lines = Path(first.teacher.folder), []
+    lock, elsewhere = FileLock(f"{folder}.lock"), tmp_path / "elsewhere"
+    with lock:
+        assert prepare_inputs(Preparation.load(loaded), {}, own, options) == first
+    folder.rename(elsewhere)
+    lock.acquire()
+
+    def finish(line):
+        lines.append(line)
+        elsewhere.rename(folder)
+        lock.release()
+
+    waiting = replace(own, log=finish)
+    assert prepare_inputs(Preparation.load(loaded), {}, waiting, options) == first
+    assert lines == ["Another run is making the same teacher; waiting for it ..."]
+
+
+def test_a_cache_without_locks_has_teachers_too(loaded, options, own_runtime, monkeypatch):
+    failing = Mock(side_effect=NotImplementedError("FileSystem does not appear to support flock"))
+    monkeypatch.setattr(FileLock, "acquire", failing)
+    found = prepare_inputs(Preparation.load(loaded), {}, own_runtime, options)
+    assert (Path(found.teacher.folder) / "manifest.json").exists()
+
+
 def test_scores_on_the_sample_and_on_the_whole(sampled_loaded, sampled_inputs, tokenizer):
     """Sentence by sentence, from the texts."""
     teacher, dataset = sampled_inputs.teacher, sampled_loaded.dataset
@@ -105,6 +142,23 @@ def test_a_head_with_our_labels_in_another_order_has_them_in_ours(tmp_path, arch
     assert model.config.id2label == {0: "maybe", 1: "yes", 2: "no"}
     ids = torch.tensor([[5, 6, 7, 8]])
     torch.testing.assert_close(model.eval()(ids).logits, original(ids).logits[:, [1, 2, 0]])
+
+
+@pytest.mark.parametrize(
+    ("its", "ours", "pairs"),
+    [
+        (["Entailment", "other"], ["no", "yes"], "Entailment as no, other as yes."),
+        (["LABEL_0", "LABEL_1"], ["negative", "positive"], "LABEL_0 as negative, LABEL_1 as posit"),
+        (["LABEL_0", "LABEL_1"], ["0", "1"], None),
+        (["Yes", "no"], ["no", "yes"], None),
+        (["score"], [], None),
+    ],
+)
+def test_labels_of_other_names_are_taken_by_place_with_a_line(tmp_path, its, ours, pairs):
+    ARCHITECTURES["bert"].__class__(id2label=dict(enumerate(its))).save_pretrained(tmp_path)
+    start = f"--teacher {tmp_path}: other label names than yours, so taken by place: {pairs}"
+    assert labels_by_place(str(tmp_path), ours).startswith(start if pairs else "")
+    assert bool(labels_by_place(str(tmp_path), ours)) == bool(pairs)
 
 
 def test_a_head_that_stands_before_its_encoder_is_found(tmp_path):
@@ -172,7 +226,10 @@ def test_a_teacher_must_be_better_than_a_constant_by_the_metric(metric, labels, 
         said = user_error(refuse_weak_teacher, replace(teacher, score=weak), given, metric)
         start = f"--teacher: {named} {weak:.4f} is no better than always predicting the {always}"
         assert said.startswith(start)
-        assert f"({constant:.4f}); give a better teacher" in said
+        order = "its labels may be in another order than yours; " * (metric != "spearman")
+        assert f"({constant:.4f}); {order}give a better teacher" in said
+        tuned = replace(teacher, score=weak, fine_tuned_here=True)
+        assert user_error(refuse_weak_teacher, tuned, given, metric) == said.replace(order, "")
 
 
 def test_a_teacher_that_guesses_must_be_allowed(loaded, sampled_loaded, options, own_runtime):

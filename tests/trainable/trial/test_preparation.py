@@ -12,7 +12,7 @@ import pytest
 from sentencepiece import SentencePieceTrainer
 
 import trainable
-from tests.conftest import ARCHITECTURES, WORDS, tiny_classifier, user_error
+from tests.conftest import ARCHITECTURES, WORDS, make_teacher, tiny_classifier, user_error
 from trainable.common.errors import UserError
 from trainable.config.fields import from_plain
 from trainable.config.training_inputs import TrainingInputs, states_read
@@ -211,6 +211,25 @@ def test_texts_that_the_tokenizer_does_not_know_are_refused(loaded, texts, said,
     pieces = copy.deepcopy(preparation.tokenizer)
     pieces.unk_token = None  # as one of bytes, to which nothing is unknown
     replace(preparation, tokenizer=pieces).check([], print)
+
+
+@pytest.mark.parametrize(("architecture", "most"), [("bert", 64), ("roberta", 63)])
+def test_texts_that_are_cut_are_mentioned(loaded, tokenizer, tmp_path, architecture, most):
+    """Of 100 training texts 3 and of as many others 2, with the remedy, that can be given."""
+    teacher = make_teacher(architecture, tokenizer, tmp_path)
+    texts = [["w1 " * 14] * cut + ["w1"] * (100 - cut) for cut in (3, 2)]
+    splits = [LabelledTexts(each, [0, 1] * 50) for each in texts]
+    sources = replace(loaded, dataset=Dataset(*splits, ["0", "1"]), teacher_source=str(teacher))
+    Preparation.load(sources).check([], (lines := []).append)
+    assert lines[0] == (
+        "Warning: 3% of the training texts reach --max-length 16 and are cut; "
+        f"--teacher {teacher} takes up to {most}."
+    )
+    lengths = [replace(sources, max_length=length) for length in (most, most + 1)]
+    Preparation.load(lengths[0]).check([], (lines := []).append)
+    assert not any("are cut" in line for line in lines)
+    with pytest.raises(UserError, match=f"{most + 1}: too long for .* has {most} positions"):
+        Preparation.load(lengths[1]).check([], print)
 
 
 def test_a_tokenizer_whose_only_special_token_is_the_padding_can_be_checked(loaded, tokenizer):
