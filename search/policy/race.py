@@ -1,8 +1,9 @@
 """The seeds of a searched run as a race: a recipe gets another one while it may still be the best.
 
-All recipes that finished on the first seed take part. In each round those that are significantly
-worse than the best on the seeds so far drop out, and the others get another seed, up to the number
-asked for: F-Race (Birattari et al. 2002, GECCO), with a model confidence set as the test.
+The finals take part, or without any all recipes that finished on the first seed. In each round
+those that are significantly worse than the best on the seeds so far drop out, and the others get
+another seed, up to the number asked for: F-Race (Birattari et al. 2002, GECCO), with a model
+confidence set as the test.
 """
 
 from dataclasses import replace

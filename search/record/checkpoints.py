@@ -78,7 +78,7 @@ def has_checkpoint(run: Run, trial: TrialRecord) -> bool:
     return bool(_checkpoints(*open_storage(trial_location(run, trial))))
 
 
-def damaged_checkpoints(run: Run) -> list[str]:
+def drop_damaged_checkpoints(run: Run) -> list[str]:
     """A line for each local checkpoint that can't be used, and for each trial under way without;
     one for all that wait without, which may have been in memory alone.
 

@@ -1,8 +1,8 @@
-"""The events of a run on disk: JSON lines, each with its checksum, numbered and only ever appended.
+"""The events of a run on disk: numbered JSON lines, each with its checksum.
 
 A run's record has all of them, each trial's folder a copy of the trial's own, without the
-predictions of its evaluations. What one file loses, another has. Only here are they written
-and read; a line that fails its checksum counts as lost.
+predictions of its evaluations. Events are only ever appended, but by a repair: what one file loses,
+another has. A line that fails its checksum counts as lost.
 """
 
 import json

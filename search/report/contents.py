@@ -7,9 +7,9 @@ from math import sqrt
 
 import pandas as pd
 
-from search.policy.left_to_try import left_to_try
 from search.policy.progress import progress_of
 from search.policy.still_to_come import is_complete
+from search.policy.unused_levers import unused_levers
 from search.record.run import Run
 from search.record.run_folders import name_here
 from search.record.trial_record import ENDED, FAILED, FINISHED, STOPPED
@@ -81,7 +81,7 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
         f"{share if teacher > 0 else ''}."
     )
     headline += " It gives every example the same label." if best["one_label"] else ""
-    findings = (*recommendation(run, recipes, left_to_try(run)), _tied(recipes))
+    findings = (*recommendation(run, recipes, unused_levers(run)), _tied(recipes))
     if confirmed := confirmation_sentences(run):
         first, *others = confirmed
         return Summary(first, (*others, f"This run alone: {headline}", *findings), limitations)

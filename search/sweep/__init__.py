@@ -1,4 +1,4 @@
-"""All that runs in Ray: tuner, hooks, cluster, signals.
+"""A run from its checks to its summary; Ray is in `session`, `ray_setup`, `hooks`, `processes`.
 
 May import policy, results, record and plan.
 """

@@ -57,14 +57,14 @@ def check_sweep(
 ) -> CheckedSweep:
     """Refuses what can't be run (UserError) before any training, and prints what will be; `loaded`
     are data and models, if they are there already."""
-    configs = plan_trials(request)
+    configs, asked = plan_trials(request), request
     possible = possible_trials(request, configs)
     reads_t = any("temperature" not in config.inactive_settings for config in possible)
     if request.searched and reads_t and not inputs.dataset.label_names:  # which has no use for T
         fixed = {"temperature": TrialConfig.temperature, **dict(request.overrides)}
         request = replace(request, overrides=tuple(fixed.items()))
     request = request.on_examples(len(inputs.dataset.train), len(inputs.dataset.evaluation))
-    if request.evaluations is not None:  # of which there is time for fewer than the preset's
+    if request != asked:
         configs = plan_trials(request)
         possible = possible_trials(request, configs)
     evaluations, grace = configs[0].evaluations, request.grace_evaluations

@@ -15,7 +15,7 @@ from search.plan.grid import plan_trials, possible_trials
 from search.plan.request import EXTENSION, OPERATION, Request, names_of_kind
 from search.plan.resolve import ResolvedRequest
 from search.policy.still_to_come import is_complete, may_grow, to_suggest
-from search.record.checkpoints import damaged_checkpoints
+from search.record.checkpoints import drop_damaged_checkpoints
 from search.record.run import Run, repair
 from search.record.storage import DIGESTS, is_uri, location
 from search.results.best_trials import lost_students, prune
@@ -102,7 +102,7 @@ def extend(run: Run, changes: dict[str, Any], configs: list[TrialConfig], consol
     if any(getattr(run.plan, key) != value for key, value in changes.items()) or configs:
         run.replan(changes, configs)
     prune(run)
-    for line in damaged_checkpoints(run) + lost_students(run):
+    for line in drop_damaged_checkpoints(run) + lost_students(run):
         _print(console, f"{line}.")
 
 

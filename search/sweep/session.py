@@ -61,7 +61,7 @@ def _run_tuners(
     request, (cores, gpus) = run.request, size
     if request.address != LOCAL and not gpus and cluster_size(with_gpus=True)[1]:
         console.print("The cluster's GPUs stay idle: this node, where the sweep runs, has none.")
-    sweep = describe_sweep(run, console)
+    sweep = share_with_trials(run, console)
     copy.copy(DIGESTS)  # which that may have written
     progress = -1
     while not is_complete(run) and not interruption.requested and run.next_number > progress:
@@ -98,7 +98,7 @@ def _announce(run: Run, slots: int, console: Console) -> None:
     )
 
 
-def describe_sweep(run: Run, console: Console) -> Sweep:
+def share_with_trials(run: Run, console: Console) -> Sweep:
     """What trials must know of the run; uploads what all share where other nodes may train."""
     shared = is_uri(location(run.folder)) or run.request.address != LOCAL
     return Sweep(

@@ -7,9 +7,9 @@ from contextlib import suppress
 from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
-from search.policy.left_to_try import left_to_try
 from search.policy.progress import describe_bytes
 from search.policy.still_to_come import is_complete
+from search.policy.unused_levers import unused_levers
 from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
 from search.record.run_folders import name_here, resume_command
@@ -42,7 +42,7 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
     else:
         recipes = recipes_table(run, trials_table(run))
         print_leaderboard(run, recipes, console)
-        for sentence in recommendation(run, recipes, left_to_try(run)):
+        for sentence in recommendation(run, recipes, unused_levers(run)):
             console.print(sentence)
         print_pareto_front(run, recipes, console)
     for line in run.damage:  # also of this session: what a checkpoint had of lost evaluations

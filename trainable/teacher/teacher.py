@@ -165,9 +165,9 @@ def prepare_teacher(
     folder = runtime.cache / "teachers" / key[:16]
     if (values := verified_values(folder)) is not None:
         return Teacher(folder=str(folder), **values)
+    before()
     with _locked(folder, runtime.log):
         if (values := verified_values(folder)) is None:
-            before()
             state = folder.with_suffix(".state")
             values = _make_teacher(model, settings, data, runtime, state=state, metric=metric)
             with atomic_folder(folder) as temporary, safetensors_as_os_errors(folder):

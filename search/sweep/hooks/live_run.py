@@ -16,7 +16,8 @@ from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
 
 
 class LiveRun:
-    """Has each event on disk before Tune acts on it, and asks the policy what follows.
+    """Has evaluations, stops and suggestions on disk before Tune acts on them, starts and failures
+    after; asks the policy what follows.
 
     One is made for each Tuner. If the record can't be written, or a trial can't save, the sweep
     pauses and nothing more is recorded of it: what the record lacks, the trials' checkpoints have.

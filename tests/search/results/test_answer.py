@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from search.confirm.options import ConfirmOptions, choose
-from search.policy.left_to_try import left_to_try
 from search.policy.still_to_come import is_complete
+from search.policy.unused_levers import unused_levers
 from search.results.answer import recommendation, recommended
 from search.results.best_trials import kept_trials
 from search.results.leaderboard import leaderboard_cells
@@ -23,7 +23,7 @@ RUNS = 200  # of a simulation
 
 def sentences_of(run):
     recipes = recipes_table(run, trials_table(run))
-    return " ".join(recommendation(run, recipes, left_to_try(run)))
+    return " ".join(recommendation(run, recipes, unused_levers(run)))
 
 
 def with_finals(folder, shares, final_shares):

@@ -10,7 +10,7 @@ from rich.console import Console
 from search.record.storage import local_runs
 from search.sweep import session
 from search.sweep.ray_setup import concurrency, resources_per_trial, trial_folder
-from search.sweep.session import describe_sweep
+from search.sweep.session import share_with_trials
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
 
@@ -52,7 +52,7 @@ def test_a_trials_folder_has_the_name_that_the_record_looks_for(make_config):
 def test_trials_save_at_rungs_where_they_may_wait_or_be_stopped(tmp_path, scheduler, numbers):
     configs = [TrialConfig(alpha=0.5, evaluations=8)]
     run = made_run(tmp_path / "mine", configs, asked(scheduler=scheduler))
-    assert describe_sweep(run, Console(file=io.StringIO())).save_at == numbers
+    assert share_with_trials(run, Console(file=io.StringIO())).save_at == numbers
 
 
 @pytest.mark.parametrize(("limit", "more"), [({"samples": 50}, 30), ({"time_budget": 1e9}, 16)])

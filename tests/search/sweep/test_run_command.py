@@ -77,7 +77,7 @@ def run_all(run, copy, console, interruption):
 def test_new_run_is_run_to_its_end_and_copied(runs, there, session, monkeypatch, ends):
     monkeypatch.setattr(session_module, "run_trials", run_all)
     assert start_run(runs / "mine", made_plan([CONFIG]), session) == 0
-    assert ends == [(1, False, "")]
+    assert ends == [(1, True, "")]
     names = {path.name for path in there.iterdir()}
     assert {RECORD, "sweep.json", "answers.md"} <= names
     assert not {SESSION_LOCK, ".lock"} & names
@@ -104,7 +104,7 @@ def test_a_storage_that_fails_is_said_and_the_run_ends_as_one_to_go_on_with(
 
     monkeypatch.setattr(RecordCopy, "copy", Mock(side_effect=OSError("no route")))
     assert resume_run(run.folder, lambda run: None, session) == FAILURES
-    assert ends == [(1, False, "no route")]
+    assert ends == [(1, True, "no route")]
 
 
 @pytest.mark.parametrize("wrapped", ["as its cause", "as text", "by nothing"])
@@ -127,7 +127,7 @@ def test_an_error_nobody_expected_is_named_and_its_traceback_kept(
     monkeypatch.setattr(session_module, "run_trials", fail)
     assert resume_run(run.folder, lambda run: None, session) == FAILURES
     text = run.folder / "error.txt"
-    assert ends == [(1, True, f"KeyError: 'hidden' (traceback in {text})")]
+    assert ends == [(1, False, f"KeyError: 'hidden' (traceback in {text})")]
     assert 'raise KeyError("hidden")' in text.read_text()
 
 
@@ -171,7 +171,7 @@ def test_a_storage_that_does_not_answer_in_mid_run_is_no_mistake_of_the_user(
     run, said = made_run(tmp_path / "mine", [CONFIG]), "--storage s3://far: no answer in 9 s"
     monkeypatch.setattr(session_module, "run_trials", Mock(side_effect=UserError(said)))
     assert resume_run(run.folder, lambda run: None, session) == FAILURES
-    assert ends == [(1, True, said)]
+    assert ends == [(1, False, said)]
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_events_of_a_trial_that_finishes_whether_or_not_they_can_be_shown(
         hooks.callback.on_experiment_end(trials=[trial])
     names = {"trial": FIRST, "tune_trial": "ab_00000"}
     assert told(run.folder) == [
-        {"event": "start", **names},
+        {"event": "start", "slots": 2, **names},
         *(
             {"event": "evaluation", "decision": decision, "evaluation": values(n), **names}
             for n, decision in ((1, GO), (2, GO), (3, STOP))

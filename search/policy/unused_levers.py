@@ -6,7 +6,7 @@ from search.results.answer import longest_of, steps_per_pass
 from trainable.config.options import AUGMENT
 
 
-def left_to_try(run: Run) -> list[str]:
+def unused_levers(run: Run) -> list[str]:
     """A sentence for a search with finals; none for any other, and as long as they are to come."""
     if not (run.request.finals and run.finished and is_complete(run)):
         return []
