@@ -28,7 +28,8 @@ def test_a_run_in_a_storage_has_one_machine_at_a_time_and_goes_on_on_others(
     that go on, a trial on each, one is lost."""
     uri, run = f"file://{tmp_path}/storage", tmp_path / "storage" / "cut"
     command = [*make_command(tmp_path), "--space", "baselines", "--samples", "2", "--name", "cut"]
-    command += ["--storage", uri, "--set", "epochs=2", "--grace-evaluations", "8"]
+    command += ["--storage", uri, "--set", "epochs=2"]
+    command[(at := command.index("--grace-evaluations")) : at + 2] = ["--scheduler", "fifo"]
     here = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "first")}
     process = start_and_hold([*command, "--max-concurrent", "1"], run, 1, env=here)
     before = (run / RECORD).read_bytes()
