@@ -99,6 +99,9 @@ def test_finals_that_do_not_all_fit_into_the_slots_run_in_rounds(tmp_path):
     run = searched(tmp_path / "run", shares, time_budget=50.0 + 3 * SECONDS)
     run.slots = 2
     assert finals(run) == [(3, 0, 72), (2, 0, 72)]
+    idle = searched(tmp_path / "idle", [0.8], time_budget=24.0 + SECONDS, finals=1, samples=1)
+    idle.slots = 4  # of which one trial had use: no overhead, and four seeds of 20 s, 12 passes
+    assert finals(idle) == [(2, seed, 72) for seed in range(4)]
 
 
 def test_where_examples_are_few_finals_are_longer_in_passes(tmp_path, monkeypatch):
