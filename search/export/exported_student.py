@@ -22,7 +22,7 @@ from search.students.averaging import average_finals
 from search.students.kept import choose_checkpoint, inputs_here, sweep_examples
 from search.students.unseen import describe_test, test_scores
 from trainable.common.errors import UserError, count_of
-from trainable.common.files import MANIFEST
+from trainable.common.files import MANIFEST, write_json
 from trainable.config.training_inputs import TrainingInputs
 from trainable.config.trial_config import TrialConfig
 from trainable.data.batches import batches_by_length
@@ -131,7 +131,7 @@ def _write_text_column(folder: Path, column: str | None) -> None:
     """Into the configuration, for `search.predict`; a teacher's may have one of its own."""
     path = folder / "config.json"
     values = json.loads(path.read_text(encoding="utf-8")) | {TEXT_COLUMN: column}
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    write_json(path, values)
 
 
 def check_folder(

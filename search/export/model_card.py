@@ -14,7 +14,7 @@ from search.record.run import Run
 from search.record.trial_record import TrialRecord, by_recipe
 from search.results.best_trials import best_trials
 from search.results.cells import plain
-from search.results.confirmation_result import confirmation_sentences
+from search.results.confirmation_result import confirmation_sentences, newest_confirmation
 from search.results.scores import scores_by_example, seed_scores
 from search.students.unseen import Score, interval_of
 from trainable.config.initialisations import PRETRAINED, RANDOM
@@ -79,7 +79,7 @@ def model_card(
         scores=[*test, *scores(run, trial, evaluation)],
         tested=bool(test),
         rank=_rank(run, trial),
-        confirmed=confirmation_sentences(run),
+        confirmed=confirmation_sentences(run, newest_confirmation(run)),
         teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),
         help={field.name: field.metadata["help"] for field in fields(TrialConfig)},
         **facts,

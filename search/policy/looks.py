@@ -2,7 +2,7 @@
 
 from search.record.run import Run
 from search.record.trial_record import ENDED
-from search.results.comparisons import compare_at_looks
+from search.results.comparisons import compare_at_looks, trials_at_look
 from search.results.confirmation import Confirmation
 from trainable.config.fields import from_plain
 from trainable.config.trial_config import TrialConfig
@@ -13,15 +13,9 @@ def wanted_at_look(run: Run) -> list[TrialConfig]:
     assert run.plan.confirms is not None
     confirmation: Confirmation = from_plain(Confirmation, run.plan.confirms)
     comparisons = compare_at_looks(run, confirmation)
-    still_open = {
-        recipe
-        for comparison in comparisons
-        if not comparison.decided(confirmation.precision)
-        for recipe in comparison.pair
-    }
     ended = {digest for digest, trial in run.trials.items() if trial.outcome in ENDED}
     for look in confirmation.looks:
-        trials = [config for config in confirmation.trials(look) if config.recipe in still_open]
+        trials = trials_at_look(confirmation, look, comparisons)
         if any(config.digest not in ended for config in trials):
             return trials
     return []

@@ -152,12 +152,19 @@ class Run:
         if event["event"] == FALLBACK:
             self.fallbacks.append(event["reason"])
 
-    def replan(self, changes: dict[str, Any], configs: list[TrialConfig]) -> None:
-        """Puts a plan with these changes and these more trials in the place of the present one."""
+    def replan(
+        self, changes: dict[str, Any], configs: list[TrialConfig], *, write: bool = True
+    ) -> None:
+        """Puts a plan with these changes and these more trials in the place of the present one; on
+        disk, too, if `write`."""
         changes = {**changes, "trials": (*self.plan.trials, *configs)}
         plan = replace(self.plan, **changes, revision=self.plan.revision + 1)
-        self.append({"event": "plan", "plan": asdict(plan)})
-        write_plan(self.folder, plan)
+        event = {"event": "plan", "plan": asdict(plan)}
+        if write:
+            self.append(event)
+            write_plan(self.folder, plan)
+        else:
+            self.apply(event)
         self.plan = plan
         self.trials |= _pending(configs, plan)
 

@@ -67,7 +67,8 @@ def gather(run: Run) -> Report:
 def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     """Of a run's `recipes_table`."""
     finished = recipes[recipes["outcome"] == FINISHED]
-    limitations = tuple(_limitations(run, recipes))
+    made = newest_confirmation(run)
+    limitations = tuple(_limitations(run, recipes, made))
     if finished.empty:
         return Summary(_nothing_finished(run, recipes), (), limitations)
     if run.plan.confirms is not None and is_complete(run):
@@ -82,7 +83,7 @@ def summarise(run: Run, recipes: pd.DataFrame) -> Summary:
     )
     headline += " It gives every example the same label." if best["one_label"] else ""
     findings = (*recommendation(run, recipes, unused_levers(run)), _tied(recipes))
-    if confirmed := confirmation_sentences(run):
+    if confirmed := confirmation_sentences(run, made):
         first, *others = confirmed
         return Summary(first, (*others, f"This run alone: {headline}", *findings), limitations)
     return Summary(headline, findings, limitations)
@@ -134,8 +135,8 @@ def _tied(recipes: pd.DataFrame) -> str:
     return f"Significantly better than {which} recipe{'s' * (rivals > 1)}.{text}"
 
 
-def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
-    """What can't be concluded, and why, the weightiest first."""
+def _limitations(run: Run, recipes: pd.DataFrame, made: Run | None) -> Iterator[str]:
+    """What can't be concluded, and why, the weightiest first; `made` is the newest confirmation."""
     yield from (f"{line}." for line in run.damage)
     if run.lost:
         yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
@@ -152,7 +153,8 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
     missing = int(recipes.loc[outcomes == FINISHED, "low"].isna().sum())
     stopped, of_trials = int((outcomes == STOPPED).sum()), [t.outcome for t in run.trials.values()]
     not_ended, failed = sum(o not in ENDED for o in of_trials), of_trials.count(FAILED)
-    one_label, made = int(recipes["one_label"].sum()), newest_confirmation(run)
+    one_label = int(recipes["one_label"].sum())
+    unconfirmed = made is None or lacks_best(made, run)
     sentences = {
         f"The top {len(tied)} recipes are not significantly different: on {examples:,} validation "
         f"examples the 95% interval of {metric} of {level:.2f} is "
@@ -161,7 +163,7 @@ def _limitations(run: Run, recipes: pd.DataFrame) -> Iterator[str]:
         "unknown; they are listed below the finished ones whatever their score.": stopped,
         f"{seeds}, so another seed may change the order. To retrain the best on fresh seeds: "
         f"python -m search.confirm {name_here(run.folder)}{' --name OTHER' if made else ''}.": (
-            (outcomes == FINISHED).sum() > 1 and not run.plan.confirms and lacks_best(made, run)
+            (outcomes == FINISHED).sum() > 1 and not run.plan.confirms and unconfirmed
         ),
         f"Not finished yet: {count_of(not_ended)}.": not_ended,
         f"Failed: {count_of(failed)}.": failed,

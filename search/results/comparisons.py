@@ -78,8 +78,7 @@ def compare_at_looks(run: Run, confirmation: Confirmation) -> list[Comparison]:
     comparisons = [Comparison(pair) for pair in confirmation.pairs]
     ended = {digest for digest, trial in run.trials.items() if trial.outcome in ENDED}
     for look, level in zip(confirmation.looks, look_levels(confirmation.looks), strict=True):
-        open_ = {r for c in comparisons if not c.decided(precision) for r in c.pair}
-        trials = [config for config in confirmation.trials(look) if config.recipe in open_]
+        trials = trials_at_look(confirmation, look, comparisons)
         if not has_all_seeds(run) and not all(config.digest in ended for config in trials):
             break
         seeds = confirmation.seeds[:look]
@@ -89,6 +88,15 @@ def compare_at_looks(run: Run, confirmation: Confirmation) -> list[Comparison]:
         }
         comparisons = compare(comparisons, students, float(level), precision)
     return comparisons
+
+
+def trials_at_look(
+    confirmation: Confirmation, look: int, comparisons: Sequence[Comparison]
+) -> list[TrialConfig]:
+    """On so many seeds, those of the recipes that an undecided comparison is of."""
+    undecided = [c for c in comparisons if not c.decided(confirmation.precision)]
+    still_open = {recipe for comparison in undecided for recipe in comparison.pair}
+    return [config for config in confirmation.trials(look) if config.recipe in still_open]
 
 
 def retrained(run: Run, confirmation: Confirmation) -> Retrained:

@@ -135,17 +135,16 @@ def newest_confirmation(run: Run) -> Run | None:
     return None
 
 
-def lacks_best(made: Run | None, run: Run) -> bool:
-    """Whether a run recommends a recipe that its confirmation, if it has one, did not train."""
-    recipes = {trial.config.recipe for trial in made.trials.values()} if made else set()
+def lacks_best(made: Run, run: Run) -> bool:
+    """Whether a run recommends a recipe that this confirmation of it did not train."""
+    recipes = {trial.config.recipe for trial in made.trials.values()}
     answer = recommended(run)
     return answer is not None and answer.trials[0].config.recipe not in recipes
 
 
-def confirmation_sentences(run: Run) -> list[str]:
-    """What the newest complete confirmation of a run found, by this run's metric; empty where there
-    is none."""
-    if (made := newest_confirmation(run)) is None:
+def confirmation_sentences(run: Run, made: Run | None) -> list[str]:
+    """What this confirmation of a run found, by the run's metric; empty where there is none."""
+    if made is None:
         return []
     on = "On fresh seeds"
     if lacks_best(made, run):  # or other finalists were named

@@ -8,7 +8,6 @@ import shlex
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +22,7 @@ from search.policy.still_to_come import finals_or_race_open, is_complete, to_sug
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
-from search.record.trial_record import ENDED, TrialRecord
+from search.record.trial_record import ENDED
 from search.sweep.check_sweep import CheckedSweep
 from search.sweep.extend import asked_changes
 from search.sweep.processes.cluster import check_address
@@ -62,11 +61,8 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
     for line in run.damage:
         invocation.console.print(f"{line}.", soft_wrap=True)
     changes, configs = asked_changes(run, arguments, invocation.console)
-    if changes or configs:  # as `Run.replan` does, which writes it
-        plan = replace(run.plan, **changes)
-        run.apply({"event": "plan", "plan": asdict(plan)})
-        run.plan, pending = plan, {config.digest: TrialRecord(config) for config in configs}
-        run.trials |= pending
+    if changes or configs:
+        run.replan(changes, configs, write=False)
     if is_complete(run):
         invocation.console.print(f"{folder.name} is complete; nothing left to run.")
         return 0

@@ -161,7 +161,7 @@ def test_words_from_outside_are_no_markup_of_it(made):
 def test_the_card_leads_with_what_a_confirmation_found(made, monkeypatch):
     assert "## Confirmation" not in model_card(*made, **FACTS)
     found = ["On fresh seeds (mine-confirm): a is better than b.", "a is worse than c."]
-    monkeypatch.setattr("search.export.model_card.confirmation_sentences", lambda run: found)
+    monkeypatch.setattr("search.export.model_card.confirmation_sentences", lambda run, made: found)
     begin = f"\n## Confirmation\n\n- {found[0]}\n- {found[1]}\n\n## Scores\n"
     assert begin in model_card(*made, **FACTS)
 
