@@ -14,6 +14,7 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
+from search.sweep import step_time
 from tests.conftest import SPECIAL, WORDS, tiny_classifier
 from tests.made_runs import right_of
 from trainable.common.errors import UserError
@@ -21,6 +22,7 @@ from trainable.config.fields import from_plain
 from trainable.config.names import EAGER, GRAPH
 from trainable.config.training_inputs import Execution
 from trainable.config.trial_config import TrialConfig
+from trainable.data.tokens import tokenise
 from trainable.engine.cuda_graph import make_executor
 from trainable.models.loading import load_config, load_pretrained, shape_of
 from trainable.trial.checkpoint import checkpoint_bytes, write_checkpoint
@@ -153,6 +155,15 @@ def test_shapes_that_are_planned_are_those_that_are_trained(both, pretrained, ma
     assert shape_of(make_config(), both).hidden_size == 32
     assert both.config({"initialisation": "pretrained", "alpha": 1.0}).student_width == 16
     assert load_config(both.pretrained.folder).id2label == {0: "even", 1: "odd"}
+
+
+def test_a_step_that_is_timed_before_reads_its_own_tokens(preparation, pretrained, monkeypatch):
+    tokenizers = []
+    monkeypatch.setattr(
+        step_time, "tokenise", lambda *of: tokenizers.append(of[0]) or tokenise(*of)
+    )
+    assert step_time.step_seconds(preparation, pretrained(), Execution()) > 0.0
+    assert tokenizers == [preparation.student.tokenizer]
 
 
 def test_inputs_survive_json_and_a_move(both):

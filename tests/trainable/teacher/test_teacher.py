@@ -87,6 +87,7 @@ def test_a_teacher_that_another_run_makes_is_waited_for(loaded, options, own_run
     with lock:
         assert prepare_inputs(Preparation.load(loaded), {}, own, options) == first
     folder.rename(elsewhere)
+    (elsewhere / "theirs").touch()
     lock.acquire()
 
     def finish(line):
@@ -97,6 +98,7 @@ def test_a_teacher_that_another_run_makes_is_waited_for(loaded, options, own_run
     waiting = replace(own, log=finish)
     assert prepare_inputs(Preparation.load(loaded), {}, waiting, options) == first
     assert lines == ["Another run is making the same teacher; waiting for it ..."]
+    assert (folder / "theirs").exists()  # and not made once more
 
 
 def test_a_cache_without_locks_has_teachers_too(loaded, options, own_runtime, monkeypatch):
