@@ -53,5 +53,7 @@ def still_racing(racing: list[TrialRecord], number: int, run: Run) -> list[Trial
     # The leaderboard's test: one that is as good as the best drops out with a chance of `level`.
     # (The looks of a confirmation compare pairs, with two seeds of each; here most have one.)
     level = LEVEL / (run.request.seeds - 1)
-    _, _, stay = tied_recipes([scores for _, scores in recipes], level, seed_sd_of(run))
+    starts = [first.config.initialisation for first, _ in recipes]
+    tables = [scores for _, scores in recipes]
+    _, _, stay = tied_recipes(tables, starts, level, seed_sd_of(run))
     return [first for (first, _), stays in zip(recipes, stay, strict=True) if stays]

@@ -130,7 +130,7 @@ def _leaderboard(report: Report) -> Section:
         " Significance allows for the choice of examples and seeds (model confidence set at 95%); "
         "only recipes that ran to the end are compared. How much seeds differ is assumed "
         f"({100 * seed_sd_of(report.run):.2g} points of standard deviation), unless recipes of "
-        "several seeds show that it is more."
+        "several seeds with the same initialisation differ by significantly more."
     )
     unfinished, tied = recipes["outcome"] != FINISHED, recipes["tied"].fillna(value=False)
     kinds = [unfinished, recipes.index == 0, tied.astype(bool)]

@@ -18,9 +18,10 @@ STUDY_NOTE = (
     "The reference study is Encoder Knowledge Distillation, lxxing666, SwanLab project "
     "Knowledge-Distillation; its accuracies are of DeBERTa-v3-base on SST-2, each the mean of the "
     "five best evaluations. Gaps, in points, are to the cross-entropy-only row of the same "
-    "initialisation. A row agrees where the reference, taken as exact, lies in our 95% interval."
+    "initialisation. A row agrees where the reference, taken as exact, lies in our 95% interval; a "
+    "gap is undecided where no gap at all lies there, too."
 )
-AGREES, HIGHER, LOWER = "agrees", "ours is higher", "ours is lower"
+AGREES, HIGHER, LOWER, UNDECIDED = "agrees", "ours is higher", "ours is lower", "undecided"
 
 
 def same_inputs(run: Run) -> bool:
@@ -49,6 +50,8 @@ def study_cells(run: Run, recipes: pd.DataFrame) -> Cells:
             gap = difference(ours["recipe"], baseline["recipe"], run)
         if study_gap is not None and gap is not None:
             gap_verdict = _verdict(study_gap, gap.low, gap.high)
+            if gap_verdict == AGREES and gap.low <= 0.0 <= gap.high:
+                gap_verdict = UNDECIDED
         low, high, verdict = ours["low"], ours["high"], "not compared"
         if comparable:
             verdict = _verdict(row.accuracy, low, high)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from scipy.stats import t as student_t
 
 from trainable.engine.metrics import best5_indices
@@ -139,26 +139,33 @@ def recipes_difference(
     """`seeds_difference` of two recipes' scores, [S, N] and [S', N], also of one seed.
 
     That does not show how much seeds differ: a standard deviation of `seed_sd` is assumed, or what
-    the other's seeds show, if that is more.
+    the other's seeds show, if that is significantly more.
     """
     if min(len(first), len(second)) > 1:
         return seeds_difference(first, second, level)
     gaps = first.mean(axis=0) - second.mean(axis=0)
-    of_seeds = _between_seeds([first, second], seed_sd) * (1 / len(first) + 1 / len(second))
+    of_seeds = _seed_variance([first, second], seed_sd) * (1 / len(first) + 1 / len(second))
     noise = of_seeds + gaps.var(ddof=1) / len(gaps)
     estimate, half = float(gaps.mean()), float(norm.isf(level / 2) * np.sqrt(noise))
     return Difference(estimate, estimate - half, estimate + half)
 
 
-def _between_seeds(recipes: Sequence[np.ndarray], seed_sd: float) -> float:
-    """The variance of a recipe's score between seeds: `seed_sd` squared, or what recipes of several
-    seeds, [S, N] each, show, if that is more."""
-    seen = [
-        np.var(scores.mean(axis=1), ddof=1) - len(scores) * rest_variance(scores)
-        for scores in recipes
-        if len(scores) > 1
-    ]
-    return max(seed_sd**2, float(np.mean(seen or [0.0])))
+def _seed_variance(recipes: Sequence[np.ndarray], seed_sd: float) -> float:
+    """The variance of a recipe's score between seeds: `seed_sd` squared, unless recipes of several
+    seeds, [S, N] each, differ by more (chi-squared test): then theirs, times what Student's
+    quantile has over the normal's, squared, since callers take it for known."""
+    several = [scores for scores in recipes if len(scores) > 1]
+    freedoms = [len(scores) - 1 for scores in several]
+    if not several:
+        return seed_sd**2
+    of_means = [np.var(scores.mean(axis=1), ddof=1) for scores in several]
+    of_rest = [len(scores) * rest_variance(scores) for scores in several]
+    seen, rest = (float(np.average(of, weights=freedoms)) for of in (of_means, of_rest))
+    freedom = sum(freedoms)
+    if seen <= (seed_sd**2 + rest) * chi2.isf(LEVEL, freedom) / freedom:
+        return seed_sd**2
+    wider = student_t.isf(LEVEL / 2, freedom) / norm.isf(LEVEL / 2)
+    return float((seen - rest) * wider**2)
 
 
 def mean_interval(scores: np.ndarray, lowest: float = 0.0) -> tuple[float, float]:
@@ -195,45 +202,69 @@ def tied_with_first(
     `scores` [K, N]: each trial's scores on the same examples. The first of several best is tied.
 
     The best is itself selected, so that testing each of the others against it claims too much. This
-    is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497) with the range
-    as statistic: while the range of the means is larger than its 1 - `level` quantile would be if
-    all of the set were equal, the worst is excluded. The quantiles are of a bootstrap of all trials
-    on jointly resampled examples, centred. If all K are equal, any is excluded with a chance of at
-    most `level`.
+    is a model confidence set (Hansen, Lunde & Nason 2011, Econometrica 79, 453-497): those that are
+    further below any other of the set than its widest gap would be, in a share of 1 - `level`, if
+    all of the set were equal, are excluded, until none is. The quantiles are of a bootstrap of all
+    trials on jointly resampled examples, centred. If all K are equal, any is excluded with a chance
+    of at most `level`.
 
     One seed does not show how much seeds differ, so that is assumed: `seed_sd`, the standard
     deviation between seeds of the score on ALL examples, in shares, is added to every resample;
-    for means over seeds it is smaller, and can be given for each, [K]. What a seed changes on these
-    examples by chance is in the resampling already. What lasts is what `seeds_difference` finds on
-    fresh seeds.
+    for means over seeds it is smaller, and can be given for each, [K]: gaps are then in units of
+    their own standard deviation, or the noisiest would hide what the others differ by. What a seed
+    changes on these examples by chance is in the resampling already. What lasts is what
+    `seeds_difference` finds on fresh seeds.
     """
     table = np.atleast_2d(np.asarray(scores, dtype=np.float64))
-    means = table.mean(axis=1)
-    order = np.argsort(-means, kind="stable")
-    shifts = _resampled_means(table[order] - means[order, None])
+    order = np.argsort(-table.mean(axis=1), kind="stable")
+    means, deviations = table.mean(axis=1)[order], np.broadcast_to(seed_sd, len(table))[order]
+    shifts = _resampled_means(table[order] - means[:, None])
+    of_examples = 2 * float((shifts - shifts.mean(axis=1, keepdims=True)).var(axis=0).mean())
     generator = deepcopy(_resamples(table.shape[1])[1])
-    shifts += generator.normal(0.0, np.broadcast_to(seed_sd, len(table))[order], shifts.shape)
-    ranges = np.maximum.accumulate(shifts, axis=1) - np.minimum.accumulate(shifts, axis=1)
-    limits = np.quantile(ranges, 1 - level, axis=0)  # of the first, the first two, ... [K]
-    kept = np.flatnonzero(means[order[0]] - means[order] <= limits + ROUNDING)[-1] + 1
+    shifts += generator.normal(0.0, deviations, shifts.shape)
+    noises, noise_of = np.unique(deviations, return_inverse=True)
+    units = np.sqrt(noises[:, None] ** 2 + noises**2 + of_examples)  # [noises, noises]
+    units = units / units.max() if units.any() else np.ones(units.shape)
+    gaps = (means - means[:, None]) / units[noise_of[:, None], noise_of]  # of i below j, [K, K]
+    kept = np.ones(len(table), dtype=bool)
+    while True:
+        alike = [kept & (noise_of == noise) for noise in range(len(noises))]
+        highest, lowest = (
+            np.array([end(shifts, axis=1, where=of, initial=first) for of in alike])
+            for end, first in ((np.max, -np.inf), (np.min, np.inf))
+        )  # [noises, RESAMPLES]
+        widest = ((highest[:, None] - lowest) / units[..., None]).max(axis=(0, 1))
+        below = gaps[:, kept].max(axis=1) > np.quantile(widest, 1 - level) + ROUNDING
+        if not (kept & below).any():
+            break
+        kept &= ~below
     tied = np.zeros(len(table), dtype=bool)
-    tied[order[:kept]] = True
+    tied[order[kept]] = True
     return tied
 
 
 def tied_recipes(
-    recipes: Sequence[np.ndarray], level: float = LEVEL, seed_sd: float = SEED_SD
+    recipes: Sequence[np.ndarray],
+    kinds: Sequence[str],
+    level: float = LEVEL,
+    seed_sd: float = SEED_SD,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Which of K recipes are tied with the best (`tied_with_first` at this level), boolean [K].
 
     From each seed's scores [S, N], on the same examples, and the standard deviation between seeds,
-    which is taken for larger where recipes of several seeds show that it is. Before it, the
-    recipes' means over seeds [K, N], and what the choice of seeds adds to their standard
-    deviations, [K].
+    which is taken for larger where recipes of the same kind show that it is: students of random
+    weights differ by ten points where copied layers differ by half a point. A kind without several
+    seeds is taken to be as all. Before it, the recipes' means over seeds [K, N], and what the
+    choice of seeds adds to their standard deviations, [K].
     """
+    variances = {}
+    for kind in dict.fromkeys(kinds):
+        own = [scores for scores, other in zip(recipes, kinds, strict=True) if other == kind]
+        shown = any(len(scores) > 1 for scores in own)
+        variances[kind] = _seed_variance(own if shown else recipes, seed_sd)
     means = np.array([scores.mean(axis=0) for scores in recipes])
     counts = np.array([len(scores) for scores in recipes])
-    deviations = np.sqrt(_between_seeds(recipes, seed_sd) / counts)
+    deviations = np.sqrt(np.array([variances[kind] for kind in kinds]) / counts)
     return means, deviations, tied_with_first(means, seed_sd=deviations, level=level)
 
 

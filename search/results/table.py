@@ -243,7 +243,9 @@ def compared(run: Run) -> pd.DataFrame:
     scores = {key: of_recipe for key, of_recipe in seeds.items() if of_recipe is not None}
     if best not in scores:
         return pd.DataFrame(columns=["tied", "expected", "gap_low", "gap_high"])
-    answers, deviations, tied = tied_recipes([*scores.values()], seed_sd=seed_sd_of(run))
+    starts = [finished[key][0].config.initialisation for key in scores]
+    tables = [*scores.values()]
+    answers, deviations, tied = tied_recipes(tables, starts, seed_sd=seed_sd_of(run))
     expected = shrunk_means(answers.mean(axis=1), deviations**2 + own_variances(answers))
     first = [*scores].index(best)
     gaps = answers - answers[first]  # [K, N]

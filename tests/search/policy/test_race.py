@@ -59,7 +59,7 @@ def test_the_clearly_worse_get_one_seed_and_the_close_all_of_them(make_run):
 def test_the_rounds_share_the_chance_that_a_best_one_drops_out(make_run, monkeypatch):
     levels = []
 
-    def all_stay(recipes, level, seed_sd):
+    def all_stay(recipes, kinds, level, seed_sd):
         levels.append(level)
         return None, None, [True] * len(recipes)
 
@@ -113,7 +113,7 @@ def test_the_best_seldom_drops_out_and_most_seeds_are_saved(lead, capsys):
         racing = {number: [student(share)] for number, share in enumerate(shares)}
         for _ in range(most - 1):
             scores = [np.array(bits, dtype=float) for bits in racing.values()]
-            _, _, stay = tied_recipes(scores, 0.05 / (most - 1))
+            _, _, stay = tied_recipes(scores, [""] * len(scores), 0.05 / (most - 1))
             racing = dict(compress(racing.items(), stay))
             racing = {number: [*bits, student(shares[number])] for number, bits in racing.items()}
             if len(racing) < 2:

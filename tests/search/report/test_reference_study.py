@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.record.run import create_run
-from search.report.reference_study import AGREES, HIGHER, LOWER, same_inputs, study_cells
+from search.report.reference_study import AGREES, HIGHER, LOWER, UNDECIDED, same_inputs, study_cells
 from search.results.cells import NO_VALUE
 from search.results.statistics import SEED_SD
 from search.results.table import recipes_table, trials_table
@@ -58,7 +58,7 @@ def test_level_and_gap_by_hand(tmp_path):
     half = 1.96 * np.sqrt(0.89 * 0.11 / 1000)
     found = [float(end) for end in (*ends.split(" to "), *gap_ends.split(" to "))]
     np.testing.assert_allclose(found[:2], (0.89 - half, 0.89 + half), atol=0.003)
-    assert [*gaps, gap_verdict] == ["+0.78", "+1.00", AGREES]
+    assert [*gaps, gap_verdict] == ["+0.78", "+1.00", UNDECIDED]
     half = 196 * np.sqrt(2 * SEED_SD**2 + 0.01 * 0.99 / 999)
     np.testing.assert_allclose(found[2:], (1.0 - half, 1.0 + half), atol=0.01)
 
@@ -67,6 +67,8 @@ def test_what_disagrees_has_not_finished_or_has_no_baseline(tmp_path):
     base, logits = compared(tmp_path, {CE_ONLY: (0.95,) * 4, LOGITS: (0.80,) * 4}).values()
     assert (logits[4], logits[-1]) == (LOWER, LOWER)
     assert (base[4], *base[5:]) == (HIGHER, *[NO_VALUE] * 4)
+    near = {CE_ONLY: (0.875,) * 4, LOGITS: (0.892,) * 4}
+    assert [*compared(tmp_path / "near", near).values()][1][-1] == AGREES
     trials = {LOGITS: (0.9,) * 4, GROWTH: (0.9, 0.9), CE_ONLY: ()}
     (row,) = compared(tmp_path / "begun", trials).values()
     assert (row[0], row[-1]) == ("logits", NO_VALUE)
