@@ -1,7 +1,8 @@
 """The policy of a run: which trial comes next, and what becomes of each."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
+from itertools import chain
 from math import inf
 
 from search.plan.draws import Draw
@@ -86,6 +87,12 @@ class Policy:
             ),
             None,
         )
+
+    def next_to_run(self, waited: Iterable[str], not_begun: Iterable[str]) -> str | None:
+        """Of trials by digest: the first of those that waited and goes on, else the first of the
+        others, so that what has begun is known before more begins."""
+        going = (digest for digest in waited if self.decision(digest) == GO)
+        return next(chain(going, not_begun), None)
 
     def additions(self, *, exclusive: bool) -> list[Event]:
         """The events to record when no trial is left to begin; none if trials must end first.

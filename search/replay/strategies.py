@@ -15,7 +15,7 @@ import pandas as pd
 from search.plan.rungs import WITH_RUNGS
 from search.policy.policy import Policy
 from search.record.run import Run
-from search.record.trial_record import GO, STOP, WAIT, TrialRecord
+from search.record.trial_record import GO, WAIT, TrialRecord
 from search.replay.curves import Curves
 from search.results.pareto import pareto_front
 from search.results.statistics import TAILS
@@ -90,13 +90,14 @@ def replay(
     policy = Policy(run, score=lambda evaluation: evaluation["signal"], factor=strategy.factor)
     made, running, waiting, begun = Counter[int](), list[str](), list[str](), set[str]()
     while True:
-        waiting = [digest for digest in waiting if policy.decision(digest) != STOP]
-        ready = [digest for digest in waiting if policy.decision(digest) == GO]
-        running += ready[: slots - len(running)]
-        waiting = [digest for digest in waiting if digest not in running]
-        while len(running) < slots and (new := policy.next_trial(begun, exclusive=True)):
-            begun.add(new.config.digest)
-            running.append(new.config.digest)
+        while len(running) < slots:
+            new = policy.next_trial(begun, exclusive=True)
+            digest = policy.next_to_run(waiting, [new.config.digest] if new else [])
+            if digest is None:
+                break
+            waiting = [other for other in waiting if other != digest]
+            begun.add(digest)
+            running.append(digest)
         if not running:
             if not (additions := policy.additions(exclusive=True)):
                 break

@@ -66,7 +66,7 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
         self._live.prune()
 
     def _limit_retries(self, trial: Trial) -> None:
-        limit_retries(trial, self._live.retries_left(names_of(trial)["trial"]))
+        limit_retries(trial, self._live.restarts(names_of(trial)["trial"]))
 
 
 class Silence(TrialProgressCallback):  # type: ignore[misc] # Ray has no types

@@ -4,15 +4,16 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any
 
+from search.policy.failures import FALL_BACK, PAUSE
 from search.policy.policy import Policy
 from search.record.events import FALLBACK, RECORD, SUGGESTION, TIMINGS, Event
 from search.record.run import Run
 from search.record.storage import RecordCopy
-from search.record.trial_record import ENDED, GO, WAITING, TrialRecord
+from search.record.trial_record import GO, TrialRecord
 from search.results.best_trials import prune
 from search.sweep.hooks.live_table import Display
 from search.sweep.processes.signals import READER_GONE, Interruption
-from trainable.trial.messages import DISK, NOT_CAPTURED, OUT_OF_MEMORY, Message
+from trainable.trial.messages import OUT_OF_MEMORY, Message
 
 
 class LiveRun:
@@ -38,7 +39,7 @@ class LiveRun:
         self.display, self.interruption = display, interruption
         self.slots, self.exclusive = slots, exclusive
         self._copy, self._execution = copy, run.execution
-        self._announced: dict[str, Message] = {}  # by digest, failures that trials told of
+        self._told: dict[str, Message] = {}  # by digest, failures that trials told of
         self._pruned: set[str] = set()
         self.left_over = False  # whether Tune has given up a trial that is to be run again
 
@@ -64,12 +65,12 @@ class LiveRun:
         for reason in message.fallbacks:
             self._fall_back(reason)
         if message.failure is not None:
-            self._announced[digest] = message
-            if message.failure == DISK:
+            self._told[digest] = message
+            of_others = self.policy.failures.of_others(message.failure)
+            if of_others == PAUSE:
                 self.interruption.pause(message.reason)
-            if message.failure == NOT_CAPTURED:
+            elif of_others == FALL_BACK:
                 self._fall_back(f"{self._execution.lesser[0]}: {message.reason}")
-                self.left_over = True
         if message.evaluation is None:
             return GO
         values = message.evaluation
@@ -81,30 +82,23 @@ class LiveRun:
             self.record({"event": "repeated", "evaluations": number}, **names)
         return self.policy.decision(digest, number)
 
-    def retries_left(self, digest: str) -> int:
-        """How often Tune may restart a trial that fails: not one of which is decided that it ends
-        or waits, which Tune does only once its worker has answered."""
-        failures = self.policy.failures
-        over = failures.settled(digest) or digest in self._announced
-        return 0 if over else failures.retries_left(digest)
+    def restarts(self, digest: str) -> int:
+        """How often Tune may restart a trial that fails."""
+        return self.policy.failures.restarts(digest, told=digest in self._told)
 
     def failed(self, reason: str, *, restarted: bool, **names: str) -> None:
-        """Records a failure; the policy says what follows, which Tune may have restarted already.
-
-        Not one of a sweep that is interrupted: its trials are tried again when it goes on. Nor of a
-        trial of which is decided that it ends or waits: that stands.
-        """
-        trial = self.run.trials[names["trial"]]
-        if self.interruption.requested or self.policy.failures.settled(names["trial"]):
-            self.left_over = self.left_over or trial.outcome == WAITING
-            return
-        event: Event = {"event": "failure", "reason": reason}
-        if message := self._announced.pop(names["trial"], None):
-            event["kind"] = message.failure
-            event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
-        self.record(event, **names)
-        again = trial.outcome not in ENDED and (self.exclusive or not trial.alone)
-        self.left_over = self.left_over or (again and not restarted)
+        """Records a failure that counts; the policy says what follows, which Tune may have
+        restarted already. Trials of a sweep that is interrupted are tried again when it goes on."""
+        digest, failures = names["trial"], self.policy.failures
+        message = self._told.pop(digest, None)
+        if failures.counts(digest) and not self.interruption.requested:
+            event: Event = {"event": "failure", "reason": reason}
+            if message is not None:
+                event["kind"] = message.failure
+                event["shared"] = message.failure == OUT_OF_MEMORY and not self.exclusive
+            self.record(event, **names)
+        if not restarted and failures.left_over(digest, exclusive=self.exclusive):
+            self.left_over = True
 
     def record(self, event: Event, **names: str) -> None:
         """Applies an event, and has it on disk, at the run's storage and on the screen.

@@ -50,22 +50,18 @@ class RunScheduler(FIFOScheduler):  # type: ignore[misc] # Ray has no types
         return str(DECISIONS[decision])
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Ray's hook: a trial that waited and is to go on, else the first that has not begun.
-
-        Those that were stopped while they waited are ended before.
-        """
-        trials, live = list(tune_controller.get_trials()), self._live
-        decisions = {
-            trial: live.policy.decision(self._digests[trial.trial_id])
-            for trial in trials
-            if trial.status == Trial.PAUSED
-        }
-        for trial, decision in decisions.items():
-            if decision == STOP and not live.interruption.requested:
-                live.record({"event": "stop"}, **names_of(trial))
-                tune_controller.stop_trial(trial)
-        going = [trial for trial, decision in decisions.items() if decision == GO]
-        taken = sum(trial.status in (Trial.RUNNING, Trial.PENDING) for trial in trials)
-        if going and taken < live.slots():
-            return going[0]
-        return next((trial for trial in trials if trial.status == Trial.PENDING), None)
+        """Ray's hook: the trial that the policy runs next. Those that were stopped while they
+        waited are ended before."""
+        live = self._live
+        trials = {self._digests[trial.trial_id]: trial for trial in tune_controller.get_trials()}
+        running, pending, waiting = (
+            [digest for digest, trial in trials.items() if trial.status == status]
+            for status in (Trial.RUNNING, Trial.PENDING, Trial.PAUSED)
+        )
+        for digest in waiting:
+            if live.policy.decision(digest) == STOP and not live.interruption.requested:
+                live.record({"event": "stop"}, **names_of(trials[digest]))
+                tune_controller.stop_trial(trials[digest])
+        free = len(running) + len(pending) < live.slots()
+        chosen = live.policy.next_to_run(waiting if free else [], pending)
+        return None if chosen is None else trials[chosen]

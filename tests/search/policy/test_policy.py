@@ -149,7 +149,8 @@ class Sweep(RuleBasedStateMachine):
             digest: (
                 policy.decision(digest),
                 policy.waits(digest),
-                policy.failures.retries_left(digest),
+                policy.failures.restarts(digest, told=False),
+                policy.failures.left_over(digest, exclusive=False),
             )
             for digest in policy.run.trials
         }
