@@ -4,7 +4,7 @@ import ctypes
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from signal import default_int_handler
@@ -30,10 +30,21 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, RuntimeError):  # a closed pipe; within another print
             stream.flush()
-    for child in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            child.kill()
+    end_all(children())
     os._exit(code)
+
+
+def children() -> list[psutil.Process]:
+    """The processes that this one has started, and that these have."""
+    processes: list[psutil.Process] = psutil.Process().children(recursive=True)
+    return processes
+
+
+def end_all(processes: Iterable[psutil.Process]) -> None:
+    """Kills what is left of them."""
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 def make_console() -> Console:

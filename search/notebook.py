@@ -26,6 +26,8 @@ from search.results.answer import recommended
 from search.results.table import trials_table
 from trainable.common.errors import UserError
 
+OF_FIND = ".of-search-find"  # marks a folder of tables as written here
+
 
 class SearchResult:
     """A run on disk, by name or path: finished, interrupted or still running."""
@@ -83,7 +85,8 @@ def find(
     command's flags, with underscores: `time_budget="2h"`, `max_latency="3ms"`, `set={"epochs": 3}`.
 
     UserError for what can't be used, before any training. RuntimeError if trials failed for good,
-    KeyboardInterrupt when interrupted: `SearchResult(name).resume()` continues the run.
+    KeyboardInterrupt when interrupted: `SearchResult(name).resume()` continues the run, the same
+    call begins it where there is none yet.
     """
     if options.get("dry_run"):
         raise UserError("dry_run: makes no run to return; python -m search.run --dry-run estimates")
@@ -94,12 +97,12 @@ def find(
     places = {"space": space, "name": name, "storage": storage, "dataset": source}
     try:
         _call("search.run", *_flags(places | options))
-    except UserError:
+    except (Exception, KeyboardInterrupt):
         begun = (storage_folder(str(storage)) / name).exists()
         if source and not begun and not isinstance(dataset, str | Path):
             shutil.rmtree(source)  # tables that were written for it
         raise
-    return SearchResult(name, storage)
+    return SearchResult(place_of_runs(str(storage)) / name)
 
 
 def _as_source(dataset: Any, storage: str, name: str) -> str | None:
@@ -114,16 +117,19 @@ def _as_source(dataset: Any, storage: str, name: str) -> str | None:
         raise UserError(f"storage {storage}: give the dataset as a path or hub id, too")
     refuse_existing(run := storage_folder(storage) / name)  # whose data may lie there
     folder = run.with_name(f"{name}-data")
-    shutil.rmtree(folder, ignore_errors=True)  # of a call that ended before there was a run
+    if folder.exists() and not (folder / OF_FIND).exists():
+        raise UserError(f"name {name}: {folder} exists, where its data would lie; choose another")
+    shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed before there was a run
     folder.mkdir(parents=True)
+    (folder / OF_FIND).touch()
     for split, table in tables.items():
         table.to_parquet(folder / f"{split}.parquet")
     return str(folder)
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:
-    """`time_budget="2h"` as `--time-budget 2h`; a dict as KEY=VALUE each, True and False as a
-    switch, None as nothing."""
+    """`time_budget="2h"` as `--time-budget 2h`; a dict as KEY=VALUE each, a list with commas, True
+    and False as a switch, None as nothing."""
     flags: list[str] = []
     for name, value in options.items():
         flag = name.replace("_", "-")
@@ -131,6 +137,10 @@ def _flags(options: Mapping[str, Any]) -> list[str]:
             flags.append(f"--{flag}" if value else f"--no-{flag}")
         elif isinstance(value, Mapping):
             flags += [part for k, v in value.items() for part in (f"--{flag}", f"{k}={v}")]
+        elif isinstance(value, list | tuple):
+            flags += [f"--{flag}", ",".join(map(str, value))]
+        elif isinstance(value, pd.DataFrame):
+            raise UserError(f"{name}: give a path or hub id; tables go into the dataset, by split")
         elif value is not None:
             flags += [f"--{flag}", str(value)]
     return flags

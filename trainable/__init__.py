@@ -15,7 +15,9 @@ from typing import Any
 # that other processes use, too, a step of two threads then takes many times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-if sys.argv[:1] == ["-m"]:  # `python -m` is looking for a command, whose modules take a second
+_words = sys.orig_argv  # `python -m` is looking for a command, whose modules take a second
+_command = _words[_words.index("-m") + 1] if "-m" in _words[:-1] else ""
+if sys.argv[:1] == ["-m"] and _command.partition(".")[0] in ("search", "trainable"):
     _interrupts = import_module("trainable.common.interrupts")
     _interrupts.replace_handler(default_int_handler, _interrupts.end_quietly)
 

@@ -66,6 +66,9 @@ def _train(options: InputOptions, settings: dict[str, Any]) -> None:
     inactive = sorted(config.inactive_settings & settings.keys())
     if inactive:
         raise UserError(f"{inactive[0]}: has no effect with the other settings; leave it out")
+    for key, value in settings.items():
+        if pretrained and (own := getattr(config, key)) != value:
+            raise UserError(f"{key}: is {own} of {options.student}; leave it out")
     preparation = Preparation.load(load_sources(options))
     preparation.check([config], _say)
     _say(f"Preset {name} ({why}); {config.label()}; in {config.precision}.")

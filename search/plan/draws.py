@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
+import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, create_trial
@@ -47,7 +48,8 @@ class SpaceTrial:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of these."""
-        choices = [*choices, *(value for key, value in self._request.added if key == name)]
+        own = (value.item() if isinstance(value, np.generic) else value for value in choices)
+        choices = [*own, *(value for key, value in self._request.added if key == name)]
         return self._value(self._optuna_trial.suggest_categorical, name, choices)
 
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:

@@ -15,7 +15,8 @@ from search.record.run import Run
 from search.record.trial_record import FINISHED, TrialRecord, by_recipe
 from search.results.best_trials import contenders
 from search.results.scores import last_scores, seed_sd_of
-from search.results.statistics import LEVEL, tied_recipes
+from search.results.statistics import LEVEL
+from search.results.tied import tied_recipes
 from trainable.config.trial_config import TrialConfig
 
 

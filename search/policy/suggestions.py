@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
@@ -88,14 +89,20 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
 
 
 def _drawn(study: optuna.Study, request: ResolvedRequest, digits: int) -> Draw:
-    """A draw of the study's sampler, its numbers rounded; the study has one failed trial more."""
+    """A draw of the study's sampler, numbers of a range without steps rounded; the study has one
+    failed trial more."""
     trial = study.ask()
     try:
         draw_config(request, trial)
     finally:
         study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
+    free = {
+        key
+        for key, of in trial.distributions.items()
+        if isinstance(of, FloatDistribution) and of.step is None
+    }
     return {
-        key: float(f"{value:.{digits}g}") if isinstance(value, float) else value
+        key: float(f"{value:.{digits}g}") if key in free else value
         for key, value in trial.params.items()
     }
 

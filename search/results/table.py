@@ -34,8 +34,8 @@ from search.results.statistics import (
     own_variances,
     recipes_difference,
     shrunk_means,
-    tied_recipes,
 )
+from search.results.tied import tied_recipes
 from spaces.study import reference_row
 from trainable.config.metrics import lowest_score
 from trainable.config.trial_config import TrialConfig

@@ -8,7 +8,7 @@ from functools import partial
 from math import floor
 from typing import Any
 
-from search.exit_codes import adopt_orphans
+from search.exit_codes import adopt_orphans, children, end_all
 from search.plan.request import LOCAL
 from search.record.run import Run
 from search.record.storage import storage_of
@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # of a stopped trial, before its process takes the next
 }
+TIMED_OUT = "timed out"  # in what Ray says of a start that took too long
 
 
 def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
@@ -41,12 +42,27 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
     UserError where there is no cluster at this address.
     """
     os.environ.update(ENVIRONMENT)
-    import ray
-
     warnings.filterwarnings("ignore", module="ray")
     logging.getLogger("ray").setLevel(logging.ERROR)  # that this is not the main thread
     if address == LOCAL:  # not a cluster that happens to run here
         adopt_orphans()
+        _start_here(cores, gpus)
+        kill_at_shutdown()
+    else:
+        join(address, runtime_env={"env_vars": ENVIRONMENT})
+        cores, gpus = cluster_size(with_gpus=gpus > 0)
+    # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    return cores, gpus
+
+
+def _start_here(cores: int, gpus: int) -> None:
+    """Starts a local Ray, at the second try if need be: Ray's wait for itself can't be lengthened,
+    and is too short where the machine is busy. OSError if it does not start."""
+    import ray
+
+    for last in (False, True):
+        others = set(children())
         try:
             ray.init(
                 address=LOCAL,
@@ -57,14 +73,11 @@ def start_ray(cores: int, gpus: int, address: str = LOCAL) -> tuple[int, int]:
                 log_to_driver=False,
             )
         except Exception as error:  # of many kinds: processes that died, no memory, no port
-            raise OSError(f"Ray could not start: {first_line(error)}") from error
-        kill_at_shutdown()
-    else:
-        join(address, runtime_env={"env_vars": ENVIRONMENT})
-        cores, gpus = cluster_size(with_gpus=gpus > 0)
-    # A failed trial's reason stands in our own lines, its traceback in the trial's error.txt.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    return cores, gpus
+            if last or TIMED_OUT not in str(error):
+                raise OSError(f"Ray could not start: {first_line(error)}") from error
+            end_all(child for child in children() if child not in others)
+        else:
+            return
 
 
 def resources_per_trial(gpus: int, trials_per_gpu: int) -> dict[str, float]:

@@ -27,7 +27,7 @@ def markdown(results, dataset, budget, reasons):
     runs, kills, bits = {}, {}, {}
     for r in results:
         if r["dataset"] == dataset and r["budget"] in (None, budget):
-            if r["killed"]:
+            if r.get("killed"):
                 kills[r["way"]] = f"{r['lost']:.0f} + {r['restart']:.0f}"
             else:
                 runs.setdefault(r["way"], []).append(r)

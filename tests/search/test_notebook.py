@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from unittest.mock import Mock
 
 import pandas as pd
 import pytest
@@ -73,12 +72,15 @@ def test_options_become_flags():
     options = {
         "time_budget": "2h",
         "set": {"epochs": 3, "alpha": 0.3},
+        "transfer": ["rest", "augment"],
         "int8": True,
         "check": False,
     }
     assert " ".join(_flags({**options, "finals": None})) == (
-        "--time-budget 2h --set epochs=3 --set alpha=0.3 --int8 --no-check"
+        "--time-budget 2h --set epochs=3 --set alpha=0.3 --transfer rest,augment --int8 --no-check"
     )
+    with pytest.raises(UserError, match="test: give a path"):
+        _flags({"test": frame(9, 0)})
 
 
 @pytest.mark.slow
@@ -99,7 +101,7 @@ def test_the_best_student_of_tables_in_memory_is_used_once_the_search_was_resume
 
 @pytest.mark.slow
 def test_a_name_that_is_taken_is_refused_and_its_data_stay(result, options):
-    files = sorted(result.folder.with_name("cut-data").iterdir())
+    files = sorted(result.folder.with_name("cut-data").glob("*.parquet"))
     before = [file.read_bytes() for file in files]
     assert [file.stem for file in files] == ["train", "validation"]
     with pytest.raises(UserError, match="cut exists; choose another name"):
@@ -120,14 +122,44 @@ def test_what_no_run_may_have_is_refused_before_data_are_written(options, tmp_pa
     assert [*tmp_path.iterdir()] == []
 
 
-def test_no_split_of_an_earlier_call_is_left(options, tmp_path, monkeypatch):
-    """Which an interruption ended before there was a run."""
-    monkeypatch.setattr("search.notebook._call", Mock(side_effect=KeyboardInterrupt))
+def test_what_ends_before_there_is_a_run_leaves_no_data(options, tmp_path, monkeypatch):
+    """Nor do splits of a call that was killed by then get into the next one's."""
+    splits = []
+
+    def call(*command):
+        splits.append(sorted(path.name for path in (tmp_path / "begun-data").glob("*.parquet")))
+        raise ends.pop()
+
+    ends = [RuntimeError, KeyboardInterrupt, SystemExit]
+    monkeypatch.setattr("search.notebook._call", call)
     given = {**options, "storage": tmp_path, "name": "begun"}
-    for dataset in (options["dataset"], frame(50, 7)):
-        with pytest.raises(KeyboardInterrupt):
-            search.find(**{**given, "dataset": dataset})
-    assert [path.name for path in (tmp_path / "begun-data").iterdir()] == ["train.parquet"]
+    with pytest.raises(SystemExit):  # as little is removed as by a kill
+        search.find(**given)
+    assert (tmp_path / "begun-data").exists()
+    for kind in (KeyboardInterrupt, RuntimeError):
+        with pytest.raises(kind):
+            search.find(**{**given, "dataset": frame(50, 7)})
+        assert [*tmp_path.iterdir()] == []
+    assert splits == [["train.parquet", "validation.parquet"], *[["train.parquet"]] * 2]
+
+
+def test_a_folder_that_is_not_its_own_is_left_alone(options, tmp_path):
+    """Where the tables of a run of that name would lie."""
+    theirs = tmp_path / "mine-data" / "train.parquet"
+    theirs.parent.mkdir()
+    theirs.touch()
+    with pytest.raises(UserError, match=r"name mine: .*mine-data exists"):
+        search.find(**{**options, "storage": tmp_path, "name": "mine"})
+    assert theirs.exists()
+
+
+def test_what_is_found_is_the_run_of_that_storage(tmp_path, monkeypatch):
+    """Where the folder that Python runs in has one of the same name."""
+    monkeypatch.chdir(tmp_path)
+    made_run(tmp_path / "mine", [recipe(0)])
+    theirs = made_run(tmp_path / "other" / "mine", [recipe(1)])
+    monkeypatch.setattr("search.notebook._call", lambda *command: "")
+    assert search.find("data", name="mine", storage="other").folder == theirs.folder
 
 
 def test_the_best_trial_is_the_first_whose_student_is_there(tmp_path, monkeypatch):
@@ -170,7 +202,7 @@ def test_the_data_of_a_run_that_has_begun_stay(options, tmp_path, monkeypatch):
     monkeypatch.setattr("search.notebook._call", begin_and_refuse)
     with pytest.raises(UserError, match="too weak"):
         search.find(**{**options, "storage": tmp_path, "name": "begun"})
-    files = sorted(path.name for path in (tmp_path / "begun-data").iterdir())
+    files = sorted(path.name for path in (tmp_path / "begun-data").glob("*.parquet"))
     assert files == ["train.parquet", "validation.parquet"]
 
 

@@ -43,10 +43,12 @@ def test_prints_what_the_trial_yields(trial_command, capsys, sampled_inputs, mak
         assert [line.get(key) for line in found] == [e.get(key) for e in expected]
 
 
-def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path):
+def test_mistakes_get_one_line_and_code_2(trial_command, capsys, tmp_path, teacher_folder):
+    own = ["--student", str(teacher_folder), "--initialisation", "pretrained"]
     for more, said in (
         (["--student", "."], "--student: has no effect without --initialisation pretrained"),
         (["--test", "."], "--test: has no effect here"),
+        (own, "student_layers: is 4 of "),
         (["--student-layers", "3"], "student_layers: 3 does not divide the teacher's 4 layers"),
         (["--hidden-weight", "100"], "hidden_weight: has no effect"),
         (["--eval-subset", "41"], "--eval-subset 41: the validation split has 40"),

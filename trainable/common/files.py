@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 from uuid import uuid4
 from zlib import crc32
@@ -37,10 +38,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that replaces it when the block ends without an error;
     else `target` stays as it was, and nothing of ours is left, nor of a process killed long ago."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*"):
-        with suppress(OSError):  # one that is being written may have its name by now
-            if left.stat().st_mtime < time.time() - LONG_AGO:
-                shutil.rmtree(left)
+    _remove_old(target.parent, f".{target.name}.*")
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     replaced = Path(f"{temporary}.old")
     temporary.mkdir()
@@ -56,6 +54,23 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             replaced.rename(target)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """One among the system's temporary files, until the block ends; what a process killed long ago
+    left under the same prefix is removed."""
+    _remove_old(Path(gettempdir()), f"{prefix}*")
+    with TemporaryDirectory(prefix=prefix) as folder:
+        yield Path(folder)
+
+
+def _remove_old(parent: Path, names: str) -> None:
+    """Folders that nobody can be writing any more."""
+    for left in parent.glob(names):
+        with suppress(OSError):  # one that is being written may have its name by now
+            if left.stat().st_mtime < time.time() - LONG_AGO:
+                shutil.rmtree(left)
 
 
 def nearest_existing(path: Path) -> Path:

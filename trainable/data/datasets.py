@@ -98,18 +98,19 @@ def with_transfer(dataset: Dataset, texts: list[Text]) -> tuple[Dataset, int]:
 
 
 def _letters(text: Text) -> tuple[str, ...]:
-    return tuple(re.sub(r"[\W_]+", "", part.casefold()) for part in parts_of(text))
+    """A text's letters and digits, or all of one that has none, such as of emoji."""
+    return tuple(re.sub(r"[\W_]+", "", part.casefold()) or part for part in parts_of(text))
 
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:
-    """The split in two, for training and for evaluation, stratified; a text that both would have,
-    and a class that only the second would have, is trained on, unless that leaves none to evaluate
-    on."""
+    """The split in two, for training and for evaluation, stratified. A text with the letters and
+    digits of one for training, and a class that only the second would have, is trained on, unless
+    that leaves none to evaluate on."""
     rest, held_out = hold_out_rows(split.labels)
     trained, classes = {split.labels[row] for row in rest}, isinstance(split.labels[0], int)
     lacking = [row for row in held_out if classes and split.labels[row] not in trained]
-    known = {split.texts[row] for row in (*rest, *lacking)}
-    unseen = np.array([split.texts[row] not in known for row in held_out], dtype=bool)
+    known = {_letters(split.texts[row]) for row in (*rest, *lacking)}
+    unseen = np.array([_letters(split.texts[row]) not in known for row in held_out], dtype=bool)
     if unseen.any():
         rest, held_out = np.concatenate([rest, held_out[~unseen]]), held_out[unseen]
     return pick(split, rest), pick(split, held_out)
@@ -166,11 +167,12 @@ def check_sizes(dataset: Dataset, used: Dataset, asked: Mapping[str, int | None]
 
 
 def shared_examples(dataset: Dataset) -> list[str]:
-    """A warning for validation texts that are also trained on, and one for such test texts."""
-    known, warnings = set(dataset.train.texts), []
+    """A warning for validation texts that are also trained on, but for what are no letters or
+    digits, and one for such test texts."""
+    known, warnings = set(map(_letters, dataset.train.texts)), []
     splits = {"validation": dataset.validation, "test": dataset.test}
     for name, split in splits.items():
-        if split and (shared := sum(text in known for text in split.texts)):
+        if split and (shared := sum(_letters(text) in known for text in split.texts)):
             warnings.append(
                 f"Warning: {shared:,} of the {len(split):,} {name} examples are also training "
                 "examples; scores are too high by what is remembered."

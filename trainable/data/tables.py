@@ -4,7 +4,8 @@ import csv
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,7 @@ def read_tables(
         given, splits = f"{flag} {source}", _read_local(flag, path, label)
     else:
         given, splits = f"{flag} {source}", _read_hub(flag, source, configuration, cache)
+    _refuse_misspelt(given, splits)
     if needed == TEST_NAME and len(splits) == 1:
         splits = {TEST_NAME: next(iter(splits.values()))}
     if needed not in splits:
@@ -70,10 +72,27 @@ def tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
         raise UserError("dataset: give a path, a hub id, or tables by split, one of them train")
     tables = dict(data)
     for name, table in data.items():
-        if not isinstance(table, datasets.Dataset):
-            with as_user_error(f"dataset: {name} is no table; "):
-                tables[name] = datasets.Dataset.from_pandas(table, preserve_index=False)
+        if isinstance(table, datasets.Dataset):
+            tables[name] = table.with_format(None)
+            continue
+        with as_user_error(f"dataset: {name} is no table of plain values; "):
+            tables[name] = datasets.Dataset.from_pandas(table, preserve_index=False)
     return tables
+
+
+def _refuse_misspelt(given: str, names: Iterable[str]) -> None:
+    """UserError for a split whose name is nearly one that is looked for, and of which there is
+    none: it would not be used."""
+    names = list(names)
+    for name in names:
+        near = "" if name in SPLIT_NAMES else next(iter(_nearest(name)), "")
+        same = EVALUATION_NAMES if near in EVALUATION_NAMES else (near,)
+        if near and not set(same) & set(names):
+            raise UserError(f"{given}: split {name} is not known; call it {near}")
+
+
+def _nearest(name: str) -> list[str]:
+    return get_close_matches(name.lower(), SPLIT_NAMES, n=1, cutoff=0.8)
 
 
 def _read_local(flag: str, path: Path, label: str | None) -> dict[str, Any]:
@@ -89,6 +108,7 @@ def _read_local(flag: str, path: Path, label: str | None) -> dict[str, Any]:
             first = files.setdefault(file.stem, file)
             if first != file and file.stem in SPLIT_NAMES:
                 raise UserError(f"{flag} {path}: has {first.name} and {file.name}; keep one")
+    _refuse_misspelt(f"{flag} {path}", files)
     return {n: _read_file(flag, files[n], label) for n in SPLIT_NAMES if n in files}
 
 

@@ -86,9 +86,10 @@ def full_embedding_of(
 def _replace_embedding(model: PreTrainedModel, weight: Tensor) -> None:
     old = model.get_input_embeddings()
     assert isinstance(old, nn.Embedding), "every encoder here has a plain word embedding"
-    row = old.padding_idx  # of which a trimmed one has none where it is among the last
+    row = old.padding_idx  # which is another token's in a trimmed one, if it is not among the first
+    first = row is not None and row <= MOST_FIXED and row < len(weight)
     new = nn.Embedding.from_pretrained(  # type: ignore[no-untyped-call]
-        weight, freeze=False, padding_idx=row if row is None or row < len(weight) else None
+        weight, freeze=False, padding_idx=row if first else None
     )
     model.set_input_embeddings(new)
     model.config.vocab_size = len(weight)

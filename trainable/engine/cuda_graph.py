@@ -54,6 +54,7 @@ class Executor:
         self._replays: dict[Hashable, Body] = {}
         self.setup_seconds = 0.0  # of warm-ups, in which Triton compiles, and captures
         self.most: int | None = None  # examples that go through a model at a time, if not all
+        self.times_cleared = 0  # since memory ran out
         self.make_room: Callable[[], bool] = lambda: False  # whether it gave memory back
 
     def width(self, longest: int) -> int:
@@ -81,6 +82,7 @@ class Executor:
             self.most = -(-most // 2)
         self._warm.clear()
         self._replays.clear()
+        self.times_cleared += 1
         try:
             release_memory(device)
         except RuntimeError as error:  # torch's allocator is still in a capture that failed

@@ -230,11 +230,11 @@ class TrainingStep:
         widths = sorted({executor.width(int(length)) for length in np.unique(lengths)})
         left = widths.copy()
         while left:
-            width, most = left.pop(), executor.most
+            width, cleared = left.pop(), executor.times_cleared
             fitting = order[: np.searchsorted(lengths[order], width, side="right")]
             for _ in range(2):
                 self.take(fitting[-self.feed.batch_size :], learning_rate=0.0)
-            left = left if executor.most == most else widths.copy()  # all anew, in parts
+            left = left if executor.times_cleared == cleared else widths.copy()  # all anew
         clear_optimiser(self.optimiser)
         self.means.clear()
 

@@ -24,7 +24,7 @@ from trainable.data.tokens import TokenisedSplit
 from trainable.data.vocabulary import dense_split, restore_embedding, trim_embedding
 from trainable.engine.cuda_graph import make_executor
 from trainable.engine.devices import Runtime
-from trainable.engine.metrics import pack_predictions, score
+from trainable.engine.metrics import pack_predictions, score, unpack_predictions
 from trainable.engine.training_state import safetensors_as_os_errors
 from trainable.engine.training_step import Evaluator
 from trainable.models.flash_attention import fuse_attention
@@ -34,6 +34,7 @@ from trainable.models.static_forward import make_static
 from trainable.teacher.fine_tuning import fine_tune
 
 FORMAT = 2  # of how a teacher is fine-tuned, so that another version's is made again
+OTHER_SCALE = 2.0  # times the labels' variance, as a mean squared error
 SCORED = {"evaluation": "", "full": "full_"}  # splits, and how their scores' names begin
 
 
@@ -235,7 +236,7 @@ def _make_teacher(
 
 def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray, metric: str = ACCURACY) -> None:
     """UserError if its score is no better on the validation labels [N] than that of the most
-    frequent one; of a regression, no better than that of a constant, 0."""
+    frequent one; of a regression, no better than that of a constant, 0, or on another scale."""
     values, counts = np.unique(labels, return_counts=True)
     constant = score(metric, np.full_like(labels, values[np.argmax(counts)]), labels)
     if teacher.score <= constant:
@@ -247,6 +248,14 @@ def refuse_weak_teacher(teacher: Teacher, labels: np.ndarray, metric: str = ACCU
             f"predicting {what} ({constant:.4f}); {order}give a better teacher or more training "
             "data, or --allow-weak-teacher"
         )
+    if labels.dtype.kind == "f" and not teacher.fine_tuned_here:
+        outputs = unpack_predictions(teacher.predictions, len(labels), 0)
+        if np.mean((outputs - labels) ** 2) > OTHER_SCALE * labels.var():
+            raise UserError(
+                f"--teacher: its outputs, {outputs.min():.3g} to {outputs.max():.3g}, are on "
+                f"another scale than the labels, {labels.min():.3g} to {labels.max():.3g}; give "
+                "labels on its scale, or a model without a head, or --allow-weak-teacher"
+            )
 
 
 def load_teacher(folder: Path) -> PreTrainedModel:

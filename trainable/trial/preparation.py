@@ -77,7 +77,8 @@ def prepare(
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
     path, tables = (str(dataset), None) if isinstance(dataset, str | Path) else (None, dataset)
-    chosen = halved(InputOptions(preset=name, dataset=path, **options))
+    plain = {key: _plain(value) for key, value in options.items()}
+    chosen = halved(InputOptions(preset=name, dataset=path, **plain))
     preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:
@@ -85,6 +86,13 @@ def prepare(
         pools.add(RELATIONS)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
     return prepare_inputs(preparation, dict.fromkeys(sorted(pools), ()), runtime, chosen)
+
+
+def _plain(value: Any) -> Any:
+    """Paths and numpy's numbers as a command line has them."""
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True)

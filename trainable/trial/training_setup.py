@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from trainable.common.gpus import out_of_gpu_memory
 from trainable.config.layer_sets import mirrored_layers
 from trainable.config.names import EAGER, RELATIONS
 from trainable.config.training_inputs import TrainingInputs
@@ -113,7 +114,20 @@ class SetupCache:
     def set_up(
         self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
     ) -> TrainingSetup:
-        """A student as the trial starts with, random weights drawn from its seed."""
+        """A student as the trial starts with, random weights drawn from its seed; where the GPU has
+        no room for it, instead of all that are kept."""
+        try:
+            return self._set_up(config, inputs, device)
+        except RuntimeError as error:
+            if not self._kept or not out_of_gpu_memory(error):
+                raise
+        self._kept.clear()  # out of the handler, whose error holds on to what was made
+        release_memory(device)
+        return self._set_up(config, inputs, device)
+
+    def _set_up(
+        self, config: TrialConfig, inputs: TrainingInputs, device: torch.device
+    ) -> TrainingSetup:
         teacher = _load_teacher(Path(inputs.teacher.folder))
         own = inputs.pretrained_of(config)
         pretrained = _load_pretrained(Path(own.folder)) if own else None

@@ -1,6 +1,5 @@
 """A trial as a Ray Tune trainable: the one place in this package that knows of Ray."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ import torch
 from ray import tune
 
 from trainable.common.errors import TrainingDivergedError, UserError, first_line
+from trainable.common.files import temporary_folder
 from trainable.common.gpus import out_of_gpu_memory
 from trainable.common.pause import PauseRequest
 from trainable.common.quiet import quiet_libraries
@@ -56,8 +56,10 @@ def student(inputs: TrainingInputs, *, save_share: float = SAVE_SHARE) -> Any:
     `training_iteration` counts them). With the first one, and
     once the last checkpoint is older than its cost / `save_share`, comes a checkpoint: the student
     as it was evaluated, as a Hugging Face folder, and the state to go on from. 1 saves at every
-    evaluation: schedulers that pause or clone trials need that. Asks for one CPU, and for one GPU
-    if the inputs were prepared on one (`tune.with_resources` changes that).
+    evaluation: schedulers that pause or clone trials need that. (Ray's population-based training
+    multiplies by 1.2 whatever the bounds: its `custom_explore_fn` must keep shares below 1.) Asks
+    for one CPU, and for one GPU if the inputs were prepared on one (`tune.with_resources` changes
+    that).
     """
     train = partial(train_student, inputs=asdict(inputs), save_share=save_share)
     return tune.with_resources(train, {"cpu": 1, "gpu": int(inputs.device == "cuda")})
@@ -166,9 +168,9 @@ class _TuneLoop:
 
     def _save(self, metrics: dict[str, Any]) -> None:
         """Writes a checkpoint and reports it; measures the time that takes."""
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as folder:
+        with temporary_folder("distillation-checkpoint-") as folder:
             start = time.monotonic()
-            write_checkpoint(self._trial, Path(folder), student=self._sweep is None)
+            write_checkpoint(self._trial, folder, student=self._sweep is None)
             written = time.monotonic()
             self._saved_step = self._trial.step
             self._unreported_seconds += written - start

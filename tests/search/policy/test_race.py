@@ -13,7 +13,7 @@ from search.policy.still_to_come import finals_or_race_open, is_complete
 from search.record.events import DECIDED
 from search.record.run import read_run
 from search.record.trial_record import GIVE_UP, by_recipe
-from search.results.statistics import tied_recipes
+from search.results.tied import tied_recipes
 from tests.made_runs import asked, failed, made_inputs, made_run, recipe
 from tests.report_runs import evaluation
 from tests.simulated_tune import play

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import optuna
@@ -178,6 +179,26 @@ def test_a_range_that_is_narrower_than_the_rounding_is_searched(tmp_path):
     run = sweep(make_run(tmp_path / "mine", space=f"{file}:narrow", samples=4))
     assert len({trial.config.alpha for trial in run.trials.values()}) == 4
     assert all(0.50011 <= trial.config.alpha <= 0.50019 for trial in run.trials.values())
+
+
+VALUES = """
+import numpy
+
+def mine(trial):
+    trial.suggest_categorical("alpha", [1 / 3, 2 / 3])
+    trial.suggest_float("ema_decay", 0.0, 15 / 16, step=3 / 16)
+    trial.suggest_categorical("batch_size", list(2 ** numpy.arange(3, 5)))
+"""
+
+
+@pytest.mark.parametrize("searcher", SEARCHERS)
+def test_choices_and_steps_are_tried_as_they_are_given(tmp_path, searcher):
+    """However many digits they have, and if they are numpy's."""
+    (tmp_path / "values.py").write_text(VALUES)
+    space = f"{tmp_path / 'values.py'}:mine"
+    run = sweep(make_run(tmp_path / "mine", space=space, searcher=searcher, samples=24))
+    found = {(t.config.alpha, t.config.ema_decay, t.config.batch_size) for t in run.trials.values()}
+    assert found == set(product((1 / 3, 2 / 3), [k / 16 for k in range(0, 16, 3)], (8, 16)))
 
 
 def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):

@@ -13,7 +13,7 @@ from search.results.confirmation import Confirmation
 from search.results.precision import last_level, spread_of
 from search.results.statistics import Difference, seeds_difference
 from tests.made_runs import made_inputs, made_plan, pack_right
-from tests.search.results.test_statistics import beyond_chance, students
+from tests.search.results.test_tied import beyond_chance, students
 from trainable.config.trial_config import TrialConfig
 
 GROWTH = TrialConfig(alpha_schedule="cosine_growth", sharpness=2.0, aligned_layers="1,2,3")

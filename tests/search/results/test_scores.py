@@ -8,17 +8,13 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from search.results.answer import gain
 from search.results.scores import last_scores, rescored, seed_scores, seed_sd_of, sensitivity
-from search.results.statistics import (
-    SEED_SD,
-    mean_interval,
-    recipes_difference,
-    seeds_difference,
-    tied_recipes,
-)
+from search.results.statistics import SEED_SD, mean_interval, recipes_difference, seeds_difference
 from search.results.table import recipes_table, trials_table
+from search.results.tied import tied_recipes
 from tests.conftest import user_error
 from tests.made_runs import evaluated, made_inputs, made_run, recipe
-from tests.search.results.test_statistics import beyond_chance, generator
+from tests.search.results.test_statistics import generator
+from tests.search.results.test_tied import beyond_chance
 from trainable.engine.metrics import example_scores, pack_predictions, score
 
 EXAMPLES = 60

@@ -1,15 +1,20 @@
 """How many trials run at once, on what, in which folders, and what Ray is told of them."""
 
 import io
+import subprocess
+import sys
 from dataclasses import asdict, replace
+from signal import SIGKILL
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from rich.console import Console
 
+from search.exit_codes import end_all
 from search.record.storage import local_runs
 from search.sweep import session
-from search.sweep.ray_setup import concurrency, resources_per_trial, trial_folder
+from search.sweep.ray_setup import _start_here, concurrency, resources_per_trial, trial_folder
 from search.sweep.session import share_with_trials
 from tests.made_runs import asked, made_run
 from trainable.config.trial_config import TrialConfig
@@ -84,3 +89,38 @@ def test_a_disk_with_too_little_room_is_told_of(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     stored = made_run(local_runs(f"file://{tmp_path}/storage") / "mine", CONFIGS)
     assert session._shortage(stored, free + 1) == ""  # nobody knows how much a storage takes
+
+
+def test_a_start_that_took_too_long_is_tried_again_without_what_it_left(monkeypatch):
+    """Ray waits 30 seconds for its own processes, which do not end with it."""
+    left = []
+
+    def starts(*errors):
+        """Starts a process each time, and fails so before it does not."""
+        waiting = iter([*errors, None])
+
+        def init(**asked):
+            assert all(process.poll() is not None or process.wait(10) for process in left)
+            left.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+            if error := next(waiting):
+                raise RuntimeError(error)
+
+        return init
+
+    mine = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    slow = "The current node timed out during startup."
+    try:
+        monkeypatch.setattr("ray.init", starts(slow))
+        _start_here(1, 0)
+        assert [process.poll() for process in (mine, *left)] == [None, -SIGKILL, None]
+        for errors in ((slow, slow), ("no port",)):
+            end_all([psutil.Process(left.pop().pid)])
+            left.clear()
+            monkeypatch.setattr("ray.init", starts(*errors))
+            with pytest.raises(OSError, match=f"Ray could not start: {errors[-1]}"):
+                _start_here(1, 0)
+            assert len(left) == len(errors)
+    finally:
+        for process in (mine, *left):
+            process.kill()
+            process.wait()

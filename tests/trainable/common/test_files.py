@@ -1,6 +1,7 @@
 """Files and folders that appear completely or not at all, whatever happens in between."""
 
 import os
+import tempfile
 import time
 from pathlib import Path
 from unittest.mock import Mock
@@ -12,6 +13,7 @@ from trainable.common.files import (
     MANIFEST,
     atomic_file,
     atomic_folder,
+    temporary_folder,
     verified_values,
     write_manifest,
 )
@@ -40,6 +42,16 @@ def test_what_a_process_left_that_was_killed_a_month_ago_goes(tmp_path):
         os.utime(left, (then := time.time() - days * 24 * 3600, then))
     write(tmp_path / "made", "text", atomic_folder)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".made.1", "made"]
+
+
+def test_so_does_what_it_left_among_the_systems_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name, days in (("mine-a", 1), ("mine-b", 30), ("other-c", 30)):
+        (left := tmp_path / name).mkdir()
+        os.utime(left, (then := time.time() - days * 24 * 3600, then))
+    with temporary_folder("mine-") as folder:
+        assert {path.name for path in tmp_path.iterdir()} == {"mine-a", "other-c", folder.name}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-a", "other-c"]
 
 
 @EITHER

@@ -230,6 +230,14 @@ def test_a_tenth_of_a_single_file_is_held_out(load, tmp_path):
     assert (len(found.train), len(found.evaluation)) == (180, 20)
     assert sorted(found.train.texts + found.evaluation.texts) == sorted(labels)
     assert found.evaluation.labels.count(1) == 5
+    twice = {
+        f"{word} {row}{end}": row % 2 for row in range(100) for word, end in (("A", ""), ("a", "!"))
+    }
+    write(tmp_path / "twice.tsv", twice.keys(), twice.values())
+    both = load(tmp_path / "twice.tsv")
+    letters = [{text.strip("!").lower() for text in s.texts} for s in (both.train, both.evaluation)]
+    assert letters[1]
+    assert not letters[0] & letters[1]  # no near copy of one is trained on
     for split in (found.train, found.evaluation):
         assert split.labels == [labels[text] for text in split.texts]
 
@@ -315,10 +323,31 @@ def test_tables_are_those_of_datasets_too_and_nothing_else(load):
     tables = {n: datasets.Dataset.from_pandas(s, preserve_index=False) for n, s in splits.items()}
     found = load(splits)
     assert load(datasets.DatasetDict(tables)) == found
+    for kind in ("torch", "pandas", "arrow"):
+        formatted = {n: table.with_format(kind, ["label"]) for n, table in tables.items()}
+        assert load(datasets.DatasetDict(formatted)) == found
     assert (found.evaluation, found.test) == (LabelledTexts(["a"], [0]), LabelledTexts(["b"], [1]))
     said = "dataset: no split train, only dev; in a folder, name a file train.csv"
     assert user_error(load, {"dev": frame}) == said
-    assert user_error(load, {"train": [1]}).startswith("dataset: train is no table; ")
+    assert user_error(load, {"train": [1]}).startswith("dataset: train is no table of plain ")
+
+
+def test_a_split_whose_name_is_misspelt_is_refused(folder, load, refusal):
+    """It would not be used, and a part of the training examples held out in its place."""
+    frame = pandas.DataFrame({"text": ["a", "b"], "label": ["no", "yes"]})
+    said = "dataset: split {} is not known; call it {}"
+    for name, right in (
+        ("Validation", "validation"),
+        ("Test", "test"),
+        ("validaton", "validation"),
+    ):
+        given = {"train": frame, name: frame}
+        assert user_error(load, given) == said.format(name, right)
+    assert user_error(load, {"Train": frame}) == said.format("Train", "train")
+    others = {"validation_mismatched": frame[:1], "unsupervised": frame}
+    assert load({"train": frame, "validation": frame, **others}).evaluation.texts == ["a", "b"]
+    write(folder / "Test.csv", AB, TWO)
+    assert refusal(folder) == "split Test is not known; call it test"
 
 
 @pytest.mark.parametrize("suffix", READERS)

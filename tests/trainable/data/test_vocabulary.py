@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from tests.conftest import tiny_classifier
 from trainable.data.tokens import TokenisedSplit
-from trainable.data.vocabulary import dense_split, tokens_in_use
+from trainable.data.vocabulary import dense_split, tokens_in_use, trim_embedding
 
 
 def dense(ids, in_use):
@@ -22,3 +23,11 @@ def test_occurring_special_and_up_to_the_padding_token():
 def test_token_outside_the_vocabulary(stranger):
     with pytest.raises(ValueError, match="outside the vocabulary"):
         dense([stranger], [0, 3, 8, 20])
+
+
+@pytest.mark.parametrize(("pad_id", "trimmed"), [(0, 0), (3, 3), (150, None)])
+def test_no_other_token_is_taken_for_padding(pad_id, trimmed):
+    """Its row gets no gradient; the ids that stay are the first ones."""
+    model = tiny_classifier(vocab_size=300, pad_token_id=pad_id)
+    trim_embedding(model, np.array([0, 1, 2, 3, *range(100, 290)]))
+    assert model.get_input_embeddings().padding_idx == trimmed

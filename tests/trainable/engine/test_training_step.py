@@ -149,6 +149,11 @@ def test_a_capture_that_memory_runs_out_in_is_made_again_of_parts():
     step = training_step(tiny_classifier(), executor=Executor(capture))
     step.warm_up()
     assert captured == [None, None, 4, 4, 4]
+    captured.clear()
+    step = training_step(tiny_classifier(), executor=Executor(capture))
+    step.feed.executor.make_room = lambda: True  # by another student's leave, so of whole batches
+    step.warm_up()
+    assert captured == [None] * 5
 
 
 def test_an_allocator_that_stays_in_a_failed_capture_ends_the_process(monkeypatch):

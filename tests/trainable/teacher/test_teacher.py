@@ -19,6 +19,7 @@ from trainable.config.training_inputs import Teacher
 from trainable.config.trial_config import TeacherSettings
 from trainable.data.sources import Sources
 from trainable.engine.devices import Runtime
+from trainable.engine.metrics import pack_predictions
 from trainable.teacher import fine_tuning
 from trainable.teacher import teacher as module
 from trainable.teacher.teacher import (
@@ -222,7 +223,8 @@ def test_digest_depends_on_weights_and_configuration():
 )
 def test_a_teacher_must_be_better_than_a_constant_by_the_metric(metric, labels, constant, named):
     always, given = "same number" if metric == "spearman" else "most frequent", np.array(labels)
-    teacher = Teacher("", "", False, constant + 1e-9, "", 1.0)
+    bits = pack_predictions(given, 0) if metric == "spearman" else ""
+    teacher = Teacher("", "", False, constant + 1e-9, bits, 1.0)
     refuse_weak_teacher(teacher, given, metric)
     for weak in (constant, constant - 0.05):
         said = user_error(refuse_weak_teacher, replace(teacher, score=weak), given, metric)
@@ -232,6 +234,21 @@ def test_a_teacher_must_be_better_than_a_constant_by_the_metric(metric, labels, 
         assert f"({constant:.4f}); {order}give a better teacher" in said
         tuned = replace(teacher, score=weak, fine_tuned_here=True)
         assert user_error(refuse_weak_teacher, tuned, given, metric) == said.replace(order, "")
+
+
+def test_a_regression_teacher_has_the_scale_of_the_labels():
+    """Correlations can't see another one, but students would learn a mixture of both."""
+    labels = np.linspace(0.0, 5.0, 50)
+    for outputs, right in ((labels / 5, False), (8 * labels / 5 - 4, False), (labels + 1.0, True)):
+        packed = pack_predictions(outputs, 0)
+        teacher = Teacher("", "", False, 1.0, packed, 1.0)
+        if right:
+            refuse_weak_teacher(teacher, labels, "pearson")
+            continue
+        said = user_error(refuse_weak_teacher, teacher, labels, "pearson")
+        ends = f"{outputs.min():.3g} to {outputs.max():.3g}"
+        assert said.startswith(f"--teacher: its outputs, {ends}, are on another scale than the")
+        refuse_weak_teacher(replace(teacher, fine_tuned_here=True), labels, "pearson")
 
 
 def test_a_teacher_that_guesses_must_be_allowed(loaded, sampled_loaded, options, own_runtime):

@@ -38,7 +38,8 @@ def places(teacher_folder, data_folder, tmp_path):
 def test_prepare_makes_all_that_a_trial_reads_from_a_relative_cache(places, tmp_path, monkeypatch):
     """As trials see it, which run in other working folders and other processes."""
     monkeypatch.chdir(tmp_path)
-    places["cache"], lines = "cache", []
+    places["cache"], lines = Path("cache"), []
+    places["max_train_samples"] = np.int64(40)
     more = {"hidden_pools": "mean", "relations": True, "log": lines.append}
     inputs = trainable.prepare("mini", **more, **places)
     assert from_plain(TrainingInputs, json.loads(json.dumps(asdict(inputs)))) == inputs

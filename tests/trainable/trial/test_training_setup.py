@@ -129,6 +129,29 @@ def test_a_student_that_does_not_fit_beside_others_gets_their_room(inputs, make_
     assert len(others) == 2
 
 
+def test_a_student_that_does_not_fit_beside_those_kept_takes_their_place(
+    inputs, make_config, cpu, free, monkeypatch
+):
+    """As it is made, before any step; one that does not fit alone is an error."""
+    free(1.0)
+    bench, kept = SetupCache(), []
+
+    def limited(teacher, config, pretrained):
+        kept.append(len(bench._kept))
+        if kept[-1] or config.batch_size == 32:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return build_student(teacher, config, pretrained)
+
+    for size in (4, 8):
+        bench.set_up(make_config(batch_size=size), inputs, cpu)
+    monkeypatch.setattr(training_setup, "build_student", limited)
+    made = bench.set_up(make_config(batch_size=16), inputs, cpu)
+    assert (list(bench._kept.values()), kept) == ([made], [2, 0])
+    with pytest.raises(torch.OutOfMemoryError):
+        bench.set_up(make_config(batch_size=32), inputs, cpu)
+    assert kept == [2, 0, 1, 0]
+
+
 def test_room_is_never_made_by_evicting_the_student_that_asks(inputs, make_config):
     """Its device has another name than that it was set up on, as `cuda` and `cuda:0`."""
     bench = SetupCache()
