@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from search.plan.rungs import PROMOTION
-from search.policy.still_to_come import finals_or_race_open, is_complete, to_suggest
+from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
 from search.record.run import Run
 from search.record.trial_record import ENDED, FAILED, FINISHED, PENDING, RUNNING, STOPPED, WAITING
 from trainable.data.batches import trial_steps
@@ -66,8 +66,8 @@ def _seconds_left(run: Run, to_come: float) -> float | None:
     spent = run.seconds - run.plan.inputs.outputs_seconds  # which came before the trials
     settled = done >= SETTLED * trial_steps(examples, run.any_config)
     left = spent * (planned - done) / done if settled and math.isfinite(planned) else math.inf
-    budget, begun = run.request.time_budget, any(trial.final for trial in trials)
-    if run.request.finals and finals_or_race_open(run) and not begun:
+    budget = run.request.time_budget
+    if finals_to_come(run):
         left = run.request.whole_budget(run.seconds + left) - run.seconds
     elif budget is not None and to_come:
         left = min(left, budget - run.seconds)

@@ -24,6 +24,12 @@ def finals_or_race_open(run: Run) -> bool:
     return bool(run.request.searched and more and not run.decided)
 
 
+def finals_to_come(run: Run) -> bool:
+    """Whether finals are to come, for the first time or since the search was extended."""
+    begun = run.last_trial.final and not run.lengthened
+    return bool(run.request.finals) and finals_or_race_open(run) and not begun
+
+
 def to_suggest(run: Run) -> float:
     """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
     once the time budget is spent or the space exhausted, and if it is too short to search."""
@@ -36,7 +42,8 @@ def to_suggest(run: Run) -> float:
 
 
 def too_short_to_search(run: Run) -> bool:
-    """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots."""
-    first = next(iter(run.trials.values()))
+    """Whether its first trial took too long for FEWEST_TRIALS like it, in as many slots as there
+    were then: later sessions may have others, and what is begun goes on."""
+    first, slots = next(iter(run.trials.values())), run.first_slots or run.slots
     known = run.request.finals > 0 and first.outcome == FINISHED
-    return known and run.request.time_to_suggest * run.slots < FEWEST_TRIALS * first.seconds
+    return known and run.request.time_to_suggest * slots < FEWEST_TRIALS * first.seconds

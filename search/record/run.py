@@ -60,6 +60,7 @@ class Run:
     fallbacks: list[str] = field(default_factory=list)  # what trials do otherwise than was wanted
     lost: int = 0  # events that no copy had
     slots: int = 1  # how many trials may run at a time; one that waits at a rung does not
+    first_slots: int = 0  # the same as the first began
     damage: list[str] = field(default_factory=list, compare=False)  # a line for each kind found
 
     @property
@@ -123,9 +124,11 @@ class Run:
 
     def apply(self, event: dict[str, Any]) -> None:
         """Brings clock and trials up to an event of the record."""
+        gap = bool(self.events) and LOST in (event["event"], self.events[-1]["event"])
         self.events.append(event)
         now = float(event.get("time", self.last_time or 0.0))
-        if event["event"] not in ("plan", "session") and self.last_time is not None:
+        counts = event["event"] not in ("plan", "session") and not gap  # where a session began
+        if counts and self.last_time is not None:
             passed = max(0.0, now - self.last_time)
             self.seconds += passed
             self.final_seconds += passed * self.last_trial.final
@@ -141,12 +144,14 @@ class Run:
         if event["event"] == "start":
             running = sum(other.outcome == RUNNING for other in self.trials.values())
             self.slots = event.get("slots", max(self.slots, running))
+            self.first_slots = self.first_slots or self.slots
         self.exhausted = self.exhausted or event["event"] == EXHAUSTED
         self.decided = self.decided or event["event"] == DECIDED
         if event["event"] == "plan":  # where more is asked for, not all is decided
             plans = [e["plan"] for e in self.events if e["event"] == "plan"][-2:]
             before, asked = _asked_for(plans[0]), _asked_for(plans[-1])
-            self.decided = self.decided and before == asked
+            same = before == asked and (len(plans) > 1 or not self.lost)
+            self.decided, self.exhausted = self.decided and same, self.exhausted and same
             self.lengthened = self.lengthened or _lengthened(before, asked)
         self.lost += event["event"] == LOST
         if event["event"] == FALLBACK:

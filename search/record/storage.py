@@ -224,6 +224,10 @@ def withdraw_pause(run_folder: Path) -> None:
             filesystem.delete_file(f"{path}/{PAUSE}")
 
 
+class TakenOverError(OSError):
+    """Another session has the run, and everything at its URI is that one's."""
+
+
 class RecordCopy:
     """Keeps a run's record at its URI as it is here; does nothing for a run in a folder.
 
@@ -274,7 +278,7 @@ class RecordCopy:
     def _check_guard(self) -> None:
         held = json.loads(read_bytes(self._filesystem, self._guard) or b"{}")
         if held.get("session") != self._session:
-            raise OSError(
+            raise TakenOverError(
                 f"{self._where}: another session has gone on with it, and this one takes nothing "
                 "more there"
             )

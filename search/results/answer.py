@@ -156,9 +156,10 @@ def _gains(answer: Answer) -> str:
     return text
 
 
-def steps_per_pass(run: Run) -> int:
-    """Optimiser steps of one pass over the labelled training examples."""
-    return steps_per_epoch(run.plan.inputs.examples["train"], run.any_config.batch_size)
+def steps_per_pass(run: Run, config: TrialConfig | None = None) -> int:
+    """Optimiser steps of one pass over the labelled training examples, of a trial or the first."""
+    batch = (config or run.any_config).batch_size
+    return steps_per_epoch(run.plan.inputs.examples["train"], batch)
 
 
 def longest_of(run: Run) -> float:

@@ -4,21 +4,22 @@ All that a sweep checks before its training is checked, a GPU's steps included. 
 measured step of each shape of student; nothing is written but what these leave in the cache.
 """
 
+import math
 import shlex
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 
 from search.plan.request import LOCAL
 from search.plan.time_split import FEWEST_TRIALS, SEARCH_SHARE, foreseen
 from search.policy.progress import describe_bytes, describe_time
-from search.policy.still_to_come import finals_or_race_open, is_complete, to_suggest
+from search.policy.still_to_come import finals_to_come, is_complete, to_suggest
 from search.record.labels import config_labels
 from search.record.run import read_run
 from search.record.storage import is_uri, location
@@ -68,12 +69,11 @@ def describe_resumed(folder: Path, arguments: Namespace, invocation: Invocation)
         return 0
     check_address(run.request.address, folder.parent)
     open_ = [trial.config for trial in run.trials.values() if trial.outcome not in ENDED]
-    every = [trial.config for trial in run.trials.values()]
+    every = [t.config for t in run.trials.values() if not t.final or t.outcome not in ENDED]
     preparation = Preparation.load(load_sources(run.plan.requests[0]))
     checked = CheckedSweep(run.request, open_, every, preparation)
     execution = run.execution if run.plan.inputs.device == best_device().type else Execution()
-    finals = finals_or_race_open(run) and not any(trial.final for trial in run.trials.values())
-    spent = run.seconds if finals else None
+    spent = run.seconds if finals_to_come(run) else None
     return _describe(checked, to_suggest(run), execution, folder, invocation, spent=spent)
 
 
@@ -92,15 +92,15 @@ def _describe(
     for number, config in enumerate(checked.configs, start=1):
         console.print(f"{number:>4}  {label_of(config)}", soft_wrap=True)
     if to_suggest:
-        count = f"{to_suggest:.0f} more" if np.isfinite(to_suggest) else "more, as time allows"
+        count = f"{to_suggest:.0f} more" if math.isfinite(to_suggest) else "more, as time allows"
         console.print(f"      and {count}, suggested by {request.searcher}")
     slots = concurrency(
         available_cores(), torch.cuda.device_count(), request.trials_per_gpu, request.max_concurrent
     )
     of_trial = _expected_seconds(checked, execution)
-    mean = sum(of_trial.values()) / len(of_trial)
-    planned = sum(of_trial[config] for config in checked.configs)
-    seconds = (planned + (to_suggest * mean if to_suggest else 0.0)) / slots
+    mean = fmean(of_trial.values())
+    each = [of_trial[config] for config in checked.configs]
+    seconds = _side_by_side(each, to_suggest, mean, slots, request.time_budget or math.inf)
     if request.finals and spent is not None:
         needed = FEWEST_TRIALS * mean / slots
         if to_suggest and needed > request.time_to_suggest:
@@ -116,7 +116,7 @@ def _describe(
         seconds = max(request.whole_budget(spent + seconds) - spent, 0.0)
     if request.address != LOCAL:
         console.print("The time below is of this machine alone, not of the cluster.")
-    if np.isfinite(seconds):
+    if math.isfinite(seconds):
         console.print(
             f"{describe_time(seconds).capitalize()} of training, {count_of(slots)} at a time, if "
             "none is stopped early; the teacher's fine-tuning comes on top if it is not cached."
@@ -135,6 +135,16 @@ def _describe(
     command = shlex.join(["python", "-m", invocation.module, *typed])
     console.print(f"Nothing was run. Start it with:\n{command}", soft_wrap=True)
     return 0
+
+
+def _side_by_side(
+    each: list[float], to_suggest: float, mean: float, slots: int, budget: float
+) -> float:
+    """Seconds that trials take in so many slots, with more to suggest that take `mean` each: no
+    less than the longest of them, nor more than a time budget, while more are suggested."""
+    if not to_suggest:
+        return max(sum(each) / slots, *each, 0.0)
+    return min(max((sum(each) + to_suggest * mean) / slots, *each, mean), budget)
 
 
 def _expected_seconds(checked: CheckedSweep, execution: Execution) -> dict[TrialConfig, float]:

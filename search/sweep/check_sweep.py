@@ -93,6 +93,7 @@ def _made_texts_in_time(
     a CPU a fifth of the time budget. What is given with --augment share=N is made."""
     device, budget, config = best_device(), request.time_budget, request.default
     given = request.transfer_sources != (AUGMENT,) or "share" in dict(request.augmentation)
+    given = given or "transfer_share" in dict(request.overrides)
     if given or not request.finals or config is None:
         return request, preparation
     steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)

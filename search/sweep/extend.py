@@ -140,6 +140,8 @@ def _searched_further(run: Run, more: dict[str, Any]) -> ResolvedRequest:
                 "added: --samples, --time-budget (both in all), --seeds"
             )
     last = run.request
+    if more.get("finals") and last.against:
+        raise UserError(f"--finals {more['finals']}: does not go with --against {last.against}")
     if {"samples", "time_budget"} & more.keys():  # the one replaces both
         more = {"samples": None, "time_budget": None, **more}
     elif run.last_trial.final and more.get("finals", 0) > last.finals:

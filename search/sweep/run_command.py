@@ -15,7 +15,7 @@ from search.policy.progress import progress_of
 from search.policy.still_to_come import is_complete
 from search.record.run import Run, create_run, read_run
 from search.record.run_folders import refuse_existing, resume_command, run_lock
-from search.record.storage import RecordCopy
+from search.record.storage import RecordCopy, fetched
 from search.sweep.processes.signals import BEFORE_RUN, Interruption
 from trainable.common.errors import UserError
 
@@ -61,11 +61,10 @@ def start_run(folder: Path, plan: Plan, invocation: Invocation) -> int:
 
 def resume_run(folder: Path, reopen: Callable[[Run], None], invocation: Invocation) -> int:
     """Goes on with a run once `reopen` has made it ready; a complete one shows its end again."""
-    with run_lock(folder):
-        run = read_run(folder)
-        with RecordCopy(folder) as copy:  # else a pause may be that of the session that has it
-            invocation.interruption.attach(folder)
-            return _run_to_end(run, copy, partial(reopen, run), invocation)
+    with run_lock(folder), RecordCopy(folder) as copy:
+        run = read_run(fetched(folder))  # as the session left it that had it at a URI until now
+        invocation.interruption.attach(folder)  # whose pause that may have been
+        return _run_to_end(run, copy, partial(reopen, run), invocation)
 
 
 def _run_to_end(

@@ -53,6 +53,7 @@ class RunCallback(Callback):  # type: ignore[misc] # Ray has no types, and names
 
     def on_trial_complete(self, trial: Trial, **info: Any) -> None:
         """Ray's hook for trials that finished, were stopped, or paused with the sweep."""
+        self._live.completed(names_of(trial)["trial"])
         self._live.prune()
 
     def on_trial_recover(self, trial: Trial, **info: Any) -> None:

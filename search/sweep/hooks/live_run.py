@@ -8,7 +8,7 @@ from search.policy.failures import FALL_BACK, PAUSE
 from search.policy.policy import Policy
 from search.record.events import FALLBACK, RECORD, SUGGESTION, TIMINGS, Event
 from search.record.run import Run
-from search.record.storage import RecordCopy
+from search.record.storage import RecordCopy, TakenOverError
 from search.record.trial_record import GO, TrialRecord
 from search.results.best_trials import prune
 from search.sweep.hooks.live_table import Display
@@ -111,11 +111,17 @@ class LiveRun:
             event = self.run.append({**event, **names}, self.policy.apply)
             self._copy.copy(RECORD)
         except OSError as error:
-            self.interruption.pause(str(error))
+            self.interruption.pause(str(error), taken_over=isinstance(error, TakenOverError))
             return
         if event["event"] != SUGGESTION and ("trial" in event or event["event"] == FALLBACK):
             with suppress(*READER_GONE):
                 self.display.show(self.run, event)
+
+    def completed(self, digest: str) -> None:
+        """Takes in that a trial returned; if it has not ended, as after a pause that another
+        session asked for, the next Tuner goes on with it."""
+        if self.policy.failures.left_over(digest, exclusive=self.exclusive):
+            self.left_over = True
 
     def prune(self) -> None:
         """Removes checkpoints that are not kept; what fails is tried again at the next trial's

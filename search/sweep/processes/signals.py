@@ -17,7 +17,7 @@ from rich.console import Console
 from search.exit_codes import FAILURES, INTERRUPTED, leave
 from search.record.run_folders import resume_command
 from search.record.storage import request_pause, withdraw_pause
-from trainable.common.errors import error_line
+from trainable.common.errors import UserError, error_line
 
 READER_GONE = (OSError, SystemExit)  # a closed terminal; what rich makes of a closed pipe
 LEAVE_SECONDS = 18.0  # after the first signal; who sends SIGTERM kills after 20 to 90 s
@@ -41,6 +41,7 @@ class Interruption:
         self.problem = ""
         self._console = console
         self.folder: Path | None = None  # the run's, once there is one
+        self._taken_over = False
         self._before: dict[int, Any] = {}
         self._deadline: Timer | None = None
         self._over = Event()
@@ -60,7 +61,8 @@ class Interruption:
         signal.set_wakeup_fd(-1)
         self._sending.close()  # which ends the listening
         if self.folder is not None:
-            withdraw_pause(self.folder)  # in a storage that may hang
+            with suppress(OSError, UserError):  # in a storage that may hang
+                self._withdraw_pause()
         self._over.set()
         if self._deadline is not None:
             self._deadline.cancel()
@@ -102,17 +104,24 @@ class Interruption:
         if self.requested:  # and a library has swallowed the KeyboardInterrupt
             raise KeyboardInterrupt
         self.folder = folder
-        withdraw_pause(folder)  # of a session that was killed
+        self._withdraw_pause()  # of a session that was killed
 
-    def pause(self, problem: str = "") -> None:
-        """Asks the trials to save and stop; after a problem they may not be able to."""
+    def pause(self, problem: str = "", *, taken_over: bool = False) -> None:
+        """Asks the trials to save and stop; after a problem they may not be able to, and where
+        another session has taken the run over, it would be its trials that are asked."""
         assert self.folder is not None
         self.requested, self.problem = True, self.problem or problem
+        self._taken_over = self._taken_over or taken_over
         self._set_deadline()
         try:
-            request_pause(self.folder)
-        except OSError as error:
+            if not self._taken_over:
+                request_pause(self.folder)
+        except (OSError, UserError) as error:
             self.problem = self.problem or str(error)
+
+    def _withdraw_pause(self) -> None:
+        if self.folder is not None and not self._taken_over:
+            withdraw_pause(self.folder)
 
     def _set_deadline(self) -> None:
         if self._deadline is None:

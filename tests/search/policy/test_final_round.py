@@ -24,14 +24,16 @@ def longest_by_passes(monkeypatch):
     monkeypatch.setattr(time_split, "LONGEST_STEPS", 0)
 
 
-def searched(folder, shares, overhead=0.0, labelled=0.0, **request):
+def searched(folder, shares, overhead=0.0, labelled=0.0, second=None, **request):
     """A run whose short trials have ended after SECONDS each, the default first: of 12 steps, 3.2 s
     of training and two evaluations of 2 s. A pass over the training examples takes 6 steps. Seconds
-    of `overhead` pass before the first evaluation of each."""
+    of `overhead` pass before the first evaluation of each. `second` are other settings of that
+    trial."""
     fixed = (("evaluations", 2), ("batch_size", 16))
     wanted = {"space": "recipe", "searcher": "random", "scheduler": "promotion", "finals": 2}
     request = asked(**{**wanted, "samples": len(shares), "overrides": fixed, **request})
     configs = [replace(request.default, temperature=n + 2.0) for n in range(len(shares))]
+    configs[1:2] = [replace(config, **(second or {})) for config in configs[1:2]]
     examples = {"train": 96, "evaluation": EXAMPLES, "transfer": 96}
     drawn = {config.digest: {} for config in configs}
     inputs = made_inputs(examples=examples, outputs_seconds=labelled)
@@ -90,6 +92,20 @@ def test_the_rest_of_the_budget_goes_to_the_best_and_the_default(tmp_path, share
     assert finals(searched(tmp_path / "run", shares, time_budget=budget)) == wanted
     seconds = sum(steps / 3.75 + 4.0 for _, _, steps in wanted)
     assert seconds <= max(left or 2 * SECONDS * len(shares), 0.0) + 0.2  # steps are whole
+
+
+def test_a_final_has_the_passes_of_others_whatever_its_batch_size(tmp_path):
+    """The better one's batches are twice as large, so its 12 steps were 4 passes, and 6 took 6.4 s:
+    two finals of 12 passes, its own of 36 steps, take 12.8 s and two evaluations of 2 s each."""
+    shares, large = [0.8, 0.9], {"batch_size": 32}
+    run = searched(tmp_path / "run", shares, time_budget=34.0 + 2 * SECONDS, second=large)
+    assert finals(run) == [(3, 0, 36), (2, 0, 72)]
+
+
+def test_a_default_that_failed_is_no_final(tmp_path):
+    run = searched(tmp_path / "run", [0.8, 0.9, 0.88], time_budget=90.0 + 3 * SECONDS)
+    run.trials[next(iter(run.trials))].outcome = "failed"
+    assert {temperature for temperature, _, _ in finals(run)} == {3, 4}
 
 
 def test_finals_that_do_not_all_fit_into_the_slots_run_in_rounds(tmp_path):
@@ -340,7 +356,7 @@ def test_a_budget_for_too_few_trials_is_left_to_the_finals(tmp_path, budget, beg
     """The default took SECONDS. A third of the budget is for suggestions: of 330 s that is 15 times
     as long, and 30 times if two run at a time."""
     run = searched(tmp_path / "run", [0.8, 0.9], time_budget=budget, samples=None)
-    run.slots = begun
+    run.first_slots, run.slots = begun, 3 - begun  # later sessions may have more or fewer
     assert (to_suggest(run) > 0) == searches
     if not searches:
         events = Policy(run).additions(exclusive=True)

@@ -201,10 +201,14 @@ def test_choices_and_steps_are_tried_as_they_are_given(tmp_path, searcher):
     assert found == set(product((1 / 3, 2 / 3), [k / 16 for k in range(0, 16, 3)], (8, 16)))
 
 
-def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path):
+@pytest.mark.parametrize("begins", ["session", "lost"])
+def test_time_budget_counts_sessions_and_not_the_nights_between(tmp_path, begins):
+    """Also where the event of a session's beginning is lost, in whose place is an older time."""
     run = make_run(tmp_path / "mine", samples=None, time_budget=100.0)
     run.last_time = run.seconds = 0.0
-    for kind, now in (("session", 1000), ("other", 1060), ("session", 9000), ("other", 9039)):
+    lost = [("lost", 1060), ("other", 9000)]
+    begun = lost if begins == "lost" else [("session", 9000)]
+    for kind, now in [("session", 1000), ("other", 1060), *begun, ("other", 9039)]:
         run.apply({"event": kind, "time": now})
     assert (run.seconds, to_suggest(run)) == (99.0, math.inf)
     run.apply({"event": "other", "time": 9040.0})

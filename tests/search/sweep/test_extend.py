@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -280,6 +280,25 @@ def test_a_searched_run_goes_on_for_more_samples_seeds_or_time(make_run):
         assert (said in printed) == ("--samples" in argv)
         assert finals_or_race_open(found)
         assert (to_suggest(found), is_complete(found)) == (0, False)
+
+
+def test_more_that_is_asked_for_is_looked_for_whatever_was_decided_before(make_run):
+    """Also where the event of the first plan is lost, and nobody knows what that asked for."""
+    run = make_run(replace(SEARCHED, samples=1))
+    plan = asdict(run.plan)
+    more = asdict(replace(run.plan, requests=(replace(run.request, samples=9),)))
+    for lost, asked_now, stays in ((0, plan, True), (1, plan, False), (0, more, False)):
+        found = read_run(run.folder)
+        found.decided, found.exhausted, found.lost = True, True, lost
+        found.events = [e for e in found.events if not lost or e["event"] != "plan"]
+        found.apply({"event": "plan", "plan": asked_now})
+        assert (found.decided, found.exhausted) == (stays, stays)
+
+
+def test_finals_do_not_go_with_two_objectives_on_resume_either(make_run):
+    run = make_run(replace(SEARCHED, against="depth", finals=0, samples=1))
+    said = user_error(resume, run, "--finals", "2")
+    assert said == "--finals 2: does not go with --against depth"
 
 
 def test_more_finals_alone_are_refused_where_there_were_some(make_run, tmp_path):

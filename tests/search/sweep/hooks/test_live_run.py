@@ -15,7 +15,7 @@ from search.policy.failures import FORGIVEN_NODE_LOSSES
 from search.policy.policy import Policy
 from search.record.events import RECORD
 from search.record.run import read_run
-from search.record.storage import RecordCopy, local_runs
+from search.record.storage import RecordCopy, TakenOverError, local_runs
 from search.record.trial_record import (
     FAILED,
     FINISHED,
@@ -347,6 +347,30 @@ def test_a_storage_that_does_not_answer_as_a_trial_begins_pauses_the_sweep(
     monkeypatch.setattr("search.sweep.hooks.scheduler.go_on_from_checkpoint", no_answer)
     hooks.scheduler.on_trial_add(None, make_trial())
     assert (hooks.interruption.requested, hooks.interruption.problem) == (True, "no answer")
+
+
+def test_a_trial_that_paused_for_another_session_is_left_over(hooks):
+    """Tune takes it for complete; one that has ended, in the record, is."""
+    trial = make_trial()
+    tell(hooks, "start", trial)
+    hooks.callback.on_trial_complete(iteration=1, trials=[trial], trial=trial)
+    assert hooks.live.left_over
+
+
+def test_a_trial_that_has_ended_is_not_left_over(hooks):
+    trial = make_trial()
+    tell(hooks, "start", trial)
+    for number in range(1, 4):
+        say(hooks, trial, Message(values(number)))
+    hooks.callback.on_trial_complete(iteration=1, trials=[trial], trial=trial)
+    assert not hooks.live.left_over
+
+
+def test_a_record_that_another_session_has_taken_over_is_left_to_it(hooks, run, monkeypatch):
+    monkeypatch.setattr(hooks.copy, "copy", Mock(side_effect=TakenOverError("theirs")))
+    tell(hooks, "start", make_trial())
+    assert (hooks.interruption.requested, hooks.interruption.problem) == (True, "theirs")
+    assert not (run.folder / PAUSE).exists()
 
 
 # Nodes that are lost.

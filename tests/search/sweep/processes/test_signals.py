@@ -123,6 +123,17 @@ def test_problem_pauses_too_and_the_first_is_told(tmp_path, attached):
     assert str(tmp_path / PAUSE) in attached.problem
 
 
+def test_where_another_session_has_taken_over_nothing_of_its_run_is_touched(tmp_path, console):
+    """Its trials would heed the request, and its own request would be taken back."""
+    with Interruption(console) as interruption:
+        interruption.attach(tmp_path)
+        interruption.pause("another session", taken_over=True)
+        interruption.pause()
+        assert (interruption.requested, [*tmp_path.iterdir()]) == (True, [])
+        (tmp_path / PAUSE).touch()
+    assert (tmp_path / PAUSE).exists()
+
+
 class MidPrint(io.RawIOBase):
     """A file during whose first writing a signal comes; or, without one, of a closed terminal."""
 
