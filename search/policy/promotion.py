@@ -67,7 +67,8 @@ class Promotion:
         most = inf if arriving == inf else max(1, arriving // self._factor)  # that may ever go on
         all_there = len(scores) >= arriving
         best = len(scores) // self._factor if most == inf else most if all_there else 0
-        ranked = sorted(scores, key=lambda recipe: -scores[recipe])  # stable: the first of equals
+        # Of equals by digest: a kill may change which of them comes first.
+        ranked = sorted(scores, key=lambda recipe: (-scores[recipe], recipe))
         decisions = {
             recipe: GO if rank < best else STOP
             for rank, recipe in enumerate(ranked)
