@@ -4,10 +4,33 @@ Imports point down: notebook, the commands, then students, sweep, policy, result
 each only what comes after it, and `trainable`.
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-import trainable as trainable  # first: a command that is interrupted while it loads ends quietly
+
+def _check_place(package: str) -> None:
+    """Ends in a line where a file or folder of the user's, such as of spaces, is found in place of
+    a package of ours."""
+    found, own = find_spec(package), Path(__file__).parents[1] / package
+    if found is None:
+        return  # the import says so
+    there = Path(next(iter(found.submodule_search_locations or [str(found.origin)])))
+    if own.resolve() == there.resolve():
+        return
+    line = f"{there} hides this project's package {package}; rename it, or work elsewhere"
+    if sys.argv[:1] != ["-m"]:
+        raise ImportError(line)
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)
+
+
+_check_place("trainable")
+_check_place("spaces")
+
+import trainable as trainable  # noqa: E402 # first: a command interrupted as it loads ends quietly
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,13 @@
 """Imports point one way: each folder imports only those below it, and modules in no circle."""
 
 import ast
+import os
+import subprocess
+import sys
 from functools import cache
 from graphlib import TopologicalSorter
+
+import pytest
 
 PACKAGES = ("search", "spaces", "trainable")
 # From the top down; a folder may import those in the lines below its own.
@@ -134,3 +139,19 @@ def test_a_mistake_in_the_data_is_told_before_torch_is_loaded(printed_by, tmp_pa
         f"print(main({given}), sorted({{'torch', 'transformers'}} & sys.modules.keys()))"
     )
     assert printed_by(code)[-1] == "2 []"
+
+
+@pytest.mark.parametrize("package", ["spaces", "trainable"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_users_own_that_hides_a_package_is_told_in_a_line(repository, tmp_path, package, kind):
+    """As one's own spaces may lie in a folder of that name."""
+    theirs = tmp_path / (package if kind == "folder" else f"{package}.py")
+    if kind == "folder":
+        theirs.mkdir()
+    (theirs / "__init__.py" if kind == "folder" else theirs).touch()
+    environment = os.environ | {"PYTHONPATH": str(repository)}
+    command = [sys.executable, "-m", "search.run", "--help"]
+    options = {"capture_output": True, "text": True, "cwd": tmp_path, "env": environment}
+    done = subprocess.run(command, check=False, **options)
+    said = f"error: {theirs} hides this project's package {package}; rename it, or work elsewhere\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
