@@ -22,7 +22,13 @@ from search.plan.time_split import (
 from search.record.events import ROUND
 from search.record.run import Run
 from search.record.trial_record import FAILED, TrialRecord, by_recipe
-from search.results.answer import best_and_default, expected_scores, longest_of, steps_per_pass
+from search.results.answer import (
+    best_and_default,
+    expected_scores,
+    longest_of,
+    passes_made,
+    steps_per_pass,
+)
 from trainable.config.options import AUGMENT
 from trainable.config.trial_config import TrialConfig
 from trainable.engine.metrics import BEST_OF
@@ -40,7 +46,7 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
     if begun and not run.lengthened:
         return _cut_off(run)
     trained = run.finished if begun else finished
-    searched = max(_passes_made(trial, run) for trial in trained)
+    searched = max(passes_made(trial, run) for trial in trained)
     recipes, passes = _that_fit(run, finished)
     if min(passes, longest_of(run)) <= searched:
         return []
@@ -113,7 +119,7 @@ def _finalists(run: Run, finished: Sequence[TrialRecord]) -> list[TrialConfig]:
     better comes before the default."""
     default, groups = run.default_recipe, by_recipe(finished)
     of_default = [t for t in run.trials.values() if t.config.recipe == default]
-    if all(trial.outcome == FAILED for trial in of_default):
+    if of_default and all(trial.outcome == FAILED for trial in of_default):
         default = None  # it would fail again
     first = best_and_default(run, finished)[0][0].config
     expected = expected_scores(run, finished)
@@ -134,7 +140,7 @@ def _passes(run: Run, count: int) -> float:
     training, evaluating = (
         sum(e[clock] for e in evaluations) for clock in ("training_seconds", "evaluation_seconds")
     )
-    made = sum(_passes_made(trial, run) for trial in trained)
+    made = sum(passes_made(trial, run) for trial in trained)
     # Without a budget finals take their share of the search, whatever others took before.
     spent = run.seconds - (0.0 if run.request.time_budget else run.final_seconds)
     left = run.request.whole_budget(spent) - spent
@@ -144,10 +150,6 @@ def _passes(run: Run, count: int) -> float:
     seconds = left / math.ceil(count / run.slots) - overhead  # some run after the others
     seconds -= evaluating / len(evaluations) * _evaluations(run)
     return float(seconds * made / max(training, 1e-3))
-
-
-def _passes_made(trial: TrialRecord, run: Run) -> float:
-    return float(trial.evaluations[-1]["step"]) / steps_per_pass(run, trial.config)
 
 
 def _transfer_share(run: Run, passes: float, labelled: float) -> float:

@@ -31,6 +31,7 @@ from trainable.config.trial_config import TrialConfig
 
 ATTEMPTS_OF_SEARCHER, ATTEMPTS = 20, 200  # to suggest what the run does not have yet
 DIGITS = 3  # significant ones of a suggested number, and one more with each attempt
+EXACT = 12  # digits of a number that has steps: 0.3, not 0.30000000000000004
 STARTUP_TRIALS = 8  # drawn at random, the space's own starts counted, before TPE learns
 
 
@@ -89,20 +90,20 @@ def suggest(run: Run) -> tuple[TrialConfig, Draw] | None:
 
 
 def _drawn(study: optuna.Study, request: ResolvedRequest, digits: int) -> Draw:
-    """A draw of the study's sampler, numbers of a range without steps rounded; the study has one
-    failed trial more."""
+    """A draw of the study's sampler, numbers of a range rounded, of one with steps only what its
+    sums are off by; the study has one failed trial more."""
     trial = study.ask()
     try:
         draw_config(request, trial)
     finally:
         study.tell(trial, state=TrialState.FAIL)  # samplers pass over it
-    free = {
-        key
+    digits_of = {
+        key: digits if of.step is None else EXACT
         for key, of in trial.distributions.items()
-        if isinstance(of, FloatDistribution) and of.step is None
+        if isinstance(of, FloatDistribution)
     }
     return {
-        key: float(f"{value:.{digits}g}") if key in free else value
+        key: float(f"{value:.{digits_of[key]}g}") if key in digits_of else value
         for key, value in trial.params.items()
     }
 

@@ -2,7 +2,7 @@
 
 from search.policy.still_to_come import is_complete, too_short_to_search
 from search.record.run import Run
-from search.results.answer import longest_of, steps_per_pass
+from search.results.answer import longest_of, passes_made
 from trainable.config.options import AUGMENT
 
 
@@ -10,8 +10,7 @@ def unused_levers(run: Run) -> list[str]:
     """A sentence for a search with finals; none for any other, and as long as they are to come."""
     if not (run.request.finals and run.finished and is_complete(run)):
         return []
-    steps = max(trial.evaluations[-1]["step"] for trial in run.finished)
-    passes, longest = steps / steps_per_pass(run), longest_of(run)
+    passes, longest = max(passes_made(trial, run) for trial in run.finished), longest_of(run)
     left = {
         "unlabelled texts of your own (--transfer), which teach more than made ones": not (
             {*run.request.transfer_sources} - {AUGMENT}

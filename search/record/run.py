@@ -127,7 +127,7 @@ class Run:
         gap = bool(self.events) and LOST in (event["event"], self.events[-1]["event"])
         self.events.append(event)
         now = float(event.get("time", self.last_time or 0.0))
-        counts = event["event"] not in ("plan", "session") and not gap  # where a session began
+        counts = event["event"] not in ("plan", "session") and not gap  # a night may lie in it
         if counts and self.last_time is not None:
             passed = max(0.0, now - self.last_time)
             self.seconds += passed

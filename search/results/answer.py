@@ -162,6 +162,11 @@ def steps_per_pass(run: Run, config: TrialConfig | None = None) -> int:
     return steps_per_epoch(run.plan.inputs.examples["train"], batch)
 
 
+def passes_made(trial: TrialRecord, run: Run) -> float:
+    """Over the labelled training examples, or as many others, until the last evaluation."""
+    return float(trial.evaluations[-1]["step"]) / steps_per_pass(run, trial.config)
+
+
 def longest_of(run: Run) -> float:
     """Passes over the training examples that a final of this run makes at most."""
     return longest_passes(steps_per_pass(run))

@@ -186,7 +186,8 @@ import numpy
 
 def mine(trial):
     trial.suggest_categorical("alpha", [1 / 3, 2 / 3])
-    trial.suggest_float("ema_decay", 0.0, 15 / 16, step=3 / 16)
+    trial.suggest_float("ema_decay", 0.0, 15 / 16, step=5 / 16)
+    trial.suggest_float("warmup_share", 0.1, 0.3, step=0.1)
     trial.suggest_categorical("batch_size", list(2 ** numpy.arange(3, 5)))
 """
 
@@ -196,9 +197,12 @@ def test_choices_and_steps_are_tried_as_they_are_given(tmp_path, searcher):
     """However many digits they have, and if they are numpy's."""
     (tmp_path / "values.py").write_text(VALUES)
     space = f"{tmp_path / 'values.py'}:mine"
-    run = sweep(make_run(tmp_path / "mine", space=space, searcher=searcher, samples=24))
-    found = {(t.config.alpha, t.config.ema_decay, t.config.batch_size) for t in run.trials.values()}
-    assert found == set(product((1 / 3, 2 / 3), [k / 16 for k in range(0, 16, 3)], (8, 16)))
+    run = sweep(make_run(tmp_path / "mine", space=space, searcher=searcher, samples=48))
+    names = ("alpha", "ema_decay", "warmup_share", "batch_size")
+    found = {tuple(getattr(t.config, name) for name in names) for t in run.trials.values()}
+    assert found == set(
+        product((1 / 3, 2 / 3), (0.0, 0.3125, 0.625, 0.9375), (0.1, 0.2, 0.3), (8, 16))
+    )
 
 
 @pytest.mark.parametrize("begins", ["session", "lost"])
