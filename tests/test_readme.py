@@ -60,7 +60,7 @@ def test_a_search_from_python(repository, monkeypatch):
     called = []
     monkeypatch.setattr(notebook, "_call", lambda *command: called.append(command) or "")
     monkeypatch.setattr(notebook, "_as_source", lambda dataset, *_: "+".join(dataset))
-    monkeypatch.setattr(notebook.SearchResult, "__init__", lambda result, run, _: None)
+    monkeypatch.setattr(notebook.SearchResult, "__init__", lambda result, run: None)
     for name in ("best", "table"):
         monkeypatch.setattr(notebook.SearchResult, name, lambda result: None)
     monkeypatch.setattr(notebook.SearchResult, "folder", "RUN", raising=False)

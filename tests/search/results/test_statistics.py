@@ -8,6 +8,7 @@ from search.results import statistics as stats
 from search.results.comparisons import holm
 from search.results.confirmation import looks_until
 from search.results.statistics import bootstrap_interval, own_variances, seeds_difference
+from search.results.tied import tied_with_first
 from trainable.engine.metrics import mean_of_best5
 
 
@@ -42,7 +43,7 @@ def test_interval_of_a_paired_difference_by_hand():
 def test_resamples_are_drawn_once_for_all_trials_of_as_many_examples_and_are_always_the_same():
     scores = np.array(answers(3, 57), dtype=float)
     stats.resamples.cache_clear()
-    found = [(*bootstrap_interval(row), *stats.tied_with_first(scores)) for row in scores]
+    found = [(*bootstrap_interval(row), *tied_with_first(scores)) for row in scores]
     assert stats.resamples.cache_info().misses == 1
     drawn = generator(stats.BOOTSTRAP_SEED)
     counts = [np.bincount(drawn.integers(57, size=57), minlength=57) for _ in range(2000)]
