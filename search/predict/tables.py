@@ -18,6 +18,7 @@ from trainable.data.tables import CSV, TSV
 
 ROWS = 4096  # of a piece
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+BREAKS_ROWS = "a tab or a line break within a field, which TSV can't have"
 
 Write = Callable[[pd.DataFrame], None]
 
@@ -85,11 +86,13 @@ def _separated(piece: pd.DataFrame, suffix: str, *, header: bool) -> str:
     tabs = suffix == ".tsv"
     # The csv module leaves a carriage return bare, which ends a row for most readers.
     quoting = csv.QUOTE_NONE if tabs else csv.QUOTE_NONNUMERIC
-    rows = str(
-        piece.to_csv(None, sep="\t" if tabs else ",", index=False, header=header, quoting=quoting)
-    )
+    sep = "\t" if tabs else ","
+    try:
+        rows = str(piece.to_csv(None, sep=sep, index=False, header=header, quoting=quoting))
+    except csv.Error as error:  # from Python 3.13 on of a carriage return, too
+        raise ValueError(BREAKS_ROWS) from error
     if tabs and "\r" in rows:
-        raise ValueError("a carriage return within a field")
+        raise ValueError(BREAKS_ROWS)
     return rows
 
 

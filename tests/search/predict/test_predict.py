@@ -154,7 +154,7 @@ def test_a_carriage_return_within_a_text_ends_no_row(folder, tmp_path, refusal_o
     found = pd.read_csv(tmp_path / "texts.predictions.csv", dtype={"id": str})
     pd.testing.assert_frame_equal(found[["text", "id"]], rows)
     said = refusal_of(main, *command, "--output", str(tmp_path / "texts.tsv"))
-    assert "a carriage return within a field" in said
+    assert "a tab or a line break within a field" in said
 
 
 def test_a_column_that_is_there_twice_is_refused(folder, tmp_path, refusal_of):
