@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
-import numpy as np
 import optuna
 from optuna.samplers import RandomSampler
 from optuna.trial import FixedTrial, create_trial
@@ -19,7 +18,7 @@ from search.plan.prior_sampler import check_prior
 from search.plan.resolve import WIDTH, ResolvedRequest
 from spaces import call_space, load_space
 from trainable.common.errors import UserError, as_user_error, unknown_name
-from trainable.config.fields import field_types, merged
+from trainable.config.fields import field_types, merged, plain
 from trainable.config.options import RATE_FACTOR
 from trainable.config.trial_config import TrialConfig
 
@@ -48,8 +47,8 @@ class SpaceTrial:
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """One of these."""
-        own = (value.item() if isinstance(value, np.generic) else value for value in choices)
-        choices = [*own, *(value for key, value in self._request.added if key == name)]
+        added = (value for key, value in self._request.added if key == name)
+        choices = [*map(plain, choices), *added]
         return self._value(self._optuna_trial.suggest_categorical, name, choices)
 
     def suggest_float(self, name: str, low: float, high: float, **options: Any) -> Any:

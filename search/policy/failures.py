@@ -41,8 +41,8 @@ class Failures:
         return self._retries_left(digest) if self.counts(digest) and not told else 0
 
     def left_over(self, digest: str, *, exclusive: bool) -> bool:
-        """Whether a trial that failed and was not restarted is to be run by the next Tuner, since
-        this one takes it for ended; one that needs its own GPU waits for one that is exclusive."""
+        """Whether a trial that Tune takes for ended, such as one that failed and was not restarted,
+        is the next Tuner's; one that needs its own GPU waits for one that is exclusive."""
         trial = self._run.trials[digest]
         return trial.outcome not in ENDED and (exclusive or not trial.alone)
 

@@ -40,12 +40,12 @@ def final_round(run: Run) -> list[tuple[TrialConfig, Draw | None]]:
 
     All trials must have ended. A search that was extended has a final round again.
     """
-    finished, begun = [trial for trial in run.finished if not trial.final], run.last_trial.final
+    finished = [trial for trial in run.finished if not trial.final]
     if not (run.request.searched and run.request.finals and finished):
         return []
-    if begun and not run.lengthened:
+    if run.finals_begun:
         return _cut_off(run)
-    trained = run.finished if begun else finished
+    trained = run.finished if run.last_trial.final else finished
     searched = max(passes_made(trial, run) for trial in trained)
     recipes, passes = _that_fit(run, finished)
     if min(passes, longest_of(run)) <= searched:

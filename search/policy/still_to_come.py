@@ -26,8 +26,7 @@ def finals_or_race_open(run: Run) -> bool:
 
 def finals_to_come(run: Run) -> bool:
     """Whether finals are to come, for the first time or since the search was extended."""
-    begun = run.last_trial.final and not run.lengthened
-    return bool(run.request.finals) and finals_or_race_open(run) and not begun
+    return bool(run.request.finals) and finals_or_race_open(run) and not run.finals_begun
 
 
 def to_suggest(run: Run) -> float:

@@ -91,6 +91,11 @@ class Run:
         return next(reversed(self.trials.values()))
 
     @property
+    def finals_begun(self) -> bool:
+        """Whether the finals are there; not once the search was extended, which has others."""
+        return self.last_trial.final and not self.lengthened
+
+    @property
     def default_recipe(self) -> TrialConfig | None:
         """What its preset does with nothing searched; None as of `ResolvedRequest.default`."""
         config = self.plan.requests[0].default

@@ -139,7 +139,7 @@ def _limitations(run: Run, recipes: pd.DataFrame, made: Run | None) -> Iterator[
     """What can't be concluded, and why, the weightiest first; `made` is the newest confirmation."""
     yield from (f"{line}." for line in run.damage)
     if run.lost:
-        yield f"{count_of(run.lost, 'lost event')} in the record: times may be too long."
+        yield f"{count_of(run.lost, 'lost event')} in the record: times may be too short."
     examples, outcomes = run.plan.inputs.examples["evaluation"], recipes["outcome"]
     tied, seeds = recipes[recipes["tied"]], "Each recipe ran on one seed"
     level = tied["best5"].mean()

@@ -90,10 +90,11 @@ def _made_texts_in_time(
     request: ResolvedRequest, preparation: Preparation
 ) -> tuple[ResolvedRequest, Preparation]:
     """Without the made texts that finals have no time to train on: to label them takes a teacher on
-    a CPU a fifth of the time budget. What is given with --augment share=N is made."""
+    a CPU a fifth of the time budget. What --augment share=N or --set transfer_share=N asks for is
+    made."""
     device, budget, config = best_device(), request.time_budget, request.default
-    given = request.transfer_sources != (AUGMENT,) or "share" in dict(request.augmentation)
-    given = given or "transfer_share" in dict(request.overrides)
+    fixed = {*dict(request.augmentation), *dict(request.overrides)} & {"share", "transfer_share"}
+    given = fixed or request.transfer_sources != (AUGMENT,)
     if given or not request.finals or config is None:
         return request, preparation
     steps = steps_per_epoch(len(preparation.inputs.dataset.train), config.batch_size)

@@ -50,6 +50,11 @@ def described(
     return field(default=default, metadata={**about, **bounds, "metavar": metavar, **metadata})
 
 
+def plain(value: Any) -> Any:
+    """A number of numpy's as Python's, anything else as it is."""
+    return value.item() if hasattr(value, "item") else value
+
+
 @cache
 def field_types(cls: type) -> dict[str, tuple[type, bool]]:
     """For each field its type (str, int, float, tuple, ...) and whether None is allowed."""

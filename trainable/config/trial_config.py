@@ -10,7 +10,7 @@ from typing import Any
 
 from trainable.common.errors import UserError, unknown_name
 from trainable.config.alpha_schedules import ALPHA_SCHEDULES
-from trainable.config.fields import check_fields, described, field_types, merged
+from trainable.config.fields import check_fields, described, field_types, merged, plain
 from trainable.config.initialisations import INITIALISATIONS, PRETRAINED, RANDOM
 from trainable.config.layer_sets import resolve_layer_set
 from trainable.config.names import BALANCED, EQUAL, HIDDEN_POOLS, NO_LAYERS, PRECISIONS, RELATIONS
@@ -259,8 +259,7 @@ class TeacherSettings:
 
 def _plain_number(key: str, value: Any) -> Any:
     """Values that are equal become the same: 1 and 1.0, 0.0 and -0.0 are one configuration."""
-    if hasattr(value, "item"):  # as numpy's, which samplers and schedulers of Tune may draw
-        value = value.item()
+    value = plain(value)  # samplers and schedulers of Tune may draw numpy's
     if field_types(TrialConfig).get(key, (None,))[0] is float and type(value) in (int, float):
         return float(value) + 0.0
     return value

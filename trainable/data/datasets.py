@@ -1,6 +1,5 @@
 """Labelled examples by split: subsets, shuffles, digests, and what must not be in two splits."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -99,7 +98,7 @@ def with_transfer(dataset: Dataset, texts: list[Text]) -> tuple[Dataset, int]:
 
 def _letters(text: Text) -> tuple[str, ...]:
     """A text's letters and digits, or all of one that has none, such as of emoji."""
-    return tuple(re.sub(r"[\W_]+", "", part.casefold()) or part for part in parts_of(text))
+    return tuple("".join(filter(str.isalnum, p.casefold())) or p for p in parts_of(text))
 
 
 def hold_out(split: LabelledTexts) -> tuple[LabelledTexts, LabelledTexts]:

@@ -83,16 +83,12 @@ def tables_of(data: Mapping[str, Any]) -> dict[str, Any]:
 def _refuse_misspelt(given: str, names: Iterable[str]) -> None:
     """UserError for a split whose name is nearly one that is looked for, and of which there is
     none: it would not be used."""
-    names = list(names)
-    for name in names:
-        near = "" if name in SPLIT_NAMES else next(iter(_nearest(name)), "")
-        same = EVALUATION_NAMES if near in EVALUATION_NAMES else (near,)
-        if near and not set(same) & set(names):
-            raise UserError(f"{given}: split {name} is not known; call it {near}")
-
-
-def _nearest(name: str) -> list[str]:
-    return get_close_matches(name.lower(), SPLIT_NAMES, n=1, cutoff=0.8)
+    there = set(names)
+    for name in sorted(there.difference(SPLIT_NAMES)):
+        for near in get_close_matches(name.lower(), SPLIT_NAMES, n=1, cutoff=0.8):
+            same = EVALUATION_NAMES if near in EVALUATION_NAMES else (near,)
+            if there.isdisjoint(same):
+                raise UserError(f"{given}: split {name} is not known; call it {near}")
 
 
 def _read_local(flag: str, path: Path, label: str | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from trainable.common.files import atomic_folder, verified_values, write_manifes
 from trainable.common.gpus import unusable_gpu
 from trainable.common.hub import require_model
 from trainable.common.quiet import quiet_libraries
+from trainable.config.fields import plain
 from trainable.config.initialisations import PRETRAINED
 from trainable.config.names import HIDDEN_POOLS, RELATIONS
 from trainable.config.options import AUTO, InputOptions, halved, resolve_preset
@@ -77,8 +78,11 @@ def prepare(
         raise unknown_name("hidden_pools", pool, HIDDEN_POOLS)
     name, _ = resolve_preset(preset)
     path, tables = (str(dataset), None) if isinstance(dataset, str | Path) else (None, dataset)
-    plain = {key: _plain(value) for key, value in options.items()}
-    chosen = halved(InputOptions(preset=name, dataset=path, **plain))
+    given: dict[str, Any] = {
+        key: str(value) if isinstance(value, Path) else plain(value)
+        for key, value in options.items()
+    }
+    chosen = halved(InputOptions(preset=name, dataset=path, **given))
     preparation = Preparation.load(load_sources(chosen, tables))
     preparation.check([], log)
     if relations:
@@ -86,13 +90,6 @@ def prepare(
         pools.add(RELATIONS)
     runtime = preparation.runtime(chosen, faster_precision(best_device()), log)
     return prepare_inputs(preparation, dict.fromkeys(sorted(pools), ()), runtime, chosen)
-
-
-def _plain(value: Any) -> Any:
-    """Paths and numpy's numbers as a command line has them."""
-    if isinstance(value, Path):
-        return str(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclass(frozen=True)

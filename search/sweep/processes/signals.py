@@ -60,9 +60,8 @@ class Interruption:
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
         self._sending.close()  # which ends the listening
-        if self.folder is not None:
-            with suppress(OSError, UserError):  # in a storage that may hang
-                self._withdraw_pause()
+        with suppress(OSError, UserError):  # of a storage, that may hang, too
+            self._withdraw_pause()
         self._over.set()
         if self._deadline is not None:
             self._deadline.cancel()

@@ -34,6 +34,15 @@ def test_which_trials_are_tied_with_the_best():
     assert tied(scores[::-1], seed_sd=unsure[::-1]) == [True] * 2
 
 
+@pytest.mark.parametrize("noisy", [0, 1])
+def test_without_noise_of_examples_it_is_tukeys_range_whoever_is_noisier_beside_them(noisy):
+    """Of 20 means its 95% quantile is 5.01 standard deviations, by tables."""
+    for gap, stays in ((4.7, True), (5.3, False)):
+        scores = [np.full(100, 0.8 - 0.001 * gap), *[np.full(100, 0.8)] * (19 + noisy)]
+        deviations = np.array([0.001] * 20 + [0.01] * noisy)
+        assert tied(scores, seed_sd=deviations) == [stays, *[True] * (19 + noisy)]
+
+
 def test_seeds_that_differ_by_more_than_is_assumed_tie_recipes():
     """Each recipe's two seeds are 6 points apart, the recipes 4; the same with seeds alike."""
     right = np.arange(1000)
