@@ -21,8 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_flags(parser.add_argument_group("inputs"), InputOptions)
     group = parser.add_argument_group(
         "settings of the trial",
-        "Where not given, the preset sets precision, epochs, evaluations, the learning rate (by "
-        "initialisation) and, for mini, the batch size; the depth is half the teacher's.",
+        "Where not given, the preset sets epochs, evaluations, the learning rate (by "
+        "initialisation) and, for mini, the batch size; the depth is half the teacher's, the "
+        "precision bf16 where the device is made for it, and transfer_share as --transfer says.",
     )
     add_flags(group, TrialConfig)
     arguments = parser.parse_args(argv)

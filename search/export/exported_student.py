@@ -36,7 +36,7 @@ from trainable.engine.metrics import score, unpack_predictions
 from trainable.engine.training_state import CheckpointError
 from trainable.models.loading import load_classifier, load_tokenizer, load_weights, save_weights
 from trainable.models.model_outputs import model_inputs, output_layer
-from trainable.serving.served_model import TEXT_COLUMN, ServedModel
+from trainable.serving.served_model import TEXT_COLUMN, TEXT_PAIRS, ServedModel
 from trainable.serving.timing import in_turns
 from trainable.trial.checkpoint import STATE, check_checkpoint, write_student
 
@@ -94,8 +94,12 @@ def export_student(
     if onnx:
         print("Exporting to ONNX, and scoring and timing each form ...", flush=True)
         forms = make_forms(folder, run, inputs, examples, int8=int8, max_loss=max_loss)
-    _write_text_column(folder, column)
-    facts = sizes_and_speeds(folder, inputs, own) | {"calibration": calibration, "forms": forms}
+    _write_texts(folder, column, pairs=inputs.pairs)
+    facts = sizes_and_speeds(folder, inputs, own) | {
+        "calibration": calibration,
+        "forms": forms,
+        "tested": bool(test) or (forms is not None and examples.test is not None),
+    }
     (folder / "README.md").write_text(
         model_card(run, trial, evaluation, check=result, test=test, **facts), encoding="utf-8"
     )
@@ -127,11 +131,11 @@ def _fill(folder: Path, checkpoint: Path, config: TrialConfig, inputs: TrainingI
             shutil.copyfile(path, folder / path.name)
 
 
-def _write_text_column(folder: Path, column: str | None) -> None:
+def _write_texts(folder: Path, column: str | None, *, pairs: bool) -> None:
     """Into the configuration, for `search.predict`; a teacher's may have one of its own."""
     path = folder / "config.json"
-    values = json.loads(path.read_text(encoding="utf-8")) | {TEXT_COLUMN: column}
-    write_json(path, values)
+    values = json.loads(path.read_text(encoding="utf-8"))
+    write_json(path, values | {TEXT_COLUMN: column, TEXT_PAIRS: pairs})
 
 
 def check_folder(
@@ -218,6 +222,10 @@ def sizes_and_speeds(folder: Path, inputs: TrainingInputs, own: TrainingInputs) 
         "speedup": speeds["student"] / speeds["teacher"],
         "measured_on": f"{device_name()}{threads}, in fp32, {batch}",
         "labels": list(config.id2label.values()),
+        "tokenizer": {
+            "fast": (folder / "tokenizer.json").is_file(),
+            "side": load_tokenizer(folder).truncation_side,
+        },
         "trained_rows": len(load_vocabulary(Path(own.tokens))),
         "rows": config.vocab_size,
     }

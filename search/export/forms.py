@@ -16,7 +16,7 @@ from trainable.common.errors import UserError
 from trainable.config.names import INT8, ONNX, PYTORCH
 from trainable.config.training_inputs import TrainingInputs
 from trainable.data.datasets import Dataset, LabelledTexts, pick, stratified_order
-from trainable.engine.devices import device_name
+from trainable.engine.devices import best_device, device_name
 from trainable.engine.metrics import example_scores, predicted, score
 from trainable.serving.onnx_export import export_onnx, quantise_within
 from trainable.serving.served_model import ONNX_FILES, ServedModel
@@ -100,9 +100,11 @@ def make_forms(
 
 
 def limit_kept(request: Request, costs: Costs) -> list[str]:
-    """A sentence on `--max-latency`, if the run had one and that form was timed again."""
+    """A sentence on `--max-latency`, if the run had one and that form was timed again, which is on
+    the CPU."""
     key, most = (STUDENT, request.runtime), request.max_latency
-    if most is None or key not in costs:
+    elsewhere = request.runtime == PYTORCH and best_device().type != "cpu"  # was it measured
+    if most is None or key not in costs or elsewhere:
         return []
     found = costs[key][1].median
     kept = "kept" if found <= most else "exceeded"

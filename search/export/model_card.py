@@ -45,7 +45,7 @@ def model_card(
     title = f"{trial.config.student_layers}-layer student of {teacher.partition(' (')[0]}"
     distilled = trial.config.uses_teacher_outputs
     origin = "distilled from a fine-tuned teacher" if distilled else "trained without a teacher"
-    base = teacher_id
+    base, joined = teacher_id, [run.trials[of] for of in evaluation.get("averaged") or ()]
     if trial.config.initialisation == PRETRAINED and run.request.student:
         student, base = _source(run.request.student, "")
         origin += f" and initialised from {student}"
@@ -77,7 +77,7 @@ def model_card(
         label=labels_of(run)(trial),
         max_length=run.request.effective_preset.max_length,
         scores=[*test, *scores(run, trial, evaluation)],
-        tested=bool(test),
+        transferred=any(one.config.transfer for one in joined or [trial]),
         rank=_rank(run, trial),
         confirmed=confirmation_sentences(run, newest_confirmation(run)),
         teacher_settings=asdict(PRESETS[run.request.preset].teacher_settings),

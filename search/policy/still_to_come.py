@@ -2,8 +2,10 @@
 
 from search.plan.time_split import FEWEST_TRIALS
 from search.record.run import Run
-from search.record.trial_record import ENDED, FINISHED
+from search.record.trial_record import ENDED, FAILED, FINISHED
 from search.results.comparisons import has_all_seeds
+
+HOPELESS = 8  # first trials; if all of them fail, so would the others
 
 
 def is_complete(run: Run) -> bool:
@@ -31,8 +33,9 @@ def finals_to_come(run: Run) -> bool:
 
 def to_suggest(run: Run) -> float:
     """Configurations that a searcher is still to suggest; infinite where only time limits it, 0
-    once the time budget is spent or the space exhausted, and if it is too short to search."""
-    if not run.request.searched or run.exhausted or too_short_to_search(run):
+    once the time budget is spent or the space exhausted, if it is too short to search, and if
+    none trains."""
+    if not run.request.searched or run.exhausted or too_short_to_search(run) or none_trains(run):
         return 0
     request, short = run.request, [trial for trial in run.trials.values() if not trial.final]
     have = {trial.config.recipe for trial in short}
@@ -46,3 +49,10 @@ def too_short_to_search(run: Run) -> bool:
     first, slots = next(iter(run.trials.values())), run.first_slots or run.slots
     known = run.request.finals > 0 and first.outcome == FINISHED
     return known and run.request.time_to_suggest * slots < FEWEST_TRIALS * first.seconds
+
+
+def none_trains(run: Run) -> bool:
+    """Whether the first HOPELESS trials have all failed before an evaluation."""
+    first = list(run.trials.values())[:HOPELESS]
+    failed = [trial for trial in first if trial.outcome == FAILED and not trial.evaluations]
+    return len(failed) == HOPELESS

@@ -133,14 +133,17 @@ def _answers(model: ServedModel, texts: Sequence[Text]) -> pd.DataFrame:
 def _text_columns(
     piece: pd.DataFrame, given: str | None, model: ServedModel, named: str
 ) -> tuple[str, ...]:
-    """The column of the texts, or both of pairs; UserError where they are not there."""
+    """The column of the texts, or both of pairs, whichever was trained on; UserError where they
+    are not there."""
     trained = named_columns(model.text_column, piece.columns) if model.text_column else ()
+    counts = (1, 2) if model.text_pairs is None else (1 + model.text_pairs,)
     usual = [names for names in (trained, *TEXT_COLUMNS) if names and {*names} <= {*piece}]
+    usual = [names for names in usual if len(names) in counts]
     names = named_columns(given, piece.columns) if given else (*usual, ())[0]
-    if not names or len(names) > 2 or not {*names} <= {*piece}:
+    if len(names) not in counts or not {*names} <= {*piece}:
         wanted = f"--text-column {given}" if given else named
-        has = ", ".join(map(str, piece.columns))
-        raise UserError(f"{wanted}: the columns are {has}; name one with --text-column")
+        has, count = ", ".join(map(str, piece.columns)), "A,B for pairs" if 2 in counts else "one"
+        raise UserError(f"{wanted}: the columns are {has}; name {count} with --text-column")
     return names
 
 

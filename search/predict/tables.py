@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainable.common.errors import UserError, as_user_error, first_line
-from trainable.data.tables import CSV, TSV
+from trainable.data.tables import CSV, TSV, parse_json
 
 ROWS = 4096  # of a piece
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -48,7 +48,7 @@ def read_pieces(path: Path) -> Iterator[pd.DataFrame]:
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig") as lines:
-        yield from (json.loads(line) for line in lines if line.strip())
+        yield from (parse_json(line) for line in lines if line.strip())
 
 
 @contextmanager
@@ -63,6 +63,8 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
 
         def write(piece: pd.DataFrame) -> None:
             try:
+                if text is not None:
+                    piece = _with_lists(piece)
                 if text is None:
                     _write_parquet(path, piece, opened, stack)
                 elif output.suffix == ".jsonl":
@@ -79,6 +81,17 @@ def writer(path: Path, output: Path) -> Iterator[Write]:
         yield write
         if text is None and not opened:  # of no rows, without columns
             pq.write_table(pa.table({}), path)
+
+
+def _with_lists(piece: pd.DataFrame) -> pd.DataFrame:
+    """With Parquet's nested values as Python's: of an array, text would hold both ends alone."""
+    nested = [
+        name
+        for name, kind in piece.dtypes.items()
+        if isinstance(kind, pd.ArrowDtype) and pa.types.is_nested(kind.pyarrow_dtype)
+    ]
+    values = {name: pa.array(piece[name]).to_pylist() for name in nested}
+    return piece.assign(**{n: pd.Series(v, piece.index, object) for n, v in values.items()})
 
 
 def _separated(piece: pd.DataFrame, suffix: str, *, header: bool) -> str:

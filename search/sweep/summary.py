@@ -8,7 +8,7 @@ from rich.console import Console
 
 from search.exit_codes import FAILURES, INTERRUPTED
 from search.policy.progress import describe_bytes
-from search.policy.still_to_come import is_complete
+from search.policy.still_to_come import is_complete, none_trains
 from search.policy.unused_levers import unused_levers
 from search.record.checkpoints import bytes_used, checkpoint_count
 from search.record.run import Run
@@ -54,7 +54,8 @@ def finish(run: Run, console: Console, problem: str = "") -> int:
         command = f"optuna-dashboard {shlex.quote(str(journal))}"
         console.print(f"Optuna study: {command}", soft_wrap=True)
     if failed := sum(trial.outcome == FAILED for trial in run.trials.values()):
-        console.print(f"{count_of(failed)} failed; the leaderboard has the reasons.")
+        why = " So no more were tried; begin a new run once that is mended." * none_trains(run)
+        console.print(f"{count_of(failed)} failed; the leaderboard has the reasons.{why}")
     if problem:
         print(error_line(problem), file=sys.stderr)
     if not is_complete(run):

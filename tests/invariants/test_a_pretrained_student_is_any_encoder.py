@@ -142,6 +142,12 @@ def test_its_checkpoint_is_an_encoder_of_its_own_kind(both, pretrained, preparat
     assert np.array_equal(answers, right_of(trial.history[-1].predictions, split.labels))
     size = sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors"))
     assert size <= checkpoint_bytes(trial.config, both)[0]
+    # Labels that the data only numbers have the teacher's names, here none, and not its own.
+    trial.student.config.id2label = {0: "odd", 1: "even"}
+    trial.inputs = replace(trial.inputs, label_names=["0", "1"])
+    (tmp_path / "numbered").mkdir()
+    write_checkpoint(trial, tmp_path / "numbered")
+    assert load_config(tmp_path / "numbered").id2label == {0: "0", 1: "1"}
 
 
 def test_fused_attention_is_for_students_that_have_such_a_kernel(both, pretrained, cpu):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside `target` that replaces it when the block ends without an error;
     else `target` stays as it was, and nothing of ours is left, nor of a process killed long ago."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_old(target.parent, f".{target.name}.*")
+    _remove_old(target.parent, rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}(\.old)?")
     temporary = target.with_name(f".{target.name}.{uuid4().hex[:8]}")
     replaced = Path(f"{temporary}.old")
     temporary.mkdir()
@@ -60,16 +61,16 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def temporary_folder(prefix: str) -> Iterator[Path]:
     """One among the system's temporary files, until the block ends; what a process killed long ago
     left under the same prefix is removed."""
-    _remove_old(Path(gettempdir()), f"{prefix}*")
+    _remove_old(Path(gettempdir()), f"{re.escape(prefix)}.*")
     with TemporaryDirectory(prefix=prefix) as folder:
         yield Path(folder)
 
 
 def _remove_old(parent: Path, names: str) -> None:
-    """Folders that nobody can be writing any more."""
-    for left in parent.glob(names):
+    """Folders whose names match, and that nobody can be writing any more."""
+    for left in parent.iterdir():
         with suppress(OSError):  # one that is being written may have its name by now
-            if left.stat().st_mtime < time.time() - LONG_AGO:
+            if re.fullmatch(names, left.name) and left.stat().st_mtime < time.time() - LONG_AGO:
                 shutil.rmtree(left)
 
 

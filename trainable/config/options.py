@@ -74,7 +74,10 @@ def transfer_sources(text: str) -> tuple[str, ...]:
         return ()
     if {"", NONE} & set(parts):
         raise UserError(f"{text!r}: give sources with a comma between them, or {NONE} alone")
-    return tuple(part if part in (REST, AUGMENT) else absolute(part) for part in parts)
+    sources = tuple(part if part in (REST, AUGMENT) else absolute(part) for part in parts)
+    if len(sources) > 1 and (comma := [source for source in sources if "," in source]):
+        raise UserError(f"{comma[0]!r}: its path has a comma; give it alone, or elsewhere")
+    return sources
 
 
 def augmentation_settings(pairs: Iterable[tuple[str, float]]) -> tuple[float, dict[str, float]]:

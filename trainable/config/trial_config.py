@@ -174,7 +174,8 @@ class TrialConfig:
         of_relations = set() if self.relation_weight else {"relation_heads"}
         of_logits = set() if self.uses_teacher_outputs else {"temperature", "transfer_share"}
         of_length = set() if self.max_steps is None else {"epochs"}
-        return of_hidden | of_relations | of_logits | of_length
+        of_labels = {"class_weight"} if self.alpha == 0.0 else set()
+        return of_hidden | of_relations | of_logits | of_length | of_labels
 
     @cached_property
     def recipe(self) -> "TrialConfig":

@@ -152,8 +152,18 @@ def _read_json(path: Path) -> Any:
 
     text = path.read_text(encoding="utf-8-sig")
     whole = text.lstrip().startswith("[")
-    rows = json.loads(text) if whole else map(json.loads, filter(str.strip, text.split("\n")))
+    rows = parse_json(text) if whole else map(parse_json, filter(str.strip, text.split("\n")))
     return pd.DataFrame(list(rows), dtype=object)
+
+
+def parse_json(text: str) -> Any:
+    """JSON in which half a character, as of an emoji that a text was cut in, is U+FFFD: neither
+    tokenizers nor UTF-8 take it."""
+    values = json.loads(text)
+    if "\\ud" not in text.lower():
+        return values
+    units = json.dumps(values, ensure_ascii=False).encode("utf-16", "surrogatepass")
+    return json.loads(units.decode("utf-16", "replace"))
 
 
 def _read_csv(path: Path) -> Any:

@@ -134,8 +134,10 @@ class Feed:
                 )
 
     def width(self, rows: np.ndarray) -> int:
-        """Tokens that a batch of these rows is padded to."""
-        return self.executor.width(self.examples.longest(rows))
+        """Tokens that a batch of these rows is padded to: never more than some example has, for
+        which a model may have no position."""
+        most = int(self.examples.lengths.max())
+        return min(self.executor.width(self.examples.longest(rows)), most)
 
     def write(self, rows: np.ndarray, count: int) -> None:
         """Puts row numbers, of which the first `count` have weight, where batches are made of."""

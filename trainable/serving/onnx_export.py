@@ -90,6 +90,7 @@ def quantise(source: Path, target: Path, float_layers: Sequence[str] = ()) -> No
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     nodes = layers_of(source)
+    kept = [name for layer in float_layers for name in nodes[layer]]
     with _quiet():
         quantize_dynamic(
             source,
@@ -97,7 +98,8 @@ def quantise(source: Path, target: Path, float_layers: Sequence[str] = ()) -> No
             per_channel=True,
             weight_type=QuantType.QInt8,
             reduce_range=True,
-            nodes_to_exclude=[name for layer in float_layers for name in nodes[layer]],
+            # ONNX Runtime makes a MatMul of each Gemm before it looks at these names.
+            nodes_to_exclude=[*kept, *(f"{name}_MatMul" for name in kept)],
         )
 
 

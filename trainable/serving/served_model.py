@@ -21,7 +21,8 @@ LONGEST = 1 << 30  # tokens, where a tokenizer has no limit
 BATCH = 32  # examples at a time
 ENCODED = 4096  # examples that are encoded at a time
 TOKEN_TYPES = "token_type_ids"
-TEXT_COLUMN = "text_column"  # in the configuration: where the texts were, `A,B` for pairs
+# In the configuration: where the texts were, `A,B` for pairs, and whether they are pairs.
+TEXT_COLUMN, TEXT_PAIRS = "text_column", "text_pairs"
 
 Arrays = dict[str, np.ndarray]  # a model's inputs by name, each int64 [B, T]
 Encoded = tuple[list[int], list[int]]  # an example's token ids, and the types of these
@@ -66,8 +67,10 @@ def _python_encoder(folder: Path, longest: int) -> TextEncoder:
 
     def encode(texts: Sequence[Text]) -> list[Encoded]:
         columns = map(list, zip(*map(parts_of, texts), strict=True))
-        encoded = tokenizer(*columns, truncation=True, return_token_type_ids=True)
-        return list(zip(encoded["input_ids"], encoded[TOKEN_TYPES], strict=True))
+        encoded = tokenizer(*columns, truncation=True)
+        ids = encoded["input_ids"]
+        types = encoded.get(TOKEN_TYPES) or [[0] * len(own) for own in ids]  # as in training
+        return list(zip(ids, types, strict=True))
 
     return TextEncoder(encode, tokenizer.pad_token_id, longest)
 
@@ -82,6 +85,7 @@ class ServedModel:
     forward: Callable[[Arrays], np.ndarray]
     label_names: list[str]
     text_column: str | None = None  # that the texts were in, if search.export wrote it
+    text_pairs: bool | None = None
 
     @classmethod
     def load(
@@ -99,8 +103,8 @@ class ServedModel:
             forward, inputs = _torch(folder, device)
         else:
             forward, inputs = _onnx(folder, form, threads)
-        column = config.get(TEXT_COLUMN)
-        return cls(TextEncoder.load(folder), inputs, forward, names, column)
+        texts = config.get(TEXT_COLUMN), config.get(TEXT_PAIRS)
+        return cls(TextEncoder.load(folder), inputs, forward, names, *texts)
 
     def logits(self, texts: Sequence[Text], batch_size: int = BATCH) -> np.ndarray:
         """Of N texts in their order, float32 [N, C]; computed in batches of similar length."""

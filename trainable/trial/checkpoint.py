@@ -232,7 +232,8 @@ def _write_student(
         student.save_pretrained(folder, state_dict={**student.state_dict(), name: embedding})
     config = copy.deepcopy(student.config)
     config.vocab_size, config.architectures = len(embedding), [type(student).__name__]
-    config.id2label = dict(enumerate(label_names(inputs.label_names, student.config)))
+    teacher = load_config(Path(inputs.teacher.folder))
+    config.id2label = dict(enumerate(label_names(inputs.label_names, teacher)))
     config.label2id = {label: index for index, label in config.id2label.items()}
     # Which a teacher that was given may lack, or have of several labels: then a sigmoid.
     config.problem_type = "regression" if inputs.regression else "single_label_classification"

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 
+from search.export.forms import Forms
 from search.export.model_card import model_card, scores, sources
 from search.plan.request import Request
+from search.results.cells import Cells
 from search.results.statistics import best5_scores, bootstrap_interval
 from search.students.unseen import interval_of
 from tests.conftest import make_teacher
@@ -156,6 +158,32 @@ def test_words_from_outside_are_no_markup_of_it(made):
     assert not re.search(r"<(img|script|/script)|(?<!\\)\]\(javascript|(?<!\\)`c`", card)
     assert "&lt;img src=x onerror=alert(1)&gt; --- \\[a\\](javascript:b) \\`c\\` \\| &l" in card
     assert ModelCard(card).data.model_name.startswith("2-layer student of &lt;img")
+
+
+@pytest.mark.parametrize(("fast", "side"), [(True, "right"), (True, "left"), (False, "right")])
+def test_texts_are_encoded_for_onnx_as_they_were_in_training(made, fast, side):
+    run, *of_trial = made
+    forms = Forms(Cells(("model",), []), int8=False, complete=True)
+    facts = FACTS | {"forms": forms, "tokenizer": {"fast": fast, "side": side}}
+    of_pairs = replace(run, plan=replace(run.plan, inputs=replace(run.plan.inputs, pairs=True)))
+    for own, texts in ((run, '"some text"'), (of_pairs, '"some text", "another"')):
+        card = model_card(own, *of_trial, **facts)
+        assert (f"encoded = tokenizer.encode({texts})" in card) == fast
+        assert ("# needs neither torch nor Ray" in card) == fast
+        assert ('direction="left"' in card) == (side == "left")
+
+
+def test_texts_that_any_of_averaged_finals_trained_on_are_told(made):
+    run, trial, last = made
+    inputs = replace(run.plan.inputs, examples={**run.plan.inputs.examples, "transfer": 50})
+    other = next(t for t in run.trials.values() if t is not trial)
+    longer = replace(other, config=replace(other.config, transfer_share=1.0))
+    run = replace(run, plan=replace(run.plan, inputs=inputs))
+    run.trials = {**run.trials, longer.config.digest: longer}
+    averaged = {**last, "averaged": [trial.config.digest, longer.config.digest]}
+    for evaluation, told in ((last, False), (averaged, True)):
+        card = model_card(run, trial, evaluation, **FACTS)
+        assert ("and 50 texts that the teacher labelled" in card) == told
 
 
 def test_the_card_leads_with_what_a_confirmation_found(made, monkeypatch):

@@ -173,6 +173,21 @@ def test_a_space_that_is_used_up_ends_the_search_for_good(tmp_path):
     assert read_run(run.folder) == run
 
 
+@pytest.mark.parametrize("trained", [None, 0, 7])
+def test_a_search_in_which_every_trial_fails_ends_before_its_time(tmp_path, trained):
+    run = make_run(tmp_path / "mine", samples=None, time_budget=1e6)
+    for number in range(10):
+        if not (pending(run) or grow(run)) or is_complete(run):
+            break
+        config = pending(run)[0].config
+        run.append(started(config))
+        if number == trained:
+            run.append(evaluated(config, 1, 0.7))
+        run.append(failed(config, GIVE_UP))
+    ended = trained is None
+    assert (len(run.trials), is_complete(read_run(run.folder))) == (8 if ended else 10, ended)
+
+
 def test_a_range_that_is_narrower_than_the_rounding_is_searched(tmp_path):
     file = tmp_path / "narrow.py"
     file.write_text("def narrow(trial):\n    trial.suggest_float('alpha', 0.50011, 0.50019)\n")

@@ -146,6 +146,53 @@ def test_json_lines_may_have_other_keys_in_each_piece(folder, tmp_path):
     assert notes == [*[None] * 24, "late"]
 
 
+def test_half_a_character_of_json_is_one_that_stands_for_it(folder, tmp_path):
+    """Of an emoji that a text was cut in; a whole one stays."""
+    lines = '{"text": "one \\ud83d", "note": ["\\uD83D"]}\n{"text": "two \\ud83d\\ude00"}\n'
+    (tmp_path / "texts.jsonl").write_text(lines)
+    assert main([str(folder), str(tmp_path / "texts.jsonl"), "--form", "onnx"]) == 0
+    written = (tmp_path / "texts.predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    first, second = map(json.loads, written)
+    assert (first["text"], first["note"], second["text"]) == ("one \ufffd", ["\ufffd"], "two 😀")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_long_lists_of_parquet_are_written_whole(folder, tmp_path, suffix):
+    lists = [[number + 1 / 3 for number in range(2000)], None]
+    pd.DataFrame({"text": TEXTS[:2], "values": lists}).to_parquet(tmp_path / "texts.parquet")
+    output = tmp_path / f"found{suffix}"
+    command = [str(folder), str(tmp_path / "texts.parquet"), "--form", "onnx"]
+    assert main([*command, "--output", str(output)]) == 0
+    found = READ[suffix](output)["values"]
+    first = found[0] if suffix == ".jsonl" else json.loads(found[0])
+    assert (len(first), pd.isna(found[1])) == (2000, True)
+    np.testing.assert_allclose(first, lists[0], rtol=1e-12)
+
+
+PAIR_COLUMNS = {"text": TEXTS, "question": TEXTS, "sentence": TEXTS[::-1]}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "columns"),
+    [(False, "sentence"), (True, "question and sentence"), (None, "question and sentence")],
+)
+def test_a_student_of_single_texts_reads_no_pairs_and_one_of_pairs_no_single_ones(
+    folder, tmp_path, write, capsys, refusal_of, pairs, columns
+):
+    own = shutil.copytree(folder, tmp_path / "own")
+    config = json.loads((own / "config.json").read_text()) | {"text_pairs": pairs}
+    (own / "config.json").write_text(json.dumps(config))
+    path = write(pd.DataFrame(PAIR_COLUMNS))
+    assert main([str(own), path, "--form", "onnx"]) == 0
+    assert f"texts read from {columns}, " in " ".join(capsys.readouterr().out.split())
+    wrong = {False: "question,sentence", True: "text", None: "question,sentence,text"}[pairs]
+    output = str(tmp_path / "other.csv")
+    said = refusal_of(main, str(own), path, "--text-column", wrong, "--output", output)
+    wanted = "one" if pairs is False else "A,B for pairs"
+    assert f"--text-column {wrong}: the columns are text, question, sentence" in said
+    assert f"name {wanted} with" in said
+
+
 def test_a_carriage_return_within_a_text_ends_no_row(folder, tmp_path, refusal_of):
     rows = pd.DataFrame({"text": ["one\rtwo", "three"], "id": ["01", "2"]})
     rows.to_csv(tmp_path / "texts.csv", index=False, quoting=csv.QUOTE_ALL)

@@ -37,11 +37,14 @@ EITHER = pytest.mark.parametrize("atomic", [atomic_file, atomic_folder])
 
 
 def test_what_a_process_left_that_was_killed_a_month_ago_goes(tmp_path):
-    for days in (1, 30):
-        (left := tmp_path / f".made.{days}").mkdir()
+    """And nothing of the user's own beside it."""
+    ours = {".made.0a1b2c3d": 30, ".made.01234567.old": 30, ".made.89abcdef": 1}
+    for name, days in (ours | {".made.backup": 30, ".other.01234567": 30}).items():
+        (left := tmp_path / name).mkdir()
         os.utime(left, (then := time.time() - days * 24 * 3600, then))
     write(tmp_path / "made", "text", atomic_folder)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".made.1", "made"]
+    left = [".made.89abcdef", ".made.backup", ".other.01234567", "made"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def test_so_does_what_it_left_among_the_systems_temporary_files(tmp_path, monkeypatch):

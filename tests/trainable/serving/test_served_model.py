@@ -1,6 +1,7 @@
 """Exported folders as they are served: the logits of plain transformers, whatever runs them."""
 
 import copy
+import json
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -91,8 +92,12 @@ def test_int8_is_near_and_smaller_and_leaves_a_layer_alone(make_folder):
     small, weights = target.stat().st_size, int8_weights(target)
     # Of 7 bits: two products of 64 by 255 fit the 16 bits that they are added in.
     assert {int(np.abs(weight).max()) for weight in weights} == {64}
-    quantise(source, target, [*layers_of(source)][:-1])
-    assert len(int8_weights(target)) == len(layers_of(source)["head"]) < len(weights)
+    layers = layers_of(source)
+    for kept in [*layers][1:]:  # the embeddings' are not signed
+        quantise(source, target, [kept])
+        assert len(int8_weights(target)) == len(weights) - len(layers[kept])
+    quantise(source, target, [*layers][:-1])
+    assert len(int8_weights(target)) == len(layers["head"]) < len(weights)
     assert small < target.stat().st_size < source.stat().st_size
     assert np.abs(ServedModel.load(folder, INT8).logits(TEXTS) - reference).max() > 0
 
@@ -141,14 +146,19 @@ def test_more_texts_than_are_encoded_at_a_time_stay_in_their_order(make_folder, 
     assert model.logits([]).shape == (0, 2)
 
 
-def test_a_tokenizer_written_in_python_serves_too(make_folder, tmp_path):
+@pytest.mark.parametrize("types", [[], ["token_type_ids"]])
+def test_a_tokenizer_written_in_python_serves_too(make_folder, tmp_path, types):
+    """One that gives no types of tokens gave none in training, either."""
     folder = Path(shutil.copytree(make_folder("electra"), tmp_path / "slow"))
+    path, names = folder / "tokenizer_config.json", ["input_ids", *types, "attention_mask"]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_input_names": names}))
     expected = ServedModel.load(folder).logits(TEXTS)
     encoder = TextEncoder.load(folder)
     slow = _python_encoder(folder, encoder.longest)
     assert slow.pad_id == encoder.pad_id
     for texts in (TEXTS, PAIRS):
         assert [(list(i), list(t)) for i, t in slow.encode(texts)] == encoder.encode(texts)
+    assert any(any(own) for _, own in slow.encode(PAIRS)) == bool(types)
     again = replace(ServedModel.load(folder), encoder=slow).logits(TEXTS)
     np.testing.assert_array_equal(again, expected)
 
